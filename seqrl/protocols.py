@@ -1,0 +1,109 @@
+"""The roles that a policy, a task, a trainer and a metric play; each is met by having the methods, not by inheriting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """An `nn.Module` that acts step by step and re-evaluates whole trajectories differentiably."""
+
+    def initial_state(self, context: Tree) -> Tree:
+        """Give the state before the first action, every leaf [B, ...], from a context with leaves [B, ...]."""
+
+    def act(self, obs: Tree, state: Tree, *, greedy: bool = False, generator: torch.Generator | None = None) -> Step:
+        """Choose one action a row: sampled with `generator`, or the most probable one when `greedy`."""
+
+    def forward(self, trajectory: Trajectory) -> Evaluation:
+        """Evaluate the trajectory's actions; this is what a trainer differentiates."""
+
+
+@runtime_checkable
+class Task(Protocol):
+    """Data, source, reward and evaluation of one problem."""
+
+    def rollout(
+        self,
+        policy: nn.Module,
+        *,
+        num_samples: int = 1,
+        greedy: bool = False,
+        greedy_baseline: bool = False,
+        num_forced_steps: int = 0,
+        generator: torch.Generator | None = None,
+    ) -> Trajectory:
+        """Let the policy act on the next contexts, rewards filled in.
+
+        Args:
+            policy: acts without gradients.
+            num_samples: rows drawn for each context; they share a `group`.
+            greedy: act greedily instead of sampling.
+            greedy_baseline: also set `baseline` to the score of the greedy row of the same context.
+            num_forced_steps: take that many first actions from a demonstration; these have `mask` False and
+                `imitate` True.
+            generator: draws the actions.
+        """
+
+    def demonstrations(self, group: Tensor | None = None) -> Trajectory:
+        """Give the next rows to imitate, `imitate` True and `mask` False.
+
+        Args:
+            group: [N] the contexts (a rollout's `group`) to demonstrate; the task's own next ones when None.
+
+        Raises:
+            ValueError: where the task has none.
+        """
+
+    def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
+        """Score the policy on a fixed set of items; keys are plain names such as `cider_d`."""
+
+    def build_policy(self) -> nn.Module:
+        """Make a policy of the kind and size that the task's configuration names."""
+
+    def sample(self, policy: nn.Module, directory: Path, *, count: int = 8) -> list[Path]:
+        """Write something to look at (pictures, text) into `directory`; give the files written."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give all that the next rollout depends on: data position, environment state, generators."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+
+
+@runtime_checkable
+class Trainer(Protocol):
+    """One algorithm: how it collects and what it does with what it collected."""
+
+    policy: nn.Module
+
+    def collect(self, task: Task) -> Trajectory:
+        """Gather the rows of the next update."""
+
+    def update(self, trajectory: Trajectory) -> dict[str, float]:
+        """Improve the policy; give plain floats to be logged."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give all of the trainer's state but the policy's weights."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """Scores hypotheses against references."""
+
+    def score(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]]) -> np.ndarray:
+        """Score each hypothesis, [N] float64: what a reward needs."""
+
+    def corpus(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]]) -> float:
+        """Give the published figure, which is not always the mean of the scores."""

@@ -1,0 +1,116 @@
+"""The one sampling loop: a policy acts on a source until its rows have ended."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from seqrl.trajectory import Step, Trajectory, Tree, map_tree
+
+
+class Source(Protocol):
+    """What a policy acts on, batched: tokens, glimpses, vector environments.
+
+    Attributes:
+        obs: what is seen now; every leaf [B, ...].
+        active: [B] bool, True where the next action counts. False after the end of a sequence and on the dummy step
+            with which a vector environment resets itself.
+        finished: True once no row will be active again.
+    """
+
+    obs: Tree
+    active: Tensor
+    finished: bool
+
+    def step(self, action: Tensor) -> tuple[Tree, Tensor, Tensor, Tensor]:
+        """Take one action a row; give obs, reward [B], terminated [B] and truncated [B]."""
+
+
+@torch.no_grad()
+def unroll(
+    policy: nn.Module,
+    source: Source,
+    *,
+    max_steps: int,
+    context: Tree = None,
+    state: Tree = None,
+    group: Tensor | None = None,
+    forced: Tensor | None = None,
+    greedy: bool = False,
+    bootstrap: bool = True,
+    generator: torch.Generator | None = None,
+) -> tuple[Trajectory, Tree]:
+    """Let a policy act for up to `max_steps` steps, and stop early when the source has finished.
+
+    A row that a vector environment resets starts again from the initial recurrent state, after its dummy step: the
+    value of the last observation still belongs to the old state.
+
+    Args:
+        policy: see `seqrl.protocols.Policy`.
+        source: where the actions go; it keeps its state, so that the next call goes on from there.
+        max_steps: largest T.
+        context: what each row is conditioned on; every leaf [B, ...].
+        state: recurrent state to go on from; the policy's initial state when None.
+        group: [B] kept in the trajectory.
+        forced: [B, S, ...] the first S actions, taken instead of the policy's own and not counted.
+        greedy: take the most probable action.
+        bootstrap: also estimate the value after the last step, which costs one more act.
+        generator: draws the actions.
+
+    Returns:
+        The trajectory with T <= max_steps, and the recurrent state after it.
+
+    Raises:
+        ValueError: when max_steps is below 1.
+    """
+    if max_steps < 1:
+        raise ValueError(f"max_steps: expected at least 1, got {max_steps}")
+    num_forced = 0 if forced is None else forced.shape[1]
+    initial = policy.initial_state(context)
+    state = state0 = initial if state is None else state
+    obs: list[Tree] = [source.obs]
+    steps: list[Step] = []
+    outcomes: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    for t in range(max_steps):
+        live = mask = source.active
+        step = policy.act(obs[-1], state, greedy=greedy, generator=generator)
+        if forced is not None and t < num_forced:
+            step = Step(forced[:, t], step.logp, step.value, step.state)
+            mask = torch.zeros_like(live)
+        seen, reward, terminated, truncated = source.step(step.action)
+        steps.append(step)
+        obs.append(seen)
+        outcomes.append((reward, terminated, truncated, mask))
+        state = _restart(step.state, initial, ~live)
+        if source.finished:
+            break
+    last = policy.act(obs[-1], state, greedy=True).value if bootstrap else torch.zeros_like(steps[0].value)
+    reward, terminated, truncated, mask = (torch.stack(column, dim=1) for column in zip(*outcomes, strict=True))
+    trajectory = Trajectory(
+        action=torch.stack([step.action for step in steps], dim=1),
+        logp=torch.stack([step.logp for step in steps], dim=1),
+        value=torch.stack([*(step.value for step in steps), last], dim=1),
+        reward=reward,
+        terminated=terminated,
+        truncated=truncated,
+        mask=mask,
+        obs=map_tree(lambda *leaves: torch.stack(leaves, dim=1), *obs),
+        context=context,
+        group=group,
+        state0=state0,
+    )
+    return trajectory, state
+
+
+def _restart(state: Tree, initial: Tree, rows: Tensor) -> Tree:
+    """Put some rows back to the initial state."""
+    if state is None or initial is None or not bool(rows.any()):
+        return state
+
+    def pick(now: Tensor, start: Tensor) -> Tensor:
+        # A state that grows with time (an attention cache) belongs to a source whose rows never restart.
+        return torch.where(rows.view(-1, *[1] * (now.ndim - 1)), start, now) if now.shape == start.shape else now
+
+    return map_tree(pick, state, initial)

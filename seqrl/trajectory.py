@@ -1,0 +1,232 @@
+"""The data that flows between a task, a policy and a trainer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Tree: TypeAlias = "Tensor | Mapping[str, Tree] | tuple[Tree, ...] | None"
+
+
+def map_tree(function: Callable[..., Tensor], tree: Tree, *others: Tree) -> Tree:
+    """Apply `function` to each leaf of `tree` (and the same leaf of every tree in `others`).
+
+    Args:
+        function: takes one tensor per tree, gives a tensor.
+        tree: a tensor, a mapping or tuple of trees, or None.
+        others: trees of the same structure.
+
+    Raises:
+        TypeError: when a leaf is something else.
+    """
+    if tree is None:
+        return None
+    if isinstance(tree, Tensor):
+        return function(tree, *others)
+    if isinstance(tree, Mapping):
+        return {key: map_tree(function, leaf, *(other[key] for other in others)) for key, leaf in tree.items()}  # type: ignore[index, call-overload]
+    if isinstance(tree, tuple):
+        return tuple(map_tree(function, *leaves) for leaves in zip(tree, *others, strict=True))  # type: ignore[arg-type]
+    raise TypeError(f"expected a tree of tensors, mappings and tuples, got a {type(tree).__name__}; convert it first")
+
+
+def tree_leaves(tree: Tree) -> list[Tensor]:
+    """List the tensors of a tree in their order."""
+    leaves: list[Tensor] = []
+    map_tree(lambda leaf: leaves.append(leaf) or leaf, tree)  # type: ignore[func-returns-value]
+    return leaves
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a policy gives for one step of a batch.
+
+    Attributes:
+        action: [B, ...] the chosen actions.
+        logp: [B] log-probability of `action` under the policy, nats.
+        value: [B] value estimate of the observation; zeros where there is no critic.
+        state: recurrent state for the next step. It never contains the action: that comes back through the observation.
+    """
+
+    action: Tensor
+    logp: Tensor
+    value: Tensor
+    state: Tree = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a policy says, differentiably, about the actions of a trajectory.
+
+    Attributes:
+        logp: [B, T] log-probability of each action, nats.
+        entropy: [B, T] entropy of the action distribution, nats.
+        value: [B, T] value estimates; zeros where there is no critic.
+        aux_loss: [] a loss of the policy's own, added as it is (for instance a glimpse policy's classification loss).
+        mean_logp: [B, T] mean log-probability over all possible actions, which label smoothing needs; None where the
+            actions cannot be enumerated.
+    """
+
+    logp: Tensor
+    entropy: Tensor
+    value: Tensor
+    aux_loss: Tensor | None = None
+    mean_logp: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """B sequences of T actions with what was seen, what they earned and where they count.
+
+    A sampled caption, six glances at a digit and 128 steps of a game all have this form. Batch comes first everywhere.
+
+    Attributes:
+        action: [B, T, ...] the actions taken.
+        logp: [B, T] log-probability under the policy that sampled the action, nats.
+        value: [B, T+1] value estimates; zeros where there is no critic.
+        reward: [B, T] reward that followed the action.
+        terminated: [B, T] bool, nothing of value follows this step.
+        truncated: [B, T] bool, cut short after this step: bootstrap from `value[:, t+1]`.
+        mask: [B, T] bool, True where the policy chose the action and it counts.
+        obs: what was seen before each action; every leaf is [B, T+1, ...]. None where the policy needs none.
+        context: what a whole row is conditioned on, for instance its image; every leaf is [B, ...].
+        group: [B] integer; rows with the same number share a context (several captions of one image).
+        baseline: [B] score to subtract, for instance the greedy caption's.
+        imitate: [B, T] bool, True where the action is a demonstration to be learned by cross-entropy. Such steps have
+            `mask` False. None is the same as False everywhere.
+        state0: recurrent state before the first action; every leaf is [B, ...].
+
+    Raises:
+        ValueError: when a field's shape or type does not fit the others.
+    """
+
+    action: Tensor
+    logp: Tensor
+    value: Tensor
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    mask: Tensor
+    obs: Tree = None
+    context: Tree = None
+    group: Tensor | None = None
+    baseline: Tensor | None = None
+    imitate: Tensor | None = None
+    state0: Tree = None
+
+    def __post_init__(self) -> None:
+        if self.action.ndim < 2:
+            raise ValueError(f"action: expected shape [B, T, ...], got {list(self.action.shape)}")
+        B, T = self.action.shape[:2]
+        expected: dict[str, tuple[int, ...]] = {name: (B, T) for name in ("logp", "reward", "terminated", "truncated", "mask", "imitate")}
+        expected |= {"value": (B, T + 1), "group": (B,), "baseline": (B,)}
+        for name, shape in expected.items():
+            field = getattr(self, name)
+            if field is not None and tuple(field.shape) != shape:
+                raise ValueError(f"{name}: expected shape {list(shape)} to fit action {[B, T]}, got {list(field.shape)}")
+        for name in ("terminated", "truncated", "mask", "imitate"):
+            field = getattr(self, name)
+            if field is not None and field.dtype != torch.bool:
+                raise ValueError(f"{name}: expected a bool tensor, got {field.dtype}; write `{name}.bool()`")
+        for leaf in tree_leaves(self.obs):
+            if tuple(leaf.shape[:2]) != (B, T + 1):
+                raise ValueError(f"obs: expected leaves [B, T+1, ...] = {[B, T + 1]}, got {list(leaf.shape)}; what holds for a whole row belongs into context")
+        for name in ("context", "state0"):
+            for leaf in tree_leaves(getattr(self, name)):
+                if leaf.shape[0] != B:
+                    raise ValueError(f"{name}: expected leaves [B, ...] with B = {B}, got {list(leaf.shape)}")
+
+    @property
+    def batch_size(self) -> int:
+        """B, the number of rows."""
+        return self.action.shape[0]
+
+    @property
+    def num_steps(self) -> int:
+        """T, the number of steps of a row, padding included."""
+        return self.action.shape[1]
+
+    @property
+    def score(self) -> Tensor:
+        """[B] the sum of each row's rewards."""
+        return self.reward.sum(dim=1)
+
+    def replace(self, **changes: Tree) -> Trajectory:
+        """Copy with some fields changed."""
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+    def select_rows(self, rows: Tensor | slice) -> Trajectory:
+        """Keep the rows that an index, a bool mask or a slice names.
+
+        Args:
+            rows: [N] integer or [B] bool tensor, or a slice.
+        """
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return Trajectory(**{name: map_tree(lambda leaf: leaf[rows], tree) for name, tree in fields.items()})  # type: ignore[arg-type]
+
+    def select_steps(self, rows: Tensor, steps: Tensor) -> Trajectory:
+        """Make a row of one step from each named step, for policies without memory.
+
+        Args:
+            rows: [N] integer, row of each step.
+            steps: [N] integer, its time.
+
+        Raises:
+            ValueError: when a recurrent state ties the steps of a row together.
+        """
+        if tree_leaves(self.state0):
+            raise ValueError("steps of a recurrent policy cannot be shuffled apart; use minibatches over rows")
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        per_row, padded = ("context", "group", "baseline", "state0"), ("obs", "value")
+
+        def select(name: str, leaf: Tensor) -> Tensor:
+            if name in per_row:
+                return leaf[rows]
+            if name in padded:
+                return torch.stack([leaf[rows, steps], leaf[rows, steps + 1]], dim=1)
+            return leaf[rows, steps].unsqueeze(1)
+
+        return Trajectory(**{name: map_tree(lambda leaf, name=name: select(name, leaf), tree) for name, tree in fields.items()})  # type: ignore[arg-type, misc]
+
+    def to(self, device: torch.device | str) -> Trajectory:
+        """Move every tensor to a device."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return Trajectory(**{name: map_tree(lambda leaf: leaf.to(device), tree) for name, tree in fields.items()})  # type: ignore[arg-type]
+
+
+def concatenate(trajectories: Sequence[Trajectory]) -> Trajectory:
+    """Put the rows of several trajectories under each other, padding the shorter ones with steps that do not count.
+
+    Args:
+        trajectories: at least one; all with the same contexts' and observations' structure. A `group`, `baseline` or
+            `imitate` that only some have is filled with -1, 0 and False.
+
+    Raises:
+        ValueError: when there is nothing to concatenate.
+    """
+    if not trajectories:
+        raise ValueError("expected at least one trajectory, got none")
+    T = max(trajectory.num_steps for trajectory in trajectories)
+    fills = {"group": -1, "baseline": 0.0, "imitate": False}
+    present = {name for name in fills if any(getattr(t, name) is not None for t in trajectories)}
+
+    def padded(trajectory: Trajectory, name: str) -> Tree:
+        tree = getattr(trajectory, name)
+        if tree is None and name in present:
+            like = trajectory.mask if name == "imitate" else trajectory.mask[:, 0]
+            dtype = {"group": torch.long, "baseline": trajectory.reward.dtype, "imitate": torch.bool}[name]
+            tree = torch.full_like(like, fills[name], dtype=dtype)
+        if name in ("group", "baseline", "context", "state0"):
+            return tree
+        missing = T - trajectory.num_steps
+        return map_tree(lambda leaf: F.pad(leaf, [0, 0] * (leaf.ndim - 2) + [0, missing]), tree)
+
+    columns = {field.name: [padded(t, field.name) for t in trajectories] for field in dataclasses.fields(Trajectory)}
+    joined = {name: map_tree(lambda *leaves: torch.cat(leaves), *trees) for name, trees in columns.items()}
+    return Trajectory(**joined)  # type: ignore[arg-type]
