@@ -1,0 +1,66 @@
+# Everything from a fresh clone: Python 3.11 or newer and pip are all that must be there.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.PHONY: help install test test-slow test-gpu demo format clean
+
+# The first Python that is new enough; `make PYTHON=/path/to/python3.12 test` chooses another.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do \
+	"$$candidate" -c '$(NEW_ENOUGH)' 2>/dev/null && echo "$$candidate" && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# Set here, so that a machine with many cores does not split small tensors into crumbs; `make demo` takes two.
+THREADS ?= 1
+export OMP_NUM_THREADS = $(THREADS)
+export MKL_NUM_THREADS = $(THREADS)
+export TOKENIZERS_PARALLELISM := false
+export HF_HUB_OFFLINE ?= 1
+export MPLBACKEND := Agg
+PYTEST_FLAGS ?=
+
+.DEFAULT_GOAL := help
+
+help:  ## Show what there is to make
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r target text; do \
+		printf 'make %-10s %s\n' "$$target" "$$text"; done
+
+install: $(STAMP)  ## Create .venv and install everything, at the versions of constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	@"$(or $(PYTHON),false)" -c '$(NEW_ENOUGH)' 2>/dev/null || { \
+		echo "seqrl needs Python 3.11 or newer; found: $$("$(or $(PYTHON),python3)" --version 2>&1 || true)." >&2; \
+		echo "Install it, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || { echo "Creating $(VENV) with $$($(PYTHON) --version) ..."; $(PYTHON) -m venv $(VENV); } || { \
+		rm -rf $(VENV); echo "Python's venv module is not complete (on Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; }
+	@echo "Installing seqrl and what it needs into $(VENV); this downloads up to a few GB once and takes some minutes ..."
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt -e '.[dev]'
+	@touch $@
+	@echo "Installed."
+
+test: $(STAMP)  ## Check style, types and imports, then run the fast tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	PYTHONPATH=. $(BIN)/lint-imports
+	$(BIN)/python -m pytest -q -m "not slow and not gpu" $(PYTEST_FLAGS)
+
+test-slow: $(STAMP)  ## Run the tests that learn to a threshold
+	$(BIN)/python -m pytest -q -m "slow and not gpu" $(PYTEST_FLAGS)
+
+test-gpu: $(STAMP)  ## Run the tests that need a GPU
+	$(BIN)/python -m pytest -q -m gpu $(PYTEST_FLAGS)
+
+demo: THREADS = 2
+demo: $(STAMP)  ## Train a captioner, optimise it for CIDEr-D and draw what changed: under five minutes on two cores
+	@$(BIN)/python -m tasks.captioning.demo
+
+format: $(STAMP)  ## Put the code into the house style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## Remove the environment and all caches; runs/ stays
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
