@@ -1,0 +1,171 @@
+"""Baselines: what a row's score is compared with before it weighs the row's log-probabilities.
+
+A baseline that does not depend on the row's own actions leaves the policy gradient unbiased and lowers its variance.
+Every function here is pure; scores are [B], one a row, and so are the advantages. Results carry no gradient.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def none(score: Tensor) -> Tensor:
+    """Compare with nothing: A = score.
+
+    Args:
+        score: any shape, float.
+
+    Source: Williams 1992 (REINFORCE), with baseline 0.
+    """
+    return score.detach()
+
+
+def critic(returns: Tensor, value: Tensor) -> Tensor:
+    """Compare each step's return with the critic's value: A_t = G_t - V_t.
+
+    Args:
+        returns: [B, T] float, from `seqrl.returns`.
+        value: [B, T+1] float, as a trajectory holds it; the last column is not read.
+
+    Raises:
+        ValueError: when the shapes do not fit.
+
+    Source: Sutton & Barto 2018, eq. 13.11.
+    """
+    if returns.ndim != 2 or tuple(value.shape) != (returns.shape[0], returns.shape[1] + 1):
+        raise ValueError(f"value: expected shape [B, T+1] for returns {list(returns.shape)}, got {list(value.shape)}")
+    return (returns - value[:, :-1]).detach()
+
+
+def greedy(score: Tensor, baseline: Tensor | None) -> Tensor:
+    """Compare with the score of the greedy row of the same context: A = score - baseline.
+
+    Args:
+        score: [B] float.
+        baseline: [B] float, the trajectory's `baseline`.
+
+    Raises:
+        ValueError: when there is no baseline, or it has another shape.
+
+    Source: Rennie et al. 2017 (self-critical sequence training), eq. 7.
+    """
+    if baseline is None:
+        raise ValueError("baseline: expected the greedy scores [B], got None; collect the rollout with greedy_baseline=True")
+    if score.shape != baseline.shape:
+        raise ValueError(f"baseline: expected shape {list(score.shape)} like score, got {list(baseline.shape)}")
+    return (score - baseline).detach()
+
+
+@torch.no_grad()
+def moving_average(score: Tensor, average: Tensor | None, decay: float, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Compare with the average score of earlier batches, and take this batch into it.
+
+    A = score - b,  b' = decay b + (1 - decay) mean(score)
+
+    The average of earlier batches does not depend on this batch's actions. The first batch has none and is compared with
+    its own mean.
+
+    Args:
+        score: [B] float.
+        average: [] float, b from the batch before; None for the first batch.
+        decay: in 0..1, the share of the old average that is kept.
+        valid: [B] bool, rows that count; all when None.
+
+    Returns:
+        ([B] advantages, 0 for rows that do not count; [] the new average).
+
+    Raises:
+        ValueError: when a shape or the decay is wrong, or no row counts.
+
+    Source: Williams 1992, section 8 (reinforcement comparison).
+    """
+    _, valid = _check(score, None, valid)
+    if not 0.0 <= decay <= 1.0:
+        raise ValueError(f"decay: expected a number in 0..1, got {decay}")
+    if not bool(valid.any()):
+        raise ValueError(f"valid: expected at least one row that counts, got none of {score.shape[0]}")
+    mean = score[valid].mean()
+    before = mean if average is None else average.to(score)
+    return torch.where(valid, score - before, 0.0), decay * before + (1.0 - decay) * mean
+
+
+@torch.no_grad()
+def leave_one_out(score: Tensor, group: Tensor | None = None, valid: Tensor | None = None) -> Tensor:
+    """Compare with the mean score of the other rows of the same context.
+
+    A_i = score_i - mean_{j ≠ i} score_j, over the rows j of the same group that count
+
+    Args:
+        score: [B] float.
+        group: [B] integer, rows with the same number share a context; one group when None.
+        valid: [B] bool, rows that count; all when None.
+
+    Returns:
+        [B] advantages; 0 for rows that do not count.
+
+    Raises:
+        ValueError: when a shape is wrong, or a group has a single row that counts.
+
+    Source: Kool et al. 2019 (Buy 4 REINFORCE samples, get a baseline for free!), eq. 8; Luo 2020, eq. 5.
+    """
+    index, valid = _check(score, group, valid)
+    mean, count = _group_mean(score, index, valid)
+    _check_group_size(count, group, "leave_one_out")
+    return torch.where(valid, (score - mean) * count / (count - 1).clamp(min=1), 0.0)
+
+
+@torch.no_grad()
+def group_norm(score: Tensor, group: Tensor | None = None, valid: Tensor | None = None, epsilon: float = 1e-4) -> Tensor:
+    """Compare with the mean of the rows of the same context and divide by their deviation.
+
+    A_i = (score_i - mean) / (std + ε), both over the rows of the same group that count; the std is the population's
+
+    Args:
+        score: [B] float.
+        group: [B] integer, rows with the same number share a context; one group when None.
+        valid: [B] bool, rows that count; all when None.
+        epsilon: ε, in the unit of the score; a group whose scores differ less than this is not blown up.
+
+    Returns:
+        [B] advantages; 0 for rows that do not count.
+
+    Raises:
+        ValueError: when a shape is wrong, or a group has a single row that counts.
+
+    Source: Shao et al. 2024 (DeepSeekMath, GRPO), section 4.1.2.
+    Differs from: the paper has no ε, and does not say which standard deviation it takes.
+    """
+    index, valid = _check(score, group, valid)
+    mean, count = _group_mean(score, index, valid)
+    _check_group_size(count, group, "group_norm")
+    variance, _ = _group_mean((score - mean).square(), index, valid)
+    return torch.where(valid, (score - mean) / (variance.sqrt() + epsilon), 0.0)
+
+
+def _check(score: Tensor, group: Tensor | None, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Compare shapes, number the groups from 0, and fill in the rows that count."""
+    if score.ndim != 1:
+        raise ValueError(f"score: expected shape [B], one a row, got {list(score.shape)}; sum the rewards over the steps first")
+    if group is not None and group.shape != score.shape:
+        raise ValueError(f"group: expected shape {list(score.shape)} like score, got {list(group.shape)}")
+    if valid is not None and (valid.shape != score.shape or valid.dtype != torch.bool):
+        raise ValueError(f"valid: expected a bool tensor of shape {list(score.shape)}, got {valid.dtype} {list(valid.shape)}")
+    index = torch.zeros_like(score, dtype=torch.long) if group is None else torch.unique(group, return_inverse=True)[1]
+    return index, torch.ones_like(score, dtype=torch.bool) if valid is None else valid
+
+
+def _group_mean(x: Tensor, index: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """[B] mean of the rows of each row's group that count, and [B] how many they are."""
+    zeros = torch.zeros_like(x)
+    total = zeros.index_add(0, index, torch.where(valid, x, 0.0))
+    count = zeros.index_add(0, index, valid.to(x.dtype))
+    return (total / count.clamp(min=1))[index], count[index]
+
+
+def _check_group_size(count: Tensor, group: Tensor | None, method: str) -> None:
+    """Refuse a group with a single row, which has nothing to be compared with."""
+    lonely = count == 1
+    if bool(lonely.any()):
+        name = "the batch" if group is None else f"group {int(group[lonely][0])}"
+        raise ValueError(f"{method}: expected at least 2 rows in each group, {name} has 1; num_samples must be >= 2")
