@@ -1,0 +1,87 @@
+"""Cross-entropy beside the policy gradient: a weighted mix, or MIXER's forced prefix that shrinks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from seqrl.losses import nll
+from seqrl.reduce import masked_mean
+from seqrl.trajectory import Evaluation, Trajectory, concatenate
+
+
+@dataclass
+class MixConfig:
+    """How much cross-entropy on demonstrations goes with the policy gradient.
+
+    Attributes:
+        weight: weight of the cross-entropy at the first update; 0 uses no demonstrations.
+        final_weight: weight after `anneal_updates`, reached linearly.
+        anneal_updates: updates from `weight` to `final_weight`; 0 keeps `weight`.
+        forced_steps: MIXER (Ranzato et al. 2016): the first actions of each row come from a demonstration and are learned
+            by cross-entropy, the rest is sampled. Number of such actions at the first update; 0 switches it off.
+        forced_decrease: how many fewer actions are forced at each stage.
+        forced_updates: updates a stage lasts.
+    """
+
+    weight: float = 0.0
+    final_weight: float = 0.0
+    anneal_updates: int = 0
+    forced_steps: int = 0
+    forced_decrease: int = 2
+    forced_updates: int = 100
+
+    def __post_init__(self) -> None:
+        if self.weight < 0 or self.final_weight < 0:
+            raise ValueError(f"weight, final_weight: expected no negative numbers, got {self.weight} and {self.final_weight}")
+        if self.forced_steps and not self.weight:
+            raise ValueError("forced_steps needs a cross-entropy weight above 0 to learn the forced actions; set mix.weight")
+
+    def weight_at(self, update: int) -> float:
+        """Weight of the cross-entropy at an update."""
+        if self.anneal_updates <= 0:
+            return self.weight
+        progress = min(1.0, update / self.anneal_updates)
+        return self.weight + (self.final_weight - self.weight) * progress
+
+    def forced_steps_at(self, update: int) -> int:
+        """Number of forced first actions at an update."""
+        return max(0, self.forced_steps - self.forced_decrease * (update // self.forced_updates))
+
+
+def collect_mixed(
+    config: MixConfig,
+    update: int,
+    rollout: Callable[[int], Trajectory],
+    demonstrations: Callable[[Tensor | None], Trajectory],
+) -> Trajectory:
+    """Sample rows and, where the mix asks for it, add demonstrations of the same contexts.
+
+    Args:
+        config: see `MixConfig`.
+        update: number of the update, from 0.
+        rollout: takes the number of forced steps, gives the sampled rows.
+        demonstrations: takes the contexts, gives the rows to imitate.
+    """
+    forced = config.forced_steps_at(update)
+    trajectory = rollout(forced)
+    if forced or not config.weight_at(update):
+        return trajectory
+    contexts = None if trajectory.group is None else trajectory.group.unique()
+    return concatenate([trajectory, demonstrations(contexts)])
+
+
+def imitation_loss(trajectory: Trajectory, evaluation: Evaluation, count: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """Average cross-entropy of the demonstrated steps.
+
+    Args:
+        trajectory: rows, of which `imitate` names the steps.
+        evaluation: of these rows.
+        count: [] what to divide by.
+        label_smoothing: share of the target's probability that is spread over all actions.
+    """
+    if trajectory.imitate is None:
+        return evaluation.logp.sum() * 0.0
+    return masked_mean(nll(evaluation.logp, evaluation.mean_logp, label_smoothing=label_smoothing), trajectory.imitate, count)

@@ -1,0 +1,219 @@
+"""Proximal policy optimisation (Schulman et al. 2017): several epochs on the same rows, kept close to the sampling policy."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from seqrl import advantages, losses, returns, shaping
+from seqrl.diagnostics import describe_advantage, describe_rollout, explained_variance
+from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
+from seqrl.optimiser import Optimiser, OptimiserConfig
+from seqrl.protocols import Task
+from seqrl.reduce import masked_mean, masked_whiten
+from seqrl.trajectory import Evaluation, Trajectory
+
+
+@dataclass
+class PPOConfig:
+    """Settings of PPO.
+
+    Attributes:
+        advantage: "gae" with a critic (Schulman et al. 2016), or a critic-free one: "leave_one_out", "group_norm" (GRPO, Shao
+            et al. 2024), "greedy".
+        num_samples: rows sampled for each context.
+        discount: gamma, per step.
+        trace_decay: lambda of generalised advantage estimation.
+        epochs: passes over the rows in each update.
+        minibatches: parts of a pass, one optimiser step each.
+        minibatch_unit: what is shuffled into minibatches: "rows", or "steps" for policies without memory.
+        clip: the probability ratio is clipped to [1 - clip, 1 + clip].
+        value_clip: the critic's change is clipped to this distance; 0 switches it off.
+        target_kl: stop an update's epochs once KL(sampling || current) exceeds this, nats a step; 0 switches it off.
+        kl_weight: weight of the per-step penalty for leaving the reference policy, a frozen copy of the first one.
+        normalise_advantage: scale the advantages of each minibatch to mean 0 and deviation 1.
+        entropy_weight: weight of the entropy bonus.
+        value_weight: weight of the critic's squared error; without effect unless `advantage` is "gae".
+        dropout: keep dropout on in the update; sampling never has it.
+        mix: cross-entropy beside the policy gradient, see `MixConfig`.
+        optimiser: see `OptimiserConfig`.
+    """
+
+    advantage: Literal["gae", "leave_one_out", "group_norm", "greedy"] = "gae"
+    num_samples: int = 1
+    discount: float = 0.99
+    trace_decay: float = 0.95
+    epochs: int = 4
+    minibatches: int = 4
+    minibatch_unit: Literal["rows", "steps"] = "rows"
+    clip: float = 0.2
+    value_clip: float = 0.0
+    target_kl: float = 0.0
+    kl_weight: float = 0.0
+    normalise_advantage: bool = True
+    entropy_weight: float = 0.0
+    value_weight: float = 0.5
+    dropout: bool = False
+    mix: MixConfig = field(default_factory=MixConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("num_samples", "epochs", "minibatches"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.clip <= 0:
+            raise ValueError(f"clip: expected a positive number, got {self.clip}")
+
+    def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> PPO:
+        """Make the trainer."""
+        return PPO(policy, self, seed=seed, num_updates=num_updates)
+
+
+class PPO:
+    """Maximises E[min(rho A, clip(rho, 1 - clip, 1 + clip) A)] with rho = pi(a|s) / pi_sampling(a|s) (eq. 7).
+
+    Args:
+        policy: trained in place.
+        config: see `PPOConfig`.
+        seed: of the sampling and of the minibatches.
+        num_updates: length of the run, for the learning-rate schedule.
+    """
+
+    def __init__(self, policy: nn.Module, config: PPOConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
+        self.policy = policy
+        self.config = config or PPOConfig()
+        self.reference = copy.deepcopy(policy).requires_grad_(False).eval() if self.config.kl_weight else None
+        self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
+        self.generator = torch.Generator(self.optimiser.device).manual_seed(seed)
+        if self.reference is not None:
+            self.reference.to(self.optimiser.device)
+
+    def collect(self, task: Task) -> Trajectory:
+        """Sample rows for the next contexts, with demonstrations where the mix asks for them."""
+
+        def rollout(num_forced_steps: int) -> Trajectory:
+            return task.rollout(
+                self.policy,
+                num_samples=self.config.num_samples,
+                greedy_baseline=self.config.advantage == "greedy",
+                num_forced_steps=num_forced_steps,
+                generator=self.generator,
+            )
+
+        trajectory = collect_mixed(self.config.mix, self.optimiser.num_finished, rollout, task.demonstrations)
+        return trajectory.to(self.optimiser.device)
+
+    def update(self, trajectory: Trajectory) -> dict[str, float]:
+        """Take up to epochs x minibatches optimiser steps on the clipped objective."""
+        stats = describe_rollout(trajectory)
+        self.policy.train(self.config.dropout)
+        trajectory, penalty_stats = self._penalised(trajectory)
+        advantage, target = self._advantage(trajectory)
+        stats |= penalty_stats | describe_advantage(advantage, trajectory.mask)
+        if self.config.advantage == "gae":
+            stats["critic/explained_variance"] = explained_variance(trajectory.value[:, :-1], target, trajectory.mask)
+        sums: dict[str, float] = {}
+        num_steps, stop = 0, False
+        for _ in range(self.config.epochs):
+            for part, part_advantage, part_target in self._minibatches(trajectory, advantage, target):
+                numbers = self._improve(part, part_advantage, part_target)
+                sums = {key: sums.get(key, 0.0) + number for key, number in numbers.items()}
+                num_steps += 1
+                stop = bool(self.config.target_kl) and numbers["policy/kl_sampling"] > self.config.target_kl
+                if stop:
+                    break
+            if stop:
+                break
+        self.optimiser.finish_update()
+        return stats | {key: total / num_steps for key, total in sums.items()} | {"policy/optimiser_steps": float(num_steps)}
+
+    def _improve(self, trajectory: Trajectory, advantage: Tensor, target: Tensor) -> dict[str, float]:
+        """Take one optimiser step on a minibatch."""
+        config, mask = self.config, trajectory.mask
+        if config.normalise_advantage:
+            advantage = masked_whiten(advantage, mask)
+        imitation_weight = config.mix.weight_at(self.optimiser.num_finished)
+        count = self.optimiser.count(mask)
+        imitation_count = self.optimiser.count(mask if trajectory.imitate is None else trajectory.imitate)
+        clipped = 0.0
+
+        def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
+            nonlocal clipped
+            objective = losses.ppo_clip(evaluation.logp, part.logp, advantage[rows], config.clip, config.clip)
+            terms = {"loss/policy": masked_mean(objective, part.mask, count)}
+            outside = ((evaluation.logp.detach() - part.logp).exp() - 1).abs() > config.clip
+            clipped += float(masked_mean(outside.float(), part.mask, count))
+            if config.entropy_weight:
+                terms["loss/entropy"] = -config.entropy_weight * masked_mean(evaluation.entropy, part.mask, count)
+            if config.advantage == "gae":
+                error = losses.value(evaluation.value, target[rows], part.value[:, :-1], config.value_clip or None)
+                terms["loss/value"] = config.value_weight * masked_mean(error, part.mask, count)
+            if imitation_weight:
+                terms["loss/cross_entropy"] = imitation_weight * imitation_loss(part, evaluation, imitation_count)
+            return terms
+
+        stats = self.optimiser.minimise(trajectory, loss_terms)
+        return stats | {"policy/clip_fraction": clipped}
+
+    def _minibatches(self, trajectory: Trajectory, advantage: Tensor, target: Tensor) -> Iterator[tuple[Trajectory, Tensor, Tensor]]:
+        """Shuffle rows, or the steps that count, into minibatches."""
+        device = advantage.device
+        if self.config.minibatch_unit == "rows":
+            order = torch.randperm(trajectory.batch_size, generator=self.generator, device=device)
+            for rows in order.chunk(self.config.minibatches):
+                yield trajectory.select_rows(rows), advantage[rows], target[rows]
+            return
+        counted = trajectory.mask if trajectory.imitate is None else trajectory.mask | trajectory.imitate
+        rows, steps = counted.nonzero(as_tuple=True)
+        order = torch.randperm(rows.shape[0], generator=self.generator, device=device)
+        for chosen in order.chunk(self.config.minibatches):
+            row, step = rows[chosen], steps[chosen]
+            yield trajectory.select_steps(row, step), advantage[row, step].unsqueeze(1), target[row, step].unsqueeze(1)
+
+    @torch.no_grad()
+    def _penalised(self, trajectory: Trajectory) -> tuple[Trajectory, dict[str, float]]:
+        """Take the KL penalty to the reference policy off the rewards."""
+        if self.reference is None:
+            return trajectory, {}
+        reference_logp = self.reference(trajectory).logp
+        divergence = losses.kl(trajectory.logp, reference_logp, "k1")
+        reward = shaping.kl_penalty(trajectory.reward, trajectory.logp, reference_logp, trajectory.mask, self.config.kl_weight)
+        return trajectory.replace(reward=reward), {"policy/kl_reference": float(masked_mean(divergence, trajectory.mask))}
+
+    def _advantage(self, trajectory: Trajectory) -> tuple[Tensor, Tensor]:
+        """Give the advantages and the critic's targets, [B, T] each."""
+        if self.config.advantage == "gae":
+            advantage = returns.gae(
+                trajectory.reward,
+                trajectory.value,
+                trajectory.terminated,
+                trajectory.truncated,
+                self.config.discount,
+                self.config.trace_decay,
+            )
+            return advantage, advantage + trajectory.value[:, :-1]
+        score, valid = trajectory.score, trajectory.mask.any(dim=1)
+        if self.config.advantage == "leave_one_out":
+            row = advantages.leave_one_out(score, trajectory.group, valid)
+        elif self.config.advantage == "group_norm":
+            row = advantages.group_norm(score, trajectory.group, valid)
+        else:
+            row = advantages.greedy(score, trajectory.baseline)
+        return row.unsqueeze(1).expand_as(trajectory.reward), torch.zeros_like(trajectory.reward)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the optimiser's, the generator's and the reference policy's state."""
+        reference = None if self.reference is None else self.reference.state_dict()
+        return {"optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state(), "reference": reference}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["generator"])
+        if self.reference is not None:
+            self.reference.load_state_dict(state["reference"])

@@ -1,0 +1,121 @@
+"""Self-critical sequence training: the policy's own outputs are the baseline, so that no critic is needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from seqrl import advantages, losses
+from seqrl.diagnostics import describe_advantage, describe_rollout
+from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
+from seqrl.optimiser import Optimiser, OptimiserConfig
+from seqrl.protocols import Task
+from seqrl.reduce import masked_mean
+from seqrl.trajectory import Evaluation, Trajectory
+
+
+@dataclass
+class SelfCriticalConfig:
+    """Settings of self-critical training.
+
+    Attributes:
+        baseline: "greedy", the score of the greedy row of the same context (Rennie et al. 2017), or "leave_one_out", the
+            mean score of the other sampled rows of that context (Luo 2020), which needs no greedy decoding.
+        num_samples: rows sampled for each context; leave_one_out needs at least 2.
+        entropy_weight: weight of the entropy bonus.
+        dropout: keep dropout on in the update; sampling never has it.
+        mix: cross-entropy beside the policy gradient, see `MixConfig`.
+        optimiser: see `OptimiserConfig`.
+    """
+
+    baseline: Literal["greedy", "leave_one_out"] = "leave_one_out"
+    num_samples: int = 5
+    entropy_weight: float = 0.0
+    dropout: bool = False
+    mix: MixConfig = field(default_factory=MixConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+
+    def __post_init__(self) -> None:
+        least = 2 if self.baseline == "leave_one_out" else 1
+        if self.num_samples < least:
+            raise ValueError(f"num_samples: expected at least {least} with the {self.baseline} baseline, got {self.num_samples}")
+
+    def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> SelfCritical:
+        """Make the trainer."""
+        return SelfCritical(policy, self, seed=seed, num_updates=num_updates)
+
+
+class SelfCritical:
+    """Minimises -(1/N) sum_n (r(w) - b) log pi(w_n), with r the whole row's score and b that of the policy's other tries.
+
+    Every step of a row has the same advantage. Source: Rennie et al. 2017, eq. 8; Luo 2020, eq. 5.
+
+    Differs from: Rennie et al. in dividing by the number of tokens rather than of rows, as all implementations do.
+
+    Args:
+        policy: trained in place.
+        config: see `SelfCriticalConfig`.
+        seed: of the sampling.
+        num_updates: length of the run, for the learning-rate schedule.
+    """
+
+    def __init__(self, policy: nn.Module, config: SelfCriticalConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
+        self.policy = policy
+        self.config = config or SelfCriticalConfig()
+        self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
+        self.generator = torch.Generator(self.optimiser.device).manual_seed(seed)
+
+    def collect(self, task: Task) -> Trajectory:
+        """Sample rows for the next contexts, with demonstrations where the mix asks for them."""
+
+        def rollout(num_forced_steps: int) -> Trajectory:
+            return task.rollout(
+                self.policy,
+                num_samples=self.config.num_samples,
+                greedy_baseline=self.config.baseline == "greedy",
+                num_forced_steps=num_forced_steps,
+                generator=self.generator,
+            )
+
+        trajectory = collect_mixed(self.config.mix, self.optimiser.num_finished, rollout, task.demonstrations)
+        return trajectory.to(self.optimiser.device)
+
+    def update(self, trajectory: Trajectory) -> dict[str, float]:
+        """Take one optimiser step: what scored above the baseline becomes more likely."""
+        config, mask = self.config, trajectory.mask
+        advantage = self._advantage(trajectory).unsqueeze(1).expand_as(trajectory.reward)
+        imitation_weight = config.mix.weight_at(self.optimiser.num_finished)
+        count = self.optimiser.count(mask)
+        imitation_count = self.optimiser.count(mask if trajectory.imitate is None else trajectory.imitate)
+        stats = describe_rollout(trajectory) | describe_advantage(advantage, mask)
+
+        def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
+            terms = {"loss/policy": masked_mean(losses.policy_gradient(evaluation.logp, advantage[rows]), part.mask, count)}
+            if config.entropy_weight:
+                terms["loss/entropy"] = -config.entropy_weight * masked_mean(evaluation.entropy, part.mask, count)
+            if imitation_weight:
+                terms["loss/cross_entropy"] = imitation_weight * imitation_loss(part, evaluation, imitation_count)
+            return terms
+
+        self.policy.train(config.dropout)
+        stats |= self.optimiser.minimise(trajectory, loss_terms)
+        self.optimiser.finish_update()
+        return stats
+
+    def _advantage(self, trajectory: Trajectory) -> Tensor:
+        """Score above the baseline, [B]."""
+        if self.config.baseline == "leave_one_out":
+            return advantages.leave_one_out(trajectory.score, trajectory.group, trajectory.mask.any(dim=1))
+        return advantages.greedy(trajectory.score, trajectory.baseline)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the optimiser's and the generator's state."""
+        return {"optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["generator"])

@@ -1,0 +1,113 @@
+"""Maximum likelihood on demonstrations: the warm start, and the control that every reinforcement learner is measured against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seqrl.mixing import imitation_loss
+from seqrl.optimiser import Optimiser, OptimiserConfig
+from seqrl.protocols import Task
+from seqrl.trajectory import Evaluation, Trajectory
+
+
+@dataclass
+class SupervisedConfig:
+    """Settings of maximum-likelihood training.
+
+    Attributes:
+        label_smoothing: share of the target's probability that is spread over all actions (Szegedy et al. 2016).
+        scheduled_sampling: probability, at the end of its ramp, that an input token is the policy's own sample instead
+            of the demonstration's (Bengio et al. 2015).
+        scheduled_sampling_updates: updates over which that probability rises linearly from 0.
+        optimiser: see `OptimiserConfig`.
+    """
+
+    label_smoothing: float = 0.0
+    scheduled_sampling: float = 0.0
+    scheduled_sampling_updates: int = 1000
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("label_smoothing", "scheduled_sampling"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected a share from 0 up to but without 1, got {getattr(self, name)}")
+
+    def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> Supervised:
+        """Make the trainer."""
+        return Supervised(policy, self, seed=seed, num_updates=num_updates)
+
+
+class Supervised:
+    """Minimises -(1/N) sum_n log pi(a_n | what came before) over the demonstrated steps.
+
+    Args:
+        policy: trained in place.
+        config: see `SupervisedConfig`.
+        seed: of the scheduled sampling.
+        num_updates: length of the run, for the learning-rate schedule.
+    """
+
+    def __init__(self, policy: nn.Module, config: SupervisedConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
+        self.policy = policy
+        self.config = config or SupervisedConfig()
+        self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
+        self.generator = torch.Generator(self.optimiser.device).manual_seed(seed)
+
+    def collect(self, task: Task) -> Trajectory:
+        """Take the task's next demonstrations."""
+        return task.demonstrations().to(self.optimiser.device)
+
+    def update(self, trajectory: Trajectory) -> dict[str, float]:
+        """Take one optimiser step on the demonstrations' cross-entropy."""
+        if trajectory.imitate is None or not bool(trajectory.imitate.any()):
+            raise ValueError(
+                "expected demonstrations (a trajectory with `imitate` True somewhere), got none; take them from task.demonstrations()"
+            )
+        self.policy.train()
+        trajectory = self._with_own_samples(trajectory)
+        imitate = trajectory.imitate
+        assert imitate is not None
+        count = self.optimiser.count(imitate)
+
+        def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
+            return {"loss/cross_entropy": imitation_loss(part, evaluation, count, label_smoothing=self.config.label_smoothing)}
+
+        stats = self.optimiser.minimise(trajectory, loss_terms)
+        self.optimiser.finish_update()
+        num_steps = float(imitate.sum())
+        sizes = {"num_rows": float(trajectory.batch_size), "num_steps": num_steps, "length": num_steps / trajectory.batch_size}
+        return stats | {f"rollout/{key}": number for key, number in sizes.items()}
+
+    def _with_own_samples(self, trajectory: Trajectory) -> Trajectory:
+        """Replace some input tokens by the policy's own samples, drawn in one pass under teacher forcing.
+
+        Differs from: Bengio et al. (2015), who sample step by step; one parallel pass (Mihaylova and Martins 2019)
+        costs one forward more, whatever the length.
+        """
+        ramp = min(1.0, self.optimiser.num_finished / max(1, self.config.scheduled_sampling_updates))
+        probability = self.config.scheduled_sampling * ramp
+        if not probability:
+            return trajectory
+        resample = getattr(self.policy, "resample", None)
+        if resample is None or not isinstance(trajectory.obs, Tensor):
+            raise ValueError(f"scheduled sampling needs a policy of tokens with a `resample` method; {type(self.policy).__name__} has none")
+        with torch.no_grad():
+            drawn = resample(trajectory, self.generator)
+        assert trajectory.imitate is not None
+        swap = torch.rand(drawn.shape, generator=self.generator, device=drawn.device) < probability
+        obs = trajectory.obs.clone()
+        obs[:, 1:] = torch.where(swap & trajectory.imitate, drawn, obs[:, 1:])
+        return trajectory.replace(obs=obs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the optimiser's and the generator's state."""
+        return {"optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["generator"])
