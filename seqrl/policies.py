@@ -1,0 +1,255 @@
+"""What every policy over tokens shares, and a wrapper that makes one of a researcher's own module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seqrl.trajectory import Evaluation, Step, Trajectory, Tree, map_tree, tree_leaves
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Switch dropout and the like off for a while; every submodule gets its own mode back, also after an exception."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def draw_uniform(shape: Sequence[int], generator: torch.Generator | None, device: torch.device | str) -> Tensor:
+    """Draw float32 numbers from [0, 1) on the generator's own device and move them to `device`."""
+    source = device if generator is None else generator.device
+    return torch.rand(tuple(shape), generator=generator, device=source).to(device)
+
+
+def choose_token(logits: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Choose one token a row: a = min{k : sum_{j<=k} p_j > u}, the inverse of the cumulated probabilities.
+
+    One number a row decides, so that a row's draw depends neither on the other rows nor on how many are left.
+
+    Args:
+        logits: [B, V] float; -inf forbids a token.
+        noise: [B] numbers u from [0, 1); the most probable token when None.
+
+    Returns:
+        [B] token, long, and [B] its log-probability, nats.
+    """
+    logits = logits.float()
+    if noise is None:
+        token = logits.argmax(dim=-1)
+    else:
+        cumulated = logits.softmax(dim=-1).cumsum(dim=-1)
+        total = cumulated[:, -1:]
+        # Rounding may lift u * total to total itself, which would choose a token behind the last possible one.
+        threshold = torch.minimum(noise.unsqueeze(1) * total, torch.nextafter(total, torch.zeros_like(total)))
+        token = torch.searchsorted(cumulated, threshold, right=True).squeeze(1)
+    logp = logits.gather(1, token.unsqueeze(1)).squeeze(1) - logits.logsumexp(dim=-1)
+    return token, logp
+
+
+def act_on_tokens(policy: Any, obs: Tensor, state: Tree, *, greedy: bool, generator: torch.Generator | None) -> Step:
+    """Make one step of a policy that has `next_logits`; the body of its `act`.
+
+    Args:
+        policy: has `next_logits(tokens, state) -> (logits [B, V], state)`. A policy with a critic leaves the value of
+            the observation, [B], in `state["value"]`.
+        obs: [B] long, the token before.
+        state: the policy's own.
+        greedy: take the most probable token.
+        generator: draws one number a row.
+    """
+    logits, state = policy.next_logits(obs, state)
+    noise = None if greedy else draw_uniform(obs.shape, generator, obs.device)
+    action, logp = choose_token(logits, noise)
+    return Step(action, logp, value_of(state, logp), state)
+
+
+def value_of(state: Tree, like: Tensor) -> Tensor:
+    """Read the critic's value [B] from a state; zeros like `like` where there is no critic."""
+    if isinstance(state, dict) and isinstance(state.get("value"), Tensor):
+        return state["value"]  # type: ignore[return-value]
+    return torch.zeros_like(like)
+
+
+def input_tokens(trajectory: Trajectory, begin: int) -> Tensor:
+    """Give the tokens [B, T] that a policy sees before each action.
+
+    Args:
+        trajectory: `obs` is [B, T+1] long.
+        begin: the token that every row starts with.
+
+    Raises:
+        ValueError: when `obs` is no tensor of tokens, or a row does not start at its beginning.
+    """
+    obs = trajectory.obs
+    if not isinstance(obs, Tensor) or obs.ndim != 2:
+        raise ValueError(
+            f"obs: expected a [B, T+1] tensor of tokens, got {type(obs).__name__}; sample it with seqrl.rollout.unroll and TokenSource"
+        )
+    if not bool((obs[:, 0] == begin).all()):
+        raise ValueError(
+            f"obs: expected every row to start with the begin token {begin}; a text cannot be cut into steps, use minibatches over rows"
+        )
+    return obs[:, :-1]
+
+
+def encode_distinct(encode: Callable[[Tree], Tree], context: Tree, group: Tensor | None) -> Tree:
+    """Encode the context of each distinct group once and give every row its result.
+
+    Args:
+        encode: takes a context with leaves [N, ...], gives a tree with leaves [N, ...].
+        context: leaves [B, ...].
+        group: [B] integer; rows with the same number that is not negative share a context. None: every row has its own.
+    """
+    if group is None:
+        return encode(context)
+    positions = torch.arange(group.shape[0], device=group.device)
+    distinct, inverse = torch.where(group < 0, -1 - positions, group).unique(return_inverse=True)
+    if distinct.shape[0] == group.shape[0]:
+        return encode(context)
+    first = torch.full_like(distinct, group.shape[0]).scatter_reduce(0, inverse, positions.to(distinct.dtype), "amin").long()
+    return map_tree(lambda leaf: leaf[inverse], encode(map_tree(lambda leaf: leaf[first], context)))
+
+
+def evaluate_tokens(features: Tensor, head: Callable[[Tensor], Tensor], trajectory: Trajectory, value: Tensor | None = None) -> Evaluation:
+    """Evaluate the actions that count: log p(a), H = -sum_k p_k log p_k and mean_k log p_k.
+
+    The head, which is often the dearest part, sees only the steps with `mask` or `imitate`; all others get zeros.
+
+    Args:
+        features: [B, T, D] float.
+        head: takes [M, D], gives logits [M, V].
+        trajectory: the actions [B, T], long.
+        value: [B, T] the critic's values; zeros when None.
+    """
+    counted = trajectory.mask if trajectory.imitate is None else trajectory.mask | trajectory.imitate
+    logits = head(features[counted]).float()
+    total = logits.logsumexp(dim=-1)
+    chosen = logits.gather(1, trajectory.action[counted].unsqueeze(1)).squeeze(1)
+    # A forbidden token has the logit -inf and probability 0; 0 * -inf would be NaN.
+    finite = logits.clamp(min=torch.finfo(logits.dtype).min)
+    entropy = total - (logits.softmax(dim=-1) * finite).sum(dim=-1)
+
+    def spread(values: Tensor) -> Tensor:
+        return torch.zeros(counted.shape, dtype=values.dtype, device=values.device).masked_scatter(counted, values)
+
+    logp = spread(chosen - total)
+    return Evaluation(
+        logp=logp,
+        entropy=spread(entropy),
+        value=torch.zeros_like(logp) if value is None else value,
+        mean_logp=spread(logits.mean(dim=-1) - total),
+    )
+
+
+class TokenPolicy(nn.Module):
+    """A policy made of one's own module, whose `forward(context, tokens [B, T])` gives logits [B, T, V].
+
+    logits[:, t] is read as the distribution of the token that follows tokens[:, :t+1]; the module must not look ahead.
+    To act, the module runs again on the whole row so far, which costs O(T) passes a row but asks for no cache.
+
+    Args:
+        module: takes (context, tokens) and gives logits [B, T, V].
+        begin: token before the first action.
+        end: token that ends a row.
+        pad: token after the end.
+        max_tokens: longest row, end token included.
+        temperature: divides the logits, in sampling and re-evaluation alike.
+        encode: optional; takes the context once for each distinct group, and the module then gets what it gives.
+
+    Raises:
+        ValueError: when max_tokens or temperature is not positive.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        begin: int = 1,
+        end: int = 2,
+        pad: int = 0,
+        max_tokens: int = 20,
+        temperature: float = 1.0,
+        encode: Callable[[Tree], Tree] | None = None,
+    ) -> None:
+        super().__init__()
+        check_token_settings(max_tokens, temperature)
+        self.module = module
+        self.begin, self.end, self.pad = begin, end, pad
+        self.max_tokens, self.temperature = max_tokens, temperature
+        self.encode = encode if encode is not None else _unchanged
+
+    def initial_state(self, context: Tree) -> Tree:
+        """Give the encoded context and rows without tokens.
+
+        Raises:
+            ValueError: when there is no context, since its rows tell the batch size.
+        """
+        memory = self.encode(context)
+        leaf = first_leaf(memory)
+        return {"memory": memory, "tokens": torch.zeros(leaf.shape[0], 0, dtype=torch.long, device=leaf.device)}
+
+    def next_logits(self, tokens: Tensor, state: Tree) -> tuple[Tensor, Tree]:
+        """Append tokens [B] to the rows and give the logits [B, V] of what follows."""
+        parts: Any = state
+        row = torch.cat([parts["tokens"], tokens.unsqueeze(1)], dim=1)
+        return self.module(parts["memory"], row)[:, -1] / self.temperature, {"memory": parts["memory"], "tokens": row}
+
+    def act(self, obs: Tree, state: Tree, *, greedy: bool = False, generator: torch.Generator | None = None) -> Step:
+        """Choose the next token of each row."""
+        return act_on_tokens(self, obs, state, greedy=greedy, generator=generator)  # type: ignore[arg-type]
+
+    def forward(self, trajectory: Trajectory) -> Evaluation:
+        """Evaluate the tokens of a trajectory in one pass of the module."""
+        return evaluate_tokens(self._logits(trajectory), lambda logits: logits, trajectory)
+
+    def resample(self, trajectory: Trajectory, generator: torch.Generator | None = None) -> Tensor:
+        """Draw a token [B, T] for every step, given the trajectory's own tokens before it."""
+        return resample_tokens(self._logits(trajectory), generator)
+
+    def _logits(self, trajectory: Trajectory) -> Tensor:
+        tokens = input_tokens(trajectory, self.begin)
+        return self.module(encode_distinct(self.encode, trajectory.context, trajectory.group), tokens) / self.temperature
+
+
+def resample_tokens(logits: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draw one token for every step from logits [B, T, V]; gives [B, T] long."""
+    B, T, V = logits.shape
+    noise = draw_uniform((B, T), generator, logits.device)
+    return choose_token(logits.reshape(B * T, V), noise.reshape(B * T))[0].view(B, T)
+
+
+def check_token_settings(max_tokens: int, temperature: float) -> None:
+    """Refuse lengths and temperatures that no policy can have.
+
+    Raises:
+        ValueError: when one of them is not positive.
+    """
+    if max_tokens < 1:
+        raise ValueError(f"max_tokens: expected at least 1, got {max_tokens}")
+    if not temperature > 0:
+        raise ValueError(f"temperature: expected a positive number, got {temperature}; use greedy=True for the most probable token")
+
+
+def first_leaf(tree: Tree) -> Tensor:
+    """Give any tensor of a tree, to read batch size and device from.
+
+    Raises:
+        ValueError: when the tree has none.
+    """
+    leaves = tree_leaves(tree)
+    if not leaves:
+        raise ValueError("context: expected at least one tensor with a row for each text, got none")
+    return leaves[0]
+
+
+def _unchanged(context: Tree) -> Tree:
+    return context

@@ -1,0 +1,1 @@
+"""Image captioning: data, policies, decoding, rewards and evaluation."""
