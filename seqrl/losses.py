@@ -105,31 +105,32 @@ def td(value: Tensor, target: Tensor, huber_delta: float | None = None) -> Tenso
     return F.huber_loss(value, target.detach(), reduction="none", delta=huber_delta)
 
 
-def nll(logp: Tensor, mean_logp: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
+def nll(logp: Tensor, mean_logp: Tensor | None = None, label_smoothing: float = 0.0) -> Tensor:
     """Take the cross-entropy of the demonstrated actions, optionally with smoothed labels.
 
     L_t = -(1 - ε) log π(a_t) - ε mean_a log π(a)
 
     Args:
         logp: [B, T] log-probability of the demonstrated action, nats.
-        mean_logp: [B, T] mean log-probability over all actions, nats; only read when smoothing is above 0.
-        smoothing: ε, in 0..1, the share of the label that is spread over all actions.
+        mean_logp: [B, T] mean log-probability over all actions, nats; only read when label_smoothing is above 0.
+        label_smoothing: ε, in 0..1, the share of the label that is spread over all actions.
 
     Raises:
         ValueError: when the shapes differ, ε is out of range, or ε is above 0 and the policy gives no mean_logp.
 
     Source: Szegedy et al. 2016 (Rethinking the Inception architecture), section 7.
     """
-    if not 0.0 <= smoothing <= 1.0:
-        raise ValueError(f"smoothing: expected a number in 0..1, got {smoothing}")
-    if smoothing == 0.0:
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"label_smoothing: expected a number in 0..1, got {label_smoothing}")
+    if label_smoothing == 0.0:
         return -logp
     if mean_logp is None:
         raise ValueError(
-            f"mean_logp: expected [B, T] since smoothing is {smoothing}, got None; let the policy's forward give it or set smoothing to 0"
+            f"mean_logp: expected [B, T] since label_smoothing is {label_smoothing}, got None; "
+            "let the policy's forward give it or set label_smoothing to 0"
         )
     _check(logp, mean_logp=mean_logp)
-    return -(1.0 - smoothing) * logp - smoothing * mean_logp
+    return -(1.0 - label_smoothing) * logp - label_smoothing * mean_logp
 
 
 def kl(logp: Tensor, reference_logp: Tensor, estimator: KLEstimator = "k3") -> Tensor:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
+from seqrl.protocols import Policy
 from seqrl.trajectory import Step, Trajectory, Tree, map_tree
 
 
@@ -68,14 +69,15 @@ def unroll(
     if max_steps < 1:
         raise ValueError(f"max_steps: expected at least 1, got {max_steps}")
     num_forced = 0 if forced is None else forced.shape[1]
-    initial = policy.initial_state(context)
+    actor = cast(Policy, policy)
+    initial = actor.initial_state(context)
     state = state0 = initial if state is None else state
     obs: list[Tree] = [source.obs]
     steps: list[Step] = []
     outcomes: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     for t in range(max_steps):
         live = mask = source.active
-        step = policy.act(obs[-1], state, greedy=greedy, generator=generator)
+        step = actor.act(obs[-1], state, greedy=greedy, generator=generator)
         if forced is not None and t < num_forced:
             step = Step(forced[:, t], step.logp, step.value, step.state)
             mask = torch.zeros_like(live)
@@ -86,7 +88,7 @@ def unroll(
         state = _restart(step.state, initial, ~live)
         if source.finished:
             break
-    last = policy.act(obs[-1], state, greedy=True).value if bootstrap else torch.zeros_like(steps[0].value)
+    last = actor.act(obs[-1], state, greedy=True).value if bootstrap else torch.zeros_like(steps[0].value)
     reward, terminated, truncated, mask = (torch.stack(column, dim=1) for column in zip(*outcomes, strict=True))
     trajectory = Trajectory(
         action=torch.stack([step.action for step in steps], dim=1),

@@ -97,7 +97,10 @@ class VectorEnvSource:
         live = self.active.cpu().numpy()
         observation, reward, terminated, truncated, _ = self.envs.step(action.cpu().numpy())
         if not np.isfinite(reward).all():
-            raise ValueError(f"environment {int(np.argmin(np.isfinite(reward)))} gave the reward {reward} at step {self.num_env_steps}; expected finite numbers")
+            index = int(np.argmin(np.isfinite(reward)))
+            raise ValueError(
+                f"reward: expected finite numbers, environment {index} gave {reward[index]} at step {self.num_env_steps}; mend it"
+            )
         self._returns += np.where(live, reward, 0.0)
         self._lengths += live
         self.num_env_steps += int(live.sum())
@@ -108,7 +111,8 @@ class VectorEnvSource:
         self._lengths[ended] = 0
         self.obs = self._tensor(observation)
         self.active = self._tensor(~ended)
-        return self.obs, self._tensor(np.where(live, reward, 0.0).astype(np.float32)), self._tensor(terminated & live), self._tensor(truncated & live & ~terminated)
+        earned = np.where(live, reward, 0.0).astype(np.float32)
+        return self.obs, self._tensor(earned), self._tensor(terminated & live), self._tensor(truncated & live & ~terminated)
 
     def pop_episodes(self) -> list[Episode]:
         """Give the episodes that ended since the last call."""

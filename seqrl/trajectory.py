@@ -136,7 +136,8 @@ class Trajectory:
                 raise ValueError(f"{name}: expected a bool tensor, got {field.dtype}; write `{name}.bool()`")
         for leaf in tree_leaves(self.obs):
             if tuple(leaf.shape[:2]) != (B, T + 1):
-                raise ValueError(f"obs: expected leaves [B, T+1, ...] = {[B, T + 1]}, got {list(leaf.shape)}; what holds for a whole row belongs into context")
+                expectation = f"obs: expected leaves [B, T+1, ...] = {[B, T + 1]}, got {list(leaf.shape)}"
+                raise ValueError(f"{expectation}; what holds for a whole row belongs into context")
         for name in ("context", "state0"):
             for leaf in tree_leaves(getattr(self, name)):
                 if leaf.shape[0] != B:
@@ -208,10 +209,13 @@ def concatenate(trajectories: Sequence[Trajectory]) -> Trajectory:
             `imitate` that only some have is filled with -1, 0 and False.
 
     Raises:
-        ValueError: when there is nothing to concatenate.
+        ValueError: when there is nothing to concatenate, or only some have observations, a context or a state.
     """
     if not trajectories:
         raise ValueError("expected at least one trajectory, got none")
+    for name in ("obs", "context", "state0"):
+        if len({getattr(trajectory, name) is None for trajectory in trajectories}) > 1:
+            raise ValueError(f"{name}: expected it in all trajectories or in none, only some have it; add it to the others")
     T = max(trajectory.num_steps for trajectory in trajectories)
     fills = {"group": -1, "baseline": 0.0, "imitate": False}
     present = {name for name in fills if any(getattr(t, name) is not None for t in trajectories)}
