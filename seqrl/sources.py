@@ -97,9 +97,9 @@ class VectorEnvSource:
         live = self.active.cpu().numpy()
         observation, reward, terminated, truncated, _ = self.envs.step(action.cpu().numpy())
         if not np.isfinite(reward).all():
-            index = int(np.argmin(np.isfinite(reward)))
+            broken = int(np.argmin(np.isfinite(reward)))
             raise ValueError(
-                f"reward: expected finite numbers, environment {index} gave {reward[index]} at step {self.num_env_steps}; mend it"
+                f"reward: expected finite numbers, environment {broken} gave {reward[broken]} at step {self.num_env_steps}; mend it"
             )
         self._returns += np.where(live, reward, 0.0)
         self._lengths += live
