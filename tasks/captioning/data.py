@@ -1,0 +1,133 @@
+"""What a captioner learns from: one form for built-in scenes and for every source of photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from metrics.tokenize import ptb_tokenize
+from tasks.captioning.caption_files import CaptionedImage
+from tasks.captioning.data_config import DataConfig
+from tasks.captioning.images import load_images
+from tasks.captioning.photographs import SPLITS, Photographs, find_photographs
+from tasks.captioning.scenes import load_scenes
+from tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
+
+__all__ = ["CaptionData", "CaptionSplit", "DataConfig", "load_data"]
+
+
+@dataclass(frozen=True)
+class CaptionSplit:
+    """Images with their captions.
+
+    Attributes:
+        name: "train", "dev" or "test".
+        image_ids: N distinct names.
+        images: uint8 [N, 3, S, S], possibly mapped from a file and read-only.
+        references: raw captions of each image, at least one.
+        words: the same captions as words, PTB-tokenised.
+    """
+
+    name: str
+    image_ids: list[str]
+    images: np.ndarray
+    references: list[list[str]]
+    words: list[list[list[str]]]
+
+    def __post_init__(self) -> None:
+        """Refuse parts that do not belong together.
+
+        Raises:
+            ValueError: when the lengths differ.
+        """
+        lengths = {len(self.image_ids), len(self.images), len(self.references), len(self.words)}
+        if len(lengths) != 1:
+            raise ValueError(f"{self.name}: expected as many ids, images, references and words, got {sorted(lengths)}")
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.image_ids)
+
+
+@dataclass(frozen=True)
+class CaptionData:
+    """The three parts of a data set and the vocabulary of its training part.
+
+    Attributes:
+        train: to learn from.
+        dev: to choose by.
+        test: to report; may be empty.
+        vocabulary: from the training captions, or a tokenizer's.
+    """
+
+    train: CaptionSplit
+    dev: CaptionSplit
+    test: CaptionSplit
+    vocabulary: Vocabulary | TokenizerVocabulary
+
+
+def load_data(config: DataConfig) -> CaptionData:
+    """Read captions, decode or draw the images (once, then cached) and build the vocabulary.
+
+    Everything that can be checked without decoding images is checked before they are decoded.
+
+    Args:
+        config: see there.
+
+    Raises:
+        FileNotFoundError: when a file, folder or image is not there.
+        ValueError: when a setting or a file's content is wrong; the message names file, place and remedy.
+    """
+    config.check()
+    if config.source == "scenes":
+        drawn = load_scenes(config.scenes, config.image_size)
+        kept = config.max_images or None
+        splits = {
+            name: CaptionSplit(name, part.image_ids[:kept], part.images[:kept], part.captions[:kept], _words(part.captions[:kept]))
+            for name, part in drawn.items()
+        }
+        return CaptionData(**splits, vocabulary=_vocabulary(config, splits["train"].words))
+    photographs = find_photographs(config)
+    words = {name: _words([record.captions for record in photographs.records[name]]) for name in SPLITS}
+    for name in SPLITS:
+        _refuse_wordless(photographs.records[name], words[name])
+    vocabulary = _vocabulary(config, words["train"])
+    return CaptionData(**{name: _load_split(config, photographs, name, words[name]) for name in SPLITS}, vocabulary=vocabulary)
+
+
+def _load_split(config: DataConfig, photographs: Photographs, name: str, words: list[list[list[str]]]) -> CaptionSplit:
+    records = photographs.records[name]
+    names = [record.file_name for record in records]
+    images, kept = load_images(photographs.stores[name], names, config.image_size, skip_broken=config.skip_broken_images)
+    if records and not any(kept):
+        raise ValueError(f"{name}: expected at least one image that decodes, got none of {len(records)}")
+    rows = [(record, tokens) for record, tokens, keep in zip(records, words, kept, strict=True) if keep]
+    return CaptionSplit(
+        name=name,
+        image_ids=[record.image_id for record, _ in rows],
+        images=images,
+        references=[list(record.captions) for record, _ in rows],
+        words=[tokens for _, tokens in rows],
+    )
+
+
+def _words(captions: Sequence[Sequence[str]]) -> list[list[list[str]]]:
+    return [[ptb_tokenize(caption) for caption in texts] for texts in captions]
+
+
+def _refuse_wordless(records: Sequence[CaptionedImage], words: list[list[list[str]]]) -> None:
+    for record, captions in zip(records, words, strict=True):
+        for index, caption in enumerate(captions):
+            if not caption:
+                raise ValueError(
+                    f"image {record.image_id}: caption {index} holds no word after tokenisation ({record.captions[index]!r}); "
+                    "an empty reference cannot be scored, write a caption or remove it"
+                )
+
+
+def _vocabulary(config: DataConfig, words: list[list[list[str]]]) -> Vocabulary | TokenizerVocabulary:
+    if config.tokenizer:
+        return TokenizerVocabulary(config.tokenizer)
+    return Vocabulary.build((caption for captions in words for caption in captions), config.min_count)

@@ -1,0 +1,178 @@
+"""From the settings to the photographs of each split: which caption reader, which image store, what is held out."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.captioning.caption_files import (
+    CaptionedImage,
+    read_coco,
+    read_jsonl,
+    read_karpathy,
+    read_list,
+    read_token_file,
+    refuse_duplicates,
+)
+from tasks.captioning.data_config import DataConfig
+from tasks.captioning.images import ImageStore, open_images
+
+SPLITS = ("train", "dev", "test")
+
+_LOG = logging.getLogger(__name__)
+
+# What is looked for in `path` when a setting is left empty.
+_TOKEN_FILES = ("captions.token.txt", "Flickr8k.token.txt", "token.txt", "results_20130124.token")
+_IMAGE_PLACES = ("images", "Images", "Flicker8k_Dataset", "Flickr8k_Dataset", "flickr30k-images", "images128.zip", "images.zip")
+_LISTS = {
+    "train": ("trainImages.txt", "Flickr_8k.trainImages.txt"),
+    "dev": ("devImages.txt", "Flickr_8k.devImages.txt"),
+    "test": ("testImages.txt", "Flickr_8k.testImages.txt"),
+}
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """The images of each split, not yet decoded.
+
+    Attributes:
+        records: split name to images.
+        stores: split name to where their files are.
+    """
+
+    records: dict[str, list[CaptionedImage]]
+    stores: dict[str, ImageStore]
+
+
+def find_photographs(config: DataConfig) -> Photographs:
+    """Read the captions of a source, split them and check that every image is there.
+
+    Args:
+        config: its source is not "scenes".
+
+    Raises:
+        FileNotFoundError: when a file, folder or image is not there.
+        ValueError: when a file's content is wrong, an image is in two splits, or a split that is needed is empty.
+    """
+    found = _read(config)
+    _hold_out(config, found)
+    if config.max_images:
+        for name in SPLITS:
+            del found.records[name][config.max_images :]
+    everything = [record.image_id for name in SPLITS for record in found.records[name]]
+    refuse_duplicates(config.path, everything)
+    for name in ("train", "dev"):
+        if not found.records[name]:
+            raise ValueError(f"{config.path}: expected images in the {name} split, got none; name them in the data or set num_dev")
+    _handle_missing(config, found)
+    return found
+
+
+def _read(config: DataConfig) -> Photographs:
+    if config.source == "datasets":
+        # Imported here because the library takes seconds to load.
+        from tasks.captioning.dataset_columns import read_dataset
+
+        records, stores = read_dataset(config.path, config.image_column, config.caption_column)
+        return Photographs(records, stores)
+    root = Path(os.path.expandvars(config.path)).expanduser()
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder; set `path` to the folder of the {config.source} data")
+    if config.source == "flickr8k":
+        return _read_flickr8k(config, root)
+    if config.source == "coco":
+        return _read_coco(config, root)
+    if not config.captions:
+        raise ValueError(f"captions: source {config.source} needs the name of its caption file; set `captions`")
+    reader = {"karpathy": read_karpathy, "jsonl": read_jsonl}[config.source]
+    records = reader(root / config.captions)
+    store = open_images(_image_place(root, config.images))
+    return Photographs(_by_split(records), dict.fromkeys(SPLITS, store))
+
+
+def _read_flickr8k(config: DataConfig, root: Path) -> Photographs:
+    captions = root / config.captions if config.captions else _first(root, _TOKEN_FILES)
+    if captions is None:
+        raise FileNotFoundError(f"{root}: found none of the caption files {', '.join(_TOKEN_FILES)}; set `captions`")
+    records = {record.image_id: record for record in read_token_file(captions)}
+    named = {"train": config.train_list, "dev": config.dev_list, "test": config.test_list}
+    split: dict[str, list[CaptionedImage]] = {name: [] for name in SPLITS}
+    lists = {name: root / named[name] if named[name] else _first(root, _LISTS[name]) for name in SPLITS}
+    for name, path in lists.items():
+        if path is not None:
+            names = read_list(path)
+            lacking = [image for image in names if image not in records]
+            if lacking:
+                raise ValueError(f"{path}: {len(lacking)} images have no caption in {captions}, the first: {', '.join(lacking[:3])}")
+            split[name] = [records[image] for image in names]
+    if lists["train"] is None:
+        elsewhere = {record.image_id for name in ("dev", "test") for record in split[name]}
+        split["train"] = [record for record in records.values() if record.image_id not in elsewhere]
+    return Photographs(split, dict.fromkeys(SPLITS, open_images(_image_place(root, config.images))))
+
+
+def _read_coco(config: DataConfig, root: Path) -> Photographs:
+    if not config.captions:
+        raise ValueError("captions: source coco needs the name of its caption file; set `captions`")
+    train = read_coco(root / config.captions)
+    dev = read_coco(root / config.dev_captions) if config.dev_captions else []
+    store = open_images(_image_place(root, config.images))
+    dev_store = open_images(_image_place(root, config.dev_images)) if config.dev_images else store
+    return Photographs({"train": train, "dev": dev, "test": []}, {"train": store, "dev": dev_store, "test": dev_store})
+
+
+def _hold_out(config: DataConfig, found: Photographs) -> None:
+    """Make the splits that the source lacks."""
+    records, stores = found.records, found.stores
+    if config.num_dev:
+        if records["dev"]:
+            raise ValueError(f"num_dev: the data has {len(records['dev'])} dev images already; leave num_dev at 0")
+        # The choice hangs on the names alone, so that it stays when the file's order changes or images are added.
+        order = sorted(records["train"], key=lambda record: hashlib.sha256(record.image_id.encode()).digest())
+        chosen = {record.image_id for record in order[: config.num_dev]}
+        records["dev"] = [record for record in records["train"] if record.image_id in chosen]
+        records["train"] = [record for record in records["train"] if record.image_id not in chosen]
+        stores["dev"] = stores["train"]
+    if config.num_test:
+        if records["test"]:
+            raise ValueError(f"num_test: the data has {len(records['test'])} test images already; leave num_test at 0")
+        if config.num_test >= len(records["dev"]):
+            raise ValueError(f"num_test: expected fewer than the {len(records['dev'])} dev images, got {config.num_test}")
+        records["test"] = records["dev"][-config.num_test :]
+        records["dev"] = records["dev"][: -config.num_test]
+        stores["test"] = stores["dev"]
+
+
+def _handle_missing(config: DataConfig, found: Photographs) -> None:
+    for name in SPLITS:
+        missing = found.stores[name].missing(record.file_name for record in found.records[name])
+        if not missing:
+            continue
+        first = ", ".join(found.stores[name].describe(image) for image in missing[:3])
+        if not config.skip_broken_images:
+            message = f"{name}: {len(missing)} of {len(found.records[name])} images are missing, the first: {first}"
+            raise FileNotFoundError(f"{message}; add them, correct `images`, or set skip_broken_images: true")
+        _LOG.warning("%s: left out %d missing images, the first: %s", name, len(missing), first)
+        absent = set(missing)
+        found.records[name][:] = [record for record in found.records[name] if record.file_name not in absent]
+        if not found.records[name]:
+            raise FileNotFoundError(f"{name}: not one image is there, the first missing: {first}; correct `images`")
+
+
+def _by_split(records: Sequence[CaptionedImage]) -> dict[str, list[CaptionedImage]]:
+    split: dict[str, list[CaptionedImage]] = {name: [] for name in SPLITS}
+    for record in records:
+        split[record.split or "train"].append(record)
+    return split
+
+
+def _image_place(root: Path, name: str) -> Path:
+    return root / name if name else _first(root, _IMAGE_PLACES) or root
+
+
+def _first(root: Path, names: Sequence[str]) -> Path | None:
+    return next((root / name for name in names if (root / name).exists()), None)
