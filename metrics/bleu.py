@@ -1,0 +1,170 @@
+"""BLEU: how many of a sentence's n-grams stand in a reference; coco-caption's, smoothed, and that of sacrebleu."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics import kernels
+from metrics.reference_index import ReferenceIndex
+from metrics.rows import HypothesisRows, split_words
+from metrics.token_scores import PreparedMetric, Sentence, index_sentences, prepare_references
+
+SMOOTHINGS = ("none", "add_one", "exponential")
+
+# coco-caption keeps its divisions defined with these two, and its scores of short sentences depend on them
+_TINY = 1e-15
+_SMALL = 1e-9
+
+
+class BleuCounts(NamedTuple):
+    """What BLEU is made of: correct [N, n] clipped matches, lengths [N] and closest reference lengths [N], in words."""
+
+    correct: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    closest: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Bleu:
+    """BLEU with n-grams of 1 to max_n words against the reference of the closest length, range 0 to 1.
+
+    score = min(1, exp(1 - r / c)) (prod_n p_n)^(1 / max_n), with p_n the share of the c - n + 1 n-grams that also stand in
+    a reference (each at most as often as there), c the length and r that of the closest reference (the shorter of two).
+
+    Args:
+        max_n: longest n-gram, in words.
+        smoothing: of the scores of single sentences; the corpus figure is never smoothed. "none" is coco-caption's, which
+            gives nearly 0 without a match of the longest n-gram; "add_one" adds one match and one n-gram for n > 1 (Lin and
+            Och 2004, BLEU-S); "exponential" takes the k-th order without a match for 2^-k matches (NIST mteval-v13a).
+        score_end: the end of the sentence counts as a word.
+
+    Raises:
+        ValueError: for an unknown smoothing, an item without references or an empty reference.
+
+    Source: Papineni et al. 2002, section 2.3. As in coco-caption, 1e-15 is added to the matches and 1e-9 to the n-grams.
+    """
+
+    max_n: int = 4
+    smoothing: str = "none"
+    score_end: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown smoothing."""
+        if self.smoothing not in SMOOTHINGS:
+            raise ValueError(f"unknown smoothing {self.smoothing!r}: expected one of {', '.join(SMOOTHINGS)}")
+
+    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
+        """Score each hypothesis against its references: tokenised strings or lists of words, [N] float64."""
+        index, rows = index_sentences(hypotheses, references, max_n=self.max_n, score_end=self.score_end)
+        return self.score_rows(index, rows)
+
+    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
+        """Give the published figure, from the matches and lengths of all sentences together."""
+        index, rows = index_sentences(hypotheses, references, max_n=self.max_n, score_end=self.score_end)
+        counts = count_matches(index, rows, self.max_n)
+        guesses = np.maximum(counts.lengths[:, None] - np.arange(self.max_n), 0).sum(axis=0, keepdims=True)
+        totals = [values.sum(axis=0, keepdims=True) for values in counts]
+        return float(_unsmoothed(totals[0], guesses, totals[1], totals[2])[0])
+
+    def prepare(self, references: Sequence[Sequence[Sequence[int]]] | ReferenceIndex, *, end: int | None = None) -> PreparedMetric:
+        """Count references of token ids once (rows without special tokens); the result scores batches of rows."""
+        return PreparedMetric(self, prepare_references(references, max_n=self.max_n, end=end, score_end=self.score_end))
+
+    def score_rows(self, index: ReferenceIndex, rows: HypothesisRows) -> NDArray[np.float64]:
+        """Score rows of token ids against prepared references, [N] float64."""
+        counts = count_matches(index, rows, self.max_n)
+        guesses = np.maximum(counts.lengths[:, None] - np.arange(self.max_n), 0)
+        if self.smoothing == "none":
+            return _unsmoothed(counts.correct, guesses, counts.lengths, counts.closest)
+        return _smoothed(counts, guesses, self.smoothing)
+
+
+def count_matches(index: ReferenceIndex, rows: HypothesisRows, max_n: int) -> BleuCounts:
+    """Count the clipped n-gram matches of rows of token ids, and the lengths that the brevity penalty compares."""
+    num_rows = len(rows.items)
+    counts = BleuCounts(np.empty((num_rows, max_n), np.int64), np.empty(num_rows, np.int64), np.empty(num_rows, np.int64))
+    kernels.bleu_counts(
+        rows.tokens,
+        rows.lengths,
+        rows.items,
+        index.end_id,
+        index.score_end,
+        max_n,
+        index.table.slot_keys,
+        index.table.slot_ids,
+        index.rows.item_rows,
+        index.rows.row_starts,
+        index.max_n,
+        index.entries,
+        index.entry_starts,
+        index.counts,
+        index.count_starts,
+        counts.correct,
+        counts.lengths,
+        counts.closest,
+    )
+    return counts
+
+
+def _unsmoothed(
+    correct: NDArray[np.int64], guesses: NDArray[np.int64], lengths: NDArray[np.int64], closest: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    precision = ((correct + _TINY) / (guesses + _SMALL)).prod(axis=1)
+    ratio = (lengths + _TINY) / (closest + _SMALL)
+    return precision ** (1.0 / correct.shape[1]) * np.exp(np.minimum(0.0, 1.0 - 1.0 / ratio))
+
+
+def _smoothed(counts: BleuCounts, guesses: NDArray[np.int64], smoothing: str) -> NDArray[np.float64]:
+    correct, possible = counts.correct.astype(np.float64), guesses.astype(np.float64)
+    if smoothing == "add_one":
+        correct[:, 1:] += 1.0
+        possible[:, 1:] += 1.0
+    else:
+        missing = (correct == 0) & (possible > 0)
+        correct = np.where(missing, 0.5 ** np.cumsum(missing, axis=1), correct)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision = np.where(possible > 0, correct / possible, 0.0)
+        brevity = np.exp(np.minimum(0.0, 1.0 - counts.closest / counts.lengths))
+        score = brevity * np.exp(np.log(precision).mean(axis=1))
+    return np.where(counts.lengths > 0, score, 0.0)
+
+
+@dataclass(frozen=True)
+class SacreBleu:
+    """BLEU as sacrebleu computes it with its default settings, range 0 to 100; for strings only.
+
+    Args:
+        tokenize: sacrebleu's tokeniser, for instance "13a", or "none" for text that is split already.
+        lowercase: compare without case.
+
+    Source: Post 2018, "A Call for Clarity in Reporting BLEU Scores".
+    """
+
+    tokenize: str = "13a"
+    lowercase: bool = False
+
+    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
+        """Score each hypothesis by itself, with effective order as sacrebleu advises for sentences, [N] float64."""
+        metric = self._metric(effective_order=True)
+        scores = [metric.sentence_score(_joined(h), list(map(_joined, rs))).score for h, rs in zip(hypotheses, references, strict=True)]
+        return np.array(scores, np.float64)
+
+    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
+        """Give sacrebleu's corpus figure; hypotheses may have different numbers of references."""
+        most = max(map(len, references), default=0)
+        streams = [[_joined(rs[k]) if k < len(rs) else None for rs in references] for k in range(most)]
+        return float(self._metric(effective_order=False).corpus_score(list(map(_joined, hypotheses)), streams).score)
+
+    def _metric(self, *, effective_order: bool):  # type: ignore[no-untyped-def]
+        from sacrebleu.metrics.bleu import BLEU  # loaded here: it takes longer to import than all other metrics together
+
+        return BLEU(tokenize=self.tokenize, lowercase=self.lowercase, effective_order=effective_order)
+
+
+def _joined(sentence: Sentence) -> str:
+    return sentence if isinstance(sentence, str) else " ".join(split_words(sentence))

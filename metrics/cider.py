@@ -1,0 +1,153 @@
+"""CIDEr-D and CIDEr: how much a caption agrees with what people write about an image, n-grams weighed by how telling they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics import kernels
+from metrics.document_frequency import DocumentFrequency, require_several_items
+from metrics.reference_index import ReferenceIndex
+from metrics.rows import HypothesisRows
+from metrics.token_scores import PreparedMetric, Sentence, index_sentences, prepare_references
+
+_NO_PENALTY = 0.0  # the compiled loop takes a sigma of zero for plain CIDEr
+
+
+@dataclass(frozen=True)
+class CiderD:
+    """CIDEr-D as coco-caption computes it (there under the name of CIDEr).
+
+    score = 10/n sum_n 1/m sum_j exp(-(l - l_j)^2 / (2 sigma^2)) min(g_n(c), g_n(s_j)) . g_n(s_j) / (|g_n(c)| |g_n(s_j)|)
+    with g_n the tf-idf vector of the n-grams, l the length and m the number of references s_j. Its range is 0 to 10.
+
+    Args:
+        max_n: longest n-gram, in words.
+        sigma: deviation of the length penalty, in words.
+        document_frequency: frequencies of a corpus; None takes those of the references at hand, as the official code does.
+        score_end: the end of the sentence counts as a word, which costs captions that break off; the published figures
+            are without.
+        tokenisation: what turned captions into words or ids; refused where `document_frequency` names another.
+
+    Raises:
+        ValueError: for frequencies over fewer than two images or made differently, and for missing or empty references.
+
+    Source: Vedantam et al. 2015, equations 1 to 3 and the CIDEr-D of its section 8; the official code counts bigrams for the length.
+    """
+
+    max_n: int = 4
+    sigma: float = 6.0
+    document_frequency: DocumentFrequency | None = None
+    score_end: bool = False
+    tokenisation: str | None = None
+
+    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
+        """Score each hypothesis against its references: tokenised strings or lists of words, [N] float64."""
+        return _score_sentences(self, hypotheses, references)
+
+    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
+        """Give the published figure: the mean of the scores."""
+        return float(self.score(hypotheses, references).mean())
+
+    def prepare(self, references: Sequence[Sequence[Sequence[int]]] | ReferenceIndex, *, end: int | None = None) -> PreparedMetric:
+        """Count references of token ids once (rows without special tokens); the result scores batches of rows."""
+        return _prepare(self, references, end)
+
+    def score_rows(self, index: ReferenceIndex, rows: HypothesisRows) -> NDArray[np.float64]:
+        """Score rows of token ids against prepared references, [N] float64."""
+        return _score_rows(index, rows, self.max_n, self.sigma)
+
+
+@dataclass(frozen=True)
+class Cider:
+    """Plain CIDEr: neither clipping nor a length penalty, so that repeating a telling word raises it; not for use as a reward.
+
+    score = 10/n sum_n 1/m sum_j g_n(c) . g_n(s_j) / (|g_n(c)| |g_n(s_j)|)
+
+    Args and errors: as `CiderD`, without sigma.
+
+    Source: Vedantam et al. 2015, equations 1 to 3; times 10 as the official code has it.
+    """
+
+    max_n: int = 4
+    document_frequency: DocumentFrequency | None = None
+    score_end: bool = False
+    tokenisation: str | None = None
+
+    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
+        """Score each hypothesis against its references: tokenised strings or lists of words, [N] float64."""
+        return _score_sentences(self, hypotheses, references)
+
+    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
+        """Give the published figure: the mean of the scores."""
+        return float(self.score(hypotheses, references).mean())
+
+    def prepare(self, references: Sequence[Sequence[Sequence[int]]] | ReferenceIndex, *, end: int | None = None) -> PreparedMetric:
+        """Count references of token ids once (rows without special tokens); the result scores batches of rows."""
+        return _prepare(self, references, end)
+
+    def score_rows(self, index: ReferenceIndex, rows: HypothesisRows) -> NDArray[np.float64]:
+        """Score rows of token ids against prepared references, [N] float64."""
+        return _score_rows(index, rows, self.max_n, _NO_PENALTY)
+
+
+def _score_sentences(
+    metric: CiderD | Cider, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]
+) -> NDArray[np.float64]:
+    if metric.document_frequency is None:
+        require_several_items(len(references))
+    index, rows = index_sentences(
+        hypotheses,
+        references,
+        max_n=metric.max_n,
+        score_end=metric.score_end,
+        document_frequency=metric.document_frequency,
+        tokenisation=metric.tokenisation,
+    )
+    return metric.score_rows(index, rows)
+
+
+def _prepare(
+    metric: CiderD | Cider, references: Sequence[Sequence[Sequence[int]]] | ReferenceIndex, end: int | None
+) -> PreparedMetric:
+    index = prepare_references(
+        references,
+        max_n=metric.max_n,
+        end=end,
+        score_end=metric.score_end,
+        document_frequency=metric.document_frequency,
+        tokenisation=metric.tokenisation,
+    )
+    index.prepare_cider()
+    return PreparedMetric(metric, index)
+
+
+def _score_rows(index: ReferenceIndex, rows: HypothesisRows, max_n: int, sigma: float) -> NDArray[np.float64]:
+    weights, norms = index.prepare_cider()
+    scores = np.empty(len(rows.items), np.float64)
+    kernels.cider_scores(
+        rows.tokens,
+        rows.lengths,
+        rows.items,
+        index.end_id,
+        index.score_end,
+        max_n,
+        sigma,
+        index.table.slot_keys,
+        index.table.slot_ids,
+        index.table.document_frequency,
+        weights,
+        index.rows.item_rows,
+        index.rows.row_starts,
+        index.max_n,
+        norms,
+        index.entries,
+        index.entry_starts,
+        index.counts,
+        index.count_starts,
+        scores,
+    )
+    return scores

@@ -1,0 +1,29 @@
+"""Compile a function with numba and keep the machine code between runs where a folder for it can be written."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from numba import njit
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile `function` on its first call, on one thread and without the GIL, IEEE arithmetic kept.
+
+    The machine code is cached beside the source file, in the user's cache folder or in `NUMBA_CACHE_DIR`; where none of
+    them can be written it is compiled anew in each process, and a warning says so once.
+    """
+    try:
+        return njit(cache=True, nogil=True)(function)
+    except RuntimeError as error:  # numba found no folder that it can write to
+        if "cannot cache function" not in str(error):
+            raise
+        warnings.warn(
+            "the compiled metrics cannot be cached: no writable folder was found, so each process compiles them again "
+            "(a few seconds); set NUMBA_CACHE_DIR to a writable folder",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return njit(nogil=True)(function)

@@ -1,0 +1,189 @@
+"""In how many images' references each n-gram occurs: what CIDEr weighs n-grams with, as an object that is saved and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.ngram_table import NgramTable
+from metrics.rows import END_WORD, WordNumbers, number_references
+
+_FORMAT = "document-frequency-1"
+
+
+def require_several_items(num_items: int) -> None:
+    """Refuse document frequencies over fewer than two images.
+
+    Raises:
+        ValueError: every n-gram would weigh log(1 / 1) = 0, so every score would be 0.
+    """
+    if num_items < 2:
+        raise ValueError(
+            f"document frequencies need at least 2 images, got {num_items}: with one image every n-gram weighs "
+            "log(1/1) = 0 and every CIDEr score is 0. Take the frequencies from a corpus, for instance the training split: "
+            "DocumentFrequency.from_references(training_references)"
+        )
+
+
+@dataclass(frozen=True)
+class DocumentFrequency:
+    """Document frequencies of the n-grams of a corpus of references; only those of two and more are kept.
+
+    The weight of an n-gram g is log(num_images) - log(max(1, df(g))), so that n-grams of one image need no entry.
+
+    Args:
+        keys: [M] int64 keys of the n-grams, see `metrics.kernels`.
+        counts: [M] int32 number of images whose references hold the n-gram, 2 or more.
+        num_images: number of images in the corpus.
+        max_n: longest n-gram counted, in words.
+        tokenisation: name or fingerprint of what turned captions into words or ids, for instance "ptb" or a
+            vocabulary's fingerprint.
+        score_end: whether the end token was counted as a word.
+        words: the words in the order of their numbers; None where the rows were token ids.
+        end: id of the end token where rows were token ids.
+
+    Source: Vedantam et al. 2015, "CIDEr", equation 1.
+    """
+
+    keys: NDArray[np.int64]
+    counts: NDArray[np.int32]
+    num_images: int
+    max_n: int = 4
+    tokenisation: str = "ptb"
+    score_end: bool = False
+    words: tuple[str, ...] | None = None
+    end: int | None = None
+
+    @classmethod
+    def from_references(
+        cls,
+        references: Sequence[Sequence[Any]],
+        *,
+        max_n: int = 4,
+        tokenisation: str = "ptb",
+        score_end: bool = False,
+        end: int | None = None,
+    ) -> DocumentFrequency:
+        """Count the document frequencies of a corpus.
+
+        Args:
+            references: for each image its references: tokenised strings, lists of words, or rows of token ids.
+            max_n, tokenisation, score_end: as in the class.
+            end: id of the end token, for rows of token ids only.
+
+        Raises:
+            ValueError: for fewer than two images, an image without references or an empty reference.
+        """
+        from metrics.reference_index import ReferenceIndex  # the index counts; it reads this class where frequencies are given
+
+        require_several_items(len(references))
+        words: tuple[str, ...] | None = None
+        if holds_words(references):
+            numbers = WordNumbers({END_WORD: 0})
+            references = number_references(references, numbers)
+            words, end = tuple(numbers), 0
+        index = ReferenceIndex(references, max_n=max_n, end=end, score_end=score_end, tokenisation=tokenisation)
+        frequency = index.document_frequency()
+        return cls(frequency.keys, frequency.counts, len(references), max_n, tokenisation, score_end, words, end)
+
+    @property
+    def fingerprint(self) -> str:
+        """Give 16 hexadecimal digits that change with the settings and with any count."""
+        digest = hashlib.sha256(json.dumps(self._header(), sort_keys=True).encode())
+        order = np.argsort(self.keys, kind="stable") if self.words is None else slice(None)
+        digest.update(np.ascontiguousarray(self.keys[order]).tobytes())
+        digest.update(np.ascontiguousarray(self.counts[order]).tobytes())
+        digest.update("\n".join(self.words or ()).encode())
+        return digest.hexdigest()[:16]
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "format": _FORMAT,
+            "num_images": self.num_images,
+            "max_n": self.max_n,
+            "tokenisation": self.tokenisation,
+            "score_end": self.score_end,
+            "words": self.words is not None,
+            "end": self.end,
+        }
+
+    def table(self) -> NgramTable:
+        """Build the hash table of the n-grams."""
+        return NgramTable.from_keys(self.keys, self.counts)
+
+    def weights(self) -> NDArray[np.float64]:
+        """Give log(num_images) - log(max(1, df)) for every df from 0 to num_images, [num_images + 1], nats."""
+        frequencies = np.maximum(1.0, np.arange(self.num_images + 1, dtype=np.float64))
+        return np.log(float(self.num_images)) - np.log(frequencies)
+
+    def require(self, *, max_n: int, tokenisation: str | None, score_end: bool, words: bool, end: int | None = None) -> None:
+        """Refuse to weigh n-grams that were made in another way than those of the corpus.
+
+        Raises:
+            ValueError: naming the setting that differs, with both values.
+        """
+        wanted = {"max_n": max_n, "tokenisation": tokenisation, "score_end": score_end, "words": words}
+        have = {"max_n": self.max_n, "tokenisation": self.tokenisation, "score_end": self.score_end, "words": self.words is not None}
+        if score_end and not words:
+            wanted["end"], have["end"] = end, self.end
+        for name, value in wanted.items():
+            if value is not None and have[name] != value:
+                raise ValueError(
+                    f"the document frequencies do not fit these references: {name} is {have[name]!r} in the frequencies "
+                    f"and {value!r} here. Count them again with the same settings: DocumentFrequency.from_references(...)"
+                )
+
+    def save(self, path: str | Path) -> None:
+        """Write the frequencies to one `.npz` file that holds plain arrays only."""
+        header = np.frombuffer(json.dumps(self._header()).encode(), np.uint8)
+        words = np.frombuffer(json.dumps(list(self.words or ())).encode(), np.uint8)
+        with Path(path).open("wb") as file:
+            np.savez_compressed(file, header=header, words=words, keys=self.keys, counts=self.counts)
+
+    @classmethod
+    def load(cls, path: str | Path) -> DocumentFrequency:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: where there is no such file.
+            ValueError: where the file is not one of document frequencies.
+        """
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"no document frequencies at {path}: write them with DocumentFrequency.save")
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                header = json.loads(arrays["header"].tobytes())
+                words = json.loads(arrays["words"].tobytes())
+                keys, counts = arrays["keys"].astype(np.int64), arrays["counts"].astype(np.int32)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError(f"{path} does not hold document frequencies as DocumentFrequency.save writes them: {error}") from error
+        if header.get("format") != _FORMAT:
+            raise ValueError(f"{path} holds format {header.get('format')!r}; expected {_FORMAT!r}: count the frequencies again")
+        return cls(
+            keys,
+            counts,
+            int(header["num_images"]),
+            int(header["max_n"]),
+            str(header["tokenisation"]),
+            bool(header["score_end"]),
+            tuple(words) if header["words"] else None,
+            header["end"],
+        )
+
+
+def holds_words(references: Sequence[Sequence[Any]]) -> bool:
+    """Say whether references are strings or lists of words (True) or rows of token ids (False), by their first row."""
+    for sentences in references:
+        for sentence in sentences:
+            if isinstance(sentence, str):
+                return True
+            if len(sentence):
+                return isinstance(sentence[0], str)
+    return False

@@ -1,0 +1,68 @@
+"""A table that gives each distinct n-gram of token ids a number, for any vocabulary and any n."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics import kernels
+
+_LARGEST_LOAD = 0.6
+
+
+def _empty_keys(num_slots: int) -> NDArray[np.int64]:
+    return np.full(num_slots, -1, np.int64)
+
+
+@dataclass
+class NgramTable:
+    """An open-addressing hash from the key of an n-gram to its number; see `metrics.kernels` for the key.
+
+    Args:
+        slot_keys: [slots] int64, -1 in an empty slot; the number of slots is a power of two.
+        slot_ids: [slots] int32 number of the n-gram in the slot.
+        document_frequency: [slots] int32; at an n-gram's number, the count of items whose references hold it.
+        size: how many n-grams are in the table; their numbers are 0 to size - 1.
+    """
+
+    slot_keys: NDArray[np.int64] = field(default_factory=lambda: _empty_keys(1024))
+    slot_ids: NDArray[np.int32] = field(default_factory=lambda: np.zeros(1024, np.int32))
+    document_frequency: NDArray[np.int32] = field(default_factory=lambda: np.zeros(1024, np.int32))
+    size: int = 0
+
+    def reserve(self, num_more: int) -> None:
+        """Make room for `num_more` further n-grams."""
+        num_slots = len(self.slot_keys)
+        while self.size + num_more > _LARGEST_LOAD * num_slots:
+            num_slots *= 2
+        if num_slots == len(self.slot_keys):
+            return
+        slot_keys, slot_ids = _empty_keys(num_slots), np.zeros(num_slots, np.int32)
+        kernels.rehash(self.slot_keys, self.slot_ids, slot_keys, slot_ids)
+        self.slot_keys, self.slot_ids = slot_keys, slot_ids
+        frequency = np.zeros(num_slots, np.int32)
+        frequency[: self.size] = self.document_frequency[: self.size]
+        self.document_frequency = frequency
+
+    def keys(self) -> NDArray[np.int64]:
+        """Give the keys in the order of their numbers, [size] int64."""
+        filled = self.slot_keys >= 0
+        keys = np.empty(self.size, np.int64)
+        keys[self.slot_ids[filled]] = self.slot_keys[filled]
+        return keys
+
+    @classmethod
+    def from_keys(cls, keys: NDArray[np.int64], document_frequency: NDArray[np.int32]) -> NgramTable:
+        """Rebuild a table from `keys()` and the frequencies in the same order."""
+        table = cls()
+        table.reserve(len(keys))
+        kernels.rehash(keys, np.arange(len(keys), dtype=np.int32), table.slot_keys, table.slot_ids)
+        table.document_frequency[: len(keys)] = document_frequency
+        table.size = len(keys)
+        return table
+
+    def copy(self) -> NgramTable:
+        """Give a table of its own with the same content."""
+        return NgramTable(self.slot_keys.copy(), self.slot_ids.copy(), self.document_frequency.copy(), self.size)

@@ -1,0 +1,179 @@
+"""References of token ids counted once, so that many batches of hypotheses are scored against them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from metrics import kernels
+from metrics.document_frequency import DocumentFrequency, require_several_items
+from metrics.ngram_table import NgramTable
+from metrics.rows import HypothesisRows, pack_references
+
+_ITEMS_A_CHUNK = 1024
+
+
+class ReferenceIndex:
+    """Every item's distinct n-grams with their count in each reference.
+
+    Args:
+        references: for each item its references, each a row of token ids without begin, end or padding.
+        max_n: longest n-gram, in tokens.
+        end: id of the end token; a hypothesis row is read up to its first one.
+        score_end: the end token counts as a word: it is appended to every reference and kept in hypotheses that have it.
+        document_frequency: weights for CIDEr; None counts them over these references, as the official evaluation does.
+        tokenisation: name or fingerprint of what made the ids; compared with that of `document_frequency`.
+        word_numbers: the ids are the numbers of words in `document_frequency`, not those of a vocabulary.
+
+    Raises:
+        ValueError: for an item without references, an empty reference, or frequencies that were made differently.
+    """
+
+    def __init__(
+        self,
+        references: Sequence[Sequence[Sequence[int]]],
+        *,
+        max_n: int = 4,
+        end: int | None = None,
+        score_end: bool = False,
+        document_frequency: DocumentFrequency | None = None,
+        tokenisation: str | None = None,
+        word_numbers: bool = False,
+    ) -> None:
+        if max_n < 1:
+            raise ValueError(f"max_n must be at least 1, got {max_n}")
+        self.rows = pack_references(references, end=end, score_end=score_end)
+        self.max_n, self.end, self.score_end, self.tokenisation = max_n, end, score_end, tokenisation
+        self._given = document_frequency
+        if document_frequency is not None:
+            document_frequency.require(max_n=max_n, tokenisation=tokenisation, score_end=score_end, words=word_numbers, end=end)
+        self.table = NgramTable() if document_frequency is None else document_frequency.table()
+        self._count()
+        self._norms: NDArray[np.float64] | None = None
+        self._weights: NDArray[np.float64] | None = None
+
+    @property
+    def num_items(self) -> int:
+        """Count the items (images)."""
+        return self.rows.num_items
+
+    def _count(self) -> None:
+        rows, max_n = self.rows, self.max_n
+        row_lengths = np.diff(rows.row_starts)
+        if len(row_lengths) and row_lengths.max() > np.iinfo(np.uint16).max:
+            raise ValueError(f"a reference has {row_lengths.max()} tokens; at most {np.iinfo(np.uint16).max} can be counted")
+        rows_per_item = np.diff(rows.item_rows)
+        if len(rows_per_item) and rows_per_item.max() >= 1 << kernels.ROW_BITS:
+            raise ValueError(f"an item has {rows_per_item.max()} references; at most {(1 << kernels.ROW_BITS) - 1} can be counted")
+        item_tokens = rows.row_starts[rows.item_rows]
+        tokens_per_item = np.diff(item_tokens)
+        # upper bounds: memory that is never written is never taken
+        self.entries = np.empty(int(item_tokens[-1]) * max_n, np.int32)
+        self.counts = np.empty(int((tokens_per_item * rows_per_item).sum()) * max_n, np.uint16)
+        self.entry_starts = np.zeros(rows.num_items * max_n + 1, np.int64)
+        self.count_starts = np.zeros(rows.num_items + 1, np.int64)
+        most_tokens = int(tokens_per_item.max(initial=0))
+        gram, pairs = np.empty(most_tokens, np.int64), np.empty(most_tokens, np.int64)
+        for first in range(0, rows.num_items, _ITEMS_A_CHUNK):
+            last = min(first + _ITEMS_A_CHUNK, rows.num_items)
+            self.table.reserve(int(item_tokens[last] - item_tokens[first]) * max_n)
+            self.table.size = kernels.add_items(
+                rows.tokens,
+                rows.row_starts,
+                rows.item_rows,
+                first,
+                last,
+                max_n,
+                self.table.slot_keys,
+                self.table.slot_ids,
+                self.table.size,
+                self.table.document_frequency,
+                self._given is None,
+                gram,
+                pairs,
+                self.entries,
+                self.entry_starts,
+                self.counts,
+                self.count_starts,
+            )
+
+    def document_frequency(self) -> DocumentFrequency:
+        """Give the frequencies that weigh these n-grams: the ones given, or else those counted over the references at hand.
+
+        Raises:
+            ValueError: for frequencies over fewer than two items.
+        """
+        if self._given is not None:
+            return self._given
+        require_several_items(self.num_items)
+        counts = self.table.document_frequency[: self.table.size]
+        # numbers are given prefix first, so dropping the rare n-grams needs the keys of the others written anew
+        keys, kept_counts = _without_rare(self.table.keys(), counts)
+        return DocumentFrequency(
+            keys, kept_counts, self.num_items, self.max_n, self.tokenisation or "ids", self.score_end, None, self.end
+        )
+
+    def prepare_cider(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Give (weights by document frequency, norms [rows, max_n] of the references' tf-idf vectors), computed once."""
+        if self._norms is None or self._weights is None:
+            if self._given is None:
+                require_several_items(self.num_items)
+            num_images = self.num_items if self._given is None else self._given.num_images
+            self._weights = np.log(float(num_images)) - np.log(np.maximum(1.0, np.arange(num_images + 1, dtype=np.float64)))
+            self._norms = np.zeros((len(self.rows.row_starts) - 1, self.max_n), np.float64)
+            kernels.row_norms(
+                self.rows.item_rows,
+                self.max_n,
+                self.table.document_frequency,
+                self._weights,
+                self.entries,
+                self.entry_starts,
+                self.counts,
+                self.count_starts,
+                self._norms,
+            )
+        return self._weights, self._norms
+
+    def check(self, tokens: ArrayLike, lengths: ArrayLike, items: ArrayLike) -> HypothesisRows:
+        """Give hypotheses as the int64 arrays that the compiled loops read.
+
+        Raises:
+            ValueError: for shapes that do not fit, negative token ids, or items that the index does not have.
+        """
+        rows = HypothesisRows(
+            np.ascontiguousarray(tokens, np.int64), np.ascontiguousarray(lengths, np.int64), np.ascontiguousarray(items, np.int64)
+        )
+        if rows.tokens.ndim != 2 or rows.lengths.shape != rows.tokens.shape[:1] or rows.items.shape != rows.tokens.shape[:1]:
+            raise ValueError(
+                f"expected tokens [N, T], lengths [N], items [N]; got {rows.tokens.shape}, {rows.lengths.shape}, {rows.items.shape}"
+            )
+        if len(rows.items) and not (rows.items.min() >= 0 and rows.items.max() < self.num_items):
+            raise ValueError(f"items must lie in 0..{self.num_items - 1}; got {rows.items.min()}..{rows.items.max()}")
+        if rows.tokens.size and not (rows.tokens.min() >= 0 and rows.tokens.max() < 2**31):
+            raise ValueError(f"token ids must lie in 0..{2**31 - 1}; got {rows.tokens.min()}..{rows.tokens.max()}")
+        return rows
+
+    @property
+    def end_id(self) -> int:
+        """Give the id of the end token, -1 (which no token has) where there is none."""
+        return -1 if self.end is None else self.end
+
+    @property
+    def num_bytes(self) -> int:
+        """Count the bytes that the index holds."""
+        arrays = [self.rows.tokens, self.rows.row_starts, self.rows.item_rows, self.entry_starts, self.count_starts]
+        arrays += [self.table.slot_keys, self.table.slot_ids, self.table.document_frequency]
+        arrays += [] if self._norms is None or self._weights is None else [self._norms, self._weights]
+        return sum(array.nbytes for array in arrays) + 4 * int(self.entry_starts[-1]) + 2 * int(self.count_starts[-1])
+
+
+def _without_rare(keys: NDArray[np.int64], counts: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Drop n-grams of fewer than two items and renumber the rest; an n-gram's prefix is at least as frequent as itself."""
+    kept = counts >= 2
+    number = np.cumsum(kept) - 1
+    keys, counts = keys[kept], counts[kept]
+    parent = keys >> 32
+    parent = np.where(parent > 0, number[parent - 1] + 1, 0)
+    return (parent << 32) | (keys & 0xFFFFFFFF), counts.astype(np.int32)

@@ -1,0 +1,144 @@
+"""Turn sentences (strings, lists of words, rows of token ids) into the flat integer arrays that the compiled loops read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+END_WORD = "</s>"  # stands for the end of a sentence where it is scored as a word
+_LARGEST_TOKEN = 2**31 - 1
+
+
+class WordNumbers(dict[str, int]):
+    """A dict of words to numbers that gives each new word the next number when it is looked up."""
+
+    def __missing__(self, word: str) -> int:
+        """Number a word that was not seen before."""
+        self[word] = number = len(self)
+        return number
+
+
+@dataclass(frozen=True)
+class ReferenceRows:
+    """The references of every item, end to end.
+
+    Args:
+        tokens: [total] int32 token ids of all rows.
+        row_starts: [rows + 1] int64; row r is tokens[row_starts[r]:row_starts[r + 1]].
+        item_rows: [items + 1] int64; item i has the rows item_rows[i] to item_rows[i + 1] - 1.
+    """
+
+    tokens: NDArray[np.int32]
+    row_starts: NDArray[np.int64]
+    item_rows: NDArray[np.int64]
+
+    @property
+    def num_items(self) -> int:
+        """Count the items (images)."""
+        return len(self.item_rows) - 1
+
+
+@dataclass(frozen=True)
+class HypothesisRows:
+    """Hypotheses as padded rows: tokens [N, T] int64, lengths [N] int64, items [N] int64 (whose references to use)."""
+
+    tokens: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    items: NDArray[np.int64]
+
+
+def split_words(sentence: str | Sequence[str]) -> list[str]:
+    """Give the words of a tokenised sentence: a string is split at white space, a list is taken as it is."""
+    return sentence.split() if isinstance(sentence, str) else list(sentence)
+
+
+def _starts(lengths: Sequence[int] | NDArray[Any]) -> NDArray[np.int64]:
+    starts = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=starts[1:])
+    return starts
+
+
+def pack_references(references: Sequence[Sequence[Sequence[int]]], *, end: int | None = None, score_end: bool = False) -> ReferenceRows:
+    """Lay the references of all items end to end.
+
+    Args:
+        references: for each item its references, each a row of token ids without begin, end or padding.
+        end: id of the end token; where given, no reference may hold it.
+        score_end: append the end token to every reference, so that it is scored as a word.
+
+    Raises:
+        ValueError: for an item without references, an empty reference, an id below 0 or above 2**31 - 1, or `end` in a row.
+    """
+    if score_end and end is None:
+        raise ValueError("score_end=True needs the id of the end token: pass end=...")
+    item_rows = _starts([len(rows) for rows in references])
+    _reject_missing(np.diff(item_rows), "item {} has no references: give it at least one, or leave the item out")
+    rows = list(chain.from_iterable(references))
+    row_lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    row_starts = _starts(row_lengths)
+    total = int(row_starts[-1])
+    if (row_lengths == 0).any():
+        row = int(np.argmin(row_lengths))
+        item = int(np.searchsorted(item_rows, row, side="right")) - 1
+        raise ValueError(
+            f"reference {row - item_rows[item]} of item {item} is empty: no score is defined against it, so remove the reference"
+        )
+    if len(rows) and isinstance(rows[0], np.ndarray):
+        wide = np.concatenate(rows).astype(np.int64)
+    else:
+        wide = np.fromiter(chain.from_iterable(rows), np.int64, total)
+    if total and (wide.min() < 0 or wide.max() > _LARGEST_TOKEN):
+        raise ValueError(f"token ids of references must lie in 0..{_LARGEST_TOKEN}; found {wide.min()}..{wide.max()}")
+    if end is not None and (wide == end).any():
+        row = int(np.searchsorted(row_starts, int(np.argmax(wide == end)), side="right")) - 1
+        raise ValueError(f"reference row {row} holds the end token {end}: pass references without it (score_end=True appends it)")
+    tokens = wide.astype(np.int32)
+    if score_end:
+        tokens = np.insert(tokens, row_starts[1:], end)
+        row_starts = row_starts + np.arange(len(row_starts))
+    return ReferenceRows(tokens, row_starts, item_rows)
+
+
+def _reject_missing(counts: NDArray[Any], message: str) -> None:
+    if len(counts) and counts.min() == 0:
+        raise ValueError(message.format(int(np.argmin(counts))))
+
+
+def number_references(references: Sequence[Sequence[str | Sequence[str]]], numbers: WordNumbers) -> list[list[list[int]]]:
+    """Turn references of words into rows of numbers, numbering new words on the way.
+
+    Raises:
+        ValueError: when an item's references are one string instead of a list of sentences.
+    """
+    look_up = numbers.__getitem__
+    numbered = []
+    for item, sentences in enumerate(references):
+        if isinstance(sentences, str):
+            raise ValueError(f"the references of item {item} are one string; expected a list of sentences: wrap it in a list")
+        numbered.append([list(map(look_up, split_words(sentence))) for sentence in sentences])
+    return numbered
+
+
+def number_hypotheses(
+    hypotheses: Sequence[str | Sequence[str]], numbers: Mapping[str, int], *, end: int | None = None
+) -> HypothesisRows:
+    """Turn one hypothesis an item into padded rows of numbers, the end token appended where `end` is given."""
+    if isinstance(hypotheses, str):
+        raise ValueError("the hypotheses are one string; expected a list of sentences: wrap it in a list")
+    closing = [] if end is None else [end]
+    rows = [[numbers[word] for word in split_words(sentence)] + closing for sentence in hypotheses]
+    return pad_rows(rows, range(len(rows)))
+
+
+def pad_rows(rows: Sequence[Sequence[int]], items: Iterable[int]) -> HypothesisRows:
+    """Pad rows of token ids to one width; padding is never read, as the lengths say where each row stops."""
+    lengths = np.array([len(row) for row in rows], np.int64)
+    tokens = np.zeros((len(rows), int(lengths.max(initial=0))), np.int64)
+    for row, values in enumerate(rows):
+        tokens[row, : len(values)] = values
+    return HypothesisRows(tokens, lengths, np.fromiter(items, np.int64, len(rows)))
