@@ -1,0 +1,1 @@
+"""What surrounds a trainer: configuration, loop, checkpoints, logs, the command."""

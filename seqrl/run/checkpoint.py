@@ -1,0 +1,231 @@
+"""Checkpoints: written beside and renamed into place, so that there is always a whole one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+WEIGHTS, STATE, META = "model.safetensors", "trainer.pt", "meta.json"
+
+
+def step_folder(run_folder: Path, step: int) -> Path:
+    """Give the folder of the checkpoint after that many updates."""
+    return run_folder / "checkpoints" / f"step_{step:08d}"
+
+
+def best_folder(run_folder: Path) -> Path:
+    """Give the folder of the checkpoint with the best dev figure."""
+    return run_folder / "checkpoints" / "best"
+
+
+def save(folder: Path, policy: nn.Module, state: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+    """Write a checkpoint; what was in `folder` before stays whole until the new one is.
+
+    Args:
+        folder: for instance `runs/demo/checkpoints/step_00000500`.
+        policy: its weights and buffers are stored, tied ones once.
+        state: all else that an exact resume needs; tensors, numbers, strings, lists, tuples and dicts only.
+        meta: what a person or a check wants to read without loading tensors.
+
+    Raises:
+        OSError: when the disk is full or read-only; nothing is left behind.
+    """
+    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        partial.mkdir(parents=True)
+        save_model(policy, str(partial / WEIGHTS))
+        torch.save(dict(state), partial / STATE)
+        (partial / META).write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        for name in (WEIGHTS, STATE, META):
+            _flush(partial / name)
+        _flush(partial)
+        _swap(partial, folder)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        # torch and safetensors report a full disk as errors of their own.
+        if isinstance(error, OSError) or shutil.disk_usage(_existing(folder)).free < 2**20 or "os error" in str(error).lower():
+            raise OSError(f"could not write the checkpoint {folder}: {error}; free some space or mend the folder, then resume") from error
+        raise
+
+
+def load_weights(folder: Path, policy: nn.Module) -> None:
+    """Load a checkpoint's weights into a policy of the same architecture.
+
+    Raises:
+        ValueError: naming the first tensors that differ in name or shape, or saying that the file is damaged.
+    """
+    path = folder / WEIGHTS
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            aliases = dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise ValueError(f"{path}: damaged ({error}); use another checkpoint of the run") from error
+    for alias, name in aliases.items():
+        if name in stored:
+            stored[alias] = stored[name]
+    expected = {name: tuple(tensor.shape) for name, tensor in policy.state_dict().items()}
+    differences = [
+        _difference(name, stored.get(name), expected.get(name)) for name in [*expected, *stored] if stored.get(name) != expected.get(name)
+    ]
+    differences = list(dict.fromkeys(differences))
+    if differences:
+        shown = "; ".join(differences[:4]) + (f"; and {len(differences) - 4} more" if len(differences) > 4 else "")
+        raise ValueError(f"{folder}: the policy has another architecture than the checkpoint: {shown}; use the settings it was made with")
+    load_model(policy, str(path), strict=True)
+
+
+def load_state(folder: Path) -> dict[str, Any]:
+    """Load what `save` got as `state`, tensors on the CPU, without running code from the file.
+
+    Raises:
+        ValueError: when the file is damaged or holds something other than plain data.
+    """
+    try:
+        return torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise ValueError(f"{folder / STATE}: damaged ({error}); use another checkpoint of the run") from error
+    except Exception as error:
+        if type(error).__name__ == "UnpicklingError":
+            raise ValueError(f"{folder / STATE}: holds more than tensors and plain data, which is refused: {error}") from error
+        raise
+
+
+def read_meta(folder: Path) -> dict[str, Any]:
+    """Read a checkpoint's `meta.json`."""
+    return json.loads((folder / META).read_text(encoding="utf-8"))
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Say whether a folder holds a whole checkpoint."""
+    return all((folder / name).is_file() for name in (WEIGHTS, STATE, META))
+
+
+def step_folders(run_folder: Path) -> list[Path]:
+    """List a run's whole checkpoints, oldest first, the best one excluded."""
+    return [folder for folder in sorted((run_folder / "checkpoints").glob("step_*")) if is_checkpoint(folder)]
+
+
+def find(path: Path, *, prefer_best: bool = False) -> Path:
+    """Find the checkpoint that a path means.
+
+    Args:
+        path: a checkpoint folder, or a run folder, of which the newest checkpoint is meant.
+        prefer_best: of a run folder, take the best one where there is one.
+
+    Raises:
+        FileNotFoundError: when there is none.
+    """
+    path = Path(path)
+    if is_checkpoint(path):
+        return path
+    best = best_folder(path)
+    if prefer_best and is_checkpoint(best):
+        return best
+    folders = step_folders(path)
+    if folders:
+        return folders[-1]
+    if is_checkpoint(best):
+        return best
+    reason = "there is no such folder" if not path.exists() else "it holds no whole checkpoint"
+    raise FileNotFoundError(f"{path}: {reason}; expected a run folder such as runs/demo, or runs/demo/checkpoints/best")
+
+
+def prune(run_folder: Path, keep: int) -> None:
+    """Delete all but the `keep` newest checkpoints (never the best one), and what broken-off writes left."""
+    for folder in step_folders(run_folder)[:-keep]:
+        shutil.rmtree(folder)
+    for leftover in (run_folder / "checkpoints").glob(".*.partial"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def check_fingerprints(saved: Mapping[str, Any], present: Mapping[str, Any], *, folder: Path) -> None:
+    """Refuse weights that were trained with, say, another vocabulary.
+
+    Args:
+        saved: the task's fingerprints in the checkpoint.
+        present: those of the task at hand.
+        folder: the checkpoint, for the message.
+
+    Raises:
+        ValueError: naming each fingerprint that differs, with both values.
+    """
+    differing = [
+        f"{name}: {saved[name]} in the checkpoint, {present[name]} now"
+        for name in saved
+        if name in present and saved[name] != present[name]
+    ]
+    if differing:
+        raise ValueError(f"{folder}: belongs to other data: {'; '.join(differing)}; use the data it was trained with")
+
+
+def check_writable(run_folder: Path, num_bytes: int = 0) -> None:
+    """Refuse to start where nothing could be saved.
+
+    Args:
+        run_folder: made when it is missing.
+        num_bytes: size of one checkpoint.
+
+    Raises:
+        OSError: when the folder cannot be written or has too little space.
+    """
+    probe = run_folder / f".probe.{uuid.uuid4().hex[:8]}"
+    try:
+        run_folder.mkdir(parents=True, exist_ok=True)
+        with probe.open("wb") as file:
+            file.write(b"\0" * 65536)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(
+            f"{run_folder}: cannot be written ({error}); choose another place with --runs_folder=FOLDER, or free some space"
+        ) from error
+    finally:
+        probe.unlink(missing_ok=True)
+    free = shutil.disk_usage(run_folder).free
+    if free < num_bytes:
+        raise OSError(
+            f"{run_folder}: {free / 2**20:.0f} MiB are free, the checkpoints need about {num_bytes / 2**20:.0f}; use --runs_folder=FOLDER"
+        )
+
+
+def _difference(name: str, stored: tuple[int, ...] | None, expected: tuple[int, ...] | None) -> str:
+    if stored is None:
+        return f"{name} is missing in the checkpoint"
+    if expected is None:
+        return f"{name} is only in the checkpoint"
+    return f"{name} is {list(stored)} in the checkpoint, {list(expected)} in the policy"
+
+
+def _swap(partial: Path, folder: Path) -> None:
+    old = None
+    if folder.exists():
+        # A folder that is not empty cannot be replaced in one call.
+        old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
+        os.rename(folder, old)
+    os.rename(partial, folder)
+    _flush(folder.parent)
+    if old is not None:
+        shutil.rmtree(old)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _existing(folder: Path) -> Path:
+    return next(parent for parent in (folder, *folder.parents) if parent.exists())

@@ -1,0 +1,202 @@
+"""The `seqrl` command; heavy modules are imported by the subcommand that needs them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from seqrl.run import registry
+
+EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED = 2, 1, 130
+Command = Callable[[argparse.Namespace, list[str]], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; give its exit code: 0 well, 2 bad input, 130 interrupted, 1 anything else."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        parser = make_parser(arguments)
+        parsed, rest = parser.parse_known_args(arguments)
+        return int(parsed.run(parsed, rest) or 0)
+    except KeyboardInterrupt:
+        print("seqrl: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe, such as head, has seen enough.
+        sys.stdout = None  # type: ignore[assignment]
+        return 0
+    except (ValueError, OSError) as error:
+        notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", []))
+        print(f"seqrl: {error}{notes}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except Exception:
+        traceback.print_exc()
+        return EXIT_FAILED
+
+
+def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Build the parser; commands of other packages are imported only when they are called.
+
+    Args:
+        arguments: the command line, which says which one is.
+    """
+    parser = argparse.ArgumentParser(
+        prog="seqrl", description="Trains policies over sequences with reinforcement learning.", allow_abbrev=False
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(name: str, help: str, run: Command) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
+        command.set_defaults(run=run)
+        return command
+
+    command = add("train", "Do a run: seqrl train CONFIG [--field=value ...]", _train)
+    command.add_argument("config", type=Path, help="YAML file; any of its fields can be set with --field.field=value")
+    command.add_argument("--seeds", help="train once for each, 0,1,2 say, as NAME_seed0 ...")
+    command.add_argument("--overwrite", action="store_true", help="delete an earlier run of this name")
+    command.add_argument("--quiet", action="store_true", help="show no progress")
+    command = add("resume", "Go on with a run: seqrl resume RUN [--steps=MORE]", _resume)
+    command.add_argument("folder", type=Path, metavar="run", help="its folder, for instance runs/demo")
+    command.add_argument("--quiet", action="store_true", help="show no progress")
+    command = add("evaluate", "Score a trained policy", _evaluate)
+    command.add_argument(
+        "folder", type=Path, metavar="run", help="run folder (its best checkpoint, or else the newest) or checkpoint folder"
+    )
+    command.add_argument("--split", default="dev", help="dev or test; dev by default")
+    command = add("sample", "Write samples of a trained policy to look at", _sample)
+    command.add_argument("folder", type=Path, metavar="run", help="run or checkpoint folder")
+    command.add_argument("--count", type=int, default=8, help="how many; 8 by default")
+    command.add_argument("--output", type=Path, help="where they go; RUN/samples by default")
+    command = add("show", "Print a configuration with every default and its meaning", _show)
+    command.add_argument("config", type=Path, help="YAML file or run folder")
+    command = add("list", "List tasks, trainers, configs and runs", _list)
+    command.add_argument("--configs", type=Path, default=Path("configs"), help="folder of YAML files")
+    command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
+    command = add("compare", "Compare runs over seeds: interquartile mean, bootstrap 95%% intervals, a table and a plot", _compare)
+    command.add_argument(
+        "folders", type=Path, nargs="+", metavar="run", help="run folders; names that differ in _seedN alone are one group"
+    )
+    command.add_argument("--metric", help="logged key; by default the watched dev figure, or else the first one")
+    command.add_argument("--at", choices=("last", "best"), default="last", help="which value of each run counts; the last one by default")
+    command.add_argument("--output", type=Path, help="folder for compare.png and compare.json; runs/compare by default")
+    _add_registered(commands, arguments)
+    return parser
+
+
+def _add_registered(commands: argparse._SubParsersAction[argparse.ArgumentParser], arguments: Sequence[str]) -> None:
+    called = next((argument for argument in arguments if not argument.startswith("-")), None)
+    for name in registry.registered(registry.COMMANDS):
+        if name in commands.choices:
+            continue
+        if name == called:
+            module = registry.find(registry.COMMANDS, name)
+            command = commands.add_parser(name, help=module.__doc__, description=module.__doc__, allow_abbrev=False)
+            module.add_arguments(command)
+            command.set_defaults(run=_without_overrides(module.run))
+        else:
+            commands.add_parser(name, help=f"seqrl {name} --help says more")
+
+
+def _without_overrides(run: Callable[[argparse.Namespace], int | None]) -> Command:
+    def checked(parsed: argparse.Namespace, rest: list[str]) -> int:
+        _refuse_rest(rest)
+        return run(parsed) or 0
+
+    return checked
+
+
+def _refuse_rest(rest: list[str]) -> None:
+    if rest:
+        raise ValueError(f"unknown argument {rest[0]!r}; `seqrl COMMAND --help` lists the known ones")
+
+
+def _train(parsed: argparse.Namespace, rest: list[str]) -> int:
+    from seqrl.run.config import read_config
+
+    if parsed.seeds is None:
+        seeds: list[int | None] = [None]
+    else:
+        try:
+            seeds = [int(seed) for seed in parsed.seeds.split(",")]
+        except ValueError as error:
+            raise ValueError(f"--seeds: expected numbers such as 0,1,2, got {parsed.seeds!r}") from error
+    config = read_config(parsed.config, rest)
+    configs = [
+        config if seed is None else read_config(parsed.config, [*rest, f"--seed={seed}", f"--name={config.name}_seed{seed}"])
+        for seed in seeds
+    ]
+
+    from seqrl.run.train import train
+
+    for config in configs:
+        result = train(config, overwrite=parsed.overwrite, display=not parsed.quiet)
+        if result.interrupted:
+            print(f"seqrl: interrupted after update {result.step}; `seqrl resume {result.run_folder}` goes on", file=sys.stderr)
+            return EXIT_INTERRUPTED
+        _report(result.run_folder, result.evaluation)
+    return 0
+
+
+def _resume(parsed: argparse.Namespace, rest: list[str]) -> int:
+    from seqrl.run.train import resume
+
+    result = resume(parsed.folder, rest, display=not parsed.quiet)
+    if result.interrupted:
+        print(f"seqrl: interrupted after update {result.step}; `seqrl resume {result.run_folder}` goes on", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    _report(result.run_folder, result.evaluation)
+    return 0
+
+
+def _report(folder: Path | None, figures: dict[str, float]) -> None:
+    print(f"{folder}: " + ("  ".join(f"{name} {value:.4g}" for name, value in figures.items()) or "done"))
+
+
+def _evaluate(parsed: argparse.Namespace, rest: list[str]) -> int:
+    from seqrl.run.inspect_run import evaluate
+
+    folder, figures = evaluate(parsed.folder, rest, split=parsed.split)
+    print(f"{folder} on {parsed.split}")
+    width = max((len(name) for name in figures), default=0)
+    for name, value in figures.items():
+        print(f"  {name:<{width}}  {value:.6g}")
+    return 0
+
+
+def _sample(parsed: argparse.Namespace, rest: list[str]) -> int:
+    from seqrl.run.inspect_run import sample
+
+    for path in sample(parsed.folder, rest, count=parsed.count, output=parsed.output):
+        print(path)
+    return 0
+
+
+def _show(parsed: argparse.Namespace, rest: list[str]) -> int:
+    from seqrl.run.config import explain, read_config
+
+    path = parsed.config / "config.yaml" if parsed.config.is_dir() else parsed.config
+    print("\n".join(explain(read_config(path, rest))))
+    return 0
+
+
+def _list(parsed: argparse.Namespace, rest: list[str]) -> int:
+    from seqrl.run.listing import listing
+
+    _refuse_rest(rest)
+    print(listing(parsed.configs, parsed.runs))
+    return 0
+
+
+def _compare(parsed: argparse.Namespace, rest: list[str]) -> int:
+    from seqrl.run.compare import compare
+
+    _refuse_rest(rest)
+    print(compare(parsed.folders, metric=parsed.metric, at=parsed.at, output=parsed.output))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

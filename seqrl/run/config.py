@@ -1,0 +1,220 @@
+"""The configuration of a run: typed, read from YAML, changed from the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from seqrl.run import registry
+from seqrl.run.decode import CommandLineText, decode, encode, meanings
+
+
+@dataclass
+class EarlyStop:
+    """When to stop before the last step, and which checkpoint is the best.
+
+    Attributes:
+        metric: name of a figure of the dev evaluation, for instance cider_d.
+        patience: stop after that many evaluations without a better value; null only keeps the best checkpoint.
+        mode: whether the largest or the smallest value is the best.
+    """
+
+    metric: str
+    patience: int | None = 3
+    mode: Literal["max", "min"] = "max"
+
+    def __post_init__(self) -> None:
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"patience: expected at least 1 or null, got {self.patience}")
+
+
+@dataclass
+class RunConfig:
+    """One run: what is trained, on what, for how long, and what is kept of it.
+
+    Attributes:
+        name: the run goes to <runs_folder>/<name>.
+        task: the problem; its `type` names an entry point of the group seqrl.tasks, or module:class.
+        trainer: the algorithm; its `type` names an entry point of the group seqrl.trainers, or module:class.
+        steps: number of trainer updates.
+        seed: seeds every random generator.
+        eval_every: updates between two evaluations on dev; 0 for none. Also done before the first and after the last.
+        save_every: updates between two checkpoints; 0 for one at the end.
+        log_every: updates between two lines of training figures.
+        keep_checkpoints: number of newest checkpoints kept besides the best one.
+        init_from: run or checkpoint folder whose model weights to start from.
+        allow_other_fingerprint: start from weights though they were trained with, say, another vocabulary.
+        early_stop: the dev figure to watch; null for none.
+        runs_folder: where the runs are.
+        trackers: more places to log to: tensorboard, or a tracker that accelerate knows, such as wandb.
+        num_threads: CPU threads of torch; null for torch's own choice.
+        deterministic: refuse operations that give other results each time.
+    """
+
+    name: str
+    task: Any = field(metadata={"registry": registry.TASKS})
+    trainer: Any = field(metadata={"registry": registry.TRAINERS})
+    steps: int
+    seed: int = 0
+    eval_every: int = 0
+    save_every: int = 0
+    log_every: int = 1
+    keep_checkpoints: int = 2
+    init_from: Path | None = None
+    allow_other_fingerprint: bool = False
+    early_stop: EarlyStop | None = None
+    runs_folder: Path = Path("runs")
+    trackers: list[str] = field(default_factory=list)
+    num_threads: int | None = None
+    deterministic: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.name or Path(self.name).is_absolute() or ".." in Path(self.name).parts:
+            raise ValueError(f"name: expected the name of a folder below runs_folder, got {self.name!r}")
+        for name, least in {
+            "steps": 0,
+            "seed": 0,
+            "eval_every": 0,
+            "save_every": 0,
+            "log_every": 1,
+            "keep_checkpoints": 1,
+            "num_threads": 1,
+        }.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name}: expected at least {least}, got {value}")
+        if self.early_stop is not None and self.eval_every == 0:
+            raise ValueError("early_stop: needs evaluations; set eval_every to the number of updates between two of them")
+
+    @property
+    def run_folder(self) -> Path:
+        """Where this run's files go."""
+        return self.runs_folder / self.name
+
+
+def read_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a YAML file and apply `--field.field=value` overrides.
+
+    Args:
+        path: the file.
+        overrides: as typed on the command line.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: naming the file, the field, what was expected and what came.
+    """
+    try:
+        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: there is no such file; `seqrl list` names the configs at hand") from error
+    except IsADirectoryError as error:
+        raise ValueError(f"{path}: expected a YAML file, got a folder") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(tree, Mapping):
+        raise ValueError(f"{path}: expected a mapping of fields, got {type(tree).__name__}")
+    try:
+        return decode(RunConfig, apply_overrides(dict(tree), overrides))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def apply_overrides(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Set `--a.b=value` in a copy of nested mappings.
+
+    Raises:
+        ValueError: when an override is not of that form, or goes through something that is not a mapping.
+    """
+    tree = _copy(tree)
+    for override in overrides:
+        name, equals, text = override.removeprefix("--").partition("=")
+        if not override.startswith("--") or not equals or not name:
+            hint = f"; write {override}=VALUE" if override.startswith("--") else ""
+            raise ValueError(f"{override!r}: expected --field=value{hint}")
+        *parents, last = name.split(".")
+        node = tree
+        for depth, parent in enumerate(parents):
+            child = node.get(parent)
+            if child is None:
+                child = node[parent] = {}
+            if not isinstance(child, dict):
+                raise ValueError(f"{override}: {'.'.join(parents[: depth + 1])} is {child!r}, not a mapping of fields")
+            node = child
+        node[last] = CommandLineText(text)
+    return tree
+
+
+def to_plain(config: RunConfig) -> dict[str, Any]:
+    """Give every field, defaults included, as plain data that `read_config` understands."""
+    return encode(config)
+
+
+def write_config(config: RunConfig, path: Path) -> None:
+    """Write every field, defaults included, as YAML; the file is replaced at once."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    os.replace(partial, path)
+
+
+def fingerprint(config: RunConfig) -> str:
+    """Hash what decides the course of a run: seed, task and trainer."""
+    return hashlib.sha256(json.dumps(decisive(config), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def decisive(config: RunConfig) -> dict[str, Any]:
+    """Give the fields that decide the course of a run, by dotted name; paths are left out, since data may be moved."""
+    plain = _without_paths(config)
+    return flatten({name: plain[name] for name in ("seed", "task", "trainer")})
+
+
+def _without_paths(config: Any) -> Any:
+    plain = encode(config)
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        if isinstance(value, Path):
+            del plain[item.name]
+        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+            kind = {"type": plain[item.name]["type"]} if item.metadata.get("registry") else {}
+            plain[item.name] = kind | _without_paths(value)
+    return plain
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Give the leaves of nested mappings by dotted name."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}.{key}" if prefix else str(key)
+        flat |= flatten(value, name) if isinstance(value, Mapping) and value else {name: value}
+    return flat
+
+
+def explain(config: Any, indent: int = 0) -> list[str]:
+    """List every field with its value, and its meaning as a comment, as lines of YAML."""
+    lines: list[str] = []
+    meaning = meanings(type(config))
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        comment = f"  # {meaning[item.name]}" if item.name in meaning else ""
+        pad = " " * indent
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            lines.append(f"{pad}{item.name}:{comment}")
+            group = item.metadata.get("registry")
+            if group:
+                lines.append(f"{pad}  type: {registry.name_of(group, type(value))}")
+            lines += explain(value, indent + 2)
+        else:
+            text = yaml.safe_dump(encode(value), default_flow_style=True, width=10_000, allow_unicode=True).removesuffix("...\n").strip()
+            lines.append(f"{pad}{item.name}: {text}{comment}")
+    return lines
+
+
+def _copy(tree: Any) -> Any:
+    return {key: _copy(value) for key, value in tree.items()} if isinstance(tree, Mapping) else tree

@@ -1,0 +1,234 @@
+"""Strict conversion between plain data (from YAML or the command line) and typed dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import inspect
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Union
+
+import yaml
+
+from seqrl.run import registry
+
+
+class CommandLineText(str):
+    """A value as it was typed; its meaning depends on the type of the field it goes to."""
+
+
+def decode(expected: Any, value: Any, path: str = "") -> Any:
+    """Convert plain data into a value of a type, refusing what does not fit.
+
+    Dataclasses, `Optional`, `Union`, `Literal`, `list`, `tuple`, `dict`, enums, `Path`, `bool`, `int`, `float` and `str`
+    are understood. An integer is accepted as a float, and so is text like `1e-4`, which YAML 1.1 does not take for a
+    number. Among several dataclasses in a union, the mapping's `type` is compared with each one's `type` field.
+
+    Args:
+        expected: the type.
+        value: what `yaml.safe_load` gives, possibly with `CommandLineText` in it.
+        path: where the value stands, for messages, for instance `trainer.optimiser`.
+
+    Raises:
+        ValueError: naming the field, the expected type, what came, and the nearest valid name.
+    """
+    origin = typing.get_origin(expected)
+    if dataclasses.is_dataclass(expected) and isinstance(expected, type):
+        return _dataclass(expected, value, path)
+    if origin in (Union, types.UnionType):
+        return _union(expected, value, path)
+    if isinstance(value, CommandLineText) and expected not in (str, Path):
+        value = _typed(value, expected, path)
+    if expected is Any:
+        return value
+    if origin is Literal:
+        choices = typing.get_args(expected)
+        if value in choices and type(value) in {type(choice) for choice in choices}:
+            return value
+        raise _misfit(path, f"one of {', '.join(map(repr, choices))}", value)
+    if origin in (list, tuple, dict, Sequence, Mapping) or expected in (list, tuple, dict):
+        return _container(expected, value, path)
+    return _scalar(expected, value, path)
+
+
+def encode(value: Any) -> Any:
+    """Convert dataclasses, paths, enums and tuples into what YAML and JSON can hold."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        plain = {}
+        for field in dataclasses.fields(value):
+            item = getattr(value, field.name)
+            plain[field.name] = encode(item)
+            group = field.metadata.get("registry")
+            if group and item is not None and not isinstance(item, Mapping):
+                plain[field.name] = {"type": registry.name_of(group, type(item)), **plain[field.name]}
+        return plain
+    if isinstance(value, Mapping):
+        return {key: encode(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [encode(item) for item in value]
+    if isinstance(value, enum.Enum):
+        return value.value
+    return str(value) if isinstance(value, Path) else value
+
+
+def meanings(config: type) -> dict[str, str]:
+    """Read what each field means from the `Attributes:` or `Args:` part of a dataclass's docstring."""
+    found: dict[str, str] = {}
+    doc = inspect.getdoc(config) or ""
+    names = {field.name for field in dataclasses.fields(config)}
+    current = None
+    for line in doc.splitlines():
+        match = re.match(r"^ {4}(\w+)(?: \([^)]*\))?: (.*)$", line)
+        if match and match[1] in names:
+            current = match[1]
+            found[current] = match[2].strip()
+        elif current and line.startswith(" " * 8):
+            found[current] += " " + line.strip()
+        else:
+            current = None
+    return found
+
+
+def describe(expected: Any) -> str:
+    """Name a type the way a user would write it."""
+    if dataclasses.is_dataclass(expected):
+        return "a mapping of fields"
+    if typing.get_origin(expected) in (Union, types.UnionType):
+        return " or ".join("null" if member is type(None) else describe(member) for member in typing.get_args(expected))
+    if typing.get_origin(expected) is Literal:
+        return f"one of {', '.join(map(repr, typing.get_args(expected)))}"
+    return getattr(expected, "__name__", str(expected)) if typing.get_origin(expected) is None else str(expected)
+
+
+def _misfit(path: str, expected: str, value: Any) -> ValueError:
+    came = (
+        "nothing (null)"
+        if value is None
+        else f"{type(value).__name__} {str(value)!r}"
+        if isinstance(value, str)
+        else f"{type(value).__name__} {value!r}"
+    )
+    return ValueError(f"{path or 'config'}: expected {expected}, got {came.replace('CommandLineText', 'str')}")
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _typed(text: CommandLineText, expected: Any, path: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise _misfit(path, describe(expected), str(text)) from error
+
+
+def _dataclass(expected: type, value: Any, path: str) -> Any:
+    if isinstance(value, expected):
+        return value
+    if isinstance(value, CommandLineText):
+        value = _typed(value, expected, path)
+    if not isinstance(value, Mapping):
+        raise _misfit(path, "a mapping of fields", value)
+    fields = {field.name: field for field in dataclasses.fields(expected) if field.init}
+    hints = typing.get_type_hints(expected)
+    for name in value:
+        if name not in fields:
+            raise ValueError(f"{_join(path, str(name))}: there is no such field; {registry.nearest(str(name), fields)}")
+    values = {}
+    for name, field in fields.items():
+        if name in value:
+            group = field.metadata.get("registry")
+            values[name] = (
+                _registered(group, value[name], _join(path, name)) if group else decode(hints[name], value[name], _join(path, name))
+            )
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise ValueError(f"{_join(path, name)}: is missing; expected {describe(hints[name])}")
+    try:
+        return expected(**values)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: {error}" if path else str(error)) from error
+
+
+def _registered(group: str, value: Any, path: str) -> Any:
+    """Decode a mapping whose `type` names an entry point."""
+    if isinstance(value, CommandLineText):
+        value = _typed(value, dict, path)
+    if dataclasses.is_dataclass(value):
+        return value
+    if not isinstance(value, Mapping):
+        raise _misfit(path, "a mapping with a `type`", value)
+    if "type" not in value:
+        raise ValueError(f"{path}.type: is missing; expected one of {', '.join(registry.registered(group)) or 'module:class'}")
+    try:
+        component = registry.find(group, str(value["type"]))
+    except ValueError as error:
+        raise ValueError(f"{path}.type: {error}") from error
+    return decode(component, {key: item for key, item in value.items() if key != "type"}, path)
+
+
+def _union(expected: Any, value: Any, path: str) -> Any:
+    members = typing.get_args(expected)
+    plain = yaml.safe_load(value) if isinstance(value, CommandLineText) and str(value) in ("null", "none", "None", "~", "") else value
+    plain = None if plain in ("none", "None") else plain
+    if type(None) in members and (plain is None):
+        return None
+    members = tuple(member for member in members if member is not type(None))
+    if len(members) == 1:
+        return decode(members[0], value, path)
+    mappings = [member for member in members if dataclasses.is_dataclass(member)]
+    if isinstance(value, Mapping) and mappings:
+        named = {str(name): member for member in mappings for name in typing.get_args(typing.get_type_hints(member).get("type"))}
+        if "type" in value and named:
+            if str(value["type"]) not in named:
+                raise ValueError(f"{path}.type: there is no {str(value['type'])!r}; {registry.nearest(str(value['type']), named)}")
+            return decode(named[str(value["type"])], value, path)
+    # Text fits nearly everything, so it is tried last.
+    for member in sorted(members, key=lambda member: (member is str, member is float)):
+        try:
+            return decode(member, value, path)
+        except ValueError:
+            continue
+    raise _misfit(path, describe(expected), value)
+
+
+def _container(expected: Any, value: Any, path: str) -> Any:
+    origin, members = typing.get_origin(expected) or expected, typing.get_args(expected)
+    if origin in (dict, Mapping):
+        if not isinstance(value, Mapping):
+            raise _misfit(path, "a mapping", value)
+        key_type, item_type = members or (Any, Any)
+        return {decode(key_type, key, path): decode(item_type, item, _join(path, str(key))) for key, item in value.items()}
+    if not isinstance(value, list | tuple):
+        raise _misfit(path, "a list", value)
+    if origin is tuple and members and members[-1] is not Ellipsis:
+        if len(members) != len(value):
+            raise _misfit(path, f"{len(members)} items", value)
+        return tuple(decode(member, item, f"{path}[{index}]") for index, (member, item) in enumerate(zip(members, value, strict=True)))
+    items = [decode(members[0] if members else Any, item, f"{path}[{index}]") for index, item in enumerate(value)]
+    return tuple(items) if origin is tuple else items
+
+
+def _scalar(expected: Any, value: Any, path: str) -> Any:
+    if isinstance(expected, type) and issubclass(expected, enum.Enum):
+        choices = {str(member.value): member for member in expected}
+        if str(value) not in choices:
+            raise _misfit(path, f"one of {', '.join(choices)}", value)
+        return choices[str(value)]
+    if expected in (str, Path) and isinstance(value, str | Path):
+        return expected(str(value))
+    if expected is bool and isinstance(value, bool):
+        return value
+    if expected is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if expected is float and isinstance(value, int | float | str) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError as error:
+            raise _misfit(path, "float", value) from error
+    if expected not in (str, Path, bool, int, float) and isinstance(expected, type) and isinstance(value, expected):
+        return value
+    raise _misfit(path, describe(expected), value)

@@ -1,0 +1,153 @@
+"""Shows a run on the terminal: a live table with progress and time left, or plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+from seqrl.run.log import Figures, Writer
+
+SHOWN_GROUPS = ("dev", "reward", "train", "loss", "policy", "progress", "time")
+
+
+def make_display(name: str, *, steps: int, start: int = 0, stream: TextIO) -> Writer:
+    """Make the display that suits the stream.
+
+    Args:
+        name: of the run.
+        steps: updates in all.
+        start: updates done already.
+        stream: usually standard output.
+    """
+    if stream.isatty():
+        return LiveDisplay(name, steps=steps, start=start, stream=stream)
+    return PlainDisplay(name, steps=steps, start=start, stream=stream)
+
+
+class TimeLeft:
+    """Estimates the time to the last step from the pace since the start.
+
+    Args:
+        steps: updates in all.
+        start: updates done already.
+        clock: gives seconds.
+    """
+
+    def __init__(self, steps: int, start: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._steps, self._start, self._clock, self._begin = steps, start, clock, clock()
+
+    def seconds(self, step: int) -> float | None:
+        """Seconds left after `step` updates; None before the first one."""
+        if step <= self._start:
+            return None
+        return (self._clock() - self._begin) / (step - self._start) * (self._steps - step)
+
+
+class PlainDisplay:
+    """Prints every evaluation, and training figures every few seconds.
+
+    Args:
+        name: of the run.
+        steps: updates in all.
+        start: updates done already.
+        stream: where to print.
+        period_s: least seconds between two lines of training figures.
+    """
+
+    def __init__(self, name: str, *, steps: int, start: int = 0, stream: TextIO, period_s: float = 5.0) -> None:
+        self._name, self._steps, self._stream, self._period_s = name, steps, stream, period_s
+        self._left = TimeLeft(steps, start)
+        self._next = 0.0
+
+    def write(self, step: int, figures: Figures) -> None:
+        """Print a line when it is time."""
+        now = time.monotonic()
+        evaluated = any(key.startswith("dev/") for key in figures)
+        if not evaluated and now < self._next and step < self._steps:
+            return
+        if not evaluated:
+            self._next = now + self._period_s
+        shown = [
+            f"{key} {format_figure(value)}"
+            for key, value in figures.items()
+            if not key.startswith(("time/", "progress/")) or key.endswith("samples_per_second")
+        ]
+        left = self._left.seconds(step)
+        time_left = "" if left is None else f"  {format_seconds(left)} left"
+        print(f"{self._name} {step}/{self._steps}{time_left}  {'  '.join(shown)}", file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+class LiveDisplay:
+    """Keeps a progress bar and the latest figures, grouped, in place on a terminal.
+
+    Args:
+        name: of the run.
+        steps: updates in all.
+        start: updates done already.
+        stream: the terminal.
+    """
+
+    def __init__(self, name: str, *, steps: int, start: int = 0, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._name, self._steps, self._step = name, steps, start
+        self._left = TimeLeft(steps, start)
+        self._figures: dict[str, float] = {}
+        self._live = Live(console=Console(file=stream), refresh_per_second=4, get_renderable=self.render)
+        self._live.start()
+
+    def write(self, step: int, figures: Figures) -> None:
+        """Take the newest figures."""
+        self._step = step
+        self._figures.update(figures)
+
+    def render(self) -> object:
+        """Draw the bar and one table row a group."""
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        head = Table.grid(padding=(0, 2))
+        left = self._left.seconds(self._step)
+        remaining = "" if left is None else f"{format_seconds(left)} left"
+        head.add_row(
+            f"[bold]{self._name}[/]",
+            ProgressBar(total=max(self._steps, 1), completed=self._step, width=40),
+            f"{self._step}/{self._steps}",
+            remaining,
+        )
+        table = Table.grid(padding=(0, 2))
+        groups: dict[str, list[str]] = {}
+        for key, value in self._figures.items():
+            group, _, name = key.partition("/")
+            groups.setdefault(group, []).append(f"{name} [bold]{format_figure(value)}[/]")
+        order = {group: position for position, group in enumerate(SHOWN_GROUPS)}
+        for group in sorted(groups, key=lambda group: order.get(group, len(order))):
+            table.add_row(f"[cyan]{group}[/]", "   ".join(groups[group]))
+        return Group(head, table)
+
+    def close(self) -> None:
+        """Draw once more and leave the terminal as it was."""
+        self._live.stop()
+
+
+def format_figure(value: float) -> str:
+    """Write a number shortly: 4 significant digits, integers whole."""
+    if value == int(value) if abs(value) < 1e15 else False:
+        return f"{int(value):,}"
+    return f"{value:.4g}"
+
+
+def format_seconds(seconds: float) -> str:
+    """Write a duration as 12 s, 3:04 min or 5:06 h."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02d} min"
+    return f"{minutes // 60}:{minutes % 60:02d} h"

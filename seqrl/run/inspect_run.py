@@ -1,0 +1,63 @@
+"""Looks at a trained policy: its score on a split, its samples."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from seqrl.run import checkpoint
+from seqrl.run.train import load
+
+
+def evaluate(run: Path, overrides: Sequence[str] = (), *, split: str = "dev") -> tuple[Path, dict[str, float]]:
+    """Score a run's policy and write the figures to `evaluation_<split>.json` in the run folder.
+
+    Args:
+        run: run folder (its best checkpoint, or else the newest) or checkpoint folder.
+        overrides: changes of the configuration, for instance of the decoding.
+        split: name of the items to score on.
+
+    Returns:
+        the checkpoint's folder and the figures.
+
+    Raises:
+        ValueError: when the data, the split or the checkpoint do not fit.
+        FileNotFoundError: when there is no checkpoint.
+    """
+    _, task, policy, folder = load(run, overrides)
+    policy.eval()
+    start = time.perf_counter()
+    figures = {name: float(value) for name, value in task.evaluate(policy, split=split).items()}
+    record = {
+        "checkpoint": str(folder),
+        "step": checkpoint.read_meta(folder)["step"],
+        "split": split,
+        "overrides": list(overrides),
+        "seconds": time.perf_counter() - start,
+        "figures": figures,
+    }
+    (folder.parent.parent / f"evaluation_{split}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return folder, figures
+
+
+def sample(run: Path, overrides: Sequence[str] = (), *, count: int = 8, output: Path | None = None) -> list[Path]:
+    """Write samples of a run's policy to look at.
+
+    Args:
+        run: run or checkpoint folder.
+        overrides: changes of the configuration.
+        count: how many.
+        output: where they go; `samples` in the run folder when None.
+
+    Raises:
+        ValueError: when count is below 1, or the checkpoint does not fit.
+    """
+    if count < 1:
+        raise ValueError(f"--count: expected at least 1, got {count}")
+    _, task, policy, folder = load(run, overrides)
+    policy.eval()
+    output = output or folder.parent.parent / "samples"
+    output.mkdir(parents=True, exist_ok=True)
+    return task.sample(policy, output, count=count)

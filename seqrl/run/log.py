@@ -1,0 +1,191 @@
+"""Where the figures of a run go: a file, the terminal, TensorBoard, other trackers."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+Figures = Mapping[str, float]
+
+
+class Writer(Protocol):
+    """Takes figures; keys are `group/name`."""
+
+    def write(self, step: int, figures: Figures) -> None:
+        """Take the figures after `step` updates."""
+
+    def close(self) -> None:
+        """Finish; nothing is written afterwards."""
+
+
+class Log:
+    """Hands figures to every writer.
+
+    Args:
+        writers: in the order in which they are served.
+    """
+
+    def __init__(self, writers: Sequence[Writer]) -> None:
+        self.writers = list(writers)
+
+    def write(self, step: int, figures: Figures) -> None:
+        """Write the figures after `step` updates; values become plain floats."""
+        plain = {key: float(value) for key, value in figures.items()}
+        for writer in self.writers:
+            writer.write(step, plain)
+
+    def close(self) -> None:
+        """Close every writer."""
+        for writer in self.writers:
+            writer.close()
+
+
+class JsonLines:
+    """Appends one JSON object a call to a file, flushed at once; a figure that is not finite becomes null.
+
+    Args:
+        path: the file.
+        num_bytes: cut the file to this length first, so that a resumed run goes on where its checkpoint was made.
+
+    Raises:
+        ValueError: when the file is shorter than `num_bytes`.
+    """
+
+    def __init__(self, path: Path, num_bytes: int = 0) -> None:
+        present = path.stat().st_size if path.exists() else 0
+        if present < num_bytes:
+            raise ValueError(
+                f"{path}: expected at least {num_bytes} bytes, which the checkpoint was made after, got {present}; put the file back"
+            )
+        self._file: TextIO = path.open("a", encoding="utf-8")
+        os.truncate(path, num_bytes)
+
+    def write(self, step: int, figures: Figures) -> None:
+        """Append a line."""
+        values = {key: value if math.isfinite(value) else None for key, value in figures.items()}
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+        self._file.flush()
+
+    def num_bytes(self) -> int:
+        """Give the length of the file, after making sure that it is on the disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return os.fstat(self._file.fileno()).st_size
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class TensorBoard:
+    """Writes event files.
+
+    Args:
+        folder: where they go.
+        start: figures of an earlier run after this step are hidden.
+    """
+
+    def __init__(self, folder: Path, start: int = 0) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder), purge_step=start + 1 if start else None)
+
+    def write(self, step: int, figures: Figures) -> None:
+        """Write one scalar a figure."""
+        for key, value in figures.items():
+            self._writer.add_scalar(key, value, step)
+
+    def close(self) -> None:
+        """Flush and close."""
+        self._writer.close()
+
+
+class AccelerateTracker:
+    """Hands the figures to one of accelerate's trackers, for instance wandb.
+
+    Args:
+        name: accelerate's name of the tracker.
+        run_name: shown there.
+        folder: for trackers that write files.
+        config: the run's configuration, flat.
+
+    Raises:
+        ValueError: when accelerate does not know the tracker or its package is not installed.
+    """
+
+    def __init__(self, name: str, *, run_name: str, folder: Path, config: Mapping[str, Any]) -> None:
+        from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+        from seqrl.run.registry import nearest
+
+        if name not in LOGGER_TYPE_TO_CLASS:
+            raise ValueError(f"trackers: {name!r} is not known; {nearest(name, LOGGER_TYPE_TO_CLASS)}")
+        if name not in {str(entry) for entry in get_available_trackers()}:
+            raise ValueError(f"trackers: {name!r} is not installed; `pip install {name}`, or leave it out")
+        tracker = LOGGER_TYPE_TO_CLASS[name]
+        self._tracker = tracker(run_name, logging_dir=str(folder)) if tracker.requires_logging_directory else tracker(run_name)
+        if hasattr(self._tracker, "start"):
+            self._tracker.start()
+        self._tracker.store_init_configuration(
+            {key: value if isinstance(value, int | float | str) else str(value) for key, value in config.items()}
+        )
+
+    def write(self, step: int, figures: Figures) -> None:
+        """Log the figures."""
+        self._tracker.log(dict(figures), step=step)
+
+    def close(self) -> None:
+        """Finish the tracker's run."""
+        self._tracker.finish()
+
+
+def make_tracker(name: str, *, run_folder: Path, config: Mapping[str, Any], start: int = 0) -> Writer:
+    """Make the writer that a name in `trackers` stands for."""
+    if name == "tensorboard":
+        return TensorBoard(run_folder / "tensorboard", start)
+    return AccelerateTracker(name, run_name=run_folder.name, folder=run_folder, config=config)
+
+
+def read_metrics(run_folder: Path) -> list[dict[str, float]]:
+    """Read a run's `metrics.jsonl`; a last line that was broken off is left out.
+
+    Raises:
+        FileNotFoundError: when the folder has none.
+        ValueError: naming a line that is not JSON.
+    """
+    path = Path(run_folder) / "metrics.jsonl"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file; expected the folder of a run, such as runs/demo")
+    rows = []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                break
+            raise ValueError(f"{path}, line {number}: not JSON: {error}") from error
+    return rows
+
+
+def read_series(run_folder: Path, metric: str) -> tuple[list[int], list[float]]:
+    """Read one figure of a run: its steps and its values.
+
+    Raises:
+        ValueError: when the run never logged it, naming the nearest key.
+    """
+    from seqrl.run.registry import nearest
+
+    rows = read_metrics(run_folder)
+    points = [(int(row["step"]), float(row[metric])) for row in rows if row.get(metric) is not None]
+    if not points:
+        keys = {key for row in rows for key in row if key != "step"}
+        raise ValueError(f"{run_folder}: logged no {metric!r}; {nearest(metric, keys)}")
+    steps, values = zip(*points, strict=True)
+    return list(steps), list(values)

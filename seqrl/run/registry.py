@@ -1,0 +1,95 @@
+"""Finds tasks, trainers and commands by entry points, so that the core names none of them."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+TASKS = "seqrl.tasks"
+TRAINERS = "seqrl.trainers"
+COMMANDS = "seqrl.commands"
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Say which valid name is meant, or list them all when none is close."""
+    names = sorted(valid)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"valid names: {', '.join(names)}" if names else "there are none"
+
+
+def registered(group: str) -> dict[str, EntryPoint]:
+    """List the entry points of a group by name, without importing them."""
+    return {point.name: point for point in sorted(entry_points(group=group), key=lambda point: point.name)}
+
+
+def find(group: str, name: str) -> Any:
+    """Import what a name stands for.
+
+    Args:
+        group: entry point group, for instance `seqrl.tasks`.
+        name: name of an entry point, or `module:attribute` for something that is not installed.
+
+    Raises:
+        ValueError: when there is no such name, or it cannot be imported because of a missing or shadowed module.
+    """
+    if ":" in name:
+        value = name
+        # The command's own folder is the first on the path, not the user's.
+        if "" not in sys.path and str(Path.cwd()) not in sys.path:
+            sys.path.append(str(Path.cwd()))
+    else:
+        points = registered(group)
+        if name not in points:
+            raise ValueError(f"{name!r} is not registered under {group}; {nearest(name, points)}")
+        value = points[name].value
+    module, _, attribute = value.partition(":")
+    _refuse_shadowed(module)
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{name!r} ({group}) needs the module {error.name!r}, which is not installed") from error
+    for part in attribute.split(".") if attribute else []:
+        if not hasattr(found, part):
+            raise ValueError(f"{name!r} ({group}): module {module} has no {part!r}; {nearest(part, vars(found))}")
+        found = getattr(found, part)
+    return found
+
+
+def name_of(group: str, component: type) -> str:
+    """Give the name under which a class is registered, or `module:attribute` when it is not."""
+    value = f"{component.__module__}:{component.__qualname__}"
+    points = registered(group)
+    for name, point in points.items():
+        if point.value == value:
+            return name
+    for name, point in points.items():
+        # A package may register a re-export of the class; only modules imported already can hold it.
+        if point.module in sys.modules and getattr(sys.modules[point.module], point.attr, None) is component:
+            return name
+    return value
+
+
+def _refuse_shadowed(module: str) -> None:
+    """Refuse a module of the user's own that hides one which lies beside this package.
+
+    Raises:
+        ValueError: naming both paths.
+    """
+    top = module.partition(".")[0]
+    ours = Path(__file__).resolve().parents[2] / top
+    if not ours.is_dir():
+        return
+    spec = importlib.util.find_spec(top)
+    places = [] if spec is None else [spec.origin, *(spec.submodule_search_locations or [])]
+    if any(place and Path(place).resolve().is_relative_to(ours) for place in places):
+        return
+    theirs = next((place for place in places if place), "nowhere")
+    raise ValueError(f"module {top!r} was found at {theirs}, which hides {ours}; rename the former or leave its folder")

@@ -1,0 +1,65 @@
+"""Where the time goes: sampling, reward, update, and how fast rows come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Stopwatch:
+    """Measures the parts of the loop between two lines of the log.
+
+    Args:
+        task: its `seconds_in_reward`, where it has one, is the cumulative time spent on rewards inside of collecting.
+        elapsed_s: seconds that earlier parts of the run took.
+    """
+
+    def __init__(self, task: Any, elapsed_s: float = 0.0) -> None:
+        self.last_s: dict[str, float] = {}
+        self._task = task
+        self._start = time.perf_counter() - elapsed_s
+        self._clear()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the run began, pauses left out."""
+        return time.perf_counter() - self._start
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Measure what happens inside as the part `name`."""
+        start = time.perf_counter()
+        yield
+        self.last_s[name] = time.perf_counter() - start
+        self._total_s[name] = self._total_s.get(name, 0.0) + self.last_s[name]
+
+    def count(self, num_samples: int, num_tokens: int) -> None:
+        """Count collected rows and actions."""
+        self._num_samples += num_samples
+        self._num_tokens += num_tokens
+
+    def figures(self) -> dict[str, float]:
+        """Give shares of the time of the updates since the last call, and the rates; then start anew."""
+        collect, update = self._total_s.get("collect", 0.0), self._total_s.get("update", 0.0)
+        reward = min(self._reward_s() - self._reward_start, collect)
+        total = max(collect + update, 1e-9)
+        figures = {
+            "time/elapsed_s": self.elapsed_s,
+            "time/collect_share": (collect - reward) / total,
+            "time/reward_share": reward / total,
+            "time/update_share": update / total,
+            "time/samples_per_second": self._num_samples / total,
+            "time/tokens_per_second": self._num_tokens / total,
+        }
+        self._clear()
+        return figures
+
+    def _reward_s(self) -> float:
+        return float(getattr(self._task, "seconds_in_reward", 0.0))
+
+    def _clear(self) -> None:
+        self._total_s: dict[str, float] = {}
+        self._num_samples = self._num_tokens = 0
+        self._reward_start = self._reward_s()

@@ -1,0 +1,190 @@
+"""From a configuration to a finished run: build, check, train, resume."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from seqrl.protocols import Task
+from seqrl.run import checkpoint
+from seqrl.run.config import RunConfig, decisive, fingerprint, flatten, read_config, to_plain, write_config
+from seqrl.run.environment import write_environment
+from seqrl.run.log import Writer, make_tracker
+from seqrl.run.loop import RunResult, fit
+from seqrl.run.seeding import seed_everything
+
+RUN_FILES = ("config.yaml", "env.json", "metrics.jsonl", "checkpoints", "figures", "samples", "tensorboard")
+
+
+def train(config: RunConfig, *, resume: bool = False, overwrite: bool = False, display: bool = True) -> RunResult:
+    """Do a run from its configuration.
+
+    Args:
+        config: see `RunConfig`.
+        resume: go on from the newest checkpoint in the run folder, exactly.
+        overwrite: delete an earlier run of this name first.
+        display: show progress on the terminal.
+
+    Raises:
+        ValueError: when the configuration, the data or the checkpoint do not fit.
+        FileExistsError: when the run folder already holds a run.
+        FileNotFoundError: when there is nothing to resume or to start from.
+        OSError: when the run folder cannot be written or is too full.
+    """
+    run_folder = config.run_folder
+    newest = checkpoint.find(run_folder) if resume else None
+    if newest is None and not overwrite:
+        _refuse_earlier_run(run_folder)
+    checkpoint.check_writable(run_folder)
+    task, policy = build(config)
+    present = task_fingerprints(task)
+    if newest is not None:
+        checkpoint.check_fingerprints(checkpoint.read_meta(newest).get("task", {}), present, folder=newest)
+        checkpoint.load_weights(newest, policy)
+        _refuse_other_config(newest, config)
+    elif config.init_from is not None:
+        start_from(config.init_from, policy, {} if config.allow_other_fingerprint else present)
+    trainer = config.trainer.build(policy, seed=config.seed, num_updates=config.steps)
+    # Weights, two moments of the optimiser, and the newest checkpoint beside the best one.
+    checkpoint.check_writable(run_folder, 3 * (config.keep_checkpoints + 2) * num_bytes(policy))
+    if newest is None and overwrite:
+        _delete_earlier_run(run_folder)
+    write_config(config, run_folder / "config.yaml")
+    write_environment(run_folder / "env.json", seed=config.seed)
+    return fit(
+        trainer,
+        task,
+        policy=policy,
+        steps=config.steps,
+        run_folder=run_folder,
+        eval_every=config.eval_every,
+        save_every=config.save_every,
+        log_every=config.log_every,
+        keep_checkpoints=config.keep_checkpoints,
+        early_stop=config.early_stop,
+        writers=_writers(config, newest, display=display),
+        meta={"config": decisive(config), "fingerprint": fingerprint(config), "task": present},
+        resume_from=newest,
+    )
+
+
+def resume(run_folder: Path | str, overrides: Sequence[str] = (), *, display: bool = True) -> RunResult:
+    """Go on with an interrupted run, or with a finished one when `--steps=` asks for more.
+
+    Raises:
+        FileNotFoundError: when the folder holds no run or no checkpoint.
+        ValueError: when an override changes the seed, the task or the trainer, which an exact resume cannot honour.
+    """
+    return train(read_run(run_folder, overrides), resume=True, display=display)
+
+
+def build(config: RunConfig) -> tuple[Task, nn.Module]:
+    """Seed everything, then make the task and a fresh policy."""
+    seed_everything(config.seed, deterministic=config.deterministic, num_threads=config.num_threads)
+    task = config.task.build(config.seed)
+    return task, task.build_policy()
+
+
+def load(run: Path | str, overrides: Sequence[str] = (), *, prefer_best: bool = True) -> tuple[RunConfig, Task, nn.Module, Path]:
+    """Build the task and the trained policy of a run.
+
+    Args:
+        run: run folder, or one of its checkpoints.
+        overrides: changes of the configuration, for instance `--task.decoding.beam_size=5`.
+        prefer_best: of a run folder, take the best checkpoint where there is one.
+
+    Returns:
+        configuration, task, policy and the checkpoint it was loaded from.
+    """
+    folder = checkpoint.find(Path(run), prefer_best=prefer_best)
+    config = read_run(folder.parent.parent, overrides)
+    task, policy = build(config)
+    start_from(folder, policy, task_fingerprints(task))
+    return config, task, policy, folder
+
+
+def read_run(run_folder: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a run's configuration; the folder may have been moved since.
+
+    Raises:
+        FileNotFoundError: when the folder holds no run.
+    """
+    run_folder = Path(run_folder)
+    if not (run_folder / "config.yaml").is_file():
+        raise FileNotFoundError(f"{run_folder}: expected the folder of a run, with a config.yaml; `seqrl list` names those at hand")
+    config = read_config(run_folder / "config.yaml", overrides)
+    depth = len(Path(config.name).parts)
+    if run_folder.parts[-depth:] != Path(config.name).parts:
+        return dataclasses.replace(config, name=run_folder.resolve().name, runs_folder=run_folder.resolve().parent)
+    return dataclasses.replace(config, runs_folder=Path(*run_folder.parts[:-depth]))
+
+
+def start_from(path: Path, policy: nn.Module, fingerprints: dict[str, Any]) -> Path:
+    """Load the weights of a run or checkpoint folder, the best ones where they are marked; give the folder used."""
+    folder = checkpoint.find(path, prefer_best=True)
+    checkpoint.check_fingerprints(checkpoint.read_meta(folder).get("task", {}), fingerprints, folder=folder)
+    checkpoint.load_weights(folder, policy)
+    return folder
+
+
+def task_fingerprints(task: Task) -> dict[str, Any]:
+    """Give what a task's weights depend on besides the configuration, for instance a vocabulary's fingerprint."""
+    give = getattr(task, "fingerprint", None)
+    return dict(give()) if callable(give) else {}
+
+
+def num_bytes(policy: nn.Module) -> int:
+    """Size of the policy's weights and buffers in bytes."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in policy.state_dict().values())
+
+
+def _writers(config: RunConfig, newest: Path | None, *, display: bool) -> list[Writer]:
+    start = 0 if newest is None else int(checkpoint.read_meta(newest)["step"])
+    writers = [make_tracker(name, run_folder=config.run_folder, config=flatten(to_plain(config)), start=start) for name in config.trackers]
+    if display:
+        from seqrl.run.display import make_display
+
+        writers.append(make_display(config.name, steps=config.steps, start=start, stream=sys.stdout))
+    return writers
+
+
+def _refuse_earlier_run(run_folder: Path) -> None:
+    present = [name for name in RUN_FILES if (run_folder / name).exists()]
+    if not present:
+        return
+    way = f"`seqrl resume {run_folder}` goes on with it, " if checkpoint.step_folders(run_folder) else ""
+    raise FileExistsError(f"{run_folder}: already holds a run ({', '.join(present)}); {way}--overwrite deletes it, --name=OTHER keeps both")
+
+
+def _delete_earlier_run(run_folder: Path) -> None:
+    for name in RUN_FILES:
+        path = run_folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class _Change:
+    name: str
+    saved: Any
+    present: Any
+
+    def __str__(self) -> str:
+        return f"{self.name} was {self.saved!r}, is {self.present!r}"
+
+
+def _refuse_other_config(folder: Path, config: RunConfig) -> None:
+    saved, present = checkpoint.read_meta(folder).get("config", {}), decisive(config)
+    changes = [_Change(name, saved.get(name), present.get(name)) for name in {**saved, **present} if saved.get(name) != present.get(name)]
+    if saved and changes:
+        shown = "; ".join(str(change) for change in changes[:5])
+        raise ValueError(f"{folder}: cannot go on exactly with other settings: {shown}; for those start a new run with init_from: {folder}")

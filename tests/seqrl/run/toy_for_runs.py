@@ -1,0 +1,139 @@
+"""A tiny task and trainer with every kind of state, to test what surrounds a trainer."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from seqrl.trajectory import Trajectory
+
+
+@dataclass
+class ToyTaskConfig:
+    """Settings.
+
+    Attributes:
+        width: of the hidden layer.
+        vocabulary: what the fingerprint says.
+        fail_at: rollout that fails.
+        delay_s: length of a rollout.
+    """
+
+    width: int = 4
+    vocabulary: str = "abc"
+    fail_at: int = -1
+    delay_s: float = 0.0
+
+    def build(self, seed: int) -> ToyTask:
+        """Make the task."""
+        return ToyTask(self, seed)
+
+
+class ToyTask:
+    """Rewards noise; its next rollout depends on a counter and three random generators."""
+
+    def __init__(self, config: ToyTaskConfig, seed: int) -> None:
+        self.config, self.position, self.seconds_in_reward = config, 0, 0.0
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def rollout(self, policy: nn.Module, **settings: Any) -> Trajectory:
+        config = self.config
+        self.position += 1
+        if self.position == config.fail_at:
+            raise ValueError("reward: sample 3 is nan; expected finite numbers")
+        # Faults come by the environment, since a resumed run keeps its settings.
+        if self.position == int(os.environ.get("TOY_SIGNAL_AT", -1)):
+            os.kill(os.getpid(), int(os.environ["TOY_SIGNAL"]))
+        time.sleep(config.delay_s)
+        noise = torch.rand(2, 3, generator=self.generator) + random.random() + np.random.rand() + torch.rand(()) + self.position
+        mask = torch.tensor([[True, True, False], [True, True, True]])
+        off = torch.zeros_like(mask)
+        zeros = torch.zeros(2, 3)
+        return Trajectory(action=zeros.long(), logp=zeros, value=torch.zeros(2, 4), reward=noise, terminated=off, truncated=off, mask=mask)
+
+    def demonstrations(self, group: torch.Tensor | None = None) -> Trajectory:
+        raise ValueError("the toy has no demonstrations")
+
+    def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
+        return {"score": float(sum(p.detach().double().sum() for p in policy.parameters())), "falling": -float(self.position)}
+
+    def build_policy(self) -> nn.Module:
+        return nn.Sequential(nn.Linear(3, self.config.width), nn.Linear(self.config.width, 1))
+
+    def sample(self, policy: nn.Module, directory: Path, *, count: int = 8) -> list[Path]:
+        path = directory / "sample.txt"
+        path.write_text("sample\n" * count)
+        return [path]
+
+    def fingerprint(self) -> dict[str, str]:
+        return {"vocabulary": self.config.vocabulary}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"position": self.position, "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.position = state["position"]
+        self.generator.set_state(state["generator"])
+
+
+@dataclass
+class ToyOptimiserConfig:
+    """Settings.
+
+    Attributes:
+        learning_rate: step size.
+        betas: decay rates.
+    """
+
+    learning_rate: float = 1e-2
+    betas: tuple[float, float] = (0.9, 0.999)
+
+
+@dataclass
+class ToyTrainerConfig:
+    """Settings.
+
+    Attributes:
+        optimiser: see `ToyOptimiserConfig`.
+    """
+
+    optimiser: ToyOptimiserConfig = field(default_factory=ToyOptimiserConfig)
+
+    def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> ToyTrainer:
+        """Make the trainer."""
+        return ToyTrainer(policy, self, seed)
+
+
+class ToyTrainer:
+    """Fits a regression with Adam and dropout-like noise of its own generator."""
+
+    def __init__(self, policy: nn.Module, config: ToyTrainerConfig, seed: int) -> None:
+        self.policy = policy
+        self.adam = torch.optim.Adam(policy.parameters(), lr=config.optimiser.learning_rate, betas=config.optimiser.betas)
+        self.generator = torch.Generator().manual_seed(seed + 1)
+
+    def collect(self, task: ToyTask) -> Trajectory:
+        return task.rollout(self.policy)
+
+    def update(self, trajectory: Trajectory) -> dict[str, float]:
+        noise = torch.rand(2, 3, generator=self.generator)
+        loss = (self.policy(trajectory.reward + noise) - 1).square().mean()
+        self.adam.zero_grad()
+        loss.backward()
+        self.adam.step()
+        return {"loss": float(loss.detach()), "reward/mean": float(trajectory.reward.mean())}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"adam": self.adam.state_dict(), "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.adam.load_state_dict(state["adam"])
+        self.generator.set_state(state["generator"])
