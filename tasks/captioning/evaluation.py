@@ -1,0 +1,133 @@
+"""Captions of a fixed set of images, scored with every metric and looked over for the known troubles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from metrics.by_name import metric_by_name
+from tasks.captioning.data import CaptionSplit
+from tasks.captioning.decoding import beam_search, sample
+from tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
+
+METRICS = ("cider_d", "cider", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l")
+
+# A finished English caption does not end with one of these.
+BAD_ENDINGS = frozenset(
+    "a an the with of in on at to and or by from for into onto near over under behind beside between above below through "
+    "is are was were be being while as that which who his her its their there this these those".split()
+)
+
+
+@dataclass
+class EvaluationConfig:
+    """How captions are written and scored in evaluations.
+
+    Attributes:
+        max_images: only the first ones of the split, for quick evaluations during training; 0 takes all.
+        images_per_batch: images captioned at a time.
+        beam_size: also report beam search of this width, under `beam/`; 0 leaves it out.
+        length_penalty: exponent of the length by which beam search divides a caption's log-probability.
+    """
+
+    max_images: int = 0
+    images_per_batch: int = 100
+    beam_size: int = 0
+    length_penalty: float = 0.0
+
+
+def evaluate_captions(
+    policy: nn.Module, split: CaptionSplit, vocabulary: Vocabulary | TokenizerVocabulary, config: EvaluationConfig
+) -> dict[str, float]:
+    """Caption the images and score the captions.
+
+    Args:
+        policy: see `tasks.captioning.decoding.sample`.
+        split: images and references; document frequencies are those of these references, as published figures have it.
+        vocabulary: what the token ids stand for.
+        config: see `EvaluationConfig`.
+
+    Returns:
+        For greedy decoding each metric's corpus figure, then `length` (words), `bad_endings` (share of captions that break
+        off: at the maximum length, or with a word that ends no sentence), `distinct` (share of different captions) and
+        `vocabulary` (different words used). The same under `beam/` where `beam_size` is set.
+
+    Raises:
+        ValueError: when there are fewer than two images, which would make every CIDEr 0.
+    """
+    count = min(config.max_images or len(split), len(split))
+    words = split.words[:count]
+    figures = _score(greedy_captions(policy, split, vocabulary, config, count), words)
+    if config.beam_size > 1:
+        beam = beam_captions(policy, split, vocabulary, config, count)
+        figures |= {f"beam/{key}": number for key, number in _score(beam, words).items()}
+    return figures
+
+
+Caption = tuple[list[str], bool]  # words, and whether the end token was reached
+
+
+def greedy_captions(
+    policy: nn.Module, split: CaptionSplit, vocabulary: Vocabulary | TokenizerVocabulary, config: EvaluationConfig, count: int
+) -> list[Caption]:
+    """Write the most probable caption, token by token, for the first `count` images."""
+    captions: list[Caption] = []
+    for context in _batches(policy, split, config.images_per_batch, count):
+        trajectory = sample(policy, context, greedy=True)
+        lengths = trajectory.mask.sum(dim=1)
+        last = trajectory.action.gather(1, (lengths - 1).unsqueeze(1)).squeeze(1)
+        finished = last == vocabulary.end
+        for row, length, ended in zip(trajectory.action.tolist(), lengths.tolist(), finished.tolist(), strict=True):
+            captions.append((vocabulary.decode(row[:length]), ended))
+    return captions
+
+
+def beam_captions(
+    policy: nn.Module, split: CaptionSplit, vocabulary: Vocabulary | TokenizerVocabulary, config: EvaluationConfig, count: int
+) -> list[Caption]:
+    """Write captions by beam search for the first `count` images."""
+    captions: list[Caption] = []
+    for context in _batches(policy, split, config.images_per_batch, count):
+        rows, _ = beam_search(policy, context, beam_size=config.beam_size, length_penalty=config.length_penalty)
+        longest = int(getattr(policy, "max_tokens"))  # noqa: B009
+        captions += [(vocabulary.decode(row), len(row) < longest) for row in rows]
+    return captions
+
+
+def write_captions(
+    policy: nn.Module, split: CaptionSplit, vocabulary: Vocabulary | TokenizerVocabulary, config: EvaluationConfig, *, count: int
+) -> tuple[list[str], list[float]]:
+    """Caption the first images greedily; give the captions and each one's CIDEr-D over the split's document frequencies."""
+    captions = greedy_captions(policy, split, vocabulary, config, min(count, len(split)))
+    return [" ".join(words) for words, _ in captions], cider_d_of(captions, split)
+
+
+def cider_d_of(captions: Sequence[Caption], split: CaptionSplit) -> list[float]:
+    """Score captions of the first images with CIDEr-D, document frequencies from the whole split."""
+    # The metric takes the frequencies of the references at hand, so the other images come along without a caption.
+    padded = [words for words, _ in captions] + [[]] * (len(split) - len(captions))
+    return metric_by_name("cider_d").score(padded, split.words)[: len(captions)].tolist()
+
+
+def _batches(policy: nn.Module, split: CaptionSplit, size: int, count: int) -> Any:
+    device = next(policy.parameters()).device
+    for start in range(0, count, size):
+        images = np.ascontiguousarray(split.images[start : min(start + size, count)])
+        yield {"image": torch.from_numpy(images).to(device)}
+
+
+def _score(captions: Sequence[Caption], references: Sequence[Sequence[Sequence[str]]]) -> dict[str, float]:
+    hypotheses = [words for words, _ in captions]
+    figures = {name: metric_by_name(name).corpus(hypotheses, references) for name in METRICS}
+    broken = [not ended or not words or words[-1] in BAD_ENDINGS for words, ended in captions]
+    return figures | {
+        "length": float(np.mean([len(words) for words in hypotheses])),
+        "bad_endings": float(np.mean(broken)),
+        "distinct": len({tuple(words) for words in hypotheses}) / len(hypotheses),
+        "vocabulary": float(len({word for words in hypotheses for word in words})),
+    }

@@ -1,0 +1,146 @@
+"""What a sampled caption earns: a weighted mix of metrics on token ids, or a function of one's own on strings."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metrics.document_frequency import DocumentFrequency
+from metrics.mix import MetricMix
+from metrics.rows import END_WORD, WordNumbers, number_references, pad_rows
+from tasks.captioning.data import CaptionSplit
+from tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
+
+RewardFunction = Callable[[Sequence[str], Sequence[Sequence[str]]], Sequence[float]]
+
+
+@dataclass
+class RewardConfig:
+    """What to reward.
+
+    Attributes:
+        metrics: weight of each metric, by its name.
+        function: a function of one's own instead, as `module:name`; it takes captions and the lists of their references and
+            gives one number a caption.
+        score_end: score the end token as a word, which costs captions that break off. The published metrics do not, and
+            evaluation never does.
+        document_frequency: file of saved document frequencies for CIDEr; those of the training split when empty.
+    """
+
+    metrics: dict[str, float] = field(default_factory=lambda: {"cider_d": 1.0})
+    function: str = ""
+    score_end: bool = True
+    document_frequency: str = ""
+
+
+class CaptionReward:
+    """Scores captions of training images.
+
+    Args:
+        config: see `RewardConfig`.
+        split: the images' references.
+        vocabulary: what the token ids stand for.
+        function: a function of one's own; overrides the configured metrics.
+
+    Raises:
+        ValueError: when nothing is rewarded, a metric or function is unknown, or frequencies were made differently.
+    """
+
+    def __init__(
+        self, config: RewardConfig, split: CaptionSplit, vocabulary: Vocabulary | TokenizerVocabulary, *, function: RewardFunction | None = None
+    ) -> None:
+        self.config = config
+        self.vocabulary = vocabulary
+        self.references = split.references
+        self.seconds = 0.0
+        self._function = function or (_import_function(config.function) if config.function else None)
+        # A word list's ids are the numbers themselves; a tokenizer's pieces are first put together to words.
+        self._by_words = isinstance(vocabulary, TokenizerVocabulary)
+        self._numbers = WordNumbers({} if isinstance(vocabulary, TokenizerVocabulary) else {w: n for n, w in enumerate(vocabulary.words)})
+        self._end = self._numbers[END_WORD] if self._by_words else vocabulary.end
+        self._mix = None if self._function is not None else self._make_mix(split)
+
+    def _make_mix(self, split: CaptionSplit) -> MetricMix:
+        weights = {name: weight for name, weight in self.config.metrics.items() if weight}
+        if not weights:
+            raise ValueError("reward.metrics: expected at least one metric with a weight other than 0, for instance {cider_d: 1.0}")
+        return MetricMix(
+            weights,
+            number_references(split.words, self._numbers),
+            document_frequency=DocumentFrequency.load(self.config.document_frequency) if self.config.document_frequency else None,
+            end=self._end,
+            score_end=self.config.score_end,
+            tokenisation="ptb" if self._by_words else f"vocabulary {self.vocabulary.fingerprint()}",
+        )
+
+    def score(self, tokens: Tensor, lengths: Tensor, items: Tensor) -> Tensor:
+        """Score captions.
+
+        Args:
+            tokens: [B, T] long.
+            lengths: [B] long, tokens of each caption, its end token included.
+            items: [B] long, the training image of each.
+
+        Returns:
+            [B] float32, on the tokens' device.
+
+        Raises:
+            ValueError: when a function of one's own gives a wrong number of scores, or one that is not finite.
+        """
+        start = time.perf_counter()
+        hypotheses, sizes, images = tokens.cpu().numpy(), lengths.cpu().numpy(), items.cpu().numpy()
+        if self._mix is None:
+            scores = self._call(hypotheses, sizes, images)
+        else:
+            if self._by_words:
+                rows = [self._word_numbers(row[:size]) for row, size in zip(hypotheses, sizes, strict=True)]
+                padded = pad_rows(rows, images.tolist())
+                hypotheses, sizes = padded.tokens, padded.lengths
+            scores = self._mix.score(hypotheses, sizes, images)
+        self.seconds += time.perf_counter() - start
+        return torch.as_tensor(scores, dtype=torch.float32, device=tokens.device)
+
+    def fingerprint(self) -> str:
+        """Name what is rewarded: the metrics, the end token and the document frequencies; the same text for the same reward."""
+        if self._mix is None:
+            return f"function {self.config.function or getattr(self._function, '__qualname__', 'own')}"
+        mix = " + ".join(f"{weight:g} {name}" for name, weight in sorted(self._mix.weights.items()))
+        frequency = self._mix.index.document_frequency().fingerprint() if "cider" in mix else "none"
+        return f"{mix}, end token {'scored' if self.config.score_end else 'not scored'}, document frequencies {frequency}"
+
+    def _word_numbers(self, row: np.ndarray) -> list[int]:
+        finished = bool((row == self.vocabulary.end).any())
+        return [*(self._numbers[word] for word in self.vocabulary.decode(row.tolist())), *([self._end] if finished else [])]
+
+    def _call(self, hypotheses: np.ndarray, sizes: np.ndarray, images: np.ndarray) -> np.ndarray:
+        assert self._function is not None
+        captions = [" ".join(self.vocabulary.decode(row[:size].tolist())) for row, size in zip(hypotheses, sizes, strict=True)]
+        references = [self.references[image] for image in images]
+        scores = np.asarray(self._function(captions, references), dtype=np.float64)
+        if scores.shape != (len(captions),):
+            raise ValueError(f"the reward function gave scores of shape {list(scores.shape)} for {len(captions)} captions; expected one number each")
+        if not np.isfinite(scores).all():
+            worst = int(np.argmin(np.isfinite(scores)))
+            raise ValueError(
+                f"the reward function gave {scores[worst]} for caption {worst}, {captions[worst]!r}, of training image {images[worst]}; "
+                "expected a finite number"
+            )
+        return scores
+
+
+def _import_function(name: str) -> RewardFunction:
+    module, _, attribute = name.partition(":")
+    if not attribute:
+        raise ValueError(f"reward.function: expected module:name, got {name!r}")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"reward.function: cannot import {name!r} ({error}); is its folder on PYTHONPATH?") from error
+
+

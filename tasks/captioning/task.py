@@ -1,0 +1,215 @@
+"""Captioning as a task: images in, captions out, scored as wholes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seqrl.trajectory import Trajectory, Tree
+from tasks.captioning.data import CaptionData, DataConfig, load_data
+from tasks.captioning.decoding import sample
+from tasks.captioning.evaluation import EvaluationConfig, evaluate_captions, write_captions
+from tasks.captioning.gallery import GalleryItem, write_gallery
+from tasks.captioning.images import augment
+from tasks.captioning.item_order import ItemOrder
+from tasks.captioning.policies import PolicyConfig, build_policy
+from tasks.captioning.reward import CaptionReward, RewardConfig
+
+
+@dataclass
+class CaptioningConfig:
+    """Settings of the captioning task.
+
+    Attributes:
+        data: where images and captions come from.
+        policy: what writes the captions.
+        reward: what a caption earns.
+        evaluation: how captions are written and scored in evaluations.
+        images_per_batch: distinct images of an update; a trainer draws `num_samples` captions for each.
+        captions_per_image: reference captions of an image that a supervised update imitates; 0 takes all.
+        flip: mirror images at random in supervised training. Leave it off where captions say left and right.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    images_per_batch: int = 16
+    captions_per_image: int = 0
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        if self.images_per_batch < 1:
+            raise ValueError(f"images_per_batch: expected at least 1, got {self.images_per_batch}")
+        if self.captions_per_image < 0:
+            raise ValueError(f"captions_per_image: expected 0 (all) or more, got {self.captions_per_image}")
+
+    def build(self, seed: int) -> CaptioningTask:
+        """Load the data and make the task."""
+        return CaptioningTask(self, load_data(self.data), seed=seed)
+
+
+class CaptioningTask:
+    """Draws images, lets a policy caption them, and scores the captions against the references.
+
+    Args:
+        config: see `CaptioningConfig`.
+        data: images with captions.
+        seed: of the order of the images and of the flips.
+        reward: a function of one's own, (captions, references) -> one number a caption, instead of the configured mix.
+    """
+
+    def __init__(
+        self,
+        config: CaptioningConfig,
+        data: CaptionData,
+        *,
+        seed: int = 0,
+        reward: Callable[[Sequence[str], Sequence[Sequence[str]]], Sequence[float]] | None = None,
+    ) -> None:
+        self.config = config
+        self.data = data
+        self.vocabulary = data.vocabulary
+        self.reward = CaptionReward(config.reward, data.train, data.vocabulary, function=reward)
+        self._order = ItemOrder(len(data.train), seed=seed)
+        self._generator = torch.Generator().manual_seed(seed)
+        self._references = [[self._with_end(words) for words in captions] for captions in data.train.words]
+
+    @property
+    def seconds_in_reward(self) -> float:
+        """Time spent scoring captions so far."""
+        return self.reward.seconds
+
+    def build_policy(self) -> nn.Module:
+        """Make the configured policy for this vocabulary."""
+        return build_policy(self.config.policy, self.vocabulary, self.config.data.image_size)
+
+    def rollout(
+        self,
+        policy: nn.Module,
+        *,
+        num_samples: int = 1,
+        greedy: bool = False,
+        greedy_baseline: bool = False,
+        num_forced_steps: int = 0,
+        generator: torch.Generator | None = None,
+    ) -> Trajectory:
+        """Caption the next images; see `seqrl.protocols.Task`."""
+        items = self._order.next(self.config.images_per_batch)
+        context = self._context(items, policy)
+        forced = self._forced(items, num_samples, num_forced_steps) if num_forced_steps else None
+        trajectory = sample(policy, context, num_samples=num_samples, greedy=greedy, forced=forced, group=items, generator=generator)
+        trajectory = trajectory.replace(reward=trajectory.reward + self._score(trajectory).unsqueeze(1) * trajectory.terminated)
+        if greedy_baseline:
+            baseline = self._score(sample(policy, context, greedy=True, group=items))
+            trajectory = trajectory.replace(baseline=baseline.repeat_interleave(num_samples))
+        return trajectory
+
+    def demonstrations(self, group: Tensor | None = None) -> Trajectory:
+        """Give reference captions of the next images, or of the training images that `group` numbers."""
+        augmented = self.config.flip and group is None
+        items = self._order.next(self.config.images_per_batch) if group is None else group.cpu()
+        rows, tokens = [], []
+        for row, item in enumerate(items.tolist()):
+            chosen = self._choose_references(item)
+            tokens += chosen
+            rows += [row] * len(chosen)
+        images = torch.from_numpy(np.asarray(self.data.train.images[items.numpy()]))
+        if augmented:
+            images = augment(images, self._generator)
+        index = torch.tensor(rows)
+        return self._imitated(tokens, {"image": images[index]}, items[index])
+
+    def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
+        """Caption the images of a split and score them with every metric; see `evaluate_captions`."""
+        return evaluate_captions(policy, self._split(split), self.vocabulary, self.config.evaluation)
+
+    def sample(self, policy: nn.Module, directory: Path, *, count: int = 8, split: str = "dev") -> list[Path]:
+        """Write a gallery (PNG and HTML) of images with their captions and scores."""
+        part = self._split(split)
+        captions, scores = write_captions(policy, part, self.vocabulary, self.config.evaluation, count=count)
+        items = [
+            GalleryItem(part.image_ids[index], part.images[index], {"caption": (caption, score)}, part.references[index])
+            for index, (caption, score) in enumerate(zip(captions, scores, strict=True))
+        ]
+        return write_gallery(items, directory)
+
+    def fingerprint(self) -> dict[str, str]:
+        """Name what the weights depend on: vocabulary and document frequencies."""
+        return {"vocabulary": self.vocabulary.fingerprint(), "reward": self.reward.fingerprint()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the position in the data and the state of the flips."""
+        return {"order": self._order.state_dict(), "generator": self._generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+        self._order.load_state_dict(state["order"])
+        self._generator.set_state(state["generator"])
+
+    def _score(self, trajectory: Trajectory) -> Tensor:
+        """Score whole captions, forced tokens included, [B] float32."""
+        assert trajectory.group is not None
+        counted = trajectory.mask if trajectory.imitate is None else trajectory.mask | trajectory.imitate
+        return self.reward.score(trajectory.action, counted.sum(dim=1), trajectory.group)
+
+    def _split(self, name: str) -> Any:
+        part = getattr(self.data, name, None)
+        if name not in ("train", "dev", "test") or part is None:
+            raise ValueError(f"split: expected train, dev or test, got {name!r}")
+        if not len(part):
+            raise ValueError(f"split: {name} has no images in this data set; hold some out with task.data.num_dev or num_test")
+        return part
+
+    def _context(self, items: Tensor, policy: nn.Module) -> Tree:
+        images = torch.from_numpy(np.asarray(self.data.train.images[items.numpy()]))
+        return {"image": images.to(next(policy.parameters()).device)}
+
+    def _with_end(self, words: list[str]) -> list[int]:
+        """Token ids of a reference, cut to the longest caption that the policy can write."""
+        longest = self.config.policy.max_tokens
+        return [*self.vocabulary.encode(words), self.vocabulary.end][:longest]
+
+    def _choose_references(self, item: int) -> list[list[int]]:
+        references = self._references[item]
+        count = self.config.captions_per_image
+        if not count or count >= len(references):
+            return references
+        return [references[index] for index in torch.randperm(len(references), generator=self._generator)[:count].tolist()]
+
+    def _forced(self, items: Tensor, num_samples: int, num_steps: int) -> Tensor:
+        """First tokens of the references: the k-th row of an image follows its k-th reference."""
+        rows = []
+        for item in items.tolist():
+            references = self._references[item]
+            rows += [references[k % len(references)][:num_steps] for k in range(num_samples)]
+        longest = max(len(row) for row in rows)
+        return torch.tensor([row + [self.vocabulary.pad] * (longest - len(row)) for row in rows])
+
+    def _imitated(self, tokens: list[list[int]], context: Tree, group: Tensor) -> Trajectory:
+        """Lay reference captions out as rows to imitate."""
+        B, T = len(tokens), max(len(row) for row in tokens)
+        lengths = torch.tensor([len(row) for row in tokens])
+        imitate = torch.arange(T) < lengths.unsqueeze(1)
+        action = torch.full((B, T), self.vocabulary.pad)
+        action[imitate] = torch.tensor([token for row in tokens for token in row])
+        nothing = torch.zeros(B, T, dtype=torch.bool)
+        return Trajectory(
+            action=action,
+            logp=torch.zeros(B, T),
+            value=torch.zeros(B, T + 1),
+            reward=torch.zeros(B, T),
+            terminated=torch.arange(T) == lengths.unsqueeze(1) - 1,
+            truncated=nothing,
+            mask=nothing,
+            obs=torch.cat([torch.full((B, 1), self.vocabulary.begin), action], dim=1),
+            context=context,
+            group=group,
+            imitate=imitate,
+        )
