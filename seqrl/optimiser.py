@@ -93,6 +93,7 @@ class Optimiser:
 
     def __init__(self, policy: nn.Module, config: OptimiserConfig, *, num_updates: int) -> None:
         from accelerate import Accelerator  # slow to import
+        from accelerate.state import AcceleratorState
 
         trainable = [parameter for parameter in policy.parameters() if parameter.requires_grad]
         if not trainable:
@@ -111,6 +112,8 @@ class Optimiser:
             betas=(config.beta1, config.beta2),
             eps=config.epsilon,
         )
+        # accelerate shares one precision among all accelerators of a process; without this a second run could not choose another.
+        AcceleratorState._reset_state()
         self._accelerator = Accelerator(mixed_precision={"fp32": "no"}.get(config.precision, config.precision))
         policy.to(self._accelerator.device)
         self._module, self._adamw = self._accelerator.prepare(policy, adamw)
