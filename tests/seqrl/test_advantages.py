@@ -1,0 +1,117 @@
+"""Baselines against loops over plain lists and numbers by hand."""
+
+from __future__ import annotations
+
+import statistics
+
+import pytest
+import torch
+
+from seqrl import advantages
+
+SCORE = torch.tensor([1.0, 5.0, 2.0, 8.0, 6.0, 4.0, 3.0], dtype=torch.float64)
+GROUP = torch.tensor([7, -1, 7, -1, 30, 7, 30])
+
+
+def test_leave_one_out_by_hand() -> None:
+    assert advantages.leave_one_out(torch.tensor([1.0, 2.0, 6.0])).tolist() == [-3.0, -1.5, 4.5]
+
+
+def test_leave_one_out_by_loop() -> None:
+    valid = torch.tensor([True, True, True, True, True, False, True])
+    for mask in (None, valid):
+        counted = [True] * 7 if mask is None else mask.tolist()
+        got = advantages.leave_one_out(SCORE, GROUP, mask).tolist()
+        for i in range(7):
+            others = [SCORE[j].item() for j in range(7) if j != i and counted[j] and GROUP[j] == GROUP[i]]
+            assert got[i] == pytest.approx(SCORE[i].item() - statistics.mean(others) if counted[i] else 0.0)
+
+
+def test_group_norm_by_loop() -> None:
+    got = advantages.group_norm(SCORE, GROUP, epsilon=0.5).tolist()
+    for i in range(7):
+        group = [SCORE[j].item() for j in range(7) if GROUP[j] == GROUP[i]]
+        assert got[i] == pytest.approx((SCORE[i].item() - statistics.mean(group)) / (statistics.pstdev(group) + 0.5))
+
+
+def test_equal_scores_teach_nothing() -> None:
+    same = torch.full((4,), 0.1)
+    assert torch.equal(advantages.leave_one_out(same), torch.zeros(4))
+    assert advantages.group_norm(same).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("method", [advantages.leave_one_out, advantages.group_norm])
+def test_row_order_and_batch_split_do_not_matter(method) -> None:
+    order = torch.tensor([6, 2, 0, 4, 3, 1, 5])
+    whole = method(SCORE, GROUP)
+    assert torch.allclose(method(SCORE[order], GROUP[order]), whole[order], rtol=0, atol=1e-14)
+    for number in (7, -1, 30):
+        rows = number == GROUP
+        assert torch.allclose(method(SCORE[rows]), whole[rows], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("method", [advantages.leave_one_out, advantages.group_norm])
+def test_rows_that_do_not_count_add_nothing_be_they_nan(method) -> None:
+    score = torch.cat([SCORE, torch.tensor([float("nan"), float("inf")], dtype=torch.float64)])
+    group = torch.cat([GROUP, torch.tensor([7, 99])])
+    valid = torch.tensor([True] * 7 + [False] * 2)
+    got = method(score, group, valid)
+    assert torch.equal(got[:7], method(SCORE, GROUP))
+    assert got[7:].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("method", [advantages.leave_one_out, advantages.group_norm])
+def test_a_lonely_row_is_refused(method) -> None:
+    with pytest.raises(ValueError, match=r"the batch has 1; num_samples must be >= 2"):
+        method(torch.tensor([1.0]))
+    with pytest.raises(ValueError, match=r"group 5 has 1; num_samples must be >= 2"):
+        method(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2, 5, 2]))
+    with pytest.raises(ValueError, match=r"group 2 has 1"):
+        method(torch.tensor([1.0, 2.0]), torch.tensor([2, 2]), torch.tensor([True, False]))
+
+
+def test_moving_average_by_hand() -> None:
+    first, average = advantages.moving_average(torch.tensor([1.0, 3.0]), None, 0.75)
+    assert first.tolist() == [-1.0, 1.0] and average.item() == 2.0
+    # The second batch meets the average of the first only.
+    second, average = advantages.moving_average(torch.tensor([6.0, 10.0, 99.0]), average, 0.75, torch.tensor([True, True, False]))
+    assert second.tolist() == [4.0, 8.0, 0.0] and average.item() == 0.75 * 2 + 0.25 * 8
+
+
+def test_greedy_and_critic_and_none() -> None:
+    assert advantages.greedy(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 0.5])).tolist() == [-2.0, 1.5]
+    assert advantages.critic(torch.tensor([[1.0, 2.0]]), torch.tensor([[4.0, 1.0, 9.0]])).tolist() == [[-3.0, 1.0]]
+    assert advantages.none(torch.tensor([1.0])).tolist() == [1.0]
+
+
+def test_no_gradient_flows() -> None:
+    score = torch.tensor([1.0, 2.0], requires_grad=True)
+    value = torch.zeros(1, 3, requires_grad=True)
+    for advantage in (
+        advantages.none(score),
+        advantages.greedy(score, score),
+        advantages.leave_one_out(score),
+        advantages.group_norm(score),
+        advantages.moving_average(score, None, 0.5)[0],
+        advantages.critic(score[None], value),
+    ):
+        assert not advantage.requires_grad
+
+
+def test_misfits_are_named() -> None:
+    with pytest.raises(ValueError, match="greedy_baseline=True"):
+        advantages.greedy(SCORE, None)
+    with pytest.raises(ValueError, match="baseline: expected shape"):
+        advantages.greedy(SCORE, SCORE[:1])
+    with pytest.raises(ValueError, match=r"score: expected shape \[B\]"):
+        advantages.leave_one_out(SCORE[None])
+    with pytest.raises(ValueError, match="group: expected shape"):
+        advantages.leave_one_out(SCORE, GROUP[:3])
+    with pytest.raises(ValueError, match="valid: expected a bool tensor"):
+        advantages.group_norm(SCORE, GROUP, torch.ones(7))
+    with pytest.raises(ValueError, match="decay"):
+        advantages.moving_average(SCORE, None, 1.5)
+    with pytest.raises(ValueError, match="at least one row"):
+        advantages.moving_average(SCORE, None, 0.5, torch.zeros(7, dtype=torch.bool))
+    with pytest.raises(ValueError, match=r"value: expected shape \[B, T\+1\]"):
+        advantages.critic(SCORE[None], SCORE[None])

@@ -1,0 +1,68 @@
+"""Averages against plain lists; what does not count must not matter, however it is padded or split."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+import pytest
+import torch
+
+from seqrl.reduce import masked_mean, masked_std, masked_sum, masked_whiten
+
+X = torch.randn(5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+MASK = torch.rand(5, 4, generator=torch.Generator().manual_seed(1)) < 0.6
+COUNTED = X[MASK].tolist()
+
+
+def test_against_plain_lists() -> None:
+    assert masked_sum(X, MASK).item() == pytest.approx(math.fsum(COUNTED))
+    assert masked_mean(X, MASK).item() == pytest.approx(statistics.fmean(COUNTED))
+    assert masked_std(X, MASK).item() == pytest.approx(statistics.pstdev(COUNTED))
+    whitened = masked_whiten(X, MASK)[MASK].tolist()
+    assert statistics.fmean(whitened) == pytest.approx(0.0, abs=1e-9) and statistics.pstdev(whitened) == pytest.approx(1.0)
+
+
+def test_whitening_by_hand() -> None:
+    x, mask = torch.tensor([1.0, 3.0, 100.0]), torch.tensor([True, True, False])
+    assert masked_whiten(x, mask).tolist() == pytest.approx([-1.0, 1.0, 0.0])
+    # The mean is kept, not scaled with the rest.
+    assert masked_whiten(x, mask, shift_mean=False).tolist() == pytest.approx([1.0, 3.0, 0.0])
+    wide = torch.tensor([0.0, 8.0, 100.0])
+    assert masked_whiten(wide, mask, shift_mean=False).tolist() == pytest.approx([3.0, 5.0, 0.0])
+
+
+def test_what_does_not_count_may_be_nan() -> None:
+    dirty = X.masked_fill(~MASK, math.nan)
+    for function in (masked_sum, masked_mean, masked_std, masked_whiten):
+        assert torch.equal(function(dirty, MASK), function(X, MASK))
+
+
+def test_padding_does_not_matter() -> None:
+    padded = torch.cat([X, torch.full((5, 3), 99.0, dtype=torch.float64)], dim=1)
+    mask = torch.cat([MASK, torch.zeros(5, 3, dtype=torch.bool)], dim=1)
+    assert masked_mean(padded, mask).item() == pytest.approx(masked_mean(X, MASK).item(), abs=1e-15)
+
+
+def test_parts_add_up_to_the_whole() -> None:
+    count = MASK.sum()
+    parts = sum(masked_mean(X[rows], MASK[rows], count) for rows in (slice(0, 2), slice(2, 5)))
+    assert float(parts) == pytest.approx(masked_mean(X, MASK).item())
+    assert masked_mean(X, MASK, 4.0).item() == pytest.approx(math.fsum(COUNTED) / 4)
+
+
+def test_nothing_that_counts_gives_zero() -> None:
+    nothing = torch.zeros_like(MASK)
+    assert masked_mean(X, nothing).item() == 0.0 and masked_std(X, nothing).item() == 0.0
+    assert torch.equal(masked_whiten(X, nothing), torch.zeros_like(X))
+
+
+def test_gradient_reaches_what_counts_only() -> None:
+    x = X.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(masked_mean(x, MASK), x)
+    assert torch.allclose(gradient, MASK.double() / len(COUNTED), rtol=0, atol=1e-15)
+
+
+def test_shapes_are_not_broadcast() -> None:
+    with pytest.raises(ValueError, match=r"mask: expected shape \[5, 4\]"):
+        masked_mean(X, MASK[:, :1])
