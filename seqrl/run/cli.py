@@ -7,8 +7,12 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from seqrl.run import registry
+
+if TYPE_CHECKING:
+    from seqrl.run.loop import RunResult
 
 EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED = 2, 1, 130
 Command = Callable[[argparse.Namespace, list[str]], int]
@@ -136,7 +140,7 @@ def _train(parsed: argparse.Namespace, rest: list[str]) -> int:
         if result.interrupted:
             print(f"seqrl: interrupted after update {result.step}; `seqrl resume {result.run_folder}` goes on", file=sys.stderr)
             return EXIT_INTERRUPTED
-        _report(result.run_folder, result.evaluation)
+        _report(result)
     return 0
 
 
@@ -147,12 +151,19 @@ def _resume(parsed: argparse.Namespace, rest: list[str]) -> int:
     if result.interrupted:
         print(f"seqrl: interrupted after update {result.step}; `seqrl resume {result.run_folder}` goes on", file=sys.stderr)
         return EXIT_INTERRUPTED
-    _report(result.run_folder, result.evaluation)
+    _report(result)
     return 0
 
 
-def _report(folder: Path | None, figures: dict[str, float]) -> None:
-    print(f"{folder}: " + ("  ".join(f"{name} {value:.4g}" for name, value in figures.items()) or "done"))
+def _report(result: RunResult) -> None:
+    """Say how a run ended, and draw its curves."""
+    figures = "  ".join(f"{name} {value:.4g}" for name, value in result.evaluation.items())
+    ended = f"stopped early after update {result.step}, best at {result.best_step}" if result.stopped_early else f"{result.step} updates"
+    print(f"{result.run_folder}: {ended}  {figures}".rstrip())
+    if result.run_folder is not None and result.step > 0:
+        from seqrl.run.plots import run_curves
+
+        print(run_curves(result.run_folder))
 
 
 def _evaluate(parsed: argparse.Namespace, rest: list[str]) -> int:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from seqrl.run.log import Figures, Writer
+
+if TYPE_CHECKING:
+    from rich.console import ConsoleRenderable
 
 SHOWN_GROUPS = ("dev", "reward", "train", "loss", "policy", "progress", "time")
 
@@ -106,7 +110,7 @@ class LiveDisplay:
         self._step = step
         self._figures.update(figures)
 
-    def render(self) -> object:
+    def render(self) -> ConsoleRenderable:
         """Draw the bar and one table row a group."""
         from rich.console import Group
         from rich.progress_bar import ProgressBar
@@ -138,7 +142,7 @@ class LiveDisplay:
 
 def format_figure(value: float) -> str:
     """Write a number shortly: 4 significant digits, integers whole."""
-    if value == int(value) if abs(value) < 1e15 else False:
+    if math.isfinite(value) and abs(value) < 1e15 and value == int(value):
         return f"{int(value):,}"
     return f"{value:.4g}"
 

@@ -172,20 +172,3 @@ def read_metrics(run_folder: Path) -> list[dict[str, float]]:
                 break
             raise ValueError(f"{path}, line {number}: not JSON: {error}") from error
     return rows
-
-
-def read_series(run_folder: Path, metric: str) -> tuple[list[int], list[float]]:
-    """Read one figure of a run: its steps and its values.
-
-    Raises:
-        ValueError: when the run never logged it, naming the nearest key.
-    """
-    from seqrl.run.registry import nearest
-
-    rows = read_metrics(run_folder)
-    points = [(int(row["step"]), float(row[metric])) for row in rows if row.get(metric) is not None]
-    if not points:
-        keys = {key for row in rows for key in row if key != "step"}
-        raise ValueError(f"{run_folder}: logged no {metric!r}; {nearest(metric, keys)}")
-    steps, values = zip(*points, strict=True)
-    return list(steps), list(values)

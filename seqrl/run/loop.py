@@ -28,6 +28,7 @@ class Progress:
         num_samples: rows collected.
         num_tokens: actions collected that counted, or were imitated.
         elapsed_s: seconds spent in the loop, those of earlier parts of the run included.
+        train_s: those of them spent collecting and updating.
         evaluated_step: step of the last evaluation; -1 before the first.
         evaluation: its figures.
         best_value: best value of the watched figure; None before the first evaluation.
@@ -40,6 +41,7 @@ class Progress:
     num_samples: int = 0
     num_tokens: int = 0
     elapsed_s: float = 0.0
+    train_s: float = 0.0
     evaluated_step: int = -1
     evaluation: dict[str, float] = field(default_factory=dict)
     best_value: float | None = None
@@ -113,6 +115,8 @@ def fit(
     progress, num_bytes = Progress(), 0
     if resume_from is not None:
         progress, num_bytes = _restore(resume_from, trainer, task, policy)
+        # A resumed run may have been given more patience.
+        progress.stopped_early = _out_of_patience(progress, early_stop)
     lines = None
     if run_folder is not None:
         checkpoint.check_writable(run_folder)
@@ -171,16 +175,15 @@ class _Due:
 
 def _run(loop: _Loop, due: _Due, interrupt: Interrupt) -> bool:
     """Go on until the last step, patience or a signal; say whether it was a signal."""
-    progress, watch = loop.progress, Stopwatch(loop.task, loop.progress.elapsed_s)
+    progress, watch = loop.progress, Stopwatch(loop.task, loop.progress.elapsed_s, loop.progress.train_s)
     if due.evaluation(progress):
         _evaluate(loop, watch)
     while progress.step < due.steps and not progress.stopped_early:
         stats = _update(loop, watch)
         progress.step += 1
-        progress.elapsed_s = watch.elapsed_s
+        progress.elapsed_s, progress.train_s = watch.elapsed_s, watch.train_s
         if due.logging(progress.step):
-            counts = {"progress/num_samples": progress.num_samples, "progress/num_tokens": progress.num_tokens}
-            loop.log.write(progress.step, {**_grouped("train", stats), **counts, **watch.figures()})
+            loop.log.write(progress.step, {**_grouped("train", stats), **_counts(loop, watch), **watch.figures()})
         if not interrupt.asked and due.evaluation(progress):
             _evaluate(loop, watch)
         if interrupt.asked or due.saving(progress.step) or progress.stopped_early:
@@ -230,11 +233,27 @@ def _evaluate(loop: _Loop, watch: Stopwatch) -> None:
             progress.best_value, progress.best_step, progress.num_stale = value, progress.step, 0
         elif progress.step > 0:
             progress.num_stale += 1
-        progress.stopped_early = stop.patience is not None and progress.num_stale >= stop.patience
+        progress.stopped_early = _out_of_patience(progress, stop)
         extra = {f"dev/best_{stop.metric}": progress.best_value}
-    loop.log.write(progress.step, {**_grouped("dev", figures), **extra, "time/evaluate_s": watch.last_s["evaluate"]})
+    loop.log.write(
+        progress.step, {**_grouped("dev", figures), **extra, **_counts(loop, watch), "time/evaluate_s": watch.last_s["evaluate"]}
+    )
     if progress.best_step == progress.step and loop.run_folder is not None:
         _write_checkpoint(loop, checkpoint.best_folder(loop.run_folder))
+
+
+def _out_of_patience(progress: Progress, stop: EarlyStop | None) -> bool:
+    return stop is not None and stop.patience is not None and progress.num_stale >= stop.patience
+
+
+def _counts(loop: _Loop, watch: Stopwatch) -> dict[str, float]:
+    """What a curve can be drawn against besides the updates."""
+    return {
+        "progress/num_samples": loop.progress.num_samples,
+        "progress/num_tokens": loop.progress.num_tokens,
+        "time/elapsed_s": watch.elapsed_s,
+        "time/train_s": watch.train_s,
+    }
 
 
 def _better(value: float, best: float, mode: str) -> bool:

@@ -14,10 +14,16 @@ class Stopwatch:
     Args:
         task: its `seconds_in_reward`, where it has one, is the cumulative time spent on rewards inside of collecting.
         elapsed_s: seconds that earlier parts of the run took.
+        train_s: those of them spent collecting and updating.
+
+    Attributes:
+        last_s: seconds that each part took when it was last done.
+        train_s: seconds spent collecting and updating since the run began.
     """
 
-    def __init__(self, task: Any, elapsed_s: float = 0.0) -> None:
+    def __init__(self, task: Any, elapsed_s: float = 0.0, train_s: float = 0.0) -> None:
         self.last_s: dict[str, float] = {}
+        self.train_s = train_s
         self._task = task
         self._start = time.perf_counter() - elapsed_s
         self._clear()
@@ -34,6 +40,8 @@ class Stopwatch:
         yield
         self.last_s[name] = time.perf_counter() - start
         self._total_s[name] = self._total_s.get(name, 0.0) + self.last_s[name]
+        if name in ("collect", "update"):
+            self.train_s += self.last_s[name]
 
     def count(self, num_samples: int, num_tokens: int) -> None:
         """Count collected rows and actions."""
@@ -46,7 +54,6 @@ class Stopwatch:
         reward = min(self._reward_s() - self._reward_start, collect)
         total = max(collect + update, 1e-9)
         figures = {
-            "time/elapsed_s": self.elapsed_s,
             "time/collect_share": (collect - reward) / total,
             "time/reward_share": reward / total,
             "time/update_share": update / total,

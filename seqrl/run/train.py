@@ -56,6 +56,7 @@ def train(config: RunConfig, *, resume: bool = False, overwrite: bool = False, d
     checkpoint.check_writable(run_folder, 3 * (config.keep_checkpoints + 2) * num_bytes(policy))
     if newest is None and overwrite:
         _delete_earlier_run(run_folder)
+    writers = _writers(config, newest, display=display)
     write_config(config, run_folder / "config.yaml")
     write_environment(run_folder / "env.json", seed=config.seed)
     return fit(
@@ -69,7 +70,7 @@ def train(config: RunConfig, *, resume: bool = False, overwrite: bool = False, d
         log_every=config.log_every,
         keep_checkpoints=config.keep_checkpoints,
         early_stop=config.early_stop,
-        writers=_writers(config, newest, display=display),
+        writers=writers,
         meta={"config": decisive(config), "fingerprint": fingerprint(config), "task": present},
         resume_from=newest,
     )
@@ -156,9 +157,10 @@ def _writers(config: RunConfig, newest: Path | None, *, display: bool) -> list[W
 
 
 def _refuse_earlier_run(run_folder: Path) -> None:
-    present = [name for name in RUN_FILES if (run_folder / name).exists()]
-    if not present:
+    metrics = run_folder / "metrics.jsonl"
+    if not checkpoint.step_folders(run_folder) and not (metrics.is_file() and metrics.stat().st_size):
         return
+    present = [name for name in RUN_FILES if (run_folder / name).exists()]
     way = f"`seqrl resume {run_folder}` goes on with it, " if checkpoint.step_folders(run_folder) else ""
     raise FileExistsError(f"{run_folder}: already holds a run ({', '.join(present)}); {way}--overwrite deletes it, --name=OTHER keeps both")
 
