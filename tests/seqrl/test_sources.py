@@ -80,6 +80,36 @@ def test_an_end_that_is_both_is_a_termination() -> None:
     assert source.pop_episodes() == [Episode(1.0, 1, False)]
 
 
+class Careless:
+    """A vector environment of one whose dummy step carries numbers that mean nothing."""
+
+    metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+    num_envs = 1
+
+    def __init__(self) -> None:
+        self.script = [(1.0, False), (2.0, True), (99.0, True), (3.0, False), (4.0, True)]
+
+    def reset(self, *, seed: int | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        return np.zeros((1, 2), np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        reward, over = self.script.pop(0)
+        return np.zeros((1, 2), np.float32), np.array([reward]), np.array([over]), np.array([False]), {}
+
+
+def test_numbers_of_the_dummy_step_mean_nothing() -> None:
+    source = VectorEnvSource(Careless(), seed=0)
+    active, reward, terminated = [], [], []
+    for _ in range(5):
+        active.append(source.active.item())
+        outcome = source.step(torch.tensor([0]))
+        reward.append(outcome[1].item())
+        terminated.append(outcome[2].item())
+    assert active == [True, True, False, True, True]
+    assert reward == [1.0, 2.0, 0.0, 3.0, 4.0] and terminated == [False, True, False, False, True]
+    assert source.pop_episodes() == [Episode(3.0, 2, False), Episode(7.0, 2, False)]
+
+
 def test_observations_are_not_overwritten() -> None:
     source = source_of((9, "terminated"), copy=False)
     before, _, _, _ = source.step(torch.tensor([0]))
