@@ -12,7 +12,7 @@ from seqrl.losses import KLEstimator, kl
 
 @torch.no_grad()
 def kl_penalty(
-    reward: Tensor, logp: Tensor, reference_logp: Tensor, coefficient: float, mask: Tensor | None = None, estimator: KLEstimator = "k1"
+    reward: Tensor, logp: Tensor, reference_logp: Tensor, mask: Tensor, coefficient: float, estimator: KLEstimator = "k1"
 ) -> Tensor:
     """Charge each step for leaving a reference policy: r_t - β d_t with d_t = log π(a_t) - log ref(a_t).
 
@@ -20,8 +20,8 @@ def kl_penalty(
         reward: [B, T] float.
         logp: [B, T] log-probability under the policy that sampled the actions, nats.
         reference_logp: [B, T] the same under the reference.
+        mask: [B, T] bool, steps that count; the others keep their reward.
         coefficient: β, reward per nat.
-        mask: [B, T] bool, steps that count; the others keep their reward. All count when None.
         estimator: see `seqrl.losses.kl`.
 
     Raises:
@@ -30,12 +30,8 @@ def kl_penalty(
     Source: Ziegler et al. 2019 (Fine-tuning language models from human preferences), eq. 2, spread over the tokens as in
     Stiennon et al. 2020.
     """
-    _check(reward, logp=logp)
-    divergence = kl(logp, reference_logp, estimator)
-    if mask is not None:
-        _check(reward, mask=mask)
-        divergence = torch.where(mask, divergence, 0.0)
-    return reward - coefficient * divergence
+    _check(reward, logp=logp, mask=mask)
+    return reward - coefficient * torch.where(mask, kl(logp, reference_logp, estimator), 0.0)
 
 
 def clip_reward(reward: Tensor, low: float = -1.0, high: float = 1.0) -> Tensor:

@@ -14,15 +14,15 @@ def test_kl_penalty_by_hand() -> None:
     reward = torch.tensor([[0.0, 0.0, 1.0, 5.0]])
     logp, reference = torch.tensor([[-1.0, -2.0, -1.0, float("nan")]]), torch.tensor([[-1.5, -1.0, -1.0, -9.0]])
     mask = torch.tensor([[True, True, True, False]])
-    assert shaping.kl_penalty(reward, logp, reference, 0.2, mask).tolist() == [pytest.approx([-0.1, 0.2, 1.0, 5.0])]
-    assert shaping.kl_penalty(reward[:, :3], logp[:, :3], reference[:, :3], 0.2, estimator="k2").tolist() == [
+    assert shaping.kl_penalty(reward, logp, reference, mask, 0.2).tolist() == [pytest.approx([-0.1, 0.2, 1.0, 5.0])]
+    assert shaping.kl_penalty(reward[:, :3], logp[:, :3], reference[:, :3], mask[:, :3], 0.2, estimator="k2").tolist() == [
         pytest.approx([-0.025, -0.1, 1.0])
     ]
 
 
 def test_kl_penalty_is_zero_at_the_reference_and_carries_no_gradient() -> None:
     logp = torch.tensor([[-1.0, -2.0]], requires_grad=True)
-    shaped = shaping.kl_penalty(torch.ones(1, 2), logp, logp, 0.5)
+    shaped = shaping.kl_penalty(torch.ones(1, 2), logp, logp, torch.ones(1, 2, dtype=torch.bool), 0.5)
     assert torch.equal(shaped, torch.ones(1, 2)) and not shaped.requires_grad
 
 
@@ -79,6 +79,6 @@ def test_score_differences_add_up_to_the_score() -> None:
 
 def test_misfits_are_named() -> None:
     with pytest.raises(ValueError, match="mask: expected shape"):
-        shaping.kl_penalty(torch.zeros(1, 2), torch.zeros(1, 2), torch.zeros(1, 2), 0.1, torch.ones(2, dtype=torch.bool))
+        shaping.kl_penalty(torch.zeros(1, 2), torch.zeros(1, 2), torch.zeros(1, 2), torch.ones(2, dtype=torch.bool), 0.1)
     with pytest.raises(ValueError, match="start: expected shape"):
         shaping.running_return(torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.bool), 0.9, torch.zeros(3))
