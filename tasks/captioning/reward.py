@@ -106,13 +106,11 @@ class CaptionReward:
         self.seconds += time.perf_counter() - start
         return torch.as_tensor(scores, dtype=torch.float32, device=tokens.device)
 
-    def fingerprint(self) -> str:
-        """Name what is rewarded: the metrics, the end token and the document frequencies; the same text for the same reward."""
-        if self._mix is None:
-            return f"function {self.config.function or getattr(self._function, '__qualname__', 'own')}"
-        mix = " + ".join(f"{weight:g} {name}" for name, weight in sorted(self._mix.weights.items()))
-        frequency = self._mix.index.document_frequency().fingerprint() if "cider" in mix else "none"
-        return f"{mix}, end token {'scored' if self.config.score_end else 'not scored'}, document frequencies {frequency}"
+    def fingerprint(self) -> str | None:
+        """Name the document frequencies, which end token and tokenisation are part of; None where no CIDEr is rewarded."""
+        if self._mix is None or not {"cider_d", "cider"} & set(self._mix.weights):
+            return None
+        return self._mix.index.document_frequency().fingerprint()
 
     def _word_numbers(self, row: np.ndarray) -> list[int]:
         finished = bool((row == self.vocabulary.end).any())

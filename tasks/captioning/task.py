@@ -141,8 +141,9 @@ class CaptioningTask:
         return write_gallery(items, directory)
 
     def fingerprint(self) -> dict[str, str]:
-        """Name what the weights depend on: vocabulary and document frequencies."""
-        return {"vocabulary": self.vocabulary.fingerprint(), "reward": self.reward.fingerprint()}
+        """Name what the weights depend on beside the configuration: vocabulary and document frequencies."""
+        frequency = self.reward.fingerprint()
+        return {"vocabulary": self.vocabulary.fingerprint()} | ({"document_frequency": frequency} if frequency else {})
 
     def state_dict(self) -> dict[str, Any]:
         """Give the position in the data and the state of the flips."""

@@ -1,0 +1,118 @@
+"""The demonstration: train a captioner by cross-entropy, optimise CIDEr-D, and show what changed (`make demo`)."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from seqrl.run.config import read_config
+from seqrl.run.plots import learning_curves
+from seqrl.run.train import load, train
+from tasks.captioning.evaluation import cider_d_of, greedy_captions
+from tasks.captioning.gallery import GalleryItem, write_gallery
+from tasks.captioning.task import CaptioningTask
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "captioning"
+STAGES = {
+    "cross_entropy": "cross-entropy until the dev score stops rising",
+    "more_cross_entropy": "cross-entropy for as long again as self-critical took",
+    "self_critical": "self-critical on CIDEr-D",
+}
+COLUMNS = {"cider_d": "CIDEr-D", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "length": "words", "bad_endings": "broken off", "distinct": "distinct"}
+
+
+def run_demo(folder: Path, *, seed: int = 0, overrides: Sequence[str] = ()) -> dict[str, dict[str, float]]:
+    """Train the three stages and write pictures.
+
+    Args:
+        folder: the runs go below it, pictures to `figures/`.
+        seed: of everything.
+        overrides: changes of all three configurations, as on the command line.
+
+    Returns:
+        For each stage its greedy test figures and the seconds that it took.
+    """
+    start = time.perf_counter()
+    own = [f"--runs_folder={folder}", f"--seed={seed}", *overrides]
+    seconds = {}
+
+    def stage(name: str, config: str, *changes: str) -> int:
+        print(f"\n{STAGES[name]}", flush=True)
+        began = time.perf_counter()
+        result = train(read_config(CONFIGS / config, [f"--name={name}", *changes, *own]), overwrite=True)
+        seconds[name] = time.perf_counter() - began
+        return result.step
+
+    steps = stage("cross_entropy", "scenes_xe.yaml")
+    warm = f"--init_from={folder / 'cross_entropy'}"
+    stage("self_critical", "scenes_self_critical.yaml", warm)
+    # The last learning rate of the first stage, as an uninterrupted run would have gone on with.
+    more = max(1, round(steps * seconds["self_critical"] / seconds["cross_entropy"]))
+    rate = read_config(CONFIGS / "scenes_xe.yaml", own).trainer.optimiser.learning_rate / 10
+    changes = (f"--steps={more}", f"--trainer.optimiser.learning_rate={rate}", "--trainer.optimiser.warmup_updates=0", "--early_stop.patience=null")
+    stage("more_cross_entropy", "scenes_xe.yaml", warm, *changes)
+    figures = show(folder, seconds)
+    print(f"\n{time.perf_counter() - start:.0f} s in all")
+    return figures
+
+
+def show(folder: Path, seconds: dict[str, float]) -> dict[str, dict[str, float]]:
+    """Evaluate the stages on the test images, print the table and draw the pictures."""
+    figures: dict[str, dict[str, float]] = {}
+    policies: dict[str, nn.Module] = {}
+    for name in STAGES:
+        _, loaded, policies[name], _ = load(folder / name)
+        assert isinstance(loaded, CaptioningTask)
+        task = loaded
+        figures[name] = task.evaluate(policies[name], split="test") | {"seconds": seconds[name]}
+    _print_table(figures)
+    pictures = write_gallery(_before_and_after(task, policies), folder / "figures", title="Captions before and after self-critical training")
+    curves = folder / "figures" / "learning_curves.png"
+    learning_curves([folder / name for name in STAGES], ["dev/cider_d", "dev/length"], curves)
+    for path in [*pictures, curves]:
+        print(f"wrote {path}")
+    return figures
+
+
+def _before_and_after(task: CaptioningTask, policies: dict[str, nn.Module], *, count: int = 12) -> list[GalleryItem]:
+    split, scored = task.data.test, {}
+    for label, name in {"before": "cross_entropy", "after": "self_critical"}.items():
+        captions = greedy_captions(policies[name], split, task.vocabulary, task.config.evaluation, count)
+        scored[label] = [(" ".join(words), score) for (words, _), score in zip(captions, cider_d_of(captions, split), strict=True)]
+    return [
+        GalleryItem(split.image_ids[index], split.images[index], {label: rows[index] for label, rows in scored.items()}, split.references[index])
+        for index in range(count)
+    ]
+
+
+def _print_table(figures: dict[str, dict[str, float]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Greedy captions of the test images")
+    for heading in ("stage", *COLUMNS.values(), "seconds"):
+        table.add_column(heading, justify="left" if heading == "stage" else "right")
+    before = figures["cross_entropy"]["cider_d"]
+    for name, row in figures.items():
+        gain = "" if name == "cross_entropy" else f" ({100 * (row['cider_d'] / before - 1):+.0f}%)"
+        cells: list[Any] = [f"{row[key]:.3f}" for key in COLUMNS]
+        table.add_row(STAGES[name], cells[0] + gain, *cells[1:], f"{row['seconds']:.0f}")
+    Console().print(table)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the demonstration from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("runs/demo"), help="where runs and pictures go")
+    parser.add_argument("--seed", type=int, default=0)
+    parsed, overrides = parser.parse_known_args(arguments)
+    run_demo(parsed.folder, seed=parsed.seed, overrides=overrides)
+
+
+if __name__ == "__main__":
+    main()
