@@ -110,9 +110,7 @@ def _score_sentences(
     return metric.score_rows(index, rows)
 
 
-def _prepare(
-    metric: CiderD | Cider, references: Sequence[Sequence[Sequence[int]]] | ReferenceIndex, end: int | None
-) -> PreparedMetric:
+def _prepare(metric: CiderD | Cider, references: Sequence[Sequence[Sequence[int]]] | ReferenceIndex, end: int | None) -> PreparedMetric:
     index = prepare_references(
         references,
         max_n=metric.max_n,

@@ -75,7 +75,9 @@ class DocumentFrequency:
 
         Args:
             references: for each image its references: tokenised strings, lists of words, or rows of token ids.
-            max_n, tokenisation, score_end: as in the class.
+            max_n: longest n-gram to count, in words.
+            tokenisation: name or fingerprint of what made the words or ids.
+            score_end: count the end of a sentence as a word.
             end: id of the end token, for rows of token ids only.
 
         Raises:

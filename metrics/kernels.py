@@ -8,6 +8,9 @@ All loops stand in this one file because numba's cache looks only at the file of
 another file, an edit there would leave stale machine code behind.
 """
 
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+# numba infers the types of these functions from their arguments
+
 from __future__ import annotations
 
 import math

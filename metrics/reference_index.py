@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -111,9 +112,7 @@ class ReferenceIndex:
         counts = self.table.document_frequency[: self.table.size]
         # numbers are given prefix first, so dropping the rare n-grams needs the keys of the others written anew
         keys, kept_counts = _without_rare(self.table.keys(), counts)
-        return DocumentFrequency(
-            keys, kept_counts, self.num_items, self.max_n, self.tokenisation or "ids", self.score_end, None, self.end
-        )
+        return DocumentFrequency(keys, kept_counts, self.num_items, self.max_n, self.tokenisation or "ids", self.score_end, None, self.end)
 
     def prepare_cider(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Give (weights by document frequency, norms [rows, max_n] of the references' tf-idf vectors), computed once."""
@@ -163,7 +162,7 @@ class ReferenceIndex:
     @property
     def num_bytes(self) -> int:
         """Count the bytes that the index holds."""
-        arrays = [self.rows.tokens, self.rows.row_starts, self.rows.item_rows, self.entry_starts, self.count_starts]
+        arrays: list[NDArray[Any]] = [self.rows.tokens, self.rows.row_starts, self.rows.item_rows, self.entry_starts, self.count_starts]
         arrays += [self.table.slot_keys, self.table.slot_ids, self.table.document_frequency]
         arrays += [] if self._norms is None or self._weights is None else [self._norms, self._weights]
         return sum(array.nbytes for array in arrays) + 4 * int(self.entry_starts[-1]) + 2 * int(self.count_starts[-1])

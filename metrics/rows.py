@@ -98,7 +98,7 @@ def pack_references(references: Sequence[Sequence[Sequence[int]]], *, end: int |
         row = int(np.searchsorted(row_starts, int(np.argmax(wide == end)), side="right")) - 1
         raise ValueError(f"reference row {row} holds the end token {end}: pass references without it (score_end=True appends it)")
     tokens = wide.astype(np.int32)
-    if score_end:
+    if score_end and end is not None:
         tokens = np.insert(tokens, row_starts[1:], end)
         row_starts = row_starts + np.arange(len(row_starts))
     return ReferenceRows(tokens, row_starts, item_rows)
@@ -109,7 +109,7 @@ def _reject_missing(counts: NDArray[Any], message: str) -> None:
         raise ValueError(message.format(int(np.argmin(counts))))
 
 
-def number_references(references: Sequence[Sequence[str | Sequence[str]]], numbers: WordNumbers) -> list[list[list[int]]]:
+def number_references(references: Sequence[str | Sequence[str | Sequence[str]]], numbers: WordNumbers) -> list[list[list[int]]]:
     """Turn references of words into rows of numbers, numbering new words on the way.
 
     Raises:
@@ -125,7 +125,7 @@ def number_references(references: Sequence[Sequence[str | Sequence[str]]], numbe
 
 
 def number_hypotheses(
-    hypotheses: Sequence[str | Sequence[str]], numbers: Mapping[str, int], *, end: int | None = None
+    hypotheses: str | Sequence[str | Sequence[str]], numbers: Mapping[str, int], *, end: int | None = None
 ) -> HypothesisRows:
     """Turn one hypothesis an item into padded rows of numbers, the end token appended where `end` is given."""
     if isinstance(hypotheses, str):

@@ -88,9 +88,7 @@ def index_sentences(
     return index, number_hypotheses(hypotheses, numbers, end=end)
 
 
-def prepare_references(
-    references: Sequence[Sequence[Sequence[int]]] | ReferenceIndex, *, max_n: int, **settings: Any
-) -> ReferenceIndex:
+def prepare_references(references: Sequence[Sequence[Sequence[int]]] | ReferenceIndex, *, max_n: int, **settings: Any) -> ReferenceIndex:
     """Count references, or take an index as it is, which several metrics may share.
 
     Raises:
