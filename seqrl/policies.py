@@ -101,21 +101,36 @@ def input_tokens(trajectory: Trajectory, begin: int) -> Tensor:
     return obs[:, :-1]
 
 
+def distinct_rows(group: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the distinct groups: group[first][inverse] == group.
+
+    Args:
+        group: [B] integer; rows with a negative number share with no other row.
+
+    Returns:
+        [N] long, the first row of each distinct group in ascending order of that row, and [B] long, each row's place
+        among these.
+    """
+    positions = torch.arange(group.shape[0], device=group.device)
+    distinct, inverse = torch.where(group < 0, -1 - positions, group).unique(return_inverse=True)
+    first = torch.full_like(distinct, group.shape[0]).scatter_reduce(0, inverse, positions.to(distinct.dtype), "amin").long()
+    first, order = first.sort()
+    return first, order.argsort()[inverse]
+
+
 def encode_distinct(encode: Callable[[Tree], Tree], context: Tree, group: Tensor | None) -> Tree:
     """Encode the context of each distinct group once and give every row its result.
 
     Args:
         encode: takes a context with leaves [N, ...], gives a tree with leaves [N, ...].
         context: leaves [B, ...].
-        group: [B] integer; rows with the same number that is not negative share a context. None: every row has its own.
+        group: [B] as for `distinct_rows`. None: every row has a context of its own.
     """
     if group is None:
         return encode(context)
-    positions = torch.arange(group.shape[0], device=group.device)
-    distinct, inverse = torch.where(group < 0, -1 - positions, group).unique(return_inverse=True)
-    if distinct.shape[0] == group.shape[0]:
+    first, inverse = distinct_rows(group)
+    if first.shape[0] == group.shape[0]:
         return encode(context)
-    first = torch.full_like(distinct, group.shape[0]).scatter_reduce(0, inverse, positions.to(distinct.dtype), "amin").long()
     return map_tree(lambda leaf: leaf[inverse], encode(map_tree(lambda leaf: leaf[first], context)))
 
 
@@ -132,21 +147,20 @@ def evaluate_tokens(features: Tensor, head: Callable[[Tensor], Tensor], trajecto
     """
     counted = trajectory.mask if trajectory.imitate is None else trajectory.mask | trajectory.imitate
     logits = head(features[counted]).float()
-    total = logits.logsumexp(dim=-1)
-    chosen = logits.gather(1, trajectory.action[counted].unsqueeze(1)).squeeze(1)
-    # A forbidden token has the logit -inf and probability 0; 0 * -inf would be NaN.
-    finite = logits.clamp(min=torch.finfo(logits.dtype).min)
-    entropy = total - (logits.softmax(dim=-1) * finite).sum(dim=-1)
+    all_logp = logits.log_softmax(dim=-1)
+    # A forbidden token has probability 0 and the log-probability -inf; their product would be NaN.
+    finite = all_logp.clamp(min=torch.finfo(logits.dtype).min)
+    entropy = -(logits.softmax(dim=-1) * finite).sum(dim=-1)
 
     def spread(values: Tensor) -> Tensor:
         return torch.zeros(counted.shape, dtype=values.dtype, device=values.device).masked_scatter(counted, values)
 
-    logp = spread(chosen - total)
+    logp = spread(all_logp.gather(1, trajectory.action[counted].unsqueeze(1)).squeeze(1))
     return Evaluation(
         logp=logp,
         entropy=spread(entropy),
         value=torch.zeros_like(logp) if value is None else value,
-        mean_logp=spread(logits.mean(dim=-1) - total),
+        mean_logp=spread(all_logp.mean(dim=-1)),
     )
 
 

@@ -78,6 +78,110 @@ def sample(
     return rows.trajectory(_repeat(context, num_samples), numbers.repeat_interleave(num_samples))
 
 
+@torch.no_grad()
+def beam_search(policy: Any, context: Tree, *, beam_size: int, length_penalty: float = 0.0) -> tuple[list[list[int]], list[float]]:
+    """Search the caption a with the largest log p(a) / ((5 + |a|) / 6)^alpha (Wu et al. 2016, eq. 14, without coverage).
+
+    |a| counts the end token. A beam that has ended keeps its place among the K best until enough better ones appear;
+    an image is finished when none of its live beams can still win. A caption that is not ended at `max_tokens` is
+    scored as it stands. Dropout is off.
+
+    Args:
+        policy: a token policy. What its state holds under `memory` must be the same for every row of a context.
+        context: leaves [N, ...].
+        beam_size: K, the captions kept for each context; with 1 this is greedy decoding.
+        length_penalty: alpha; 0 compares plain log-probabilities, larger values favour longer captions.
+
+    Returns:
+        The best caption of each context, without the end token, and its score.
+
+    Raises:
+        ValueError: when beam_size is below 1 or length_penalty negative.
+    """
+    if beam_size < 1:
+        raise ValueError(f"beam_size: expected at least 1, got {beam_size}")
+    if length_penalty < 0:
+        raise ValueError(f"length_penalty: expected 0 or more, got {length_penalty}")
+    with evaluation_mode(policy):
+        state = _repeat(policy.initial_state(context), beam_size)
+        beams = _Beams(policy, first_leaf(context).shape[0], beam_size, length_penalty, first_leaf(context).device)
+        tokens = torch.full((beams.total.numel(),), policy.begin, dtype=torch.long, device=beams.total.device)
+        for step in range(policy.max_tokens):
+            logits, state = policy.next_logits(tokens, state)
+            parents = beams.extend(step, logits.float().log_softmax(dim=-1))
+            rows = beams.retire(step)
+            if beams.image.numel() == 0:
+                break
+            state = _reorder(state, parents if rows is None else parents[rows], rows)
+            tokens = beams.tokens[:, :, step].flatten()
+    return beams.best, beams.best_score
+
+
+class _Beams:
+    """The K best rows of each image that is not finished, and the results of those that are.
+
+    Attributes:
+        image: [N'] the images still searched.
+        tokens: [N', K, max_tokens] rows, best first.
+        total: [N', K] their log-probabilities; -inf for places not yet taken.
+        length: [N', K] their lengths, end token included.
+        ended: [N', K] bool.
+    """
+
+    def __init__(self, policy: Any, num_images: int, beam_size: int, alpha: float, device: torch.device) -> None:
+        self.end, self.pad, self.max_tokens, self.alpha = policy.end, policy.pad, policy.max_tokens, alpha
+        self.image = torch.arange(num_images, device=device)
+        self.tokens = torch.full((num_images, beam_size, policy.max_tokens), policy.pad, dtype=torch.long, device=device)
+        self.total = torch.full((num_images, beam_size), float("-inf"), device=device)
+        # Only one of the equal first beams may be extended, else all would stay equal.
+        self.total[:, 0] = 0
+        self.length = torch.zeros(num_images, beam_size, dtype=torch.long, device=device)
+        self.ended = torch.zeros(num_images, beam_size, dtype=torch.bool, device=device)
+        self.best: list[list[int]] = [[] for _ in range(num_images)]
+        self.best_score = [float("-inf")] * num_images
+
+    def extend(self, step: int, logp: Tensor) -> Tensor:
+        """Replace the beams by the K best continuations; give each new row's parent row [N' * K]."""
+        (N, K), V = self.total.shape, logp.shape[1]
+        stay = torch.full((V,), float("-inf"), device=logp.device)
+        stay[self.pad] = 0
+        total = self.total.unsqueeze(2) + torch.where(self.ended.unsqueeze(2), stay, logp.view(N, K, V))
+        length = self.length + ~self.ended
+        chosen = self._score(total, length.unsqueeze(2)).flatten(1).topk(K, dim=1).indices
+        parent, token = chosen // V, chosen % V
+        self.tokens = self.tokens.gather(1, parent.unsqueeze(2).expand_as(self.tokens))
+        was_ended = self.ended.gather(1, parent)
+        self.tokens[:, :, step] = torch.where(was_ended, self.pad, token)
+        self.total = total.flatten(1).gather(1, chosen)
+        self.length = length.gather(1, parent)
+        self.ended = was_ended | (token == self.end)
+        return (parent + K * torch.arange(N, device=parent.device).unsqueeze(1)).flatten()
+
+    def retire(self, step: int) -> Tensor | None:
+        """Store the results of the images that are finished; give the rows to keep when some were dropped."""
+        score = self._score(self.total, self.length)
+        last = step + 1 == self.max_tokens
+        best, place = (score if last else score.masked_fill(~self.ended, float("-inf"))).max(dim=1)
+        # The score of a live beam can rise no higher than by reaching max_tokens at no cost.
+        bound = self._score(self.total, torch.full_like(self.length, self.max_tokens)).masked_fill(self.ended, float("-inf"))
+        finished = (best >= bound.amax(dim=1)) & best.isfinite() if not last else torch.ones_like(best, dtype=torch.bool)
+        if not bool(finished.any()):
+            return None
+        for row in finished.nonzero().flatten().tolist():
+            image, chosen = int(self.image[row]), int(place[row])
+            tokens = self.tokens[row, chosen, : int(self.length[row, chosen])].tolist()
+            self.best[image] = tokens[:-1] if bool(self.ended[row, chosen]) else tokens
+            self.best_score[image] = float(best[row])
+        kept = (~finished).nonzero().squeeze(1)
+        for name in ("image", "tokens", "total", "length", "ended"):
+            setattr(self, name, getattr(self, name)[kept])
+        K = self.total.shape[1]
+        return (kept.unsqueeze(1) * K + torch.arange(K, device=kept.device)).flatten()
+
+    def _score(self, total: Tensor, length: Tensor) -> Tensor:
+        return total / ((5 + length) / 6) ** self.alpha
+
+
 class _Rows:
     """The rows being written: output for all of them, and which are still in the computation.
 
@@ -160,6 +264,16 @@ def _repeat(tree: Tree, times: int) -> Tree:
 
 def _select(tree: Tree, rows: Tensor) -> Tree:
     return map_tree(lambda leaf: leaf.index_select(0, rows), tree)
+
+
+def _reorder(state: Tree, parents: Tensor, kept: Tensor | None) -> Tree:
+    """Give each beam its parent's state; the memory, equal for all beams of an image, only loses the dropped rows."""
+    if not isinstance(state, dict):
+        return _select(state, parents)
+    return {
+        name: (part if kept is None else _select(part, kept)) if name == "memory" else _select(part, parents)
+        for name, part in state.items()
+    }
 
 
 def _restrict(logits: Tensor, top_k: int, top_p: float) -> Tensor:

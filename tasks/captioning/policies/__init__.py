@@ -1,16 +1,21 @@
-"""Captioning policies: an image encoder with one of several decoders."""
+"""Captioning policies: an image encoder with one of several decoders, or a pretrained model."""
 
 from __future__ import annotations
 
 from collections.abc import Sized
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
+from tasks.captioning.policies.captioner import CaptionPolicy
 from tasks.captioning.policies.encoder import build_encoder
-from tasks.captioning.policies.transformer import TransformerPolicy
+from tasks.captioning.policies.lstm import AttentionLSTMDecoder, LSTMDecoder
+from tasks.captioning.policies.transformer import TransformerDecoder
 
-TYPES = ("transformer",)
+__all__ = ["CaptionPolicy", "PolicyConfig", "build_policy"]
+
+TYPES = ("transformer", "lstm", "att_lstm", "pretrained")
 
 
 @dataclass
@@ -18,10 +23,11 @@ class PolicyConfig:
     """Which policy to build, and how large.
 
     Attributes:
-        type: "transformer".
+        type: "transformer", "lstm" (Show and Tell), "att_lstm" (soft attention) or "pretrained" (a
+            VisionEncoderDecoderModel of transformers, whose sizes are its own).
         encoder: "scenes", "photographs" or "patches".
         dim: size of the decoder's features.
-        num_layers: decoder layers (transformer).
+        num_layers: decoder layers (transformer, lstm).
         num_heads: attention heads (transformer).
         dropout: probability of dropping an entry while training.
         max_tokens: longest caption, end token included.
@@ -29,6 +35,7 @@ class PolicyConfig:
         tie_embeddings: use the token embeddings as the output matrix, too.
         freeze_encoder: no gradients through the encoder.
         critic: also estimate values, for baselines that need them.
+        path: folder or hub name of the pretrained model.
     """
 
     type: str = "transformer"
@@ -42,6 +49,7 @@ class PolicyConfig:
     tie_embeddings: bool = True
     freeze_encoder: bool = False
     critic: bool = False
+    path: str = ""
 
 
 def build_policy(config: PolicyConfig, vocabulary: Sized, image_size: int) -> nn.Module:
@@ -54,21 +62,63 @@ def build_policy(config: PolicyConfig, vocabulary: Sized, image_size: int) -> nn
 
     Raises:
         ValueError: when there is no such policy or its sizes do not fit.
+        FileNotFoundError: when there is no pretrained model at `path`.
     """
     if config.type not in TYPES:
         raise ValueError(f"policy.type: expected one of {', '.join(TYPES)}, got {config.type!r}")
-    specials = {name: int(getattr(vocabulary, name)) for name in ("begin", "end", "pad")}
-    return TransformerPolicy(
-        build_encoder(config.encoder, image_size),
-        len(vocabulary),
-        dim=config.dim,
-        num_layers=config.num_layers,
-        num_heads=config.num_heads,
-        dropout=config.dropout,
+    if config.type == "pretrained":
+        return _build_pretrained(config, vocabulary)
+    encoder = build_encoder(config.encoder, image_size)
+    return CaptionPolicy(
+        encoder,
+        _build_decoder(config, len(vocabulary), encoder.feature_dim),
         max_tokens=config.max_tokens,
         temperature=config.temperature,
         tie_embeddings=config.tie_embeddings,
         freeze_encoder=config.freeze_encoder,
         critic=config.critic,
-        **specials,
+        **_special_tokens(vocabulary),
     )
+
+
+def _build_decoder(config: PolicyConfig, vocabulary_size: int, memory_dim: Any) -> nn.Module:
+    if config.type == "lstm":
+        return LSTMDecoder(vocabulary_size, memory_dim=memory_dim, dim=config.dim, num_layers=config.num_layers, dropout=config.dropout)
+    if config.type == "att_lstm":
+        return AttentionLSTMDecoder(vocabulary_size, memory_dim=memory_dim, dim=config.dim, dropout=config.dropout)
+    return TransformerDecoder(
+        vocabulary_size,
+        memory_dim=memory_dim,
+        dim=config.dim,
+        num_layers=config.num_layers,
+        num_heads=config.num_heads,
+        dropout=config.dropout,
+        max_tokens=config.max_tokens,
+    )
+
+
+def _build_pretrained(config: PolicyConfig, vocabulary: Sized) -> nn.Module:
+    # transformers takes seconds to import; only those who use it wait.
+    from tasks.captioning.policies.pretrained import PretrainedPolicy
+
+    if config.critic:
+        raise ValueError("policy.critic: a pretrained model has no critic; choose a baseline that needs none, such as leave_one_out")
+    policy = PretrainedPolicy.from_pretrained(
+        config.path, max_tokens=config.max_tokens, temperature=config.temperature, freeze_encoder=config.freeze_encoder
+    )
+    for name, token in _special_tokens(vocabulary).items():
+        if name != "pad" and token != getattr(policy, name):
+            raise ValueError(
+                f"vocabulary: expected the {name} token {getattr(policy, name)} of {config.path}, got {token}; "
+                "make the vocabulary from this model's tokenizer"
+            )
+    if len(vocabulary) > policy.vocabulary_size:
+        raise ValueError(
+            f"vocabulary: expected at most the {policy.vocabulary_size} tokens of {config.path}, got {len(vocabulary)}; "
+            "make the vocabulary from this model's tokenizer"
+        )
+    return policy
+
+
+def _special_tokens(vocabulary: Any) -> dict[str, int]:
+    return {name: int(getattr(vocabulary, name)) for name in ("begin", "end", "pad")}

@@ -1,0 +1,118 @@
+"""Two recurrent decoders: Show and Tell, which sees the image once, and soft attention, which looks again for every word."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seqrl.trajectory import Tree
+
+
+class LSTMDecoder(nn.Module):
+    """x_{-1} = W_i image, x_t = W_e S_t, h_t = LSTM(x_t) (Vinyals et al. 2015, eq. 10-12).
+
+    Args:
+        vocabulary_size: V.
+        memory_dim: size of the pooled image feature.
+        dim: size D of embeddings and hidden state.
+        num_layers: stacked LSTM layers.
+        dropout: of the embeddings and the features.
+    """
+
+    def __init__(self, vocabulary_size: int, *, memory_dim: int, dim: int, num_layers: int, dropout: float) -> None:
+        super().__init__()
+        self.token_embedding = nn.Embedding(vocabulary_size, dim)
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+        self.image_embedding = nn.Linear(memory_dim, dim)
+        self.lstm = nn.LSTM(dim, dim, num_layers, batch_first=True)
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def start(self, memory: Any) -> dict[str, Tree]:
+        """Show the image; give hidden and cell state [B, layers, D]."""
+        _, (hidden, cell) = self.lstm(self.image_embedding(memory["pooled"]).unsqueeze(1))
+        return {"hidden": hidden.transpose(0, 1), "cell": cell.transpose(0, 1)}
+
+    def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, dict[str, Tree]]:
+        """Read one token [B] a row; give features [B, D] and the next state."""
+        before = tuple(state[name].transpose(0, 1).contiguous() for name in ("hidden", "cell"))
+        output, (hidden, cell) = self.lstm(self.dropout(self.token_embedding(tokens)).unsqueeze(1), before)
+        return self._features(output).squeeze(1), {"hidden": hidden.transpose(0, 1), "cell": cell.transpose(0, 1)}
+
+    def forward(self, tokens: Tensor, memory: Any, image: Tensor | None = None) -> Tensor:
+        """Read whole rows [B, T]; give features [B, T, D]; arguments as for `TransformerDecoder.forward`."""
+        start: Any = self.start(memory)
+        chosen = (start[name] if image is None else start[name][image] for name in ("hidden", "cell"))
+        before = tuple(leaf.transpose(0, 1).contiguous() for leaf in chosen)
+        output, _ = self.lstm(self.dropout(self.token_embedding(tokens)), before)
+        return self._features(output)
+
+    def _features(self, output: Tensor) -> Tensor:
+        return self.dropout(self.norm(output))
+
+
+class AttentionLSTMDecoder(nn.Module):
+    """Soft attention on the regions before every word (Xu et al. 2015, eq. 1-9 and 13 with beta_t of sec. 4.2.1).
+
+    e_ti = w tanh(W_a a_i + W_h h_{t-1}), alpha_t = softmax(e_t), z_t = beta_t sum_i alpha_ti a_i,
+    h_t = LSTM([W_e S_t, z_t], h_{t-1}), features_t = norm(W_e S_t + L_h h_t + L_z z_t).
+
+    Differs from: no doubly stochastic penalty on alpha, and a layer normalisation before the output, so that the output
+    matrix may be tied to the embeddings.
+
+    Args:
+        vocabulary_size: V.
+        memory_dim: size of a region's feature.
+        dim: size D of embeddings, hidden state and attention.
+        dropout: of the embeddings and the features.
+    """
+
+    def __init__(self, vocabulary_size: int, *, memory_dim: int, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.token_embedding = nn.Embedding(vocabulary_size, dim)
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+        self.first_hidden, self.first_cell = nn.Linear(memory_dim, dim), nn.Linear(memory_dim, dim)
+        self.region_key, self.query = nn.Linear(memory_dim, dim), nn.Linear(dim, dim, bias=False)
+        self.energy = nn.Linear(dim, 1, bias=False)
+        self.gate = nn.Linear(dim, 1)
+        self.cell = nn.LSTMCell(dim + memory_dim, dim)
+        self.from_hidden, self.from_regions = nn.Linear(dim, dim), nn.Linear(memory_dim, dim)
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def start(self, memory: Any) -> dict[str, Tree]:
+        """Give regions with their keys (`memory`), and the hidden and cell state [B, D] made from their mean."""
+        regions, pooled = memory["regions"], memory["pooled"]
+        return {
+            "memory": (regions, self.region_key(regions)),
+            "hidden": self.first_hidden(pooled).tanh(),
+            "cell": self.first_cell(pooled).tanh(),
+        }
+
+    def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, dict[str, Tree]]:
+        """Read one token [B] a row; give features [B, D] and the next state."""
+        regions, keys = state["memory"]
+        features, hidden, cell = self._read(self.token_embedding(tokens), regions, keys, state["hidden"], state["cell"])
+        return features, {"memory": state["memory"], "hidden": hidden, "cell": cell}
+
+    def forward(self, tokens: Tensor, memory: Any, image: Tensor | None = None) -> Tensor:
+        """Read whole rows [B, T]; give features [B, T, D]; arguments as for `TransformerDecoder.forward`."""
+        start: Any = self.start(memory)
+        (regions, keys), hidden, cell = start["memory"], start["hidden"], start["cell"]
+        if image is not None:
+            regions, keys, hidden, cell = regions[image], keys[image], hidden[image], cell[image]
+        features = []
+        for embedded in self.token_embedding(tokens).unbind(dim=1):
+            feature, hidden, cell = self._read(embedded, regions, keys, hidden, cell)
+            features.append(feature)
+        return torch.stack(features, dim=1)
+
+    def _read(self, embedded: Tensor, regions: Tensor, keys: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        embedded = self.dropout(embedded)
+        energy = self.energy((keys + self.query(hidden).unsqueeze(1)).tanh()).squeeze(-1)
+        seen = torch.bmm(energy.softmax(dim=1).unsqueeze(1), regions).squeeze(1) * self.gate(hidden).sigmoid()
+        hidden, cell = self.cell(torch.cat([embedded, seen], dim=1), (hidden, cell))
+        features = self.norm(embedded + self.from_hidden(hidden) + self.from_regions(seen))
+        return self.dropout(features), hidden, cell

@@ -1,0 +1,213 @@
+"""A pretrained `VisionEncoderDecoderModel` of transformers as a policy; what it learns is saved so that plain transformers loads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoImageProcessor, VisionEncoderDecoderModel
+from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+
+from seqrl.policies import act_on_tokens, check_token_settings, evaluate_tokens, first_leaf, input_tokens, resample_tokens
+from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
+from tasks.captioning.policies.encoder import distinct_memory_of, memory_of
+
+_INTERPOLATION = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}
+
+
+class PretrainedPolicy(nn.Module):
+    """Captions images with an encoder-decoder model: p(a_t | image, a_<t) = softmax(model logits / temperature).
+
+    Args:
+        model: the encoder-decoder; its decoder attends to the encoder's last hidden states.
+        processor: its image processor; size, interpolation, rescaling, mean and deviation are read.
+        max_tokens: longest caption, end token included.
+        temperature: divides the logits, in sampling and re-evaluation alike.
+        freeze_encoder: no gradients through the encoder; sampled trajectories then carry its hidden states.
+        begin: token before the first action; the model's own when None.
+        end: token that ends a caption; the model's own when None.
+        pad: token after the end; the model's own when None, or else the end token.
+
+    Raises:
+        ValueError: when a setting is out of range, or neither the model nor the caller names the begin or end token.
+    """
+
+    def __init__(
+        self,
+        model: VisionEncoderDecoderModel,
+        processor: Any,
+        *,
+        max_tokens: int = 20,
+        temperature: float = 1.0,
+        freeze_encoder: bool = False,
+        begin: int | None = None,
+        end: int | None = None,
+        pad: int | None = None,
+    ) -> None:
+        super().__init__()
+        check_token_settings(max_tokens, temperature)
+        self.model: Any = model
+        self.processor = processor
+        self.begin = _token(model, "decoder_start_token_id", begin)
+        self.end = _token(model, "eos_token_id", end)
+        self.pad = _token(model, "pad_token_id", self.end if pad is None and model.config.pad_token_id is None else pad)
+        self.max_tokens, self.temperature = max_tokens, temperature
+        self.freeze_encoder = freeze_encoder
+        self.model.encoder.requires_grad_(not freeze_encoder)
+        self.vocabulary_size = int(self.model.decoder.config.vocab_size)
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path, **settings: Any) -> PretrainedPolicy:
+        """Load a model and its image processor from a folder or the hub; code that comes with a model is never run.
+
+        Args:
+            path: folder, or name on the hub.
+            settings: the constructor's keyword arguments.
+
+        Raises:
+            FileNotFoundError: when there is no such folder, or the hub does not give it.
+            ValueError: when it holds another kind of model.
+        """
+        name = str(path)
+        if not name:
+            raise ValueError("path: expected a folder or hub name of a VisionEncoderDecoderModel, got nothing; set policy.path")
+        looks_like_a_folder = name.startswith((".", "/", "~")) or name.count("/") > 1
+        if looks_like_a_folder and not Path(name).expanduser().is_dir():
+            raise FileNotFoundError(f"path: expected a folder with a saved VisionEncoderDecoderModel, got {name}, which does not exist")
+        try:
+            config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+            if config.model_type != "vision-encoder-decoder":
+                raise ValueError(f"path: expected a vision-encoder-decoder model, got {name}, which is a {config.model_type}")
+            model = VisionEncoderDecoderModel.from_pretrained(name, trust_remote_code=False)
+            processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
+        except OSError as error:
+            raise FileNotFoundError(
+                f"path: could not load {name} as a folder or from the hub; check the name, or download it where there is a "
+                f"network and give the folder ({str(error).splitlines()[0]})"
+            ) from error
+        return cls(model, processor, **settings)
+
+    def save_pretrained(self, folder: str | Path, tokenizer: Any = None) -> None:
+        """Write a folder that `VisionEncoderDecoderModel.from_pretrained` and `AutoImageProcessor` load.
+
+        Args:
+            folder: made when it is missing.
+            tokenizer: saved beside the model when given.
+        """
+        self.model.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(folder)
+
+    def encode(self, images: Tensor) -> Tree:
+        """Encode uint8 images [N, 3, S, S] as `hidden` [N, R, D], the encoder's last hidden states."""
+        pixels = preprocess(images, self.processor.to_dict())
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_encoder):
+            return {"hidden": self.model.encoder(pixel_values=pixels).last_hidden_state}
+
+    def initial_state(self, context: Tree) -> Tree:
+        """Give the regions' keys and values and an attention cache of length 0.
+
+        The decoder reads the begin token once, since only it knows the shapes; its self-attention is cut off again.
+        """
+        hidden = self._in_decoder_size(memory_of(self, context)["hidden"])
+        begin = torch.full((hidden.shape[0], 1), self.begin, dtype=torch.long, device=hidden.device)
+        output = self.model.decoder(input_ids=begin, encoder_hidden_states=hidden, use_cache=True)
+        own, cross = _tensors(output.past_key_values)
+        empty = tuple((keys[:, :, :0], values[:, :, :0]) for keys, values in own)
+        return {"memory": {"hidden": hidden, "attention": cross}, "cache": empty}
+
+    def next_logits(self, tokens: Tensor, state: Tree) -> tuple[Tensor, Tree]:
+        """Give the logits [B, V] of what follows tokens [B], and the next state."""
+        parts: Any = state
+        memory = parts["memory"]
+        cache = EncoderDecoderCache(DynamicCache(parts["cache"]), DynamicCache(memory["attention"]))
+        output = self.model.decoder(
+            input_ids=tokens.unsqueeze(1), encoder_hidden_states=memory["hidden"], past_key_values=cache, use_cache=True
+        )
+        own, _ = _tensors(output.past_key_values)
+        return output.logits[:, -1] / self.temperature, {"memory": memory, "cache": own}
+
+    def act(self, obs: Tree, state: Tree, *, greedy: bool = False, generator: torch.Generator | None = None) -> Step:
+        """Choose the next token of each row."""
+        return act_on_tokens(self, first_leaf(obs), state, greedy=greedy, generator=generator)
+
+    def forward(self, trajectory: Trajectory) -> Evaluation:
+        """Evaluate the tokens of a trajectory in one pass, encoding the image of each group once."""
+        return evaluate_tokens(self._logits(trajectory), lambda chosen: chosen, trajectory)
+
+    def resample(self, trajectory: Trajectory, generator: torch.Generator | None = None) -> Tensor:
+        """Draw a token [B, T] for every step, given the trajectory's own tokens before it."""
+        return resample_tokens(self._logits(trajectory), generator)
+
+    def _logits(self, trajectory: Trajectory) -> Tensor:
+        tokens = input_tokens(trajectory, self.begin)
+        memory, image = distinct_memory_of(self, trajectory)
+        hidden = self._in_decoder_size(memory["hidden"])
+        hidden = hidden if image is None else hidden[image]
+        return self.model.decoder(input_ids=tokens, encoder_hidden_states=hidden, use_cache=False).logits / self.temperature
+
+    def _in_decoder_size(self, hidden: Tensor) -> Tensor:
+        # Apart from `encode`: the projection learns even where the encoder is frozen.
+        projection = getattr(self.model, "enc_to_dec_proj", None)
+        return hidden if projection is None else projection(hidden)
+
+
+def preprocess(images: Tensor, settings: Mapping[str, Any]) -> Tensor:
+    """Resize, rescale and normalise images as an image processor's settings say: (x * rescale_factor - mean) / std.
+
+    Args:
+        images: uint8 [N, 3, S, S].
+        settings: the content of `preprocessor_config.json`.
+
+    Returns:
+        [N, 3, H, W] float.
+
+    Raises:
+        ValueError: when the images have another form, or the interpolation is not supported.
+    """
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images: expected uint8 [N, 3, S, S], got {images.dtype} {list(images.shape)}")
+    pixels = images.float()
+    if settings.get("do_resize", True):
+        size = settings["size"]
+        edge = size.get("shortest_edge")
+        height, width = (edge, edge) if edge is not None else (size["height"], size["width"])
+        resample = int(settings.get("resample", 2))
+        if resample not in _INTERPOLATION:
+            raise ValueError(f"resample: expected one of {sorted(_INTERPOLATION)}, got {resample}")
+        if tuple(pixels.shape[-2:]) != (height, width):
+            mode = _INTERPOLATION[resample]
+            pixels = F.interpolate(pixels, size=(height, width), mode=mode, antialias=mode != "nearest-exact")
+            # The processor works on whole grey levels.
+            pixels = pixels.round().clamp(0, 255)
+    if settings.get("do_rescale", True):
+        pixels = pixels * settings.get("rescale_factor", 1 / 255)
+    if settings.get("do_normalize", True):
+        mean, std = (torch.tensor(settings[name], device=pixels.device).view(1, 3, 1, 1) for name in ("image_mean", "image_std"))
+        pixels = (pixels - mean) / std
+    return pixels
+
+
+def _token(model: VisionEncoderDecoderModel, name: str, given: int | None) -> int:
+    configs = (model.generation_config, model.config, model.config.decoder)
+    found = [given, *(getattr(config, name, None) for config in configs)]
+    known = next((token for token in found if token is not None), None)
+    if isinstance(known, list):
+        known = known[0]
+    if known is None:
+        raise ValueError(f"{name}: expected a token in the model's configuration, got none; give begin, end and pad")
+    return int(known)
+
+
+def _tensors(cache: Any) -> tuple[tuple[tuple[Tensor, Tensor], ...], tuple[tuple[Tensor, Tensor], ...]]:
+    """Take keys and values of self- and cross-attention, each [B, H, length, size], out of a transformers cache."""
+
+    def layers(part: Any) -> tuple[tuple[Tensor, Tensor], ...]:
+        return tuple((layer.keys, layer.values) for layer in part.layers)
+
+    return layers(cache.self_attention_cache), layers(cache.cross_attention_cache)

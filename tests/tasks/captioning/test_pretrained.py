@@ -1,0 +1,208 @@
+"""A tiny ViT + GPT-2 through load, sample, one step, save and plain transformers again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+transformers = pytest.importorskip("transformers")
+
+from seqrl.protocols import Policy  # noqa: E402
+from seqrl.rollout import unroll  # noqa: E402
+from seqrl.sources import TokenSource  # noqa: E402
+from tasks.captioning.decoding import beam_search, sample  # noqa: E402
+from tasks.captioning.policies import PolicyConfig, build_policy  # noqa: E402
+from tasks.captioning.policies.pretrained import PretrainedPolicy, preprocess  # noqa: E402
+from tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary  # noqa: E402
+
+WORDS = ["<pad>", "<begin>", "<end>", "<unknown>", "a", "red", "blue", "square", "circle", "left", "of"]
+
+
+def save_tokenizer(folder: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="<unknown>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = {"pad_token": "<pad>", "bos_token": "<begin>", "eos_token": "<end>", "unk_token": "<unknown>"}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
+
+
+def save_model(folder: Path, *, decoder: str = "gpt2", decoder_dim: int = 24) -> None:
+    torch.manual_seed(0)
+    encoder = transformers.ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=32, patch_size=8
+    )
+    specials = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    text: Any
+    if decoder == "gpt2":
+        text = transformers.GPT2Config(vocab_size=len(WORDS), n_positions=16, n_embd=decoder_dim, n_layer=2, n_head=2, **specials)
+    else:
+        text = transformers.BertConfig(
+            vocab_size=len(WORDS), hidden_size=decoder_dim, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, **specials
+        )
+    text.is_decoder = text.add_cross_attention = True
+    config = transformers.VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, text)
+    config.decoder_start_token_id, config.pad_token_id, config.eos_token_id = 1, 0, 2
+    model = transformers.VisionEncoderDecoderModel(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(4)
+    model.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps(
+            {
+                "image_processor_type": "ViTImageProcessor",
+                "do_resize": True,
+                "size": {"height": 32, "width": 32},
+                "resample": 2,
+                "do_rescale": True,
+                "rescale_factor": 1 / 255,
+                "do_normalize": True,
+                "image_mean": [0.5, 0.4, 0.3],
+                "image_std": [0.5, 0.25, 0.2],
+            }
+        )
+    )
+    save_tokenizer(folder)
+
+
+def pictures(count: int, size: int = 48) -> Tensor:
+    return torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module", params=[("gpt2", 24), ("gpt2", 16), ("bert", 24)], ids=["projected", "same_size", "bert"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model")
+    save_model(path, decoder=request.param[0], decoder_dim=request.param[1])
+    return path
+
+
+@pytest.fixture(scope="module")
+def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("gpt2")
+    save_model(path)
+    return path
+
+
+def test_samples_equal_the_generic_loop_and_forward(folder: Path) -> None:
+    policy = PretrainedPolicy.from_pretrained(folder, max_tokens=7).eval()
+    assert isinstance(policy, Policy)
+    images = pictures(3)
+    ours = sample(policy, {"image": images}, num_samples=4, generator=torch.Generator().manual_seed(1))
+    assert len(set(ours.mask.sum(dim=1).tolist())) > 1
+    evaluation = policy(ours)
+    assert torch.allclose(evaluation.logp[ours.mask], ours.logp[ours.mask], atol=1e-4)
+    repeated = {"image": images.repeat_interleave(4, dim=0)}
+    source = TokenSource(12, begin=1, end=2, max_tokens=7)
+    loop, _ = unroll(policy, source, max_steps=7, context=repeated, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(ours.mask, loop.mask)
+    assert torch.equal(ours.action[ours.mask], loop.action[loop.mask])
+
+
+def test_greedy_and_beam_search_equal_those_of_transformers(folder: Path) -> None:
+    policy = PretrainedPolicy.from_pretrained(folder, max_tokens=7).eval()
+    images = pictures(4, size=32)
+    processor = transformers.AutoImageProcessor.from_pretrained(folder)
+    pixels = processor(list(images), return_tensors="pt")["pixel_values"]
+    model = transformers.VisionEncoderDecoderModel.from_pretrained(folder).eval()
+
+    def written(**settings: Any) -> list[list[int]]:
+        rows = model.generate(pixel_values=pixels, max_new_tokens=7, do_sample=False, **settings)[:, 1:].tolist()
+        return [row[: row.index(2)] if 2 in row else row for row in rows]
+
+    greedy = sample(policy, {"image": images}, greedy=True)
+    ours = [[token for token in action[mask].tolist() if token != 2] for action, mask in zip(greedy.action, greedy.mask, strict=True)]
+    assert ours == written(num_beams=1)
+    found, scores = beam_search(policy, {"image": images}, beam_size=3)
+    theirs = written(num_beams=3, length_penalty=0.0, early_stopping="never")
+    for image, (row, other, score) in enumerate(zip(found, theirs, scores, strict=True)):
+        assert row == other or score >= forced_score(policy, images, image, other) - 1e-4
+
+
+def forced_score(policy: PretrainedPolicy, images: Tensor, image: int, row: list[int]) -> float:
+    forced = torch.tensor([[*row, 2][: policy.max_tokens]])
+    trajectory = sample(policy, {"image": images[image : image + 1]}, forced=forced, greedy=True)
+    return float(trajectory.logp[trajectory.imitate].sum()) if trajectory.imitate is not None else 0.0
+
+
+def test_what_was_trained_loads_in_plain_transformers_with_the_same_logits(folder: Path, tmp_path: Path) -> None:
+    policy = PretrainedPolicy.from_pretrained(folder, max_tokens=6).train()
+    images = pictures(2, size=32)
+    trajectory = sample(policy, {"image": images}, num_samples=2, generator=torch.Generator().manual_seed(0))
+    before = [parameter.detach().clone() for parameter in policy.parameters()]
+    optimiser = torch.optim.SGD(policy.parameters(), lr=0.01)
+    (-policy(trajectory).logp.sum()).backward()
+    optimiser.step()
+    changed = [not torch.equal(old, new) for old, new in zip(before, policy.parameters(), strict=True)]
+    assert sum(changed) > 0.8 * len(changed)
+    policy.save_pretrained(tmp_path, tokenizer=transformers.AutoTokenizer.from_pretrained(folder))
+
+    model = transformers.VisionEncoderDecoderModel.from_pretrained(tmp_path).eval()
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert tokenizer.decode([5, 7]) == "red square"
+    tokens = torch.tensor([[1, 4, 5, 7]])
+    pixels = processor(images[0], return_tensors="pt")["pixel_values"]
+    theirs = model(pixel_values=pixels, decoder_input_ids=tokens).logits[0]
+    policy.eval()
+    state = policy.initial_state({"image": images[:1]})
+    ours = []
+    for token in tokens[0]:
+        logits, state = policy.next_logits(token.view(1), state)
+        ours.append(logits[0])
+    assert torch.allclose(torch.stack(ours), theirs, atol=1e-4)
+
+
+def test_a_frozen_encoder_gets_no_gradient_but_the_projection_does(gpt2: Path) -> None:
+    policy = PretrainedPolicy.from_pretrained(gpt2, max_tokens=5, freeze_encoder=True)
+    trajectory = sample(policy, {"image": pictures(2)}, num_samples=2, generator=torch.Generator().manual_seed(0))
+    assert isinstance(trajectory.context, dict) and set(trajectory.context) == {"memory"}
+    policy(trajectory).logp.sum().backward()
+    assert all(parameter.grad is None for parameter in policy.model.encoder.parameters())
+    assert policy.model.enc_to_dec_proj.weight.grad is not None
+
+
+@pytest.mark.parametrize("resample", [2, 3])
+def test_preprocessing_follows_the_processor_as_pillow_does(resample: int) -> None:
+    from PIL import Image
+
+    settings = {"size": {"height": 20, "width": 20}, "resample": resample, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.5, 0.25, 0.2]}
+    image = pictures(1)[0]
+    resized = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((20, 20), Image.Resampling(resample))
+    expected = (np.asarray(resized) / 255 - np.array([0.5, 0.4, 0.3])) / np.array([0.5, 0.25, 0.2])
+    ours = preprocess(image.unsqueeze(0), settings)[0].permute(1, 2, 0).numpy()
+    # One grey level of rounding, divided by the smallest deviation.
+    assert np.abs(ours - expected).max() <= 1.01 / 255 / 0.2
+
+
+def test_the_policy_is_built_from_its_configuration_with_the_model_s_tokenizer(gpt2: Path) -> None:
+    config = PolicyConfig(type="pretrained", path=str(gpt2), max_tokens=5, temperature=0.5)
+    policy: Any = build_policy(config, TokenizerVocabulary(str(gpt2)), 48)
+    assert (policy.begin, policy.end, policy.pad, policy.max_tokens, policy.temperature) == (1, 2, 0, 5, 0.5)
+    with pytest.raises(ValueError, match="tokenizer"):
+        build_policy(config, Vocabulary([str(index) for index in range(50)]), 48)
+    with pytest.raises(ValueError, match="critic"):
+        build_policy(PolicyConfig(type="pretrained", path=str(gpt2), critic=True), TokenizerVocabulary(str(gpt2)), 48)
+
+
+def test_missing_and_foreign_models_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        PretrainedPolicy.from_pretrained(tmp_path / "nothing")
+    with pytest.raises(ValueError, match=r"policy\.path"):
+        PretrainedPolicy.from_pretrained("")
+    transformers.GPT2Config(n_layer=1).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="gpt2"):
+        PretrainedPolicy.from_pretrained(tmp_path)
+
+    def offline(*_: Any, **__: Any) -> None:
+        raise OSError("no connection to the hub")
+
+    monkeypatch.setattr("tasks.captioning.policies.pretrained.AutoConfig.from_pretrained", offline)
+    with pytest.raises(FileNotFoundError, match="give the folder .no connection"):
+        PretrainedPolicy.from_pretrained("someone/captioner")
