@@ -21,9 +21,18 @@ class Source(Protocol):
         finished: True once no row will be active again.
     """
 
-    obs: Tree
-    active: Tensor
-    finished: bool
+    # Properties, so that a source's own attribute may be of a narrower type.
+    @property
+    def obs(self) -> Tree:
+        """What is seen now; every leaf [B, ...]."""
+
+    @property
+    def active(self) -> Tensor:
+        """[B] bool, True where the next action counts."""
+
+    @property
+    def finished(self) -> bool:
+        """True once no row will be active again."""
 
     def step(self, action: Tensor) -> tuple[Tree, Tensor, Tensor, Tensor]:
         """Take one action a row; give obs, reward [B], terminated [B] and truncated [B]."""

@@ -1,0 +1,59 @@
+"""Whole episodes: each row from a reset to its first end."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from seqrl.sources import VectorEnvSource
+
+
+class EpisodeSource:
+    """Plays one episode in each row; what a row does after its end neither counts nor earns.
+
+    Args:
+        source: its environments are reset.
+        seed: of the reset; the same seed gives the same start states.
+    """
+
+    def __init__(self, source: VectorEnvSource, *, seed: int) -> None:
+        source.reset(seed)
+        source.pop_episodes()
+        self._source = source
+        self.obs: Tensor = source.obs
+        self.active: Tensor = source.active
+        self.finished = False
+
+    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Take one action [B, ...] a row."""
+        self.obs, reward, terminated, truncated = self._source.step(action)
+        reward = torch.where(self.active, reward, 0.0)
+        terminated, truncated = terminated & self.active, truncated & self.active
+        self.active = self.active & ~(terminated | truncated)
+        self.finished = not bool(self.active.any())
+        return self.obs, reward, terminated, truncated
+
+
+@torch.no_grad()
+def play_greedily(policy: nn.Module, source: EpisodeSource, *, max_steps: int) -> tuple[Tensor, Tensor]:
+    """Play each row's episode with the most probable actions, keeping nothing but the sums.
+
+    Args:
+        policy: see `seqrl.protocols.Policy`.
+        source: just reset.
+        max_steps: where an episode is given up.
+
+    Returns:
+        ([B] float64 undiscounted return, [B] long number of steps).
+    """
+    state = policy.initial_state(None)  # type: ignore[operator]
+    total = torch.zeros(source.active.shape[0], dtype=torch.float64)
+    length = torch.zeros(source.active.shape[0], dtype=torch.long)
+    for _ in range(max_steps):
+        if source.finished:
+            break
+        length += source.active
+        step = policy.act(source.obs, state, greedy=True)  # type: ignore[operator]
+        state = step.state
+        total += source.step(step.action)[1]
+    return total, length

@@ -1,0 +1,92 @@
+"""An actor and a critic, each a small MLP, for discrete and continuous actions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import gymnasium as gym
+import torch
+import torch.nn.functional as F
+from gymnasium.spaces import Box, Discrete
+from torch import Tensor, nn
+
+from seqrl.networks import (
+    MLP,
+    categorical_entropy,
+    categorical_logp,
+    categorical_sample,
+    gaussian_entropy,
+    gaussian_logp,
+    gaussian_sample,
+)
+from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
+
+
+class ControlPolicy(nn.Module):
+    """Chooses an action from what is seen now, without memory.
+
+    Discrete actions are drawn from softmax(actor(x)); continuous ones from a Gaussian with mean actor(x) and one learned
+    deviation for each dimension, before the environment clips them.
+
+    Args:
+        observation_space: Box of any shape, flattened, or Discrete, one-hot.
+        action_space: Discrete, or Box of one dimension.
+        hidden_sizes: layers of the actor, and of the critic.
+        generator: draws the weights; PyTorch's own when None.
+
+    Source: Schulman et al. 2017, section 6.1; small last layer of the actor: Andrychowicz et al. 2021.
+    """
+
+    def __init__(
+        self,
+        observation_space: gym.Space,
+        action_space: gym.Space,
+        hidden_sizes: Sequence[int] = (64, 64),
+        *,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        assert isinstance(observation_space, Box | Discrete) and isinstance(action_space, Box | Discrete)
+        self.shape = tuple(observation_space.shape or ())
+        self.num_observations = int(observation_space.n) if isinstance(observation_space, Discrete) else 0
+        num_inputs = self.num_observations or int(torch.Size(self.shape).numel())
+        discrete = isinstance(action_space, Discrete)
+        num_outputs = int(action_space.n) if isinstance(action_space, Discrete) else action_space.shape[0]
+        self.actor = MLP(num_inputs, hidden_sizes, num_outputs, output_gain=0.01, generator=generator)
+        self.critic = MLP(num_inputs, hidden_sizes, 1, generator=generator)
+        self.log_std = None if discrete else nn.Parameter(torch.zeros(num_outputs))
+
+    def initial_state(self, context: Tree) -> Tree:
+        """Give None: there is no memory."""
+        return None
+
+    def act(self, obs: Tree, state: Tree = None, *, greedy: bool = False, generator: torch.Generator | None = None) -> Step:
+        """Choose an action for each row of obs [B, ...]; greedy takes the most probable one."""
+        assert isinstance(obs, Tensor)
+        features = self._features(obs)
+        output, value = self.actor(features), self.critic(features).squeeze(-1)
+        if self.log_std is None:
+            action = output.argmax(dim=-1) if greedy else categorical_sample(output, generator)
+            return Step(action, categorical_logp(output, action), value)
+        action = output if greedy else gaussian_sample(output, self.log_std, generator)
+        return Step(action, gaussian_logp(output, self.log_std, action), value)
+
+    def forward(self, trajectory: Trajectory) -> Evaluation:
+        """Evaluate the actions of a trajectory whose obs is [B, T+1, ...]."""
+        assert isinstance(trajectory.obs, Tensor)
+        features = self._features(trajectory.obs[:, :-1])
+        output, value = self.actor(features), self.critic(features).squeeze(-1)
+        if self.log_std is None:
+            logp, entropy = categorical_logp(output, trajectory.action), categorical_entropy(output)
+            return Evaluation(logp, entropy, value, mean_logp=output.log_softmax(dim=-1).mean(dim=-1))
+        entropy = gaussian_entropy(self.log_std).expand_as(value)
+        return Evaluation(gaussian_logp(output, self.log_std, trajectory.action), entropy, value)
+
+    def _features(self, obs: Tensor) -> Tensor:
+        """Flatten what is seen to float [..., num_inputs]."""
+        weight = self.actor.layers[0].weight
+        assert isinstance(weight, Tensor)
+        if self.num_observations:
+            return F.one_hot(obs.to(weight.device), self.num_observations).to(weight.dtype)
+        leading = obs.shape[: obs.ndim - len(self.shape)]
+        return obs.to(weight.device, weight.dtype).reshape(*leading, -1)
