@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -51,10 +52,12 @@ def save(folder: Path, policy: nn.Module, state: Mapping[str, Any], meta: Mappin
         _flush(partial)
         _swap(partial, folder)
     except (OSError, RuntimeError, SafetensorError) as error:
+        # torch and safetensors report a full disk as errors of their own, without its name.
+        full = shutil.disk_usage(_existing(folder)).free < 2**20
         shutil.rmtree(partial, ignore_errors=True)
-        # torch and safetensors report a full disk as errors of their own.
-        if isinstance(error, OSError) or shutil.disk_usage(_existing(folder)).free < 2**20 or "os error" in str(error).lower():
-            raise OSError(f"could not write the checkpoint {folder}: {error}; free some space or mend the folder, then resume") from error
+        if full or isinstance(error, OSError):
+            reason = f"no space left on the device ({error})" if full else str(error)
+            raise OSError(f"could not write the checkpoint {folder}: {reason}; free some space or mend the folder, then resume") from error
         raise
 
 
@@ -191,7 +194,8 @@ def check_writable(run_folder: Path, num_bytes: int = 0) -> None:
             f"{run_folder}: cannot be written ({error}); choose another place with --runs_folder=FOLDER, or free some space"
         ) from error
     finally:
-        probe.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            probe.unlink()
     free = shutil.disk_usage(run_folder).free
     if free < num_bytes:
         raise OSError(

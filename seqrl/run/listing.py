@@ -35,7 +35,7 @@ def _last_figures(run_folder: Path) -> str:
     path = run_folder / "metrics.jsonl"
     if not path.is_file():
         return ""
-    step, figures = 0, {}
+    step, figures = 0, dict[str, float]()
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             row = json.loads(line)

@@ -64,7 +64,7 @@ def learning_curves(
             panel.set_xlabel(AXES.get(axis, axis))
             panel.set_ylabel(metric)
             panel.grid(alpha=0.25)
-            if len(groups) > 1 and row == column == 0:
+            if len(run_folders) > 1 and row == column == 0:
                 panel.legend(frameon=False, fontsize="small")
     if title:
         figure.suptitle(title)
@@ -122,7 +122,7 @@ def _draw_group(panel: Any, name: str, curves: Sequence[tuple[Floats, Floats]], 
         panel.plot(places, values, color=colour, linestyle=style, linewidth=0.6, alpha=0.5)
     places = common_places([places for places, _ in curves])
     values = np.stack([np.interp(places, *curve) for curve in curves])
-    low, high = bootstrap_interval([values], num_resamples=500, generator=np.random.default_rng(0))
+    low, high = bootstrap_interval([values], generator=np.random.default_rng(0))
     panel.plot(
         places, interquartile_mean(values, axis=0), color=colour, linestyle=style, linewidth=2, label=f"{name} ({len(curves)} seeds)"
     )

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from seqrl.run.decode import CommandLineText, decode, encode, meanings
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+@dataclass
+class Inner:
+    """An inner part.
+
+    Attributes:
+        rate: how fast,
+            in hertz.
+        sizes: three numbers.
+    """
+
+    rate: float = 1.0
+    sizes: tuple[int, int, int] = (1, 2, 3)
+
+
+@dataclass
+class Square:
+    side: float
+    type: Literal["square"] = "square"
+
+
+@dataclass
+class Circle:
+    radius: float
+    type: Literal["circle"] = "circle"
+
+
+@dataclass
+class Outer:
+    name: str
+    inner: Inner = field(default_factory=Inner)
+    shape: Square | Circle | None = None
+    kind: Literal["a", "b"] = "a"
+    weights: dict[str, float] = field(default_factory=dict)
+    folder: Path | None = None
+    flag: bool = False
+    count: int = 1
+    either: int | str = 0
+    colour: Colour = Colour.RED
+    items: list[Inner] = field(default_factory=list)
+
+
+def test_plain_data_becomes_typed() -> None:
+    outer = decode(
+        Outer,
+        {
+            "name": "n",
+            "inner": {"rate": "1e-4", "sizes": [4, 5, 6]},
+            "shape": {"type": "circle", "radius": 2},
+            "weights": {"x": 1},
+            "folder": "a/b",
+            "flag": True,
+            "either": "word",
+            "colour": "red",
+            "items": [{"rate": 3}],
+        },
+    )
+    assert outer == Outer("n", Inner(1e-4, (4, 5, 6)), Circle(2.0), "a", {"x": 1.0}, Path("a/b"), True, 1, "word", Colour.RED, [Inner(3.0)])
+    assert isinstance(outer.shape, Circle) and isinstance(outer.shape.radius, float)
+
+
+def test_encode_is_the_way_back() -> None:
+    outer = Outer("n", shape=Square(1.5), folder=Path("x"), items=[Inner()])
+    assert decode(Outer, encode(outer)) == outer
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"nmae": "x"}, "nmae: there is no such field; did you mean 'name'?"),
+        ({"inner": {"raet": 1}}, "inner.raet: there is no such field; did you mean 'rate'?"),
+        ({"inner": {"rate": "fast"}}, "inner.rate: expected float, got str 'fast'"),
+        ({"inner": {"rate": True}}, "inner.rate: expected float, got bool True"),
+        ({"inner": {"sizes": [1, 2]}}, "inner.sizes: expected 3 items, got list [1, 2]"),
+        ({"inner": {"sizes": [1, 2, 2.5]}}, r"inner.sizes[2]: expected int, got float 2.5"),
+        ({"inner": 3}, "inner: expected a mapping of fields, got int 3"),
+        ({"count": True}, "count: expected int, got bool True"),
+        ({"count": None}, "count: expected int, got nothing (null)"),
+        ({"flag": "yes"}, "flag: expected bool, got str 'yes'"),
+        ({"kind": "c"}, "kind: expected one of 'a', 'b', got str 'c'"),
+        ({"shape": {"type": "sqare", "side": 1}}, "shape.type: there is no 'sqare'; did you mean 'square'?"),
+        ({"shape": {"type": "square"}}, "shape.side: is missing; expected float"),
+        ({"weights": {"x": "y"}}, "weights.x: expected float, got str 'y'"),
+        ({"weights": [1]}, "weights: expected a mapping, got list [1]"),
+        ({"folder": 3}, "folder: expected Path, got int 3"),
+        ({"colour": "blue"}, "colour: expected one of red, got str 'blue'"),
+        ({"items": [{"rate": 1}, {"rat": 1}]}, r"items[1].rat: there is no such field; did you mean 'rate'?"),
+    ],
+)
+def test_message_names_the_field(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        decode(Outer, {"name": "n", **change})
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    ("expected", "text", "value"),
+    [
+        (str, "3", "3"),
+        (int, "3", 3),
+        (float, "1e-3", 1e-3),
+        (bool, "true", True),
+        (int | None, "null", None),
+        (Path | None, "none", None),
+        (str | None, "7", "7"),
+        (list[str], "[a, b]", ["a", "b"]),
+        (dict[str, float], "{a: 1}", {"a": 1.0}),
+        (tuple[int, ...], "[1, 2]", (1, 2)),
+        (Inner, "{rate: 2}", Inner(2.0)),
+    ],
+)
+def test_typed_text_takes_the_type_of_its_field(expected: Any, text: str, value: Any) -> None:
+    decoded = decode(expected, CommandLineText(text))
+    assert decoded == value
+    assert type(decoded) is type(value)
+
+
+def test_meanings_come_from_the_docstring() -> None:
+    assert meanings(Inner) == {"rate": "how fast, in hertz.", "sizes": "three numbers."}

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from seqrl.run.display import LiveDisplay, PlainDisplay, TimeLeft, format_figure, format_seconds, make_display
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_plain_lines_where_there_is_no_terminal() -> None:
+    stream = io.StringIO()
+    display = make_display("demo", steps=10, stream=stream)
+    assert isinstance(display, PlainDisplay)
+    display.write(0, {"dev/score": 0.123456, "time/evaluate_s": 1.0})
+    display.write(1, {"loss/policy": 2.0, "progress/num_samples": 5})
+    display.write(2, {"loss/policy": 3.0})  # too soon after the one before
+    display.write(10, {"loss/policy": 4.0})
+    display.close()
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "demo 0/10  dev/score 0.1235"
+    assert lines[1].startswith("demo 1/10") and lines[1].endswith("loss/policy 2")
+    assert lines[2].startswith("demo 10/10") and len(lines) == 3
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_live_table_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    stream = Terminal()
+    display = make_display("demo", steps=10, stream=stream)
+    assert isinstance(display, LiveDisplay)
+    display.write(0, {"dev/score": 0.5})
+    display.write(4, {"loss/policy": 2.25})
+    display.close()
+    shown = stream.getvalue()
+    for text in ("demo", "4/10", "left", "dev", "score", "0.5", "policy", "2.25"):
+        assert text in shown
+
+
+def test_time_left_goes_by_the_pace_since_the_start() -> None:
+    now = [100.0]
+    left = TimeLeft(steps=20, start=10, clock=lambda: now[0])
+    assert left.seconds(10) is None
+    now[0] = 104.0
+    assert left.seconds(12) == 16.0
+    assert left.seconds(20) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(3.0, "3"), (12345.0, "12,345"), (0.000123456, "0.0001235"), (float("nan"), "nan"), (float("inf"), "inf")]
+)
+def test_figures_are_short(value: float, text: str) -> None:
+    assert format_figure(value) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(12.3, "12 s"), (184, "3:04 min"), (5 * 3600 + 6 * 60 + 7, "5:06 h")])
+def test_durations_are_short(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from seqrl.run import checkpoint
+from seqrl.run.config import EarlyStop
+from seqrl.run.log import read_metrics
+from seqrl.run.loop import fit
+from seqrl.run.seeding import seed_everything
+
+
+def make(seed: int = 0, **settings: Any) -> tuple[Any, Any]:
+    import toy_for_runs
+
+    torch.manual_seed(seed)
+    task = toy_for_runs.ToyTaskConfig(**settings).build(seed)
+    return toy_for_runs.ToyTrainerConfig().build(task.build_policy(), seed=seed, num_updates=10), task
+
+
+def scripted(task: Any, values: list[float]) -> None:
+    """Let the task's evaluations give these values one after the other."""
+    left = iter(values)
+    task.evaluate = lambda policy, split="dev": {"score": next(left)}
+
+
+def steps_with(rows: list[dict[str, float]], key: str) -> list[int]:
+    return [int(row["step"]) for row in rows if key in row]
+
+
+def test_what_happens_after_how_many_updates(tmp_path: Path) -> None:
+    trainer, task = make()
+    result = fit(trainer, task, steps=10, run_folder=tmp_path, eval_every=4, save_every=3, log_every=5, keep_checkpoints=3)
+    rows = read_metrics(tmp_path)
+    assert steps_with(rows, "train/loss") == [5, 10]
+    assert steps_with(rows, "dev/score") == [0, 4, 8, 10]
+    assert [folder.name for folder in checkpoint.step_folders(tmp_path)] == ["step_00000006", "step_00000009", "step_00000010"]
+    assert (result.step, result.interrupted, result.stopped_early, result.run_folder) == (10, False, False, tmp_path)
+    assert result.evaluation["falling"] == -10.0
+    # Two rows an update; five of the six actions count.
+    assert [(row["progress/num_samples"], row["progress/num_tokens"]) for row in rows if "train/loss" in row] == [(10, 25), (20, 50)]
+    shares = [sum(row[f"time/{part}_share"] for part in ("collect", "reward", "update")) for row in rows if "train/loss" in row]
+    assert shares == pytest.approx([1.0, 1.0])
+
+
+def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    trainer, task = make()
+    result = fit(trainer, task, steps=3, eval_every=2)
+    assert result.step == 3 and result.run_folder is None and list(tmp_path.iterdir()) == []
+
+
+def test_patience_and_the_best_checkpoint(tmp_path: Path) -> None:
+    trainer, task = make()
+    scripted(task, [1.0, 3.0, 2.0, 3.0, 9.0])
+    result = fit(trainer, task, steps=50, run_folder=tmp_path, eval_every=2, early_stop=EarlyStop("score", patience=2))
+    assert (result.step, result.stopped_early, result.best_value, result.best_step) == (6, True, 3.0, 2)
+    assert checkpoint.read_meta(checkpoint.best_folder(tmp_path))["step"] == 2
+    assert checkpoint.read_meta(checkpoint.best_folder(tmp_path))["evaluation"] == {"score": 3.0}
+    assert checkpoint.step_folders(tmp_path)[-1].name == "step_00000006"
+    assert [row["dev/best_score"] for row in read_metrics(tmp_path) if "dev/score" in row] == [1.0, 3.0, 3.0, 3.0]
+
+
+def test_smallest_is_best_and_nan_never_is() -> None:
+    trainer, task = make()
+    scripted(task, [5.0, float("nan"), 4.0, 6.0])
+    result = fit(trainer, task, steps=3, eval_every=1, early_stop=EarlyStop("score", patience=None, mode="min"))
+    assert (result.best_value, result.best_step, result.stopped_early) == (4.0, 2, False)
+
+
+def test_watched_figure_must_be_evaluated() -> None:
+    trainer, task = make()
+    with pytest.raises(ValueError, match="the task evaluates no 'cider'; it gives falling, score"):
+        fit(trainer, task, steps=3, eval_every=1, early_stop=EarlyStop("cider"))
+
+
+def test_failed_reward_keeps_the_last_completed_step(tmp_path: Path) -> None:
+    trainer, task = make(fail_at=6)
+    with pytest.raises(ValueError, match="sample 3 is nan") as raised:
+        fit(trainer, task, steps=10, run_folder=tmp_path)
+    weights = {name: tensor.clone() for name, tensor in trainer.policy.state_dict().items()}
+    folder = checkpoint.step_folder(tmp_path, 5)
+    assert raised.value.__notes__ == [f"while collecting for update 6; the last checkpoint is {folder}"]
+    other, _ = make(seed=1)
+    checkpoint.load_weights(folder, other.policy)
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in other.policy.state_dict().items())
+
+
+def test_failed_update_names_the_checkpoint_that_is_left(tmp_path: Path) -> None:
+    trainer, task = make()
+    update, calls = trainer.update, []
+
+    def failing(trajectory: Any) -> dict[str, float]:
+        calls.append(1)
+        if len(calls) == 5:
+            raise ValueError("the loss is nan")
+        return update(trajectory)
+
+    trainer.update = failing
+    with pytest.raises(ValueError) as raised:
+        fit(trainer, task, steps=10, run_folder=tmp_path, save_every=3)
+    assert raised.value.__notes__ == [f"in update 5; the last checkpoint is {checkpoint.step_folder(tmp_path, 3)}"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_finishes_the_update_and_saves(tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(number)
+    monkeypatch.setenv("TOY_SIGNAL", str(int(number)))
+    monkeypatch.setenv("TOY_SIGNAL_AT", "5")
+    trainer, task = make()
+    result = fit(trainer, task, steps=10, run_folder=tmp_path, eval_every=5)
+    assert (result.step, result.interrupted) == (5, True)
+    assert steps_with(read_metrics(tmp_path), "dev/score") == [0]  # left for the resumed run
+    assert checkpoint.find(tmp_path).name == "step_00000005"
+    assert signal.getsignal(number) is before
+
+
+def test_second_signal_breaks_off_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer, task = make()
+
+    def collect(task: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    trainer.collect = collect
+    with pytest.raises(KeyboardInterrupt):
+        fit(trainer, task, steps=10)
+
+
+def test_resumed_parts_equal_the_whole(tmp_path: Path) -> None:
+    def run(folder: Path, steps: int, resume: bool, seed: int) -> Any:
+        trainer, task = make()
+        seed_everything(seed)  # a resumed process starts with other random numbers
+        start = checkpoint.find(folder) if resume else None
+        return trainer, fit(
+            trainer, task, steps=steps, run_folder=folder, eval_every=3, early_stop=EarlyStop("score", 99), resume_from=start
+        )
+
+    whole_trainer, whole = run(tmp_path / "whole", 9, False, 0)
+    run(tmp_path / "parts", 3, False, 0)
+    run(tmp_path / "parts", 6, True, 1)
+    parts_trainer, parts = run(tmp_path / "parts", 9, True, 2)
+    for name, tensor in whole_trainer.policy.state_dict().items():
+        assert torch.equal(tensor, parts_trainer.policy.state_dict()[name])
+    assert replace(parts, run_folder=None) == replace(whole, run_folder=None)
+
+
+def test_more_patience_lets_a_stopped_run_go_on(tmp_path: Path) -> None:
+    trainer, task = make()
+    scripted(task, [3.0, 2.0, 1.0, 9.0, 9.0])
+    assert fit(trainer, task, steps=4, run_folder=tmp_path, eval_every=1, early_stop=EarlyStop("score", 2)).step == 2
+    for patience, step in ((2, 2), (3, 4)):
+        result = fit(
+            trainer,
+            task,
+            steps=4,
+            run_folder=tmp_path,
+            eval_every=1,
+            early_stop=EarlyStop("score", patience),
+            resume_from=checkpoint.find(tmp_path),
+        )
+        assert result.step == step

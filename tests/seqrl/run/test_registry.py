@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from seqrl.run import registry
+
+
+@pytest.fixture
+def other_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Someone else's installed package with a task of its own."""
+    info = tmp_path / "somebody_else-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: somebody-else\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[seqrl.tasks]\npoetry = somebodys_poetry:PoetryConfig\nbroken = somebodys_poetry:Nothing\n")
+    (tmp_path / "somebodys_poetry.py").write_text("class PoetryConfig:\n    pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def test_task_of_another_package_is_found_by_name(other_package: Path) -> None:
+    found = registry.find(registry.TASKS, "poetry")
+    assert found.__name__ == "PoetryConfig"
+    assert registry.name_of(registry.TASKS, found) == "poetry"
+    assert "poetry" in registry.registered(registry.TASKS)
+
+
+def test_unknown_names_get_the_nearest(other_package: Path) -> None:
+    with pytest.raises(ValueError, match="did you mean 'poetry'"):
+        registry.find(registry.TASKS, "poetri")
+    with pytest.raises(ValueError, match="valid names: .*poetry"):
+        registry.find(registry.TASKS, "zzzzzzzz")
+    with pytest.raises(ValueError, match="has no 'Nothing'"):
+        registry.find(registry.TASKS, "broken")
+
+
+def test_class_that_is_not_registered_is_named_by_its_module() -> None:
+    import toy_for_runs
+
+    assert registry.name_of(registry.TASKS, toy_for_runs.ToyTaskConfig) == "toy_for_runs:ToyTaskConfig"
+
+
+def test_module_that_hides_ours_is_named_with_both_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = tmp_path / "metrics.py"
+    theirs.write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(__import__("sys").modules, "metrics", raising=False)
+    with pytest.raises(ValueError) as raised:
+        registry.find(registry.COMMANDS, "metrics.score_command:run")
+    ours = Path(registry.__file__).resolve().parents[2] / "metrics"
+    assert str(theirs) in str(raised.value)
+    assert str(ours) in str(raised.value)
