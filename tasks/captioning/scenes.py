@@ -1,13 +1,35 @@
-"""Built-in data: drawn scenes."""
+"""Built-in data: scenes drawn by a seeded generator, each with five captions, made in seconds and cached."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import logging
 from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.captioning.cache import RowWriter, atomic_write, cache_folder, content_key, is_writable
+from tasks.captioning.scene_captions import write_caption
+from tasks.captioning.scene_drawing import draw_picture
+from tasks.captioning.scene_layout import Draws, Scene, draw_scene
+
+_LOG = logging.getLogger(__name__)
+# Raise it with every change that alters a picture or a caption.
+_GENERATOR_VERSION = 1
+CAPTIONS_A_SCENE = 5
 
 
 @dataclass
 class ScenesConfig:
-    """What to draw."""
+    """How many scenes to draw.
+
+    Attributes:
+        num_train: number of training scenes.
+        num_dev: number of dev scenes.
+        num_test: number of test scenes.
+        seed: of the generator.
+    """
 
     num_train: int = 4000
     num_dev: int = 500
@@ -15,5 +37,94 @@ class ScenesConfig:
     seed: int = 0
 
 
-def load_scenes(config: ScenesConfig, image_size: int):
-    raise NotImplementedError
+@dataclass(frozen=True)
+class DrawnSplit:
+    """Pictures with their captions.
+
+    Attributes:
+        image_ids: N names.
+        images: uint8 [N, 3, S, S].
+        captions: five of each picture.
+    """
+
+    image_ids: list[str]
+    images: np.ndarray
+    captions: list[list[str]]
+
+
+def describe_scenes(config: ScenesConfig) -> dict[str, list[Scene]]:
+    """Draw the descriptions of "train", "dev" and "test"; none comes twice.
+
+    Raises:
+        ValueError: when a number is negative, or there is nothing to train or to choose by.
+    """
+    sizes = {"train": config.num_train, "dev": config.num_dev, "test": config.num_test}
+    for name, size in sizes.items():
+        smallest = 0 if name == "test" else 1
+        if size < smallest:
+            raise ValueError(f"num_{name}: expected at least {smallest} scenes, got {size}")
+    # Test and dev come first, so that a larger training part leaves them as they are.
+    draws = Draws(np.random.default_rng([config.seed, 0]))
+    seen: set[Scene] = set()
+    scenes: dict[str, list[Scene]] = {}
+    for name in ("test", "dev", "train"):
+        scenes[name] = []
+        while len(scenes[name]) < sizes[name]:
+            scene = draw_scene(draws)
+            if scene not in seen:
+                seen.add(scene)
+                scenes[name].append(scene)
+    return {name: scenes[name] for name in sizes}
+
+
+def load_scenes(config: ScenesConfig, image_size: int) -> dict[str, DrawnSplit]:
+    """Draw all scenes, or map them from the cache.
+
+    Args:
+        config: see there.
+        image_size: S, pixels.
+
+    Returns:
+        "train", "dev" and "test".
+
+    Raises:
+        ValueError: see `describe_scenes`.
+    """
+    scenes = describe_scenes(config)
+    folder = cache_folder() / "scenes"
+    key = content_key("scenes", _GENERATOR_VERSION, dataclasses.asdict(config), image_size)
+    picture_file, caption_file = folder / f"{key}.npy", folder / f"{key}.json"
+    # The captions are written last: where they stand, the pictures are whole.
+    if picture_file.is_file() and caption_file.is_file():
+        return _part(scenes, np.load(picture_file, mmap_mode="r"), json.loads(caption_file.read_text(encoding="utf-8")))
+    pictures, captions = _make([scene for part in scenes.values() for scene in part], image_size, config.seed)
+    if is_writable(folder):
+        with atomic_write(picture_file) as file:
+            writer = RowWriter(file, pictures.shape[1:], len(pictures))
+            writer.append(pictures)
+            writer.close()
+        with atomic_write(caption_file) as file:
+            file.write(json.dumps(captions).encode())
+    else:
+        _LOG.warning("cannot write %s: the scenes will be drawn again next time; set SEQRL_CACHE to a folder that can be written", folder)
+    return _part(scenes, pictures, captions)
+
+
+def _make(scenes: list[Scene], image_size: int, seed: int) -> tuple[np.ndarray, list[list[str]]]:
+    _LOG.info("drawing %d scenes; this happens once", len(scenes))
+    # Two streams: the pictures do not change with the grammar.
+    drawing, writing = (Draws(np.random.default_rng([seed, stream])) for stream in (1, 2))
+    pictures = np.empty((len(scenes), 3, image_size, image_size), dtype=np.uint8)
+    for row, scene in enumerate(scenes):
+        pictures[row] = draw_picture(scene, image_size, drawing)
+    return pictures, [[write_caption(scene, writing) for _ in range(CAPTIONS_A_SCENE)] for scene in scenes]
+
+
+def _part(scenes: dict[str, list[Scene]], pictures: np.ndarray, captions: list[list[str]]) -> dict[str, DrawnSplit]:
+    parts, start = {}, 0
+    for name, part in scenes.items():
+        rows = slice(start, start + len(part))
+        ids = [f"scene-{name}-{index:05d}" for index in range(len(part))]
+        parts[name] = DrawnSplit(ids, pictures[rows], captions[rows])
+        start = rows.stop
+    return parts
