@@ -116,7 +116,10 @@ class Optimiser:
         AcceleratorState._reset_state()
         self._accelerator = Accelerator(mixed_precision={"fp32": "no"}.get(config.precision, config.precision))
         policy.to(self._accelerator.device)
-        self._module, self._adamw = self._accelerator.prepare(policy, adamw)
+        # A prepared module keeps its first precision for good, and a policy may meet several trainers; so the module is wrapped
+        # only where there are several processes, and the precision is chosen around each forward pass.
+        self._module = self._accelerator.prepare(policy) if self._accelerator.num_processes > 1 else policy
+        self._adamw = self._accelerator.prepare(adamw)
         if config.compile:
             self._module = torch.compile(self._module, dynamic=True)
 
@@ -159,7 +162,8 @@ class Optimiser:
         for start in range(0, trajectory.batch_size, size):
             rows = slice(start, start + size)
             part = trajectory.select_rows(rows)
-            evaluation: Evaluation = self._module(part)
+            with self._accelerator.autocast():
+                evaluation: Evaluation = self._module(part)
             terms = loss_terms(rows, part, evaluation)
             if evaluation.aux_loss is not None:
                 terms["loss/auxiliary"] = evaluation.aux_loss * (part.batch_size / trajectory.batch_size)

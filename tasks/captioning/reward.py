@@ -110,7 +110,7 @@ class CaptionReward:
         """Name the document frequencies, which end token and tokenisation are part of; None where no CIDEr is rewarded."""
         if self._mix is None or not {"cider_d", "cider"} & set(self._mix.weights):
             return None
-        return self._mix.index.document_frequency().fingerprint()
+        return self._mix.index.document_frequency().fingerprint
 
     def _word_numbers(self, row: np.ndarray) -> list[int]:
         finished = bool((row == self.vocabulary.end).any())

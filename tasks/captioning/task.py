@@ -103,7 +103,7 @@ class CaptioningTask:
         """Caption the next images; see `seqrl.protocols.Task`."""
         items = self._order.next(self.config.images_per_batch)
         context = self._context(items, policy)
-        forced = self._forced(items, num_samples, num_forced_steps) if num_forced_steps else None
+        forced = self._forced(items, num_forced_steps) if num_forced_steps else None
         trajectory = sample(policy, context, num_samples=num_samples, greedy=greedy, forced=forced, group=items, generator=generator)
         trajectory = trajectory.replace(reward=trajectory.reward + self._score(trajectory).unsqueeze(1) * trajectory.terminated)
         if greedy_baseline:
@@ -184,12 +184,15 @@ class CaptioningTask:
             return references
         return [references[index] for index in torch.randperm(len(references), generator=self._generator)[:count].tolist()]
 
-    def _forced(self, items: Tensor, num_samples: int, num_steps: int) -> Tensor:
-        """First tokens of the references: the k-th row of an image follows its k-th reference."""
+    def _forced(self, items: Tensor, num_steps: int) -> Tensor:
+        """First tokens of a reference of each image, drawn at random.
+
+        The rows of an image share it: where it ends early, none of them has a choice left, and no group keeps a single row.
+        """
         rows = []
         for item in items.tolist():
             references = self._references[item]
-            rows += [references[k % len(references)][:num_steps] for k in range(num_samples)]
+            rows.append(references[int(torch.randint(len(references), (), generator=self._generator))][:num_steps])
         longest = max(len(row) for row in rows)
         return torch.tensor([row + [self.vocabulary.pad] * (longest - len(row)) for row in rows])
 

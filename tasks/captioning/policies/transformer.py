@@ -34,7 +34,7 @@ class DecoderLayer(nn.Module):
     def forward(self, x: Tensor, memory: tuple[Tensor, Tensor], image: Tensor | None = None) -> Tensor:
         """Map [B, T, D] to [B, T, D], each position seeing those before it and the memory of its row's `image` [B]."""
         query, key, value = self._heads(self.self_in(self.self_norm(x)), 3)
-        x = x + self.dropout(self.self_out(_join(F.scaled_dot_product_attention(query, key, value, is_causal=True))))
+        x = x + self.dropout(self.self_out(_join(_attend(query, key, value, is_causal=True))))
         return self._look_and_think(x, memory, image)
 
     def step(self, x: Tensor, memory: tuple[Tensor, Tensor], cache: tuple[Tensor, Tensor], position: int) -> Tensor:
@@ -44,7 +44,7 @@ class DecoderLayer(nn.Module):
         keys[:, :, position] = key[:, :, 0]
         values[:, :, position] = value[:, :, 0]
         seen = slice(0, position + 1)
-        x = x + self.self_out(_join(F.scaled_dot_product_attention(query, keys[:, :, seen], values[:, :, seen])))
+        x = x + self.self_out(_join(_attend(query, keys[:, :, seen], values[:, :, seen])))
         return self._look_and_think(x, memory, None)
 
     def project_memory(self, regions: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,18 +61,30 @@ class DecoderLayer(nn.Module):
         return tuple(part.view(B, T, self.num_heads, -1).transpose(1, 2) for part in x.chunk(parts, dim=-1))
 
 
+def _attend(query: Tensor, key: Tensor, value: Tensor, *, is_causal: bool = False) -> Tensor:
+    """softmax(Q K^T / sqrt(d)) V (Vaswani et al. 2017, eq. 1), [B, H, T, d] each."""
+    if query.device.type != "cpu" or not query.requires_grad:
+        return F.scaled_dot_product_attention(query, key, value, is_causal=is_causal)
+    # On a CPU the fused kernel's backward pass is up to 20 times slower at these sizes, in bf16 above all.
+    weight = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    if is_causal:
+        ahead = torch.ones(weight.shape[-2:], dtype=torch.bool, device=weight.device).triu(1)
+        weight = weight.masked_fill(ahead, float("-inf"))
+    return weight.softmax(dim=-1) @ value
+
+
 def _look(query: Tensor, key: Tensor, value: Tensor, image: Tensor | None) -> Tensor:
     """Attend from [B, H, T, d] to the regions [N, H, R, d] of each row's image."""
     if image is None:
-        return F.scaled_dot_product_attention(query, key, value)
+        return _attend(query, key, value)
     (B, H, T, d), N = query.shape, key.shape[0]
     S = B // N
     if B == N * S and torch.equal(image, torch.arange(N, device=image.device).repeat_interleave(S)):
         # The samples of an image lie next to each other: take them as one long query and copy no regions.
         folded = query.view(N, S, H, T, d).transpose(1, 2).reshape(N, H, S * T, d)
-        attended = F.scaled_dot_product_attention(folded, key, value)
+        attended = _attend(folded, key, value)
         return attended.view(N, H, S, T, d).transpose(1, 2).reshape(B, H, T, d)
-    return F.scaled_dot_product_attention(query, key[image], value[image])
+    return _attend(query, key[image], value[image])
 
 
 def _join(heads: Tensor) -> Tensor:
