@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
+
+from tasks.control.environments import check_spaces, environment_state, episode_limit, make_environments, set_environment_state
+
+
+def test_cartpole_comes_in_its_vectorised_form_and_others_as_copies() -> None:
+    assert isinstance(make_environments("CartPole-v1", 3).unwrapped, CartPoleVectorEnv)
+    assert isinstance(make_environments("Acrobot-v1", 2).unwrapped, gym.vector.SyncVectorEnv)
+
+
+def test_vectorised_cartpole_moves_as_the_plain_one_and_resets_on_a_dummy_step() -> None:
+    envs, plain = make_environments("CartPole-v1", 2), gym.make("CartPole-v1").unwrapped
+    observation, _ = envs.reset(seed=4)
+    plain.reset(seed=0)
+    plain.state = envs.unwrapped.state[:, 0].copy()
+    ended = False
+    while not ended:  # always to the right: the pole falls to the left within some ten steps
+        observation, reward, terminated, truncated, _ = envs.step(np.array([1, 1]))
+        expected, expected_reward, ended, _, _ = plain.step(1)
+        np.testing.assert_allclose(observation[0], expected, rtol=1e-5)
+        assert (reward[0], terminated[0], truncated[0]) == (expected_reward, ended, False)
+    observation, reward, terminated, truncated, _ = envs.step(np.array([1, 1]))
+    assert (reward[0], terminated[0], truncated[0]) == (0.0, False, False)
+    assert (np.abs(observation[0]) <= 0.05).all()
+
+
+def test_own_time_limit_cuts_and_is_reported() -> None:
+    envs = make_environments("CartPole-v1", 1, max_episode_steps=3)
+    envs.reset(seed=0)
+    outcomes = [envs.step(np.array([t % 2]))[2:4] for t in range(3)]
+    assert [bool(truncated[0]) for _, truncated in outcomes] == [False, False, True]
+    assert not any(bool(terminated[0]) for terminated, _ in outcomes)
+    assert episode_limit("CartPole-v1", 3) == 3
+    assert episode_limit("CartPole-v1", None) == 500
+
+
+def test_state_goes_back_to_the_same_future() -> None:
+    envs, other = make_environments("CartPole-v1", 4), make_environments("CartPole-v1", 4)
+    envs.reset(seed=1)
+    other.reset(seed=2)
+    actions = np.random.default_rng(0).integers(0, 2, (120, 4))
+    for action in actions[:40]:
+        envs.step(action)
+    set_environment_state(other, environment_state(envs))
+    for action in actions[40:]:  # long enough for several resets, which draw from the generator
+        for one, two in zip(envs.step(action)[:4], other.step(action)[:4], strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+def test_state_survives_a_file_without_code(tmp_path) -> None:
+    envs = make_environments("CartPole-v1", 2)
+    envs.reset(seed=1)
+    torch.save(environment_state(envs), tmp_path / "state.pt")
+    loaded = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert loaded["random"] == environment_state(envs)["random"]
+
+
+def test_others_cannot_tell_their_state() -> None:
+    envs = make_environments("Acrobot-v1", 1)
+    assert environment_state(envs) is None
+
+
+def test_continuous_actions_are_clipped() -> None:
+    wild, bounded = make_environments("Pendulum-v1", 1), make_environments("Pendulum-v1", 1)
+    wild.reset(seed=0)
+    bounded.reset(seed=0)
+    seen = wild.step(np.array([[90.0]], dtype=np.float32))[0]
+    np.testing.assert_array_equal(seen, bounded.step(np.array([[2.0]], dtype=np.float32))[0])
+
+
+@pytest.mark.parametrize("name", ["CartPol-v1", "CartPole-v7", "cartpole"])
+def test_unknown_name_names_the_nearest(name: str) -> None:
+    with pytest.raises(ValueError, match="CartPole-v1"):
+        make_environments(name, 1)
+
+
+def test_missing_namespace_and_module_say_what_to_do() -> None:
+    with pytest.raises(ValueError, match=r"pip install 'gymnasium\[atari\]'"):
+        make_environments("ALE/Pong-v5", 1)
+    with pytest.raises(ValueError, match="no_such_module"):
+        make_environments("no_such_module:Thing-v0", 1)
+
+
+def test_missing_extra_gives_the_line_to_type(monkeypatch) -> None:
+    def refuse(*args, **kwargs):
+        raise gym.error.DependencyNotInstalled('Box2D is not installed, run `pip install "gymnasium[box2d]"`')
+
+    monkeypatch.setattr(gym, "make_vec", refuse)
+    with pytest.raises(ValueError, match=r'LunarLander-v3.*pip install "gymnasium\[box2d\]"'):
+        make_environments("LunarLander-v3", 1)
+
+
+def test_spaces_without_a_layer_are_refused() -> None:
+    box, discrete = gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2)
+    check_spaces("fine", box, discrete)
+    with pytest.raises(ValueError, match="odd: expected a Discrete or one-dimensional Box action space, got MultiBinary"):
+        check_spaces("odd", box, gym.spaces.MultiBinary(3))
+    with pytest.raises(ValueError, match="one-dimensional Box"):
+        check_spaces("odd", box, gym.spaces.Box(-1, 1, (2, 2)))
+    with pytest.raises(ValueError, match="observation space, got Dict"):
+        check_spaces("odd", gym.spaces.Dict({"a": box}), discrete)
+    with pytest.raises(ValueError, match="numbers from 0"):
+        check_spaces("odd", box, gym.spaces.Discrete(2, start=1))
+
+
+def test_no_time_limit_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr(gym.spec("CartPole-v1"), "max_episode_steps", None)
+    with pytest.raises(ValueError, match="set task.max_episode_steps"):
+        episode_limit("CartPole-v1", None)
