@@ -169,7 +169,9 @@ def check_fingerprints(saved: Mapping[str, Any], present: Mapping[str, Any], *, 
         if name in present and saved[name] != present[name]
     ]
     if differing:
-        raise ValueError(f"{folder}: belongs to other data: {'; '.join(differing)}; use the data it was trained with")
+        raise ValueError(
+            f"{folder}: belongs to other data: {'; '.join(differing)}; use that data, or start anyway with --allow_other_fingerprint=true"
+        )
 
 
 def check_writable(run_folder: Path, num_bytes: int = 0) -> None:

@@ -51,7 +51,7 @@ class RunConfig:
         log_every: updates between two lines of training figures.
         keep_checkpoints: number of newest checkpoints kept besides the best one.
         init_from: run or checkpoint folder whose model weights to start from.
-        allow_other_fingerprint: start from weights though they were trained with, say, another vocabulary.
+        allow_other_fingerprint: start from or evaluate weights though they were trained with, say, another vocabulary.
         early_stop: the dev figure to watch; null for none.
         runs_folder: where the runs are.
         trackers: more places to log to: tensorboard, or a tracker that accelerate knows, such as wandb.

@@ -12,6 +12,8 @@ from seqrl.run.log import Figures, Writer
 if TYPE_CHECKING:
     from rich.console import ConsoleRenderable
 
+# A line that wraps is not read; everything is in metrics.jsonl.
+LINE_KEYS = ("dev/", "train/", "reward/mean", "reward/max", "loss/", "policy/entropy", "optimiser/grad_norm", "time/samples_per_second")
 SHOWN_GROUPS = ("dev", "reward", "train", "loss", "policy", "progress", "time")
 
 
@@ -72,11 +74,7 @@ class PlainDisplay:
             return
         if not evaluated:
             self._next = now + self._period_s
-        shown = [
-            f"{key} {format_figure(value)}"
-            for key, value in figures.items()
-            if not key.startswith(("time/", "progress/")) or key.endswith("samples_per_second")
-        ]
+        shown = [f"{key} {format_figure(value)}" for key, value in figures.items() if key.startswith(LINE_KEYS)]
         left = self._left.seconds(step)
         time_left = "" if left is None else f"  {format_seconds(left)} left"
         print(f"{self._name} {step}/{self._steps}{time_left}  {'  '.join(shown)}", file=self._stream, flush=True)
@@ -103,12 +101,14 @@ class LiveDisplay:
         self._left = TimeLeft(steps, start)
         self._figures: dict[str, float] = {}
         self._live = Live(console=Console(file=stream), refresh_per_second=4, get_renderable=self.render)
-        self._live.start()
 
     def write(self, step: int, figures: Figures) -> None:
         """Take the newest figures."""
         self._step = step
         self._figures.update(figures)
+        # Not before the first figures: what fails until then finds the terminal as it was.
+        if not self._live.is_started:
+            self._live.start()
 
     def render(self) -> ConsoleRenderable:
         """Draw the bar and one table row a group."""

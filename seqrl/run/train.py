@@ -107,7 +107,7 @@ def load(run: Path | str, overrides: Sequence[str] = (), *, prefer_best: bool = 
     folder = checkpoint.find(Path(run), prefer_best=prefer_best)
     config = read_run(folder.parent.parent, overrides)
     task, policy = build(config)
-    start_from(folder, policy, task_fingerprints(task))
+    start_from(folder, policy, {} if config.allow_other_fingerprint else task_fingerprints(task))
     return config, task, policy, folder
 
 

@@ -105,6 +105,9 @@ def test_start_from_another_run(toy_yaml: Path) -> None:
         config_of(toy_yaml, "--name=third", f"--init_from={first}", "--task.vocabulary=xyz", "--allow_other_fingerprint=true"),
         display=False,
     )
+    with pytest.raises(ValueError, match="vocabulary: abc in the checkpoint, xyz now; .*--allow_other_fingerprint=true"):
+        load(str(first), ["--task.vocabulary=xyz"])
+    load(str(first), ["--task.vocabulary=xyz", "--allow_other_fingerprint=true"])
     with pytest.raises(ValueError, match=r"0.weight is \[4, 3\] in the checkpoint, \[5, 3\] in the policy"):
         train(config_of(toy_yaml, "--name=fourth", f"--init_from={first}", "--task.width=5"), display=False)
     with pytest.raises(FileNotFoundError, match="there is no such folder"):
