@@ -1,0 +1,1 @@
+"""Metrics of text: strings, numpy and token ids only."""

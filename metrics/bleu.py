@@ -131,7 +131,7 @@ def _smoothed(counts: BleuCounts, guesses: NDArray[np.int64], smoothing: str) ->
         precision = np.where(possible > 0, correct / possible, 0.0)
         brevity = np.exp(np.minimum(0.0, 1.0 - counts.closest / counts.lengths))
         score = brevity * np.exp(np.log(precision).mean(axis=1))
-    return np.where(counts.lengths > 0, score, 0.0)
+    return np.where(counts.correct[:, 0] > 0, score, 0.0)  # nothing in common scores 0, as in sacrebleu
 
 
 @dataclass(frozen=True)

@@ -99,10 +99,12 @@ class DocumentFrequency:
     def fingerprint(self) -> str:
         """Give 16 hexadecimal digits that change with the settings and with any count."""
         digest = hashlib.sha256(json.dumps(self._header(), sort_keys=True).encode())
-        order = np.argsort(self.keys, kind="stable") if self.words is None else slice(None)
-        digest.update(np.ascontiguousarray(self.keys[order]).tobytes())
-        digest.update(np.ascontiguousarray(self.counts[order]).tobytes())
-        digest.update("\n".join(self.words or ()).encode())
+        ngrams = _spelled_out(self.keys, self.max_n)
+        if self.words is not None:  # the numbers of words depend on the order of the captions; their place in the dictionary does not
+            ngrams = np.where(ngrams >= 0, np.argsort(np.argsort(self.words))[ngrams], -1)
+            digest.update("\n".join(sorted(self.words)).encode())
+        order = np.lexsort(ngrams.T)
+        digest.update(ngrams[order].astype("<i8").tobytes() + self.counts[order].astype("<i8").tobytes())
         return digest.hexdigest()[:16]
 
     def _header(self) -> dict[str, Any]:
@@ -178,6 +180,17 @@ class DocumentFrequency:
             tuple(words) if header["words"] else None,
             header["end"],
         )
+
+
+def _spelled_out(keys: NDArray[np.int64], max_n: int) -> NDArray[np.int64]:
+    """Give each n-gram's tokens from the last to the first, [M, max_n], -1 beyond its length."""
+    tokens = np.full((len(keys), max_n), -1, np.int64)
+    number = np.arange(len(keys))
+    for column in range(max_n):
+        held = number >= 0
+        tokens[held, column] = keys[number[held]] & 0xFFFFFFFF
+        number[held] = (keys[number[held]] >> 32) - 1
+    return tokens
 
 
 def holds_words(references: Sequence[Sequence[Any]]) -> bool:

@@ -88,7 +88,8 @@ def pack_references(references: Sequence[Sequence[Sequence[int]]], *, end: int |
         raise ValueError(
             f"reference {row - item_rows[item]} of item {item} is empty: no score is defined against it, so remove the reference"
         )
-    if len(rows) and isinstance(rows[0], np.ndarray):
+    first: object = rows[0] if rows else None
+    if isinstance(first, np.ndarray):
         wide = np.concatenate(rows).astype(np.int64)
     else:
         wide = np.fromiter(chain.from_iterable(rows), np.int64, total)
