@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seqrl.policies import evaluation_mode
 from seqrl.rollout import unroll
 from seqrl.sources import VectorEnvSource
 from seqrl.trajectory import Trajectory
@@ -115,18 +116,18 @@ class ControlTask:
         """
         if num_forced_steps:
             self.demonstrations()
-        policy.eval()
-        if self.config.mode == "episodes":
-            trajectory = self._episodes(policy, num_samples, greedy, greedy_baseline, generator)
-        else:
-            if num_samples != 1 or greedy_baseline:
-                asked = "a greedy baseline" if greedy_baseline else f"num_samples = {num_samples}"
-                raise ValueError(
-                    f"task.mode: steps goes on where the last rollout stopped and cannot give {asked}; "
-                    "set task.mode=episodes, or trainer.num_samples=1 with a critic as the baseline"
-                )
-            trajectory, _ = unroll(policy, self._source, max_steps=self.config.num_steps, greedy=greedy, generator=generator)
-            self._source.pop_episodes()
+        if self.config.mode == "steps" and (num_samples != 1 or greedy_baseline):
+            asked = "a greedy baseline" if greedy_baseline else f"num_samples = {num_samples}"
+            raise ValueError(
+                f"task.mode: steps goes on where the last rollout stopped and cannot give {asked}; "
+                "set task.mode=episodes, or trainer.num_samples=1 with a critic as the baseline"
+            )
+        with evaluation_mode(policy):
+            if self.config.mode == "episodes":
+                trajectory = self._episodes(policy, num_samples, greedy, greedy_baseline, generator)
+            else:
+                trajectory, _ = unroll(policy, self._source, max_steps=self.config.num_steps, greedy=greedy, generator=generator)
+                self._source.pop_episodes()  # nobody reads them here, and they would pile up
         self._num_rollouts += 1
         return trajectory
 
@@ -152,14 +153,12 @@ class ControlTask:
         """
         if split not in EVALUATION_SEEDS:
             raise ValueError(f"split: expected one of {', '.join(EVALUATION_SEEDS)}, got {split!r}")
-        was_training = policy.training
-        policy.eval()
         results = []
         for start in range(0, self.config.num_eval_episodes, LARGEST_EVALUATION_BATCH):
             size = min(LARGEST_EVALUATION_BATCH, self.config.num_eval_episodes - start)
             episodes = EpisodeSource(self._cached("evaluate", size), seed=EVALUATION_SEEDS[split] + start)
-            results.append(play_greedily(policy, episodes, max_steps=self._limit))
-        policy.train(was_training)
+            with evaluation_mode(policy):
+                results.append(play_greedily(policy, episodes, max_steps=self._limit))
         total, length = (torch.cat(column) for column in zip(*results, strict=True))
         return {
             "return_mean": float(total.mean()),
@@ -170,11 +169,12 @@ class ControlTask:
 
     def sample(self, policy: nn.Module, directory: Path, *, count: int = 8) -> list[Path]:
         """Write greedy episodes as animated GIFs, and a text with their returns, into `directory`."""
-        policy.eval()
-        make = lambda render_mode: make_environments(  # noqa: E731
-            self.config.environment, 1, max_episode_steps=self.config.max_episode_steps, render_mode=render_mode
-        )
-        return draw_episodes(policy, make, directory, count=count, seed=EVALUATION_SEEDS["dev"], max_steps=self._limit)
+
+        def make(render_mode: str | None) -> Any:
+            return make_environments(self.config.environment, 1, max_episode_steps=self.config.max_episode_steps, render_mode=render_mode)
+
+        with evaluation_mode(policy):
+            return draw_episodes(policy, make, directory, count=count, seed=EVALUATION_SEEDS["dev"], max_steps=self._limit)
 
     def state_dict(self) -> dict[str, Any]:
         """Give all that the next rollout depends on.

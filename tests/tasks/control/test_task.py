@@ -106,6 +106,7 @@ def test_evaluation_is_fixed_and_does_not_disturb_training() -> None:
         results.append(task.evaluate(policy.train()))
         assert policy.training
         one = task.rollout(policy, generator=torch.Generator().manual_seed(0))
+        assert policy.training
         two = undisturbed.rollout(policy, generator=torch.Generator().manual_seed(0))
         torch.testing.assert_close(one.obs, two.obs)
     assert results[0] == results[1]
