@@ -27,25 +27,25 @@ _FOLD = np.uint64(32)
 
 
 @compiled
-def _slot(slot_keys, key):
+def _slot(slots, key):
     """Give the slot that holds `key`, or the empty one where it belongs; the number of slots is a power of two."""
     folded = np.uint64(key)
     mixed = (folded ^ (folded >> _FOLD)) * _MULTIPLIER
-    last = slot_keys.shape[0] - 1
+    last = slots.shape[0] - 1
     slot = np.int64(mixed >> _FOLD) & last
-    while slot_keys[slot] != _EMPTY and slot_keys[slot] != key:
+    while slots[slot, 0] != _EMPTY and slots[slot, 0] != key:
         slot = (slot + 1) & last
     return slot
 
 
 @compiled
-def rehash(old_keys, old_ids, slot_keys, slot_ids):
-    """Move every n-gram of one table into a larger, empty one."""
-    for old in range(old_keys.shape[0]):
-        if old_keys[old] != _EMPTY:
-            slot = _slot(slot_keys, old_keys[old])
-            slot_keys[slot] = old_keys[old]
-            slot_ids[slot] = old_ids[old]
+def rehash(keys, numbers, slots):
+    """Put n-grams with their numbers into an empty table."""
+    for place in range(keys.shape[0]):
+        if keys[place] != _EMPTY:
+            slot = _slot(slots, keys[place])
+            slots[slot, 0] = keys[place]
+            slots[slot, 1] = numbers[place]
 
 
 @compiled
@@ -73,8 +73,7 @@ def add_items(
     first_item,
     last_item,
     max_n,
-    slot_keys,
-    slot_ids,
+    slots,
     size,
     document_frequency,
     count_documents,
@@ -100,13 +99,13 @@ def add_items(
                     place = position - token_first
                     parent = np.int64(0) if order == 0 else gram[place] + 1
                     key = (parent << 32) | np.int64(tokens[position + order])
-                    slot = _slot(slot_keys, key)
-                    if slot_keys[slot] == _EMPTY:
-                        slot_keys[slot] = key
-                        slot_ids[slot] = size
+                    slot = _slot(slots, key)
+                    if slots[slot, 0] == _EMPTY:
+                        slots[slot, 0] = key
+                        slots[slot, 1] = size
                         size += 1
-                    gram[place] = slot_ids[slot]
-                    pairs[filled] = (np.int64(slot_ids[slot]) << ROW_BITS) | (row - row_first)
+                    gram[place] = slots[slot, 1]
+                    pairs[filled] = (np.int64(slots[slot, 1]) << ROW_BITS) | (row - row_first)
                     filled += 1
             _sort(pairs, filled)
             previous = np.int64(-1)
@@ -155,7 +154,7 @@ def _scored_length(tokens, length, end, score_end):
 
 
 @compiled
-def _extend(tokens, length, order, slot_keys, slot_ids, gram, first, multiplicity):
+def _extend(tokens, length, order, slots, gram, first, multiplicity):
     """Turn the n-grams of `order` words into those of one more, in place, for each starting position.
 
     gram: number of the n-gram, -1 where the table lacks it; first: the first position with the same n-gram;
@@ -171,8 +170,8 @@ def _extend(tokens, length, order, slot_keys, slot_ids, gram, first, multiplicit
             gram[position] = -1
             continue
         key = ((parent + 1) << 32) | tokens[position + order]
-        slot = _slot(slot_keys, key)
-        gram[position] = slot_ids[slot] if slot_keys[slot] == key else -1
+        slot = _slot(slots, key)
+        gram[position] = slots[slot, 1] if slots[slot, 0] == key else -1
     for position in range(count - 1, -1, -1):  # backwards: earlier positions still tell of the shorter n-grams
         multiplicity[position] = 0
         start = 0 if order == 0 else first[position]
@@ -188,7 +187,7 @@ def _extend(tokens, length, order, slot_keys, slot_ids, gram, first, multiplicit
 
 @compiled
 def _find_entry(entries, low, high, number):
-    """Give where `number` stands in the ascending entries[low:high], or -1."""
+    """Give where `number` stands in the ascending entries[low:high], or where it would."""
     while low < high:
         middle = (low + high) >> 1
         if entries[middle] < number:
@@ -207,8 +206,7 @@ def cider_scores(
     score_end,
     max_n,
     sigma,
-    slot_keys,
-    slot_ids,
+    slots,
     document_frequency,
     weights,
     item_rows,
@@ -239,7 +237,7 @@ def cider_scores(
         length = _scored_length(tokens[row], lengths[row], end, score_end)
         total[:num_rows] = 0.0
         for order in range(min(max_n, length)):
-            _extend(tokens[row], length, order, slot_keys, slot_ids, gram, first, multiplicity)
+            _extend(tokens[row], length, order, slots, gram, first, multiplicity)
             segment = item * index_n + order
             low, high = entry_starts[segment], entry_starts[segment + 1]
             squares = 0.0
@@ -287,8 +285,7 @@ def bleu_counts(
     end,
     score_end,
     max_n,
-    slot_keys,
-    slot_ids,
+    slots,
     item_rows,
     row_starts,
     index_n,
@@ -321,7 +318,7 @@ def bleu_counts(
         closest_lengths[row] = closest
         correct[row, :] = 0
         for order in range(min(max_n, length)):
-            _extend(tokens[row], length, order, slot_keys, slot_ids, gram, first, multiplicity)
+            _extend(tokens[row], length, order, slots, gram, first, multiplicity)
             segment = item * index_n + order
             low, high = entry_starts[segment], entry_starts[segment + 1]
             for position in range(length - order):

@@ -87,8 +87,7 @@ class ReferenceIndex:
                 first,
                 last,
                 max_n,
-                self.table.slot_keys,
-                self.table.slot_ids,
+                self.table.slots,
                 self.table.size,
                 self.table.document_frequency,
                 self._given is None,
@@ -163,7 +162,7 @@ class ReferenceIndex:
     def num_bytes(self) -> int:
         """Count the bytes that the index holds."""
         arrays: list[NDArray[Any]] = [self.rows.tokens, self.rows.row_starts, self.rows.item_rows, self.entry_starts, self.count_starts]
-        arrays += [self.table.slot_keys, self.table.slot_ids, self.table.document_frequency]
+        arrays += [self.table.slots, self.table.document_frequency]
         arrays += [] if self._norms is None or self._weights is None else [self._norms, self._weights]
         return sum(array.nbytes for array in arrays) + 4 * int(self.entry_starts[-1]) + 2 * int(self.count_starts[-1])
 
