@@ -22,9 +22,10 @@ _SMALL = 1e-9
 
 
 class BleuCounts(NamedTuple):
-    """What BLEU is made of: correct [N, n] clipped matches, lengths [N] and closest reference lengths [N], in words."""
+    """What BLEU is made of: clipped matches and n-grams [N, n], lengths [N] and closest reference lengths [N], in words."""
 
     correct: NDArray[np.int64]
+    possible: NDArray[np.int64]
     lengths: NDArray[np.int64]
     closest: NDArray[np.int64]
 
@@ -67,9 +68,7 @@ class Bleu:
         """Give the published figure, from the matches and lengths of all sentences together."""
         index, rows = index_sentences(hypotheses, references, max_n=self.max_n, score_end=self.score_end)
         counts = count_matches(index, rows, self.max_n)
-        guesses = np.maximum(counts.lengths[:, None] - np.arange(self.max_n), 0).sum(axis=0, keepdims=True)
-        totals = [values.sum(axis=0, keepdims=True) for values in counts]
-        return float(_unsmoothed(totals[0], guesses, totals[1], totals[2])[0])
+        return float(_unsmoothed(BleuCounts(*(values.sum(axis=0, keepdims=True) for values in counts)))[0])
 
     def prepare(self, references: Sequence[Sequence[Sequence[int]]] | ReferenceIndex, *, end: int | None = None) -> PreparedMetric:
         """Count references of token ids once (rows without special tokens); the result scores batches of rows."""
@@ -78,16 +77,14 @@ class Bleu:
     def score_rows(self, index: ReferenceIndex, rows: HypothesisRows) -> NDArray[np.float64]:
         """Score rows of token ids against prepared references, [N] float64."""
         counts = count_matches(index, rows, self.max_n)
-        guesses = np.maximum(counts.lengths[:, None] - np.arange(self.max_n), 0)
-        if self.smoothing == "none":
-            return _unsmoothed(counts.correct, guesses, counts.lengths, counts.closest)
-        return _smoothed(counts, guesses, self.smoothing)
+        return _unsmoothed(counts) if self.smoothing == "none" else _smoothed(counts, self.smoothing)
 
 
 def count_matches(index: ReferenceIndex, rows: HypothesisRows, max_n: int) -> BleuCounts:
     """Count the clipped n-gram matches of rows of token ids, and the lengths that the brevity penalty compares."""
     num_rows = len(rows.items)
-    counts = BleuCounts(np.empty((num_rows, max_n), np.int64), np.empty(num_rows, np.int64), np.empty(num_rows, np.int64))
+    shapes = ((num_rows, max_n), (num_rows, max_n), num_rows, num_rows)
+    counts = BleuCounts(*(np.empty(shape, np.int64) for shape in shapes))
     kernels.bleu_counts(
         rows.tokens,
         rows.lengths,
@@ -103,23 +100,19 @@ def count_matches(index: ReferenceIndex, rows: HypothesisRows, max_n: int) -> Bl
         index.entry_starts,
         index.counts,
         index.count_starts,
-        counts.correct,
-        counts.lengths,
-        counts.closest,
+        *counts,
     )
     return counts
 
 
-def _unsmoothed(
-    correct: NDArray[np.int64], guesses: NDArray[np.int64], lengths: NDArray[np.int64], closest: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    precision = ((correct + _TINY) / (guesses + _SMALL)).prod(axis=1)
-    ratio = (lengths + _TINY) / (closest + _SMALL)
-    return precision ** (1.0 / correct.shape[1]) * np.exp(np.minimum(0.0, 1.0 - 1.0 / ratio))
+def _unsmoothed(counts: BleuCounts) -> NDArray[np.float64]:
+    scores = np.empty(len(counts.lengths), np.float64)
+    kernels.bleu_values(*counts, _TINY, _SMALL, scores)
+    return scores
 
 
-def _smoothed(counts: BleuCounts, guesses: NDArray[np.int64], smoothing: str) -> NDArray[np.float64]:
-    correct, possible = counts.correct.astype(np.float64), guesses.astype(np.float64)
+def _smoothed(counts: BleuCounts, smoothing: str) -> NDArray[np.float64]:
+    correct, possible = counts.correct.astype(np.float64), counts.possible.astype(np.float64)
     if smoothing == "add_one":
         correct[:, 1:] += 1.0
         possible[:, 1:] += 1.0

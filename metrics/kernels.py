@@ -294,10 +294,11 @@ def bleu_counts(
     counts,
     count_starts,
     correct,
+    possible,
     own_lengths,
     closest_lengths,
 ):
-    """Fill correct[row, order] with the clipped n-gram matches, and the lengths of each row and its closest reference."""
+    """Fill correct and possible [row, order] with the clipped matches and the n-grams, and the lengths of row and closest reference."""
     width = tokens.shape[1]
     gram = np.empty(width, np.int64)
     first = np.empty(width, np.int64)
@@ -316,7 +317,9 @@ def bleu_counts(
             if closest < 0 or gap < best or (gap == best and other < closest):
                 closest = other
         closest_lengths[row] = closest
-        correct[row, :] = 0
+        for order in range(max_n):
+            correct[row, order] = 0
+            possible[row, order] = max(length - order, 0)
         for order in range(min(max_n, length)):
             _extend(tokens[row], length, order, slots, gram, first, multiplicity)
             segment = item * index_n + order
@@ -336,6 +339,19 @@ def bleu_counts(
                 for reference in range(num_rows):
                     most = max(most, np.int64(counts[base + reference]))
                 correct[row, order] += min(most, multiplicity[position])
+
+
+@compiled
+def bleu_values(correct, possible, lengths, closest, tiny, small, scores):
+    """Fill scores[row] with coco-caption's BLEU of its counts."""
+    for row in range(correct.shape[0]):
+        product = 1.0
+        for order in range(correct.shape[1]):
+            product *= (correct[row, order] + tiny) / (possible[row, order] + small)
+        ratio = (lengths[row] + tiny) / (closest[row] + small)
+        scores[row] = product ** (1.0 / correct.shape[1])
+        if ratio < 1.0:
+            scores[row] *= math.exp(1.0 - 1.0 / ratio)
 
 
 @compiled
