@@ -77,8 +77,7 @@ def _read(config: DataConfig) -> Photographs:
         # Imported here because the library takes seconds to load.
         from tasks.captioning.dataset_columns import read_dataset
 
-        records, stores = read_dataset(config.path, config.image_column, config.caption_column)
-        return Photographs(records, stores)
+        return Photographs(*read_dataset(config.path, config.image_column, config.caption_column))
     root = Path(os.path.expandvars(config.path)).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder; set `path` to the folder of the {config.source} data")

@@ -1,8 +1,8 @@
 """Captions of drawn scenes: each writer makes a choice of what to mention, in which order and in which words.
 
-What is prominent is said more often than what is not, and every single choice is spread over several wordings. So the most
-probable next word is often one that says little, while a caption that says what most writers agree on scores higher:
-a captioner that only imitates is not yet a good one.
+What is prominent is said more often than what is not. The most common single opening belongs to writers who say little,
+while the many who say more begin in different ways: the most probable next word leads a captioner that only imitates into a
+brief caption, where one that decides what to say would name what most writers agree on.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ MIN_WORDS, MAX_WORDS = 8, 18
 
 # (weight, singular, plural)
 _NOUNS = {
-    "ball": ((8, "ball", "balls"), (1, "circle", "circles"), (1, "sphere", "spheres")),
+    "ball": ((8, "ball", "balls"), (1, "circle", "circles")),
     "square": ((8, "square", "squares"), (1, "box", "boxes"), (1, "block", "blocks")),
     "triangle": ((8, "triangle", "triangles"), (2, "pyramid", "pyramids")),
     "star": ((1, "star", "stars"),),
@@ -24,20 +24,20 @@ _NOUNS = {
     "moon": ((8, "moon", "moons"), (2, "crescent", "crescents")),
 }
 _COLOURS = {
-    "red": ((9, "red"), (1, "crimson")),
+    "red": ((9, "red"),),
     "blue": ((1, "blue"),),
     "green": ((1, "green"),),
-    "yellow": ((9, "yellow"), (1, "golden")),
+    "yellow": ((9, "yellow"),),
     "purple": ((8, "purple"), (2, "violet")),
     "orange": ((1, "orange"),),
-    "pink": ((9, "pink"), (1, "rosy")),
+    "pink": ((9, "pink"),),
     "white": ((1, "white"),),
     "black": ((9, "black"), (1, "dark")),
 }
 _SIZES = {"small": ((5, "small"), (3, "little"), (2, "tiny")), "medium": ((1, "medium"),), "large": ((4, "big"), (4, "large"), (2, "huge"))}
 _TEXTURES = {
-    "striped": ((4, "striped", ""), (3, "", "with stripes"), (1, "", "with lines")),
-    "dotted": ((3, "spotted", ""), (3, "dotted", ""), (3, "", "with dots"), (1, "", "with spots")),
+    "striped": ((4, "striped", ""), (3, "", "with stripes")),
+    "dotted": ((3, "spotted", ""), (3, "dotted", ""), (3, "", "with dots")),
     "chequered": ((4, "chequered", ""), (3, "", "with squares"), (2, "patterned", "")),
 }
 _COUNTS = {
@@ -46,15 +46,15 @@ _COUNTS = {
     4: ((6, "four"), (2, "several"), (1, "a group of")),
 }
 _PLACES = {
-    "meadow": ((4, "on the grass"), (3, "in a green field"), (3, "in a meadow"), (1, "on the lawn"), (1, "under a blue sky")),
-    "beach": ((5, "on the beach"), (3, "on the sand"), (2, "by the sea"), (1, "near the water"), (1, "at the shore")),
+    "meadow": ((4, "on the grass"), (3, "in a green field"), (3, "in a meadow"), (1, "under a blue sky")),
+    "beach": ((5, "on the beach"), (3, "on the sand"), (2, "by the sea"), (1, "near the water")),
     "night": ((4, "at night"), (3, "under the night sky"), (2, "in the dark"), (2, "under the stars")),
     "table": ((5, "on a wooden table"), (3, "on the table"), (2, "on a desk"), (1, "in front of a wall")),
     "snow": ((5, "in the snow"), (3, "on the snow"), (2, "in front of the mountains"), (1, "on a white field"), (1, "in winter")),
-    "street": ((4, "on the street"), (3, "in the city"), (2, "on the road"), (2, "in front of tall buildings"), (1, "in town at sunset")),
+    "street": ((4, "on the street"), (3, "in the city"), (2, "on the road"), (2, "in front of tall buildings")),
 }
 _ON_GROUND = ((8, "sits", "sit"), (4, "lies", "lie"), (4, "stands", "stand"), (3, "is", "are"), (2, "rests", "rest"))
-_IN_AIR = ((8, "floats", "float"), (4, "hangs", "hang"), (4, "is", "are"), (3, "flies", "fly"))
+_IN_AIR = ((8, "floats", "float"), (4, "hangs", "hang"), (4, "is", "are"))
 _RELATIONS = {
     # The first thing as seen from the second, and the second as seen from the first.
     "left": (
@@ -81,19 +81,35 @@ _COLUMNS = {
     "middle": ((3, "in the middle"), (1, "in the centre")),
     "right": ((3, "on the right"), (1, "at the right side")),
 }
-_OPENINGS = ((3, "a picture of"), (2, "an image of"), (2, "a drawing of"), (1, "a scene with"), (1, "a view of"))
-_ADDITIONS = ((5, "and"), (3, "with"), (1, "along with"), (1, "together with"))
-_FORMS = (
-    (12, "alone"),
-    (28, "placed"),
-    (9, "related"),
-    (14, "joined"),
-    (10, "there"),
-    (8, "place_first"),
-    (8, "picture"),
-    (5, "turned"),
-    (6, "all"),
+_OPENINGS = (
+    (4, ""),
+    (4, "we see"),
+    (3, "here is"),
+    (3, "you can see"),
+    (2, "this shows"),
+    (2, "an image of"),
+    (1, "a picture of"),
+    (1, "a drawing of"),
 )
+_ADDITIONS = ((5, "and"), (3, "with"), (1, "along with"), (1, "together with"))
+_BRIEF_ENDS = ((5, "among other things"), (3, "and some other things"), (2, "with a few more"))
+_FORMS = ((30, "brief"), (10, "place_first"), (10, "acting"), (4, "turned"), (11, "placed"), (12, "related"), (17, "joined"), (8, "all"))
+
+
+def write_captions(scene: Scene, count: int, draws: Draws) -> list[str]:
+    """Write several different captions.
+
+    Args:
+        scene: what is seen.
+        count: how many.
+        draws: for the writers' choices.
+    """
+    captions: list[str] = []
+    while len(captions) < count:
+        caption = write_caption(scene, draws)
+        if caption not in captions:
+            captions.append(caption)
+    return captions
 
 
 def write_caption(scene: Scene, draws: Draws) -> str:
@@ -111,47 +127,50 @@ def write_caption(scene: Scene, draws: Draws) -> str:
 
 def _sentence(scene: Scene, draws: Draws) -> str:
     first, second, *others = scene.things
-    main = _phrase(first, draws, size=0.4, texture=0.6)
-    side = _phrase(second, draws, size=0.12, texture=0.15)
-    where = draws.weighted(_PLACES[scene.background])
-    from_second, from_first = _RELATIONS[scene.relation]
     form = draws.weighted(_FORMS)
-    if form == "alone":
-        column = f" {draws.weighted(_COLUMNS[first.column])}" if draws.chance(0.3) else ""
-        return f"{main} {_verb(first, draws)}{column} {where}"
-    if form == "placed":
-        return f"{main} {_verb(first, draws)} {where} {_link(from_second, draws)} {side}"
-    if form == "related":
-        return f"{main} {_relation(from_second, draws)} {side}{_sometimes(where, 0.7, draws)}"
-    if form == "joined":
-        return f"{main} {draws.weighted(_ADDITIONS)} {side}{_sometimes(where, 0.85, draws)}"
-    if form == "there":
-        rest = f" {_link(from_second, draws)} {side}" if draws.chance(0.75) else ""
-        return f"there {'is' if first.count == 1 else 'are'} {main} {where}{rest}"
+    where = draws.weighted(_PLACES[scene.background])
+    if form == "brief":
+        bare = _phrase(first, draws, size=0.1, texture=0.1, colour=0.4)
+        return f"there {'is' if first.count == 1 else 'are'} {bare} {draws.weighted(_BRIEF_ENDS)}{_sometimes(where, 0.5, draws)}"
+    main = _phrase(first, draws, size=0.4, texture=0.6)
+    side = _phrase(second, draws, size=0.2, texture=0.3)
+    from_second, from_first = _RELATIONS[scene.relation]
     if form == "place_first":
-        rest = f"{_link(from_second, draws)} {side}" if draws.chance(0.75) else draws.weighted(_COLUMNS[first.column])
+        rest = _link(from_second, draws) + f" {side}" if draws.chance(0.75) else draws.weighted(_COLUMNS[first.column])
         return f"{where} {_verb(first, draws)} {main} {rest}"
-    if form == "picture":
-        rest = f" {draws.weighted(_ADDITIONS)} {side}" if draws.chance(0.75) else ""
-        return f"{draws.weighted(_OPENINGS)} {main}{rest}{_sometimes(where, 0.75, draws)}"
+    if form == "acting":
+        column = _sometimes(draws.weighted(_COLUMNS[first.column]), 0.3, draws)
+        rest = _sometimes(f"{_link(from_second, draws)} {side}", 0.6, draws)
+        return f"{main} {_verb(first, draws)}{column} {where}{rest}"
     if form == "turned":
-        return f"{side} {_verb(second, draws)} {_relation(from_first, draws)} {main}{_sometimes(where, 0.6, draws)}"
-    if others:
-        third = _phrase(draws.pick(others), draws, size=0.25, texture=0.0)
-        return f"{main}, {side} and {third}{_sometimes(where, 0.6, draws)}"
-    return f"we see {main} and {side} {where}"
+        return f"{side} {_verb(second, draws)} {draws.weighted(from_first)} {main}{_sometimes(where, 0.6, draws)}"
+    return f"{draws.weighted(_OPENINGS)} {_listing(form, scene, main, side, where, draws)}".strip()
 
 
-def _phrase(thing: Thing, draws: Draws, *, size: float, texture: float) -> str:
+def _listing(form: str, scene: Scene, main: str, side: str, where: str, draws: Draws) -> str:
+    """Name the things without a verb, so that an opening may come before."""
+    others = scene.things[2:]
+    from_second, _ = _RELATIONS[scene.relation]
+    if form == "placed":
+        return f"{main} {where} {_link(from_second, draws)} {side}"
+    if form == "related":
+        return f"{main} {draws.weighted(from_second)} {side}{_sometimes(where, 0.7, draws)}"
+    if form == "joined" or not others:
+        return f"{main} {draws.weighted(_ADDITIONS)} {side}{_sometimes(where, 0.85, draws)}"
+    third = _phrase(draws.pick(others), draws, size=0.25, texture=0.0)
+    return f"{main}, {side} and {third}{_sometimes(where, 0.6, draws)}"
+
+
+def _phrase(thing: Thing, draws: Draws, *, size: float, texture: float, colour: float = 0.93) -> str:
     """Name a thing: count, size, texture, colour and noun, some of it left out."""
     words = []
     if thing.size != "medium" and draws.chance(size):
         words.append(draws.weighted(_SIZES[thing.size]))
     behind = ""
     if thing.texture != "plain" and draws.chance(texture):
-        _, (before, behind) = 0, draws.weighted([(weight, (before, after)) for weight, before, after in _TEXTURES[thing.texture]])
+        before, behind = draws.weighted([(weight, (before, after)) for weight, before, after in _TEXTURES[thing.texture]])
         words += [before] if before else []
-    if draws.chance(0.93):
+    if draws.chance(colour):
         words.append(draws.weighted(_COLOURS[thing.colour]))
     noun = draws.weighted([(weight, names) for weight, *names in _NOUNS[thing.shape]])
     words.append(noun[0] if thing.count == 1 else noun[1])
@@ -164,10 +183,6 @@ def _verb(thing: Thing, draws: Draws) -> str:
     forms = _IN_AIR if thing.in_air else _ON_GROUND
     singular, plural = draws.weighted([(weight, (one, many)) for weight, one, many in forms])
     return singular if thing.count == 1 else plural
-
-
-def _relation(wordings: tuple[tuple[int, str], ...], draws: Draws) -> str:
-    return draws.weighted(wordings)
 
 
 def _link(wordings: tuple[tuple[int, str], ...], draws: Draws) -> str:

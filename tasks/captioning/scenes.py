@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.captioning.cache import RowWriter, atomic_write, cache_folder, content_key, is_writable
-from tasks.captioning.scene_captions import write_caption
+from tasks.captioning.scene_captions import write_captions
 from tasks.captioning.scene_drawing import draw_picture
 from tasks.captioning.scene_layout import Draws, Scene, draw_scene
 
 _LOG = logging.getLogger(__name__)
 # Raise it with every change that alters a picture or a caption.
-_GENERATOR_VERSION = 1
+_GENERATOR_VERSION = 3
 CAPTIONS_A_SCENE = 5
 
 
@@ -117,7 +117,7 @@ def _make(scenes: list[Scene], image_size: int, seed: int) -> tuple[np.ndarray, 
     pictures = np.empty((len(scenes), 3, image_size, image_size), dtype=np.uint8)
     for row, scene in enumerate(scenes):
         pictures[row] = draw_picture(scene, image_size, drawing)
-    return pictures, [[write_caption(scene, writing) for _ in range(CAPTIONS_A_SCENE)] for scene in scenes]
+    return pictures, [write_captions(scene, CAPTIONS_A_SCENE, writing) for scene in scenes]
 
 
 def _part(scenes: dict[str, list[Scene]], pictures: np.ndarray, captions: list[list[str]]) -> dict[str, DrawnSplit]:

@@ -148,7 +148,7 @@ class TokenizerVocabulary:
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         """Give the words up to the end token, special tokens left out."""
-        kept = []
+        kept: list[int] = []
         for index in ids:
             # A tokenizer may begin a text with the token that ends it.
             if index == self.end and (kept or self.begin != self.end):
@@ -190,8 +190,9 @@ def read_vocabulary(path: Path) -> Vocabulary | TokenizerVocabulary:
         ValueError: when it holds something else.
     """
     text = path.read_text(encoding="utf-8")
-    kinds = {"words": Vocabulary, "tokenizer": TokenizerVocabulary}
-    return kinds[_fields(text, *kinds)["type"]].from_json(text)
+    if _fields(text, "words", "tokenizer")["type"] == "words":
+        return Vocabulary.from_json(text)
+    return TokenizerVocabulary.from_json(text)
 
 
 def _fields(text: str, *kinds: str) -> dict[str, Any]:
