@@ -60,15 +60,15 @@ def find_photographs(config: DataConfig) -> Photographs:
     """
     found = _read(config)
     _hold_out(config, found)
-    if config.max_images:
-        for name in SPLITS:
-            del found.records[name][config.max_images :]
     everything = [record.image_id for name in SPLITS for record in found.records[name]]
     refuse_duplicates(config.path, everything)
     for name in ("train", "dev"):
         if not found.records[name]:
             raise ValueError(f"{config.path}: expected images in the {name} split, got none; name them in the data or set num_dev")
     _handle_missing(config, found)
+    if config.max_images:
+        for name in SPLITS:
+            del found.records[name][config.max_images :]
     return found
 
 
