@@ -157,6 +157,8 @@ def test_settings_that_cannot_work(settings: dict[str, Any], said: str) -> None:
 def test_files_that_are_not_there(root: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such folder"):
         load_data(config(root / "nowhere"))
+    with pytest.raises(FileNotFoundError, match="SEQRL_ABSENT is not set"):
+        load_data(DataConfig(source="flickr8k", path="$SEQRL_ABSENT/flickr8k"))
     with pytest.raises(FileNotFoundError, match="absent.txt"):
         load_data(config(root, captions="absent.txt"))
     with pytest.raises(FileNotFoundError, match="elsewhere"):
