@@ -279,7 +279,7 @@ def test_flickr8k_as_it_is_published() -> None:
 
 @pytest.mark.skipif(not (DATA / "coco_mini").is_dir(), reason=f"needs {DATA / 'coco_mini'}")
 def test_coco_as_it_is_published() -> None:
-    settings = {
+    settings: dict[str, Any] = {
         "captions": "captions_train2017.json",
         "images": "train2017",
         "dev_captions": "captions_val2017.json",
