@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -68,23 +71,26 @@ def describe_advantage(advantage: Tensor, mask: Tensor) -> dict[str, float]:
 
 
 @torch.no_grad()
-def describe_update(trajectory: Trajectory, evaluation: Evaluation, count: Tensor) -> dict[str, float]:
-    """Describe the evaluated policy: entropy and KL(sampling || current).
+def describe_update(trajectory: Trajectory, evaluation: Evaluation, num_chosen: Tensor, num_imitated: Tensor) -> dict[str, float]:
+    """Describe the evaluated policy: entropy and KL(sampling || current), over the steps that the policy chose.
 
-    The KL estimate is mean(exp(d) - 1 - d) with d = logp - sampling logp (k3 of Schulman 2020), over the steps that the
-    policy chose.
+    The KL estimate is mean(exp(d) - 1 - d) with d = logp - sampling logp (k3 of Schulman 2020). Where the policy chose
+    nothing, there is the entropy over the demonstrated steps only.
 
     Args:
-        trajectory: B rows.
+        trajectory: B rows, perhaps a part of a batch.
         evaluation: of these rows.
-        count: [] what to divide by: the number of steps, chosen or demonstrated, of the whole batch.
+        num_chosen: [] number of steps that the policy chose in the whole batch.
+        num_imitated: [] number of demonstrated steps in the whole batch.
     """
-    imitate = torch.zeros_like(trajectory.mask) if trajectory.imitate is None else trajectory.imitate
-    stats = {"policy/entropy": float(masked_mean(evaluation.entropy, trajectory.mask | imitate, count))}
-    if bool(trajectory.mask.any()):
-        difference = evaluation.logp - trajectory.logp
-        stats["policy/kl_sampling"] = float(masked_mean(difference.exp() - 1 - difference, trajectory.mask, count))
-    return stats
+    if not bool(num_chosen):
+        imitate = torch.zeros_like(trajectory.mask) if trajectory.imitate is None else trajectory.imitate
+        return {"policy/entropy": float(masked_mean(evaluation.entropy, imitate, num_imitated))}
+    difference = evaluation.logp - trajectory.logp
+    return {
+        "policy/entropy": float(masked_mean(evaluation.entropy, trajectory.mask, num_chosen)),
+        "policy/kl_sampling": float(masked_mean(difference.exp() - 1 - difference, trajectory.mask, num_chosen)),
+    }
 
 
 @torch.no_grad()
@@ -101,3 +107,63 @@ def explained_variance(value: Tensor, target: Tensor, mask: Tensor) -> float:
     """
     variance = float(masked_std(target, mask)) ** 2
     return 1 - float(masked_std(target - value, mask)) ** 2 / variance if variance > 1e-12 else 0.0
+
+
+def warnings_for(stats: Mapping[str, float]) -> list[str]:
+    """Say in plain words what in an update's numbers is known to go wrong, and what to try.
+
+    One update proves little: print what comes back update after update. A critic is expected to be poor in the first few.
+
+    Args:
+        stats: what a trainer's update gave; keys that it has not are not judged.
+
+    Returns:
+        A sentence or two for each trouble, most serious first; empty where nothing stands out.
+    """
+
+    def number(key: str) -> float:
+        return stats.get(key, math.nan)  # every comparison with NaN is False
+
+    same_rewards = f"all rewards are {number('reward/mean'):.4g}" if number("reward/std") < 1e-8 else "no row beat its baseline"
+    troubles = [
+        (
+            number("advantage/std") < 1e-8,
+            f"The advantages do not differ ({same_rewards}), so the rewards teach nothing. Look at the sampled rows and their "
+            "rewards; try a reward with partial credit, a longer supervised warm start, or more samples of each context.",
+        ),
+        (
+            number("rollout/ended") == 0 and "critic/explained_variance" not in stats,
+            "Every row was cut off before its end, and no critic estimates what would have followed. Allow longer rows, or use "
+            'a critic (baseline "critic", or PPO with advantage "gae").',
+        ),
+        (
+            number("rollout/unique") < 0.3,
+            f"Only {number('rollout/unique'):.0%} of the sampled rows differ within their context, so there is little to compare. "
+            "Try an entropy bonus, a higher sampling temperature, or an earlier checkpoint to start from.",
+        ),
+        (
+            0 <= number("policy/entropy") < 0.01,  # that of a continuous action may be negative
+            f"The policy is nearly deterministic (entropy {number('policy/entropy'):.2g} nats) and explores no more. Unless it is "
+            "done, try an entropy bonus, a lower learning rate, or a penalty for leaving the reference policy.",
+        ),
+        (
+            number("policy/kl_sampling") > 0.1,
+            f"The policy moved {number('policy/kl_sampling'):.2g} nats a step away from the one that sampled. Try a lower learning "
+            "rate, fewer epochs, or target_kl.",
+        ),
+        (
+            number("policy/clip_fraction") > 0.5,
+            f"{number('policy/clip_fraction'):.0%} of the probability ratios are clipped, so most steps teach nothing. Try a lower "
+            "learning rate or fewer epochs.",
+        ),
+        (
+            number("policy/clip_fraction") == 0 and number("policy/optimiser_steps") > 1,
+            "No probability ratio reached the clip: the policy hardly moves. Try a higher learning rate or more epochs.",
+        ),
+        (
+            number("critic/explained_variance") <= 0,
+            f"The critic explains nothing of the returns ({number('critic/explained_variance'):.2g}; 1 is perfect), so it adds noise. "
+            "Try a higher value_weight or learning rate, smaller rewards, or a baseline without a critic.",
+        ),
+    ]
+    return [text for found, text in troubles if found]

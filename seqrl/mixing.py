@@ -9,19 +9,22 @@ from torch import Tensor
 
 from seqrl.losses import nll
 from seqrl.reduce import masked_mean
-from seqrl.trajectory import Evaluation, Trajectory, concatenate
+from seqrl.trajectory import Evaluation, Trajectory, concatenate, map_tree
 
 
 @dataclass
 class MixConfig:
     """How much cross-entropy on demonstrations goes with the policy gradient.
 
+    With forced steps the demonstrations are those first actions; without, they are rows of their own.
+
     Attributes:
         weight: weight of the cross-entropy at the first update; 0 uses no demonstrations.
         final_weight: weight after `anneal_updates`, reached linearly.
         anneal_updates: updates from `weight` to `final_weight`; 0 keeps `weight`.
         forced_steps: MIXER (Ranzato et al. 2016): the first actions of each row come from a demonstration and are learned
-            by cross-entropy, the rest is sampled. Number of such actions at the first update; 0 switches it off.
+            by cross-entropy, the rest is sampled, until nothing is forced and no cross-entropy is left. Number of such
+            actions at the first update; 0 switches it off.
         forced_decrease: how many fewer actions are forced at each stage.
         forced_updates: updates a stage lasts.
     """
@@ -36,6 +39,9 @@ class MixConfig:
     def __post_init__(self) -> None:
         if self.weight < 0 or self.final_weight < 0:
             raise ValueError(f"weight, final_weight: expected no negative numbers, got {self.weight} and {self.final_weight}")
+        if self.forced_steps < 0 or self.forced_decrease < 0 or self.forced_updates < 1:
+            given = f"{self.forced_steps}, {self.forced_decrease} and {self.forced_updates}"
+            raise ValueError(f"forced_steps, forced_decrease, forced_updates: expected at least 0, 0 and 1, got {given}")
         if self.forced_steps and not self.weight:
             raise ValueError("forced_steps needs a cross-entropy weight above 0 to learn the forced actions; set mix.weight")
 
@@ -65,12 +71,16 @@ def collect_mixed(
         rollout: takes the number of forced steps, gives the sampled rows.
         demonstrations: takes the contexts, gives the rows to imitate.
     """
-    forced = config.forced_steps_at(update)
-    trajectory = rollout(forced)
-    if forced or not config.weight_at(update):
+    trajectory = rollout(config.forced_steps_at(update))
+    if config.forced_steps or not config.weight_at(update):
         return trajectory
-    contexts = None if trajectory.group is None else trajectory.group.unique()
-    return concatenate([trajectory, demonstrations(contexts)])
+    if trajectory.group is None:
+        return concatenate([trajectory, demonstrations(None).to(trajectory.action.device)])
+    shown = demonstrations(trajectory.group.unique()).to(trajectory.action.device)
+    assert shown.group is not None
+    # The rollout may hold more than the task's own context, for instance images that a frozen encoder has seen already.
+    same = (trajectory.group.unsqueeze(0) == shown.group.unsqueeze(1)).int().argmax(dim=1)
+    return concatenate([trajectory, shown.replace(context=map_tree(lambda leaf: leaf[same], trajectory.context))])
 
 
 def imitation_loss(trajectory: Trajectory, evaluation: Evaluation, count: Tensor, *, label_smoothing: float = 0.0) -> Tensor:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
 
 from seqrl.diagnostics import describe_update
+from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
 
 LossTerms: TypeAlias = Callable[[slice, Trajectory, Evaluation], dict[str, Tensor]]
+Schedule = Literal["constant", "linear", "cosine"]
+Precision = Literal["fp32", "bf16", "fp16"]
 
 
 @dataclass
@@ -31,7 +34,8 @@ class OptimiserConfig:
         warmup_updates: updates over which the learning rate rises from 0.
         final_fraction: learning rate at the end of a linear or cosine schedule, as a share of the peak.
         accumulation: parts into which a batch is cut to save memory; the result is the same as without.
-        precision: number format of the forward pass; "bf16" and "fp16" through accelerate's autocast.
+        precision: number format of the update's forward pass; "bf16" and "fp16" through accelerate's autocast. Sampling
+            stays in fp32, so that PPO's ratios start a little off 1 (under 1 % with bf16).
         compile: wrap the policy's forward in `torch.compile`.
     """
 
@@ -41,11 +45,11 @@ class OptimiserConfig:
     beta2: float = 0.999
     epsilon: float = 1e-8
     max_grad_norm: float = 1.0
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule: Schedule = "constant"
     warmup_updates: int = 0
     final_fraction: float = 0.0
     accumulation: int = 1
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     compile: bool = False
 
     def __post_init__(self) -> None:
@@ -53,6 +57,12 @@ class OptimiserConfig:
             raise ValueError(f"learning_rate: expected a positive number, got {self.learning_rate}")
         if self.accumulation < 1:
             raise ValueError(f"accumulation: expected at least 1 part, got {self.accumulation}")
+        if self.max_grad_norm < 0 or self.weight_decay < 0 or self.warmup_updates < 0:
+            given = f"{self.max_grad_norm}, {self.weight_decay} and {self.warmup_updates}"
+            raise ValueError(f"max_grad_norm, weight_decay, warmup_updates: expected no negative numbers, got {given}")
+        for name, choices in (("schedule", get_args(Schedule)), ("precision", get_args(Precision))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
 
 
 def schedule_factor(update: int, config: OptimiserConfig, num_updates: int) -> float:
@@ -81,6 +91,13 @@ class Optimiser:
 
     A trainer calls `minimise` as often as its algorithm says (PPO: once a minibatch), and `finish_update` once at the end
     of its update, which moves the learning-rate schedule on.
+
+    Under `torchrun` or `accelerate launch` each process collects rows of its own and takes the same optimiser steps as the
+    others. Gradients, counts and what whitening needs are averaged, so that two processes with half of the rows each end
+    with the weights of one process with all of them. Each process saves and loads the trainer's state for itself.
+
+    Differs from: DistributedDataParallel, in averaging the gradients once a step, after the last part. It thereby allows
+    processes with different numbers of parts, and parameters without a gradient, such as a critic that the loss leaves out.
 
     Args:
         policy: the module to optimise; frozen parameters stay as they are.
@@ -114,11 +131,15 @@ class Optimiser:
         )
         # accelerate shares one precision among all accelerators of a process; without this a second run could not choose another.
         AcceleratorState._reset_state()
-        self._accelerator = Accelerator(mixed_precision={"fp32": "no"}.get(config.precision, config.precision))
+        self._accelerator = Accelerator(
+            mixed_precision={"fp32": "no"}.get(config.precision, config.precision),
+            cpu=not torch.accelerator.is_available(),  # without it accelerate overlooks the other processes of a CPU run
+        )
         policy.to(self._accelerator.device)
-        # A prepared module keeps its first precision for good, and a policy may meet several trainers; so the module is wrapped
-        # only where there are several processes, and the precision is chosen around each forward pass.
-        self._module = self._accelerator.prepare(policy) if self._accelerator.num_processes > 1 else policy
+        self._broadcast_weights(policy)
+        # A prepared module keeps its first precision for good, and a policy may meet several trainers; so it is not prepared,
+        # and the precision is chosen around each forward pass.
+        self._module: Callable[[Trajectory], Evaluation] = policy
         self._adamw = self._accelerator.prepare(adamw)
         if config.compile:
             self._module = torch.compile(self._module, dynamic=True)
@@ -139,7 +160,36 @@ class Optimiser:
         Args:
             mask: bool, any shape, of the whole batch.
         """
-        return self._accelerator.reduce(mask.sum().float(), reduction="mean").clamp(min=1)
+        return self.mean(mask.sum().float()).clamp(min=1)
+
+    def mean(self, x: Tensor) -> Tensor:
+        """Average a tensor over the processes; every process must call it.
+
+        Args:
+            x: any shape, float, the same in all processes.
+        """
+        return self._accelerator.reduce(x, reduction="mean")
+
+    def whiten(self, x: Tensor, mask: Tensor, *, epsilon: float = 1e-8) -> Tensor:
+        """Scale the entries that count, those of all processes together, to mean 0 and unit deviation; others become 0.
+
+        Args:
+            x: any shape, float.
+            mask: same shape, bool, True where it counts.
+            epsilon: added to the deviation.
+        """
+        count = self.count(mask)
+        centred = x - self.mean(masked_mean(x, mask, count))
+        deviation = self.mean(masked_mean(centred.square(), mask, count)).sqrt()
+        return torch.where(mask, centred / (deviation + epsilon), 0.0)
+
+    def make_generator(self, seed: int) -> torch.Generator:
+        """Give a generator on the policy's device, seeded differently in each process, so that no two sample the same rows.
+
+        Args:
+            seed: of process 0.
+        """
+        return torch.Generator(self.device).manual_seed(seed + 1_000_003 * self._accelerator.process_index)
 
     def minimise(self, trajectory: Trajectory, loss_terms: LossTerms) -> dict[str, float]:
         """Take one optimiser step on the sum of the loss terms.
@@ -150,32 +200,35 @@ class Optimiser:
                 gives the named losses of the part, divided by the whole batch's counts.
 
         Returns:
-            The loss terms, entropy and KL to the sampling policy, gradient norm and learning rate.
+            The loss terms, entropy and KL to the sampling policy (of this process's rows), gradient norm and learning rate.
 
         Raises:
-            ValueError: when a loss or gradient is not finite; the weights are untouched.
+            ValueError: when a loss or gradient is not finite; this step then changes no weight.
         """
-        mask = trajectory.mask if trajectory.imitate is None else trajectory.mask | trajectory.imitate
-        count = self.count(mask)
+        self._adamw.zero_grad(set_to_none=True)
+        num_rows = float(self.mean(torch.tensor(float(trajectory.batch_size), device=self.device)))
+        num_chosen = trajectory.mask.sum()
+        num_imitated = num_chosen * 0 if trajectory.imitate is None else trajectory.imitate.sum()
         sums: dict[str, float] = {}
-        size = math.ceil(trajectory.batch_size / self.config.accumulation)
+        size = max(1, math.ceil(trajectory.batch_size / self.config.accumulation))
         for start in range(0, trajectory.batch_size, size):
             rows = slice(start, start + size)
             part = trajectory.select_rows(rows)
             with self._accelerator.autocast():
-                evaluation: Evaluation = self._module(part)
+                evaluation = self._module(part)
             terms = loss_terms(rows, part, evaluation)
             if evaluation.aux_loss is not None:
-                terms["loss/auxiliary"] = evaluation.aux_loss * (part.batch_size / trajectory.batch_size)
+                terms["loss/auxiliary"] = evaluation.aux_loss * (part.batch_size / num_rows)
             self._backward(torch.stack(list(terms.values())).sum())
-            numbers = {key: float(term.detach()) for key, term in terms.items()} | describe_update(part, evaluation, count)
+            numbers = {key: float(term.detach()) for key, term in terms.items()} | describe_update(
+                part, evaluation, num_chosen, num_imitated
+            )
             sums = {key: sums.get(key, 0.0) + number for key, number in numbers.items()}
         return sums | self._step()
 
     def _backward(self, loss: Tensor) -> None:
         """Add the gradients of a part's loss."""
         if not bool(torch.isfinite(loss)):
-            self._adamw.zero_grad(set_to_none=True)
             raise ValueError(
                 f"the loss is {float(loss.detach())} at update {self.num_finished}; expected a finite number. "
                 "Look at the logged rewards and gradient norms, lower the learning rate, or resume from the last checkpoint"
@@ -183,11 +236,11 @@ class Optimiser:
         self._accelerator.backward(loss)
 
     def _step(self) -> dict[str, float]:
-        """Clip, apply and clear the gradients."""
+        """Average over the processes, clip, apply and clear the gradients."""
+        self._average_gradients()
         rate = self.learning_rate
         norm = float(self._accelerator.clip_grad_norm_(self._parameters, self.config.max_grad_norm or math.inf))
         if not math.isfinite(norm) and self.config.precision != "fp16":  # with fp16 the loss scaler skips such steps
-            self._adamw.zero_grad(set_to_none=True)
             raise ValueError(
                 f"the gradient norm is {norm} at update {self.num_finished}; lower the learning rate, or resume from the last checkpoint"
             )
@@ -196,6 +249,23 @@ class Optimiser:
         self._adamw.step()
         self._adamw.zero_grad(set_to_none=True)
         return {"optimiser/grad_norm": norm, "optimiser/learning_rate": rate}
+
+    def _average_gradients(self) -> None:
+        """Average over the processes what each has accumulated; a parameter that none has a gradient for keeps none."""
+        if self._accelerator.num_processes == 1:
+            return
+        has_gradient = self.mean(torch.tensor([float(p.grad is not None) for p in self._parameters], device=self.device))
+        used = [parameter for parameter, share in zip(self._parameters, has_gradient.tolist(), strict=True) if share]
+        for parameter in used:
+            parameter.grad = self.mean(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
+
+    def _broadcast_weights(self, policy: nn.Module) -> None:
+        """Start every process with the weights of the first."""
+        from accelerate.utils import broadcast
+
+        if self._accelerator.num_processes > 1:
+            for tensor in [*policy.parameters(), *policy.buffers()]:
+                tensor.data.copy_(broadcast(tensor.data.clone()))
 
     def finish_update(self) -> None:
         """Move the learning-rate schedule on by one trainer's update."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,11 @@ from seqrl.diagnostics import describe_advantage, describe_rollout, explained_va
 from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task
-from seqrl.reduce import masked_mean, masked_whiten
+from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
+
+Advantage = Literal["gae", "leave_one_out", "group_norm", "greedy"]
+MinibatchUnit = Literal["rows", "steps"]
 
 
 @dataclass
@@ -27,14 +30,15 @@ class PPOConfig:
         advantage: "gae" with a critic (Schulman et al. 2016), or a critic-free one: "leave_one_out", "group_norm" (GRPO, Shao
             et al. 2024), "greedy".
         num_samples: rows sampled for each context.
-        discount: gamma, per step.
+        discount: gamma, per step; without effect unless `advantage` is "gae".
         trace_decay: lambda of generalised advantage estimation.
         epochs: passes over the rows in each update.
-        minibatches: parts of a pass, one optimiser step each.
+        minibatches: parts of a pass, one optimiser step each; never more than there are rows (or steps) to share out.
         minibatch_unit: what is shuffled into minibatches: "rows", or "steps" for policies without memory.
         clip: the probability ratio is clipped to [1 - clip, 1 + clip].
         value_clip: the critic's change is clipped to this distance; 0 switches it off.
-        target_kl: stop an update's epochs once KL(sampling || current) exceeds this, nats a step; 0 switches it off.
+        target_kl: take no more optimiser steps in an update once a minibatch's KL(sampling || current), measured before its
+            own step, exceeds this, nats a step; 0 switches it off.
         kl_weight: weight of the per-step penalty for leaving the reference policy, a frozen copy of the first one.
         normalise_advantage: scale the advantages of each minibatch to mean 0 and deviation 1.
         entropy_weight: weight of the entropy bonus.
@@ -44,13 +48,13 @@ class PPOConfig:
         optimiser: see `OptimiserConfig`.
     """
 
-    advantage: Literal["gae", "leave_one_out", "group_norm", "greedy"] = "gae"
+    advantage: Advantage = "gae"
     num_samples: int = 1
     discount: float = 0.99
     trace_decay: float = 0.95
     epochs: int = 4
     minibatches: int = 4
-    minibatch_unit: Literal["rows", "steps"] = "rows"
+    minibatch_unit: MinibatchUnit = "rows"
     clip: float = 0.2
     value_clip: float = 0.0
     target_kl: float = 0.0
@@ -66,6 +70,10 @@ class PPOConfig:
         for name in ("num_samples", "epochs", "minibatches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.advantage not in get_args(Advantage):
+            raise ValueError(f"advantage: expected one of {', '.join(get_args(Advantage))}, got {self.advantage!r}")
+        if self.minibatch_unit not in get_args(MinibatchUnit):
+            raise ValueError(f"minibatch_unit: expected one of {', '.join(get_args(MinibatchUnit))}, got {self.minibatch_unit!r}")
         if self.clip <= 0:
             raise ValueError(f"clip: expected a positive number, got {self.clip}")
 
@@ -87,11 +95,10 @@ class PPO:
     def __init__(self, policy: nn.Module, config: PPOConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         self.policy = policy
         self.config = config or PPOConfig()
-        self.reference = copy.deepcopy(policy).requires_grad_(False).eval() if self.config.kl_weight else None
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
-        self.generator = torch.Generator(self.optimiser.device).manual_seed(seed)
-        if self.reference is not None:
-            self.reference.to(self.optimiser.device)
+        # Only now have all processes the same weights.
+        self.reference = copy.deepcopy(policy).requires_grad_(False).eval() if self.config.kl_weight else None
+        self.generator = self.optimiser.make_generator(seed)
 
     def collect(self, task: Task) -> Trajectory:
         """Sample rows for the next contexts, with demonstrations where the mix asks for them."""
@@ -105,6 +112,7 @@ class PPO:
                 generator=self.generator,
             )
 
+        self.policy.eval()
         trajectory = collect_mixed(self.config.mix, self.optimiser.num_finished, rollout, task.demonstrations)
         return trajectory.to(self.optimiser.device)
 
@@ -124,7 +132,7 @@ class PPO:
                 numbers = self._improve(part, part_advantage, part_target)
                 sums = {key: sums.get(key, 0.0) + number for key, number in numbers.items()}
                 num_steps += 1
-                stop = bool(self.config.target_kl) and numbers["policy/kl_sampling"] > self.config.target_kl
+                stop = bool(self.config.target_kl) and self._mean_kl(numbers) > self.config.target_kl
                 if stop:
                     break
             if stop:
@@ -136,18 +144,20 @@ class PPO:
         """Take one optimiser step on a minibatch."""
         config, mask = self.config, trajectory.mask
         if config.normalise_advantage:
-            advantage = masked_whiten(advantage, mask)
+            advantage = self.optimiser.whiten(advantage, mask)
         imitation_weight = config.mix.weight_at(self.optimiser.num_finished)
-        count = self.optimiser.count(mask)
+        count, num_chosen = self.optimiser.count(mask), mask.sum()
         imitation_count = self.optimiser.count(mask if trajectory.imitate is None else trajectory.imitate)
         clipped = 0.0
 
         def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
             nonlocal clipped
-            objective = losses.ppo_clip(evaluation.logp, part.logp, advantage[rows], config.clip, config.clip)
+            # Where the policy did not choose, an old log-probability means nothing and its ratio could overflow.
+            old_logp = torch.where(part.mask, part.logp, evaluation.logp.detach())
+            objective = losses.ppo_clip(evaluation.logp, old_logp, advantage[rows], config.clip, config.clip)
             terms = {"loss/policy": masked_mean(objective, part.mask, count)}
-            outside = ((evaluation.logp.detach() - part.logp).exp() - 1).abs() > config.clip
-            clipped += float(masked_mean(outside.float(), part.mask, count))
+            outside = ((evaluation.logp.detach() - old_logp).exp() - 1).abs() > config.clip
+            clipped += float(masked_mean(outside.float(), part.mask, num_chosen))
             if config.entropy_weight:
                 terms["loss/entropy"] = -config.entropy_weight * masked_mean(evaluation.entropy, part.mask, count)
             if config.advantage == "gae":
@@ -162,18 +172,24 @@ class PPO:
 
     def _minibatches(self, trajectory: Trajectory, advantage: Tensor, target: Tensor) -> Iterator[tuple[Trajectory, Tensor, Tensor]]:
         """Shuffle rows, or the steps that count, into minibatches."""
-        device = advantage.device
         if self.config.minibatch_unit == "rows":
-            order = torch.randperm(trajectory.batch_size, generator=self.generator, device=device)
-            for rows in order.chunk(self.config.minibatches):
+            for rows in self._shuffle(trajectory.batch_size):
                 yield trajectory.select_rows(rows), advantage[rows], target[rows]
             return
         counted = trajectory.mask if trajectory.imitate is None else trajectory.mask | trajectory.imitate
         rows, steps = counted.nonzero(as_tuple=True)
-        order = torch.randperm(rows.shape[0], generator=self.generator, device=device)
-        for chosen in order.chunk(self.config.minibatches):
+        for chosen in self._shuffle(rows.shape[0]):
             row, step = rows[chosen], steps[chosen]
             yield trajectory.select_steps(row, step), advantage[row, step].unsqueeze(1), target[row, step].unsqueeze(1)
+
+    def _shuffle(self, number: int) -> Sequence[Tensor]:
+        """Put 0 .. number - 1 in a random order and cut it into equal parts."""
+        order = torch.randperm(number, generator=self.generator, device=self.optimiser.device)
+        return order.tensor_split(min(number, self.config.minibatches))
+
+    def _mean_kl(self, numbers: dict[str, float]) -> float:
+        """KL(sampling || current) of a minibatch, averaged over the processes, so that all of them stop together."""
+        return float(self.optimiser.mean(torch.tensor(numbers.get("policy/kl_sampling", 0.0), device=self.optimiser.device)))
 
     @torch.no_grad()
     def _penalised(self, trajectory: Trajectory) -> tuple[Trajectory, dict[str, float]]:
@@ -214,6 +230,6 @@ class PPO:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
         self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"])
+        self.generator.set_state(state["generator"].cpu())
         if self.reference is not None:
             self.reference.load_state_dict(state["reference"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from seqrl.diagnostics import describe_advantage, describe_rollout, explained_va
 from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task
-from seqrl.reduce import masked_mean, masked_whiten
+from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
 
 Baseline = Literal["none", "moving_average", "critic", "leave_one_out", "group_norm", "greedy"]
@@ -52,6 +52,8 @@ class ReinforceConfig:
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def __post_init__(self) -> None:
+        if self.baseline not in get_args(Baseline):
+            raise ValueError(f"baseline: expected one of {', '.join(get_args(Baseline))}, got {self.baseline!r}")
         if self.num_samples < 1:
             raise ValueError(f"num_samples: expected at least 1, got {self.num_samples}")
         if not 0 <= self.discount <= 1:
@@ -78,7 +80,7 @@ class Reinforce:
         self.policy = policy
         self.config = config or ReinforceConfig()
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
-        self.generator = torch.Generator(self.optimiser.device).manual_seed(seed)
+        self.generator = self.optimiser.make_generator(seed)
         self.average: Tensor | None = None
 
     def collect(self, task: Task) -> Trajectory:
@@ -93,6 +95,7 @@ class Reinforce:
                 generator=self.generator,
             )
 
+        self.policy.eval()
         trajectory = collect_mixed(self.config.mix, self.optimiser.num_finished, rollout, task.demonstrations)
         return trajectory.to(self.optimiser.device)
 
@@ -101,7 +104,7 @@ class Reinforce:
         config, mask = self.config, trajectory.mask
         target, advantage = self._advantage(trajectory)
         if config.whiten:
-            advantage = masked_whiten(advantage, mask)
+            advantage = self.optimiser.whiten(advantage, mask)
         imitation_weight = config.mix.weight_at(self.optimiser.num_finished)
         count = self.optimiser.count(mask)
         imitation_count = self.optimiser.count(mask if trajectory.imitate is None else trajectory.imitate)
@@ -135,7 +138,9 @@ class Reinforce:
             return go, advantages.critic(credit, value)
         if config.baseline == "moving_average":
             advantage = torch.zeros_like(credit)
-            advantage[mask], self.average = advantages.moving_average(credit[mask], self.average, config.average_decay)
+            if bool(mask.any()):
+                advantage[mask], average = advantages.moving_average(credit[mask], self.average, config.average_decay)
+                self.average = self.optimiser.mean(average)
             return go, advantage
         if config.baseline == "group_norm":  # a row's steps share its advantage: there is no return to go of a normed score
             return go, advantages.group_norm(score, trajectory.group, valid).unsqueeze(1).expand_as(go)
@@ -154,5 +159,5 @@ class Reinforce:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
         self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"])
+        self.generator.set_state(state["generator"].cpu())
         self.average = state["average"]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-import torch
 from torch import Tensor, nn
 
 from seqrl import advantages, losses
@@ -15,6 +14,8 @@ from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task
 from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
+
+Baseline = Literal["greedy", "leave_one_out"]
 
 
 @dataclass
@@ -31,7 +32,7 @@ class SelfCriticalConfig:
         optimiser: see `OptimiserConfig`.
     """
 
-    baseline: Literal["greedy", "leave_one_out"] = "leave_one_out"
+    baseline: Baseline = "leave_one_out"
     num_samples: int = 5
     entropy_weight: float = 0.0
     dropout: bool = False
@@ -39,6 +40,8 @@ class SelfCriticalConfig:
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def __post_init__(self) -> None:
+        if self.baseline not in get_args(Baseline):
+            raise ValueError(f"baseline: expected one of {', '.join(get_args(Baseline))}, got {self.baseline!r}")
         least = 2 if self.baseline == "leave_one_out" else 1
         if self.num_samples < least:
             raise ValueError(f"num_samples: expected at least {least} with the {self.baseline} baseline, got {self.num_samples}")
@@ -66,7 +69,7 @@ class SelfCritical:
         self.policy = policy
         self.config = config or SelfCriticalConfig()
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
-        self.generator = torch.Generator(self.optimiser.device).manual_seed(seed)
+        self.generator = self.optimiser.make_generator(seed)
 
     def collect(self, task: Task) -> Trajectory:
         """Sample rows for the next contexts, with demonstrations where the mix asks for them."""
@@ -80,6 +83,7 @@ class SelfCritical:
                 generator=self.generator,
             )
 
+        self.policy.eval()
         trajectory = collect_mixed(self.config.mix, self.optimiser.num_finished, rollout, task.demonstrations)
         return trajectory.to(self.optimiser.device)
 
@@ -118,4 +122,4 @@ class SelfCritical:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
         self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"])
+        self.generator.set_state(state["generator"].cpu())

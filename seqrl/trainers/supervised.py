@@ -55,7 +55,7 @@ class Supervised:
         self.policy = policy
         self.config = config or SupervisedConfig()
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
-        self.generator = torch.Generator(self.optimiser.device).manual_seed(seed)
+        self.generator = self.optimiser.make_generator(seed)
 
     def collect(self, task: Task) -> Trajectory:
         """Take the task's next demonstrations."""
@@ -67,7 +67,6 @@ class Supervised:
             raise ValueError(
                 "expected demonstrations (a trajectory with `imitate` True somewhere), got none; take them from task.demonstrations()"
             )
-        self.policy.train()
         trajectory = self._with_own_samples(trajectory)
         imitate = trajectory.imitate
         assert imitate is not None
@@ -76,6 +75,7 @@ class Supervised:
         def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
             return {"loss/cross_entropy": imitation_loss(part, evaluation, count, label_smoothing=self.config.label_smoothing)}
 
+        self.policy.train()
         stats = self.optimiser.minimise(trajectory, loss_terms)
         self.optimiser.finish_update()
         num_steps = float(imitate.sum())
@@ -95,6 +95,7 @@ class Supervised:
         resample = getattr(self.policy, "resample", None)
         if resample is None or not isinstance(trajectory.obs, Tensor):
             raise ValueError(f"scheduled sampling needs a policy of tokens with a `resample` method; {type(self.policy).__name__} has none")
+        self.policy.eval()
         with torch.no_grad():
             drawn = resample(trajectory, self.generator)
         assert trajectory.imitate is not None
@@ -110,4 +111,4 @@ class Supervised:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
         self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"])
+        self.generator.set_state(state["generator"].cpu())

@@ -1,0 +1,229 @@
+"""What must not change the result of an update, whichever the trainer."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from toy_tokens import TokenPolicy, TokenTask, flat_weights, gradient_of
+
+from seqrl.diagnostics import describe_rollout
+from seqrl.mixing import MixConfig
+from seqrl.optimiser import OptimiserConfig
+from seqrl.trainers import PPOConfig, ReinforceConfig, SelfCriticalConfig, SupervisedConfig
+from seqrl.trajectory import Trajectory, concatenate, map_tree
+
+FAST = OptimiserConfig(learning_rate=0.05, schedule="cosine", warmup_updates=2, weight_decay=0.01)
+MIX = MixConfig(weight=0.3, final_weight=0.1, anneal_updates=4)
+CONFIGS: dict[str, Any] = {
+    "supervised": SupervisedConfig(optimiser=FAST, label_smoothing=0.1),
+    "none": ReinforceConfig(optimiser=FAST, baseline="none", entropy_weight=0.1),
+    "moving_average": ReinforceConfig(optimiser=FAST, baseline="moving_average", mix=MIX),
+    "critic": ReinforceConfig(optimiser=FAST, baseline="critic", whiten=True, mix=MIX),
+    "group_norm": ReinforceConfig(optimiser=FAST, baseline="group_norm"),
+    "self_critical": SelfCriticalConfig(optimiser=FAST, mix=MIX),
+    "greedy": SelfCriticalConfig(optimiser=FAST, baseline="greedy", entropy_weight=0.1),
+    "ppo": PPOConfig(optimiser=FAST, num_samples=5, epochs=2, minibatches=1, value_clip=0.2, kl_weight=0.1, mix=MIX),
+    "ppo_steps": PPOConfig(optimiser=FAST, epochs=2, minibatches=1, minibatch_unit="steps", entropy_weight=0.1),
+    "ppo_group": PPOConfig(optimiser=FAST, advantage="leave_one_out", num_samples=5, epochs=2, minibatches=1),
+}
+# Ones that differ in more than a baseline.
+FEW = ["supervised", "moving_average", "self_critical", "ppo"]
+every = pytest.mark.parametrize("name", CONFIGS)
+
+
+def rows_for(config: Any) -> Trajectory:
+    return config.build(TokenPolicy(), seed=4, num_updates=10).collect(TokenTask(num_contexts=4))
+
+
+def after_updates(config: Any, rows: Trajectory, count: int = 3) -> torch.Tensor:
+    trainer = config.build(TokenPolicy(), seed=0, num_updates=10)
+    before = flat_weights(trainer.policy)
+    for _ in range(count):
+        trainer.update(rows)
+    after = flat_weights(trainer.policy)
+    assert (after - before).abs().max() > 0.01
+    return after
+
+
+@every
+def test_accumulation_in_parts_changes_nothing(name: str) -> None:
+    config = CONFIGS[name]
+    rows = rows_for(config)
+    parts = dataclasses.replace(config, optimiser=dataclasses.replace(FAST, accumulation=3))
+    torch.testing.assert_close(after_updates(parts, rows), after_updates(config, rows), rtol=0, atol=1e-6)
+
+
+@every
+def test_accumulated_numbers_are_those_of_the_whole(name: str) -> None:
+    config = CONFIGS[name]
+    rows = rows_for(config)
+    parts = dataclasses.replace(config, optimiser=dataclasses.replace(FAST, accumulation=3))
+    whole, summed = (c.build(TokenPolicy(), seed=0, num_updates=10).update(rows) for c in (config, parts))
+    assert summed == pytest.approx(whole, rel=1e-3, abs=1e-5)
+
+
+@every
+def test_order_of_rows_changes_nothing(name: str) -> None:
+    config = CONFIGS[name]
+    rows = rows_for(config)
+    shuffled = rows.select_rows(torch.randperm(rows.batch_size, generator=torch.Generator().manual_seed(1)))
+    torch.testing.assert_close(after_updates(config, shuffled), after_updates(config, rows), rtol=0, atol=1e-6)
+
+
+def with_padding(rows: Trajectory) -> Trajectory:
+    """Add two columns and three rows that do not count, full of numbers that would matter if they did."""
+    off = ~(rows.mask if rows.imitate is None else rows.mask | rows.imitate)
+    longer = concatenate([rows, map_rows(rows, slice(0, 3), extra_steps=2)])
+    inside = torch.zeros(longer.batch_size, longer.num_steps, dtype=torch.bool)
+    inside[: rows.batch_size, : rows.num_steps] = ~off
+
+    def spoil(tensor: torch.Tensor, number: float) -> torch.Tensor:
+        return torch.where(inside, tensor, number)
+
+    spoilt = longer.replace(action=spoil(longer.action, 2), logp=spoil(longer.logp, -30.0))
+    return spoilt.replace(mask=longer.mask & inside, imitate=None if longer.imitate is None else longer.imitate & inside)
+
+
+def map_rows(rows: Trajectory, chosen: slice, extra_steps: int) -> Trajectory:
+    """Some rows again, made longer by steps that repeat the first."""
+    part = rows.select_rows(chosen)
+    per_row = ("group", "baseline", "context", "state0")
+    fields = {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
+    return Trajectory(**{  # type: ignore[arg-type]
+        name: tree if name in per_row else map_tree(lambda leaf: torch.cat([leaf, leaf[:, :extra_steps]], dim=1), tree)
+        for name, tree in fields.items()
+    })  # fmt: skip
+
+
+@every
+def test_padding_changes_nothing(name: str) -> None:
+    config = CONFIGS[name]
+    rows = rows_for(config)
+    padded = with_padding(rows)
+    assert padded.batch_size == rows.batch_size + 3 and padded.num_steps == rows.num_steps + 2
+    assert describe_rollout(padded) == pytest.approx(describe_rollout(rows), rel=1e-6)
+    torch.testing.assert_close(after_updates(config, padded), after_updates(config, rows), rtol=0, atol=2e-6)
+
+
+@every
+def test_resumed_run_ends_with_the_same_bits(name: str, tmp_path: Path) -> None:
+    config = CONFIGS[name]
+
+    def build(seed: int) -> Any:
+        return config.build(TokenPolicy(seed=seed), seed=seed, num_updates=6)
+
+    def run(trainer: Any, count: int) -> None:
+        for _ in range(count):
+            stats.append(trainer.update(trainer.collect(TokenTask(num_contexts=4))))
+
+    stats: list[dict[str, float]] = []
+    whole, first, second = build(1), build(1), build(2)
+    run(whole, 6)
+    run(first, 3)
+    torch.save({"trainer": first.state_dict(), "policy": first.policy.state_dict()}, tmp_path / "state.pt")
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    second.policy.load_state_dict(state["policy"])
+    second.load_state_dict(state["trainer"])
+    run(second, 3)
+    assert stats[:6] == stats[6:]
+    assert torch.equal(flat_weights(second.policy), flat_weights(whole.policy))
+
+
+@every
+def test_same_seed_same_weights(name: str) -> None:
+    config, weights = CONFIGS[name], []
+    for seed in (1, 1, 2):
+        trainer = config.build(TokenPolicy(), seed=seed, num_updates=10)
+        for _ in range(2):
+            trainer.update(trainer.collect(TokenTask(num_contexts=4)))
+        weights.append(flat_weights(trainer.policy))
+    assert torch.equal(weights[0], weights[1])
+    assert torch.equal(weights[0], weights[2]) == (name == "supervised")  # which draws nothing here
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@every
+def test_broken_numbers_raise_and_leave_the_weights(name: str, number: float) -> None:
+    trainer = CONFIGS[name].build(TokenPolicy(), seed=0, num_updates=10)
+    rows = trainer.collect(TokenTask(num_contexts=4))
+    trainer.update(rows)
+    before = flat_weights(trainer.policy)
+    trainer.policy.scale = number
+    with pytest.raises(ValueError, match="at update 1"):
+        trainer.update(rows)
+    assert torch.equal(flat_weights(trainer.policy), before)
+    trainer.policy.scale = 1.0
+    trainer.update(rows)
+    assert flat_weights(trainer.policy).isfinite().all()
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_half_precision_agrees_roughly_and_keeps_float_weights(name: str) -> None:
+    config = CONFIGS[name]
+    rows = rows_for(config)
+    halved = dataclasses.replace(config, optimiser=dataclasses.replace(FAST, precision="bf16"))
+    trainers = [c.build(TokenPolicy(), seed=0, num_updates=10) for c in (config, halved)]
+    exact, rounded = (trainer.update(rows) for trainer in trainers)
+    assert rounded["optimiser/grad_norm"] != exact["optimiser/grad_norm"]
+    assert rounded["optimiser/grad_norm"] == pytest.approx(exact["optimiser/grad_norm"], rel=0.05)
+    assert {parameter.dtype for parameter in trainers[1].policy.parameters()} == {torch.float32}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["supervised", "ppo"])
+def test_compiled_forward_agrees(name: str) -> None:
+    config = CONFIGS[name]
+    rows = rows_for(config)
+    compiled = dataclasses.replace(config, optimiser=dataclasses.replace(FAST, compile=True))
+    # Gradients, since AdamW makes large steps of tiny ones.
+    gradients = [gradient_of(c.build(TokenPolicy(), seed=0, num_updates=10), rows) for c in (config, compiled)]
+    assert gradients[0].norm() > 1e-2
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_two_processes_end_with_the_weights_of_one(tmp_path: Path) -> None:
+    names = [name for name in CONFIGS if name not in ("moving_average", "ppo_steps")]  # the first averages its own rows' mean at first
+    rows = {name: rows_for(CONFIGS[name]) for name in names}
+    # The processes must differ in how many steps count.
+    counted = {name: (r.mask if r.imitate is None else r.mask | r.imitate) for name, r in rows.items()}
+    halves = {name: interleaved(r) for name, r in rows.items()}
+    assert any(counted[name][a].sum() != counted[name][b].sum() for name, (a, b) in halves.items())
+    expected = {name: after_updates(CONFIGS[name], rows[name]) for name in names}
+    parts = [{name: to_plain(rows[name].select_rows(halves[name][rank])) for name in names} for rank in (0, 1)]
+    torch.save({"configs": names, "parts": parts}, tmp_path / "rows.pt")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    root = Path(__file__).resolve().parents[3]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
+    environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    script = [sys.executable, str(Path(__file__).with_name("one_of_two.py")), str(tmp_path)]
+    processes = [subprocess.Popen(script, env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in (0, 1)]
+    assert [process.wait(timeout=240) for process in processes] == [0, 0]
+    results = [torch.load(tmp_path / f"weights_{rank}.pt", weights_only=True) for rank in (0, 1)]
+    for name in names:
+        torch.testing.assert_close(
+            results[0]["weights"][name], expected[name], rtol=0, atol=2e-6, msg=lambda text, name=name: f"{name}: {text}"
+        )
+        torch.testing.assert_close(results[0]["weights"][name], results[1]["weights"][name], rtol=0, atol=0)
+    assert results[0]["seed"] == 5 != results[1]["seed"]
+    assert results[0]["num_steps"] == results[1]["num_steps"]
+
+
+def interleaved(rows: Trajectory) -> tuple[torch.Tensor, torch.Tensor]:
+    """Share out the rows by context, so that a group stays together."""
+    assert rows.group is not None
+    return (rows.group % 2 == 0).nonzero().squeeze(1), (rows.group % 2 == 1).nonzero().squeeze(1)
+
+
+def to_plain(rows: Trajectory) -> dict[str, Any]:
+    return {field.name: getattr(rows, field.name) for field in dataclasses.fields(rows)}

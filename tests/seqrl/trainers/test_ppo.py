@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from toy_tokens import TokenPolicy, TokenTask, by_hand, flat_weights, gradient_of
+
+from seqrl.mixing import MixConfig
+from seqrl.optimiser import OptimiserConfig
+from seqrl.trainers import PPO, PPOConfig, ReinforceConfig
+from seqrl.trajectory import Trajectory
+
+FAST = OptimiserConfig(learning_rate=0.05)
+ONE_PASS: dict[str, Any] = {"epochs": 1, "minibatches": 1, "normalise_advantage": False}
+
+
+def trainer_of(policy: TokenPolicy | None = None, **settings: Any) -> PPO:
+    policy = TokenPolicy() if policy is None else policy
+    return PPOConfig(**({"optimiser": FAST} | settings)).build(policy, seed=0, num_updates=100)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"advantage": "gae", "discount": 1.0},
+        {"advantage": "gae", "discount": 1.0, "minibatch_unit": "steps", "value_clip": 0.2},
+        {"advantage": "leave_one_out"},
+        {"advantage": "group_norm", "normalise_advantage": False},
+        {"advantage": "greedy"},
+        {"advantage": "leave_one_out", "mix": MixConfig(weight=0.02)},
+    ],
+    ids=lambda settings: "-".join(str(value) for value in settings.values())[:30],
+)
+def test_learns_the_toy_task(settings: dict[str, Any]) -> None:
+    trainer, task = trainer_of(num_samples=5, epochs=2, minibatches=2, **settings), TokenTask()
+    for _ in range(15):
+        stats = trainer.update(trainer.collect(task))
+    assert stats["reward/mean"] > 0.6
+    assert stats["policy/optimiser_steps"] == 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "same"),
+    [
+        ({"advantage": "leave_one_out"}, {"baseline": "leave_one_out", "reward_to_go": False}),
+        ({"advantage": "group_norm"}, {"baseline": "group_norm"}),
+        ({"advantage": "greedy"}, {"baseline": "greedy", "reward_to_go": False}),
+        ({"discount": 0.9, "trace_decay": 1.0, "value_weight": 0.7}, {"baseline": "critic", "discount": 0.9, "value_weight": 0.7}),
+    ],
+)
+def test_one_pass_has_reinforces_gradient(settings: dict[str, Any], same: dict[str, Any]) -> None:
+    policy = TokenPolicy()
+    rows = TokenTask().rollout(policy, num_samples=5, greedy_baseline=True, generator=torch.Generator().manual_seed(1))
+    ppo = gradient_of(trainer_of(policy, **ONE_PASS, **settings), rows)
+    reinforce = gradient_of(ReinforceConfig(**same).build(policy, seed=0, num_updates=1), rows)
+    assert reinforce.norm() > 1e-3
+    torch.testing.assert_close(ppo, reinforce, rtol=0, atol=1e-7)
+
+
+def test_generalised_advantages_by_hand() -> None:
+    # discount 0.5, lambda 0.5: deltas 1 + 0.5 * 4 - 2 = 1 and 3 - 4 = -1; advantages 1 + 0.25 * -1 = 0.75 and -1.
+    policy = TokenPolicy().double()
+    rows = by_hand([[2, 1]], [[1.0, 3.0]], value=torch.tensor([[2.0, 4.0, 50.0]], dtype=torch.float64))
+    rows = rows.replace(logp=policy(rows).logp.detach())
+    trainer = trainer_of(policy, discount=0.5, trace_decay=0.5, value_weight=0.0, **ONE_PASS)
+    loss = -(policy(rows).logp * torch.tensor([[0.75, -1.0]])).sum() / 2
+    expected = torch.autograd.grad(loss, list(policy.parameters()), allow_unused=True, materialize_grads=True)
+    torch.testing.assert_close(gradient_of(trainer, rows), torch.cat([part.flatten() for part in expected]), rtol=0, atol=1e-12)
+    stats = trainer.update(rows)
+    # The targets are 2.75 and 3, of variance 1/64; what the values lack, 0.75 and -1, has variance 49/64.
+    assert stats["critic/explained_variance"] == pytest.approx(1 - 49, rel=1e-4)
+    assert stats["advantage/mean"] == pytest.approx(-0.125) and stats["advantage/positive"] == pytest.approx(0.5)
+
+
+def clipped_rows(policy: TokenPolicy, ratios: list[float], scores: list[float]) -> Trajectory:
+    """One-step rows whose actions have become `ratios` times as likely as they were."""
+    rows = by_hand([[2]] * len(ratios), [[score] for score in scores])
+    return rows.replace(logp=policy(rows).logp.detach() - torch.tensor(ratios, dtype=torch.float64).log().unsqueeze(1))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "weight"), [(1.1, 1, 1.1), (1.3, 1, 0), (1.3, -1, 1.3), (0.7, 1, 0.7), (0.7, -1, 0), (0.9, -1, 0.9)]
+)
+def test_clipping_by_hand(ratio: float, advantage: float, weight: float) -> None:
+    # Two rows of one group with scores 0.5 apart from their mean have the advantages 1 and -1; the second one's ratio is 1.
+    policy = TokenPolicy().double()
+    rows = clipped_rows(policy, [ratio, 1.0], [advantage / 2, -advantage / 2])
+    trainer = trainer_of(policy, advantage="leave_one_out", **ONE_PASS)
+    logp = policy(rows).logp
+    loss = -(weight * advantage * logp[0] - advantage * logp[1]).sum() / 2
+    expected = torch.autograd.grad(loss, list(policy.parameters()), allow_unused=True, materialize_grads=True)
+    torch.testing.assert_close(gradient_of(trainer, rows), torch.cat([part.flatten() for part in expected]), rtol=0, atol=1e-12)
+    assert trainer.update(rows)["policy/clip_fraction"] == (0.5 if abs(ratio - 1) > 0.2 else 0.0)
+
+
+def test_value_clipping_stops_a_critic_that_has_moved_far_enough() -> None:
+    policy = TokenPolicy().double()
+    rows = by_hand([[1]], [[0.0]])
+    now = float(policy(rows).value.detach())
+    for old, target, moves in [(now, now + 5, True), (now - 1, now + 5, False), (now - 1, now - 5, True)]:
+        rows = rows.replace(value=torch.tensor([[old, 0.0]], dtype=torch.float64), reward=torch.tensor([[target]], dtype=torch.float64))
+        gradient = gradient_of(trainer_of(policy, value_clip=0.5, **ONE_PASS), rows)
+        assert bool(gradient[-1].abs() > 1e-3) is moves  # the critic's bias is the last parameter
+        assert gradient_of(trainer_of(policy, **ONE_PASS), rows)[-1].abs() > 1e-3
+
+
+def test_target_kl_stops_early() -> None:
+    num_steps = {}
+    for target_kl in (0.0, 1e-3, 1e9):
+        trainer = trainer_of(advantage="leave_one_out", num_samples=5, target_kl=target_kl, epochs=4, minibatches=2)
+        num_steps[target_kl] = trainer.update(trainer.collect(TokenTask()))["policy/optimiser_steps"]
+    assert num_steps[0.0] == num_steps[1e9] == 8
+    assert 2 <= num_steps[1e-3] < 8  # the first minibatch is always at a KL of 0
+
+
+def test_target_kl_counts_sampled_steps_only() -> None:
+    policy = TokenPolicy().double()
+    rows = clipped_rows(policy, [2.0, 2.0], [1.0, 2.0])
+    alone = trainer_of(policy, advantage="leave_one_out", **ONE_PASS).update(rows)["policy/kl_sampling"]
+    assert alone == pytest.approx(2 - 1 - 0.693147, abs=1e-5)
+    imitate = torch.tensor([[False]] * 2 + [[True]] * 8)
+    padded = Trajectory(**{
+        name: None if (field := getattr(rows, name)) is None else torch.cat([field, field[:1].expand(8, *field.shape[1:])])
+        for name in ("action", "value", "reward", "terminated", "truncated", "obs", "logp")
+    }, mask=~imitate, imitate=imitate)  # fmt: skip
+    policy = TokenPolicy().double()
+    trainer = trainer_of(policy, advantage="leave_one_out", mix=MixConfig(weight=1.0), target_kl=0.2, epochs=3, minibatches=10)
+    stats = trainer_of(policy, advantage="leave_one_out", mix=MixConfig(weight=1.0), **ONE_PASS).update(padded)
+    assert stats["policy/kl_sampling"] == pytest.approx(alone, abs=1e-5)
+    trainer.update(padded)  # most minibatches have demonstrations only
+
+
+def test_penalty_keeps_the_policy_near_the_reference() -> None:
+    drift, probability = {}, {}
+    for weight in (1e-9, 1.0):
+        trainer, task = trainer_of(advantage="leave_one_out", num_samples=5, kl_weight=weight), TokenTask()
+        start = flat_weights(trainer.policy)
+        for _ in range(10):
+            stats = trainer.update(trainer.collect(task))
+        drift[weight] = stats["policy/kl_reference"]
+        probability[weight] = stats["reward/mean"]
+        assert trainer.reference is not None and torch.equal(flat_weights(trainer.reference), start)
+    assert drift[1e-9] > 0.5 > 0.25 > drift[1.0]
+    assert probability[1e-9] > probability[1.0]
+
+
+def test_penalty_by_hand() -> None:
+    policy = TokenPolicy().double()
+    trainer = trainer_of(policy, advantage="leave_one_out", kl_weight=0.5, **ONE_PASS)
+    rows = by_hand([[2], [2]], [[1.0], [1.0]], group=torch.tensor([0, 0]))
+    # The rows' actions were sampled with twice and half the reference's probability.
+    rows = rows.replace(logp=policy(rows).logp.detach() + torch.tensor([[2.0], [0.5]], dtype=torch.float64).log())
+    stats = trainer.update(rows)
+    assert stats["policy/kl_reference"] == pytest.approx(0.0, abs=1e-9)  # the mean of log 2 and -log 2
+    assert stats["reward/mean"] == 1.0  # what is logged has no penalty in it
+    assert stats["advantage/std"] == pytest.approx(0.693147, abs=1e-5)  # scores 1 - 0.5 log 2 and 1 + 0.5 log 2
+
+
+def test_steps_and_rows_make_the_same_update_of_a_policy_without_memory() -> None:
+    gradients = []
+    for unit in ("rows", "steps"):
+        policy = TokenPolicy()
+        rows = TokenTask().rollout(policy, num_samples=2, generator=torch.Generator().manual_seed(2))
+        settings = {"epochs": 1, "minibatches": 1, "entropy_weight": 0.1, "mix": MixConfig(weight=0.3), "minibatch_unit": unit}
+        trainer = trainer_of(policy, **settings)
+        gradients.append(gradient_of(trainer, trainer.collect(TokenTask())))
+        assert rows.mask.sum() < rows.mask.numel()
+    assert gradients[0].norm() > 1e-3
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("unit", ["rows", "steps"])
+def test_every_step_is_used_once_an_epoch(unit: Any) -> None:
+    trainer = trainer_of(minibatch_unit=unit, minibatches=3)
+    rows = trainer.collect(TokenTask(num_contexts=10))
+    marked = torch.arange(rows.mask.numel(), dtype=torch.float32).view_as(rows.mask)
+    parts = list(trainer._minibatches(rows, marked, -marked))
+    assert len(parts) == 3
+    used = torch.cat([advantage[part.mask] for part, advantage, _ in parts])
+    assert sorted(used.tolist()) == marked[rows.mask].tolist()
+    sizes = [part.batch_size for part, _, _ in parts]
+    assert max(sizes) - min(sizes) <= 1
+    for part, advantage, target in parts:
+        assert torch.equal(advantage, -target)
+        place = advantage[part.mask].long()
+        assert torch.equal(part.action[part.mask], rows.action.flatten()[place])
+
+
+def test_numbers_of_steps_that_do_not_count_cannot_overflow_the_ratio() -> None:
+    policy = TokenPolicy()
+    trainer = trainer_of(policy, advantage="leave_one_out", num_samples=2, **ONE_PASS)
+    rows = trainer.collect(TokenTask())
+    expected = gradient_of(trainer, rows)
+    broken = rows.replace(logp=torch.where(rows.mask, rows.logp, -1000.0))
+    assert not rows.mask.all()
+    torch.testing.assert_close(gradient_of(trainer, broken), expected, rtol=0, atol=1e-7)  # the order of the rows differs
+
+
+@pytest.mark.parametrize(
+    "settings", [{"advantage": "critic"}, {"minibatch_unit": "step"}, {"clip": 0.0}, {"epochs": 0}, {"minibatches": 0}, {"num_samples": 0}]
+)
+def test_unusable_settings_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        PPOConfig(**settings)
