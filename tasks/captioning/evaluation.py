@@ -118,7 +118,7 @@ def cider_d_of(captions: Sequence[Caption], split: CaptionSplit) -> list[float]:
 def _batches(policy: nn.Module, split: CaptionSplit, size: int, count: int) -> Any:
     device = next(policy.parameters()).device
     for start in range(0, count, size):
-        images = np.ascontiguousarray(split.images[start : min(start + size, count)])
+        images = np.array(split.images[start : min(start + size, count)])  # the cache is mapped read-only, torch wants its own
         yield {"image": torch.from_numpy(images).to(device)}
 
 

@@ -1,0 +1,78 @@
+"""Every configuration that we ship loads and trains for two steps."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from seqrl.run.config import read_config
+from seqrl.run.log import read_metrics
+from seqrl.run.train import train
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("SEQRL_DATA", ROOT.parent / "shared" / "data"))
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+WORDS = "<pad> <begin> <end> <unknown> a an the man woman dog in on of with and sitting standing street".split()
+
+SMALL_SCENES = [f"--task.data.scenes.{name}={count}" for name, count in {"num_train": 24, "num_dev": 6, "num_test": 6}.items()]
+SMALL_CAPTIONING = ["--task.images_per_batch=4", "--task.data.max_images=12"]
+SMALL_CONTROL = ["--task.num_eval_episodes=2", "--task.max_episode_steps=20", "--task.num_envs=4"]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_trains_for_two_steps(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    overrides = [f"--runs_folder={tmp_path}", "--steps=2", "--eval_every=2", "--init_from=null", "--num_threads=1"]
+    text = path.read_text(encoding="utf-8")
+    monkeypatch.setenv("SEQRL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SEQRL_DATA", str(DATA))
+    if "$SEQRL_DATA" in text and not DATA.is_dir():
+        pytest.skip(f"needs the folder {DATA}; set SEQRL_DATA to another one")
+    overrides += SMALL_CONTROL if path.parent.name == "control" else SMALL_CAPTIONING
+    if "source: scenes" in text:
+        overrides += SMALL_SCENES
+    if "type: pretrained" in text:
+        save_tiny_model(tmp_path / "model")
+        overrides += [f"--task.policy.path={tmp_path / 'model'}", f"--task.data.tokenizer={tmp_path / 'model'}"]
+        overrides += [f"--task.data.path={DATA / 'coco_mini'}", "--task.data.num_test=0", "--task.data.image_size=32"]
+        overrides += ["--task.data.max_images=0", "--task.data.skip_broken_images=true"]
+    result = train(read_config(path, overrides), display=False)
+    assert result.step == 2
+    lines = read_metrics(tmp_path / read_config(path).name)
+    assert {line["step"] for line in lines} >= {0, 2}
+    assert any("optimiser/grad_norm" in line for line in lines)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_is_short_and_says_how_to_run_it(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 40
+    header = "\n".join(line for line in lines if line.startswith("#"))
+    assert f"configs/{path.parent.name}/{path.name}" in header
+    assert "Expected:" in header and "Hardware:" in header
+    assert read_config(path).name == path.stem
+
+
+def save_tiny_model(folder: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    torch.manual_seed(0)
+    specials = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    encoder = transformers.ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32, patch_size=8
+    )
+    decoder = transformers.GPT2Config(vocab_size=len(WORDS), n_positions=32, n_embd=16, n_layer=1, n_head=2, **specials)
+    decoder.is_decoder = decoder.add_cross_attention = True
+    config = transformers.VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
+    config.decoder_start_token_id, config.pad_token_id, config.eos_token_id = 1, 0, 2
+    transformers.VisionEncoderDecoderModel(config).save_pretrained(folder)
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="<unknown>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    named = {"pad_token": "<pad>", "bos_token": "<begin>", "eos_token": "<end>", "unk_token": "<unknown>"}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named).save_pretrained(folder)
+    settings = {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings), encoding="utf-8")
