@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from seqrl.losses import nll
 from seqrl.reduce import masked_mean
-from seqrl.trajectory import Evaluation, Trajectory, concatenate, map_tree
+from seqrl.trajectory import Evaluation, Trajectory, Tree, concatenate, map_tree
 
 
 @dataclass
@@ -70,17 +71,30 @@ def collect_mixed(
         update: number of the update, from 0.
         rollout: takes the number of forced steps, gives the sampled rows.
         demonstrations: takes the contexts, gives the rows to imitate.
+
+    Raises:
+        ValueError: when the demonstrations are of other contexts.
     """
     trajectory = rollout(config.forced_steps_at(update))
     if config.forced_steps or not config.weight_at(update):
         return trajectory
-    if trajectory.group is None:
-        return concatenate([trajectory, demonstrations(None).to(trajectory.action.device)])
-    shown = demonstrations(trajectory.group.unique()).to(trajectory.action.device)
-    assert shown.group is not None
-    # The rollout may hold more than the task's own context, for instance images that a frozen encoder has seen already.
-    same = (trajectory.group.unsqueeze(0) == shown.group.unsqueeze(1)).int().argmax(dim=1)
-    return concatenate([trajectory, shown.replace(context=map_tree(lambda leaf: leaf[same], trajectory.context))])
+    contexts = None if trajectory.group is None else trajectory.group.unique()
+    shown = demonstrations(contexts).to(trajectory.action.device)
+    if trajectory.group is not None and trajectory.context is not None:
+        # The rollout may hold more than the task's own context, for instance images that a frozen encoder has seen already.
+        shown = shown.replace(context=_context_of(shown, trajectory))
+    return concatenate([trajectory, shown])
+
+
+def _context_of(shown: Trajectory, trajectory: Trajectory) -> Tree:
+    """The context that another trajectory's rows of the same groups have."""
+    assert trajectory.group is not None
+    numbers = torch.full_like(shown.mask[:, 0], -1, dtype=torch.long) if shown.group is None else shown.group
+    same = trajectory.group.unsqueeze(0) == numbers.unsqueeze(1)
+    if not bool(same.any(dim=1).all()):
+        raise ValueError("demonstrations: expected rows with the `group` numbers that were asked for, got others or none; set them")
+    first = same.int().argmax(dim=1)
+    return map_tree(lambda leaf: leaf[first], trajectory.context)
 
 
 def imitation_loss(trajectory: Trajectory, evaluation: Evaluation, count: Tensor, *, label_smoothing: float = 0.0) -> Tensor:

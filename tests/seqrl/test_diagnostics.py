@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from seqrl.diagnostics import describe_advantage, describe_rollout, describe_update, explained_variance, warnings_for
+from seqrl.trajectory import Evaluation, Trajectory
+
+
+def rows(action: list[list[int]], lengths: list[int], reward: list[float], **fields: Any) -> Trajectory:
+    tokens, length = torch.tensor(action), torch.tensor(lengths).unsqueeze(1)
+    B, T = tokens.shape
+    rewards = torch.zeros(B, T)
+    rewards[:, 0] = torch.tensor(reward)
+    place = torch.arange(T)
+    settings: dict[str, Any] = {
+        "action": tokens,
+        "logp": torch.zeros(B, T),
+        "value": torch.zeros(B, T + 1),
+        "reward": rewards,
+        "terminated": place == length - 1,
+        "truncated": torch.zeros(B, T, dtype=torch.bool),
+        "mask": place < length,
+    }
+    return Trajectory(**(settings | fields))
+
+
+def test_rollout_in_numbers_by_hand() -> None:
+    stats = describe_rollout(rows([[5, 6, 7], [5, 6, 0], [8, 0, 0]], [3, 2, 1], [1.0, 4.0, 7.0]))
+    assert stats == pytest.approx(
+        {
+            "reward/mean": 4,
+            "reward/std": math.sqrt(6),
+            "reward/max": 7,
+            "reward/min": 1,
+            "rollout/length": 2,
+            "rollout/ended": 1,
+            "rollout/num_rows": 3,
+            "rollout/num_steps": 6,
+        }
+    )
+
+
+def test_ended_is_the_share_of_rows_that_were_not_cut_short() -> None:
+    terminated = torch.tensor([[False, True], [False, False], [True, False], [False, False]])
+    stats = describe_rollout(rows([[1, 1]] * 4, [2] * 4, [0.0] * 4, terminated=terminated, truncated=~terminated))
+    assert stats["rollout/ended"] == 0.5
+
+
+def test_unique_share_compares_counted_actions_within_a_group() -> None:
+    # Padding differs in the first two rows, which are the same; the third differs; the fourth is like the first, but in
+    # another group; the fifth is longer.
+    action = [[5, 6, 9], [5, 6, 8], [5, 7, 9], [5, 6, 9], [5, 6, 9]]
+    trajectory = rows(action, [2, 2, 2, 2, 3], [0.0] * 5, group=torch.tensor([3, 3, 3, 4, 3]))
+    assert describe_rollout(trajectory)["rollout/unique"] == pytest.approx(4 / 5)
+    several = trajectory.replace(action=torch.stack([trajectory.action, torch.zeros_like(trajectory.action)], dim=2))
+    assert describe_rollout(several)["rollout/unique"] == pytest.approx(4 / 5)
+
+
+def test_demonstrations_are_left_out() -> None:
+    trajectory = rows([[5, 6], [5, 6]], [2, 0], [3.0, 100.0], baseline=torch.tensor([2.0, 50.0]))
+    stats = describe_rollout(trajectory)
+    assert (stats["reward/mean"], stats["reward/baseline"], stats["rollout/num_rows"], stats["rollout/num_steps"]) == (3, 2, 1, 2)
+    assert describe_rollout(trajectory.select_rows(slice(1, 2))) == {}
+
+
+def test_advantages_by_hand() -> None:
+    mask = torch.tensor([[True, True, False], [True, True, False]])
+    stats = describe_advantage(torch.tensor([[1.0, -1.0, math.nan], [3.0, -3.0, 99.0]]), mask)
+    assert stats == pytest.approx({"advantage/mean": 0, "advantage/std": math.sqrt(5), "advantage/positive": 0.5})
+
+
+def test_update_by_hand() -> None:
+    # Ratios 2 and 1/2: 2 - 1 - log 2 and 1/2 - 1 + log 2 add up to 1/2.
+    trajectory = rows([[1, 1, 1]], [2], [0.0], logp=torch.tensor([[-1.0, -1.0, 1000.0]]))
+    logp = torch.tensor([[-1.0 + math.log(2), -1.0 - math.log(2), 0.0]])
+    evaluation = Evaluation(logp, torch.tensor([[0.5, 1.5, 70.0]]), torch.zeros(1, 3))
+    stats = describe_update(trajectory, evaluation, torch.tensor(2), torch.tensor(0))
+    assert stats == pytest.approx({"policy/entropy": 1.0, "policy/kl_sampling": 0.25}, abs=1e-6)
+    # A part of a batch of ten steps.
+    part = describe_update(trajectory, evaluation, torch.tensor(10), torch.tensor(5))
+    assert part == pytest.approx({"policy/entropy": 0.2, "policy/kl_sampling": 0.05}, abs=1e-6)
+    demonstrated = trajectory.replace(mask=torch.zeros_like(trajectory.mask), imitate=trajectory.mask)
+    assert describe_update(demonstrated, evaluation, torch.tensor(0), torch.tensor(2)) == {"policy/entropy": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ([1.0, 2.0, 3.0, 6.0], 1.0),
+        ([2.0, 3.0, 4.0, 7.0], 1.0),  # a constant error is no variance
+        ([3.0, 3.0, 3.0, 3.0], 0.0),
+        ([-1.0, -2.0, -3.0, -6.0], -3.0),  # twice the target is left over
+        ([0.5, 1.0, 1.5, 3.0], 0.75),
+    ],
+)
+def test_explained_variance_by_hand(value: list[float], expected: float) -> None:
+    target = torch.tensor([[1.0, 2.0, 3.0, 6.0, 50.0]])
+    mask = torch.tensor([[True, True, True, True, False]])
+    assert explained_variance(torch.tensor([[*value, -9.0]]), target, mask) == pytest.approx(expected, abs=1e-6)
+
+
+def test_explained_variance_of_constant_targets_is_zero() -> None:
+    assert explained_variance(torch.rand(2, 3), torch.ones(2, 3), torch.ones(2, 3, dtype=torch.bool)) == 0.0
+
+
+HEALTHY = {
+    "reward/mean": 0.5,
+    "reward/std": 0.2,
+    "advantage/mean": 0.0,
+    "advantage/std": 0.3,
+    "rollout/unique": 0.9,
+    "rollout/ended": 1.0,
+    "policy/entropy": 1.2,
+    "policy/kl_sampling": 0.01,
+    "policy/clip_fraction": 0.1,
+    "policy/optimiser_steps": 16.0,
+    "critic/explained_variance": 0.6,
+}
+
+
+def test_nothing_is_said_of_healthy_or_missing_numbers() -> None:
+    assert warnings_for(HEALTHY) == []
+    assert warnings_for({}) == []
+    assert warnings_for({"loss/cross_entropy": 0.4, "policy/entropy": 1.0}) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"advantage/std": 0.0, "reward/std": 0.0}, ["advantages", "all rewards are 0.5", "warm start"]),
+        ({"advantage/std": 0.0}, ["advantages", "no row beat"]),
+        ({"rollout/unique": 0.2}, ["20%", "entropy bonus"]),
+        ({"policy/entropy": 0.001}, ["deterministic", "entropy bonus"]),
+        ({"policy/kl_sampling": 0.4}, ["0.4 nats", "lower learning rate", "target_kl"]),
+        ({"policy/clip_fraction": 0.6}, ["60%", "fewer epochs"]),
+        ({"policy/clip_fraction": 0.0}, ["hardly moves", "higher learning rate"]),
+        ({"critic/explained_variance": 0.0}, ["critic", "value_weight"]),
+        ({"critic/explained_variance": -2.0}, ["critic", "-2"]),
+    ],
+)
+def test_each_trouble_is_named_with_what_to_try(changes: dict[str, float], words: list[str]) -> None:
+    (warning,) = warnings_for(HEALTHY | changes)
+    for word in words:
+        assert word in warning
+
+
+def test_rows_that_never_end_matter_without_a_critic_only() -> None:
+    assert warnings_for(HEALTHY | {"rollout/ended": 0.0}) == []
+    without = {key: number for key, number in HEALTHY.items() if not key.startswith("critic/")}
+    (warning,) = warnings_for(without | {"rollout/ended": 0.0})
+    assert "cut off" in warning and "critic" in warning
+
+
+def test_what_is_natural_is_not_warned_of() -> None:
+    assert warnings_for(HEALTHY | {"policy/entropy": -0.7}) == []  # a narrow Gaussian
+    assert warnings_for(HEALTHY | {"policy/clip_fraction": 0.0, "policy/optimiser_steps": 1.0}) == []  # nothing has moved yet
+    assert warnings_for(HEALTHY | {"reward/std": 0.0}) == []  # every part of a long game earned the same
+
+
+def test_several_troubles_come_most_serious_first() -> None:
+    found = warnings_for({"policy/kl_sampling": 1.0, "advantage/std": 0.0, "reward/std": 0.0, "reward/mean": 0.0})
+    assert len(found) == 2 and "advantages" in found[0] and "nats" in found[1]

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seqrl.optimiser import Optimiser, OptimiserConfig, schedule_factor
+from seqrl.trajectory import Evaluation, Trajectory
+
+
+class Matrix(nn.Module):
+    """A matrix, a bias and a frozen scale; the loss of a row is the row's reward times the sum of the matrix."""
+
+    def __init__(self, aux: bool = False) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.full((2, 2), 2.0)), nn.Parameter(torch.full((2,), 2.0))
+        self.frozen = nn.Parameter(torch.ones(3), requires_grad=False)
+        self.unused = nn.Parameter(torch.ones(2, 2))
+        self.aux, self.calls = aux, 0
+
+    def forward(self, trajectory: Trajectory) -> Evaluation:
+        self.calls += 1
+        logp = (self.weight.sum() + self.bias.sum()) * trajectory.reward
+        return Evaluation(logp, torch.zeros_like(logp), torch.zeros_like(logp), aux_loss=trajectory.reward.mean() if self.aux else None)
+
+
+def rows(rewards: list[float]) -> Trajectory:
+    reward = torch.tensor(rewards).unsqueeze(1)
+    flags = torch.ones_like(reward, dtype=torch.bool)
+    return Trajectory(torch.zeros_like(reward).long(), torch.zeros_like(reward), torch.zeros(len(rewards), 2), reward, flags, ~flags, flags)
+
+
+def total(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
+    return {"loss/total": evaluation.logp.sum()}
+
+
+def optimiser_of(policy: nn.Module, num_updates: int = 10, **settings: Any) -> Optimiser:
+    return Optimiser(policy, OptimiserConfig(**settings), num_updates=num_updates)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, [1, 1, 1, 1, 1, 1, 1]),
+        ({"warmup_updates": 2}, [0.5, 1, 1, 1, 1, 1, 1]),
+        ({"warmup_updates": 4, "schedule": "linear"}, [0.25, 0.5, 0.75, 1, 1, 0.5, 0]),
+        ({"schedule": "linear"}, [1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6, 0]),
+        ({"schedule": "linear", "final_fraction": 0.4}, [1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4]),
+        ({"schedule": "cosine"}, [1, 0.9330127, 0.75, 0.5, 0.25, 0.0669873, 0]),
+        ({"schedule": "cosine", "warmup_updates": 2, "final_fraction": 0.2}, [0.5, 1, 1, 0.8828427, 0.6, 0.3171573, 0.2]),
+    ],
+)
+def test_schedule_by_hand(settings: dict[str, Any], expected: list[float]) -> None:
+    config = OptimiserConfig(**settings)
+    assert [schedule_factor(update, config, 6) for update in range(7)] == pytest.approx(expected)
+    assert schedule_factor(1000, config, 6) == pytest.approx(expected[-1])
+
+
+def test_learning_rate_moves_with_the_update_not_with_each_step() -> None:
+    optimiser = optimiser_of(Matrix(), num_updates=4, learning_rate=0.8, schedule="linear")
+    rates = []
+    for _ in range(2):
+        rates += [optimiser.minimise(rows([1.0]), total)["optimiser/learning_rate"] for _ in range(2)]
+        optimiser.finish_update()
+    assert rates == pytest.approx([0.8, 0.8, 0.6, 0.6])
+
+
+def test_first_step_of_adamw_by_hand() -> None:
+    # AdamW's first step is learning_rate * sign(gradient); decay takes learning_rate * weight_decay * weight off matrices first.
+    policy = Matrix()
+    optimiser_of(policy, learning_rate=0.1, weight_decay=0.5).minimise(rows([1.0]), total)
+    assert policy.weight.flatten().tolist() == pytest.approx([2 - 0.1 * 0.5 * 2 - 0.1] * 4, abs=1e-6)
+    assert policy.bias.tolist() == pytest.approx([1.9] * 2, abs=1e-6)
+    assert policy.frozen.tolist() == [1.0] * 3
+    assert policy.unused.flatten().tolist() == [1.0] * 4  # without a gradient there is no decay either
+
+
+def test_gradients_are_clipped_to_the_norm() -> None:
+    # Six parameters with gradient 3 each: norm sqrt(54). A small loss after a large one shows the clip in AdamW's averages.
+    for limit, kept in [(1.0, 1 / math.sqrt(54)), (0.0, 1.0), (100.0, 1.0)]:
+        policy = Matrix()
+        optimiser = optimiser_of(policy, max_grad_norm=limit)
+        stats = optimiser.minimise(rows([1.0, 2.0]), total)
+        assert stats["optimiser/grad_norm"] == pytest.approx(math.sqrt(54))  # before clipping
+        average = optimiser.state_dict()["adamw"]["state"][0]["exp_avg"]
+        assert average.flatten().tolist() == pytest.approx([0.1 * 3 * kept] * 4, rel=1e-4)
+
+
+@pytest.mark.parametrize(("accumulation", "calls"), [(1, 1), (2, 2), (3, 3), (5, 5), (50, 5)])
+def test_parts_add_up(accumulation: int, calls: int) -> None:
+    policy = Matrix()
+    stats = optimiser_of(policy, accumulation=accumulation).minimise(rows([1.0, 2.0, 3.0, 4.0, 5.0]), total)
+    assert policy.calls == calls
+    assert stats["loss/total"] == pytest.approx(12 * 15) and stats["optimiser/grad_norm"] == pytest.approx(15 * math.sqrt(6))
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_auxiliary_loss_of_the_policy_is_added_as_it_is(accumulation: int) -> None:
+    stats = optimiser_of(Matrix(aux=True), accumulation=accumulation).minimise(rows([1.0, 2.0, 6.0]), total)
+    assert stats["loss/auxiliary"] == pytest.approx(3.0)
+
+
+def test_a_gradient_that_is_not_finite_is_refused() -> None:
+    policy = Matrix()
+    optimiser = optimiser_of(policy)
+
+    def root(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
+        return {"loss/root": (evaluation.logp.sum() * 0).sqrt()}
+
+    with pytest.raises(ValueError, match="gradient norm is .* at update 0"):
+        optimiser.minimise(rows([1.0]), root)
+    assert (policy.weight == 2).all()
+    # Nothing of the broken step is left over.
+    assert optimiser.minimise(rows([1.0]), total)["optimiser/grad_norm"] == pytest.approx(math.sqrt(6))
+
+
+def test_an_error_between_the_parts_leaves_no_gradient_behind() -> None:
+    optimiser = optimiser_of(Matrix(), accumulation=2)
+
+    def fails(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
+        if rows.start:
+            raise RuntimeError("second part")
+        return total(rows, part, evaluation)
+
+    with pytest.raises(RuntimeError, match="second part"):
+        optimiser.minimise(rows([1.0, 1.0]), fails)
+    assert optimiser.minimise(rows([1.0, 0.0]), total)["optimiser/grad_norm"] == pytest.approx(math.sqrt(6))
+
+
+def test_whitening_by_hand() -> None:
+    optimiser = optimiser_of(Matrix())
+    x = torch.tensor([[1.0, 3.0, math.nan], [5.0, 7.0, 1e9]])
+    mask = torch.tensor([[True, True, False], [True, True, False]])
+    root = math.sqrt(5)
+    assert optimiser.whiten(x, mask).flatten().tolist() == pytest.approx([-3 / root, -1 / root, 0, 1 / root, 3 / root, 0])
+    assert not optimiser.whiten(torch.full((2, 2), 4.0), torch.ones(2, 2, dtype=torch.bool)).any()
+
+
+def test_count_is_at_least_one() -> None:
+    optimiser = optimiser_of(Matrix())
+    assert float(optimiser.count(torch.tensor([True, False, True]))) == 2
+    assert float(optimiser.count(torch.zeros(3, dtype=torch.bool))) == 1
+
+
+def test_optimisers_of_different_precision_live_side_by_side() -> None:
+    class Product(Matrix):
+        def forward(self, trajectory: Trajectory) -> Evaluation:
+            product = self.weight @ self.weight
+            self.dtype = product.dtype
+            return super().forward(trajectory)
+
+    policy = Product()
+    halved, exact = optimiser_of(policy, precision="bf16"), optimiser_of(policy)
+    for optimiser, dtype in [(halved, torch.bfloat16), (exact, torch.float32), (halved, torch.bfloat16)]:
+        optimiser.minimise(rows([1.0]), total)
+        assert policy.dtype == dtype
+
+
+def test_a_frozen_policy_is_refused() -> None:
+    with pytest.raises(ValueError, match="no trainable parameter"):
+        optimiser_of(Matrix().requires_grad_(False))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"learning_rate": 0.0},
+        {"accumulation": 0},
+        {"schedule": "cosin"},
+        {"precision": "fp8"},
+        {"max_grad_norm": -1.0},
+        {"warmup_updates": -1},
+    ],
+)
+def test_unusable_settings_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        OptimiserConfig(**settings)
