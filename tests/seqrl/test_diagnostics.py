@@ -53,7 +53,7 @@ def test_ended_is_the_share_of_rows_that_were_not_cut_short() -> None:
 def test_unique_share_compares_counted_actions_within_a_group() -> None:
     # Padding differs in the first two rows, which are the same; the third differs; the fourth is like the first, but in
     # another group; the fifth is longer.
-    action = [[5, 6, 9], [5, 6, 8], [5, 7, 9], [5, 6, 9], [5, 6, 9]]
+    action = [[5, 6, 9], [5, 6, 8], [5, 7, 9], [5, 6, 9], [5, 6, 4]]
     trajectory = rows(action, [2, 2, 2, 2, 3], [0.0] * 5, group=torch.tensor([3, 3, 3, 4, 3]))
     assert describe_rollout(trajectory)["rollout/unique"] == pytest.approx(4 / 5)
     several = trajectory.replace(action=torch.stack([trajectory.action, torch.zeros_like(trajectory.action)], dim=2))

@@ -68,6 +68,17 @@ def test_learning_rate_moves_with_the_update_not_with_each_step() -> None:
     assert rates == pytest.approx([0.8, 0.8, 0.6, 0.6])
 
 
+def test_schedule_scales_the_steps_that_are_taken() -> None:
+    # With a constant gradient each of AdamW's steps is the learning rate: here 0.2, 0.4, 0.4.
+    policy = Matrix()
+    optimiser, seen = optimiser_of(policy, learning_rate=0.4, warmup_updates=2), []
+    for _ in range(3):
+        optimiser.minimise(rows([1.0]), total)
+        optimiser.finish_update()
+        seen.append(float(policy.bias[0].detach()))
+    assert seen == pytest.approx([1.8, 1.4, 1.0], abs=1e-5)
+
+
 def test_first_step_of_adamw_by_hand() -> None:
     # AdamW's first step is learning_rate * sign(gradient); decay takes learning_rate * weight_decay * weight off matrices first.
     policy = Matrix()

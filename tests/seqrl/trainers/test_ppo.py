@@ -145,6 +145,15 @@ def test_penalty_keeps_the_policy_near_the_reference() -> None:
     assert probability[1e-9] > probability[1.0]
 
 
+def test_sampling_and_reference_have_no_dropout() -> None:
+    policy = TokenPolicy(dropout=0.5)
+    trainer = trainer_of(policy, dropout=True, kl_weight=0.1)
+    for _ in range(2):
+        trainer.update(trainer.collect(TokenTask()))
+        assert policy.training and trainer.reference is not None and not trainer.reference.training
+    assert policy.modes_of_sampling == {False}
+
+
 def test_penalty_by_hand() -> None:
     policy = TokenPolicy().double()
     trainer = trainer_of(policy, advantage="leave_one_out", kl_weight=0.5, **ONE_PASS)

@@ -102,6 +102,15 @@ def test_demonstrations_stop_when_their_weight_has_annealed_to_nothing() -> None
     assert sizes == [48, 48, 48, 40, 40] and keys == [True, True, True, False, False]
 
 
+def test_sampling_has_no_dropout() -> None:
+    policy = TokenPolicy(dropout=0.5)
+    trainer = trainer_of(policy, dropout=True)
+    for _ in range(2):
+        trainer.update(trainer.collect(TokenTask()))
+        assert policy.training
+    assert policy.modes_of_sampling == {False}
+
+
 @pytest.mark.parametrize("settings", [{"baseline": "critic"}, {"num_samples": 1}, {"baseline": "greedy", "num_samples": 0}])
 def test_unusable_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=list(settings)[-1]):
