@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -107,6 +107,17 @@ def explained_variance(value: Tensor, target: Tensor, mask: Tensor) -> float:
     """
     variance = float(masked_std(target, mask)) ** 2
     return 1 - float(masked_std(target - value, mask)) ** 2 / variance if variance > 1e-12 else 0.0
+
+
+def average_of(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Average each number over those entries that have it.
+
+    Args:
+        history: numbers of several optimiser steps; a minibatch of demonstrations only, for instance, has no KL.
+    """
+    keys = dict.fromkeys(key for numbers in history for key in numbers)
+    columns = {key: [numbers[key] for numbers in history if key in numbers] for key in keys}
+    return {key: sum(column) / len(column) for key, column in columns.items()}
 
 
 def warnings_for(stats: Mapping[str, float]) -> list[str]:

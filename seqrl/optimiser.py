@@ -155,7 +155,7 @@ class Optimiser:
         return self.config.learning_rate * schedule_factor(self.num_finished, self.config, self.num_updates)
 
     def count(self, mask: Tensor) -> Tensor:
-        """Number of True entries, averaged over the processes, so that gradients averaged by DDP add up to the global mean.
+        """Number of True entries, averaged over the processes, so that averaged gradients are those of the global mean.
 
         Args:
             mask: bool, any shape, of the whole batch.
@@ -166,7 +166,7 @@ class Optimiser:
         """Average a tensor over the processes; every process must call it.
 
         Args:
-            x: any shape, float, the same in all processes.
+            x: float, of one shape in all processes.
         """
         return self._accelerator.reduce(x, reduction="mean")
 
@@ -220,10 +220,9 @@ class Optimiser:
             if evaluation.aux_loss is not None:
                 terms["loss/auxiliary"] = evaluation.aux_loss * (part.batch_size / num_rows)
             self._backward(torch.stack(list(terms.values())).sum())
-            numbers = {key: float(term.detach()) for key, term in terms.items()} | describe_update(
-                part, evaluation, num_chosen, num_imitated
-            )
-            sums = {key: sums.get(key, 0.0) + number for key, number in numbers.items()}
+            numbers = {key: float(term.detach()) for key, term in terms.items()}
+            numbers |= describe_update(part, evaluation, num_chosen, num_imitated)
+            sums |= {key: sums.get(key, 0.0) + number for key, number in numbers.items()}
         return sums | self._step()
 
     def _backward(self, loss: Tensor) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seqrl import advantages, losses, returns, shaping
-from seqrl.diagnostics import describe_advantage, describe_rollout, explained_variance
+from seqrl.diagnostics import average_of, describe_advantage, describe_rollout, explained_variance
 from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task
@@ -125,20 +125,19 @@ class PPO:
         stats |= penalty_stats | describe_advantage(advantage, trajectory.mask)
         if self.config.advantage == "gae":
             stats["critic/explained_variance"] = explained_variance(trajectory.value[:, :-1], target, trajectory.mask)
-        sums: dict[str, float] = {}
-        num_steps, stop = 0, False
+        history: list[dict[str, float]] = []
+        stop = False
         for _ in range(self.config.epochs):
             for part, part_advantage, part_target in self._minibatches(trajectory, advantage, target):
                 numbers = self._improve(part, part_advantage, part_target)
-                sums = {key: sums.get(key, 0.0) + number for key, number in numbers.items()}
-                num_steps += 1
+                history.append(numbers)
                 stop = bool(self.config.target_kl) and self._mean_kl(numbers) > self.config.target_kl
                 if stop:
                     break
             if stop:
                 break
         self.optimiser.finish_update()
-        return stats | {key: total / num_steps for key, total in sums.items()} | {"policy/optimiser_steps": float(num_steps)}
+        return stats | average_of(history) | {"policy/optimiser_steps": float(len(history))}
 
     def _improve(self, trajectory: Trajectory, advantage: Tensor, target: Tensor) -> dict[str, float]:
         """Take one optimiser step on a minibatch."""

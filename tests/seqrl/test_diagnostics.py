@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from seqrl.diagnostics import describe_advantage, describe_rollout, describe_update, explained_variance, warnings_for
+from seqrl.diagnostics import average_of, describe_advantage, describe_rollout, describe_update, explained_variance, warnings_for
 from seqrl.trajectory import Evaluation, Trajectory
 
 
@@ -105,6 +105,11 @@ def test_explained_variance_by_hand(value: list[float], expected: float) -> None
 
 def test_explained_variance_of_constant_targets_is_zero() -> None:
     assert explained_variance(torch.rand(2, 3), torch.ones(2, 3), torch.ones(2, 3, dtype=torch.bool)) == 0.0
+
+
+def test_average_is_over_the_entries_that_have_a_number() -> None:
+    assert average_of([{"a": 1.0, "b": 4.0}, {"a": 3.0}, {"a": 5.0, "c": 7.0}]) == {"a": 3.0, "b": 4.0, "c": 7.0}
+    assert average_of([]) == {}
 
 
 HEALTHY = {
