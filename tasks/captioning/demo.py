@@ -23,7 +23,14 @@ STAGES = {
     "more_cross_entropy": "cross-entropy for as long again as self-critical took",
     "self_critical": "self-critical on CIDEr-D",
 }
-COLUMNS = {"cider_d": "CIDEr-D", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "length": "words", "bad_endings": "broken off", "distinct": "distinct"}
+COLUMNS = {
+    "cider_d": "CIDEr-D",
+    "bleu4": "BLEU-4",
+    "rouge_l": "ROUGE-L",
+    "length": "words",
+    "bad_endings": "broken off",
+    "distinct": "distinct",
+}
 
 
 def run_demo(folder: Path, *, seed: int = 0, overrides: Sequence[str] = ()) -> dict[str, dict[str, float]]:
@@ -54,7 +61,12 @@ def run_demo(folder: Path, *, seed: int = 0, overrides: Sequence[str] = ()) -> d
     # The last learning rate of the first stage, as an uninterrupted run would have gone on with.
     more = max(1, round(steps * seconds["self_critical"] / seconds["cross_entropy"]))
     rate = read_config(CONFIGS / "scenes_xe.yaml", own).trainer.optimiser.learning_rate / 10
-    changes = (f"--steps={more}", f"--trainer.optimiser.learning_rate={rate}", "--trainer.optimiser.warmup_updates=0", "--early_stop.patience=null")
+    changes = (
+        f"--steps={more}",
+        f"--trainer.optimiser.learning_rate={rate}",
+        "--trainer.optimiser.warmup_updates=0",
+        "--early_stop.patience=null",
+    )
     stage("more_cross_entropy", "scenes_xe.yaml", warm, *changes)
     figures = show(folder, seconds)
     print(f"\n{time.perf_counter() - start:.0f} s in all")
@@ -71,7 +83,9 @@ def show(folder: Path, seconds: dict[str, float]) -> dict[str, dict[str, float]]
         task = loaded
         figures[name] = task.evaluate(policies[name], split="test") | {"seconds": seconds[name]}
     _print_table(figures)
-    pictures = write_gallery(_before_and_after(task, policies), folder / "figures", title="Captions before and after self-critical training")
+    pictures = write_gallery(
+        _before_and_after(task, policies), folder / "figures", title="Captions before and after self-critical training"
+    )
     curves = folder / "figures" / "learning_curves.png"
     learning_curves([folder / name for name in STAGES], ["dev/cider_d", "dev/length"], curves)
     for path in [*pictures, curves]:
@@ -85,7 +99,9 @@ def _before_and_after(task: CaptioningTask, policies: dict[str, nn.Module], *, c
         captions = greedy_captions(policies[name], split, task.vocabulary, task.config.evaluation, count)
         scored[label] = [(" ".join(words), score) for (words, _), score in zip(captions, cider_d_of(captions, split), strict=True)]
     return [
-        GalleryItem(split.image_ids[index], split.images[index], {label: rows[index] for label, rows in scored.items()}, split.references[index])
+        GalleryItem(
+            split.image_ids[index], split.images[index], {label: rows[index] for label, rows in scored.items()}, split.references[index]
+        )
         for index in range(count)
     ]
 

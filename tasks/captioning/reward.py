@@ -53,7 +53,12 @@ class CaptionReward:
     """
 
     def __init__(
-        self, config: RewardConfig, split: CaptionSplit, vocabulary: Vocabulary | TokenizerVocabulary, *, function: RewardFunction | None = None
+        self,
+        config: RewardConfig,
+        split: CaptionSplit,
+        vocabulary: Vocabulary | TokenizerVocabulary,
+        *,
+        function: RewardFunction | None = None,
     ) -> None:
         self.config = config
         self.vocabulary = vocabulary
@@ -122,7 +127,9 @@ class CaptionReward:
         references = [self.references[image] for image in images]
         scores = np.asarray(self._function(captions, references), dtype=np.float64)
         if scores.shape != (len(captions),):
-            raise ValueError(f"the reward function gave scores of shape {list(scores.shape)} for {len(captions)} captions; expected one number each")
+            raise ValueError(
+                f"the reward function gave scores of shape {list(scores.shape)} for {len(captions)} captions; expected one number each"
+            )
         if not np.isfinite(scores).all():
             worst = int(np.argmin(np.isfinite(scores)))
             raise ValueError(
@@ -140,5 +147,3 @@ def _import_function(name: str) -> RewardFunction:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"reward.function: cannot import {name!r} ({error}); is its folder on PYTHONPATH?") from error
-
-

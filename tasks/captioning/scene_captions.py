@@ -93,7 +93,7 @@ _OPENINGS = (
 )
 _ADDITIONS = ((5, "and"), (3, "with"), (1, "along with"), (1, "together with"))
 _BRIEF_ENDS = ((5, "among other things"), (3, "and some other things"), (2, "with a few more"))
-_FORMS = ((30, "brief"), (10, "place_first"), (10, "acting"), (4, "turned"), (11, "placed"), (12, "related"), (17, "joined"), (8, "all"))
+_FORMS = ((8, "brief"), (10, "place_first"), (10, "acting"), (4, "turned"), (11, "placed"), (12, "related"), (17, "joined"), (8, "all"))
 
 
 def write_captions(scene: Scene, count: int, draws: Draws) -> list[str]:

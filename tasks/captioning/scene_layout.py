@@ -23,8 +23,8 @@ _HIDDEN = {
     "snow": {"white"},
     "street": {"black"},
 }
-_RADIUS = {"small": 0.085, "medium": 0.125, "large": 0.185}
-_GROUP_RADIUS = {"small": 0.068, "medium": 0.088}
+_RADIUS = {"small": 0.115, "medium": 0.155, "large": 0.215}
+_GROUP_RADIUS = {"small": 0.08, "medium": 0.1}
 _COLUMN = {"left": 0.21, "middle": 0.5, "right": 0.79}
 _COLUMNS = tuple(_COLUMN)
 _GROUND, _AIR = 0.84, 0.24

@@ -35,6 +35,8 @@ class PolicyConfig:
         tie_embeddings: use the token embeddings as the output matrix, too.
         freeze_encoder: no gradients through the encoder.
         critic: also estimate values, for baselines that need them.
+        word_detection: weight of a loss that teaches the encoder which words an image's captions hold, while captions are
+            imitated; it lets an encoder from scratch learn several times faster. 0 for none.
         path: folder or hub name of the pretrained model.
     """
 
@@ -49,6 +51,7 @@ class PolicyConfig:
     tie_embeddings: bool = True
     freeze_encoder: bool = False
     critic: bool = False
+    word_detection: float = 0.0
     path: str = ""
 
 
@@ -77,6 +80,7 @@ def build_policy(config: PolicyConfig, vocabulary: Sized, image_size: int) -> nn
         tie_embeddings=config.tie_embeddings,
         freeze_encoder=config.freeze_encoder,
         critic=config.critic,
+        word_detection=config.word_detection,
         **_special_tokens(vocabulary),
     )
 

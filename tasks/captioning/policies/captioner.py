@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqrl.policies import act_on_tokens, check_token_settings, evaluate_tokens, first_leaf, input_tokens, resample_tokens
@@ -24,6 +27,7 @@ class CaptionPolicy(nn.Module):
         tie_embeddings: use the token embeddings as the output matrix W, too.
         freeze_encoder: no gradients through the encoder; sampled trajectories then carry the encoded images.
         critic: also estimate values, from features that the critic does not shape.
+        word_detection: weight of the loss of `WordDetector`, which teaches the encoder while captions are imitated; 0 for none.
         begin: token before the first action.
         end: token that ends a caption.
         pad: token after the end.
@@ -42,6 +46,7 @@ class CaptionPolicy(nn.Module):
         tie_embeddings: bool = True,
         freeze_encoder: bool = False,
         critic: bool = False,
+        word_detection: float = 0.0,
         begin: int = 1,
         end: int = 2,
         pad: int = 0,
@@ -59,6 +64,9 @@ class CaptionPolicy(nn.Module):
         if tie_embeddings:
             self.output.weight = embedding.weight
         self.critic = _make_critic(embedding.embedding_dim) if critic else None
+        self.word_detection = word_detection
+        feature_dim: Any = encoder.feature_dim
+        self.words = WordDetector(feature_dim, embedding.num_embeddings, ignored=(begin, end, pad)) if word_detection else None
 
     def encode(self, images: Tensor) -> Tree:
         """Encode uint8 images [N, 3, S, S] as a memory with leaves [N, ...]."""
@@ -87,24 +95,73 @@ class CaptionPolicy(nn.Module):
 
     def forward(self, trajectory: Trajectory) -> Evaluation:
         """Evaluate the tokens of a trajectory in one pass, encoding the image of each group once."""
-        features = self._features(trajectory)
+        tokens = self._tokens(trajectory)
+        memory, image = distinct_memory_of(self, trajectory)
+        features = self.decoder(tokens, memory, image)
         value = None if self.critic is None else self.critic(features.detach()).squeeze(-1)
-        return evaluate_tokens(features, self._logits, trajectory, value)
+        evaluation = evaluate_tokens(features, self._logits, trajectory, value)
+        if self.words is None or not self.training or trajectory.imitate is None:
+            return evaluation
+        aux_loss = self.word_detection * self.words(memory["regions"], trajectory.action, trajectory.imitate, image)
+        return dataclasses.replace(evaluation, aux_loss=aux_loss)
 
     def resample(self, trajectory: Trajectory, generator: torch.Generator | None = None) -> Tensor:
         """Draw a token [B, T] for every step, given the trajectory's own tokens before it."""
-        return resample_tokens(self._logits(self._features(trajectory)), generator)
+        tokens = self._tokens(trajectory)
+        return resample_tokens(self._logits(self.decoder(tokens, *distinct_memory_of(self, trajectory))), generator)
 
     def _logits(self, features: Tensor) -> Tensor:
         logits = self.output(features)
         return logits if self.temperature == 1 else logits / self.temperature  # at training's size the division costs 5% of an update
 
-    def _features(self, trajectory: Trajectory) -> Tensor:
+    def _tokens(self, trajectory: Trajectory) -> Tensor:
         tokens = input_tokens(trajectory, self.begin)
         if tokens.shape[1] > self.max_tokens:
             raise ValueError(f"trajectory: expected at most max_tokens = {self.max_tokens} steps, got {tokens.shape[1]}; cut the captions")
-        memory, image = distinct_memory_of(self, trajectory)
-        return self.decoder(tokens, memory, image)
+        return tokens
+
+
+class WordDetector(nn.Module):
+    """Tells from the regions of an image which words its captions hold, so that an encoder from scratch learns to see.
+
+    Through the decoder alone an encoder learns little until the decoder has found out where to look; this loss reaches it
+    at once. p_w = 1 - prod_r (1 - p_rw) with p_rw = sigmoid(W region_r), and the loss is the binary cross-entropy over all
+    words, divided by the number of words that are there.
+
+    Args:
+        feature_dim: size of a region's feature.
+        vocabulary_size: V.
+        ignored: tokens that are no words.
+
+    Source: Fang et al. 2015 (From captions to visual concepts and back), eq. 1.
+    """
+
+    def __init__(self, feature_dim: int, vocabulary_size: int, *, ignored: Sequence[int]) -> None:
+        super().__init__()
+        self.project = nn.Linear(feature_dim, vocabulary_size)
+        nn.init.constant_(self.project.bias, -7.0)  # at first no region sees any word
+        self.ignored = list(ignored)
+
+    def forward(self, regions: Tensor, action: Tensor, imitate: Tensor, image: Tensor | None) -> Tensor:
+        """Compare with the demonstrated captions.
+
+        Args:
+            regions: [N, R, D] float.
+            action: [B, T] tokens.
+            imitate: [B, T] bool, tokens of demonstrations.
+            image: [B] the image of each row; None where row i has image i.
+
+        Returns:
+            [] loss, nats a word.
+        """
+        logits = self.project(regions).float()
+        absent = -F.softplus(logits).sum(dim=1)  # log prod_r (1 - p_r)
+        present = torch.log(-torch.expm1(absent.clamp(max=-1e-6)))
+        row = torch.arange(action.shape[0], device=action.device) if image is None else image
+        target = torch.zeros(absent.shape, dtype=torch.bool, device=action.device)
+        target[row.unsqueeze(1).expand_as(action)[imitate], action[imitate]] = True
+        target[:, self.ignored] = False
+        return -torch.where(target, present, absent).sum() / target.sum().clamp(min=1)
 
 
 def _make_critic(dim: int) -> nn.Module:
