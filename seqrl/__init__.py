@@ -1,0 +1,1 @@
+"""Trajectories, losses and trainers; knows no task and no metric."""

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from metrics.by_name import metric_by_name
-from tasks.captioning.data import CaptionSplit
 from tasks.captioning import decoding
+from tasks.captioning.data import CaptionSplit
 from tasks.captioning.decoding import sample
 from tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
 

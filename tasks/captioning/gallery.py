@@ -72,7 +72,7 @@ def _draw(items: Sequence[GalleryItem], path: Path, metric: str) -> None:
     columns = min(4, len(items))
     rows = -(-len(items) // columns)
     lines = 2 + 3 * max(len(item.captions) for item in items)
-    figure, axes = pyplot.subplots(rows, columns, figsize=(3.4 * columns, rows * (3.4 + 0.19 * lines)), squeeze=False, layout="constrained")
+    figure, axes = pyplot.subplots(rows, columns, figsize=(3.4 * columns, rows * (3.4 + 0.19 * lines)), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, item in zip(axes.flat, items, strict=False):
@@ -82,7 +82,7 @@ def _draw(items: Sequence[GalleryItem], path: Path, metric: str) -> None:
             for label, (caption, score) in item.captions.items()
         )
         axis.text(0, -0.03, text, transform=axis.transAxes, fontsize=9, va="top", ha="left", in_layout=False)
-    figure.get_layout_engine().set(h_pad=0.095 * lines)  # type: ignore[union-attr]
+    figure.set_layout_engine("constrained", h_pad=0.095 * lines)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
 
