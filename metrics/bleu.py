@@ -47,7 +47,8 @@ class Bleu:
     Raises:
         ValueError: for an unknown smoothing, an item without references or an empty reference.
 
-    Source: Papineni et al. 2002, section 2.3. As in coco-caption, 1e-15 is added to the matches and 1e-9 to the n-grams.
+    Source: Papineni et al. 2002 (BLEU); smoothing: Lin & Och 2004 (ORANGE), and NIST's mteval-v13a.
+    Differs from: the paper, as coco-caption does, in adding 1e-15 to the matches and 1e-9 to the n-grams.
     """
 
     max_n: int = 4
@@ -134,7 +135,7 @@ class SacreBleu:
         tokenize: sacrebleu's tokeniser, for instance "13a", or "none" for text that is split already.
         lowercase: compare without case.
 
-    Source: Post 2018, "A Call for Clarity in Reporting BLEU Scores".
+    Source: Post 2018 (A call for clarity in reporting BLEU scores).
     """
 
     tokenize: str = "13a"

@@ -35,7 +35,8 @@ class CiderD:
     Raises:
         ValueError: for frequencies over fewer than two images or made differently, and for missing or empty references.
 
-    Source: Vedantam et al. 2015, equations 1 to 3 and the CIDEr-D of its section 8; the official code counts bigrams for the length.
+    Source: Vedantam et al. 2015 (CIDEr), CIDEr-D.
+    Differs from: the paper, as the official code does, in taking the number of bigrams for the length.
     """
 
     max_n: int = 4
@@ -69,7 +70,8 @@ class Cider:
 
     Args and errors: as `CiderD`, without sigma.
 
-    Source: Vedantam et al. 2015, equations 1 to 3; times 10 as the official code has it.
+    Source: Vedantam et al. 2015 (CIDEr).
+    Differs from: the paper in the factor 10, which the official code has for CIDEr-D.
     """
 
     max_n: int = 4

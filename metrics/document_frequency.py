@@ -49,7 +49,7 @@ class DocumentFrequency:
         words: the words in the order of their numbers; None where the rows were token ids.
         end: id of the end token where rows were token ids.
 
-    Source: Vedantam et al. 2015, "CIDEr", equation 1.
+    Source: Vedantam et al. 2015 (CIDEr), the inverse document frequency.
     """
 
     keys: NDArray[np.int64]

@@ -28,7 +28,8 @@ class RougeL:
     Raises:
         ValueError: for an item without references or an empty reference.
 
-    Source: Lin 2004, "ROUGE", section 3, equations 2 to 4.
+    Source: Lin 2004 (ROUGE), sentence-level ROUGE-L.
+    Differs from: the paper, as coco-caption does, in beta = 1.2 and in taking P and R from different references.
     """
 
     beta: float = 1.2

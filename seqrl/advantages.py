@@ -16,7 +16,7 @@ def none(score: Tensor) -> Tensor:
     Args:
         score: any shape, float.
 
-    Source: Williams 1992 (REINFORCE), with baseline 0.
+    Source: Williams 1992 (Simple statistical gradient-following algorithms), REINFORCE with baseline 0.
     """
     return score.detach()
 
@@ -31,7 +31,7 @@ def critic(returns: Tensor, value: Tensor) -> Tensor:
     Raises:
         ValueError: when the shapes do not fit.
 
-    Source: Sutton & Barto 2018, eq. 13.11.
+    Source: Sutton & Barto 2018 (Reinforcement learning), eq. 13.11 with the value as baseline.
     """
     if returns.ndim != 2 or tuple(value.shape) != (returns.shape[0], returns.shape[1] + 1):
         raise ValueError(f"value: expected shape [B, T+1] for returns {list(returns.shape)}, got {list(value.shape)}")
@@ -48,7 +48,7 @@ def greedy(score: Tensor, baseline: Tensor | None) -> Tensor:
     Raises:
         ValueError: when there is no baseline, or it has another shape.
 
-    Source: Rennie et al. 2017 (self-critical sequence training), eq. 7.
+    Source: Rennie et al. 2017 (Self-critical sequence training for image captioning), the self-critical gradient.
     """
     if baseline is None:
         raise ValueError("baseline: expected the greedy scores [B], got None; collect the rollout with greedy_baseline=True")
@@ -78,7 +78,7 @@ def moving_average(score: Tensor, average: Tensor | None, decay: float, valid: T
     Raises:
         ValueError: when a shape or the decay is wrong, or no row counts.
 
-    Source: Williams 1992, section 8 (reinforcement comparison).
+    Source: Williams 1992 (Simple statistical gradient-following algorithms), reinforcement comparison.
     """
     _, valid = _check(score, None, valid)
     if not 0.0 <= decay <= 1.0:
@@ -107,7 +107,8 @@ def leave_one_out(score: Tensor, group: Tensor | None = None, valid: Tensor | No
     Raises:
         ValueError: when a shape is wrong, or a group has a single row that counts.
 
-    Source: Kool et al. 2019 (Buy 4 REINFORCE samples, get a baseline for free!), eq. 8; Luo 2020, eq. 5.
+    Source: Kool et al. 2019 (Buy 4 REINFORCE samples, get a baseline for free!); Luo 2020 (A better variant of self-critical sequence
+    training).
     """
     index, valid = _check(score, group, valid)
     mean, count = _group_mean(score, index, valid)
@@ -133,7 +134,7 @@ def group_norm(score: Tensor, group: Tensor | None = None, valid: Tensor | None 
     Raises:
         ValueError: when a shape is wrong, or a group has a single row that counts.
 
-    Source: Shao et al. 2024 (DeepSeekMath, GRPO), section 4.1.2.
+    Source: Shao et al. 2024 (DeepSeekMath), GRPO with outcome supervision.
     Differs from: the paper has no ε, and does not say which standard deviation it takes.
     """
     index, valid = _check(score, group, valid)

@@ -74,7 +74,7 @@ def describe_advantage(advantage: Tensor, mask: Tensor) -> dict[str, float]:
 def describe_update(trajectory: Trajectory, evaluation: Evaluation, num_chosen: Tensor, num_imitated: Tensor) -> dict[str, float]:
     """Describe the evaluated policy: entropy and KL(sampling || current), over the steps that the policy chose.
 
-    The KL estimate is mean(exp(d) - 1 - d) with d = logp - sampling logp (k3 of Schulman 2020). Where the policy chose
+    The KL estimate is mean(exp(d) - 1 - d) with d = logp - sampling logp. Where the policy chose
     nothing, there is the entropy over the demonstrated steps only.
 
     Args:
@@ -82,6 +82,8 @@ def describe_update(trajectory: Trajectory, evaluation: Evaluation, num_chosen: 
         evaluation: of these rows.
         num_chosen: [] number of steps that the policy chose in the whole batch.
         num_imitated: [] number of demonstrated steps in the whole batch.
+
+    Source: Schulman 2020 (Approximating KL divergence), estimator k3.
     """
     if not bool(num_chosen):
         imitate = torch.zeros_like(trajectory.mask) if trajectory.imitate is None else trajectory.imitate

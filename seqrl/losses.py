@@ -24,7 +24,8 @@ def policy_gradient(logp: Tensor, advantage: Tensor) -> Tensor:
     Raises:
         ValueError: when the shapes differ.
 
-    Source: Williams 1992, eq. 11; Sutton et al. 2000, theorem 1.
+    Source: Williams 1992 (Simple statistical gradient-following algorithms), episodic REINFORCE; Sutton et al. 2000 (Policy gradient
+    methods for reinforcement learning with function approximation).
     """
     _check(logp, advantage=advantage)
     return -logp * advantage.detach()
@@ -45,7 +46,7 @@ def ppo_clip(logp: Tensor, old_logp: Tensor, advantage: Tensor, clip_low: float,
     Raises:
         ValueError: when the shapes differ or a limit is out of range.
 
-    Source: Schulman et al. 2017 (PPO), eq. 7; two limits: Yu et al. 2025 (DAPO), eq. 10.
+    Source: Schulman et al. 2017 (Proximal policy optimization algorithms), eq. 7; two limits: Yu et al. 2025 (DAPO), Clip-Higher.
     """
     _check(logp, old_logp=old_logp, advantage=advantage)
     if not 0.0 <= clip_low <= 1.0 or clip_high < 0.0:
@@ -68,7 +69,8 @@ def value(value: Tensor, target: Tensor, old_value: Tensor | None = None, clip: 
     Raises:
         ValueError: when the shapes differ, or a clip comes without old values.
 
-    Source: Schulman et al. 2017, eq. 9; the clip is from the PPO2 of OpenAI Baselines (Engstrom et al. 2020, section 2).
+    Source: Schulman et al. 2017 (Proximal policy optimization algorithms), eq. 9; the clip is from the PPO2 of OpenAI Baselines,
+    described by Engstrom et al. 2020 (Implementation matters in deep policy gradients), value function clipping.
     """
     _check(value, target=target)
     constant = target.detach()
@@ -95,7 +97,8 @@ def td(value: Tensor, target: Tensor, huber_delta: float | None = None) -> Tenso
     Raises:
         ValueError: when the shapes differ or the threshold is not above 0.
 
-    Source: Sutton & Barto 2018, eq. 6.5; Mnih et al. 2015, methods (error clipping, κ = 1).
+    Source: Sutton & Barto 2018 (Reinforcement learning), section 6.1; Mnih et al. 2015 (Human-level control through deep reinforcement
+    learning), methods (error clipping, κ = 1).
     """
     _check(value, target=target)
     if huber_delta is None:
@@ -118,7 +121,7 @@ def nll(logp: Tensor, mean_logp: Tensor | None = None, label_smoothing: float = 
     Raises:
         ValueError: when the shapes differ, ε is out of range, or ε is above 0 and the policy gives no mean_logp.
 
-    Source: Szegedy et al. 2016 (Rethinking the Inception architecture), section 7.
+    Source: Szegedy et al. 2016 (Rethinking the Inception architecture for computer vision), label smoothing.
     """
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"label_smoothing: expected a number in 0..1, got {label_smoothing}")

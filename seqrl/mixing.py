@@ -23,11 +23,15 @@ class MixConfig:
         weight: weight of the cross-entropy at the first update; 0 uses no demonstrations.
         final_weight: weight after `anneal_updates`, reached linearly.
         anneal_updates: updates from `weight` to `final_weight`; 0 keeps `weight`.
-        forced_steps: MIXER (Ranzato et al. 2016): the first actions of each row come from a demonstration and are learned
+        forced_steps: MIXER: the first actions of each row come from a demonstration and are learned
             by cross-entropy, the rest is sampled, until nothing is forced and no cross-entropy is left. Number of such
             actions at the first update; 0 switches it off.
         forced_decrease: how many fewer actions are forced at each stage.
         forced_updates: updates a stage lasts.
+
+    Source: forced steps: Ranzato et al. 2016 (Sequence level training with recurrent neural networks), MIXER; weighted sum: Wu et
+    al. 2016 (Google's neural machine translation system), refinement of trained models.
+    Differs from: Ranzato et al. in that every baseline of the trainers goes with it, not a regression alone.
     """
 
     weight: float = 0.0

@@ -26,7 +26,8 @@ def initialise_orthogonal(module: nn.Module, gain: float, generator: torch.Gener
         gain: factor, √2 for layers followed by a rectifier.
         generator: draws the weights; PyTorch's own when None.
 
-    Source: Saxe et al. 2014; Andrychowicz et al. 2021 (What matters in on-policy RL), section 3.2 for small last layers.
+    Source: Saxe et al. 2014 (Exact solutions to the nonlinear dynamics of learning); small last layers: Andrychowicz et al. 2021
+    (What matters for on-policy deep actor-critic methods?), section 3.2.
     """
     for parameter in module.parameters():
         if parameter.ndim >= 2:
@@ -79,7 +80,7 @@ class NatureCNN(nn.Module):
         num_outputs: size of the code.
         generator: draws the weights; PyTorch's own when None.
 
-    Source: Mnih et al. 2015, methods (model architecture).
+    Source: Mnih et al. 2015 (Human-level control through deep reinforcement learning), methods (model architecture).
     """
 
     def __init__(self, num_channels: int = 4, num_outputs: int = 512, *, generator: torch.Generator | None = None) -> None:
@@ -122,7 +123,8 @@ class RecurrentTorso(nn.Module):
     Raises:
         ValueError: when there is no such kind.
 
-    Source: Hochreiter & Schmidhuber 1997; Cho et al. 2014.
+    Source: Hochreiter & Schmidhuber 1997 (Long short-term memory); Cho et al. 2014 (Learning phrase representations using RNN
+    encoder-decoder).
     """
 
     def __init__(
@@ -225,7 +227,7 @@ def gaussian_entropy(log_std: Tensor) -> Tensor:
 def tanh_log_slope(unsquashed: Tensor) -> Tensor:
     """Give Σ_d log(1 - tanh(u)²) = Σ_d 2 (log 2 - u - softplus(-2u)), exact for large |u| too: [..., D] to [...].
 
-    Source: Haarnoja et al. 2018 (soft actor-critic), appendix C, eq. 21.
+    Source: Haarnoja et al. 2018 (Soft actor-critic), appendix on enforcing action bounds.
     """
     return (2.0 * (math.log(2.0) - unsquashed - F.softplus(-2.0 * unsquashed))).sum(dim=-1)
 
@@ -236,7 +238,7 @@ def tanh_gaussian_logp(mean: Tensor, log_std: Tensor, unsquashed: Tensor) -> Ten
     Keep u, drawn with `gaussian_sample`, as the trajectory's action and squash it on the way to the environment: near the
     limits an action no longer tells its u.
 
-    Source: Haarnoja et al. 2018 (soft actor-critic), appendix C, eq. 21.
+    Source: Haarnoja et al. 2018 (Soft actor-critic), appendix on enforcing action bounds.
     """
     return gaussian_logp(mean, log_std, unsquashed) - tanh_log_slope(unsquashed)
 

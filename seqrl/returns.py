@@ -33,7 +33,8 @@ def discounted_return(reward: Tensor, value: Tensor, terminated: Tensor, truncat
     Raises:
         ValueError: when the shapes do not fit or a discount is outside 0..1.
 
-    Source: Sutton & Barto 2018, eq. 3.9; bootstrapping at time limits: Pardo et al. 2018, eq. 6.
+    Source: Sutton & Barto 2018 (Reinforcement learning), section 3.3; bootstrapping at time limits: Pardo et al. 2018 (Time limits in
+    reinforcement learning), partial-episode bootstrapping.
     """
     _check(reward, value, terminated, truncated, discount=discount)
     cut = terminated | truncated
@@ -63,7 +64,7 @@ def n_step(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tensor,
     Raises:
         ValueError: when the shapes do not fit, the discount is outside 0..1 or n is below 1.
 
-    Source: Sutton & Barto 2018, eq. 7.1.
+    Source: Sutton & Barto 2018 (Reinforcement learning), section 7.1.
     """
     _check(reward, value, terminated, truncated, discount=discount)
     if n < 1:
@@ -97,7 +98,7 @@ def gae(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tensor, di
     Raises:
         ValueError: when the shapes do not fit or a discount or decay is outside 0..1.
 
-    Source: Schulman et al. 2016 (generalised advantage estimation), eq. 16.
+    Source: Schulman et al. 2016 (High-dimensional continuous control using generalized advantage estimation), eq. 16.
     """
     _check(reward, value, terminated, truncated, discount=discount, trace_decay=trace_decay)
     delta = reward + discount * torch.where(terminated, 0.0, value[:, 1:]) - value[:, :-1]
@@ -124,7 +125,7 @@ def td_lambda(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tens
     Raises:
         ValueError: when the shapes do not fit or a discount or decay is outside 0..1.
 
-    Source: Sutton & Barto 2018, eq. 12.2 and 12.18.
+    Source: Sutton & Barto 2018 (Reinforcement learning), section 12.1.
     """
     return gae(reward, value, terminated, truncated, discount, trace_decay) + value[:, :-1]
 
@@ -165,7 +166,7 @@ def vtrace(
     Raises:
         ValueError: when the shapes do not fit, the discount is outside 0..1, or c_bar is above rho_bar.
 
-    Source: Espeholt et al. 2018 (IMPALA), eq. 1 and section 4.2.
+    Source: Espeholt et al. 2018 (IMPALA), V-trace targets and the V-trace actor-critic.
     """
     _check(reward, value, terminated, truncated, discount=discount)
     for name, logp in (("logp_target", logp_target), ("logp_behaviour", logp_behaviour)):

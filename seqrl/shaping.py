@@ -27,8 +27,8 @@ def kl_penalty(
     Raises:
         ValueError: when the shapes differ or there is no such estimator.
 
-    Source: Ziegler et al. 2019 (Fine-tuning language models from human preferences), eq. 2, spread over the tokens as in
-    Stiennon et al. 2020.
+    Source: Ziegler et al. 2019 (Fine-tuning language models from human preferences), the penalised reward, spread over the
+    tokens as in Stiennon et al. 2020 (Learning to summarize from human feedback).
     """
     _check(reward, logp=logp, mask=mask)
     return reward - coefficient * torch.where(mask, kl(logp, reference_logp, estimator), 0.0)
@@ -45,7 +45,7 @@ def clip_reward(reward: Tensor, low: float = -1.0, high: float = 1.0) -> Tensor:
     Raises:
         ValueError: when low is not below high.
 
-    Source: Mnih et al. 2015, methods.
+    Source: Mnih et al. 2015 (Human-level control through deep reinforcement learning), methods.
     Differs from: Atari code often takes the sign instead, which is the same for rewards of whole numbers.
     """
     if not low < high:
@@ -81,7 +81,7 @@ def update_moments(moments: Moments, x: Tensor, mask: Tensor) -> Moments:
     Raises:
         ValueError: when the shapes differ.
 
-    Source: Chan, Golub & LeVeque 1983, eq. 2.1.
+    Source: Chan, Golub & LeVeque 1983 (Algorithms for computing the sample variance), the update for two samples.
     """
     _check(x, mask=mask)
     numbers = x[mask].double()
@@ -109,7 +109,7 @@ def running_return(reward: Tensor, ended: Tensor, discount: float, start: Tensor
     Raises:
         ValueError: when the shapes differ.
 
-    Source: Engstrom et al. 2020 (Implementation matters in deep policy gradients), algorithm 1.
+    Source: Engstrom et al. 2020 (Implementation matters in deep policy gradients), reward scaling.
     """
     _check(reward, ended=ended)
     _check(reward[:, 0], start=start)
@@ -129,7 +129,7 @@ def scale_reward(reward: Tensor, moments: Moments, epsilon: float = 1e-8) -> Ten
         moments: of `running_return`.
         epsilon: ε, in the unit of the reward.
 
-    Source: Engstrom et al. 2020, algorithm 1.
+    Source: Engstrom et al. 2020 (Implementation matters in deep policy gradients), reward scaling.
     """
     return reward / (moments.variance**0.5 + epsilon)
 
@@ -150,7 +150,7 @@ def length_penalty(mask: Tensor, *, free_length: int, max_length: int) -> Tensor
     Raises:
         ValueError: when free_length is not below max_length.
 
-    Source: Yu et al. 2025 (DAPO), eq. 13.
+    Source: Yu et al. 2025 (DAPO), soft overlong punishment.
     """
     if not 0 <= free_length < max_length:
         raise ValueError(f"expected 0 <= free_length < max_length, got {free_length} and {max_length}")
@@ -174,8 +174,8 @@ def score_differences(prefix_score: Tensor, mask: Tensor) -> Tensor:
     Raises:
         ValueError: when the shapes do not fit.
 
-    Source: Bahdanau et al. 2017 (An actor-critic algorithm for sequence prediction), section 3 (reward shaping); it is
-    potential-based shaping, Ng et al. 1999, theorem 1.
+    Source: Bahdanau et al. 2017 (An actor-critic algorithm for sequence prediction), reward shaping; it is the
+    potential-based shaping of Ng et al. 1999 (Policy invariance under reward transformations).
     """
     if mask.ndim != 2 or tuple(prefix_score.shape) != (mask.shape[0], mask.shape[1] + 1):
         raise ValueError(

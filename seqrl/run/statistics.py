@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 def interquartile_mean(scores: ArrayLike, axis: int = -1) -> Floats:
     """Mean of the middle half: the lowest and the highest floor(n / 4) of n scores are left out.
 
-    With fewer than four scores that is the plain mean. Source: Agarwal et al. 2021, section 4.3.
+    With fewer than four scores that is the plain mean.
 
     Args:
         scores: any shape, float.
@@ -21,6 +21,8 @@ def interquartile_mean(scores: ArrayLike, axis: int = -1) -> Floats:
 
     Raises:
         ValueError: when there are no scores.
+
+    Source: Agarwal et al. 2021 (Deep reinforcement learning at the edge of the statistical precipice), interquartile mean.
     """
     ordered = np.sort(np.asarray(scores, dtype=np.float64), axis=axis)
     count = ordered.shape[axis]
@@ -47,7 +49,7 @@ def bootstrap_interval(
     Raises:
         ValueError: when there is no stratum.
 
-    Source: Agarwal et al. 2021, section 4.2 (stratified bootstrap).
+    Source: Agarwal et al. 2021 (Deep reinforcement learning at the edge of the statistical precipice), stratified bootstrap.
     """
     arrays = [np.asarray(stratum, dtype=np.float64) for stratum in strata]
     if not arrays:

@@ -83,7 +83,10 @@ class PPOConfig:
 
 
 class PPO:
-    """Maximises E[min(rho A, clip(rho, 1 - clip, 1 + clip) A)] with rho = pi(a|s) / pi_sampling(a|s) (eq. 7).
+    """Maximises E[min(rho A, clip(rho, 1 - clip, 1 + clip) A)] with rho = pi(a|s) / pi_sampling(a|s).
+
+    Source: Schulman et al. 2017 (Proximal policy optimization algorithms), eq. 7; the penalty to a reference
+    policy: Ziegler et al. 2019 (Fine-tuning language models from human preferences).
 
     Args:
         policy: trained in place.

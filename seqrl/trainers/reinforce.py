@@ -67,6 +67,9 @@ class ReinforceConfig:
 class Reinforce:
     """Follows E[sum_t (G_t - b) grad log pi(a_t | s_t)], averaged over the steps that count.
 
+    Source: Williams 1992 (Simple statistical gradient-following algorithms), episodic REINFORCE; returns to go: Sutton et al. 2000
+    (Policy gradient methods for reinforcement learning with function approximation).
+
     Differs from: Williams (1992) in dividing by the number of steps rather than of rows, which only scales the step size.
 
     Args:

@@ -54,7 +54,10 @@ class SelfCriticalConfig:
 class SelfCritical:
     """Minimises -(1/N) sum_n (r(w) - b) log pi(w_n), with r the whole row's score and b that of the policy's other tries.
 
-    Every step of a row has the same advantage. Source: Rennie et al. 2017, eq. 8; Luo 2020, eq. 5.
+    Every step of a row has the same advantage.
+
+    Source: Rennie et al. 2017 (Self-critical sequence training for image captioning), the self-critical gradient; leave-one-out
+    baseline: Luo 2020 (A better variant of self-critical sequence training).
 
     Differs from: Rennie et al. in dividing by the number of tokens rather than of rows, as all implementations do.
 

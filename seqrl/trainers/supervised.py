@@ -85,8 +85,9 @@ class Supervised:
     def _with_own_samples(self, trajectory: Trajectory) -> Trajectory:
         """Replace some input tokens by the policy's own samples, drawn in one pass under teacher forcing.
 
-        Differs from: Bengio et al. (2015), who sample step by step; one parallel pass (Mihaylova and Martins 2019)
-        costs one forward more, whatever the length.
+        Source: Bengio et al. 2015 (Scheduled sampling for sequence prediction with recurrent neural networks); the parallel pass:
+        Mihaylova & Martins 2019 (Scheduled sampling for transformers).
+        Differs from: Bengio et al., who sample step by step; one pass costs one forward more, whatever the length.
         """
         ramp = min(1.0, self.optimiser.num_finished / max(1, self.config.scheduled_sampling_updates))
         probability = self.config.scheduled_sampling * ramp

@@ -40,7 +40,7 @@ def sample(
         num_samples: captions of each context; B = N * num_samples, the rows of a context next to each other.
         greedy: take the most probable token.
         top_k: choose among the k most probable tokens only; 0 for all.
-        top_p: choose among the most probable tokens whose probabilities reach p together (Holtzman et al. 2020, eq. 2).
+        top_p: choose among the most probable tokens whose probabilities reach p together (nucleus sampling).
         forced: [B, S] or [N, S] long, taken as the first S tokens; marked as `imitate`, not counted by `mask`.
         group: [N] numbers of the contexts; 0..N-1 when None.
         generator: draws the tokens.
@@ -51,6 +51,9 @@ def sample(
 
     Raises:
         ValueError: when an argument is out of range.
+
+    Source: top_p: Holtzman et al. 2020 (The curious case of neural text degeneration); top_k: Fan et al. 2018 (Hierarchical
+    neural story generation).
     """
     _check_sampling(num_samples, top_k, top_p)
     with evaluation_mode(policy):
@@ -80,7 +83,7 @@ def sample(
 
 @torch.no_grad()
 def beam_search(policy: Any, context: Tree, *, beam_size: int, length_penalty: float = 0.0) -> tuple[list[list[int]], list[float]]:
-    """Search the caption a with the largest log p(a) / ((5 + |a|) / 6)^alpha (Wu et al. 2016, eq. 14, without coverage).
+    """Search the caption a with the largest log p(a) / ((5 + |a|) / 6)^alpha.
 
     |a| counts the end token. A beam that has ended keeps its place among the K best until enough better ones appear;
     an image is finished when none of its live beams can still win. A caption that is not ended at `max_tokens` is
@@ -97,6 +100,9 @@ def beam_search(policy: Any, context: Tree, *, beam_size: int, length_penalty: f
 
     Raises:
         ValueError: when beam_size is below 1 or length_penalty negative.
+
+    Source: Wu et al. 2016 (Google's neural machine translation system), length normalisation.
+    Differs from: Wu et al. in having no coverage penalty and no pruning.
     """
     if beam_size < 1:
         raise ValueError(f"beam_size: expected at least 1, got {beam_size}")

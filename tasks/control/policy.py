@@ -34,7 +34,8 @@ class ControlPolicy(nn.Module):
         hidden_sizes: layers of the actor, and of the critic.
         generator: draws the weights; PyTorch's own when None.
 
-    Source: Schulman et al. 2017, section 6.1; small last layer of the actor: Andrychowicz et al. 2021.
+    Source: Schulman et al. 2017 (Proximal policy optimization algorithms), comparison of surrogate objectives; small last layer
+    of the actor: Andrychowicz et al. 2021 (What matters for on-policy deep actor-critic methods?), section 3.2.
     """
 
     def __init__(

@@ -133,7 +133,8 @@ class WordDetector(nn.Module):
         vocabulary_size: V.
         ignored: tokens that are no words.
 
-    Source: Fang et al. 2015 (From captions to visual concepts and back), eq. 1.
+    Source: Fang et al. 2015 (From captions to visual concepts and back), noisy-OR multiple-instance learning.
+    Differs from: Fang et al. in taking all words instead of the most frequent ones, and in training beside the captioner.
     """
 
     def __init__(self, feature_dim: int, vocabulary_size: int, *, ignored: Sequence[int]) -> None:

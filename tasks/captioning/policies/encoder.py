@@ -24,7 +24,10 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class ResidualBlock(nn.Module):
-    """x + W2 gelu(W1 norm(depthwise(x))), the ConvNeXt block (Liu et al. 2022, fig. 4) with a smaller kernel and expansion.
+    """x + W2 gelu(W1 norm(depthwise(x))), the ConvNeXt block.
+
+    Source: Liu et al. 2022 (A ConvNet for the 2020s), the block design.
+    Differs from: kernel 5 instead of 7 and expansion 2 instead of 4, for small images; no layer scale.
 
     Args:
         width: channels.
@@ -92,8 +95,9 @@ class ConvolutionalEncoder(nn.Module):
 
 
 class PatchEncoder(nn.Module):
-    """Cuts the image into patches and lets a pre-norm transformer relate them (Dosovitskiy et al. 2021, eq. 1-4).
+    """Cuts the image into patches and lets a pre-norm transformer relate them.
 
+    Source: Dosovitskiy et al. 2021 (An image is worth 16x16 words).
     Differs from: no class token; the pooled feature is the regions' mean, as for the convolutional encoder.
 
     Args:

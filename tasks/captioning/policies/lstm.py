@@ -11,7 +11,10 @@ from seqrl.trajectory import Tree
 
 
 class LSTMDecoder(nn.Module):
-    """x_{-1} = W_i image, x_t = W_e S_t, h_t = LSTM(x_t) (Vinyals et al. 2015, eq. 10-12).
+    """x_{-1} = W_i image, x_t = W_e S_t, h_t = LSTM(x_t).
+
+    Source: Vinyals et al. 2015 (Show and tell), the sentence generator.
+    Differs from: a layer normalisation before the output, so that the output matrix may be tied to the embeddings.
 
     Args:
         vocabulary_size: V.
@@ -54,11 +57,12 @@ class LSTMDecoder(nn.Module):
 
 
 class AttentionLSTMDecoder(nn.Module):
-    """Soft attention on the regions before every word (Xu et al. 2015, eq. 1-9 and 13 with beta_t of sec. 4.2.1).
+    """Soft attention on the regions before every word.
 
     e_ti = w tanh(W_a a_i + W_h h_{t-1}), alpha_t = softmax(e_t), z_t = beta_t sum_i alpha_ti a_i,
     h_t = LSTM([W_e S_t, z_t], h_{t-1}), features_t = norm(W_e S_t + L_h h_t + L_z z_t).
 
+    Source: Xu et al. 2015 (Show, attend and tell), deterministic soft attention with the gate beta_t.
     Differs from: no doubly stochastic penalty on alpha, and a layer normalisation before the output, so that the output
     matrix may be tied to the embeddings.
 

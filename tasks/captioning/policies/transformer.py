@@ -12,13 +12,16 @@ from seqrl.trajectory import Tree
 
 
 class DecoderLayer(nn.Module):
-    """Pre-norm self-attention, cross-attention on the regions and a feed-forward part (Vaswani et al. 2017, sec. 3).
+    """Pre-norm self-attention, cross-attention on the regions and a feed-forward part.
 
     Args:
         dim: model size D.
         num_heads: attention heads H.
         memory_dim: size of a region's feature.
         dropout: probability of dropping an entry of a residual branch.
+
+    Source: Vaswani et al. 2017 (Attention is all you need), decoder; pre-norm: Radford et al. 2019 (Language models are
+    unsupervised multitask learners).
     """
 
     def __init__(self, dim: int, *, num_heads: int, memory_dim: int, dropout: float) -> None:
@@ -62,7 +65,7 @@ class DecoderLayer(nn.Module):
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, *, is_causal: bool = False) -> Tensor:
-    """softmax(Q K^T / sqrt(d)) V (Vaswani et al. 2017, eq. 1), [B, H, T, d] each."""
+    """softmax(Q K^T / sqrt(d)) V (Vaswani et al. 2017), [B, H, T, d] each."""
     if query.device.type != "cpu" or not query.requires_grad:
         return F.scaled_dot_product_attention(query, key, value, is_causal=is_causal)
     # On a CPU the fused kernel's backward pass is up to 20 times slower at these sizes, in bf16 above all.
@@ -107,6 +110,10 @@ class TransformerDecoder(nn.Module):
 
     Raises:
         ValueError: when num_heads does not divide dim.
+
+    Source: Vaswani et al. 2017 (Attention is all you need); first size of the residual branches: Radford et al. 2019 (Language
+    models are unsupervised multitask learners).
+    Differs from: learned positions instead of sines.
     """
 
     def __init__(
@@ -125,7 +132,7 @@ class TransformerDecoder(nn.Module):
         self.norm = nn.LayerNorm(dim)
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         for layer in self._decoder_layers():
-            # Each layer adds three branches; their sum keeps unit size (Radford et al. 2019, sec. 2.3).
+            # Each layer adds three branches; their sum keeps unit size (Radford et al. 2019).
             for branch in (layer.self_out, layer.cross_out, layer.narrow):
                 branch.weight.data /= (3 * num_layers) ** 0.5
 
