@@ -58,9 +58,9 @@ def run_demo(folder: Path, *, seed: int = 0, overrides: Sequence[str] = ()) -> d
     steps = stage("cross_entropy", "scenes_xe.yaml")
     warm = f"--init_from={folder / 'cross_entropy'}"
     stage("self_critical", "scenes_self_critical.yaml", warm)
-    # The last learning rate of the first stage, as an uninterrupted run would have gone on with.
+    # A quarter of the first stage's learning rate, falling to 0 again: a restart that can still find something better.
     more = max(1, round(steps * seconds["self_critical"] / seconds["cross_entropy"]))
-    rate = read_config(CONFIGS / "scenes_xe.yaml", own).trainer.optimiser.learning_rate / 10
+    rate = read_config(CONFIGS / "scenes_xe.yaml", own).trainer.optimiser.learning_rate / 4
     changes = (
         f"--steps={more}",
         f"--trainer.optimiser.learning_rate={rate}",
@@ -115,7 +115,7 @@ def _print_table(figures: dict[str, dict[str, float]]) -> None:
         table.add_column(heading, justify="left" if heading == "stage" else "right")
     before = figures["cross_entropy"]["cider_d"]
     for name, row in figures.items():
-        gain = "" if name == "cross_entropy" else f" ({100 * (row['cider_d'] / before - 1):+.0f}%)"
+        gain = "" if name == "cross_entropy" or not before else f" ({100 * (row['cider_d'] / before - 1):+.0f}%)"
         cells: list[Any] = [f"{row[key]:.3f}" for key in COLUMNS]
         table.add_row(STAGES[name], cells[0] + gain, *cells[1:], f"{row['seconds']:.0f}")
     Console().print(table)
