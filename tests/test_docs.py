@@ -1,0 +1,157 @@
+"""The documents say what the code does: every logged key, and every method that has a source."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from seqrl.run.config import EarlyStop
+from seqrl.run.loop import fit
+from seqrl.trainers import PPOConfig, ReinforceConfig, SelfCriticalConfig, SupervisedConfig
+from tasks.captioning.data_config import DataConfig
+from tasks.captioning.evaluation import EvaluationConfig
+from tasks.captioning.policies import PolicyConfig
+from tasks.captioning.scenes import ScenesConfig
+from tasks.captioning.task import CaptioningConfig
+from tasks.control.task import ControlConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("seqrl", "metrics", "tasks")
+TABLES = {"metrics.md": ("key", 5), "papers.md": ("method", 4)}
+FIGURE = "<figure>"
+
+# Documented, but produced by no short run; with the reason. Empty is best.
+NOT_PRODUCED_HERE: dict[str, str] = {}
+
+
+class Keys:
+    """Collects the names of all figures."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+
+    def write(self, step: int, figures: Mapping[str, float]) -> None:
+        self.seen |= set(figures)
+
+    def close(self) -> None:
+        pass
+
+
+def toy() -> ModuleType:
+    path = ROOT / "tests" / "seqrl" / "trainers" / "toy_tokens.py"
+    specification = importlib.util.spec_from_file_location("toy_tokens_of_docs", path)
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def trainer_configs() -> list[Any]:
+    from seqrl.mixing import MixConfig
+
+    mix = MixConfig(weight=0.3)
+    baselines = ("none", "moving_average", "critic", "leave_one_out", "group_norm", "greedy")
+    return [
+        SupervisedConfig(label_smoothing=0.1, scheduled_sampling=0.5, scheduled_sampling_updates=1),
+        *(ReinforceConfig(baseline=baseline, entropy_weight=0.1, whiten=True, mix=mix) for baseline in baselines),  # type: ignore[arg-type]
+        SelfCriticalConfig(baseline="greedy", entropy_weight=0.1),
+        SelfCriticalConfig(mix=MixConfig(weight=0.3, forced_steps=2)),
+        PPOConfig(num_samples=5, kl_weight=0.1, entropy_weight=0.1, target_kl=0.01, mix=mix),
+        *(PPOConfig(advantage=advantage, num_samples=5) for advantage in ("leave_one_out", "group_norm", "greedy")),  # type: ignore[arg-type]
+    ]
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """What short runs of every trainer, and of both tasks, log."""
+    keys, tokens = Keys(), toy()
+    for config in trainer_configs():
+        trainer = config.build(tokens.TokenPolicy(), seed=0, num_updates=2)
+        fit(trainer, tokens.TokenTask(num_contexts=4), steps=2, writers=[keys])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEQRL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        captioning = CaptioningConfig(
+            data=DataConfig(image_size=32, scenes=ScenesConfig(num_train=12, num_dev=4, num_test=0)),
+            policy=PolicyConfig(dim=16, num_layers=1, max_tokens=6, word_detection=0.3),
+            evaluation=EvaluationConfig(beam_size=2),
+            images_per_batch=2,
+        )
+        for task_config, config, metric in (
+            (captioning, SupervisedConfig(), "cider_d"),
+            (ControlConfig(num_envs=2, num_steps=4, num_eval_episodes=2, max_episode_steps=10), PPOConfig(), "return_mean"),
+        ):
+            task = task_config.build(0)
+            trainer = config.build(task.build_policy(), seed=0, num_updates=1)
+            fit(trainer, task, steps=1, eval_every=1, early_stop=EarlyStop(metric=metric), writers=[keys])
+    return keys.seen
+
+
+def rows(name: str) -> list[list[str]]:
+    """The cells of a document's table rows, headings left out."""
+    heading, width = TABLES[name]
+    found = []
+    for line in (ROOT / "docs" / name).read_text(encoding="utf-8").splitlines():
+        if line.startswith("|") and not set(line) <= set("|- "):
+            cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+            assert len(cells) == width, f"docs/{name}: expected {width} cells in {line!r}"
+            found += [cells] if cells[0].lower() != heading else []
+    return found
+
+
+def documented() -> set[str]:
+    return {cells[0].strip("`") for cells in rows("metrics.md")}
+
+
+def expands(pattern: str, key: str, figures: set[str]) -> bool:
+    """Whether a key is the pattern, with a dev figure in the place of `<figure>`."""
+    return key == pattern or any(pattern.replace(FIGURE, figure) == key for figure in figures)
+
+
+def test_every_logged_key_is_documented(logged: set[str]) -> None:
+    figures = {key.removeprefix("dev/") for key in documented() if key.startswith("dev/") and FIGURE not in key}
+    missing = sorted(key for key in logged if not any(expands(pattern, key, figures) for pattern in documented()))
+    assert not missing, f"docs/metrics.md: add a row for {', '.join(missing)}"
+
+
+def test_every_documented_key_is_logged(logged: set[str]) -> None:
+    figures = {key.removeprefix("dev/") for key in logged if key.startswith("dev/")}
+    missing = {pattern for pattern in documented() if not any(expands(pattern, key, figures) for key in logged)}
+    assert missing == set(NOT_PRODUCED_HERE), "docs/metrics.md: these are logged no more, or NOT_PRODUCED_HERE is out of date"
+
+
+def test_keys_stand_in_code_style_with_meaning_and_unit() -> None:
+    for key, meaning, unit, _, advice in rows("metrics.md"):
+        assert re.fullmatch(r"`[a-z0-9_]+/[a-z0-9_]*(<figure>)?`", key), key
+        assert meaning and unit and (advice or key in ("`dev/return_max`",)), key
+
+
+def sources() -> dict[str, str]:
+    """Text of each module with a `Source:` line."""
+    modules = {
+        path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for name in PACKAGES for path in (ROOT / name).rglob("*.py")
+    }
+    return {name: text for name, text in modules.items() if re.search(r"^\s*Source: ", text, re.MULTILINE)}
+
+
+def test_every_module_with_a_source_has_a_row_and_every_file_exists() -> None:
+    files = [set(re.findall(r"`([^`]+)`", cells[2])) for cells in rows("papers.md")]
+    assert all(files)
+    named = set().union(*files)
+    assert sorted(name for name in named if not (ROOT / name).is_file()) == []
+    assert len(sources()) > 15
+    assert sorted(set(sources()) - named) == []
+
+
+def test_every_cited_paper_has_a_row() -> None:
+    table = (ROOT / "docs" / "papers.md").read_text(encoding="utf-8")
+    for name, text in sources().items():
+        for paragraph in re.findall(r"^\s*Source: (.*?)(?=\n\s*\n|\n\s*\"\"\"|Differs from:)", text, re.MULTILINE | re.DOTALL):
+            for authors, year in re.findall(r"([A-Z]\w+(?:,? (?:[A-Z]\w+|& [A-Z]\w+|et\s+al\.))*) ((?:19|20)\d\d)\b", paragraph):
+                first = authors.split()[0].strip(",")
+                assert re.search(rf"{first}\b[^|]*? {year}", table), f"docs/papers.md: no row names {authors} {year}, cited in {name}"
