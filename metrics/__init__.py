@@ -1,1 +1,54 @@
-"""Metrics of text: strings, numpy and token ids only."""
+"""Metrics of text: strings, numpy and token ids only.
+
+CiderD().score(["a dog runs", "a cat"], [["a dog runs fast", "the dog runs"], ["a cat sits"]])
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from metrics.bleu import Bleu, SacreBleu
+    from metrics.by_name import metric_by_name
+    from metrics.cider import Cider, CiderD
+    from metrics.document_frequency import DocumentFrequency
+    from metrics.mix import MetricMix
+    from metrics.rouge import RougeL
+    from metrics.tokenize import ptb_tokenize
+
+__all__ = [
+    "Bleu",
+    "Cider",
+    "CiderD",
+    "DocumentFrequency",
+    "MetricMix",
+    "RougeL",
+    "SacreBleu",
+    "metric_by_name",
+    "ptb_tokenize",
+]
+
+_NAMES = {
+    "bleu": ("Bleu", "SacreBleu"),
+    "by_name": ("metric_by_name",),
+    "cider": ("Cider", "CiderD"),
+    "document_frequency": ("DocumentFrequency",),
+    "mix": ("MetricMix",),
+    "rouge": ("RougeL",),
+    "tokenize": ("ptb_tokenize",),
+}
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is public when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """Name what is public beside what is there already."""
+    return sorted({*globals(), *__all__})

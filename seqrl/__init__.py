@@ -1,1 +1,90 @@
-"""Trajectories, losses and trainers; knows no task and no metric."""
+"""Trajectories, losses and trainers for policies that write, look or act.
+
+A task's rollouts are trajectories; a trainer turns them into updates of a policy; `fit` runs the loop:
+
+    fit(SelfCritical(policy), task, steps=500)
+
+Nothing is imported before it is used, so `import seqrl` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seqrl.mixing import MixConfig
+    from seqrl.optimiser import OptimiserConfig
+    from seqrl.policies import TokenPolicy
+    from seqrl.protocols import Metric, Policy, Task, Trainer
+    from seqrl.rollout import Source, unroll
+    from seqrl.run.config import EarlyStop
+    from seqrl.run.loop import RunResult, fit
+    from seqrl.sources import TokenSource, VectorEnvSource
+    from seqrl.trainers import PPO, PPOConfig, Reinforce, ReinforceConfig, SelfCritical, SelfCriticalConfig, Supervised, SupervisedConfig
+    from seqrl.trajectory import Evaluation, Step, Trajectory, concatenate
+
+__all__ = [
+    "EarlyStop",
+    "Evaluation",
+    "Metric",
+    "MixConfig",
+    "OptimiserConfig",
+    "PPO",
+    "PPOConfig",
+    "Policy",
+    "Reinforce",
+    "ReinforceConfig",
+    "RunResult",
+    "SelfCritical",
+    "SelfCriticalConfig",
+    "Source",
+    "Step",
+    "Supervised",
+    "SupervisedConfig",
+    "Task",
+    "TokenPolicy",
+    "TokenSource",
+    "Trainer",
+    "Trajectory",
+    "VectorEnvSource",
+    "concatenate",
+    "fit",
+    "unroll",
+]
+
+_NAMES = {
+    "mixing": ("MixConfig",),
+    "optimiser": ("OptimiserConfig",),
+    "policies": ("TokenPolicy",),
+    "protocols": ("Metric", "Policy", "Task", "Trainer"),
+    "rollout": ("Source", "unroll"),
+    "run.config": ("EarlyStop",),
+    "run.loop": ("RunResult", "fit"),
+    "sources": ("TokenSource", "VectorEnvSource"),
+    "trainers": (
+        "PPO",
+        "PPOConfig",
+        "Reinforce",
+        "ReinforceConfig",
+        "SelfCritical",
+        "SelfCriticalConfig",
+        "Supervised",
+        "SupervisedConfig",
+    ),
+    "trajectory": ("Evaluation", "Step", "Trajectory", "concatenate"),
+}
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is public when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """Name what is public beside what is there already."""
+    return sorted({*globals(), *__all__})

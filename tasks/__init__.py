@@ -1,1 +1,1 @@
-"""Problems to train on: data, policies and rewards."""
+"""Tasks: what a policy sees, what it may do and what it earns; one package each."""
