@@ -71,20 +71,28 @@ def _draw(items: Sequence[GalleryItem], path: Path, metric: str) -> None:
 
     columns = min(4, len(items))
     rows = -(-len(items) // columns)
-    lines = 2 + 3 * max(len(item.captions) for item in items)
-    figure, axes = pyplot.subplots(rows, columns, figsize=(3.4 * columns, rows * (3.4 + 0.19 * lines)), squeeze=False)
+    texts = [_text(item, metric) for item in items]
+    text_height = 0.16 * (1 + max(text.count("\n") + 1 for text in texts))  # inches
+    size = 3.4
+    height = size + text_height
+    figure, axes = pyplot.subplots(rows, columns, figsize=(size * columns, height * rows), squeeze=False)
+    bottom = text_height / (height * rows)
+    figure.subplots_adjust(left=0.01, right=0.99, top=1.0, bottom=bottom, wspace=0.04, hspace=text_height / size)
     for axis in axes.flat:
         axis.axis("off")
-    for axis, item in zip(axes.flat, items, strict=False):
+    for axis, item, text in zip(axes.flat, items, texts, strict=False):
         axis.imshow(item.image.transpose(1, 2, 0), interpolation="nearest")
-        text = "\n".join(
-            textwrap.fill(f"{label} ({metric} {score:.2f}): {caption}", 44, subsequent_indent="   ")
-            for label, (caption, score) in item.captions.items()
-        )
-        axis.text(0, -0.03, text, transform=axis.transAxes, fontsize=9, va="top", ha="left", in_layout=False)
-    figure.set_layout_engine("constrained", h_pad=0.095 * lines)
-    figure.savefig(path, dpi=110)
+        axis.text(0, -0.02, text, transform=axis.transAxes, fontsize=9, va="top", ha="left")
+    figure.savefig(path, dpi=90)
     pyplot.close(figure)
+
+
+def _text(item: GalleryItem, metric: str) -> str:
+    """Labels, scores and captions, wrapped to the picture's width."""
+    return "\n".join(
+        textwrap.fill(f"{label} ({metric} {score:.2f}): {caption}", 46, subsequent_indent="   ")
+        for label, (caption, score) in item.captions.items()
+    )
 
 
 def _page(items: Sequence[GalleryItem], title: str, metric: str) -> str:

@@ -1,0 +1,106 @@
+"""Flickr8k photographs from scratch: cross-entropy, self-critical, and a control that goes on with cross-entropy as long.
+
+SEQRL_DATA=/folder/of/data python benchmarks/flickr8k.py --seeds 0,1,2
+
+Runs that are already finished under --folder are evaluated as they are. Writes benchmarks/results/flickr8k.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from seqrl.run.config import read_config
+from seqrl.run.log import read_metrics
+from seqrl.run.statistics import bootstrap_interval
+from seqrl.run.train import load, train
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "captioning"
+STAGES = ("xe", "control", "sc")
+FIGURES = ("cider_d", "bleu4", "rouge_l", "length", "bad_endings", "distinct")
+
+
+def seconds(run: Path) -> float:
+    """Seconds that a run's loop took, evaluations included."""
+    return max(line["time/elapsed_s"] for line in read_metrics(run) if "time/elapsed_s" in line)
+
+
+def make_run(folder: Path, name: str, config: str, seed: int, *changes: str) -> Path:
+    """Train unless the run stands."""
+    run = folder / f"{name}_seed{seed}"
+    if not (run / "config.yaml").exists():
+        own = [f"--runs_folder={folder}", f"--name={run.name}", f"--seed={seed + 100 * (name == 'control')}"]
+        train(read_config(CONFIGS / config, [*own, *changes]))
+    return run
+
+
+def train_seed(folder: Path, seed: int) -> dict[str, Path]:
+    """Do the three stages of a seed."""
+    runs = {"xe": make_run(folder, "xe", "flickr8k_xe.yaml", seed)}
+    warm = f"--init_from={runs['xe']}"
+    runs["sc"] = make_run(folder, "sc", "flickr8k_self_critical.yaml", seed, warm)
+    steps = read_config(CONFIGS / "flickr8k_xe.yaml").steps
+    more = round(steps * seconds(runs["sc"]) / seconds(runs["xe"]))
+    changes = (f"--steps={more}", "--eval_every=200", "--trainer.optimiser.learning_rate=2.5e-4", "--trainer.optimiser.warmup_updates=0")
+    runs["control"] = make_run(folder, "control", "flickr8k_xe.yaml", seed, warm, *changes)
+    return runs
+
+
+def evaluate(run: Path, split: str) -> dict[str, float]:
+    """Score the best checkpoint on a split, greedily and with a beam of 3."""
+    _, task, policy, _ = load(run, ["--task.evaluation.beam_size=3", "--task.evaluation.length_penalty=0.7", "--num_threads=1"])
+    return task.evaluate(policy, split=split)
+
+
+def summarise(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Mean over the seeds with a 95% bootstrap interval, for each figure."""
+    summary = {}
+    for key in [*FIGURES, *(f"beam/{name}" for name in FIGURES)]:
+        values = [row[key] for row in rows]
+        low, high = bootstrap_interval([values], generator=np.random.default_rng(0))
+        summary[key] = {"mean": sum(values) / len(values), "low": float(low), "high": float(high)}
+    return summary
+
+
+def main() -> None:
+    """Train, evaluate, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--folder", type=Path, default=Path("runs/flickr"))
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "flickr8k.json")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    results: dict[str, Any] = {
+        "command": " ".join(sys.argv),
+        "seeds": seeds,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+    results["seconds"] = {}
+    figures: dict[str, dict[str, list[dict[str, float]]]] = {split: {stage: [] for stage in STAGES} for split in ("dev", "test")}
+    for seed in seeds:
+        runs = train_seed(arguments.folder, seed)
+        results["seconds"][seed] = {stage: round(seconds(run)) for stage, run in runs.items()}
+        for split, stages in figures.items():
+            for stage in STAGES:
+                stages[stage].append(evaluate(runs[stage], split))
+    results["figures"] = figures
+    results["summary"] = {split: {stage: summarise(rows) for stage, rows in stages.items()} for split, stages in figures.items()}
+    arguments.output.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    for split, stages in results["summary"].items():
+        print(f"\n{split}, {len(seeds)} seeds: mean [95% interval]")
+        for key in ("cider_d", "beam/cider_d", "bleu4", "beam/bleu4", "bad_endings", "beam/bad_endings", "distinct"):
+            cells = [f"{stage} {row[key]['mean']:.4f} [{row[key]['low']:.4f}, {row[key]['high']:.4f}]" for stage, row in stages.items()]
+            print(f"  {key:18}", "   ".join(cells))
+
+
+if __name__ == "__main__":
+    main()
