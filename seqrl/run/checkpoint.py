@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-WEIGHTS, STATE, META = "model.safetensors", "trainer.pt", "meta.json"
+WEIGHTS, STATE, META, PRETRAINED = "model.safetensors", "trainer.pt", "meta.json", "pretrained"
 
 
 def step_folder(run_folder: Path, step: int) -> Path:
@@ -29,7 +29,9 @@ def best_folder(run_folder: Path) -> Path:
     return run_folder / "checkpoints" / "best"
 
 
-def save(folder: Path, policy: nn.Module, state: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+def save(
+    folder: Path, policy: nn.Module, state: Mapping[str, Any], meta: Mapping[str, Any], *, other_processes: Sequence[Path] = ()
+) -> None:
     """Write a checkpoint; what was in `folder` before stays whole until the new one is.
 
     Args:
@@ -37,6 +39,9 @@ def save(folder: Path, policy: nn.Module, state: Mapping[str, Any], meta: Mappin
         policy: its weights and buffers are stored, tied ones once.
         state: all else that an exact resume needs; tensors, numbers, strings, lists, tuples and dicts only.
         meta: what a person or a check wants to read without loading tensors.
+        other_processes: files with the state of the other processes, which are moved into the checkpoint.
+
+    A policy with a `save_pretrained` also writes itself to `pretrained`, in the form of the library that it came from.
 
     Raises:
         OSError: when the disk is full or read-only; nothing is left behind.
@@ -47,15 +52,21 @@ def save(folder: Path, policy: nn.Module, state: Mapping[str, Any], meta: Mappin
         save_model(policy, str(partial / WEIGHTS))
         torch.save(dict(state), partial / STATE)
         (partial / META).write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        for name in (WEIGHTS, STATE, META):
-            _flush(partial / name)
+        for index, path in enumerate(other_processes, start=1):
+            os.replace(path, partial / _state_name(index))
+        save_pretrained = getattr(policy, "save_pretrained", None)
+        if callable(save_pretrained):
+            save_pretrained(partial / PRETRAINED)
+        for path in partial.rglob("*"):
+            _flush(path)
         _flush(partial)
         _swap(partial, folder)
     except (OSError, RuntimeError, SafetensorError) as error:
-        # torch and safetensors report a full disk as errors of their own, without its name.
+        # torch and safetensors report a full disk or quota as errors of their own.
+        failed_write = isinstance(error, OSError | SafetensorError) or "PytorchStreamWriter" in str(error)
         full = shutil.disk_usage(_existing(folder)).free < 2**20
         shutil.rmtree(partial, ignore_errors=True)
-        if full or isinstance(error, OSError):
+        if full or failed_write:
             reason = f"no space left on the device ({error})" if full else str(error)
             raise OSError(f"could not write the checkpoint {folder}: {reason}; free some space or mend the folder, then resume") from error
         raise
@@ -88,19 +99,28 @@ def load_weights(folder: Path, policy: nn.Module) -> None:
     load_model(policy, str(path), strict=True)
 
 
-def load_state(folder: Path) -> dict[str, Any]:
+def load_state(folder: Path, process: int = 0, num_processes: int = 1) -> dict[str, Any]:
     """Load what `save` got as `state`, tensors on the CPU, without running code from the file.
 
+    Args:
+        folder: of the checkpoint.
+        process: whose state.
+        num_processes: how many there are now.
+
     Raises:
-        ValueError: when the file is damaged or holds something other than plain data.
+        ValueError: when the file is damaged or holds something other than plain data, or there were more or fewer processes.
     """
+    saved = 1 + len(list(folder.glob(_state_name("*"))))
+    if saved != num_processes:
+        raise ValueError(f"{folder}: was saved by {saved} processes, now there are {num_processes}; resume with {saved}")
+    path = folder / (_state_name(process) if process else STATE)
     try:
-        return torch.load(folder / STATE, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise ValueError(f"{folder / STATE}: damaged ({error}); use another checkpoint of the run") from error
+        raise ValueError(f"{path}: damaged ({error}); use another checkpoint of the run") from error
     except Exception as error:
         if type(error).__name__ == "UnpicklingError":
-            raise ValueError(f"{folder / STATE}: holds more than tensors and plain data, which is refused: {error}") from error
+            raise ValueError(f"{path}: holds more than tensors and plain data, which is refused: {error}") from error
         raise
 
 
@@ -149,7 +169,10 @@ def prune(run_folder: Path, keep: int) -> None:
     for folder in step_folders(run_folder)[:-keep]:
         shutil.rmtree(folder)
     for leftover in (run_folder / "checkpoints").glob(".*.partial"):
-        shutil.rmtree(leftover, ignore_errors=True)
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 def check_fingerprints(saved: Mapping[str, Any], present: Mapping[str, Any], *, folder: Path) -> None:
@@ -203,6 +226,10 @@ def check_writable(run_folder: Path, num_bytes: int = 0) -> None:
         raise OSError(
             f"{run_folder}: {free / 2**20:.0f} MiB are free, the checkpoints need about {num_bytes / 2**20:.0f}; use --runs_folder=FOLDER"
         )
+
+
+def _state_name(process: int | str) -> str:
+    return f"trainer_process{process}.pt"
 
 
 def _difference(name: str, stored: tuple[int, ...] | None, expected: tuple[int, ...] | None) -> str:

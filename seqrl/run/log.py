@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
 Figures = Mapping[str, float]
 
@@ -38,6 +39,13 @@ class Log:
         for writer in self.writers:
             writer.write(step, plain)
 
+    def say(self, step: int, text: str) -> None:
+        """Hand a sentence to the writers that have a `say`, which are those that people look at."""
+        for writer in self.writers:
+            say = getattr(writer, "say", None)
+            if callable(say):
+                say(step, text)
+
     def close(self) -> None:
         """Close every writer."""
         for writer in self.writers:
@@ -61,18 +69,29 @@ class JsonLines:
             raise ValueError(
                 f"{path}: expected at least {num_bytes} bytes, which the checkpoint was made after, got {present}; put the file back"
             )
-        self._file: TextIO = path.open("a", encoding="utf-8")
-        os.truncate(path, num_bytes)
+        self._path = path
+        # Unbuffered: what a full disk refuses must not be tried again when the file is closed.
+        self._file = path.open("ab", buffering=0)
+        self._file.truncate(num_bytes)
 
     def write(self, step: int, figures: Figures) -> None:
-        """Append a line."""
+        """Append a line.
+
+        Raises:
+            OSError: when it could not be written whole; none of it is kept.
+        """
         values = {key: value if math.isfinite(value) else None for key, value in figures.items()}
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
+        line = (json.dumps({"step": step, **values}) + "\n").encode()
+        before = os.fstat(self._file.fileno()).st_size
+        try:
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self._file.truncate(before)
+            raise OSError(f"{self._path}: could not be written ({error}); free some space or mend the folder, then resume") from error
 
     def num_bytes(self) -> int:
         """Give the length of the file, after making sure that it is on the disk."""
-        self._file.flush()
         os.fsync(self._file.fileno())
         return os.fstat(self._file.fileno()).st_size
 

@@ -41,6 +41,14 @@ class EvaluationConfig:
     beam_size: int = 0
     length_penalty: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.max_images < 0 or self.max_images == 1:
+            raise ValueError(f"max_images: expected 0 (all) or at least 2, since CIDEr over one image is always 0, got {self.max_images}")
+        if self.images_per_batch < 1:
+            raise ValueError(f"images_per_batch: expected at least 1, got {self.images_per_batch}")
+        if self.beam_size < 0:
+            raise ValueError(f"beam_size: expected 0 (none) or more, got {self.beam_size}")
+
 
 def evaluate_captions(
     policy: nn.Module, split: CaptionSplit, vocabulary: Vocabulary | TokenizerVocabulary, config: EvaluationConfig

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
@@ -141,8 +141,10 @@ def decode_image(data: bytes, image_size: int) -> np.ndarray:
             # A JPEG far larger than needed is decoded at a fraction of its size, which is several times faster.
             image.draft("RGB", (2 * image_size, 2 * image_size))
             picture = ImageOps.exif_transpose(image).convert("RGB")
-    # Pillow reports damage by many types, SyntaxError among them.
+    except UnidentifiedImageError as error:
+        raise ValueError("it is in no format that Pillow reads") from error
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        # Pillow reports damage by many types, SyntaxError among them.
         raise ValueError(f"it does not decode ({error})") from error
     side = min(picture.size)
     left, top = (picture.width - side) / 2, (picture.height - side) / 2

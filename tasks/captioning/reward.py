@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from metrics.by_name import METRICS
 from metrics.document_frequency import DocumentFrequency
 from metrics.mix import MetricMix
 from metrics.rows import END_WORD, WordNumbers, number_references, pad_rows
@@ -38,6 +42,30 @@ class RewardConfig:
     score_end: bool = True
     document_frequency: str = ""
 
+    def __post_init__(self) -> None:
+        for name, weight in self.metrics.items():
+            if name not in METRICS:
+                nearest = difflib.get_close_matches(name, METRICS, n=1, cutoff=0.0)[0]
+                raise ValueError(f"metrics: there is no metric {name!r}; did you mean {nearest!r}? Known are {', '.join(sorted(METRICS))}")
+            if not math.isfinite(weight):
+                raise ValueError(f"metrics.{name}: expected a finite weight, got {weight}")
+        if not self.function and not any(self.metrics.values()):
+            raise ValueError("metrics: expected at least one metric with a weight other than 0, for instance {cider_d: 1.0}")
+
+    def check(self) -> None:
+        """Import the function and look for the file, before data that may take long are loaded.
+
+        Raises:
+            ValueError: when there is no such function.
+            FileNotFoundError: when there is no such file.
+        """
+        if self.function:
+            import_function(self.function)
+        elif self.document_frequency and not Path(self.document_frequency).is_file():
+            raise FileNotFoundError(
+                f"reward.document_frequency: no file {self.document_frequency}; leave it empty to count over the training split"
+            )
+
 
 class CaptionReward:
     """Scores captions of training images.
@@ -63,8 +91,9 @@ class CaptionReward:
         self.config = config
         self.vocabulary = vocabulary
         self.references = split.references
+        self.image_ids = split.image_ids
         self.seconds = 0.0
-        self._function = function or (_import_function(config.function) if config.function else None)
+        self._function = function or (import_function(config.function) if config.function else None)
         # A word list's ids are the numbers themselves; a tokenizer's pieces are first put together to words.
         self._by_words = isinstance(vocabulary, TokenizerVocabulary)
         self._numbers = WordNumbers({} if isinstance(vocabulary, TokenizerVocabulary) else {w: n for n, w in enumerate(vocabulary.words)})
@@ -72,17 +101,20 @@ class CaptionReward:
         self._mix = None if self._function is not None else self._make_mix(split)
 
     def _make_mix(self, split: CaptionSplit) -> MetricMix:
-        weights = {name: weight for name, weight in self.config.metrics.items() if weight}
-        if not weights:
-            raise ValueError("reward.metrics: expected at least one metric with a weight other than 0, for instance {cider_d: 1.0}")
-        return MetricMix(
-            weights,
-            number_references(split.words, self._numbers),
-            document_frequency=DocumentFrequency.load(self.config.document_frequency) if self.config.document_frequency else None,
-            end=self._end,
-            score_end=self.config.score_end,
-            tokenisation="ptb" if self._by_words else f"vocabulary {self.vocabulary.fingerprint()}",
-        )
+        file = self.config.document_frequency
+        try:
+            return MetricMix(
+                {name: weight for name, weight in self.config.metrics.items() if weight},
+                number_references(split.words, self._numbers),
+                document_frequency=DocumentFrequency.load(file) if file else None,
+                end=self._end,
+                score_end=self.config.score_end,
+                tokenisation="ptb" if self._by_words else f"vocabulary {self.vocabulary.fingerprint()}",
+            )
+        except ValueError as error:
+            where = f"reward.document_frequency {file}" if file else "reward.metrics"
+            remedy = "; leave it empty to count over the training split" if file else ""
+            raise ValueError(f"{where}: {error}{remedy}") from error
 
     def score(self, tokens: Tensor, lengths: Tensor, items: Tensor) -> Tensor:
         """Score captions.
@@ -125,7 +157,11 @@ class CaptionReward:
         assert self._function is not None
         captions = [" ".join(self.vocabulary.decode(row[:size].tolist())) for row, size in zip(hypotheses, sizes, strict=True)]
         references = [self.references[image] for image in images]
-        scores = np.asarray(self._function(captions, references), dtype=np.float64)
+        given = self._function(captions, references)
+        try:
+            scores = np.asarray(given, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"the reward function gave {str(given)[:80]!r}; expected one number a caption ({error})") from error
         if scores.shape != (len(captions),):
             raise ValueError(
                 f"the reward function gave scores of shape {list(scores.shape)} for {len(captions)} captions; expected one number each"
@@ -133,17 +169,25 @@ class CaptionReward:
         if not np.isfinite(scores).all():
             worst = int(np.argmin(np.isfinite(scores)))
             raise ValueError(
-                f"the reward function gave {scores[worst]} for caption {worst}, {captions[worst]!r}, of training image {images[worst]}; "
-                "expected a finite number"
+                f"the reward function gave {scores[worst]} for sample {worst}, {captions[worst]!r}, of image "
+                f"{self.image_ids[images[worst]]}; expected a finite number"
             )
         return scores
 
 
-def _import_function(name: str) -> RewardFunction:
+def import_function(name: str) -> RewardFunction:
+    """Import what `module:name` stands for.
+
+    Raises:
+        ValueError: when there is none, or it cannot be called.
+    """
     module, _, attribute = name.partition(":")
     if not attribute:
         raise ValueError(f"reward.function: expected module:name, got {name!r}")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        function = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"reward.function: cannot import {name!r} ({error}); is its folder on PYTHONPATH?") from error
+    if not callable(function):
+        raise ValueError(f"reward.function: expected {name!r} to be a function, got a {type(function).__name__}")
+    return function

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from seqrl.trajectory import Trajectory, Tree
 from tasks.captioning.data import CaptionData, DataConfig, load_data
 from tasks.captioning.decoding import sample
+from tasks.captioning.diagnostics import warnings_for
 from tasks.captioning.evaluation import EvaluationConfig, evaluate_captions, write_captions
 from tasks.captioning.gallery import GalleryItem, write_gallery
 from tasks.captioning.images import augment
@@ -51,8 +52,22 @@ class CaptioningConfig:
             raise ValueError(f"captions_per_image: expected 0 (all) or more, got {self.captions_per_image}")
 
     def build(self, seed: int) -> CaptioningTask:
-        """Load the data and make the task."""
+        """Load the data and make the task; what can be refused without the data is refused before."""
+        self.reward.check()
         return CaptioningTask(self, load_data(self.data), seed=seed)
+
+
+def _refuse_single_images(config: CaptioningConfig, data: CaptionData) -> None:
+    wanted = [("dev", data.dev)]
+    if not config.reward.function and not config.reward.document_frequency and {"cider_d", "cider"} & set(config.reward.metrics):
+        wanted.append(("train", data.train))
+    for name, split in wanted:
+        if len(split) < 2:
+            raise ValueError(
+                f"{name}: expected at least 2 images, got {len(split)}; CIDEr weighs words by how few images' captions hold them, "
+                "and over a single image every score is 0. Add images"
+                + (", or set reward.document_frequency to a corpus's or reward.metrics to others" if name == "train" else "")
+            )
 
 
 class CaptioningTask:
@@ -63,6 +78,9 @@ class CaptioningTask:
         data: images with captions.
         seed: of the order of the images and of the flips.
         reward: a function of one's own, (captions, references) -> one number a caption, instead of the configured mix.
+
+    Raises:
+        ValueError: when a split has a single image, over which CIDEr is always 0.
     """
 
     def __init__(
@@ -73,13 +91,14 @@ class CaptioningTask:
         seed: int = 0,
         reward: Callable[[Sequence[str], Sequence[Sequence[str]]], Sequence[float]] | None = None,
     ) -> None:
+        _refuse_single_images(config, data)
         self.config = config
         self.data = data
         self.vocabulary = data.vocabulary
         self.reward = CaptionReward(config.reward, data.train, data.vocabulary, function=reward)
         self._order = ItemOrder(len(data.train), seed=seed)
         self._generator = torch.Generator().manual_seed(seed)
-        self._references = [[self._with_end(words) for words in captions] for captions in data.train.words]
+        self._references = [self._complete(captions) for captions in data.train.words]
 
     @property
     def seconds_in_reward(self) -> float:
@@ -140,6 +159,10 @@ class CaptioningTask:
         ]
         return write_gallery(items, directory)
 
+    def warnings_for(self, evaluations: Sequence[Mapping[str, float]]) -> dict[str, str]:
+        """Find the known troubles in the figures of all evaluations so far; see `tasks.captioning.diagnostics`."""
+        return warnings_for(evaluations)
+
     def fingerprint(self) -> dict[str, str]:
         """Name what the weights depend on beside the configuration: vocabulary and document frequencies."""
         frequency = self.reward.fingerprint()
@@ -172,10 +195,14 @@ class CaptioningTask:
         images = torch.from_numpy(np.asarray(self.data.train.images[items.numpy()]))
         return {"image": images.to(next(policy.parameters()).device)}
 
-    def _with_end(self, words: list[str]) -> list[int]:
-        """Token ids of a reference, cut to the longest caption that the policy can write."""
+    def _complete(self, captions: list[list[str]]) -> list[list[int]]:
+        """Token ids of an image's references that the policy can write to the end; all, cut short, where none is.
+
+        To imitate captions that were cut would teach the policy to break off.
+        """
         longest = self.config.policy.max_tokens
-        return [*self.vocabulary.encode(words), self.vocabulary.end][:longest]
+        rows = [[*self.vocabulary.encode(words), self.vocabulary.end] for words in captions]
+        return [row for row in rows if len(row) <= longest] or [row[:longest] for row in rows]
 
     def _choose_references(self, item: int) -> list[list[int]]:
         references = self._references[item]

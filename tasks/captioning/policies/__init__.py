@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from seqrl.policies import check_token_settings
+from seqrl.run.registry import nearest
 from tasks.captioning.policies.captioner import CaptionPolicy
 from tasks.captioning.policies.encoder import build_encoder
 from tasks.captioning.policies.lstm import AttentionLSTMDecoder, LSTMDecoder
@@ -16,6 +18,7 @@ from tasks.captioning.policies.transformer import TransformerDecoder
 __all__ = ["CaptionPolicy", "PolicyConfig", "build_policy"]
 
 TYPES = ("transformer", "lstm", "att_lstm", "pretrained")
+ENCODERS = ("scenes", "photographs", "patches")
 
 
 @dataclass
@@ -54,6 +57,12 @@ class PolicyConfig:
     word_detection: float = 0.0
     path: str = ""
 
+    def __post_init__(self) -> None:
+        for name, value, known in (("type", self.type, TYPES), ("encoder", self.encoder, ENCODERS)):
+            if value not in known:
+                raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}; {nearest(value, known)}")
+        check_token_settings(self.max_tokens, self.temperature)
+
 
 def build_policy(config: PolicyConfig, vocabulary: Sized, image_size: int) -> nn.Module:
     """Make the policy that a configuration names.
@@ -64,11 +73,9 @@ def build_policy(config: PolicyConfig, vocabulary: Sized, image_size: int) -> nn
         image_size: side of the square images, pixels.
 
     Raises:
-        ValueError: when there is no such policy or its sizes do not fit.
+        ValueError: when its sizes do not fit.
         FileNotFoundError: when there is no pretrained model at `path`.
     """
-    if config.type not in TYPES:
-        raise ValueError(f"policy.type: expected one of {', '.join(TYPES)}, got {config.type!r}")
     if config.type == "pretrained":
         return _build_pretrained(config, vocabulary)
     encoder = build_encoder(config.encoder, image_size)
@@ -108,7 +115,11 @@ def _build_pretrained(config: PolicyConfig, vocabulary: Sized) -> nn.Module:
     if config.critic:
         raise ValueError("policy.critic: a pretrained model has no critic; choose a baseline that needs none, such as leave_one_out")
     policy = PretrainedPolicy.from_pretrained(
-        config.path, max_tokens=config.max_tokens, temperature=config.temperature, freeze_encoder=config.freeze_encoder
+        config.path,
+        max_tokens=config.max_tokens,
+        temperature=config.temperature,
+        freeze_encoder=config.freeze_encoder,
+        tokenizer=getattr(vocabulary, "tokenizer", None),
     )
     for name, token in _special_tokens(vocabulary).items():
         if name != "pad" and token != getattr(policy, name):

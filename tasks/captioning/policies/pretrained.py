@@ -31,6 +31,7 @@ class PretrainedPolicy(nn.Module):
         begin: token before the first action; the model's own when None.
         end: token that ends a caption; the model's own when None.
         pad: token after the end; the model's own when None, or else the end token.
+        tokenizer: saved beside the model, so that others can read what it writes.
 
     Raises:
         ValueError: when a setting is out of range, or neither the model nor the caller names the begin or end token.
@@ -47,11 +48,13 @@ class PretrainedPolicy(nn.Module):
         begin: int | None = None,
         end: int | None = None,
         pad: int | None = None,
+        tokenizer: Any = None,
     ) -> None:
         super().__init__()
         check_token_settings(max_tokens, temperature)
         self.model: Any = model
         self.processor = processor
+        self.tokenizer = tokenizer
         self.begin = _token(model, "decoder_start_token_id", begin)
         self.end = _token(model, "eos_token_id", end)
         self.pad = _token(model, "pad_token_id", self.end if pad is None and model.config.pad_token_id is None else pad)
@@ -91,17 +94,16 @@ class PretrainedPolicy(nn.Module):
             ) from error
         return cls(model, processor, **settings)
 
-    def save_pretrained(self, folder: str | Path, tokenizer: Any = None) -> None:
-        """Write a folder that `VisionEncoderDecoderModel.from_pretrained` and `AutoImageProcessor` load.
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a folder that `VisionEncoderDecoderModel`, `AutoImageProcessor` and, where known, `AutoTokenizer` load.
 
         Args:
             folder: made when it is missing.
-            tokenizer: saved beside the model when given.
         """
         self.model.save_pretrained(folder)
         self.processor.save_pretrained(folder)
-        if tokenizer is not None:
-            tokenizer.save_pretrained(folder)
+        if self.tokenizer is not None:
+            self.tokenizer.save_pretrained(folder)
 
     def encode(self, images: Tensor) -> Tree:
         """Encode uint8 images [N, 3, S, S] as `hidden` [N, R, D], the encoder's last hidden states."""

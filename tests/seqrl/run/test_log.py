@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from seqrl.run.log import JsonLines, Log, make_tracker, read_metrics
+from seqrl.run.log import AccelerateTracker, JsonLines, Log, make_tracker, read_metrics
 
 
 def test_lines_are_flushed_and_cut_back(tmp_path: Path) -> None:
@@ -79,3 +81,55 @@ def test_trackers_that_are_not_there(tmp_path: Path) -> None:
     except ImportError:
         with pytest.raises(ValueError, match="'aim' is not installed"):
             make_tracker("aim", run_folder=tmp_path, config={})
+
+
+def test_line_that_a_full_disk_refuses_leaves_nothing_behind(tmp_path: Path) -> None:
+    lines = JsonLines(tmp_path / "metrics.jsonl")
+    lines.write(1, {"a/b": 1.0})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (lines.num_bytes() + 5, limits[1]))
+        with pytest.raises(OSError, match=r"metrics\.jsonl: could not be written .*; free some space"):
+            lines.write(2, {"a/b": 1.0})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    lines.write(3, {"a/b": 1.0})
+    lines.close()
+    assert [row["step"] for row in read_metrics(tmp_path)] == [1, 3]
+
+
+def test_trackers_of_accelerate_get_configuration_and_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tracking = pytest.importorskip("accelerate.tracking", reason="accelerate is not installed")
+
+    calls: list[tuple[Any, ...]] = []
+
+    class Tracker(tracking.GeneralTracker):
+        name, requires_logging_directory = "mine", True
+
+        def __init__(self, run_name: str, logging_dir: str) -> None:
+            super().__init__()
+            calls.append(("made", run_name, logging_dir))
+
+        @property
+        def tracker(self) -> None:
+            return None
+
+        def store_init_configuration(self, values: dict[str, Any]) -> None:
+            calls.append(("configuration", values))
+
+        def log(self, values: dict[str, Any], step: int | None) -> None:
+            calls.append(("log", values, step))
+
+        def finish(self) -> None:
+            calls.append(("finish",))
+
+    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "tensorboard", Tracker)
+    writer = AccelerateTracker("tensorboard", run_name="run", folder=tmp_path, config={"steps": 3, "betas": [0.9]})
+    writer.write(2, {"dev/score": 1.5})
+    writer.close()
+    assert calls == [
+        ("made", "run", str(tmp_path)),
+        ("configuration", {"steps": 3, "betas": "[0.9]"}),
+        ("log", {"dev/score": 1.5}, 2),
+        ("finish",),
+    ]

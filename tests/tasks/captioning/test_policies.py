@@ -187,7 +187,7 @@ def test_resample_gives_a_token_for_every_step() -> None:
 
 
 def test_what_does_not_fit_is_named() -> None:
-    with pytest.raises(ValueError, match="policy.type"):
+    with pytest.raises(ValueError, match="type: expected one of.*got 'rnn'"):
         small_policy(type="rnn")
     with pytest.raises(ValueError, match="num_heads"):
         small_policy(num_heads=5)

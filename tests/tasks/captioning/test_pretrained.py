@@ -15,6 +15,7 @@ transformers = pytest.importorskip("transformers")
 
 from seqrl.protocols import Policy  # noqa: E402
 from seqrl.rollout import unroll  # noqa: E402
+from seqrl.run import checkpoint  # noqa: E402
 from seqrl.sources import TokenSource  # noqa: E402
 from tasks.captioning.decoding import beam_search, sample  # noqa: E402
 from tasks.captioning.policies import PolicyConfig, build_policy  # noqa: E402
@@ -141,7 +142,9 @@ def test_what_was_trained_loads_in_plain_transformers_with_the_same_logits(folde
     optimiser.step()
     changed = [not torch.equal(old, new) for old, new in zip(before, policy.parameters(), strict=True)]
     assert sum(changed) > 0.8 * len(changed)
-    policy.save_pretrained(tmp_path, tokenizer=transformers.AutoTokenizer.from_pretrained(folder))
+    policy.tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    checkpoint.save(tmp_path / "best", policy, {}, {})
+    tmp_path = tmp_path / "best" / checkpoint.PRETRAINED
 
     model = transformers.VisionEncoderDecoderModel.from_pretrained(tmp_path).eval()
     processor = transformers.AutoImageProcessor.from_pretrained(tmp_path)
