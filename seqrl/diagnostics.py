@@ -122,7 +122,7 @@ def average_of(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {key: sum(column) / len(column) for key, column in columns.items()}
 
 
-def warnings_for(stats: Mapping[str, float]) -> list[str]:
+def warnings_for(stats: Mapping[str, float]) -> dict[str, str]:
     """Say in plain words what in an update's numbers is known to go wrong, and what to try.
 
     One update proves little: print what comes back update after update. A critic is expected to be poor in the first few.
@@ -131,7 +131,7 @@ def warnings_for(stats: Mapping[str, float]) -> list[str]:
         stats: what a trainer's update gave; keys that it has not are not judged.
 
     Returns:
-        A sentence or two for each trouble, most serious first; empty where nothing stands out.
+        For each trouble its kind and a sentence or two, most serious first; empty where nothing stands out.
     """
 
     def number(key: str) -> float:
@@ -141,42 +141,50 @@ def warnings_for(stats: Mapping[str, float]) -> list[str]:
     troubles = [
         (
             number("advantage/std") < 1e-8,
+            "equal_advantages",
             f"The advantages do not differ ({same_rewards}), so the rewards teach nothing. Look at the sampled rows and their "
             "rewards; try a reward with partial credit, a longer supervised warm start, or more samples of each context.",
         ),
         (
             number("rollout/ended") == 0 and "critic/explained_variance" not in stats,
+            "never_ended",
             "Every row was cut off before its end, and no critic estimates what would have followed. Allow longer rows, or use "
             'a critic (baseline "critic", or PPO with advantage "gae").',
         ),
         (
             number("rollout/unique") < 0.3,
+            "few_unique",
             f"Only {number('rollout/unique'):.0%} of the sampled rows differ within their context, so there is little to compare. "
             "Try an entropy bonus, a higher sampling temperature, or an earlier checkpoint to start from.",
         ),
         (
             0 <= number("policy/entropy") < 0.01,  # that of a continuous action may be negative
+            "no_entropy",
             f"The policy is nearly deterministic (entropy {number('policy/entropy'):.2g} nats) and explores no more. Unless it is "
             "done, try an entropy bonus, a lower learning rate, or a penalty for leaving the reference policy.",
         ),
         (
             number("policy/kl_sampling") > 0.1,
+            "far_from_sampling",
             f"The policy moved {number('policy/kl_sampling'):.2g} nats a step away from the one that sampled. Try a lower learning "
             "rate, fewer epochs, or target_kl.",
         ),
         (
             number("policy/clip_fraction") > 0.5,
+            "much_clipping",
             f"{number('policy/clip_fraction'):.0%} of the probability ratios are clipped, so most steps teach nothing. Try a lower "
             "learning rate or fewer epochs.",
         ),
         (
             number("policy/clip_fraction") == 0 and number("policy/optimiser_steps") > 1,
+            "no_clipping",
             "No probability ratio reached the clip: the policy hardly moves. Try a higher learning rate or more epochs.",
         ),
         (
             number("critic/explained_variance") <= 0,
+            "poor_critic",
             f"The critic explains nothing of the returns ({number('critic/explained_variance'):.2g}; 1 is perfect), so it adds noise. "
             "Try a higher value_weight or learning rate, smaller rewards, or a baseline without a critic.",
         ),
     ]
-    return [text for found, text in troubles if found]
+    return {kind: text for found, kind, text in troubles if found}

@@ -79,6 +79,10 @@ class PlainDisplay:
         time_left = "" if left is None else f"  {format_seconds(left)} left"
         print(f"{self._name} {step}/{self._steps}{time_left}  {'  '.join(shown)}", file=self._stream, flush=True)
 
+    def say(self, step: int, text: str) -> None:
+        """Print a warning."""
+        print(f"{self._name} {step}/{self._steps}  warning: {text}", file=self._stream, flush=True)
+
     def close(self) -> None:
         """Nothing to do."""
 
@@ -109,6 +113,12 @@ class LiveDisplay:
         # Not before the first figures: what fails until then finds the terminal as it was.
         if not self._live.is_started:
             self._live.start()
+
+    def say(self, step: int, text: str) -> None:
+        """Print a warning above the figures, where it stays."""
+        from rich.text import Text
+
+        self._live.console.print(Text.assemble((f"after update {step:,}: ", "bold yellow"), text))
 
     def render(self) -> ConsoleRenderable:
         """Draw the bar and one table row a group."""

@@ -2,52 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from seqrl.diagnostics import warnings_for
 from seqrl.protocols import Task, Trainer
 from seqrl.run import checkpoint
 from seqrl.run.config import EarlyStop
 from seqrl.run.interrupt import Interrupt
 from seqrl.run.log import JsonLines, Log, Writer
-from seqrl.run.seeding import random_state, restore_random_state
+from seqrl.run.processes import from_main, is_main, total
+from seqrl.run.recurring import Recurring
+from seqrl.run.registry import nearest
+from seqrl.run.saving import Progress, Saver, restore
 from seqrl.run.timing import Stopwatch
-
-
-@dataclass
-class Progress:
-    """How far a run is; saved in its checkpoints.
-
-    Attributes:
-        step: updates done.
-        num_samples: rows collected.
-        num_tokens: actions collected that counted, or were imitated.
-        elapsed_s: seconds spent in the loop, those of earlier parts of the run included.
-        train_s: those of them spent collecting and updating.
-        evaluated_step: step of the last evaluation; -1 before the first.
-        evaluation: its figures.
-        best_value: best value of the watched figure; None before the first evaluation.
-        best_step: where it was reached.
-        num_stale: evaluations since then.
-        stopped_early: whether patience ran out.
-    """
-
-    step: int = 0
-    num_samples: int = 0
-    num_tokens: int = 0
-    elapsed_s: float = 0.0
-    train_s: float = 0.0
-    evaluated_step: int = -1
-    evaluation: dict[str, float] = field(default_factory=dict)
-    best_value: float | None = None
-    best_step: int = -1
-    num_stale: int = 0
-    stopped_early: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,15 +89,17 @@ def fit(
     policy = trainer.policy if policy is None else policy
     progress, num_bytes = Progress(), 0
     if resume_from is not None:
-        progress, num_bytes = _restore(resume_from, trainer, task, policy)
+        progress, num_bytes = restore(resume_from, trainer, task, policy)
         # A resumed run may have been given more patience.
         progress.stopped_early = _out_of_patience(progress, early_stop)
     lines = None
     if run_folder is not None:
         checkpoint.check_writable(run_folder)
+    if run_folder is not None and is_main():
         lines = JsonLines(run_folder / "metrics.jsonl", num_bytes)
     log = Log([*([lines] if lines else []), *writers])
-    loop = _Loop(trainer, task, policy, run_folder, log, lines, dict(meta or {}), progress, early_stop, keep_checkpoints)
+    saver = Saver(trainer, task, policy, run_folder, lines, dict(meta or {}), keep_checkpoints)
+    loop = _Loop(trainer, task, policy, run_folder, log, saver, progress, early_stop)
     due = _Due(steps=steps, eval_every=eval_every, save_every=save_every, log_every=log_every)
     try:
         with Interrupt() as interrupt:
@@ -143,12 +120,12 @@ class _Loop:
     policy: nn.Module
     run_folder: Path | None
     log: Log
-    lines: JsonLines | None
-    meta: dict[str, Any]
+    saver: Saver
     progress: Progress
     early_stop: EarlyStop | None
-    keep_checkpoints: int
-    saved_step: int = -1
+    # A trouble of nearly every update, or of one evaluation.
+    in_updates: Recurring = field(default_factory=lambda: Recurring(window=10, least=8))
+    in_evaluations: Recurring = field(default_factory=lambda: Recurring(window=1, least=1))
 
 
 @dataclass(frozen=True)
@@ -179,55 +156,58 @@ def _run(loop: _Loop, due: _Due, interrupt: Interrupt) -> bool:
     if due.evaluation(progress):
         _evaluate(loop, watch)
     while progress.step < due.steps and not progress.stopped_early:
-        stats = _update(loop, watch)
+        stats, asked = _update(loop, watch, interrupt)
         progress.step += 1
         progress.elapsed_s, progress.train_s = watch.elapsed_s, watch.train_s
+        _warn(loop, loop.in_updates.pick(warnings_for(stats)))
         if due.logging(progress.step):
-            loop.log.write(progress.step, {**_grouped("train", stats), **_counts(loop, watch), **watch.figures()})
-        if not interrupt.asked and due.evaluation(progress):
+            _write(loop, {**_grouped("train", stats), **_counts(loop, watch), **watch.figures()})
+        if not asked and due.evaluation(progress):
             _evaluate(loop, watch)
-        if interrupt.asked or due.saving(progress.step) or progress.stopped_early:
-            _save(loop)
-        if interrupt.asked:
+        if asked or due.saving(progress.step) or progress.stopped_early:
+            loop.saver.save(progress)
+        if asked:
             return progress.step < due.steps or due.evaluation(progress)
-    if loop.saved_step != progress.step and progress.step == 0:
-        _save(loop)
+    if loop.saver.saved_step != progress.step and progress.step == 0:
+        loop.saver.save(progress)
     return False
 
 
-def _update(loop: _Loop, watch: Stopwatch) -> dict[str, float]:
-    """Collect and update once; an error says at which step, and which checkpoint is left."""
-    try:
-        with watch.part("collect"):
-            trajectory = loop.trainer.collect(loop.task)
-    except Exception as error:
-        # Collecting does not change weights, so those of the last completed step are still whole.
-        error.add_note(f"while collecting for update {loop.progress.step + 1}; {_rescue(loop)}")
-        raise
+def _update(loop: _Loop, watch: Stopwatch, interrupt: Interrupt) -> tuple[dict[str, float], bool]:
+    """Collect and update once; give the figures, and whether a signal has come to any process."""
+    # Collecting does not change weights, so those of the last completed step are still whole.
+    with _rescuing(loop, f"while collecting for update {loop.progress.step + 1}"), watch.part("collect"):
+        trajectory = loop.trainer.collect(loop.task)
     counted = trajectory.mask if trajectory.imitate is None else trajectory.mask | trajectory.imitate
     num_tokens = int(counted.sum())
     try:
         with watch.part("update"):
             stats = loop.trainer.update(trajectory)
     except Exception as error:
-        error.add_note(f"in update {loop.progress.step + 1}; {_left(loop)}")
+        error.add_note(f"in update {loop.progress.step + 1}; {loop.saver.left()}")
         raise
-    watch.count(trajectory.batch_size, num_tokens)
-    loop.progress.num_samples += trajectory.batch_size
+    num_rows, num_tokens, asked = map(int, total([trajectory.batch_size, num_tokens, interrupt.asked], trajectory.reward.device))
+    watch.count(num_rows, num_tokens)
+    loop.progress.num_samples += num_rows
     loop.progress.num_tokens += num_tokens
-    return stats
+    return stats, bool(asked)
 
 
 def _evaluate(loop: _Loop, watch: Stopwatch) -> None:
     """Score on dev, keep the best, count how long it has not improved."""
     progress, stop = loop.progress, loop.early_stop
-    with watch.part("evaluate"):
-        figures = {name: float(value) for name, value in loop.task.evaluate(loop.policy, split="dev").items()}
+    figures: dict[str, float] = {}
+    with _rescuing(loop, f"in the evaluation after update {progress.step}"), watch.part("evaluate"):
+        if is_main():
+            figures = {name: float(value) for name, value in loop.task.evaluate(loop.policy, split="dev").items()}
+        figures = from_main(figures)
     progress.evaluation, progress.evaluated_step = figures, progress.step
+    progress.evaluations.append(figures)
     extra = {}
     if stop is not None:
         if stop.metric not in figures:
-            raise ValueError(f"early_stop.metric: the task evaluates no {stop.metric!r}; it gives {', '.join(sorted(figures))}")
+            known = ", ".join(sorted(figures))
+            raise ValueError(f"early_stop.metric: the task evaluates no {stop.metric!r}; {nearest(stop.metric, figures)} It gives {known}")
         value = figures[stop.metric]
         if progress.best_value is None or _better(value, progress.best_value, stop.mode):
             progress.best_value, progress.best_step, progress.num_stale = value, progress.step, 0
@@ -235,11 +215,35 @@ def _evaluate(loop: _Loop, watch: Stopwatch) -> None:
             progress.num_stale += 1
         progress.stopped_early = _out_of_patience(progress, stop)
         extra = {f"dev/best_{stop.metric}": progress.best_value}
-    loop.log.write(
-        progress.step, {**_grouped("dev", figures), **extra, **_counts(loop, watch), "time/evaluate_s": watch.last_s["evaluate"]}
-    )
-    if progress.best_step == progress.step and loop.run_folder is not None:
-        _write_checkpoint(loop, checkpoint.best_folder(loop.run_folder))
+    _write(loop, {**_grouped("dev", figures), **extra, **_counts(loop, watch), "time/evaluate_s": watch.last_s["evaluate"]})
+    find = getattr(loop.task, "warnings_for", None)
+    _warn(loop, loop.in_evaluations.pick(find(progress.evaluations) if callable(find) else {}))
+    if progress.best_step == progress.step:
+        loop.saver.save_best(progress)
+
+
+@contextmanager
+def _rescuing(loop: _Loop, doing: str) -> Iterator[None]:
+    """Save after a failure that leaves the weights whole; the error says what was done, and which checkpoint there is."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"{doing}; {loop.saver.rescue(loop.progress)}")
+        raise
+
+
+def _write(loop: _Loop, figures: Mapping[str, float]) -> None:
+    with _rescuing(loop, f"while logging after update {loop.progress.step}"):
+        loop.log.write(loop.progress.step, figures)
+
+
+def _warn(loop: _Loop, troubles: Mapping[str, str]) -> None:
+    """Say what is likely to be wrong, and keep it in warnings.jsonl."""
+    for kind, text in troubles.items():
+        loop.log.say(loop.progress.step, text)
+        if loop.run_folder is not None and is_main():
+            with _rescuing(loop, "while keeping a warning"), (loop.run_folder / "warnings.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": loop.progress.step, "kind": kind, "warning": text}) + "\n")
 
 
 def _out_of_patience(progress: Progress, stop: EarlyStop | None) -> bool:
@@ -258,52 +262,6 @@ def _counts(loop: _Loop, watch: Stopwatch) -> dict[str, float]:
 
 def _better(value: float, best: float, mode: str) -> bool:
     return not math.isnan(value) and (math.isnan(best) or (value > best if mode == "max" else value < best))
-
-
-def _save(loop: _Loop) -> None:
-    if loop.run_folder is None:
-        return
-    _write_checkpoint(loop, checkpoint.step_folder(loop.run_folder, loop.progress.step))
-    loop.saved_step = loop.progress.step
-    checkpoint.prune(loop.run_folder, loop.keep_checkpoints)
-
-
-def _write_checkpoint(loop: _Loop, folder: Path) -> None:
-    progress = loop.progress
-    state = {
-        "trainer": loop.trainer.state_dict(),
-        "task": loop.task.state_dict(),
-        "random": random_state(),
-        "progress": asdict(progress),
-        "metrics_num_bytes": loop.lines.num_bytes() if loop.lines else 0,
-    }
-    meta = {**loop.meta, "step": progress.step, "evaluation": progress.evaluation if progress.evaluated_step == progress.step else {}}
-    checkpoint.save(folder, loop.policy, state, meta)
-
-
-def _restore(folder: Path, trainer: Trainer, task: Task, policy: nn.Module) -> tuple[Progress, int]:
-    checkpoint.load_weights(folder, policy)
-    state = checkpoint.load_state(folder)
-    trainer.load_state_dict(state["trainer"])
-    task.load_state_dict(state["task"])
-    restore_random_state(state["random"])
-    return Progress(**state["progress"]), int(state["metrics_num_bytes"])
-
-
-def _rescue(loop: _Loop) -> str:
-    """Save the last completed step after a failure, where that is possible."""
-    if loop.run_folder is None or loop.saved_step == loop.progress.step or loop.progress.step == 0:
-        return _left(loop)
-    try:
-        _save(loop)
-    except (OSError, RuntimeError, ValueError) as error:
-        return f"{_left(loop)} (saving another failed: {error})"
-    return _left(loop)
-
-
-def _left(loop: _Loop) -> str:
-    folders = checkpoint.step_folders(loop.run_folder) if loop.run_folder is not None else []
-    return f"the last checkpoint is {folders[-1]}" if folders else "no checkpoint had been saved yet"
 
 
 def _grouped(group: str, figures: Mapping[str, float]) -> dict[str, float]:

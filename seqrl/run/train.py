@@ -18,9 +18,10 @@ from seqrl.run.config import RunConfig, decisive, fingerprint, flatten, read_con
 from seqrl.run.environment import write_environment
 from seqrl.run.log import Writer, make_tracker
 from seqrl.run.loop import RunResult, fit
+from seqrl.run.processes import data_seed, is_main
 from seqrl.run.seeding import seed_everything
 
-RUN_FILES = ("config.yaml", "env.json", "metrics.jsonl", "checkpoints", "figures", "samples", "tensorboard")
+RUN_FILES = ("config.yaml", "env.json", "metrics.jsonl", "warnings.jsonl", "checkpoints", "figures", "samples", "tensorboard")
 
 
 def train(config: RunConfig, *, resume: bool = False, overwrite: bool = False, display: bool = True) -> RunResult:
@@ -40,7 +41,7 @@ def train(config: RunConfig, *, resume: bool = False, overwrite: bool = False, d
     """
     run_folder = config.run_folder
     newest = checkpoint.find(run_folder) if resume else None
-    if newest is None and not overwrite:
+    if newest is None and not overwrite and is_main():
         _refuse_earlier_run(run_folder)
     checkpoint.check_writable(run_folder)
     task, policy = build(config)
@@ -52,13 +53,17 @@ def train(config: RunConfig, *, resume: bool = False, overwrite: bool = False, d
     elif config.init_from is not None:
         start_from(config.init_from, policy, {} if config.allow_other_fingerprint else present)
     trainer = config.trainer.build(policy, seed=config.seed, num_updates=config.steps)
-    # Weights, two moments of the optimiser, and the newest checkpoint beside the best one.
-    checkpoint.check_writable(run_folder, 3 * (config.keep_checkpoints + 2) * num_bytes(policy))
-    if newest is None and overwrite:
-        _delete_earlier_run(run_folder)
-    writers = _writers(config, newest, display=display)
-    write_config(config, run_folder / "config.yaml")
-    write_environment(run_folder / "env.json", seed=config.seed)
+    # Weights, two moments of the optimiser, perhaps the weights in another form; the newest checkpoint beside the best one.
+    checkpoint.check_writable(
+        run_folder, (4 if hasattr(policy, "save_pretrained") else 3) * (config.keep_checkpoints + 2) * num_bytes(policy)
+    )
+    writers: list[Writer] = []
+    if is_main():
+        if newest is None and overwrite:
+            _delete_earlier_run(run_folder)
+        writers = _writers(config, newest, display=display)
+        write_config(config, run_folder / "config.yaml")
+        write_environment(run_folder / "env.json", seed=config.seed)
     return fit(
         trainer,
         task,
@@ -89,7 +94,7 @@ def resume(run_folder: Path | str, overrides: Sequence[str] = (), *, display: bo
 def build(config: RunConfig) -> tuple[Task, nn.Module]:
     """Seed everything, then make the task and a fresh policy."""
     seed_everything(config.seed, deterministic=config.deterministic, num_threads=config.num_threads)
-    task = config.task.build(config.seed)
+    task = config.task.build(data_seed(config.seed))
     return task, task.build_policy()
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 from dataclasses import replace
@@ -76,7 +77,7 @@ def test_smallest_is_best_and_nan_never_is() -> None:
 
 def test_watched_figure_must_be_evaluated() -> None:
     trainer, task = make()
-    with pytest.raises(ValueError, match="the task evaluates no 'cider'; it gives falling, score"):
+    with pytest.raises(ValueError, match="the task evaluates no 'cider'; .*It gives falling, score"):
         fit(trainer, task, steps=3, eval_every=1, early_stop=EarlyStop("cider"))
 
 
@@ -166,3 +167,55 @@ def test_more_patience_lets_a_stopped_run_go_on(tmp_path: Path) -> None:
             resume_from=checkpoint.find(tmp_path),
         )
         assert result.step == step
+
+
+class Listener:
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[int, str]] = []
+
+    def write(self, step: int, figures: Any) -> None:
+        pass
+
+    def say(self, step: int, text: str) -> None:
+        self.said.append((step, text))
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_trouble_of_every_update_is_said_once(tmp_path: Path) -> None:
+    trainer, task = make()
+    update, listener = trainer.update, Listener()
+    trainer.update = lambda trajectory: update(trajectory) | {"policy/entropy": 0.001 / task.position}
+    fit(trainer, task, steps=30, run_folder=tmp_path, writers=[listener])
+    ((step, text),) = listener.said
+    assert step == 8 and "nearly deterministic" in text
+    (line,) = (tmp_path / "warnings.jsonl").read_text().splitlines()
+    assert json.loads(line) == {"step": 8, "kind": "no_entropy", "warning": text}
+
+
+def test_a_task_finds_the_troubles_of_its_evaluations_also_in_a_resumed_run(tmp_path: Path) -> None:
+    def prepared(values: list[float]) -> Any:
+        trainer, task = make()
+        scripted(task, values)
+        task.warnings_for = lambda history: {"fell": f"{[row['score'] for row in history]}"} if history[-1] != history[0] else {}
+        return trainer, task
+
+    fit(*prepared([3.0, 3.0]), steps=2, run_folder=tmp_path, eval_every=2)
+    assert not (tmp_path / "warnings.jsonl").exists()
+    listener = Listener()
+    trainer, task = prepared([1.0, 0.5])
+    fit(trainer, task, steps=6, run_folder=tmp_path, eval_every=2, resume_from=checkpoint.find(tmp_path), writers=[listener])
+    assert listener.said == [(4, "[3.0, 3.0, 1.0]")]
+
+
+def test_failed_evaluation_keeps_what_was_done(tmp_path: Path) -> None:
+    trainer, task = make()
+    task.evaluate = lambda policy, split="dev": {"score": 1.0 / (4 - task.position)}
+    with pytest.raises(ZeroDivisionError) as raised:
+        fit(trainer, task, steps=10, run_folder=tmp_path, eval_every=2)
+    folder = checkpoint.step_folder(tmp_path, 4)
+    assert raised.value.__notes__ == [f"in the evaluation after update 4; the last checkpoint is {folder}"]
+    assert checkpoint.is_checkpoint(folder)

@@ -1,0 +1,70 @@
+"""What one process of several knows of the others; with a single process every function is trivial.
+
+`torchrun` and `accelerate launch` set RANK and WORLD_SIZE; the process group itself is made with the trainer's optimiser.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import torch
+
+Anything = TypeVar("Anything")
+# Far apart, so that the seeds of neighbouring runs and those of their processes do not meet.
+SEED_STRIDE = 1_000_003
+
+
+def process_index() -> int:
+    """Give this process's number, 0 for the main one."""
+    return int(os.environ.get("RANK", 0)) if int(os.environ.get("WORLD_SIZE", 1)) > 1 else 0
+
+
+def is_main() -> bool:
+    """Say whether this is the process that writes files and speaks."""
+    return process_index() == 0
+
+
+def data_seed(seed: int) -> int:
+    """Give a seed of this process's own, so that no two processes draw the same data; that of the main one is `seed`."""
+    return seed + SEED_STRIDE * process_index()
+
+
+def num_processes() -> int:
+    """Count the processes that are connected."""
+    return torch.distributed.get_world_size() if _connected() else 1
+
+
+def wait_for_all() -> None:
+    """Go on when every process has come here."""
+    if _connected():
+        torch.distributed.barrier()
+
+
+def total(numbers: Sequence[float], device: torch.device) -> list[float]:
+    """Add up each number over the processes; every process must call it.
+
+    Args:
+        numbers: as many in each process.
+        device: where the policy is, which the processes exchange tensors on.
+    """
+    if not _connected():
+        return list(numbers)
+    # MPS has no double precision, but no processes either.
+    sums = torch.tensor(numbers, dtype=torch.float64, device=device)
+    torch.distributed.all_reduce(sums)
+    return sums.tolist()
+
+
+def from_main(value: Anything) -> Anything:
+    """Give what the main process has as `value`; every process must call it."""
+    if not _connected():
+        return value
+    box: list[Any] = [value]
+    torch.distributed.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def _connected() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()

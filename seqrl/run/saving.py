@@ -1,0 +1,142 @@
+"""What of a run goes into its checkpoints, and how it comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from seqrl.protocols import Task, Trainer
+from seqrl.run import checkpoint
+from seqrl.run.log import JsonLines
+from seqrl.run.processes import is_main, num_processes, process_index, wait_for_all
+from seqrl.run.seeding import random_state, restore_random_state
+
+
+@dataclass
+class Progress:
+    """How far a run is; saved in its checkpoints.
+
+    Attributes:
+        step: updates done.
+        num_samples: rows collected, by all processes.
+        num_tokens: actions collected that counted, or were imitated.
+        elapsed_s: seconds spent in the loop, those of earlier parts of the run included.
+        train_s: those of them spent collecting and updating.
+        evaluated_step: step of the last evaluation; -1 before the first.
+        evaluation: its figures.
+        evaluations: the figures of every evaluation so far.
+        best_value: best value of the watched figure; None before the first evaluation.
+        best_step: where it was reached.
+        num_stale: evaluations since then.
+        stopped_early: whether patience ran out.
+    """
+
+    step: int = 0
+    num_samples: int = 0
+    num_tokens: int = 0
+    elapsed_s: float = 0.0
+    train_s: float = 0.0
+    evaluated_step: int = -1
+    evaluation: dict[str, float] = field(default_factory=dict)
+    evaluations: list[dict[str, float]] = field(default_factory=list)
+    best_value: float | None = None
+    best_step: int = -1
+    num_stale: int = 0
+    stopped_early: bool = False
+
+
+@dataclass
+class Saver:
+    """Writes the checkpoints of a run; nothing where it has no folder.
+
+    Under several processes all call it: the main one writes, the others hand it their generators and data positions.
+
+    Args:
+        trainer: its state is saved.
+        task: its state is saved.
+        policy: its weights are saved.
+        run_folder: where the checkpoints go; None for nowhere.
+        lines: the figures written so far, whose length a checkpoint notes.
+        meta: kept in each checkpoint's meta.json.
+        keep_checkpoints: number of newest checkpoints kept.
+    """
+
+    trainer: Trainer
+    task: Task
+    policy: nn.Module
+    run_folder: Path | None
+    lines: JsonLines | None
+    meta: Mapping[str, Any]
+    keep_checkpoints: int
+    saved_step: int = -1
+
+    def save(self, progress: Progress) -> None:
+        """Write the checkpoint of the present step, and delete the oldest."""
+        if self.run_folder is None:
+            return
+        self._write(checkpoint.step_folder(self.run_folder, progress.step), progress)
+        self.saved_step = progress.step
+        if is_main():
+            checkpoint.prune(self.run_folder, self.keep_checkpoints)
+
+    def save_best(self, progress: Progress) -> None:
+        """Write the checkpoint with the best dev figure."""
+        if self.run_folder is not None:
+            self._write(checkpoint.best_folder(self.run_folder), progress)
+
+    def rescue(self, progress: Progress) -> str:
+        """Save the last completed step after a failure, where that is possible; say which checkpoint there is."""
+        # Other processes would not take part.
+        if self.run_folder is None or self.saved_step == progress.step or progress.step == 0 or num_processes() > 1:
+            return self.left()
+        try:
+            self.save(progress)
+        except (OSError, RuntimeError, ValueError) as error:
+            return f"{self.left()} (saving another failed: {error})"
+        return self.left()
+
+    def left(self) -> str:
+        """Say which checkpoint there is."""
+        folders = checkpoint.step_folders(self.run_folder) if self.run_folder is not None else []
+        return f"the last checkpoint is {folders[-1]}" if folders else "no checkpoint had been saved yet"
+
+    def _write(self, folder: Path, progress: Progress) -> None:
+        state = {
+            "trainer": self.trainer.state_dict(),
+            "task": self.task.state_dict(),
+            "random": random_state(),
+            "progress": asdict(progress),
+            "metrics_num_bytes": self.lines.num_bytes() if self.lines else 0,
+        }
+        handed_over = [folder.with_name(f".{folder.name}.process{index}.partial") for index in range(1, num_processes())]
+        if not is_main():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(state, handed_over[process_index() - 1])
+        wait_for_all()
+        if is_main():
+            meta = {
+                **self.meta,
+                "step": progress.step,
+                "evaluation": progress.evaluation if progress.evaluated_step == progress.step else {},
+            }
+            checkpoint.save(folder, self.policy, state, meta, other_processes=handed_over)
+        wait_for_all()
+
+
+def restore(folder: Path, trainer: Trainer, task: Task, policy: nn.Module) -> tuple[Progress, int]:
+    """Go back to a checkpoint; give the progress and the length of the metrics file.
+
+    Raises:
+        ValueError: when the checkpoint is of another architecture, damaged, or of another number of processes.
+    """
+    checkpoint.load_weights(folder, policy)
+    state = checkpoint.load_state(folder, process_index(), num_processes())
+    trainer.load_state_dict(state["trainer"])
+    task.load_state_dict(state["task"])
+    restore_random_state(state["random"])
+    return Progress(**state["progress"]), int(state["metrics_num_bytes"])
