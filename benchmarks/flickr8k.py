@@ -11,6 +11,7 @@ import argparse
 import json
 import platform
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,30 @@ import numpy as np
 import torch
 
 from seqrl.run.config import read_config
-from seqrl.run.log import read_metrics
 from seqrl.run.statistics import bootstrap_interval
-from seqrl.run.train import load, train
+from seqrl.run.train import build, load, train
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "captioning"
 STAGES = ("xe", "control", "sc")
 FIGURES = ("cider_d", "bleu4", "rouge_l", "length", "bad_endings", "distinct")
 
 
-def seconds(run: Path) -> float:
-    """Seconds that a run's loop took, evaluations included."""
-    return max(line["time/elapsed_s"] for line in read_metrics(run) if "time/elapsed_s" in line)
+def updates_in_the_same_time(warm: str, *, rounds: int = 6) -> int:
+    """Count the cross-entropy updates that take as long as the self-critical run, by processor time, measured in turn."""
+    configs = [read_config(CONFIGS / f"flickr8k_{name}.yaml", [warm]) for name in ("self_critical", "xe")]
+    pairs = []
+    for config in configs:
+        task, policy = build(config)
+        pairs.append((config.trainer.build(policy, seed=0, num_updates=config.steps), task))
+    taken: list[list[float]] = [[], []]
+    for _ in range(rounds):
+        for (trainer, task), times in zip(pairs, taken, strict=True):
+            start = time.process_time()
+            trainer.update(trainer.collect(task))
+            times.append(time.process_time() - start)
+    slow, fast = (float(np.median(times)) for times in taken)
+    print(f"an update takes {slow:.2f} s self-critical, {fast:.2f} s with cross-entropy")
+    return round(configs[0].steps * slow / fast)
 
 
 def make_run(folder: Path, name: str, config: str, seed: int, *changes: str) -> Path:
@@ -46,8 +59,7 @@ def train_seed(folder: Path, seed: int) -> dict[str, Path]:
     runs = {"xe": make_run(folder, "xe", "flickr8k_xe.yaml", seed)}
     warm = f"--init_from={runs['xe']}"
     runs["sc"] = make_run(folder, "sc", "flickr8k_self_critical.yaml", seed, warm)
-    steps = read_config(CONFIGS / "flickr8k_xe.yaml").steps
-    more = round(steps * seconds(runs["sc"]) / seconds(runs["xe"]))
+    more = updates_in_the_same_time(warm)
     changes = (f"--steps={more}", "--eval_every=200", "--trainer.optimiser.learning_rate=2.5e-4", "--trainer.optimiser.warmup_updates=0")
     runs["control"] = make_run(folder, "control", "flickr8k_xe.yaml", seed, warm, *changes)
     return runs
@@ -88,7 +100,7 @@ def main() -> None:
     figures: dict[str, dict[str, list[dict[str, float]]]] = {split: {stage: [] for stage in STAGES} for split in ("dev", "test")}
     for seed in seeds:
         runs = train_seed(arguments.folder, seed)
-        results["seconds"][seed] = {stage: round(seconds(run)) for stage, run in runs.items()}
+        results["updates"][seed] = {stage: read_config(run / "config.yaml").steps for stage, run in runs.items()}
         for split, stages in figures.items():
             for stage in STAGES:
                 stages[stage].append(evaluate(runs[stage], split))
