@@ -52,6 +52,8 @@ def save(
         save_model(policy, str(partial / WEIGHTS))
         torch.save(dict(state), partial / STATE)
         (partial / META).write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        # safetensors lets nobody but the owner read.
+        (partial / WEIGHTS).chmod((partial / META).stat().st_mode)
         for index, path in enumerate(other_processes, start=1):
             os.replace(path, partial / _state_name(index))
         save_pretrained = getattr(policy, "save_pretrained", None)

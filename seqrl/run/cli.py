@@ -137,10 +137,9 @@ def _train(parsed: argparse.Namespace, rest: list[str]) -> int:
 
     for config in configs:
         result = train(config, overwrite=parsed.overwrite, display=not parsed.quiet)
-        if result.interrupted:
-            print(f"seqrl: interrupted after update {result.step}; `seqrl resume {result.run_folder}` goes on", file=sys.stderr)
-            return EXIT_INTERRUPTED
         _report(result)
+        if result.interrupted:
+            return EXIT_INTERRUPTED
     return 0
 
 
@@ -148,15 +147,19 @@ def _resume(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.train import resume
 
     result = resume(parsed.folder, rest, display=not parsed.quiet)
-    if result.interrupted:
-        print(f"seqrl: interrupted after update {result.step}; `seqrl resume {result.run_folder}` goes on", file=sys.stderr)
-        return EXIT_INTERRUPTED
     _report(result)
-    return 0
+    return EXIT_INTERRUPTED if result.interrupted else 0
 
 
 def _report(result: RunResult) -> None:
     """Say how a run ended, and draw its curves."""
+    from seqrl.run.processes import is_main
+
+    if not is_main():
+        return
+    if result.interrupted:
+        print(f"seqrl: interrupted after update {result.step}; `seqrl resume {result.run_folder}` goes on", file=sys.stderr)
+        return
     figures = "  ".join(f"{name} {value:.4g}" for name, value in result.evaluation.items())
     ended = f"stopped early after update {result.step}, best at {result.best_step}" if result.stopped_early else f"{result.step} updates"
     print(f"{result.run_folder}: {ended}  {figures}".rstrip())
