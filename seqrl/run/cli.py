@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -174,10 +174,20 @@ def _evaluate(parsed: argparse.Namespace, rest: list[str]) -> int:
 
     folder, figures = evaluate(parsed.folder, rest, split=parsed.split)
     print(f"{folder} on {parsed.split}")
-    width = max((len(name) for name in figures), default=0)
-    for name, value in figures.items():
-        print(f"  {name:<{width}}  {value:.6g}")
+    print(_table(figures))
     return 0
+
+
+def _table(figures: Mapping[str, float]) -> str:
+    """Lay figures out with those of another decoding, such as beam/bleu4, in a column beside those without."""
+    cells = {(name.rpartition("/")[0], name.rpartition("/")[2]): value for name, value in figures.items()}
+    columns, names = list(dict.fromkeys(column for column, _ in cells)), list(dict.fromkeys(name for _, name in cells))
+    width = max((len(name) for name in names), default=0)
+    lines = [f"  {'':<{width}}" + "".join(f"  {column or 'greedy':>10}" for column in columns)] if len(columns) > 1 else []
+    for name in names:
+        values = (f"{cells[column, name]:10.4f}" if (column, name) in cells else " " * 10 for column in columns)
+        lines.append(f"  {name:<{width}}" + "".join(f"  {value}" for value in values).rstrip())
+    return "\n".join(lines)
 
 
 def _sample(parsed: argparse.Namespace, rest: list[str]) -> int:

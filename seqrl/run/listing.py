@@ -7,6 +7,8 @@ from pathlib import Path
 
 from seqrl.run import registry
 
+MAX_FIGURES = 2  # a line that wraps is not read
+
 
 def listing(configs: Path, runs: Path) -> str:
     """Describe what can be trained and what was.
@@ -16,12 +18,16 @@ def listing(configs: Path, runs: Path) -> str:
         runs: folder of runs.
     """
     sections = {
-        "tasks": [f"{name}  ({point.value})" for name, point in registry.registered(registry.TASKS).items()],
-        "trainers": [f"{name}  ({point.value})" for name, point in registry.registered(registry.TRAINERS).items()],
-        f"configs in {configs}": [f"{path}  {_first_comment(path)}".rstrip() for path in sorted(configs.rglob("*.yaml"))],
-        f"runs in {runs}": [f"{path.parent}  {_last_figures(path.parent)}".rstrip() for path in sorted(runs.rglob("config.yaml"))],
+        "tasks": [(name, f"({point.value})") for name, point in registry.registered(registry.TASKS).items()],
+        "trainers": [(name, f"({point.value})") for name, point in registry.registered(registry.TRAINERS).items()],
+        f"configs in {configs}": [(str(path), _first_comment(path)) for path in sorted(configs.rglob("*.yaml"))],
+        f"runs in {runs}": [(str(path.parent), _last_figures(path.parent)) for path in sorted(runs.rglob("config.yaml"))],
     }
-    return "\n".join(line for title, entries in sections.items() for line in (title, *(f"  {entry}" for entry in entries or ["none"])))
+    lines = []
+    for title, entries in sections.items():
+        width = max((len(name) for name, _ in entries), default=0)
+        lines += [title, *(f"  {name:<{width}}  {text}".rstrip() for name, text in entries or [("none", "")])]
+    return "\n".join(lines)
 
 
 def _first_comment(path: Path) -> str:
@@ -31,7 +37,7 @@ def _first_comment(path: Path) -> str:
 
 
 def _last_figures(run_folder: Path) -> str:
-    """Step and figures of the last evaluation, as far as the newest line that is whole."""
+    """Step and first figures of the last evaluation, as far as the newest line that is whole, and the best of the watched one."""
     path = run_folder / "metrics.jsonl"
     if not path.is_file():
         return ""
@@ -43,5 +49,7 @@ def _last_figures(run_folder: Path) -> str:
             break
         step = row["step"]
         figures = {key: value for key, value in row.items() if key.startswith("dev/")} or figures
-    shown = "  ".join(f"{key} {value:.4g}" for key, value in figures.items() if value is not None)
+    best = [key for key in figures if "/best_" in key]
+    first = [key for key in figures if key not in best][:MAX_FIGURES]
+    shown = "  ".join(f"{key} {figures[key]:.4g}" for key in [*first, *best] if figures[key] is not None)
     return f"step {step}  {shown}"

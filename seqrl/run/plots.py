@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Sequence
@@ -17,6 +18,9 @@ from seqrl.run.statistics import Floats, bootstrap_interval, interquartile_mean
 # Okabe and Ito's colours, which colour-blind readers can tell apart; the line styles help in print.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 STYLES = ("-", "--", "-.", ":")
+MAX_COLUMNS, MAX_PANELS = 4, 16
+# Of an update's figures those that say most about how it goes, beside its losses.
+RUN_KEYS = ("reward/mean", "policy/entropy", "optimiser/grad_norm")
 AXES = {
     "step": "trainer updates",
     "progress/num_samples": "rows sampled",
@@ -36,7 +40,7 @@ def learning_curves(
 
     Args:
         run_folders: at least one.
-        metrics: logged keys, for instance dev/cider_d; one row of panels each.
+        metrics: logged keys, for instance dev/cider_d; one row of panels each, or one panel each where there is one axis.
         path: the PNG, replaced at once.
         axes: what to draw against, one column of panels each; see `AXES`.
         title: above all panels.
@@ -51,21 +55,27 @@ def learning_curves(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.6 * len(axes), 3.4 * len(metrics)), layout="constrained")
+    num_columns = len(axes) if len(axes) > 1 else min(MAX_COLUMNS, len(metrics))
+    num_rows = -(-len(metrics) * len(axes) // num_columns)
+    width, height = (5.6, 3.4) if num_columns <= 2 else (3.6, 2.5)
+    figure = Figure(figsize=(width * num_columns, height * num_rows), layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    panels = figure.subplots(len(metrics), len(axes), squeeze=False)
+    panels = list(figure.subplots(num_rows, num_columns, squeeze=False).flat)
     groups = group_by_seed(run_folders)
-    for row, metric in enumerate(metrics):
-        for column, axis in enumerate(axes):
-            panel = panels[row][column]
-            for index, (name, folders) in enumerate(groups.items()):
-                curves = [read_curve(folder, metric, axis) for folder in folders]
-                _draw_group(panel, name, curves, COLOURS[index % len(COLOURS)], STYLES[index // len(COLOURS) % len(STYLES)])
-            panel.set_xlabel(AXES.get(axis, axis))
-            panel.set_ylabel(metric)
-            panel.grid(alpha=0.25)
-            if len(run_folders) > 1 and row == column == 0:
-                panel.legend(frameon=False, fontsize="small")
+    for panel, (metric, axis) in zip(panels, itertools.product(metrics, axes), strict=False):
+        for index, (name, folders) in enumerate(groups.items()):
+            curves = [read_curve(folder, metric, axis) for folder in folders]
+            _draw_group(panel, name, curves, COLOURS[index % len(COLOURS)], STYLES[index // len(COLOURS) % len(STYLES)])
+        panel.set_xlabel(AXES.get(axis, axis))
+        panel.set_ylabel(metric)
+        panel.grid(alpha=0.25)
+        panel.spines[["top", "right"]].set_visible(False)
+    for panel in panels[len(metrics) * len(axes) :]:
+        panel.set_visible(False)
+    if len(run_folders) > 1:
+        handles, labels = panels[0].get_legend_handles_labels()
+        # Beside the curves it would hide some.
+        figure.legend(handles, labels, loc="outside lower center", ncols=max(1, int(width * num_columns // 3)), frameon=False)
     if title:
         figure.suptitle(title)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,12 +86,13 @@ def learning_curves(
 
 
 def run_curves(run_folder: Path) -> Path:
-    """Draw a run's dev figures, or else its reward or loss, into `figures/learning_curves.png`; give the path."""
+    """Draw a run's dev figures, and how its training went, into `figures/learning_curves.png`; give the path."""
     rows = read_metrics(run_folder)
     keys = list(dict.fromkeys(key for row in rows for key in row if row[key] is not None))
-    groups = [[key for key in keys if key.startswith(f"{group}/") and "/best_" not in key] for group in ("dev", "reward", "loss", "train")]
-    shown = next((group for group in groups if group), [])
-    return learning_curves([run_folder], shown[:6], run_folder / "figures" / "learning_curves.png", title=run_folder.resolve().name)
+    dev = [key for key in keys if key.startswith("dev/") and "/best_" not in key]
+    training = [key for key in keys if key in RUN_KEYS or key.startswith(("loss/", "train/"))]
+    shown = [*dev[: MAX_PANELS - min(4, len(training))], *training[:4]]
+    return learning_curves([run_folder], shown, run_folder / "figures" / "learning_curves.png", title=run_folder.resolve().name)
 
 
 def group_by_seed(run_folders: Sequence[Path]) -> dict[str, list[Path]]:

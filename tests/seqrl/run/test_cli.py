@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from seqrl.run.cli import main
+from seqrl.run.cli import _table, main
 
 
 def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -34,7 +34,8 @@ def test_from_training_to_samples(toy_yaml: Path, tmp_path: Path, capsys: pytest
     code, out, _ = run(["show", str(folder), "--task.width=9"], capsys)
     assert code == 0 and "  width: 9  # of the hidden layer." in out and "steps: 6" in out
     code, out, _ = run(["list", "--configs", str(tmp_path), "--runs", str(tmp_path / "runs")], capsys)
-    assert code == 0 and f"{toy_yaml}  a toy" in out and f"{folder}  step 6  dev/score" in out and "  captioning  (" in out
+    out = " ".join(out.split())
+    assert code == 0 and f"{toy_yaml} a toy" in out and f"{folder} step 6 dev/score" in out and "captioning (" in out
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,15 @@ def test_faults_of_ours_show_where(toy_yaml: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(toy_for_runs.ToyTask, "build_policy", lambda self: 1 / 0)
     code, _, err = run(["train", str(toy_yaml)], capsys)
     assert code == 1 and "ZeroDivisionError" in err
+
+
+def test_figures_of_another_decoding_stand_beside_the_greedy_ones() -> None:
+    assert _table({"bleu4": 0.25, "length": 9.0, "beam/bleu4": 0.5}).splitlines() == [
+        "              greedy        beam",
+        "  bleu4       0.2500      0.5000",
+        "  length      9.0000",
+    ]
+    assert _table({"return_mean": 500.0}) == "  return_mean    500.0000"
 
 
 def test_unknown_command_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,3 +51,13 @@ def test_pictures(tmp_path: Path) -> None:
     ]
     assert is_png(learning_curves(folders, ["dev/x", "loss/y"], tmp_path / "new" / "p.png", axes=("step", "time/elapsed_s"), title="t"))
     assert is_png(run_curves(folders[0])) and run_curves(folders[0]) == folders[0] / "figures" / "learning_curves.png"
+
+
+def test_curves_of_a_run_show_dev_first_and_then_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dev = [f"dev/{index:02}" for index in range(20)]
+    row = {"step": 1.0} | dict.fromkeys(["train/x", "reward/mean", "policy/entropy", "reward/max", "dev/best_00", *dev], 1.0)
+    shown: list[list[str]] = []
+    monkeypatch.setattr("seqrl.run.plots.learning_curves", lambda folders, metrics, path, title: shown.append(metrics))
+    run_curves(write_run(tmp_path / "many", [row]))
+    run_curves(write_run(tmp_path / "few", [{"step": 1, "loss/policy": 1.0, "dev/x": 2.0, "time/elapsed_s": 3.0}]))
+    assert shown == [[*dev[:13], "train/x", "reward/mean", "policy/entropy"], ["dev/x", "loss/policy"]]
