@@ -29,7 +29,11 @@ class Policy(Protocol):
 
 @runtime_checkable
 class Task(Protocol):
-    """Data, source, reward and evaluation of one problem."""
+    """Data, source, reward and evaluation of one problem.
+
+    A task may also have `seconds_in_reward` (time spent scoring so far), `fingerprint()` (name -> what its weights depend on
+    beside the configuration) and `warnings_for(evaluations)` (kind -> what is wrong in the figures of all evaluations so far).
+    """
 
     def rollout(
         self,

@@ -36,9 +36,10 @@ def test_live_table_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(display, LiveDisplay)
     display.write(0, {"dev/score": 0.5})
     display.write(4, {"loss/policy": 2.25})
+    display.say(4, "the policy [b] hardly moves")
     display.close()
     shown = stream.getvalue()
-    for text in ("demo", "4/10", "left", "dev", "score", "0.5", "policy", "2.25"):
+    for text in ("after update 4: ", "the policy [b] hardly moves", "demo", "4/10", "left", "dev", "score", "0.5", "policy", "2.25"):
         assert text in shown
 
 

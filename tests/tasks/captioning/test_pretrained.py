@@ -184,10 +184,12 @@ def test_preprocessing_follows_the_processor_as_pillow_does(resample: int) -> No
     assert np.abs(ours - expected).max() <= 1.01 / 255 / 0.2
 
 
-def test_the_policy_is_built_from_its_configuration_with_the_model_s_tokenizer(gpt2: Path) -> None:
+def test_the_policy_is_built_from_its_configuration_with_the_model_s_tokenizer(gpt2: Path, tmp_path: Path) -> None:
     config = PolicyConfig(type="pretrained", path=str(gpt2), max_tokens=5, temperature=0.5)
     policy: Any = build_policy(config, TokenizerVocabulary(str(gpt2)), 48)
     assert (policy.begin, policy.end, policy.pad, policy.max_tokens, policy.temperature) == (1, 2, 0, 5, 0.5)
+    policy.save_pretrained(tmp_path / "saved")
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "saved").decode([5, 7]) == "red square"
     with pytest.raises(ValueError, match="tokenizer"):
         build_policy(config, Vocabulary([str(index) for index in range(50)]), 48)
     with pytest.raises(ValueError, match="critic"):
