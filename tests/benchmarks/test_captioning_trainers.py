@@ -83,7 +83,7 @@ def test_summary_by_hand(benchmark: Any) -> None:
     assert slow["dev_cider_d"] == {"mean": 4.0, "low": None, "high": None, "values": [4.0]}
     assert slow["dev_cider_d_at_same_time"]["mean"] == 2.0  # 4 s lie a third between 3 s (1.0) and 6 s (4.0)
     text = benchmark.table(summary, 20)
-    assert "| quick | 1.0 | 3.000 (2.000-4.000) | 1.500 (1.000-2.000) | 4.0 | 3.000 (2.000-4.000) |" in text
+    assert "| quick | 1.0 | 3.000 (2.000-4.000) | 1.500 (1.000-2.000) | 4.0 (4.0-4.0) | 3.000 (2.000-4.000) |" in text
     assert "| slow | 1.0 | 4.000 | 2.000 | 6.0 | 2.000 |" in text
 
 
