@@ -183,7 +183,7 @@ def warnings_for(stats: Mapping[str, float]) -> dict[str, str]:
         (
             number("critic/explained_variance") < -0.1,  # around 0 where a solved task's returns hardly vary
             "poor_critic",
-            f"The critic is worse than a constant (explained variance {number('critic/explained_variance'):.2g}; 1 is perfect), so it adds noise. "
+            f"The critic is worse than a constant (explained variance {number('critic/explained_variance'):.2g}; 1 is perfect). "
             "Try a higher value_weight or learning rate, smaller rewards, or a baseline without a critic.",
         ),
     ]
