@@ -96,7 +96,7 @@ def main() -> None:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-    results["seconds"] = {}
+    results["updates"] = {}
     figures: dict[str, dict[str, list[dict[str, float]]]] = {split: {stage: [] for stage in STAGES} for split in ("dev", "test")}
     for seed in seeds:
         runs = train_seed(arguments.folder, seed)

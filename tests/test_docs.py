@@ -93,14 +93,20 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 def rows(name: str) -> list[list[str]]:
-    """The cells of a document's table rows, headings left out."""
+    """The cells of the rows of a document's tables with the expected first heading, headings left out."""
     heading, width = TABLES[name]
-    found = []
+    found: list[list[str]] = []
+    wanted, inside = False, False
     for line in (ROOT / "docs" / name).read_text(encoding="utf-8").splitlines():
-        if line.startswith("|") and not set(line) <= set("|- "):
-            cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        was_inside, inside = inside, line.startswith("|")
+        if not inside or set(line) <= set("|- "):
+            continue
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if not was_inside:
+            wanted = cells[0].lower() == heading
+        elif wanted:
             assert len(cells) == width, f"docs/{name}: expected {width} cells in {line!r}"
-            found += [cells] if cells[0].lower() != heading else []
+            found.append(cells)
     return found
 
 

@@ -75,7 +75,7 @@ def test_the_prominent_thing_is_mentioned_more_often_than_the_others() -> None:
     scene = Scene("snow", tuple(things), "left")
     captions = [write_caption(scene, draws) for _ in range(600)]
     shares = [sum(colour in caption for caption in captions) / 600 for colour in ("red", "blue", "green")]
-    assert shares[0] > shares[1] + 0.1 > shares[2] + 0.2 and shares[2] > 0.01
+    assert shares[0] > shares[1] + 0.05 and shares[1] > shares[2] + 0.1 and shares[2] > 0.01
 
 
 @pytest.mark.parametrize("relation", RELATIONS)
