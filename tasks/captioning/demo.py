@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from seqrl.run.config import read_config
+from seqrl.run.log import read_metrics
 from seqrl.run.plots import learning_curves
 from seqrl.run.train import load, train
 from tasks.captioning.evaluation import cider_d_of, greedy_captions
@@ -20,15 +22,15 @@ from tasks.captioning.task import CaptioningTask
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "captioning"
 STAGES = {
     "cross_entropy": "cross-entropy until the dev score stops rising",
-    "more_cross_entropy": "cross-entropy for as long again as self-critical took",
-    "self_critical": "self-critical on CIDEr-D",
+    "more_cross_entropy": "cross-entropy for at least as long as self-critical training took",
+    "self_critical": "self-critical training on CIDEr-D",
 }
 COLUMNS = {
     "cider_d": "CIDEr-D",
     "bleu4": "BLEU-4",
     "rouge_l": "ROUGE-L",
     "length": "words",
-    "bad_endings": "broken off",
+    "bad_endings": "broken",
     "distinct": "distinct",
 }
 
@@ -59,7 +61,8 @@ def run_demo(folder: Path, *, seed: int = 0, overrides: Sequence[str] = ()) -> d
     warm = f"--init_from={folder / 'cross_entropy'}"
     stage("self_critical", "scenes_self_critical.yaml", warm)
     # A quarter of the first stage's learning rate, falling to 0 again: a restart that can still find something better.
-    more = max(1, round(steps * seconds["self_critical"] / seconds["cross_entropy"]))
+    # A tenth more updates than would take the same time, for the machine may have been busier before.
+    more = math.ceil(1.1 * steps * loop_seconds(folder / "self_critical") / loop_seconds(folder / "cross_entropy"))
     rate = read_config(CONFIGS / "scenes_xe.yaml", own).trainer.optimiser.learning_rate / 4
     changes = (
         f"--steps={more}",
@@ -71,6 +74,11 @@ def run_demo(folder: Path, *, seed: int = 0, overrides: Sequence[str] = ()) -> d
     figures = show(folder, seconds)
     print(f"\n{time.perf_counter() - start:.0f} s in all")
     return figures
+
+
+def loop_seconds(run: Path) -> float:
+    """Seconds that a run trained, without loading and evaluating."""
+    return max(line["time/train_s"] for line in read_metrics(run) if "time/train_s" in line)
 
 
 def show(folder: Path, seconds: dict[str, float]) -> dict[str, dict[str, float]]:
@@ -112,12 +120,12 @@ def _print_table(figures: dict[str, dict[str, float]]) -> None:
 
     table = Table(title="Greedy captions of the test images")
     for heading in ("stage", *COLUMNS.values(), "seconds"):
-        table.add_column(heading, justify="left" if heading == "stage" else "right")
+        table.add_column(heading, justify="left" if heading == "stage" else "right", no_wrap=True)
     before = figures["cross_entropy"]["cider_d"]
     for name, row in figures.items():
         gain = "" if name == "cross_entropy" or not before else f" ({100 * (row['cider_d'] / before - 1):+.0f}%)"
         cells: list[Any] = [f"{row[key]:.3f}" for key in COLUMNS]
-        table.add_row(STAGES[name], cells[0] + gain, *cells[1:], f"{row['seconds']:.0f}")
+        table.add_row(name.replace("_", " "), cells[0] + gain, *cells[1:], f"{row['seconds']:.0f}")
     Console().print(table)
 
 
