@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -24,14 +23,6 @@ STAGES = {
     "cross_entropy": "cross-entropy until the dev score stops rising",
     "more_cross_entropy": "cross-entropy for at least as long as self-critical training took",
     "self_critical": "self-critical training on CIDEr-D",
-}
-COLUMNS = {
-    "cider_d": "CIDEr-D",
-    "bleu4": "BLEU-4",
-    "rouge_l": "ROUGE-L",
-    "length": "words",
-    "bad_endings": "broken",
-    "distinct": "distinct",
 }
 
 
@@ -115,17 +106,19 @@ def _before_and_after(task: CaptioningTask, policies: dict[str, nn.Module], *, c
 
 
 def _print_table(figures: dict[str, dict[str, float]]) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="Greedy captions of the test images")
-    for heading in ("stage", *COLUMNS.values(), "seconds"):
+    table = Table(title="Greedy captions of the test images", box=box.SIMPLE_HEAD)
+    for heading in ("stage", "CIDEr-D", "gain", "BLEU-4", "words", "broken off", "distinct", "seconds"):
         table.add_column(heading, justify="left" if heading == "stage" else "right", no_wrap=True)
     before = figures["cross_entropy"]["cider_d"]
     for name, row in figures.items():
-        gain = "" if name == "cross_entropy" or not before else f" ({100 * (row['cider_d'] / before - 1):+.0f}%)"
-        cells: list[Any] = [f"{row[key]:.3f}" for key in COLUMNS]
-        table.add_row(name.replace("_", " "), cells[0] + gain, *cells[1:], f"{row['seconds']:.0f}")
+        gain = "" if name == "cross_entropy" or not before else f"{100 * (row['cider_d'] / before - 1):+.0f}%"
+        shares = [f"{100 * row[key]:.0f}%" for key in ("bad_endings", "distinct")]
+        cells = [f"{row['cider_d']:.3f}", gain, f"{row['bleu4']:.3f}", f"{row['length']:.1f}", *shares, f"{row['seconds']:.0f}"]
+        table.add_row(name.replace("_", " "), *cells)
     Console().print(table)
 
 

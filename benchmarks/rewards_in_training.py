@@ -1,0 +1,77 @@
+"""CIDEr-D inside self-critical updates: our scoring of each sampled batch against pycocoevalcap's, in the same loop.
+
+python benchmarks/rewards_in_training.py --seeds 0,1,2
+
+16 images with 5 samples and 5 references each, built-in scenes, one thread. Times are wall-clock, of the same batches in turn.
+Writes benchmarks/results/rewards_in_training.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pycocoevalcap.cider.cider import Cider
+
+from seqrl.trajectory import Trajectory
+from tasks.captioning.data import DataConfig, load_data
+from tasks.captioning.task import CaptioningConfig, CaptioningTask
+
+
+def peer_seconds(task: CaptioningTask, trajectory: Trajectory) -> float:
+    """Score a batch with pycocoevalcap as trainers do, decoding of the tokens not counted."""
+    assert trajectory.group is not None
+    rows = zip(trajectory.action.tolist(), trajectory.group.tolist(), strict=True)
+    references, hypotheses = {}, {}
+    for number, (tokens, item) in enumerate(rows):
+        hypotheses[number] = [" ".join(task.vocabulary.decode(tokens))]
+        references[number] = [" ".join(words) for words in task.data.train.words[item]]
+    start = time.perf_counter()
+    Cider().compute_score(references, hypotheses)
+    return time.perf_counter() - start
+
+
+def run_seed(seed: int, updates: int) -> dict[str, float]:
+    """Train for some updates; give both rates in captions a second."""
+    from seqrl.trainers import SelfCriticalConfig
+
+    torch.manual_seed(seed)
+    config = CaptioningConfig()
+    config.reward.score_end = False
+    task = CaptioningTask(config, load_data(DataConfig()), seed=seed)
+    trainer = SelfCriticalConfig().build(task.build_policy(), seed=seed, num_updates=updates)
+    ours, peer = [], []
+    for _ in range(updates):
+        before = task.seconds_in_reward
+        trajectory = trainer.collect(task)
+        ours.append(task.seconds_in_reward - before)
+        trainer.update(trajectory)
+        peer.append(peer_seconds(task, trajectory))
+    batch = trajectory.batch_size
+    rates = {"ours": batch / float(np.median(ours)), "pycocoevalcap": batch / float(np.median(peer))}
+    return rates | {"ratio": rates["ours"] / rates["pycocoevalcap"]}
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--updates", type=int, default=40)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    results: dict[str, Any] = {"command": " ".join(sys.argv), "python": platform.python_version(), "torch": torch.__version__, "seeds": {}}
+    for seed in map(int, arguments.seeds.split(",")):
+        results["seeds"][seed] = rates = run_seed(seed, arguments.updates)
+        print(f"seed {seed}: ours {rates['ours']:,.0f}/s, pycocoevalcap {rates['pycocoevalcap']:,.0f}/s, ratio {rates['ratio']:.0f}")
+    (Path(__file__).parent / "results" / "rewards_in_training.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
