@@ -110,8 +110,8 @@ def _print_table(figures: dict[str, dict[str, float]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="Greedy captions of the test images", box=box.SIMPLE_HEAD)
-    for heading in ("stage", "CIDEr-D", "gain", "BLEU-4", "words", "broken off", "distinct", "seconds"):
+    table = Table(title="Greedy captions of the test images", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for heading in ("stage", "CIDEr-D", "gain", "BLEU-4", "words", "broken", "distinct", "seconds"):
         table.add_column(heading, justify="left" if heading == "stage" else "right", no_wrap=True)
     before = figures["cross_entropy"]["cider_d"]
     for name, row in figures.items():
