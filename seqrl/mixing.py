@@ -65,7 +65,7 @@ class MixConfig:
 def collect_mixed(
     config: MixConfig,
     update: int,
-    rollout: Callable[[int], Trajectory],
+    rollout: Callable[..., Trajectory],
     demonstrations: Callable[[Tensor | None], Trajectory],
 ) -> Trajectory:
     """Sample rows and, where the mix asks for it, add demonstrations of the same contexts.
@@ -73,13 +73,13 @@ def collect_mixed(
     Args:
         config: see `MixConfig`.
         update: number of the update, from 0.
-        rollout: takes the number of forced steps, gives the sampled rows.
+        rollout: takes `num_forced_steps`, gives the sampled rows.
         demonstrations: takes the contexts, gives the rows to imitate.
 
     Raises:
         ValueError: when the demonstrations are of other contexts.
     """
-    trajectory = rollout(config.forced_steps_at(update))
+    trajectory = rollout(num_forced_steps=config.forced_steps_at(update))
     if config.forced_steps or not config.weight_at(update):
         return trajectory
     contexts = None if trajectory.group is None else trajectory.group.unique()

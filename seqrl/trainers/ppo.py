@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -105,16 +106,13 @@ class PPO:
 
     def collect(self, task: Task) -> Trajectory:
         """Sample rows for the next contexts, with demonstrations where the mix asks for them."""
-
-        def rollout(num_forced_steps: int) -> Trajectory:
-            return task.rollout(
-                self.policy,
-                num_samples=self.config.num_samples,
-                greedy_baseline=self.config.advantage == "greedy",
-                num_forced_steps=num_forced_steps,
-                generator=self.generator,
-            )
-
+        rollout = partial(
+            task.rollout,
+            self.policy,
+            num_samples=self.config.num_samples,
+            greedy_baseline=self.config.advantage == "greedy",
+            generator=self.generator,
+        )
         self.policy.eval()
         trajectory = collect_mixed(self.config.mix, self.optimiser.num_finished, rollout, task.demonstrations)
         return trajectory.to(self.optimiser.device)

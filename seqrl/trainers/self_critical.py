@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
@@ -76,16 +77,13 @@ class SelfCritical:
 
     def collect(self, task: Task) -> Trajectory:
         """Sample rows for the next contexts, with demonstrations where the mix asks for them."""
-
-        def rollout(num_forced_steps: int) -> Trajectory:
-            return task.rollout(
-                self.policy,
-                num_samples=self.config.num_samples,
-                greedy_baseline=self.config.baseline == "greedy",
-                num_forced_steps=num_forced_steps,
-                generator=self.generator,
-            )
-
+        rollout = partial(
+            task.rollout,
+            self.policy,
+            num_samples=self.config.num_samples,
+            greedy_baseline=self.config.baseline == "greedy",
+            generator=self.generator,
+        )
         self.policy.eval()
         trajectory = collect_mixed(self.config.mix, self.optimiser.num_finished, rollout, task.demonstrations)
         return trajectory.to(self.optimiser.device)

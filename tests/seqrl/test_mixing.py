@@ -32,8 +32,8 @@ def test_forced_steps_shrink_by_stages_down_to_none() -> None:
 def collected(config: MixConfig, update: int, group: list[int] | None) -> tuple[Trajectory, list[Any]]:
     asked: list[Any] = []
 
-    def rollout(num_forced: int) -> Trajectory:
-        asked.append(num_forced)
+    def rollout(num_forced_steps: int) -> Trajectory:
+        asked.append(num_forced_steps)
         return rows(4, group=group)
 
     def demonstrations(contexts: torch.Tensor | None) -> Trajectory:
@@ -57,7 +57,7 @@ def test_demonstrations_share_the_context_of_the_rollout() -> None:
         shown = rows(3, imitate=True, group=numbers).replace(context={"image": torch.zeros(3, 9)})
 
         def mix(shown: Trajectory = shown) -> Trajectory:
-            return collect_mixed(MixConfig(weight=1.0), 0, lambda _: sampled, lambda _: shown)
+            return collect_mixed(MixConfig(weight=1.0), 0, lambda num_forced_steps: sampled, lambda _: shown)
 
         if numbers == [3, 7, 7]:
             context = mix().context
