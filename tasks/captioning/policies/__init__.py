@@ -39,7 +39,7 @@ class PolicyConfig:
         freeze_encoder: no gradients through the encoder.
         critic: also estimate values, for baselines that need them.
         word_detection: weight of a loss that teaches the encoder which words an image's captions hold, while captions are
-            imitated; it lets an encoder from scratch learn several times faster. 0 for none.
+            imitated. 0 for none.
         path: folder or hub name of the pretrained model.
     """
 
