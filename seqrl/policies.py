@@ -145,7 +145,7 @@ def evaluate_tokens(features: Tensor, head: Callable[[Tensor], Tensor], trajecto
         trajectory: the actions [B, T], long.
         value: [B, T] the critic's values; zeros when None.
     """
-    counted = trajectory.mask if trajectory.imitate is None else trajectory.mask | trajectory.imitate
+    counted = trajectory.counted
     logits = head(features[counted]).float()
     all_logp = logits.log_softmax(dim=-1)
     # A forbidden token has probability 0 and the log-probability -inf; their product would be NaN.

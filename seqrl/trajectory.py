@@ -154,6 +154,11 @@ class Trajectory:
         return self.action.shape[1]
 
     @property
+    def counted(self) -> Tensor:
+        """[B, T] bool, True where the step is learned from: chosen by the policy, or a demonstration."""
+        return self.mask if self.imitate is None else self.mask | self.imitate
+
+    @property
     def score(self) -> Tensor:
         """[B] the sum of each row's rewards."""
         return self.reward.sum(dim=1)

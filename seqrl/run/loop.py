@@ -178,8 +178,7 @@ def _update(loop: _Loop, watch: Stopwatch, interrupt: Interrupt) -> tuple[dict[s
     # Collecting does not change weights, so those of the last completed step are still whole.
     with _rescuing(loop, f"while collecting for update {loop.progress.step + 1}"), watch.part("collect"):
         trajectory = loop.trainer.collect(loop.task)
-    counted = trajectory.mask if trajectory.imitate is None else trajectory.mask | trajectory.imitate
-    num_tokens = int(counted.sum())
+    num_tokens = int(trajectory.counted.sum())
     try:
         with watch.part("update"):
             stats = loop.trainer.update(trajectory)

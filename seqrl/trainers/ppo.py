@@ -176,8 +176,7 @@ class PPO:
             for rows in self._shuffle(trajectory.batch_size):
                 yield trajectory.select_rows(rows), advantage[rows], target[rows]
             return
-        counted = trajectory.mask if trajectory.imitate is None else trajectory.mask | trajectory.imitate
-        rows, steps = counted.nonzero(as_tuple=True)
+        rows, steps = trajectory.counted.nonzero(as_tuple=True)
         for chosen in self._shuffle(rows.shape[0]):
             row, step = rows[chosen], steps[chosen]
             yield trajectory.select_steps(row, step), advantage[row, step].unsqueeze(1), target[row, step].unsqueeze(1)

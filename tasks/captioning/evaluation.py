@@ -11,9 +11,8 @@ import torch
 from torch import nn
 
 from metrics.by_name import metric_by_name
-from tasks.captioning import decoding
 from tasks.captioning.data import CaptionSplit
-from tasks.captioning.decoding import sample
+from tasks.captioning.decoding import beam_search, sample
 from tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
 
 METRICS = ("cider_d", "cider", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l")
@@ -102,7 +101,7 @@ def beam_captions(
     """Write captions by beam search for the first `count` images."""
     captions: list[Caption] = []
     for context in _batches(policy, split, config.images_per_batch, count):
-        rows, _ = decoding.beam_search(policy, context, beam_size=config.beam_size, length_penalty=config.length_penalty)
+        rows, _ = beam_search(policy, context, beam_size=config.beam_size, length_penalty=config.length_penalty)
         longest = int(getattr(policy, "max_tokens"))  # noqa: B009
         captions += [(vocabulary.decode(row), len(row) < longest) for row in rows]
     return captions

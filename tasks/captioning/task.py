@@ -139,7 +139,7 @@ class CaptioningTask:
             chosen = self._choose_references(item)
             tokens += chosen
             rows += [row] * len(chosen)
-        images = torch.from_numpy(np.asarray(self.data.train.images[items.numpy()]))
+        images = self._images(items)
         if augmented:
             images = augment(images, self._generator)
         index = torch.tensor(rows)
@@ -180,8 +180,7 @@ class CaptioningTask:
     def _score(self, trajectory: Trajectory) -> Tensor:
         """Score whole captions, forced tokens included, [B] float32."""
         assert trajectory.group is not None
-        counted = trajectory.mask if trajectory.imitate is None else trajectory.mask | trajectory.imitate
-        return self.reward.score(trajectory.action, counted.sum(dim=1), trajectory.group)
+        return self.reward.score(trajectory.action, trajectory.counted.sum(dim=1), trajectory.group)
 
     def _split(self, name: str) -> Any:
         part = getattr(self.data, name, None)
@@ -192,8 +191,10 @@ class CaptioningTask:
         return part
 
     def _context(self, items: Tensor, policy: nn.Module) -> Tree:
-        images = torch.from_numpy(np.asarray(self.data.train.images[items.numpy()]))
-        return {"image": images.to(next(policy.parameters()).device)}
+        return {"image": self._images(items).to(next(policy.parameters()).device)}
+
+    def _images(self, items: Tensor) -> Tensor:
+        return torch.from_numpy(np.asarray(self.data.train.images[items.numpy()]))
 
     def _complete(self, captions: list[list[str]]) -> list[list[int]]:
         """Token ids of an image's references that the policy can write to the end; all, cut short, where none is.
