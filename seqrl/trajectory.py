@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from seqrl.distributions import Distribution
 
 Tree: TypeAlias = "Tensor | Mapping[str, Tree] | tuple[Tree, ...] | None"
 
@@ -49,14 +52,15 @@ class Step:
 
     Attributes:
         action: [B, ...] the chosen actions.
-        logp: [B] log-probability of `action` under the policy, nats.
-        value: [B] value estimate of the observation; zeros where there is no critic.
+        logp: [B] log-probability of `action` under the policy, nats; None from a policy without memory that would rather
+            compute it for all steps at once, in its `fill` (see `seqrl.protocols.Policy`).
+        value: [B] value estimate of the observation; zeros where there is no critic; None as for `logp`.
         state: recurrent state for the next step. It never contains the action: that comes back through the observation.
     """
 
     action: Tensor
-    logp: Tensor
-    value: Tensor
+    logp: Tensor | None
+    value: Tensor | None
     state: Tree = None
 
 
@@ -71,6 +75,8 @@ class Evaluation:
         aux_loss: [] a loss of the policy's own, added as it is (for instance a glimpse policy's classification loss).
         mean_logp: [B, T] mean log-probability over all possible actions, which label smoothing needs; None where the
             actions cannot be enumerated.
+        distribution: what the actions are drawn from, leaves [B, T, ...] (see `seqrl.distributions`); None where a policy
+            does not tell.
     """
 
     logp: Tensor
@@ -78,6 +84,7 @@ class Evaluation:
     value: Tensor
     aux_loss: Tensor | None = None
     mean_logp: Tensor | None = None
+    distribution: Distribution | None = None
 
 
 @dataclass(frozen=True)
