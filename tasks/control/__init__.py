@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tasks.control.policy import ControlPolicy
-    from tasks.control.task import ControlConfig, ControlPolicyConfig, ControlTask
+    from tasks.control.policy import ControlPolicy, ControlPolicyConfig
+    from tasks.control.task import ControlConfig, ControlTask
 
 __all__ = [
     "ControlConfig",
@@ -17,8 +17,8 @@ __all__ = [
 ]
 
 _NAMES = {
-    "policy": ("ControlPolicy",),
-    "task": ("ControlConfig", "ControlPolicyConfig", "ControlTask"),
+    "policy": ("ControlPolicy", "ControlPolicyConfig"),
+    "task": ("ControlConfig", "ControlTask"),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 

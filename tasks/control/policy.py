@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import gymnasium as gym
 import torch
@@ -20,6 +22,45 @@ from seqrl.networks import (
     gaussian_sample,
 )
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
+
+Kind = Literal["actor_critic", "action_values", "action_value_table", "probability_table"]
+
+
+@dataclass
+class ControlPolicyConfig:
+    """Kind and size of the policy.
+
+    Attributes:
+        hidden_sizes: sizes of the layers between input and output.
+        kind: "actor_critic", a policy and a critic (PPO and its like); "action_values", a network of Q(s, a) (DQN);
+            "action_value_table" (Q-learning, SARSA) and "probability_table" (cross-entropy method) for numbered observations.
+    """
+
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    kind: Kind = "actor_critic"
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"kind: expected one of {', '.join(get_args(Kind))}, got {self.kind!r}")
+        if not self.hidden_sizes or min(self.hidden_sizes) < 1:
+            raise ValueError(f"hidden_sizes: expected at least one layer of at least 1, got {self.hidden_sizes}")
+
+
+def build_policy(
+    config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: torch.Generator | None = None
+) -> nn.Module:
+    """Make the policy that a configuration names, of the sizes that an environment's spaces ask for.
+
+    Args:
+        config: see `ControlPolicyConfig`.
+        observation_space: of one environment.
+        action_space: of one environment.
+        generator: draws the first weights.
+
+    Raises:
+        ValueError: when this kind cannot serve the spaces.
+    """
+    return _BUILDERS[config.kind](config, observation_space, action_space, generator)
 
 
 class ControlPolicy(nn.Module):
@@ -91,3 +132,15 @@ class ControlPolicy(nn.Module):
             return F.one_hot(obs.to(weight.device), self.num_observations).to(weight.dtype)
         leading = obs.shape[: obs.ndim - len(self.shape)]
         return obs.to(weight.device, weight.dtype).reshape(*leading, -1)
+
+
+def _actor_critic(
+    config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: torch.Generator | None
+) -> nn.Module:
+    return ControlPolicy(observation_space, action_space, config.hidden_sizes, generator=generator)
+
+
+# A kind's builder imports its module only when it is asked for.
+_BUILDERS: dict[str, Callable[[ControlPolicyConfig, gym.Space, gym.Space, torch.Generator | None], nn.Module]] = {
+    "actor_critic": _actor_critic,
+}

@@ -17,21 +17,10 @@ from seqrl.trajectory import Trajectory
 from tasks.control.environments import environment_state, episode_limit, make_environments, set_environment_state
 from tasks.control.episodes import EpisodeSource, play_greedily
 from tasks.control.pictures import draw_episodes
-from tasks.control.policy import ControlPolicy
+from tasks.control.policy import ControlPolicyConfig, build_policy
 
 EVALUATION_SEEDS = {"dev": 1_000_000_007, "test": 1_500_000_001}
 LARGEST_EVALUATION_BATCH = 100
-
-
-@dataclass
-class ControlPolicyConfig:
-    """Size of the actor and of the critic.
-
-    Attributes:
-        hidden_sizes: sizes of the layers between input and output.
-    """
-
-    hidden_sizes: tuple[int, ...] = (64, 64)
 
 
 @dataclass
@@ -63,8 +52,6 @@ class ControlConfig:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if self.max_episode_steps is not None and self.max_episode_steps < 1:
             raise ValueError(f"max_episode_steps: expected at least 1 or null, got {self.max_episode_steps}")
-        if not self.policy.hidden_sizes or min(self.policy.hidden_sizes) < 1:
-            raise ValueError(f"hidden_sizes: expected at least one layer of at least 1, got {self.policy.hidden_sizes}")
 
     def build(self, seed: int) -> ControlTask:
         """Make the task."""
@@ -93,11 +80,11 @@ class ControlTask:
         self._sources: dict[tuple[str, int], VectorEnvSource] = {}
         self._source = self._cached("train", self.config.num_envs)
 
-    def build_policy(self) -> ControlPolicy:
-        """Make an actor-critic that fits the environment; its first weights depend on the task's seed."""
+    def build_policy(self) -> nn.Module:
+        """Make a policy that fits the environment; its first weights depend on the task's seed."""
         envs = self._source.envs
         generator = torch.Generator().manual_seed(self._seed)
-        return ControlPolicy(envs.single_observation_space, envs.single_action_space, self.config.policy.hidden_sizes, generator=generator)
+        return build_policy(self.config.policy, envs.single_observation_space, envs.single_action_space, generator)
 
     def rollout(
         self,
