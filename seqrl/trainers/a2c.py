@@ -1,0 +1,133 @@
+"""Advantage actor-critic (Mnih et al. 2016): one step along the policy gradient for each stretch, with a critic's advantages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from torch import Tensor, nn
+
+from seqrl import advantages, losses, returns
+from seqrl.diagnostics import describe_advantage, describe_rollout, explained_variance
+from seqrl.optimiser import Optimiser, OptimiserConfig
+from seqrl.protocols import Task
+from seqrl.reduce import masked_mean
+from seqrl.trajectory import Evaluation, Trajectory
+
+Advantage = Literal["n_step", "td_lambda", "gae"]
+
+
+@dataclass
+class A2CConfig:
+    """Settings of A2C.
+
+    Attributes:
+        advantage: "n_step": return of `n_steps` rewards minus value (Mnih et al. 2016); "td_lambda": lambda-return minus value
+            (Sutton & Barto 2018), "gae": the discounted sum of temporal differences (Schulman et al. 2016). The last two
+            give the same advantages and differ in what the critic learns: the lambda-return, or the discounted return.
+        n_steps: rewards in an n-step return; 0 takes all that the stretch has left. Read by "n_step" only.
+        trace_decay: lambda; read by "td_lambda" and "gae".
+        num_samples: rows sampled for each context.
+        discount: gamma, per step.
+        normalise_advantage: scale the advantages of a batch to mean 0 and deviation 1.
+        entropy_weight: weight of the entropy bonus.
+        value_weight: weight of the critic's squared error.
+        optimiser: see `OptimiserConfig`.
+    """
+
+    advantage: Advantage = "n_step"
+    n_steps: int = 0
+    trace_decay: float = 0.95
+    num_samples: int = 1
+    discount: float = 0.99
+    normalise_advantage: bool = False
+    entropy_weight: float = 0.01
+    value_weight: float = 0.5
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+
+    def __post_init__(self) -> None:
+        if self.advantage not in get_args(Advantage):
+            raise ValueError(f"advantage: expected one of {', '.join(get_args(Advantage))}, got {self.advantage!r}")
+        if self.n_steps < 0:
+            raise ValueError(f"n_steps: expected at least 1, or 0 for the whole stretch, got {self.n_steps}")
+        if self.num_samples < 1:
+            raise ValueError(f"num_samples: expected at least 1, got {self.num_samples}")
+        for name in ("discount", "trace_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: expected a number from 0 to 1, got {getattr(self, name)}")
+
+    def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> A2C:
+        """Make the trainer."""
+        return A2C(policy, self, seed=seed, num_updates=num_updates)
+
+
+class A2C:
+    """Follows E[A_t grad log pi(a_t | s_t)] with A_t from a critic that learns by regression on the same stretch.
+
+    Source: Mnih et al. 2016 (Asynchronous methods for deep reinforcement learning), advantage actor-critic.
+
+    Differs from: Mnih et al. (2016) in stepping all environments in turn instead of asynchronously, and in AdamW instead of RMSprop.
+
+    Args:
+        policy: trained in place; needs a critic.
+        config: see `A2CConfig`.
+        seed: of the sampling.
+        num_updates: length of the run, for the learning-rate schedule.
+    """
+
+    def __init__(self, policy: nn.Module, config: A2CConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
+        self.policy = policy
+        self.config = config or A2CConfig()
+        self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
+        self.generator = self.optimiser.make_generator(seed)
+
+    def collect(self, task: Task) -> Trajectory:
+        """Sample the next stretch of steps, or rows."""
+        self.policy.eval()
+        trajectory = task.rollout(self.policy, num_samples=self.config.num_samples, generator=self.generator)
+        return trajectory.to(self.optimiser.device)
+
+    def update(self, trajectory: Trajectory) -> dict[str, float]:
+        """Take one optimiser step on the policy's and the critic's loss."""
+        config, mask = self.config, trajectory.mask
+        target, advantage = self._advantage(trajectory)
+        stats = describe_rollout(trajectory) | describe_advantage(advantage, mask)
+        stats["critic/explained_variance"] = explained_variance(trajectory.value[:, :-1], target, mask)
+        if config.normalise_advantage:
+            advantage = self.optimiser.whiten(advantage, mask)
+        count = self.optimiser.count(mask)
+
+        def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
+            error = losses.value(evaluation.value, target[rows])
+            terms = {
+                "loss/policy": masked_mean(losses.policy_gradient(evaluation.logp, advantage[rows]), part.mask, count),
+                "loss/value": config.value_weight * masked_mean(error, part.mask, count),
+            }
+            if config.entropy_weight:
+                terms["loss/entropy"] = -config.entropy_weight * masked_mean(evaluation.entropy, part.mask, count)
+            return terms
+
+        stats |= self.optimiser.minimise(trajectory, loss_terms)
+        self.optimiser.finish_update()
+        return stats
+
+    def _advantage(self, trajectory: Trajectory) -> tuple[Tensor, Tensor]:
+        """Give the critic's targets and the advantages, [B, T] each."""
+        config, value = self.config, trajectory.value
+        history = (trajectory.reward, value, trajectory.terminated, trajectory.truncated, config.discount)
+        if config.advantage == "n_step":
+            target = returns.n_step(*history, config.n_steps or trajectory.num_steps)
+            return target, advantages.critic(target, value)
+        if config.advantage == "td_lambda":
+            target = returns.td_lambda(*history, config.trace_decay)
+            return target, advantages.critic(target, value)
+        return returns.discounted_return(*history), returns.gae(*history, config.trace_decay)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the optimiser's and the generator's state."""
+        return {"optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["generator"].cpu())

@@ -1,0 +1,152 @@
+"""V-trace actor-critic (IMPALA, Espeholt et al. 2018): learns from actors whose weights lag behind the learner's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seqrl import losses, returns
+from seqrl.behaviour import LaggingWeights, append_last_observation, bootstraps_at_end, describe_ratios
+from seqrl.diagnostics import describe_advantage, describe_rollout, explained_variance
+from seqrl.optimiser import Optimiser, OptimiserConfig
+from seqrl.protocols import Task
+from seqrl.reduce import masked_mean
+from seqrl.trajectory import Evaluation, Trajectory
+
+
+@dataclass
+class VTraceConfig:
+    """Settings of the V-trace actor-critic.
+
+    Attributes:
+        actor_lag: the policy acts with the weights that it had so many updates ago. 0 acts with the present ones, which
+            makes the update that of A2C with the return of the whole stretch.
+        corrected: weigh what the old policy did by the ratio of probabilities; false learns from it as if it were fresh.
+        rho_bar: largest ratio that weighs a temporal difference; sets what the critic converges to.
+        c_bar: largest ratio that weighs what follows; sets how fast. At most `rho_bar`.
+        num_samples: rows sampled for each context.
+        discount: gamma, per step.
+        entropy_weight: weight of the entropy bonus.
+        value_weight: weight of the critic's squared error.
+        optimiser: see `OptimiserConfig`.
+    """
+
+    actor_lag: int = 1
+    corrected: bool = True
+    rho_bar: float = 1.0
+    c_bar: float = 1.0
+    num_samples: int = 1
+    discount: float = 0.99
+    entropy_weight: float = 0.01
+    value_weight: float = 0.5
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+
+    def __post_init__(self) -> None:
+        if self.actor_lag < 0:
+            raise ValueError(f"actor_lag: expected at least 0 updates, got {self.actor_lag}")
+        if not 0 < self.c_bar <= self.rho_bar:
+            raise ValueError(f"c_bar, rho_bar: expected 0 < c_bar <= rho_bar, got {self.c_bar} and {self.rho_bar}")
+        if self.num_samples < 1:
+            raise ValueError(f"num_samples: expected at least 1, got {self.num_samples}")
+        if not 0 <= self.discount <= 1:
+            raise ValueError(f"discount: expected a number from 0 to 1, got {self.discount}")
+
+    def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> VTrace:
+        """Make the trainer."""
+        return VTrace(policy, self, seed=seed, num_updates=num_updates)
+
+
+class VTrace:
+    """Follows E_mu[rho_t (r_t + gamma v_{t+1} - V(s_t)) grad log pi(a_t | s_t)]; the critic learns the V-trace targets v_t.
+
+    rho_t = min(rho_bar, pi(a_t | s_t) / mu(a_t | s_t)), where mu is the policy that acted. See `seqrl.returns.vtrace`.
+
+    Source: Espeholt et al. 2018 (IMPALA), V-trace actor-critic.
+
+    Differs from: Espeholt et al. (2018) in one process: actors and learner take turns, and the lag is set instead of measured;
+    in means over the steps instead of sums; in AdamW instead of RMSprop.
+
+    Args:
+        policy: trained in place; needs a critic.
+        config: see `VTraceConfig`.
+        seed: of the sampling.
+        num_updates: length of the run, for the learning-rate schedule.
+    """
+
+    def __init__(self, policy: nn.Module, config: VTraceConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
+        self.policy = policy
+        self.config = config or VTraceConfig()
+        self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
+        self.actor = LaggingWeights(policy, self.config.actor_lag)
+        self.generator = self.optimiser.make_generator(seed)
+
+    def collect(self, task: Task) -> Trajectory:
+        """Sample the next stretch of steps, or rows, with the weights of the actors."""
+        self.policy.eval()
+        with self.actor.acting():
+            trajectory = task.rollout(self.policy, num_samples=self.config.num_samples, generator=self.generator)
+        return trajectory.to(self.optimiser.device)
+
+    def update(self, trajectory: Trajectory) -> dict[str, float]:
+        """Take one optimiser step; log-probabilities and values of the learner come from one forward pass."""
+        config, mask = self.config, trajectory.mask
+        T, count = trajectory.num_steps, self.optimiser.count(mask)
+        ratio, target, advantage = (torch.zeros_like(trajectory.reward) for _ in range(3))
+        value = torch.zeros_like(trajectory.value)
+        # Rows that all terminate need no more than their own steps, and a text model may have no place for another token.
+        seen = append_last_observation(trajectory) if bootstraps_at_end(trajectory) else trajectory
+
+        def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
+            logp, value[rows, : seen.num_steps] = evaluation.logp[:, :T], evaluation.value.detach()
+            now = trajectory.select_rows(rows)
+            # Where the policy did not choose, log-probabilities mean nothing and their ratio could overflow.
+            learner = torch.where(now.mask, logp.detach(), now.logp) if config.corrected else now.logp
+            ratio[rows] = (learner - now.logp).exp()
+            target[rows], advantage[rows] = self._targets(now, learner, value[rows])
+            error = losses.value(evaluation.value[:, :T], target[rows])
+            terms = {
+                "loss/policy": masked_mean(losses.policy_gradient(logp, advantage[rows]), now.mask, count),
+                "loss/value": config.value_weight * masked_mean(error, now.mask, count),
+            }
+            if config.entropy_weight:
+                terms["loss/entropy"] = -config.entropy_weight * masked_mean(evaluation.entropy[:, :T], now.mask, count)
+            return terms
+
+        stats = describe_rollout(trajectory) | self.optimiser.minimise(seen, loss_terms)
+        stats |= describe_advantage(advantage, mask) | describe_ratios(ratio, mask)
+        stats["importance/clipped_share"] = float(masked_mean((ratio > config.rho_bar).float(), mask))
+        stats["critic/explained_variance"] = explained_variance(value[:, :-1], target, mask)
+        self.optimiser.finish_update()
+        return stats
+
+    def _targets(self, trajectory: Trajectory, logp: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the critic's targets and the advantages, [B, T] each, from the learner's logp [B, T] and values [B, T+1]."""
+        config = self.config
+        return returns.vtrace(
+            logp,
+            trajectory.logp,
+            trajectory.reward,
+            value,
+            trajectory.terminated,
+            trajectory.truncated,
+            config.discount,
+            config.rho_bar,
+            config.c_bar,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the optimiser's, the generator's and the lagging weights' state."""
+        return {
+            "optimiser": self.optimiser.state_dict(),
+            "generator": self.generator.get_state(),
+            "actor": self.actor.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["generator"].cpu())
+        self.actor.load_state_dict(state["actor"])
