@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 Figures = Mapping[str, float]
+# What lines of older runs call by another name.
+RENAMED = {"progress/num_tokens": "progress/num_actions", "time/tokens_per_second": "time/actions_per_second"}
 
 
 class Writer(Protocol):
@@ -185,7 +187,7 @@ def read_metrics(run_folder: Path) -> list[dict[str, float]]:
         if not line:
             continue
         try:
-            rows.append(json.loads(line))
+            rows.append({RENAMED.get(key, key): value for key, value in json.loads(line).items()})
         except json.JSONDecodeError as error:
             if number == len(lines):
                 break

@@ -16,7 +16,9 @@ from seqrl.diagnostics import warnings_for
 from seqrl.protocols import Task, Trainer
 from seqrl.run import checkpoint
 from seqrl.run.config import EarlyStop
+from seqrl.run.figures import Gathered
 from seqrl.run.interrupt import Interrupt
+from seqrl.run.lasting import LastingTroubles
 from seqrl.run.log import JsonLines, Log, Writer
 from seqrl.run.processes import from_main, is_main, total
 from seqrl.run.recurring import Recurring
@@ -99,7 +101,8 @@ def fit(
         lines = JsonLines(run_folder / "metrics.jsonl", num_bytes)
     log = Log([*([lines] if lines else []), *writers])
     saver = Saver(trainer, task, policy, run_folder, lines, dict(meta or {}), keep_checkpoints)
-    loop = _Loop(trainer, task, policy, run_folder, log, saver, progress, early_stop)
+    lasting = LastingTroubles(steps, getattr(policy, "max_entropy", None), progress.lasting)
+    loop = _Loop(trainer, task, policy, run_folder, log, saver, progress, early_stop, Gathered(progress.gathered), lasting)
     due = _Due(steps=steps, eval_every=eval_every, save_every=save_every, log_every=log_every)
     try:
         with Interrupt() as interrupt:
@@ -123,8 +126,11 @@ class _Loop:
     saver: Saver
     progress: Progress
     early_stop: EarlyStop | None
-    # A trouble of nearly every update, or of one evaluation.
+    gathered: Gathered
+    lasting: LastingTroubles
+    # A trouble of nearly every update, of the whole run so far, or of one evaluation.
     in_updates: Recurring = field(default_factory=lambda: Recurring(window=10, least=8))
+    in_run: Recurring = field(default_factory=lambda: Recurring(window=1, least=1))
     in_evaluations: Recurring = field(default_factory=lambda: Recurring(window=1, least=1))
 
 
@@ -159,17 +165,19 @@ def _run(loop: _Loop, due: _Due, interrupt: Interrupt) -> bool:
         stats, asked = _update(loop, watch, interrupt)
         progress.step += 1
         progress.elapsed_s, progress.train_s = watch.elapsed_s, watch.train_s
+        loop.gathered.add(stats)
         _warn(loop, loop.in_updates.pick(warnings_for(stats)))
+        _warn(loop, loop.in_run.pick(loop.lasting.update(progress.step, stats)))
         if due.logging(progress.step):
-            _write(loop, {**_grouped("train", stats), **_counts(loop, watch), **watch.figures()})
+            _log_training(loop, watch)
         if not asked and due.evaluation(progress):
             _evaluate(loop, watch)
         if asked or due.saving(progress.step) or progress.stopped_early:
-            loop.saver.save(progress)
+            _save(loop)
         if asked:
             return progress.step < due.steps or due.evaluation(progress)
     if loop.saver.saved_step != progress.step and progress.step == 0:
-        loop.saver.save(progress)
+        _save(loop)
     return False
 
 
@@ -178,18 +186,44 @@ def _update(loop: _Loop, watch: Stopwatch, interrupt: Interrupt) -> tuple[dict[s
     # Collecting does not change weights, so those of the last completed step are still whole.
     with _rescuing(loop, f"while collecting for update {loop.progress.step + 1}"), watch.part("collect"):
         trajectory = loop.trainer.collect(loop.task)
-    num_tokens = int(trajectory.counted.sum())
+    num_actions = int(trajectory.counted.sum())
     try:
         with watch.part("update"):
             stats = loop.trainer.update(trajectory)
     except Exception as error:
         error.add_note(f"in update {loop.progress.step + 1}; {loop.saver.left()}")
         raise
-    num_rows, num_tokens, asked = map(int, total([trajectory.batch_size, num_tokens, interrupt.asked], trajectory.reward.device))
-    watch.count(num_rows, num_tokens)
+    num_rows, num_actions, asked = map(int, total([trajectory.batch_size, num_actions, interrupt.asked], trajectory.reward.device))
+    watch.count(num_rows, num_actions)
     loop.progress.num_samples += num_rows
-    loop.progress.num_tokens += num_tokens
+    loop.progress.num_actions += num_actions
     return stats, bool(asked)
+
+
+def _log_training(loop: _Loop, watch: Stopwatch) -> None:
+    """Write what happened in the updates since the last line."""
+    _pop_figures(loop)
+    figures = loop.gathered.pop()
+    _write(loop, {**_grouped("train", figures), **_counts(loop, watch), **watch.figures()})
+    _warn(loop, loop.in_run.pick(loop.lasting.episodes(figures)))
+
+
+def _pop_figures(loop: _Loop) -> None:
+    """Gather what the task has to tell of its rollouts, such as the returns of the episodes that ended."""
+    pop = getattr(loop.task, "pop_figures", None)
+    if callable(pop):
+        loop.gathered.add_popped(pop())
+
+
+def _save(loop: _Loop) -> None:
+    """Write a checkpoint, with the figures that have no line yet."""
+    _pop_figures(loop)
+    _keep_figures(loop)
+    loop.saver.save(loop.progress)
+
+
+def _keep_figures(loop: _Loop) -> None:
+    loop.progress.gathered, loop.progress.lasting = loop.gathered.state_dict(), loop.lasting.state_dict()
 
 
 def _evaluate(loop: _Loop, watch: Stopwatch) -> None:
@@ -214,10 +248,12 @@ def _evaluate(loop: _Loop, watch: Stopwatch) -> None:
             progress.num_stale += 1
         progress.stopped_early = _out_of_patience(progress, stop)
         extra = {f"dev/best_{stop.metric}": progress.best_value}
+    _pop_figures(loop)
     _write(loop, {**_grouped("dev", figures), **extra, **_counts(loop, watch), "time/evaluate_s": watch.last_s["evaluate"]})
     find = getattr(loop.task, "warnings_for", None)
     _warn(loop, loop.in_evaluations.pick(find(progress.evaluations) if callable(find) else {}))
     if progress.best_step == progress.step:
+        _keep_figures(loop)
         loop.saver.save_best(progress)
 
 
@@ -227,6 +263,7 @@ def _rescuing(loop: _Loop, doing: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        _keep_figures(loop)
         error.add_note(f"{doing}; {loop.saver.rescue(loop.progress)}")
         raise
 
@@ -253,7 +290,8 @@ def _counts(loop: _Loop, watch: Stopwatch) -> dict[str, float]:
     """What a curve can be drawn against besides the updates."""
     return {
         "progress/num_samples": loop.progress.num_samples,
-        "progress/num_tokens": loop.progress.num_tokens,
+        "progress/num_actions": loop.progress.num_actions,
+        **loop.gathered.counts,
         "time/elapsed_s": watch.elapsed_s,
         "time/train_s": watch.train_s,
     }

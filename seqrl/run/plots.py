@@ -24,7 +24,8 @@ RUN_KEYS = ("reward/mean", "policy/entropy", "optimiser/grad_norm")
 AXES = {
     "step": "trainer updates",
     "progress/num_samples": "rows sampled",
-    "progress/num_tokens": "actions sampled",
+    "progress/num_actions": "actions sampled",
+    "progress/num_env_steps": "environment steps",
     "time/elapsed_s": "time, evaluations included (s)",
     "time/train_s": "time in sampling, reward and update (s)",
 }

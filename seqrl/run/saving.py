@@ -24,7 +24,7 @@ class Progress:
     Attributes:
         step: updates done.
         num_samples: rows collected, by all processes.
-        num_tokens: actions collected that counted, or were imitated.
+        num_actions: actions collected that counted, or were imitated.
         elapsed_s: seconds spent in the loop, those of earlier parts of the run included.
         train_s: those of them spent collecting and updating.
         evaluated_step: step of the last evaluation; -1 before the first.
@@ -34,11 +34,13 @@ class Progress:
         best_step: where it was reached.
         num_stale: evaluations since then.
         stopped_early: whether patience ran out.
+        gathered: figures that are in no line of the log yet, see `seqrl.run.figures.Gathered`.
+        lasting: what `seqrl.run.lasting.LastingTroubles` remembers.
     """
 
     step: int = 0
     num_samples: int = 0
-    num_tokens: int = 0
+    num_actions: int = 0
     elapsed_s: float = 0.0
     train_s: float = 0.0
     evaluated_step: int = -1
@@ -48,6 +50,8 @@ class Progress:
     best_step: int = -1
     num_stale: int = 0
     stopped_early: bool = False
+    gathered: dict[str, Any] = field(default_factory=dict)
+    lasting: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -139,4 +143,7 @@ def restore(folder: Path, trainer: Trainer, task: Task, policy: nn.Module) -> tu
     trainer.load_state_dict(state["trainer"])
     task.load_state_dict(state["task"])
     restore_random_state(state["random"])
-    return Progress(**state["progress"]), int(state["metrics_num_bytes"])
+    present = state["progress"]
+    if "num_tokens" in present:
+        present["num_actions"] = present.pop("num_tokens")  # its name before agents could be trained
+    return Progress(**present), int(state["metrics_num_bytes"])

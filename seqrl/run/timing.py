@@ -43,10 +43,10 @@ class Stopwatch:
         if name in ("collect", "update"):
             self.train_s += self.last_s[name]
 
-    def count(self, num_samples: int, num_tokens: int) -> None:
+    def count(self, num_samples: int, num_actions: int) -> None:
         """Count collected rows and actions."""
         self._num_samples += num_samples
-        self._num_tokens += num_tokens
+        self._num_actions += num_actions
 
     def figures(self) -> dict[str, float]:
         """Give shares of the time of the updates since the last call, and the rates; then start anew."""
@@ -58,7 +58,7 @@ class Stopwatch:
             "time/reward_share": reward / total,
             "time/update_share": update / total,
             "time/samples_per_second": self._num_samples / total,
-            "time/tokens_per_second": self._num_tokens / total,
+            "time/actions_per_second": self._num_actions / total,
         }
         self._clear()
         return figures
@@ -68,5 +68,5 @@ class Stopwatch:
 
     def _clear(self) -> None:
         self._total_s: dict[str, float] = {}
-        self._num_samples = self._num_tokens = 0
+        self._num_samples = self._num_actions = 0
         self._reward_start = self._reward_s()

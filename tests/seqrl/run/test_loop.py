@@ -45,7 +45,7 @@ def test_what_happens_after_how_many_updates(tmp_path: Path) -> None:
     assert (result.step, result.interrupted, result.stopped_early, result.run_folder) == (10, False, False, tmp_path)
     assert result.evaluation["falling"] == -10.0
     # Two rows an update; five of the six actions count.
-    assert [(row["progress/num_samples"], row["progress/num_tokens"]) for row in rows if "train/loss" in row] == [(10, 25), (20, 50)]
+    assert [(row["progress/num_samples"], row["progress/num_actions"]) for row in rows if "train/loss" in row] == [(10, 25), (20, 50)]
     shares = [sum(row[f"time/{part}_share"] for part in ("collect", "reward", "update")) for row in rows if "train/loss" in row]
     assert shares == pytest.approx([1.0, 1.0])
 
@@ -219,3 +219,58 @@ def test_failed_evaluation_keeps_what_was_done(tmp_path: Path) -> None:
     folder = checkpoint.step_folder(tmp_path, 4)
     assert raised.value.__notes__ == [f"in the evaluation after update 4; the last checkpoint is {folder}"]
     assert checkpoint.is_checkpoint(folder)
+
+
+def with_episodes(task: Any, per_rollout: int = 1) -> None:
+    """Let the task end an episode a rollout, with the return 10 times its number, and keep them until they are asked for."""
+    rollout, ended = task.rollout, []
+
+    def counted(policy: Any, **settings: Any) -> Any:
+        trajectory = rollout(policy, **settings)
+        ended.append(10.0 * task.position)
+        return trajectory
+
+    def pop_figures() -> dict[str, float]:
+        figures = {"progress/num_env_steps": 6.0 * task.position}
+        if ended:
+            figures |= {"episode/return_mean": sum(ended) / len(ended), "episode/return_max": max(ended), "episode/count": len(ended)}
+        ended.clear()
+        return figures
+
+    task.rollout, task.pop_figures = counted, pop_figures
+
+
+def test_lines_tell_of_all_updates_since_the_last_one(tmp_path: Path) -> None:
+    trainer, task = make()
+    with_episodes(task)
+    update, losses = trainer.update, []
+
+    def noted(trajectory: Any) -> dict[str, float]:
+        losses.append(update(trajectory)["loss"])
+        return {"loss": losses[-1]}
+
+    trainer.update = noted
+    fit(trainer, task, steps=6, run_folder=tmp_path, eval_every=2, log_every=3)
+    lines = [row for row in read_metrics(tmp_path) if "train/loss" in row]
+    assert [row["train/loss"] for row in lines] == pytest.approx([sum(losses[:3]) / 3, sum(losses[3:]) / 3])
+    # The evaluation after update 2 asks for the episodes, too; they stand in the line after update 3 all the same.
+    assert [(row["episode/return_mean"], row["episode/return_max"], row["episode/count"]) for row in lines] == [(20, 30, 3), (50, 60, 3)]
+    evaluations = [(row["step"], row["progress/num_env_steps"]) for row in read_metrics(tmp_path) if "dev/score" in row]
+    assert evaluations == [(0, 0), (2, 12), (4, 24), (6, 36)]
+
+
+def test_figures_without_a_line_yet_outlive_an_interrupt(tmp_path: Path) -> None:
+    for folder, parts in (("whole", [7]), ("parts", [2, 5, 7])):
+        for number, steps in enumerate(parts):
+            trainer, task = make()
+            with_episodes(task)
+            start = checkpoint.find(tmp_path / folder) if number else None
+            fit(trainer, task, steps=steps, run_folder=tmp_path / folder, log_every=7 if steps == 7 else 100, resume_from=start)
+    keys = ("train/loss", "episode/return_mean", "episode/count", "progress/num_env_steps", "progress/num_actions")
+    whole, parts = (
+        [{key: row[key] for key in keys} for row in read_metrics(tmp_path / name) if row["step"] == 7] for name in ("whole", "parts")
+    )
+    # A part ends with a line of its own; what stands after it is about the rest.
+    assert whole[0]["episode/count"] == 7 and whole[0]["episode/return_mean"] == 40
+    assert parts[0]["episode/count"] == 2 and parts[0]["episode/return_mean"] == 65
+    assert parts[0]["progress/num_env_steps"] == whole[0]["progress/num_env_steps"] == 42

@@ -26,7 +26,7 @@ def test_shares_and_rates_by_a_clock_of_our_own(monkeypatch: pytest.MonkeyPatch)
             task.seconds_in_reward += 1.0
         with watch.part("update"):
             clock.now += 1.0
-        watch.count(num_samples=4, num_tokens=20)
+        watch.count(num_samples=4, num_actions=20)
     with watch.part("evaluate"):
         clock.now += 10.0
     assert watch.figures() == {
@@ -34,7 +34,7 @@ def test_shares_and_rates_by_a_clock_of_our_own(monkeypatch: pytest.MonkeyPatch)
         "time/reward_share": 0.25,
         "time/update_share": 0.25,
         "time/samples_per_second": 1.0,
-        "time/tokens_per_second": 5.0,
+        "time/actions_per_second": 5.0,
     }
     assert (watch.elapsed_s, watch.train_s, watch.last_s["evaluate"]) == (118.0, 58.0, 10.0)
     with watch.part("update"):

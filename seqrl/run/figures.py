@@ -1,0 +1,73 @@
+"""What happened between two lines of the log: nothing of it is lost, though not every update has a line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class Gathered:
+    """Gathers figures until they are written.
+
+    How a key is put together goes by its group:
+
+    - `progress/`: a count that only grows; the newest one.
+    - `episode/count`: the sum; `episode/..._max`: the largest; any other of `episode/`: the mean over all episodes.
+    - all else: the mean over the updates that gave it.
+
+    Args:
+        state: what `state_dict` gave, to go on from.
+    """
+
+    def __init__(self, state: Mapping[str, Any] | None = None) -> None:
+        state = state or {}
+        self._sums: dict[str, list[float]] = {key: list(entry) for key, entry in state.get("sums", {}).items()}
+        self._episodes: dict[str, float] = dict(state.get("episodes", {}))
+        self._counts: dict[str, float] = dict(state.get("counts", {}))
+
+    def add(self, figures: Mapping[str, float]) -> None:
+        """Take the figures of one update."""
+        # Once an update, and there may be a hundred thousand: no more than a few lookups a key.
+        sums = self._sums
+        for key, value in figures.items():
+            entry = sums.get(key)
+            if entry is None:
+                sums[key] = [float(value), 1.0]
+            else:
+                entry[0] += value
+                entry[1] += 1.0
+
+    def add_popped(self, figures: Mapping[str, float]) -> None:
+        """Take what a task's `pop_figures` gave: episodes that ended since it was last asked, and counts."""
+        episodes = {key: float(value) for key, value in figures.items() if key.startswith("episode/")}
+        self._counts |= {key: float(value) for key, value in figures.items() if key.startswith("progress/")}
+        self.add({key: value for key, value in figures.items() if not key.startswith(("episode/", "progress/"))})
+        number = episodes.get("episode/count", 0.0)
+        if not number:
+            return
+        before = self._episodes.get("episode/count", 0.0)
+        for key, value in episodes.items():
+            earlier = self._episodes.get(key)
+            if earlier is None:
+                self._episodes[key] = value
+            elif key == "episode/count":
+                self._episodes[key] = earlier + value
+            elif key.endswith("_max"):
+                self._episodes[key] = max(earlier, value)
+            else:
+                self._episodes[key] = (earlier * before + value * number) / (before + number)
+
+    @property
+    def counts(self) -> dict[str, float]:
+        """The counts under `progress/`."""
+        return dict(self._counts)
+
+    def pop(self) -> dict[str, float]:
+        """Give what was gathered, and start anew; counts stay."""
+        figures = {key: total / number for key, (total, number) in self._sums.items()} | self._episodes
+        self._sums, self._episodes = {}, {}
+        return figures
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give all that was gathered as plain data."""
+        return {"sums": {key: list(entry) for key, entry in self._sums.items()}, "episodes": dict(self._episodes), "counts": self.counts}

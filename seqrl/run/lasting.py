@@ -1,0 +1,96 @@
+"""Troubles that a single update cannot show: a run that stays where it began, or jumps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+# What counts as never having moved, and when it is time to say so.
+MIN_UPDATES, MIN_SHARE_OF_RUN = 50, 0.1
+LARGEST_IDLE_EXPLAINED_VARIANCE = 0.05
+SMALLEST_RANDOM_ENTROPY_SHARE = 0.98
+MIN_EQUAL_EPISODES = 50
+SMALLEST_JUMP_NATS, SMALLEST_JUMP_FACTOR, KL_DECAY = 0.1, 10.0, 0.9
+
+
+class LastingTroubles:
+    """Follows a run and says in plain words what has not changed since it began.
+
+    A run that has learned something and then rests, since the task is solved, gives no cause: every trouble here but the jump
+    is about figures that have never been better.
+
+    Args:
+        steps: updates in all.
+        max_entropy: the largest entropy that the policy could have, nats a step; None where there is no such limit.
+        state: what `state_dict` gave, to go on from.
+    """
+
+    def __init__(self, steps: int, max_entropy: float | None = None, state: Mapping[str, float] | None = None) -> None:
+        self._steps, self._max_entropy = steps, max_entropy
+        self._state: dict[str, float] = dict(state or {})
+
+    def update(self, step: int, figures: Mapping[str, float]) -> dict[str, str]:
+        """Take the figures of one update; give the troubles found, kind -> text."""
+        state = self._state
+        explained, entropy = figures.get("critic/explained_variance"), figures.get("policy/entropy")
+        if explained is not None:
+            state["best_explained"] = max(state.get("best_explained", -math.inf), explained)
+        if entropy is not None:
+            state["lowest_entropy"] = min(state.get("lowest_entropy", math.inf), entropy)
+        troubles = self._jump(figures)
+        if step < max(MIN_UPDATES, MIN_SHARE_OF_RUN * self._steps):
+            return troubles
+        return troubles | self._idle(explained, entropy)
+
+    def episodes(self, figures: Mapping[str, float]) -> dict[str, str]:
+        """Take a line's figures of episodes; give the troubles found."""
+        state, number = self._state, figures.get("episode/count", 0.0)
+        mean, largest = figures.get("episode/return_mean", math.nan), figures.get("episode/return_max", math.nan)
+        if not number:
+            return {}
+        first = state.setdefault("first_return", largest)
+        same = abs(largest - mean) <= 1e-6 * max(1.0, abs(mean)) and largest == first
+        # Once two returns have differed there is something to learn from.
+        state["num_equal"] = state.get("num_equal", 0.0) + number if same and state.get("num_equal", 0.0) >= 0 else -1.0
+        if state["num_equal"] < MIN_EQUAL_EPISODES:
+            return {}
+        text = (
+            f"All {state['num_equal']:.0f} episodes so far returned exactly {first:.4g}, so nothing tells a good action from a bad one. "
+            "Try more exploration (entropy_weight, a slower epsilon), longer episodes, or a reward with partial credit."
+        )
+        return {"equal_returns": text}
+
+    def _idle(self, explained: float | None, entropy: float | None) -> dict[str, str]:
+        """Find what is still as it was at the start."""
+        troubles = {}
+        if explained is not None and -0.1 <= explained and self._state["best_explained"] < LARGEST_IDLE_EXPLAINED_VARIANCE:
+            troubles["idle_critic"] = (
+                f"The critic has never explained anything of the returns (explained variance {explained:.2g}; 1 is perfect), so it is no "
+                "better than a constant. Try a higher learning rate or value_weight, rewards scaled to about 1, more steps a rollout."
+            )
+        limit = self._max_entropy
+        if entropy is not None and limit and self._state["lowest_entropy"] > SMALLEST_RANDOM_ENTROPY_SHARE * limit:
+            troubles["random_policy"] = (
+                f"The policy still chooses at random (entropy {entropy:.3g} of at most {limit:.3g} nats). Try a higher learning rate, a "
+                "lower entropy_weight, and look whether the rewards differ at all."
+            )
+        return troubles
+
+    def _jump(self, figures: Mapping[str, float]) -> dict[str, str]:
+        """Find an update that moved the policy many times farther than those before it."""
+        divergence = figures.get("policy/kl_sampling")
+        if divergence is None or not math.isfinite(divergence):
+            return {}
+        usual = self._state.get("usual_kl")
+        self._state["usual_kl"] = divergence if usual is None else KL_DECAY * usual + (1 - KL_DECAY) * divergence
+        if usual is None or divergence < SMALLEST_JUMP_NATS or divergence < SMALLEST_JUMP_FACTOR * usual:
+            return {}
+        text = (
+            f"In one update the policy moved {divergence:.2g} nats a step, {min(divergence / max(usual, 1e-9), 1e6):.0f} times as far as "
+            "usual. Try target_kl, a lower learning rate, or a smaller max_grad_norm; when the return falls with it, resume from before."
+        )
+        return {"jump": text}
+
+    def state_dict(self) -> dict[str, float]:
+        """Give what is remembered as plain data."""
+        return dict(self._state)

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import json
+
+from seqrl.run.figures import Gathered
+
+
+def test_updates_are_averaged_over_those_that_gave_the_key() -> None:
+    gathered = Gathered()
+    for figures in ({"loss/td": 1.0, "policy/entropy": 4.0}, {"loss/td": 2.0}, {"loss/td": 6.0, "policy/entropy": 2.0}):
+        gathered.add(figures)
+    assert gathered.pop() == {"loss/td": 3.0, "policy/entropy": 3.0}
+    assert gathered.pop() == {}
+
+
+def test_episodes_count_each_for_one() -> None:
+    """Three episodes of 10, 20, 60, told of in two parts, and a part without any."""
+    gathered = Gathered()
+    gathered.add_popped({"episode/return_mean": 15.0, "episode/return_max": 20.0, "episode/count": 2, "progress/num_env_steps": 7})
+    gathered.add_popped({"progress/num_env_steps": 9})
+    gathered.add_popped({"episode/return_mean": 60.0, "episode/return_max": 60.0, "episode/count": 1, "progress/num_env_steps": 12})
+    assert gathered.counts == {"progress/num_env_steps": 12}
+    assert gathered.pop() == {"episode/return_mean": 30.0, "episode/return_max": 60.0, "episode/count": 3}
+    assert gathered.counts == {"progress/num_env_steps": 12} and gathered.pop() == {}
+
+
+def test_state_is_plain_and_comes_back() -> None:
+    gathered = Gathered()
+    gathered.add({"loss/td": 1.0})
+    gathered.add_popped({"episode/return_mean": 2.0, "episode/count": 1, "progress/num_env_steps": 5, "other/x": 3.0})
+    other = Gathered(json.loads(json.dumps(gathered.state_dict())))
+    gathered.add({"loss/td": 4.0})  # what is added now is not in the state
+    assert other.counts == {"progress/num_env_steps": 5}
+    assert other.pop() == {"loss/td": 1.0, "other/x": 3.0, "episode/return_mean": 2.0, "episode/count": 1}
