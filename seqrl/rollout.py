@@ -55,7 +55,8 @@ def unroll(
     """Let a policy act for up to `max_steps` steps, and stop early when the source has finished.
 
     A row that a vector environment resets starts again from the initial recurrent state, after its dummy step: the
-    value of the last observation still belongs to the old state.
+    value of the last observation still belongs to the old state. A policy without memory may leave logp and value out of
+    its steps and compute them afterwards, for all steps at once, in `fill(trajectory) -> Trajectory`.
 
     Args:
         policy: see `seqrl.protocols.Policy`.
@@ -73,7 +74,7 @@ def unroll(
         The trajectory with T <= max_steps, and the recurrent state after it.
 
     Raises:
-        ValueError: when max_steps is below 1.
+        ValueError: when max_steps is below 1, or steps lack what the policy has no `fill` for.
     """
     if max_steps < 1:
         raise ValueError(f"max_steps: expected at least 1, got {max_steps}")
@@ -83,41 +84,63 @@ def unroll(
     state = state0 = initial if state is None else state
     obs: list[Tree] = [source.obs]
     steps: list[Step] = []
-    outcomes: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    masks: list[Tensor] = []
+    outcomes: list[tuple[Tensor, Tensor, Tensor]] = []
     for t in range(max_steps):
         live = mask = source.active
         step = actor.act(obs[-1], state, greedy=greedy, generator=generator)
         if forced is not None and t < num_forced:
             step = Step(forced[:, t], step.logp, step.value, step.state)
             mask = torch.zeros_like(live)
-        seen, reward, terminated, truncated = source.step(step.action)
+        seen, *outcome = source.step(step.action)
         steps.append(step)
+        masks.append(mask)
         obs.append(seen)
-        outcomes.append((reward, terminated, truncated, mask))
-        state = _restart(step.state, initial, ~live)
+        outcomes.append((outcome[0], outcome[1], outcome[2]))
+        state = None if step.state is None else _restart(step.state, initial, ~live)
         if source.finished:
             break
-    last = actor.act(obs[-1], state, greedy=True).value if bootstrap else torch.zeros_like(steps[0].value)
-    reward, terminated, truncated, mask = (torch.stack(column, dim=1) for column in zip(*outcomes, strict=True))
+    reward, terminated, truncated = (torch.stack(column, dim=1) for column in zip(*outcomes, strict=True))
+    postponed = steps[0].logp is None or steps[0].value is None
+    logp, value = (torch.zeros_like(reward), reward.new_zeros(reward.shape[0], len(steps) + 1)) if postponed else _said(steps)
+    if bootstrap and not postponed:
+        last = actor.act(obs[-1], state, greedy=True).value
+        assert last is not None
+        value[:, -1] = last
     trajectory = Trajectory(
         action=torch.stack([step.action for step in steps], dim=1),
-        logp=torch.stack([step.logp for step in steps], dim=1),
-        value=torch.stack([*(step.value for step in steps), last], dim=1),
+        logp=logp,
+        value=value,
         reward=reward,
         terminated=terminated,
         truncated=truncated,
-        mask=mask,
+        mask=torch.stack(masks, dim=1),
         obs=map_tree(lambda *leaves: torch.stack(leaves, dim=1), *obs),
         context=context,
         group=group,
         state0=state0,
     )
-    return trajectory, state
+    return (_filled(policy, trajectory) if postponed else trajectory), state
+
+
+def _said(steps: list[Step]) -> tuple[Tensor, Tensor]:
+    """Gather logp [B, T] and value [B, T+1], whose last column is 0 as yet."""
+    logp = torch.stack([cast(Tensor, step.logp) for step in steps], dim=1)
+    value = torch.stack([cast(Tensor, step.value) for step in steps], dim=1)
+    return logp, torch.nn.functional.pad(value, (0, 1))
+
+
+def _filled(policy: nn.Module, trajectory: Trajectory) -> Trajectory:
+    """Let the policy compute what its steps left out."""
+    fill = getattr(policy, "fill", None)
+    if not callable(fill):
+        raise ValueError(f"{type(policy).__name__}: its steps have no logp or value, so it needs fill(trajectory) that sets them")
+    return cast(Trajectory, fill(trajectory))
 
 
 def _restart(state: Tree, initial: Tree, rows: Tensor) -> Tree:
     """Put some rows back to the initial state."""
-    if state is None or initial is None or not bool(rows.any()):
+    if initial is None or not bool(rows.any()):
         return state
 
     def pick(now: Tensor, start: Tensor) -> Tensor:

@@ -208,3 +208,28 @@ def test_sampling_leaves_the_global_generator_alone() -> None:
     state = torch.get_rng_state()
     unroll(policy, source, max_steps=3, generator=torch.Generator().manual_seed(3))
     assert torch.equal(torch.get_rng_state(), state)
+
+
+class Postponing(Remembering):
+    """Says nothing but the action while acting, and the rest afterwards."""
+
+    def act(self, obs: Tensor, state: Any = None, *, greedy: bool = False, generator: torch.Generator | None = None) -> Step:
+        step = super().act(obs, self.torso.initial_state(self.num_rows), greedy=greedy, generator=generator)
+        return Step(step.action, None, None)
+
+    def initial_state(self, context: Tree) -> Tree:
+        return None
+
+    def fill(self, trajectory: Trajectory) -> Trajectory:
+        return trajectory.replace(logp=trajectory.logp - 1.5, value=trajectory.value + torch.arange(trajectory.num_steps + 1))
+
+
+def test_a_policy_may_say_logp_and_value_afterwards() -> None:
+    policy = Postponing("gru")
+    policy.num_rows = len(ENVS)
+    trajectory, state = unroll(policy, payout(*ENVS), max_steps=4, generator=torch.Generator().manual_seed(1))
+    assert state is None and trajectory.state0 is None
+    assert bool((trajectory.logp == -1.5).all()) and trajectory.value.tolist() == [[0.0, 1.0, 2.0, 3.0, 4.0]] * 3
+    policy.fill = None  # type: ignore[method-assign, assignment]
+    with pytest.raises(ValueError, match=r"Postponing: its steps have no logp or value, so it needs fill"):
+        unroll(policy, payout(*ENVS), max_steps=4)
