@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from seqrl.run.figures import Gathered
 from seqrl.run.log import Figures, Writer
 
 if TYPE_CHECKING:
     from rich.console import ConsoleRenderable
 
 # A line that wraps is not read; everything is in metrics.jsonl.
-LINE_KEYS = ("dev/", "train/", "reward/mean", "reward/max", "loss/", "policy/entropy", "optimiser/grad_norm", "time/samples_per_second")
-SHOWN_GROUPS = ("dev", "reward", "train", "loss", "policy", "progress", "time")
+LINE_KEYS = (
+    *("dev/", "episode/return_mean", "progress/num_env_steps", "train/", "reward/mean", "reward/max", "loss/", "policy/entropy"),
+    *("optimiser/grad_norm", "time/samples_per_second"),
+)
+SHOWN_GROUPS = ("dev", "episode", "reward", "train", "loss", "policy", "progress", "time")
+MIN_PERIOD_S, MAX_PERIOD_S, PERIOD_SHARE = 1.0, 30.0, 0.1
+BARS, CURVE_WIDTH = "▁▂▃▄▅▆▇█", 40
 
 
 def make_display(name: str, *, steps: int, start: int = 0, stream: TextIO) -> Writer:
@@ -51,29 +58,33 @@ class TimeLeft:
 
 
 class PlainDisplay:
-    """Prints every evaluation, and training figures every few seconds.
+    """Prints every evaluation, and training figures every few seconds, less often in a long run.
 
     Args:
         name: of the run.
         steps: updates in all.
         start: updates done already.
         stream: where to print.
-        period_s: least seconds between two lines of training figures.
+        clock: gives seconds.
     """
 
-    def __init__(self, name: str, *, steps: int, start: int = 0, stream: TextIO, period_s: float = 5.0) -> None:
-        self._name, self._steps, self._stream, self._period_s = name, steps, stream, period_s
-        self._left = TimeLeft(steps, start)
-        self._next = 0.0
+    def __init__(self, name: str, *, steps: int, start: int = 0, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name, self._steps, self._stream, self._clock = name, steps, stream, clock
+        self._left = TimeLeft(steps, start, clock)
+        self._begin = self._next = clock()
+        self._episodes = Gathered()
 
     def write(self, step: int, figures: Figures) -> None:
         """Print a line when it is time."""
-        now = time.monotonic()
+        now = self._clock()
         evaluated = any(key.startswith("dev/") for key in figures)
-        if not evaluated and now < self._next and step < self._steps:
-            return
         if not evaluated:
-            self._next = now + self._period_s
+            self._episodes.add_popped({key: value for key, value in figures.items() if key.startswith("episode/")})
+            if now < self._next and step < self._steps:
+                return
+            # Often at first, when one wonders whether it learns at all.
+            self._next = now + min(MAX_PERIOD_S, max(MIN_PERIOD_S, (now - self._begin) * PERIOD_SHARE))
+            figures = {**figures, **self._episodes.pop()}
         shown = [f"{key} {format_figure(value)}" for key, value in figures.items() if key.startswith(LINE_KEYS)]
         left = self._left.seconds(step)
         time_left = "" if left is None else f"  {format_seconds(left)} left"
@@ -104,12 +115,15 @@ class LiveDisplay:
         self._name, self._steps, self._step = name, steps, start
         self._left = TimeLeft(steps, start)
         self._figures: dict[str, float] = {}
+        self._returns: list[float] = []
         self._live = Live(console=Console(file=stream), refresh_per_second=4, get_renderable=self.render)
 
     def write(self, step: int, figures: Figures) -> None:
         """Take the newest figures."""
         self._step = step
         self._figures.update(figures)
+        if math.isfinite(figures.get("episode/return_mean", math.nan)):
+            self._returns.append(figures["episode/return_mean"])
         # Not before the first figures: what fails until then finds the terminal as it was.
         if not self._live.is_started:
             self._live.start()
@@ -143,11 +157,28 @@ class LiveDisplay:
         order = {group: position for position, group in enumerate(SHOWN_GROUPS)}
         for group in sorted(groups, key=lambda group: order.get(group, len(order))):
             table.add_row(f"[cyan]{group}[/]", "   ".join(groups[group]))
+        if len(self._returns) > 1 and not self._live.console.options.ascii_only:
+            table.add_row("[cyan]return[/]", f"{curve(self._returns)} [bold]{format_figure(self._returns[-1])}[/]")
         return Group(head, table)
 
     def close(self) -> None:
         """Draw once more and leave the terminal as it was."""
         self._live.stop()
+
+
+def curve(values: Sequence[float], width: int = CURVE_WIDTH) -> str:
+    """Draw numbers as a line of bars, from the smallest to the largest; neighbours share a bar where there are too many.
+
+    Args:
+        values: at least one, finite.
+        width: most characters.
+    """
+    num_bars = min(width, len(values))
+    edges = [index * len(values) // num_bars for index in range(num_bars + 1)]
+    heights = [sum(values[start:end]) / (end - start) for start, end in itertools.pairwise(edges)]
+    low, high = min(heights), max(heights)
+    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BARS[round((height - low) * scale)] for height in heights)
 
 
 def format_figure(value: float) -> str:
