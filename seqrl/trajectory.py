@@ -77,6 +77,8 @@ class Evaluation:
             actions cannot be enumerated.
         distribution: what the actions are drawn from, leaves [B, T, ...] (see `seqrl.distributions`); None where a policy
             does not tell.
+        returns: [B, T, N] what the policy says about the whole distribution of the return that follows each action (logits
+            of fixed returns, or quantiles); None where it estimates the mean alone.
     """
 
     logp: Tensor
@@ -85,6 +87,7 @@ class Evaluation:
     aux_loss: Tensor | None = None
     mean_logp: Tensor | None = None
     distribution: Distribution | None = None
+    returns: Tensor | None = None
 
 
 @dataclass(frozen=True)
