@@ -142,6 +142,10 @@ class Optimiser:
         self._module: Callable[[Trajectory], Evaluation] = policy
         self._adamw = self._accelerator.prepare(adamw)
         if config.compile:
+            # Tells the compiler what torch was told already, see seqrl/run/seeding.py.
+            torch.use_deterministic_algorithms(
+                torch.are_deterministic_algorithms_enabled(), warn_only=torch.is_deterministic_algorithms_warn_only_enabled()
+            )
             self._module = torch.compile(self._module, dynamic=True)
 
     @property

@@ -22,7 +22,8 @@ def seed_everything(seed: int, *, deterministic: bool = True, num_threads: int |
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(deterministic, warn_only=torch.cuda.is_available())
+    # Not torch.use_deterministic_algorithms, which imports the compiler, a second or more; the optimiser calls that where it compiles.
+    torch.set_deterministic_debug_mode("default" if not deterministic else "warn" if torch.cuda.is_available() else "error")
     if num_threads is not None:
         torch.set_num_threads(num_threads)
 
