@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from seqrl.trajectory import Tree, map_tree
 
 
 class TokenSource:
@@ -62,63 +66,194 @@ class VectorEnvSource:
     """Steps a gymnasium vector environment in its default `NEXT_STEP` autoreset mode.
 
     After an episode has ended, gymnasium returns its true last observation and spends one dummy step on the reset; that
-    dummy step is not `active`.
+    dummy step is not `active`. Rewards are given as they come; what a trainer is to see instead is the task's to decide.
 
     Args:
-        envs: a gymnasium vector environment.
+        envs: a gymnasium vector environment whose observations are arrays.
         seed: seed of the environments, for the first reset.
         device: where the tensors live.
+        name: what error messages call the environment.
+        frame_stack: show so many last observations, [B, frame_stack, ...], oldest first; an episode's first observation
+            fills them all. 1 shows the last one as it is, [B, ...].
+        action_masks: show {"observation", "action_mask"} with [B, A] bool from `info["action_mask"]`, True where an action
+            is allowed.
+        to_action: makes the environments' actions of the policy's; as they are when None.
+        whole_game: from the infos and the rows [B] bool that ended, say whose recorded episode is over: where a policy
+            learns life by life, the return of a game goes on. Every end when None.
 
     Raises:
-        ValueError: when the environment resets itself in another mode.
+        ValueError: when the environment resets itself in another mode or gives no masks.
     """
 
-    def __init__(self, envs: Any, *, seed: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        envs: Any,
+        *,
+        seed: int,
+        device: torch.device | str = "cpu",
+        name: str = "environment",
+        frame_stack: int = 1,
+        action_masks: bool = False,
+        to_action: Callable[[Tensor], np.ndarray] | None = None,
+        whole_game: Callable[[Mapping[str, Any], np.ndarray], np.ndarray] | None = None,
+    ) -> None:
         mode = envs.metadata.get("autoreset_mode")
         if mode is not None and getattr(mode, "name", str(mode)) != "NEXT_STEP":
             raise ValueError(f"autoreset_mode: expected NEXT_STEP, got {mode}; make the vector environment with its default")
         self.envs = envs
-        self.device = device
+        self.device = torch.device(device)
+        self.name = name
         self.finished = False
         self.episodes: list[Episode] = []
         self.num_env_steps = 0
+        self.stepping = False
+        self._frame_stack, self._action_masks = frame_stack, action_masks
+        self._to_action, self._whole_game = to_action, whole_game
+        # gymnasium's SyncVectorEnv copies for us unless told not to; of others one cannot know.
+        self._reuses = not getattr(envs.unwrapped, "copy", False) if hasattr(envs, "unwrapped") else True
+        self._everyone = torch.ones(envs.num_envs, dtype=torch.bool, device=device)
+        self._nobody = ~self._everyone
         self.reset(seed)
 
     def reset(self, seed: int | None = None) -> None:
         """Start every environment anew."""
-        observation, _ = self.envs.reset(seed=seed)
-        self.obs = self._tensor(observation)
-        self.active = torch.ones(self.envs.num_envs, dtype=torch.bool, device=self.device)
+        observation, info = self.envs.reset(seed=seed)
+        self.active = self._everyone
         self._returns = np.zeros(self.envs.num_envs)
         self._lengths = np.zeros(self.envs.num_envs, dtype=np.int64)
+        self._check_observation(observation)
+        shown = self._stacked(self._tensor(observation), np.ones(self.envs.num_envs, dtype=np.bool_))
+        self.obs: Tree = self._masked(shown, info)
 
-    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Take one action [B, ...] an environment."""
+    def step(self, action: Tensor) -> tuple[Tree, Tensor, Tensor, Tensor]:
+        """Take one action [B, ...] an environment.
+
+        Raises:
+            RuntimeError: naming environment, row and step, when one raises, or gives a reward or an observation that is not finite.
+        """
+        given = action.cpu().numpy() if self._to_action is None else self._to_action(action)
+        observation, reward, terminated, truncated, info = self._advance(given)
+        ended = terminated | truncated
+        if self.active is self._everyone and not ended.any():
+            self._lengths += 1
+            self.num_env_steps += len(reward)
+            self._check(reward, observation)
+            self._returns += reward
+            obs = self._tensor(observation)
+            if self._frame_stack > 1:
+                obs = self._stacked(obs, None)
+            self.obs = self._masked(obs, info) if self._action_masks else obs
+            return self.obs, self._reward(reward), self._nobody, self._nobody
+        return self._step_with_ends(observation, reward, terminated, truncated, info)
+
+    def _step_with_ends(
+        self, observation: np.ndarray, reward: np.ndarray, terminated: np.ndarray, truncated: np.ndarray, info: Mapping[str, Any]
+    ) -> tuple[Tree, Tensor, Tensor, Tensor]:
+        """Do the same where an episode ends, or a row spends its dummy step."""
         live = self.active.cpu().numpy()
-        observation, reward, terminated, truncated, _ = self.envs.step(action.cpu().numpy())
-        if not np.isfinite(reward).all():
-            broken = int(np.argmin(np.isfinite(reward)))
-            raise ValueError(
-                f"reward: expected finite numbers, environment {broken} gave {reward[broken]} at step {self.num_env_steps}; mend it"
-            )
-        self._returns += np.where(live, reward, 0.0)
+        reward = np.where(live, reward, 0.0)
+        ended = (terminated | truncated) & live
         self._lengths += live
         self.num_env_steps += int(live.sum())
-        ended = (terminated | truncated) & live
-        for index in np.flatnonzero(ended):
+        self._check(reward, observation)
+        self._returns += reward
+        over = ended if self._whole_game is None else self._whole_game(info, ended)
+        for index in np.flatnonzero(over):
             self.episodes.append(Episode(float(self._returns[index]), int(self._lengths[index]), not bool(terminated[index])))
-        self._returns[ended] = 0.0
-        self._lengths[ended] = 0
-        self.obs = self._tensor(observation)
-        self.active = self._tensor(~ended)
-        earned = np.where(live, reward, 0.0).astype(np.float32)
-        return self.obs, self._tensor(earned), self._tensor(terminated & live), self._tensor(truncated & live & ~terminated)
+        self._returns[over] = 0.0
+        self._lengths[over] = 0
+        self.obs = self._masked(self._stacked(self._tensor(observation), ~live), info)
+        self.active = torch.as_tensor(~ended, device=self.device) if ended.any() else self._everyone
+        died = torch.as_tensor(terminated & live, device=self.device)
+        return self.obs, self._reward(reward), died, torch.as_tensor(truncated & live & ~terminated, device=self.device)
 
     def pop_episodes(self) -> list[Episode]:
         """Give the episodes that ended since the last call."""
         episodes, self.episodes = self.episodes, []
         return episodes
 
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        # The environment may reuse its buffer.
-        return torch.tensor(array, device=self.device)
+    def state_dict(self) -> dict[str, Any]:
+        """Give all of the source's own state; the environments' is another matter."""
+        return {
+            "obs": self.obs,
+            "active": self.active,
+            "returns": torch.from_numpy(self._returns.copy()),
+            "lengths": torch.from_numpy(self._lengths.copy()),
+            "num_env_steps": self.num_env_steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+        self.obs = map_tree(lambda leaf: leaf.to(self.device, copy=True), state["obs"])
+        active = state["active"].to(self.device)
+        self.active = self._everyone if bool(active.all()) else active.clone()
+        self._returns, self._lengths = state["returns"].numpy().copy(), state["lengths"].numpy().copy()
+        self.num_env_steps = state["num_env_steps"]
+
+    def _advance(self, action: np.ndarray) -> Any:
+        """Step the environments, and say where it went wrong if it does."""
+        self.stepping = True
+        try:
+            return self.envs.step(action)
+        except Exception as error:
+            raise RuntimeError(
+                f"environment {self.name} failed after {self.num_env_steps} steps of all rows: {type(error).__name__}: {error}"
+            ) from error
+        finally:
+            self.stepping = False
+
+    def _check(self, reward: np.ndarray, observation: np.ndarray) -> None:
+        """Refuse numbers that are not finite: a sum tells, at a fraction of the cost of looking at each."""
+        if not math.isfinite(reward.sum()):
+            self._refuse("reward", reward)
+        self._check_observation(observation)
+
+    def _check_observation(self, observation: np.ndarray) -> None:
+        """Refuse an observation with numbers that are not finite."""
+        if observation.dtype.kind == "f" and not math.isfinite(observation.sum()):
+            self._refuse("observation", observation)
+
+    def _refuse(self, what: str, numbers: np.ndarray) -> None:
+        """Raise, naming the first row with a number that is not finite, unless only the sum was too large."""
+        finite = np.isfinite(numbers.reshape(len(numbers), -1)).all(axis=1)
+        if not finite.all():
+            row = int(np.argmin(finite))
+            raise RuntimeError(
+                f"{what}: expected finite numbers, row {row} of environment {self.name} gave {numbers[row]} at step "
+                f"{self._lengths[row]} of its episode, after {self.num_env_steps} steps of all rows; mend the environment"
+            )
+
+    def _reward(self, reward: np.ndarray) -> Tensor:
+        return torch.as_tensor(reward.astype(np.float32), device=self.device)
+
+    def _tensor(self, observation: np.ndarray) -> Tensor:
+        if observation.dtype == np.float64:
+            return torch.as_tensor(observation.astype(np.float32), device=self.device)
+        if self._reuses or self.device.type != "cpu":
+            return torch.tensor(observation, device=self.device)
+        return torch.from_numpy(observation)
+
+    def _stacked(self, latest: Tensor, fresh: np.ndarray | None) -> Tensor:
+        """Put the latest observation behind the ones before it, or into all places of the rows [B] that are fresh."""
+        if self._frame_stack == 1:
+            return latest
+        filled = latest.unsqueeze(1).expand(-1, self._frame_stack, *latest.shape[1:])
+        if fresh is not None and fresh.all():
+            return filled.contiguous()
+        before = self.obs["observation"] if isinstance(self.obs, Mapping) else self.obs
+        assert isinstance(before, Tensor)
+        stack = torch.cat([before[:, 1:], latest.unsqueeze(1)], dim=1)
+        if fresh is not None and fresh.any():
+            rows = torch.as_tensor(fresh, device=self.device)
+            stack[rows] = filled[rows]
+        return stack
+
+    def _masked(self, obs: Tensor, info: Mapping[str, Any]) -> Tree:
+        """Put the allowed actions beside what is seen; where the environment allows none or says nothing, all are."""
+        if not self._action_masks:
+            return obs
+        if "action_mask" not in info:
+            raise ValueError(f"task.action_masks: environment {self.name} gives no info['action_mask']; set it to false")
+        mask = np.asarray(info["action_mask"]).astype(np.bool_)
+        mask[~mask.any(axis=1)] = True
+        return {"observation": obs, "action_mask": torch.as_tensor(mask, device=self.device)}
