@@ -1,14 +1,10 @@
-"""Networks that control policies are made of, and the distributions at their ends.
-
-The heads are plain functions of logits or of mean and log-deviation: `*_sample` draws with a given generator, `*_logp` and
-`*_entropy` are differentiable. Their last dimension is the action's; all before it are kept.
-"""
+"""Networks that control policies are made of."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +40,7 @@ class MLP(nn.Module):
         hidden_sizes: sizes of the layers between.
         num_outputs: size of the output's last dimension.
         activation: elementwise function.
+        hidden_gain: scale of the other layers' weights.
         output_gain: scale of the last layer's weights: 0.01 for a policy that starts near uniform, 1 for a value.
         generator: draws the weights; PyTorch's own when None.
     """
@@ -55,6 +52,7 @@ class MLP(nn.Module):
         num_outputs: int,
         *,
         activation: Activation = torch.tanh,
+        hidden_gain: float = math.sqrt(2.0),
         output_gain: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -63,13 +61,62 @@ class MLP(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(here, there) for here, there in zip(sizes[:-1], sizes[1:], strict=True))
         self.activation = activation
         for index, layer in enumerate(self.layers):
-            initialise_orthogonal(layer, output_gain if index == len(hidden_sizes) else math.sqrt(2.0), generator)
+            initialise_orthogonal(layer, output_gain if index == len(hidden_sizes) else hidden_gain, generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., num_inputs] to [..., num_outputs]."""
-        for layer in self.layers[:-1]:
-            x = self.activation(layer(x))
-        return self.layers[-1](x)
+        weights: list[Any] = [parameter for layer in self.layers for parameter in (layer.weight, layer.bias)]
+        if self.activation is torch.tanh and _is_plain(x, weights[0]):
+            return _TanhMLP.apply(x.reshape(-1, x.shape[-1]), *weights).view(*x.shape[:-1], -1)  # type: ignore[no-untyped-call]
+        return _run_layers(x, weights, self.activation)
+
+
+def _run_layers(x: Tensor, weights: Sequence[Tensor], activation: Activation) -> Tensor:
+    """Run an MLP whose weights and biases come in turns."""
+    for weight, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
+        x = activation(F.linear(x, weight, bias))
+    return F.linear(x, weights[-2], weights[-1])
+
+
+def _is_plain(x: Tensor, weight: Tensor) -> bool:
+    """Whether a pass is one that `_TanhMLP` serves: on the processor, one number format, not compiled."""
+    same = x.device.type == "cpu" and x.dtype == weight.dtype
+    return same and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+
+
+class _TanhMLP(torch.autograd.Function):
+    """An MLP as one node of the graph, with its backward pass written out.
+
+    For the small networks of control, autograd's work around each operation costs as much as the operation; and on some
+    processors PyTorch's tanh is four times as slow as 2 sigmoid(2x) - 1, which is the same to 1e-7.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *weights: Tensor) -> Tensor:  # type: ignore[override]
+        hidden = [x]
+        for weight, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
+            doubled = torch.addmm(bias, hidden[-1], weight.t(), beta=2, alpha=2)
+            hidden.append(doubled.sigmoid_().mul_(2.0).sub_(1.0))
+        ctx.save_for_backward(*hidden, *weights)
+        return torch.addmm(weights[-1], hidden[-1], weights[-2].t())
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        num_layers = len(ctx.saved_tensors) // 3
+        hidden, weights = ctx.saved_tensors[:num_layers], ctx.saved_tensors[num_layers:]
+        if torch.is_grad_enabled():  # a second derivative is wanted: leave it to autograd
+            inputs = [tensor for tensor, needed in zip((hidden[0], *weights), ctx.needs_input_grad, strict=True) if needed]
+            given = iter(torch.autograd.grad(_run_layers(hidden[0], weights, torch.tanh), inputs, gradient, create_graph=True))
+            return tuple(next(given) if needed else None for needed in ctx.needs_input_grad)
+        gradients: list[Tensor | None] = []
+        for index in reversed(range(num_layers)):
+            # x'g and its transpose instead of g'x: several times as fast where there are few inputs.
+            gradients += [gradient.sum(dim=0), (hidden[index].t() @ gradient).t() if index == 0 else gradient.t() @ hidden[index]]
+            if index or ctx.needs_input_grad[0]:
+                gradient = gradient @ weights[2 * index]
+            if index:
+                gradient = torch.ops.aten.tanh_backward(gradient, hidden[index])
+        return gradient if ctx.needs_input_grad[0] else None, *reversed(gradients)
 
 
 class NatureCNN(nn.Module):
@@ -178,7 +225,7 @@ class RecurrentTorso(nn.Module):
 
 
 def restarts(mask: Tensor) -> Tensor:
-    """Mark the steps before which `seqrl.rollout.unroll` emptied a recurrent memory: those after an inactive step.
+    """Mark the steps before which `seqrl.rollout.unroll` emptied a recurrent memory: active ones after an inactive one.
 
     Args:
         mask: [B, T] bool, a trajectory's mask without forced steps.
@@ -186,63 +233,4 @@ def restarts(mask: Tensor) -> Tensor:
     Returns:
         [B, T] bool; False in the first column, whose memory is the trajectory's `state0`.
     """
-    return F.pad(~mask[:, :-1], [1, 0])
-
-
-def categorical_sample(logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Draw an index with probability softmax(logits): [..., N] to long [...]."""
-    probability = logits.detach().float().softmax(dim=-1)
-    return torch.multinomial(probability.reshape(-1, logits.shape[-1]), 1, generator=generator).view(logits.shape[:-1])
-
-
-def categorical_logp(logits: Tensor, action: Tensor) -> Tensor:
-    """Give the log-probability of indices, log softmax(logits)[action]: [..., N] and long [...] to [...], nats."""
-    return logits.gather(-1, action.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(dim=-1)
-
-
-def categorical_entropy(logits: Tensor) -> Tensor:
-    """Give the entropy -Σ p log p: [..., N] to [...], nats; a logit of -inf (a forbidden action) adds nothing."""
-    logp = logits.log_softmax(dim=-1)
-    # The gradient of 0 * -inf would be NaN.
-    return -(logp.exp() * logp.masked_fill(logp == -math.inf, 0.0)).sum(dim=-1)
-
-
-def gaussian_sample(mean: Tensor, log_std: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Draw mean + e^log_std ε with ε normal: [..., D] and a shape that broadcasts to it; differentiable in both."""
-    noise = torch.randn(mean.shape, dtype=mean.dtype, device=mean.device, generator=generator)
-    return mean + log_std.exp() * noise
-
-
-def gaussian_logp(mean: Tensor, log_std: Tensor, action: Tensor) -> Tensor:
-    """Give Σ_d -½ ((a - mean)/std)² - log std - ½ log 2π: [..., D] to [...], nats."""
-    z = (action - mean) * (-log_std).exp()
-    return (-0.5 * z.square() - log_std - 0.5 * math.log(2.0 * math.pi)).sum(dim=-1)
-
-
-def gaussian_entropy(log_std: Tensor) -> Tensor:
-    """Give Σ_d log std + ½ log 2πe: [..., D] to [...], nats."""
-    return (log_std + 0.5 * math.log(2.0 * math.pi * math.e)).sum(dim=-1)
-
-
-def tanh_log_slope(unsquashed: Tensor) -> Tensor:
-    """Give Σ_d log(1 - tanh(u)²) = Σ_d 2 (log 2 - u - softplus(-2u)), exact for large |u| too: [..., D] to [...].
-
-    Source: Haarnoja et al. 2018 (Soft actor-critic), appendix on enforcing action bounds.
-    """
-    return (2.0 * (math.log(2.0) - unsquashed - F.softplus(-2.0 * unsquashed))).sum(dim=-1)
-
-
-def tanh_gaussian_logp(mean: Tensor, log_std: Tensor, unsquashed: Tensor) -> Tensor:
-    """Give the log-density of the action tanh(u), log N(u) - Σ_d log(1 - tanh(u)²): [..., D] to [...], nats.
-
-    Keep u, drawn with `gaussian_sample`, as the trajectory's action and squash it on the way to the environment: near the
-    limits an action no longer tells its u.
-
-    Source: Haarnoja et al. 2018 (Soft actor-critic), appendix on enforcing action bounds.
-    """
-    return gaussian_logp(mean, log_std, unsquashed) - tanh_log_slope(unsquashed)
-
-
-def tanh_gaussian_entropy(log_std: Tensor, unsquashed: Tensor) -> Tensor:
-    """Estimate the entropy of tanh(u) from one sample of u, Gaussian entropy + Σ_d log(1 - tanh(u)²), without bias: [..., D] to [...]."""
-    return gaussian_entropy(log_std) + tanh_log_slope(unsquashed)
+    return F.pad(mask[:, 1:] & ~mask[:, :-1], [1, 0])

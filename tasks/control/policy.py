@@ -12,15 +12,8 @@ import torch.nn.functional as F
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor, nn
 
-from seqrl.networks import (
-    MLP,
-    categorical_entropy,
-    categorical_logp,
-    categorical_sample,
-    gaussian_entropy,
-    gaussian_logp,
-    gaussian_sample,
-)
+from seqrl.distributions import Categorical, Gaussian
+from seqrl.networks import MLP
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
 
 Kind = Literal["actor_critic", "action_values", "action_value_table", "probability_table"]
@@ -107,22 +100,22 @@ class ControlPolicy(nn.Module):
         assert isinstance(obs, Tensor)
         features = self._features(obs)
         output, value = self.actor(features), self.critic(features).squeeze(-1)
-        if self.log_std is None:
-            action = output.argmax(dim=-1) if greedy else categorical_sample(output, generator)
-            return Step(action, categorical_logp(output, action), value)
-        action = output if greedy else gaussian_sample(output, self.log_std, generator)
-        return Step(action, gaussian_logp(output, self.log_std, action), value)
+        distribution = self._distribution(output)
+        action = distribution.mode() if greedy else distribution.sample(generator)
+        return Step(action, distribution.logp(action), value)
+
+    def _distribution(self, output: Tensor) -> Categorical | Gaussian:
+        return Categorical(output) if self.log_std is None else Gaussian(output, self.log_std)
 
     def forward(self, trajectory: Trajectory) -> Evaluation:
         """Evaluate the actions of a trajectory whose obs is [B, T+1, ...]."""
         assert isinstance(trajectory.obs, Tensor)
         features = self._features(trajectory.obs[:, :-1])
         output, value = self.actor(features), self.critic(features).squeeze(-1)
-        if self.log_std is None:
-            logp, entropy = categorical_logp(output, trajectory.action), categorical_entropy(output)
-            return Evaluation(logp, entropy, value, mean_logp=output.log_softmax(dim=-1).mean(dim=-1))
-        entropy = gaussian_entropy(self.log_std).expand_as(value)
-        return Evaluation(gaussian_logp(output, self.log_std, trajectory.action), entropy, value)
+        distribution = self._distribution(output)
+        mean_logp = output.log_softmax(dim=-1).mean(dim=-1) if self.log_std is None else None
+        logp = distribution.logp(trajectory.action)
+        return Evaluation(logp, distribution.entropy(), value, mean_logp=mean_logp, distribution=distribution)
 
     def _features(self, obs: Tensor) -> Tensor:
         """Flatten what is seen to float [..., num_inputs]."""

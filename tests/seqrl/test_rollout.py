@@ -12,7 +12,8 @@ from gymnasium.vector import SyncVectorEnv
 from torch import Tensor, nn
 
 from seqrl import returns
-from seqrl.networks import MLP, RecurrentTorso, categorical_entropy, categorical_logp, categorical_sample, restarts
+from seqrl.distributions import Categorical
+from seqrl.networks import MLP, RecurrentTorso, restarts
 from seqrl.rollout import unroll
 from seqrl.sources import TokenSource, VectorEnvSource
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
@@ -151,14 +152,14 @@ class Remembering(nn.Module):
         features, state = self.torso(obs[:, None], state)
         out = self.head(features[:, 0])
         logits, value = out[:, :3], out[:, 3]
-        action = logits.argmax(-1) if greedy else categorical_sample(logits, generator)
-        return Step(action, categorical_logp(logits, action), value, state)
+        action = logits.argmax(-1) if greedy else Categorical(logits).sample(generator)
+        return Step(action, Categorical(logits).logp(action), value, state)
 
     def forward(self, trajectory: Trajectory) -> Evaluation:
         features, _ = self.torso(trajectory.obs[:, :-1], trajectory.state0, restarts(trajectory.mask))  # type: ignore[index, call-overload]
         out = self.head(features)
         logits = out[..., :3]
-        return Evaluation(categorical_logp(logits, trajectory.action), categorical_entropy(logits), out[..., 3])
+        return Evaluation(Categorical(logits).logp(trajectory.action), Categorical(logits).entropy(), out[..., 3])
 
 
 ENVS = ((2, "terminated"), (3, "truncated"), (5, "terminated"))
