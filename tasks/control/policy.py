@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import gymnasium as gym
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor, nn
 
+from seqrl.action_values import ActionValuesConfig
 from seqrl.distributions import Categorical, Gaussian
 from seqrl.networks import MLP
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
@@ -27,10 +28,12 @@ class ControlPolicyConfig:
         hidden_sizes: sizes of the layers between input and output.
         kind: "actor_critic", a policy and a critic (PPO and its like); "action_values", a network of Q(s, a) (DQN);
             "action_value_table" (Q-learning, SARSA) and "probability_table" (cross-entropy method) for numbered observations.
+        action_values: what the network of "action_values" is made of, see `seqrl.action_values.ActionValuesConfig`.
     """
 
     hidden_sizes: tuple[int, ...] = (64, 64)
     kind: Kind = "actor_critic"
+    action_values: ActionValuesConfig = field(default_factory=ActionValuesConfig)
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -133,7 +136,16 @@ def _actor_critic(
     return ControlPolicy(observation_space, action_space, config.hidden_sizes, generator=generator)
 
 
+def _action_values(
+    config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: torch.Generator | None
+) -> nn.Module:
+    from tasks.control.action_values import build_action_values
+
+    return build_action_values(config, observation_space, action_space, generator)
+
+
 # A kind's builder imports its module only when it is asked for.
 _BUILDERS: dict[str, Callable[[ControlPolicyConfig, gym.Space, gym.Space, torch.Generator | None], nn.Module]] = {
     "actor_critic": _actor_critic,
+    "action_values": _action_values,
 }
