@@ -16,8 +16,13 @@ import torch
 PACKAGES = ("seqrl", "torch", "numpy", "numba", "transformers", "accelerate", "safetensors", "gymnasium")
 
 
-def environment(*, seed: int) -> dict[str, Any]:
-    """Collect versions, hardware, command and commit."""
+def environment(*, seed: int, threads: str = "") -> dict[str, Any]:
+    """Collect versions, hardware, command and commit.
+
+    Args:
+        seed: of the run.
+        threads: why there are as many threads as there are.
+    """
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "seed": seed,
@@ -28,15 +33,16 @@ def environment(*, seed: int) -> dict[str, Any]:
         "cpu": _cpu_name(),
         "num_cpus": os.cpu_count(),
         "num_threads": torch.get_num_threads(),
+        "threads": threads,
         "devices": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
     }
 
 
-def write_environment(path: Path, *, seed: int) -> None:
+def write_environment(path: Path, *, seed: int, threads: str = "") -> None:
     """Write `environment` as JSON, one entry for each time the run was started."""
     starts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    path.write_text(json.dumps([*starts, environment(seed=seed)], indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps([*starts, environment(seed=seed, threads=threads)], indent=1) + "\n", encoding="utf-8")
 
 
 def _version(package: str) -> str | None:

@@ -20,6 +20,7 @@ from seqrl.run.log import Writer, make_tracker
 from seqrl.run.loop import RunResult, fit
 from seqrl.run.processes import data_seed, is_main
 from seqrl.run.seeding import seed_everything
+from seqrl.run.threads import choose_threads
 
 RUN_FILES = ("config.yaml", "env.json", "metrics.jsonl", "warnings.jsonl", "checkpoints", "figures", "samples", "tensorboard")
 
@@ -45,6 +46,9 @@ def train(config: RunConfig, *, resume: bool = False, overwrite: bool = False, d
         _refuse_earlier_run(run_folder)
     checkpoint.check_writable(run_folder)
     task, policy = build(config)
+    threads = choose_threads(policy, config.num_threads)
+    # Kept in config.yaml, so that a resumed run computes with as many, to the same bits.
+    config = dataclasses.replace(config, num_threads=threads.number)
     present = task_fingerprints(task)
     if newest is not None:
         checkpoint.check_fingerprints(checkpoint.read_meta(newest).get("task", {}), present, folder=newest)
@@ -63,7 +67,9 @@ def train(config: RunConfig, *, resume: bool = False, overwrite: bool = False, d
             _delete_earlier_run(run_folder)
         writers = _writers(config, newest, display=display)
         write_config(config, run_folder / "config.yaml")
-        write_environment(run_folder / "env.json", seed=config.seed)
+        write_environment(run_folder / "env.json", seed=config.seed, threads=str(threads))
+        if display:
+            print(f"{config.name}: {threads}")
     return fit(
         trainer,
         task,
@@ -92,8 +98,8 @@ def resume(run_folder: Path | str, overrides: Sequence[str] = (), *, display: bo
 
 
 def build(config: RunConfig) -> tuple[Task, nn.Module]:
-    """Seed everything, then make the task and a fresh policy."""
-    seed_everything(config.seed, deterministic=config.deterministic, num_threads=config.num_threads)
+    """Seed everything, then make the task and a fresh policy; with one thread where no number is set, so that its weights are the same."""
+    seed_everything(config.seed, deterministic=config.deterministic, num_threads=config.num_threads or 1)
     task = config.task.build(data_seed(config.seed))
     return task, task.build_policy()
 
@@ -112,6 +118,7 @@ def load(run: Path | str, overrides: Sequence[str] = (), *, prefer_best: bool = 
     folder = checkpoint.find(Path(run), prefer_best=prefer_best)
     config = read_run(folder.parent.parent, overrides)
     task, policy = build(config)
+    choose_threads(policy, config.num_threads)
     start_from(folder, policy, {} if config.allow_other_fingerprint else task_fingerprints(task))
     return config, task, policy, folder
 

@@ -70,7 +70,7 @@ def test_interrupted_run_equals_the_whole_one(toy_yaml: Path, monkeypatch: pytes
 
 
 def test_run_on_disk(toy_yaml: Path) -> None:
-    config = config_of(toy_yaml, "--trackers=[tensorboard]")
+    config = config_of(toy_yaml, "--trackers=[tensorboard]", "--num_threads=1")
     folder = train(config, display=False).run_folder
     assert folder is not None
     assert sorted(path.name for path in folder.iterdir()) == ["checkpoints", "config.yaml", "env.json", "metrics.jsonl", "tensorboard"]
