@@ -15,10 +15,22 @@ from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
 
 @runtime_checkable
 class Policy(Protocol):
-    """An `nn.Module` that acts step by step and re-evaluates whole trajectories differentiably."""
+    """An `nn.Module` that acts step by step and re-evaluates whole trajectories differentiably.
+
+    A policy may also have
+
+    - `fill(trajectory) -> Trajectory`: sets `logp` and `value` of a rollout whose steps left them None, in one pass over all
+      steps. For policies without memory, so that sampling runs no more of the network than it takes to choose an action.
+    - `observe(obs, mask)`: looks at what a rollout has seen, leaves [B, T+1, ...] and mask [B, T], for running statistics.
+      A task calls it after each rollout that it returns. What it has seen must not show before the next rollout: the update
+      has to see its observations as they were seen when the actions were chosen.
+    """
 
     def initial_state(self, context: Tree) -> Tree:
-        """Give the state before the first action, every leaf [B, ...], from a context with leaves [B, ...]."""
+        """Give the state before the first action, every leaf [B, ...], from a context with leaves [B, ...].
+
+        None where there is no memory, or where it starts with zeros, whose shape `act` knows.
+        """
 
     def act(self, obs: Tree, state: Tree, *, greedy: bool = False, generator: torch.Generator | None = None) -> Step:
         """Choose one action a row: sampled with `generator`, or the most probable one when `greedy`."""

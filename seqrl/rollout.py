@@ -118,7 +118,8 @@ def unroll(
         obs=map_tree(lambda *leaves: torch.stack(leaves, dim=1), *obs),
         context=context,
         group=group,
-        state0=state0,
+        # An empty memory has its size from the first state that follows it.
+        state0=map_tree(torch.zeros_like, steps[0].state) if state0 is None else state0,
     )
     return (_filled(policy, trajectory) if postponed else trajectory), state
 
@@ -139,9 +140,10 @@ def _filled(policy: nn.Module, trajectory: Trajectory) -> Trajectory:
 
 
 def _restart(state: Tree, initial: Tree, rows: Tensor) -> Tree:
-    """Put some rows back to the initial state."""
-    if initial is None or not bool(rows.any()):
+    """Put some rows back to the initial state; None stands for zeros."""
+    if not bool(rows.any()):
         return state
+    initial = map_tree(torch.zeros_like, state) if initial is None else initial
 
     def pick(now: Tensor, start: Tensor) -> Tensor:
         # A state that grows with time (an attention cache) belongs to a source whose rows never restart.
