@@ -128,7 +128,7 @@ def test_resume_refuses_what_it_cannot_continue_exactly(toy_yaml: Path) -> None:
         with pytest.raises(ValueError, match=message):
             resume(folder, [override], display=False)
     assert without_times(folder) == before
-    assert read_run(folder) == config_of(toy_yaml)
+    assert read_run(folder) == config_of(toy_yaml, "--num_threads=1")
     assert resume(folder, ["--steps=14"], display=False).step == 14
     with pytest.raises(FileNotFoundError, match="holds no whole checkpoint|there is no such folder"):
         train(config_of(toy_yaml, "--name=absent"), resume=True, display=False)
