@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqrl.distributions import Categorical
+from seqrl.protocols import Policy
 from seqrl.reduce import masked_mean
-from seqrl.trajectory import Trajectory, map_tree
+from seqrl.trajectory import Step, Trajectory, Tree, map_tree
 
 
 class LaggingWeights:
@@ -63,6 +67,72 @@ class LaggingWeights:
         """Go back to a saved state."""
         devices = [parameter.device for parameter in self._policy.parameters()]
         self._queue = [[weight.to(device) for weight, device in zip(weights, devices, strict=True)] for weights in state["queue"]]
+
+
+class UniformMixture(nn.Module):
+    """Acts like another policy, but with probability epsilon draws its action evenly from those allowed.
+
+    mu(a | s) = (1 - epsilon) pi(a | s) + epsilon / N, and this is the log-probability that it reports.
+
+    Args:
+        policy: with a `Categorical` as its `Evaluation.distribution`.
+        epsilon: in 0..1.
+    """
+
+    def __init__(self, policy: nn.Module, epsilon: float) -> None:
+        super().__init__()
+        self.policy, self.epsilon = policy, epsilon
+
+    def initial_state(self, context: Tree) -> Tree:
+        """Give the other policy's state."""
+        return cast(Policy, self.policy).initial_state(context)
+
+    def act(self, obs: Tree, state: Tree, *, greedy: bool = False, generator: torch.Generator | None = None) -> Step:
+        """Choose an action for each row; values are left at zero, the learner has its own.
+
+        Raises:
+            ValueError: when the policy's actions are not drawn from a `Categorical`.
+        """
+        step = cast(Policy, self.policy).act(obs, state, greedy=greedy, generator=generator)
+        none = torch.zeros(step.action.shape[0], device=step.action.device)
+        if greedy:
+            return Step(step.action, none, none, step.state)
+        distribution = self.policy(_one_step(obs, state, step.action, none)).distribution
+        if not isinstance(distribution, Categorical):
+            raise ValueError(
+                f"epsilon: expected a policy with one choice among numbered actions (Categorical), got {type(distribution).__name__}; "
+                "set trainer.epsilon=0"
+            )
+        logits = distribution.logits[:, 0]
+        even = Categorical(torch.where(logits == -math.inf, logits, 0.0))
+        chance = torch.rand(none.shape, generator=generator, device=none.device) < self.epsilon
+        action = torch.where(chance, even.sample(generator), step.action)
+        mixed = (1 - self.epsilon) * Categorical(logits).logp(action).exp() + self.epsilon * even.logp(action).exp()
+        return Step(action, mixed.log(), none, step.state)
+
+
+def _one_step(obs: Tree, state: Tree, action: Tensor, none: Tensor) -> Trajectory:
+    """Make a trajectory of one step, to ask a policy for its distribution."""
+    no = torch.zeros_like(none, dtype=torch.bool).unsqueeze(1)
+    twice = map_tree(lambda leaf: torch.stack([leaf, leaf], dim=1), obs)
+    zero = none.unsqueeze(1)
+    return Trajectory(action.unsqueeze(1), zero, zero.expand(-1, 2), zero, no, no, ~no, obs=twice, state0=state)
+
+
+def cumulative_ratio(ratio: Tensor, ended: Tensor) -> Tensor:
+    """Multiply the ratios from the start of each episode, or of the row, up to each step.
+
+    w_t = rho_t w_{t-1}, with 1 in the place of w_{t-1} at the first step and after an end.
+
+    Args:
+        ratio: [B, T] pi / mu of the actions; 1 at steps that do not count.
+        ended: [B, T] bool, terminated or truncated.
+    """
+    weight, columns = torch.ones_like(ratio[:, 0]), []
+    for t in range(ratio.shape[1]):
+        columns.append(weight * ratio[:, t])
+        weight = torch.where(ended[:, t], 1.0, columns[-1])
+    return torch.stack(columns, dim=1)
 
 
 def append_last_observation(trajectory: Trajectory) -> Trajectory:

@@ -1,0 +1,238 @@
+"""Off-policy policy gradient: learns from what another policy did, each decision weighted by ratios of probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from seqrl import losses, returns
+from seqrl.behaviour import (
+    LaggingWeights,
+    UniformMixture,
+    append_last_observation,
+    bootstraps_at_end,
+    cumulative_ratio,
+    describe_ratios,
+)
+from seqrl.diagnostics import average_of, describe_advantage, describe_rollout, explained_variance
+from seqrl.optimiser import Optimiser, OptimiserConfig
+from seqrl.protocols import Task
+from seqrl.reduce import masked_mean
+from seqrl.trajectory import Evaluation, Trajectory
+
+Weighting = Literal["per_decision", "own_action", "none"]
+Baseline = Literal["none", "critic"]
+
+
+@dataclass
+class OffPolicyConfig:
+    """Settings of the off-policy policy gradient.
+
+    Attributes:
+        actor_lag: the policy acts with the weights that it had so many updates ago; null: always with the first ones.
+        epsilon: probability with which an action is drawn evenly instead; for one choice among numbered actions.
+        weighting: "per_decision": a reward counts as much as all decisions up to it are more likely now than when they were
+            made, without bias; "own_action": an action's own ratio and those of what follows, in the states that were
+            visited (Degris et al. 2012); "none": as if the data were fresh.
+        max_weight: weights are cut off here; 0 leaves them, which keeps the estimate unbiased and its variance unbounded.
+        self_normalise: divide the weights of each step by their mean over the rows; for "per_decision" with one episode a row.
+        baseline: "critic" subtracts the policy's value estimate, which learns V-trace targets; "none".
+        epochs: optimiser steps on the same rows, with new ratios for each.
+        num_samples: rows sampled for each context.
+        discount: gamma, per step.
+        entropy_weight: weight of the entropy bonus.
+        value_weight: weight of the critic's squared error.
+        optimiser: see `OptimiserConfig`.
+    """
+
+    actor_lag: int | None = 1
+    epsilon: float = 0.0
+    weighting: Weighting = "per_decision"
+    max_weight: float = 0.0
+    self_normalise: bool = False
+    baseline: Baseline = "critic"
+    epochs: int = 1
+    num_samples: int = 1
+    discount: float = 0.99
+    entropy_weight: float = 0.0
+    value_weight: float = 0.5
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+
+    def __post_init__(self) -> None:
+        for name, choices in (("weighting", get_args(Weighting)), ("baseline", get_args(Baseline))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        for name in ("epochs", "num_samples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        for name in ("epsilon", "discount"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: expected a number from 0 to 1, got {getattr(self, name)}")
+        if self.actor_lag is not None and self.actor_lag < 0:
+            raise ValueError(f"actor_lag: expected at least 0 updates or null, got {self.actor_lag}")
+        if self.max_weight < 0:
+            raise ValueError(f"max_weight: expected a positive number, or 0 for none, got {self.max_weight}")
+        if self.self_normalise and self.weighting != "per_decision":
+            raise ValueError(f"self_normalise: expected weighting per_decision beside it, got {self.weighting!r}")
+
+    def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> OffPolicy:
+        """Make the trainer."""
+        return OffPolicy(policy, self, seed=seed, num_updates=num_updates)
+
+
+class OffPolicy:
+    """Follows the gradient of the expected return under pi, from rows that mu has sampled.
+
+    E_mu[sum_t grad log pi(a_t | s_t) (sum_{k >= t} gamma^(k-t) w_k r_k - w_t V(s_t))]
+    with w_t = prod_{j <= t} pi(a_j | s_j) / mu(a_j | s_j)
+
+    Source: Precup et al. 2000 (Eligibility traces for off-policy policy evaluation), per-decision importance sampling; Degris et al.
+    2012 (Off-policy actor-critic), for "own_action".
+
+    Differs from: Degris et al. (2012) in Monte-Carlo returns and V-trace targets for the critic instead of gradient-TD traces. As in
+    `reinforce`, sums over a row are divided by the number of steps, and gamma^t is left out of the state's weight.
+
+    Args:
+        policy: trained in place.
+        config: see `OffPolicyConfig`.
+        seed: of the sampling.
+        num_updates: length of the run, for the learning-rate schedule.
+    """
+
+    def __init__(self, policy: nn.Module, config: OffPolicyConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
+        self.policy = policy
+        self.config = config or OffPolicyConfig()
+        self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
+        self.actor = LaggingWeights(policy, self.config.actor_lag)
+        self.generator = self.optimiser.make_generator(seed)
+
+    def collect(self, task: Task) -> Trajectory:
+        """Sample rows with the behaviour policy."""
+        self.policy.eval()
+        behaviour = UniformMixture(self.policy, self.config.epsilon) if self.config.epsilon else self.policy
+        with self.actor.acting():
+            trajectory = task.rollout(behaviour, num_samples=self.config.num_samples, generator=self.generator)
+        return trajectory.to(self.optimiser.device)
+
+    def update(self, trajectory: Trajectory) -> dict[str, float]:
+        """Take `epochs` optimiser steps along the weighted policy gradient."""
+        stats = describe_rollout(trajectory)
+        stats |= average_of([self._improve(trajectory) for _ in range(self.config.epochs)])
+        self.optimiser.finish_update()
+        return stats
+
+    def _improve(self, trajectory: Trajectory) -> dict[str, float]:
+        config, mask = self.config, trajectory.mask
+        logp, value = self._evaluate(trajectory)
+        # Where the policy did not choose, log-probabilities mean nothing and their ratio could overflow.
+        ratio = torch.where(mask, logp - trajectory.logp, 0.0).exp() if config.weighting != "none" else torch.ones_like(logp)
+        weight, advantage = self._advantage(trajectory, ratio, value)
+        ends = (trajectory.terminated, trajectory.truncated)
+        target, _ = returns.vtrace(ratio.log(), torch.zeros_like(ratio), trajectory.reward, value, *ends, config.discount)
+        count = self.optimiser.count(mask)
+
+        def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
+            terms = {"loss/policy": masked_mean(losses.policy_gradient(evaluation.logp, advantage[rows]), part.mask, count)}
+            if config.baseline == "critic":
+                error = losses.value(evaluation.value, target[rows])
+                terms["loss/value"] = config.value_weight * masked_mean(error, part.mask, count)
+            if config.entropy_weight:
+                terms["loss/entropy"] = -config.entropy_weight * masked_mean(evaluation.entropy, part.mask, count)
+            return terms
+
+        stats = self.optimiser.minimise(trajectory, loss_terms)
+        stats |= describe_advantage(advantage, mask) | describe_ratios(weight, mask)
+        if config.baseline == "critic":
+            stats["critic/explained_variance"] = explained_variance(value[:, :-1], target, mask)
+        return stats
+
+    @torch.no_grad()
+    def _evaluate(self, trajectory: Trajectory) -> tuple[Tensor, Tensor]:
+        """Give the learner's log-probabilities [B, T] and values [B, T+1], of which the last is 0 where nothing needs it."""
+        T = trajectory.num_steps
+        seen = append_last_observation(trajectory) if bootstraps_at_end(trajectory) else trajectory
+        evaluation: Evaluation = self.policy(seen)
+        value = torch.zeros_like(trajectory.value)
+        if self.config.baseline == "critic":
+            value[:, : seen.num_steps] = evaluation.value
+        return evaluation.logp[:, :T], value
+
+    def _advantage(self, trajectory: Trajectory, ratio: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the weights and the weighted advantages, [B, T] each."""
+        config, ended = self.config, trajectory.terminated | trajectory.truncated
+        if config.weighting == "per_decision":
+            weight = self._limit(cumulative_ratio(ratio, ended))
+            if config.self_normalise:
+                weight = self._normalise(weight, trajectory, ended)
+            return weight, per_decision_return(trajectory, weight, value, config.discount) - weight * value[:, :-1]
+        own = self._limit(ratio)
+        # What follows a decision is weighted by the ratios after it: r_t + gamma rho_{t+1} (r_{t+1} + ...).
+        later = corrected_return(trajectory, own, value, config.discount)
+        return own, own * (later - value[:, :-1])
+
+    def _limit(self, weight: Tensor) -> Tensor:
+        return weight.clamp(max=self.config.max_weight) if self.config.max_weight else weight
+
+    def _normalise(self, weight: Tensor, trajectory: Trajectory, ended: Tensor) -> Tensor:
+        """Divide by the mean over the rows; one that has ended keeps its last weight, so that the mean is 1 in expectation.
+
+        Source: Precup et al. 2000 (Eligibility traces for off-policy policy evaluation), weighted per-decision estimator.
+        """
+        before = ended.cumsum(dim=1) - ended.long() > 0
+        if bool((before & trajectory.mask).any()):
+            raise ValueError("self_normalise: expected one episode a row, got rows that go on after an end; set task.mode=episodes")
+        last = (weight * ended).sum(dim=1, keepdim=True)
+        everything = torch.where(before, last, weight)
+        return weight / self.optimiser.mean(everything.mean(dim=0)).clamp(min=1e-8)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the optimiser's, the generator's and the lagging weights' state."""
+        return {
+            "optimiser": self.optimiser.state_dict(),
+            "generator": self.generator.get_state(),
+            "actor": self.actor.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["generator"].cpu())
+        self.actor.load_state_dict(state["actor"])
+
+
+def per_decision_return(trajectory: Trajectory, weight: Tensor, value: Tensor, discount: float) -> Tensor:
+    """Sum the discounted rewards, each times the weight of the decisions up to it: sum_{k >= t} gamma^(k-t) w_k r_k.
+
+    Args:
+        trajectory: B rows of T steps.
+        weight: w, [B, T].
+        value: [B, T+1], the bootstrap where a row was cut short.
+        discount: gamma.
+
+    Source: Precup et al. 2000 (Eligibility traces for off-policy policy evaluation), per-decision estimator.
+    """
+    bootstrap = torch.cat([value[:, :1], weight * value[:, 1:]], dim=1)
+    ends = (trajectory.terminated, trajectory.truncated)
+    return returns.discounted_return(weight * trajectory.reward, bootstrap, *ends, discount)
+
+
+def corrected_return(trajectory: Trajectory, ratio: Tensor, value: Tensor, discount: float) -> Tensor:
+    """Estimate the return of an action under pi: G_t = r_t + gamma rho_{t+1} G_{t+1}, bootstrapped where a row was cut short.
+
+    Args:
+        trajectory: B rows of T steps.
+        ratio: rho, [B, T].
+        value: [B, T+1].
+        discount: gamma.
+    """
+    cut = trajectory.terminated | trajectory.truncated
+    after = torch.where(trajectory.terminated, 0.0, value[:, 1:])
+    total, columns = after[:, -1], []
+    for t in range(trajectory.num_steps - 1, -1, -1):
+        total = trajectory.reward[:, t] + discount * torch.where(cut[:, t], after[:, t], total)
+        columns.append(total)
+        total = ratio[:, t] * total
+    return torch.stack(columns[::-1], dim=1)

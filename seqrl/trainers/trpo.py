@@ -1,0 +1,318 @@
+"""Trust region policy optimisation (Schulman et al. 2015): the largest step along the natural gradient that a KL bound allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from seqrl import losses, returns
+from seqrl.diagnostics import average_of, describe_advantage, describe_rollout, explained_variance
+from seqrl.optimiser import Optimiser, OptimiserConfig
+from seqrl.protocols import Task
+from seqrl.reduce import masked_mean
+from seqrl.trajectory import Evaluation, Trajectory
+
+MinibatchUnit = Literal["rows", "steps"]
+
+
+@dataclass
+class TRPOConfig:
+    """Settings of TRPO.
+
+    Attributes:
+        max_kl: largest mean KL(old policy || new policy) of an update, nats a step.
+        damping: added to the diagonal of the Fisher matrix, which is singular where actions do not depend on a weight.
+        conjugate_iterations: iterations of the conjugate gradient method.
+        line_search_steps: step lengths that are tried before the policy stays as it was.
+        backtrack: each is so much of the one before.
+        critic_epochs: passes of the critic over the batch in each update.
+        critic_minibatches: parts of a pass, one optimiser step each.
+        minibatch_unit: what is shuffled into the critic's minibatches: "rows", or "steps" for policies without memory.
+        num_samples: rows sampled for each context.
+        discount: gamma, per step.
+        trace_decay: lambda of generalised advantage estimation.
+        optimiser: of the critic, see `OptimiserConfig`; the policy's step needs no learning rate.
+    """
+
+    max_kl: float = 0.01
+    damping: float = 0.1
+    conjugate_iterations: int = 10
+    line_search_steps: int = 10
+    backtrack: float = 0.7
+    critic_epochs: int = 10
+    critic_minibatches: int = 8
+    minibatch_unit: MinibatchUnit = "rows"
+    num_samples: int = 1
+    discount: float = 0.99
+    trace_decay: float = 0.95
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+
+    def __post_init__(self) -> None:
+        if self.max_kl <= 0 or self.damping < 0:
+            raise ValueError(f"max_kl, damping: expected a positive number and no negative one, got {self.max_kl} and {self.damping}")
+        for name in ("conjugate_iterations", "line_search_steps", "critic_epochs", "critic_minibatches", "num_samples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if not 0 < self.backtrack < 1:
+            raise ValueError(f"backtrack: expected a number between 0 and 1, got {self.backtrack}")
+        if self.minibatch_unit not in get_args(MinibatchUnit):
+            raise ValueError(f"minibatch_unit: expected one of {', '.join(get_args(MinibatchUnit))}, got {self.minibatch_unit!r}")
+
+    def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> TRPO:
+        """Make the trainer."""
+        return TRPO(policy, self, seed=seed, num_updates=num_updates)
+
+
+class TRPO:
+    """Maximises E[pi(a|s) / pi_old(a|s) A] subject to E[KL(pi_old || pi)] <= max_kl.
+
+    The step is sqrt(2 max_kl / x'Fx) x with F x = g, where g is the objective's gradient and F the Fisher matrix; it is made
+    shorter until the objective rises and the bound holds. The critic then learns by regression, from an optimiser of its own.
+
+    Source: Schulman et al. 2015 (Trust region policy optimization), eq. 14 and appendix C.
+
+    Differs from: Schulman et al. (2015) in advantages from a critic, as in Schulman et al. 2016 (generalized advantage estimation),
+    scaled to mean 0 and deviation 1; in Fisher products over all steps, not a tenth of them.
+
+    Args:
+        policy: trained in place; gives `Evaluation.distribution` and has a module `critic` whose parameters serve the value alone.
+            Layers that actor and critic share follow the actor; the critic then learns its own on top of them.
+        config: see `TRPOConfig`.
+        seed: of the sampling and of the critic's minibatches.
+        num_updates: length of the run, for the schedule of the critic's learning rate.
+
+    Raises:
+        ValueError: when the policy has no critic of its own.
+    """
+
+    def __init__(self, policy: nn.Module, config: TRPOConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
+        self.policy = policy
+        self.config = config or TRPOConfig()
+        critic = getattr(policy, "critic", None)
+        if not isinstance(critic, nn.Module):
+            raise ValueError(
+                f"trpo: expected a policy with a module `critic` and an `Evaluation.distribution`, got a {type(policy).__name__}; "
+                "choose task.policy.kind=actor_critic, or the trainer ppo, reinforce or self_critical"
+            )
+        critics = {id(parameter) for parameter in critic.parameters()}
+        self.actor_parameters = [p for p in policy.parameters() if p.requires_grad and id(p) not in critics]
+        with _frozen(self.actor_parameters):
+            self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
+        self.generator = self.optimiser.make_generator(seed)
+
+    def collect(self, task: Task) -> Trajectory:
+        """Sample the next stretch of steps, or rows."""
+        self.policy.eval()
+        trajectory = task.rollout(self.policy, num_samples=self.config.num_samples, generator=self.generator)
+        return trajectory.to(self.optimiser.device)
+
+    def update(self, trajectory: Trajectory) -> dict[str, float]:
+        """Take the policy's step, then fit the critic."""
+        config, value, mask = self.config, trajectory.value, trajectory.mask
+        advantage = returns.gae(trajectory.reward, value, trajectory.terminated, trajectory.truncated, config.discount, config.trace_decay)
+        target = advantage + value[:, :-1]
+        stats = describe_rollout(trajectory) | describe_advantage(advantage, mask)
+        stats["critic/explained_variance"] = explained_variance(value[:, :-1], target, mask)
+        stats |= self._improve_policy(trajectory, self.optimiser.whiten(advantage, mask))
+        stats |= self._fit_critic(trajectory, target)
+        self.optimiser.finish_update()
+        return stats
+
+    def _improve_policy(self, trajectory: Trajectory, advantage: Tensor) -> dict[str, float]:
+        """Move the actor by the longest step that raises the objective within the bound."""
+        mask, config = trajectory.mask, self.config
+        count = self.optimiser.count(mask)
+        evaluation = self._evaluate_twice_differentiable(trajectory)
+        old, old_logp = evaluation.distribution.detach(), evaluation.logp.detach()
+
+        def measure(now: Evaluation) -> tuple[Tensor, Tensor]:
+            """Give the objective and the KL, [] each, of this process's rows."""
+            # Where the policy did not choose, a log-probability means nothing and its ratio could overflow.
+            ratio = torch.where(mask, now.logp - old_logp, 0.0).exp()
+            return masked_mean(ratio * advantage, mask, count), masked_mean(old.kl(now.distribution), mask, count)
+
+        objective, divergence = measure(evaluation)
+        gradient = self.optimiser.mean(flat_gradient(objective, self.actor_parameters, retain_graph=True))
+        if not bool(gradient.isfinite().all()):
+            raise ValueError(
+                f"the policy's gradient is not finite at update {self.optimiser.num_finished}; look at the logged rewards, "
+                "lower max_kl, or resume from the last checkpoint"
+            )
+        local_product = fisher_product(divergence, self.actor_parameters)
+
+        def product(vector: Tensor) -> Tensor:
+            return self.optimiser.mean(local_product(vector)) + config.damping * vector
+
+        direction, residual = conjugate_gradient(product, gradient, config.conjugate_iterations)
+        curvature = float(direction @ product(direction))
+        scale = (2 * config.max_kl / curvature) ** 0.5 if curvature > 0 else 0.0
+        stats = self._line_search(trajectory, measure, direction * scale)
+        return stats | {"policy/gradient_norm": float(gradient.norm()), "policy/conjugate_residual": residual}
+
+    def _evaluate_twice_differentiable(self, trajectory: Trajectory) -> Evaluation:
+        """Evaluate the policy so that the KL's gradient can be differentiated again."""
+        with torch.backends.cudnn.flags(enabled=False):  # its recurrent layers cannot
+            evaluation: Evaluation = self.policy(trajectory)
+        if evaluation.distribution is None:
+            raise ValueError(
+                f"trpo: expected a policy that gives `Evaluation.distribution`, got None from {type(self.policy).__name__}; "
+                "choose task.policy.kind=actor_critic, or the trainer ppo"
+            )
+        return evaluation
+
+    @torch.no_grad()
+    def _line_search(
+        self, trajectory: Trajectory, measure: Callable[[Evaluation], tuple[Tensor, Tensor]], step: Tensor
+    ) -> dict[str, float]:
+        """Try ever shorter steps; go back to the start when none is good."""
+        start = [parameter.clone() for parameter in self.actor_parameters]
+        before = float(self.optimiser.mean(measure(self.policy(trajectory))[0]))
+        for tried in range(self.config.line_search_steps):
+            self._move(start, self.config.backtrack**tried * step)
+            objective, divergence = (float(self.optimiser.mean(number)) for number in measure(self.policy(trajectory)))
+            if objective > before and divergence <= self.config.max_kl:
+                return {
+                    "policy/kl_step": divergence,
+                    "policy/objective_gain": objective - before,
+                    "policy/line_search_steps": float(tried + 1),
+                    "policy/step_taken": 1.0,
+                }
+        self._move(start, torch.zeros_like(step))
+        tried = self.config.line_search_steps
+        return {
+            "policy/kl_step": 0.0,
+            "policy/objective_gain": 0.0,
+            "policy/line_search_steps": float(tried),
+            "policy/step_taken": 0.0,
+        }
+
+    def _fit_critic(self, trajectory: Trajectory, target: Tensor) -> dict[str, float]:
+        """Regress the critic on its targets for some epochs."""
+        history: list[dict[str, float]] = []
+        with _frozen(self.actor_parameters):
+            for _ in range(self.config.critic_epochs):
+                for part, part_target in self._minibatches(trajectory, target):
+                    history.append(self._critic_step(part, part_target))
+        return average_of(history)
+
+    def _critic_step(self, trajectory: Trajectory, target: Tensor) -> dict[str, float]:
+        count = self.optimiser.count(trajectory.mask)
+
+        def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
+            return {"loss/value": masked_mean(losses.value(evaluation.value, target[rows]), part.mask, count)}
+
+        return self.optimiser.minimise(trajectory, loss_terms)
+
+    def _minibatches(self, trajectory: Trajectory, target: Tensor) -> Iterator[tuple[Trajectory, Tensor]]:
+        """Shuffle rows, or the steps that count, into minibatches."""
+        if self.config.minibatch_unit == "rows":
+            for rows in self._shuffle(trajectory.batch_size):
+                yield trajectory.select_rows(rows), target[rows]
+            return
+        rows, steps = trajectory.mask.nonzero(as_tuple=True)
+        for chosen in self._shuffle(rows.shape[0]):
+            row, step = rows[chosen], steps[chosen]
+            yield trajectory.select_steps(row, step), target[row, step].unsqueeze(1)
+
+    def _shuffle(self, number: int) -> Sequence[Tensor]:
+        order = torch.randperm(number, generator=self.generator, device=self.optimiser.device)
+        return order.tensor_split(min(number, self.config.critic_minibatches))
+
+    def _move(self, start: Sequence[Tensor], step: Tensor) -> None:
+        """Set the actor's parameters to start + step."""
+        for parameter, origin, change in zip(self.actor_parameters, start, split_like(step, self.actor_parameters), strict=True):
+            parameter.copy_(origin + change)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the critic's optimiser's and the generator's state."""
+        return {"optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["generator"].cpu())
+
+
+def fisher_product(divergence: Tensor, parameters: Sequence[Tensor]) -> Callable[[Tensor], Tensor]:
+    """Give the product of the Fisher matrix with a vector, by differentiating the KL twice.
+
+    F v = grad (grad KL . v), taken where both policies are the same, where the KL's second derivatives are the Fisher matrix.
+
+    Args:
+        divergence: [] mean KL(old policy || policy), with its graph.
+        parameters: what to differentiate by, N numbers in all.
+
+    Returns:
+        v [N] to F v [N].
+
+    Source: Schulman et al. 2015 (Trust region policy optimization), appendix C.1.
+    """
+    slope = torch.autograd.grad(divergence, parameters, create_graph=True, allow_unused=True, materialize_grads=True)
+
+    def product(vector: Tensor) -> Tensor:
+        with torch.enable_grad():
+            along = torch.stack([(part * v).sum() for part, v in zip(slope, split_like(vector, parameters), strict=True)]).sum()
+        return flat_gradient(along, parameters, retain_graph=True)
+
+    return product
+
+
+def flat_gradient(number: Tensor, parameters: Sequence[Tensor], *, retain_graph: bool = False) -> Tensor:
+    """Differentiate a number by parameters and give one vector [N]; 0 for those that do not matter."""
+    parts = torch.autograd.grad(number, parameters, retain_graph=retain_graph, allow_unused=True, materialize_grads=True)
+    return torch.cat([part.flatten() for part in parts])
+
+
+def split_like(vector: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Cut a vector [N] into the shapes of parameters."""
+    parts = vector.split([parameter.numel() for parameter in parameters])
+    return [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]
+
+
+@torch.no_grad()
+def conjugate_gradient(
+    product: Callable[[Tensor], Tensor], right: Tensor, iterations: int, *, tolerance: float = 1e-10
+) -> tuple[Tensor, float]:
+    """Solve A x = b for a symmetric positive definite A that is known by its products only.
+
+    Args:
+        product: x to A x, [N] to [N].
+        right: b, [N].
+        iterations: most of them; N are enough in exact arithmetic.
+        tolerance: stop once |b - A x|^2 is below.
+
+    Returns:
+        (x [N], |b - A x| as far as rounding tells it).
+
+    Source: Hestenes & Stiefel 1952 (Methods of conjugate gradients for solving linear systems).
+    """
+    x, residual = torch.zeros_like(right), right.clone()
+    direction, square = right.clone(), right @ right
+    for _ in range(iterations):
+        if float(square) < tolerance:
+            break
+        image = product(direction)
+        length = square / (direction @ image)
+        x = x + length * direction
+        residual = residual - length * image
+        next_square = residual @ residual
+        direction = residual + (next_square / square) * direction
+        square = next_square
+    return x, float(square.sqrt())
+
+
+@contextmanager
+def _frozen(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Take parameters out of differentiation for a while."""
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
