@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from seqrl.reduce import masked_mean, masked_std
+from seqrl.reduce import masked_mean, masked_moments
 from seqrl.trajectory import Evaluation, Trajectory
+
+
+def read(figures: Mapping[str, Tensor | float]) -> dict[str, float]:
+    """Give figures as plain numbers; the tensors among them are read together, so that a device is waited for once.
+
+    Args:
+        figures: numbers, or tensors of shape [].
+    """
+    tensors = [figure for figure in figures.values() if isinstance(figure, Tensor)]
+    numbers = iter(torch.stack([tensor.detach().double() for tensor in tensors]).tolist() if tensors else [])
+    return {key: next(numbers) if isinstance(figure, Tensor) else float(figure) for key, figure in figures.items()}
 
 
 @torch.no_grad()
@@ -23,26 +35,28 @@ def describe_rollout(trajectory: Trajectory) -> dict[str, float]:
         Keys under `reward/` and `rollout/`.
     """
     rows = trajectory.mask.any(dim=1)
-    if not bool(rows.any()):
+    num_rows = int(rows.sum())
+    if not num_rows:
         return {}
-    part = trajectory.select_rows(rows)
-    score, length = part.score, part.mask.sum(dim=1).float()
-    everything = torch.ones_like(score, dtype=torch.bool)
-    stats = {
-        "reward/mean": float(masked_mean(score, everything)),
-        "reward/std": float(masked_std(score, everything)),
-        "reward/max": float(score.max()),
-        "reward/min": float(score.min()),
-        "rollout/length": float(masked_mean(length, everything)),
-        "rollout/ended": float(masked_mean(part.terminated.any(dim=1).float(), everything)),
-        "rollout/num_rows": float(part.batch_size),
-        "rollout/num_steps": float(length.sum()),
+    part = trajectory if num_rows == trajectory.batch_size else trajectory.select_rows(rows)
+    score, length, everything = part.score, part.mask.sum(dim=1), torch.ones_like(part.mask[:, 0])
+    mean, deviation = masked_moments(score, everything)
+    num_steps = int(length.sum())
+    stats: dict[str, Tensor | float] = {
+        "reward/mean": mean,
+        "reward/std": deviation,
+        "reward/max": score.max(),
+        "reward/min": score.min(),
+        "rollout/length": num_steps / num_rows,
+        "rollout/ended": int(part.terminated.any(dim=1).sum()) / num_rows,
+        "rollout/num_rows": num_rows,
+        "rollout/num_steps": num_steps,
     }
     if part.baseline is not None:
-        stats["reward/baseline"] = float(masked_mean(part.baseline, everything))
+        stats["reward/baseline"] = masked_mean(part.baseline, everything)
     if part.group is not None and not part.action.is_floating_point():
         stats["rollout/unique"] = _unique_share(part)
-    return stats
+    return read(stats)
 
 
 def _unique_share(trajectory: Trajectory) -> float:
@@ -62,37 +76,62 @@ def describe_advantage(advantage: Tensor, mask: Tensor) -> dict[str, float]:
         advantage: [B, T].
         mask: [B, T] bool.
     """
-    positive = (advantage > 0).float()
-    return {
-        "advantage/mean": float(masked_mean(advantage, mask)),
-        "advantage/std": float(masked_std(advantage, mask)),
-        "advantage/positive": float(masked_mean(positive, mask)),
-    }
+    mean, deviation = masked_moments(advantage, mask)
+    positive = masked_mean((advantage > 0).float(), mask)
+    return read({"advantage/mean": mean, "advantage/std": deviation, "advantage/positive": positive})
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an optimiser step saw of the policy, [B, T] each; it holds no graph.
+
+    Attributes:
+        logp: log-probability of the actions under the policy before the step, nats.
+        old_logp: the same under the policy that sampled.
+        entropy: nats.
+        mask: True where the policy chose.
+        imitate: True where the action was demonstrated; None for nowhere.
+    """
+
+    logp: Tensor
+    old_logp: Tensor
+    entropy: Tensor
+    mask: Tensor
+    imitate: Tensor | None
+
+    @classmethod
+    def of(cls, trajectory: Trajectory, evaluation: Evaluation) -> Seen:
+        """Note the evaluation of a trajectory."""
+        return cls(evaluation.logp.detach(), trajectory.logp, evaluation.entropy.detach(), trajectory.mask, trajectory.imitate)
 
 
 @torch.no_grad()
-def describe_update(trajectory: Trajectory, evaluation: Evaluation, num_chosen: Tensor, num_imitated: Tensor) -> dict[str, float]:
+def describe_update(seen: Sequence[Seen], clip: float | None = None) -> dict[str, float]:
     """Describe the evaluated policy: entropy and KL(sampling || current), over the steps that the policy chose.
 
     The KL estimate is mean(exp(d) - 1 - d) with d = logp - sampling logp. Where the policy chose
     nothing, there is the entropy over the demonstrated steps only.
 
     Args:
-        trajectory: B rows, perhaps a part of a batch.
-        evaluation: of these rows.
-        num_chosen: [] number of steps that the policy chose in the whole batch.
-        num_imitated: [] number of demonstrated steps in the whole batch.
+        seen: of one optimiser step or of several, which are averaged.
+        clip: also give the share of steps whose probability ratio is further than this from 1.
 
     Source: Schulman 2020 (Approximating KL divergence), estimator k3.
     """
-    if not bool(num_chosen):
-        imitate = torch.zeros_like(trajectory.mask) if trajectory.imitate is None else trajectory.imitate
-        return {"policy/entropy": float(masked_mean(evaluation.entropy, imitate, num_imitated))}
-    difference = evaluation.logp - trajectory.logp
-    return {
-        "policy/entropy": float(masked_mean(evaluation.entropy, trajectory.mask, num_chosen)),
-        "policy/kl_sampling": float(masked_mean(difference.exp() - 1 - difference, trajectory.mask, num_chosen)),
+    mask = torch.cat([part.mask.flatten() for part in seen])
+    entropy = torch.cat([part.entropy.flatten() for part in seen])
+    if not bool(mask.any()):
+        imitate = torch.cat([(part.mask if part.imitate is None else part.imitate).flatten() for part in seen])
+        return read({"policy/entropy": masked_mean(entropy, imitate)})
+    difference = torch.cat([(part.logp - part.old_logp).flatten() for part in seen])
+    change = torch.expm1(difference)
+    figures: dict[str, Tensor | float] = {
+        "policy/entropy": masked_mean(entropy, mask),
+        "policy/kl_sampling": masked_mean(change - difference, mask),
     }
+    if clip is not None:
+        figures["policy/clip_fraction"] = masked_mean((change.abs() > clip).float(), mask)
+    return read(figures)
 
 
 @torch.no_grad()
@@ -107,19 +146,19 @@ def explained_variance(value: Tensor, target: Tensor, mask: Tensor) -> float:
     Returns:
         1 for a perfect critic, 0 for a constant one, negative for a harmful one; 0 where the targets do not vary.
     """
-    variance = float(masked_std(target, mask)) ** 2
-    return 1 - float(masked_std(target - value, mask)) ** 2 / variance if variance > 1e-12 else 0.0
+    variance = masked_moments(target, mask)[1].item() ** 2
+    return 1 - masked_moments(target - value, mask)[1].item() ** 2 / variance if variance > 1e-12 else 0.0
 
 
-def average_of(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def average_of(history: Sequence[Mapping[str, Tensor | float]]) -> dict[str, float]:
     """Average each number over those entries that have it.
 
     Args:
-        history: numbers of several optimiser steps; a minibatch of demonstrations only, for instance, has no KL.
+        history: numbers, or tensors of shape [], of several optimiser steps, which need not all have the same ones.
     """
-    keys = dict.fromkeys(key for numbers in history for key in numbers)
-    columns = {key: [numbers[key] for numbers in history if key in numbers] for key in keys}
-    return {key: sum(column) / len(column) for key, column in columns.items()}
+    keys = dict.fromkeys(key for figures in history for key in figures)
+    columns = {key: [figures[key] for figures in history if key in figures] for key in keys}
+    return read({key: sum(column) / len(column) for key, column in columns.items()})
 
 
 def warnings_for(stats: Mapping[str, float]) -> dict[str, str]:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
 
-from seqrl.diagnostics import describe_update
+from seqrl.accelerator import make_accelerator
+from seqrl.adamw import AdamW
+from seqrl.diagnostics import Seen, describe_update, read
 from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -86,6 +91,17 @@ def schedule_factor(update: int, config: OptimiserConfig, num_updates: int) -> f
     return 1.0
 
 
+def global_norm(tensors: list[Tensor]) -> Tensor:
+    """Give the L2 norm [] of all numbers of some tensors; 0 where there are none.
+
+    Args:
+        tensors: on one device.
+    """
+    if not tensors:
+        return torch.zeros(())
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
+
+
 class Optimiser:
     """Evaluates a policy on a trajectory, part by part, and applies the gradients of the losses that a trainer names.
 
@@ -109,49 +125,29 @@ class Optimiser:
     """
 
     def __init__(self, policy: nn.Module, config: OptimiserConfig, *, num_updates: int) -> None:
-        from accelerate import Accelerator  # slow to import
-        from accelerate.state import AcceleratorState
-
         trainable = [parameter for parameter in policy.parameters() if parameter.requires_grad]
         if not trainable:
             raise ValueError("the policy has no trainable parameter; was everything frozen?")
         self.config = config
         self.num_updates = num_updates
         self.num_finished = 0
-        self._parameters = trainable
-        groups = [
-            {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": config.weight_decay},
-            {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        adamw = torch.optim.AdamW(
-            [group for group in groups if group["params"]],
-            lr=config.learning_rate,
-            betas=(config.beta1, config.beta2),
-            eps=config.epsilon,
-        )
-        # accelerate shares one precision among all accelerators of a process; without this a second run could not choose another.
-        AcceleratorState._reset_state()
-        self._accelerator = Accelerator(
-            mixed_precision={"fp32": "no"}.get(config.precision, config.precision),
-            cpu=not torch.accelerator.is_available(),  # without it accelerate overlooks the other processes of a CPU run
-        )
-        policy.to(self._accelerator.device)
+        self._accelerator = make_accelerator(config.precision)
+        policy.to(self.device)
         self._broadcast_weights(policy)
-        # A prepared module keeps its first precision for good, and a policy may meet several trainers; so it is not prepared,
-        # and the precision is chosen around each forward pass.
-        self._module: Callable[[Trajectory], Evaluation] = policy
-        self._adamw = self._accelerator.prepare(adamw)
-        if config.compile:
-            # Tells the compiler what torch was told already, see seqrl/run/seeding.py.
-            torch.use_deterministic_algorithms(
-                torch.are_deterministic_algorithms_enabled(), warn_only=torch.is_deterministic_algorithms_warn_only_enabled()
-            )
-            self._module = torch.compile(self._module, dynamic=True)
+        self._adamw = AdamW(trainable, weight_decay=config.weight_decay, beta1=config.beta1, beta2=config.beta2, epsilon=config.epsilon)
+        # A module that accelerate has prepared keeps its first precision for good, and a policy may meet several trainers; so it
+        # is not prepared, and the precision is chosen around each forward pass.
+        self._module: Callable[[Trajectory], Evaluation] = torch.compile(policy, dynamic=True) if config.compile else policy
 
     @property
     def device(self) -> torch.device:
         """Where the policy's weights live."""
-        return self._accelerator.device
+        return torch.device("cpu") if self._accelerator is None else self._accelerator.device
+
+    @property
+    def num_processes(self) -> int:
+        """How many processes train this policy together."""
+        return 1 if self._accelerator is None else self._accelerator.num_processes
 
     @property
     def learning_rate(self) -> float:
@@ -172,7 +168,7 @@ class Optimiser:
         Args:
             x: float, of one shape in all processes.
         """
-        return self._accelerator.reduce(x, reduction="mean")
+        return x if self._accelerator is None else self._accelerator.reduce(x, reduction="mean")
 
     def whiten(self, x: Tensor, mask: Tensor, *, epsilon: float = 1e-8) -> Tensor:
         """Scale the entries that count, those of all processes together, to mean 0 and unit deviation; others become 0.
@@ -193,7 +189,8 @@ class Optimiser:
         Args:
             seed: of process 0.
         """
-        return torch.Generator(self.device).manual_seed(seed + 1_000_003 * self._accelerator.process_index)
+        process = 0 if self._accelerator is None else self._accelerator.process_index
+        return torch.Generator(self.device).manual_seed(seed + 1_000_003 * process)
 
     def minimise(self, trajectory: Trajectory, loss_terms: LossTerms) -> dict[str, float]:
         """Take one optimiser step on the sum of the loss terms.
@@ -209,64 +206,107 @@ class Optimiser:
         Raises:
             ValueError: when a loss or gradient is not finite; this step then changes no weight.
         """
-        self._adamw.zero_grad(set_to_none=True)
-        num_rows = float(self.mean(torch.tensor(float(trajectory.batch_size), device=self.device)))
-        num_chosen = trajectory.mask.sum()
-        num_imitated = num_chosen * 0 if trajectory.imitate is None else trajectory.imitate.sum()
-        sums: dict[str, float] = {}
-        size = max(1, math.ceil(trajectory.batch_size / self.config.accumulation))
-        for start in range(0, trajectory.batch_size, size):
-            rows = slice(start, start + size)
-            part = trajectory.select_rows(rows)
-            with self._accelerator.autocast():
+        seen: list[Seen] = []
+
+        def noted(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
+            seen.append(Seen.of(part, evaluation))
+            return loss_terms(rows, part, evaluation)
+
+        figures = self.step(trajectory, noted)
+        return read(figures) | describe_update(seen)
+
+    def step(self, trajectory: Trajectory, loss_terms: LossTerms) -> dict[str, Tensor | float]:
+        """Do what `minimise` does, without describing the policy and without waiting for the device to give the numbers.
+
+        For trainers that take many steps an update, which average the figures in the end and read them once.
+
+        Args:
+            trajectory: see `minimise`.
+            loss_terms: see `minimise`.
+
+        Raises:
+            ValueError: see `minimise`.
+        """
+        self._adamw.clear_gradients()
+        num_rows = self._num_rows(trajectory)
+        sums: dict[str, Tensor | float] = {}
+        for rows, part in self._parts(trajectory):
+            with self._autocast():
                 evaluation = self._module(part)
             terms = loss_terms(rows, part, evaluation)
             if evaluation.aux_loss is not None:
                 terms["loss/auxiliary"] = evaluation.aux_loss * (part.batch_size / num_rows)
-            self._backward(torch.stack(list(terms.values())).sum())
-            numbers = {key: float(term.detach()) for key, term in terms.items()}
-            numbers |= describe_update(part, evaluation, num_chosen, num_imitated)
-            sums |= {key: sums.get(key, 0.0) + number for key, number in numbers.items()}
-        return sums | self._step()
+            self._backward(reduce(add, terms.values()))
+            for key, term in terms.items():
+                sums[key] = term.detach() + sums[key] if key in sums else term.detach()
+        return sums | self._apply()
+
+    def _parts(self, trajectory: Trajectory) -> Iterator[tuple[slice, Trajectory]]:
+        """Cut a batch into `accumulation` parts."""
+        number = trajectory.batch_size
+        if self.config.accumulation == 1:
+            yield slice(0, number), trajectory
+            return
+        size = max(1, math.ceil(number / self.config.accumulation))
+        for rows in (slice(start, start + size) for start in range(0, number, size)):
+            yield rows, trajectory.select_rows(rows)
+
+    def _num_rows(self, trajectory: Trajectory) -> float:
+        """Number of rows of a batch, averaged over the processes."""
+        number = float(trajectory.batch_size)
+        return number if self.num_processes == 1 else float(self.mean(torch.tensor(number, device=self.device)))
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return nullcontext() if self._accelerator is None else self._accelerator.autocast()
 
     def _backward(self, loss: Tensor) -> None:
         """Add the gradients of a part's loss."""
-        if not bool(torch.isfinite(loss)):
+        if not math.isfinite(loss.item()):
             raise ValueError(
                 f"the loss is {float(loss.detach())} at update {self.num_finished}; expected a finite number. "
                 "Look at the logged rewards and gradient norms, lower the learning rate, or resume from the last checkpoint"
             )
-        self._accelerator.backward(loss)
+        if self._accelerator is None:
+            loss.backward()  # type: ignore[no-untyped-call]
+        else:
+            self._accelerator.backward(loss)
 
-    def _step(self) -> dict[str, float]:
+    def _apply(self) -> dict[str, Tensor | float]:
         """Average over the processes, clip, apply and clear the gradients."""
         self._average_gradients()
-        rate = self.learning_rate
-        norm = float(self._accelerator.clip_grad_norm_(self._parameters, self.config.max_grad_norm or math.inf))
-        if not math.isfinite(norm) and self.config.precision != "fp16":  # with fp16 the loss scaler skips such steps
+        scaler = None if self._accelerator is None else self._accelerator.scaler
+        if scaler is not None:
+            scaler.unscale_(self._adamw)
+        total = global_norm(self._adamw.gradients())
+        norm, rate, limit = total.item(), self.learning_rate, self.config.max_grad_norm
+        if not math.isfinite(norm) and scaler is None:
             raise ValueError(
                 f"the gradient norm is {norm} at update {self.num_finished}; lower the learning rate, or resume from the last checkpoint"
             )
-        for group in self._adamw.param_groups:
-            group["lr"] = rate
-        self._adamw.step()
-        self._adamw.zero_grad(set_to_none=True)
+        divisor = (total / limit).float() if limit and norm > limit else None
+        if scaler is None:
+            self._adamw.step(rate, divisor)
+        else:
+            scaler.step(self._adamw, rate, divisor)  # not where a gradient has overflowed: then the next scale is smaller
+            scaler.update()
+        self._adamw.clear_gradients()
         return {"optimiser/grad_norm": norm, "optimiser/learning_rate": rate}
 
     def _average_gradients(self) -> None:
         """Average over the processes what each has accumulated; a parameter that none has a gradient for keeps none."""
-        if self._accelerator.num_processes == 1:
+        if self.num_processes == 1:
             return
-        has_gradient = self.mean(torch.tensor([float(p.grad is not None) for p in self._parameters], device=self.device))
-        used = [parameter for parameter, share in zip(self._parameters, has_gradient.tolist(), strict=True) if share]
+        parameters = self._adamw.parameters
+        has_gradient = self.mean(torch.tensor([float(p.grad is not None) for p in parameters], device=self.device))
+        used = [parameter for parameter, share in zip(parameters, has_gradient.tolist(), strict=True) if share]
         for parameter in used:
             parameter.grad = self.mean(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
 
     def _broadcast_weights(self, policy: nn.Module) -> None:
         """Start every process with the weights of the first."""
-        from accelerate.utils import broadcast
+        if self.num_processes > 1:
+            from accelerate.utils import broadcast
 
-        if self._accelerator.num_processes > 1:
             for tensor in [*policy.parameters(), *policy.buffers()]:
                 tensor.data.copy_(broadcast(tensor.data.clone()))
 
@@ -277,7 +317,7 @@ class Optimiser:
     def state_dict(self) -> dict[str, Any]:
         """Give AdamW's averages, the number of finished updates and the loss scale."""
         state: dict[str, Any] = {"adamw": self._adamw.state_dict(), "num_finished": self.num_finished}
-        if self._accelerator.scaler is not None:
+        if self._accelerator is not None and self._accelerator.scaler is not None:
             state["scaler"] = self._accelerator.scaler.state_dict()
         return state
 
@@ -285,5 +325,5 @@ class Optimiser:
         """Go back to a saved state."""
         self._adamw.load_state_dict(state["adamw"])
         self.num_finished = state["num_finished"]
-        if self._accelerator.scaler is not None and "scaler" in state:
+        if self._accelerator is not None and self._accelerator.scaler is not None and "scaler" in state:
             self._accelerator.scaler.load_state_dict(state["scaler"])

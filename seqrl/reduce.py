@@ -15,7 +15,7 @@ def masked_sum(x: Tensor, mask: Tensor) -> Tensor:
     """
     if x.shape != mask.shape:
         raise ValueError(f"mask: expected shape {list(x.shape)} like x, got {list(mask.shape)}")
-    return torch.where(mask, x, 0.0).sum()
+    return x.masked_fill(~mask, 0.0).sum()
 
 
 def masked_mean(x: Tensor, mask: Tensor, count: Tensor | float | None = None) -> Tensor:
@@ -24,21 +24,34 @@ def masked_mean(x: Tensor, mask: Tensor, count: Tensor | float | None = None) ->
     Args:
         x: any shape, float.
         mask: same shape, bool, True where it counts.
-        count: what to divide by; the number of True entries of `mask` when None. Give the whole batch's count when
+        count: what to divide by, not 0; the number of True entries of `mask` when None. Give the whole batch's count when
             `x` is a part of it, so that the parts' means add up to the whole's.
 
     Returns:
         [] mean; 0 where nothing counts.
     """
-    total = masked_sum(x, mask)
-    divisor = mask.sum() if count is None else torch.as_tensor(count, device=x.device)
-    return total / divisor.clamp(min=1)
+    return masked_sum(x, mask) / (mask.sum().clamp(min=1) if count is None else count)
 
 
 def masked_std(x: Tensor, mask: Tensor) -> Tensor:
-    """Population standard deviation of the entries that count: sqrt(mean((x - mean(x))^2))."""
-    centred = x - masked_mean(x, mask)
-    return masked_mean(centred.square(), mask).sqrt()
+    """Population standard deviation of the entries that count: sqrt(mean((x - mean(x))^2)); 0 where nothing counts."""
+    return masked_moments(x, mask)[1]
+
+
+def masked_moments(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean [] and population standard deviation [] of the entries that count; 0 where nothing does.
+
+    Args:
+        x: any shape, float.
+        mask: same shape, bool, True where it counts.
+    """
+    if x.shape != mask.shape:
+        raise ValueError(f"mask: expected shape {list(x.shape)} like x, got {list(mask.shape)}")
+    counted = x[mask]
+    if not counted.numel():
+        return x.new_zeros(()), x.new_zeros(())
+    deviation, mean = torch.std_mean(counted, correction=0)
+    return mean, deviation
 
 
 def masked_whiten(x: Tensor, mask: Tensor, *, shift_mean: bool = True, epsilon: float = 1e-8) -> Tensor:
@@ -50,6 +63,6 @@ def masked_whiten(x: Tensor, mask: Tensor, *, shift_mean: bool = True, epsilon: 
         shift_mean: subtract the mean; otherwise keep it.
         epsilon: added to the deviation.
     """
-    mean = masked_mean(x, mask)
-    whitened = (x - mean) / (masked_std(x, mask) + epsilon)
+    mean, deviation = masked_moments(x, mask)
+    whitened = (x - mean) / (deviation + epsilon)
     return torch.where(mask, whitened if shift_mean else whitened + mean, 0.0)

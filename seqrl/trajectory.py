@@ -181,39 +181,53 @@ class Trajectory:
         """Keep the rows that an index, a bool mask or a slice names.
 
         Args:
-            rows: [N] integer or [B] bool tensor, or a slice.
+            rows: [N] integer or [B] bool tensor, or a slice, which copies nothing.
         """
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return Trajectory(**{name: map_tree(lambda leaf: leaf[rows], tree) for name, tree in fields.items()})  # type: ignore[arg-type]
+        return self._each(lambda name, leaf: leaf[rows])
 
-    def select_steps(self, rows: Tensor, steps: Tensor) -> Trajectory:
+    def select_steps(self, rows: Tensor, steps: Tensor, *, following: bool = True) -> Trajectory:
         """Make a row of one step from each named step, for policies without memory.
 
         Args:
             rows: [N] integer, row of each step.
             steps: [N] integer, its time.
+            following: also select what was seen after the step. Without, what was seen before it stands there, too, at no
+                cost; a policy's forward never looks at it.
 
         Raises:
             ValueError: when a recurrent state ties the steps of a row together.
         """
         if tree_leaves(self.state0):
             raise ValueError("steps of a recurrent policy cannot be shuffled apart; use minibatches over rows")
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        per_row, padded = ("context", "group", "baseline", "state0"), ("obs", "value")
 
         def select(name: str, leaf: Tensor) -> Tensor:
-            if name in per_row:
+            if name in ("context", "group", "baseline", "state0"):
                 return leaf[rows]
-            if name in padded:
-                return torch.stack([leaf[rows, steps], leaf[rows, steps + 1]], dim=1)
-            return leaf[rows, steps].unsqueeze(1)
+            before = leaf[rows, steps].unsqueeze(1)
+            if name == "obs" and not following:
+                return before.expand(-1, 2, *before.shape[2:])
+            return torch.cat([before, leaf[rows, steps + 1].unsqueeze(1)], dim=1) if name in ("obs", "value") else before
 
-        return Trajectory(**{name: map_tree(lambda leaf, name=name: select(name, leaf), tree) for name, tree in fields.items()})  # type: ignore[arg-type, misc]
+        return self._each(select)
 
     def to(self, device: torch.device | str) -> Trajectory:
         """Move every tensor to a device."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return Trajectory(**{name: map_tree(lambda leaf: leaf.to(device), tree) for name, tree in fields.items()})  # type: ignore[arg-type]
+        return self._each(lambda name, leaf: leaf.to(device))
+
+    def _each(self, function: Callable[[str, Tensor], Tensor]) -> Trajectory:
+        """Map each tensor, given the name of its field. The shapes still fit each other, so they are not checked again."""
+        new = object.__new__(Trajectory)
+        for name in FIELDS:
+            tree = getattr(self, name)
+            if isinstance(tree, Tensor):
+                mapped: Tree = function(name, tree)
+            else:
+                mapped = map_tree(lambda leaf, name=name: function(name, leaf), tree)  # type: ignore[misc]
+            object.__setattr__(new, name, mapped)
+        return new
+
+
+FIELDS = tuple(field.name for field in dataclasses.fields(Trajectory))
 
 
 def concatenate(trajectories: Sequence[Trajectory]) -> Trajectory:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, get_args
@@ -12,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from seqrl import advantages, losses, returns, shaping
-from seqrl.diagnostics import average_of, describe_advantage, describe_rollout, explained_variance
+from seqrl.diagnostics import Seen, average_of, describe_advantage, describe_rollout, describe_update, explained_variance
+from seqrl.minibatches import Minibatches, MinibatchUnit
 from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task
@@ -20,7 +20,15 @@ from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
 
 Advantage = Literal["gae", "leave_one_out", "group_norm", "greedy"]
-MinibatchUnit = Literal["rows", "steps"]
+Span = Literal["minibatch", "batch"]
+Course = Literal["constant", "linear"]
+CHOICES: dict[str, tuple[str, ...]] = {
+    "advantage": get_args(Advantage),
+    "minibatch_unit": get_args(MinibatchUnit),
+    "clip_schedule": get_args(Course),
+    "entropy_schedule": get_args(Course),
+    "normalise_over": get_args(Span),
+}
 
 
 @dataclass
@@ -37,12 +45,18 @@ class PPOConfig:
         minibatches: parts of a pass, one optimiser step each; never more than there are rows (or steps) to share out.
         minibatch_unit: what is shuffled into minibatches: "rows", or "steps" for policies without memory.
         clip: the probability ratio is clipped to [1 - clip, 1 + clip].
-        value_clip: the critic's change is clipped to this distance; 0 switches it off.
+        clip_schedule: "constant", or "linear" down to 0 at the end of the run.
+        value_clip: the critic's change is clipped to this distance; 0 switches it off, as Andrychowicz et al. (2021) advise.
+        value_huber: errors of the critic beyond this count linearly (Huber loss); 0 switches it off. Not with value_clip.
         target_kl: take no more optimiser steps in an update once a minibatch's KL(sampling || current), measured before its
             own step, exceeds this, nats a step; 0 switches it off.
         kl_weight: weight of the per-step penalty for leaving the reference policy, a frozen copy of the first one.
-        normalise_advantage: scale the advantages of each minibatch to mean 0 and deviation 1.
+        normalise_advantage: scale the advantages to mean 0 and deviation 1.
+        normalise_over: those of each "minibatch", or those of the whole "batch" once.
+        recompute_advantage: estimate the advantages anew before each epoch but the first, with the critic as it has become
+            (Andrychowicz et al. 2021, section 3.5); the value after the last step stays. Costs one evaluation of the rows.
         entropy_weight: weight of the entropy bonus.
+        entropy_schedule: "constant", or "linear" down to 0 at the end of the run.
         value_weight: weight of the critic's squared error; without effect unless `advantage` is "gae".
         dropout: keep dropout on in the update; sampling never has it.
         mix: cross-entropy beside the policy gradient, see `MixConfig`.
@@ -57,26 +71,37 @@ class PPOConfig:
     minibatches: int = 4
     minibatch_unit: MinibatchUnit = "rows"
     clip: float = 0.2
+    clip_schedule: Course = "constant"
     value_clip: float = 0.0
+    value_huber: float = 0.0
     target_kl: float = 0.0
     kl_weight: float = 0.0
     normalise_advantage: bool = True
+    normalise_over: Span = "minibatch"
+    recompute_advantage: bool = False
     entropy_weight: float = 0.0
+    entropy_schedule: Course = "constant"
     value_weight: float = 0.5
     dropout: bool = False
     mix: MixConfig = field(default_factory=MixConfig)
-    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(epsilon=1e-5, max_grad_norm=0.5))
 
     def __post_init__(self) -> None:
         for name in ("num_samples", "epochs", "minibatches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        if self.advantage not in get_args(Advantage):
-            raise ValueError(f"advantage: expected one of {', '.join(get_args(Advantage))}, got {self.advantage!r}")
-        if self.minibatch_unit not in get_args(MinibatchUnit):
-            raise ValueError(f"minibatch_unit: expected one of {', '.join(get_args(MinibatchUnit))}, got {self.minibatch_unit!r}")
-        if self.clip <= 0:
-            raise ValueError(f"clip: expected a positive number, got {self.clip}")
+        for name in ("value_clip", "value_huber", "target_kl"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: expected a positive number, or 0 to switch it off, got {getattr(self, name)}")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        if not 0 < self.clip <= 1:
+            raise ValueError(f"clip: expected a number above 0 and up to 1, got {self.clip}")
+        if self.value_clip and self.value_huber:
+            raise ValueError(f"value_clip, value_huber: expected one of them at most, got {self.value_clip} and {self.value_huber}")
+        if self.recompute_advantage and self.advantage != "gae":
+            raise ValueError(f'recompute_advantage: needs a critic, advantage "gae"; got {self.advantage!r}')
 
     def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> PPO:
         """Make the trainer."""
@@ -126,69 +151,80 @@ class PPO:
         stats |= penalty_stats | describe_advantage(advantage, trajectory.mask)
         if self.config.advantage == "gae":
             stats["critic/explained_variance"] = explained_variance(trajectory.value[:, :-1], target, trajectory.mask)
-        history: list[dict[str, float]] = []
-        stop = False
-        for _ in range(self.config.epochs):
-            for part, part_advantage, part_target in self._minibatches(trajectory, advantage, target):
-                numbers = self._improve(part, part_advantage, part_target)
-                history.append(numbers)
-                stop = bool(self.config.target_kl) and self._mean_kl(numbers) > self.config.target_kl
-                if stop:
-                    break
-            if stop:
-                break
+        history, seen = self._epochs(trajectory, advantage, target)
+        stats |= average_of(history) | describe_update(seen, self.clip)
         self.optimiser.finish_update()
-        return stats | average_of(history) | {"policy/optimiser_steps": float(len(history))}
+        return stats | {"policy/optimiser_steps": float(len(history))}
 
-    def _improve(self, trajectory: Trajectory, advantage: Tensor, target: Tensor) -> dict[str, float]:
+    @property
+    def clip(self) -> float:
+        """How far the probability ratio may be from 1 in the present update."""
+        return self._scheduled(self.config.clip, self.config.clip_schedule)
+
+    def _scheduled(self, first: float, course: Course) -> float:
+        return first * max(0.0, 1 - self.optimiser.num_finished / self.optimiser.num_updates) if course == "linear" else first
+
+    def _epochs(self, trajectory: Trajectory, advantage: Tensor, target: Tensor) -> tuple[list[dict[str, Tensor | float]], list[Seen]]:
+        """Take the optimiser steps; give the figures of each, and what it saw of the policy."""
+        config = self.config
+        minibatches = Minibatches(trajectory, config.minibatches, config.minibatch_unit, self.generator)
+        history: list[dict[str, Tensor | float]] = []
+        seen: list[Seen] = []
+        for epoch in range(config.epochs):
+            if epoch and config.recompute_advantage:
+                advantage, target = self._advantage(self._revalued(trajectory))
+            over_batch = config.normalise_advantage and config.normalise_over == "batch"
+            scaled = self.optimiser.whiten(advantage, trajectory.mask) if over_batch else advantage
+            for minibatch in minibatches.epoch(scaled, target):
+                figures, seen_now = self._improve(*minibatch)
+                history.append(figures)
+                seen += seen_now
+                if config.target_kl and self._mean_kl(seen_now) > config.target_kl:
+                    return history, seen
+        return history, seen
+
+    def _improve(self, trajectory: Trajectory, advantage: Tensor, target: Tensor) -> tuple[dict[str, Tensor | float], list[Seen]]:
         """Take one optimiser step on a minibatch."""
-        config, mask = self.config, trajectory.mask
-        if config.normalise_advantage:
+        config, mask, clip = self.config, trajectory.mask, self.clip
+        if config.normalise_advantage and config.normalise_over == "minibatch":
             advantage = self.optimiser.whiten(advantage, mask)
         imitation_weight = config.mix.weight_at(self.optimiser.num_finished)
-        count, num_chosen = self.optimiser.count(mask), mask.sum()
+        entropy_weight = self._scheduled(config.entropy_weight, config.entropy_schedule)
+        count = self.optimiser.count(mask)
         imitation_count = self.optimiser.count(mask if trajectory.imitate is None else trajectory.imitate)
-        clipped = 0.0
+        seen: list[Seen] = []
 
         def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
-            nonlocal clipped
+            seen.append(Seen.of(part, evaluation))
             # Where the policy did not choose, an old log-probability means nothing and its ratio could overflow.
             old_logp = torch.where(part.mask, part.logp, evaluation.logp.detach())
-            objective = losses.ppo_clip(evaluation.logp, old_logp, advantage[rows], config.clip, config.clip)
+            objective = losses.ppo_clip(evaluation.logp, old_logp, advantage[rows], clip, clip)
             terms = {"loss/policy": masked_mean(objective, part.mask, count)}
-            outside = ((evaluation.logp.detach() - old_logp).exp() - 1).abs() > config.clip
-            clipped += float(masked_mean(outside.float(), part.mask, num_chosen))
-            if config.entropy_weight:
-                terms["loss/entropy"] = -config.entropy_weight * masked_mean(evaluation.entropy, part.mask, count)
+            if entropy_weight:
+                terms["loss/entropy"] = -entropy_weight * masked_mean(evaluation.entropy, part.mask, count)
             if config.advantage == "gae":
-                error = losses.value(evaluation.value, target[rows], part.value[:, :-1], config.value_clip or None)
+                error = self._value_error(evaluation.value, target[rows], part.value[:, :-1])
                 terms["loss/value"] = config.value_weight * masked_mean(error, part.mask, count)
             if imitation_weight:
                 terms["loss/cross_entropy"] = imitation_weight * imitation_loss(part, evaluation, imitation_count)
             return terms
 
-        stats = self.optimiser.minimise(trajectory, loss_terms)
-        return stats | {"policy/clip_fraction": clipped}
+        return self.optimiser.step(trajectory, loss_terms), seen
 
-    def _minibatches(self, trajectory: Trajectory, advantage: Tensor, target: Tensor) -> Iterator[tuple[Trajectory, Tensor, Tensor]]:
-        """Shuffle rows, or the steps that count, into minibatches."""
-        if self.config.minibatch_unit == "rows":
-            for rows in self._shuffle(trajectory.batch_size):
-                yield trajectory.select_rows(rows), advantage[rows], target[rows]
-            return
-        rows, steps = trajectory.counted.nonzero(as_tuple=True)
-        for chosen in self._shuffle(rows.shape[0]):
-            row, step = rows[chosen], steps[chosen]
-            yield trajectory.select_steps(row, step), advantage[row, step].unsqueeze(1), target[row, step].unsqueeze(1)
+    def _value_error(self, value: Tensor, target: Tensor, old_value: Tensor) -> Tensor:
+        if self.config.value_huber:
+            return losses.td(value, target, self.config.value_huber)
+        return losses.value(value, target, old_value, self.config.value_clip or None)
 
-    def _shuffle(self, number: int) -> Sequence[Tensor]:
-        """Put 0 .. number - 1 in a random order and cut it into equal parts."""
-        order = torch.randperm(number, generator=self.generator, device=self.optimiser.device)
-        return order.tensor_split(min(number, self.config.minibatches))
-
-    def _mean_kl(self, numbers: dict[str, float]) -> float:
+    def _mean_kl(self, seen: list[Seen]) -> float:
         """KL(sampling || current) of a minibatch, averaged over the processes, so that all of them stop together."""
-        return float(self.optimiser.mean(torch.tensor(numbers.get("policy/kl_sampling", 0.0), device=self.optimiser.device)))
+        divergence = describe_update(seen).get("policy/kl_sampling", 0.0)
+        return float(self.optimiser.mean(torch.tensor(divergence, device=self.optimiser.device)))
+
+    @torch.no_grad()
+    def _revalued(self, trajectory: Trajectory) -> Trajectory:
+        """Estimate the values anew, except for that after the last step."""
+        return trajectory.replace(value=torch.cat([self.policy(trajectory).value, trajectory.value[:, -1:]], dim=1))
 
     @torch.no_grad()
     def _penalised(self, trajectory: Trajectory) -> tuple[Trajectory, dict[str, float]]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from toy_tokens import TokenPolicy, TokenTask, by_hand, flat_weights, gradient_of
 
+from seqrl.minibatches import Minibatches
 from seqrl.mixing import MixConfig
 from seqrl.optimiser import OptimiserConfig
 from seqrl.trainers import PPO, PPOConfig, ReinforceConfig
@@ -183,10 +184,10 @@ def test_steps_and_rows_make_the_same_update_of_a_policy_without_memory() -> Non
 
 @pytest.mark.parametrize("unit", ["rows", "steps"])
 def test_every_step_is_used_once_an_epoch(unit: Any) -> None:
-    trainer = trainer_of(minibatch_unit=unit, minibatches=3)
-    rows = trainer.collect(TokenTask(num_contexts=10))
+    rows = trainer_of().collect(TokenTask(num_contexts=10))
     marked = torch.arange(rows.mask.numel(), dtype=torch.float32).view_as(rows.mask)
-    parts = list(trainer._minibatches(rows, marked, -marked))
+    minibatches = Minibatches(rows, 3, unit, torch.Generator().manual_seed(0))
+    parts = list(minibatches.epoch(marked, -marked))
     assert len(parts) == 3
     used = torch.cat([advantage[part.mask] for part, advantage, _ in parts])
     assert sorted(used.tolist()) == marked[rows.mask].tolist()

@@ -1,0 +1,55 @@
+"""Cuts what was collected into minibatches, in a new order in each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from seqrl.trajectory import Trajectory
+
+MinibatchUnit = Literal["rows", "steps"]
+
+
+class Minibatches:
+    """Shuffles the rows of a trajectory, or the steps that count, and cuts them into parts of equal size.
+
+    A single part is the whole in its own order, selected once.
+
+    Args:
+        trajectory: [B, T].
+        number: parts; never more than there are rows (or steps) to share out.
+        unit: "rows", or "steps" for policies without memory, which become rows of one step.
+        generator: shuffles; on the trajectory's device.
+    """
+
+    def __init__(self, trajectory: Trajectory, number: int, unit: MinibatchUnit, generator: torch.Generator) -> None:
+        self._trajectory, self._generator = trajectory, generator
+        self._places: tuple[Tensor, ...] | None = trajectory.counted.nonzero(as_tuple=True) if unit == "steps" else None
+        self._size = trajectory.batch_size if self._places is None else self._places[0].shape[0]
+        self._number = max(1, min(number, self._size))
+        self._whole = self._select(None) if self._number == 1 else None
+
+    def epoch(self, advantage: Tensor, target: Tensor) -> Iterator[tuple[Trajectory, Tensor, Tensor]]:
+        """Give each part of the trajectory with the same part of two more columns, [B, T] each."""
+        if self._whole is not None:
+            yield self._whole, self._column(advantage, None), self._column(target, None)
+            return
+        order = torch.randperm(self._size, generator=self._generator, device=advantage.device)
+        # All are put in order at once; the parts are views of that.
+        shuffled, advantage, target = self._select(order), self._column(advantage, order), self._column(target, order)
+        for start in range(self._number):
+            part = slice(start * self._size // self._number, (start + 1) * self._size // self._number)
+            yield shuffled.select_rows(part), advantage[part], target[part]
+
+    def _select(self, order: Tensor | None) -> Trajectory:
+        if self._places is None:
+            return self._trajectory if order is None else self._trajectory.select_rows(order)
+        rows, steps = self._places if order is None else (place[order] for place in self._places)
+        return self._trajectory.select_steps(rows, steps, following=False)
+
+    def _column(self, column: Tensor, order: Tensor | None) -> Tensor:
+        chosen = column if self._places is None else column[self._places].unsqueeze(1)
+        return chosen if order is None else chosen[order]
