@@ -74,6 +74,11 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     command.add_argument("folder", type=Path, metavar="run", help="run or checkpoint folder")
     command.add_argument("--count", type=int, default=8, help="how many; 8 by default")
     command.add_argument("--output", type=Path, help="where they go; RUN/samples by default")
+    command = add("record", "Write an animation of episodes that a trained policy plays", _record)
+    command.add_argument("folder", type=Path, metavar="run", help="run or checkpoint folder")
+    command.add_argument("--episodes", type=int, default=1, help="how many, one after the other; 1 by default")
+    command.add_argument("--seed", type=int, default=0, help="of the first episode's start; 0 by default")
+    command.add_argument("--output", type=Path, help="a .gif or .mp4; RUN/figures/episode.gif by default")
     command = add("show", "Print a configuration with every default and its meaning", _show)
     command.add_argument("config", type=Path, help="YAML file or run folder")
     command = add("list", "List tasks, trainers, configs and runs", _list)
@@ -195,6 +200,14 @@ def _sample(parsed: argparse.Namespace, rest: list[str]) -> int:
 
     for path in sample(parsed.folder, rest, count=parsed.count, output=parsed.output):
         print(path)
+    return 0
+
+
+def _record(parsed: argparse.Namespace, rest: list[str]) -> int:
+    from seqrl.run.inspect_run import record
+
+    path, lines = record(parsed.folder, rest, episodes=parsed.episodes, seed=parsed.seed, output=parsed.output)
+    print("\n".join([*lines, str(path)]))
     return 0
 
 

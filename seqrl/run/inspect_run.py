@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from seqrl.run import checkpoint
+from seqrl.run import checkpoint, registry
 from seqrl.run.train import load
 
 
@@ -40,6 +40,37 @@ def evaluate(run: Path, overrides: Sequence[str] = (), *, split: str = "dev") ->
     }
     (folder.parent.parent / f"evaluation_{split}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return folder, figures
+
+
+def record(
+    run: Path, overrides: Sequence[str] = (), *, episodes: int = 1, seed: int = 0, output: Path | None = None
+) -> tuple[Path, list[str]]:
+    """Write an animation of episodes that a run's policy plays.
+
+    Args:
+        run: run or checkpoint folder.
+        overrides: changes of the configuration.
+        episodes: how many, one after the other.
+        seed: of the first episode's start.
+        output: the file, whose ending says the form; `figures/episode.gif` in the run folder when None.
+
+    Returns:
+        the file, and what the task has to say about it.
+
+    Raises:
+        ValueError: when a number is out of range, the task has no episodes to show, or the checkpoint does not fit.
+    """
+    if episodes < 1:
+        raise ValueError(f"--episodes: expected at least 1, got {episodes}")
+    if seed < 0:
+        raise ValueError(f"--seed: expected at least 0, got {seed}")
+    config, task, policy, folder = load(run, overrides)
+    give = getattr(task, "record", None)
+    if not callable(give):
+        raise ValueError(f"task {registry.name_of(registry.TASKS, type(config.task))}: has no episodes to record; try `seqrl sample {run}`")
+    policy.eval()
+    output = output or folder.parent.parent / "figures" / "episode.gif"
+    return output, list(give(policy, output, episodes=episodes, seed=seed))
 
 
 def sample(run: Path, overrides: Sequence[str] = (), *, count: int = 8, output: Path | None = None) -> list[Path]:
