@@ -14,6 +14,8 @@ __all__ = [
     "ControlPolicy",
     "ControlPolicyConfig",
     "ControlTask",
+    "EnvironmentFactory",
+    "build_policy",
 ]
 
 _NAMES = {

@@ -1,42 +1,141 @@
-"""Makes gymnasium's vector environments, and keeps their state where they can tell it."""
+"""Makes gymnasium's vector environments, and keeps their state so that a run goes on exactly."""
 
 from __future__ import annotations
 
 import difflib
 import json
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec as find_module
+from typing import Any, Literal, Protocol
 
 import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
-from gymnasium.spaces import Box, Discrete
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
+
+from tasks.control.replayable import Replayable
+from tasks.control.spaces import check_spaces, needs_flattening
+
+Vectorization = Literal["auto", "sync", "async"]
+# What registers the environments seqrl/...
+OUR_MODULES = ("tasks.control.masked_cartpole", "tasks.gridworld")
+# The extra of this package that brings what gymnasium's packages of environments need.
+EXTRAS = {"box2d": "box2d", "Box2D": "box2d", "mujoco": "mujoco", "ale_py": "atari", "pygame": "render"}
 
 
-def make_environments(name: str, num_envs: int, *, max_episode_steps: int | None = None, render_mode: str | None = None) -> Any:
-    """Make a vector environment: the environment's own vectorised form where it has one, else copies stepped in turn.
+class EnvironmentFactory(Protocol):
+    """Makes the vector environments of a `ControlTask`.
 
-    Both reset an ended row in gymnasium's `NEXT_STEP` mode. Continuous actions are clipped to the environment's bounds.
+    Attributes:
+        name: what messages call the environment.
+        max_episode_steps: after which an evaluation gives an episode up.
+    """
+
+    @property
+    def name(self) -> str:
+        """What messages call the environment."""
+
+    @property
+    def max_episode_steps(self) -> int:
+        """After how many steps an evaluation gives an episode up."""
+
+    def make(self, num_envs: int, *, training: bool, render_mode: str | None = None) -> Any:
+        """Make a vector environment that resets itself in `NEXT_STEP` mode.
+
+        One that has `state_dict()` and `load_state_dict(state)` is resumed exactly. A factory may also have
+        `whole_game(info, ended)`, see `seqrl.sources.VectorEnvSource`, and `describe(returns)`, which gives further figures
+        of an evaluation from its episodes' returns [N].
+
+        Args:
+            num_envs: number of rows.
+            training: whether it serves rollouts, not an evaluation.
+            render_mode: how it draws, for instance "rgb_array".
+        """
+
+
+@dataclass(frozen=True)
+class GymnasiumFactory:
+    """Makes any gymnasium environment by its id; see `make_environments`.
+
+    Attributes:
+        name: gymnasium's id.
+        vectorization: "async" is for rollouts; evaluations are stepped in turn.
+        limit: cut episodes after so many steps; the environment's own limit when None.
+        options: passed to the environment.
+    """
+
+    name: str
+    vectorization: Vectorization = "auto"
+    limit: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def max_episode_steps(self) -> int:
+        """Give the number of steps after which an episode is cut."""
+        return episode_limit(self.name, self.limit)
+
+    def make(self, num_envs: int, *, training: bool, render_mode: str | None = None) -> Any:
+        """Make the environments."""
+        how: Vectorization = "auto" if self.vectorization == "async" and not training else self.vectorization
+        return make_environments(
+            self.name, num_envs, vectorization=how, max_episode_steps=self.limit, render_mode=render_mode, options=self.options
+        )
+
+
+def make_environments(
+    name: str,
+    num_envs: int,
+    *,
+    vectorization: Vectorization = "auto",
+    max_episode_steps: int | None = None,
+    render_mode: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Any:
+    """Make a vector environment: the environment's own vectorised form where it has one, else copies.
+
+    All reset an ended row in gymnasium's `NEXT_STEP` mode. Copies can be resumed exactly, see `Replayable`; an observation of
+    several parts is flattened into one row of numbers.
 
     Args:
         name: gymnasium's id, or `module:id` for an environment that `module` registers when imported.
         num_envs: number of rows.
+        vectorization: "auto" takes the environment's own form; "sync" steps copies in turn; "async" each in a process of its own.
         max_episode_steps: cut episodes after so many steps; the environment's own limit when None.
         render_mode: how it draws, for instance "rgb_array".
+        options: passed to the environment, for instance {"is_slippery": False}.
 
     Raises:
-        ValueError: when there is no such environment, what it needs is not installed, or its spaces are not understood.
+        ValueError: when there is no such environment, what it needs is not installed, it does not know an option, or its
+            spaces are not understood.
     """
     spec = find_spec(name)
-    given = {"max_episode_steps": max_episode_steps, "render_mode": render_mode}
-    options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
-    mode = "vector_entry_point" if spec.vector_entry_point is not None and not spec.additional_wrappers else "sync"
+    given = {"max_episode_steps": max_episode_steps, "render_mode": render_mode, **(options or {})}
+    settings = {key: value for key, value in given.items() if value is not None}
+    own = vectorization == "auto" and spec.vector_entry_point is not None and not spec.additional_wrappers
     try:
-        envs = gym.make_vec(name, num_envs, vectorization_mode=mode, **options)
+        if own:
+            envs = gym.make_vec(name, num_envs, vectorization_mode="vector_entry_point", **settings)
+        else:
+            rows = [partial(_make_one, name, row, settings) for row in range(num_envs)]
+            envs = AsyncVectorEnv(rows) if vectorization == "async" else SyncVectorEnv(rows)
     except (gym.error.DependencyNotInstalled, ImportError) as error:
-        raise ValueError(f"environment {name} needs more than is installed: {error}") from error
+        raise ValueError(f"environment {name} needs more than is installed: {error}{_extra(error)}") from error
+    except (TypeError, gym.error.Error) as error:
+        raise ValueError(f"environment {name} cannot be made with {settings}: {error}; see task.environment_options") from error
     check_spaces(name, envs.single_observation_space, envs.single_action_space)
-    return gym.wrappers.vector.ClipAction(envs) if isinstance(envs.single_action_space, Box) else envs
+    return envs
+
+
+def _make_one(name: str, row: int, settings: Mapping[str, Any]) -> gym.Env:
+    """Make one copy; gymnasium's checks of every step, which cost more than many an environment, are left out."""
+    env = gym.make(name, disable_env_checker=True, **settings)
+    if needs_flattening(env.observation_space):
+        env = gym.wrappers.FlattenObservation(env)
+    return Replayable(env, name, row)
 
 
 def find_spec(name: str) -> Any:
@@ -45,6 +144,10 @@ def find_spec(name: str) -> Any:
     Raises:
         ValueError: when there is none of this name, with the nearest ones.
     """
+    if name.startswith("seqrl/"):
+        for module in OUR_MODULES:
+            if find_module(module) is not None:
+                import_module(module)
     try:
         return gym.spec(name)
     except gym.error.NamespaceNotFound as error:
@@ -56,19 +159,10 @@ def find_spec(name: str) -> Any:
         raise ValueError(f"environment {name!r} is not known ({error}); {meant}") from error
 
 
-def check_spaces(name: str, observation_space: gym.Space, action_space: gym.Space) -> None:
-    """Refuse spaces that `ControlPolicy` has no layer for.
-
-    Raises:
-        ValueError: naming the environment and the space.
-    """
-    if not isinstance(observation_space, Box | Discrete):
-        raise ValueError(f"environment {name}: expected a Box or Discrete observation space, got {observation_space}")
-    if not isinstance(action_space, Box | Discrete) or (isinstance(action_space, Box) and len(action_space.shape) != 1):
-        raise ValueError(f"environment {name}: expected a Discrete or one-dimensional Box action space, got {action_space}")
-    for space in (observation_space, action_space):
-        if isinstance(space, Discrete) and space.start != 0:
-            raise ValueError(f"environment {name}: expected numbers from 0, got {space}; shift them with gymnasium's TransformAction")
+def _extra(error: Exception) -> str:
+    """Name the extra of this package that installs what an error misses."""
+    extra = next((extra for module, extra in EXTRAS.items() if module in str(error)), None)
+    return f'; or: pip install "seqrl[{extra}]"' if extra else ""
 
 
 def episode_limit(name: str, max_episode_steps: int | None) -> int:
@@ -86,19 +180,38 @@ def episode_limit(name: str, max_episode_steps: int | None) -> int:
 def environment_state(envs: Any) -> dict[str, Any] | None:
     """Read the whole state of a vector environment; None for those that cannot tell it.
 
-    Gymnasium has no call for this. CartPole's vectorised form keeps everything in four arrays and a generator; of others
-    one would have to pickle the objects.
+    CartPole's vectorised form keeps everything in four arrays and a generator; copies are `Replayable`; others may have a
+    `state_dict`.
     """
     inner = envs.unwrapped
-    if not isinstance(inner, CartPoleVectorEnv):
-        return None
-    arrays = {name: torch.from_numpy(np.array(getattr(inner, name))) for name in ("state", "steps", "prev_done")}
-    return {**arrays, "random": json.dumps(inner.np_random.bit_generator.state)}
+    if isinstance(inner, CartPoleVectorEnv):
+        arrays = {name: torch.from_numpy(np.array(getattr(inner, name))) for name in ("state", "steps", "prev_done")}
+        return {**arrays, "random": json.dumps(inner.np_random.bit_generator.state)}
+    if hasattr(inner, "state_dict"):
+        return dict(inner.state_dict())
+    if isinstance(inner, SyncVectorEnv | AsyncVectorEnv):
+        return {"rows": [{name: _tensor(value) for name, value in row.items()} for row in envs.get_attr("history")]}
+    return None
 
 
-def set_environment_state(envs: Any, state: dict[str, Any]) -> None:
-    """Put a vector environment back into a state that `environment_state` gave."""
+def set_environment_state(envs: Any, state: dict[str, Any]) -> bool:
+    """Put a vector environment back into a state that `environment_state` gave; say whether it shows the same again."""
     inner = envs.unwrapped
-    for name in ("state", "steps", "prev_done"):
-        setattr(inner, name, state[name].numpy().copy())
-    inner.np_random.bit_generator.state = json.loads(state["random"])
+    if isinstance(inner, CartPoleVectorEnv):
+        for name in ("state", "steps", "prev_done"):
+            setattr(inner, name, state[name].numpy().copy())
+        inner.np_random.bit_generator.state = json.loads(state["random"])
+        return True
+    if hasattr(inner, "load_state_dict"):
+        return inner.load_state_dict(state) is not False
+    # The reset also makes the vector environment forget which rows had ended.
+    envs.reset(seed=0)
+    histories = [
+        {name: value.numpy() if isinstance(value, torch.Tensor) else value for name, value in row.items()} for row in state["rows"]
+    ]
+    envs.set_attr("history", histories)
+    return all(envs.get_attr("reproduced"))
+
+
+def _tensor(value: Any) -> Any:
+    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value

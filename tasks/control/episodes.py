@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seqrl.sources import VectorEnvSource
+from seqrl.sources import Episode, VectorEnvSource
+from seqrl.trajectory import Trajectory, Tree
 
 
 class EpisodeSource:
@@ -20,11 +21,11 @@ class EpisodeSource:
         source.reset(seed)
         source.pop_episodes()
         self._source = source
-        self.obs: Tensor = source.obs
+        self.obs: Tree = source.obs
         self.active: Tensor = source.active
         self.finished = False
 
-    def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def step(self, action: Tensor) -> tuple[Tree, Tensor, Tensor, Tensor]:
         """Take one action [B, ...] a row."""
         self.obs, reward, terminated, truncated = self._source.step(action)
         reward = torch.where(self.active, reward, 0.0)
@@ -32,6 +33,12 @@ class EpisodeSource:
         self.active = self.active & ~(terminated | truncated)
         self.finished = not bool(self.active.any())
         return self.obs, reward, terminated, truncated
+
+
+def finished_episodes(trajectory: Trajectory) -> list[Episode]:
+    """List the episodes of a rollout of one a row, with the rewards as they are."""
+    columns = (trajectory.score, trajectory.mask.sum(dim=1), trajectory.terminated.any(dim=1))
+    return [Episode(total, length, not terminated) for total, length, terminated in zip(*(c.tolist() for c in columns), strict=True)]
 
 
 @torch.no_grad()

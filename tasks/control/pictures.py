@@ -21,7 +21,7 @@ FRAME_WIDTH = 300
 
 @torch.no_grad()
 def draw_episodes(
-    policy: nn.Module, make: Callable[[str | None], Any], directory: Path, *, count: int, seed: int, max_steps: int
+    policy: nn.Module, make: Callable[[str | None], VectorEnvSource], directory: Path, *, count: int, seed: int, max_steps: int
 ) -> list[Path]:
     """Play greedy episodes, write one GIF each and `episodes.txt`.
 
@@ -29,7 +29,7 @@ def draw_episodes(
 
     Args:
         policy: acts greedily.
-        make: takes a render mode or None, gives a vector environment of one row.
+        make: takes a render mode or None, gives a source with one row.
         directory: made when it is not there.
         count: number of episodes.
         seed: the first episode's; the others' follow.
@@ -39,8 +39,8 @@ def draw_episodes(
         The files written.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    envs, missing = _drawing(make)
-    source = VectorEnvSource(envs, seed=seed)
+    source, missing = _drawing(make)
+    envs = source.envs
     lines, files = [], []
     for index in range(count):
         episode = EpisodeSource(source, seed=seed + index)
@@ -55,19 +55,18 @@ def draw_episodes(
     return [*files, text]
 
 
-def _drawing(make: Callable[[str | None], Any]) -> tuple[Any, str | None]:
+def _drawing(make: Callable[[str | None], VectorEnvSource]) -> tuple[VectorEnvSource, str | None]:
     """Make an environment that draws, or one that does not and the reason."""
     plain = make(None)
-    if "rgb_array" not in plain.metadata.get("render_modes", []):
+    if "rgb_array" not in plain.envs.metadata.get("render_modes", []):
         return plain, "no pictures: this environment has no render mode rgb_array"
     try:
-        envs = make("rgb_array")
-        envs.reset(seed=0)
-        envs.render()
+        source = make("rgb_array")
+        source.envs.render()
     except (gym.error.DependencyNotInstalled, ImportError, ValueError) as error:
         return plain, f"no pictures: {error}"
-    plain.close()
-    return envs, None
+    plain.envs.close()
+    return source, None
 
 
 def _play(policy: nn.Module, episode: EpisodeSource, envs: Any, max_steps: int) -> tuple[float, list[np.ndarray | None]]:

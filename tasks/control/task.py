@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -12,12 +13,16 @@ from torch import Tensor, nn
 
 from seqrl.policies import evaluation_mode
 from seqrl.rollout import unroll
-from seqrl.sources import VectorEnvSource
-from seqrl.trajectory import Trajectory
-from tasks.control.environments import environment_state, episode_limit, make_environments, set_environment_state
-from tasks.control.episodes import EpisodeSource, play_greedily
+from seqrl.sources import Episode, VectorEnvSource
+from seqrl.trajectory import Trajectory, Tree, map_tree
+from tasks.control.environments import EnvironmentFactory, GymnasiumFactory, Vectorization, environment_state, set_environment_state
+from tasks.control.episodes import EpisodeSource, finished_episodes, play_greedily
 from tasks.control.pictures import draw_episodes
 from tasks.control.policy import ControlPolicyConfig, build_policy
+from tasks.control.recording import record_episodes
+from tasks.control.rewards import RewardShaper
+from tasks.control.spaces import action_translator, policy_spaces
+from tasks.control.watchdog import watched
 
 EVALUATION_SEEDS = {"dev": 1_000_000_007, "test": 1_500_000_001}
 LARGEST_EVALUATION_BATCH = 100
@@ -29,29 +34,53 @@ class ControlConfig:
 
     Attributes:
         environment: gymnasium's id, for instance CartPole-v1, or module:id.
+        environment_options: passed to the environment, for instance {is_slippery: false}.
+        vectorization: "auto" takes the environment's own vectorised form where it has one; "sync" steps copies of it in turn;
+            "async" each in a process of its own, for slow ones.
         mode: "steps": rollouts of `num_steps` steps, the environments go on across rollouts (PPO); "episodes": each row is
             an episode from reset to end (REINFORCE, self-critical).
         num_envs: environments side by side; rows of a rollout. In "episodes" times the trainer's num_samples.
         num_steps: steps of a rollout in "steps".
         max_episode_steps: cut episodes after so many steps; the environment's own limit when null.
+        frame_stack: observations shown at once, oldest first; an episode's first one fills all places.
+        action_masks: never choose what the environment's `info["action_mask"]` rules out.
+        reward_scale: divide the rewards by the running deviation of the discounted returns. Figures and evaluations stay raw.
+        reward_discount: gamma of those returns.
+        reward_clip: largest size of a reward, after scaling; 0 for no limit.
+        step_timeout_s: seconds after which an environment that does not answer is given up; 0 for never.
         num_eval_episodes: greedy episodes of an evaluation, always from the same start states.
         policy: see `ControlPolicyConfig`.
     """
 
     environment: str = "CartPole-v1"
+    environment_options: dict[str, Any] = field(default_factory=dict)
+    vectorization: Vectorization = "auto"
     mode: Literal["steps", "episodes"] = "steps"
     num_envs: int = 8
     num_steps: int = 128
     max_episode_steps: int | None = None
+    frame_stack: int = 1
+    action_masks: bool = False
+    reward_scale: bool = False
+    reward_discount: float = 0.99
+    reward_clip: float = 0.0
+    step_timeout_s: float = 60.0
     num_eval_episodes: int = 20
     policy: ControlPolicyConfig = field(default_factory=ControlPolicyConfig)
 
     def __post_init__(self) -> None:
-        for name in ("num_envs", "num_steps", "num_eval_episodes"):
+        for name in ("num_envs", "num_steps", "num_eval_episodes", "frame_stack"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if self.max_episode_steps is not None and self.max_episode_steps < 1:
             raise ValueError(f"max_episode_steps: expected at least 1 or null, got {self.max_episode_steps}")
+        for name in ("reward_clip", "step_timeout_s"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)}")
+        if not 0 <= self.reward_discount <= 1:
+            raise ValueError(f"reward_discount: expected a number in 0..1, got {self.reward_discount}")
+        if self.vectorization not in get_args(Vectorization):
+            raise ValueError(f"vectorization: expected one of {', '.join(get_args(Vectorization))}, got {self.vectorization!r}")
 
     def build(self, seed: int) -> ControlTask:
         """Make the task."""
@@ -67,24 +96,33 @@ class ControlTask:
     Args:
         config: see `ControlConfig`.
         seed: of the environments and of the policy's first weights.
+        factory: makes the environments; gymnasium's of `config.environment` when None.
 
     Raises:
         ValueError: when the environment cannot be made, or has no time limit and none was given.
     """
 
-    def __init__(self, config: ControlConfig | None = None, *, seed: int = 0) -> None:
-        self.config = config or ControlConfig()
+    def __init__(self, config: ControlConfig | None = None, *, seed: int = 0, factory: EnvironmentFactory | None = None) -> None:
+        self.config = config = config or ControlConfig()
+        self._factory = factory or GymnasiumFactory(
+            config.environment, config.vectorization, config.max_episode_steps, config.environment_options
+        )
         self._seed = seed
         self._num_rollouts = 0
-        self._limit = episode_limit(self.config.environment, self.config.max_episode_steps)
+        self._num_env_steps = 0
+        self._limit = self._factory.max_episode_steps
+        self._rewards = RewardShaper(scale=config.reward_scale, discount=config.reward_discount, clip=config.reward_clip)
+        self._episodes_over: list[Episode] = []
+        self._memory: Tree = None
+        self._lost = False
         self._sources: dict[tuple[str, int], VectorEnvSource] = {}
-        self._source = self._cached("train", self.config.num_envs)
+        self._source = self._cached("train", config.num_envs)
 
     def build_policy(self) -> nn.Module:
         """Make a policy that fits the environment; its first weights depend on the task's seed."""
-        envs = self._source.envs
-        generator = torch.Generator().manual_seed(self._seed)
-        return build_policy(self.config.policy, envs.single_observation_space, envs.single_action_space, generator)
+        envs, generator = self._source.envs, torch.Generator().manual_seed(self._seed)
+        spaces = policy_spaces(envs.single_observation_space, envs.single_action_space, frame_stack=self.config.frame_stack)
+        return build_policy(self.config.policy, *spaces, generator)
 
     def rollout(
         self,
@@ -113,15 +151,28 @@ class ControlTask:
             if self.config.mode == "episodes":
                 trajectory = self._episodes(policy, num_samples, greedy, greedy_baseline, generator)
             else:
-                trajectory, _ = unroll(policy, self._source, max_steps=self.config.num_steps, greedy=greedy, generator=generator)
-                self._source.pop_episodes()  # nobody reads them here, and they would pile up
+                trajectory = self._steps(policy, greedy, generator)
+        observe = getattr(policy, "observe", None)
+        if callable(observe):
+            observe(trajectory.obs, trajectory.mask)
         self._num_rollouts += 1
-        return trajectory
+        return self._rewards.shape(trajectory, goes_on=self.config.mode == "steps") if self._rewards.changes else trajectory
+
+    def pop_figures(self) -> dict[str, float]:
+        """Say what happened in the rollouts since the last call: how the episodes went that ended, with their raw rewards."""
+        episodes, self._episodes_over = self._episodes_over, []
+        figures = {"progress/num_env_steps": float(self._num_env_steps), "episode/count": float(len(episodes))}
+        if episodes:
+            total = [episode.episode_return for episode in episodes]
+            figures["episode/return_mean"] = sum(total) / len(total)
+            figures["episode/return_max"] = max(total)
+            figures["episode/length"] = sum(episode.length for episode in episodes) / len(episodes)
+        return figures
 
     def demonstrations(self, group: Tensor | None = None) -> Trajectory:
         """Raise a ValueError: nobody has recorded how the environment is to be played."""
         raise ValueError(
-            f"environment {self.config.environment} has no demonstrations; choose a trainer that learns from rewards "
+            f"environment {self._factory.name} has no demonstrations; choose a trainer that learns from rewards "
             "(reinforce, self_critical, ppo) and leave mix.weight and mix.forced_steps at 0"
         )
 
@@ -133,7 +184,8 @@ class ControlTask:
             split: "dev" or "test", two fixed sets of start states.
 
         Returns:
-            return_mean, return_min and return_max over the episodes, undiscounted, and length, their mean number of steps.
+            return_mean, return_min and return_max over the episodes, undiscounted, and length, their mean number of steps;
+            and what the factory's `describe` adds.
 
         Raises:
             ValueError: when there is no such split.
@@ -143,59 +195,111 @@ class ControlTask:
         results = []
         for start in range(0, self.config.num_eval_episodes, LARGEST_EVALUATION_BATCH):
             size = min(LARGEST_EVALUATION_BATCH, self.config.num_eval_episodes - start)
-            episodes = EpisodeSource(self._cached("evaluate", size), seed=EVALUATION_SEEDS[split] + start)
-            with evaluation_mode(policy):
-                results.append(play_greedily(policy, episodes, max_steps=self._limit))
+            source = self._cached("evaluate", size)
+            with evaluation_mode(policy), watched(source, self.config.step_timeout_s):
+                results.append(play_greedily(policy, EpisodeSource(source, seed=EVALUATION_SEEDS[split] + start), max_steps=self._limit))
         total, length = (torch.cat(column) for column in zip(*results, strict=True))
+        describe = getattr(self._factory, "describe", None)
         return {
             "return_mean": float(total.mean()),
             "return_min": float(total.min()),
             "return_max": float(total.max()),
             "length": float(length.double().mean()),
+            **(describe(total) if callable(describe) else {}),
         }
 
     def sample(self, policy: nn.Module, directory: Path, *, count: int = 8) -> list[Path]:
         """Write greedy episodes as animated GIFs, and a text with their returns, into `directory`."""
 
-        def make(render_mode: str | None) -> Any:
-            return make_environments(self.config.environment, 1, max_episode_steps=self.config.max_episode_steps, render_mode=render_mode)
+        def make(render_mode: str | None) -> VectorEnvSource:
+            return self._source_of(self._factory.make(1, training=False, render_mode=render_mode), EVALUATION_SEEDS["dev"])
 
         with evaluation_mode(policy):
             return draw_episodes(policy, make, directory, count=count, seed=EVALUATION_SEEDS["dev"], max_steps=self._limit)
 
+    def record(self, policy: nn.Module, path: Path, *, episodes: int = 1, seed: int = 0) -> list[str]:
+        """Write greedy episodes as one animation, a GIF or an MP4; give a line about each."""
+
+        def make(render_mode: str | None) -> VectorEnvSource:
+            return self._source_of(self._factory.make(1, training=False, render_mode=render_mode), seed)
+
+        with evaluation_mode(policy):
+            return record_episodes(policy, make, path, episodes=episodes, seed=seed, max_steps=self._limit)
+
     def state_dict(self) -> dict[str, Any]:
         """Give all that the next rollout depends on.
 
-        In "episodes" that is the number of rollouts. In "steps" it is the state of the environments, which only CartPole
-        can tell; others start new episodes after a resume, from a seed that depends on the number of rollouts.
+        In "episodes" that is the number of rollouts and the spread of the returns. In "steps" it is also the state of the
+        environments and the policy's memory. Environments that cannot tell their state, or that failed in the middle of a
+        rollout, start new episodes after a resume, from a seed that depends on the number of rollouts.
         """
-        state: dict[str, Any] = {"num_rollouts": self._num_rollouts}
+        state: dict[str, Any] = {
+            "num_rollouts": self._num_rollouts,
+            "num_env_steps": self._num_env_steps,
+            "rewards": self._rewards.state_dict(),
+        }
         if self.config.mode == "steps":
-            source = self._source
-            state |= {"environment": environment_state(source.envs), "obs": source.obs, "active": source.active}
+            environment = None if self._lost else environment_state(self._source.envs)
+            state |= {
+                "environment": environment,
+                "source": self._source.state_dict(),
+                "memory": map_tree(lambda leaf: leaf.cpu(), self._memory),
+            }
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a saved state."""
-        self._num_rollouts = state["num_rollouts"]
+        """Go back to a saved state; warn where the environments cannot, and start new episodes."""
+        self._num_rollouts, self._num_env_steps = state["num_rollouts"], state["num_env_steps"]
+        self._rewards.load_state_dict(state["rewards"])
+        self._episodes_over, self._lost, self._memory = [], False, None
         if self.config.mode == "episodes":
             return
-        if state.get("environment") is None:
+        if state["environment"] is None or not set_environment_state(self._source.envs, state["environment"]):
+            reason = "did not keep its state" if state["environment"] is None else "shows something else after the same seed and actions"
+            warnings.warn(
+                f"environment {self._factory.name} {reason}: its episodes start anew, so this run differs from one that was not resumed",
+                stacklevel=2,
+            )
             self._source.reset(self._next_seed())
+            self._rewards.restart()
             return
-        set_environment_state(self._source.envs, state["environment"])
-        self._source.obs, self._source.active = state["obs"].clone(), state["active"].clone()
+        self._source.load_state_dict(state["source"])
+        self._memory = map_tree(torch.clone, state["memory"])
+
+    def _steps(self, policy: nn.Module, greedy: bool, generator: torch.Generator | None) -> Trajectory:
+        """Go on for some steps; the environments' and the policy's state stay for the next call."""
+        source, before = self._source, self._source.num_env_steps
+        if self._lost:
+            source.reset(self._next_seed())
+            self._rewards.restart()
+            self._memory = None
+        # An environment that fails leaves its rows at different steps, which nothing can go on from.
+        self._lost = True
+        with watched(source, self.config.step_timeout_s):
+            trajectory, self._memory = unroll(
+                policy, source, max_steps=self.config.num_steps, state=self._memory, greedy=greedy, generator=generator
+            )
+        self._lost = False
+        self._num_env_steps += source.num_env_steps - before
+        self._episodes_over += source.pop_episodes()
+        return trajectory
 
     def _episodes(
         self, policy: nn.Module, num_samples: int, greedy: bool, greedy_baseline: bool, generator: torch.Generator | None
     ) -> Trajectory:
         """Play whole episodes, and greedy ones from the same start states for the baseline."""
+        if greedy_baseline and self._rewards.changes:
+            raise ValueError("task.reward_scale and task.reward_clip: expected false and 0 beside a greedy baseline, whose returns are raw")
         source, seed = self._cached("train", self.config.num_envs * num_samples), self._next_seed()
-        episodes = EpisodeSource(source, seed=seed)
-        trajectory, _ = unroll(policy, episodes, max_steps=self._limit, greedy=greedy, generator=generator)
-        if not greedy_baseline:
-            return trajectory
-        baseline, _ = play_greedily(policy, EpisodeSource(source, seed=seed), max_steps=self._limit)
+        with watched(source, self.config.step_timeout_s):
+            trajectory, _ = unroll(policy, EpisodeSource(source, seed=seed), max_steps=self._limit, greedy=greedy, generator=generator)
+            played = finished_episodes(trajectory)
+            self._num_env_steps += sum(episode.length for episode in played)
+            self._episodes_over += played
+            if not greedy_baseline:
+                return trajectory
+            baseline, length = play_greedily(policy, EpisodeSource(source, seed=seed), max_steps=self._limit)
+        self._num_env_steps += int(length.sum())
         return trajectory.replace(baseline=baseline.to(trajectory.reward))
 
     def _next_seed(self) -> int:
@@ -206,6 +310,18 @@ class ControlTask:
         """Make environments once for each use and number of rows."""
         key = (use, num_envs)
         if key not in self._sources:
-            envs = make_environments(self.config.environment, num_envs, max_episode_steps=self.config.max_episode_steps)
-            self._sources[key] = VectorEnvSource(envs, seed=self._next_seed())
+            self._sources[key] = self._source_of(self._factory.make(num_envs, training=use == "train"), self._next_seed())
         return self._sources[key]
+
+    def _source_of(self, envs: Any, seed: int) -> VectorEnvSource:
+        """Put a source of the configured kind around environments."""
+        name = self._factory.name
+        return VectorEnvSource(
+            envs,
+            seed=seed,
+            name=name,
+            frame_stack=self.config.frame_stack,
+            action_masks=self.config.action_masks,
+            to_action=action_translator(name, envs.single_action_space, squash=getattr(self.config.policy, "squash", False)),
+            whole_game=getattr(self._factory, "whole_game", None),
+        )

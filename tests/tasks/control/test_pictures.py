@@ -29,12 +29,12 @@ class Drawing(gym.vector.VectorWrapper):
 
 
 def sample(monkeypatch, directory: Path, *, fails: bool) -> list[Path]:
-    def make(name, num_envs, *, max_episode_steps=None, render_mode=None):
-        envs = make_environments(name, num_envs, max_episode_steps=max_episode_steps)
+    def make(name, num_envs, *, render_mode=None, **settings):
+        envs = make_environments(name, num_envs, **settings)
         return Drawing(envs, fails) if render_mode else envs
 
     task = ControlConfig(max_episode_steps=6).build(0)
-    monkeypatch.setattr("tasks.control.task.make_environments", make)
+    monkeypatch.setattr("tasks.control.environments.make_environments", make)
     return task.sample(task.build_policy(), directory / "samples", count=2)
 
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 
+import gymnasium as gym
 import pytest
 import torch
 from torch import nn
 
 from seqrl.protocols import Policy, Task
 from seqrl.trajectory import Step
+from tasks.control.environments import GymnasiumFactory
 from tasks.control.task import ControlConfig, ControlPolicyConfig, ControlTask
 
 
@@ -144,16 +147,35 @@ def test_resume_is_exact(mode: str, tmp_path) -> None:
             torch.testing.assert_close(getattr(one, name), getattr(two, name), rtol=0, atol=0)
 
 
-def test_resume_without_a_state_starts_new_episodes_reproducibly() -> None:
-    task = make(environment="Acrobot-v1", num_envs=2, num_steps=5)
+class Forgetful(gym.vector.VectorWrapper):
+    """Cannot tell its state."""
+
+    @property
+    def unwrapped(self):
+        return self
+
+
+def forgetful_task() -> ControlTask:
+    @dataclass(frozen=True)
+    class Factory(GymnasiumFactory):
+        def make(self, num_envs, *, training, render_mode=None):
+            return Forgetful(super().make(num_envs, training=training))
+
+    config = ControlConfig(environment="Acrobot-v1", num_envs=2, num_steps=5, policy=ControlPolicyConfig((8,)))
+    return ControlTask(config, factory=Factory("Acrobot-v1"))
+
+
+def test_resume_without_a_state_warns_and_starts_new_episodes_reproducibly() -> None:
+    task = forgetful_task()
     policy = task.build_policy()
     task.rollout(policy)
     state = task.state_dict()
     assert state["environment"] is None
     starts = []
     for _ in range(2):
-        resumed = make(environment="Acrobot-v1", num_envs=2, num_steps=5)
-        resumed.load_state_dict(copy.deepcopy(state))
+        resumed = forgetful_task()
+        with pytest.warns(UserWarning, match="Acrobot-v1 did not keep its state: its episodes start anew"):
+            resumed.load_state_dict(copy.deepcopy(state))
         starts.append(resumed.rollout(policy, greedy=True).obs[:, 0])
     torch.testing.assert_close(starts[0], starts[1])
 

@@ -1,0 +1,67 @@
+"""What a trainer sees of the rewards: scaled by the spread of the returns, then clipped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqrl.shaping import Moments, clip_reward, running_return, scale_reward, update_moments
+from seqrl.trajectory import Trajectory
+
+
+class RewardShaper:
+    """Keeps the spread of the discounted returns so far, and divides the rewards of each rollout by it.
+
+    Source: Engstrom et al. 2020 (Implementation matters in deep policy gradients), reward scaling and clipping.
+    Differs from: there the spread changes within a rollout; here all of its steps have the same unit.
+
+    Args:
+        scale: whether to divide by the deviation of the returns.
+        discount: of those returns.
+        clip: the largest size of a reward, after scaling; 0 for no limit.
+    """
+
+    def __init__(self, *, scale: bool, discount: float, clip: float) -> None:
+        self._scale, self._discount, self._clip = scale, discount, clip
+        self._moments = Moments()
+        self._running: Tensor | None = None
+
+    @property
+    def changes(self) -> bool:
+        """Whether rewards are changed at all."""
+        return self._scale or bool(self._clip)
+
+    def shape(self, trajectory: Trajectory, *, goes_on: bool) -> Trajectory:
+        """Change the rewards of a rollout [B, T].
+
+        Args:
+            trajectory: fresh from the environments.
+            goes_on: whether its rows continue those of the rollout before.
+        """
+        reward = trajectory.reward
+        if self._scale:
+            fresh = self._running is None or not goes_on
+            start = torch.zeros_like(reward[:, 0]) if fresh else self._running
+            assert start is not None
+            total, self._running = running_return(reward, trajectory.terminated | trajectory.truncated, self._discount, start)
+            self._moments = update_moments(self._moments, total, trajectory.mask)
+            reward = scale_reward(reward, self._moments)
+        if self._clip:
+            reward = clip_reward(reward, -self._clip, self._clip)
+        return trajectory.replace(reward=reward)
+
+    def restart(self) -> None:
+        """Forget the returns of episodes that will not go on."""
+        self._running = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the statistics."""
+        moments = self._moments
+        return {"count": moments.count, "mean": moments.mean, "variance": moments.variance, "running": self._running}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to saved statistics."""
+        self._moments = Moments(state["count"], state["mean"], state["variance"])
+        self._running = None if state["running"] is None else state["running"].clone()

@@ -1,0 +1,96 @@
+"""What lies between an environment's spaces and a policy: which are understood, how they are shown, how actions get there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
+from torch import Tensor
+
+
+def check_spaces(name: str, observation_space: gym.Space, action_space: gym.Space) -> None:
+    """Refuse spaces that no policy has a layer for.
+
+    Raises:
+        ValueError: naming the environment and the space.
+    """
+    if not isinstance(observation_space, Box | Discrete):
+        raise ValueError(
+            f"environment {name}: expected a Box or Discrete observation space, or one that flattens into a Box, got {observation_space}"
+        )
+    if not isinstance(action_space, Box | Discrete | MultiDiscrete | MultiBinary):
+        raise ValueError(f"environment {name}: expected a Discrete, MultiDiscrete, MultiBinary or Box action space, got {action_space}")
+    starts = np.asarray(getattr(action_space, "start", 0))
+    if starts.any() or getattr(observation_space, "start", 0) != 0:
+        raise ValueError(
+            f"environment {name}: expected numbers from 0, got {observation_space} and {action_space}; shift them in a wrapper"
+        )
+    if isinstance(action_space, Box) and not np.issubdtype(action_space.dtype, np.floating):
+        raise ValueError(
+            f"environment {name}: expected a Box of real numbers for the actions, got {action_space}; wrap it as MultiDiscrete"
+        )
+    if isinstance(action_space, MultiDiscrete | MultiBinary) and len(action_space.shape) != 1:
+        raise ValueError(f"environment {name}: expected a row of choices, got {action_space}; flatten it in a wrapper")
+
+
+def needs_flattening(observation_space: gym.Space) -> bool:
+    """Say whether gymnasium's FlattenObservation is to make one Box of an observation of several parts."""
+    composite = isinstance(observation_space, Dict | Tuple | MultiDiscrete | MultiBinary)
+    return composite and observation_space.is_np_flattenable
+
+
+def policy_spaces(observation_space: gym.Space, action_space: gym.Space, *, frame_stack: int = 1) -> tuple[gym.Space, gym.Space]:
+    """Give the spaces as a policy sees them: frames stacked, several binary choices as MultiDiscrete, a Box of actions in one row.
+
+    Args:
+        observation_space: of one environment.
+        action_space: of one environment.
+        frame_stack: observations shown at once; more than one put an axis before the others.
+    """
+    if frame_stack > 1:
+        if not isinstance(observation_space, Box):
+            raise ValueError(
+                f"task.frame_stack: expected 1 for an observation space without numbers to stack, {observation_space}, got {frame_stack}"
+            )
+        low, high = (np.repeat(limit[None], frame_stack, axis=0) for limit in (observation_space.low, observation_space.high))
+        observation_space = Box(low, high, dtype=observation_space.dtype.type)  # type: ignore[arg-type]
+    if isinstance(action_space, MultiBinary):
+        action_space = MultiDiscrete(np.full(action_space.shape, 2))
+    if isinstance(action_space, Box) and len(action_space.shape) != 1:
+        action_space = Box(action_space.low.reshape(-1), action_space.high.reshape(-1), dtype=action_space.dtype.type)  # type: ignore[arg-type]
+    return observation_space, action_space
+
+
+def action_translator(name: str, action_space: gym.Space, *, squash: bool) -> Callable[[Tensor], np.ndarray] | None:
+    """Make the function that turns a policy's actions into the environments'; None where they are the same.
+
+    Real numbers u are clipped to the bounds, or squashed into them: low + (tanh(u) + 1) (high - low) / 2.
+
+    Args:
+        name: the environment's, for the error.
+        action_space: of one environment.
+        squash: whether to squash.
+
+    Raises:
+        ValueError: when there is nothing to squash, or no bound to squash into.
+    """
+    if not isinstance(action_space, Box):
+        if squash:
+            raise ValueError(f"task.policy.squash: expected false for environment {name}, whose actions are {action_space}, got true")
+        return (lambda action: action.cpu().numpy().astype(action_space.dtype)) if isinstance(action_space, MultiBinary) else None
+    low, high, shape = action_space.low, action_space.high, action_space.shape
+    if not squash:
+        return lambda action: np.clip(action.cpu().numpy().reshape(-1, *shape), low, high)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        raise ValueError(
+            f"task.policy.squash: expected an action space with bounds, environment {name} has {action_space}; set it to false"
+        )
+    half = (high - low) / 2
+
+    def squashed(action: Tensor) -> np.ndarray:
+        # Rounding may lead a hair beyond the bounds.
+        return np.clip(low + (action.tanh().cpu().numpy().reshape(-1, *shape) + 1) * half, low, high)
+
+    return squashed
