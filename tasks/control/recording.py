@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,7 @@ def _drawing(make: Callable[[str | None], VectorEnvSource]) -> tuple[VectorEnvSo
     space = plain.envs.single_observation_space
     if "rgb_array" in (plain.envs.metadata.get("render_modes") or []):
         plain.envs.close()
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # no window is shown
         try:
             source = make("rgb_array")
             source.envs.render()

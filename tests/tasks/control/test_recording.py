@@ -33,11 +33,11 @@ class Seen(gym.Env):  # type: ignore[type-arg]
 
     def reset(self, **settings: Any) -> Any:
         self.steps = 0
-        return np.zeros((4, 6, 8), np.uint8), {}
+        return np.zeros(self.observation_space.shape, self.observation_space.dtype), {}
 
     def step(self, action: Any) -> Any:
         self.steps += 1
-        obs = np.zeros((4, 6, 8), np.uint8)
+        obs = np.zeros(self.observation_space.shape, self.observation_space.dtype)
         obs[-1] = 40 * self.steps
         return obs, 2.0, self.steps == 5, False, {}
 
