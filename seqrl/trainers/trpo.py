@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from seqrl import losses, returns
 from seqrl.diagnostics import average_of, describe_advantage, describe_rollout, explained_variance
+from seqrl.distributions import Distribution
+from seqrl.natural_gradient import conjugate_gradient, fisher_product, flat_gradient, split_like
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task
 from seqrl.reduce import masked_mean
@@ -127,14 +129,14 @@ class TRPO:
         """Move the actor by the longest step that raises the objective within the bound."""
         mask, config = trajectory.mask, self.config
         count = self.optimiser.count(mask)
-        evaluation = self._evaluate_twice_differentiable(trajectory)
-        old, old_logp = evaluation.distribution.detach(), evaluation.logp.detach()
+        evaluation = self._evaluate(trajectory)
+        old, old_logp = _distribution(evaluation).detach(), evaluation.logp.detach()
 
         def measure(now: Evaluation) -> tuple[Tensor, Tensor]:
             """Give the objective and the KL, [] each, of this process's rows."""
             # Where the policy did not choose, a log-probability means nothing and its ratio could overflow.
             ratio = torch.where(mask, now.logp - old_logp, 0.0).exp()
-            return masked_mean(ratio * advantage, mask, count), masked_mean(old.kl(now.distribution), mask, count)
+            return masked_mean(ratio * advantage, mask, count), masked_mean(old.kl(_distribution(now)), mask, count)
 
         objective, divergence = measure(evaluation)
         gradient = self.optimiser.mean(flat_gradient(objective, self.actor_parameters, retain_graph=True))
@@ -154,15 +156,10 @@ class TRPO:
         stats = self._line_search(trajectory, measure, direction * scale)
         return stats | {"policy/gradient_norm": float(gradient.norm()), "policy/conjugate_residual": residual}
 
-    def _evaluate_twice_differentiable(self, trajectory: Trajectory) -> Evaluation:
+    def _evaluate(self, trajectory: Trajectory) -> Evaluation:
         """Evaluate the policy so that the KL's gradient can be differentiated again."""
         with torch.backends.cudnn.flags(enabled=False):  # its recurrent layers cannot
             evaluation: Evaluation = self.policy(trajectory)
-        if evaluation.distribution is None:
-            raise ValueError(
-                f"trpo: expected a policy that gives `Evaluation.distribution`, got None from {type(self.policy).__name__}; "
-                "choose task.policy.kind=actor_critic, or the trainer ppo"
-            )
         return evaluation
 
     @torch.no_grad()
@@ -238,72 +235,13 @@ class TRPO:
         self.generator.set_state(state["generator"].cpu())
 
 
-def fisher_product(divergence: Tensor, parameters: Sequence[Tensor]) -> Callable[[Tensor], Tensor]:
-    """Give the product of the Fisher matrix with a vector, by differentiating the KL twice.
-
-    F v = grad (grad KL . v), taken where both policies are the same, where the KL's second derivatives are the Fisher matrix.
-
-    Args:
-        divergence: [] mean KL(old policy || policy), with its graph.
-        parameters: what to differentiate by, N numbers in all.
-
-    Returns:
-        v [N] to F v [N].
-
-    Source: Schulman et al. 2015 (Trust region policy optimization), appendix C.1.
-    """
-    slope = torch.autograd.grad(divergence, parameters, create_graph=True, allow_unused=True, materialize_grads=True)
-
-    def product(vector: Tensor) -> Tensor:
-        with torch.enable_grad():
-            along = torch.stack([(part * v).sum() for part, v in zip(slope, split_like(vector, parameters), strict=True)]).sum()
-        return flat_gradient(along, parameters, retain_graph=True)
-
-    return product
-
-
-def flat_gradient(number: Tensor, parameters: Sequence[Tensor], *, retain_graph: bool = False) -> Tensor:
-    """Differentiate a number by parameters and give one vector [N]; 0 for those that do not matter."""
-    parts = torch.autograd.grad(number, parameters, retain_graph=retain_graph, allow_unused=True, materialize_grads=True)
-    return torch.cat([part.flatten() for part in parts])
-
-
-def split_like(vector: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
-    """Cut a vector [N] into the shapes of parameters."""
-    parts = vector.split([parameter.numel() for parameter in parameters])
-    return [part.view_as(parameter) for part, parameter in zip(parts, parameters, strict=True)]
-
-
-@torch.no_grad()
-def conjugate_gradient(
-    product: Callable[[Tensor], Tensor], right: Tensor, iterations: int, *, tolerance: float = 1e-10
-) -> tuple[Tensor, float]:
-    """Solve A x = b for a symmetric positive definite A that is known by its products only.
-
-    Args:
-        product: x to A x, [N] to [N].
-        right: b, [N].
-        iterations: most of them; N are enough in exact arithmetic.
-        tolerance: stop once |b - A x|^2 is below.
-
-    Returns:
-        (x [N], |b - A x| as far as rounding tells it).
-
-    Source: Hestenes & Stiefel 1952 (Methods of conjugate gradients for solving linear systems).
-    """
-    x, residual = torch.zeros_like(right), right.clone()
-    direction, square = right.clone(), right @ right
-    for _ in range(iterations):
-        if float(square) < tolerance:
-            break
-        image = product(direction)
-        length = square / (direction @ image)
-        x = x + length * direction
-        residual = residual - length * image
-        next_square = residual @ residual
-        direction = residual + (next_square / square) * direction
-        square = next_square
-    return x, float(square.sqrt())
+def _distribution(evaluation: Evaluation) -> Distribution:
+    if evaluation.distribution is None:
+        raise ValueError(
+            "trpo: expected a policy that gives `Evaluation.distribution`, got None; "
+            "choose task.policy.kind=actor_critic, or the trainer ppo, reinforce or self_critical"
+        )
+    return evaluation.distribution
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from toy_tokens import TokenPolicy, TokenTask, by_hand, flat_weights
 
 from seqrl.distributions import Categorical
+from seqrl.natural_gradient import conjugate_gradient, fisher_product
 from seqrl.optimiser import OptimiserConfig
-from seqrl.trainers.trpo import TRPO, TRPOConfig, conjugate_gradient, fisher_product
+from seqrl.trainers.trpo import TRPO, TRPOConfig
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
 
 
