@@ -11,12 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqrl.networks import MLP, NatureCNN, RecurrentTorso, initialise_orthogonal, restarts
+from seqrl.networks import MLP, NatureCNN, RecurrentTorso, frame_channels, initialise_orthogonal, restarts
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree, map_tree
 
 Estimate = Literal["mean", "categorical", "quantile"]
 Memory = Literal["none", "lstm", "gru"]
-FRAME_SIZE = (84, 84)
 
 
 @dataclass
@@ -148,7 +147,7 @@ class ActionValues(nn.Module):
         self.epsilon = 0.0
         self.num_atoms = 1 if config.estimate == "mean" else config.num_atoms
         self.register_buffer("support", torch.linspace(config.value_min, config.value_max, config.num_atoms), persistent=False)
-        frames = len(self.shape) == 3 and self.shape[1:] == FRAME_SIZE
+        frames = frame_channels(self.shape)
         shared, behind = list(hidden_sizes), []
         if frames:
             shared = [512]
@@ -157,7 +156,7 @@ class ActionValues(nn.Module):
         num_inputs = num_observations or math.prod(self.shape)
         self.encoder: nn.Module = nn.Identity()
         if frames:
-            self.encoder = NatureCNN(self.shape[0], shared[-1], generator=generator)
+            self.encoder = NatureCNN(frames, shared[-1], generator=generator)
         elif shared:
             self.encoder = MLP(num_inputs, shared[:-1], shared[-1], activation=F.relu, output_gain=math.sqrt(2.0), generator=generator)
         width = shared[-1] if shared else num_inputs
@@ -168,7 +167,7 @@ class ActionValues(nn.Module):
         self.advantage = _Stream(width, behind, num_actions * self.num_atoms, config, generator)
         self.value = _Stream(width, behind, self.num_atoms, config, generator) if config.dueling else None
         self._activated = bool(shared) and not frames
-        self._frames = frames
+        self._frames = bool(frames)
         self._noisy = [module for module in self.modules() if isinstance(module, NoisyLinear)]
 
     def initial_state(self, context: Tree) -> Tree:
