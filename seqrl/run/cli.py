@@ -90,6 +90,10 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     )
     command.add_argument("--metric", help="logged key; by default the watched dev figure, or else the first one")
     command.add_argument("--at", choices=("last", "best"), default="last", help="which value of each run counts; the last one by default")
+    command.add_argument(
+        "--x", choices=("steps", "updates", "seconds"), help="draw against the environments' steps, updates, or seconds of training"
+    )
+    command.add_argument("--solved", type=float, help="value from which on the task counts as solved; adds a table of when it was")
     command.add_argument("--output", type=Path, help="folder for compare.png and compare.json; runs/compare by default")
     _add_registered(commands, arguments)
     return parser
@@ -231,7 +235,7 @@ def _compare(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.compare import compare
 
     _refuse_rest(rest)
-    print(compare(parsed.folders, metric=parsed.metric, at=parsed.at, output=parsed.output))
+    print(compare(parsed.folders, metric=parsed.metric, at=parsed.at, x=parsed.x, solved=parsed.solved, output=parsed.output))
     return 0
 
 

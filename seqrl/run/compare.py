@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,8 +13,13 @@ import numpy as np
 import yaml
 
 from seqrl.run.log import read_metrics
-from seqrl.run.plots import group_by_seed, learning_curves, read_curve
-from seqrl.run.statistics import bootstrap_interval, interquartile_mean
+from seqrl.run.plots import AXES, group_by_seed, learning_curves, read_curve
+from seqrl.run.statistics import Floats, bootstrap_interval, interquartile_mean
+
+X = Literal["steps", "updates", "seconds"]
+AXIS_OF: dict[X, str] = {"steps": "progress/num_env_steps", "updates": "step", "seconds": "time/train_s"}
+# So many evaluations in a row make a task solved.
+NUM_SOLVED = 3
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,13 @@ class GroupSummary:
 
 
 def compare(
-    run_folders: Sequence[Path], *, metric: str | None = None, at: Literal["last", "best"] = "last", output: Path | None = None
+    run_folders: Sequence[Path],
+    *,
+    metric: str | None = None,
+    at: Literal["last", "best"] = "last",
+    x: X | None = None,
+    solved: float | None = None,
+    output: Path | None = None,
 ) -> str:
     """Summarise runs by group, draw their curves, and give the table as text.
 
@@ -44,6 +56,9 @@ def compare(
         run_folders: names that differ in `_seedN` alone are one group.
         metric: logged key; the first run's watched dev figure, or else its first one, when None.
         at: which value of a run counts. The best of several evaluations flatters, since it was chosen on the same items.
+        x: what the curves are drawn against: the environments' steps, updates, or seconds of training. Several when None: steps
+            where all runs have counted them, or else updates; and seconds.
+        solved: the value from which on the task counts as solved; adds a table of when that was, see `solved_at`.
         output: folder for compare.png and compare.json; `compare` beside the first run when None.
 
     Raises:
@@ -55,7 +70,11 @@ def compare(
     summaries = [summarise(name, folders, metric, at=at, mode=mode) for name, folders in group_by_seed(run_folders).items()]
     output = output or Path(run_folders[0]).parent / "compare"
     output.mkdir(parents=True, exist_ok=True)
-    picture = learning_curves(run_folders, [metric], output / "compare.png", axes=("step", "time/elapsed_s"))
+    axes = _axes(run_folders) if x is None else (AXIS_OF[x],)
+    picture = learning_curves(run_folders, [metric], output / "compare.png", axes=axes)
+    tables = [table(summaries, metric, at)]
+    if solved is not None:
+        tables.append(solved_table(group_by_seed(run_folders), metric, solved, mode, AXIS_OF[x] if x else axes[0]))
     record = {
         "metric": metric,
         "at": at,
@@ -63,7 +82,47 @@ def compare(
         "runs": [str(folder) for folder in run_folders],
     }
     (output / "compare.json").write_text(json.dumps(record, indent=1).replace("NaN", "null") + "\n", encoding="utf-8")
-    return f"{table(summaries, metric, at)}\n\n{picture}\n{output / 'compare.json'}"
+    shown = "\n\n".join(tables)
+    return f"{shown}\n\n{picture}\n{output / 'compare.json'}"
+
+
+def _axes(run_folders: Sequence[Path]) -> tuple[str, str]:
+    """Choose what all runs can be drawn against."""
+    counted = all(any(AXIS_OF["steps"] in row for row in read_metrics(folder)) for folder in run_folders)
+    return (AXIS_OF["steps"], AXIS_OF["seconds"]) if counted else (AXIS_OF["updates"], "time/elapsed_s")
+
+
+def solved_at(places: Floats, values: Floats, threshold: float, mode: str = "max") -> tuple[float, float]:
+    """Find where a task was solved: the first of three values in a row that reach a threshold.
+
+    Args:
+        places: [N] where each value was logged.
+        values: [N] evaluations.
+        threshold: least value, or the largest one where `mode` is "min".
+        mode: whether large or small values are good.
+
+    Returns:
+        the place, and the share of that and all later values that reach the threshold; both NaN where it never was.
+    """
+    reached = values >= threshold if mode == "max" else values <= threshold
+    for start in range(len(values) - NUM_SOLVED + 1):
+        if reached[start : start + NUM_SOLVED].all():
+            return float(places[start]), float(reached[start:].mean())
+    return math.nan, math.nan
+
+
+def solved_table(groups: Mapping[str, Sequence[Path]], metric: str, threshold: float, mode: str, axis: str) -> str:
+    """Write when the runs of each group solved their task, as a table."""
+    rows = [["runs", f"solved ({metric} {'>=' if mode == 'max' else '<='} {threshold:g}, {NUM_SOLVED} in a row)"]]
+    rows[0] += [f"{AXES.get(axis, axis)}, each seed", "seconds of training", "stays there"]
+    for name, folders in groups.items():
+        where = [solved_at(*read_curve(folder, metric, axis), threshold, mode) for folder in folders]
+        seconds = [solved_at(*read_curve(folder, metric, AXIS_OF["seconds"]), threshold, mode)[0] for folder in folders]
+        solved = [f"{place:,.0f}" if not math.isnan(place) else "never" for place, _ in where]
+        after = [f"{value:.3g}" if not math.isnan(value) else "never" for value in seconds]
+        stays = [f"{share:.0%}" for _, share in where if not math.isnan(share)]
+        rows.append([name, f"{len(stays)} of {len(folders)}", ", ".join(solved), ", ".join(after), ", ".join(stays)])
+    return _markdown(rows)
 
 
 def summarise(name: str, folders: Sequence[Path], metric: str, *, at: Literal["last", "best"] = "last", mode: str = "max") -> GroupSummary:
@@ -83,6 +142,10 @@ def table(summaries: Sequence[GroupSummary], metric: str, at: str) -> str:
         interval = "one seed" if np.isnan(summary.low) else f"{summary.low:.4g} to {summary.high:.4g}"
         lowest, highest = min(summary.values), max(summary.values)
         rows.append([summary.name, str(len(summary.values)), f"{summary.mean:.4g}", interval, f"{lowest:.4g}", f"{highest:.4g}"])
+    return _markdown(rows)
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
@@ -90,7 +153,7 @@ def table(summaries: Sequence[GroupSummary], metric: str, at: str) -> str:
 
 
 def watched_metric(run_folder: Path) -> str:
-    """Name the dev figure that a run watched, or else the first one that it logged.
+    """Name the dev figure that a run watched, or else the first one that it logged, or else the return of its episodes.
 
     Raises:
         ValueError: when the run was never evaluated.
@@ -102,6 +165,8 @@ def watched_metric(run_folder: Path) -> str:
         for key in row:
             if key.startswith("dev/"):
                 return key
+    if any("episode/return_mean" in row for row in read_metrics(run_folder)):
+        return "episode/return_mean"
     raise ValueError(f"{run_folder}: logged no dev figure; name another with --metric, for instance reward/mean")
 
 

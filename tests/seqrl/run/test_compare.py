@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from seqrl.run.compare import compare, summarise, watched_metric
+from seqrl.run.compare import compare, solved_at, summarise, watched_metric
+from seqrl.run.plots import _draw_group, read_curve
 
 
 @pytest.fixture
@@ -36,6 +39,63 @@ def test_table_by_hand(runs: list[Path], tmp_path: Path) -> None:
 def test_best_value_goes_by_the_mode(runs: list[Path]) -> None:
     assert summarise("low", runs[:4], "dev/x", at="best").values == [5.0, 5.0, 5.0, 9.0]
     assert summarise("low", runs[:4], "dev/x", at="best", mode="min").values == [0.0] * 4
+
+
+def write(folder: Path, rows: list[dict[str, float]]) -> Path:
+    folder.mkdir()
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_when_it_was_solved_by_hand() -> None:
+    places = np.array([0.0, 10, 20, 30, 40, 50, 60])
+    assert solved_at(places, np.array([0, 9, 9, 1, 9, 9, 9.0]), 9) == (40.0, 1.0)
+    assert solved_at(places, np.array([0, 9, 9, 9, 8, 9, 1.0]), 9) == (10.0, 4 / 6)
+    assert solved_at(places, -np.array([0, 9, 9, 9, 8, 9, 1.0]), -9, "min") == (10.0, 4 / 6)
+    assert all(math.isnan(number) for number in solved_at(places, np.array([9, 9, 0, 9, 9, 0, 9.0]), 9))
+
+
+def test_agents_are_compared_at_equal_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One seed logged every 100 steps and one every 250: they are averaged at the same numbers of steps."""
+    folders = [
+        write(
+            tmp_path / f"agent_seed{seed}",
+            [{"step": s, "progress/num_env_steps": pace * s, "time/train_s": s, "dev/return_mean": pace * s + seed} for s in range(11)],
+        )
+        for seed, pace in enumerate((100.0, 250.0))
+    ]
+    drawn: list[tuple[str, np.ndarray, np.ndarray]] = []
+
+    class Panel:
+        def plot(self, x: np.ndarray, y: np.ndarray, **style: object) -> None:
+            if "label" in style:
+                drawn.append((str(style["label"]), x, y))
+
+        def fill_between(self, x: np.ndarray, low: np.ndarray, high: np.ndarray, **style: object) -> None:
+            assert (low <= high).all()
+
+    curves = [read_curve(folder, "dev/return_mean", "progress/num_env_steps") for folder in folders]
+    _draw_group(Panel(), "agent", curves, "k", "-")
+    ((label, x, y),) = drawn
+    assert label == "agent (2 seeds)" and x[0] == 0 and x[-1] == 1000
+    np.testing.assert_allclose(y, x + 0.5)  # both curves are the number of steps, plus the seed
+    asked: list[tuple[str, ...]] = []
+
+    def noted(runs: list[Path], metrics: list[str], path: Path, *, axes: tuple[str, ...]) -> Path:
+        asked.append(axes)
+        return path
+
+    monkeypatch.setattr("seqrl.run.compare.learning_curves", noted)
+    text = compare(folders, solved=750)
+    compare(folders, x="updates")
+    assert asked == [("progress/num_env_steps", "time/train_s"), ("step",)]
+    row = next(line for line in text.splitlines() if "2 of 2" in line)
+    assert [cell.strip() for cell in row.strip("| ").split("|")] == ["agent", "2 of 2", "800, 750", "8, 3", "100%, 100%"]
+
+
+def test_without_evaluations_the_return_of_the_episodes_counts(tmp_path: Path) -> None:
+    folder = write(tmp_path / "a", [{"step": 1, "reward/mean": 1.0}, {"step": 2, "reward/mean": 1.0, "episode/return_mean": 3.0}])
+    assert watched_metric(folder) == "episode/return_mean"
 
 
 def test_single_seed_has_no_interval(runs: list[Path], tmp_path: Path) -> None:
