@@ -6,12 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tasks.control.policy import ControlPolicy, ControlPolicyConfig
+    from tasks.control.environments import EnvironmentFactory
+    from tasks.control.policy import ControlPolicyConfig, build_policy
     from tasks.control.task import ControlConfig, ControlTask
 
 __all__ = [
     "ControlConfig",
-    "ControlPolicy",
     "ControlPolicyConfig",
     "ControlTask",
     "EnvironmentFactory",
@@ -19,7 +19,8 @@ __all__ = [
 ]
 
 _NAMES = {
-    "policy": ("ControlPolicy", "ControlPolicyConfig"),
+    "environments": ("EnvironmentFactory",),
+    "policy": ("ControlPolicyConfig", "build_policy"),
     "task": ("ControlConfig", "ControlTask"),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}

@@ -1,71 +1,97 @@
-from __future__ import annotations
+"""From spaces to policies: every kind of observation and action, and what is refused before any long work."""
 
-import math
+from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, Graph, MultiBinary, MultiDiscrete
 
-from seqrl.trajectory import Trajectory
-from tasks.control.policy import ControlPolicy
+from seqrl.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
+from seqrl.encoders import ObservationSize
+from seqrl.trajectory import Trajectory, map_tree
+from tasks.control.policy import ControlPolicyConfig, action_size, build_policy, observation_size
+
+FRAMES = Box(0, 255, (2, 84, 84), dtype=np.uint8)
 
 
-def make(observation_space, action_space) -> ControlPolicy:
-    policy = ControlPolicy(observation_space, action_space, (8,), generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():  # far from uniform, so that mistakes show
-        policy.actor.layers[-1].weight.mul_(200)
+def make(observation_space, action_space, **settings) -> ActorCritic:
+    config = ControlPolicyConfig((8,), actor_critic=ActorCriticConfig(actor_gain=2.0, code_size=16, **settings))
+    policy = build_policy(config, observation_space, action_space, torch.Generator().manual_seed(0))
+    assert isinstance(policy, ActorCritic)
     return policy
 
 
-def row_of(policy: ControlPolicy, obs: torch.Tensor, actions: torch.Tensor, logp: torch.Tensor) -> Trajectory:
-    flags = torch.zeros(actions.shape[:2], dtype=torch.bool)
-    zeros = torch.zeros(actions.shape[:2])
-    return Trajectory(actions, logp, torch.zeros(actions.shape[0], actions.shape[1] + 1), zeros, flags, flags, ~flags, obs=obs)
+def draw(space, rows: int, steps: int):
+    space.seed(0)
+    samples = [[space.sample() for _ in range(steps)] for _ in range(rows)]
+    if isinstance(space, Dict):
+        return {key: torch.as_tensor(np.array([[sample[key] for sample in row] for row in samples])) for key in space.spaces}
+    return torch.as_tensor(np.array(samples))
 
 
-@pytest.mark.parametrize("action_space", [Discrete(3), Box(-2.0, 2.0, (2,))])
-@pytest.mark.parametrize("observation_space", [Box(-1.0, 1.0, (2, 3)), Box(0, 255, (4,), dtype=np.uint8), Discrete(5)])
+@pytest.mark.parametrize("action_space", [Discrete(3), MultiDiscrete([2, 3]), MultiBinary(2), Box(-2.0, 2.0, (2,))])
+@pytest.mark.parametrize("observation_space", [Box(-1.0, 1.0, (2, 3)), Box(0, 255, (4,), dtype=np.uint8), Discrete(5), FRAMES])
 def test_forward_says_what_act_said(observation_space, action_space) -> None:
-    policy = make(observation_space, action_space)
-    observation_space.seed(0)
-    obs = torch.stack([torch.stack([torch.as_tensor(observation_space.sample()) for _ in range(5)]) for _ in range(3)])
-    steps = [policy.act(obs[:, t], generator=torch.Generator().manual_seed(t)) for t in range(4)]
-    action, logp, value = (torch.stack([getattr(step, name) for step in steps], dim=1) for name in ("action", "logp", "value"))
-    evaluation = policy(row_of(policy, obs, action, logp.detach()))
-    torch.testing.assert_close(evaluation.logp, logp)
-    torch.testing.assert_close(evaluation.value, value)
-
-
-def test_discrete_actions_are_drawn_as_often_as_they_are_probable() -> None:
-    policy = make(Box(-1.0, 1.0, (2,)), Discrete(3))
-    obs = torch.tensor([[0.3, -0.8]]).expand(20_000, 2)
+    policy, obs = make(observation_space, action_space), draw(observation_space, 3, 5)
     with torch.no_grad():
-        step = policy.act(obs, generator=torch.Generator().manual_seed(1))
-    for action in range(3):
-        chosen = step.action == action
-        if chosen.any():
-            assert float(chosen.float().mean()) == pytest.approx(float(step.logp[chosen][0].exp()), abs=0.015)
-    assert bool((policy.act(obs[:1], greedy=True).logp >= step.logp.max() - 1e-6).all())
+        steps = [policy.act(obs[:, t], generator=torch.Generator().manual_seed(t)) for t in range(4)]
+    action = torch.stack([step.action for step in steps], dim=1)
+    sampled = action.numpy()[0, 0]
+    assert sampled.shape == (action_space.shape or ()) or isinstance(action_space, Discrete)
+    flags, zeros = torch.zeros(3, 4, dtype=torch.bool), torch.zeros(3, 4)
+    trajectory = Trajectory(action, zeros, torch.zeros(3, 5), zeros, flags, flags, ~flags, obs=obs)
+    filled = policy.fill(trajectory) if steps[0].logp is None else trajectory
+    if steps[0].logp is not None:
+        filled = trajectory.replace(
+            logp=torch.stack([step.logp for step in steps], dim=1),
+            value=torch.stack([*(step.value for step in steps), policy.act(obs[:, 4]).value], dim=1),
+        )
+    evaluation = policy(trajectory)
+    torch.testing.assert_close(evaluation.logp, filled.logp)
+    torch.testing.assert_close(evaluation.value, filled.value[:, :-1])
+    torch.testing.assert_close(evaluation.distribution.logp(action), filled.logp)
 
 
-def test_gaussian_actions_have_the_density_they_claim() -> None:
-    policy = make(Box(-1.0, 1.0, (2,)), Box(-2.0, 2.0, (1,)))
-    with torch.no_grad():
-        policy.log_std.fill_(math.log(0.5))
-    obs = torch.tensor([[0.3, -0.8]]).expand(20_000, 2)
-    with torch.no_grad():
-        step = policy.act(obs, generator=torch.Generator().manual_seed(1))
-        mean = policy.act(obs[:1], greedy=True)
-    assert float(step.action.std()) == pytest.approx(0.5, abs=0.01)
-    assert float(step.action.mean()) == pytest.approx(float(mean.action), abs=0.02)
-    assert float(mean.logp) == pytest.approx(-math.log(0.5 * math.sqrt(2 * math.pi)), abs=1e-5)
-    # The entropy is minus the mean log-probability of what is drawn.
-    evaluation = policy(row_of(policy, obs[:, None].expand(-1, 2, -1), step.action[:, None], step.logp[:, None].detach()))
-    assert float(evaluation.entropy[0, 0].detach()) == pytest.approx(-float(step.logp.mean()), abs=0.02)
+def test_sizes_of_spaces() -> None:
+    assert observation_size(Discrete(5)) == ObservationSize((), num_categories=5)
+    assert observation_size(Dict(observation=Box(-1, 1, (3,)), action_mask=MultiBinary(2))) == ObservationSize((3,))
+    assert observation_size(FRAMES).frames and not observation_size(Box(0.0, 1.0, (4, 84, 84))).frames
+    assert action_size(MultiBinary(3)) == ActionSize(choices=(2, 2, 2))
+    for wrong in (Box(-1, 1, (2, 2)), Graph(Discrete(2), None)):
+        with pytest.raises(ValueError, match="action space: expected Discrete, or a row of"):
+            action_size(wrong)
+    with pytest.raises(ValueError, match="observation space: expected a Box or Discrete"):
+        observation_size(Graph(Discrete(2), None))
+
+
+@pytest.mark.parametrize(
+    ("observation_space", "action_space", "settings", "message"),
+    [
+        (Box(-1, 1, (2,)), Discrete(3), {"squash": True}, "squash: expected an environment with continuous actions"),
+        (Box(-1, 1, (2,)), Discrete(3), {"state_dependent_std": True}, "state_dependent_std: expected"),
+        (Discrete(4), Discrete(3), {"normalise_observations": True}, "normalise_observations: expected observations of real"),
+        (FRAMES, Discrete(3), {"normalise_observations": True}, "normalise_observations: expected"),
+        (Dict(observation=Box(-1, 1, (3,)), action_mask=MultiBinary(2)), Box(-1, 1, (2,)), {}, "action_masks: expected"),
+    ],
+)
+def test_what_does_not_go_together_is_named(observation_space, action_space, settings, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(observation_space, action_space, **settings)
+
+
+@pytest.mark.parametrize("wrong", [{"kind": "critic"}, {"hidden_sizes": ()}, {"hidden_sizes": (8, 0)}])
+def test_settings_out_of_range_are_named(wrong) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        ControlPolicyConfig(**wrong)
+
+
+def test_a_task_reads_whether_to_squash() -> None:
+    squashed = ActorCriticConfig(squash=True)
+    assert ControlPolicyConfig(actor_critic=squashed).squash and not ControlPolicyConfig().squash
+    assert not ControlPolicyConfig(kind="action_values", actor_critic=squashed).squash
 
 
 def test_same_seed_same_weights() -> None:
     one, two = make(Box(-1.0, 1.0, (2,)), Discrete(3)), make(Box(-1.0, 1.0, (2,)), Discrete(3))
-    for a, b in zip(one.parameters(), two.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    map_tree(lambda a, b: torch.testing.assert_close(a, b, rtol=0, atol=0) or a, one.state_dict(), two.state_dict())

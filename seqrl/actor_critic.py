@@ -1,0 +1,271 @@
+"""The policy of the on-policy agents: an actor that gives a distribution over actions, and a critic that gives a value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from seqrl.distributions import Categorical, Gaussian, MultiCategorical, SquashedGaussian
+from seqrl.encoders import Inputs, Memory, ObservationSize, Trunk, TrunkAndHead
+from seqrl.networks import MLP, Activation, restarts
+from seqrl.trajectory import Evaluation, Step, Trajectory, Tree, map_tree
+
+ActivationName = Literal["tanh", "relu"]
+ActionDistribution = Categorical | MultiCategorical | Gaussian | SquashedGaussian
+LOG_STD_LIMITS = (-10.0, 2.0)
+
+
+@dataclass(frozen=True)
+class ActionSize:
+    """What one action looks like; exactly one of the three is set.
+
+    Attributes:
+        num_actions: of a single choice, an action being a number.
+        choices: sizes of several choices, an action being one number for each.
+        num_dimensions: of a continuous action.
+    """
+
+    num_actions: int = 0
+    choices: tuple[int, ...] = ()
+    num_dimensions: int = 0
+
+    def __post_init__(self) -> None:
+        if [bool(self.num_actions), bool(self.choices), bool(self.num_dimensions)].count(True) != 1:
+            raise ValueError(f"expected one of num_actions, choices and num_dimensions, got {self}")
+
+    @property
+    def num_outputs(self) -> int:
+        """Numbers that say where the distribution lies: logits or means."""
+        return self.num_actions or sum(self.choices) or self.num_dimensions
+
+
+@dataclass
+class ActorCriticConfig:
+    """Settings of an actor-critic; the defaults are those that did best in large comparisons (Andrychowicz et al. 2021).
+
+    Attributes:
+        activation: "tanh" or "relu", between layers.
+        shared_trunk: one encoder for actor and critic, as for Atari, rather than one each.
+        memory: "lstm" or "gru" between encoder and heads, for what cannot be told from one observation, else "none".
+        memory_size: units of the memory.
+        code_size: outputs of the Nature CNN, which takes the place of the hidden layers where the observations are frames.
+        normalise_observations: scale observations by their running mean and deviation, see `seqrl.encoders.RunningNorm`.
+        squash: continuous actions are tanh(u) with u Gaussian, scaled to the environment's bounds, instead of clipped to them.
+        state_dependent_std: let the deviation of continuous actions depend on what is seen, rather than be one learned number
+            a dimension.
+        first_log_std: logarithm of the first deviation, in the unit of the action.
+        hidden_gain: scale of the orthogonal first weights between layers.
+        actor_gain: the same of the actor's last layer; small, so that it starts near uniform.
+        critic_gain: the same of the critic's last layer.
+    """
+
+    activation: ActivationName = "tanh"
+    shared_trunk: bool = False
+    memory: Memory = "none"
+    memory_size: int = 64
+    code_size: int = 512
+    normalise_observations: bool = False
+    squash: bool = False
+    state_dependent_std: bool = False
+    first_log_std: float = 0.0
+    hidden_gain: float = math.sqrt(2.0)
+    actor_gain: float = 0.01
+    critic_gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, choices in (("activation", get_args(ActivationName)), ("memory", get_args(Memory))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        for name in ("memory_size", "code_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        for name in ("hidden_gain", "actor_gain", "critic_gain"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
+        if not LOG_STD_LIMITS[0] <= self.first_log_std <= LOG_STD_LIMITS[1]:
+            raise ValueError(f"first_log_std: expected a number from {LOG_STD_LIMITS[0]} to {LOG_STD_LIMITS[1]}, got {self.first_log_std}")
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Makes the parts of an actor-critic; the fields are the arguments of `ActorCritic`."""
+
+    observation: ObservationSize
+    hidden_sizes: Sequence[int]
+    config: ActorCriticConfig
+    generator: torch.Generator | None
+
+    def trunk(self) -> Trunk:
+        """Make what lies below a head."""
+        sizes = [self.config.code_size] if self.observation.frames else self.hidden_sizes
+        memory, gain = (self.config.memory, self.config.memory_size), self.config.hidden_gain
+        return Trunk(self.observation, sizes, *memory, activation=self._activation, gain=gain, generator=self.generator)
+
+    def branch(self, num_outputs: int, gain: float, *, under: Trunk | None, with_trunk: bool) -> nn.Module:
+        """Make an actor or a critic: a head under a trunk that is shared, one with a trunk of its own, or an MLP."""
+        if under is not None:
+            return self._mlp(under.num_outputs, [], num_outputs, gain)
+        if not with_trunk:
+            return self._mlp(self.observation.num_inputs, self.hidden_sizes, num_outputs, gain)
+        trunk = self.trunk()
+        return TrunkAndHead(trunk, self._mlp(trunk.num_outputs, [], num_outputs, gain))
+
+    def _mlp(self, num_inputs: int, hidden_sizes: Sequence[int], num_outputs: int, gain: float) -> MLP:
+        gains = {"hidden_gain": self.config.hidden_gain, "output_gain": gain}
+        return MLP(num_inputs, hidden_sizes, num_outputs, activation=self._activation, generator=self.generator, **gains)
+
+    @property
+    def _activation(self) -> Activation:
+        return torch.tanh if self.config.activation == "tanh" else torch.relu
+
+
+class ActorCritic(nn.Module):
+    """Draws actions from pi(a|s) and estimates v(s).
+
+    A single choice is drawn from softmax(actor(s)), several choices independently of each other; continuous actions from a
+    Gaussian with mean actor(s), squashed where asked. Observations are a tensor, or a mapping of "observation" and "action_mask"
+    (bool [..., A], True where an action is allowed): forbidden actions get the logit -inf.
+
+    With a trunk each for actor and critic, and no memory, sampling runs the actor alone; `fill` computes what it leaves out.
+
+    Args:
+        observation: see `seqrl.encoders.ObservationSize`.
+        actions: see `ActionSize`.
+        hidden_sizes: sizes of the layers between; not for frames.
+        config: see `ActorCriticConfig`.
+        generator: draws the first weights; PyTorch's own when None.
+
+    Raises:
+        ValueError: when a setting and the sizes do not go together.
+
+    Source: Schulman et al. 2017 (Proximal policy optimization algorithms), comparison of surrogate objectives; first weights and
+    separate trunks: Andrychowicz et al. 2021 (What matters for on-policy deep actor-critic methods?), section 3.2; action masks:
+    Huang & Ontañón 2022 (A closer look at invalid action masking in policy gradient algorithms).
+    """
+
+    def __init__(
+        self,
+        observation: ObservationSize,
+        actions: ActionSize,
+        hidden_sizes: Sequence[int] = (64, 64),
+        config: ActorCriticConfig | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config = config or ActorCriticConfig()
+        for name in ("squash", "state_dependent_std"):
+            if getattr(config, name) and not actions.num_dimensions:
+                raise ValueError(f"{name}: expected an environment with continuous actions, got discrete ones; switch it off")
+        self.is_recurrent = config.memory != "none"
+        self.actions, self.inputs = actions, Inputs(observation, normalise=config.normalise_observations)
+        self._has_trunk = config.shared_trunk or self.is_recurrent or observation.frames
+        num_outputs = actions.num_outputs * (2 if config.state_dependent_std else 1)
+        layers = Layers(observation, hidden_sizes, config, generator)
+        self.trunk = layers.trunk() if config.shared_trunk else None
+        self.actor = layers.branch(num_outputs, config.actor_gain, under=self.trunk, with_trunk=self._has_trunk)
+        self.critic = layers.branch(1, config.critic_gain, under=self.trunk, with_trunk=self._has_trunk)
+        own_std = actions.num_dimensions and not config.state_dependent_std
+        self.log_std = nn.Parameter(torch.full((actions.num_dimensions,), config.first_log_std)) if own_std else None
+
+    @property
+    def _weight(self) -> Tensor:
+        """One of the weights, for its device and number format."""
+        return next(self.critic.parameters())
+
+    def initial_state(self, context: Tree) -> Tree:
+        """Give None, an empty memory; what has been observed counts from here on."""
+        if self.inputs.norm is not None:
+            self.inputs.norm.fold()
+        return None
+
+    def observe(self, obs: Tree, mask: Tensor) -> None:
+        """Look at a rollout's observations [B, T+1, ...], which count for the normalisation from the next rollout on."""
+        self.inputs.observe(split_observation(obs)[0], mask)
+
+    def act(self, obs: Tree, state: Tree = None, *, greedy: bool = False, generator: torch.Generator | None = None) -> Step:
+        """Choose an action for each row of obs [B, ...]; greedy takes the most probable one."""
+        if not self._has_trunk:  # `fill` gives the rest, for all steps at once
+            distribution = self._distribution(self.actor(self._inputs(obs)), obs)
+            return Step(distribution.mode() if greedy else distribution.sample(generator), None, None)
+        if self.is_recurrent:
+            outputs, value, state = self._run(map_tree(lambda leaf: leaf.unsqueeze(1), obs), state)
+            outputs, value = outputs[:, 0], value[:, 0]
+        else:
+            outputs, value, _ = self._run(obs)
+        distribution = self._distribution(outputs, obs)
+        action = distribution.mode() if greedy else distribution.sample(generator)
+        return Step(action, distribution.logp(action), value, state)
+
+    @torch.no_grad()
+    def fill(self, trajectory: Trajectory) -> Trajectory:
+        """Set logp [B, T] and value [B, T+1] of a rollout whose steps left them out."""
+        x, obs = self._inputs(trajectory.obs), _without_last(trajectory.obs)
+        logp = self._distribution(self.actor(x[:, :-1]), obs).logp(trajectory.action)
+        return trajectory.replace(logp=logp, value=self.critic(x).squeeze(-1).float())
+
+    def forward(self, trajectory: Trajectory) -> Evaluation:
+        """Evaluate the actions of a trajectory whose obs is [B, T+1, ...]."""
+        obs = _without_last(trajectory.obs)
+        restart = restarts(trajectory.counted) if self.is_recurrent else None
+        outputs, value, _ = self._run(obs, trajectory.state0, restart)
+        distribution = self._distribution(outputs, obs)
+        return Evaluation(distribution.logp(trajectory.action), distribution.entropy(), value, distribution=distribution)
+
+    def _inputs(self, obs: Tree) -> Tensor:
+        seen = obs if isinstance(obs, Tensor) else split_observation(obs)[0]
+        return self.inputs(seen, self._weight)
+
+    def _run(self, obs: Tree, state: Tree = None, restart: Tensor | None = None) -> tuple[Tensor, Tensor, Tree]:
+        """Give the actor's outputs [..., N], the value [...], and the memory afterwards."""
+        x, after = self._inputs(obs), None
+        if self.trunk is not None:
+            x, after = self.trunk(x, state, restart)
+        if self.trunk is not None or not self._has_trunk:
+            outputs, value = self.actor(x), self.critic(x)
+        else:
+            before = state if isinstance(state, Mapping) else {"actor": None, "critic": None}
+            outputs, actor_after = self.actor(x, before["actor"], restart)
+            value, critic_after = self.critic(x, before["critic"], restart)
+            after = {"actor": actor_after, "critic": critic_after} if self.is_recurrent else None
+        # Under autocast the heads give half precision; what is made of their outputs is in full precision.
+        return outputs, value.squeeze(-1).float(), after
+
+    def _distribution(self, outputs: Tensor, obs: Tree) -> ActionDistribution:
+        """Make the distribution of outputs [..., N], without the actions that obs forbids."""
+        outputs = outputs.float()
+        if self.actions.num_dimensions:
+            if self.log_std is None:
+                mean, offset = outputs.chunk(2, dim=-1)
+                log_std = (self.config.first_log_std + offset).clamp(*LOG_STD_LIMITS)
+            else:
+                mean, log_std = outputs, self.log_std
+            return SquashedGaussian(mean, log_std) if self.config.squash else Gaussian(mean, log_std)
+        mask = None if isinstance(obs, Tensor) else split_observation(obs)[1]
+        if mask is not None:
+            outputs = outputs.masked_fill(~mask.to(outputs.device, torch.bool), -math.inf)
+        return MultiCategorical(outputs, self.actions.choices) if self.actions.choices else Categorical(outputs)
+
+
+def split_observation(obs: Tree) -> tuple[Tensor, Tensor | None]:
+    """Part what is seen from the mask of allowed actions, where there is one.
+
+    Raises:
+        TypeError: when an observation is something else.
+    """
+    if isinstance(obs, Tensor):
+        return obs, None
+    if isinstance(obs, Mapping) and isinstance(obs.get("observation"), Tensor):
+        mask = obs.get("action_mask")
+        return obs["observation"], mask if isinstance(mask, Tensor) else None  # type: ignore[return-value]
+    raise TypeError(f"expected a tensor, or a mapping of observation and action_mask, got a {type(obs).__name__}")
+
+
+def _without_last(obs: Tree) -> Tree:
+    """Cut [B, T+1, ...] to [B, T, ...]."""
+    return obs[:, :-1] if isinstance(obs, Tensor) else map_tree(lambda leaf: leaf[:, :-1], obs)
