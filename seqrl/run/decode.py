@@ -126,7 +126,8 @@ def _typed(text: CommandLineText, expected: Any, path: str) -> Any:
         raise _misfit(path, describe(expected), str(text)) from error
 
 
-def _dataclass(expected: type, value: Any, path: str) -> Any:
+def _dataclass(expected: type, value: Any, path: str, default: Any = None) -> Any:
+    """Decode a mapping of fields; what it leaves out comes from the instance `default`, else from the class."""
     if isinstance(value, expected):
         return value
     if isinstance(value, CommandLineText):
@@ -141,16 +142,24 @@ def _dataclass(expected: type, value: Any, path: str) -> Any:
     values = {}
     for name, field in fields.items():
         if name in value:
-            group = field.metadata.get("registry")
-            values[name] = (
-                _registered(group, value[name], _join(path, name)) if group else decode(hints[name], value[name], _join(path, name))
-            )
+            values[name] = _field(field, hints[name], value[name], _join(path, name))
+        elif default is not None:
+            values[name] = getattr(default, name)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ValueError(f"{_join(path, name)}: is missing; expected {describe(hints[name])}")
     try:
         return expected(**values)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}" if path else str(error)) from error
+
+
+def _field(field: dataclasses.Field[Any], hint: Any, value: Any, path: str) -> Any:
+    if "registry" in field.metadata:
+        return _registered(field.metadata["registry"], value, path)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type) and field.default_factory is not dataclasses.MISSING:
+        # A trainer may have defaults of its own for what it holds, which one changed field must not undo.
+        return _dataclass(hint, value, path, field.default_factory())
+    return decode(hint, value, path)
 
 
 def _registered(group: str, value: Any, path: str) -> Any:

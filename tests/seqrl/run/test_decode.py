@@ -132,3 +132,14 @@ def test_typed_text_takes_the_type_of_its_field(expected: Any, text: str, value:
 
 def test_meanings_come_from_the_docstring() -> None:
     assert meanings(Inner) == {"rate": "how fast, in hertz.", "sizes": "three numbers."}
+
+
+@dataclass
+class Owner:
+    plain: Inner = field(default_factory=Inner)
+    chosen: Inner = field(default_factory=lambda: Inner(rate=10.0, sizes=(4, 5, 6)))
+
+
+def test_a_mapping_changes_single_fields_of_the_default_that_its_owner_chose() -> None:
+    owner = decode(Owner, {"plain": {"rate": 5}, "chosen": {"rate": 5}})
+    assert owner == Owner(Inner(5.0, (1, 2, 3)), Inner(5.0, (4, 5, 6)))
