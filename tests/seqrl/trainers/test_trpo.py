@@ -7,36 +7,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from toy_tokens import TokenPolicy, TokenTask, by_hand, flat_weights
+from toy_tokens import TablePolicy, TokenPolicy, TokenTask, by_hand, flat_weights
 
 from seqrl.distributions import Categorical
 from seqrl.natural_gradient import conjugate_gradient, fisher_product
 from seqrl.optimiser import OptimiserConfig
 from seqrl.trainers.trpo import TRPO, TRPOConfig
-from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
-
-
-class TablePolicy(nn.Module):
-    """One logit for each pair of tokens, and one value for each token: nothing is shared."""
-
-    def __init__(self, num_tokens: int = 6, seed: int = 0) -> None:
-        super().__init__()
-        torch.manual_seed(seed)
-        self.actor, self.critic = nn.Embedding(num_tokens, num_tokens), nn.Embedding(num_tokens, 1)
-
-    def initial_state(self, context: Tree) -> Tree:
-        return None
-
-    def act(self, obs: Tensor, state: Tree, *, greedy: bool = False, generator: torch.Generator | None = None) -> Step:
-        distribution = Categorical(self.actor(obs))
-        action = distribution.mode() if greedy else distribution.sample(generator)
-        return Step(action, distribution.logp(action), self.critic(obs).squeeze(-1))
-
-    def forward(self, trajectory: Trajectory) -> Evaluation:
-        seen: Any = trajectory.obs
-        distribution = Categorical(self.actor(seen[:, :-1]))
-        value = self.critic(seen[:, :-1]).squeeze(-1)
-        return Evaluation(distribution.logp(trajectory.action), distribution.entropy(), value, distribution=distribution)
+from seqrl.trajectory import Evaluation
 
 
 def trainer_of(policy: nn.Module | None = None, **settings: Any) -> TRPO:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqrl.distributions import Categorical
 from seqrl.rollout import unroll
 from seqrl.sources import TokenSource
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
@@ -49,6 +50,29 @@ class TokenPolicy(nn.Module):
         self.modes_of_sampling.add(self.training)
         logp, _ = self.logp_and_value(trajectory.obs[:, :-1])  # type: ignore[index]
         return torch.multinomial(logp.exp().flatten(0, 1), 1, generator=generator).view(trajectory.action.shape)
+
+
+class TablePolicy(nn.Module):
+    """One logit for each pair of tokens, and one value for each token: nothing is shared."""
+
+    def __init__(self, num_tokens: int = 6, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.actor, self.critic = nn.Embedding(num_tokens, num_tokens), nn.Embedding(num_tokens, 1)
+
+    def initial_state(self, context: Tree) -> Tree:
+        return None
+
+    def act(self, obs: Tensor, state: Tree, *, greedy: bool = False, generator: torch.Generator | None = None) -> Step:
+        distribution = Categorical(self.actor(obs))
+        action = distribution.mode() if greedy else distribution.sample(generator)
+        return Step(action, distribution.logp(action), self.critic(obs).squeeze(-1))
+
+    def forward(self, trajectory: Trajectory) -> Evaluation:
+        seen: Any = trajectory.obs
+        distribution = Categorical(self.actor(seen[:, :-1]))
+        value = self.critic(seen[:, :-1]).squeeze(-1)
+        return Evaluation(distribution.logp(trajectory.action), distribution.entropy(), value, distribution=distribution)
 
 
 class TokenTask:
