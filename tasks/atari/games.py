@@ -6,6 +6,7 @@ import zlib
 from typing import Any, cast
 
 import numpy as np
+import torch
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from tasks.atari.names import game_name
 
 FIRE = 1  # the second action in every game's minimal set that has a fire button, and in the full set
 FRAME_SKIP = 4
+FIRST_CAPACITY = 1024
+ROW_STATE = ("num_games", "num_actions", "over", "pressing", "lives")
 COLOUR: dict[str, Any] = {"img_height": 210, "img_width": 160, "grayscale": False}
 
 
@@ -27,7 +30,7 @@ class AtariGames:
     where the game has the button, and the game goes on with the lives that are left. `info["game_over"]` tells whole games.
 
     Every game of a row starts from a seed that follows from the last `reset`'s seed, the row and the number of the game, and
-    the actions since are kept; so `state` is small, and `set_state` plays the rest of the games again.
+    the actions since are kept; so `state_dict` is small, and `load_state_dict` plays the games again up to there.
 
     Differs from: ale-py's own `episodic_life`, which starts a new game after the first lost life (version 0.12), so that a
     policy would never see what comes after it.
@@ -106,39 +109,31 @@ class AtariGames:
         self._seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
         self._num_games = np.zeros(self.num_envs, dtype=np.int64)  # that each row has begun before the present one
         self._num_actions = np.zeros(self.num_envs, dtype=np.int64)
-        self._actions = np.zeros((self.num_envs, 1024), dtype=np.uint8)
+        self._actions = np.zeros((self.num_envs, FIRST_CAPACITY), dtype=np.uint8)
         self._over = np.zeros(self.num_envs, dtype=np.bool_)
         self._pressing = np.zeros(self.num_envs, dtype=np.bool_)
         observation, info = self._start(np.ones(self.num_envs, dtype=np.bool_))
         self._lives = info["lives"].copy()
-        return self._shown(observation), self._info(info)
+        return self._shown(observation), {"lives": self._lives, "game_over": self._over}
 
     def step(self, action: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Take one action a row; the rows whose game was over begin the next one instead."""
-        begins = self._over
         if self._pressing.any():
             action = np.where(self._pressing, self._fire, action)
         observation, reward, terminated, truncated, info = self._play(action)
         self._remember(action)
-        self._over = (terminated | truncated) & ~begins
-        # A game can run out of time under a dummy press of fire, when nobody may act; it makes way for the next one at once.
-        cut_short = self._over & self._pressing if self._lives_are_episodes else np.zeros_like(begins)
-        if begins.any() or cut_short.any():
-            self._num_games += begins | cut_short
-            self._num_actions[begins | cut_short] = 0
-            observation, info = self._start(begins | cut_short)
-        lost = (info["lives"] < self._lives) & ~self._over & ~begins & ~cut_short
-        self._lives = info["lives"].copy()
-        game_over, self._over = self._over, self._over & ~cut_short
-        self._pressing = lost & self._fire_after_life if not self._lives_are_episodes else lost
-        ended = terminated & self._over
-        return (
-            self._shown(observation),
-            reward,
-            ended | lost if self._lives_are_episodes else ended,
-            truncated & self._over,
-            self._info(info, game_over),
-        )
+        begins, game_over = self._over, (terminated | truncated) & ~self._over
+        # A game can run out of time under the dummy press of fire, when nobody acts; it makes way for the next one at once.
+        unseen = game_over & self._pressing if self._lives_are_episodes else np.zeros_like(game_over)
+        if begins.any() or unseen.any():
+            self._num_games += begins | unseen
+            self._num_actions[begins | unseen] = 0
+            observation, info = self._start(begins | unseen)
+        lost = (info["lives"] < self._lives) & ~(game_over | begins)
+        self._lives, self._over = info["lives"].copy(), game_over & ~unseen
+        self._pressing = lost & (self._lives_are_episodes or self._fire_after_life)
+        died = terminated & self._over | lost if self._lives_are_episodes else terminated & self._over
+        return self._shown(observation), reward, died, truncated & self._over & ~died, {"lives": self._lives, "game_over": game_over}
 
     def render(self) -> tuple[NDArray[np.uint8], ...]:
         """Show each row's screen in colour, 210x160.
@@ -155,44 +150,37 @@ class AtariGames:
         for games in self._games:
             games.close()
 
-    def state(self) -> dict[str, Any]:
-        """Give what `set_state` needs to bring every row's game back: its seed's origin and the actions since its start."""
+    def state_dict(self) -> dict[str, Any]:
+        """Give what leads to every row's present place: where its game's seed comes from, and the actions since its start."""
         longest = int(self._num_actions.max())
-        return {
-            "seed": self._seed,
-            "num_games": self._num_games.copy(),
-            "num_actions": self._num_actions.copy(),
-            "actions": self._actions[:, :longest].copy(),
-            "over": self._over.copy(),
-            "pressing": self._pressing.copy(),
-            "lives": self._lives.copy(),
-            "checksum": self._checksum,
-        }
+        arrays = {name: torch.from_numpy(getattr(self, f"_{name}").copy()) for name in ROW_STATE}
+        actions = torch.from_numpy(self._actions[:, :longest].copy())
+        return {**arrays, "seed": self._seed, "actions": actions, "checksum": self._checksum}
 
-    def set_state(self, state: dict[str, Any]) -> bool:
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
         """Play every row's game again up to where `state` was taken.
 
         Returns:
             Whether the screens are the same as then; they are not where another version of ale-py made the state.
         """
         self.reset(seed=int(state["seed"]))
-        self._num_games = np.array(state["num_games"])
-        self._num_actions = np.array(state["num_actions"])
+        self._num_games, self._num_actions = state["num_games"].numpy().copy(), state["num_actions"].numpy().copy()
         longest = state["actions"].shape[1]
-        self._actions = np.zeros((self.num_envs, max(1024, longest)), dtype=np.uint8)
-        self._actions[:, :longest] = state["actions"]
+        self._actions = np.zeros((self.num_envs, max(FIRST_CAPACITY, longest)), dtype=np.uint8)
+        self._actions[:, :longest] = state["actions"].numpy()
         # All rows step together, so each starts as late as its number of actions allows.
-        starts = longest - self._num_actions
+        starts, rows = longest - self._num_actions, np.arange(self.num_envs)
         observation = None
         for now in range(longest + 1):
             if (starts == now).any():
                 observation, _ = self._start(starts == now)
             if now < longest:
-                observation = self._play(self._actions[np.arange(self.num_envs), np.maximum(now - starts, 0)])[0]
+                observation = self._play(self._actions[rows, np.maximum(now - starts, 0)])[0]
         assert observation is not None
         self._shown(observation)
-        self._over, self._pressing, self._lives = (np.array(state[name]) for name in ("over", "pressing", "lives"))
-        return self._checksum == state["checksum"]
+        for name in ROW_STATE:
+            setattr(self, f"_{name}", state[name].numpy().copy())
+        return bool(self._checksum == state["checksum"])
 
     def _start(self, rows: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         """Begin a game in some rows, each from a seed of its own."""
@@ -228,10 +216,6 @@ class AtariGames:
     @property
     def _checksum(self) -> int:
         return zlib.crc32(self._latest.tobytes())
-
-    def _info(self, info: dict[str, Any], game_over: NDArray[np.bool_] | None = None) -> dict[str, Any]:
-        none = np.zeros(self.num_envs, dtype=np.bool_)
-        return {"lives": info["lives"], "game_over": none if game_over is None else game_over}
 
 
 def has_fire_button(game: str, full_action_space: bool = False) -> bool:

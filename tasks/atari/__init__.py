@@ -1,0 +1,1 @@
+"""Atari games through ale-py's vector environment: the same trainers, with frames and scores."""

@@ -1,0 +1,210 @@
+"""Atari: act in ale-py's games through the control task's rollouts and evaluation."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from seqrl.actor_critic import ActorCriticConfig
+from seqrl.convolutions import EncoderPrecision, choose_precision
+from seqrl.networks import NatureCNN
+from seqrl.trajectory import Trajectory
+from tasks.atari.games import FRAME_SKIP, AtariGames
+from tasks.atari.names import game_name
+from tasks.atari.scores import human_normalised
+from tasks.control.policy import ControlPolicyConfig
+from tasks.control.task import ControlConfig, ControlTask
+
+PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16"}
+
+
+def _shared_trunk() -> ControlPolicyConfig:
+    return ControlPolicyConfig(actor_critic=ActorCriticConfig(shared_trunk=True))
+
+
+@dataclass
+class AtariConfig:
+    """Settings of the Atari task; the defaults are the usual preprocessing.
+
+    Attributes:
+        environment: the game, for instance pong, Pong or ALE/Pong-v5.
+        num_envs: games side by side; rows of a rollout.
+        num_steps: steps of a rollout; the games go on across rollouts.
+        num_frames: stacked frames that the policy sees.
+        noop_max: most no-ops at the start of a game.
+        sticky_actions: probability that the console repeats the last action instead, each frame; 0.25 in newer work.
+        episodic_life: in training a lost life terminates, and the game goes on. Evaluation plays whole games.
+        fire_on_reset: press fire where the game waits for it: at its start, and after a lost life where `episodic_life` is set,
+            in evaluation too.
+        reward_clip: largest size of a training reward; 0 for no limit. Figures and evaluations stay raw.
+        full_action_space: all 18 actions in every game, rather than those with an effect.
+        max_frames: a game is truncated after so many frames, four a step.
+        num_threads: threads that step the games; 0 for one a core.
+        precision: number format of the convolutions, in rollouts and updates alike; "auto" is bf16 where a short measurement
+            finds it fast. Heads, log-probabilities, losses and weights are fp32.
+        step_timeout_s: seconds after which games that do not answer are given up; 0 for never.
+        num_eval_episodes: greedy games of an evaluation, always from the same seeds.
+        policy: see `tasks.control.policy.ControlPolicyConfig`; an actor-critic with one Nature CNN by default.
+    """
+
+    environment: str = "pong"
+    num_envs: int = 8
+    num_steps: int = 128
+    num_frames: int = 4
+    noop_max: int = 30
+    sticky_actions: float = 0.0
+    episodic_life: bool = True
+    fire_on_reset: bool = True
+    reward_clip: float = 1.0
+    full_action_space: bool = False
+    max_frames: int = 108_000
+    num_threads: int = 0
+    precision: EncoderPrecision = "auto"
+    step_timeout_s: float = 60.0
+    num_eval_episodes: int = 10
+    policy: ControlPolicyConfig = field(default_factory=_shared_trunk)
+
+    def __post_init__(self) -> None:
+        for name in ("num_frames", "max_frames"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        for name in ("noop_max", "num_threads"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)}")
+        if not 0 <= self.sticky_actions < 1:
+            raise ValueError(f"sticky_actions: expected a probability below 1, got {self.sticky_actions}")
+        self.control()  # looks at the others
+
+    def control(self) -> ControlConfig:
+        """Give the settings that are the control task's."""
+        names = ("environment", "num_envs", "num_steps", "reward_clip", "step_timeout_s", "num_eval_episodes", "policy")
+        return ControlConfig(**{name: getattr(self, name) for name in names})
+
+    def build(self, seed: int) -> AtariTask:
+        """Make the task."""
+        return AtariTask(self, seed=seed)
+
+
+class AtariFactory:
+    """Makes the games of a `ControlTask`, see `tasks.control.environments.EnvironmentFactory`.
+
+    Args:
+        config: see `AtariConfig`.
+
+    Raises:
+        ValueError: when ale-py is missing or has no such game.
+    """
+
+    def __init__(self, config: AtariConfig) -> None:
+        self.config, self.name = config, game_name(config.environment)
+        self.max_episode_steps = config.max_frames // FRAME_SKIP + 1
+
+    def make(self, num_envs: int, *, training: bool, render_mode: str | None = None) -> AtariGames:
+        """Make games that end with a life in training, and whole ones in evaluation."""
+        config = self.config
+        return AtariGames(
+            self.name,
+            num_envs,
+            num_frames=config.num_frames,
+            noop_max=config.noop_max,
+            sticky_actions=config.sticky_actions,
+            lives_are_episodes=training and config.episodic_life,
+            fire_after_life=config.episodic_life and config.fire_on_reset and not training,
+            press_fire=config.fire_on_reset,
+            full_action_space=config.full_action_space,
+            max_frames=config.max_frames,
+            num_threads=config.num_threads,
+            render_mode=render_mode,
+        )
+
+    def whole_game(self, info: dict[str, Any], ended: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Say which rows' games are over, so that the figures tell raw scores of whole games."""
+        over: NDArray[np.bool_] = info["game_over"]
+        return over
+
+    def describe(self, returns: Tensor) -> dict[str, float]:
+        """Add the mean score on the scale where a random player has 0 and a person 1, for the 57 games that have one."""
+        score = human_normalised(self.name, float(returns.double().mean()))
+        return {} if score is None else {"human_normalised_score": score}
+
+
+class AtariTask:
+    """Rollouts, evaluation and pictures of one game; see `seqrl.protocols.Task` and `tasks.control.task.ControlTask`.
+
+    Args:
+        config: see `AtariConfig`.
+        seed: of the games and of the policy's first weights.
+    """
+
+    def __init__(self, config: AtariConfig | None = None, *, seed: int = 0) -> None:
+        self.config = config or AtariConfig()
+        self._control = ControlTask(self.config.control(), seed=seed, factory=AtariFactory(self.config))
+        self._dtype = choose_precision(self.config.precision)
+
+    def build_policy(self) -> nn.Module:
+        """Make the policy; its convolutions run in the task's precision."""
+        return self._in_precision(self._control.build_policy())
+
+    def rollout(self, policy: nn.Module, **settings: Any) -> Trajectory:
+        """Let the policy act, see `seqrl.protocols.Task.rollout`; rewards are clipped as configured."""
+        with constant_weights(self._in_precision(policy)):
+            return self._control.rollout(policy, **settings)
+
+    def pop_figures(self) -> dict[str, float]:
+        """Say how the games went that ended since the last call, with their raw scores."""
+        return self._control.pop_figures()
+
+    def demonstrations(self, group: Tensor | None = None) -> Trajectory:
+        """Raise a ValueError: nobody has recorded how the game is to be played."""
+        return self._control.demonstrations(group)
+
+    def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
+        """Play whole games greedily: raw scores, their length, and the human-normalised score where there is one."""
+        with constant_weights(self._in_precision(policy)):
+            return self._control.evaluate(policy, split=split)
+
+    def sample(self, policy: nn.Module, directory: Path, *, count: int = 8) -> list[Path]:
+        """Write whole games as animated GIFs in colour, and a text with their scores."""
+        with constant_weights(self._in_precision(policy)):
+            return self._control.sample(policy, directory, count=count)
+
+    def record(self, policy: nn.Module, path: Path, *, episodes: int = 1, seed: int = 0) -> list[str]:
+        """Write whole games as one animation; give a line about each."""
+        with constant_weights(self._in_precision(policy)):
+            return self._control.record(policy, path, episodes=episodes, seed=seed)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give all that the next rollout depends on: also the games, as seeds and actions, and the precision that was measured."""
+        return {"control": self._control.state_dict(), "precision": PRECISIONS[self._dtype]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state; the games are played again up to there."""
+        if self.config.precision == "auto":
+            self._dtype = choose_precision(state["precision"])
+        self._control.load_state_dict(state["control"])
+
+    def _in_precision(self, policy: nn.Module) -> nn.Module:
+        """Let the policy's convolutions run in the task's precision, which a resumed run may have changed."""
+        for encoder in encoders(policy):
+            encoder.dtype = self._dtype
+        return policy
+
+
+def encoders(policy: nn.Module) -> list[NatureCNN]:
+    """List a policy's encoders of frames."""
+    return [module for module in policy.modules() if isinstance(module, NatureCNN)]
+
+
+def constant_weights(policy: nn.Module) -> ExitStack:
+    """Open `NatureCNN.constant_weights` of all the policy's encoders."""
+    stack = ExitStack()
+    for encoder in encoders(policy):
+        stack.enter_context(encoder.constant_weights())
+    return stack
