@@ -147,6 +147,6 @@ def _restart(state: Tree, initial: Tree, rows: Tensor) -> Tree:
 
     def pick(now: Tensor, start: Tensor) -> Tensor:
         # A state that grows with time (an attention cache) belongs to a source whose rows never restart.
-        return torch.where(rows.view(-1, *[1] * (now.ndim - 1)), start, now) if now.shape == start.shape else now
+        return torch.where(rows.to(now.device).view(-1, *[1] * (now.ndim - 1)), start, now) if now.shape == start.shape else now
 
     return map_tree(pick, state, initial)
