@@ -203,10 +203,17 @@ def warnings_for(stats: Mapping[str, float]) -> dict[str, str]:
             "done, try an entropy bonus, a lower learning rate, or a penalty for leaving the reference policy.",
         ),
         (
-            number("policy/kl_sampling") > 0.1,
+            # A trainer that weights for it may be far away on purpose.
+            number("policy/kl_sampling") > 0.1 and "importance/effective_share" not in stats,
             "far_from_sampling",
             f"The policy moved {number('policy/kl_sampling'):.2g} nats a step away from the one that sampled. Try a lower learning "
             "rate, fewer epochs, or target_kl.",
+        ),
+        (
+            number("importance/effective_share") < 0.05,
+            "few_effective",
+            f"The weights of importance leave {number('importance/effective_share'):.1%} of the steps any say. Try a smaller lag, a "
+            "behaviour closer to the policy, or a limit on the weights.",
         ),
         (
             number("policy/clip_fraction") > 0.5,

@@ -10,6 +10,7 @@ MIN_UPDATES, MIN_SHARE_OF_RUN = 50, 0.1
 LARGEST_IDLE_EXPLAINED_VARIANCE = 0.05
 SMALLEST_RANDOM_ENTROPY_SHARE = 0.98
 MIN_EQUAL_EPISODES = 50
+LARGEST_LATE_EPSILON = 0.5
 SMALLEST_JUMP_NATS, SMALLEST_JUMP_FACTOR, KL_DECAY = 0.1, 10.0, 0.9
 
 
@@ -40,6 +41,11 @@ class LastingTroubles:
         troubles = self._jump(figures)
         if step < max(MIN_UPDATES, MIN_SHARE_OF_RUN * self._steps):
             return troubles
+        if step > self._steps / 2 and figures.get("explore/epsilon", 0.0) > LARGEST_LATE_EPSILON:
+            troubles["much_chance"] = (
+                f"More than half of the run is over and {figures['explore/epsilon']:.0%} of the actions are still left to chance, so what "
+                "was learned is hardly used. Let epsilon fall within the first tenth to half of the run (epsilon_steps)."
+            )
         return troubles | self._idle(explained, entropy)
 
     def episodes(self, figures: Mapping[str, float]) -> dict[str, str]:

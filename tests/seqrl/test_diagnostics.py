@@ -171,6 +171,12 @@ def test_each_trouble_is_named_with_what_to_try(changes: dict[str, float], words
         assert word in warning
 
 
+def test_a_trainer_that_weights_may_be_far_from_what_acted() -> None:
+    weighted = HEALTHY | {"policy/kl_sampling": 0.5, "importance/effective_share": 0.4}
+    assert warnings_for(weighted) == {}
+    assert list(warnings_for(weighted | {"importance/effective_share": 0.01})) == ["few_effective"]
+
+
 def test_rows_that_never_end_matter_without_a_critic_only() -> None:
     assert warnings_for(HEALTHY | {"rollout/ended": 0.0}) == {}
     without = {key: number for key, number in HEALTHY.items() if not key.startswith("critic/")}

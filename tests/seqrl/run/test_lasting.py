@@ -40,6 +40,11 @@ def test_a_jump_is_told_at_once_and_by_what_is_usual() -> None:
     assert found(LastingTroubles(100), [{"policy/kl_sampling": 0.2}] * 20) == {}
 
 
+def test_chance_that_does_not_end() -> None:
+    assert found(LastingTroubles(100), [{"explore/epsilon": 0.6}] * 100) == {"much_chance": 51}
+    assert found(LastingTroubles(100), [{"explore/epsilon": 0.4}] * 100) == {}
+
+
 def episodes(troubles: LastingTroubles, lines: Iterable[tuple[float, float, int]]) -> list[bool]:
     keys = ("episode/return_mean", "episode/return_max", "episode/count")
     return ["equal_returns" in troubles.episodes(dict(zip(keys, line, strict=True))) for line in lines]
