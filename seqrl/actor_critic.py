@@ -43,6 +43,11 @@ class ActionSize:
         """Numbers that say where the distribution lies: logits or means."""
         return self.num_actions or sum(self.choices) or self.num_dimensions
 
+    @property
+    def max_entropy(self) -> float | None:
+        """Entropy of choosing at random, nats; None for continuous actions, whose entropy has no limit."""
+        return None if self.num_dimensions else sum(math.log(size) for size in self.choices or (self.num_actions,))
+
 
 @dataclass
 class ActorCriticConfig:
@@ -174,9 +179,9 @@ class ActorCritic(nn.Module):
         self.log_std = nn.Parameter(torch.full((actions.num_dimensions,), config.first_log_std)) if own_std else None
 
     @property
-    def _weight(self) -> Tensor:
-        """One of the weights, for its device and number format."""
-        return next(self.critic.parameters())
+    def max_entropy(self) -> float | None:
+        """The largest entropy that the policy can have, see `ActionSize`."""
+        return self.actions.max_entropy
 
     def initial_state(self, context: Tree) -> Tree:
         """Give None, an empty memory; what has been observed counts from here on."""
@@ -218,8 +223,7 @@ class ActorCritic(nn.Module):
         return Evaluation(distribution.logp(trajectory.action), distribution.entropy(), value, distribution=distribution)
 
     def _inputs(self, obs: Tree) -> Tensor:
-        seen = obs if isinstance(obs, Tensor) else split_observation(obs)[0]
-        return self.inputs(seen, self._weight)
+        return self.inputs(obs if isinstance(obs, Tensor) else split_observation(obs)[0])
 
     def _run(self, obs: Tree, state: Tree = None, restart: Tensor | None = None) -> tuple[Tensor, Tensor, Tree]:
         """Give the actor's outputs [..., N], the value [...], and the memory afterwards."""

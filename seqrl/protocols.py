@@ -21,6 +21,7 @@ class Policy(Protocol):
 
     - `fill(trajectory) -> Trajectory`: sets `logp` and `value` of a rollout whose steps left them None, in one pass over all
       steps. For policies without memory, so that sampling runs no more of the network than it takes to choose an action.
+    - `max_entropy`: the largest entropy a step that it can have, nats, or None; a run that stays there is told so.
     - `observe(obs, mask)`: looks at what a rollout has seen, leaves [B, T+1, ...] and mask [B, T], for running statistics.
       A task calls it after each rollout that it returns. What it has seen must not show before the next rollout: the update
       has to see its observations as they were seen when the actions were chosen.
@@ -44,7 +45,10 @@ class Task(Protocol):
     """Data, source, reward and evaluation of one problem.
 
     A task may also have `seconds_in_reward` (time spent scoring so far), `fingerprint()` (name -> what its weights depend on
-    beside the configuration) and `warnings_for(evaluations)` (kind -> what is wrong in the figures of all evaluations so far).
+    beside the configuration), `warnings_for(evaluations)` (kind -> what is wrong in the figures of all evaluations so far),
+    `pop_figures()` (what happened in rollouts since the last call: `episode/count`, `episode/return_mean`, `episode/return_max`,
+    `episode/length` of the episodes that ended, and `progress/num_env_steps` since the run began) and
+    `record(policy, path, episodes=, seed=)`, which writes an animation and gives a line about each episode.
     """
 
     def rollout(
