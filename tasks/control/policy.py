@@ -30,12 +30,14 @@ class ControlPolicyConfig:
             "action_value_table" (Q-learning, SARSA) and "probability_table" (cross-entropy method) for numbered observations.
         actor_critic: what the networks of "actor_critic" are made of, see `seqrl.actor_critic.ActorCriticConfig`.
         action_values: what the network of "action_values" is made of, see `seqrl.action_values.ActionValuesConfig`.
+        first_value: of every entry of "action_value_table"; one above all that can be earned makes the policy try everything.
     """
 
     hidden_sizes: tuple[int, ...] = (64, 64)
     kind: Kind = "actor_critic"
     actor_critic: ActorCriticConfig = field(default_factory=ActorCriticConfig)
     action_values: ActionValuesConfig = field(default_factory=ActionValuesConfig)
+    first_value: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -119,8 +121,26 @@ def _action_values(
     return build_action_values(config, observation_space, action_space, generator)
 
 
+def _action_value_table(
+    config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: torch.Generator | None
+) -> nn.Module:
+    from tasks.control.tables import build_action_value_table
+
+    return build_action_value_table(config, observation_space, action_space, generator)
+
+
+def _probability_table(
+    config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: torch.Generator | None
+) -> nn.Module:
+    from tasks.control.tables import build_probability_table
+
+    return build_probability_table(config, observation_space, action_space, generator)
+
+
 # A kind's builder imports its module only when it is asked for.
 _BUILDERS: dict[str, Callable[[ControlPolicyConfig, gym.Space, gym.Space, torch.Generator | None], nn.Module]] = {
     "actor_critic": _actor_critic,
     "action_values": _action_values,
+    "action_value_table": _action_value_table,
+    "probability_table": _probability_table,
 }

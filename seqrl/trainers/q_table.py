@@ -1,0 +1,222 @@
+"""Action values in a table, learned step by step: Q-learning (Watkins 1989), SARSA, expected SARSA and their n-step forms."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from seqrl.protocols import Task
+from seqrl.tables import ActionValueTable
+from seqrl.trajectory import Trajectory
+
+Rule = Literal["q_learning", "sarsa", "expected_sarsa", "tree_backup"]
+
+
+@dataclass
+class QTableConfig:
+    """Settings of learning a table of action values. Steps are those of all environments together.
+
+    With task.num_envs=1 and task.num_steps=1 every step is learned from before the next is taken, as in the textbook. Longer
+    stretches learn from the same steps in the same order, but act on the table as it was when the stretch began.
+
+    Attributes:
+        rule: what the value of the step that comes last is estimated by. "q_learning": the best action; "sarsa": the action
+            that the policy takes; "expected_sarsa": the mean over the policy's actions; "tree_backup": the best action, and
+            longer windows are cut where another one was taken.
+        n_step: rewards summed before that estimate. With "q_learning" and n_step above 1 the rewards between are those of the
+            ε-greedy actions, uncorrected; "tree_backup" corrects them.
+        discount: gamma, per step.
+        learning_rate: alpha at first.
+        learning_rate_final: the same in the end.
+        learning_rate_steps: steps over which it changes, linearly; 0 keeps the first.
+        visit_exponent: alpha is divided by (visits of the state and action)^this; above 0.5 and up to 1 values converge
+            whatever the noise. 0 switches it off.
+        epsilon_start: probability of a chance action at first.
+        epsilon_final: the same in the end.
+        epsilon_steps: steps over which it changes, linearly; 0 keeps the first.
+    """
+
+    rule: Rule = "q_learning"
+    n_step: int = 1
+    discount: float = 0.99
+    learning_rate: float = 0.1
+    learning_rate_final: float = 0.01
+    learning_rate_steps: int = 0
+    visit_exponent: float = 0.0
+    epsilon_start: float = 0.1
+    epsilon_final: float = 0.01
+    epsilon_steps: int = 0
+
+    def __post_init__(self) -> None:
+        if self.rule not in get_args(Rule):
+            raise ValueError(f"rule: expected one of {', '.join(get_args(Rule))}, got {self.rule!r}")
+        if self.n_step < 1:
+            raise ValueError(f"n_step: expected at least 1, got {self.n_step}")
+        for name in ("discount", "epsilon_start", "epsilon_final", "visit_exponent"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: expected a number in 0..1, got {getattr(self, name)}")
+        for name in ("learning_rate", "learning_rate_final"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name}: expected a number above 0 and at most 1, got {getattr(self, name)}")
+        for name in ("learning_rate_steps", "epsilon_steps"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: expected no negative number, got {getattr(self, name)}")
+
+    def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> QTable:
+        """Make the trainer."""
+        return QTable(policy, self, seed=seed, num_updates=num_updates)
+
+
+class QTable:
+    """Moves Q(S_t, A_t) towards G = R_{t+1} + γ R_{t+2} + ... + γ^n V(S_{t+n}) by α (G - Q(S_t, A_t)).
+
+    V(s) is max_a Q(s, a) in Q-learning, Q(s, A) in SARSA with A the action taken next, and Σ_a π(a|s) Q(s, a) in expected
+    SARSA. Tree backup with the greedy policy has G_t = R_{t+1} + γ G_{t+1} where A_{t+1} is a best action, and
+    G_t = R_{t+1} + γ max_a Q(S_{t+1}, a) elsewhere.
+
+    A window ends with its episode: V is 0 after a termination, and that of the last observation at a truncation, where
+    SARSA takes the mean over the policy's actions, since it takes none there.
+
+    Args:
+        policy: trained in place.
+        config: see `QTableConfig`.
+        seed: of the sampling.
+        num_updates: unused; schedules count steps.
+
+    Raises:
+        ValueError: when the policy is no table of action values, or several processes share the run.
+
+    Source: Watkins & Dayan 1992 (Q-learning); SARSA: Rummery & Niranjan 1994 (On-line Q-learning using connectionist systems);
+    expected SARSA: van Seijen et al. 2009 (A theoretical and empirical analysis of expected Sarsa); n-step forms: Sutton & Barto
+    2018 (Reinforcement learning), sections 7.2 and 7.5; tree backup: Precup et al. 2000 (Eligibility traces for off-policy policy
+    evaluation).
+    """
+
+    def __init__(self, policy: nn.Module, config: QTableConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
+        if not isinstance(policy, ActionValueTable):
+            raise ValueError(
+                f"q_table learns a table of action values, got a {type(policy).__name__}; set task.policy.kind=action_value_table "
+                "(needs numbered observations and actions), or choose dqn, ppo, a2c or reinforce"
+            )
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise ValueError("q_table changes one table step by step and cannot share it; run it in one process")
+        self.policy: ActionValueTable = policy
+        self.config = config or QTableConfig()
+        self.generator = torch.Generator().manual_seed(seed)
+        self.num_steps = 0
+        self.visits = torch.zeros_like(policy.values)
+        # For each row the steps that still wait for their target, (state, action, reward), and the state they lead to.
+        self._pending: list[list[tuple[int, int, float]]] = []
+        self._expected: list[int] = []
+        self._errors: list[float] = []
+        self._table = policy.values.numpy()  # the same memory, whose entries numpy reads several times faster
+
+    @property
+    def epsilon(self) -> float:
+        """The present probability of a chance action."""
+        config = self.config
+        return _between(config.epsilon_start, config.epsilon_final, self.num_steps, config.epsilon_steps)
+
+    @property
+    def learning_rate(self) -> float:
+        """The present alpha, before it is divided for visits."""
+        config = self.config
+        return _between(config.learning_rate, config.learning_rate_final, self.num_steps, config.learning_rate_steps)
+
+    def collect(self, task: Task) -> Trajectory:
+        """Act ε-greedily for a stretch."""
+        self.policy.epsilon = self.epsilon
+        return task.rollout(self.policy, generator=self.generator)
+
+    def update(self, trajectory: Trajectory) -> dict[str, float]:
+        """Learn from the stretch's steps in the order in which they were taken."""
+        assert isinstance(trajectory.obs, Tensor)
+        B, T = trajectory.action.shape
+        if len(self._pending) != B:
+            self._pending, self._expected = [[] for _ in range(B)], [-1] * B
+        obs, action, reward, mask = (x.tolist() for x in (trajectory.obs, trajectory.action, trajectory.reward, trajectory.mask))
+        terminated, truncated = trajectory.terminated.tolist(), trajectory.truncated.tolist()
+        self._errors, self._table = [], self.policy.values.numpy()
+        for t in range(T):
+            for b in range(B):
+                if mask[b][t]:
+                    step = (obs[b][t], action[b][t], reward[b][t])
+                    self._take(b, step, obs[b][t + 1], terminated[b][t], truncated[b][t])
+        return {
+            "reward/mean": sum(map(sum, reward)) / B,
+            "action_value/error": sum(self._errors) / max(1, len(self._errors)),
+            "explore/epsilon": self.epsilon,
+            "optimiser/learning_rate": self.learning_rate,
+        }
+
+    def _take(self, row: int, step: tuple[int, int, float], following: int, terminated: bool, truncated: bool) -> None:
+        """Add a step to its row's window, and learn whatever has its target now."""
+        pending, n, on_policy = self._pending[row], self.config.n_step, self.config.rule == "sarsa"
+        self.num_steps += 1
+        if pending and self._expected[row] != step[0]:
+            pending.clear()  # the environment was reset from outside, as after a resume that it cannot follow exactly
+        if on_policy and len(pending) == n:
+            self._learn(pending, float(self._table[step[0], step[1]]))
+        pending.append(step)
+        self._expected[row] = following
+        if terminated or truncated:
+            last = 0.0 if terminated else self._value(following)
+            while pending:
+                self._learn(pending, last)
+        elif not on_policy and len(pending) == n:
+            self._learn(pending, self._value(following))
+
+    def _value(self, state: int) -> float:
+        """Estimate what follows from a state in which no action has been taken yet."""
+        values = self._table[state].tolist()
+        best: float = max(values)
+        if self.config.rule in ("q_learning", "tree_backup"):
+            return best
+        epsilon = self.policy.epsilon
+        return (1 - epsilon) * best + epsilon * sum(values) / len(values)
+
+    def _learn(self, pending: list[tuple[int, int, float]], value: float) -> None:
+        """Move the oldest waiting step's entry towards its target, and let it go."""
+        discount, target = self.config.discount, value
+        for index in range(len(pending) - 1, -1, -1):
+            state, action, reward = pending[index]
+            target = reward + discount * target
+            if index and self.config.rule == "tree_backup":
+                values = self._table[state].tolist()
+                best = max(values)
+                target = target if values[action] == best else best
+        state, action, _ = pending.pop(0)
+        rate = self.learning_rate
+        if self.config.visit_exponent:
+            self.visits[state, action] += 1
+            rate *= float(self.visits[state, action]) ** -self.config.visit_exponent
+        error = target - float(self._table[state, action])
+        self._table[state, action] += rate * error
+        self._errors.append(abs(error))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the generator's state, the counts and the steps that still wait for their targets."""
+        return {
+            "generator": self.generator.get_state(),
+            "num_steps": self.num_steps,
+            "visits": self.visits,
+            "pending": [[list(step) for step in row] for row in self._pending],
+            "expected": list(self._expected),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+        self.generator.set_state(state["generator"].cpu())
+        self.num_steps = state["num_steps"]
+        self.visits.copy_(state["visits"])
+        self._pending = [[(step[0], step[1], step[2]) for step in row] for row in state["pending"]]
+        self._expected = list(state["expected"])
+
+
+def _between(first: float, last: float, step: int, num_steps: int) -> float:
+    """Go from `first` to `last` over a number of steps; stay at `first` where that is 0."""
+    return first + (last - first) * min(1.0, step / num_steps) if num_steps else first
