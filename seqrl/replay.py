@@ -287,6 +287,7 @@ class Replay:
         self._total += 1
 
     def _keep_state(self, start: int, state0: Tree) -> None:
+        """Keep where a rollout began, and with what memory."""
         index = self._num_stretches % self._leaf("stretch").shape[0]
         self._leaf("stretch")[index] = start
         map_tree(lambda kept, new: kept[:, index].copy_(new), self._buffers["state"], state0)

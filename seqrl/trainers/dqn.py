@@ -181,7 +181,7 @@ class DQN:
         self.num_env_steps += int(trajectory.mask.sum())
         stats["replay/num_steps"] = float(self.replay.num_steps)
         self.policy.train(self.policy.config.dropout > 0)
-        history: list[dict[str, float]] = []
+        history: list[dict[str, Tensor | float]] = []
         if self.num_env_steps >= self.config.learning_starts and self.replay.can_draw:
             history = [self._improve() for _ in range(self.config.gradient_steps)]
         if self.config.replay == "prioritised":
@@ -189,7 +189,7 @@ class DQN:
         self.optimiser.finish_update()
         return stats | average_of(history) | {"policy/optimiser_steps": float(len(history))}
 
-    def _improve(self) -> dict[str, float]:
+    def _improve(self) -> dict[str, Tensor | float]:
         """Take one optimiser step on a minibatch."""
         drawn = self.replay.draw(self.config.batch_size, importance_exponent=self.importance_exponent).to(self.optimiser.device)
         self.policy.draw_noise(self.generator)
@@ -206,15 +206,13 @@ class DQN:
             errors.append(error.detach().masked_fill(~part.mask, 0.0))
             return {"loss/td": masked_mean(loss * drawn.weight[rows], part.mask, count)}
 
-        stats = self.optimiser.minimise(drawn.trajectory, loss_terms)
-        for meaningless in ("policy/entropy", "policy/kl_sampling"):  # of actions that came from many policies
-            stats.pop(meaningless, None)
+        figures = self.optimiser.step(drawn.trajectory, loss_terms)
         error = torch.cat(errors)
         self.replay.set_errors(drawn, error)
         self.num_optimiser_steps += 1
         self._follow()
-        stats["action_value/mean"] = float(masked_mean(torch.cat(values), mask))
-        return stats | {"action_value/error": float(masked_mean(error.abs(), mask))}
+        figures["action_value/mean"] = masked_mean(torch.cat(values), mask)
+        return figures | {"action_value/error": masked_mean(error.abs(), mask)}
 
     def _loss(self, evaluation: Evaluation, target: Tensor) -> tuple[Tensor, Tensor]:
         """Give the loss and the error, [N, T] each, of estimates whose targets are [N, T], or distributions [N, T, K]."""

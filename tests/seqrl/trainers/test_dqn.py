@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from toy_worlds import ToyTask, exact_values
+
+from seqrl.action_values import ActionValues, ActionValuesConfig
+from seqrl.optimiser import OptimiserConfig
+from seqrl.trainers.dqn import DQN, DQNConfig
+from seqrl.trajectory import Trajectory
+
+FAST = OptimiserConfig(learning_rate=0.1, schedule="linear", max_grad_norm=0.0)
+BASE = DQNConfig(
+    discount=0.6,
+    learning_starts=0,
+    gradient_steps=10,
+    batch_size=64,
+    target_every=10,
+    target_rate=0.15,
+    epsilon_final=1.0,
+    replay_capacity=2000,
+    window_steps=8,
+    optimiser=FAST,
+)
+
+
+def table(seed: int = 0, **settings: Any) -> ActionValues:
+    """A linear network of one-hot states."""
+    config = ActionValuesConfig(num_atoms=15, value_min=-1.0, value_max=2.5, memory_size=16, **settings)
+    hidden = (32,) if config.dropout or config.memory != "none" else ()
+    return ActionValues((), 2, hidden, config, num_observations=4, generator=torch.Generator().manual_seed(seed))
+
+
+VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "plain": ({}, {}),
+    "moving_average_mse": ({"target_network": "moving_average", "loss": "mse"}, {}),
+    "no_target_network": ({"target_network": "none"}, {}),
+    "no_replay": ({"replay": "none"}, {}),
+    "double_dueling": ({"double": True}, {"dueling": True}),
+    "prioritised": ({"replay": "prioritised"}, {}),
+    "three_steps": ({"n_step": 3}, {}),
+    "categorical": ({}, {"estimate": "categorical"}),
+    "quantile": ({}, {"estimate": "quantile"}),
+    "noisy": ({"epsilon_final": 0.5}, {"noisy": True, "noise": 0.1}),
+    "dropout": ({"loss": "mse"}, {"dropout": 0.05}),
+    "lstm": ({"n_step": 1}, {"memory": "lstm"}),
+    "gru_stored_burn_in": ({"first_state": "stored", "burn_in_steps": 2, "replay": "prioritised"}, {"memory": "gru"}),
+}
+QUICK = ("plain", "no_replay", "double_dueling", "prioritised", "three_steps", "categorical", "quantile")
+
+
+@pytest.mark.parametrize("name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS])
+def test_finds_the_exact_values(name: str) -> None:
+    settings, network = VARIANTS[name]
+    config = dataclasses.replace(BASE, **settings)
+    updates = 30
+    if network.get("memory"):
+        config = dataclasses.replace(config, batch_size=32, optimiser=dataclasses.replace(FAST, learning_rate=0.02))
+    if network.get("dropout"):
+        config = dataclasses.replace(config, optimiser=dataclasses.replace(FAST, learning_rate=0.03))
+    policy, task = table(**network), ToyTask()
+    if config.n_step > 1:
+        task.world.limit = 10**6  # the clock would cut transitions short, which the exact values know nothing of
+    trainer = config.build(policy, seed=1, num_updates=updates)
+    for _ in range(updates):
+        numbers = trainer.update(trainer.collect(task))  # type: ignore[arg-type]
+    policy.eval()
+    policy.draw_noise(None, silent=True)
+    states = torch.arange(3)
+    with torch.no_grad():
+        values = policy.values(states.unsqueeze(1))[:, 0] if policy.torso is not None else policy.values(states)
+    expected = exact_values(0.6, config.n_step)
+    tolerance = 0.15 if network.get("dropout") or network.get("memory") or network.get("estimate") else 0.03
+    torch.testing.assert_close(values, expected, rtol=0, atol=tolerance)
+    assert values.argmax(dim=1).tolist() == exact_values(0.6).argmax(dim=1).tolist()
+    assert numbers["policy/optimiser_steps"] == 10 and numbers["action_value/error"] >= 0
+
+
+def set_values(policy: ActionValues, values: list[list[float]]) -> None:
+    """Make a one-hot network's values those of a table [states, actions]."""
+    layer = policy.advantage.layers[0]
+    assert isinstance(layer, nn.Linear)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor(values).T)
+
+
+def stretch(terminated: bool = False, truncated: bool = False) -> Trajectory:
+    """States 0, 1, 2; actions 1, 0; rewards 1, 2; the flags are those of the first step."""
+    first = torch.tensor([[True, False]])
+    zero = torch.zeros(1, 3)
+    return Trajectory(
+        torch.tensor([[1, 0]]),
+        zero[:, 1:],
+        zero,
+        torch.tensor([[1.0, 2.0]]),
+        terminated=first & terminated,
+        truncated=first & truncated,
+        mask=torch.tensor([[True, not (terminated or truncated)]]),
+        obs=torch.tensor([[0, 1, 2]]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "flags", "expected"),
+    [
+        ({}, {}, [1 + 0.5 * 7, 2 + 0.5 * 9]),
+        ({"double": True}, {}, [1 + 0.5 * 4, 2 + 0.5 * 8]),
+        ({"n_step": 2}, {}, [1 + 0.5 * 2 + 0.25 * 9, 2 + 0.5 * 9]),
+        ({"n_step": 2, "double": True}, {}, [1 + 0.5 * 2 + 0.25 * 8, 2 + 0.5 * 9 - 0.5]),
+        ({"n_step": 2}, {"terminated": True}, [1.0]),
+        ({"n_step": 2}, {"truncated": True}, [1 + 0.5 * 7]),
+        ({"target_network": "none"}, {}, [1 + 0.5 * 6, 2 + 0.5 * 5]),
+    ],
+)
+def test_targets_by_hand(settings: dict[str, Any], flags: dict[str, bool], expected: list[float]) -> None:
+    policy = table()
+    trainer = DQN(policy, DQNConfig(discount=0.5, learning_starts=0, **settings))
+    set_values(policy, [[0.0, 0.0], [6.0, 1.0], [3.0, 5.0], [0.0, 0.0]])
+    if trainer.target is not policy:
+        set_values(trainer.target, [[0.0, 0.0], [4.0, 7.0], [9.0, 8.0], [0.0, 0.0]])
+    trainer.replay.add(stretch(**flags))
+    drawn, target = trainer._targets(trainer.replay.draw(50))
+    seen = {int(obs): float(y) for obs, y in zip(drawn.trajectory.obs[:, 0], target[:, 0], strict=True)}  # type: ignore[index,call-overload]
+    assert [seen[state] for state in sorted(seen)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("loss", "expected"), [("huber", 1.0 * (3.5 - 0.5)), ("mse", 0.5 * 3.5**2)])
+def test_loss_by_hand(loss: Any, expected: float) -> None:
+    policy = table()
+    trainer = DQN(policy, DQNConfig(discount=0.5, learning_starts=0, gradient_steps=1, loss=loss))
+    set_values(policy, [[0.0, 1.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    set_values(trainer.target, [[0.0, 0.0], [7.0, 4.0], [0.0, 0.0], [0.0, 0.0]])
+    numbers = trainer.update(stretch(truncated=True))
+    assert numbers["loss/td"] == pytest.approx(expected)  # the target is 1 + 0.5 * 7, the estimate 1
+    assert numbers["action_value/error"] == pytest.approx(3.5) and numbers["action_value/mean"] == pytest.approx(1.0)
+
+
+def test_target_network_follows() -> None:
+    trainer = DQN(table(), dataclasses.replace(BASE, target_every=4, gradient_steps=1))
+    moving = DQN(table(), dataclasses.replace(BASE, target_network="moving_average", target_rate=0.25, gradient_steps=1))
+    task = ToyTask()
+
+    def weight(network: nn.Module) -> torch.Tensor:
+        return next(network.parameters()).detach().clone()
+
+    average = weight(moving.policy)
+    for step in range(1, 10):
+        rows = trainer.collect(task)  # type: ignore[arg-type]
+        before = weight(trainer.target)
+        trainer.update(rows)
+        expected = weight(trainer.policy) if step % 4 == 0 else before
+        assert torch.equal(weight(trainer.target), expected)
+        moving.update(rows)
+        average = 0.75 * average + 0.25 * weight(moving.policy)
+        torch.testing.assert_close(weight(moving.target), average)
+
+
+def test_chance_actions_grow_rare_and_learning_waits() -> None:
+    config = dataclasses.replace(BASE, epsilon_start=0.9, epsilon_final=0.1, epsilon_steps=300, learning_starts=250)
+    trainer, task = DQN(table(), config), ToyTask()
+    seen, steps = [], []
+    for _ in range(5):
+        rows = trainer.collect(task)  # type: ignore[arg-type]
+        seen.append((trainer.num_env_steps, trainer.policy.epsilon))
+        steps.append(trainer.update(rows)["policy/optimiser_steps"])
+    for count, epsilon in seen:
+        assert epsilon == pytest.approx(max(0.1, 0.9 - 0.8 * count / 300))
+    assert seen[-1][1] == pytest.approx(0.1) and steps == [10 if count >= 250 else 0 for count, _ in [*seen[1:], (999, 0)]]
+
+
+@pytest.mark.parametrize(
+    "name", ["plain", "no_replay", "prioritised", "noisy", "dropout", "moving_average_mse", "gru_stored_burn_in", "lstm"]
+)
+def test_resumes_to_the_bit(name: str, tmp_path: Path) -> None:
+    settings, network = VARIANTS[name]
+    config = dataclasses.replace(BASE, gradient_steps=3, replay_capacity=300, **settings)
+
+    def build(seed: int) -> DQN:
+        return config.build(table(seed, **network), seed=seed, num_updates=6)
+
+    def train(trainer: DQN, task: ToyTask) -> None:
+        for _ in range(3):
+            trainer.update(trainer.collect(task))  # type: ignore[arg-type]
+
+    whole, task = build(0), ToyTask()
+    train(whole, task)
+    torch.save({"trainer": whole.state_dict(), "policy": whole.policy.state_dict()}, tmp_path / "state.pt")
+    world = (task.world.obs, task.world.active, task.world._age, task.world.generator.get_state(), task.state)
+    globally = torch.get_rng_state()
+    train(whole, task)
+    halves, again = build(7), ToyTask(9)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    halves.policy.load_state_dict(state["policy"])
+    halves.load_state_dict(state["trainer"])
+    again.world.obs, again.world.active, again.world._age, generator, again.state = world
+    again.world.generator.set_state(generator)
+    torch.set_rng_state(globally)
+    train(halves, again)
+    for network_of in ("policy", "target"):
+        pairs = zip(getattr(whole, network_of).parameters(), getattr(halves, network_of).parameters(), strict=True)
+        assert all(torch.equal(one, two) for one, two in pairs)
+
+
+def test_accumulation_in_parts_changes_nothing() -> None:
+    results = []
+    for accumulation in (1, 3):
+        optimiser = dataclasses.replace(FAST, accumulation=accumulation)
+        trainer, task = DQN(table(), dataclasses.replace(BASE, replay="prioritised", optimiser=optimiser)), ToyTask()
+        for _ in range(3):
+            numbers = trainer.update(trainer.collect(task))  # type: ignore[arg-type]
+        results.append((next(trainer.policy.parameters()).detach(), numbers["loss/td"]))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-6)
+
+
+def test_other_policies_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected a network of action values.*got Linear; ppo"):
+        DQNConfig().build(nn.Linear(2, 2), seed=0, num_updates=1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"replay": "all"}, "replay: expected one of uniform, prioritised, none, got 'all'"),
+        ({"target_network": "soft"}, "target_network: expected one of hard"),
+        ({"n_step": 0}, "n_step: expected at least 1, got 0"),
+        ({"learning_starts": -1}, "learning_starts: expected at least 0 steps, got -1"),
+        ({"epsilon_final": 1.5}, "epsilon_final: expected a number in 0..1, got 1.5"),
+        ({"huber_delta": 0.0}, "huber_delta: expected a number above 0, got 0.0"),
+    ],
+)
+def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DQNConfig(**settings)
