@@ -41,13 +41,19 @@ def needs_flattening(observation_space: gym.Space) -> bool:
     return composite and observation_space.is_np_flattenable
 
 
-def policy_spaces(observation_space: gym.Space, action_space: gym.Space, *, frame_stack: int = 1) -> tuple[gym.Space, gym.Space]:
+def policy_spaces(
+    observation_space: gym.Space, action_space: gym.Space, *, frame_stack: int = 1, action_masks: bool = False
+) -> tuple[gym.Space, gym.Space]:
     """Give the spaces as a policy sees them: frames stacked, several binary choices as MultiDiscrete, a Box of actions in one row.
 
     Args:
         observation_space: of one environment.
         action_space: of one environment.
         frame_stack: observations shown at once; more than one put an axis before the others.
+        action_masks: whether {"observation", "action_mask"} are shown.
+
+    Raises:
+        ValueError: when such observations cannot be stacked, or such actions not be masked.
     """
     if frame_stack > 1:
         if not isinstance(observation_space, Box):
@@ -60,6 +66,10 @@ def policy_spaces(observation_space: gym.Space, action_space: gym.Space, *, fram
         action_space = MultiDiscrete(np.full(action_space.shape, 2))
     if isinstance(action_space, Box) and len(action_space.shape) != 1:
         action_space = Box(action_space.low.reshape(-1), action_space.high.reshape(-1), dtype=action_space.dtype.type)  # type: ignore[arg-type]
+    if action_masks:
+        if not isinstance(action_space, Discrete):
+            raise ValueError(f"task.action_masks: expected false where actions are not Discrete but {action_space}, got true")
+        observation_space = Dict({"observation": observation_space, "action_mask": MultiBinary(int(action_space.n))})
     return observation_space, action_space
 
 

@@ -120,9 +120,11 @@ class ControlTask:
 
     def build_policy(self) -> nn.Module:
         """Make a policy that fits the environment; its first weights depend on the task's seed."""
-        envs, generator = self._source.envs, torch.Generator().manual_seed(self._seed)
-        spaces = policy_spaces(envs.single_observation_space, envs.single_action_space, frame_stack=self.config.frame_stack)
-        return build_policy(self.config.policy, *spaces, generator)
+        config, envs, generator = self.config, self._source.envs, torch.Generator().manual_seed(self._seed)
+        seen, chosen = policy_spaces(
+            envs.single_observation_space, envs.single_action_space, frame_stack=config.frame_stack, action_masks=config.action_masks
+        )
+        return build_policy(config.policy, seen, chosen, generator)
 
     def rollout(
         self,
@@ -211,20 +213,13 @@ class ControlTask:
     def sample(self, policy: nn.Module, directory: Path, *, count: int = 8) -> list[Path]:
         """Write greedy episodes as animated GIFs, and a text with their returns, into `directory`."""
 
-        def make(render_mode: str | None) -> VectorEnvSource:
-            return self._source_of(self._factory.make(1, training=False, render_mode=render_mode), EVALUATION_SEEDS["dev"])
-
         with evaluation_mode(policy):
-            return draw_episodes(policy, make, directory, count=count, seed=EVALUATION_SEEDS["dev"], max_steps=self._limit)
+            return draw_episodes(policy, self._drawn, directory, count=count, seed=EVALUATION_SEEDS["dev"], max_steps=self._limit)
 
     def record(self, policy: nn.Module, path: Path, *, episodes: int = 1, seed: int = 0) -> list[str]:
         """Write greedy episodes as one animation, a GIF or an MP4; give a line about each."""
-
-        def make(render_mode: str | None) -> VectorEnvSource:
-            return self._source_of(self._factory.make(1, training=False, render_mode=render_mode), seed)
-
         with evaluation_mode(policy):
-            return record_episodes(policy, make, path, episodes=episodes, seed=seed, max_steps=self._limit)
+            return record_episodes(policy, self._drawn, path, episodes=episodes, seed=seed, max_steps=self._limit)
 
     def state_dict(self) -> dict[str, Any]:
         """Give all that the next rollout depends on.
@@ -313,6 +308,10 @@ class ControlTask:
             self._sources[key] = self._source_of(self._factory.make(num_envs, training=use == "train"), self._next_seed())
         return self._sources[key]
 
+    def _drawn(self, render_mode: str | None) -> VectorEnvSource:
+        """Make a source of one row that can be drawn."""
+        return self._source_of(self._factory.make(1, training=False, render_mode=render_mode), EVALUATION_SEEDS["dev"])
+
     def _source_of(self, envs: Any, seed: int) -> VectorEnvSource:
         """Put a source of the configured kind around environments."""
         name = self._factory.name
@@ -322,6 +321,6 @@ class ControlTask:
             name=name,
             frame_stack=self.config.frame_stack,
             action_masks=self.config.action_masks,
-            to_action=action_translator(name, envs.single_action_space, squash=getattr(self.config.policy, "squash", False)),
+            to_action=action_translator(name, envs.single_action_space, squash=self.config.policy.squash),
             whole_game=getattr(self._factory, "whole_game", None),
         )

@@ -36,6 +36,10 @@ def test_spaces_as_a_policy_sees_them() -> None:
     seen, chosen = policy_spaces(Box(-2, 3, (2,)), MultiBinary(3), frame_stack=4)
     assert seen == Box(-2, 3, (4, 2)) and chosen == MultiDiscrete([2, 2, 2])
     assert policy_spaces(DISCRETE, Box(-1, 1, (2, 3))) == (DISCRETE, Box(-1, 1, (6,)))
+    masked, _ = policy_spaces(BOX, Discrete(3), action_masks=True)
+    assert masked == Dict({"observation": BOX, "action_mask": MultiBinary(3)})
+    with pytest.raises(ValueError, match="action_masks: expected false where actions are not Discrete"):
+        policy_spaces(BOX, BOX, action_masks=True)
     with pytest.raises(ValueError, match="frame_stack: expected 1"):
         policy_spaces(DISCRETE, DISCRETE, frame_stack=2)
 
