@@ -172,7 +172,7 @@ def _report(result: RunResult) -> None:
     figures = "  ".join(f"{name} {value:.4g}" for name, value in result.evaluation.items())
     ended = f"stopped early after update {result.step}, best at {result.best_step}" if result.stopped_early else f"{result.step} updates"
     print(f"{result.run_folder}: {ended}  {figures}".rstrip())
-    if result.run_folder is not None and result.step > 0:
+    if result.run_folder is not None and result.step > 1:  # a single point is no curve
         from seqrl.run.plots import run_curves
 
         print(run_curves(result.run_folder))
