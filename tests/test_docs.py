@@ -84,7 +84,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         )
         for task_config, config, metric in (
             (captioning, SupervisedConfig(), "cider_d"),
-            (ControlConfig(num_envs=2, num_steps=4, num_eval_episodes=2, max_episode_steps=10), PPOConfig(), "return_mean"),
+            (ControlConfig(num_envs=2, num_steps=12, num_eval_episodes=2, max_episode_steps=10), PPOConfig(), "return_mean"),
         ):
             task = task_config.build(0)
             trainer = config.build(task.build_policy(), seed=0, num_updates=1)
