@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -50,6 +51,11 @@ class Categorical:
 
     logits: Tensor
 
+    @cached_property
+    def _logp(self) -> Tensor:
+        """Log-probabilities of all actions, [..., N] nats."""
+        return self.logits.log_softmax(dim=-1)
+
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Draw an index, long [...]: the first to ring of N exponential clocks with rates softmax(logits)."""
         # One draw, one division and one argmax: for small batches a fifth of what torch.multinomial takes.
@@ -62,17 +68,17 @@ class Categorical:
 
     def logp(self, action: Tensor) -> Tensor:
         """Give log softmax(logits)[action] for long [...], nats."""
-        return self.logits.gather(-1, action.unsqueeze(-1)).squeeze(-1) - self.logits.logsumexp(dim=-1)
+        return self._logp.gather(-1, action.unsqueeze(-1)).squeeze(-1)
 
     def entropy(self) -> Tensor:
         """Give -Σ p log p, [...] nats; a forbidden action adds nothing."""
-        logp = self.logits.log_softmax(dim=-1)
+        logp = self._logp
         # The gradient of 0 * -inf would be NaN.
         return -(logp.exp() * logp.masked_fill(logp == -math.inf, 0.0)).sum(dim=-1)
 
     def kl(self, other: Categorical) -> Tensor:
         """Give Σ p (log p - log q), [...] nats; an action that both forbid adds nothing."""
-        logp, other_logp = self.logits.log_softmax(dim=-1), other.logits.log_softmax(dim=-1)
+        logp, other_logp = self._logp, other._logp
         forbidden = logp == -math.inf
         difference = logp.masked_fill(forbidden, 0.0) - other_logp.masked_fill(forbidden, 0.0)
         return (logp.exp() * difference).sum(dim=-1)

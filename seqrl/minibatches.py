@@ -23,14 +23,17 @@ class Minibatches:
         number: parts; never more than there are rows (or steps) to share out.
         unit: "rows", or "steps" for policies without memory, which become rows of one step.
         generator: shuffles; on the trajectory's device.
+
+    Attributes:
+        number: of parts.
     """
 
     def __init__(self, trajectory: Trajectory, number: int, unit: MinibatchUnit, generator: torch.Generator) -> None:
         self._trajectory, self._generator = trajectory, generator
         self._places: tuple[Tensor, ...] | None = trajectory.counted.nonzero(as_tuple=True) if unit == "steps" else None
         self._size = trajectory.batch_size if self._places is None else self._places[0].shape[0]
-        self._number = max(1, min(number, self._size))
-        self._whole = self._select(None) if self._number == 1 else None
+        self.number = max(1, min(number, self._size))
+        self._whole = self._select(None) if self.number == 1 else None
 
     def epoch(self, advantage: Tensor, target: Tensor) -> Iterator[tuple[Trajectory, Tensor, Tensor]]:
         """Give each part of the trajectory with the same part of two more columns, [B, T] each."""
@@ -40,8 +43,8 @@ class Minibatches:
         order = torch.randperm(self._size, generator=self._generator, device=advantage.device)
         # All are put in order at once; the parts are views of that.
         shuffled, advantage, target = self._select(order), self._column(advantage, order), self._column(target, order)
-        for start in range(self._number):
-            part = slice(start * self._size // self._number, (start + 1) * self._size // self._number)
+        for start in range(self.number):
+            part = slice(start * self._size // self.number, (start + 1) * self._size // self.number)
             yield shuffled.select_rows(part), advantage[part], target[part]
 
     def _select(self, order: Tensor | None) -> Trajectory:

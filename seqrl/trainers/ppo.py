@@ -168,30 +168,37 @@ class PPO:
         """Take the optimiser steps; give the figures of each, and what it saw of the policy."""
         config = self.config
         minibatches = Minibatches(trajectory, config.minibatches, config.minibatch_unit, self.generator)
+        # A single minibatch is the batch.
+        by_batch = config.normalise_advantage and (config.normalise_over == "batch" or minibatches.number == 1)
         history: list[dict[str, Tensor | float]] = []
         seen: list[Seen] = []
+        parts: list[tuple[Trajectory, Tensor, Tensor]] = []
         for epoch in range(config.epochs):
             if epoch and config.recompute_advantage:
                 advantage, target = self._advantage(self._revalued(trajectory))
-            over_batch = config.normalise_advantage and config.normalise_over == "batch"
-            scaled = self.optimiser.whiten(advantage, trajectory.mask) if over_batch else advantage
-            for minibatch in minibatches.epoch(scaled, target):
-                figures, seen_now = self._improve(*minibatch)
+            if not epoch or config.recompute_advantage:
+                scaled = self.optimiser.whiten(advantage, trajectory.mask) if by_batch else advantage
+            if len(parts) != 1 or config.recompute_advantage:
+                parts = list(minibatches.epoch(scaled, target))
+            for part in parts:
+                figures, seen_now = self._improve(*part, normalise=config.normalise_advantage and not by_batch)
                 history.append(figures)
                 seen += seen_now
                 if config.target_kl and self._mean_kl(seen_now) > config.target_kl:
                     return history, seen
         return history, seen
 
-    def _improve(self, trajectory: Trajectory, advantage: Tensor, target: Tensor) -> tuple[dict[str, Tensor | float], list[Seen]]:
+    def _improve(
+        self, trajectory: Trajectory, advantage: Tensor, target: Tensor, *, normalise: bool
+    ) -> tuple[dict[str, Tensor | float], list[Seen]]:
         """Take one optimiser step on a minibatch."""
         config, mask, clip = self.config, trajectory.mask, self.clip
-        if config.normalise_advantage and config.normalise_over == "minibatch":
+        if normalise:
             advantage = self.optimiser.whiten(advantage, mask)
         imitation_weight = config.mix.weight_at(self.optimiser.num_finished)
         entropy_weight = self._scheduled(config.entropy_weight, config.entropy_schedule)
         count = self.optimiser.count(mask)
-        imitation_count = self.optimiser.count(mask if trajectory.imitate is None else trajectory.imitate)
+        imitation_count = count if trajectory.imitate is None else self.optimiser.count(trajectory.imitate)
         seen: list[Seen] = []
 
         def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
