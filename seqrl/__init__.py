@@ -21,14 +21,35 @@ if TYPE_CHECKING:
     from seqrl.run.config import EarlyStop
     from seqrl.run.loop import RunResult, fit
     from seqrl.sources import TokenSource, VectorEnvSource
-    from seqrl.trainers import PPO, PPOConfig, Reinforce, ReinforceConfig, SelfCritical, SelfCriticalConfig, Supervised, SupervisedConfig
+    from seqrl.trainers import (
+        A2C,
+        PPO,
+        TRPO,
+        A2CConfig,
+        OffPolicy,
+        OffPolicyConfig,
+        PPOConfig,
+        Reinforce,
+        ReinforceConfig,
+        SelfCritical,
+        SelfCriticalConfig,
+        Supervised,
+        SupervisedConfig,
+        TRPOConfig,
+        VTrace,
+        VTraceConfig,
+    )
     from seqrl.trajectory import Evaluation, Step, Trajectory, concatenate
 
 __all__ = [
+    "A2C",
+    "A2CConfig",
     "EarlyStop",
     "Evaluation",
     "Metric",
     "MixConfig",
+    "OffPolicy",
+    "OffPolicyConfig",
     "OptimiserConfig",
     "PPO",
     "PPOConfig",
@@ -42,11 +63,15 @@ __all__ = [
     "Step",
     "Supervised",
     "SupervisedConfig",
+    "TRPO",
+    "TRPOConfig",
     "Task",
     "TokenPolicy",
     "TokenSource",
     "Trainer",
     "Trajectory",
+    "VTrace",
+    "VTraceConfig",
     "VectorEnvSource",
     "concatenate",
     "fit",
@@ -63,6 +88,10 @@ _NAMES = {
     "run.loop": ("RunResult", "fit"),
     "sources": ("TokenSource", "VectorEnvSource"),
     "trainers": (
+        "A2C",
+        "A2CConfig",
+        "OffPolicy",
+        "OffPolicyConfig",
         "PPO",
         "PPOConfig",
         "Reinforce",
@@ -71,6 +100,10 @@ _NAMES = {
         "SelfCriticalConfig",
         "Supervised",
         "SupervisedConfig",
+        "TRPO",
+        "TRPOConfig",
+        "VTrace",
+        "VTraceConfig",
     ),
     "trajectory": ("Evaluation", "Step", "Trajectory", "concatenate"),
 }

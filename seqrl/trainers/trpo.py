@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,12 @@ from torch import Tensor, nn
 from seqrl import losses, returns
 from seqrl.diagnostics import average_of, describe_advantage, describe_rollout, explained_variance
 from seqrl.distributions import Distribution
+from seqrl.minibatches import Minibatches, MinibatchUnit
 from seqrl.natural_gradient import conjugate_gradient, fisher_product, flat_gradient, split_like
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task
 from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
-
-MinibatchUnit = Literal["rows", "steps"]
 
 
 @dataclass
@@ -190,10 +189,11 @@ class TRPO:
 
     def _fit_critic(self, trajectory: Trajectory, target: Tensor) -> dict[str, float]:
         """Regress the critic on its targets for some epochs."""
-        history: list[dict[str, float]] = []
+        config, history = self.config, list[dict[str, float]]()
+        minibatches = Minibatches(trajectory, config.critic_minibatches, config.minibatch_unit, self.generator)
         with _frozen(self.actor_parameters):
-            for _ in range(self.config.critic_epochs):
-                for part, part_target in self._minibatches(trajectory, target):
+            for _ in range(config.critic_epochs):
+                for part, part_target, _ in minibatches.epoch(target, target):
                     history.append(self._critic_step(part, part_target))
         return average_of(history)
 
@@ -204,21 +204,6 @@ class TRPO:
             return {"loss/value": masked_mean(losses.value(evaluation.value, target[rows]), part.mask, count)}
 
         return self.optimiser.minimise(trajectory, loss_terms)
-
-    def _minibatches(self, trajectory: Trajectory, target: Tensor) -> Iterator[tuple[Trajectory, Tensor]]:
-        """Shuffle rows, or the steps that count, into minibatches."""
-        if self.config.minibatch_unit == "rows":
-            for rows in self._shuffle(trajectory.batch_size):
-                yield trajectory.select_rows(rows), target[rows]
-            return
-        rows, steps = trajectory.mask.nonzero(as_tuple=True)
-        for chosen in self._shuffle(rows.shape[0]):
-            row, step = rows[chosen], steps[chosen]
-            yield trajectory.select_steps(row, step), target[row, step].unsqueeze(1)
-
-    def _shuffle(self, number: int) -> Sequence[Tensor]:
-        order = torch.randperm(number, generator=self.generator, device=self.optimiser.device)
-        return order.tensor_split(min(number, self.config.critic_minibatches))
 
     def _move(self, start: Sequence[Tensor], step: Tensor) -> None:
         """Set the actor's parameters to start + step."""
