@@ -1,4 +1,4 @@
-"""What was experienced, kept for learning from it again: a ring of steps for each environment, drawn evenly or by priority."""
+"""What was experienced, kept for learning from it again: drawn evenly or by priority, as transitions or as windows."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqrl.step_ring import FIELDS, StepRing
 from seqrl.sum_tree import SumTree
 from seqrl.targets import n_step_transitions
-from seqrl.trajectory import Trajectory, Tree, map_tree, tree_leaves
+from seqrl.trajectory import Trajectory, Tree, map_tree
 
 # Of the errors in a recurrent window, the share that the largest has in its priority.
 LARGEST_SHARE = 0.9
 SMALLEST_ERROR = 1e-6
-_FIELDS = ("reward", "terminated", "truncated", "mask")
 
 
 @dataclass(frozen=True)
@@ -48,19 +48,16 @@ class Drawn:
         if steps == 0:
             return self
         part = self.trajectory
-        fields = {name: map_tree(lambda leaf: leaf[:, steps:], getattr(part, name)) for name in ("action", "logp", "value", *_FIELDS)}
+        fields = {name: map_tree(lambda leaf: leaf[:, steps:], getattr(part, name)) for name in ("logp", "value", *FIELDS)}
         obs = map_tree(lambda leaf: leaf[:, steps:], part.obs)
         later = Trajectory(obs=obs, state0=state, **fields)  # type: ignore[arg-type]
         return Drawn(later, self.earned[:, steps:], self.follows[:, steps:], self.after[:, steps:] - steps, self.weight, self.leaf)
 
 
 class Replay:
-    """Keeps the newest steps of rollouts that go on from each other, as `ControlTask` gives them in "steps".
+    """Keeps the newest steps of rollouts that go on from each other, as `ControlTask` gives them in "steps", and draws from them.
 
-    Each row of a rollout is an environment with a ring of its own. An observation is kept once, in its own type: what is
-    seen after a step is what is seen before the next one, and the dummy step after an end begins with the true last
-    observation. Dummy steps are never drawn. Where a rollout does not go on from the last one (after a resume of an
-    environment that cannot be restored), a dummy step is put between.
+    Dummy steps, which have `mask` False, are never drawn as transitions.
 
     Args:
         capacity: steps kept, over all rows.
@@ -100,32 +97,24 @@ class Replay:
         self.capacity, self.n, self.discount, self.window, self.stored_state = capacity, n, discount, window, stored_state
         self.prioritised, self.priority_exponent = prioritised, priority_exponent
         self.generator = torch.Generator().manual_seed(seed)
-        self._total = 0  # steps of a row since the beginning; step g lies in slot g % num_slots
         self._largest = 1.0
-        self._num_stretches = 0
-        self._buffers: dict[str, Tree] = {}
+        self._ring: StepRing | None = None
         self._tree: SumTree | None = None
-
-    @property
-    def num_envs(self) -> int:
-        """Number of rows."""
-        return self._leaf("mask").shape[0] if self._buffers else 0
 
     @property
     def num_steps(self) -> int:
         """Steps held, dummy ones included, over all rows."""
-        return self.num_envs * (self._total - self._oldest)
+        return 0 if self._ring is None else self._ring.num_envs * (self._ring.total - self._ring.oldest)
 
     @property
     def can_draw(self) -> bool:
         """Whether there is anything to draw."""
-        if not self._buffers or not self._starts()[1]:
-            return False
-        return bool(self._leaf("mask")[:, self._slots(self._oldest, self._total)].any())
+        ring = self._ring
+        return ring is not None and self._starts(ring)[1] > 0 and bool(ring.columns["mask"][:, ring.slots(ring.oldest, ring.total)].any())
 
     def clear(self) -> None:
         """Forget every step."""
-        self._buffers, self._tree, self._total, self._num_stretches = {}, None, 0, 0
+        self._ring = self._tree = None
 
     def add(self, trajectory: Trajectory) -> None:
         """Keep a rollout [B, T].
@@ -134,28 +123,13 @@ class Replay:
             ValueError: when it has no observations, another number of rows than the last, or does not fit into the ring.
         """
         trajectory = trajectory.to("cpu")
-        if trajectory.obs is None:
-            raise ValueError("obs: expected observations [B, T+1, ...] to replay, got none")
-        if not self._buffers:
-            self._allocate(trajectory)
-        B, T = trajectory.mask.shape
-        if B != self.num_envs or self._num_slots <= T:
-            raise ValueError(
-                f"expected rollouts of {self.num_envs} rows and at most {self._num_slots - 1} steps, got {B} rows of {T}; "
-                "raise the replay's capacity or lower task.num_steps"
-            )
-        if self._total and not self._goes_on(trajectory):
-            self._put_dummy_step()
-        start, self._total = self._total, self._total + T
-        slots = self._slots(start, self._total)
-        for name in ("action", "reward", "terminated", "truncated", "mask"):
-            self._leaf(name)[:, slots] = getattr(trajectory, name)
-        seen = self._slots(start, self._total + 1)
-        map_tree(lambda kept, new: kept.index_copy_(1, seen, new), self._buffers["obs"], trajectory.obs)
-        if self.stored_state:
-            self._keep_state(start, trajectory.state0)
+        if self._ring is None:
+            self._ring = StepRing(trajectory, self.capacity, with_state=self.stored_state)
+            self._tree = SumTree(self._ring.num_envs * self._ring.num_slots) if self.prioritised else None
+        before = self._ring.total
+        written = self._ring.add(trajectory)
         if self._tree is not None:
-            self._give_priorities(start, seen)
+            self._give_priorities(self._ring, self._tree, before, written)
 
     def draw(self, batch_size: int, *, importance_exponent: float = 0.0) -> Drawn:
         """Draw transitions or windows, with replacement.
@@ -169,28 +143,30 @@ class Replay:
         Raises:
             ValueError: when there is nothing to draw.
         """
-        if not self.can_draw:
+        ring = self._ring
+        if ring is None or not self.can_draw:
             raise ValueError(f"replay: expected steps to draw from, {self.num_steps} are held, of which none can be; collect more first")
         weight = torch.ones(batch_size, 1)
         if self._tree is None:
-            row, step = self._draw_evenly(batch_size)
-            leaf = row * self._num_slots + step % self._num_slots
+            row, step = self._draw_evenly(ring, batch_size)
+            leaf = row * ring.num_slots + step % ring.num_slots
         else:
             # One from each of batch_size equal parts of the total.
             share = (torch.arange(batch_size) + torch.rand(batch_size, generator=self.generator, dtype=torch.float64)) / batch_size
-            leaf = self._tree.find(share.clamp(max=1 - 1e-12))
-            row, slot = leaf // self._num_slots, leaf % self._num_slots
-            step = self._oldest + (slot - self._oldest) % self._num_slots
+            leaf = self._tree.find(share)
+            row, slot = leaf // ring.num_slots, leaf % ring.num_slots
+            step = ring.oldest + (slot - ring.oldest) % ring.num_slots
             priority = self._tree.weights[leaf]
             weight = ((priority / priority.min()) ** -importance_exponent).float().unsqueeze(1)
-        return self._windows(row, step, weight, leaf) if self.window else self._transitions(row, step, weight, leaf)
+        cut = self._windows if self.window else self._transitions
+        return Drawn(*cut(ring, row, step), weight, leaf)
 
     def set_errors(self, drawn: Drawn, error: Tensor) -> None:
         """Set the priorities p = (|δ| + ε)^α of what was drawn; of a window, 0.9 of its largest error and 0.1 of the mean.
 
         Args:
             drawn: just drawn, before anything was added.
-            error: [N, T] the size of the errors, those of steps that do not count being 0.
+            error: [N, T] the errors, those of steps that do not count being 0.
         """
         if self._tree is None:
             return
@@ -203,174 +179,90 @@ class Replay:
         self._tree.set(leaf, size[first] ** self.priority_exponent)
 
     def state_dict(self) -> dict[str, Any]:
-        """Give a copy of everything, of the rings only what is filled."""
-        filled = min(self._total + 1, self._num_slots) if self._buffers else 0
-        rings = {name: tree for name, tree in self._buffers.items() if name not in ("state", "stretch")}
-        whole = {name: tree for name, tree in self._buffers.items() if name in ("state", "stretch")}
+        """Give a copy of everything."""
         return {
-            "total": self._total,
             "largest": self._largest,
-            "num_stretches": self._num_stretches,
-            "num_slots": self._num_slots if self._buffers else 0,
             "generator": self.generator.get_state(),
-            "rings": {name: map_tree(lambda leaf: leaf[:, :filled].clone(), tree) for name, tree in rings.items()},
-            "whole": {name: map_tree(torch.clone, tree) for name, tree in whole.items()},
+            "ring": None if self._ring is None else self._ring.state_dict(),
             "priorities": None if self._tree is None else self._tree.weights.clone(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
-        self._total, self._largest, self._num_stretches = state["total"], state["largest"], state["num_stretches"]
+        self._largest = state["largest"]
         self.generator.set_state(state["generator"].cpu())
-        slots = state["num_slots"]
-
-        def restored(leaf: Tensor) -> Tensor:
-            ring = torch.zeros(leaf.shape[0], slots, *leaf.shape[2:], dtype=leaf.dtype)
-            ring[:, : leaf.shape[1]] = leaf
-            return ring
-
-        self._buffers = {name: map_tree(restored, tree) for name, tree in state["rings"].items()}
-        self._buffers |= {name: map_tree(torch.clone, tree) for name, tree in state["whole"].items()}
+        self._ring = None if state["ring"] is None else StepRing.from_state_dict(state["ring"])
         self._tree = None
-        if self._buffers and self.prioritised:
-            self._tree = SumTree(self.num_envs * slots)
+        if state["priorities"] is not None:
+            self._tree = SumTree(len(state["priorities"]))
             self._tree.set(torch.arange(self._tree.size), state["priorities"])
 
-    @property
-    def _num_slots(self) -> int:
-        return self._leaf("mask").shape[1]
-
-    @property
-    def _oldest(self) -> int:
-        """The oldest step; one slot more than steps holds the newest observation."""
-        return max(0, self._total - self._num_slots + 1) if self._buffers else 0
-
-    def _leaf(self, name: str) -> Tensor:
-        leaf = self._buffers[name]
-        assert isinstance(leaf, Tensor)
-        return leaf
-
-    def _slots(self, start: int, stop: int) -> Tensor:
-        return torch.arange(start, stop) % self._num_slots
-
-    def _allocate(self, trajectory: Trajectory) -> None:
-        """Make the rings for rollouts like this one; memory is taken as it is written to."""
-        B, T = trajectory.mask.shape
-        slots = self.capacity // B + 1
-
-        def ring(leaf: Tensor) -> Tensor:
-            return torch.zeros(B, slots, *leaf.shape[2:], dtype=leaf.dtype)
-
-        for name in ("action", "reward", "terminated", "truncated", "mask", "obs"):
-            self._buffers[name] = map_tree(ring, getattr(trajectory, name))
-        if self.stored_state:
-            if trajectory.state0 is None:
-                raise ValueError("state0: expected a recurrent state to store, got none; use a recurrent policy or empty states")
-            stretches = slots // T + 2
-            self._buffers["stretch"] = torch.full((stretches,), -1)
-            self._buffers["state"] = map_tree(lambda leaf: leaf.new_zeros(B, stretches, *leaf.shape[1:]), trajectory.state0)
-        if self.prioritised:
-            self._tree = SumTree(B * slots)
-
-    def _goes_on(self, trajectory: Trajectory) -> bool:
-        head = self._total % self._num_slots
-        same = map_tree(lambda kept, new: (kept[:, head] == new[:, 0]).all(), self._buffers["obs"], trajectory.obs)
-        return all(bool(leaf) for leaf in tree_leaves(same))
-
-    def _put_dummy_step(self) -> None:
-        """Cut every row after its last step; the observation that followed stays where it is."""
-        last, here = (self._total - 1) % self._num_slots, self._total % self._num_slots
-        truncated, terminated, mask = (self._leaf(name) for name in ("truncated", "terminated", "mask"))
-        truncated[:, last] |= mask[:, last] & ~terminated[:, last]
-        for name in ("action", "reward", "terminated", "truncated", "mask"):
-            self._leaf(name)[:, here] = 0
-        self._total += 1
-
-    def _keep_state(self, start: int, state0: Tree) -> None:
-        """Keep where a rollout began, and with what memory."""
-        index = self._num_stretches % self._leaf("stretch").shape[0]
-        self._leaf("stretch")[index] = start
-        map_tree(lambda kept, new: kept[:, index].copy_(new), self._buffers["state"], state0)
-        self._num_stretches += 1
-
-    def _starts(self) -> tuple[int, int, Tensor | None]:
+    def _starts(self, ring: StepRing) -> tuple[int, int, Tensor | None]:
         """The first step that may be drawn, how many may be, and which, where these are not all that follow."""
-        first = self._oldest
-        count = max(0, self._total - max(1, self.window) + 1 - first)
+        first = ring.oldest
+        count = max(0, ring.total - max(1, self.window) + 1 - first)
         if not self.stored_state:
             return first, count, None
-        stretch = self._leaf("stretch")
-        stretch = stretch[(stretch >= first) & (stretch < first + count)].sort().values
-        return first, stretch.shape[0], stretch
+        begins = ring.begins[(ring.begins >= first) & (ring.begins < first + count)].sort().values
+        return first, len(begins), begins
 
-    def _draw_evenly(self, batch_size: int) -> tuple[Tensor, Tensor]:
+    def _draw_evenly(self, ring: StepRing, batch_size: int) -> tuple[Tensor, Tensor]:
         """Draw rows and steps; draw again where a transition would be a dummy step."""
-        first, count, which = self._starts()
+        first, count, which = self._starts(ring)
 
         def draw(number: int) -> tuple[Tensor, Tensor]:
-            row = torch.randint(self.num_envs, (number,), generator=self.generator)
+            row = torch.randint(ring.num_envs, (number,), generator=self.generator)
             step = torch.randint(count, (number,), generator=self.generator)
             return row, first + step if which is None else which[step]
 
         row, step = draw(batch_size)
         while not self.window:
-            dummy = ~self._leaf("mask")[row, step % self._num_slots]
+            dummy = ~ring.columns["mask"][row, step % ring.num_slots]
             if not bool(dummy.any()):
                 break
             row[dummy], step[dummy] = draw(int(dummy.sum()))
         return row, step
 
-    def _give_priorities(self, start: int, written: Tensor) -> None:
+    def _give_priorities(self, ring: StepRing, tree: SumTree, before: int, written: Tensor) -> None:
         """Give what can be drawn for the first time the largest priority, and none to what was overwritten."""
-        assert self._tree is not None
-        rows = torch.arange(self.num_envs).unsqueeze(1) * self._num_slots
+        rows = torch.arange(ring.num_envs).unsqueeze(1) * ring.num_slots
         leaf = (rows + written).flatten()
-        self._tree.set(leaf, torch.zeros(leaf.shape[0]))
-        first, count, which = self._starts()
-        if which is None:
-            newest = first + count
-            which = torch.arange(max(first, start - max(1, self.window) + 1), newest)
-        else:
-            which = which[which > start - self.window]
-        slots = which % self._num_slots
-        counts = torch.ones(self.num_envs, slots.shape[0]) if self.window else self._leaf("mask")[:, slots].float()
-        self._tree.set((rows + slots).flatten(), counts.flatten() * self._largest**self.priority_exponent)
+        tree.set(leaf, torch.zeros(leaf.shape[0]))
+        first, count, which = self._starts(ring)
+        newest = max(first, before - max(1, self.window) + 1)
+        which = torch.arange(newest, first + count) if which is None else which[which >= newest]
+        slots = which % ring.num_slots
+        counts = torch.ones(ring.num_envs, len(slots)) if self.window else ring.columns["mask"][:, slots].float()
+        tree.set((rows + slots).flatten(), counts.flatten() * self._largest**self.priority_exponent)
 
-    def _transitions(self, row: Tensor, step: Tensor, weight: Tensor, leaf: Tensor) -> Drawn:
+    def _transitions(self, ring: StepRing, row: Tensor, step: Tensor) -> tuple[Trajectory, Tensor, Tensor, Tensor]:
         """Join up to n steps from each start, without touching the observations between."""
         steps = step.unsqueeze(1) + torch.arange(self.n)
-        newest = steps >= self._total - 1
-        reward, terminated, truncated = self._gather(row, steps, "reward", "terminated", "truncated")
+        newest = steps >= ring.total - 1
+        reward, terminated, truncated = ring.read(row, steps, "reward", "terminated", "truncated")
         # What follows the newest step is not known yet: it is a truncation for now.
         earned, follows, after = n_step_transitions(reward, terminated, truncated | (newest & ~terminated), self.discount, self.n)
-        ends = torch.stack([step, step + after[:, 0]], dim=1)
-        first = {name: leaf[:, None] for name, leaf in zip(("action", "mask"), self._gather(row, step, "action", "mask"), strict=True)}
-        trajectory = self._trajectory(row, ends, reward=earned[:, :1], terminated=follows[:, :1] == 0, **first)
-        return Drawn(trajectory, earned[:, :1], follows[:, :1], torch.ones_like(after[:, :1]), weight, leaf)
+        earned, follows, after = earned[:, :1], follows[:, :1], after[:, :1]
+        action, mask = (column.unsqueeze(1) for column in ring.read(row, step, "action", "mask"))
+        obs = ring.read_obs(row, torch.cat([step.unsqueeze(1), step.unsqueeze(1) + after], dim=1))
+        ended = {"terminated": follows == 0, "truncated": torch.zeros_like(mask)}
+        return _trajectory(obs, action=action, mask=mask, reward=earned, **ended), earned, follows, torch.ones_like(after)
 
-    def _windows(self, row: Tensor, step: Tensor, weight: Tensor, leaf: Tensor) -> Drawn:
+    def _windows(self, ring: StepRing, row: Tensor, step: Tensor) -> tuple[Trajectory, Tensor, Tensor, Tensor]:
         """Cut windows out of the rings."""
         steps = step.unsqueeze(1) + torch.arange(self.window + 1)
-        names = ("action", "reward", "terminated", "truncated", "mask")
-        columns = dict(zip(names, self._gather(row, steps[:, :-1], *names), strict=True))
-        trajectory = self._trajectory(row, steps, **columns)
+        columns = dict(zip(FIELDS, ring.read(row, steps[:, :-1], *FIELDS), strict=True))
+        trajectory = _trajectory(ring.read_obs(row, steps), **columns)
         if self.stored_state:
-            index = (self._leaf("stretch") == step.unsqueeze(1)).int().argmax(dim=1)
-            trajectory = trajectory.replace(state0=map_tree(lambda kept: kept[row, index], self._buffers["state"]))
+            trajectory = trajectory.replace(state0=ring.read_state(row, step))
         joined = n_step_transitions(columns["reward"], columns["terminated"], columns["truncated"], self.discount, self.n)
-        return Drawn(trajectory, *joined, weight, leaf)
+        return trajectory, *joined
 
-    def _gather(self, row: Tensor, step: Tensor, *names: str) -> list[Tensor]:
-        rows = row.view(-1, *[1] * (step.ndim - 1))
-        return [self._leaf(name)[rows, step % self._num_slots] for name in names]
 
-    def _trajectory(self, row: Tensor, seen: Tensor, **columns: Tensor) -> Trajectory:
-        """Put windows together with what was seen."""
-        mask = columns["mask"]
-        zero = torch.zeros(mask.shape[0], mask.shape[1] + 1)
-        obs = map_tree(lambda kept: kept[row.unsqueeze(1), seen % self._num_slots], self._buffers["obs"])
-        columns.setdefault("truncated", torch.zeros_like(mask))
-        return Trajectory(logp=zero[:, 1:], value=zero, obs=obs, **columns)  # type: ignore[arg-type]
+def _trajectory(obs: Tree, **columns: Tensor) -> Trajectory:
+    """Put windows together; nobody knows any more how probable or valuable the actions seemed."""
+    zero = torch.zeros(columns["mask"].shape[0], columns["mask"].shape[1] + 1)
+    return Trajectory(logp=zero[:, 1:], value=zero, obs=obs, **columns)  # type: ignore[arg-type]
 
 
 def _unique(index: Tensor) -> tuple[Tensor, Tensor]:
