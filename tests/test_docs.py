@@ -13,7 +13,16 @@ import pytest
 
 from seqrl.run.config import EarlyStop
 from seqrl.run.loop import fit
-from seqrl.trainers import PPOConfig, ReinforceConfig, SelfCriticalConfig, SupervisedConfig
+from seqrl.trainers import (
+    A2CConfig,
+    OffPolicyConfig,
+    PPOConfig,
+    ReinforceConfig,
+    SelfCriticalConfig,
+    SupervisedConfig,
+    TRPOConfig,
+    VTraceConfig,
+)
 from tasks.captioning.data_config import DataConfig
 from tasks.captioning.evaluation import EvaluationConfig
 from tasks.captioning.policies import PolicyConfig
@@ -64,6 +73,9 @@ def trainer_configs() -> list[Any]:
         SelfCriticalConfig(mix=MixConfig(weight=0.3, forced_steps=2)),
         PPOConfig(num_samples=5, kl_weight=0.1, entropy_weight=0.1, target_kl=0.01, mix=mix),
         *(PPOConfig(advantage=advantage, num_samples=5) for advantage in ("leave_one_out", "group_norm", "greedy")),  # type: ignore[arg-type]
+        A2CConfig(),
+        VTraceConfig(),
+        OffPolicyConfig(),
     ]
 
 
@@ -85,6 +97,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         for task_config, config, metric in (
             (captioning, SupervisedConfig(), "cider_d"),
             (ControlConfig(num_envs=2, num_steps=12, num_eval_episodes=2, max_episode_steps=10), PPOConfig(), "return_mean"),
+            (ControlConfig(num_envs=2, num_steps=4, num_eval_episodes=2, max_episode_steps=10), TRPOConfig(), "return_mean"),
         ):
             task = task_config.build(0)
             trainer = config.build(task.build_policy(), seed=0, num_updates=1)

@@ -17,7 +17,7 @@ from toy_tokens import TokenPolicy, TokenTask, flat_weights, gradient_of
 from seqrl.diagnostics import describe_rollout
 from seqrl.mixing import MixConfig
 from seqrl.optimiser import OptimiserConfig
-from seqrl.trainers import PPOConfig, ReinforceConfig, SelfCriticalConfig, SupervisedConfig
+from seqrl.trainers import A2CConfig, OffPolicyConfig, PPOConfig, ReinforceConfig, SelfCriticalConfig, SupervisedConfig, VTraceConfig
 from seqrl.trajectory import Trajectory, concatenate, map_tree
 
 FAST = OptimiserConfig(learning_rate=0.05, schedule="cosine", warmup_updates=2, weight_decay=0.01)
@@ -32,6 +32,9 @@ CONFIGS: dict[str, Any] = {
     "greedy": SelfCriticalConfig(optimiser=FAST, baseline="greedy", entropy_weight=0.1),
     "ppo": PPOConfig(optimiser=FAST, num_samples=5, epochs=2, minibatches=1, value_clip=0.2, kl_weight=0.1, mix=MIX),
     "ppo_steps": PPOConfig(optimiser=FAST, epochs=2, minibatches=1, minibatch_unit="steps", entropy_weight=0.1),
+    "a2c": A2CConfig(optimiser=FAST, num_samples=2),
+    "vtrace": VTraceConfig(optimiser=FAST, num_samples=2, actor_lag=1),
+    "off_policy": OffPolicyConfig(optimiser=FAST, num_samples=2, max_weight=3.0, epochs=2),
     "ppo_group": PPOConfig(optimiser=FAST, advantage="leave_one_out", num_samples=5, epochs=2, minibatches=1),
 }
 # Ones that differ in more than a baseline.
