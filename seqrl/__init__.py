@@ -9,8 +9,13 @@ Nothing is imported before it is used, so `import seqrl` costs next to nothing.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# PyTorch's threads otherwise wait for their next work in a loop, and thereby take the cores from environments, from our own threads
+# and from other processes; with one of these around, two threads were many times slower than one. It is read when PyTorch starts.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from seqrl.mixing import MixConfig
