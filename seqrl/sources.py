@@ -117,7 +117,11 @@ class VectorEnvSource:
 
     def reset(self, seed: int | None = None) -> None:
         """Start every environment anew."""
-        observation, info = self.envs.reset(seed=seed)
+        self.stepping = True
+        try:
+            observation, info = self.envs.reset(seed=seed)
+        finally:
+            self.stepping = False
         self.active = self._everyone
         self._returns = np.zeros(self.envs.num_envs)
         self._lengths = np.zeros(self.envs.num_envs, dtype=np.int64)
