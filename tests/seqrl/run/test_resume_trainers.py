@@ -1,0 +1,127 @@
+"""Every registered trainer, stopped in the middle and resumed by command, ends with the weights of a run that was not, to the bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from seqrl.run import checkpoint, registry
+from seqrl.run.cli import EXIT_INTERRUPTED, main
+from seqrl.run.log import read_metrics
+from tasks.control.task import ControlTask
+
+CART_POLE = {"type": "control", "environment": "CartPole-v1", "num_envs": 2, "num_steps": 8, "max_episode_steps": 30}
+LAKE = CART_POLE | {"environment": "FrozenLake-v1"}
+EPISODES = {"mode": "episodes"}
+VALUES = {"policy": {"kind": "action_values", "hidden_sizes": [8]}}
+ACTOR = {"policy": {"hidden_sizes": [8]}}
+MEMORY = {"policy": {"hidden_sizes": [8], "actor_critic": {"memory": "lstm"}}}
+SMALL_REPLAY = {"learning_starts": 16, "batch_size": 8, "gradient_steps": 2, "target_every": 3}
+DRAWN = {"type": "captioning", "images_per_batch": 2, "data": {"image_size": 16, "scenes": {"num_train": 8, "num_dev": 2, "num_test": 0}}}
+CAPTIONS = DRAWN | {"policy": {"dim": 16, "num_layers": 1, "num_heads": 2, "max_tokens": 6}}
+
+# name -> (task, trainer)
+RUNS = {
+    "supervised": (CAPTIONS, {"type": "supervised"}),
+    "reinforce": (CART_POLE | EPISODES | ACTOR, {"type": "reinforce", "baseline": "leave_one_out"}),
+    "reinforce_critic": (CART_POLE | ACTOR, {"type": "reinforce", "baseline": "critic", "num_samples": 1}),
+    "self_critical": (CART_POLE | EPISODES | ACTOR, {"type": "self_critical"}),
+    "ppo": (CART_POLE | ACTOR, {"type": "ppo", "minibatch_unit": "steps"}),
+    "ppo_memory": (CART_POLE | MEMORY, {"type": "ppo", "minibatches": 2}),
+    "ppo_normalised": (CART_POLE | {"reward_scale": True, "policy": {"actor_critic": {"normalise_observations": True}}}, {"type": "ppo"}),
+    "a2c": (CART_POLE | ACTOR, {"type": "a2c"}),
+    "vtrace": (CART_POLE | ACTOR, {"type": "vtrace", "actor_lag": 2}),
+    "trpo": (CART_POLE | ACTOR, {"type": "trpo"}),
+    "off_policy": (CART_POLE | ACTOR, {"type": "off_policy"}),
+    "dqn": (CART_POLE | VALUES, {"type": "dqn", **SMALL_REPLAY}),
+    "dqn_prioritised": (CART_POLE | VALUES, {"type": "dqn", "replay": "prioritised", "n_step": 3, **SMALL_REPLAY}),
+    "q_table": (LAKE | {"policy": {"kind": "action_value_table"}}, {"type": "q_table", "rule": "sarsa"}),
+    "cem": (CART_POLE | EPISODES | ACTOR, {"type": "cem", "elite_iterations": 3}),
+    "cem_counts": (LAKE | EPISODES | {"policy": {"kind": "probability_table"}}, {"type": "cem", "fit": "counts"}),
+    "cem_captions": (CAPTIONS, {"type": "cem", "num_samples": 3}),
+}
+
+
+@pytest.fixture(autouse=True)
+def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEQRL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("seqrl.run.plots.run_curves", lambda folder: folder)  # half of the time would go there
+
+
+def write(tmp_path: Path, kind: str, name: str) -> str:
+    task, trainer = RUNS[kind]
+    path = tmp_path / f"{name}.yaml"
+    settings = {"name": name, "steps": 6, "seed": 5, "num_threads": 1, "runs_folder": str(tmp_path), "task": task, "trainer": trainer}
+    path.write_text(json.dumps(settings))  # JSON is YAML
+    return str(path)
+
+
+def state(run: Path) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
+    folder = checkpoint.find(run)
+    from safetensors.torch import load_file
+
+    return load_file(folder / checkpoint.WEIGHTS), checkpoint.load_state(folder)
+
+
+def assert_same(one: object, two: object, where: str = "") -> None:
+    assert type(one) is type(two), where
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, two) or (one.is_floating_point() and torch.equal(one.isnan(), two.isnan())), where  # type: ignore[arg-type]
+    elif isinstance(one, dict):
+        assert one.keys() == two.keys(), where  # type: ignore[attr-defined]
+        for key in one:
+            if not str(key).endswith("_s"):  # durations
+                assert_same(one[key], two[key], f"{where}.{key}")  # type: ignore[index]
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(two), where  # type: ignore[arg-type]
+        for index, (first, second) in enumerate(zip(one, two, strict=True)):  # type: ignore[call-overload]
+            assert_same(first, second, f"{where}[{index}]")
+    else:
+        assert one == two or (one != one and two != two), where
+
+
+def test_every_trainer_is_here() -> None:
+    assert {trainer["type"] for _, trainer in RUNS.values()} == set(registry.registered(registry.TRAINERS))
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_a_resumed_run_ends_as_one_that_was_not(kind: str, tmp_path: Path) -> None:
+    assert main(["train", write(tmp_path, kind, "whole"), "--quiet"]) == 0
+    assert main(["train", write(tmp_path, kind, "parts"), "--quiet", "--save_every=3", "--keep_checkpoints=9"]) == 0
+    parts = tmp_path / "parts" / "checkpoints"
+    # As if the run had been killed after its third update.
+    (parts / "step_00000006" / checkpoint.META).unlink()
+    torch.manual_seed(99)
+    assert main(["resume", str(tmp_path / "parts"), "--quiet"]) == 0
+    (weights, rest), (other_weights, other_rest) = state(tmp_path / "whole"), state(tmp_path / "parts")
+    assert checkpoint.find(tmp_path / "parts").name == "step_00000006"
+    assert_same(weights, other_weights, "weights")
+    assert_same(rest["trainer"], other_rest["trainer"], "trainer")
+    assert_same(rest["task"], other_rest["task"], "task")
+    lines, other_lines = (
+        [{key: value for key, value in row.items() if not key.startswith("time/")} for row in read_metrics(tmp_path / name)]
+        for name in ("whole", "parts")
+    )
+    assert lines == other_lines
+
+
+def test_an_interrupted_agent_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", write(tmp_path, "ppo", "whole"), "--quiet"]) == 0
+    rollout, calls = ControlTask.rollout, []
+
+    def interrupted(self: ControlTask, *arguments: object, **settings: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return rollout(self, *arguments, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ControlTask, "rollout", interrupted)
+    assert main(["train", write(tmp_path, "ppo", "parts"), "--quiet"]) == EXIT_INTERRUPTED
+    assert "interrupted after update 2" in capsys.readouterr().err
+    assert main(["resume", str(tmp_path / "parts"), "--quiet"]) == 0
+    assert_same(state(tmp_path / "whole")[0], state(tmp_path / "parts")[0], "weights")
