@@ -127,3 +127,23 @@ class Metric(Protocol):
 
     def corpus(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]]) -> float:
         """Give the published figure, which is not always the mean of the scores."""
+
+
+def require_critic(policy: nn.Module, trainer: str) -> nn.Module:
+    """Give the policy's module `critic`, which estimates values.
+
+    Args:
+        policy: asked for it.
+        trainer: name of the one that needs it.
+
+    Raises:
+        ValueError: when the policy has none, saying who can do without.
+    """
+    critic = getattr(policy, "critic", None)
+    if not isinstance(critic, nn.Module):
+        raise ValueError(
+            f"trainer {trainer}: expected a policy with a critic (a module `critic`), got a {type(policy).__name__} without one; set "
+            "task.policy.kind=actor_critic or, for captions, task.policy.critic=true, or choose reinforce or self_critical, which "
+            "need none; dqn, q_table and cem serve action values and tables"
+        )
+    return critic

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from seqrl import advantages, losses, returns
 from seqrl.diagnostics import describe_advantage, describe_rollout, explained_variance
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task
+from seqrl.protocols import Task, require_critic
 from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -73,11 +73,15 @@ class A2C:
         config: see `A2CConfig`.
         seed: of the sampling.
         num_updates: length of the run, for the learning-rate schedule.
+
+    Raises:
+        ValueError: when the policy has no critic.
     """
 
     def __init__(self, policy: nn.Module, config: A2CConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         self.policy = policy
         self.config = config or A2CConfig()
+        require_critic(policy, "a2c")
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
         self.generator = self.optimiser.make_generator(seed)
 

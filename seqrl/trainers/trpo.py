@@ -16,7 +16,7 @@ from seqrl.distributions import Distribution
 from seqrl.minibatches import Minibatches, MinibatchUnit
 from seqrl.natural_gradient import conjugate_gradient, fisher_product, flat_gradient, split_like
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task
+from seqrl.protocols import Task, require_critic
 from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -94,13 +94,7 @@ class TRPO:
     def __init__(self, policy: nn.Module, config: TRPOConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         self.policy = policy
         self.config = config or TRPOConfig()
-        critic = getattr(policy, "critic", None)
-        if not isinstance(critic, nn.Module):
-            raise ValueError(
-                f"trpo: expected a policy with a module `critic` and an `Evaluation.distribution`, got a {type(policy).__name__}; "
-                "choose task.policy.kind=actor_critic, or the trainer ppo, reinforce or self_critical"
-            )
-        critics = {id(parameter) for parameter in critic.parameters()}
+        critics = {id(parameter) for parameter in require_critic(policy, "trpo").parameters()}
         self.actor_parameters = [p for p in policy.parameters() if p.requires_grad and id(p) not in critics]
         with _frozen(self.actor_parameters):
             self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)

@@ -12,7 +12,7 @@ from seqrl import losses, returns
 from seqrl.behaviour import LaggingWeights, append_last_observation, bootstraps_at_end, describe_ratios
 from seqrl.diagnostics import describe_advantage, describe_rollout, explained_variance
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task
+from seqrl.protocols import Task, require_critic
 from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -74,11 +74,15 @@ class VTrace:
         config: see `VTraceConfig`.
         seed: of the sampling.
         num_updates: length of the run, for the learning-rate schedule.
+
+    Raises:
+        ValueError: when the policy has no critic.
     """
 
     def __init__(self, policy: nn.Module, config: VTraceConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         self.policy = policy
         self.config = config or VTraceConfig()
+        require_critic(policy, "vtrace")
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
         self.actor = LaggingWeights(policy, self.config.actor_lag)
         self.generator = self.optimiser.make_generator(seed)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from toy_tokens import TokenPolicy, TokenTask, by_hand, gradient_of
 
 from seqrl.optimiser import OptimiserConfig
@@ -105,3 +106,8 @@ def test_normalised_advantages_have_mean_0_and_deviation_1() -> None:
 def test_unusable_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         A2CConfig(**settings)
+
+
+def test_a_policy_without_a_critic_is_refused_before_any_work() -> None:
+    with pytest.raises(ValueError, match=r"a2c: expected .*critic.*Linear.*reinforce"):
+        A2CConfig().build(nn.Linear(2, 2), seed=0, num_updates=1)

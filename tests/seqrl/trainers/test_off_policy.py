@@ -233,3 +233,8 @@ def test_resumed_run_ends_with_the_same_bits(settings: dict[str, Any], tmp_path:
 def test_unusable_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         OffPolicyConfig(**settings)
+
+
+def test_a_policy_without_a_critic_is_refused_before_any_work() -> None:
+    with pytest.raises(ValueError, match=r"off_policy: expected .*critic.*Linear.*reinforce"):
+        OffPolicyConfig().build(nn.Linear(2, 2), seed=0, num_updates=1)

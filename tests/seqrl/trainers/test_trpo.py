@@ -157,7 +157,7 @@ class NoCritic(nn.Module):
 
 
 def test_policies_that_it_cannot_serve_are_refused() -> None:
-    with pytest.raises(ValueError, match="critic.*ppo"):
+    with pytest.raises(ValueError, match="trpo: expected .*critic.*reinforce"):
         trainer_of(NoCritic())
     with pytest.raises(ValueError, match="distribution"):
         trainer = trainer_of(TokenPolicy())

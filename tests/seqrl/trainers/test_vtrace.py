@@ -164,3 +164,8 @@ def test_resumed_run_ends_with_the_same_bits(lag: int, tmp_path: Path) -> None:
 def test_unusable_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         VTraceConfig(**settings)
+
+
+def test_a_policy_without_a_critic_is_refused_before_any_work() -> None:
+    with pytest.raises(ValueError, match=r"vtrace: expected .*critic.*Linear.*reinforce"):
+        VTraceConfig().build(nn.Linear(2, 2), seed=0, num_updates=1)
