@@ -10,9 +10,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from seqrl.distributions import Categorical, Gaussian, MultiCategorical, SquashedGaussian
+from seqrl.distributions import Categorical, Gaussian, MultiCategorical, SquashedGaussian, logp_and_entropy
 from seqrl.encoders import Inputs, Memory, ObservationSize, Trunk, TrunkAndHead
-from seqrl.networks import MLP, Activation, restarts
+from seqrl.networks import MLP, Activation, restarts, run_together
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree, map_tree
 
 ActivationName = Literal["tanh", "relu"]
@@ -220,7 +220,7 @@ class ActorCritic(nn.Module):
         restart = restarts(trajectory.counted) if self.is_recurrent else None
         outputs, value, _ = self._run(obs, trajectory.state0, restart)
         distribution = self._distribution(outputs, obs)
-        return Evaluation(distribution.logp(trajectory.action), distribution.entropy(), value, distribution=distribution)
+        return Evaluation(*logp_and_entropy(distribution, trajectory.action), value, distribution=distribution)
 
     def _inputs(self, obs: Tree) -> Tensor:
         return self.inputs(obs if isinstance(obs, Tensor) else split_observation(obs)[0])
@@ -230,8 +230,8 @@ class ActorCritic(nn.Module):
         x, after = self._inputs(obs), None
         if self.trunk is not None:
             x, after = self.trunk(x, state, restart)
-        if self.trunk is not None or not self._has_trunk:
-            outputs, value = self.actor(x), self.critic(x)
+        if isinstance(self.actor, MLP) and isinstance(self.critic, MLP):
+            outputs, value = run_together([self.actor, self.critic], x)
         else:
             before = state if isinstance(state, Mapping) else {"actor": None, "critic": None}
             outputs, actor_after = self.actor(x, before["actor"], restart)

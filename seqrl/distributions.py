@@ -9,12 +9,14 @@ import functools
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+SMALLEST_LOGP = -1e6  # instead of -inf, whose product with a probability of 0 is not a number
 
 Same = TypeVar("Same", bound="Distribution")
 
@@ -86,6 +88,38 @@ class Categorical:
     def detach(self) -> Categorical:
         """Give the same distribution without its gradients."""
         return Categorical(self.logits.detach())
+
+
+def logp_and_entropy(distribution: Distribution, action: Tensor) -> tuple[Tensor, Tensor]:
+    """Give both at once, which for a `Categorical` takes half the time of one after the other, with its derivative written out."""
+    if isinstance(distribution, Categorical) and not torch.compiler.is_compiling():
+        return _CategoricalNumbers.apply(distribution.logits, action)  # type: ignore[no-untyped-call]
+    return distribution.logp(action), distribution.entropy()
+
+
+class _CategoricalNumbers(torch.autograd.Function):
+    """log p(a) and H = -Σ p log p as one node: d log p(a) / dl = 1(a) - p,  dH / dl = -p (log p + H)."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        logp = logits.log_softmax(dim=-1)
+        probability, index = logp.exp(), action.unsqueeze(-1)
+        chosen = logp.gather(-1, index).squeeze(-1)
+        logp = logp.clamp_(min=SMALLEST_LOGP)
+        entropy = (probability * logp).sum(dim=-1).neg_()
+        ctx.save_for_backward(logits, logp, probability, entropy, index)
+        return chosen, entropy
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        logits, logp, probability, entropy, index = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is wanted: leave it to autograd
+            distribution = Categorical(logits)
+            numbers = distribution.logp(index.squeeze(-1)), distribution.entropy()
+            return torch.autograd.grad(numbers, logits, gradients, create_graph=True)[0], None
+        for_chosen, for_entropy = (gradient.unsqueeze(-1) for gradient in gradients)
+        inner = (logp + entropy.unsqueeze(-1)).mul_(for_entropy).add_(for_chosen)
+        return inner.mul_(probability).neg_().scatter_add_(-1, index, for_chosen), None
 
 
 @dataclass(frozen=True)

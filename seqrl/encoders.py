@@ -116,20 +116,24 @@ class Inputs(nn.Module):
         ValueError: when categories or frames are to be normalised.
     """
 
+    like: Tensor
+
     def __init__(self, size: ObservationSize, *, normalise: bool = False) -> None:
         super().__init__()
         if normalise and (size.num_categories or size.frames):
             raise ValueError("normalise_observations: expected observations of real numbers, got categories or frames; switch it off")
         self.size = size
         self.norm = RunningNorm(size.num_inputs) if normalise else None
+        # Follows the weights to their device and number format.
+        self.register_buffer("like", torch.zeros(()), persistent=False)
 
-    def forward(self, obs: Tensor, like: Tensor) -> Tensor:
-        """Map [..., *shape] to [..., num_inputs], or keep frames, on the device and in the number format of `like`."""
+    def forward(self, obs: Tensor) -> Tensor:
+        """Map [..., *shape] to [..., num_inputs], or keep frames as they are, where the weights are."""
         if self.size.frames:
-            return obs.to(like.device)
+            return obs.to(self.like.device)
         if self.size.num_categories:
-            return F.one_hot(obs.to(like.device), self.size.num_categories).to(like.dtype)
-        flat = obs.to(like.device, like.dtype)
+            return F.one_hot(obs.to(self.like.device), self.size.num_categories).to(self.like)
+        flat = obs.to(self.like)
         if len(self.size.shape) != 1:
             flat = flat.reshape(*obs.shape[: obs.ndim - len(self.size.shape)], -1)
         return flat if self.norm is None else self.norm(flat)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqrl.convolutions import EncoderPrecision, choose_precision, encode_frames, prepare_weights
+from seqrl.small_layers import TanhMLPs, is_plain, run_layers, tanh_layers
 
 FRAME_SIZE = (84, 84)
 Activation = Callable[[Tensor], Tensor]
@@ -69,58 +70,33 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., num_inputs] to [..., num_outputs]."""
-        weights: list[Any] = [parameter for layer in self.layers for parameter in (layer.weight, layer.bias)]
-        if self.activation is torch.tanh and _is_plain(x, weights[0]):
-            return _TanhMLP.apply(x.reshape(-1, x.shape[-1]), *weights).view(*x.shape[:-1], -1)  # type: ignore[no-untyped-call]
-        return _run_layers(x, weights, self.activation)
+        return run_together([self], x)[0]
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """The layers' weights and biases in turns."""
+        return [parameter for layer in self.layers for parameter in (layer.weight, layer.bias)]  # type: ignore[misc]
 
 
-def _run_layers(x: Tensor, weights: Sequence[Tensor], activation: Activation) -> Tensor:
-    """Run an MLP whose weights and biases come in turns."""
-    for weight, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
-        x = activation(F.linear(x, weight, bias))
-    return F.linear(x, weights[-2], weights[-1])
+def run_together(mlps: Sequence[MLP], x: Tensor) -> list[Tensor]:
+    """Run several MLPs on the same input, where it can be done as one node of autograd's graph.
 
+    Args:
+        mlps: at least one.
+        x: [..., num_inputs].
 
-def _is_plain(x: Tensor, weight: Tensor) -> bool:
-    """Whether a pass is one that `_TanhMLP` serves: on the processor, one number format, not compiled."""
-    same = x.device.type == "cpu" and x.dtype == weight.dtype
-    return same and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
-
-
-class _TanhMLP(torch.autograd.Function):
-    """An MLP as one node of the graph, with its backward pass written out.
-
-    For the small networks of control, autograd's work around each operation costs as much as the operation; and on some
-    processors PyTorch's tanh is four times as slow as 2 sigmoid(2x) - 1, which is the same to 1e-7.
+    Returns:
+        [..., num_outputs] of each.
     """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, *weights: Tensor) -> Tensor:  # type: ignore[override]
-        hidden = [x]
-        for weight, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
-            doubled = torch.addmm(bias, hidden[-1], weight.t(), beta=2, alpha=2)
-            hidden.append(doubled.sigmoid_().mul_(2.0).sub_(1.0))
-        ctx.save_for_backward(*hidden, *weights)
-        return torch.addmm(weights[-1], hidden[-1], weights[-2].t())
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        num_layers = len(ctx.saved_tensors) // 3
-        hidden, weights = ctx.saved_tensors[:num_layers], ctx.saved_tensors[num_layers:]
-        if torch.is_grad_enabled():  # a second derivative is wanted: leave it to autograd
-            inputs = [tensor for tensor, needed in zip((hidden[0], *weights), ctx.needs_input_grad, strict=True) if needed]
-            given = iter(torch.autograd.grad(_run_layers(hidden[0], weights, torch.tanh), inputs, gradient, create_graph=True))
-            return tuple(next(given) if needed else None for needed in ctx.needs_input_grad)
-        gradients: list[Tensor | None] = []
-        for index in reversed(range(num_layers)):
-            # x'g and its transpose instead of g'x: several times as fast where there are few inputs.
-            gradients += [gradient.sum(dim=0), (hidden[index].t() @ gradient).t() if index == 0 else gradient.t() @ hidden[index]]
-            if index or ctx.needs_input_grad[0]:
-                gradient = gradient @ weights[2 * index]
-            if index:
-                gradient = torch.ops.aten.tanh_backward(gradient, hidden[index])
-        return gradient if ctx.needs_input_grad[0] else None, *reversed(gradients)
+    weights = [mlp.weights for mlp in mlps]
+    if not all(mlp.activation is torch.tanh for mlp in mlps) or not is_plain(x, weights[0][0]):
+        return [run_layers(x, part, mlp.activation) for mlp, part in zip(mlps, weights, strict=True)]
+    flat = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+    if torch.is_grad_enabled():
+        outputs = TanhMLPs.apply([len(part) for part in weights], flat, *(w for part in weights for w in part))  # type: ignore[no-untyped-call]
+    else:
+        outputs = [tanh_layers(flat, part)[1] for part in weights]
+    return list(outputs) if x.ndim == 2 else [y.view(*x.shape[:-1], -1) for y in outputs]
 
 
 class NatureCNN(nn.Module):

@@ -91,15 +91,6 @@ def test_recurrent_misfits_are_named() -> None:
         torso(torch.zeros(2, 4, 3), torso.initial_state(2), torch.zeros(2, 3, dtype=torch.bool))
 
 
-@pytest.mark.parametrize("hidden", [[], [5], [5, 3]])
-def test_the_written_out_backward_pass_is_the_derivative(hidden: list[int]) -> None:
-    mlp = networks.MLP(4, hidden, 2, generator=seeded()).double()
-    x = torch.randn(6, 4, generator=seeded(1), dtype=torch.float64, requires_grad=True)
-    weights = [parameter for layer in mlp.layers for parameter in (layer.weight, layer.bias)]
-    assert torch.autograd.gradcheck(networks._TanhMLP.apply, (x, *weights))
-    assert torch.autograd.gradgradcheck(networks._TanhMLP.apply, (x, *weights))
-
-
 def test_only_what_is_trained_gets_a_gradient() -> None:
     mlp = networks.MLP(4, [5, 3], 2, generator=seeded())
     mlp.layers[0].requires_grad_(False)
