@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, cast
 
 import torch
@@ -100,7 +101,7 @@ def unroll(
         state = None if step.state is None else _restart(step.state, initial, ~live)
         if source.finished:
             break
-    reward, terminated, truncated = (torch.stack(column, dim=1) for column in zip(*outcomes, strict=True))
+    reward, terminated, truncated = (_columns(column) for column in zip(*outcomes, strict=True))
     postponed = steps[0].logp is None or steps[0].value is None
     logp, value = (torch.zeros_like(reward), reward.new_zeros(reward.shape[0], len(steps) + 1)) if postponed else _said(steps)
     if bootstrap and not postponed:
@@ -108,13 +109,13 @@ def unroll(
         assert last is not None
         value[:, -1] = last
     trajectory = Trajectory(
-        action=torch.stack([step.action for step in steps], dim=1),
+        action=_columns([step.action for step in steps]),
         logp=logp,
         value=value,
         reward=reward,
         terminated=terminated,
         truncated=truncated,
-        mask=torch.stack(masks, dim=1),
+        mask=_columns(masks),
         obs=map_tree(lambda *leaves: torch.stack(leaves, dim=1), *obs),
         context=context,
         group=group,
@@ -124,10 +125,15 @@ def unroll(
     return (_filled(policy, trajectory) if postponed else trajectory), state
 
 
+def _columns(tensors: Sequence[Tensor]) -> Tensor:
+    """Put tensors [B, ...] side by side, [B, T, ...]; a single one, as tables are learned from, without torch.stack's cost."""
+    return torch.stack(list(tensors), dim=1) if len(tensors) > 1 else tensors[0].unsqueeze(1).clone()
+
+
 def _said(steps: list[Step]) -> tuple[Tensor, Tensor]:
     """Gather logp [B, T] and value [B, T+1], whose last column is 0 as yet."""
-    logp = torch.stack([cast(Tensor, step.logp) for step in steps], dim=1)
-    value = torch.stack([cast(Tensor, step.value) for step in steps], dim=1)
+    logp = _columns([cast(Tensor, step.logp) for step in steps])
+    value = _columns([cast(Tensor, step.value) for step in steps])
     return logp, torch.nn.functional.pad(value, (0, 1))
 
 
