@@ -87,6 +87,12 @@ class UniformMixture(nn.Module):
         """Give the other policy's state."""
         return cast(Policy, self.policy).initial_state(context)
 
+    def observe(self, obs: Tree, mask: Tensor) -> None:
+        """Let the other policy look at a rollout's observations, where it counts them."""
+        observe = getattr(self.policy, "observe", None)
+        if observe is not None:
+            observe(obs, mask)
+
     def act(self, obs: Tree, state: Tree, *, greedy: bool = False, generator: torch.Generator | None = None) -> Step:
         """Choose an action for each row; values are left at zero, the learner has its own.
 

@@ -181,6 +181,14 @@ def test_mixture_draws_and_reports_what_it_says() -> None:
     assert greedy.action.tolist() == [0] * 9
 
 
+def test_mixture_passes_observations_on() -> None:
+    policy, seen = TablePolicy(), []
+    UniformMixture(policy, 0.3).observe(torch.ones(2), torch.ones(2).bool())  # which counts none
+    policy.observe = lambda obs, mask: seen.append(obs)  # type: ignore[assignment]
+    UniformMixture(policy, 0.3).observe(torch.ones(2), torch.ones(2).bool())
+    assert len(seen) == 1
+
+
 class GaussianPolicy(TablePolicy):
     def act(self, obs: Tensor, state: Any, **settings: Any) -> Step:
         none = torch.zeros(obs.shape)

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 from toy_tokens import TablePolicy, TokenPolicy, TokenTask, by_hand, flat_weights
 
+from seqrl.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
 from seqrl.distributions import Categorical
+from seqrl.encoders import ObservationSize
 from seqrl.natural_gradient import conjugate_gradient, fisher_product
 from seqrl.optimiser import OptimiserConfig
 from seqrl.trainers.trpo import TRPO, TRPOConfig
-from seqrl.trajectory import Evaluation
+from seqrl.trajectory import Evaluation, Trajectory
 
 
 def trainer_of(policy: nn.Module | None = None, **settings: Any) -> TRPO:
@@ -57,6 +59,29 @@ def test_fisher_product_is_that_of_the_matrix_of_scores() -> None:
     columns = torch.stack([product(unit) for unit in torch.eye(size, dtype=torch.float64)], dim=1)
     assert float(fisher.abs().max()) > 0.01
     torch.testing.assert_close(columns, fisher, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("memory", ["none", "lstm"])
+def test_fisher_product_of_an_actor_critic_is_that_of_its_logits(memory: Any) -> None:
+    # F = mean of J' (diag(p) - p p') J with J the derivatives of the logits; hand-written backward passes must allow the second one.
+    sizes = (ObservationSize((2,)), ActionSize(num_actions=3), (3,), ActorCriticConfig(memory=memory, memory_size=2, actor_gain=1.0))
+    policy = ActorCritic(*sizes, generator=torch.Generator().manual_seed(0)).double()
+    none, off = torch.zeros(2, 3, dtype=torch.float64), torch.zeros(2, 3, dtype=torch.bool)
+    obs = torch.randn(2, 4, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    rows = Trajectory(off.long(), none, torch.zeros(2, 4, dtype=torch.float64), none, off, off, ~off, obs=obs)
+    parameters = trainer_of(policy).actor_parameters
+    distribution: Any = policy(rows).distribution
+    size = sum(parameter.numel() for parameter in parameters)
+    fisher = torch.zeros(size, size, dtype=torch.float64)
+    for logits in distribution.logits.flatten(0, 1).double():
+        rates = [torch.autograd.grad(logit, parameters, retain_graph=True) for logit in logits]
+        jacobian = torch.stack([torch.cat([part.flatten() for part in row]) for row in rates])
+        p = logits.detach().softmax(-1)
+        fisher += jacobian.T @ (torch.diag(p) - torch.outer(p, p)) @ jacobian / 6
+    product = fisher_product(distribution.detach().kl(distribution).mean(), parameters)
+    columns = torch.stack([product(unit) for unit in torch.eye(size, dtype=torch.float64)], dim=1)
+    assert float(fisher.abs().max()) > 0.1
+    torch.testing.assert_close(columns, fisher, rtol=0, atol=1e-6)
 
 
 def test_step_of_a_bandit_is_the_advantage() -> None:
