@@ -23,11 +23,13 @@ from seqrl.trainers import (
     TRPOConfig,
     VTraceConfig,
 )
+from seqrl.trainers.dqn import DQNConfig
 from tasks.captioning.data_config import DataConfig
 from tasks.captioning.evaluation import EvaluationConfig
 from tasks.captioning.policies import PolicyConfig
 from tasks.captioning.scenes import ScenesConfig
 from tasks.captioning.task import CaptioningConfig
+from tasks.control.policy import ControlPolicyConfig
 from tasks.control.task import ControlConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,6 +100,11 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
             (captioning, SupervisedConfig(), "cider_d"),
             (ControlConfig(num_envs=2, num_steps=12, num_eval_episodes=2, max_episode_steps=10), PPOConfig(), "return_mean"),
             (ControlConfig(num_envs=2, num_steps=4, num_eval_episodes=2, max_episode_steps=10), TRPOConfig(), "return_mean"),
+            (
+                ControlConfig(num_envs=2, num_steps=4, num_eval_episodes=2, policy=ControlPolicyConfig(kind="action_values")),
+                DQNConfig(learning_starts=0, replay="prioritised", gradient_steps=1),
+                "return_mean",
+            ),
         ):
             task = task_config.build(0)
             trainer = config.build(task.build_policy(), seed=0, num_updates=1)

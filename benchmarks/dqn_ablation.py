@@ -1,0 +1,130 @@
+"""Replay and target network, each switched off alone: the four cells of the ablation of Mnih et al. 2015, on a small environment.
+
+    python benchmarks/dqn_ablation.py [--seeds 0,1,2] [--updates 120] [--runs FOLDER] [--field.field=value ...]
+
+Every run has the settings of configs/control/cartpole_dqn.yaml with a constant learning rate, and nothing else is tuned for
+any cell. Without a replay, the minibatches come from the 256 steps just made, as many of them as with one. Without a target
+network, the network is its own. What counts is the mean greedy return over the second half of the evaluations, and the best
+one. One thread. Finished runs of the same settings are not done again. The result goes to benchmarks/results/dqn_ablation.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+
+import numpy as np
+
+from seqrl.run.config import read_config, to_plain
+from seqrl.run.environment import environment
+from seqrl.run.log import read_metrics
+from seqrl.run.train import train
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULT = ROOT / "benchmarks" / "results" / "dqn_ablation.json"
+# (replay, target network) of each cell, in the order of the paper's results.
+CELLS = {
+    "replay and target network": ("uniform", "hard"),
+    "replay only": ("uniform", "none"),
+    "target network only": ("none", "hard"),
+    "neither": ("none", "none"),
+}
+# Mnih et al. 2015, extended data table 3, highest average episode score.
+PAPER = {
+    "Breakout": (316.8, 240.7, 10.2, 3.2),
+    "Enduro": (1006.3, 831.4, 141.9, 29.1),
+    "River Raid": (7446.6, 4102.8, 2867.7, 1453.0),
+    "Seaquest": (2894.4, 822.6, 1003.0, 275.8),
+    "Space Invaders": (1088.9, 826.3, 373.2, 302.0),
+}
+
+
+def measure(cell: str, seed: int, updates: int, runs: Path, extra: Sequence[str]) -> dict[str, Any]:
+    """Do a run, or read what it gave before; give its curve of greedy returns."""
+    replay, target = CELLS[cell]
+    name = f"{cell.replace(' ', '_')}_seed{seed}"
+    overrides = [f"--name={name}", f"--runs_folder={runs}", f"--seed={seed}", f"--steps={updates}", "--eval_every=10", "--save_every=0"]
+    overrides += [f"--trainer.replay={replay}", f"--trainer.target_network={target}", "--trainer.optimiser.schedule=constant"]
+    config = read_config(
+        ROOT / "configs" / "control" / "cartpole_dqn.yaml", [*overrides, "--task.num_eval_episodes=50", "--num_threads=1", *extra]
+    )
+    path, settings = runs / name / "record.json", json.loads(json.dumps(to_plain(config)))
+    if path.is_file():
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["settings"] == settings:
+            return kept
+    start = time.process_time()
+    result = train(config, display=False)
+    if result.interrupted:
+        raise SystemExit(f"interrupted in {name}; the same command goes on with the runs that are missing")
+    rows = [row for row in read_metrics(runs / name) if "dev/return_mean" in row]
+    record = {
+        "cell": cell,
+        "seed": seed,
+        "updates": [row["step"] for row in rows],
+        "return_mean": [row["dev/return_mean"] for row in rows],
+        "processor_s": round(time.process_time() - start, 1),
+        "settings": settings,
+    }
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return record
+
+
+def summarise(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Give each cell's figures: of every seed, and on average over them."""
+    summary: dict[str, Any] = {}
+    for cell in CELLS:
+        curves = [record["return_mean"] for record in records if record["cell"] == cell]
+        later = [float(np.mean(curve[len(curve) // 2 :])) for curve in curves]
+        best = [float(max(curve)) for curve in curves]
+        summary[cell] = {
+            "later": round(float(np.mean(later)), 1),
+            "best": round(float(np.mean(best)), 1),
+            "later_by_seed": [round(value, 1) for value in later],
+            "best_by_seed": [round(value, 1) for value in best],
+        }
+    return summary
+
+
+def table(summary: Mapping[str, Any]) -> str:
+    """Lay out the cells next to the paper's."""
+    heads = ["cell", "return, second half", "by seed", "best evaluation", *(f"{game} (paper)" for game in PAPER)]
+    rows = [heads]
+    for index, (cell, numbers) in enumerate(summary.items()):
+        by_seed = ", ".join(f"{value:.0f}" for value in numbers["later_by_seed"])
+        paper = [f"{scores[index]:,.1f}" for scores in PAPER.values()]
+        rows.append([cell, f"{numbers['later']:.0f}", by_seed, f"{numbers['best']:.0f}", *paper])
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(heads), *lines[1:]])
+
+
+def main() -> None:
+    """Run the cells and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--updates", type=int, default=120)
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "dqn_ablation")
+    parser.add_argument("--output", type=Path, default=RESULT)
+    known, extra = parser.parse_known_args()
+    seeds = [int(seed) for seed in known.seeds.split(",")]
+    records = []
+    for seed in seeds:
+        for cell in CELLS:
+            records.append(measure(cell, seed, known.updates, known.runs, extra))
+            print(f"{cell}, seed {seed}: {records[-1]['return_mean']}", flush=True)
+    summary = summarise(records)
+    print(table(summary))
+    result = {"summary": summary, "paper": PAPER, "records": records, "environment": environment(seed=seeds[0])}
+    known.output.parent.mkdir(parents=True, exist_ok=True)
+    known.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
