@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seqrl.accelerator import make_accelerator
 from seqrl.optimiser import Optimiser, OptimiserConfig, schedule_factor
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -168,6 +170,30 @@ def test_optimisers_of_different_precision_live_side_by_side() -> None:
     for optimiser, dtype in [(halved, torch.bfloat16), (exact, torch.float32), (halved, torch.bfloat16)]:
         optimiser.minimise(rows([1.0]), total)
         assert policy.dtype == dtype
+
+
+def test_accelerate_is_asked_only_where_there_is_something_to_accelerate() -> None:
+    assert (make_accelerator("fp32") is None) is not torch.accelerator.is_available()
+    assert make_accelerator("bf16") is not None
+
+
+def test_step_leaves_the_loss_on_the_device_and_moves_the_weights_as_minimise_does() -> None:
+    policies, figures = [Matrix(), Matrix()], []
+    for policy, name in zip(policies, ("minimise", "step"), strict=True):
+        figures.append(getattr(optimiser_of(policy, accumulation=2), name)(rows([1.0, 2.0, 3.0]), total))
+    assert isinstance(figures[1]["loss/total"], Tensor) and float(figures[1]["loss/total"]) == figures[0]["loss/total"]
+    assert torch.equal(policies[0].weight, policies[1].weight)
+
+
+def test_two_optimisers_of_one_policy_do_not_disturb_each_other() -> None:
+    # AdamW's first step is the learning rate, whatever the other one has done before.
+    policy = Matrix()
+    for optimiser in (optimiser_of(policy, learning_rate=0.1), optimiser_of(policy, learning_rate=0.01)):
+        optimiser.minimise(rows([1.0]), total)
+    assert policy.bias.tolist() == pytest.approx([2 - 0.1 - 0.01] * 2, abs=1e-6)
+    copied = copy.deepcopy(policy)
+    optimiser.minimise(rows([1.0]), total)
+    assert copied.bias.tolist() == pytest.approx([1.89] * 2, abs=1e-6)
 
 
 def test_a_frozen_policy_is_refused() -> None:

@@ -210,8 +210,98 @@ def test_numbers_of_steps_that_do_not_count_cannot_overflow_the_ratio() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"advantage": "critic"}, {"minibatch_unit": "step"}, {"clip": 0.0}, {"epochs": 0}, {"minibatches": 0}, {"num_samples": 0}]
+    "settings",
+    [
+        {"advantage": "critic"},
+        {"minibatch_unit": "step"},
+        {"clip": 0.0},
+        {"clip": 1.5},
+        {"epochs": 0},
+        {"minibatches": 0},
+        {"num_samples": 0},
+        {"clip_schedule": "cosine"},
+        {"entropy_schedule": "cosine"},
+        {"normalise_over": "epoch"},
+        {"value_clip": 0.2, "value_huber": 1.0},
+        {"target_kl": -1.0},
+        {"recompute_advantage": True, "advantage": "greedy"},
+    ],
 )
 def test_unusable_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         PPOConfig(**settings)
+
+
+def test_clip_falls_linearly_to_the_end_of_the_run() -> None:
+    trainer = PPOConfig(optimiser=FAST, clip=0.2, clip_schedule="linear").build(TokenPolicy(), seed=0, num_updates=4)
+    clips = []
+    for _ in range(5):
+        clips.append(trainer.clip)
+        trainer.optimiser.finish_update()
+    assert clips == pytest.approx([0.2, 0.15, 0.1, 0.05, 0.0])
+    assert trainer_of(clip=0.3).clip == 0.3
+
+
+def test_entropy_weight_falls_linearly() -> None:
+    settings: dict[str, Any] = {"optimiser": FAST, "entropy_weight": 0.8, "entropy_schedule": "linear", **ONE_PASS}
+    trainer = PPOConfig(**settings).build(TokenPolicy(), seed=0, num_updates=4)
+    rows, entropy_losses = trainer.collect(TokenTask()), []
+    start = {name: tensor.clone() for name, tensor in trainer.policy.state_dict().items()}
+    for _ in range(3):
+        trainer.policy.load_state_dict(start)
+        entropy_losses.append(trainer.update(rows)["loss/entropy"])
+    assert entropy_losses == pytest.approx([entropy_losses[0] * share for share in (1, 0.75, 0.5)]) and entropy_losses[0] < 0
+
+
+@pytest.mark.parametrize(("error", "slope"), [(0.5, 0.5), (3.0, 2.0), (-3.0, -2.0)])
+def test_huber_loss_limits_the_critics_gradient(error: float, slope: float) -> None:
+    policy = TokenPolicy().double()
+    rows = by_hand([[1]], [[0.0]])
+    rows = rows.replace(reward=policy(rows).value.detach() - error)
+    gradient = gradient_of(trainer_of(policy, value_huber=2.0, value_weight=0.5, **ONE_PASS), rows)
+    assert float(gradient[-1]) == pytest.approx(0.5 * slope)  # the critic's bias is the last parameter
+
+
+def recorded(trainer: PPO, rows: Trajectory) -> list[dict[str, Any]]:
+    """The arguments of each optimiser step of an update, and the critic's values before it."""
+    steps: list[dict[str, Any]] = []
+    improve = trainer._improve
+
+    def noted(part: Trajectory, advantage: torch.Tensor, target: torch.Tensor, *, normalise: bool) -> Any:
+        value = trainer.policy(part).value.detach()
+        steps.append({"part": part, "advantage": advantage, "target": target, "normalise": normalise, "value": value})
+        return improve(part, advantage, target, normalise=normalise)
+
+    trainer._improve = noted  # type: ignore[method-assign]
+    trainer.update(rows)
+    return steps
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_advantages_follow_the_critic_only_where_they_are_recomputed(recompute: bool) -> None:
+    # Rows of one step that terminate: the advantage is the reward minus the value, and the target is the reward.
+    policy = TokenPolicy().double()
+    rows = by_hand([[1], [2]], [[1.0], [3.0]])
+    rows = rows.replace(logp=policy(rows).logp.detach(), value=torch.nn.functional.pad(policy(rows).value.detach(), (0, 1)))
+    trainer = trainer_of(policy, epochs=3, minibatches=1, normalise_advantage=False, recompute_advantage=recompute)
+    steps = recorded(trainer, rows)
+    assert len(steps) == 3 and (steps[1]["value"] - steps[0]["value"]).abs().min() > 1e-3
+    for step in steps:
+        torch.testing.assert_close(step["advantage"], rows.reward - (step if recompute else steps[0])["value"])
+        torch.testing.assert_close(step["target"], rows.reward)
+
+
+def test_advantages_are_scaled_over_the_minibatch_or_the_batch() -> None:
+    rows = trainer_of().collect(TokenTask(num_contexts=10))
+    for over, minibatches in (("batch", 3), ("minibatch", 3), ("minibatch", 1)):
+        trainer = trainer_of(normalise_over=over, minibatches=minibatches, epochs=1)
+        steps = recorded(trainer, rows)
+        whole = torch.cat([step["advantage"][step["part"].mask] for step in steps])
+        in_advance = over == "batch" or minibatches == 1
+        assert [step["normalise"] for step in steps] == [not in_advance] * minibatches
+        assert (abs(float(whole.mean())) < 1e-6 and float(whole.std(correction=0)) == pytest.approx(1, abs=1e-5)) is in_advance
+
+
+def test_defaults_are_what_is_known_to_matter() -> None:
+    # Adam's epsilon and the gradient's norm of Huang et al. 2022 (The 37 implementation details); both can be changed alone.
+    assert (PPOConfig().optimiser.epsilon, PPOConfig().optimiser.max_grad_norm) == (1e-5, 0.5)
