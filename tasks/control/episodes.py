@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from seqrl.sources import Episode, VectorEnvSource
 from seqrl.trajectory import Trajectory, Tree
+from tasks.control.replayable import Replayable
 
 
 class EpisodeSource:
@@ -24,13 +25,19 @@ class EpisodeSource:
         self.obs: Tree = source.obs
         self.active: Tensor = source.active
         self.finished = False
+        # Copies stepped in turn need not be stepped any more once their episode is over.
+        self._copies = [copy for copy in getattr(source.envs.unwrapped, "envs", ()) if isinstance(copy, Replayable)]
 
     def step(self, action: Tensor) -> tuple[Tree, Tensor, Tensor, Tensor]:
         """Take one action [B, ...] a row."""
         self.obs, reward, terminated, truncated = self._source.step(action)
         reward = torch.where(self.active, reward, 0.0)
         terminated, truncated = terminated & self.active, truncated & self.active
-        self.active = self.active & ~(terminated | truncated)
+        ended = terminated | truncated
+        if self._copies and bool(ended.any()):
+            for row in ended.nonzero().flatten().tolist():
+                self._copies[row].rest()
+        self.active = self.active & ~ended
         self.finished = not bool(self.active.any())
         return self.obs, reward, terminated, truncated
 

@@ -27,12 +27,18 @@ class Replayable(gym.Wrapper):  # gymnasium's vector environments take nothing b
         self._seed, self._episode = 0, 0
         self._actions: list[np.ndarray] = []
         self._observation: Any = np.zeros(0)
-        self._ended = self._reset_due = False
+        self._ended = self._reset_due = self._resting = False
+
+    def rest(self) -> None:
+        """Do nothing until the next reset with a seed: what follows an episode is not always wanted."""
+        self._resting = True
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start the next episode; a given seed starts a new series of them."""
         if seed is not None:
-            self._seed, self._episode = seed, 0
+            self._seed, self._episode, self._resting = seed, 0, False
+        elif self._resting:
+            return self._observation, {}
         else:
             self._episode += 1
         self._actions, self._ended, self._reset_due = [], False, False
@@ -45,6 +51,8 @@ class Replayable(gym.Wrapper):  # gymnasium's vector environments take nothing b
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take an action; after going back to the end of an episode, the dummy step that starts the next."""
+        if self._resting:
+            return self._observation, 0.0, False, False, {}
         if self._reset_due:
             observation, info = self.reset()
             return observation, 0.0, False, False, info

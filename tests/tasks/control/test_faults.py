@@ -60,6 +60,7 @@ def test_an_environment_that_fails_is_named_and_a_checkpoint_kept(how: str, mess
         run(mended, tmp_path, resume_from=kept[-1])
 
 
+@pytest.mark.filterwarnings("ignore:.*WARN")
 @pytest.mark.parametrize("vectorization", ["sync", "async"])
 def test_an_environment_that_hangs_is_given_up(vectorization: Any) -> None:
     task = task_of(environment_options={"how": "hangs"}, vectorization=vectorization, step_timeout_s=0.3)
@@ -73,6 +74,7 @@ def test_an_environment_that_hangs_is_given_up(vectorization: Any) -> None:
         task._source.envs.close(terminate=True)
 
 
+@pytest.mark.filterwarnings("ignore:.*ERROR")
 def test_a_process_that_raises_is_named() -> None:
     task = task_of(environment_options={"how": "raises"}, vectorization="async")
     with pytest.raises(RuntimeError, match=rf"row {bad_row(task)} of environment Faulty-v0 failed at step 3 .*ZeroDivisionError"):

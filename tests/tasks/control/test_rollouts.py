@@ -241,3 +241,17 @@ def test_memory_goes_on_across_rollouts_and_resumes() -> None:
         assert torch.equal(torch.cat([getattr(first, name), getattr(second, name)], dim=1), getattr(whole, name)), name
         assert torch.equal(getattr(second, name), getattr(third, name)), name
     assert torch.allclose(policy(second).logp, second.logp, atol=1e-5)
+
+
+def test_copies_rest_after_their_episode_and_play_the_next_as_before() -> None:
+    task = task_of("Corridor-v0", mode="episodes", num_envs=4, max_episode_steps=100)
+    steps = [0]
+    for copy in task._cached("train", 4).envs.envs:
+        inner, step = copy.env, copy.env.step
+        inner.step = lambda action, step=step: (steps.__setitem__(0, steps[0] + 1), step(action))[1]
+    for _ in range(3):
+        trajectory = task.rollout(KnowsTheValue())
+        left = trajectory.obs[:, 0, 0]  # type: ignore[index, call-overload]
+        assert trajectory.score.tolist() == left.tolist() == trajectory.mask.sum(dim=1).tolist()
+        assert len(set(left.tolist())) > 1
+    assert steps[0] == task.pop_figures()["progress/num_env_steps"]
