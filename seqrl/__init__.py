@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from seqrl.sources import TokenSource, VectorEnvSource
     from seqrl.trainers import (
         A2C,
+        DQN,
         PPO,
         TRPO,
         A2CConfig,
+        DQNConfig,
         OffPolicy,
         OffPolicyConfig,
         PPOConfig,
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
 __all__ = [
     "A2C",
     "A2CConfig",
+    "DQN",
+    "DQNConfig",
     "EarlyStop",
     "Evaluation",
     "Metric",
@@ -95,6 +99,8 @@ _NAMES = {
     "trainers": (
         "A2C",
         "A2CConfig",
+        "DQN",
+        "DQNConfig",
         "OffPolicy",
         "OffPolicyConfig",
         "PPO",

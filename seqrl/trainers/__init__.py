@@ -1,6 +1,7 @@
 """One file an algorithm: its settings and its trainer, read top to bottom."""
 
 from seqrl.trainers.a2c import A2C, A2CConfig
+from seqrl.trainers.dqn import DQN, DQNConfig
 from seqrl.trainers.off_policy import OffPolicy, OffPolicyConfig
 from seqrl.trainers.ppo import PPO, PPOConfig
 from seqrl.trainers.reinforce import Reinforce, ReinforceConfig
@@ -12,6 +13,8 @@ from seqrl.trainers.vtrace import VTrace, VTraceConfig
 __all__ = [
     "A2C",
     "A2CConfig",
+    "DQN",
+    "DQNConfig",
     "OffPolicy",
     "OffPolicyConfig",
     "PPO",
