@@ -252,8 +252,21 @@ class ActorCritic(nn.Module):
             return SquashedGaussian(mean, log_std) if self.config.squash else Gaussian(mean, log_std)
         mask = None if isinstance(obs, Tensor) else split_observation(obs)[1]
         if mask is not None:
-            outputs = outputs.masked_fill(~mask.to(outputs.device, torch.bool), -math.inf)
+            outputs = forbid(outputs, mask.to(outputs.device, torch.bool), self.actions.choices)
         return MultiCategorical(outputs, self.actions.choices) if self.actions.choices else Categorical(outputs)
+
+
+def forbid(logits: Tensor, mask: Tensor, choices: Sequence[int] = ()) -> Tensor:
+    """Set logits to -inf where the mask is False; a choice of which nothing is allowed, as on a dummy step, keeps its own.
+
+    Args:
+        logits: [..., N].
+        mask: the same shape, bool.
+        choices: sizes of the choices that the last dimension is made of; one choice when empty.
+    """
+    parts = mask.split(list(choices), dim=-1) if choices else (mask,)
+    allowed = torch.cat([part | ~part.any(dim=-1, keepdim=True) for part in parts], dim=-1)
+    return logits.masked_fill(~allowed, -math.inf)
 
 
 def split_observation(obs: Tree) -> tuple[Tensor, Tensor | None]:

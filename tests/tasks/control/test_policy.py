@@ -9,6 +9,8 @@ from gymnasium.spaces import Box, Dict, Discrete, Graph, MultiBinary, MultiDiscr
 
 from seqrl.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
 from seqrl.encoders import ObservationSize
+from seqrl.run.config import read_config
+from seqrl.run.train import load, resume, train
 from seqrl.trajectory import Trajectory, map_tree
 from tasks.control.policy import ControlPolicyConfig, action_size, build_policy, observation_size
 
@@ -95,3 +97,26 @@ def test_a_task_reads_whether_to_squash() -> None:
 def test_same_seed_same_weights() -> None:
     one, two = make(Box(-1.0, 1.0, (2,)), Discrete(3)), make(Box(-1.0, 1.0, (2,)), Discrete(3))
     map_tree(lambda a, b: torch.testing.assert_close(a, b, rtol=0, atol=0) or a, one.state_dict(), two.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("environment", "policy", "unit"),
+    [
+        ("seqrl/CartPoleMasked-v1", "{memory: lstm, memory_size: 4, normalise_observations: true}", "rows"),
+        ("Pendulum-v1", "{squash: true, state_dependent_std: true, normalise_observations: true}", "steps"),
+    ],
+)
+def test_a_resumed_run_ends_with_the_same_weights_and_statistics(environment: str, policy: str, unit: str, tmp_path) -> None:
+    task = (
+        f"{{type: control, environment: {environment}, num_envs: 3, num_steps: 12, policy: {{hidden_sizes: [4], actor_critic: {policy}}}}}"
+    )
+    common = f"eval_every: 3\nsave_every: 2\nnum_threads: 1\nruns_folder: {tmp_path}\ntask: {task}\n"
+    for name, steps in (("whole", 4), ("halves", 2)):
+        settings = f"name: {name}\nsteps: {steps}\n{common}trainer: {{type: ppo, minibatches: 2, minibatch_unit: {unit}}}\n"
+        (tmp_path / f"{name}.yaml").write_text(settings, encoding="utf-8")
+        train(read_config(tmp_path / f"{name}.yaml", ["--task.num_eval_episodes=2"]), display=False)
+    resume(tmp_path / "halves", ["--steps=4"], display=False)
+    (_, _, whole, _), (_, _, halves, _) = (load(tmp_path / name) for name in ("whole", "halves"))
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, halves.state_dict()[name]), name
+    assert float(whole.state_dict()["inputs.norm.count"]) >= 3 * 30
