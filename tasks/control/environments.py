@@ -145,18 +145,26 @@ def find_spec(name: str) -> Any:
         ValueError: when there is none of this name, with the nearest ones.
     """
     if name.startswith("seqrl/"):
-        for module in OUR_MODULES:
-            if find_module(module) is not None:
-                import_module(module)
+        _register_ours()
     try:
         return gym.spec(name)
     except gym.error.NamespaceNotFound as error:
-        advice = "pip install 'gymnasium[atari]', then write ale_py:" + name if name.startswith("ALE/") else "write module:name"
+        advice = "write module:name"
+        if name.startswith("ALE/"):
+            advice = f"pip install 'gymnasium[atari]', then take the task atari (configs/atari/), or write ale_py:{name}"
         raise ValueError(f"environment {name!r}: no installed package has registered this namespace; {advice}") from error
     except (gym.error.Error, ModuleNotFoundError) as error:
-        close = difflib.get_close_matches(name, list(gym.registry), n=3, cutoff=0.5)
+        _register_ours()
+        known = {full.rpartition("/")[2]: full for full in gym.registry} | {full: full for full in gym.registry}
+        close = list(dict.fromkeys(known[match] for match in difflib.get_close_matches(name, known, n=3, cutoff=0.5)))
         meant = f"did you mean {' or '.join(close)}?" if close else "`gymnasium.pprint_registry()` lists them all"
         raise ValueError(f"environment {name!r} is not known ({error}); {meant}") from error
+
+
+def _register_ours() -> None:
+    for module in OUR_MODULES:
+        if find_module(module) is not None:
+            import_module(module)
 
 
 def _extra(error: Exception) -> str:

@@ -67,6 +67,11 @@ def test_unknown_name_names_the_nearest(name: str) -> None:
         make_environments(name, 1)
 
 
+def test_a_name_of_ours_is_found_without_its_namespace() -> None:
+    with pytest.raises(ValueError, match="did you mean seqrl/CartPoleMasked-v1"):
+        make_environments("CartPoleMasked-v1", 1)
+
+
 def test_missing_namespace_and_module_say_what_to_do() -> None:
     with pytest.raises(ValueError, match=r"pip install 'gymnasium\[atari\]'"):
         make_environments("ALE/Pong-v5", 1)
