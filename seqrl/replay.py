@@ -40,6 +40,8 @@ class Drawn:
 
     def to(self, device: torch.device | str) -> Drawn:
         """Move all but `leaf` to a device."""
+        if torch.device(device) == self.weight.device:
+            return self
         moved = {name: getattr(self, name).to(device) for name in ("trajectory", "earned", "follows", "after", "weight")}
         return Drawn(**moved, leaf=self.leaf)
 
@@ -98,6 +100,7 @@ class Replay:
         self.prioritised, self.priority_exponent = prioritised, priority_exponent
         self.generator = torch.Generator().manual_seed(seed)
         self._largest = 1.0
+        self._any_chosen = False
         self._ring: StepRing | None = None
         self._tree: SumTree | None = None
 
@@ -109,12 +112,11 @@ class Replay:
     @property
     def can_draw(self) -> bool:
         """Whether there is anything to draw."""
-        ring = self._ring
-        return ring is not None and self._starts(ring)[1] > 0 and bool(ring.columns["mask"][:, ring.slots(ring.oldest, ring.total)].any())
+        return self._ring is not None and self._any_chosen and self._starts(self._ring)[1] > 0
 
     def clear(self) -> None:
         """Forget every step."""
-        self._ring = self._tree = None
+        self._ring, self._tree, self._any_chosen = None, None, False
 
     def add(self, trajectory: Trajectory) -> None:
         """Keep a rollout [B, T].
@@ -126,6 +128,7 @@ class Replay:
         if self._ring is None:
             self._ring = StepRing(trajectory, self.capacity, with_state=self.stored_state)
             self._tree = SumTree(self._ring.num_envs * self._ring.num_slots) if self.prioritised else None
+        self._any_chosen = self._any_chosen or bool(trajectory.mask.any())
         before = self._ring.total
         written = self._ring.add(trajectory)
         if self._tree is not None:
@@ -182,6 +185,7 @@ class Replay:
         """Give a copy of everything."""
         return {
             "largest": self._largest,
+            "any_chosen": self._any_chosen,
             "generator": self.generator.get_state(),
             "ring": None if self._ring is None else self._ring.state_dict(),
             "priorities": None if self._tree is None else self._tree.weights.clone(),
@@ -189,7 +193,7 @@ class Replay:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
-        self._largest = state["largest"]
+        self._largest, self._any_chosen = state["largest"], state["any_chosen"]
         self.generator.set_state(state["generator"].cpu())
         self._ring = None if state["ring"] is None else StepRing.from_state_dict(state["ring"])
         self._tree = None

@@ -38,11 +38,14 @@ def n_step_transitions(reward: Tensor, terminated: Tensor, truncated: Tensor, di
         raise ValueError(f"n: expected at least 1 step, got {n}")
     B, T = reward.shape
     ahead = min(n, T) - 1
+    earned, follows = reward.clone(), discount * (~terminated).to(reward.dtype)
+    after = torch.arange(1, T + 1, device=reward.device).expand(B, T)
+    if ahead == 0:
+        return earned, follows, after
+    after = after.clone()
     # Past the last step there is a truncation without a reward, so that every column sees the same number of steps.
     rewards, terminations = F.pad(reward, [0, ahead]), F.pad(terminated, [0, ahead])
     ends = F.pad(truncated | terminated, [0, ahead], value=True)
-    earned, follows = reward.clone(), discount * (~terminated).to(reward.dtype)
-    after = torch.arange(1, T + 1, device=reward.device).expand(B, T).clone()
     going = ~ends[:, :T]
     going[:, -1] = False
     for i in range(1, ahead + 1):

@@ -183,14 +183,14 @@ class DQN:
         self.policy.train(self.policy.config.dropout > 0)
         history: list[dict[str, Tensor | float]] = []
         if self.num_env_steps >= self.config.learning_starts and self.replay.can_draw:
-            history = [self._improve() for _ in range(self.config.gradient_steps)]
+            history = [self._improve(described=step == self.config.gradient_steps) for step in range(1, self.config.gradient_steps + 1)]
         if self.config.replay == "prioritised":
             stats["replay/importance_exponent"] = self.importance_exponent
         self.optimiser.finish_update()
         return stats | average_of(history) | {"policy/optimiser_steps": float(len(history))}
 
-    def _improve(self) -> dict[str, Tensor | float]:
-        """Take one optimiser step on a minibatch."""
+    def _improve(self, *, described: bool) -> dict[str, Tensor | float]:
+        """Take one optimiser step on a minibatch; describe the values where asked, which takes a tenth of the step's time."""
         drawn = self.replay.draw(self.config.batch_size, importance_exponent=self.importance_exponent).to(self.optimiser.device)
         self.policy.draw_noise(self.generator)
         if self.target is not self.policy:
@@ -211,6 +211,8 @@ class DQN:
         self.replay.set_errors(drawn, error)
         self.num_optimiser_steps += 1
         self._follow()
+        if not described:
+            return figures
         figures["action_value/mean"] = masked_mean(torch.cat(values), mask)
         return figures | {"action_value/error": masked_mean(error.abs(), mask)}
 
