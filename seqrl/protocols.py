@@ -129,6 +129,26 @@ class Metric(Protocol):
         """Give the published figure, which is not always the mean of the scores."""
 
 
+def require_probabilities(policy: nn.Module, trainer: str) -> None:
+    """Refuse a policy that acts on values, or whose probabilities have no weights to be learned by gradient.
+
+    Args:
+        policy: `acts_by_value` where it says so itself.
+        trainer: name of the one that needs probabilities.
+
+    Raises:
+        ValueError: saying which trainers can serve the policy.
+    """
+    by_value = bool(getattr(policy, "acts_by_value", False))
+    if by_value or not any(parameter.requires_grad for parameter in policy.parameters()):
+        what = "acts on values and has no probabilities" if by_value else "has no weights for a gradient"
+        raise ValueError(
+            f"trainer {trainer}: expected a policy whose probabilities have gradients, got a {type(policy).__name__}, which {what}; set "
+            "task.policy.kind=actor_critic, or choose dqn (action_values), q_table (action_value_table) or cem with fit: counts "
+            "(probability_table)"
+        )
+
+
 def require_critic(policy: nn.Module, trainer: str) -> nn.Module:
     """Give the policy's module `critic`, which estimates values.
 

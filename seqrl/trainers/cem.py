@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from seqrl.diagnostics import average_of, describe_rollout
 from seqrl.mixing import imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task
+from seqrl.protocols import Task, require_probabilities
 from seqrl.reduce import masked_mean
 from seqrl.tables import ProbabilityTable
 from seqrl.trajectory import Evaluation, Trajectory, concatenate
@@ -93,7 +93,7 @@ class CrossEntropyMethod:
         num_updates: length of the run, for the learning-rate schedule.
 
     Raises:
-        ValueError: when "counts" meets a policy that is no table of probabilities.
+        ValueError: when the policy has no probabilities to learn, or "counts" meets one that is no table of them.
 
     Source: Rubinstein 1999 (The cross-entropy method for combinatorial and continuous optimization); de Boer et al. 2005 (A
     tutorial on the cross-entropy method); for policies: Mannor et al. 2003 (The cross entropy method for fast policy search).
@@ -108,6 +108,9 @@ class CrossEntropyMethod:
                 f"trainer.fit: counts needs a table of probabilities, got a {type(policy).__name__}; set "
                 "task.policy.kind=probability_table (numbered observations and actions), or trainer.fit=gradient"
             )
+        if self.config.fit == "gradient":
+            require_probabilities(policy, "cem")
+        require_probabilities(policy, "cem")
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
         self.generator = self.optimiser.make_generator(seed)
         self.elites: list[Trajectory] = []

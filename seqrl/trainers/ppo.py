@@ -15,7 +15,7 @@ from seqrl.diagnostics import Seen, average_of, describe_advantage, describe_rol
 from seqrl.minibatches import Minibatches, MinibatchUnit
 from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task
+from seqrl.protocols import Task, require_probabilities
 from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -122,6 +122,7 @@ class PPO:
     """
 
     def __init__(self, policy: nn.Module, config: PPOConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
+        require_probabilities(policy, "ppo")
         self.policy = policy
         self.config = config or PPOConfig()
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)

@@ -13,7 +13,7 @@ from seqrl import advantages, losses, returns
 from seqrl.diagnostics import describe_advantage, describe_rollout, explained_variance
 from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task
+from seqrl.protocols import Task, require_probabilities
 from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -81,6 +81,7 @@ class Reinforce:
     """
 
     def __init__(self, policy: nn.Module, config: ReinforceConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
+        require_probabilities(policy, "reinforce")
         self.policy = policy
         self.config = config or ReinforceConfig()
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)

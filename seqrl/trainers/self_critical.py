@@ -12,7 +12,7 @@ from seqrl import advantages, losses
 from seqrl.diagnostics import describe_advantage, describe_rollout
 from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task
+from seqrl.protocols import Task, require_probabilities
 from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -70,6 +70,7 @@ class SelfCritical:
     """
 
     def __init__(self, policy: nn.Module, config: SelfCriticalConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
+        require_probabilities(policy, "self_critical")
         self.policy = policy
         self.config = config or SelfCriticalConfig()
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
