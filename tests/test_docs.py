@@ -23,7 +23,9 @@ from seqrl.trainers import (
     TRPOConfig,
     VTraceConfig,
 )
+from seqrl.trainers.cem import CrossEntropyConfig
 from seqrl.trainers.dqn import DQNConfig
+from seqrl.trainers.q_table import QTableConfig
 from tasks.captioning.data_config import DataConfig
 from tasks.captioning.evaluation import EvaluationConfig
 from tasks.captioning.policies import PolicyConfig
@@ -78,6 +80,7 @@ def trainer_configs() -> list[Any]:
         A2CConfig(),
         VTraceConfig(),
         OffPolicyConfig(),
+        CrossEntropyConfig(num_samples=5, threshold="group", entropy_weight=0.1),
     ]
 
 
@@ -103,6 +106,11 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
             (
                 ControlConfig(num_envs=2, num_steps=4, num_eval_episodes=2, policy=ControlPolicyConfig(kind="action_values")),
                 DQNConfig(learning_starts=0, replay="prioritised", gradient_steps=1),
+                "return_mean",
+            ),
+            (
+                ControlConfig("seqrl/RobotInARoom-v0", num_envs=2, num_steps=4, policy=ControlPolicyConfig(kind="action_value_table")),
+                QTableConfig(),
                 "return_mean",
             ),
         ):

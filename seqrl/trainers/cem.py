@@ -110,7 +110,6 @@ class CrossEntropyMethod:
             )
         if self.config.fit == "gradient":
             require_probabilities(policy, "cem")
-        require_probabilities(policy, "cem")
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
         self.generator = self.optimiser.make_generator(seed)
         self.elites: list[Trajectory] = []

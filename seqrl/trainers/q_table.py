@@ -113,7 +113,8 @@ class QTable:
         self._pending: list[list[tuple[int, int, float]]] = []
         self._expected: list[int] = []
         self._errors: list[float] = []
-        self._table = policy.values.numpy()  # the same memory, whose entries numpy reads several times faster
+        # The same memory, whose entries numpy reads several times faster.
+        self._table, self._counts = policy.values.numpy(), self.visits.numpy()
 
     @property
     def epsilon(self) -> float:
@@ -192,8 +193,8 @@ class QTable:
         state, action, _ = pending.pop(0)
         rate = self.learning_rate
         if self.config.visit_exponent:
-            self.visits[state, action] += 1
-            rate *= float(self.visits[state, action]) ** -self.config.visit_exponent
+            self._counts[state, action] += 1
+            rate *= float(self._counts[state, action]) ** -self.config.visit_exponent
         error = target - float(self._table[state, action])
         self._table[state, action] += rate * error
         self._errors.append(abs(error))
