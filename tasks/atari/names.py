@@ -19,14 +19,17 @@ def game_name(name: str) -> str:
         from ale_py import roms
     except ModuleNotFoundError as error:
         raise ValueError("the Atari games need ale-py; type: pip install 'seqrl[atari]'") from error
-    plain = re.sub(r"(NoFrameskip|Deterministic|-ram)?(-v\d+)?$", "", name.removeprefix("ALE/").removeprefix("ale_py:"))
-    snake = re.sub(r"(?<=[a-z])(?=[A-Z0-9])|(?<=[A-Z])(?=[A-Z][a-z])", "_", plain).lower().replace(" ", "_")
-    games = set(roms.get_all_rom_ids())
-    for candidate in (snake, snake.replace("_", "")):
-        if candidate in games:
-            return candidate
-    close = difflib.get_close_matches(snake, sorted(games), n=3, cutoff=0.5)
+    plain = re.sub(r"(-ram)?(NoFrameskip|Deterministic)?(-v\d+)?$", "", name.removeprefix("ALE/").removeprefix("ale_py:"))
+    games = {_squeezed(game): game for game in roms.get_all_rom_ids()}
+    if _squeezed(plain) in games:
+        return games[_squeezed(plain)]
+    close = [games[match] for match in difflib.get_close_matches(_squeezed(plain), sorted(games), n=3, cutoff=0.5)]
     meant = (
         f"did you mean {' or '.join(close)}?" if close else "`python -c 'import ale_py.roms as r; print(r.get_all_rom_ids())'` lists them"
     )
     raise ValueError(f"environment: expected an Atari game, got {name!r}; {meant}")
+
+
+def _squeezed(name: str) -> str:
+    """Leave nothing but small letters and digits."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
