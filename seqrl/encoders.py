@@ -190,10 +190,10 @@ class Trunk(nn.Module):
         Args:
             x: [..., num_inputs] or frames; [B, T, ...] with a memory.
             state: the memory before the first step; empty when None.
-            restart: [B, T] where it is emptied before the step, see `seqrl.networks.restarts`.
+            restart: [B, T] where it is emptied before the step, see `seqrl.networks.restarts`; for steps that are over.
 
         Returns:
-            ([..., num_outputs], the memory after the last step).
+            ([..., num_outputs], the memory after the last step; None without one, or with `restart`).
         """
         code = self.encoder(x)
         if self.activation is not None:
@@ -201,7 +201,7 @@ class Trunk(nn.Module):
         if self.memory is None:
             return code, None
         before = self.memory.initial_state(code.shape[0]) if state is None else cast("dict[str, Tensor]", state)
-        return self.memory(code, before, restart)
+        return self.memory(code, before) if restart is None else (self.memory.replay(code, before, restart), None)
 
 
 class TrunkAndHead(nn.Module):

@@ -232,6 +232,28 @@ class RecurrentTorso(nn.Module):
             outputs.append(output)
         return torch.cat(outputs, dim=1), state
 
+    def replay(self, x: Tensor, state: State, restart: Tensor) -> Tensor:
+        """Give `forward`'s outputs alone, several times as fast where rows restart: all episodes run side by side.
+
+        Args:
+            x: [B, T, num_inputs].
+            state: leaves [B, num_outputs], the memory before the first step.
+            restart: [B, T] bool, True where the memory is emptied before the step.
+        """
+        if not bool(restart.any()):
+            return self._run(x, state)[0]
+        num_rows, num_steps = restart.shape
+        begins = restart.clone()
+        begins[:, 0] = True
+        place = begins.flatten().nonzero().flatten()  # row by row, so that the episodes one after another are the rows again
+        length = place.diff(append=place.new_tensor([num_rows * num_steps]))
+        inside = torch.arange(int(length.max()), device=x.device) < length.unsqueeze(1)
+        episodes = x.new_zeros(*inside.shape, x.shape[-1])
+        episodes[inside] = x.flatten(0, 1)
+        empty = restart.flatten()[place] | (place % num_steps > 0)
+        before = {name: leaf[place // num_steps].masked_fill(empty.unsqueeze(1), 0.0) for name, leaf in state.items()}
+        return self._run(episodes, before)[0][inside].view(num_rows, num_steps, -1)
+
     def _run(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         leaves = tuple(state[name].unsqueeze(0) for name in self.names)
         output, last = self.cell(x.contiguous(), leaves if len(leaves) > 1 else leaves[0])

@@ -57,6 +57,8 @@ def test_recurrent_torso_step_by_step(kind: str) -> None:
     restart[0, 3] = restart[1, 5] = restart[1, 0] = True
     start = {name: torch.randn(2, 6, generator=seeded(2)) for name in torso.initial_state(2)}
     whole, last = torso(x, start, restart)
+    torch.testing.assert_close(torso.replay(x, start, restart), whole)
+    torch.testing.assert_close(torso.replay(x, start, torch.zeros_like(restart)), torso(x, start)[0])
     for row in range(2):
         state = {name: leaf[row : row + 1] for name, leaf in start.items()}
         for t in range(7):
@@ -72,9 +74,10 @@ def test_recurrent_torso_step_by_step(kind: str) -> None:
 def test_no_gradient_crosses_a_restart() -> None:
     torso = networks.RecurrentTorso("lstm", 3, 6, generator=seeded())
     x = torch.randn(1, 4, 3, generator=seeded(1)).requires_grad_()
-    output, _ = torso(x, torso.initial_state(1), torch.tensor([[False, False, True, False]]))
-    (gradient,) = torch.autograd.grad(output[:, 3].sum(), x)
-    assert not gradient[:, :2].any() and gradient[:, 2:].all()
+    restart = torch.tensor([[False, False, True, False]])
+    for output in (torso(x, torso.initial_state(1), restart)[0], torso.replay(x, torso.initial_state(1), restart)):
+        (gradient,) = torch.autograd.grad(output[:, 3].sum(), x)
+        assert not gradient[:, :2].any() and gradient[:, 2:].all()
 
 
 def test_restarts_follow_inactive_steps() -> None:
