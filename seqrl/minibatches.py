@@ -26,6 +26,7 @@ class Minibatches:
 
     Attributes:
         number: of parts.
+        all_chosen: whether the policy chose every action in the parts, so that their masks need not be asked.
     """
 
     def __init__(self, trajectory: Trajectory, number: int, unit: MinibatchUnit, generator: torch.Generator) -> None:
@@ -33,6 +34,7 @@ class Minibatches:
         self._places: tuple[Tensor, ...] | None = trajectory.counted.nonzero(as_tuple=True) if unit == "steps" else None
         self._size = trajectory.batch_size if self._places is None else self._places[0].shape[0]
         self.number = max(1, min(number, self._size))
+        self.all_chosen = trajectory.imitate is None and (unit == "steps" or bool(trajectory.mask.all()))
         self._whole = self._select(None) if self.number == 1 else None
 
     def epoch(self, advantage: Tensor, target: Tensor) -> Iterator[tuple[Trajectory, Tensor, Tensor]]:

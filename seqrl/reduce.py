@@ -18,18 +18,20 @@ def masked_sum(x: Tensor, mask: Tensor) -> Tensor:
     return x.masked_fill(~mask, 0.0).sum()
 
 
-def masked_mean(x: Tensor, mask: Tensor, count: Tensor | float | None = None) -> Tensor:
+def masked_mean(x: Tensor, mask: Tensor | None, count: Tensor | float | None = None) -> Tensor:
     """Average the entries that count: sum(x * mask) / count.
 
     Args:
         x: any shape, float.
-        mask: same shape, bool, True where it counts.
+        mask: same shape, bool, True where it counts; None for everywhere.
         count: what to divide by, not 0; the number of True entries of `mask` when None. Give the whole batch's count when
             `x` is a part of it, so that the parts' means add up to the whole's.
 
     Returns:
         [] mean; 0 where nothing counts.
     """
+    if mask is None:
+        return x.sum() / (max(1, x.numel()) if count is None else count)
     return masked_sum(x, mask) / (mask.sum().clamp(min=1) if count is None else count)
 
 

@@ -182,7 +182,9 @@ class PPO:
             if len(parts) != 1 or config.recompute_advantage:
                 parts = list(minibatches.epoch(scaled, target))
             for part in parts:
-                figures, seen_now = self._improve(*part, normalise=config.normalise_advantage and not by_batch)
+                figures, seen_now = self._improve(
+                    *part, all_chosen=minibatches.all_chosen, normalise=config.normalise_advantage and not by_batch
+                )
                 history.append(figures)
                 seen += seen_now
                 if config.target_kl and self._mean_kl(seen_now) > config.target_kl:
@@ -190,7 +192,7 @@ class PPO:
         return history, seen
 
     def _improve(
-        self, trajectory: Trajectory, advantage: Tensor, target: Tensor, *, normalise: bool
+        self, trajectory: Trajectory, advantage: Tensor, target: Tensor, *, all_chosen: bool, normalise: bool
     ) -> tuple[dict[str, Tensor | float], list[Seen]]:
         """Take one optimiser step on a minibatch."""
         config, mask, clip = self.config, trajectory.mask, self.clip
@@ -204,15 +206,16 @@ class PPO:
 
         def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
             seen.append(Seen.of(part, evaluation))
+            chosen = None if all_chosen else part.mask
             # Where the policy did not choose, an old log-probability means nothing and its ratio could overflow.
-            old_logp = torch.where(part.mask, part.logp, evaluation.logp.detach())
+            old_logp = part.logp if chosen is None else torch.where(chosen, part.logp, evaluation.logp.detach())
             objective = losses.ppo_clip(evaluation.logp, old_logp, advantage[rows], clip, clip)
-            terms = {"loss/policy": masked_mean(objective, part.mask, count)}
+            terms = {"loss/policy": masked_mean(objective, chosen, count)}
             if entropy_weight:
-                terms["loss/entropy"] = -entropy_weight * masked_mean(evaluation.entropy, part.mask, count)
+                terms["loss/entropy"] = -entropy_weight * masked_mean(evaluation.entropy, chosen, count)
             if config.advantage == "gae":
                 error = self._value_error(evaluation.value, target[rows], part.value[:, :-1])
-                terms["loss/value"] = config.value_weight * masked_mean(error, part.mask, count)
+                terms["loss/value"] = config.value_weight * masked_mean(error, chosen, count)
             if imitation_weight:
                 terms["loss/cross_entropy"] = imitation_weight * imitation_loss(part, evaluation, imitation_count)
             return terms

@@ -66,3 +66,8 @@ def test_gradient_reaches_what_counts_only() -> None:
 def test_shapes_are_not_broadcast() -> None:
     with pytest.raises(ValueError, match=r"mask: expected shape \[5, 4\]"):
         masked_mean(X, MASK[:, :1])
+
+
+def test_mean_without_a_mask_is_over_everything() -> None:
+    x = torch.tensor([[1.0, 2.0], [3.0, 6.0]])
+    assert (masked_mean(x, None).item(), masked_mean(x, None, 6).item(), masked_mean(x[:0], None).item()) == (3.0, 2.0, 0.0)

@@ -267,10 +267,10 @@ def recorded(trainer: PPO, rows: Trajectory) -> list[dict[str, Any]]:
     steps: list[dict[str, Any]] = []
     improve = trainer._improve
 
-    def noted(part: Trajectory, advantage: torch.Tensor, target: torch.Tensor, *, normalise: bool) -> Any:
+    def noted(part: Trajectory, advantage: torch.Tensor, target: torch.Tensor, **settings: bool) -> Any:
         value = trainer.policy(part).value.detach()
-        steps.append({"part": part, "advantage": advantage, "target": target, "normalise": normalise, "value": value})
-        return improve(part, advantage, target, normalise=normalise)
+        steps.append({"part": part, "advantage": advantage, "target": target, "value": value} | settings)
+        return improve(part, advantage, target, **settings)
 
     trainer._improve = noted  # type: ignore[method-assign]
     trainer.update(rows)
