@@ -19,7 +19,7 @@ from seqrl.behaviour import (
 )
 from seqrl.diagnostics import average_of, describe_advantage, describe_rollout, explained_variance
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task, require_critic
+from seqrl.protocols import Task, require_critic, require_probabilities
 from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -102,12 +102,13 @@ class OffPolicy:
         num_updates: length of the run, for the learning-rate schedule.
 
     Raises:
-        ValueError: when the baseline is a critic and the policy has none.
+        ValueError: when the policy has no probabilities to learn, or the baseline is a critic and it has none.
     """
 
     def __init__(self, policy: nn.Module, config: OffPolicyConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         self.policy = policy
         self.config = config or OffPolicyConfig()
+        require_probabilities(policy, "off_policy")
         if self.config.baseline == "critic":
             require_critic(policy, "off_policy")
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
