@@ -1,9 +1,9 @@
 """Replay and target network, each switched off alone: the four cells of the ablation of Mnih et al. 2015, on a small environment.
 
-    python benchmarks/dqn_ablation.py [--seeds 0,1,2] [--updates 60] [--rates 1e-3,2.5e-4] [--runs FOLDER] [--field.field=value ...]
+    python benchmarks/dqn_ablation.py [--seeds 0,1,2] [--updates 480] [--rates 1e-3,2.5e-4] [--runs FOLDER] [--field.field=value ...]
 
 Every run has the settings of configs/control/cartpole_dqn.yaml with the changes of SHARED, and nothing is tuned for any cell.
-Without a replay, the minibatches come from the 256 steps just made, as many of them as with one. Without a target network,
+Without a replay, the minibatches come from the 32 steps just made, as many of them as with one. Without a target network,
 the network is its own. As in the paper, each cell is tried with several learning rates, and the best one counts (chosen on the
 same seeds). What counts is the mean greedy return over the second half of the evaluations, and the best one. One
 thread. Finished runs of the same settings are not done again. The result goes to benchmarks/results/dqn_ablation.json.
@@ -37,17 +37,23 @@ CELLS = {
     "target network only": ("none", "hard"),
     "neither": ("none", "none"),
 }
-# One-step targets, and a learning rate that does not fall, so that nothing hides what a cell is prone to.
+# One environment, as in the paper: what follows each other is alike. One-step targets, and a learning rate that does not fall,
+# so that nothing hides what a cell is prone to.
 SHARED = [
     "--trainer.double=false",
     "--trainer.n_step=1",
     "--trainer.discount=0.97",
-    "--trainer.gradient_steps=64",
+    "--task.num_envs=1",
+    "--task.num_steps=32",
+    "--trainer.gradient_steps=8",
+    "--trainer.batch_size=32",
+    "--trainer.epsilon_steps=5000",
+    "--task.policy.hidden_sizes=[64,64]",
     "--trainer.target_every=64",
     "--trainer.optimiser.schedule=constant",
-    "--eval_every=10",
+    "--eval_every=60",
     "--save_every=0",
-    "--task.num_eval_episodes=50",
+    "--task.num_eval_episodes=30",
     "--num_threads=1",
 ]
 # Mnih et al. 2015, extended data table 3, highest average episode score.
@@ -120,7 +126,7 @@ def main() -> None:
     """Run the cells and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--updates", type=int, default=60)
+    parser.add_argument("--updates", type=int, default=480)
     parser.add_argument("--rates", default="1e-3,2.5e-4")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "dqn_ablation")
     parser.add_argument("--output", type=Path, default=RESULT)
