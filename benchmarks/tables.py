@@ -1,0 +1,87 @@
+"""The configurations of tables, with the exact return of the greedy policy: gymnasium's text worlds tell their transitions.
+
+python benchmarks/tables.py --seeds 0,1,2 [--configs taxi_q_learning,frozen_lake_cem] [--field.field=value ...]
+
+Prints for each seed the expected return of the greedy policy in an episode of the environment's usual length, five times in a run,
+beside the best one, which value iteration gives; seconds are processor time. Results are put into
+benchmarks/results/tables.json, in the place of earlier ones of the same configuration and seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import torch
+
+from seqrl.run.config import read_config
+from seqrl.tables import ProbabilityTable
+from tasks.gridworld.planning import Model, read_model, value_iteration
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = ("taxi_q_learning", "frozen_lake_q_learning", "cliff_walking_q_learning", "cliff_walking_sarsa", "frozen_lake_cem", "taxi_cem")
+# CliffWalking has no limit of its own; 100 steps are more than any way takes.
+HORIZONS = {"FrozenLake-v1": 100, "Taxi-v4": 200, "CliffWalking-v1": 100}
+
+
+def greedy_return(policy: torch.nn.Module, model: Model, first: torch.Tensor, horizon: int) -> float:
+    """Expected return of the greedy policy in at most `horizon` steps from the first states' distribution [S]."""
+    table: Any = policy.logits if isinstance(policy, ProbabilityTable) else policy.values
+    actions, utility = table.argmax(dim=1, keepdim=True), torch.zeros(len(first), dtype=torch.float64)
+    for _ in range(horizon):
+        utility = model.action_values(utility).gather(1, actions).squeeze(1)
+    return float(utility @ first)
+
+
+def run_seed(name: str, seed: int, overrides: list[str]) -> dict[str, Any]:
+    """Train once; give the exact returns on the way, the best possible one and the seconds."""
+    config = read_config(ROOT / "configs" / "control" / f"{name}.yaml", overrides)
+    inner: Any = gym.make(config.task.environment).unwrapped
+    model, first = read_model(inner.P), torch.tensor(inner.initial_state_distrib)
+    horizon = HORIZONS[config.task.environment]
+    task = config.task.build(seed)
+    trainer = config.trainer.build(task.build_policy(), seed=seed, num_updates=config.steps)
+    start, returns = time.process_time(), []
+    for update in range(1, config.steps + 1):
+        trainer.update(trainer.collect(task))
+        if update % max(1, config.steps // 5) == 0:
+            returns.append(round(greedy_return(trainer.policy, model, first, horizon), 4))
+    best = float(value_iteration(model, tolerance=0, max_sweeps=horizon) @ first)
+    return {
+        "config": name,
+        "seed": seed,
+        "overrides": overrides,
+        "returns": returns,
+        "best": round(best, 4),
+        "seconds": round(time.process_time() - start, 1),
+    }
+
+
+def main() -> None:
+    """Print a line for each configuration and seed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--configs", default=",".join(CONFIGS))
+    args, overrides = parser.parse_known_args()
+    torch.set_num_threads(1)
+    results = []
+    for name in args.configs.split(","):
+        for seed in map(int, args.seeds.split(",")):
+            results.append(run_seed(name, seed, overrides))
+            print("{config:<26} seed {seed}  returns {returns}  best {best}  {seconds} s".format(**results[-1]), flush=True)
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "gymnasium": gym.__version__}
+    path = Path(__file__).parent / "results" / "tables.json"
+    path.parent.mkdir(exist_ok=True)
+    earlier = json.loads(path.read_text(encoding="utf-8"))["results"] if path.is_file() else []
+    done = {(result["config"], result["seed"]) for result in results}
+    results = [result for result in earlier if (result["config"], result["seed"]) not in done] + results
+    path.write_text(json.dumps({"versions": versions, "results": results}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
