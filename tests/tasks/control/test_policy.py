@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -92,6 +95,19 @@ def test_a_task_reads_whether_to_squash() -> None:
     squashed = ActorCriticConfig(squash=True)
     assert ControlPolicyConfig(actor_critic=squashed).squash and not ControlPolicyConfig().squash
     assert not ControlPolicyConfig(kind="action_values", actor_critic=squashed).squash
+
+
+@pytest.mark.slow
+def test_a_memory_balances_a_pole_whose_velocities_are_hidden(tmp_path) -> None:
+    path = Path(__file__).parents[3] / "configs" / "control" / "cartpole_masked_ppo_lstm.yaml"
+    best = {}
+    for memory in ("lstm", "none"):
+        settings = [f"--runs_folder={tmp_path}", f"--name={memory}", f"--task.policy.actor_critic.memory={memory}", "--num_threads=1"]
+        train(read_config(path, settings), display=False)
+        lines = [json.loads(line) for line in (tmp_path / memory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+        best[memory] = max(line["dev/return_mean"] for line in lines if "dev/return_mean" in line)
+    assert best["lstm"] >= 475  # gymnasium's threshold
+    assert best["none"] < 100
 
 
 def test_same_seed_same_weights() -> None:
