@@ -1,6 +1,6 @@
 """Replay and target network, each switched off alone: the four cells of the ablation of Mnih et al. 2015, on a small environment.
 
-    python benchmarks/dqn_ablation.py [--seeds 0,1,2] [--updates 480] [--rates 1e-3,2.5e-4] [--runs FOLDER] [--field.field=value ...]
+    python benchmarks/dqn_ablation.py [--seeds 0,1,2] [--updates 320] [--rates 1e-3,2.5e-4] [--runs FOLDER] [--field.field=value ...]
 
 Every run has the settings of configs/control/cartpole_dqn.yaml with the changes of SHARED, and nothing is tuned for any cell.
 Without a replay, the minibatches come from the 32 steps just made, as many of them as with one. Without a target network,
@@ -45,15 +45,15 @@ SHARED = [
     "--trainer.discount=0.97",
     "--task.num_envs=1",
     "--task.num_steps=32",
-    "--trainer.gradient_steps=8",
-    "--trainer.batch_size=32",
+    "--trainer.gradient_steps=16",
+    "--trainer.batch_size=64",
     "--trainer.epsilon_steps=5000",
-    "--task.policy.hidden_sizes=[64,64]",
+    "--task.policy.hidden_sizes=[128,128]",
     "--trainer.target_every=64",
     "--trainer.optimiser.schedule=constant",
-    "--eval_every=60",
+    "--eval_every=40",
     "--save_every=0",
-    "--task.num_eval_episodes=30",
+    "--task.num_eval_episodes=20",
     "--num_threads=1",
 ]
 # Mnih et al. 2015, extended data table 3, highest average episode score.
@@ -126,7 +126,7 @@ def main() -> None:
     """Run the cells and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--updates", type=int, default=480)
+    parser.add_argument("--updates", type=int, default=320)
     parser.add_argument("--rates", default="1e-3,2.5e-4")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "dqn_ablation")
     parser.add_argument("--output", type=Path, default=RESULT)
