@@ -1,6 +1,6 @@
 """Compare PPO on CartPole with Stable-Baselines3 and with what the machine can do at best: speed, steps and seconds to solve.
 
-    python benchmarks/agents.py [--seeds 0,1,2] [--updates 390] [--no-cold]
+    python benchmarks/agents.py [--seeds 0,1,2] [--updates 390] [--parts rates,cold]
 
 Both have the settings of configs/control/cartpole_ppo_tuned.yaml, which are those that Stable-Baselines3 was tuned to (8 copies,
 32 steps, 20 epochs of one minibatch, learning rate and clip linear from 1e-3 and 0.2). The limit is the environment, the
@@ -8,7 +8,7 @@ actor's forward passes, and forward, backward and Adam of both networks, each al
 steps a second of processor time in sampling and update, so that other work on the machine counts little; evaluations (100
 greedy episodes every ten updates) are not in it. Solved is the first of three evaluations in a row of at least 475; `stays`
 is the share of the evaluations from there on that reach it. A cold start is wall-clock time from the start of the process,
-imports and evaluations counted. One thread.
+imports and evaluations counted. One thread. What the output file holds of other seeds and parts is kept.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,12 +41,12 @@ EVAL_EVERY, NUM_EVAL_EPISODES, EVALUATION_SEED, SOLVED = 10, 100, 1_000_000_007,
 
 @dataclass
 class Learning:
-    """One run: its rate, and the mean return and steps at each evaluation."""
+    """One run: its rate, and steps, mean return and seconds at each evaluation."""
 
-    steps_per_s: float
-    steps: list[int]
-    returns: list[float]
-    seconds: list[float]
+    steps_per_s: float = 0.0
+    steps: list[int] = field(default_factory=list)
+    returns: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
 
 
 def solved_at(returns: list[float]) -> int | None:
@@ -84,8 +84,7 @@ def run_ours(seed: int, num_updates: int) -> Learning:
     def act(seen: np.ndarray) -> np.ndarray:
         return policy.act(torch.from_numpy(seen), greedy=True).action.numpy()  # type: ignore[operator]
 
-    run = Learning(0.0, [], [], [])
-    spent = 0.0
+    run, spent = Learning(), 0.0
     for update in range(1, num_updates + 1):
         start = time.process_time()
         trainer.update(trainer.collect(task))
@@ -108,7 +107,7 @@ def run_peer(seed: int, num_updates: int, say: Callable[[float], Any] = lambda v
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.env_util import make_vec_env
 
-    run = Learning(0.0, [], [], [])
+    run = Learning()
 
     class Evaluate(BaseCallback):
         """Evaluates when a rollout begins, which is after the update before it."""
@@ -243,7 +242,11 @@ def cold_starts(seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         ours = [sys.executable, "-m", "seqrl", "train", str(FAST), f"--seed={seed}", f"--runs_folder={folder}"]
         peer = [sys.executable, __file__, "--peer-alone", str(seed)]
-        return {"ours": cold_start(ours, Path(folder) / FAST.stem / "metrics.jsonl"), "stable_baselines3": cold_start(peer, None)}
+        rows = {"ours": cold_start(ours, Path(folder) / FAST.stem / "metrics.jsonl"), "stable_baselines3": cold_start(peer, None)}
+    for name, row in rows.items():
+        shown = {key: row[key] for key in ("solved_s", "known_s", "whole_run_s", "stays") if row[key] is not None}
+        print(f"seed {seed}, cold start  {name:18s} " + "  ".join(f"{key} {value:.2f}" for key, value in shown.items()), flush=True)
+    return rows
 
 
 def describe(name: str, run: Learning, limit: float) -> dict[str, Any]:
@@ -263,11 +266,21 @@ def describe(name: str, run: Learning, limit: float) -> dict[str, Any]:
     return row
 
 
+def rates(seed: int, num_updates: int) -> dict[str, Any]:
+    limit = limits()
+    print(f"seed {seed}: " + "  ".join(f"{key} {value:,.0f}" for key, value in limit.items()), flush=True)
+    ours = describe("this project", run_ours(seed, num_updates), limit["limit_steps_per_s"])
+    peer = describe("Stable-Baselines3", run_peer(seed, num_updates), limit["limit_steps_per_s"])
+    ratio = ours["steps_per_s"] / peer["steps_per_s"]
+    print(f"ratio {ratio:.2f}", flush=True)
+    return {"limit": limit, "ours": ours, "stable_baselines3": peer, "ratio": ratio}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--updates", type=int, default=390)
-    parser.add_argument("--no-cold", action="store_true")
+    parser.add_argument("--parts", default="rates,cold")
     parser.add_argument("--peer-alone", type=int, metavar="SEED", help="only train the peer, and print its evaluations")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "agents.json")
     args = parser.parse_args()
@@ -278,22 +291,14 @@ def main() -> None:
     from seqrl.run.environment import environment
 
     versions = {name: version(name) for name in ("torch", "gymnasium", "stable-baselines3", "numpy")}
-    report: dict[str, Any] = {"versions": versions, "environment": environment(seed=0, threads="1 (benchmark)"), "threads": 1, "updates": args.updates, "seeds": {}}
-    for seed in map(int, args.seeds.split(",")):
-        limit = limits()
-        print(f"seed {seed}: " + "  ".join(f"{key} {value:,.0f}" for key, value in limit.items()), flush=True)
-        ours = describe("this project", run_ours(seed, args.updates), limit["limit_steps_per_s"])
-        peer = describe("Stable-Baselines3", run_peer(seed, args.updates), limit["limit_steps_per_s"])
-        ratio = ours["steps_per_s"] / peer["steps_per_s"]
-        print(f"ratio {ratio:.2f}", flush=True)
-        report["seeds"][seed] = {"limit": limit, "ours": ours, "stable_baselines3": peer, "ratio": ratio}
-        if not args.no_cold:
-            report["seeds"][seed]["cold_start"] = cold = cold_starts(seed)
-            for name, row in cold.items():
-                print(
-                    f"cold start {name:18s} "
-                    + "  ".join(f"{key} {row[key]:.2f}" for key in ("solved_s", "known_s", "whole_run_s", "stays") if row[key] is not None)
-                )
+    seeds = json.loads(args.output.read_text())["seeds"] if args.output.exists() else {}
+    machine = environment(seed=0, threads="1 (benchmark)")
+    report: dict[str, Any] = {"versions": versions, "environment": machine, "threads": 1, "updates": args.updates, "seeds": seeds}
+    for seed in args.seeds.split(","):
+        if "rates" in args.parts.split(","):
+            seeds.setdefault(seed, {}).update(rates(int(seed), args.updates))
+        if "cold" in args.parts.split(","):
+            seeds.setdefault(seed, {})["cold_start"] = cold_starts(int(seed))
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps(report, indent=2) + "\n")
     print(f"written to {args.output}")
