@@ -126,7 +126,7 @@ def test_targets_by_hand(settings: dict[str, Any], flags: dict[str, bool], expec
         set_values(trainer.target, [[0.0, 0.0], [4.0, 7.0], [9.0, 8.0], [0.0, 0.0]])
     trainer.replay.add(stretch(**flags))
     drawn, target = trainer._targets(trainer.replay.draw(50))
-    seen = {int(obs): float(y) for obs, y in zip(drawn.trajectory.obs[:, 0], target[:, 0], strict=True)}  # type: ignore[index,call-overload]
+    seen = {int(obs): float(y) for obs, y in zip(drawn.trajectory.obs[:, 0], target[:, 0], strict=True)}  # type: ignore[index, call-overload, arg-type]
     assert [seen[state] for state in sorted(seen)] == pytest.approx(expected)
 
 
