@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import torch
+from torch import nn
 
 # How torchrun and the launchers of MPI tell a process the number of its like.
 WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
@@ -31,3 +32,11 @@ def make_accelerator(precision: str) -> Any | None:
     AcceleratorState._reset_state()
     # Without `cpu` accelerate overlooks the other processes of a CPU run.
     return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision), cpu=not has_gpu)
+
+
+def broadcast_weights(policy: nn.Module) -> None:
+    """Give every process the weights of the first."""
+    from accelerate.utils import broadcast
+
+    for tensor in [*policy.parameters(), *policy.buffers()]:
+        tensor.data.copy_(broadcast(tensor.data.clone()))

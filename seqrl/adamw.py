@@ -107,3 +107,14 @@ class AdamW:
             moments.step = 0.0 if saved is None else float(saved["step"])
             for tensor, name in ((moments.exp_avg, "exp_avg"), (moments.exp_avg_sq, "exp_avg_sq")):
                 tensor.zero_() if saved is None else tensor.copy_(saved[name])
+
+
+def global_norm(tensors: list[Tensor]) -> Tensor:
+    """Give the L2 norm [] of all numbers of some tensors; 0 where there are none.
+
+    Args:
+        tensors: on one device.
+    """
+    if not tensors:
+        return torch.zeros(())
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))

@@ -13,8 +13,8 @@ from typing import Any, Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
-from seqrl.accelerator import make_accelerator
-from seqrl.adamw import AdamW
+from seqrl.accelerator import broadcast_weights, make_accelerator
+from seqrl.adamw import AdamW, global_norm
 from seqrl.diagnostics import Seen, describe_update, read
 from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
@@ -91,17 +91,6 @@ def schedule_factor(update: int, config: OptimiserConfig, num_updates: int) -> f
     return 1.0
 
 
-def global_norm(tensors: list[Tensor]) -> Tensor:
-    """Give the L2 norm [] of all numbers of some tensors; 0 where there are none.
-
-    Args:
-        tensors: on one device.
-    """
-    if not tensors:
-        return torch.zeros(())
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
-
-
 class Optimiser:
     """Evaluates a policy on a trajectory, part by part, and applies the gradients of the losses that a trainer names.
 
@@ -133,7 +122,8 @@ class Optimiser:
         self.num_finished = 0
         self._accelerator = make_accelerator(config.precision)
         policy.to(self.device)
-        self._broadcast_weights(policy)
+        if self.num_processes > 1:
+            broadcast_weights(policy)
         self._adamw = AdamW(trainable, weight_decay=config.weight_decay, beta1=config.beta1, beta2=config.beta2, epsilon=config.epsilon)
         # A module that accelerate has prepared keeps its first precision for good, and a policy may meet several trainers; so it
         # is not prepared, and the precision is chosen around each forward pass.
@@ -301,14 +291,6 @@ class Optimiser:
         used = [parameter for parameter, share in zip(parameters, has_gradient.tolist(), strict=True) if share]
         for parameter in used:
             parameter.grad = self.mean(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
-
-    def _broadcast_weights(self, policy: nn.Module) -> None:
-        """Start every process with the weights of the first."""
-        if self.num_processes > 1:
-            from accelerate.utils import broadcast
-
-            for tensor in [*policy.parameters(), *policy.buffers()]:
-                tensor.data.copy_(broadcast(tensor.data.clone()))
 
     def finish_update(self) -> None:
         """Move the learning-rate schedule on by one trainer's update."""

@@ -50,7 +50,8 @@ def test_divisor_divides_the_gradients() -> None:
     give_gradients(plain, 0)
     give_gradients(divided, 0)
     for p in divided:
-        p.grad *= 4.0
+        assert p.grad is not None
+        p.grad.mul_(4.0)
     first.step(0.1)
     second.step(0.1, torch.tensor(4.0))
     assert all(torch.equal(p, q) for p, q in zip(plain, divided, strict=True))
