@@ -27,7 +27,8 @@ class AtariGames:
     press of the fire button at the start of a game. The newest frame stands last.
 
     With `lives_are_episodes` a lost life terminates, and the row's next step is a dummy one, as after a game: it presses fire
-    where the game has the button, and the game goes on with the lives that are left. `info["game_over"]` tells whole games.
+    where the game has the button, and the game goes on with the lives that are left; what that step earns is left out, as nobody
+    chose it. `info["game_over"]` tells whole games.
 
     Every game of a row starts from a seed that follows from the last `reset`'s seed, the row and the number of the game, and
     the actions since are kept; so `state_dict` is small, and `load_state_dict` plays the games again up to there.
