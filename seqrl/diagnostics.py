@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -161,6 +161,107 @@ def average_of(history: Sequence[Mapping[str, Tensor | float]]) -> dict[str, flo
     return read({key: sum(column) / len(column) for key, column in columns.items()})
 
 
+class Numbers(dict[str, float]):
+    """Figures by key; NaN where one is missing."""
+
+    def __missing__(self, key: str) -> float:
+        return math.nan
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What is known to go wrong in an update.
+
+    Attributes:
+        kind: its name.
+        found: tells from an update's figures whether it is there. A figure that is missing is NaN, for which no comparison holds.
+        text: puts it into words, with what to try; asked only where it was found.
+    """
+
+    kind: str
+    found: Callable[[Numbers], bool]
+    text: Callable[[Numbers], str]
+
+
+def _equal_rewards(n: Numbers) -> str:
+    return f"all rewards are {n['reward/mean']:.4g}" if n["reward/std"] < 1e-8 else "no row beat its baseline"
+
+
+# Most serious first.
+TROUBLES = (
+    Trouble(
+        "equal_advantages",
+        lambda n: n["advantage/std"] < 1e-8,
+        lambda n: (
+            f"The advantages do not differ ({_equal_rewards(n)}), so the rewards teach nothing. Look at the sampled rows and their "
+            "rewards; try a reward with partial credit, a longer supervised warm start, or more samples of each context."
+        ),
+    ),
+    Trouble(
+        "never_ended",
+        lambda n: n["rollout/ended"] == 0 and "critic/explained_variance" not in n,
+        lambda n: (
+            "Every row was cut off before its end, and no critic estimates what would have followed. Allow longer rows, or use "
+            'a critic (baseline "critic", or PPO with advantage "gae").'
+        ),
+    ),
+    Trouble(
+        "few_unique",
+        lambda n: n["rollout/unique"] < 0.3,
+        lambda n: (
+            f"Only {n['rollout/unique']:.0%} of the sampled rows differ within their context, so there is little to compare. "
+            "Try an entropy bonus, a higher sampling temperature, or an earlier checkpoint to start from."
+        ),
+    ),
+    Trouble(
+        "no_entropy",
+        lambda n: 0 <= n["policy/entropy"] < 0.01,  # that of a continuous action may be negative
+        lambda n: (
+            f"The policy is nearly deterministic (entropy {n['policy/entropy']:.2g} nats) and explores no more. Unless it is "
+            "done, try an entropy bonus, a lower learning rate, or a penalty for leaving the reference policy."
+        ),
+    ),
+    Trouble(
+        "far_from_sampling",
+        # A trainer that weights for it may be far away on purpose.
+        lambda n: n["policy/kl_sampling"] > 0.1 and "importance/effective_share" not in n,
+        lambda n: (
+            f"The policy moved {n['policy/kl_sampling']:.2g} nats a step away from the one that sampled. Try a lower learning "
+            "rate, fewer epochs, or target_kl."
+        ),
+    ),
+    Trouble(
+        "few_effective",
+        lambda n: n["importance/effective_share"] < 0.05,
+        lambda n: (
+            f"The weights of importance leave {n['importance/effective_share']:.1%} of the steps any say. Try a smaller lag, a "
+            "behaviour closer to the policy, or a limit on the weights."
+        ),
+    ),
+    Trouble(
+        "much_clipping",
+        lambda n: n["policy/clip_fraction"] > 0.5,
+        lambda n: (
+            f"{n['policy/clip_fraction']:.0%} of the probability ratios are clipped, so most steps teach nothing. Try a lower "
+            "learning rate or fewer epochs."
+        ),
+    ),
+    Trouble(
+        "no_clipping",
+        lambda n: n["policy/clip_fraction"] == 0 and n["policy/optimiser_steps"] > 1,
+        lambda n: "No probability ratio reached the clip: the policy hardly moves. Try a higher learning rate or more epochs.",
+    ),
+    Trouble(
+        "poor_critic",
+        lambda n: n["critic/explained_variance"] < -0.1,  # around 0 where a solved task's returns hardly vary
+        lambda n: (
+            f"The critic is worse than a constant (explained variance {n['critic/explained_variance']:.2g}; 1 is perfect). "
+            "Try a higher value_weight or learning rate, smaller rewards, or a baseline without a critic."
+        ),
+    ),
+)
+
+
 def warnings_for(stats: Mapping[str, float]) -> dict[str, str]:
     """Say in plain words what in an update's numbers is known to go wrong, and what to try.
 
@@ -172,65 +273,5 @@ def warnings_for(stats: Mapping[str, float]) -> dict[str, str]:
     Returns:
         For each trouble its kind and a sentence or two, most serious first; empty where nothing stands out.
     """
-
-    def number(key: str) -> float:
-        return stats.get(key, math.nan)  # every comparison with NaN is False
-
-    same_rewards = f"all rewards are {number('reward/mean'):.4g}" if number("reward/std") < 1e-8 else "no row beat its baseline"
-    troubles = [
-        (
-            number("advantage/std") < 1e-8,
-            "equal_advantages",
-            f"The advantages do not differ ({same_rewards}), so the rewards teach nothing. Look at the sampled rows and their "
-            "rewards; try a reward with partial credit, a longer supervised warm start, or more samples of each context.",
-        ),
-        (
-            number("rollout/ended") == 0 and "critic/explained_variance" not in stats,
-            "never_ended",
-            "Every row was cut off before its end, and no critic estimates what would have followed. Allow longer rows, or use "
-            'a critic (baseline "critic", or PPO with advantage "gae").',
-        ),
-        (
-            number("rollout/unique") < 0.3,
-            "few_unique",
-            f"Only {number('rollout/unique'):.0%} of the sampled rows differ within their context, so there is little to compare. "
-            "Try an entropy bonus, a higher sampling temperature, or an earlier checkpoint to start from.",
-        ),
-        (
-            0 <= number("policy/entropy") < 0.01,  # that of a continuous action may be negative
-            "no_entropy",
-            f"The policy is nearly deterministic (entropy {number('policy/entropy'):.2g} nats) and explores no more. Unless it is "
-            "done, try an entropy bonus, a lower learning rate, or a penalty for leaving the reference policy.",
-        ),
-        (
-            # A trainer that weights for it may be far away on purpose.
-            number("policy/kl_sampling") > 0.1 and "importance/effective_share" not in stats,
-            "far_from_sampling",
-            f"The policy moved {number('policy/kl_sampling'):.2g} nats a step away from the one that sampled. Try a lower learning "
-            "rate, fewer epochs, or target_kl.",
-        ),
-        (
-            number("importance/effective_share") < 0.05,
-            "few_effective",
-            f"The weights of importance leave {number('importance/effective_share'):.1%} of the steps any say. Try a smaller lag, a "
-            "behaviour closer to the policy, or a limit on the weights.",
-        ),
-        (
-            number("policy/clip_fraction") > 0.5,
-            "much_clipping",
-            f"{number('policy/clip_fraction'):.0%} of the probability ratios are clipped, so most steps teach nothing. Try a lower "
-            "learning rate or fewer epochs.",
-        ),
-        (
-            number("policy/clip_fraction") == 0 and number("policy/optimiser_steps") > 1,
-            "no_clipping",
-            "No probability ratio reached the clip: the policy hardly moves. Try a higher learning rate or more epochs.",
-        ),
-        (
-            number("critic/explained_variance") < -0.1,  # around 0 where a solved task's returns hardly vary
-            "poor_critic",
-            f"The critic is worse than a constant (explained variance {number('critic/explained_variance'):.2g}; 1 is perfect). "
-            "Try a higher value_weight or learning rate, smaller rewards, or a baseline without a critic.",
-        ),
-    ]
-    return {kind: text for found, kind, text in troubles if found}
+    numbers = Numbers(stats)
+    return {trouble.kind: trouble.text(numbers) for trouble in TROUBLES if trouble.found(numbers)}

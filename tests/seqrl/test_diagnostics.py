@@ -171,6 +171,14 @@ def test_each_trouble_is_named_with_what_to_try(changes: dict[str, float], words
         assert word in warning
 
 
+def test_texts_are_put_together_only_for_troubles_that_are_there() -> None:
+    class Unwritten(float):
+        def __format__(self, form: str) -> str:
+            pytest.fail("a text of nothing, once an update")
+
+    assert warnings_for({key: Unwritten(number) for key, number in HEALTHY.items()}) == {}
+
+
 def test_a_trainer_that_weights_may_be_far_from_what_acted() -> None:
     weighted = HEALTHY | {"policy/kl_sampling": 0.5, "importance/effective_share": 0.4}
     assert warnings_for(weighted) == {}
