@@ -12,6 +12,11 @@ from torch import nn
 WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 
 
+def num_launched() -> int:
+    """Count the processes that were started together, as their launcher says; 1 where there is none."""
+    return max(int(os.environ.get(name) or 1) for name in WORLD_SIZES)
+
+
 def make_accelerator(precision: str) -> Any | None:
     """Give accelerate's `Accelerator`; None where one process works on the CPU in fp32, which needs none.
 
@@ -22,8 +27,7 @@ def make_accelerator(precision: str) -> Any | None:
     """
     has_gpu = torch.accelerator.is_available()
     connected = torch.distributed.is_available() and torch.distributed.is_initialized()
-    alone = all(int(os.environ.get(name) or 1) == 1 for name in WORLD_SIZES)
-    if alone and not connected and precision == "fp32" and not has_gpu:
+    if num_launched() == 1 and not connected and precision == "fp32" and not has_gpu:
         return None
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState

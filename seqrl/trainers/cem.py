@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from seqrl.accelerator import num_launched
 from seqrl.diagnostics import average_of, describe_rollout
 from seqrl.mixing import imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
@@ -39,7 +40,7 @@ class CrossEntropyConfig:
         mixing: weight of the new shares of "counts", in 0..1; the rest is the old table's.
         gradient_steps: optimiser steps an update.
         minibatch_rows: elites of an optimiser step, drawn anew for each; 0 takes all.
-        entropy_weight: weight of the entropy bonus, which keeps a Gaussian from becoming narrow too soon.
+        entropy_weight: weight of the entropy bonus, which keeps a Gaussian from becoming narrow too soon; 0 with "counts".
         dropout: keep dropout on in the update; sampling never has it.
         optimiser: see `OptimiserConfig`; without effect on "counts".
     """
@@ -72,6 +73,8 @@ class CrossEntropyConfig:
         for name in ("discount", "mixing"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: expected a number in 0..1, got {getattr(self, name)}")
+        if self.fit == "counts" and self.entropy_weight:
+            raise ValueError(f"entropy_weight: expected 0 with fit counts, whose smoothing keeps actions alive, got {self.entropy_weight}")
         for name in ("smoothing", "minibatch_rows", "entropy_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: expected no negative number, got {getattr(self, name)}")
@@ -93,7 +96,8 @@ class CrossEntropyMethod:
         num_updates: length of the run, for the learning-rate schedule.
 
     Raises:
-        ValueError: when the policy has no probabilities to learn, or "counts" meets one that is no table of them.
+        ValueError: when the policy has no probabilities to learn, or "counts" meets one that is no table of them, or several
+            processes.
 
     Source: Rubinstein 1999 (The cross-entropy method for combinatorial and continuous optimization); de Boer et al. 2005 (A
     tutorial on the cross-entropy method); for policies: Mannor et al. 2003 (The cross entropy method for fast policy search).
@@ -108,6 +112,8 @@ class CrossEntropyMethod:
                 f"trainer.fit: counts needs a table of probabilities, got a {type(policy).__name__}; set "
                 "task.policy.kind=probability_table (numbered observations and actions), or trainer.fit=gradient"
             )
+        if self.config.fit == "counts" and num_launched() > 1:
+            raise ValueError("trainer.fit: counts changes a table that processes cannot share; run it in one, or set trainer.fit=gradient")
         if self.config.fit == "gradient":
             require_probabilities(policy, "cem")
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seqrl import losses, returns
+from seqrl.accelerator import num_launched
 from seqrl.behaviour import (
     LaggingWeights,
     UniformMixture,
@@ -102,13 +103,16 @@ class OffPolicy:
         num_updates: length of the run, for the learning-rate schedule.
 
     Raises:
-        ValueError: when the policy has no probabilities to learn, or the baseline is a critic and it has none.
+        ValueError: when the policy has no probabilities to learn, the baseline is a critic and it has none, or weights are to be
+            normalised over several processes.
     """
 
     def __init__(self, policy: nn.Module, config: OffPolicyConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         self.policy = policy
         self.config = config or OffPolicyConfig()
         require_probabilities(policy, "off_policy")
+        if self.config.self_normalise and num_launched() > 1:
+            raise ValueError("self_normalise: expected one process, since the rows of several end at different steps; switch it off")
         if self.config.baseline == "critic":
             require_critic(policy, "off_policy")
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)

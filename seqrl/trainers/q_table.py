@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from seqrl.accelerator import num_launched
 from seqrl.protocols import Task
 from seqrl.tables import ActionValueTable
 from seqrl.trajectory import Trajectory
@@ -102,7 +102,7 @@ class QTable:
                 f"q_table learns a table of action values, got a {type(policy).__name__}; set task.policy.kind=action_value_table "
                 "(needs numbered observations and actions), or choose dqn, ppo, a2c or reinforce"
             )
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if num_launched() > 1:
             raise ValueError("q_table changes one table step by step and cannot share it; run it in one process")
         self.policy: ActionValueTable = policy
         self.config = config or QTableConfig()

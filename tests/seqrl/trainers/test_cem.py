@@ -123,3 +123,11 @@ def test_bad_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="probability_table"):
         CrossEntropyConfig(fit="counts").build(TokenPolicy(), seed=0, num_updates=1)
     CrossEntropyConfig(fit="counts").build(ProbabilityTable(2, 2), seed=0, num_updates=1)
+
+
+def test_counting_is_refused_where_it_would_be_without_effect_or_part_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="entropy_weight: expected 0 with fit counts.*got 0.1"):
+        CrossEntropyConfig(fit="counts", entropy_weight=0.1)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="counts.*trainer.fit=gradient"):
+        CrossEntropyConfig(fit="counts").build(ProbabilityTable(2, 2), seed=0, num_updates=1)

@@ -246,3 +246,9 @@ def test_unusable_settings_are_refused(settings: dict[str, Any]) -> None:
 def test_a_policy_without_a_critic_is_refused_before_any_work() -> None:
     with pytest.raises(ValueError, match=r"off_policy: expected .*critic.*Linear.*reinforce"):
         OffPolicyConfig().build(nn.Linear(2, 2), seed=0, num_updates=1)
+
+
+def test_normalising_over_several_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")  # whose longest rows would differ, and with them the tensors that they average
+    with pytest.raises(ValueError, match="self_normalise: expected one process"):
+        trainer_of(self_normalise=True)
