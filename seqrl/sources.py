@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqrl.failures import EnvironmentFailed, describe
 from seqrl.trajectory import Tree, map_tree
 
 
@@ -116,12 +117,12 @@ class VectorEnvSource:
         self.reset(seed)
 
     def reset(self, seed: int | None = None) -> None:
-        """Start every environment anew."""
-        self.stepping = True
-        try:
-            observation, info = self.envs.reset(seed=seed)
-        finally:
-            self.stepping = False
+        """Start every environment anew.
+
+        Raises:
+            EnvironmentFailed: when one raises, or shows an observation that is not finite.
+        """
+        observation, info = self._asked(lambda: self.envs.reset(seed=seed))
         self.active = self._everyone
         self._returns = np.zeros(self.envs.num_envs)
         self._lengths = np.zeros(self.envs.num_envs, dtype=np.int64)
@@ -133,10 +134,11 @@ class VectorEnvSource:
         """Take one action [B, ...] an environment.
 
         Raises:
-            RuntimeError: naming environment, row and step, when one raises, or gives a reward or an observation that is not finite.
+            EnvironmentFailed: naming environment, row and step, when one raises, or gives a reward or an observation that is not
+                finite.
         """
         given = action.cpu().numpy() if self._to_action is None else self._to_action(action)
-        observation, reward, terminated, truncated, info = self._advance(given)
+        observation, reward, terminated, truncated, info = self._asked(lambda: self.envs.step(given))
         ended = terminated | truncated
         if self.active is self._everyone and not ended.any():
             self._lengths += 1
@@ -194,14 +196,14 @@ class VectorEnvSource:
         self._returns, self._lengths = state["returns"].numpy().copy(), state["lengths"].numpy().copy()
         self.num_env_steps = state["num_env_steps"]
 
-    def _advance(self, action: np.ndarray) -> Any:
-        """Step the environments, and say where it went wrong if it does."""
+    def _asked(self, call: Callable[[], Any]) -> Any:
+        """Ask something of the environments, and say where it went wrong if it does."""
         self.stepping = True
         try:
-            return self.envs.step(action)
+            return call()
         except Exception as error:
-            raise RuntimeError(
-                f"environment {self.name} failed after {self.num_env_steps} steps of all rows: {type(error).__name__}: {error}"
+            raise EnvironmentFailed(
+                f"environment {self.name} failed after {self.num_env_steps} steps of all rows: {describe(error)}"
             ) from error
         finally:
             self.stepping = False
@@ -222,8 +224,9 @@ class VectorEnvSource:
         finite = np.isfinite(numbers.reshape(len(numbers), -1)).all(axis=1)
         if not finite.all():
             row = int(np.argmin(finite))
-            raise RuntimeError(
-                f"{what}: expected finite numbers, row {row} of environment {self.name} gave {numbers[row]} at step "
+            given = " ".join(np.array2string(np.asarray(numbers[row]), threshold=16).split())
+            raise EnvironmentFailed(
+                f"{what}: expected finite numbers, row {row} of environment {self.name} gave {given} at step "
                 f"{self._lengths[row]} of its episode, after {self.num_env_steps} steps of all rows; mend the environment"
             )
 

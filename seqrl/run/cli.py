@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seqrl.failures import EnvironmentFailed
 from seqrl.run import registry
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", []))
         print(f"seqrl: {error}{notes}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    except EnvironmentFailed as error:
+        # Not a fault of this package, so its traceback tells nothing.
+        print(f"seqrl: {'; '.join([str(error), *getattr(error, '__notes__', [])])}", file=sys.stderr)
+        return EXIT_FAILED
     except Exception:
         traceback.print_exc()
         return EXIT_FAILED

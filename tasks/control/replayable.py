@@ -7,6 +7,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from seqrl.failures import EnvironmentFailed, describe
+
 
 class Replayable(gym.Wrapper):  # gymnasium's vector environments take nothing but its own classes
     """Resets each episode with a seed of its own and remembers the actions since.
@@ -46,7 +48,7 @@ class Replayable(gym.Wrapper):  # gymnasium's vector environments take nothing b
         try:
             self._observation, info = self.env.reset(seed=derived, options=options)
         except Exception as error:
-            raise RuntimeError(f"{self._where} failed to reset for episode {self._episode}: {type(error).__name__}: {error}") from error
+            raise EnvironmentFailed(f"{self._where} failed to reset for episode {self._episode}: {describe(error)}") from error
         return self._observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -60,9 +62,7 @@ class Replayable(gym.Wrapper):  # gymnasium's vector environments take nothing b
         try:
             self._observation, reward, terminated, truncated, info = self.env.step(action)
         except Exception as error:
-            raise RuntimeError(
-                f"{self._where} failed at step {len(self._actions)} of its episode: {type(error).__name__}: {error}"
-            ) from error
+            raise EnvironmentFailed(f"{self._where} failed at step {len(self._actions)} of its episode: {describe(error)}") from error
         self._ended = bool(terminated or truncated)
         return self._observation, reward, terminated, truncated, info
 

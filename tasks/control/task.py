@@ -263,14 +263,14 @@ class ControlTask:
 
     def _steps(self, policy: nn.Module, greedy: bool, generator: torch.Generator | None) -> Trajectory:
         """Go on for some steps; the environments' and the policy's state stay for the next call."""
-        source, before = self._source, self._source.num_env_steps
-        if self._lost:
-            source.reset(self._next_seed())
-            self._rewards.restart()
-            self._memory = None
+        source, before, lost = self._source, self._source.num_env_steps, self._lost
         # An environment that fails leaves its rows at different steps, which nothing can go on from.
         self._lost = True
         with watched(source, self.config.step_timeout_s):
+            if lost:
+                source.reset(self._next_seed())
+                self._rewards.restart()
+                self._memory = None
             trajectory, self._memory = unroll(
                 policy, source, max_steps=self.config.num_steps, state=self._memory, greedy=greedy, generator=generator
             )

@@ -24,7 +24,7 @@ def watched(source: VectorEnvSource, timeout_s: float) -> Iterator[None]:
         timeout_s: seconds; 0 for no watch.
 
     Raises:
-        RuntimeError: from the source, naming the environment, and the row where that can be known.
+        EnvironmentFailed: from the source, naming the environment, and the row where that can be known.
     """
     if not timeout_s or threading.current_thread() is not threading.main_thread():
         yield

@@ -10,6 +10,7 @@ import pytest
 import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from seqrl.failures import EnvironmentFailed
 from seqrl.sources import Episode, TokenSource, VectorEnvSource
 
 
@@ -132,9 +133,32 @@ def test_other_autoreset_modes_are_refused() -> None:
         source_of((2, "terminated"), autoreset_mode=AutoresetMode.SAME_STEP)
 
 
+def test_an_environment_that_fails_to_reset_is_named() -> None:
+    source = source_of((3, "terminated"))
+
+    def hang(seed: int | None = None) -> None:
+        raise TimeoutError("no answer")  # an OSError, which a command takes for bad input
+
+    source.envs.reset = hang
+    with pytest.raises(EnvironmentFailed, match="^environment environment failed after 0 steps of all rows: TimeoutError: no answer$"):
+        source.reset(seed=1)
+
+
+def test_many_numbers_of_which_some_are_not_finite_fit_on_one_line() -> None:
+    source = source_of((3, "terminated"))
+    wide = np.zeros((1, 20, 20), np.float32)
+    wide[0, 0, 0] = np.nan
+    source.envs.step = lambda action: (wide, np.ones(1), np.zeros(1, bool), np.zeros(1, bool), {})
+    with pytest.raises(EnvironmentFailed, match="row 0 .* gave .*nan 0") as caught:
+        source.step(torch.tensor([0]))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
 def test_a_reward_that_is_not_finite_is_named() -> None:
     source = VectorEnvSource(SyncVectorEnv([lambda: Countdown(3, "terminated"), lambda: Countdown(3, "terminated", float("nan"))]), seed=0)
-    with pytest.raises(RuntimeError, match=r"reward: expected finite numbers, row 1 of environment .* gave nan at step 1 of its episode"):
+    with pytest.raises(
+        EnvironmentFailed, match=r"reward: expected finite numbers, row 1 of environment .* gave nan at step 1 of its episode"
+    ):
         source.step(torch.tensor([0, 0]))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from seqrl.run.cli import EXIT_FAILED, main
 from seqrl.run.loop import fit
 from seqrl.trainers.ppo import PPO, PPOConfig
 from tasks.control.policy import ControlPolicyConfig
@@ -58,6 +60,17 @@ def test_an_environment_that_fails_is_named_and_a_checkpoint_kept(how: str, mess
     mended = task_of(environment_options={"how": "not", "at": 8}, seed=seed)
     with pytest.warns(UserWarning, match="Faulty-v0 did not keep its state: its episodes start anew"):
         run(mended, tmp_path, resume_from=kept[-1])
+
+
+def test_the_command_says_it_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = {"type": "control", "environment": "Faulty-v0", "environment_options": {"how": "raises", "at": 8}, "num_envs": 2, "num_steps": 5}
+    settings = {"name": "faulty", "steps": 4, "num_threads": 1, "runs_folder": str(tmp_path), "task": task, "trainer": {"type": "ppo"}}
+    (tmp_path / "faulty.yaml").write_text(json.dumps(settings))
+    assert main(["train", str(tmp_path / "faulty.yaml"), "--quiet"]) == EXIT_FAILED
+    (line,) = capsys.readouterr().err.splitlines()
+    for words in ("seqrl: environment Faulty-v0", "at step 8 of its episode: ZeroDivisionError: the world ended (faulty.py, line 3"):
+        assert words in line
+    assert line.endswith(f"while collecting for update 2; the last checkpoint is {tmp_path / 'faulty' / 'checkpoints' / 'step_00000001'}")
 
 
 @pytest.mark.filterwarnings("ignore:.*WARN")

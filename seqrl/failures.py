@@ -1,0 +1,26 @@
+"""What ends a run through no fault of its own code."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+
+class EnvironmentFailed(RuntimeError):  # an exception can only inherit
+    """An environment raised, hung or gave numbers that are not finite; the text says which, and where in its episode."""
+
+
+def describe(error: BaseException) -> str:
+    """Put what an environment raised into one line, with the place in its code, since no traceback follows.
+
+    Args:
+        error: just caught.
+    """
+    if isinstance(error, EnvironmentFailed):
+        return str(error)
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    frames = traceback.extract_tb(error.__traceback__)
+    # An alarm rings in our own code, wherever the environment hangs.
+    if not frames or isinstance(error, TimeoutError):
+        return text
+    return f"{text} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
