@@ -45,6 +45,7 @@ class LaggingWeights:
             yield
             return
         present = [parameter.clone() for parameter in self._policy.parameters()]
+        before = [*self._queue]
         if self._lag is not None or not self._queue:
             self._queue.append(present)
         if self._lag is not None:
@@ -52,6 +53,9 @@ class LaggingWeights:
         self._set(self._queue[0])
         try:
             yield
+        except BaseException:
+            self._queue = before  # that rollout is still to be made
+            raise
         finally:  # an environment that raises must not leave old weights to be saved
             self._set(present)
 

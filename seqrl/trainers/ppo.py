@@ -90,7 +90,10 @@ class PPOConfig:
         for name in ("num_samples", "epochs", "minibatches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("value_clip", "value_huber", "target_kl"):
+        for name in ("discount", "trace_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: expected a number from 0 to 1, got {getattr(self, name)}")
+        for name in ("value_clip", "value_huber", "target_kl", "kl_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: expected a positive number, or 0 to switch it off, got {getattr(self, name)}")
         for name, choices in CHOICES.items():

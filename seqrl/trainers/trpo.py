@@ -59,6 +59,9 @@ class TRPOConfig:
         for name in ("conjugate_iterations", "line_search_steps", "critic_epochs", "critic_minibatches", "num_samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        for name in ("discount", "trace_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: expected a number from 0 to 1, got {getattr(self, name)}")
         if not 0 < self.backtrack < 1:
             raise ValueError(f"backtrack: expected a number between 0 and 1, got {self.backtrack}")
         if self.minibatch_unit not in get_args(MinibatchUnit):

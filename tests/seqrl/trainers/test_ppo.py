@@ -224,6 +224,9 @@ def test_numbers_of_steps_that_do_not_count_cannot_overflow_the_ratio() -> None:
         {"normalise_over": "epoch"},
         {"value_clip": 0.2, "value_huber": 1.0},
         {"target_kl": -1.0},
+        {"discount": 1.5},
+        {"trace_decay": -0.1},
+        {"kl_weight": -0.1},
         {"recompute_advantage": True, "advantage": "greedy"},
     ],
 )

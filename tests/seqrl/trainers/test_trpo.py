@@ -198,7 +198,7 @@ def test_broken_numbers_raise_and_leave_the_weights() -> None:
     assert torch.equal(flat_weights(trainer.policy), before)
 
 
-@pytest.mark.parametrize("settings", [{"max_kl": 0.0}, {"backtrack": 1.0}, {"critic_epochs": 0}, {"minibatch_unit": "pages"}])
+@pytest.mark.parametrize("settings", [{"max_kl": 0.0}, {"backtrack": 1.0}, {"critic_epochs": 0}, {"minibatch_unit": "pages"}, {"discount": 1.5}, {"trace_decay": -0.1}])
 def test_unusable_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         TRPOConfig(**settings)

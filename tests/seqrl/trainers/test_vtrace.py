@@ -141,6 +141,13 @@ def test_a_broken_rollout_leaves_the_learners_weights() -> None:
     with pytest.raises(RuntimeError, match="broke"):
         trainer.collect(BrokenTask())
     assert torch.equal(flat_weights(trainer.policy), before)
+    # The rollout that follows, after a resume for instance, acts with the weights of two updates ago all the same.
+    unbroken = trainer_of(actor_lag=2)
+    for _ in range(3):
+        unbroken.update(unbroken.collect(task))
+    for each in (trainer, unbroken):
+        each.generator.manual_seed(9)
+    assert torch.equal(trainer.collect(task).logp, unbroken.collect(task).logp)
 
 
 @pytest.mark.parametrize("lag", [0, 2, 5])
