@@ -44,3 +44,12 @@ def broadcast_weights(policy: nn.Module) -> None:
 
     for tensor in [*policy.parameters(), *policy.buffers()]:
         tensor.data.copy_(broadcast(tensor.data.clone()))
+
+
+def gather(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """Give every process's tensor of one shape, in their order; every process must call it."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [tensor]
+    parts = [torch.empty_like(tensor) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(parts, tensor)
+    return parts

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqrl.accelerator import gather
 from seqrl.networks import MLP, Activation, NatureCNN, RecurrentTorso, frame_channels
 from seqrl.trajectory import Tree
 
@@ -80,10 +81,15 @@ class RunningNorm(nn.Module):
 
     @torch.no_grad()
     def observe(self, x: Tensor) -> None:
-        """Look at inputs [N, num_inputs], to be counted from the next `fold` on."""
+        """Look at inputs [N, num_inputs] of this and all other processes, to be counted from the next `fold` on."""
+        moments = x.new_zeros(3, x.shape[1])
         if x.shape[0]:
-            variance, mean = torch.var_mean(x, dim=0, correction=0)
-            self._merge("new_", mean, variance, x.new_tensor(float(x.shape[0])))
+            moments[1], moments[0] = torch.var_mean(x, dim=0, correction=0)
+            moments[2] = x.shape[0]
+        # Processes that counted their own alone would each learn another policy.
+        for mean, variance, count in gather(moments):
+            if float(count[0]):
+                self._merge("new_", mean, variance, count[0])
 
     @torch.no_grad()
     def fold(self) -> None:

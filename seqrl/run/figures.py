@@ -11,7 +11,7 @@ class Gathered:
 
     How a key is put together goes by its group:
 
-    - `progress/`: a count that only grows; the newest one.
+    - `progress/`: a count that only grows; the newest one, summed over the processes.
     - `episode/count`: the sum; `episode/..._max`: the largest; any other of `episode/`: the mean over all episodes.
     - all else: the mean over the updates that gave it.
 
@@ -37,11 +37,15 @@ class Gathered:
                 entry[0] += value
                 entry[1] += 1.0
 
-    def add_popped(self, figures: Mapping[str, float]) -> None:
-        """Take what a task's `pop_figures` gave: episodes that ended since it was last asked, and counts."""
-        episodes = {key: float(value) for key, value in figures.items() if key.startswith("episode/")}
-        self._counts |= {key: float(value) for key, value in figures.items() if key.startswith("progress/")}
-        self.add({key: value for key, value in figures.items() if not key.startswith(("episode/", "progress/"))})
+    def add_popped(self, *parts: Mapping[str, float]) -> None:
+        """Take what `pop_figures` of the task gave in each process: episodes that ended since it was last asked, and counts."""
+        counts = {key for figures in parts for key in figures if key.startswith("progress/")}
+        self._counts |= {key: float(sum(figures.get(key, 0.0) for figures in parts)) for key in counts}
+        for figures in parts:
+            self._add_episodes({key: float(value) for key, value in figures.items() if key.startswith("episode/")})
+            self.add({key: value for key, value in figures.items() if not key.startswith(("episode/", "progress/"))})
+
+    def _add_episodes(self, episodes: Mapping[str, float]) -> None:
         number = episodes.get("episode/count", 0.0)
         if not number:
             return

@@ -20,7 +20,7 @@ from seqrl.run.figures import Gathered
 from seqrl.run.interrupt import Interrupt
 from seqrl.run.lasting import LastingTroubles
 from seqrl.run.log import JsonLines, Log, Writer
-from seqrl.run.processes import from_main, is_main, total
+from seqrl.run.processes import from_all, from_main, is_main, total
 from seqrl.run.recurring import Recurring
 from seqrl.run.registry import nearest
 from seqrl.run.saving import Progress, Saver, restore
@@ -212,7 +212,7 @@ def _pop_figures(loop: _Loop) -> None:
     """Gather what the task has to tell of its rollouts, such as the returns of the episodes that ended."""
     pop = getattr(loop.task, "pop_figures", None)
     if callable(pop):
-        loop.gathered.add_popped(pop())
+        loop.gathered.add_popped(*from_all(pop()))
 
 
 def _save(loop: _Loop) -> None:

@@ -66,5 +66,14 @@ def from_main(value: Anything) -> Anything:
     return box[0]
 
 
+def from_all(value: Anything) -> list[Anything]:
+    """Give the `value` of every process, in their order; every process must call it."""
+    if not _connected():
+        return [value]
+    box: list[Any] = [None] * num_processes()
+    torch.distributed.all_gather_object(box, value)
+    return box
+
+
 def _connected() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()

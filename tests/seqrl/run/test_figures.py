@@ -24,6 +24,16 @@ def test_episodes_count_each_for_one() -> None:
     assert gathered.counts == {"progress/num_env_steps": 12} and gathered.pop() == {}
 
 
+def test_processes_add_up() -> None:
+    """Two episodes of 10 and 20 in one process, one of 60 in another, and none as yet in a third."""
+    gathered = Gathered()
+    one = {"episode/return_mean": 15.0, "episode/return_max": 20.0, "episode/count": 2, "progress/num_env_steps": 30}
+    two = {"episode/return_mean": 60.0, "episode/return_max": 60.0, "episode/count": 1, "progress/num_env_steps": 60}
+    gathered.add_popped(one, two, {"episode/count": 0, "progress/num_env_steps": 5})
+    assert gathered.counts == {"progress/num_env_steps": 95}
+    assert gathered.pop() == {"episode/return_mean": 30.0, "episode/return_max": 60.0, "episode/count": 3}
+
+
 def test_state_is_plain_and_comes_back() -> None:
     gathered = Gathered()
     gathered.add({"loss/td": 1.0})

@@ -1,0 +1,28 @@
+"""One of two processes that train one agent; `test_two_processes` starts it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from seqrl.actor_critic import ActorCriticConfig
+from seqrl.run.loop import fit
+from seqrl.run.processes import data_seed
+from seqrl.trainers import PPOConfig
+from tasks.control import ControlConfig, ControlPolicyConfig
+
+
+def main(folder: Path) -> None:
+    policy_config = ControlPolicyConfig(hidden_sizes=(8,), actor_critic=ActorCriticConfig(normalise_observations=True))
+    task = ControlConfig(num_envs=2 + int(os.environ["RANK"]), num_steps=16, policy=policy_config).build(data_seed(0))
+    policy = task.build_policy()
+    fit(PPOConfig(epochs=1, minibatches=1).build(policy, seed=0, num_updates=3), task, steps=3, run_folder=folder, log_every=3)
+    torch.save(policy.state_dict(), folder / f"weights_{os.environ['RANK']}.pt")
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

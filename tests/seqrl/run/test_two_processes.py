@@ -1,0 +1,37 @@
+"""Two processes that train one agent: one policy, and one log with what both have seen."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from seqrl.run.log import read_metrics
+
+
+@pytest.mark.slow
+def test_statistics_and_figures_are_of_both(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3]), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
+    environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    script = [sys.executable, str(Path(__file__).with_name("one_of_two_agents.py")), str(tmp_path)]
+    processes = [subprocess.Popen(script, env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in (0, 1)]
+    assert [process.wait(timeout=240) for process in processes] == [0, 0]
+    (line,) = read_metrics(tmp_path)
+    seen = line["progress/num_actions"]
+    # 3 rollouts of 16 steps in 2 and 3 environments; a step that starts an episode anew is none of theirs.
+    assert 3 * 16 * 2 < seen <= 3 * 16 * 5
+    assert line["progress/num_env_steps"] == seen
+    first, second = (torch.load(tmp_path / f"weights_{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert first.keys() == second.keys() and first["inputs.norm.new_count"] > 0
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=0, atol=0, msg=lambda text, name=name: f"{name}: {text}")
+    # The third rollout's observations wait for a fourth.
+    assert first["inputs.norm.count"] + first["inputs.norm.new_count"] == seen
