@@ -16,6 +16,7 @@ from seqrl.diagnostics import warnings_for
 from seqrl.protocols import Task, Trainer
 from seqrl.run import checkpoint
 from seqrl.run.config import EarlyStop
+from seqrl.run.due import Due
 from seqrl.run.figures import Gathered
 from seqrl.run.interrupt import Interrupt
 from seqrl.run.lasting import LastingTroubles
@@ -103,7 +104,7 @@ def fit(
     saver = Saver(trainer, task, policy, run_folder, lines, dict(meta or {}), keep_checkpoints)
     lasting = LastingTroubles(steps, getattr(policy, "max_entropy", None), progress.lasting)
     loop = _Loop(trainer, task, policy, run_folder, log, saver, progress, early_stop, Gathered(progress.gathered), lasting)
-    due = _Due(steps=steps, eval_every=eval_every, save_every=save_every, log_every=log_every)
+    due = Due(steps=steps, eval_every=eval_every, save_every=save_every, log_every=log_every)
     try:
         with Interrupt() as interrupt:
             interrupted = _run(loop, due, interrupt)
@@ -134,29 +135,7 @@ class _Loop:
     in_evaluations: Recurring = field(default_factory=lambda: Recurring(window=1, least=1))
 
 
-@dataclass(frozen=True)
-class _Due:
-    """Says what happens after how many updates."""
-
-    steps: int
-    eval_every: int
-    save_every: int
-    log_every: int
-
-    def _every(self, step: int, period: int) -> bool:
-        return period > 0 and (step % period == 0 or step == self.steps)
-
-    def evaluation(self, progress: Progress) -> bool:
-        return progress.evaluated_step != progress.step and self._every(progress.step, self.eval_every)
-
-    def saving(self, step: int) -> bool:
-        return step == self.steps or (step > 0 and self._every(step, self.save_every))
-
-    def logging(self, step: int) -> bool:
-        return self._every(step, self.log_every)
-
-
-def _run(loop: _Loop, due: _Due, interrupt: Interrupt) -> bool:
+def _run(loop: _Loop, due: Due, interrupt: Interrupt) -> bool:
     """Go on until the last step, patience or a signal; say whether it was a signal."""
     progress, watch = loop.progress, Stopwatch(loop.task, loop.progress.elapsed_s, loop.progress.train_s)
     if due.evaluation(progress):

@@ -1,0 +1,39 @@
+"""Which of a run's recurring tasks is due."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from seqrl.run.saving import Progress
+
+
+@dataclass(frozen=True)
+class Due:
+    """Says what happens after how many updates.
+
+    Attributes:
+        steps: updates in all; after the last one everything is due that ever is.
+        eval_every: updates between evaluations; 0 for none.
+        save_every: updates between checkpoints; 0 for one at the end.
+        log_every: updates between lines of training figures; 0 for none.
+    """
+
+    steps: int
+    eval_every: int
+    save_every: int
+    log_every: int
+
+    def evaluation(self, progress: Progress) -> bool:
+        """Say whether to evaluate, which is done before the first update, too."""
+        return progress.evaluated_step != progress.step and self._every(progress.step, self.eval_every)
+
+    def saving(self, step: int) -> bool:
+        """Say whether to save."""
+        return step == self.steps or (step > 0 and self._every(step, self.save_every))
+
+    def logging(self, step: int) -> bool:
+        """Say whether to write a line."""
+        return self._every(step, self.log_every)
+
+    def _every(self, step: int, period: int) -> bool:
+        return period > 0 and (step % period == 0 or step == self.steps)
