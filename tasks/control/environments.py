@@ -149,9 +149,7 @@ def find_spec(name: str) -> Any:
     try:
         return gym.spec(name)
     except gym.error.NamespaceNotFound as error:
-        advice = "write module:name"
-        if name.startswith("ALE/"):
-            advice = f"pip install 'gymnasium[atari]', then take the task atari (configs/atari/), or write ale_py:{name}"
+        advice = _atari_advice(name) if name.startswith("ALE/") else "write module:name, with the module that registers it"
         raise ValueError(f"environment {name!r}: no installed package has registered this namespace; {advice}") from error
     except (gym.error.Error, ModuleNotFoundError) as error:
         _register_ours()
@@ -159,6 +157,11 @@ def find_spec(name: str) -> Any:
         close = list(dict.fromkeys(known[match] for match in difflib.get_close_matches(name, known, n=3, cutoff=0.5)))
         meant = f"did you mean {' or '.join(close)}?" if close else "`gymnasium.pprint_registry()` lists them all"
         raise ValueError(f"environment {name!r} is not known ({error}); {meant}") from error
+
+
+def _atari_advice(name: str) -> str:
+    missing = "" if find_module("ale_py") else '; both need more than is installed: pip install "seqrl[atari]"'
+    return f"for a game of Atari set task.type: atari (see configs/atari/), or write ale_py:{name} for its plain form{missing}"
 
 
 def _register_ours() -> None:

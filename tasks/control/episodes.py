@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -46,6 +48,19 @@ def finished_episodes(trajectory: Trajectory) -> list[Episode]:
     """List the episodes of a rollout of one a row, with the rewards as they are."""
     columns = (trajectory.score, trajectory.mask.sum(dim=1), trajectory.terminated.any(dim=1))
     return [Episode(total, length, not terminated) for total, length, terminated in zip(*(c.tolist() for c in columns), strict=True)]
+
+
+def describe_episodes(episodes: Sequence[Episode]) -> dict[str, float]:
+    """Give the figures of the episodes that ended: how many, and where there are any their returns and mean length."""
+    if not episodes:
+        return {"episode/count": 0.0}
+    returns = [episode.episode_return for episode in episodes]
+    return {
+        "episode/count": float(len(episodes)),
+        "episode/return_mean": sum(returns) / len(returns),
+        "episode/return_max": max(returns),
+        "episode/length": sum(episode.length for episode in episodes) / len(episodes),
+    }
 
 
 @torch.no_grad()

@@ -88,14 +88,16 @@ def action_translator(name: str, action_space: gym.Space, *, squash: bool) -> Ca
     """
     if not isinstance(action_space, Box):
         if squash:
-            raise ValueError(f"task.policy.squash: expected false for environment {name}, whose actions are {action_space}, got true")
+            raise ValueError(
+                f"task.policy.actor_critic.squash: expected false for environment {name}, whose actions are {action_space}, got true"
+            )
         return (lambda action: action.cpu().numpy().astype(action_space.dtype)) if isinstance(action_space, MultiBinary) else None
     low, high, shape = action_space.low, action_space.high, action_space.shape
     if not squash:
         return lambda action: np.clip(action.cpu().numpy().reshape(-1, *shape), low, high)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         raise ValueError(
-            f"task.policy.squash: expected an action space with bounds, environment {name} has {action_space}; set it to false"
+            f"task.policy.actor_critic.squash: expected an action space with bounds, environment {name} has {action_space}; set it to false"
         )
     half = (high - low) / 2
 

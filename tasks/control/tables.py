@@ -36,7 +36,7 @@ def _sizes(config: ControlPolicyConfig, observation_space: gym.Space, action_spa
     if not isinstance(observation_space, Discrete) or not isinstance(action_space, Discrete):
         instead = "kind: action_values, which dqn trains, or " if isinstance(action_space, Discrete) else ""
         raise ValueError(
-            f"policy.kind: {config.kind} needs numbered (Discrete) observations and actions, got {observation_space} and {action_space}; "
-            f"use {instead}kind: actor_critic, which ppo, a2c, trpo, vtrace, reinforce and cem train"
+            f"task.policy.kind: {config.kind} needs numbered (Discrete) observations and actions, got {observation_space} "
+            f"and {action_space}; use {instead}kind: actor_critic, which ppo, a2c, trpo, vtrace, reinforce and cem train"
         )
     return int(observation_space.n), int(action_space.n)

@@ -16,16 +16,18 @@ from seqrl.rollout import unroll
 from seqrl.sources import Episode, VectorEnvSource
 from seqrl.trajectory import Trajectory, Tree, map_tree
 from tasks.control.environments import EnvironmentFactory, GymnasiumFactory, Vectorization, environment_state, set_environment_state
-from tasks.control.episodes import EpisodeSource, finished_episodes, play_greedily
+from tasks.control.episodes import EpisodeSource, describe_episodes, finished_episodes, play_greedily
 from tasks.control.pictures import draw_episodes
 from tasks.control.policy import ControlPolicyConfig, build_policy
 from tasks.control.recording import record_episodes
 from tasks.control.rewards import RewardShaper
-from tasks.control.spaces import action_translator, policy_spaces
+from tasks.control.spaces import policy_spaces
+from tasks.control.vector_sources import VectorSources
 from tasks.control.watchdog import watched
 
 EVALUATION_SEEDS = {"dev": 1_000_000_007, "test": 1_500_000_001}
 LARGEST_EVALUATION_BATCH = 100
+Mode = Literal["steps", "episodes"]
 
 
 @dataclass
@@ -55,7 +57,7 @@ class ControlConfig:
     environment: str = "CartPole-v1"
     environment_options: dict[str, Any] = field(default_factory=dict)
     vectorization: Vectorization = "auto"
-    mode: Literal["steps", "episodes"] = "steps"
+    mode: Mode = "steps"
     num_envs: int = 8
     num_steps: int = 128
     max_episode_steps: int | None = None
@@ -79,8 +81,9 @@ class ControlConfig:
                 raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)}")
         if not 0 <= self.reward_discount <= 1:
             raise ValueError(f"reward_discount: expected a number in 0..1, got {self.reward_discount}")
-        if self.vectorization not in get_args(Vectorization):
-            raise ValueError(f"vectorization: expected one of {', '.join(get_args(Vectorization))}, got {self.vectorization!r}")
+        for name, choices in (("vectorization", get_args(Vectorization)), ("mode", get_args(Mode))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
 
     def build(self, seed: int) -> ControlTask:
         """Make the task."""
@@ -115,8 +118,8 @@ class ControlTask:
         self._episodes_over: list[Episode] = []
         self._memory: Tree = None
         self._lost = False
-        self._sources: dict[tuple[str, int], VectorEnvSource] = {}
-        self._source = self._cached("train", config.num_envs)
+        self._sources = VectorSources(self._factory, config)
+        self._source = self._sources.get(config.num_envs, training=True, seed=self._next_seed())
 
     def build_policy(self) -> nn.Module:
         """Make a policy that fits the environment; its first weights depend on the task's seed."""
@@ -163,13 +166,7 @@ class ControlTask:
     def pop_figures(self) -> dict[str, float]:
         """Say what happened in the rollouts since the last call: how the episodes went that ended, with their raw rewards."""
         episodes, self._episodes_over = self._episodes_over, []
-        figures = {"progress/num_env_steps": float(self._num_env_steps), "episode/count": float(len(episodes))}
-        if episodes:
-            total = [episode.episode_return for episode in episodes]
-            figures["episode/return_mean"] = sum(total) / len(total)
-            figures["episode/return_max"] = max(total)
-            figures["episode/length"] = sum(episode.length for episode in episodes) / len(episodes)
-        return figures
+        return {"progress/num_env_steps": float(self._num_env_steps), **describe_episodes(episodes)}
 
     def demonstrations(self, group: Tensor | None = None) -> Trajectory:
         """Raise a ValueError: nobody has recorded how the environment is to be played."""
@@ -197,7 +194,7 @@ class ControlTask:
         results = []
         for start in range(0, self.config.num_eval_episodes, LARGEST_EVALUATION_BATCH):
             size = min(LARGEST_EVALUATION_BATCH, self.config.num_eval_episodes - start)
-            source = self._cached("evaluate", size)
+            source = self._sources.get(size, training=False, seed=EVALUATION_SEEDS[split])
             with evaluation_mode(policy), watched(source, self.config.step_timeout_s):
                 results.append(play_greedily(policy, EpisodeSource(source, seed=EVALUATION_SEEDS[split] + start), max_steps=self._limit))
         total, length = (torch.cat(column) for column in zip(*results, strict=True))
@@ -212,7 +209,6 @@ class ControlTask:
 
     def sample(self, policy: nn.Module, directory: Path, *, count: int = 8) -> list[Path]:
         """Write greedy episodes as animated GIFs, and a text with their returns, into `directory`."""
-
         with evaluation_mode(policy):
             return draw_episodes(policy, self._drawn, directory, count=count, seed=EVALUATION_SEEDS["dev"], max_steps=self._limit)
 
@@ -261,6 +257,9 @@ class ControlTask:
         self._source.load_state_dict(state["source"])
         self._memory = map_tree(torch.clone, state["memory"])
 
+    def _drawn(self, render_mode: str | None) -> VectorEnvSource:
+        return self._sources.drawn(render_mode, seed=EVALUATION_SEEDS["dev"])
+
     def _steps(self, policy: nn.Module, greedy: bool, generator: torch.Generator | None) -> Trajectory:
         """Go on for some steps; the environments' and the policy's state stay for the next call."""
         source, before, lost = self._source, self._source.num_env_steps, self._lost
@@ -285,7 +284,8 @@ class ControlTask:
         """Play whole episodes, and greedy ones from the same start states for the baseline."""
         if greedy_baseline and self._rewards.changes:
             raise ValueError("task.reward_scale and task.reward_clip: expected false and 0 beside a greedy baseline, whose returns are raw")
-        source, seed = self._cached("train", self.config.num_envs * num_samples), self._next_seed()
+        seed = self._next_seed()
+        source = self._sources.get(self.config.num_envs * num_samples, training=True, seed=seed)
         with watched(source, self.config.step_timeout_s):
             trajectory, _ = unroll(policy, EpisodeSource(source, seed=seed), max_steps=self._limit, greedy=greedy, generator=generator)
             played = finished_episodes(trajectory)
@@ -300,27 +300,3 @@ class ControlTask:
     def _next_seed(self) -> int:
         """Derive the seed of the next reset from the task's seed and the number of rollouts."""
         return int(np.random.SeedSequence([self._seed, self._num_rollouts]).generate_state(1)[0] >> 1)
-
-    def _cached(self, use: str, num_envs: int) -> VectorEnvSource:
-        """Make environments once for each use and number of rows."""
-        key = (use, num_envs)
-        if key not in self._sources:
-            self._sources[key] = self._source_of(self._factory.make(num_envs, training=use == "train"), self._next_seed())
-        return self._sources[key]
-
-    def _drawn(self, render_mode: str | None) -> VectorEnvSource:
-        """Make a source of one row that can be drawn."""
-        return self._source_of(self._factory.make(1, training=False, render_mode=render_mode), EVALUATION_SEEDS["dev"])
-
-    def _source_of(self, envs: Any, seed: int) -> VectorEnvSource:
-        """Put a source of the configured kind around environments."""
-        name = self._factory.name
-        return VectorEnvSource(
-            envs,
-            seed=seed,
-            name=name,
-            frame_stack=self.config.frame_stack,
-            action_masks=self.config.action_masks,
-            to_action=action_translator(name, envs.single_action_space, squash=self.config.policy.squash),
-            whole_game=getattr(self._factory, "whole_game", None),
-        )

@@ -31,9 +31,9 @@ VALUES = {"policy": {"kind": "action_values"}}
         *((VALUES, {"type": name}, [name, "ActionValues", "dqn"]) for name in ("a2c", "trpo", "vtrace", "off_policy")),
         *((TABLE, {"type": name}, [name, "ActionValueTable", "q_table"]) for name in ("ppo", "reinforce", "self_critical", "cem")),
         # Actions and observations that a policy has no layer for.
-        ({"environment": "Pendulum-v1", **VALUES}, {"type": "dqn"}, ["action_values", "Discrete", "actor_critic"]),
-        ({**TABLE, "environment": "CartPole-v1"}, {"type": "q_table"}, ["action_value_table", "numbered", "dqn"]),
-        ({"policy": {"actor_critic": {"squash": True}}}, {"type": "ppo"}, ["squash", "Discrete(2)"]),
+        ({"environment": "Pendulum-v1", **VALUES}, {"type": "dqn"}, ["task.policy.kind: action_values", "Discrete", "actor_critic"]),
+        ({**TABLE, "environment": "CartPole-v1"}, {"type": "q_table"}, ["task.policy.kind: action_value_table", "numbered", "dqn"]),
+        ({"policy": {"actor_critic": {"squash": True}}}, {"type": "ppo"}, ["task.policy.actor_critic.squash", "Discrete(2)"]),
     ],
 )
 def test_refused_before_the_first_rollout(

@@ -72,9 +72,17 @@ def test_a_name_of_ours_is_found_without_its_namespace() -> None:
         make_environments("CartPoleMasked-v1", 1)
 
 
-def test_missing_namespace_and_module_say_what_to_do() -> None:
-    with pytest.raises(ValueError, match=r"pip install 'gymnasium\[atari\]'"):
+def test_missing_namespace_and_module_say_what_to_do(monkeypatch) -> None:
+    # Another test may have imported ale_py, which registers its games.
+    without = {name: spec for name, spec in gym.registry.items() if not name.startswith("ALE/")}
+    monkeypatch.setattr(gym.envs.registration, "registry", without)
+    with pytest.raises(ValueError, match=r"set task.type: atari .*write ale_py:ALE/Pong-v5 for its plain form$"):
         make_environments("ALE/Pong-v5", 1)
+    monkeypatch.setattr("tasks.control.environments.find_module", lambda name: None)
+    with pytest.raises(ValueError, match=r'set task.type: atari .*pip install "seqrl\[atari\]"'):
+        make_environments("ALE/Pong-v5", 1)
+    with pytest.raises(ValueError, match="nobody/Thing-v0.*write module:name"):
+        make_environments("nobody/Thing-v0", 1)
     with pytest.raises(ValueError, match="no_such_module"):
         make_environments("no_such_module:Thing-v0", 1)
 

@@ -127,6 +127,7 @@ def test_bad_settings_are_named_before_any_work() -> None:
         {"reward_discount": 1.5},
         {"step_timeout_s": -1.0},
         {"vectorization": "thread"},
+        {"mode": "step"},
     ):
         with pytest.raises(ValueError, match=next(iter(setting))):
             ControlConfig(**setting)  # type: ignore[arg-type]

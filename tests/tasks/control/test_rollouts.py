@@ -246,7 +246,7 @@ def test_memory_goes_on_across_rollouts_and_resumes() -> None:
 def test_copies_rest_after_their_episode_and_play_the_next_as_before() -> None:
     task = task_of("Corridor-v0", mode="episodes", num_envs=4, max_episode_steps=100)
     steps = [0]
-    for copy in task._cached("train", 4).envs.envs:
+    for copy in task._sources.get(4, training=True, seed=0).envs.envs:
         inner, step = copy.env, copy.env.step
         inner.step = lambda action, step=step: (steps.__setitem__(0, steps[0] + 1), step(action))[1]
     for _ in range(3):

@@ -1,0 +1,48 @@
+"""The sources that a control task acts on: environments of its factory, shown and acted on as its configuration says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from seqrl.sources import VectorEnvSource
+from tasks.control.environments import EnvironmentFactory
+from tasks.control.spaces import action_translator
+
+if TYPE_CHECKING:
+    from tasks.control.task import ControlConfig
+
+
+class VectorSources:
+    """Makes sources, and keeps those that are needed again.
+
+    Args:
+        factory: makes the environments.
+        config: says how they are shown and acted on.
+    """
+
+    def __init__(self, factory: EnvironmentFactory, config: ControlConfig) -> None:
+        self._factory, self._config = factory, config
+        self._kept: dict[tuple[bool, int], VectorEnvSource] = {}
+
+    def get(self, num_envs: int, *, training: bool, seed: int) -> VectorEnvSource:
+        """Give the one source of a number of rows that serves rollouts, or evaluations; made with `seed` the first time."""
+        key = (training, num_envs)
+        if key not in self._kept:
+            self._kept[key] = self._around(self._factory.make(num_envs, training=training), seed)
+        return self._kept[key]
+
+    def drawn(self, render_mode: str | None, *, seed: int) -> VectorEnvSource:
+        """Make a source of one row that can be drawn."""
+        return self._around(self._factory.make(1, training=False, render_mode=render_mode), seed)
+
+    def _around(self, envs: Any, seed: int) -> VectorEnvSource:
+        config, name = self._config, self._factory.name
+        return VectorEnvSource(
+            envs,
+            seed=seed,
+            name=name,
+            frame_stack=config.frame_stack,
+            action_masks=config.action_masks,
+            to_action=action_translator(name, envs.single_action_space, squash=config.policy.squash),
+            whole_game=getattr(self._factory, "whole_game", None),
+        )
