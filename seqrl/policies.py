@@ -183,6 +183,8 @@ class TokenPolicy(nn.Module):
         ValueError: when max_tokens or temperature is not positive.
     """
 
+    tells_distribution = False
+
     def __init__(
         self,
         module: nn.Module,

@@ -21,6 +21,7 @@ class Policy(Protocol):
 
     - `fill(trajectory) -> Trajectory`: sets `logp` and `value` of a rollout whose steps left them None, in one pass over all
       steps. For policies without memory, so that sampling runs no more of the network than it takes to choose an action.
+    - `tells_distribution`: False where `Evaluation.distribution` stays None, so that who needs it can refuse at once.
     - `max_entropy`: the largest entropy a step that it can have, nats, or None; a run that stays there is told so.
     - `observe(obs, mask)`: looks at what a rollout has seen, leaves [B, T+1, ...] and mask [B, T], for running statistics.
       A task calls it after each rollout that it returns. What it has seen must not show before the next rollout: the update
@@ -149,6 +150,24 @@ def require_probabilities(policy: nn.Module, trainer: str) -> None:
         )
 
 
+def require_distribution(policy: nn.Module, needed_by: str, instead: str) -> None:
+    """Refuse a policy that does not tell the distribution that its actions are drawn from, as texts do not.
+
+    Args:
+        policy: `tells_distribution` is False where it says so itself.
+        needed_by: name of the trainer or the setting.
+        instead: what can be done.
+
+    Raises:
+        ValueError: saying so.
+    """
+    if not getattr(policy, "tells_distribution", True):
+        raise ValueError(
+            f"{needed_by}: expected a policy that gives `Evaluation.distribution`, as task.policy.kind=actor_critic does, got a "
+            f"{type(policy).__name__}, which gives none; {instead}"
+        )
+
+
 def require_critic(policy: nn.Module, trainer: str) -> nn.Module:
     """Give the policy's module `critic`, which estimates values.
 
@@ -163,7 +182,7 @@ def require_critic(policy: nn.Module, trainer: str) -> nn.Module:
     if not isinstance(critic, nn.Module):
         raise ValueError(
             f"trainer {trainer}: expected a policy with a critic (a module `critic`), got a {type(policy).__name__} without one; set "
-            "task.policy.kind=actor_critic or, for captions, task.policy.critic=true, or choose reinforce or self_critical, which "
-            "need none; dqn, q_table and cem serve action values and tables"
+            "task.policy.kind=actor_critic or, for captions, task.policy.critic=true, or do without: reinforce or ppo with "
+            "leave_one_out, self_critical; dqn, q_table and cem serve action values and tables"
         )
     return critic

@@ -83,7 +83,7 @@ class ProbabilityTable(nn.Module):
     def __init__(self, num_observations: int, num_actions: int) -> None:
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(num_observations, num_actions))
-        self.values = nn.Parameter(torch.zeros(num_observations))
+        self.critic = nn.Embedding.from_pretrained(torch.zeros(num_observations, 1), freeze=False)
 
     def initial_state(self, context: Tree) -> Tree:
         """Give None: there is no memory."""
@@ -100,7 +100,7 @@ class ProbabilityTable(nn.Module):
         """Set the log-probabilities [B, T] and the state values [B, T+1]."""
         assert isinstance(trajectory.obs, Tensor)
         obs = trajectory.obs.to(self.logits.device)
-        return trajectory.replace(logp=Categorical(self.logits[obs[:, :-1]]).logp(trajectory.action), value=self.values[obs])
+        return trajectory.replace(logp=Categorical(self.logits[obs[:, :-1]]).logp(trajectory.action), value=self.critic(obs).squeeze(-1))
 
     def forward(self, trajectory: Trajectory) -> Evaluation:
         """Evaluate the actions of a trajectory whose obs is [B, T+1]."""
@@ -109,7 +109,7 @@ class ProbabilityTable(nn.Module):
         distribution = Categorical(self.logits[obs])
         mean_logp = distribution.logits.log_softmax(dim=-1).mean(dim=-1)
         logp, entropy = distribution.logp(trajectory.action), distribution.entropy()
-        return Evaluation(logp, entropy, self.values[obs], mean_logp=mean_logp, distribution=distribution)
+        return Evaluation(logp, entropy, self.critic(obs).squeeze(-1), mean_logp=mean_logp, distribution=distribution)
 
     @torch.no_grad()
     def count(self, trajectory: Trajectory, *, smoothing: float, mixing: float) -> None:

@@ -20,7 +20,7 @@ from seqrl.behaviour import (
 )
 from seqrl.diagnostics import average_of, describe_advantage, describe_rollout, explained_variance
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task, require_critic, require_probabilities
+from seqrl.protocols import Task, require_critic, require_distribution, require_probabilities
 from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -111,6 +111,8 @@ class OffPolicy:
         self.policy = policy
         self.config = config or OffPolicyConfig()
         require_probabilities(policy, "off_policy")
+        if self.config.epsilon:
+            require_distribution(policy, "epsilon", "set trainer.epsilon=0")
         if self.config.self_normalise and num_launched() > 1:
             raise ValueError("self_normalise: expected one process, since the rows of several end at different steps; switch it off")
         if self.config.baseline == "critic":

@@ -15,7 +15,7 @@ from seqrl.diagnostics import Seen, average_of, describe_advantage, describe_rol
 from seqrl.minibatches import Minibatches, MinibatchUnit
 from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task, require_probabilities
+from seqrl.protocols import Task, require_critic, require_probabilities
 from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -122,12 +122,17 @@ class PPO:
         config: see `PPOConfig`.
         seed: of the sampling and of the minibatches.
         num_updates: length of the run, for the learning-rate schedule.
+
+    Raises:
+        ValueError: when the policy has no probabilities to learn, or the advantage is "gae" and it has no critic.
     """
 
     def __init__(self, policy: nn.Module, config: PPOConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         require_probabilities(policy, "ppo")
         self.policy = policy
         self.config = config or PPOConfig()
+        if self.config.advantage == "gae":
+            require_critic(policy, "ppo with advantage gae")
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
         # Only now have all processes the same weights.
         self.reference = copy.deepcopy(policy).requires_grad_(False).eval() if self.config.kl_weight else None

@@ -13,7 +13,7 @@ from seqrl import advantages, losses, returns
 from seqrl.diagnostics import describe_advantage, describe_rollout, explained_variance
 from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task, require_probabilities
+from seqrl.protocols import Task, require_critic, require_probabilities
 from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -84,6 +84,8 @@ class Reinforce:
         require_probabilities(policy, "reinforce")
         self.policy = policy
         self.config = config or ReinforceConfig()
+        if self.config.baseline == "critic":
+            require_critic(policy, "reinforce with baseline critic")
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
         self.generator = self.optimiser.make_generator(seed)
         self.average: Tensor | None = None

@@ -16,7 +16,7 @@ from seqrl.distributions import Distribution
 from seqrl.minibatches import Minibatches, MinibatchUnit
 from seqrl.natural_gradient import conjugate_gradient, fisher_product, flat_gradient, split_like
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task, require_critic
+from seqrl.protocols import Task, require_critic, require_distribution
 from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -91,10 +91,11 @@ class TRPO:
         num_updates: length of the run, for the schedule of the critic's learning rate.
 
     Raises:
-        ValueError: when the policy has no critic of its own.
+        ValueError: when the policy has no critic of its own, or tells no distribution.
     """
 
     def __init__(self, policy: nn.Module, config: TRPOConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
+        require_distribution(policy, "trpo", "choose the trainer ppo, reinforce or self_critical")
         self.policy = policy
         self.config = config or TRPOConfig()
         critics = {id(parameter) for parameter in require_critic(policy, "trpo").parameters()}

@@ -56,7 +56,7 @@ def test_probabilities_are_the_softmax_and_carry_gradients() -> None:
     table = ProbabilityTable(2, 2)
     with torch.no_grad():
         table.logits.copy_(torch.tensor([[0.0, math.log(3.0)], [0.0, 0.0]]))
-        table.values.copy_(torch.tensor([5.0, 6.0]))
+        table.critic.weight.copy_(torch.tensor([[5.0], [6.0]]))
     evaluation = table(rows([[0, 1, 0]], [[1, 0]]))
     torch.testing.assert_close(evaluation.logp.exp(), torch.tensor([[0.75, 0.5]]))
     assert evaluation.value.tolist() == [[5.0, 6.0]]

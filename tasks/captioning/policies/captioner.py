@@ -36,6 +36,8 @@ class CaptionPolicy(nn.Module):
         ValueError: when max_tokens or temperature is not positive.
     """
 
+    tells_distribution = False
+
     def __init__(
         self,
         encoder: nn.Module,

@@ -37,6 +37,8 @@ class PretrainedPolicy(nn.Module):
         ValueError: when a setting is out of range, or neither the model nor the caller names the begin or end token.
     """
 
+    tells_distribution = False
+
     def __init__(
         self,
         model: VisionEncoderDecoderModel,

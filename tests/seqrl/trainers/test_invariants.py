@@ -13,11 +13,14 @@ from typing import Any
 import pytest
 import torch
 from toy_tokens import TokenPolicy, TokenTask, flat_weights, gradient_of
+from toy_worlds import ToyTask
 
 from seqrl.diagnostics import describe_rollout
 from seqrl.mixing import MixConfig
 from seqrl.optimiser import OptimiserConfig
+from seqrl.tables import ProbabilityTable
 from seqrl.trainers import A2CConfig, OffPolicyConfig, PPOConfig, ReinforceConfig, SelfCriticalConfig, SupervisedConfig, VTraceConfig
+from seqrl.trainers.trpo import TRPOConfig
 from seqrl.trajectory import Trajectory, concatenate, map_tree
 
 FAST = OptimiserConfig(learning_rate=0.05, schedule="cosine", warmup_updates=2, weight_decay=0.01)
@@ -230,3 +233,14 @@ def interleaved(rows: Trajectory) -> tuple[torch.Tensor, torch.Tensor]:
 
 def to_plain(rows: Trajectory) -> dict[str, Any]:
     return {field.name: getattr(rows, field.name) for field in dataclasses.fields(rows)}
+
+
+@pytest.mark.parametrize("config", [A2CConfig(), TRPOConfig(), VTraceConfig(), OffPolicyConfig(epsilon=0.1)])
+def test_trainers_with_a_critic_learn_a_table(config: Any) -> None:
+    table, task = ProbabilityTable(4, 2), ToyTask()
+    config = dataclasses.replace(config, optimiser=dataclasses.replace(config.optimiser, learning_rate=0.1))
+    trainer = config.build(table, seed=0, num_updates=2)
+    for _ in range(2):
+        trainer.update(trainer.collect(task))  # type: ignore[arg-type]
+    assert float((table.logits[:3].detach().softmax(dim=1) - 0.5).abs().min()) > 1e-3
+    assert float(table(task.rollout(table)).value.detach().abs().max()) > 0.01

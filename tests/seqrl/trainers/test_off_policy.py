@@ -13,6 +13,7 @@ from toy_tokens import TablePolicy, TokenPolicy, TokenTask, by_hand, flat_weight
 from seqrl.behaviour import UniformMixture
 from seqrl.distributions import Gaussian
 from seqrl.optimiser import OptimiserConfig
+from seqrl.policies import TokenPolicy as TextPolicy
 from seqrl.trainers.off_policy import OffPolicy, OffPolicyConfig
 from seqrl.trajectory import Evaluation, Step, Trajectory
 
@@ -202,6 +203,8 @@ class GaussianPolicy(TablePolicy):
 def test_what_it_cannot_serve_is_refused() -> None:
     with pytest.raises(ValueError, match=r"epsilon.*Gaussian.*epsilon=0"):
         trainer_of(GaussianPolicy(), epsilon=0.1).collect(TokenTask())
+    with pytest.raises(ValueError, match="epsilon: expected .*got a TokenPolicy.*epsilon=0"):
+        trainer_of(TextPolicy(nn.Linear(2, 2)), baseline="none", epsilon=0.1)
     with pytest.raises(ValueError, match="epsilon.*NoneType"):
         trainer_of(TokenPolicy(), epsilon=0.1).collect(TokenTask())
     rows = by_hand([[2, 4]], [[1.0, 4.0]]).replace(terminated=torch.tensor([[True, False]]))

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from toy_tokens import TokenPolicy, TokenTask, by_hand, flat_weights, gradient_of
 
 from seqrl.minibatches import Minibatches
@@ -308,3 +309,9 @@ def test_advantages_are_scaled_over_the_minibatch_or_the_batch() -> None:
 def test_defaults_are_what_is_known_to_matter() -> None:
     # Adam's epsilon and the gradient's norm of Huang et al. 2022 (The 37 implementation details); both can be changed alone.
     assert (PPOConfig().optimiser.epsilon, PPOConfig().optimiser.max_grad_norm) == (1e-5, 0.5)
+
+
+def test_a_policy_without_a_critic_is_refused_before_any_work() -> None:
+    with pytest.raises(ValueError, match="ppo with advantage gae: expected a policy with a critic.*leave_one_out"):
+        PPOConfig().build(nn.Linear(2, 2), seed=0, num_updates=1)
+    PPOConfig(advantage="leave_one_out").build(nn.Linear(2, 2), seed=0, num_updates=1)

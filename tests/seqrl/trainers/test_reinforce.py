@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from toy_tokens import TokenPolicy, TokenTask, by_hand, gradient_of
 
 from seqrl.mixing import MixConfig
@@ -144,3 +145,9 @@ def test_sampling_has_no_dropout_and_the_update_only_when_asked() -> None:
 def test_unusable_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         ReinforceConfig(**settings)
+
+
+def test_a_policy_without_a_critic_is_refused_before_any_work() -> None:
+    with pytest.raises(ValueError, match="baseline critic: expected a policy with a critic.*leave_one_out"):
+        ReinforceConfig(baseline="critic").build(nn.Linear(2, 2), seed=0, num_updates=1)
+    ReinforceConfig(baseline="leave_one_out").build(nn.Linear(2, 2), seed=0, num_updates=1)

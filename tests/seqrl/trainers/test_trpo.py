@@ -14,6 +14,7 @@ from seqrl.distributions import Categorical
 from seqrl.encoders import ObservationSize
 from seqrl.natural_gradient import conjugate_gradient, fisher_product
 from seqrl.optimiser import OptimiserConfig
+from seqrl.policies import TokenPolicy as TextPolicy
 from seqrl.trainers.trpo import TRPO, TRPOConfig
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -184,6 +185,8 @@ class NoCritic(nn.Module):
 def test_policies_that_it_cannot_serve_are_refused() -> None:
     with pytest.raises(ValueError, match="trpo: expected .*critic.*reinforce"):
         trainer_of(NoCritic())
+    with pytest.raises(ValueError, match="trpo: expected .*distribution.*got a TokenPolicy.*choose the trainer ppo"):
+        trainer_of(TextPolicy(nn.Identity()))  # before anything is sampled
     with pytest.raises(ValueError, match="distribution"):
         trainer = trainer_of(TokenPolicy())
         trainer.update(trainer.collect(TokenTask()))
@@ -198,7 +201,17 @@ def test_broken_numbers_raise_and_leave_the_weights() -> None:
     assert torch.equal(flat_weights(trainer.policy), before)
 
 
-@pytest.mark.parametrize("settings", [{"max_kl": 0.0}, {"backtrack": 1.0}, {"critic_epochs": 0}, {"minibatch_unit": "pages"}, {"discount": 1.5}, {"trace_decay": -0.1}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_kl": 0.0},
+        {"backtrack": 1.0},
+        {"critic_epochs": 0},
+        {"minibatch_unit": "pages"},
+        {"discount": 1.5},
+        {"trace_decay": -0.1},
+    ],
+)
 def test_unusable_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         TRPOConfig(**settings)
