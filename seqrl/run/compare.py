@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import yaml
@@ -78,12 +78,17 @@ def compare(
     record = {
         "metric": metric,
         "at": at,
-        "groups": [asdict(summary) for summary in summaries],
+        "groups": [_plain(summary) for summary in summaries],
         "runs": [str(folder) for folder in run_folders],
     }
-    (output / "compare.json").write_text(json.dumps(record, indent=1).replace("NaN", "null") + "\n", encoding="utf-8")
+    (output / "compare.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     shown = "\n\n".join(tables)
     return f"{shown}\n\n{picture}\n{output / 'compare.json'}"
+
+
+def _plain(summary: GroupSummary) -> dict[str, Any]:
+    """Give a group as JSON knows it, where nothing is written as null."""
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in asdict(summary).items()}
 
 
 def _axes(run_folders: Sequence[Path]) -> tuple[str, str]:

@@ -19,8 +19,8 @@ from seqrl.run.statistics import Floats, bootstrap_interval, interquartile_mean
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 STYLES = ("-", "--", "-.", ":")
 MAX_COLUMNS, MAX_PANELS = 4, 16
-# Of an update's figures those that say most about how it goes, beside its losses.
-RUN_KEYS = ("reward/mean", "policy/entropy", "optimiser/grad_norm")
+# Of an update's figures those that say most about how it goes, beside its losses; and what comes before all of them.
+RUN_KEYS, FIRST_RUN_KEY = ("reward/mean", "policy/entropy", "optimiser/grad_norm"), "episode/return_mean"
 AXES = {
     "step": "trainer updates",
     "progress/num_samples": "rows sampled",
@@ -92,6 +92,9 @@ def run_curves(run_folder: Path) -> Path:
     keys = list(dict.fromkeys(key for row in rows for key in row if row[key] is not None))
     dev = [key for key in keys if key.startswith("dev/") and "/best_" not in key]
     training = [key for key in keys if key in RUN_KEYS or key.startswith(("loss/", "train/"))]
+    if not training:  # those of a trainer that gives its figures other names
+        training = [key for key in keys if key != "step" and not key.startswith(("dev/", "progress/", "time/", "episode/"))]
+    training = [FIRST_RUN_KEY] * (FIRST_RUN_KEY in keys) + training
     shown = [*dev[: MAX_PANELS - min(4, len(training))], *training[:4]]
     return learning_curves([run_folder], shown, run_folder / "figures" / "learning_curves.png", title=run_folder.resolve().name)
 

@@ -103,6 +103,11 @@ def test_single_seed_has_no_interval(runs: list[Path], tmp_path: Path) -> None:
     assert json.loads((tmp_path / "one" / "compare.json").read_text())["groups"][0]["low"] is None
 
 
+def test_names_are_kept_as_they_are(tmp_path: Path) -> None:
+    compare([write(tmp_path / "NaNo", [{"step": 1, "dev/x": 1.0, "time/elapsed_s": 1.0}])])
+    assert json.loads((tmp_path / "compare" / "compare.json").read_text())["groups"][0]["name"] == "NaNo"
+
+
 def test_which_figure(runs: list[Path]) -> None:
     assert watched_metric(runs[0]) == "dev/x"
     (runs[0] / "config.yaml").write_text("early_stop: {metric: y}\n")

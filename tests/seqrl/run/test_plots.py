@@ -61,3 +61,15 @@ def test_curves_of_a_run_show_dev_first_and_then_training(tmp_path: Path, monkey
     run_curves(write_run(tmp_path / "many", [row]))
     run_curves(write_run(tmp_path / "few", [{"step": 1, "loss/policy": 1.0, "dev/x": 2.0, "time/elapsed_s": 3.0}]))
     assert shown == [[*dev[:13], "train/x", "reward/mean", "policy/entropy"], ["dev/x", "loss/policy"]]
+
+
+def test_curves_of_an_agent_begin_with_its_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[list[str]] = []
+    monkeypatch.setattr("seqrl.run.plots.learning_curves", lambda folders, metrics, path, title: shown.append(metrics))
+    row = dict.fromkeys(["reward/mean", "loss/policy", "loss/value", "loss/entropy", "policy/entropy", "episode/return_mean"], 1.0)
+    run_curves(write_run(tmp_path / "agent", [{"step": 1, **row}]))
+    assert shown == [["episode/return_mean", "reward/mean", "loss/policy", "loss/value"]]
+
+
+def test_a_trainer_may_give_its_figures_other_names(tmp_path: Path) -> None:
+    assert is_png(run_curves(write_run(tmp_path / "other", [{"step": step, "time/train_s": step, "own/x": step} for step in range(3)])))
