@@ -122,12 +122,16 @@ class Replay:
         """Keep a rollout [B, T].
 
         Raises:
-            ValueError: when it has no observations, another number of rows than the last, or does not fit into the ring.
+            ValueError: when it has no observations, another number of rows than the last, or it or a window does not fit into the ring.
         """
         trajectory = trajectory.to("cpu")
         if self._ring is None:
             self._ring = StepRing(trajectory, self.capacity, with_state=self.stored_state)
             self._tree = SumTree(self._ring.num_envs * self._ring.num_slots) if self.prioritised else None
+            if self.window >= self._ring.num_slots:
+                raise ValueError(
+                    f"expected windows of at most {self._ring.num_slots - 1} steps, got {self.window}; raise the replay's capacity"
+                )
         self._any_chosen = self._any_chosen or bool(trajectory.mask.any())
         before = self._ring.total
         written = self._ring.add(trajectory)

@@ -47,7 +47,8 @@ class DQNConfig:
             at each; "none", the network itself.
         target_every: optimiser steps between copies.
         target_rate: tau, the share of the network's weights in the average.
-        loss: "huber", linear beyond an error of `huber_delta`, or "mse"; categorical estimates have the cross-entropy instead.
+        loss: "huber", linear beyond an error of `huber_delta`, or "mse", which for quantiles is the plain quantile loss;
+            categorical estimates have the cross-entropy instead.
         huber_delta: kappa, in the unit of the reward.
         epsilon_start: probability of a chance action at first.
         epsilon_final: the same in the end.
@@ -176,9 +177,11 @@ class DQN:
         # Stretches of steps are no episodes: how many of them end says nothing here.
         stats.pop("rollout/ended", None)
         if self.config.replay == "none":
+            self._check_window(trajectory)
             self.replay.clear()
         self.replay.add(trajectory)
-        self.num_env_steps += int(trajectory.mask.sum())
+        # Those of all processes, so that all begin to learn in the same update.
+        self.num_env_steps += round(float(self.optimiser.mean(trajectory.mask.sum().float())) * self.optimiser.num_processes)
         stats["replay/num_steps"] = float(self.replay.num_steps)
         self.policy.train(self.policy.config.dropout > 0)
         history: list[dict[str, Tensor | float]] = []
@@ -188,6 +191,13 @@ class DQN:
             stats["replay/importance_exponent"] = self.importance_exponent
         self.optimiser.finish_update()
         return stats | average_of(history) | {"policy/optimiser_steps": float(len(history))}
+
+    def _check_window(self, trajectory: Trajectory) -> None:
+        if self.replay.window > trajectory.num_steps:
+            raise ValueError(
+                f"window_steps, burn_in_steps: expected at most {trajectory.num_steps} together without a replay, got "
+                f"{self.replay.window}; raise task.num_steps"
+            )
 
     def _improve(self, *, described: bool) -> dict[str, Tensor | float]:
         """Take one optimiser step on a minibatch; describe the values where asked, which takes a tenth of the step's time."""

@@ -237,3 +237,25 @@ def test_other_policies_are_refused() -> None:
 def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DQNConfig(**settings)
+
+
+def test_steps_of_all_processes_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Rows of two processes differ in their dummy steps; both must begin to learn in the same update, or wait for each other for ever.
+    trainer = DQN(table(), dataclasses.replace(BASE, learning_starts=1000))
+    rows = trainer.collect(ToyTask())  # type: ignore[arg-type]
+    other = float(rows.mask.sum()) + 3
+    monkeypatch.setattr(type(trainer.optimiser), "num_processes", 2)
+    monkeypatch.setattr(trainer.optimiser, "mean", lambda mine: (mine + other) / 2)
+    trainer.update(rows)
+    assert trainer.num_env_steps == 2 * int(other) - 3
+
+
+def test_windows_that_never_fit_are_refused() -> None:
+    long = dataclasses.replace(BASE, window_steps=20)
+    for config, message in (
+        (dataclasses.replace(long, replay="none"), "window_steps.*at most 16.*got 20"),  # rollouts have 16 steps
+        (dataclasses.replace(long, replay_capacity=150), "windows of at most 18 steps, got 20"),  # of eight rows
+    ):
+        trainer = DQN(table(memory="gru"), config)
+        with pytest.raises(ValueError, match=message):
+            trainer.update(trainer.collect(ToyTask()))  # type: ignore[arg-type]
