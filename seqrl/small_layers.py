@@ -40,7 +40,7 @@ def tanh_layers(x: Tensor, weights: Sequence[Tensor]) -> tuple[list[Tensor], Ten
 
 
 def is_plain(x: Tensor, weight: Tensor) -> bool:
-    """Whether a pass is one that `_TanhMLP` serves: on the processor, one number format, not compiled."""
+    """Whether a pass is one that `TanhMLPs` serves: on the processor, one number format, not compiled."""
     same = x.device.type == "cpu" and x.dtype == weight.dtype
     return same and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
 
