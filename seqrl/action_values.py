@@ -11,11 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqrl.networks import MLP, NatureCNN, RecurrentTorso, frame_channels, initialise_orthogonal, restarts
+from seqrl.actor_critic import split_observation
+from seqrl.encoders import Inputs, Memory, ObservationSize
+from seqrl.networks import MLP, NatureCNN, RecurrentTorso, frame_channels, restarts
+from seqrl.noisy_layers import NoisyLinear, Stream, drop_units
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree, map_tree
 
 Estimate = Literal["mean", "categorical", "quantile"]
-Memory = Literal["none", "lstm", "gru"]
 
 
 @dataclass
@@ -29,12 +31,15 @@ class ActionValuesConfig:
         value_min: smallest return of "categorical".
         value_max: largest return of "categorical".
         dueling: estimate the value of the state and the advantages of the actions apart (Wang et al. 2016).
-        noisy: explore by learned noise on the weights behind the encoder instead of by chance actions (Fortunato et al. 2018).
+        noisy: explore by learned noise on the weights behind the encoder (Fortunato et al. 2018); instead of by chance actions
+            where the trainer's `epsilon_start` and `epsilon_final` are 0, else beside them.
         noise: first deviation of that noise, divided by the root of a layer's number of inputs.
         dropout: share of hidden units that are left out while exploring, and in updates; exploration by dropout (Gal &
             Ghahramani 2016). 0 switches it off.
         memory: "lstm" or "gru" for what cannot be told from one observation (Hausknecht & Stone 2015), else "none".
         memory_size: units of it.
+        normalise_observations: scale observations by their running mean and deviation, see `seqrl.encoders.RunningNorm`; what
+            a replay holds is scaled by those of the present.
     """
 
     estimate: Estimate = "mean"
@@ -47,6 +52,7 @@ class ActionValuesConfig:
     dropout: float = 0.0
     memory: Memory = "none"
     memory_size: int = 64
+    normalise_observations: bool = False
 
     def __post_init__(self) -> None:
         for name, choices in (("estimate", get_args(Estimate)), ("memory", get_args(Memory))):
@@ -58,52 +64,6 @@ class ActionValuesConfig:
             raise ValueError(f"value_min, value_max: expected a rising pair, got {self.value_min} and {self.value_max}")
         if not 0.0 <= self.dropout < 1.0 or self.noise < 0.0:
             raise ValueError(f"dropout, noise: expected 0 to below 1 and no negative number, got {self.dropout} and {self.noise}")
-
-
-class NoisyLinear(nn.Module):
-    """A linear layer whose weights are disturbed by noise of learned size: y = (W + S ∘ f(ε_out) f(ε_in)ᵀ) x + b + s ∘ f(ε_out).
-
-    f(x) = sign(x) √|x|, ε normal. Without noise drawn, or after `draw_noise(None)`, it is the plain layer.
-
-    Args:
-        num_inputs: size of the input's last dimension.
-        num_outputs: size of the output's last dimension.
-        noise: first size of the noise, times √num_inputs.
-        gain: of the orthogonal first weights.
-        generator: draws the first weights; PyTorch's own when None.
-
-    Source: Fortunato et al. 2018 (Noisy networks for exploration), factorised Gaussian noise.
-    Differs from: the paper, in orthogonal first weights, like all networks here.
-    """
-
-    noise_in: Tensor
-    noise_out: Tensor
-
-    def __init__(
-        self, num_inputs: int, num_outputs: int, *, noise: float = 0.5, gain: float = 1.0, generator: torch.Generator | None = None
-    ) -> None:
-        super().__init__()
-        self.mean = nn.Linear(num_inputs, num_outputs)
-        initialise_orthogonal(self.mean, gain, generator)
-        self.weight_noise = nn.Parameter(torch.full((num_outputs, num_inputs), noise / math.sqrt(num_inputs)))
-        self.bias_noise = nn.Parameter(torch.full((num_outputs,), noise / math.sqrt(num_inputs)))
-        # Drawn anew before each use, so there is nothing to save.
-        self.register_buffer("noise_in", torch.zeros(num_inputs), persistent=False)
-        self.register_buffer("noise_out", torch.zeros(num_outputs), persistent=False)
-
-    def draw_noise(self, generator: torch.Generator | None, *, silent: bool = False) -> None:
-        """Draw the noise of the next uses; no noise when `silent`."""
-        for buffer in (self.noise_in, self.noise_out):
-            if silent:
-                buffer.zero_()
-            else:
-                draw = torch.randn(buffer.shape, generator=generator, device=buffer.device)
-                buffer.copy_(draw.sign() * draw.abs().sqrt())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [..., num_inputs] to [..., num_outputs]."""
-        weight = self.mean.weight + self.weight_noise * torch.outer(self.noise_out, self.noise_in)
-        return F.linear(x, weight, self.mean.bias + self.bias_noise * self.noise_out)
 
 
 class ActionValues(nn.Module):
@@ -144,7 +104,7 @@ class ActionValues(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config = config or ActionValuesConfig()
-        self.shape, self.num_actions, self.num_observations = tuple(observation_shape), num_actions, num_observations
+        self.shape, self.num_actions = tuple(observation_shape), num_actions
         self.epsilon = 0.0
         self.num_atoms = 1 if config.estimate == "mean" else config.num_atoms
         self.register_buffer("support", torch.linspace(config.value_min, config.value_max, config.num_atoms), persistent=False)
@@ -154,7 +114,8 @@ class ActionValues(nn.Module):
             shared = [512]
         elif config.memory == "none":
             shared, behind = shared[:-1], shared[-1:]
-        num_inputs = num_observations or math.prod(self.shape)
+        size = ObservationSize(self.shape, num_observations, frames=bool(frames))
+        self.inputs, num_inputs = Inputs(size, normalise=config.normalise_observations), size.num_inputs
         self.encoder: nn.Module = nn.Identity()
         if frames:
             self.encoder = NatureCNN(frames, shared[-1], generator=generator)
@@ -165,15 +126,21 @@ class ActionValues(nn.Module):
         if config.memory != "none":
             self.torso = RecurrentTorso(config.memory, width, config.memory_size, generator=generator)
             width = config.memory_size
-        self.advantage = _Stream(width, behind, num_actions * self.num_atoms, config, generator)
-        self.value = _Stream(width, behind, self.num_atoms, config, generator) if config.dueling else None
+        noise = config.noise if config.noisy else None
+        self.advantage = Stream(width, behind, num_actions * self.num_atoms, noise, generator)
+        self.value = Stream(width, behind, self.num_atoms, noise, generator) if config.dueling else None
         self._activated = bool(shared) and not frames
-        self._frames = bool(frames)
         self._noisy = [module for module in self.modules() if isinstance(module, NoisyLinear)]
 
     def initial_state(self, context: Tree) -> Tree:
-        """Give None: an empty memory, whatever the number of rows."""
+        """Give None, an empty memory; what has been observed counts from here on."""
+        if self.inputs.norm is not None:
+            self.inputs.norm.fold()
         return None
+
+    def observe(self, obs: Tree, mask: Tensor) -> None:
+        """Look at a rollout's observations [B, T+1, ...], which count for the normalisation from the next rollout on."""
+        self.inputs.observe(split_observation(obs)[0], mask)
 
     def draw_noise(self, generator: torch.Generator | None, *, silent: bool = False) -> None:
         """Draw the noise of the weights for the next uses; no noise when `silent`."""
@@ -243,68 +210,24 @@ class ActionValues(nn.Module):
         self, obs: Tree, state: Tree, restart: Tensor | None, *, dropped: bool, generator: torch.Generator | None
     ) -> tuple[Tensor, Tree]:
         dropout = self.config.dropout if dropped else 0.0
-        x = self.encoder(self._inputs(obs))
+        x = self.encoder(self.inputs(split_observation(obs)[0]))
         if self._activated:
             x = x.relu()
-        x = _drop(x, dropout, generator)
+        x = drop_units(x, dropout, generator)
         if self.torso is not None:
             memory = self.torso.initial_state(x.shape[0]) if state is None else state
             x, state = self.torso(x, memory, restart)
-            x = _drop(x, dropout, generator)
+            x = drop_units(x, dropout, generator)
         outputs = self.advantage(x, dropout, generator).unflatten(-1, (self.num_actions, self.num_atoms))
         if self.value is not None:
             outputs = outputs - outputs.mean(dim=-2, keepdim=True) + self.value(x, dropout, generator).unsqueeze(-2)
         return outputs, state
-
-    def _inputs(self, obs: Tree) -> Tensor:
-        """Give float [..., num_inputs], or the frames as they are."""
-        seen = obs["observation"] if isinstance(obs, Mapping) else obs
-        assert isinstance(seen, Tensor)
-        seen = seen.to(self.support.device)
-        if self._frames:
-            return seen
-        if self.num_observations:
-            return F.one_hot(seen.long(), self.num_observations).to(self.support.dtype)
-        return seen.to(self.support.dtype).reshape(*seen.shape[: seen.ndim - len(self.shape)], -1)
 
 
 def take_action(outputs: Tensor, action: Tensor) -> Tensor:
     """Pick the outputs of one action: from [..., A, N] and long [...] to [..., N]."""
     index = action[..., None, None].expand(*action.shape, 1, outputs.shape[-1])
     return outputs.gather(-2, index).squeeze(-2)
-
-
-class _Stream(nn.Module):
-    """The layers behind the encoder, noisy ones where they are asked for."""
-
-    def __init__(
-        self, num_inputs: int, hidden: Sequence[int], num_outputs: int, config: ActionValuesConfig, generator: torch.Generator | None
-    ) -> None:
-        super().__init__()
-        sizes = [num_inputs, *hidden, num_outputs]
-        self.layers = nn.ModuleList()
-        for index, (here, there) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
-            gain = 0.01 if index == len(hidden) else math.sqrt(2.0)
-            if config.noisy:
-                self.layers.append(NoisyLinear(here, there, noise=config.noise, gain=gain, generator=generator))
-            else:
-                layer = nn.Linear(here, there)
-                initialise_orthogonal(layer, gain, generator)
-                self.layers.append(layer)
-
-    def forward(self, x: Tensor, dropout: float, generator: torch.Generator | None) -> Tensor:
-        """Map [..., num_inputs] to [..., num_outputs]."""
-        for layer in self.layers[:-1]:
-            x = _drop(layer(x).relu(), dropout, generator)
-        return self.layers[-1](x)
-
-
-def _drop(x: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
-    """Set a share of the units to 0 and the others higher, so that the mean stays."""
-    if share == 0:
-        return x
-    kept = torch.rand(x.shape, generator=generator, device=x.device) >= share
-    return x * kept / (1 - share)
 
 
 def _allowed(values: Tensor, obs: Tree) -> Tensor:

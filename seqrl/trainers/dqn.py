@@ -138,6 +138,8 @@ class DQN:
         self.optimiser = Optimiser(policy, config.optimiser, num_updates=num_updates)
         # Only now have all processes the same weights.
         self.target = policy if config.target_network == "none" else copy.deepcopy(policy).requires_grad_(False).eval()
+        # What is seen is the same to both; only weights lag behind.
+        self.target.inputs = policy.inputs
         self.generator = self.optimiser.make_generator(seed)
         recurrent = policy.config.memory != "none"
         self.replay = Replay(

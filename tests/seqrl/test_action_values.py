@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqrl.action_values import ActionValues, ActionValuesConfig, NoisyLinear
+from seqrl.action_values import ActionValues, ActionValuesConfig
+from seqrl.noisy_layers import NoisyLinear
 from seqrl.rollout import unroll
 
 
@@ -184,3 +185,21 @@ def test_memory_is_the_same_step_by_step_and_at_once(memory: Any) -> None:
 def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ActionValuesConfig(**settings)
+
+
+def test_normalised_observations_are_those_of_the_rollouts_before() -> None:
+    policy, plain = (strengthened(network(normalise_observations=normalise)) for normalise in (True, False))
+    seen = random(2, 9, 3) * 5 + 7
+    mask = torch.ones(2, 8, dtype=torch.bool)
+    mask[1, 3] = False
+    policy.observe(seen, mask)
+    torch.testing.assert_close(policy.values(seen), plain.values(seen.clamp(-10, 10)))  # as the actions were chosen
+    policy.initial_state(None)
+    counted = seen[:, :-1][mask]
+    scaled = (seen - counted.mean(dim=0)) / counted.std(dim=0, correction=0)
+    torch.testing.assert_close(policy.values({"observation": seen}), plain.values(scaled), rtol=1e-4, atol=1e-5)
+    again = network(seed=5, normalise_observations=True)
+    again.load_state_dict(policy.state_dict())
+    assert torch.equal(again.values(seen), policy.values(seen))
+    with pytest.raises(ValueError, match="normalise_observations"):
+        network(shape=(4, 84, 84), normalise_observations=True)

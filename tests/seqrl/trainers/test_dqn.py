@@ -259,3 +259,21 @@ def test_windows_that_never_fit_are_refused() -> None:
         trainer = DQN(table(memory="gru"), config)
         with pytest.raises(ValueError, match=message):
             trainer.update(trainer.collect(ToyTask()))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["hard", "moving_average"])
+def test_target_network_sees_observations_as_the_network_does(kind: Any) -> None:
+    network = ActionValues((1,), 2, (8,), ActionValuesConfig(normalise_observations=True))
+    trainer = DQN(network, dataclasses.replace(BASE, target_network=kind, target_every=10**6, target_rate=0.0))
+    first = {name: weight.clone() for name, weight in network.named_parameters()}
+    task = ToyTask()
+    for _ in range(3):
+        rows = task.rollout(table(), generator=trainer.generator)
+        rows = rows.replace(obs=rows.obs.unsqueeze(-1) * 20.0 + 50.0)  # type: ignore[union-attr, operator]
+        network.observe(rows.obs, rows.mask)
+        network.initial_state(None)
+        trainer.update(rows)
+    assert float(network.inputs.norm.mean) > 40  # type: ignore[union-attr, arg-type]
+    target = trainer.target
+    assert torch.equal(target.inputs(rows.obs), network.inputs(rows.obs))  # type: ignore[operator]
+    assert all(torch.equal(weight, first[name]) for name, weight in target.named_parameters())
