@@ -107,7 +107,7 @@ class VectorEnvSource:
         self.finished = False
         self.episodes: list[Episode] = []
         self.num_env_steps = 0
-        self.stepping = False
+        self.stepping, self.num_calls = False, 0  # so that one can see from outside whether it hangs
         self._frame_stack, self._action_masks = frame_stack, action_masks
         self._to_action, self._whole_game = to_action, whole_game
         # gymnasium's SyncVectorEnv copies for us unless told not to; of others one cannot know.
@@ -199,6 +199,7 @@ class VectorEnvSource:
     def _asked(self, call: Callable[[], Any]) -> Any:
         """Ask something of the environments, and say where it went wrong if it does."""
         self.stepping = True
+        self.num_calls += 1
         try:
             return call()
         except Exception as error:

@@ -172,7 +172,7 @@ class ControlTask:
         """Raise a ValueError: nobody has recorded how the environment is to be played."""
         raise ValueError(
             f"environment {self._factory.name} has no demonstrations; choose a trainer that learns from rewards "
-            "(reinforce, self_critical, ppo) and leave mix.weight and mix.forced_steps at 0"
+            "(ppo, a2c, trpo, reinforce or another but supervised) and leave mix.weight and mix.forced_steps at 0"
         )
 
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:

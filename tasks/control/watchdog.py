@@ -33,7 +33,7 @@ def watched(source: VectorEnvSource, timeout_s: float) -> Iterator[None]:
 
     def ring(number: int, frame: Any) -> None:
         nonlocal last
-        now = source.num_env_steps if source.stepping else None
+        now = source.num_calls if source.stepping else None
         if now is not None and now == last:
             raise TimeoutError(f"no answer for {timeout_s:g} seconds (task.step_timeout_s){_silent_rows(source.envs)}")
         last = now

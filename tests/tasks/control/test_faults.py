@@ -16,6 +16,7 @@ from seqrl.run.loop import fit
 from seqrl.trainers.ppo import PPO, PPOConfig
 from tasks.control.policy import ControlPolicyConfig
 from tasks.control.task import ControlConfig, ControlTask
+from tasks.control.watchdog import watched
 
 _SPEC = importlib.util.spec_from_file_location("faulty_environments", Path(__file__).with_name("faulty.py"))
 assert _SPEC is not None and _SPEC.loader is not None
@@ -104,6 +105,20 @@ def test_slow_is_not_hanging() -> None:
 
     task._source.envs.step = slow
     run(task)  # 20 steps of 0.03 seconds, an alarm every 0.05
+
+
+def test_a_slow_reset_before_a_slow_step_is_not_hanging() -> None:
+    """A reset counts no step, so that two calls show the same number of steps, for longer than the time allowed."""
+    source = task_of(step_timeout_s=0)._source
+
+    def slow(**settings: Any) -> Any:
+        time.sleep(0.08)
+        return np.zeros((2, 2), np.float32), {}
+
+    source.envs.reset = slow
+    with watched(source, 0.1):
+        for _ in range(5):
+            source.reset(0)
 
 
 def test_an_environment_that_does_not_repeat_itself_starts_anew(tmp_path: Path) -> None:
