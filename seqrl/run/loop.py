@@ -21,7 +21,7 @@ from seqrl.run.figures import Gathered
 from seqrl.run.interrupt import Interrupt
 from seqrl.run.lasting import LastingTroubles
 from seqrl.run.log import JsonLines, Log, Writer
-from seqrl.run.processes import from_all, from_main, is_main, total
+from seqrl.run.processes import from_all, from_main, is_main, num_processes, total
 from seqrl.run.recurring import Recurring
 from seqrl.run.registry import nearest
 from seqrl.run.saving import Progress, Saver, restore
@@ -242,6 +242,8 @@ def _rescuing(loop: _Loop, doing: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if num_processes() == 1:  # others would not take part
+            _pop_figures(loop)
         _keep_figures(loop)
         error.add_note(f"{doing}; {loop.saver.rescue(loop.progress)}")
         raise

@@ -81,6 +81,20 @@ def test_watched_figure_must_be_evaluated() -> None:
         fit(trainer, task, steps=3, eval_every=1, early_stop=EarlyStop("cider"))
 
 
+def test_figures_without_a_line_yet_outlive_a_failure(tmp_path: Path) -> None:
+    """Five rollouts before the sixth fails, with returns 10 to 50; a resumed run's next ones are the seventh and the eighth."""
+    trainer, task = make(fail_at=6)
+    with_episodes(task)
+    with pytest.raises(ValueError, match="sample 3 is nan"):
+        fit(trainer, task, steps=7, run_folder=tmp_path, log_every=100)
+    trainer, task = make()
+    with_episodes(task)
+    fit(trainer, task, steps=7, run_folder=tmp_path, log_every=100, resume_from=checkpoint.find(tmp_path))
+    (line,) = read_metrics(tmp_path)
+    assert (line["episode/count"], line["episode/return_max"]) == (7, 80)
+    assert line["episode/return_mean"] == pytest.approx((10 + 20 + 30 + 40 + 50 + 70 + 80) / 7)
+
+
 def test_failed_reward_keeps_the_last_completed_step(tmp_path: Path) -> None:
     trainer, task = make(fail_at=6)
     with pytest.raises(ValueError, match="sample 3 is nan") as raised:
