@@ -11,7 +11,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from test_invariants import CONFIGS, FAST  # noqa: E402
+from test_invariants import FAST, WITH_TRPO, policy_for  # noqa: E402
 from toy_tokens import TokenPolicy, TokenTask, flat_weights  # noqa: E402
 
 from seqrl.trainers import PPOConfig  # noqa: E402
@@ -24,8 +24,8 @@ def main(folder: Path) -> None:
     weights = {}
     for name in given["configs"]:
         # Other first weights in the second process: those of the first are to be taken. Cut in other parts as well.
-        config = dataclasses.replace(CONFIGS[name], optimiser=dataclasses.replace(FAST, accumulation=1 + 2 * rank))
-        trainer = config.build(TokenPolicy(seed=7 * rank), seed=0, num_updates=10)
+        config = dataclasses.replace(WITH_TRPO[name], optimiser=dataclasses.replace(FAST, accumulation=1 + 2 * rank))
+        trainer = config.build(policy_for(config, seed=7 * rank), seed=0, num_updates=10)
         for _ in range(3):
             trainer.update(Trajectory(**given["parts"][rank][name]))
         weights[name] = flat_weights(trainer.policy)
