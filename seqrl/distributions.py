@@ -108,18 +108,25 @@ class _CategoricalNumbers(torch.autograd.Function):
         logp = logp.clamp_(min=SMALLEST_LOGP)
         entropy = (probability * logp).sum(dim=-1).neg_()
         ctx.save_for_backward(logits, logp, probability, entropy, index)
+        ctx.set_materialize_grads(False)  # without a bonus for it, the entropy has no gradient
         return chosen, entropy
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, for_chosen: Tensor | None, for_entropy: Tensor | None) -> tuple[Tensor | None, None]:  # type: ignore[override]
         logits, logp, probability, entropy, index = ctx.saved_tensors
         if torch.is_grad_enabled():  # a second derivative is wanted: leave it to autograd
             distribution = Categorical(logits)
-            numbers = distribution.logp(index.squeeze(-1)), distribution.entropy()
-            return torch.autograd.grad(numbers, logits, gradients, create_graph=True)[0], None
-        for_chosen, for_entropy = (gradient.unsqueeze(-1) for gradient in gradients)
-        inner = (logp + entropy.unsqueeze(-1)).mul_(for_entropy).add_(for_chosen)
-        return inner.mul_(probability).neg_().scatter_add_(-1, index, for_chosen), None
+            numbers = (distribution.logp(index.squeeze(-1)), for_chosen), (distribution.entropy(), for_entropy)
+            wanted, known = zip(*((number, gradient) for number, gradient in numbers if gradient is not None), strict=True)
+            return torch.autograd.grad(wanted, logits, known, create_graph=True)[0], None
+        found: Tensor | None = None
+        if for_chosen is not None:
+            for_chosen = for_chosen.unsqueeze(-1)
+            found = (probability * for_chosen).neg_().scatter_add_(-1, index, for_chosen)
+        if for_entropy is not None:
+            slope = (logp + entropy.unsqueeze(-1)).mul_(probability).mul_(for_entropy.unsqueeze(-1))
+            found = slope.neg_() if found is None else found.sub_(slope)
+        return found, None
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def _context_of(shown: Trajectory, trajectory: Trajectory) -> Tree:
     return map_tree(lambda leaf: leaf[first], trajectory.context)
 
 
-def imitation_loss(trajectory: Trajectory, evaluation: Evaluation, count: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+def imitation_loss(trajectory: Trajectory, evaluation: Evaluation, count: Tensor | float, *, label_smoothing: float = 0.0) -> Tensor:
     """Average cross-entropy of the demonstrated steps.
 
     Args:

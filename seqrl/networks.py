@@ -75,7 +75,8 @@ class MLP(nn.Module):
     @property
     def weights(self) -> list[Tensor]:
         """The layers' weights and biases in turns."""
-        return [parameter for layer in self.layers for parameter in (layer.weight, layer.bias)]  # type: ignore[misc]
+        # Asking a module for a parameter by name takes four times as long.
+        return [parameter for layer in self.layers for parameter in layer._parameters.values()]  # type: ignore[misc]
 
 
 def run_together(mlps: Sequence[MLP], x: Tensor) -> list[Tensor]:

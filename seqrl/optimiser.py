@@ -144,12 +144,15 @@ class Optimiser:
         """The learning rate of the present update."""
         return self.config.learning_rate * schedule_factor(self.num_finished, self.config, self.num_updates)
 
-    def count(self, mask: Tensor) -> Tensor:
+    def count(self, mask: Tensor, *, all_true: bool = False) -> Tensor | float:
         """Number of True entries, averaged over the processes, so that averaged gradients are those of the global mean.
 
         Args:
             mask: bool, any shape, of the whole batch.
+            all_true: whether it is known, in every process, that all entries are.
         """
+        if all_true and self.num_processes == 1:
+            return float(max(1, mask.numel()))
         return self.mean(mask.sum().float()).clamp(min=1)
 
     def mean(self, x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 FEW_ROWS = 64
+MINUS_ONE = torch.tensor(-1.0)
 
 
 def run_layers(x: Tensor, weights: Sequence[Tensor], activation: Callable[[Tensor], Tensor]) -> Tensor:
@@ -35,7 +36,8 @@ def tanh_layers(x: Tensor, weights: Sequence[Tensor]) -> tuple[list[Tensor], Ten
             inputs.append(F.linear(inputs[-1], weight, bias).tanh_())
         else:
             doubled = torch.addmm(bias, inputs[-1], weight.t(), beta=2, alpha=2)
-            inputs.append(doubled.sigmoid_().mul_(2.0).sub_(1.0))
+            sigmoid = doubled.sigmoid_()
+            inputs.append(torch.add(MINUS_ONE, sigmoid, alpha=2, out=sigmoid))
     return inputs, F.linear(inputs[-1], weights[-2], weights[-1])
 
 
