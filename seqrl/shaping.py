@@ -68,28 +68,39 @@ class Moments:
     variance: float = 1.0
 
 
-def update_moments(moments: Moments, x: Tensor, mask: Tensor) -> Moments:
-    """Take the numbers that count into the moments.
-
-    n = n₁ + n₂,  mean = mean₁ + (mean₂ - mean₁) n₂/n,  n var = n₁ var₁ + n₂ var₂ + (mean₂ - mean₁)² n₁ n₂/n
+def moments_of(x: Tensor, mask: Tensor) -> Moments:
+    """Give the moments of the numbers that count.
 
     Args:
-        moments: of the numbers so far.
         x: any shape, float.
         mask: same shape, bool, True where it counts.
 
     Raises:
         ValueError: when the shapes differ.
-
-    Source: Chan, Golub & LeVeque 1983 (Algorithms for computing the sample variance), the update for two samples.
     """
     _check(x, mask=mask)
     numbers = x[mask].double()
     if numbers.numel() == 0:
+        return Moments()
+    return Moments(float(numbers.numel()), float(numbers.mean()), float(numbers.var(unbiased=False)))
+
+
+def merge_moments(moments: Moments, other: Moments) -> Moments:
+    """Give the moments of two streams' numbers together.
+
+    n = n₁ + n₂,  mean = mean₁ + (mean₂ - mean₁) n₂/n,  n var = n₁ var₁ + n₂ var₂ + (mean₂ - mean₁)² n₁ n₂/n
+
+    Args:
+        moments: of one stream.
+        other: of the other.
+
+    Source: Chan, Golub & LeVeque 1983 (Algorithms for computing the sample variance), the update for two samples.
+    """
+    if other.count == 0:
         return moments
-    old, new = moments.count, float(numbers.numel())
-    shift, total = float(numbers.mean()) - moments.mean, moments.count + new
-    squares = old * moments.variance + new * float(numbers.var(unbiased=False)) + shift**2 * old * new / total
+    old, new = moments.count, other.count
+    shift, total = other.mean - moments.mean, moments.count + new
+    squares = old * moments.variance + new * other.variance + shift**2 * old * new / total
     return Moments(total, moments.mean + shift * new / total, squares / total)
 
 

@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqrl.shaping import Moments, clip_reward, running_return, scale_reward, update_moments
+from seqrl.run.processes import from_all
+from seqrl.shaping import Moments, clip_reward, merge_moments, moments_of, running_return, scale_reward
 from seqrl.trajectory import Trajectory
 
 
 class RewardShaper:
-    """Keeps the spread of the discounted returns so far, and divides the rewards of each rollout by it.
+    """Keeps the spread of the discounted returns so far, in all processes, and divides the rewards of each rollout by it.
 
     Source: Engstrom et al. 2020 (Implementation matters in deep policy gradients), reward scaling and clipping.
     Differs from: there the spread changes within a rollout; here all of its steps have the same unit.
@@ -46,7 +47,9 @@ class RewardShaper:
             start = torch.zeros_like(reward[:, 0]) if fresh else self._running
             assert start is not None
             total, self._running = running_return(reward, trajectory.terminated | trajectory.truncated, self._discount, start)
-            self._moments = update_moments(self._moments, total, trajectory.mask)
+            sample = moments_of(total, trajectory.mask)
+            for part in from_all((sample.count, sample.mean, sample.variance)):  # a reward has one unit in all processes
+                self._moments = merge_moments(self._moments, Moments(*part))
             reward = scale_reward(reward, self._moments)
         if self._clip:
             reward = clip_reward(reward, -self._clip, self._clip)

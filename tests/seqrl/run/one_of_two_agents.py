@@ -17,10 +17,11 @@ from tasks.control import ControlConfig, ControlPolicyConfig
 
 def main(folder: Path) -> None:
     policy_config = ControlPolicyConfig(hidden_sizes=(8,), actor_critic=ActorCriticConfig(normalise_observations=True))
-    task = ControlConfig(num_envs=2 + int(os.environ["RANK"]), num_steps=16, policy=policy_config).build(data_seed(0))
+    task = ControlConfig(num_envs=2 + int(os.environ["RANK"]), num_steps=16, reward_scale=True, policy=policy_config).build(data_seed(0))
     policy = task.build_policy()
     fit(PPOConfig(epochs=1, minibatches=1).build(policy, seed=0, num_updates=3), task, steps=3, run_folder=folder, log_every=3)
-    torch.save(policy.state_dict(), folder / f"weights_{os.environ['RANK']}.pt")
+    rewards = {name: value for name, value in task.state_dict()["rewards"].items() if name != "running"}
+    torch.save({"weights": policy.state_dict(), "rewards": rewards}, folder / f"state_{os.environ['RANK']}.pt")
     torch.distributed.destroy_process_group()
 
 

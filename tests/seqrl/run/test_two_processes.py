@@ -29,7 +29,9 @@ def test_statistics_and_figures_are_of_both(tmp_path: Path) -> None:
     # 3 rollouts of 16 steps in 2 and 3 environments; a step that starts an episode anew is none of theirs.
     assert 3 * 16 * 2 < seen <= 3 * 16 * 5
     assert line["progress/num_env_steps"] == seen
-    first, second = (torch.load(tmp_path / f"weights_{rank}.pt", weights_only=True) for rank in (0, 1))
+    states = [torch.load(tmp_path / f"state_{rank}.pt", weights_only=True) for rank in (0, 1)]
+    assert states[0]["rewards"] == states[1]["rewards"] and states[0]["rewards"]["count"] == seen
+    first, second = (state["weights"] for state in states)
     assert first.keys() == second.keys() and first["inputs.norm.new_count"] > 0
     for name in first:
         torch.testing.assert_close(first[name], second[name], rtol=0, atol=0, msg=lambda text, name=name: f"{name}: {text}")
