@@ -13,7 +13,10 @@ CONFIGS = Path(__file__).parents[3] / "configs" / "control"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "steps", "score"), [("cartpole_trpo", 40, 475), ("cartpole_a2c", 1500, 475)])
+@pytest.mark.parametrize(
+    ("name", "steps", "score"),
+    [("cartpole_trpo", 40, 475), ("cartpole_a2c", 500, 475), ("cartpole_vtrace", 700, 475), ("cartpole_off_policy", 500, 475)],
+)
 def test_learns_cartpole(name: str, steps: int, score: float, tmp_path: Path) -> None:
     overrides = [f"--runs_folder={tmp_path}", f"--steps={steps}", "--eval_every=0", "--num_threads=1"]
     train(read_config(CONFIGS / f"{name}.yaml", overrides), display=False)
