@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gymnasium as gym
 import torch
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Dict, Discrete
 
 from seqrl.tables import ActionValueTable, ProbabilityTable
 from tasks.control.policy import ControlPolicyConfig
@@ -33,6 +33,10 @@ def build_probability_table(
 
 
 def _sizes(config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space) -> tuple[int, int]:
+    if isinstance(observation_space, Dict) and isinstance(observation_space.spaces.get("observation"), Discrete):
+        raise ValueError(
+            f"task.action_masks: expected false with task.policy.kind: {config.kind}, which chooses among all actions, got true"
+        )
     if not isinstance(observation_space, Discrete) or not isinstance(action_space, Discrete):
         instead = "kind: action_values, which dqn trains, or " if isinstance(action_space, Discrete) else ""
         raise ValueError(

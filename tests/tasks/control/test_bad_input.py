@@ -33,6 +33,7 @@ VALUES = {"policy": {"kind": "action_values"}}
         # Actions and observations that a policy has no layer for.
         ({"environment": "Pendulum-v1", **VALUES}, {"type": "dqn"}, ["task.policy.kind: action_values", "Discrete", "actor_critic"]),
         ({**TABLE, "environment": "CartPole-v1"}, {"type": "q_table"}, ["task.policy.kind: action_value_table", "numbered", "dqn"]),
+        ({**TABLE, "environment": "Taxi-v4", "action_masks": True}, {"type": "q_table"}, ["task.action_masks: expected false", "got true"]),
         ({"policy": {"actor_critic": {"squash": True}}}, {"type": "ppo"}, ["task.policy.actor_critic.squash", "Discrete(2)"]),
     ],
 )
