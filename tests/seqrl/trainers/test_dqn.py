@@ -277,3 +277,65 @@ def test_target_network_sees_observations_as_the_network_does(kind: Any) -> None
     target = trainer.target
     assert torch.equal(target.inputs(rows.obs), network.inputs(rows.obs))  # type: ignore[operator]
     assert all(torch.equal(weight, first[name]) for name, weight in target.named_parameters())
+
+
+def test_recurrent_targets_step_by_step() -> None:
+    policy = table(memory="gru")
+    stored = {"first_state": "stored", "burn_in_steps": 3, "window_steps": 4}
+    trainer = DQN(policy, dataclasses.replace(BASE, **stored, discount=0.5, n_step=2, double=True))  # type: ignore[arg-type]
+    task, draw = ToyTask(num_steps=5), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in [*policy.parameters(), *trainer.target.parameters()]:
+            parameter.add_(0.4 * torch.randn(parameter.shape, generator=draw))
+    for _ in range(8):
+        trainer.replay.add(trainer.collect(task))  # type: ignore[arg-type]
+    drawn = trainer.replay.draw(24)
+    window: Any = drawn.trajectory
+    later, targets = trainer._targets(drawn)
+    estimates = policy(later.trajectory).value.detach()
+    for i in range(24):
+        values = []
+        for network in (policy, trainer.target):
+            state, seen = {"hidden": window.state0["hidden"][i : i + 1]}, []
+            for t in range(8):
+                if t and not window.mask[i, t - 1]:
+                    state = {"hidden": torch.zeros(1, 16)}
+                outputs, state = network.outputs(window.obs[i : i + 1, t : t + 1], state)  # type: ignore[assignment]
+                seen.append(outputs[0, 0, :, 0].detach())
+            values.append(torch.stack(seen))
+        for t in filter(lambda t: window.mask[i, t], range(3, 7)):
+            total, factor, end = 0.0, 1.0, t
+            while True:
+                total, factor, last = total + factor * float(window.reward[i, end]), 0.5 * factor, end
+                end += 1
+                if window.terminated[i, last] or window.truncated[i, last] or end in (t + 2, 7):
+                    break
+            follows = 0.0 if window.terminated[i, last] else float(values[1][end, values[0][end].argmax()])
+            assert float(targets[i, t - 3]) == pytest.approx(total + factor * follows, abs=1e-5)
+            assert float(estimates[i, t - 3]) == pytest.approx(float(values[0][t, window.action[i, t]]), abs=1e-5)
+    assert not window.mask[:, :3].all() and not window.mask[:, 3:].all() and float(window.state0["hidden"].abs().max()) > 0.1
+
+
+def test_each_optimiser_step_has_noise_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer, task = DQN(table(noisy=True), dataclasses.replace(BASE, gradient_steps=3)), ToyTask()
+    find, seen = trainer._targets, []
+
+    def noted(drawn: Any) -> Any:
+        seen.extend(network.advantage.layers[0].noise_out.clone() for network in (trainer.policy, trainer.target))
+        return find(drawn)
+
+    monkeypatch.setattr(trainer, "_targets", noted)
+    trainer.update(trainer.collect(task))  # type: ignore[arg-type]
+    assert len(seen) == 6 and len(torch.stack([*seen, torch.zeros_like(seen[0])]).unique(dim=0)) == 7
+
+
+def test_weights_of_importance_scale_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for weight in (1.0, 0.25):
+        trainer = DQN(table(), dataclasses.replace(BASE, replay="prioritised"))
+        trainer.replay.add(trainer.collect(ToyTask()))  # type: ignore[arg-type]
+        drawn = trainer.replay.draw(8)
+        weighted = dataclasses.replace(drawn, weight=torch.full_like(drawn.weight, weight))
+        monkeypatch.setattr(trainer.replay, "draw", lambda *_, weighted=weighted, **__: weighted)
+        found.append(float(trainer._improve(described=False)["loss/td"]))
+    assert found[0] > 0.01 and found[1] == pytest.approx(found[0] / 4, rel=1e-5)

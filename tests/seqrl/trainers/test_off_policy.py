@@ -255,3 +255,16 @@ def test_normalising_over_several_processes_is_refused(monkeypatch: pytest.Monke
     monkeypatch.setenv("WORLD_SIZE", "2")  # whose longest rows would differ, and with them the tensors that they average
     with pytest.raises(ValueError, match="self_normalise: expected one process"):
         trainer_of(self_normalise=True)
+
+
+def test_critic_learns_the_vtrace_target() -> None:
+    policy = TablePolicy().double()
+    with torch.no_grad():
+        policy.critic.weight.copy_(torch.tensor([[1.0], [0.0], [3.0], [0.0], [0.0], [0.0]]))
+    # Ratios 1/2 and 4, of which 1 counts: v = 3 + (8 - 3) = 8 after the first step, and 1 + (2 + 8 / 2 - 1) / 2 before it.
+    rows = by_hand([[2, 4]], [[2.0, 8.0]])
+    rows = rows.replace(logp=policy(rows).logp.detach() - torch.tensor([[0.5, 4.0]]).log())
+    loss = 3.0 * (policy(rows).value - torch.tensor([[3.5, 8.0]])).square().sum() / 2 / 2
+    expected = flat_gradient(loss, policy.critic)
+    found = gradient_of(trainer_of(policy, discount=0.5, value_weight=3.0), rows)
+    torch.testing.assert_close(found[-6:], expected, rtol=1e-6, atol=1e-6)

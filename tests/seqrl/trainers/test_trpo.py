@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from typing import Any
 
 import pytest
@@ -215,3 +216,16 @@ def test_broken_numbers_raise_and_leave_the_weights() -> None:
 def test_unusable_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         TRPOConfig(**settings)
+
+
+def test_dummy_steps_may_hold_what_the_policy_forbids() -> None:
+    policy, rows = TablePolicy(), by_hand([[2, 3, 4], [3, 3, 5]], [[1.0, 0.0, 0.0], [0.0, 0.0, 2.0]])
+    with torch.no_grad():
+        policy.actor.weight[2, 3] = policy.actor.weight[3, 3] = -math.inf  # after which both rows' second action is impossible
+    rows = rows.replace(
+        **{name: getattr(rows, name).float() for name in ("reward", "value", "logp")},
+        mask=torch.tensor([[True, False, True]] * 2),
+        terminated=torch.tensor([[True, False, True]] * 2),
+    )
+    stats = trainer_of(policy).update(rows)
+    assert stats["policy/step_taken"] == 1 and stats["policy/objective_gain"] > 0
