@@ -234,6 +234,24 @@ class Optimiser:
                 sums[key] = term.detach() + sums[key] if key in sums else term.detach()
         return sums | self._apply()
 
+    @property
+    def takes_gradients(self) -> bool:
+        """Whether `step_on` will do: one process, one part, full precision, nothing compiled."""
+        return self._accelerator is None and self.config.accumulation == 1 and not self.config.compile
+
+    def step_on(self, backward: Callable[[], tuple[dict[str, Tensor], Seen]]) -> tuple[dict[str, Tensor | float], Seen]:
+        """Do what `step` does with gradients that the caller computes, where `takes_gradients`.
+
+        Args:
+            backward: sets the weights' gradients; gives the loss terms, and what it saw of the policy.
+
+        Raises:
+            ValueError: when a gradient is not finite, as it is where a loss is not; this step then changes no weight.
+        """
+        self._adamw.clear_gradients()
+        terms, seen = backward()
+        return terms | self._apply(), seen
+
     def _parts(self, trajectory: Trajectory) -> Iterator[tuple[slice, Trajectory]]:
         """Cut a batch into `accumulation` parts."""
         number = trajectory.batch_size

@@ -41,6 +41,26 @@ def tanh_layers(x: Tensor, weights: Sequence[Tensor]) -> tuple[list[Tensor], Ten
     return inputs, F.linear(inputs[-1], weights[-2], weights[-1])
 
 
+def layer_gradients(
+    gradient: Tensor, inputs: Sequence[Tensor], weights: Sequence[Tensor], *, for_input: bool = False
+) -> tuple[list[Tensor], Tensor | None]:
+    """Take the derivative of `tanh_layers`, from that of its output [N, num_outputs] and the inputs of each layer.
+
+    Returns:
+        The gradient of each weight, in the weights' order; that of the input where it is asked for.
+    """
+    found: list[Tensor] = []
+    for index in reversed(range(len(inputs))):
+        before = inputs[index]
+        # x'g and its transpose instead of g'x: several times as fast where there are few inputs.
+        found += [gradient.sum(dim=0), (before.t() @ gradient).t() if index == 0 else gradient.t() @ before]
+        if index or for_input:
+            gradient = gradient @ weights[2 * index]
+        if index:
+            gradient = torch.ops.aten.tanh_backward(gradient, before)
+    return found[::-1], gradient if for_input else None
+
+
 def is_plain(x: Tensor, weight: Tensor) -> bool:
     """Whether a pass is one that `TanhMLPs` serves: on the processor, one number format, not compiled."""
     same = x.device.type == "cpu" and x.dtype == weight.dtype
@@ -80,18 +100,10 @@ class TanhMLPs(torch.autograd.Function):
             if gradient is None:
                 found += [None] * len(part)
                 continue
-            ours: list[Tensor | None] = []
-            for index in reversed(range(len(layer_inputs))):
-                before = layer_inputs[index]
-                # x'g and its transpose instead of g'x: several times as fast where there are few inputs.
-                ours += [gradient.sum(dim=0), (before.t() @ gradient).t() if index == 0 else gradient.t() @ before]
-                if index or ctx.needs_input_grad[1]:
-                    gradient = gradient @ part[2 * index]
-                if index:
-                    gradient = torch.ops.aten.tanh_backward(gradient, before)
-            found += reversed(ours)
-            if ctx.needs_input_grad[1]:
-                for_x = gradient if for_x is None else for_x + gradient
+            ours, before = layer_gradients(gradient, layer_inputs, part, for_input=ctx.needs_input_grad[1])
+            found += ours
+            if before is not None:
+                for_x = before if for_x is None else for_x + before
         return None, for_x, *found
 
 

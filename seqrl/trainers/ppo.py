@@ -17,7 +17,7 @@ from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task, require_critic, require_probabilities
 from seqrl.reduce import masked_mean
-from seqrl.small_losses import ppo_means
+from seqrl.small_ppo import is_small, ppo_gradients
 from seqrl.trajectory import Evaluation, Trajectory
 
 Advantage = Literal["gae", "leave_one_out", "group_norm", "greedy"]
@@ -135,6 +135,8 @@ class PPO:
         if self.config.advantage == "gae":
             require_critic(policy, "ppo with advantage gae")
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
+        plain = self.config.advantage == "gae" and not (self.config.value_clip or self.config.value_huber)
+        self._small = plain and is_small(policy) and self.optimiser.takes_gradients
         # Only now have all processes the same weights.
         self.reference = copy.deepcopy(policy).requires_grad_(False).eval() if self.config.kl_weight else None
         self.generator = self.optimiser.make_generator(seed)
@@ -204,42 +206,37 @@ class PPO:
         self, trajectory: Trajectory, advantage: Tensor, target: Tensor, *, all_chosen: bool, normalise: bool
     ) -> tuple[dict[str, Tensor | float], list[Seen]]:
         """Take one optimiser step on a minibatch."""
-        config, mask = self.config, trajectory.mask
+        config, mask, clip = self.config, trajectory.mask, self.clip
         if normalise:
             advantage = self.optimiser.whiten(advantage, mask)
         imitation_weight = config.mix.weight_at(self.optimiser.num_finished)
         entropy_weight = self._scheduled(config.entropy_weight, config.entropy_schedule)
         count = self.optimiser.count(mask, all_true=all_chosen)
         imitation_count = count if trajectory.imitate is None else self.optimiser.count(trajectory.imitate)
+        if self._small and all_chosen and not imitation_weight and isinstance(trajectory.obs, Tensor):
+            weights = {"value_weight": config.value_weight, "entropy_weight": entropy_weight}
+            backward = partial(ppo_gradients, self.policy, trajectory, advantage, target, clip=clip, count=count, **weights)
+            figures, what = self.optimiser.step_on(backward)
+            return figures, [what]
         seen: list[Seen] = []
 
         def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
             seen.append(Seen.of(part, evaluation))
             chosen = None if all_chosen else part.mask
-            terms = self._objective(part, evaluation, advantage[rows], target[rows], chosen, count)
+            # Where the policy did not choose, an old log-probability means nothing and its ratio could overflow.
+            old_logp = part.logp if chosen is None else torch.where(chosen, part.logp, evaluation.logp.detach())
+            objective = losses.ppo_clip(evaluation.logp, old_logp, advantage[rows], clip, clip)
+            terms = {"loss/policy": masked_mean(objective, chosen, count)}
             if entropy_weight:
                 terms["loss/entropy"] = -entropy_weight * masked_mean(evaluation.entropy, chosen, count)
+            if config.advantage == "gae":
+                error = self._value_error(evaluation.value, target[rows], part.value[:, :-1])
+                terms["loss/value"] = config.value_weight * masked_mean(error, chosen, count)
             if imitation_weight:
                 terms["loss/cross_entropy"] = imitation_weight * imitation_loss(part, evaluation, imitation_count)
             return terms
 
         return self.optimiser.step(trajectory, loss_terms), seen
-
-    def _objective(
-        self, part: Trajectory, evaluation: Evaluation, advantage: Tensor, target: Tensor, chosen: Tensor | None, count: Tensor | float
-    ) -> dict[str, Tensor]:
-        """Average the clipped objective, and the critic's error where there is one, over the steps [B, T] that were chosen."""
-        config, clip, has_critic = self.config, self.clip, self.config.advantage == "gae"
-        if has_critic and chosen is None and not (config.value_clip or config.value_huber):
-            policy, error = ppo_means(evaluation.logp, evaluation.value, part.logp, advantage, target, clip, count)
-            return {"loss/policy": policy, "loss/value": config.value_weight * error}
-        # Where the policy did not choose, an old log-probability means nothing and its ratio could overflow.
-        old_logp = part.logp if chosen is None else torch.where(chosen, part.logp, evaluation.logp.detach())
-        terms = {"loss/policy": masked_mean(losses.ppo_clip(evaluation.logp, old_logp, advantage, clip, clip), chosen, count)}
-        if has_critic:
-            errors = self._value_error(evaluation.value, target, part.value[:, :-1])
-            terms["loss/value"] = config.value_weight * masked_mean(errors, chosen, count)
-        return terms
 
     def _value_error(self, value: Tensor, target: Tensor, old_value: Tensor) -> Tensor:
         if self.config.value_huber:
