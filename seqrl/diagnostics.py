@@ -118,12 +118,12 @@ def describe_update(seen: Sequence[Seen], clip: float | None = None) -> dict[str
 
     Source: Schulman 2020 (Approximating KL divergence), estimator k3.
     """
-    mask = torch.cat([part.mask.flatten() for part in seen])
-    entropy = torch.cat([part.entropy.flatten() for part in seen])
+    mask = torch.cat([part.mask for part in seen])
+    entropy = torch.cat([part.entropy for part in seen])
     if not bool(mask.any()):
-        imitate = torch.cat([(part.mask if part.imitate is None else part.imitate).flatten() for part in seen])
+        imitate = torch.cat([part.mask if part.imitate is None else part.imitate for part in seen])
         return read({"policy/entropy": masked_mean(entropy, imitate)})
-    difference = torch.cat([(part.logp - part.old_logp).flatten() for part in seen])
+    difference = torch.cat([part.logp for part in seen]) - torch.cat([part.old_logp for part in seen])
     change = torch.expm1(difference)
     figures: dict[str, Tensor | float] = {
         "policy/entropy": masked_mean(entropy, mask),
@@ -158,7 +158,13 @@ def average_of(history: Sequence[Mapping[str, Tensor | float]]) -> dict[str, flo
     """
     keys = dict.fromkeys(key for figures in history for key in figures)
     columns = {key: [figures[key] for figures in history if key in figures] for key in keys}
-    return read({key: sum(column) / len(column) for key, column in columns.items()})
+    return read({key: _mean(column) for key, column in columns.items()})
+
+
+def _mean(column: Sequence[Tensor | float]) -> Tensor | float:
+    """Average numbers, or tensors of shape []; those in one call."""
+    tensors = [figure for figure in column if isinstance(figure, Tensor)]
+    return torch.stack(tensors).mean() if len(tensors) == len(column) else sum(column) / len(column)
 
 
 class Numbers(dict[str, float]):
