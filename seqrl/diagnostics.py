@@ -118,12 +118,12 @@ def describe_update(seen: Sequence[Seen], clip: float | None = None) -> dict[str
 
     Source: Schulman 2020 (Approximating KL divergence), estimator k3.
     """
-    mask = torch.cat([part.mask for part in seen])
-    entropy = torch.cat([part.entropy for part in seen])
+    mask = _flat([part.mask for part in seen])
+    entropy = _flat([part.entropy for part in seen])
     if not bool(mask.any()):
-        imitate = torch.cat([part.mask if part.imitate is None else part.imitate for part in seen])
+        imitate = _flat([part.mask if part.imitate is None else part.imitate for part in seen])
         return read({"policy/entropy": masked_mean(entropy, imitate)})
-    difference = torch.cat([part.logp for part in seen]) - torch.cat([part.old_logp for part in seen])
+    difference = _flat([part.logp for part in seen]) - _flat([part.old_logp for part in seen])
     change = torch.expm1(difference)
     figures: dict[str, Tensor | float] = {
         "policy/entropy": masked_mean(entropy, mask),
@@ -148,6 +148,11 @@ def explained_variance(value: Tensor, target: Tensor, mask: Tensor) -> float:
     """
     variance = masked_moments(target, mask)[1].item() ** 2
     return 1 - masked_moments(target - value, mask)[1].item() ** 2 / variance if variance > 1e-12 else 0.0
+
+
+def _flat(tensors: list[Tensor]) -> Tensor:
+    """Put all numbers of some tensors into one row, in a single call."""
+    return torch._C._nn.flatten_dense_tensors(tensors)
 
 
 def average_of(history: Sequence[Mapping[str, Tensor | float]]) -> dict[str, float]:
