@@ -157,6 +157,7 @@ def limits() -> dict[str, float]:
     """Time the environment, the actor, and both networks with Adam, alone; the rate if nothing else cost anything."""
     from seqrl.adamw import AdamW
     from seqrl.networks import MLP
+    from seqrl.small_layers import layer_gradients, tanh_layers
 
     envs = gym.make_vec("CartPole-v1", NUM_ENVS, vectorization_mode="vector_entry_point")
     envs.reset(seed=0)
@@ -170,8 +171,12 @@ def limits() -> dict[str, float]:
     adamw = AdamW(parameters, weight_decay=0.0, beta1=0.9, beta2=0.999, epsilon=1e-5)
     gradients: list[Tensor] = [torch.randn(len(many), 2), torch.randn(len(many), 1)]
 
+    @torch.no_grad()
     def update() -> None:
-        torch.autograd.backward([actor(many), critic(many)], gradients)
+        for mlp, gradient in zip((actor, critic), gradients, strict=True):
+            inputs, _ = tanh_layers(many, mlp.weights)
+            for weight, slope in zip(mlp.weights, layer_gradients(gradient, inputs, mlp.weights)[0], strict=True):
+                weight.grad = slope.contiguous()
         adamw.step(1e-9)
         adamw.clear_gradients()
 
