@@ -176,7 +176,7 @@ def limits() -> dict[str, float]:
         for mlp, gradient in zip((actor, critic), gradients, strict=True):
             inputs, _ = tanh_layers(many, mlp.weights)
             for weight, slope in zip(mlp.weights, layer_gradients(gradient, inputs, mlp.weights)[0], strict=True):
-                weight.grad = slope.contiguous()
+                weight.grad = slope
         adamw.step(1e-9)
         adamw.clear_gradients()
 

@@ -53,7 +53,7 @@ def layer_gradients(
     for index in reversed(range(len(inputs))):
         before = inputs[index]
         # x'g and its transpose instead of g'x: several times as fast where there are few inputs.
-        found += [gradient.sum(dim=0), (before.t() @ gradient).t() if index == 0 else gradient.t() @ before]
+        found += [gradient.sum(dim=0), gradient.t() @ before if index else (before.t() @ gradient).t().contiguous()]
         if index or for_input:
             gradient = gradient @ weights[2 * index]
         if index:

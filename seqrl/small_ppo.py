@@ -71,7 +71,7 @@ def ppo_gradients(
         (critic, critic_inputs, (for_value * (value_weight / count)).view(-1, 1)),
     ):
         for weight, gradient in zip(weights, layer_gradients(slope, inputs, weights)[0], strict=True):
-            weight.grad = gradient.contiguous()
+            weight.grad = gradient
     return terms, Seen(numbers.chosen, trajectory.logp, numbers.entropy, trajectory.mask, trajectory.imitate)
 
 
