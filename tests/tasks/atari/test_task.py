@@ -45,7 +45,10 @@ def small(**settings: Any) -> AtariTask:
 
 
 def test_rewards_are_clipped_and_figures_are_raw() -> None:
-    task, raw = small(environment="demon_attack", num_steps=60, max_frames=320), small(environment="demon_attack", num_steps=60, reward_clip=0.0)
+    task, raw = (
+        small(environment="demon_attack", num_steps=60, max_frames=320),
+        small(environment="demon_attack", num_steps=60, reward_clip=0.0),
+    )
     clipped = task.rollout(Repeater(1))
     assert clipped.reward.unique().tolist() == [0.0, 1.0] and clipped.obs.dtype == torch.uint8  # type: ignore[union-attr]
     assert raw.rollout(Repeater(1)).reward.unique().tolist() == [0.0, 10.0]
