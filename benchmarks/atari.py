@@ -97,7 +97,7 @@ def run_peer(seed: int, num_updates: int, threads: int, clock: Clock) -> dict[st
     return {"precision": "fp32"}
 
 
-def run_limits(threads: int) -> dict[str, float]:
+def run_limits(threads: int, now: Callable[[], float]) -> dict[str, float]:
     import numpy as np
     import torch
 
@@ -109,13 +109,13 @@ def run_limits(threads: int) -> dict[str, float]:
     games = AtariGames("pong", NUM_ENVS)
     games.reset(seed=0)
     actions = iter(np.random.default_rng(0).integers(6, size=(10_000, NUM_ENVS)))
-    environment_s = _seconds(lambda: games.step(next(actions)), 400)
+    environment_s = _seconds(lambda: games.step(next(actions)), 400, now)
     frames = torch.randint(0, 256, (STEPS // MINIBATCHES, 84, 84, 4), dtype=torch.uint8)
     result = {"environment_alone_steps_per_s": NUM_ENVS / environment_s}
     for precision in ("fp32", "bf16"):
         network = NatureCNN(4, precision=precision)  # type: ignore[arg-type]
         with torch.no_grad(), network.constant_weights():
-            forward_s = _seconds(lambda network=network: network(frames[:NUM_ENVS]), 200)  # type: ignore[misc]
+            forward_s = _seconds(lambda network=network: network(frames[:NUM_ENVS]), 200, now)  # type: ignore[misc]
         adamw = AdamW(list(network.parameters()), weight_decay=0.0, beta1=0.9, beta2=0.999, epsilon=1e-5)
 
         def update(network: NatureCNN = network, adamw: AdamW = adamw) -> None:
@@ -123,7 +123,7 @@ def run_limits(threads: int) -> dict[str, float]:
             adamw.step(1e-9)
             adamw.clear_gradients()
 
-        update_s = _seconds(update, 12)
+        update_s = _seconds(update, 12, now)
         total = NUM_STEPS * (environment_s + forward_s) + EPOCHS * MINIBATCHES * update_s
         result |= {
             f"forward_alone_ms_{precision}": 1e3 * forward_s,
@@ -133,20 +133,20 @@ def run_limits(threads: int) -> dict[str, float]:
     return result
 
 
-def _seconds(call: Callable[[], Any], number: int) -> float:
+def _seconds(call: Callable[[], Any], number: int, now: Callable[[], float]) -> float:
     times = []
     for _ in range(number):
-        start = time.perf_counter()
+        start = now()
         call()
-        times.append(time.perf_counter() - start)
+        times.append(now() - start)
     return statistics.median(times[number // 10 :])
 
 
-def worker(name: str, seed: int, num_updates: int, threads: int) -> None:
+def worker(name: str, seed: int, num_updates: int, threads: int, processor_time: bool) -> None:
     if name != "stable_baselines3":
         import_module("seqrl")  # before PyTorch, as the command does: it tells PyTorch's threads how to wait
     if name == "limits":
-        print(json.dumps(run_limits(threads)))
+        print(json.dumps(run_limits(threads, (lambda: time.process_time() / threads) if processor_time else time.perf_counter)))
         return
     clock = Clock()
     if name == "stable_baselines3":
@@ -170,6 +170,7 @@ def measure(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
         "--threads",
         str(args.threads),
     ]
+    command += ["--processor-time"] if args.processor_time else []
     settings = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "MKL_"))}
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=settings)
     if done.returncode:
@@ -189,7 +190,7 @@ def main() -> None:
     args = parser.parse_args()
     seeds = [int(seed) for seed in args.seeds.split(",")]
     if args.worker is not None:
-        worker(args.worker, seeds[0], args.updates, args.threads)
+        worker(args.worker, seeds[0], args.updates, args.threads, args.processor_time)
         return
     from seqrl.run.environment import environment
 
