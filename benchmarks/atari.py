@@ -50,7 +50,7 @@ def run_ours(seed: int, num_updates: int, threads: int, precision: str, clock: C
     from seqrl.run.train import build
 
     torch.set_num_threads(threads)
-    changes = [f"--seed={seed}", f"--task.precision={precision}", "--steps=10000"]
+    changes = [f"--seed={seed}", f"--task.precision={precision}", f"--num_threads={threads}", "--steps=10000"]
     config = read_config(ROOT / "configs" / "atari" / "pong_ppo.yaml", changes)
     task, policy = build(config)
     trainer = config.trainer.build(policy, seed=seed, num_updates=10_000)
