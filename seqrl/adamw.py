@@ -91,6 +91,8 @@ class AdamW:
                 grad_scale=divisor,
                 **self._constants,
             )
+        # The kernel does not say that it has changed them; whoever keeps what was computed with them goes by that.
+        torch.autograd.graph.increment_version(self.parameters)
 
     def state_dict(self) -> dict[str, Any]:
         """Give the averages of each parameter, under its number: matrices first, then vectors."""

@@ -18,9 +18,9 @@ from tasks.captioning.diagnostics import warnings_for
 from tasks.captioning.evaluation import EvaluationConfig, evaluate_captions, write_captions
 from tasks.captioning.gallery import GalleryItem, write_gallery
 from tasks.captioning.images import augment
-from tasks.captioning.item_order import ItemOrder
 from tasks.captioning.policies import PolicyConfig, build_policy
 from tasks.captioning.reward import CaptionReward, RewardConfig
+from tasks.item_order import ItemOrder
 
 
 @dataclass

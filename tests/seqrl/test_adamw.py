@@ -94,3 +94,11 @@ def test_infinite_gradients_divided_by_infinity_do_not_pass_as_numbers() -> None
     adamw = AdamW(p, **SETTINGS)
     adamw.step(0.1, torch.tensor(math.inf))
     assert math.isnan(float(p[0][0].detach()))
+
+
+def test_a_step_shows_in_the_weights_versions() -> None:
+    weight = nn.Parameter(torch.ones(2, 2))
+    weight.grad = torch.ones(2, 2)
+    before = weight._version
+    AdamW([weight], weight_decay=0.0, beta1=0.9, beta2=0.999, epsilon=1e-8).step(0.1)
+    assert weight._version > before

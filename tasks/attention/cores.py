@@ -1,0 +1,223 @@
+"""The networks between retina and heads: glimpse network and recurrent core, by rectifiers or by an LSTM."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqrl.networks import initialise_orthogonal
+from seqrl.trajectory import Tree, tree_leaves
+from tasks.attention.rectifier import Activations, RectifierPass, RectifierWeights, recur, run_pass, take_in
+
+
+@dataclass(frozen=True)
+class CoreSize:
+    """Sizes of glimpse network and core.
+
+    Attributes:
+        num_inputs: P, numbers in a glimpse.
+        num_features: G, units of the hidden layers over the glimpse and over its location, each.
+        glimpse_units: J, units that the two are joined in.
+        hidden_units: H, units of the core.
+    """
+
+    num_inputs: int
+    num_features: int
+    glimpse_units: int
+    hidden_units: int
+
+
+class Core(Protocol):
+    """What takes glimpses in one after the other."""
+
+    dtype: torch.dtype
+
+    def begin(self, glimpse: Tensor, location: Tensor) -> Callable[[int, Tensor], None]:
+        """Begin to look, without gradients: what is given takes in glimpse[t] [B, P] of location[t] [B, 2], for t = 0, 1, ..., N - 1.
+
+        Args:
+            glimpse: [N, B, P] in the core's number format, filled in step by step.
+            location: [N, B, 2] the same.
+
+        Returns:
+            a function that takes t, and a tensor [B, H] into which it writes the state after glimpse t.
+        """
+
+    def run(self, glimpse: Tensor, location: Tensor) -> tuple[Tensor, Tensor]:
+        """Take in all glimpses [N, B, P] of known locations [N, B, 2], differentiably: all states [N, B, H], and the last again."""
+
+    def empty(self, num_rows: int) -> Tree:
+        """Give the state before the first glimpse, leaves [B, ...]."""
+
+    def advance(self, glimpse: Tensor, location: Tensor, state: Tree) -> tuple[Tensor, Tree]:
+        """Take in one glimpse [B, P] of a location [B, 2] without gradients: the state that heads read [B, H], and all of it."""
+
+
+class RectifierCore(nn.Module):
+    """Glimpse network and core of the recurrent attention model, see `tasks.attention.rectifier.RectifierWeights`.
+
+    What the last pass computed while it chose where to look is kept: `run` on the very same tensors, before any weight has
+    changed, need not compute it again.
+
+    Args:
+        size: see `CoreSize`.
+        dtype: number format of the pass; the weights and what comes out are float32.
+        generator: draws the first weights; PyTorch's own when None.
+
+    Source: Mnih et al. 2014 (Recurrent models of visual attention), section 4.
+    """
+
+    def __init__(self, size: CoreSize, *, dtype: torch.dtype = torch.float32, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.size, self.dtype = size, dtype
+        self.see = nn.Linear(size.num_inputs, size.num_features)
+        self.place = nn.Linear(2, size.num_features)
+        self.join_seen = nn.Linear(size.num_features, size.glimpse_units)
+        self.join_placed = nn.Linear(size.num_features, size.glimpse_units, bias=False)
+        self.enter = nn.Linear(size.glimpse_units, size.hidden_units)
+        self.recur = nn.Linear(size.hidden_units, size.hidden_units, bias=False)
+        for layer in (self.see, self.place, self.join_seen, self.join_placed, self.enter):
+            initialise_orthogonal(layer, math.sqrt(2.0), generator)
+        initialise_orthogonal(self.recur, 1.0, generator)
+        self._last: _KnownPass | None = None
+
+    @property
+    def weights(self) -> RectifierWeights:
+        """The parameters."""
+        return RectifierWeights(
+            self.see.weight,
+            self.see.bias,
+            self.place.weight,
+            self.place.bias,
+            self.join_seen.weight,
+            self.join_placed.weight,
+            self.join_seen.bias,
+            self.enter.weight,
+            self.recur.weight,
+            self.enter.bias,
+        )
+
+    @torch.no_grad()
+    def begin(self, glimpse: Tensor, location: Tensor) -> Callable[[int, Tensor], None]:
+        """Begin to look; see `Core.begin`."""
+        weights = self.weights
+        cast = weights.to(self.dtype)
+        activations = Activations.empty(glimpse, location, cast)
+        self._last = _KnownPass(cast, activations, _versions(weights))
+
+        def take(step: int, state: Tensor) -> None:
+            with torch.no_grad():
+                take_in(cast, activations, slice(step, step + 1))
+                state.copy_(recur(cast, activations, step))
+
+        return take
+
+    def run(self, glimpse: Tensor, location: Tensor) -> tuple[Tensor, Tensor]:
+        """Take in all glimpses; see `Core.run`."""
+        weights, known = self.weights, self._last
+        if known is None or not known.serves(glimpse, location, weights):
+            known = _KnownPass(*run_pass(weights, glimpse, location, self.dtype), ())
+        return RectifierPass.apply(known.cast, known.activations, *weights)  # type: ignore[no-any-return, no-untyped-call]
+
+    def empty(self, num_rows: int) -> Tree:
+        """Give zeros [B, H]."""
+        return self.recur.weight.new_zeros(()).expand(num_rows, self.size.hidden_units)
+
+    @torch.no_grad()
+    def advance(self, glimpse: Tensor, location: Tensor, state: Tree) -> tuple[Tensor, Tree]:
+        """Take in one glimpse; see `Core.advance`."""
+        cast = self.weights.to(self.dtype)
+        activations = Activations.empty(glimpse.to(self.dtype).unsqueeze(0), location.to(self.dtype).unsqueeze(0), cast)
+        take_in(cast, activations, slice(0, 1))
+        assert isinstance(state, Tensor)
+        hidden = activations.hidden[0].addmm_(state.to(self.dtype), cast.recur.t()).relu_().float()
+        return hidden, hidden
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the last pass out of copies."""
+        return {**self.__dict__, "_last": None}
+
+
+@dataclass(frozen=True)
+class _KnownPass:
+    """A pass, and the versions that the weights had."""
+
+    cast: RectifierWeights
+    activations: Activations
+    versions: tuple[int, ...]
+
+    def serves(self, glimpse: Tensor, location: Tensor, weights: RectifierWeights) -> bool:
+        """Whether this is the pass over these very glimpses with these very weights."""
+        mine = self.activations.glimpse, self.activations.location
+        return all(a.data_ptr() == b.data_ptr() and a.shape == b.shape for a, b in zip(mine, (glimpse, location), strict=True)) and (
+            self.versions == _versions(weights)
+        )
+
+
+def _versions(weights: RectifierWeights) -> tuple[int, ...]:
+    """How often each weight has been changed in place, and where it lies."""
+    return tuple(number for weight in weights for number in (weight._version, weight.data_ptr()))
+
+
+class LSTMCore(nn.Module):
+    """The same glimpse network, with an LSTM as the core; always in float32.
+
+    Args:
+        size: see `CoreSize`.
+        generator: draws the first weights; PyTorch's own when None.
+
+    Source: Mnih et al. 2014 (Recurrent models of visual attention), section 4.2 (dynamic environments); Hochreiter & Schmidhuber
+    1997 (Long short-term memory).
+    """
+
+    dtype = torch.float32
+
+    def __init__(self, size: CoreSize, *, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.size = size
+        self.see = nn.Linear(size.num_inputs, size.num_features)
+        self.place = nn.Linear(2, size.num_features)
+        self.join = nn.Linear(2 * size.num_features, size.glimpse_units)
+        self.memory = nn.LSTM(size.glimpse_units, size.hidden_units)
+        for layer in (self.see, self.place, self.join):
+            initialise_orthogonal(layer, math.sqrt(2.0), generator)
+        initialise_orthogonal(self.memory, 1.0, generator)
+
+    def begin(self, glimpse: Tensor, location: Tensor) -> Callable[[int, Tensor], None]:
+        """Begin to look; see `Core.begin`."""
+        memory = self.empty(glimpse.shape[1])
+
+        def take(step: int, state: Tensor) -> None:
+            nonlocal memory
+            hidden, memory = self.advance(glimpse[step], location[step], memory)
+            state.copy_(hidden)
+
+        return take
+
+    def run(self, glimpse: Tensor, location: Tensor) -> tuple[Tensor, Tensor]:
+        """Take in all glimpses; see `Core.run`."""
+        hidden = self.memory(self._joined(glimpse, location))[0]
+        return hidden, hidden[-1]
+
+    def empty(self, num_rows: int) -> Tree:
+        """Give two times zeros [B, H], hidden state and cell."""
+        zeros = self.join.weight.new_zeros(num_rows, self.size.hidden_units)
+        return zeros, zeros
+
+    @torch.no_grad()
+    def advance(self, glimpse: Tensor, location: Tensor, state: Tree) -> tuple[Tensor, Tree]:
+        """Take in one glimpse; see `Core.advance`."""
+        assert isinstance(state, tuple)
+        before = tuple(part.unsqueeze(0) for part in tree_leaves(state))
+        output, after = self.memory(self._joined(glimpse, location).unsqueeze(0), before)
+        return output[0], tuple(part.squeeze(0) for part in after)
+
+    def _joined(self, glimpse: Tensor, location: Tensor) -> Tensor:
+        parts = F.relu(self.see(glimpse.float())), F.relu(self.place(location.float()))
+        return F.relu(self.join(torch.cat(parts, dim=-1)))

@@ -1,0 +1,123 @@
+"""The settings that say which images an attention policy looks at, and how they stand on their canvas."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from tasks.attention.placing import Placement, PlacementKind
+
+Source = Literal["digits", "mnist", "datasets", "folder"]
+
+# The settings that only some sources or placements read.
+_READ_BY_SOURCE = {
+    "digits": set(),
+    "mnist": {"path", "num_dev"},
+    "datasets": {"path", "image_column", "label_column", "num_dev"},
+    "folder": {"path"},
+}
+_READ_BY_PLACEMENT = {"centred": set(), "translated": set(), "cluttered": {"num_clutter", "clutter_size"}, "pair": set()}
+
+
+@dataclass
+class DataConfig:
+    """Which images there are, and how they are shown.
+
+    Attributes:
+        source: "digits" (1,797 handwritten digits of 8x8 pixels that scikit-learn brings along), "mnist" (four IDX files, MNIST's or
+            others of the same names), "datasets" (a `datasets` name or folder) or "folder" (one folder of images a class).
+            Images should be bright on a dark ground, as canvases are black.
+        path: folder of the IDX files; name or folder for "datasets"; for "folder" the one that holds a folder a class, or
+            `train` and perhaps `dev` and `test` with a folder a class each. `~` and `$NAME` are expanded.
+        image_column: "datasets": column of the images.
+        label_column: "datasets": column of the classes, numbers or names.
+        placement: "centred", "translated" (anywhere on the canvas), "cluttered" (translated, with pieces of other images) or
+            "pair" (two images, both to be named from left to right).
+        canvas_size: S, pixels, the side of the square canvas; 0 is image_size, for "centred" alone. Others: typically 60 or 100.
+        num_clutter: "cluttered": pieces of clutter on a canvas.
+        clutter_size: "cluttered": side of a piece, pixels.
+        image_size: side of the square images, pixels. "digits" are enlarged to it, images of "folder" and "datasets" resized
+            (each side on its own); those of "mnist" must have it.
+        num_dev: training images held out as dev where "mnist" and "datasets" have none. The other sources hold out a fixed
+            part: "digits" 247 for dev and 250 for test, "folder" a tenth for each of the two that has no folder.
+        max_images: keep only the first ones of the training images, which are shuffled once and for all; 0 keeps all.
+    """
+
+    source: Source = "digits"
+    path: str = ""
+    image_column: str = "image"
+    label_column: str = "label"
+    placement: PlacementKind = "centred"
+    canvas_size: int = 0
+    num_clutter: int = 4
+    clutter_size: int = 8
+    image_size: int = 28
+    num_dev: int = 5000
+    max_images: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            ValueError: see `check`.
+        """
+        self.check()
+
+    def check(self) -> None:
+        """Refuse settings that cannot work, before any file is opened.
+
+        Raises:
+            ValueError: naming the setting, what was expected and what came.
+        """
+        if self.source not in get_args(Source):
+            raise ValueError(f"source: expected one of {', '.join(get_args(Source))}, got {self.source!r}")
+        if self.image_size < 1:
+            raise ValueError(f"image_size: expected at least 1 pixel, got {self.image_size}")
+        for name in ("canvas_size", "num_dev", "max_images"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)}")
+        placement = self.build_placement()
+        if self.placement != "centred" and not self.canvas_size:
+            raise ValueError(
+                f"canvas_size: placement {self.placement} needs the side of the canvas in pixels, {self.image_size} or more, got 0; "
+                "set canvas_size, typically 60 or 100"
+            )
+        placement.check(self.image_size, self.image_size)
+        if self.source != "digits" and not self.path:
+            raise ValueError(f"path: expected where the data of source {self.source} is, got nothing; set `path`")
+        self._refuse_unread("source", _READ_BY_SOURCE)
+        self._refuse_unread("placement", _READ_BY_PLACEMENT)
+
+    @property
+    def num_objects(self) -> int:
+        """K, images on a canvas that are to be named."""
+        return self.build_placement().num_objects
+
+    def build_placement(self) -> Placement:
+        """Give what a canvas looks like."""
+        return Placement(self.placement, self.canvas_size or self.image_size, self.num_clutter, self.clutter_size)
+
+    def expanded_path(self) -> Path:
+        """Give `path` with `~` and `$NAME` replaced.
+
+        Raises:
+            FileNotFoundError: when an environment variable in it is not set.
+        """
+        path = Path(os.path.expandvars(self.path)).expanduser()
+        unset = re.findall(r"\$\{?(\w+)", str(path))
+        if unset and not path.exists():
+            raise FileNotFoundError(
+                f"{path}: the environment variable {', '.join(unset)} is not set; set it, or set `path` to the data's folder"
+            )
+        return path
+
+    def _refuse_unread(self, chooser: str, read: dict[str, set[str]]) -> None:
+        """Refuse a setting that is not at its default though the chosen source or placement does not read it."""
+        chosen = getattr(self, chooser)
+        for name in sorted(set().union(*read.values()) - read[chosen]):
+            if getattr(self, name) != getattr(type(self), name):
+                readers = ", ".join(choice for choice, names in read.items() if name in names)
+                raise ValueError(f"{name}: {chooser} {chosen} does not read it, it is for {readers}; leave it out or change {chooser}")

@@ -1,0 +1,139 @@
+"""IDX, the format of the MNIST files: a header with the sizes of an array, then its bytes; plain or packed by gzip."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+_GZIP_MAGIC = b"\x1f\x8b"
+# Deflate turns a byte into 1,032 at most, so a packed file's length bounds what it can hold.
+_MOST_BYTES_A_PACKED_BYTE = 1032
+_UNSIGNED_BYTES = 8
+_OTHER_TYPES = {9: "signed bytes", 11: "16-bit integers", 12: "32-bit integers", 13: "32-bit floats", 14: "64-bit floats"}
+_MOST_DIMENSIONS = 64  # of an array in NumPy
+_BYTES_A_READ = 1 << 20
+
+# Images and labels of the two parts of MNIST, and of the data sets that come in its form.
+_MNIST_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+
+
+def read_mnist(folder: Path) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Read the four files of MNIST, or of another data set whose files have the same names.
+
+    Args:
+        folder: holds train-images-idx3-ubyte, train-labels-idx1-ubyte and the same with t10k, each plain or with the ending
+            .gz; a dot before idx3 and idx1 will do too.
+
+    Returns:
+        "train" and "test": images uint8 [N, H, W] and labels uint8 [N].
+
+    Raises:
+        FileNotFoundError: when a file is not there.
+        ValueError: when one is damaged (see `read_idx`), has another number of dimensions, or the lengths differ.
+    """
+    read = {}
+    for name, files in _MNIST_FILES.items():
+        paths = [_find(folder, file) for file in files]
+        images, labels = (read_idx(path) for path in paths)
+        for path, array, meaning, dimensions in ((paths[0], images, "grey images, N x H x W", 3), (paths[1], labels, "labels, N", 1)):
+            if array.ndim != dimensions:
+                came = " x ".join(map(str, array.shape))
+                raise ValueError(f"{path}: expected {meaning}, got {came}; use a file with {dimensions} dimension{'s' * (dimensions > 1)}")
+        if len(images) != len(labels):
+            raise ValueError(
+                f"{paths[1]}: expected {len(images)} labels, one for each image of {paths[0].name}, got {len(labels)}; "
+                "take both files from the same data set"
+            )
+        read[name] = images, labels
+    return read
+
+
+def _find(folder: Path, name: str) -> Path:
+    names = [stem + ending for stem in (name, name.replace("-idx", ".idx")) for ending in ("", ".gz")]
+    found = next((folder / candidate for candidate in names if (folder / candidate).is_file()), None)
+    if found is None:
+        raise FileNotFoundError(f"{folder}: expected one of {', '.join(names)}, found none; put the IDX files there or set `path`")
+    return found
+
+
+def read_idx(path: Path | str) -> NDArray[np.uint8]:
+    """Read an array of unsigned bytes from an IDX file.
+
+    The file holds 0, 0, the element type (8), the number of dimensions D, then D sizes as big-endian 32-bit integers, then
+    the elements, the last dimension fastest. Whether it is packed is told by its first bytes, not by its name.
+
+    Args:
+        path: the file, plain or packed by gzip.
+
+    Returns:
+        uint8, of the shape that the header gives.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is no IDX file, holds other elements than unsigned bytes, is cut short, goes on after its last
+            element, or is packed and damaged.
+
+    Source: Y. LeCun, C. Cortes, C. Burges, The MNIST database of handwritten digits, "File formats".
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected an IDX file, found no file; download it or correct the path")
+    most = path.stat().st_size
+    with path.open("rb") as raw:
+        packed = raw.read(2) == _GZIP_MAGIC
+        raw.seek(0)
+        if not packed:
+            return _read(path, raw, most)
+        try:
+            with gzip.GzipFile(fileobj=raw) as unpacked:
+                return _read(path, unpacked, most * _MOST_BYTES_A_PACKED_BYTE)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise ValueError(f"{path}: expected a whole gzip file, got a damaged one ({error}); download it again") from error
+
+
+def _read(path: Path, file: BinaryIO | gzip.GzipFile, most: int) -> NDArray[np.uint8]:
+    """Read header and elements; `most` is an upper bound of the bytes in the file."""
+    shape = _read_header(path, file)
+    count = math.prod(shape)
+    size = " x ".join(map(str, shape))
+    # Compared before anything of that size is allocated: a damaged header may ask for terabytes.
+    if count > most:
+        raise ValueError(f"{path}: expected {count} bytes ({size}) after the header, got fewer than {most}; download the file again")
+    elements = bytearray()
+    while len(elements) < count:
+        part = file.read(min(_BYTES_A_READ, count - len(elements)))
+        if not part:
+            raise ValueError(f"{path}: expected {count} bytes ({size}) after the header, got {len(elements)}; download the file again")
+        elements += part
+    # In a packed file this also compares the checksum.
+    if file.read(1):
+        raise ValueError(f"{path}: expected the file to end after {count} bytes ({size}), got more; download it again")
+    return np.frombuffer(elements, dtype=np.uint8).reshape(shape)
+
+
+def _read_header(path: Path, file: BinaryIO | gzip.GzipFile) -> tuple[int, ...]:
+    magic = file.read(4)
+    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in (_UNSIGNED_BYTES, *_OTHER_TYPES) or not 0 < magic[3] <= _MOST_DIMENSIONS:
+        raise ValueError(
+            f"{path}: expected an IDX file, which starts with the bytes 00 00 08 and the number of dimensions, "
+            f"got {magic.hex(' ') or 'an empty file'}; download the file again or correct the path"
+        )
+    if magic[2] != _UNSIGNED_BYTES:
+        raise ValueError(f"{path}: expected unsigned bytes (type 8), got {_OTHER_TYPES[magic[2]]} (type {magic[2]}); convert the file")
+    sizes = file.read(4 * magic[3])
+    if len(sizes) < 4 * magic[3]:
+        raise ValueError(f"{path}: expected a header with {magic[3]} sizes, got {len(sizes)} bytes of them; download the file again")
+    shape = struct.unpack(f">{magic[3]}I", sizes)
+    if 0 in shape:
+        raise ValueError(f"{path}: expected at least one element, got the sizes {' x '.join(map(str, shape))}; download the file again")
+    return shape

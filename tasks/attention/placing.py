@@ -1,0 +1,176 @@
+"""Canvases with one or two images on them, for a whole batch at once: centred, translated, cluttered, pair."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from torch import Tensor
+
+PlacementKind = Literal["centred", "translated", "cluttered", "pair"]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What one canvas looks like: where its images stand, and what else is on it.
+
+    Attributes:
+        kind: "centred", one image in the middle; "translated", one image anywhere wholly inside; "cluttered", translated and
+            then `num_clutter` squares cut out of other images; "pair", two images that do not overlap.
+        canvas_size: S, pixels.
+        num_clutter: M, pieces of clutter on each canvas, for "cluttered".
+        clutter_size: C, pixels, the side of a piece.
+
+    Source: Mnih et al. 2014, "Recurrent Models of Visual Attention", section 4.1 (centred, translated, cluttered); Ba, Mnih
+        and Kavukcuoglu 2015, "Multiple Object Recognition with Visual Attention" (pair).
+    Differs from: Ba et al., whose pairs have noise around them and are one of 55 classes; ours have an order, and two labels.
+    """
+
+    kind: PlacementKind
+    canvas_size: int
+    num_clutter: int
+    clutter_size: int
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            ValueError: naming the setting, what was expected and what came.
+        """
+        if self.kind not in get_args(PlacementKind):
+            raise ValueError(f"placement: expected one of {', '.join(get_args(PlacementKind))}, got {self.kind!r}")
+        for name, least in (("canvas_size", 1), ("num_clutter", 0), ("clutter_size", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: expected {least} or more, got {getattr(self, name)}")
+
+    @property
+    def num_objects(self) -> int:
+        """K, images on a canvas that have a label: 2 for "pair", else 1."""
+        return 2 if self.kind == "pair" else 1
+
+    def check(self, height: int, width: int) -> None:
+        """Refuse images that do not fit.
+
+        Args:
+            height: H of the images, pixels.
+            width: W of the images, pixels.
+
+        Raises:
+            ValueError: when the canvas is too small for them, or they are too small for a piece of clutter.
+        """
+        if self.canvas_size < max(height, width):
+            raise ValueError(
+                f"canvas_size: expected at least the size of the images, {max(height, width)}, got {self.canvas_size}; "
+                "set canvas_size, typically 60 or 100, or a smaller image_size"
+            )
+        if self.kind == "pair" and self.canvas_size < 2 * max(height, width):
+            raise ValueError(
+                f"canvas_size: expected at least {2 * max(height, width)}, twice the size of the images, so that two fit, "
+                f"got {self.canvas_size}; set canvas_size, typically 60 or 100"
+            )
+        if self.kind == "cluttered" and self.clutter_size > min(height, width):
+            raise ValueError(
+                f"clutter_size: expected at most the size of the images that it is cut from, {min(height, width)}, "
+                f"got {self.clutter_size}; set a smaller clutter_size"
+            )
+
+    def place(self, images: Tensor, items: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw a canvas for each item.
+
+        Every place that is allowed is equally likely; clutter and the second image of a pair come from images other than
+        the item. Where things overlap, the brighter pixel is seen.
+
+        Args:
+            images: uint8 [N, H, W], on the CPU.
+            items: int64 [B], which images to show, 0 to N - 1.
+            generator: on the CPU; everything random is drawn from it.
+
+        Returns:
+            canvases: uint8 [B, S, S].
+            shown: int64 [B, K], the images on each canvas, K = 2 for "pair", from left to right by their centres, which never
+                have the same column.
+
+        Raises:
+            ValueError: when the images do not fit, an item is none of them, or another image is needed and there is none.
+        """
+        count, height, width = images.shape
+        self.check(height, width)
+        if items.numel() and not 0 <= int(items.min()) <= int(items.max()) < count:
+            raise ValueError(f"items: expected 0 to {count - 1}, got {int(items.min())} to {int(items.max())}; there are {count} images")
+        if self.kind in ("cluttered", "pair") and count < 2:
+            raise ValueError(f"images: placement {self.kind} takes from other images too and needs at least 2, got {count}; add images")
+        canvas = np.zeros((len(items), self.canvas_size, self.canvas_size), dtype=np.uint8)
+        if self.kind == "pair":
+            shown = torch.stack([items, _others(items, count, generator)], dim=1)
+            # Heads or tails decides which of the two is on the left.
+            swap = torch.randint(2, (len(items), 1), generator=generator).bool()
+            shown = torch.where(swap, shown.flip(1), shown)
+            corners = self._corners_of_pairs(height, width, len(items), generator)
+        else:
+            shown, corners = items.unsqueeze(1), self._corners(height, width, len(items), generator).unsqueeze(1)
+        for k in range(self.num_objects):
+            _put(canvas, images.numpy()[shown[:, k].numpy()], corners[:, k])
+        if self.kind == "cluttered":
+            self._clutter(canvas, images, items, generator)
+        return torch.from_numpy(canvas), shown
+
+    def _corners(self, height: int, width: int, count: int, generator: torch.Generator) -> Tensor:
+        """Give the top left corner, row and column, of one image a canvas, [count, 2]."""
+        rows, columns = self.canvas_size - height + 1, self.canvas_size - width + 1
+        if self.kind == "centred":
+            return torch.tensor([(rows - 1) // 2, (columns - 1) // 2]).expand(count, 2)
+        return _random_corners(rows, columns, (count,), generator)
+
+    def _corners_of_pairs(self, height: int, width: int, count: int, generator: torch.Generator) -> Tensor:
+        """Give the top left corners of the left and the right image, [count, 2, 2].
+
+        Of two images on a canvas with R x Q places, the right one may be `down` rows below and `right` > 0 columns beside the
+        left one in (R - |down|) (Q - right) places, or in none where they would overlap. All these places are numbered, and
+        one number is drawn, so that nothing is drawn twice.
+        """
+        rows, columns = self.canvas_size - height + 1, self.canvas_size - width + 1
+        down, right = torch.arange(1 - rows, rows).unsqueeze(1), torch.arange(1, columns)
+        apart = (down.abs() >= height) | (right >= width)
+        places = ((rows - down.abs()) * (columns - right) * apart).flatten()
+        ends = places.cumsum(dim=0)
+        number = torch.randint(int(ends[-1]), (count,), generator=generator)
+        cell = torch.searchsorted(ends, number, right=True)
+        down, right = down.flatten()[cell // len(right)], right[cell % len(right)]
+        rest = number - ends[cell] + places[cell]
+        left_corner = torch.stack([rest // (columns - right) + (-down).clamp(min=0), rest % (columns - right)], dim=1)
+        return torch.stack([left_corner, left_corner + torch.stack([down, right], dim=1)], dim=1)
+
+    def _clutter(self, canvas: NDArray[np.uint8], images: Tensor, items: Tensor, generator: torch.Generator) -> None:
+        count, height, width = images.shape
+        size, pieces = self.clutter_size, (self.num_clutter, len(items))
+        sources = _others(items.expand(pieces), count, generator).numpy()
+        cuts = _random_corners(height - size + 1, width - size + 1, pieces, generator).numpy()
+        corners = _random_corners(self.canvas_size - size + 1, self.canvas_size - size + 1, pieces, generator)
+        windows = sliding_window_view(images.numpy(), (size, size), axis=(1, 2))
+        clutter = windows[sources, cuts[..., 0], cuts[..., 1]]
+        # One after the other, because pieces of one canvas may overlap.
+        for piece, corner in zip(clutter, corners, strict=True):
+            _put(canvas, piece, corner)
+
+
+def _put(canvas: NDArray[np.uint8], patches: NDArray[np.uint8], corners: Tensor) -> None:
+    """Write patches [B, h, w] into the canvases [B, S, S] at corners [B, 2], where they are brighter."""
+    # A view on every window of every canvas: NumPy then moves whole patches and needs no index for each pixel.
+    windows = sliding_window_view(canvas, patches.shape[1:], axis=(1, 2), writeable=True)
+    where = (np.arange(len(canvas)), corners[:, 0].numpy(), corners[:, 1].numpy())
+    windows[where] = np.maximum(windows[where], patches)
+
+
+def _random_corners(rows: int, columns: int, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Draw rows and columns below the given numbers, [*shape, 2]."""
+    number = torch.randint(rows * columns, shape, generator=generator)
+    return torch.stack([number // columns, number % columns], dim=-1)
+
+
+def _others(items: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draw for each item one of the other `count` - 1 images."""
+    return (items + 1 + torch.randint(count - 1, items.shape, generator=generator)) % count

@@ -1,0 +1,239 @@
+"""Recurrent attention as a task: images in, glimpses and a class out, a reward for being right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqrl.policies import evaluation_mode
+from seqrl.trajectory import Trajectory
+from tasks.attention.data import AttentionData, DataConfig, load_data
+from tasks.attention.drawing import Look, draw_looks
+from tasks.attention.evaluation import EvaluationConfig, evaluate_looking
+from tasks.attention.looking import FirstLocation, Looking, choose_places, look
+from tasks.attention.policy import GlimpsePolicy, GlimpsePolicyConfig
+from tasks.attention.retina import PreparedImages, Retina
+from tasks.item_order import ItemOrder
+
+Reward = Literal["correct", "log_probability"]
+
+
+@dataclass
+class AttentionConfig:
+    """Settings of the recurrent-attention task.
+
+    Attributes:
+        data: where the images come from and how they are placed.
+        policy: see `GlimpsePolicyConfig`.
+        evaluation: see `EvaluationConfig`.
+        glimpse_size: pixels of the finest glimpse's side.
+        num_scales: glimpses of twice, four times ... that side are seen at the same resolution.
+        num_glimpses: glimpses of an image, the first included; with several objects, of all of them together.
+        first_location: where the first glimpse is taken, "centre" or "random"; with `looking: learned` alone.
+        looking: "learned", the policy chooses where to look; for comparison "random", "centre" (always there) and "grid" (the
+            middles of a grid's cells): then no location counts for the trainer, and the classifier alone learns.
+        reward: "correct", 1 for the right class; "log_probability" of the right class, nats. An object's is shared out by their number.
+        images_per_batch: distinct images of an update; a trainer takes `num_samples` paths over each.
+    """
+
+    data: DataConfig = field(default_factory=DataConfig)
+    policy: GlimpsePolicyConfig = field(default_factory=GlimpsePolicyConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    glimpse_size: int = 8
+    num_scales: int = 1
+    num_glimpses: int = 6
+    first_location: FirstLocation = "centre"
+    looking: Looking = "learned"
+    reward: Reward = "correct"
+    images_per_batch: int = 128
+
+    def __post_init__(self) -> None:
+        if self.images_per_batch < 1:
+            raise ValueError(f"images_per_batch: expected at least 1, got {self.images_per_batch}")
+        least = 2 * self.data.num_objects
+        if self.num_glimpses < least:
+            raise ValueError(f"num_glimpses: expected at least {least}, two an object, got {self.num_glimpses}")
+        for name, choices in (
+            ("first_location", get_args(FirstLocation)),
+            ("looking", get_args(Looking)),
+            ("reward", get_args(Reward)),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        self.retina()
+
+    def retina(self) -> Retina:
+        """Make the retina."""
+        return Retina(self.glimpse_size, self.num_scales)
+
+    def build(self, seed: int) -> AttentionTask:
+        """Load the data and make the task."""
+        return AttentionTask(self, load_data(self.data), seed=seed)
+
+
+class AttentionTask:
+    """Shows images through a retina, and rewards being right about them; see `seqrl.protocols.Task`.
+
+    Args:
+        config: see `AttentionConfig`.
+        data: images with classes.
+        seed: of the order of the images, of their places and of the policy's first weights.
+
+    Raises:
+        ValueError: when a glimpse is larger than the images.
+    """
+
+    def __init__(self, config: AttentionConfig, data: AttentionData, *, seed: int = 0) -> None:
+        self.config, self.data, self.retina = config, data, config.retina()
+        self.retina.check(*data.canvas_shape)
+        self._seed = seed
+        self._order = ItemOrder(len(data.train), seed=seed)
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def build_policy(self) -> nn.Module:
+        """Make a policy of the configured kind; its first weights depend on the task's seed."""
+        config = self.config
+        return GlimpsePolicy(
+            self.retina.num_outputs,
+            len(self.data.class_names),
+            config.policy,
+            num_objects=config.data.num_objects,
+            generator=torch.Generator().manual_seed(self._seed),
+        )
+
+    def rollout(
+        self,
+        policy: Any,
+        *,
+        num_samples: int = 1,
+        greedy: bool = False,
+        greedy_baseline: bool = False,
+        num_forced_steps: int = 0,
+        generator: torch.Generator | None = None,
+    ) -> Trajectory:
+        """Look at the next images, along `num_samples` paths each; see `seqrl.protocols.Task`.
+
+        Raises:
+            ValueError: when forced steps are asked for.
+        """
+        if num_forced_steps:
+            self.demonstrations()
+        device = policy.critic.weight.device
+        items = self._order.next(self.config.images_per_batch)
+        images, label = (part.to(device) for part in self.data.batch(items, self._generator))
+        prepared = self.retina.prepare(images)
+        with evaluation_mode(policy):
+            baseline = None
+            if greedy_baseline:
+                baseline = self._look(policy, prepared, label, greedy=True, generator=generator)[0].score.repeat_interleave(num_samples)
+            rows = torch.arange(len(items), device=device).repeat_interleave(num_samples) if num_samples > 1 else None
+            group = items.to(device) if rows is None else items.to(device)[rows]
+            sampled, _ = self._look(policy, prepared, label, rows=rows, group=group, greedy=greedy, generator=generator)
+        return sampled if baseline is None else sampled.replace(baseline=baseline)
+
+    def demonstrations(self, group: Tensor | None = None) -> Trajectory:
+        """Raise a ValueError: nobody has recorded where to look."""
+        raise ValueError(
+            "attention has no demonstrations of where to look; choose a trainer that learns from rewards (reinforce, self_critical, ppo) "
+            "and leave mix.weight and mix.forced_steps at 0. The classes are learned by cross-entropy all the same"
+        )
+
+    def evaluate(self, policy: Any, *, split: str = "dev") -> dict[str, float]:
+        """Count the errors on a split; see `evaluate_looking`.
+
+        Raises:
+            ValueError: when there is no such split, or nothing in it.
+        """
+        device = policy.critic.weight.device
+        images, label = (part.to(device) for part in self.data.placed(split))
+
+        def logits(items: Tensor, greedy: bool, generator: torch.Generator) -> Tensor:
+            prepared = self.retina.prepare(images[items])
+            return self._read(policy, self._look(policy, prepared, label[items], greedy=greedy, generator=generator)[1])
+
+        with evaluation_mode(policy):
+            return evaluate_looking(logits, label, self.config.evaluation)
+
+    def sample(self, policy: Any, directory: Path, *, count: int = 8, split: str = "dev") -> list[Path]:
+        """Draw the mean paths over the first images of a split, as a PNG and as an animated GIF."""
+        device = policy.critic.weight.device
+        images, label = (part[:count].to(device) for part in self.data.placed(split))
+        with evaluation_mode(policy):
+            generator = torch.Generator(device).manual_seed(self._seed)
+            trajectory, logits = self._look(policy, self.retina.prepare(images), label, greedy=True, generator=generator)
+        assert isinstance(trajectory.obs, dict)
+        # Half precision may lie a rounding above 1.
+        glimpses = trajectory.obs["glimpse"].float().clamp(0, 1).unflatten(2, (self.retina.num_scales, self.retina.size, self.retina.size))
+        locations, beliefs = trajectory.obs["location"].float(), self._beliefs(policy, logits)
+        looks = [
+            Look(image, path, glimpse, belief, tuple(classes.tolist()))
+            for image, path, glimpse, belief, classes in zip(
+                *(part.cpu().numpy() for part in (images, locations, glimpses, beliefs, label)), strict=True
+            )
+        ]
+        return draw_looks(looks, self.data.class_names, directory)
+
+    def fingerprint(self) -> dict[str, str]:
+        """Name what the weights depend on beside the configuration: the classes and their order."""
+        return {"classes": ", ".join(self.data.class_names)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the position in the data and the state of the places."""
+        return {"order": self._order.state_dict(), "generator": self._generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+        self._order.load_state_dict(state["order"])
+        self._generator.set_state(state["generator"])
+
+    def _look(
+        self,
+        policy: Any,
+        images: PreparedImages,
+        label: Tensor,
+        *,
+        rows: Tensor | None = None,
+        group: Tensor | None = None,
+        greedy: bool,
+        generator: torch.Generator | None,
+    ) -> tuple[Trajectory, Tensor]:
+        """Look at some images, and set the rewards; also give the logits after each glimpse [B, N, C]."""
+        config = self.config
+        label = label if rows is None else label[rows]
+        place = choose_places(config.looking, config.first_location, label.shape[0], config.num_glimpses, generator, label.device)
+        settings: dict[str, Any] = {"image": rows, "group": group, "greedy": greedy, "generator": generator}
+        trajectory, logits = look(policy, self.retina, images, place, label, num_glimpses=config.num_glimpses, **settings)
+        reward = trajectory.reward.clone()
+        reward[:, [step - 1 for step in policy.read_steps(config.num_glimpses)]] = self._reward(self._read(policy, logits), label)
+        return trajectory.replace(reward=reward), logits
+
+    def _read(self, policy: Any, logits: Tensor) -> Tensor:
+        """Take the logits [B, K, C] at which a class is read from those after each glimpse [B, N, C]."""
+        return logits[:, policy.read_steps(self.config.num_glimpses)]
+
+    def _beliefs(self, policy: Any, logits: Tensor) -> Tensor:
+        """Give each object's probabilities after each glimpse, [B, N, K, C], from the logits [B, N, C].
+
+        Nothing is known of an object before its own glimpses, and nothing changes once it has been read.
+        """
+        probabilities = logits.softmax(dim=-1)
+        unknown = torch.full_like(probabilities[:, 0], 1.0 / probabilities.shape[2])
+        columns, begin = [], 0
+        for read in policy.read_steps(self.config.num_glimpses):
+            steps = [unknown if step < begin else probabilities[:, min(step, read)] for step in range(self.config.num_glimpses)]
+            columns.append(torch.stack(steps, dim=1))
+            begin = read + 1
+        return torch.stack(columns, dim=2)
+
+    def _reward(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Reward each object's class, [B, K], from logits [B, K, C]."""
+        if self.config.reward == "correct":
+            reward = (logits.argmax(dim=-1) == label).float()
+        else:
+            reward = -F.cross_entropy(logits.flatten(0, 1), label.flatten(), reduction="none").view_as(label)
+        return reward / label.shape[1]

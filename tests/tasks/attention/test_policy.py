@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from small import small_task
+
+from seqrl.trainers import PPOConfig, ReinforceConfig, SelfCriticalConfig
+from tasks.attention.looking import Place, look
+from tasks.attention.policy import GlimpsePolicyConfig
+
+
+def rows(task: Any, policy: Any, **settings: Any) -> Any:
+    return task.rollout(policy, generator=torch.Generator().manual_seed(0), **settings)
+
+
+@pytest.mark.parametrize("location_gradient", [False, True])
+def test_whose_loss_reaches_the_core(location_gradient: bool) -> None:
+    task = small_task(policy={"location_gradient": location_gradient})
+    policy: Any = task.build_policy()
+    evaluation = policy(rows(task, policy))
+    parts = list(policy.core.parameters())
+    (evaluation.logp.sum() + evaluation.value.sum()).backward(retain_graph=True)
+    assert all((part.grad is not None and part.grad.abs().sum() > 0) == location_gradient for part in parts)
+    assert policy.locate.weight.grad.abs().sum() > 0 and policy.critic.weight.grad.abs().sum() > 0 and policy.classify.weight.grad is None
+    evaluation.aux_loss.backward()
+    assert all(part.grad.abs().sum() > 0 for part in parts) and policy.classify.weight.grad.abs().sum() > 0
+
+
+def test_the_update_does_not_compute_the_pass_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tasks.attention import cores
+
+    task = small_task()
+    trainer = ReinforceConfig(baseline="critic", num_samples=1).build(task.build_policy(), seed=0, num_updates=4)
+    trajectory = trainer.collect(task)
+    monkeypatch.setattr(cores, "run_pass", None)  # would be called
+    trainer.update(trajectory)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ReinforceConfig(baseline="critic", num_samples=1),
+        ReinforceConfig(baseline="leave_one_out", num_samples=3),
+        SelfCriticalConfig(baseline="greedy", num_samples=2),
+        PPOConfig(epochs=2, minibatches=2),
+        PPOConfig(advantage="leave_one_out", num_samples=3, epochs=2),
+    ],
+    ids=["critic", "leave_one_out", "self_critical", "ppo", "ppo_leave_one_out"],
+)
+@pytest.mark.parametrize("core", ["rectifier", "lstm"])
+def test_every_policy_gradient_trainer_moves_all_of_the_network(config: Any, core: str) -> None:
+    # So small a network is hardly ever right by one path and wrong by another.
+    task = small_task(policy={"core": core, "learned_std": True}, images_per_batch=12, reward="log_probability")
+    policy: Any = task.build_policy()
+    before = {name: parameter.detach().clone() for name, parameter in policy.named_parameters()}
+    trainer = config.build(policy, seed=0, num_updates=3)
+    for _ in range(3):
+        figures = trainer.update(trainer.collect(task))
+    assert all(math.isfinite(figure) for figure in figures.values()) and "loss/auxiliary" in figures
+    uses_critic = getattr(config, "baseline", None) == "critic" or getattr(config, "advantage", None) == "gae"
+    for name, parameter in policy.named_parameters():
+        assert torch.equal(parameter, before[name]) == (name.startswith("critic") and not uses_critic), name
+
+
+def test_only_the_classifier_learns_where_looking_is_fixed() -> None:
+    task = small_task(looking="grid")
+    policy: Any = task.build_policy()
+    before = policy.locate.weight.detach().clone(), policy.classify.weight.detach().clone()
+    trainer = ReinforceConfig(baseline="critic", num_samples=1).build(policy, seed=0, num_updates=2)
+    for _ in range(2):
+        trainer.update(trainer.collect(task))
+    assert torch.equal(policy.locate.weight, before[0]) and not torch.equal(policy.classify.weight, before[1])
+
+
+def test_steps_are_not_shuffled_apart() -> None:
+    task = small_task()
+    trainer = PPOConfig(minibatch_unit="steps").build(task.build_policy(), seed=0, num_updates=1)
+    with pytest.raises(ValueError, match="steps of a recurrent policy cannot be shuffled apart"):
+        trainer.update(trainer.collect(task))
+
+
+def test_the_gradient_is_that_of_the_expected_reward() -> None:
+    """Against a sum over a fine grid of second locations, of which the reward is a function."""
+    std, number = 0.3, 40_000
+    task = small_task(num_glimpses=2, policy={"location_std": std, "hidden_units": 6})
+    policy: Any = task.build_policy()
+    with torch.no_grad():
+        policy.locate.bias.copy_(torch.tensor([0.2, -0.1]))
+    images, label = task.data.batch(torch.tensor([3]), torch.Generator())
+    prepared = task.retina.prepare(images)
+
+    def reward(location: torch.Tensor) -> torch.Tensor:
+        many = len(location)
+        place = Place(torch.zeros(many, 2), location.unsqueeze(1))
+        logits = look(policy, task.retina, prepared, place, label.expand(many, 1), num_glimpses=2, image=torch.zeros(many).long())[1]
+        return logits[:, -1].softmax(dim=1)[:, int(label)]
+
+    place = Place(torch.zeros(number, 2), None)
+    drawn, _ = look(
+        policy,
+        task.retina,
+        prepared,
+        place,
+        label.expand(number, 1),
+        num_glimpses=2,
+        image=torch.zeros(number).long(),
+        generator=torch.Generator().manual_seed(0),
+    )
+    scored = drawn.replace(reward=reward(drawn.action[:, 0]).unsqueeze(1))
+    evaluation = policy(scored)
+    advantage = scored.reward - scored.reward.mean()
+    estimate = torch.autograd.grad((evaluation.logp * advantage).mean(), policy.locate.bias)[0]
+
+    mean = evaluation.distribution.mean[0, 0].detach()
+    axis = torch.linspace(-5 * std, 5 * std, 161)
+    offset = torch.cartesian_prod(axis, axis)
+    density = torch.exp(-offset.square().sum(dim=1) / (2 * std**2))
+    density /= density.sum()
+    by_mean = (density * reward(mean + offset)) @ (offset / std**2)
+    expected = by_mean * (1 - mean.square())  # the mean is tanh of the bias's sum
+    assert expected.abs().max() > 5e-3
+    torch.testing.assert_close(estimate, expected, rtol=0.1, atol=2e-3)
+
+
+def test_bad_settings() -> None:
+    for settings, message in (
+        ({"core": "gru"}, "core: expected one of rectifier, lstm, got 'gru'"),
+        ({"hidden_units": 0}, "hidden_units: expected at least 1, got 0"),
+        ({"location_std": 0.0}, "location_std: expected a positive number, got 0.0"),
+        ({"classification_weight": -1.0}, "classification_weight: expected 0 or more, got -1.0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            GlimpsePolicyConfig(**settings)  # type: ignore[arg-type]
