@@ -38,15 +38,16 @@ class Core(Protocol):
 
     dtype: torch.dtype
 
-    def begin(self, glimpse: Tensor, location: Tensor) -> Callable[[int, Tensor], None]:
-        """Begin to look, without gradients: what is given takes in glimpse[t] [B, P] of location[t] [B, 2], for t = 0, 1, ..., N - 1.
+    def begin(self, glimpse: Tensor, location: Tensor) -> tuple[Tensor, Callable[[int], None]]:
+        """Begin to look, without gradients.
 
         Args:
             glimpse: [N, B, P] in the core's number format, filled in step by step.
             location: [N, B, 2] the same.
 
         Returns:
-            a function that takes t, and a tensor [B, H] into which it writes the state after glimpse t.
+            room for the states [N, B, H] float32, and a function that takes in glimpse[t] of location[t] and writes the state after
+            it there, for t = 0, 1, ..., N - 1.
         """
 
     def run(self, glimpse: Tensor, location: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,26 +105,30 @@ class RectifierCore(nn.Module):
         )
 
     @torch.no_grad()
-    def begin(self, glimpse: Tensor, location: Tensor) -> Callable[[int, Tensor], None]:
+    def begin(self, glimpse: Tensor, location: Tensor) -> tuple[Tensor, Callable[[int], None]]:
         """Begin to look; see `Core.begin`."""
         weights = self.weights
         cast = weights.to(self.dtype)
         activations = Activations.empty(glimpse, location, cast)
-        self._last = _KnownPass(cast, activations, _versions(weights))
+        states = activations.hidden if self.dtype == torch.float32 else torch.empty_like(activations.hidden, dtype=torch.float32)
+        self._last = _KnownPass(cast, activations, states, _versions(weights))
 
-        def take(step: int, state: Tensor) -> None:
-            with torch.no_grad():
-                take_in(cast, activations, slice(step, step + 1))
-                state.copy_(recur(cast, activations, step))
+        @torch.no_grad()
+        def take(step: int) -> None:
+            take_in(cast, activations, slice(step, step + 1))
+            hidden = recur(cast, activations, step)
+            if states is not activations.hidden:
+                states[step] = hidden
 
-        return take
+        return states, take
 
     def run(self, glimpse: Tensor, location: Tensor) -> tuple[Tensor, Tensor]:
         """Take in all glimpses; see `Core.run`."""
         weights, known = self.weights, self._last
         if known is None or not known.serves(glimpse, location, weights):
-            known = _KnownPass(*run_pass(weights, glimpse, location, self.dtype), ())
-        return RectifierPass.apply(known.cast, known.activations, *weights)  # type: ignore[no-any-return, no-untyped-call]
+            cast, activations = run_pass(weights, glimpse, location, self.dtype)
+            known = _KnownPass(cast, activations, activations.hidden.float(), ())
+        return RectifierPass.apply(known.cast, known.activations, known.states, *weights)  # type: ignore[no-any-return, no-untyped-call]
 
     def empty(self, num_rows: int) -> Tree:
         """Give zeros [B, H]."""
@@ -146,10 +151,11 @@ class RectifierCore(nn.Module):
 
 @dataclass(frozen=True)
 class _KnownPass:
-    """A pass, and the versions that the weights had."""
+    """A pass, its states in float32, and the versions that the weights had."""
 
     cast: RectifierWeights
     activations: Activations
+    states: Tensor
     versions: tuple[int, ...]
 
     def serves(self, glimpse: Tensor, location: Tensor, weights: RectifierWeights) -> bool:
@@ -189,16 +195,16 @@ class LSTMCore(nn.Module):
             initialise_orthogonal(layer, math.sqrt(2.0), generator)
         initialise_orthogonal(self.memory, 1.0, generator)
 
-    def begin(self, glimpse: Tensor, location: Tensor) -> Callable[[int, Tensor], None]:
+    def begin(self, glimpse: Tensor, location: Tensor) -> tuple[Tensor, Callable[[int], None]]:
         """Begin to look; see `Core.begin`."""
         memory = self.empty(glimpse.shape[1])
+        states = torch.empty(*glimpse.shape[:2], self.size.hidden_units, device=glimpse.device)
 
-        def take(step: int, state: Tensor) -> None:
+        def take(step: int) -> None:
             nonlocal memory
-            hidden, memory = self.advance(glimpse[step], location[step], memory)
-            state.copy_(hidden)
+            states[step], memory = self.advance(glimpse[step], location[step], memory)
 
-        return take
+        return states, take
 
     def run(self, glimpse: Tensor, location: Tensor) -> tuple[Tensor, Tensor]:
         """Take in all glimpses; see `Core.run`."""

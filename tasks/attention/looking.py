@@ -15,7 +15,7 @@ from tasks.attention.policy import GlimpsePolicy
 from tasks.attention.retina import PreparedImages, Retina
 
 Looking = Literal["learned", "random", "centre", "grid"]
-FirstLocation = Literal["centre", "random"]
+FirstLocation = Literal["centre", "random", "grid"]
 
 
 @dataclass(frozen=True)
@@ -32,41 +32,50 @@ class Place:
 
 
 def choose_places(
-    looking: Looking, first: FirstLocation, num_rows: int, num_glimpses: int, generator: torch.Generator | None, device: torch.device
+    looking: Looking,
+    first: FirstLocation,
+    cells: Tensor,
+    num_rows: int,
+    generator: torch.Generator | None,
+    device: torch.device,
 ) -> Place:
     """Say where to look, as far as the policy does not decide it.
 
     Args:
         looking: "learned", the policy chooses all but the first location; "random", uniformly; "centre", always there; "grid", the
-            middles of a grid's cells row by row.
-        first: "centre" or "random", for "learned" alone.
+            cells one after the other.
+        first: "centre", "random" or "grid", the first cell; for "learned" alone.
+        cells: [N, 2] what `grid` gives for the N glimpses.
         num_rows: B.
-        num_glimpses: N.
         generator: draws random locations.
         device: of the result.
     """
-    if looking == "grid":
-        locations = grid(num_glimpses).to(device).expand(num_rows, -1, -1)
-    elif looking == "centre":
-        locations = torch.zeros(num_rows, num_glimpses, 2, device=device)
+    kind = first if looking == "learned" else looking
+    steps = 1 if looking == "learned" else cells.shape[0]
+    if kind == "grid":
+        locations = cells[:steps].to(device).expand(num_rows, -1, -1)
+    elif kind == "centre":
+        locations = torch.zeros(num_rows, steps, 2, device=device)
     else:
-        steps = num_glimpses if looking == "random" else 1
         source = device if generator is None else generator.device
-        drawn = looking == "random" or first == "random"
-        uniform = torch.rand(num_rows, steps, 2, generator=generator, device=source).to(device).mul_(2.0).sub_(1.0) if drawn else None
-        locations = torch.zeros(num_rows, steps, 2, device=device) if uniform is None else uniform
+        locations = torch.rand(num_rows, steps, 2, generator=generator, device=source).to(device).mul_(2.0).sub_(1.0)
     return Place(locations[:, 0], None if looking == "learned" else locations[:, 1:])
 
 
-def grid(number: int) -> Tensor:
-    """Give the middles of the cells of a grid over the image, as square as `number` allows, [number, 2].
+def grid(number: int, spacing: float = 0.0) -> Tensor:
+    """Give the middles of the cells of a grid around the image's middle, the inner ones first, [number, 2].
 
-    Six are two rows of three. A number without divisors is one row.
+    It is as square as `number` allows, and not wider than high: six are three rows of two. A number without divisors is one column.
+
+    Args:
+        number: of cells.
+        spacing: from one cell to the next, in halves of the image's side; 0 spreads them over all of it.
     """
-    rows = max(size for size in range(1, math.isqrt(number) + 1) if number % size == 0)
-    columns = number // rows
-    x, y = ((2.0 * torch.arange(count) + 1.0) / count - 1.0 for count in (columns, rows))
-    return torch.stack([x.repeat(rows), y.repeat_interleave(columns)], dim=1)
+    columns = max(size for size in range(1, math.isqrt(number) + 1) if number % size == 0)
+    rows = number // columns
+    x, y = ((torch.arange(count) - (count - 1) / 2) * (spacing or 2.0 / count) for count in (columns, rows))
+    cells = torch.stack([x.repeat(rows), y.repeat_interleave(columns)], dim=1)
+    return cells[cells.norm(dim=1).mul(1e4).round().argsort(stable=True)]
 
 
 @torch.no_grad()
@@ -101,61 +110,43 @@ def look(
         generator: draws the locations.
 
     Returns:
-        The trajectory of N - 1 actions, without rewards; and the logits after each glimpse, [B, N, C] float32.
+        The trajectory of N - 1 actions, without rewards; and the core's states after each glimpse, [N, B, H] float32.
     """
     num_rows, dtype, device = place.first.shape[0], policy.core.dtype, place.first.device
     glimpses = torch.empty(num_glimpses, num_rows, retina.num_outputs, dtype=dtype, device=device)
     locations = torch.empty(num_glimpses, num_rows, 2, dtype=dtype, device=device)
-    hidden = torch.empty(num_glimpses, num_rows, policy.config.hidden_units, device=device)
     means, actions = torch.empty(2, num_glimpses - 1, num_rows, 2, device=device)
     if place.forced is not None:
         actions.copy_(place.forced.transpose(0, 1))
     elif not greedy:
         torch.randn(actions.shape, generator=generator, out=actions).mul_(policy.log_std.exp())
-    take = policy.core.begin(glimpses, locations)
+    hidden, take = policy.core.begin(glimpses, locations)
     location = place.first
     for step in range(num_glimpses):
         glimpses[step] = retina.cut_prepared(images, location, image)
         locations[step] = location
-        take(step, hidden[step])
+        take(step)
         if step < num_glimpses - 1:
-            means[step] = mean = policy.mean_location(hidden[step])
+            torch.tanh(policy.raw_location(hidden[step], step), out=means[step])
             if greedy and place.forced is None:
-                actions[step] = mean
+                actions[step] = means[step]
             elif place.forced is None:
-                actions[step] += mean
+                actions[step] += means[step]
             location = actions[step].clamp(-1.0, 1.0)
-    logits = policy.classify(hidden.transpose(0, 1))
-    return _trajectory(policy, glimpses, locations, hidden, means, actions, label, group, place.forced is None), logits
-
-
-def _trajectory(
-    policy: GlimpsePolicy,
-    glimpses: Tensor,
-    locations: Tensor,
-    hidden: Tensor,
-    means: Tensor,
-    actions: Tensor,
-    label: Tensor,
-    group: Tensor | None,
-    chosen: bool,
-) -> Trajectory:
-    """Put the steps side by side, and add what the policy thinks of them."""
+    steps = torch.arange(num_glimpses, device=device).expand(num_rows, -1)
+    ended = steps[:, 1:] == num_glimpses - 1
     action = actions.transpose(0, 1)
-    num_rows, num_actions = action.shape[:2]
-    terminated = torch.zeros(num_rows, num_actions, dtype=torch.bool, device=action.device)
-    nowhere = torch.zeros_like(terminated)
-    terminated[:, -1] = True
-    return Trajectory(
+    trajectory = Trajectory(
         action=action,
         logp=Gaussian(means.transpose(0, 1), policy.log_std).logp(action),
-        value=policy.critic(hidden).squeeze(-1).t(),
-        reward=torch.zeros(num_rows, num_actions, device=action.device),
-        terminated=terminated,
-        truncated=nowhere,
-        mask=torch.full_like(terminated, chosen),
-        obs={"glimpse": glimpses.transpose(0, 1), "location": locations.transpose(0, 1)},
+        value=policy.value(hidden).t(),
+        reward=torch.zeros(ended.shape, device=device),
+        terminated=ended,
+        truncated=torch.zeros_like(ended),
+        mask=torch.full_like(ended, place.forced is None),
+        obs={"glimpse": glimpses.transpose(0, 1), "location": locations.transpose(0, 1), "step": steps},
         context={"label": label},
         group=group,
         state0=policy.core.empty(num_rows),
     )
+    return trajectory, hidden

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from seqrl.convolutions import EncoderPrecision, choose_precision
 from seqrl.distributions import Gaussian
 from seqrl.networks import initialise_orthogonal
-from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
 from tasks.attention.cores import CoreSize, LSTMCore, RectifierCore
+from tasks.attention.naming import naming_loss, object_of_step, read_steps
 
-CoreName = Literal["rectifier", "lstm"]
+CoreName = Literal["rectifier", "lstm", "dram"]
 
 
 @dataclass
@@ -26,15 +26,20 @@ class GlimpsePolicyConfig:
     """Settings of the recurrent attention model; the sizes are the paper's.
 
     Attributes:
-        core: "rectifier", the paper's for images, or "lstm", its for games.
+        core: "rectifier", the paper's for images; "lstm", its for games; "dram", two LSTMs and a context, see `tasks.attention.dram`.
         num_features: units of the hidden layers over a glimpse and over its location, each.
         glimpse_units: units in which the two are joined.
-        hidden_units: units of the core.
+        hidden_units: units of the core; of "dram", half of them in each LSTM.
+        context_size: "dram": pixels of the side that the whole image is shrunk to for the context; 0 is no context.
         location_std: deviation of the locations that are sampled, in halves of the image's side.
         learned_std: let training change that deviation.
         location_gradient: let the loss of the locations and of the critic change glimpse network and core, too, rather than
             their own layers alone.
+        head_scale: factor on what the layers of location and critic give, before the tanh. Adam moves every weight by about the
+            learning rate; over the states of many units that adds up, so that a small factor keeps the means from running about.
         classification_weight: weight of the cross-entropy beside the trainer's own losses.
+        early_classification: share of it that goes to naming the class after the glimpses before the last; with it the classifier can
+            tell what a single glimpse has brought, see the task's reward "information_gain".
         precision: number format of glimpse network and core of the rectifier; "auto" is bf16 where a short measurement finds it
             fast. Heads, losses and weights are fp32.
     """
@@ -43,10 +48,13 @@ class GlimpsePolicyConfig:
     num_features: int = 128
     glimpse_units: int = 256
     hidden_units: int = 256
+    context_size: int = 12
     location_std: float = 0.1
     learned_std: bool = False
     location_gradient: bool = False
+    head_scale: float = 0.25
     classification_weight: float = 1.0
+    early_classification: float = 0.0
     precision: EncoderPrecision = "auto"
 
     def __post_init__(self) -> None:
@@ -55,10 +63,17 @@ class GlimpsePolicyConfig:
         for name in ("num_features", "glimpse_units", "hidden_units"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        if not self.location_std > 0:
-            raise ValueError(f"location_std: expected a positive number, got {self.location_std}")
+        if self.core == "dram" and self.hidden_units % 2:
+            raise ValueError(f"hidden_units: expected an even number, half for each LSTM of core dram, got {self.hidden_units}")
+        if self.context_size < 0 or (self.core != "dram" and self.context_size != type(self).context_size):
+            raise ValueError(f"context_size: expected 0 or more, and none with another core than dram, got {self.context_size}")
+        for name in ("location_std", "head_scale"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
         if self.classification_weight < 0:
             raise ValueError(f"classification_weight: expected 0 or more, got {self.classification_weight}")
+        if not 0 <= self.early_classification < 1:
+            raise ValueError(f"early_classification: expected a share from 0 to below 1, got {self.early_classification}")
 
 
 class GlimpsePolicy(nn.Module):
@@ -74,6 +89,7 @@ class GlimpsePolicy(nn.Module):
         num_inputs: P, numbers in a glimpse.
         num_classes: C.
         config: see `GlimpsePolicyConfig`.
+        start: [N, 2] where the means of the N locations start to be, inside of the image; the first is no choice of the policy's.
         num_objects: K.
         generator: draws the first weights; PyTorch's own when None.
 
@@ -88,6 +104,7 @@ class GlimpsePolicy(nn.Module):
         num_classes: int,
         config: GlimpsePolicyConfig | None = None,
         *,
+        start: Tensor,
         num_objects: int = 1,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -100,9 +117,11 @@ class GlimpsePolicy(nn.Module):
             if config.core == "lstm"
             else RectifierCore(size, dtype=choose_precision(config.precision), generator=generator)
         )
-        self.locate, self.critic, self.classify = (nn.Linear(config.hidden_units, number) for number in (2, 1, num_classes))
+        self.locate = nn.Linear(config.hidden_units, 2, bias=False)
+        self.critic, self.classify = (nn.Linear(config.hidden_units, number) for number in (1, num_classes))
         for layer, gain in ((self.locate, 0.01), (self.critic, 1.0), (self.classify, 1.0)):
             initialise_orthogonal(layer, gain, generator)
+        self.start = nn.Parameter(start[1:].clamp(-0.95, 0.95).atanh())
         self.log_std = nn.Parameter(torch.full((2,), math.log(config.location_std)), requires_grad=config.learned_std)
 
     def initial_state(self, context: Tree) -> Tree:
@@ -113,22 +132,31 @@ class GlimpsePolicy(nn.Module):
     def act(self, obs: Tree, state: Tree, *, greedy: bool = False, generator: torch.Generator | None = None) -> Step:
         """Take in a glimpse and choose where to look next; greedy takes the mean."""
         assert isinstance(obs, Mapping) and isinstance(obs["glimpse"], Tensor) and isinstance(obs["location"], Tensor)
+        assert isinstance(obs["step"], Tensor)
         hidden, state = self.core.advance(obs["glimpse"], obs["location"], state)
-        locations = self.locations(hidden)
+        raw = (
+            F.linear(hidden, self.locate.weight * self.config.head_scale) + self.start[obs["step"].clamp(max=len(self.start) - 1)]
+        )  # after the last glimpse nothing is chosen
+        locations = Gaussian(raw.tanh(), self.log_std)
         action = locations.mode() if greedy else locations.sample(generator)
-        return Step(action, locations.logp(action), self.critic(hidden).squeeze(-1), state)
+        return Step(action, locations.logp(action), self.value(hidden), state)
+
+    def raw_location(self, hidden: Tensor, step: int) -> Tensor:
+        """Give what tanh makes the mean of the location after glimpse `step`, [..., 2], from the core's states there [..., H]."""
+        return F.linear(hidden, self.locate.weight * self.config.head_scale, self.start[step])
 
     def locations(self, hidden: Tensor) -> Gaussian:
-        """Give the distribution of the next location, [..., 2], from the core's states [..., H]."""
-        return Gaussian(self.mean_location(hidden), self.log_std)
+        """Give the distributions of the locations [B, N-1, 2] that follow the core's states [N-1, B, H]."""
+        raw = F.linear(hidden, self.locate.weight * self.config.head_scale) + self.start.unsqueeze(1)
+        return Gaussian(raw.tanh().transpose(0, 1), self.log_std)
 
-    def mean_location(self, hidden: Tensor) -> Tensor:
-        """Give the mean of the next location, [..., 2], from the core's states [..., H]."""
-        return F.linear(hidden, self.locate.weight, self.locate.bias).tanh()
+    def value(self, hidden: Tensor) -> Tensor:
+        """Give the expected reward, [...], from the core's states [..., H]."""
+        return F.linear(hidden, self.critic.weight * self.config.head_scale, self.critic.bias).squeeze(-1)
 
     def read_steps(self, num_glimpses: int) -> list[int]:
         """Say after which glimpses, numbered from 0, a class is read."""
-        return [num_glimpses * (index + 1) // self.num_objects - 1 for index in range(self.num_objects)]
+        return read_steps(num_glimpses, self.num_objects)
 
     def forward(self, trajectory: Trajectory) -> Evaluation:
         """Evaluate the locations [B, N-1, 2] of a trajectory, and the classes read from its N glimpses."""
@@ -136,19 +164,16 @@ class GlimpsePolicy(nn.Module):
         assert isinstance(obs, Mapping) and isinstance(obs["glimpse"], Tensor) and isinstance(obs["location"], Tensor)
         assert isinstance(context, Mapping) and isinstance(context["label"], Tensor)
         hidden, last = self.core.run(obs["glimpse"].transpose(0, 1), obs["location"].transpose(0, 1))
-        before = hidden[:-1] if self.config.location_gradient else hidden[:-1].detach()
-        before = before.transpose(0, 1)
+        config, before = self.config, hidden[:-1] if self.config.location_gradient else hidden[:-1].detach()
         locations = self.locations(before)
         return Evaluation(
             logp=locations.logp(trajectory.action),
             entropy=locations.entropy(),
-            value=self.critic(before).squeeze(-1),
-            aux_loss=self.config.classification_weight * self._cross_entropy(hidden, last, context["label"]),
+            value=self.value(before).t(),
+            aux_loss=config.classification_weight * naming_loss(self.classify, hidden, last, context["label"], config.early_classification),
             distribution=locations,
         )
 
-    def _cross_entropy(self, hidden: Tensor, last: Tensor, label: Tensor) -> Tensor:
-        """Average the cross-entropy of the classes [B, K] over rows and objects."""
-        states = last.unsqueeze(0) if self.num_objects == 1 else hidden[self.read_steps(hidden.shape[0])]
-        logits = self.classify(states)
-        return masked_mean(F.cross_entropy(logits.flatten(0, 1), label.t().flatten(), reduction="none"), None)
+    def object_of_step(self, num_glimpses: int) -> list[int]:
+        """Say which object each glimpse is for."""
+        return object_of_step(num_glimpses, self.num_objects)

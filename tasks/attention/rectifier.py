@@ -140,32 +140,31 @@ def gradients(weights: RectifierWeights, activations: Activations, for_hidden: T
 
 
 class RectifierPass(torch.autograd.Function):
-    """A pass as one node of autograd's graph: all states [N, B, H], and the last one [B, H] again, in the weights' own format.
+    """A pass as one node of autograd's graph: all states [N, B, H], and the last one [B, H] again.
 
     The last state is given by itself because a classifier's slope comes to it alone.
     """
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, cast: RectifierWeights, activations: Activations, *weights: Tensor
+        ctx: Any, cast: RectifierWeights, activations: Activations, states: Tensor, *weights: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Give the states of a pass that has been computed with `cast`, the weights in the pass's number format."""
+        """Give the states [N, B, H] of a pass that has been computed with `cast`, the weights in the pass's number format."""
         ctx.set_materialize_grads(False)
         ctx.cast, ctx.activations = cast, activations
-        hidden = activations.hidden.to(weights[0].dtype)
-        return hidden, activations.hidden[-1].to(weights[0].dtype, copy=True)
+        return states.detach(), states[-1].clone()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, for_hidden: Tensor | None, for_last: Tensor | None) -> tuple[Any, ...]:  # type: ignore[override]
         """Give the gradient of each weight."""
         if for_hidden is None and for_last is None:
-            return None, None, *(None for _ in ctx.cast)
+            return None, None, None, *(None for _ in ctx.cast)
         dtype = ctx.activations.hidden.dtype
         slopes = (None if slope is None else slope.to(dtype) for slope in (for_hidden, for_last))
         like = for_hidden if for_hidden is not None else for_last
         assert like is not None
-        return None, None, *(gradient.to(like.dtype) for gradient in gradients(ctx.cast, ctx.activations, *slopes))
+        return None, None, None, *(gradient.to(like.dtype) for gradient in gradients(ctx.cast, ctx.activations, *slopes))
 
 
 def run_pass(weights: Sequence[Tensor], glimpse: Tensor, location: Tensor, dtype: torch.dtype) -> tuple[RectifierWeights, Activations]:

@@ -11,16 +11,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqrl.policies import evaluation_mode
-from seqrl.trajectory import Trajectory
+from seqrl.trajectory import Trajectory, Tree
 from tasks.attention.data import AttentionData, DataConfig, load_data
+from tasks.attention.dram import DramPolicy, Seeing, shrink
 from tasks.attention.drawing import Look, draw_looks
 from tasks.attention.evaluation import EvaluationConfig, evaluate_looking
-from tasks.attention.looking import FirstLocation, Looking, choose_places, look
+from tasks.attention.looking import FirstLocation, Looking, choose_places, grid, look
 from tasks.attention.policy import GlimpsePolicy, GlimpsePolicyConfig
 from tasks.attention.retina import PreparedImages, Retina
 from tasks.item_order import ItemOrder
 
-Reward = Literal["correct", "log_probability"]
+Start = Literal["centre", "grid"]
+Reward = Literal["correct", "log_probability", "information_gain"]
 
 
 @dataclass
@@ -34,10 +36,14 @@ class AttentionConfig:
         glimpse_size: pixels of the finest glimpse's side.
         num_scales: glimpses of twice, four times ... that side are seen at the same resolution.
         num_glimpses: glimpses of an image, the first included; with several objects, of all of them together.
-        first_location: where the first glimpse is taken, "centre" or "random"; with `looking: learned` alone.
+        first_location: where the first glimpse is taken, "centre", "random" or "grid", the first cell; with `looking: learned` alone.
+        start: where the means of the learned locations are before training: "centre", or each in a cell of the "grid".
+        grid_spacing: from one cell of the grid to the next, in halves of the image's side; 0 spreads the cells over the whole image.
         looking: "learned", the policy chooses where to look; for comparison "random", "centre" (always there) and "grid" (the
             middles of a grid's cells): then no location counts for the trainer, and the classifier alone learns.
-        reward: "correct", 1 for the right class; "log_probability" of the right class, nats. An object's is shared out by their number.
+        reward: "correct", 1 for the right class in the end; "log_probability" of the right class in the end, nats; "information_gain",
+            after each glimpse, how much that has risen, which sums up to the former: each location is paid for what it brought. It needs
+            `policy.early_classification`. With several objects the first two are divided by their number.
         images_per_batch: distinct images of an update; a trainer takes `num_samples` paths over each.
     """
 
@@ -48,6 +54,8 @@ class AttentionConfig:
     num_scales: int = 1
     num_glimpses: int = 6
     first_location: FirstLocation = "centre"
+    start: Start = "centre"
+    grid_spacing: float = 0.0
     looking: Looking = "learned"
     reward: Reward = "correct"
     images_per_batch: int = 128
@@ -58,13 +66,21 @@ class AttentionConfig:
         least = 2 * self.data.num_objects
         if self.num_glimpses < least:
             raise ValueError(f"num_glimpses: expected at least {least}, two an object, got {self.num_glimpses}")
+        if self.reward == "information_gain" and not self.policy.early_classification:
+            raise ValueError(
+                "reward: information_gain needs a classifier that has learned from the earlier glimpses; set policy.early_classification, "
+                "for instance to 0.5, or another reward"
+            )
         for name, choices in (
+            ("start", get_args(Start)),
             ("first_location", get_args(FirstLocation)),
             ("looking", get_args(Looking)),
             ("reward", get_args(Reward)),
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        if self.grid_spacing < 0:
+            raise ValueError(f"grid_spacing: expected 0 or more, got {self.grid_spacing}")
         self.retina()
 
     def retina(self) -> Retina:
@@ -92,19 +108,18 @@ class AttentionTask:
         self.config, self.data, self.retina = config, data, config.retina()
         self.retina.check(*data.canvas_shape)
         self._seed = seed
+        self._cells = grid(config.num_glimpses, config.grid_spacing)
         self._order = ItemOrder(len(data.train), seed=seed)
         self._generator = torch.Generator().manual_seed(seed)
 
     def build_policy(self) -> nn.Module:
         """Make a policy of the configured kind; its first weights depend on the task's seed."""
         config = self.config
-        return GlimpsePolicy(
-            self.retina.num_outputs,
-            len(self.data.class_names),
-            config.policy,
-            num_objects=config.data.num_objects,
-            generator=torch.Generator().manual_seed(self._seed),
-        )
+        sizes = self.retina.num_outputs, len(self.data.class_names), config.policy
+        settings: dict[str, Any] = {"num_objects": config.data.num_objects, "generator": torch.Generator().manual_seed(self._seed)}
+        if config.policy.core == "dram":
+            return DramPolicy(*sizes, **settings)
+        return GlimpsePolicy(*sizes, start=self._cells if config.start == "grid" else torch.zeros_like(self._cells), **settings)
 
     def rollout(
         self,
@@ -126,7 +141,7 @@ class AttentionTask:
         device = policy.critic.weight.device
         items = self._order.next(self.config.images_per_batch)
         images, label = (part.to(device) for part in self.data.batch(items, self._generator))
-        prepared = self.retina.prepare(images)
+        prepared = self._prepare(images)
         with evaluation_mode(policy):
             baseline = None
             if greedy_baseline:
@@ -153,7 +168,7 @@ class AttentionTask:
         images, label = (part.to(device) for part in self.data.placed(split))
 
         def logits(items: Tensor, greedy: bool, generator: torch.Generator) -> Tensor:
-            prepared = self.retina.prepare(images[items])
+            prepared = self._prepare(images[items])
             return self._read(policy, self._look(policy, prepared, label[items], greedy=greedy, generator=generator)[1])
 
         with evaluation_mode(policy):
@@ -165,7 +180,8 @@ class AttentionTask:
         images, label = (part[:count].to(device) for part in self.data.placed(split))
         with evaluation_mode(policy):
             generator = torch.Generator(device).manual_seed(self._seed)
-            trajectory, logits = self._look(policy, self.retina.prepare(images), label, greedy=True, generator=generator)
+            trajectory, hidden = self._look(policy, self._prepare(images), label, greedy=True, generator=generator)
+            logits = policy.classify(hidden).detach().transpose(0, 1)
         assert isinstance(trajectory.obs, dict)
         # Half precision may lie a rounding above 1.
         glimpses = trajectory.obs["glimpse"].float().clamp(0, 1).unflatten(2, (self.retina.num_scales, self.retina.size, self.retina.size))
@@ -191,10 +207,16 @@ class AttentionTask:
         self._order.load_state_dict(state["order"])
         self._generator.set_state(state["generator"])
 
+    def _prepare(self, images: Tensor) -> tuple[PreparedImages, Tensor | None]:
+        """Do what is done once for all glimpses; also shrink the images for a policy that first sees them coarsely."""
+        policy = self.config.policy
+        coarse = shrink(images, policy.context_size) if policy.core == "dram" and policy.context_size else None
+        return self.retina.prepare(images), coarse
+
     def _look(
         self,
         policy: Any,
-        images: PreparedImages,
+        images: tuple[PreparedImages, Tensor | None],
         label: Tensor,
         *,
         rows: Tensor | None = None,
@@ -202,19 +224,25 @@ class AttentionTask:
         greedy: bool,
         generator: torch.Generator | None,
     ) -> tuple[Trajectory, Tensor]:
-        """Look at some images, and set the rewards; also give the logits after each glimpse [B, N, C]."""
+        """Look at some images, and set the rewards; also give the core's states after each glimpse [N, B, H]."""
         config = self.config
         label = label if rows is None else label[rows]
-        place = choose_places(config.looking, config.first_location, label.shape[0], config.num_glimpses, generator, label.device)
+        place = choose_places(config.looking, config.first_location, self._cells, label.shape[0], generator, label.device)
+        prepared, coarse = images
+        context: dict[str, Tree] = {"label": label}
+        if coarse is not None:
+            context["coarse"] = coarse if rows is None else coarse[rows]
+        looker: Any = Seeing(policy, context) if config.policy.core == "dram" else policy
         settings: dict[str, Any] = {"image": rows, "group": group, "greedy": greedy, "generator": generator}
-        trajectory, logits = look(policy, self.retina, images, place, label, num_glimpses=config.num_glimpses, **settings)
-        reward = trajectory.reward.clone()
-        reward[:, [step - 1 for step in policy.read_steps(config.num_glimpses)]] = self._reward(self._read(policy, logits), label)
-        return trajectory.replace(reward=reward), logits
+        trajectory, hidden = look(looker, self.retina, prepared, place, label, num_glimpses=config.num_glimpses, **settings)
+        trajectory = trajectory.replace(context=context)
+        with torch.no_grad():
+            return trajectory.replace(reward=self._reward(policy, hidden, label)), hidden
 
-    def _read(self, policy: Any, logits: Tensor) -> Tensor:
-        """Take the logits [B, K, C] at which a class is read from those after each glimpse [B, N, C]."""
-        return logits[:, policy.read_steps(self.config.num_glimpses)]
+    def _read(self, policy: Any, hidden: Tensor) -> Tensor:
+        """Give the logits [B, K, C] from the states at which a class is read."""
+        logits: Tensor = policy.classify(hidden[policy.read_steps(hidden.shape[0])])
+        return logits.transpose(0, 1)
 
     def _beliefs(self, policy: Any, logits: Tensor) -> Tensor:
         """Give each object's probabilities after each glimpse, [B, N, K, C], from the logits [B, N, C].
@@ -230,10 +258,19 @@ class AttentionTask:
             begin = read + 1
         return torch.stack(columns, dim=2)
 
-    def _reward(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Reward each object's class, [B, K], from logits [B, K, C]."""
+    def _reward(self, policy: Any, hidden: Tensor, label: Tensor) -> Tensor:
+        """Reward the locations, [B, N-1], for the classes read from the states [N, B, H]."""
+        num_glimpses = hidden.shape[0]
+        if self.config.reward == "information_gain":
+            objects = policy.object_of_step(num_glimpses)
+            logits = policy.classify(hidden)
+            logp = logits.log_softmax(dim=2).gather(2, label[:, objects].t().unsqueeze(2)).squeeze(2)
+            return logp.diff(dim=0).t()
+        logits = self._read(policy, hidden)
         if self.config.reward == "correct":
-            reward = (logits.argmax(dim=-1) == label).float()
+            earned = (logits.argmax(dim=-1) == label).float()
         else:
-            reward = -F.cross_entropy(logits.flatten(0, 1), label.flatten(), reduction="none").view_as(label)
-        return reward / label.shape[1]
+            earned = -F.cross_entropy(logits.flatten(0, 1), label.flatten(), reduction="none").view_as(label)
+        reward = hidden.new_zeros(label.shape[0], num_glimpses - 1)
+        reward[:, [step - 1 for step in policy.read_steps(num_glimpses)]] = earned / label.shape[1]
+        return reward

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seqrl.rollout import unroll
 from seqrl.trajectory import Trajectory, Tree
-from tasks.attention.looking import choose_places, grid
+from tasks.attention.looking import choose_places, grid, look
 from tasks.attention.retina import Retina
 
 
@@ -26,14 +26,18 @@ class GlimpseSource:
     """Glimpses for the core's own sampling loop."""
 
     def __init__(self, retina: Retina, images: Tensor, num_actions: int) -> None:
-        self._cut = lambda location: {"glimpse": retina.cut(images, location), "location": location}
-        self.obs: Tree = self._cut(torch.zeros(images.shape[0], 2))
+        self._retina, self._images, self._num_actions = retina, images, num_actions
         self.active = torch.ones(images.shape[0], dtype=torch.bool)
         self.finished, self._left = False, num_actions
+        self.obs: Tree = self._see(torch.zeros(images.shape[0], 2))
+
+    def _see(self, location: Tensor) -> Tree:
+        step = torch.full_like(self.active, self._num_actions - self._left, dtype=torch.long)
+        return {"glimpse": self._retina.cut(self._images, location), "location": location, "step": step}
 
     def step(self, action: Tensor) -> tuple[Tree, Tensor, Tensor, Tensor]:
         self._left -= 1
-        self.obs, self.finished = self._cut(action.clamp(-1, 1)), self._left == 0
+        self.obs, self.finished = self._see(action.clamp(-1, 1)), self._left == 0
         ended = torch.full_like(self.active, self.finished)
         return self.obs, torch.zeros(len(action)), ended, torch.zeros_like(ended)
 
@@ -43,18 +47,16 @@ def test_looking_is_what_the_cores_sampling_loop_does(core: str) -> None:
     task = small_task(policy={"core": core})
     policy: Any = task.build_policy()
     images, label = task.data.batch(torch.arange(6), torch.Generator().manual_seed(1))
-    place = choose_places("learned", "centre", 6, 4, None, torch.device("cpu"))
-    from tasks.attention.looking import look
-
-    trajectory, logits = look(policy, task.retina, task.retina.prepare(images), place, label, num_glimpses=4, greedy=True)
+    place = choose_places("learned", "centre", grid(4), 6, None, torch.device("cpu"))
+    trajectory, hidden = look(policy, task.retina, task.retina.prepare(images), place, label, num_glimpses=4, greedy=True)
     source = GlimpseSource(task.retina, images, num_actions=3)
     expected, state = unroll(policy, source, max_steps=3, context={"label": label}, greedy=True)
     for name in ("action", "logp", "value", "reward", "terminated", "truncated", "mask"):
         torch.testing.assert_close(getattr(trajectory, name), getattr(expected, name), msg=name)
     for name in ("glimpse", "location"):
         torch.testing.assert_close(seen(trajectory, name), seen(expected, name))
-    hidden, _ = policy.core.advance(*(seen(expected, name)[:, -1] for name in ("glimpse", "location")), state)
-    torch.testing.assert_close(logits[:, -1], policy.classify(hidden))
+    last, _ = policy.core.advance(*(seen(expected, name)[:, -1] for name in ("glimpse", "location")), state)
+    torch.testing.assert_close(hidden[-1], last)
 
 
 def test_sampled_locations_are_the_means_plus_noise_of_the_set_deviation() -> None:
@@ -107,6 +109,26 @@ def test_the_log_probability_as_a_reward() -> None:
         torch.testing.assert_close(-trajectory.reward[:, -1].mean(), policy(trajectory).aux_loss)
 
 
+def test_information_gains_add_up_to_the_log_probability_gained() -> None:
+    task = small_task(reward="information_gain", policy={"early_classification": 0.5})
+    policy: Any = task.build_policy()
+    trajectory = task.rollout(policy, generator=torch.Generator().manual_seed(0))
+    assert isinstance(trajectory.context, Mapping)
+    with torch.no_grad():
+        hidden = policy.core.run(seen(trajectory, "glimpse").transpose(0, 1), seen(trajectory, "location").transpose(0, 1))[0]
+        logp = policy.classify(hidden).log_softmax(dim=2)
+    for row, label in enumerate(trajectory.context["label"][:, 0].tolist()):  # type: ignore[index, union-attr]
+        gains = [logp[step + 1, row, label] - logp[step, row, label] for step in range(3)]
+        torch.testing.assert_close(trajectory.reward[row], torch.stack(gains))
+
+
+def test_the_means_start_where_they_are_told() -> None:
+    task = small_task(start="grid", first_location="grid", grid_spacing=0.6)
+    policy: Any = task.build_policy()
+    trajectory = task.rollout(policy, greedy=True)
+    torch.testing.assert_close(seen(trajectory, "location"), grid(4, 0.6).expand(6, -1, -1), atol=0.02, rtol=0)
+
+
 def test_each_object_of_a_pair_is_read_and_rewarded_after_its_own_glimpses() -> None:
     task = small_task(data={"placement": "pair", "canvas_size": 30}, num_glimpses=6, images_per_batch=30)
     policy: Any = task.build_policy()
@@ -140,13 +162,17 @@ def test_where_the_policy_does_not_choose_nothing_counts(looking: str) -> None:
 
 def test_grids() -> None:
     third = 2 / 3
-    torch.testing.assert_close(grid(6), torch.tensor([[-third, -0.5], [0, -0.5], [third, -0.5], [-third, 0.5], [0, 0.5], [third, 0.5]]))
-    torch.testing.assert_close(grid(3), torch.tensor([[-third, 0.0], [0, 0], [third, 0]]))
+    inner_first = torch.tensor([[-0.5, 0.0], [0.5, 0], [-0.5, -third], [0.5, -third], [-0.5, third], [0.5, third]])
+    torch.testing.assert_close(grid(6), inner_first)
+    torch.testing.assert_close(
+        grid(6, spacing=0.4), torch.tensor([[-0.2, 0.0], [0.2, 0], [-0.2, -0.4], [0.2, -0.4], [-0.2, 0.4], [0.2, 0.4]])
+    )
+    torch.testing.assert_close(grid(3), torch.tensor([[0.0, 0], [0, -third], [0, third]]))
     assert grid(8).unique(dim=0).shape == (8, 2)
 
 
 def test_a_random_first_location() -> None:
-    first = choose_places("learned", "random", 2000, 4, torch.Generator().manual_seed(0), torch.device("cpu"))
+    first = choose_places("learned", "random", grid(4), 2000, torch.Generator().manual_seed(0), torch.device("cpu"))
     assert first.forced is None and first.first.abs().max() <= 1
     assert abs(float(first.first.std()) - 1 / math.sqrt(3)) < 0.02
 

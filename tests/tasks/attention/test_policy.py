@@ -50,7 +50,7 @@ def test_the_update_does_not_compute_the_pass_again(monkeypatch: pytest.MonkeyPa
     ],
     ids=["critic", "leave_one_out", "self_critical", "ppo", "ppo_leave_one_out"],
 )
-@pytest.mark.parametrize("core", ["rectifier", "lstm"])
+@pytest.mark.parametrize("core", ["rectifier", "lstm", "dram"])
 def test_every_policy_gradient_trainer_moves_all_of_the_network(config: Any, core: str) -> None:
     # So small a network is hardly ever right by one path and wrong by another.
     task = small_task(policy={"core": core, "learned_std": True}, images_per_batch=12, reward="log_probability")
@@ -75,6 +75,17 @@ def test_only_the_classifier_learns_where_looking_is_fixed() -> None:
     assert torch.equal(policy.locate.weight, before[0]) and not torch.equal(policy.classify.weight, before[1])
 
 
+def test_earlier_classes_take_their_share_of_the_cross_entropy() -> None:
+    task = small_task(policy={"early_classification": 0.3})
+    policy: Any = task.build_policy()
+    trajectory = rows(task, policy)
+    with torch.no_grad():
+        hidden = policy.core.run(trajectory.obs["glimpse"].transpose(0, 1), trajectory.obs["location"].transpose(0, 1))[0]
+        label = trajectory.context["label"][:, 0]
+        wrong = [float(torch.nn.functional.cross_entropy(policy.classify(state), label)) for state in hidden]
+        assert float(policy(trajectory).aux_loss) == pytest.approx(0.3 * sum(wrong[:3]) / 3 + 0.7 * wrong[3], rel=1e-5)
+
+
 def test_steps_are_not_shuffled_apart() -> None:
     task = small_task()
     trainer = PPOConfig(minibatch_unit="steps").build(task.build_policy(), seed=0, num_updates=1)
@@ -88,15 +99,15 @@ def test_the_gradient_is_that_of_the_expected_reward() -> None:
     task = small_task(num_glimpses=2, policy={"location_std": std, "hidden_units": 6})
     policy: Any = task.build_policy()
     with torch.no_grad():
-        policy.locate.bias.copy_(torch.tensor([0.2, -0.1]))
+        policy.start.copy_(torch.tensor([[0.2, -0.1]]))
     images, label = task.data.batch(torch.tensor([3]), torch.Generator())
     prepared = task.retina.prepare(images)
 
     def reward(location: torch.Tensor) -> torch.Tensor:
         many = len(location)
         place = Place(torch.zeros(many, 2), location.unsqueeze(1))
-        logits = look(policy, task.retina, prepared, place, label.expand(many, 1), num_glimpses=2, image=torch.zeros(many).long())[1]
-        return logits[:, -1].softmax(dim=1)[:, int(label)]
+        hidden = look(policy, task.retina, prepared, place, label.expand(many, 1), num_glimpses=2, image=torch.zeros(many).long())[1]
+        return policy.classify(hidden[-1]).softmax(dim=1)[:, int(label)].detach()
 
     place = Place(torch.zeros(number, 2), None)
     drawn, _ = look(
@@ -112,7 +123,7 @@ def test_the_gradient_is_that_of_the_expected_reward() -> None:
     scored = drawn.replace(reward=reward(drawn.action[:, 0]).unsqueeze(1))
     evaluation = policy(scored)
     advantage = scored.reward - scored.reward.mean()
-    estimate = torch.autograd.grad((evaluation.logp * advantage).mean(), policy.locate.bias)[0]
+    estimate = torch.autograd.grad((evaluation.logp * advantage).mean(), policy.start)[0][0]
 
     mean = evaluation.distribution.mean[0, 0].detach()
     axis = torch.linspace(-5 * std, 5 * std, 161)
@@ -120,16 +131,18 @@ def test_the_gradient_is_that_of_the_expected_reward() -> None:
     density = torch.exp(-offset.square().sum(dim=1) / (2 * std**2))
     density /= density.sum()
     by_mean = (density * reward(mean + offset)) @ (offset / std**2)
-    expected = by_mean * (1 - mean.square())  # the mean is tanh of the bias's sum
+    expected = by_mean * (1 - mean.square())  # the mean is a tanh
     assert expected.abs().max() > 5e-3
     torch.testing.assert_close(estimate, expected, rtol=0.1, atol=2e-3)
 
 
 def test_bad_settings() -> None:
     for settings, message in (
-        ({"core": "gru"}, "core: expected one of rectifier, lstm, got 'gru'"),
+        ({"core": "gru"}, "core: expected one of rectifier, lstm, dram, got 'gru'"),
         ({"hidden_units": 0}, "hidden_units: expected at least 1, got 0"),
         ({"location_std": 0.0}, "location_std: expected a positive number, got 0.0"),
+        ({"head_scale": 0.0}, "head_scale: expected a positive number, got 0.0"),
+        ({"early_classification": 1.0}, "early_classification: expected a share from 0 to below 1, got 1.0"),
         ({"classification_weight": -1.0}, "classification_weight: expected 0 or more, got -1.0"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -1,0 +1,242 @@
+"""Time one epoch of recurrent attention on MNIST: 60,000 images, six glimpses of 8x8, beside the best-known open PyTorch implementation.
+
+    git clone https://github.com/kevinzakka/recurrent-visual-attention /tmp/peer
+    SEQRL_DATA=/folder/of/data python benchmarks/attention.py --peer /tmp/peer [--seeds 0,1,2] [--threads 2] [--processor-time]
+
+The peer runs its own `Trainer.train_one_epoch` with its own settings, from images that lie ready in memory as its loader would
+give them, so that its loader's time does not count. Ours is `collect` and `update` of `configs/attention/mnist_6x8.yaml`, its
+figures included. The contenders take turns, each in a process of its own; each does `--batches` batches, of which the first
+ones do not count, and the rate is carried over to 60,000 images. With --processor-time the seconds are those that all threads
+computed, divided by their number, as on a machine with nothing else to do whose cores are always busy.
+
+The split of ours is measured apart, with one thread and a clock around each part: retina (placing and cutting the glimpses), network
+(all else of looking), backward (gradients), optimiser (norm, clipping, AdamW), rest (advantages, figures, the graph of the heads).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import io
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+NUM_IMAGES, BATCHES_LEFT_OUT = 60_000, 20
+CONTENDERS = {
+    "ours": (128, "auto"),
+    "ours_fp32": (128, "fp32"),
+    "peer": (128, ""),
+    "ours_512": (512, "auto"),
+    "peer_512": (512, ""),
+}
+
+
+class Clock:
+    """Sums the seconds that are spent in named parts, without those of parts within them."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._open: list[str] = []
+        self._since = 0.0
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        self._turn(name)
+        try:
+            yield
+        finally:
+            self._turn(None)
+
+    def _turn(self, name: str | None) -> None:
+        now = time.perf_counter()
+        if self._open:
+            self.seconds[self._open[-1]] = self.seconds.get(self._open[-1], 0.0) + now - self._since
+        self._since = now
+        if name is None:
+            self._open.pop()
+        else:
+            self._open.append(name)
+
+    def around(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def timed(*args: Any, **settings: Any) -> Any:
+            with self.part(name):
+                return function(*args, **settings)
+
+        return timed
+
+
+def build_ours(batch_size: int, precision: str, seed: int) -> tuple[Any, Any]:
+    from seqrl.run.config import read_config
+    from seqrl.run.train import build
+
+    changes = [f"--seed={seed}", f"--task.images_per_batch={batch_size}", f"--task.policy.precision={precision}", "--task.data.num_dev=1"]
+    config = read_config(ROOT / "configs" / "attention" / "mnist_6x8.yaml", changes)
+    task, policy = build(config)
+    return task, config.trainer.build(policy, seed=seed, num_updates=10_000)
+
+
+def run_ours(batch_size: int, precision: str, seed: int) -> tuple[Callable[[], None], str]:
+    task, trainer = build_ours(batch_size, precision, seed)
+    return (lambda: trainer.update(trainer.collect(task)) and None), str(trainer.policy.core.dtype).removeprefix("torch.")
+
+
+def run_peer(path: Path, batch_size: int, seed: int, num_batches: int, mark: Callable[[], None]) -> None:
+    import torch
+
+    from tasks.attention.data import DataConfig, load_data
+
+    class Loader:
+        """Batches as the peer's loader gives them; says when one begins."""
+
+        def __init__(self, batches: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+            self.batches, self.sampler = batches, types.SimpleNamespace(indices=range(batch_size * len(batches)))
+
+        def __len__(self) -> int:
+            return len(self.batches)
+
+        def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+            for batch in self.batches:
+                mark()
+                yield batch
+            mark()
+
+    # Only its TensorBoard log needs this package.
+    sys.modules["tensorboard_logger"] = types.SimpleNamespace(configure=None, log_value=None)  # type: ignore[assignment]
+    sys.path.insert(0, str(path))
+    trainer_module, config_module = __import__("trainer"), __import__("config")
+    config, _ = config_module.parser.parse_known_args([])
+    config.use_gpu, config.use_tensorboard, config.plot_freq = False, False, 10**9
+    train = load_data(DataConfig(source="mnist", path="$SEQRL_DATA/mnist", num_dev=1)).train
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
+    rows = [order[(start % 100) * batch_size % 50_000 :][:batch_size] for start in range(num_batches)]
+    loader = Loader([((train.images[row].unsqueeze(1) / 255.0 - 0.1307) / 0.3081, train.labels[row]) for row in rows])
+    torch.manual_seed(seed)
+    os.chdir("/tmp")  # it makes a folder for plots where it is started
+    trainer = trainer_module.Trainer(config, (loader, loader))
+    with contextlib.redirect_stderr(io.StringIO()):
+        trainer.train_one_epoch(1)
+
+
+def split_of_ours(num_batches: int) -> dict[str, float]:
+    """Give each part's share of the time of an update, with one thread."""
+    import torch
+
+    import tasks.attention.rectifier as rectifier
+
+    torch.set_num_threads(1)
+    task, trainer = build_ours(128, "auto", 0)
+    clock = Clock()
+    for owner, name, part in (
+        (task.data, "batch", "retina"),
+        (task.retina, "prepare", "retina"),
+        (task.retina, "cut_prepared", "retina"),
+        (task, "rollout", "network"),
+        (trainer.optimiser, "_backward", "backward"),
+        (trainer.optimiser, "_apply", "optimiser"),
+        (rectifier, "gradients", "backward"),
+    ):
+        object.__setattr__(owner, name, clock.around(part, getattr(owner, name)))
+    for batch in range(num_batches):
+        if batch == BATCHES_LEFT_OUT:
+            clock.seconds.clear()
+        with clock.part("rest"):
+            trainer.update(trainer.collect(task))
+    total = sum(clock.seconds.values())
+    return {name: seconds / total for name, seconds in clock.seconds.items()}
+
+
+def worker(name: str, args: argparse.Namespace) -> None:
+    """Time a contender's batches and print the seconds of each."""
+    import seqrl  # before PyTorch, as the command does: it tells PyTorch's threads how to wait  # noqa: F401, I001
+    import torch
+
+    if name == "split":
+        print(json.dumps(split_of_ours(args.batches)))
+        return
+    torch.set_num_threads(args.threads)
+    batch_size, precision = CONTENDERS[name]
+    num_batches, marks = max(30, args.batches * 128 // batch_size) + BATCHES_LEFT_OUT, list[tuple[float, float]]()
+
+    def mark() -> None:
+        marks.append((time.perf_counter(), time.process_time() / args.threads))
+
+    dtype = "float32"
+    if name.startswith("peer"):
+        run_peer(args.peer, batch_size, int(args.seeds), num_batches, mark)
+    else:
+        step, dtype = run_ours(batch_size, precision, int(args.seeds))
+        mark()
+        for _ in range(num_batches):
+            step()
+            mark()
+    spans = [[now - before for now, before in zip(*pair, strict=True)] for pair in zip(marks[1:], marks[:-1], strict=True)]
+    wall, processor = (statistics.fmean(column) for column in zip(*spans[BATCHES_LEFT_OUT:], strict=True))
+    per_epoch = NUM_IMAGES / batch_size
+    print(json.dumps({"wall_s": per_epoch * wall, "processor_s": per_epoch * processor, "dtype": dtype}))
+
+
+def measure(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
+    """Run a contender in a process of its own and read its last line."""
+    command = [sys.executable, __file__, "--worker", name, "--seeds", str(seed), "--threads", str(args.threads)]
+    command += ["--batches", str(args.batches), *(["--peer", str(args.peer)] if args.peer else [])]
+    settings = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "MKL_"))}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=settings | {"PYTHONPATH": str(ROOT)})
+    if done.returncode:
+        raise RuntimeError(f"{name} failed:\n{done.stderr}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer", type=Path, help="a clone of the peer; without it ours runs alone")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--batches", type=int, default=200, help="batches of 128 images that are timed")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processor-time", action="store_true")
+    parser.add_argument("--worker", choices=[*CONTENDERS, "split"], help="only run this, and print what it measured")
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "attention.json")
+    args = parser.parse_args()
+    if args.worker is not None:
+        worker(args.worker, args)
+        return
+    from seqrl.run.environment import environment
+
+    names = [name for name in CONTENDERS if args.peer or not name.startswith("peer")]
+    versions = {name: version(name) for name in ("torch", "numpy")}
+    report: dict[str, Any] = {"versions": versions, "environment": environment(seed=0, threads=f"{args.threads} (benchmark)")}
+    report |= {"threads": args.threads, "batches": args.batches, "load_average_before": os.getloadavg(), "seeds": {}}
+    clock = "processor_s" if args.processor_time else "wall_s"
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for seed in map(int, args.seeds.split(",")):
+        report["seeds"][seed] = {}
+        for name in names:
+            said = report["seeds"][seed][name] = measure(name, seed, args)
+            seconds[name].append(said[clock])
+            print(f"seed {seed}  {name:10s} {said['dtype']:9s} {said[clock]:6.2f} s an epoch", flush=True)
+    report["split"] = measure("split", 0, args)
+    print("ours, one thread: " + "  ".join(f"{name} {share:.0%}" for name, share in report["split"].items()))
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    report |= {"seconds_an_epoch": medians, "clock": clock, "load_average_after": os.getloadavg()}
+    if args.peer:
+        report["times_the_peer"] = {"128": medians["peer"] / medians["ours"], "512": medians["peer_512"] / medians["ours_512"]}
+        print("as fast as the peer, times: " + "  ".join(f"batch {size} {ratio:.1f}" for size, ratio in report["times_the_peer"].items()))
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    args.output.write_text(json.dumps(report, indent=2) + "\n")
+    print(f"written to {args.output}")
+
+
+if __name__ == "__main__":
+    main()
