@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from seqrl.run.config import read_config
 from seqrl.run.log import read_metrics
@@ -22,7 +23,8 @@ SMALL_SCENES = [f"--task.data.scenes.{name}={count}" for name, count in {"num_tr
 SMALL_CAPTIONING = ["--task.images_per_batch=4", "--task.data.max_images=12"]
 SMALL_CONTROL = ["--task.num_eval_episodes=2", "--task.max_episode_steps=20", "--task.num_envs=4"]
 SMALL_ATARI = ["--task.num_eval_episodes=2", "--task.max_frames=80", "--task.num_envs=2", "--task.num_steps=8"]
-SMALL = {"captioning": SMALL_CAPTIONING, "control": SMALL_CONTROL, "gridworld": SMALL_CONTROL, "atari": SMALL_ATARI}
+SMALL_ATTENTION = ["--task.images_per_batch=4", "--task.evaluation.num_paths=1"]
+SMALL = {"captioning": SMALL_CAPTIONING, "control": SMALL_CONTROL, "atari": SMALL_ATARI, "attention": SMALL_ATTENTION}  # by the task's type
 # Figures of an update, of which each trainer gives one: tables have no gradient.
 UPDATED = ("optimiser/grad_norm", "action_value/error", "elite/num_rows")
 
@@ -35,9 +37,11 @@ def test_config_trains_for_two_steps(path: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("SEQRL_DATA", str(DATA))
     if "$SEQRL_DATA" in text and not DATA.is_dir():
         pytest.skip(f"needs the folder {DATA}; set SEQRL_DATA to another one")
-    overrides += SMALL[path.parent.name]
+    overrides += SMALL[yaml.safe_load(text)["task"]["type"]]
     if "source: scenes" in text:
         overrides += SMALL_SCENES
+    if "source: mnist" in text:
+        overrides += ["--task.data.num_dev=50"]
     if "type: dqn" in text:
         overrides += ["--trainer.learning_starts=10"]
     if "type: pretrained" in text:

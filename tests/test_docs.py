@@ -26,6 +26,9 @@ from seqrl.trainers import (
 from seqrl.trainers.cem import CrossEntropyConfig
 from seqrl.trainers.dqn import DQNConfig
 from seqrl.trainers.q_table import QTableConfig
+from tasks.attention.data_config import DataConfig as AttentionDataConfig
+from tasks.attention.policy import GlimpsePolicyConfig
+from tasks.attention.task import AttentionConfig
 from tasks.captioning.data_config import DataConfig
 from tasks.captioning.evaluation import EvaluationConfig
 from tasks.captioning.policies import PolicyConfig
@@ -101,6 +104,17 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         )
         for task_config, config, metric in (
             (captioning, SupervisedConfig(), "cider_d"),
+            (
+                AttentionConfig(
+                    AttentionDataConfig(image_size=8),
+                    GlimpsePolicyConfig(hidden_units=8),
+                    glimpse_size=4,
+                    num_glimpses=2,
+                    images_per_batch=4,
+                ),
+                ReinforceConfig(),
+                "error_percent",
+            ),
             (ControlConfig(num_envs=2, num_steps=12, num_eval_episodes=2, max_episode_steps=10), PPOConfig(), "return_mean"),
             (ControlConfig(num_envs=2, num_steps=4, num_eval_episodes=2, max_episode_steps=10), TRPOConfig(), "return_mean"),
             (

@@ -171,10 +171,10 @@ class DramPolicy(nn.Module):
         num_objects: K.
         generator: draws the first weights; PyTorch's own when None.
 
-    Source: Ba et al. 2015 (Multiple object recognition with visual attention), sections 3 and 3.3.
+    Source: Ba et al. 2015 (Multiple object recognition with visual attention), section 3.
     Differs from: the paper, whose first location already comes from the context; here the first glimpse is where the task says, the
-    centre, and the second one is the first that the context has a say in. Its heads have a hidden layer, ours are linear. It has an
-    end symbol and lets a class count while those before it are right; here the number of objects is fixed, and each counts by itself.
+    centre, and the second one is the first that the context has a say in. Its heads have a hidden layer, ours are linear. It ends with
+    a symbol of its own and learns from the objects up to the first mistake; here their number is known, and each counts by itself.
     """
 
     def __init__(

@@ -35,8 +35,9 @@ class GlimpsePolicyConfig:
         learned_std: let training change that deviation.
         location_gradient: let the loss of the locations and of the critic change glimpse network and core, too, rather than
             their own layers alone.
-        head_scale: factor on what the layers of location and critic give, before the tanh. Adam moves every weight by about the
-            learning rate; over the states of many units that adds up, so that a small factor keeps the means from running about.
+        head_scale: not for "dram": factor on what the layers of location and critic give, before the tanh. Adam moves every weight by
+            about the learning rate; over the states of many units that adds up, so that a small factor keeps the means from running
+            about.
         classification_weight: weight of the cross-entropy beside the trainer's own losses.
         early_classification: share of it that goes to naming the class after the glimpses before the last; with it the classifier can
             tell what a single glimpse has brought, see the task's reward "information_gain".
@@ -70,6 +71,8 @@ class GlimpsePolicyConfig:
         for name in ("location_std", "head_scale"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
+        if self.core == "dram" and self.head_scale != type(self).head_scale:
+            raise ValueError(f"head_scale: core dram does not read it, got {self.head_scale}; leave it out or change core")
         if self.classification_weight < 0:
             raise ValueError(f"classification_weight: expected 0 or more, got {self.classification_weight}")
         if not 0 <= self.early_classification < 1:

@@ -7,29 +7,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tasks.attention.retina_kernels import cut_plain, cut_pyramid, integrate
+
 
 @dataclass(frozen=True)
 class PreparedImages:
     """Images in the form that glimpses are cut from, made once for all glimpses of a batch.
 
     Attributes:
-        flat: all images one after the other: with one scale the grey levels, with a border of zeros; with several the integral
-            images, whose entry (y, x) is the sum of all grey levels above and to the left of pixel (y, x).
-        first: [N] entry of `flat` at the upper left corner of each image.
-        height: of an image, pixels, without its border.
+        table: with one scale the grey levels [N, H, W]; with several the integral images [N, H + 1, W + 1], whose entry (y, x) is the
+            sum of all grey levels above and to the left of pixel (y, x).
+        height: of an image, pixels.
         width: the same.
-        row_size: entries of `flat` from one row of an image to the next.
-        window: where the entries of a glimpse lie.
-        areas: [S, 1, 1] what a sum at each scale is multiplied with to give a mean in 0..1.
     """
 
-    flat: Tensor
-    first: Tensor
+    table: Tensor
     height: int
     width: int
-    row_size: int
-    window: Tensor
-    areas: Tensor
 
 
 class Retina:
@@ -39,7 +33,8 @@ class Retina:
     further away is taken to the border. The glimpse's centre is the whole pixel nearest to it. What lies outside of the image
     is 0. A glimpse has no derivative by its location, so none is given.
 
-    The mean over a square comes from four entries of an integral image, so that a coarse scale costs as much as a fine one.
+    The mean over a square comes from four entries of an integral image, so that a coarse scale costs as much as a fine one. For
+    images in a processor's memory the loops are compiled; elsewhere all glimpses are gathered at once.
 
     Args:
         size: g, pixels of a glimpse's side, and of the finest scale.
@@ -56,7 +51,7 @@ class Retina:
     def __init__(self, size: int, num_scales: int = 1) -> None:
         if size < 1 or num_scales < 1:
             raise ValueError(f"glimpse size and scales: expected at least 1 each, got {size} and {num_scales}")
-        self.size, self.num_scales = size, num_scales
+        self.size, self.num_scales, self.compiled = size, num_scales, True
 
     @property
     def num_outputs(self) -> int:
@@ -106,19 +101,8 @@ class Retina:
         """
         if images.ndim != 3 or images.dtype != torch.uint8:
             raise ValueError(f"images: expected uint8 [N, H, W], grey levels of one channel, got {images.dtype} {list(images.shape)}")
-        number, height, width = images.shape
-        self.check(height, width)
-        if self.num_scales > 1:
-            flat = _integral(images)
-        else:
-            border = self.size // 2 + 1
-            flat = torch.nn.functional.pad(images, (border, border, border, border))
-        row_size, image_size = flat.shape[2], flat.shape[1] * flat.shape[2]
-        # With one scale, places are counted from the image's own corner, behind its border.
-        offset = (self.size // 2 + 1) * (row_size + 1) if self.num_scales == 1 else 0
-        first = torch.arange(offset, offset + number * image_size, image_size, device=images.device)
-        areas = torch.tensor([1.0 / (255 * 4**scale) for scale in range(self.num_scales)], device=images.device).view(-1, 1, 1)
-        return PreparedImages(flat.flatten(), first, height, width, row_size, self._window(row_size).to(images.device), areas)
+        self.check(*images.shape[1:])
+        return PreparedImages(integral_images(images) if self.num_scales > 1 else images.contiguous(), *images.shape[1:])
 
     def cut_prepared(self, prepared: PreparedImages, location: Tensor, image: Tensor | None = None) -> Tensor:
         """Cut one glimpse for each location; see `cut`.
@@ -131,11 +115,18 @@ class Retina:
         Raises:
             ValueError: when the shapes do not fit.
         """
-        first = prepared.first if image is None else prepared.first[image]
-        if tuple(location.shape) != (first.shape[0], 2):
-            raise ValueError(f"location: expected shape {[first.shape[0], 2]}, one (x, y) a row, got {list(location.shape)}")
-        start = self.corners(location, prepared.height, prepared.width)
-        return self._plain(prepared, first, start) if self.num_scales == 1 else self._pyramid(prepared, first, start)
+        num_images, num_rows = prepared.table.shape[0], location.shape[0]
+        if tuple(location.shape) != (num_rows, 2) or num_rows != (num_images if image is None else image.shape[0]):
+            expected = num_images if image is None else image.shape[0]
+            raise ValueError(f"location: expected shape {[expected, 2]}, one (x, y) a row, got {list(location.shape)}")
+        image = torch.arange(num_rows, device=location.device) if image is None else image
+        corner = self.corners(location, prepared.height, prepared.width)
+        if location.device.type != "cpu" or not self.compiled:
+            return self._gather(prepared, image, corner)
+        glimpses = torch.empty(num_rows, self.num_outputs)
+        cut = cut_plain if self.num_scales == 1 else cut_pyramid
+        cut(prepared.table.numpy(), image.numpy(), corner.numpy(), self.size, glimpses.numpy())
+        return glimpses
 
     def corners(self, location: Tensor, height: int, width: int) -> Tensor:
         """Give the pixel (x, y) of the finest scale's upper left corner, [B, 2] long, which may lie outside of the image.
@@ -151,38 +142,35 @@ class Retina:
         extent = torch.tensor([width, height], dtype=location.dtype, device=location.device)
         return ((limits + 1.0) * (0.5 * extent) - 0.5 * self.size).round_().long()
 
-    def _plain(self, prepared: PreparedImages, first: Tensor, start: Tensor) -> Tensor:
-        """Gather the pixels themselves, as one scale asks for no averages."""
-        corner = torch.add(first, start[:, 1], alpha=prepared.row_size).add_(start[:, 0])
-        pixels = prepared.flat.index_select(0, (corner.unsqueeze(1) + prepared.window).flatten())
-        return pixels.view(-1, self.size**2) * (1.0 / 255.0)
-
-    def _pyramid(self, prepared: PreparedImages, first: Tensor, start: Tensor) -> Tensor:
-        """Gather the integral image at the corners of all squares of all scales, and take differences.
+    def _gather(self, prepared: PreparedImages, image: Tensor, corner: Tensor) -> Tensor:
+        """Do what the compiled loops do by one gather: of pixels, or of the corners of all squares of all scales.
 
         To take a corner outside of the image to its border is to count what lies outside as 0.
         """
-        size, scales = self.size, self.num_scales
-        x = (start[:, :1] + prepared.window).clamp_(0, prepared.width)
-        y = (start[:, 1:] + prepared.window).clamp_(0, prepared.height).mul_(prepared.row_size).add_(first.unsqueeze(1))
-        index = y.view(-1, scales, size + 1, 1) + x.view(-1, scales, 1, size + 1)
-        sums = prepared.flat.index_select(0, index.flatten()).view_as(index)
-        columns = sums[..., 1:] - sums[..., :-1]
-        squares = columns[..., 1:, :] - columns[..., :-1, :]
-        return torch.mul(squares, prepared.areas).flatten(1)
-
-    def _window(self, row_size: int) -> Tensor:
-        """Say where a glimpse's entries lie: single ones after the first, or those of each scale's grid along a side."""
-        steps = torch.arange(self.size + 1)
+        size, device = self.size, corner.device
+        steps, rows = torch.arange(size + 1, device=device), prepared.table.shape[2]
+        flat, first = prepared.table.flatten(), image.view(-1, 1, 1) * prepared.table[0].numel()
         if self.num_scales == 1:
-            return (steps[:-1].unsqueeze(1) * row_size + steps[:-1]).flatten()
-        return torch.cat([(steps << scale) - (extent - self.size) // 2 for scale, extent in enumerate(self.extents)])
+            x, y = (corner[:, axis, None] + steps[:-1] for axis in (0, 1))
+            inside = ((y >= 0) & (y < prepared.height)).unsqueeze(2) & ((x >= 0) & (x < prepared.width)).unsqueeze(1)
+            index = first + (y.clamp(0, prepared.height - 1) * rows).unsqueeze(2) + x.clamp(0, prepared.width - 1).unsqueeze(1)
+            return (flat[index] * inside * (1.0 / 255.0)).flatten(1)
+        offset = torch.cat([(steps << scale) - (extent - size) // 2 for scale, extent in enumerate(self.extents)])
+        x = (corner[:, :1] + offset).clamp_(0, prepared.width).view(-1, self.num_scales, 1, size + 1)
+        y = (corner[:, 1:] + offset).clamp_(0, prepared.height).view(-1, self.num_scales, size + 1, 1)
+        sums = flat[first.unsqueeze(3) + y * rows + x]
+        columns = sums[..., 1:] - sums[..., :-1]
+        areas = torch.tensor([1.0 / (255 << 2 * scale) for scale in range(self.num_scales)], device=device)
+        return ((columns[..., 1:, :] - columns[..., :-1, :]) * areas.view(-1, 1, 1)).flatten(1)
 
 
-def _integral(images: Tensor) -> Tensor:
-    """Sum [N, H, W] over all pixels above and to the left: whole numbers [N, H + 1, W + 1]."""
+def integral_images(images: Tensor) -> Tensor:
+    """Sum images [N, H, W], uint8, over all pixels above and to the left: whole numbers [N, H + 1, W + 1]."""
     number, height, width = images.shape
     dtype = torch.int32 if 255 * height * width < 1 << 31 else torch.int64
     sums = torch.zeros(number, height + 1, width + 1, dtype=dtype, device=images.device)
-    torch.cumsum(images.cumsum(dim=2, dtype=dtype), dim=1, dtype=dtype, out=sums[:, 1:, 1:])
+    if images.device.type == "cpu":
+        integrate(images.numpy(), sums.numpy())
+    else:
+        sums[:, 1:, 1:] = images.cumsum(dim=2, dtype=dtype).cumsum(dim=1, dtype=dtype)
     return sums

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -81,6 +82,8 @@ class AttentionConfig:
                 raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if self.grid_spacing < 0:
             raise ValueError(f"grid_spacing: expected 0 or more, got {self.grid_spacing}")
+        if self.policy.core == "dram" and self.start != "centre":
+            raise ValueError(f"start: core dram begins with what the context says, got {self.start!r}; leave it out or change policy.core")
         self.retina()
 
     def retina(self) -> Retina:
@@ -265,7 +268,11 @@ class AttentionTask:
             objects = policy.object_of_step(num_glimpses)
             logits = policy.classify(hidden)
             logp = logits.log_softmax(dim=2).gather(2, label[:, objects].t().unsqueeze(2)).squeeze(2)
-            return logp.diff(dim=0).t()
+            # Nothing is known of the next object before its first glimpse.
+            first = [step for step in range(1, num_glimpses) if objects[step] != objects[step - 1]]
+            before = logp.roll(1, dims=0)
+            before[first] = -math.log(logits.shape[2])
+            return (logp - before)[1:].t()
         logits = self._read(policy, hidden)
         if self.config.reward == "correct":
             earned = (logits.argmax(dim=-1) == label).float()

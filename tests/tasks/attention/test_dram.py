@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import pytest
@@ -144,6 +145,23 @@ def test_paths_over_one_image_share_its_coarse_form() -> None:
     assert torch.equal(coarse, coarse[:, :1].expand_as(coarse)) and not torch.equal(coarse[0, 0], coarse[1, 0])
 
 
+@pytest.mark.parametrize("core", ["rectifier", "dram"])
+def test_a_glimpse_is_paid_for_what_it_tells_of_its_own_object(core: str) -> None:
+    settings: dict[str, Any] = {"policy": {"core": core, "early_classification": 0.5}, "reward": "information_gain"}
+    task = small_task(**settings, **PAIR)
+    policy = task.build_policy()
+    trajectory = rolled(task, policy)
+    inputs = seen(trajectory, "glimpse").transpose(0, 1), seen(trajectory, "location").transpose(0, 1)
+    with torch.no_grad():
+        core_now = policy.started(trajectory.context) if core == "dram" else policy.core
+        beliefs = policy.classify(core_now.run(*inputs)[0]).softmax(dim=2)
+    for row in range(6):
+        left, right = trajectory.context["label"][row].tolist()
+        first, second = beliefs[:3, row, left].log().tolist(), [-math.log(3), *beliefs[3:, row, right].log().tolist()]
+        expected = [after - before for path in (first, second) for before, after in zip(path, path[1:], strict=False)]
+        assert trajectory.reward[row].tolist() == pytest.approx(expected, abs=1e-5)
+
+
 @pytest.mark.parametrize("trainer", [ReinforceConfig(num_samples=3), PPOConfig(epochs=2, minibatches=2)], ids=["reinforce", "ppo"])
 def test_two_updates_and_two_more_are_four(trainer: Any) -> None:
     def begin() -> tuple[Any, Any, Any]:
@@ -177,6 +195,9 @@ def test_bad_settings() -> None:
         ({"core": "dram", "hidden_units": 7}, "hidden_units: expected an even number, half for each LSTM of core dram, got 7"),
         ({"core": "dram", "context_size": -1}, "context_size: expected 0 or more, and none with another core than dram, got -1"),
         ({"core": "lstm", "context_size": 8}, "context_size: expected 0 or more, and none with another core than dram, got 8"),
+        ({"core": "dram", "head_scale": 1.0}, "head_scale: core dram does not read it, got 1.0"),
     ):
         with pytest.raises(ValueError, match=message):
             GlimpsePolicyConfig(**settings)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="start: core dram begins with what the context says, got 'grid'"):
+        dram_task(start="grid")

@@ -29,15 +29,18 @@ def cut_by_loops(image: NDArray[np.uint8], x: float, y: float, size: int, scale:
     return glimpse
 
 
+@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize(
     ("size", "num_scales", "shape"), [(8, 1, (28, 28)), (5, 1, (9, 14)), (12, 3, (60, 60)), (3, 4, (11, 7)), (1, 2, (3, 3))]
 )
-def test_glimpses_are_those_cut_pixel_by_pixel(size: int, num_scales: int, shape: tuple[int, int]) -> None:
+def test_glimpses_are_those_cut_pixel_by_pixel(size: int, num_scales: int, shape: tuple[int, int], compiled: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (6, *shape), dtype=torch.uint8, generator=generator)
     location = torch.rand(6, 2, generator=generator) * 2.4 - 1.2  # some of them outside
     location[:2] = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
-    glimpses = Retina(size, num_scales).cut(images, location).view(6, num_scales, size, size)
+    retina = Retina(size, num_scales)
+    retina.compiled = compiled
+    glimpses = retina.cut(images, location).view(6, num_scales, size, size)
     assert glimpses.dtype == torch.float32
     for row in range(6):
         for scale in range(num_scales):
