@@ -12,22 +12,23 @@ from torch import Tensor, nn
 
 from seqrl.distributions import Categorical, Gaussian, MultiCategorical, SquashedGaussian, logp_and_entropy
 from seqrl.encoders import Inputs, Memory, ObservationSize, Trunk, TrunkAndHead
+from seqrl.joint_distribution import Joint
 from seqrl.networks import MLP, Activation, restarts, run_together
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree, map_tree
 
 ActivationName = Literal["tanh", "relu"]
-ActionDistribution = Categorical | MultiCategorical | Gaussian | SquashedGaussian
+ActionDistribution = Categorical | MultiCategorical | Gaussian | SquashedGaussian | Joint
 LOG_STD_LIMITS = (-10.0, 2.0)
 
 
 @dataclass(frozen=True)
 class ActionSize:
-    """What one action looks like; exactly one of the three is set.
+    """What one action looks like; one of the three is set, or num_actions and num_dimensions for both at once.
 
     Attributes:
         num_actions: of a single choice, an action being a number.
         choices: sizes of several choices, an action being one number for each.
-        num_dimensions: of a continuous action.
+        num_dimensions: of a continuous action. After a choice it is the rest of a row that starts with the chosen number.
     """
 
     num_actions: int = 0
@@ -35,13 +36,13 @@ class ActionSize:
     num_dimensions: int = 0
 
     def __post_init__(self) -> None:
-        if [bool(self.num_actions), bool(self.choices), bool(self.num_dimensions)].count(True) != 1:
-            raise ValueError(f"expected one of num_actions, choices and num_dimensions, got {self}")
+        if bool(self.choices) == bool(self.num_actions or self.num_dimensions):
+            raise ValueError(f"expected one of num_actions, choices and num_dimensions, or the first and the last, got {self}")
 
     @property
     def num_outputs(self) -> int:
-        """Numbers that say where the distribution lies: logits or means."""
-        return self.num_actions or sum(self.choices) or self.num_dimensions
+        """Numbers that say where the distribution lies: logits, means, or both."""
+        return self.num_actions + sum(self.choices) + self.num_dimensions
 
     @property
     def max_entropy(self) -> float | None:
@@ -133,8 +134,9 @@ class ActorCritic(nn.Module):
     """Draws actions from pi(a|s) and estimates v(s).
 
     A single choice is drawn from softmax(actor(s)), several choices independently of each other; continuous actions from a
-    Gaussian with mean actor(s), squashed where asked. Observations are a tensor, or a mapping of "observation" and "action_mask"
-    (bool [..., A], True where an action is allowed): forbidden actions get the logit -inf.
+    Gaussian with mean actor(s), squashed where asked; a choice with a continuous action from both, see `Joint`. Observations are
+    a tensor, or a mapping of "observation" and "action_mask" (bool [..., A], True where an action is allowed): forbidden actions
+    get the logit -inf.
 
     With a trunk each for actor and critic, and no memory, sampling runs the actor alone; `fill` computes what it leaves out.
 
@@ -170,7 +172,7 @@ class ActorCritic(nn.Module):
         self.is_recurrent = config.memory != "none"
         self.actions, self.inputs = actions, Inputs(observation, normalise=config.normalise_observations)
         self._has_trunk = config.shared_trunk or self.is_recurrent or observation.frames
-        num_outputs = actions.num_outputs * (2 if config.state_dependent_std else 1)
+        num_outputs = actions.num_outputs + (actions.num_dimensions if config.state_dependent_std else 0)
         layers = Layers(observation, hidden_sizes, config, generator)
         self.trunk = layers.trunk() if config.shared_trunk else None
         self.actor = layers.branch(num_outputs, config.actor_gain, under=self.trunk, with_trunk=self._has_trunk)
@@ -242,18 +244,30 @@ class ActorCritic(nn.Module):
 
     def _distribution(self, outputs: Tensor, obs: Tree) -> ActionDistribution:
         """Make the distribution of outputs [..., N], without the actions that obs forbids."""
-        outputs = outputs.float()
-        if self.actions.num_dimensions:
-            if self.log_std is None:
-                mean, offset = outputs.chunk(2, dim=-1)
-                log_std = (self.config.first_log_std + offset).clamp(*LOG_STD_LIMITS)
-            else:
-                mean, log_std = outputs, self.log_std
-            return SquashedGaussian(mean, log_std) if self.config.squash else Gaussian(mean, log_std)
+        outputs, num_logits = outputs.float(), self.actions.num_actions
+        if not self.actions.num_dimensions:
+            return self._choice(outputs, obs)
+        if not num_logits:
+            return self._vector(outputs)
+        choice = self._choice(outputs[..., :num_logits], obs)
+        assert isinstance(choice, Categorical)
+        return Joint(choice, self._vector(outputs[..., num_logits:]))
+
+    def _vector(self, outputs: Tensor) -> Gaussian | SquashedGaussian:
+        """Make the distribution of continuous actions."""
+        if self.log_std is None:
+            mean, offset = outputs.chunk(2, dim=-1)
+            log_std = (self.config.first_log_std + offset).clamp(*LOG_STD_LIMITS)
+        else:
+            mean, log_std = outputs, self.log_std
+        return SquashedGaussian(mean, log_std) if self.config.squash else Gaussian(mean, log_std)
+
+    def _choice(self, logits: Tensor, obs: Tree) -> Categorical | MultiCategorical:
+        """Make the distribution of one choice or several."""
         mask = None if isinstance(obs, Tensor) else split_observation(obs)[1]
         if mask is not None:
-            outputs = forbid(outputs, mask.to(outputs.device, torch.bool), self.actions.choices)
-        return MultiCategorical(outputs, self.actions.choices) if self.actions.choices else Categorical(outputs)
+            logits = forbid(logits, mask.to(logits.device, torch.bool), self.actions.choices)
+        return MultiCategorical(logits, self.actions.choices) if self.actions.choices else Categorical(logits)
 
 
 def forbid(logits: Tensor, mask: Tensor, choices: Sequence[int] = ()) -> Tensor:

@@ -18,7 +18,7 @@ from seqrl.trajectory import Trajectory
 
 def is_small(policy: nn.Module) -> bool:
     """Whether `ppo_gradients` serves a policy: an actor and a critic of tanh layers each, over a single choice."""
-    if type(policy) is not ActorCritic or not policy.actions.num_actions:
+    if type(policy) is not ActorCritic or not policy.actions.num_actions or policy.actions.num_dimensions:
         return False
     parts = policy.actor, policy.critic
     plain = all(isinstance(part, MLP) and part.activation is torch.tanh for part in parts) and policy.trunk is None

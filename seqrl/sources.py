@@ -95,7 +95,7 @@ class VectorEnvSource:
         name: str = "environment",
         frame_stack: int = 1,
         action_masks: bool = False,
-        to_action: Callable[[Tensor], np.ndarray] | None = None,
+        to_action: Callable[[Tensor], Any] | None = None,
         whole_game: Callable[[Mapping[str, Any], np.ndarray], np.ndarray] | None = None,
     ) -> None:
         mode = envs.metadata.get("autoreset_mode")

@@ -25,7 +25,8 @@ class Placement:
         num_clutter: M, pieces of clutter on each canvas, for "cluttered".
         clutter_size: C, pixels, the side of a piece.
 
-    Source: Mnih et al. 2014, "Recurrent Models of Visual Attention", section 4.1 (centred, translated, cluttered); Ba et al. 2015, "Multiple Object Recognition with Visual Attention" (pair).
+    Source: Mnih et al. 2014, "Recurrent Models of Visual Attention", section 4.1 (centred, translated, cluttered); Ba et al. 2015,
+        "Multiple Object Recognition with Visual Attention" (pair).
     Differs from: Ba et al., whose pairs have noise around them and are one of 55 classes; ours have an order, and two labels.
     """
 

@@ -11,8 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqrl.convolutions import choose_precision
 from seqrl.policies import evaluation_mode
 from seqrl.trajectory import Trajectory, Tree
+from tasks.attention.cores import RectifierCore
 from tasks.attention.data import AttentionData, DataConfig, load_data
 from tasks.attention.dram import DramPolicy, Seeing, shrink
 from tasks.attention.drawing import Look, draw_looks
@@ -112,6 +114,7 @@ class AttentionTask:
         self.retina.check(*data.canvas_shape)
         self._seed = seed
         self._cells = grid(config.num_glimpses, config.grid_spacing)
+        self._dtype = choose_precision(config.policy.precision)
         self._order = ItemOrder(len(data.train), seed=seed)
         self._generator = torch.Generator().manual_seed(seed)
 
@@ -202,11 +205,14 @@ class AttentionTask:
         return {"classes": ", ".join(self.data.class_names)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the position in the data and the state of the places."""
-        return {"order": self._order.state_dict(), "generator": self._generator.get_state()}
+        """Give the position in the data, the state of the places, and the precision that was measured."""
+        state = {"order": self._order.state_dict(), "generator": self._generator.get_state()}
+        return state | {"half_precision": self._dtype == torch.bfloat16}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
+        if self.config.policy.precision == "auto":
+            self._dtype = torch.bfloat16 if state["half_precision"] else torch.float32
         self._order.load_state_dict(state["order"])
         self._generator.set_state(state["generator"])
 
@@ -231,6 +237,8 @@ class AttentionTask:
         config = self.config
         label = label if rows is None else label[rows]
         place = choose_places(config.looking, config.first_location, self._cells, label.shape[0], generator, label.device)
+        if isinstance(policy.core, RectifierCore):
+            policy.core.dtype = self._dtype  # which a resumed run may have changed
         prepared, coarse = images
         context: dict[str, Tree] = {"label": label}
         if coarse is not None:

@@ -22,7 +22,7 @@ from tasks.control.spaces import check_spaces, needs_flattening
 
 Vectorization = Literal["auto", "sync", "async"]
 # What registers the environments seqrl/...
-OUR_MODULES = ("tasks.control.masked_cartpole", "tasks.gridworld")
+OUR_MODULES = ("tasks.control.masked_cartpole", "tasks.gridworld", "tasks.attention.catch")
 # The extra of this package that brings what gymnasium's packages of environments need.
 EXTRAS = {"box2d": "box2d", "Box2D": "box2d", "mujoco": "mujoco", "ale_py": "atari", "pygame": "render"}
 

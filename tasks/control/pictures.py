@@ -1,4 +1,4 @@
-"""Episodes to look at: animated GIFs where the environment can draw, and a text with their returns."""
+"""Episodes to look at: an animated GIF and a sheet of frames where the environment can draw, and a text with their returns."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from tasks.control.episodes import EpisodeSource
 
 LARGEST_FRAMES = 150
 FRAME_WIDTH = 300
+SHEET_FRAMES, SHEET_COLUMNS, SHEET_GAP = 12, 4, 6
 
 
 @torch.no_grad()
 def draw_episodes(
     policy: nn.Module, make: Callable[[str | None], VectorEnvSource], directory: Path, *, count: int, seed: int, max_steps: int
 ) -> list[Path]:
-    """Play greedy episodes, write one GIF each and `episodes.txt`.
+    """Play greedy episodes, write a GIF and a PNG of some of its frames for each, and `episodes.txt`.
 
     Where the environment cannot draw, there is the text alone, and it says why.
 
@@ -47,8 +48,10 @@ def draw_episodes(
         total, frames = _play(policy, episode, envs if missing is None else None, max_steps)
         lines.append(f"episode {index}: return {total:g} in {len(frames)} steps, seed {seed + index}")
         if missing is None:
-            files.append(directory / f"episode_{index}.gif")
-            _write_gif(files[-1], [frame for frame in frames if frame is not None], envs.metadata.get("render_fps", 30))
+            drawn = [frame for frame in frames if frame is not None]
+            files += [directory / f"episode_{index}.gif", directory / f"episode_{index}.png"]
+            _write_gif(files[-2], drawn, envs.metadata.get("render_fps", 30))
+            _write_sheet(files[-1], drawn)
     text = directory / "episodes.txt"
     text.write_text("\n".join(([missing] if missing else []) + lines) + "\n", encoding="utf-8")
     envs.close()
@@ -85,6 +88,23 @@ def _play(policy: nn.Module, episode: EpisodeSource, envs: Any, max_steps: int) 
 def _write_gif(path: Path, frames: list[np.ndarray], frames_per_second: float) -> None:
     """Write an animation that lasts as long as the episode, with fewer and smaller frames."""
     every = -(-len(frames) // LARGEST_FRAMES)
-    pictures = [Image.fromarray(frame) for frame in frames[::every]]
-    pictures = [picture.resize((FRAME_WIDTH, round(FRAME_WIDTH * picture.height / picture.width))) for picture in pictures]
+    pictures = [_picture(frame) for frame in frames[::every]]
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=round(1000 * every / frames_per_second), loop=0)
+
+
+def _write_sheet(path: Path, frames: list[np.ndarray]) -> None:
+    """Write up to a dozen frames, evenly spread from the first to the last, row by row on one picture."""
+    chosen = np.unique(np.linspace(0, len(frames) - 1, SHEET_FRAMES).round().astype(int))
+    pictures = [_picture(frames[index]) for index in chosen]
+    columns = min(SHEET_COLUMNS, len(pictures))
+    width, height = pictures[0].width + SHEET_GAP, pictures[0].height + SHEET_GAP
+    sheet = Image.new("RGB", (columns * width + SHEET_GAP, -(-len(pictures) // columns) * height + SHEET_GAP), "white")
+    for place, picture in enumerate(pictures):
+        sheet.paste(picture, (SHEET_GAP + place % columns * width, SHEET_GAP + place // columns * height))
+    sheet.save(path)
+
+
+def _picture(frame: np.ndarray) -> Image.Image:
+    """Make a picture of the width of all."""
+    picture = Image.fromarray(frame)
+    return picture.resize((FRAME_WIDTH, round(FRAME_WIDTH * picture.height / picture.width)))

@@ -16,6 +16,7 @@ from seqrl.action_values import ActionValuesConfig
 from seqrl.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
 from seqrl.encoders import ObservationSize
 from seqrl.networks import frame_channels
+from tasks.control.spaces import joint_parts
 
 Kind = Literal["actor_critic", "action_values", "action_value_table", "probability_table"]
 
@@ -98,8 +99,12 @@ def action_size(space: gym.Space) -> ActionSize:
         return ActionSize(choices=(2,) * int(space.shape[0]))
     if isinstance(space, Box) and len(space.shape) == 1:
         return ActionSize(num_dimensions=int(space.shape[0]))
+    joint = joint_parts(space)
+    if joint is not None and len(joint[1].shape) == 1:
+        return ActionSize(num_actions=int(joint[0].n), num_dimensions=int(joint[1].shape[0]))
     raise ValueError(
-        f"action space: expected Discrete, or a row of MultiDiscrete, MultiBinary or Box, got {space}; flatten it in a wrapper"
+        "action space: expected Discrete, or a row of MultiDiscrete, MultiBinary or Box, or a Tuple of Discrete and a row of Box, "
+        f"got {space}; flatten it in a wrapper"
     )
 
 

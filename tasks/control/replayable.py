@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 
 from seqrl.failures import EnvironmentFailed, describe
+from tasks.control.spaces import packed_action, unpacked_action
 
 
 class Replayable(gym.Wrapper):  # gymnasium's vector environments take nothing but its own classes
@@ -58,7 +59,7 @@ class Replayable(gym.Wrapper):  # gymnasium's vector environments take nothing b
         if self._reset_due:
             observation, info = self.reset()
             return observation, 0.0, False, False, info
-        self._actions.append(np.array(action))
+        self._actions.append(packed_action(action))
         try:
             self._observation, reward, terminated, truncated, info = self.env.step(action)
         except Exception as error:
@@ -85,7 +86,7 @@ class Replayable(gym.Wrapper):  # gymnasium's vector environments take nothing b
         self._seed, self._episode = history["seed"], history["episode"] - 1
         self.reset()
         for action in history["actions"]:
-            self.step(action)
+            self.step(unpacked_action(action, self.action_space))
         self.reproduced = self._ended == history["ended"] and np.array_equal(np.asarray(self._observation), history["observation"])
         # The vector environment does not know that the episode has ended.
         self._reset_due = history["ended"]

@@ -208,7 +208,7 @@ class ControlTask:
         }
 
     def sample(self, policy: nn.Module, directory: Path, *, count: int = 8) -> list[Path]:
-        """Write greedy episodes as animated GIFs, and a text with their returns, into `directory`."""
+        """Write greedy episodes as animated GIFs and sheets of frames, and a text with their returns, into `directory`."""
         with evaluation_mode(policy):
             return draw_episodes(policy, self._drawn, directory, count=count, seed=EVALUATION_SEEDS["dev"], max_steps=self._limit)
 

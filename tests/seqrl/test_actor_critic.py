@@ -158,6 +158,29 @@ def test_continuous_actions_start_with_the_deviation_asked_for(settings: dict[st
     assert most_probable.abs().max() < 0.02 and drawn.shape == (20_000, 2)
 
 
+@pytest.mark.parametrize("settings", [{}, {"state_dependent_std": True}, {"squash": True}, {"memory": "lstm", "shared_trunk": True}])
+def test_a_choice_and_a_continuous_action_at_once(settings: dict[str, Any]) -> None:
+    size = ActionSize(num_actions=4, num_dimensions=2)
+    config = ActorCriticConfig(first_log_std=-0.7, actor_gain=1e-3, memory_size=5, **settings)
+    policy = ActorCritic(ObservationSize((3,)), size, (8,), config, generator=seeded())
+    assert policy.max_entropy is None and size.num_outputs == 6
+    obs = torch.randn(20_000, 3, generator=seeded(1))
+    with torch.no_grad():
+        drawn, most_probable = policy.act(obs, generator=seeded()).action, policy.act(obs, greedy=True).action
+    assert drawn.shape == (20_000, 3)
+    assert (drawn[:, 0].long().bincount() / 20_000).tolist() == pytest.approx([0.25] * 4, abs=0.015)
+    assert drawn[:, 1:].std(dim=0).tolist() == pytest.approx([np.exp(-0.7)] * 2, rel=0.03)
+    assert most_probable[:, 1:].abs().max() < 0.02 and set(most_probable[:, 0].tolist()) <= {0.0, 1.0, 2.0, 3.0}
+
+
+def test_the_choice_of_a_joint_action_is_masked() -> None:
+    policy, mask = make(ActionSize(num_actions=4, num_dimensions=2)), torch.tensor([False, True, False, True]).expand(40, 3, 4)
+    _, obs = masked(mask)
+    with torch.no_grad():
+        action = policy.act(map_tree(lambda leaf: leaf[:, 0], obs), generator=seeded()).action
+    assert set(action[:, 0].tolist()) == {1.0, 3.0} and len(action[:, 1].unique()) == 40
+
+
 def test_normalised_observations_by_numpy() -> None:
     norm, chunks = RunningNorm(3), [np.random.default_rng(0).normal(5.0, 3.0, size=(size, 3)).astype(np.float32) for size in (50, 1, 200)]
     probe = torch.from_numpy(chunks[2])
@@ -234,8 +257,9 @@ def test_frames_with_the_channels_last_give_the_same() -> None:
 
 
 def test_what_is_odd_is_named() -> None:
-    with pytest.raises(ValueError, match="expected one of num_actions, choices and num_dimensions"):
-        ActionSize(num_actions=2, num_dimensions=1)
+    for sizes in ({}, {"num_actions": 2, "choices": (2,)}, {"choices": (2,), "num_dimensions": 1}):
+        with pytest.raises(ValueError, match="expected one of num_actions, choices and num_dimensions, or the first and the last"):
+            ActionSize(**sizes)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"frames: expected observations of shape \[channels, 84, 84\]"):
         ObservationSize((4, 64, 64), frames=True)
     with pytest.raises(TypeError, match="expected a tensor, or a mapping of observation and action_mask"):

@@ -91,6 +91,7 @@ def test_others_go_the_plain_way() -> None:
         make_policy(memory="gru"),
         make_policy(ActionSize(num_dimensions=2)),
         make_policy(ActionSize(choices=(2, 3))),
+        make_policy(ActionSize(num_actions=3, num_dimensions=2)),
         torch.nn.Linear(2, 2),
     ):
         assert not is_small(policy)

@@ -25,11 +25,21 @@ SMALL_REPLAY = {"learning_starts": 16, "batch_size": 8, "gradient_steps": 2, "ta
 DRAWN = {"type": "captioning", "images_per_batch": 2, "data": {"image_size": 16, "scenes": {"num_train": 8, "num_dev": 2, "num_test": 0}}}
 CAPTIONS = DRAWN | {"policy": {"dim": 16, "num_layers": 1, "num_heads": 2, "max_tokens": 6}}
 
+GLIMPSES = {
+    "type": "attention",
+    "images_per_batch": 4,
+    "num_glimpses": 3,
+    "data": {"image_size": 20, "placement": "cluttered", "canvas_size": 30},
+}
+LOOKS = GLIMPSES | {"policy": {"num_features": 8, "glimpse_units": 8, "hidden_units": 8}}
+
 # name -> (task, trainer)
 RUNS = {
     "supervised": (CAPTIONS, {"type": "supervised"}),
     "reinforce": (CART_POLE | EPISODES | ACTOR, {"type": "reinforce", "baseline": "leave_one_out"}),
     "reinforce_critic": (CART_POLE | ACTOR, {"type": "reinforce", "baseline": "critic", "num_samples": 1}),
+    "reinforce_glimpses": (LOOKS, {"type": "reinforce", "baseline": "critic", "num_samples": 1}),
+    "ppo_glimpses": (LOOKS, {"type": "ppo", "advantage": "leave_one_out", "num_samples": 3}),
     "self_critical": (CART_POLE | EPISODES | ACTOR, {"type": "self_critical"}),
     "ppo": (CART_POLE | ACTOR, {"type": "ppo", "minibatch_unit": "steps"}),
     "ppo_memory": (CART_POLE | MEMORY, {"type": "ppo", "minibatches": 2}),

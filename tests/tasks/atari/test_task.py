@@ -131,8 +131,8 @@ def test_sampling_and_learning_agree_about_log_probabilities() -> None:
 
 def test_pictures(tmp_path: Path) -> None:
     task = small(environment="pong", max_frames=60)
-    gif, text = task.sample(Repeater(0), tmp_path, count=1)
-    assert gif.read_bytes()[:3] == b"GIF" and "return" in text.read_text(encoding="utf-8")
+    gif, sheet, text = task.sample(Repeater(0), tmp_path, count=1)
+    assert gif.read_bytes()[:3] == b"GIF" and sheet.read_bytes()[1:4] == b"PNG" and "return" in text.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

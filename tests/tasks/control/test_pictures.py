@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tasks.control.environments import make_environments
+from tasks.control.pictures import _write_sheet
 from tasks.control.task import ControlConfig
 
 
@@ -38,13 +39,24 @@ def sample(monkeypatch, directory: Path, *, fails: bool) -> list[Path]:
     return task.sample(task.build_policy(), directory / "samples", count=2)
 
 
-def test_an_animation_for_each_episode(monkeypatch, tmp_path) -> None:
+def test_an_animation_and_a_sheet_for_each_episode(monkeypatch, tmp_path) -> None:
     files = sample(monkeypatch, tmp_path, fails=False)
-    assert [path.name for path in files] == ["episode_0.gif", "episode_1.gif", "episodes.txt"]
+    assert [path.name for path in files] == ["episode_0.gif", "episode_0.png", "episode_1.gif", "episode_1.png", "episodes.txt"]
     with Image.open(files[0]) as picture:
         assert picture.n_frames == 6
         assert picture.size == (300, 200)
+    with Image.open(files[1]) as sheet:  # six frames, four a row, six pixels between
+        assert sheet.size == (4 * 306 + 6, 2 * 206 + 6)
+        centres = [sheet.getpixel((6 + column * 306 + 150, 6 + row * 206 + 100)) for row in (0, 1) for column in range(4)]
+    assert [grey for grey, _, _ in centres] == [0, 10, 20, 30, 40, 50, 255, 255]
     assert "return 6 in 6 steps" in files[-1].read_text(encoding="utf-8")
+
+
+def test_a_sheet_shows_a_dozen_frames_of_a_long_episode_from_first_to_last(tmp_path) -> None:
+    _write_sheet(tmp_path / "sheet.png", [np.full((40, 60, 3), count, dtype=np.uint8) for count in range(100)])
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (4 * 306 + 6, 3 * 206 + 6)
+        assert [sheet.getpixel((6 + 150, 6 + 100)), sheet.getpixel((6 + 3 * 306 + 150, 6 + 2 * 206 + 100))] == [(0, 0, 0), (99, 99, 99)]
 
 
 def test_a_text_that_says_why_where_nothing_can_be_drawn(monkeypatch, tmp_path) -> None:
@@ -59,4 +71,4 @@ def test_cartpole_as_installed(tmp_path) -> None:
     pytest.importorskip("pygame", reason="pygame draws CartPole: pip install 'gymnasium[classic-control]'")
     task = ControlConfig(max_episode_steps=20).build(0)
     files = task.sample(task.build_policy(), tmp_path, count=1)
-    assert [path.suffix for path in files] == [".gif", ".txt"]
+    assert [path.suffix for path in files] == [".gif", ".png", ".txt"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Dict, Discrete, Graph, MultiBinary, MultiDiscrete
+from gymnasium.spaces import Box, Dict, Discrete, Graph, MultiBinary, MultiDiscrete, Tuple
 
 from seqrl.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
 from seqrl.encoders import ObservationSize
@@ -18,6 +18,7 @@ from seqrl.trajectory import Trajectory, map_tree
 from tasks.control.policy import ControlPolicyConfig, action_size, build_policy, observation_size
 
 FRAMES = Box(0, 255, (2, 84, 84), dtype=np.uint8)
+JOINT = Tuple((Discrete(3), Box(-2.0, 2.0, (2,))))
 
 
 def make(observation_space, action_space, **settings) -> ActorCritic:
@@ -35,7 +36,7 @@ def draw(space, rows: int, steps: int):
     return torch.as_tensor(np.array(samples))
 
 
-@pytest.mark.parametrize("action_space", [Discrete(3), MultiDiscrete([2, 3]), MultiBinary(2), Box(-2.0, 2.0, (2,))])
+@pytest.mark.parametrize("action_space", [Discrete(3), MultiDiscrete([2, 3]), MultiBinary(2), Box(-2.0, 2.0, (2,)), JOINT])
 @pytest.mark.parametrize("observation_space", [Box(-1.0, 1.0, (2, 3)), Box(0, 255, (4,), dtype=np.uint8), Discrete(5), FRAMES])
 def test_forward_says_what_act_said(observation_space, action_space) -> None:
     policy, obs = make(observation_space, action_space), draw(observation_space, 3, 5)
@@ -43,7 +44,7 @@ def test_forward_says_what_act_said(observation_space, action_space) -> None:
         steps = [policy.act(obs[:, t], generator=torch.Generator().manual_seed(t)) for t in range(4)]
     action = torch.stack([step.action for step in steps], dim=1)
     sampled = action.numpy()[0, 0]
-    assert sampled.shape == (action_space.shape or ()) or isinstance(action_space, Discrete)
+    assert sampled.shape == (action_space.shape or ((3,) if action_space is JOINT else ()))
     flags, zeros = torch.zeros(3, 4, dtype=torch.bool), torch.zeros(3, 4)
     trajectory = Trajectory(action, zeros, torch.zeros(3, 5), zeros, flags, flags, ~flags, obs=obs)
     filled = policy.fill(trajectory) if steps[0].logp is None else trajectory
@@ -63,7 +64,13 @@ def test_sizes_of_spaces() -> None:
     assert observation_size(Dict(observation=Box(-1, 1, (3,)), action_mask=MultiBinary(2))) == ObservationSize((3,))
     assert observation_size(FRAMES).frames and not observation_size(Box(0.0, 1.0, (4, 84, 84))).frames
     assert action_size(MultiBinary(3)) == ActionSize(choices=(2, 2, 2))
-    for wrong in (Box(-1, 1, (2, 2)), Graph(Discrete(2), None)):
+    assert action_size(JOINT) == ActionSize(num_actions=3, num_dimensions=2)
+    for wrong in (
+        Box(-1, 1, (2, 2)),
+        Graph(Discrete(2), None),
+        Tuple((Discrete(2), Discrete(2))),
+        Tuple((Discrete(2), Box(-1, 1, (2, 2)))),
+    ):
         with pytest.raises(ValueError, match="action space: expected Discrete, or a row of"):
             action_size(wrong)
     with pytest.raises(ValueError, match="observation space: expected a Box or Discrete"):
@@ -83,6 +90,12 @@ def test_sizes_of_spaces() -> None:
 def test_what_does_not_go_together_is_named(observation_space, action_space, settings, message) -> None:
     with pytest.raises(ValueError, match=message):
         make(observation_space, action_space, **settings)
+
+
+@pytest.mark.parametrize("kind", ["action_values", "action_value_table", "probability_table"])
+def test_values_and_tables_need_a_single_choice(kind) -> None:
+    with pytest.raises(ValueError, match=rf"task.policy.kind: {kind} needs .*Tuple.*; use kind: actor_critic"):
+        build_policy(ControlPolicyConfig(kind=kind), Discrete(4), JOINT)
 
 
 @pytest.mark.parametrize("wrong", [{"kind": "critic"}, {"hidden_sizes": ()}, {"hidden_sizes": (8, 0)}])
