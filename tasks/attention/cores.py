@@ -127,7 +127,7 @@ class RectifierCore(nn.Module):
         weights, known = self.weights, self._last
         if known is None or not known.serves(glimpse, location, weights):
             cast, activations = run_pass(weights, glimpse, location, self.dtype)
-            known = _KnownPass(cast, activations, activations.hidden.float(), ())
+            known = _KnownPass(cast, activations, activations.hidden.to(self.see.weight.dtype), ())
         return RectifierPass.apply(known.cast, known.activations, known.states, *weights)  # type: ignore[no-any-return, no-untyped-call]
 
     def empty(self, num_rows: int) -> Tree:
