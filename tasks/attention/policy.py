@@ -80,7 +80,9 @@ class GlimpsePolicyConfig:
 
 
 class GlimpsePolicy(nn.Module):
-    """Chooses the next location from a Gaussian around tanh(W h_t + b), and classifies by the core's state after the last glimpse.
+    """Chooses the next location from a Gaussian around tanh(s W h_t + b_t), and classifies by the core's state after the last glimpse.
+
+    s is `head_scale`; b_t, one for each glimpse, is where the means start.
 
     Observations are {"glimpse": [B, P], "location": [B, 2]}, actions the next locations [B, 2], which may lie outside of the image
     (the retina takes them to its border). The context's "label" [B, K] holds the classes; with K > 1 the glimpses are shared out
@@ -98,7 +100,7 @@ class GlimpsePolicy(nn.Module):
 
     Source: Mnih et al. 2014 (Recurrent models of visual attention), sections 3 and 4; classes one after the other: Ba et al. 2015
     (Multiple object recognition with visual attention), section 3.
-    Differs from: Mnih et al., who do not say how a mean is kept inside of the image; here by tanh.
+    Differs from: Mnih et al., who have no bias for each glimpse, and do not say how a mean is kept inside of the image; here by tanh.
     """
 
     def __init__(
@@ -137,9 +139,8 @@ class GlimpsePolicy(nn.Module):
         assert isinstance(obs, Mapping) and isinstance(obs["glimpse"], Tensor) and isinstance(obs["location"], Tensor)
         assert isinstance(obs["step"], Tensor)
         hidden, state = self.core.advance(obs["glimpse"], obs["location"], state)
-        raw = (
-            F.linear(hidden, self.locate.weight * self.config.head_scale) + self.start[obs["step"].clamp(max=len(self.start) - 1)]
-        )  # after the last glimpse nothing is chosen
+        step = obs["step"].clamp(max=len(self.start) - 1)  # after the last glimpse nothing is chosen
+        raw = F.linear(hidden, self.locate.weight * self.config.head_scale) + self.start[step]
         locations = Gaussian(raw.tanh(), self.log_std)
         action = locations.mode() if greedy else locations.sample(generator)
         return Step(action, locations.logp(action), self.value(hidden), state)
