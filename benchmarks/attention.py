@@ -27,6 +27,7 @@ import sys
 import time
 import types
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -159,7 +160,8 @@ def split_of_ours(num_batches: int) -> dict[str, float]:
 
 def worker(name: str, args: argparse.Namespace) -> None:
     """Time a contender's batches and print the seconds of each."""
-    import seqrl  # before PyTorch, as the command does: it tells PyTorch's threads how to wait  # noqa: F401, I001
+    if not name.startswith("peer"):
+        import_module("seqrl")  # before PyTorch, as the command does: it tells PyTorch's threads how to wait
     import torch
 
     if name == "split":
@@ -177,6 +179,7 @@ def worker(name: str, args: argparse.Namespace) -> None:
         run_peer(args.peer, batch_size, int(args.seeds), num_batches, mark)
     else:
         step, dtype = run_ours(batch_size, precision, int(args.seeds))
+        torch.set_num_threads(args.threads)  # building a run may have set another number
         mark()
         for _ in range(num_batches):
             step()
