@@ -15,8 +15,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -24,7 +22,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from contenders import ROOT, run_contender
+
 NUM_ENVS, NUM_STEPS, EPOCHS, MINIBATCHES = 8, 128, 4, 4
 STEPS = NUM_ENVS * NUM_STEPS
 CONTENDERS = {"ours": "this project, bf16 where fast", "ours_fp32": "this project, fp32", "stable_baselines3": "Stable-Baselines3"}
@@ -158,25 +157,8 @@ def worker(name: str, seed: int, num_updates: int, threads: int, processor_time:
 
 def measure(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """Run a contender in a process of its own and read its last line."""
-    command = [
-        sys.executable,
-        __file__,
-        "--worker",
-        name,
-        "--seeds",
-        str(seed),
-        "--updates",
-        str(args.updates),
-        "--threads",
-        str(args.threads),
-    ]
-    command += ["--processor-time"] if args.processor_time else []
-    settings = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "MKL_"))}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=settings)
-    if done.returncode:
-        raise RuntimeError(f"{name} failed:\n{done.stderr}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+    arguments = ["--seeds", str(seed), "--updates", str(args.updates), "--threads", str(args.threads)]
+    return run_contender(__file__, name, [*arguments, *(["--processor-time"] if args.processor_time else [])])
 
 
 def main() -> None:

@@ -22,7 +22,6 @@ import io
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 import types
@@ -32,7 +31,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from contenders import ROOT, run_contender
+
 NUM_IMAGES, BATCHES_LEFT_OUT = 60_000, 20
 CONTENDERS = {
     "ours": (128, "auto"),
@@ -149,7 +149,7 @@ def split_of_ours(num_batches: int) -> dict[str, float]:
         (rectifier, "gradients", "backward"),
     ):
         object.__setattr__(owner, name, clock.around(part, getattr(owner, name)))
-    for batch in range(num_batches):
+    for batch in range(num_batches + BATCHES_LEFT_OUT):
         if batch == BATCHES_LEFT_OUT:
             clock.seconds.clear()
         with clock.part("rest"):
@@ -192,14 +192,8 @@ def worker(name: str, args: argparse.Namespace) -> None:
 
 def measure(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """Run a contender in a process of its own and read its last line."""
-    command = [sys.executable, __file__, "--worker", name, "--seeds", str(seed), "--threads", str(args.threads)]
-    command += ["--batches", str(args.batches), *(["--peer", str(args.peer)] if args.peer else [])]
-    settings = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "MKL_"))}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=settings | {"PYTHONPATH": str(ROOT)})
-    if done.returncode:
-        raise RuntimeError(f"{name} failed:\n{done.stderr}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+    arguments = ["--seeds", str(seed), "--threads", str(args.threads), "--batches", str(args.batches)]
+    return run_contender(__file__, name, [*arguments, *(["--peer", str(args.peer)] if args.peer else [])])
 
 
 def main() -> None:

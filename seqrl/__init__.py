@@ -10,8 +10,9 @@ Nothing is imported before it is used, so `import seqrl` costs next to nothing.
 from __future__ import annotations
 
 import os
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from seqrl.public_names import imported_when_used
 
 # PyTorch's threads otherwise wait for their next work in a loop, and thereby take the cores from environments, from our own threads
 # and from other processes; with one of these around, two threads were many times slower than one. It is read when PyTorch starts.
@@ -95,7 +96,7 @@ __all__ = [
     "unroll",
 ]
 
-_NAMES = {
+_MODULES = {
     "mixing": ("MixConfig",),
     "optimiser": ("OptimiserConfig",),
     "policies": ("TokenPolicy",),
@@ -130,17 +131,4 @@ _NAMES = {
     ),
     "trajectory": ("Evaluation", "Step", "Trajectory", "concatenate"),
 }
-_HOMES = {name: module for module, names in _NAMES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    """Import what is public when it is first asked for."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
-    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    """Name what is public beside what is there already."""
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = imported_when_used(__name__, _MODULES)

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 EncoderPrecision = Literal["auto", "fp32", "bf16"]
+# What a run keeps of a precision that was measured; `choose_precision` takes it back.
+PRECISION_NAMES: dict[torch.dtype, EncoderPrecision] = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 STRIDES = (4, 2, 1)
 SMALLEST_PART = 32  # below so many frames a second thread costs more than it saves
 FAST_ENOUGH = 1.3  # bf16 is chosen where it is so many times as fast as fp32

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seqrl.actor_critic import ActorCriticConfig
-from seqrl.convolutions import EncoderPrecision, choose_precision
+from seqrl.convolutions import PRECISION_NAMES, EncoderPrecision, choose_precision
 from seqrl.networks import NatureCNN
 from seqrl.trajectory import Trajectory
 from tasks.atari.games import FRAME_SKIP, AtariGames
@@ -21,8 +20,6 @@ from tasks.atari.names import game_name
 from tasks.atari.scores import human_normalised
 from tasks.control.policy import ControlPolicyConfig
 from tasks.control.task import ControlConfig, ControlTask
-
-PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 
 
 def _shared_trunk() -> ControlPolicyConfig:
@@ -182,7 +179,7 @@ class AtariTask:
 
     def state_dict(self) -> dict[str, Any]:
         """Give all that the next rollout depends on: also the games, as seeds and actions, and the precision that was measured."""
-        return {"control": self._control.state_dict(), "precision": PRECISIONS[self._dtype]}
+        return {"control": self._control.state_dict(), "precision": PRECISION_NAMES[self._dtype]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state; the games are played again up to there."""

@@ -60,6 +60,25 @@ class Core(Protocol):
         """Take in one glimpse [B, P] of a location [B, 2] without gradients: the state that heads read [B, H], and all of it."""
 
 
+def look_by_advancing(core: Core, glimpse: Tensor, location: Tensor, state: Tree, num_units: int) -> tuple[Tensor, Callable[[int], None]]:
+    """Do what `Core.begin` does, for a core that goes from state to state.
+
+    Args:
+        core: whose `advance` is called.
+        glimpse: [N, B, P].
+        location: [N, B, 2].
+        state: before the first glimpse.
+        num_units: H, of what heads read.
+    """
+    states = torch.empty(*glimpse.shape[:2], num_units, device=glimpse.device)
+
+    def take(step: int) -> None:
+        nonlocal state
+        states[step], state = core.advance(glimpse[step], location[step], state)
+
+    return states, take
+
+
 class RectifierCore(nn.Module):
     """Glimpse network and core of the recurrent attention model, see `tasks.attention.rectifier.RectifierWeights`.
 
@@ -197,14 +216,7 @@ class LSTMCore(nn.Module):
 
     def begin(self, glimpse: Tensor, location: Tensor) -> tuple[Tensor, Callable[[int], None]]:
         """Begin to look; see `Core.begin`."""
-        memory = self.empty(glimpse.shape[1])
-        states = torch.empty(*glimpse.shape[:2], self.size.hidden_units, device=glimpse.device)
-
-        def take(step: int) -> None:
-            nonlocal memory
-            states[step], memory = self.advance(glimpse[step], location[step], memory)
-
-        return states, take
+        return look_by_advancing(self, glimpse, location, self.empty(glimpse.shape[1]), self.size.hidden_units)
 
     def run(self, glimpse: Tensor, location: Tensor) -> tuple[Tensor, Tensor]:
         """Take in all glimpses; see `Core.run`."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, get_args
 
 from tasks.attention.placing import Placement, PlacementKind
@@ -99,20 +96,6 @@ class DataConfig:
     def build_placement(self) -> Placement:
         """Give what a canvas looks like."""
         return Placement(self.placement, self.canvas_size or self.image_size, self.num_clutter, self.clutter_size)
-
-    def expanded_path(self) -> Path:
-        """Give `path` with `~` and `$NAME` replaced.
-
-        Raises:
-            FileNotFoundError: when an environment variable in it is not set.
-        """
-        path = Path(os.path.expandvars(self.path)).expanduser()
-        unset = re.findall(r"\$\{?(\w+)", str(path))
-        if unset and not path.exists():
-            raise FileNotFoundError(
-                f"{path}: the environment variable {', '.join(unset)} is not set; set it, or set `path` to the data's folder"
-            )
-        return path
 
     def _refuse_unread(self, chooser: str, read: dict[str, set[str]]) -> None:
         """Refuse a setting that is not at its default though the chosen source or placement does not read it."""

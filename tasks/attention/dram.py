@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from seqrl.distributions import Gaussian
 from seqrl.networks import initialise_orthogonal
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
-from tasks.attention.cores import CoreSize
-from tasks.attention.naming import naming_loss, object_of_step, read_steps
-from tasks.attention.policy import GlimpsePolicyConfig
+from tasks.attention.cores import CoreSize, look_by_advancing
+from tasks.attention.policy import GlimpsePolicyConfig, evaluate_looks, seen_in
 
 
 def shrink(images: Tensor, size: int) -> Tensor:
@@ -109,14 +108,7 @@ class StartedCore:
 
     def begin(self, glimpse: Tensor, location: Tensor) -> tuple[Tensor, Callable[[int], None]]:
         """Begin to look; see `Core.begin`."""
-        state = self.state
-        states = torch.empty(*glimpse.shape[:2], 2 * self.core.layer_units, device=glimpse.device)
-
-        def take(step: int) -> None:
-            nonlocal state
-            states[step], state = self.advance(glimpse[step], location[step], state)
-
-        return states, take
+        return look_by_advancing(self, glimpse, location, self.state, 2 * self.core.layer_units)
 
     def run(self, glimpse: Tensor, location: Tensor) -> tuple[Tensor, Tensor]:
         """Take in all glimpses; see `Core.run`."""
@@ -168,7 +160,6 @@ class DramPolicy(nn.Module):
         num_inputs: P, numbers in a glimpse.
         num_classes: C.
         config: `core` is "dram".
-        num_objects: K.
         generator: draws the first weights; PyTorch's own when None.
 
     Source: Ba et al. 2015 (Multiple object recognition with visual attention), section 3.
@@ -183,11 +174,10 @@ class DramPolicy(nn.Module):
         num_classes: int,
         config: GlimpsePolicyConfig,
         *,
-        num_objects: int = 1,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.config, self.num_objects = config, num_objects
+        self.config = config
         size = CoreSize(num_inputs, config.num_features, config.glimpse_units, config.hidden_units)
         self.core = DramCore(size, config.context_size, separate=not config.location_gradient, generator=generator)
         units = self.core.layer_units
@@ -209,9 +199,7 @@ class DramPolicy(nn.Module):
 
     def act(self, obs: Tree, state: Tree, *, greedy: bool = False, generator: torch.Generator | None = None) -> Step:
         """Take in a glimpse and choose where to look next; greedy takes the mean."""
-        assert isinstance(obs, Mapping) and isinstance(obs["glimpse"], Tensor) and isinstance(obs["location"], Tensor)
-        assert isinstance(state, tuple)
-        hidden, after = StartedCore(self.core, ()).advance(obs["glimpse"], obs["location"], state)
+        hidden, after = StartedCore(self.core, ()).advance(*seen_in(obs), state)
         locations = Gaussian(self.raw_location(hidden).tanh(), self.log_std)
         action = locations.mode() if greedy else locations.sample(generator)
         return Step(action, locations.logp(action), self.value(hidden), after)
@@ -221,34 +209,19 @@ class DramPolicy(nn.Module):
         raw: Tensor = self.locate(hidden)
         return raw
 
+    def locations(self, hidden: Tensor) -> Gaussian:
+        """Give the distributions of the locations [B, N-1, 2] that follow the core's states [N-1, B, H]."""
+        return Gaussian(self.raw_location(hidden).tanh().transpose(0, 1), self.log_std)
+
     def value(self, hidden: Tensor) -> Tensor:
         """Give the expected reward, [...], from the core's states [..., H]."""
         value: Tensor = self.critic(hidden)
         return value.squeeze(-1)
 
-    def read_steps(self, num_glimpses: int) -> list[int]:
-        """Say after which glimpses, numbered from 0, a class is read."""
-        return read_steps(num_glimpses, self.num_objects)
-
-    def object_of_step(self, num_glimpses: int) -> list[int]:
-        """Say which object each glimpse is for."""
-        return object_of_step(num_glimpses, self.num_objects)
-
     def forward(self, trajectory: Trajectory) -> Evaluation:
         """Evaluate the locations [B, N-1, 2] of a trajectory, and the classes read from its N glimpses."""
-        obs, context = trajectory.obs, trajectory.context
-        assert isinstance(obs, Mapping) and isinstance(obs["glimpse"], Tensor) and isinstance(obs["location"], Tensor)
-        assert isinstance(context, Mapping) and isinstance(context["label"], Tensor)
-        hidden, last = self.started(context).run(obs["glimpse"].transpose(0, 1), obs["location"].transpose(0, 1))
-        config, before = self.config, hidden[:-1].transpose(0, 1)
-        locations = Gaussian(self.raw_location(before).tanh(), self.log_std)
-        return Evaluation(
-            logp=locations.logp(trajectory.action),
-            entropy=locations.entropy(),
-            value=self.value(before),
-            aux_loss=config.classification_weight * naming_loss(self.classify, hidden, last, context["label"], config.early_classification),
-            distribution=locations,
-        )
+        # What may not learn from the locations is parted off inside of the core.
+        return evaluate_looks(self, self.started(trajectory.context), trajectory, detach=False)
 
 
 class Seeing:

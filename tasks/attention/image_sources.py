@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,11 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from tasks.attention.data_config import DataConfig
 from tasks.attention.idx_files import read_mnist
+from tasks.image_bytes import decode_picture
+from tasks.paths import expanded
 
 # What sources call their splits, and what we do.
 _SPLITS = {"train": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev", "test": "test"}
@@ -100,7 +101,7 @@ def _read_digits(config: DataConfig) -> ImageSource:
 
 
 def _read_mnist(config: DataConfig) -> ImageSource:
-    folder, size = config.expanded_path(), config.image_size
+    folder, size = expanded(config.path), config.image_size
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; set `path` to the folder of the IDX files")
     parts = {}
@@ -119,7 +120,7 @@ def _in_memory(images: Tensor, labels: Tensor) -> SourceSplit:
 
 
 def _read_folder(config: DataConfig) -> ImageSource:
-    root = config.expanded_path()
+    root = expanded(config.path)
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder; set `path` to a folder that holds one folder of images a class")
     folders = {"train": root}
@@ -187,7 +188,7 @@ def _open_dataset(config: DataConfig) -> dict[str, Any]:
     """Give the splits under our names, each with the two columns."""
     import datasets
 
-    path = config.expanded_path()
+    path = expanded(config.path)
     saved = any((path / name).is_file() for name in ("dataset_dict.json", "state.json"))
     try:
         loaded = datasets.load_from_disk(str(path)) if saved else datasets.load_dataset(str(path) if path.exists() else config.path)
@@ -243,13 +244,9 @@ def _decode_all(encoded: Sequence[tuple[str, Callable[[], bytes]]], image_size: 
 
 def _decode(where: str, data: bytes) -> Image.Image:
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            mode, grey = picture.mode, ImageOps.exif_transpose(picture).convert("L")
-    except UnidentifiedImageError as error:
-        raise ValueError(f"{where}: expected an image, but it is in no format that Pillow reads; repair or remove it") from error
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        # Pillow reports damage by many types, SyntaxError among them.
-        raise ValueError(f"{where}: expected an image, but it does not decode ({error}); repair or remove it") from error
+        grey, mode = decode_picture(data, "L")
+    except ValueError as error:
+        raise ValueError(f"{where}: expected an image, but {error}; repair or remove it") from error
     if mode.startswith(("I", "F")):
         # Pillow would cut off what is brighter than 255.
         raise ValueError(f"{where}: expected an image with 8 bits a channel, got one of Pillow's mode {mode}; save it with 8 bits")

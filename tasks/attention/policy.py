@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +15,8 @@ from seqrl.convolutions import EncoderPrecision, choose_precision
 from seqrl.distributions import Gaussian
 from seqrl.networks import initialise_orthogonal
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
-from tasks.attention.cores import CoreSize, LSTMCore, RectifierCore
-from tasks.attention.naming import naming_loss, object_of_step, read_steps
+from tasks.attention.cores import Core, CoreSize, LSTMCore, RectifierCore
+from tasks.attention.naming import naming_loss
 
 CoreName = Literal["rectifier", "lstm", "dram"]
 
@@ -95,7 +95,6 @@ class GlimpsePolicy(nn.Module):
         num_classes: C.
         config: see `GlimpsePolicyConfig`.
         start: [N, 2] where the means of the N locations start to be, inside of the image; the first is no choice of the policy's.
-        num_objects: K.
         generator: draws the first weights; PyTorch's own when None.
 
     Source: Mnih et al. 2014 (Recurrent models of visual attention), sections 3 and 4; classes one after the other: Ba et al. 2015
@@ -110,12 +109,10 @@ class GlimpsePolicy(nn.Module):
         config: GlimpsePolicyConfig | None = None,
         *,
         start: Tensor,
-        num_objects: int = 1,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         self.config = config = config or GlimpsePolicyConfig()
-        self.num_objects = num_objects
         size = CoreSize(num_inputs, config.num_features, config.glimpse_units, config.hidden_units)
         self.core: RectifierCore | LSTMCore = (
             LSTMCore(size, generator=generator)
@@ -136,9 +133,8 @@ class GlimpsePolicy(nn.Module):
 
     def act(self, obs: Tree, state: Tree, *, greedy: bool = False, generator: torch.Generator | None = None) -> Step:
         """Take in a glimpse and choose where to look next; greedy takes the mean."""
-        assert isinstance(obs, Mapping) and isinstance(obs["glimpse"], Tensor) and isinstance(obs["location"], Tensor)
-        assert isinstance(obs["step"], Tensor)
-        hidden, state = self.core.advance(obs["glimpse"], obs["location"], state)
+        hidden, state = self.core.advance(*seen_in(obs), state)
+        assert isinstance(obs, Mapping) and isinstance(obs["step"], Tensor)
         step = obs["step"].clamp(max=len(self.start) - 1)  # after the last glimpse nothing is chosen
         raw = F.linear(hidden, self.locate.weight * self.config.head_scale) + self.start[step]
         locations = Gaussian(raw.tanh(), self.log_std)
@@ -158,26 +154,36 @@ class GlimpsePolicy(nn.Module):
         """Give the expected reward, [...], from the core's states [..., H]."""
         return F.linear(hidden, self.critic.weight * self.config.head_scale, self.critic.bias).squeeze(-1)
 
-    def read_steps(self, num_glimpses: int) -> list[int]:
-        """Say after which glimpses, numbered from 0, a class is read."""
-        return read_steps(num_glimpses, self.num_objects)
-
     def forward(self, trajectory: Trajectory) -> Evaluation:
         """Evaluate the locations [B, N-1, 2] of a trajectory, and the classes read from its N glimpses."""
-        obs, context = trajectory.obs, trajectory.context
-        assert isinstance(obs, Mapping) and isinstance(obs["glimpse"], Tensor) and isinstance(obs["location"], Tensor)
-        assert isinstance(context, Mapping) and isinstance(context["label"], Tensor)
-        hidden, last = self.core.run(obs["glimpse"].transpose(0, 1), obs["location"].transpose(0, 1))
-        config, before = self.config, hidden[:-1] if self.config.location_gradient else hidden[:-1].detach()
-        locations = self.locations(before)
-        return Evaluation(
-            logp=locations.logp(trajectory.action),
-            entropy=locations.entropy(),
-            value=self.value(before).t(),
-            aux_loss=config.classification_weight * naming_loss(self.classify, hidden, last, context["label"], config.early_classification),
-            distribution=locations,
-        )
+        return evaluate_looks(self, self.core, trajectory, detach=not self.config.location_gradient)
 
-    def object_of_step(self, num_glimpses: int) -> list[int]:
-        """Say which object each glimpse is for."""
-        return object_of_step(num_glimpses, self.num_objects)
+
+def seen_in(obs: Tree) -> tuple[Tensor, Tensor]:
+    """Give the glimpses [..., P] and their locations [..., 2] of observations."""
+    assert isinstance(obs, Mapping) and isinstance(obs["glimpse"], Tensor) and isinstance(obs["location"], Tensor)
+    return obs["glimpse"], obs["location"]
+
+
+def evaluate_looks(policy: Any, core: Core, trajectory: Trajectory, *, detach: bool) -> Evaluation:
+    """Evaluate a trajectory by a policy's heads over a core's states; the `forward` of all glimpse policies.
+
+    Args:
+        policy: has `config`, `classify`, and `locations` and `value` of the states [N-1, B, H].
+        core: takes in the trajectory's glimpses.
+        trajectory: [B, N-1], its context's "label" [B, K].
+        detach: let no gradient go from locations and values into the core.
+    """
+    context, config = trajectory.context, policy.config
+    assert isinstance(context, Mapping) and isinstance(context["label"], Tensor)
+    glimpse, location = seen_in(trajectory.obs)
+    hidden, last = core.run(glimpse.transpose(0, 1), location.transpose(0, 1))
+    before = hidden[:-1].detach() if detach else hidden[:-1]
+    locations = policy.locations(before)
+    return Evaluation(
+        logp=locations.logp(trajectory.action),
+        entropy=locations.entropy(),
+        value=policy.value(before).t(),
+        aux_loss=config.classification_weight * naming_loss(policy.classify, hidden, last, context["label"], config.early_classification),
+        distribution=locations,
+    )

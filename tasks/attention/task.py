@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqrl.convolutions import choose_precision
+from seqrl.convolutions import PRECISION_NAMES, choose_precision
 from seqrl.policies import evaluation_mode
 from seqrl.trajectory import Trajectory, Tree
 from tasks.attention.cores import RectifierCore
@@ -20,6 +20,7 @@ from tasks.attention.dram import DramPolicy, Seeing, shrink
 from tasks.attention.drawing import Look, draw_looks
 from tasks.attention.evaluation import EvaluationConfig, evaluate_looking
 from tasks.attention.looking import FirstLocation, Looking, choose_places, grid, look
+from tasks.attention.naming import object_of_step, read_steps
 from tasks.attention.policy import GlimpsePolicy, GlimpsePolicyConfig
 from tasks.attention.retina import PreparedImages, Retina
 from tasks.item_order import ItemOrder
@@ -114,6 +115,7 @@ class AttentionTask:
         self.retina.check(*data.canvas_shape)
         self._seed = seed
         self._cells = grid(config.num_glimpses, config.grid_spacing)
+        self._read_steps = read_steps(config.num_glimpses, config.data.num_objects)
         self._dtype = choose_precision(config.policy.precision)
         self._order = ItemOrder(len(data.train), seed=seed)
         self._generator = torch.Generator().manual_seed(seed)
@@ -122,10 +124,11 @@ class AttentionTask:
         """Make a policy of the configured kind; its first weights depend on the task's seed."""
         config = self.config
         sizes = self.retina.num_outputs, len(self.data.class_names), config.policy
-        settings: dict[str, Any] = {"num_objects": config.data.num_objects, "generator": torch.Generator().manual_seed(self._seed)}
+        generator = torch.Generator().manual_seed(self._seed)
         if config.policy.core == "dram":
-            return DramPolicy(*sizes, **settings)
-        return GlimpsePolicy(*sizes, start=self._cells if config.start == "grid" else torch.zeros_like(self._cells), **settings)
+            return DramPolicy(*sizes, generator=generator)
+        start = self._cells if config.start == "grid" else torch.zeros_like(self._cells)
+        return GlimpsePolicy(*sizes, start=start, generator=generator)
 
     def rollout(
         self,
@@ -151,10 +154,12 @@ class AttentionTask:
         with evaluation_mode(policy):
             baseline = None
             if greedy_baseline:
-                baseline = self._look(policy, prepared, label, greedy=True, generator=generator)[0].score.repeat_interleave(num_samples)
+                mean_path = self._rewarded(policy, *self._look(policy, prepared, label, greedy=True, generator=generator))
+                baseline = mean_path.score.repeat_interleave(num_samples)
             rows = torch.arange(len(items), device=device).repeat_interleave(num_samples) if num_samples > 1 else None
             group = items.to(device) if rows is None else items.to(device)[rows]
-            sampled, _ = self._look(policy, prepared, label, rows=rows, group=group, greedy=greedy, generator=generator)
+            looked = self._look(policy, prepared, label, rows=rows, group=group, greedy=greedy, generator=generator)
+            sampled = self._rewarded(policy, *looked)
         return sampled if baseline is None else sampled.replace(baseline=baseline)
 
     def demonstrations(self, group: Tensor | None = None) -> Trajectory:
@@ -191,7 +196,7 @@ class AttentionTask:
         assert isinstance(trajectory.obs, dict)
         # Half precision may lie a rounding above 1.
         glimpses = trajectory.obs["glimpse"].float().clamp(0, 1).unflatten(2, (self.retina.num_scales, self.retina.size, self.retina.size))
-        locations, beliefs = trajectory.obs["location"].float(), self._beliefs(policy, logits)
+        locations, beliefs = trajectory.obs["location"].float(), self._beliefs(logits)
         looks = [
             Look(image, path, glimpse, belief, tuple(classes.tolist()))
             for image, path, glimpse, belief, classes in zip(
@@ -207,12 +212,12 @@ class AttentionTask:
     def state_dict(self) -> dict[str, Any]:
         """Give the position in the data, the state of the places, and the precision that was measured."""
         state = {"order": self._order.state_dict(), "generator": self._generator.get_state()}
-        return state | {"half_precision": self._dtype == torch.bfloat16}
+        return state | {"precision": PRECISION_NAMES[self._dtype]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
         if self.config.policy.precision == "auto":
-            self._dtype = torch.bfloat16 if state["half_precision"] else torch.float32
+            self._dtype = choose_precision(state["precision"])
         self._order.load_state_dict(state["order"])
         self._generator.set_state(state["generator"])
 
@@ -233,7 +238,7 @@ class AttentionTask:
         greedy: bool,
         generator: torch.Generator | None,
     ) -> tuple[Trajectory, Tensor]:
-        """Look at some images, and set the rewards; also give the core's states after each glimpse [N, B, H]."""
+        """Look at some images, without rewards; also give the core's states after each glimpse [N, B, H]."""
         config = self.config
         label = label if rows is None else label[rows]
         place = choose_places(config.looking, config.first_location, self._cells, label.shape[0], generator, label.device)
@@ -246,16 +251,20 @@ class AttentionTask:
         looker: Any = Seeing(policy, context) if config.policy.core == "dram" else policy
         settings: dict[str, Any] = {"image": rows, "group": group, "greedy": greedy, "generator": generator}
         trajectory, hidden = look(looker, self.retina, prepared, place, label, num_glimpses=config.num_glimpses, **settings)
-        trajectory = trajectory.replace(context=context)
-        with torch.no_grad():
-            return trajectory.replace(reward=self._reward(policy, hidden, label)), hidden
+        return trajectory.replace(context=context), hidden
+
+    @torch.no_grad()
+    def _rewarded(self, policy: Any, trajectory: Trajectory, hidden: Tensor) -> Trajectory:
+        """Set the rewards for what the states [N, B, H] say of the classes."""
+        assert isinstance(trajectory.context, dict)
+        return trajectory.replace(reward=self._reward(policy, hidden, trajectory.context["label"]))
 
     def _read(self, policy: Any, hidden: Tensor) -> Tensor:
         """Give the logits [B, K, C] from the states at which a class is read."""
-        logits: Tensor = policy.classify(hidden[policy.read_steps(hidden.shape[0])])
+        logits: Tensor = policy.classify(hidden[self._read_steps])
         return logits.transpose(0, 1)
 
-    def _beliefs(self, policy: Any, logits: Tensor) -> Tensor:
+    def _beliefs(self, logits: Tensor) -> Tensor:
         """Give each object's probabilities after each glimpse, [B, N, K, C], from the logits [B, N, C].
 
         Nothing is known of an object before its own glimpses, and nothing changes once it has been read.
@@ -263,7 +272,7 @@ class AttentionTask:
         probabilities = logits.softmax(dim=-1)
         unknown = torch.full_like(probabilities[:, 0], 1.0 / probabilities.shape[2])
         columns, begin = [], 0
-        for read in policy.read_steps(self.config.num_glimpses):
+        for read in self._read_steps:
             steps = [unknown if step < begin else probabilities[:, min(step, read)] for step in range(self.config.num_glimpses)]
             columns.append(torch.stack(steps, dim=1))
             begin = read + 1
@@ -273,7 +282,7 @@ class AttentionTask:
         """Reward the locations, [B, N-1], for the classes read from the states [N, B, H]."""
         num_glimpses = hidden.shape[0]
         if self.config.reward == "information_gain":
-            objects = policy.object_of_step(num_glimpses)
+            objects = object_of_step(num_glimpses, label.shape[1])
             logits = policy.classify(hidden)
             logp = logits.log_softmax(dim=2).gather(2, label[:, objects].t().unsqueeze(2)).squeeze(2)
             # Nothing is known of the next object before its first glimpse.
@@ -287,5 +296,5 @@ class AttentionTask:
         else:
             earned = -F.cross_entropy(logits.flatten(0, 1), label.flatten(), reduction="none").view_as(label)
         reward = hidden.new_zeros(label.shape[0], num_glimpses - 1)
-        reward[:, [step - 1 for step in policy.read_steps(num_glimpses)]] = earned / label.shape[1]
+        reward[:, [step - 1 for step in self._read_steps]] = earned / label.shape[1]
         return reward

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import shutil
@@ -16,12 +15,13 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
 from tasks.captioning.cache import RowWriter, atomic_write, cache_folder, content_key, is_writable
+from tasks.image_bytes import decode_picture
 
 _LOG = logging.getLogger(__name__)
 _DECODER_VERSION = 1
@@ -136,16 +136,7 @@ def decode_image(data: bytes, image_size: int) -> np.ndarray:
     Raises:
         ValueError: when it does not decode.
     """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            # A JPEG far larger than needed is decoded at a fraction of its size, which is several times faster.
-            image.draft("RGB", (2 * image_size, 2 * image_size))
-            picture = ImageOps.exif_transpose(image).convert("RGB")
-    except UnidentifiedImageError as error:
-        raise ValueError("it is in no format that Pillow reads") from error
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        # Pillow reports damage by many types, SyntaxError among them.
-        raise ValueError(f"it does not decode ({error})") from error
+    picture, _ = decode_picture(data, "RGB", draft_size=2 * image_size)
     side = min(picture.size)
     left, top = (picture.width - side) / 2, (picture.height - side) / 2
     if picture.size != (image_size, image_size):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from tasks.captioning.caption_files import (
 )
 from tasks.captioning.data_config import DataConfig
 from tasks.captioning.images import ImageStore, open_images
+from tasks.paths import expanded
 
 SPLITS = ("train", "dev", "test")
 
@@ -79,12 +78,7 @@ def _read(config: DataConfig) -> Photographs:
         from tasks.captioning.dataset_columns import read_dataset
 
         return Photographs(*read_dataset(config.path, config.image_column, config.caption_column))
-    root = Path(os.path.expandvars(config.path)).expanduser()
-    if "$" in str(root) and not root.exists():
-        unset = re.findall(r"\$\{?(\w+)", str(root))
-        raise FileNotFoundError(
-            f"{root}: the environment variable {', '.join(unset)} is not set; set it, or set `path` to the data's folder"
-        )
+    root = expanded(config.path)
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder; set `path` to the folder of the {config.source} data")
     if config.source == "flickr8k":

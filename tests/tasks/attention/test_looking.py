@@ -12,6 +12,7 @@ from torch import Tensor
 from seqrl.rollout import unroll
 from seqrl.trajectory import Trajectory, Tree
 from tasks.attention.looking import choose_places, grid, look
+from tasks.attention.naming import read_steps
 from tasks.attention.retina import Retina
 
 
@@ -132,7 +133,7 @@ def test_the_means_start_where_they_are_told() -> None:
 def test_each_object_of_a_pair_is_read_and_rewarded_after_its_own_glimpses() -> None:
     task = small_task(data={"placement": "pair", "canvas_size": 30}, num_glimpses=6, images_per_batch=30)
     policy: Any = task.build_policy()
-    assert policy.read_steps(6) == [2, 5]
+    assert read_steps(6, task.config.data.num_objects) == [2, 5]
     trajectory = task.rollout(policy, generator=torch.Generator().manual_seed(0))
     assert isinstance(trajectory.context, Mapping)
     label = trajectory.context["label"]

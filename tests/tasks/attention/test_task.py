@@ -87,9 +87,8 @@ def test_samples_are_drawn(settings: dict[str, Any], tmp_path: Path) -> None:
 
 def test_beliefs_of_two_objects() -> None:
     task = small_task(data={"placement": "pair", "canvas_size": 26})
-    policy: Any = task.build_policy()
     logits = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0))
-    beliefs, probabilities = task._beliefs(policy, logits), logits.softmax(dim=2)
+    beliefs, probabilities = task._beliefs(logits), logits.softmax(dim=2)
     third = torch.full((2, 3), 1 / 3)
     torch.testing.assert_close(beliefs[:, :, 0], torch.stack([probabilities[:, step] for step in (0, 1, 1, 1)], dim=1))
     torch.testing.assert_close(beliefs[:, :, 1], torch.stack([third, third, probabilities[:, 2], probabilities[:, 3]], dim=1))
