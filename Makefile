@@ -36,6 +36,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || { echo "Creating $(VENV) with $$($(PYTHON) --version) ..."; $(PYTHON) -m venv $(VENV); } || { \
 		rm -rf $(VENV); echo "Python's venv module is not complete (on Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; }
 	@echo "Installing seqrl and what it needs into $(VENV); this downloads up to a few GB once and takes some minutes ..."
+	@rm -rf seqrl.egg-info  # an old one would go on naming entry points of before
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt -e '.[dev]'
 	@touch $@
 	@echo "Installed."
@@ -55,7 +56,7 @@ test-gpu: $(STAMP)  ## Run the tests that need a GPU
 
 demo: THREADS = 2
 demo: $(STAMP)  ## Train a captioner, optimise it for CIDEr-D and draw what changed: under five minutes on two cores
-	@$(BIN)/python -m tasks.captioning.demo
+	@$(BIN)/python -m seqrl.tasks.captioning.demo
 
 format: $(STAMP)  ## Put the code into the house style
 	$(BIN)/ruff format .

@@ -102,7 +102,7 @@ def run_limits(threads: int, now: Callable[[], float]) -> dict[str, float]:
 
     from seqrl.adamw import AdamW
     from seqrl.networks import NatureCNN
-    from tasks.atari.games import AtariGames
+    from seqrl.tasks.atari.games import AtariGames
 
     torch.set_num_threads(threads)
     games = AtariGames("pong", NUM_ENVS)

@@ -96,7 +96,7 @@ def run_ours(batch_size: int, precision: str, seed: int) -> tuple[Callable[[], N
 def run_peer(path: Path, batch_size: int, seed: int, num_batches: int, mark: Callable[[], None]) -> None:
     import torch
 
-    from tasks.attention.data import DataConfig, load_data
+    from seqrl.tasks.attention.data import DataConfig, load_data
 
     class Loader:
         """Batches as the peer's loader gives them; says when one begins."""
@@ -134,7 +134,7 @@ def split_of_ours(num_batches: int) -> dict[str, float]:
     """Give each part's share of the time of an update, with one thread."""
     import torch
 
-    import tasks.attention.rectifier as rectifier
+    import seqrl.tasks.attention.rectifier as rectifier
 
     torch.set_num_threads(1)
     task, trainer = build_ours(128, "auto", 0)

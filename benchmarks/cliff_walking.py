@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from seqrl.tasks.control.policy import ControlPolicyConfig
+from seqrl.tasks.control.task import ControlConfig
 from seqrl.trainers.q_table import QTableConfig, Rule
-from tasks.control.policy import ControlPolicyConfig
-from tasks.control.task import ControlConfig
 
 RULES: tuple[Rule, ...] = ("sarsa", "q_learning", "expected_sarsa")
 BLOCK = 50

@@ -30,13 +30,13 @@ from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 from pycocoevalcap.cider.cider_scorer import CiderScorer
 from pycocoevalcap.rouge.rouge import Rouge
 
-from metrics.bleu import Bleu
-from metrics.cider import CiderD
-from metrics.document_frequency import DocumentFrequency
-from metrics.reference_index import ReferenceIndex
-from metrics.rouge import RougeL
-from metrics.rows import WordNumbers, pad_rows
-from metrics.tokenize import ptb_tokenize
+from seqrl.metrics.bleu import Bleu
+from seqrl.metrics.cider import CiderD
+from seqrl.metrics.document_frequency import DocumentFrequency
+from seqrl.metrics.reference_index import ReferenceIndex
+from seqrl.metrics.rouge import RougeL
+from seqrl.metrics.rows import WordNumbers, pad_rows
+from seqrl.metrics.tokenize import ptb_tokenize
 
 ROOT = Path(__file__).resolve().parent.parent
 NUM_IMAGES, SAMPLES_AN_IMAGE, NUM_BATCHES = 16, 5, 50

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from pycocoevalcap.cider.cider import Cider
 
+from seqrl.tasks.captioning.data import DataConfig, load_data
+from seqrl.tasks.captioning.task import CaptioningConfig, CaptioningTask
 from seqrl.trajectory import Trajectory
-from tasks.captioning.data import DataConfig, load_data
-from tasks.captioning.task import CaptioningConfig, CaptioningTask
 
 
 def peer_seconds(task: CaptioningTask, trajectory: Trajectory) -> float:

@@ -21,7 +21,7 @@ import torch
 
 from seqrl.run.config import read_config
 from seqrl.tables import ProbabilityTable
-from tasks.gridworld.planning import Model, read_model, value_iteration
+from seqrl.tasks.gridworld.planning import Model, read_model, value_iteration
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ("taxi_q_learning", "frozen_lake_q_learning", "cliff_walking_q_learning", "cliff_walking_sarsa", "frozen_lake_cem", "taxi_cem")

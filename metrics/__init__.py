@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from metrics.bleu import Bleu, SacreBleu
-    from metrics.by_name import metric_by_name
-    from metrics.cider import Cider, CiderD
-    from metrics.document_frequency import DocumentFrequency
-    from metrics.mix import MetricMix
-    from metrics.rouge import RougeL
-    from metrics.tokenize import ptb_tokenize
+    from seqrl.metrics.bleu import Bleu, SacreBleu
+    from seqrl.metrics.by_name import metric_by_name
+    from seqrl.metrics.cider import Cider, CiderD
+    from seqrl.metrics.document_frequency import DocumentFrequency
+    from seqrl.metrics.mix import MetricMix
+    from seqrl.metrics.rouge import RougeL
+    from seqrl.metrics.tokenize import ptb_tokenize
 
 __all__ = [
     "Bleu",

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics import kernels
-from metrics.reference_index import ReferenceIndex
-from metrics.rows import HypothesisRows, split_words
-from metrics.token_scores import PreparedMetric, Sentence, index_sentences, prepare_references
+from seqrl.metrics import kernels
+from seqrl.metrics.reference_index import ReferenceIndex
+from seqrl.metrics.rows import HypothesisRows, split_words
+from seqrl.metrics.token_scores import PreparedMetric, Sentence, index_sentences, prepare_references
 
 SMOOTHINGS = ("none", "add_one", "exponential")
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from metrics.bleu import Bleu, SacreBleu
-from metrics.cider import Cider, CiderD
-from metrics.rouge import RougeL
+from seqrl.metrics.bleu import Bleu, SacreBleu
+from seqrl.metrics.cider import Cider, CiderD
+from seqrl.metrics.rouge import RougeL
 
 METRICS: dict[str, Callable[..., Any]] = {
     "cider_d": CiderD,

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics import kernels
-from metrics.document_frequency import DocumentFrequency, require_several_items
-from metrics.reference_index import ReferenceIndex
-from metrics.rows import HypothesisRows
-from metrics.token_scores import PreparedMetric, Sentence, index_sentences, prepare_references
+from seqrl.metrics import kernels
+from seqrl.metrics.document_frequency import DocumentFrequency, require_several_items
+from seqrl.metrics.reference_index import ReferenceIndex
+from seqrl.metrics.rows import HypothesisRows
+from seqrl.metrics.token_scores import PreparedMetric, Sentence, index_sentences, prepare_references
 
 _NO_PENALTY = 0.0  # the compiled loop takes a sigma of zero for plain CIDEr
 

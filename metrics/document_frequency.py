@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.ngram_table import NgramTable
-from metrics.rows import END_WORD, WordNumbers, number_references
+from seqrl.metrics.ngram_table import NgramTable
+from seqrl.metrics.rows import END_WORD, WordNumbers, number_references
 
 _FORMAT = "document-frequency-1"
 
@@ -39,7 +39,7 @@ class DocumentFrequency:
     The weight of an n-gram g is log(num_images) - log(max(1, df(g))), so that n-grams of one image need no entry.
 
     Args:
-        keys: [M] int64 keys of the n-grams, see `metrics.kernels`.
+        keys: [M] int64 keys of the n-grams, see `seqrl.metrics.kernels`.
         counts: [M] int32 number of images whose references hold the n-gram, 2 or more.
         num_images: number of images in the corpus.
         max_n: longest n-gram counted, in words.
@@ -83,7 +83,7 @@ class DocumentFrequency:
         Raises:
             ValueError: for fewer than two images, an image without references or an empty reference.
         """
-        from metrics.reference_index import ReferenceIndex  # the index counts; it reads this class where frequencies are given
+        from seqrl.metrics.reference_index import ReferenceIndex  # the index counts; it reads this class where frequencies are given
 
         require_several_items(len(references))
         words: tuple[str, ...] | None = None

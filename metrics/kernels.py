@@ -17,7 +17,7 @@ import math
 
 import numpy as np
 
-from metrics.compiled import compiled
+from seqrl.metrics.compiled import compiled
 
 ROW_BITS = 20  # of a sortable (n-gram, reference) pair: at most 2**20 references an item
 

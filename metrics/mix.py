@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from metrics.by_name import metric_by_name
-from metrics.document_frequency import DocumentFrequency
-from metrics.reference_index import ReferenceIndex
-from metrics.token_scores import TokenMetric
+from seqrl.metrics.by_name import metric_by_name
+from seqrl.metrics.document_frequency import DocumentFrequency
+from seqrl.metrics.reference_index import ReferenceIndex
+from seqrl.metrics.token_scores import TokenMetric
 
 
 class MetricMix:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics import kernels
+from seqrl.metrics import kernels
 
 _LARGEST_LOAD = 0.6
 
@@ -18,7 +18,7 @@ def _empty(num_slots: int) -> NDArray[np.int64]:
 
 @dataclass
 class NgramTable:
-    """An open-addressing hash from the key of an n-gram to its number; see `metrics.kernels` for the key.
+    """An open-addressing hash from the key of an n-gram to its number; see `seqrl.metrics.kernels` for the key.
 
     Args:
         slots: [slots, 2] int64 key and number side by side, so that both come with one access to memory; -1 in an empty

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from metrics import kernels
-from metrics.document_frequency import DocumentFrequency, require_several_items
-from metrics.ngram_table import NgramTable
-from metrics.rows import HypothesisRows, pack_references
+from seqrl.metrics import kernels
+from seqrl.metrics.document_frequency import DocumentFrequency, require_several_items
+from seqrl.metrics.ngram_table import NgramTable
+from seqrl.metrics.rows import HypothesisRows, pack_references
 
 _ITEMS_A_CHUNK = 1024
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics import kernels
-from metrics.reference_index import ReferenceIndex
-from metrics.rows import HypothesisRows
-from metrics.token_scores import PreparedMetric, Sentence, index_sentences, prepare_references
+from seqrl.metrics import kernels
+from seqrl.metrics.reference_index import ReferenceIndex
+from seqrl.metrics.rows import HypothesisRows
+from seqrl.metrics.token_scores import PreparedMetric, Sentence, index_sentences, prepare_references
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from metrics.by_name import METRICS, metric_by_name
-from metrics.tokenize import ptb_tokenize
+from seqrl.metrics.by_name import METRICS, metric_by_name
+from seqrl.metrics.tokenize import ptb_tokenize
 
 SHOWN = ("cider_d", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l")
 

@@ -9,9 +9,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from metrics.document_frequency import DocumentFrequency
-from metrics.reference_index import ReferenceIndex
-from metrics.rows import END_WORD, HypothesisRows, WordNumbers, number_hypotheses, number_references
+from seqrl.metrics.document_frequency import DocumentFrequency
+from seqrl.metrics.reference_index import ReferenceIndex
+from seqrl.metrics.rows import END_WORD, HypothesisRows, WordNumbers, number_hypotheses, number_references
 
 Sentence = str | Sequence[str]
 

@@ -13,6 +13,16 @@ import pytest
 
 from seqrl.run.config import EarlyStop
 from seqrl.run.loop import fit
+from seqrl.tasks.attention.data_config import DataConfig as AttentionDataConfig
+from seqrl.tasks.attention.policy import GlimpsePolicyConfig
+from seqrl.tasks.attention.task import AttentionConfig
+from seqrl.tasks.captioning.data_config import DataConfig
+from seqrl.tasks.captioning.evaluation import EvaluationConfig
+from seqrl.tasks.captioning.policies import PolicyConfig
+from seqrl.tasks.captioning.scenes import ScenesConfig
+from seqrl.tasks.captioning.task import CaptioningConfig
+from seqrl.tasks.control.policy import ControlPolicyConfig
+from seqrl.tasks.control.task import ControlConfig
 from seqrl.trainers import (
     A2CConfig,
     OffPolicyConfig,
@@ -26,16 +36,6 @@ from seqrl.trainers import (
 from seqrl.trainers.cem import CrossEntropyConfig
 from seqrl.trainers.dqn import DQNConfig
 from seqrl.trainers.q_table import QTableConfig
-from tasks.attention.data_config import DataConfig as AttentionDataConfig
-from tasks.attention.policy import GlimpsePolicyConfig
-from tasks.attention.task import AttentionConfig
-from tasks.captioning.data_config import DataConfig
-from tasks.captioning.evaluation import EvaluationConfig
-from tasks.captioning.policies import PolicyConfig
-from tasks.captioning.scenes import ScenesConfig
-from tasks.captioning.task import CaptioningConfig
-from tasks.control.policy import ControlPolicyConfig
-from tasks.control.task import ControlConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("seqrl", "metrics", "tasks")

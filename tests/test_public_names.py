@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ["seqrl", "metrics", "tasks.captioning", "tasks.control", "tasks.atari", "tasks.attention"]
+PACKAGES = ["seqrl", "seqrl.metrics", "seqrl.tasks.captioning", "seqrl.tasks.control", "seqrl.tasks.atari", "seqrl.tasks.attention"]
 SLOW = {"torch", "numpy", "numba", "transformers", "gymnasium", "accelerate"}
 
 

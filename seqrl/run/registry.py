@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.util
 import sys
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
@@ -38,7 +37,7 @@ def find(group: str, name: str) -> Any:
         name: name of an entry point, or `module:attribute` for something that is not installed.
 
     Raises:
-        ValueError: when there is no such name, or it cannot be imported because of a missing or shadowed module.
+        ValueError: when there is no such name, or it cannot be imported because of a missing module.
     """
     if ":" in name:
         value = name
@@ -51,7 +50,6 @@ def find(group: str, name: str) -> Any:
             raise ValueError(f"{name!r} is not registered under {group}; {nearest(name, points)}")
         value = points[name].value
     module, _, attribute = value.partition(":")
-    _refuse_shadowed(module)
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -75,21 +73,3 @@ def name_of(group: str, component: type) -> str:
         if point.module in sys.modules and getattr(sys.modules[point.module], point.attr, None) is component:
             return name
     return value
-
-
-def _refuse_shadowed(module: str) -> None:
-    """Refuse a module of the user's own that hides one which lies beside this package.
-
-    Raises:
-        ValueError: naming both paths.
-    """
-    top = module.partition(".")[0]
-    ours = Path(__file__).resolve().parents[2] / top
-    if not ours.is_dir():
-        return
-    spec = importlib.util.find_spec(top)
-    places = [] if spec is None else [spec.origin, *(spec.submodule_search_locations or [])]
-    if any(place and Path(place).resolve().is_relative_to(ours) for place in places):
-        return
-    theirs = next((place for place in places if place), "nowhere")
-    raise ValueError(f"module {top!r} was found at {theirs}, which hides {ours}; rename the former or leave its folder")

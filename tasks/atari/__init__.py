@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from seqrl.public_names import imported_when_used
 
 if TYPE_CHECKING:
-    from tasks.atari.games import AtariGames
-    from tasks.atari.scores import human_normalised
-    from tasks.atari.task import AtariConfig, AtariTask
+    from seqrl.tasks.atari.games import AtariGames
+    from seqrl.tasks.atari.scores import human_normalised
+    from seqrl.tasks.atari.task import AtariConfig, AtariTask
 
 __all__ = [
     "AtariConfig",

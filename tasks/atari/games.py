@@ -11,7 +11,7 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from tasks.atari.names import game_name
+from seqrl.tasks.atari.names import game_name
 
 FIRE = 1  # the second action in every game's minimal set that has a fire button, and in the full set
 FRAME_SKIP = 4
@@ -37,7 +37,7 @@ class AtariGames:
     policy would never see what comes after it.
 
     Args:
-        game: any name that `tasks.atari.names.game_name` understands.
+        game: any name that `seqrl.tasks.atari.names.game_name` understands.
         num_envs: N, the number of rows.
         num_frames: stacked frames.
         noop_max: most no-ops at the start of a game.

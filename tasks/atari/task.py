@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from seqrl.actor_critic import ActorCriticConfig
 from seqrl.convolutions import PRECISION_NAMES, EncoderPrecision, choose_precision
 from seqrl.networks import NatureCNN
+from seqrl.tasks.atari.games import FRAME_SKIP, AtariGames
+from seqrl.tasks.atari.names import game_name
+from seqrl.tasks.atari.scores import human_normalised
+from seqrl.tasks.control.policy import ControlPolicyConfig
+from seqrl.tasks.control.task import ControlConfig, ControlTask
 from seqrl.trajectory import Trajectory
-from tasks.atari.games import FRAME_SKIP, AtariGames
-from tasks.atari.names import game_name
-from tasks.atari.scores import human_normalised
-from tasks.control.policy import ControlPolicyConfig
-from tasks.control.task import ControlConfig, ControlTask
 
 
 def _shared_trunk() -> ControlPolicyConfig:
@@ -48,7 +48,7 @@ class AtariConfig:
             finds it fast. Heads, log-probabilities, losses and weights are fp32.
         step_timeout_s: seconds after which games that do not answer are given up; 0 for never.
         num_eval_episodes: greedy games of an evaluation, always from the same seeds.
-        policy: see `tasks.control.policy.ControlPolicyConfig`; an actor-critic with one Nature CNN by default.
+        policy: see `seqrl.tasks.control.policy.ControlPolicyConfig`; an actor-critic with one Nature CNN by default.
     """
 
     environment: str = "pong"
@@ -90,7 +90,7 @@ class AtariConfig:
 
 
 class AtariFactory:
-    """Makes the games of a `ControlTask`, see `tasks.control.environments.EnvironmentFactory`.
+    """Makes the games of a `ControlTask`, see `seqrl.tasks.control.environments.EnvironmentFactory`.
 
     Args:
         config: see `AtariConfig`.
@@ -133,7 +133,7 @@ class AtariFactory:
 
 
 class AtariTask:
-    """Rollouts, evaluation and pictures of one game; see `seqrl.protocols.Task` and `tasks.control.task.ControlTask`.
+    """Rollouts, evaluation and pictures of one game; see `seqrl.protocols.Task` and `seqrl.tasks.control.task.ControlTask`.
 
     Args:
         config: see `AtariConfig`.

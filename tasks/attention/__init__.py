@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from seqrl.public_names import imported_when_used
 
 if TYPE_CHECKING:
-    from tasks.attention.data import AttentionData, ImageSplit, load_data
-    from tasks.attention.data_config import DataConfig
-    from tasks.attention.policy import GlimpsePolicy, GlimpsePolicyConfig
-    from tasks.attention.retina import Retina
-    from tasks.attention.task import AttentionConfig, AttentionTask
+    from seqrl.tasks.attention.data import AttentionData, ImageSplit, load_data
+    from seqrl.tasks.attention.data_config import DataConfig
+    from seqrl.tasks.attention.policy import GlimpsePolicy, GlimpsePolicyConfig
+    from seqrl.tasks.attention.retina import Retina
+    from seqrl.tasks.attention.task import AttentionConfig, AttentionTask
 
 __all__ = [
     "AttentionConfig",

@@ -15,7 +15,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from tasks.attention.retina import Retina
+    from seqrl.tasks.attention.retina import Retina
 
 ENVIRONMENT = "seqrl/GlimpseCatch-v0"
 BOARD_SIZE, PADDLE_SIZE = 24, 2  # pixels
@@ -46,7 +46,7 @@ class _Games:
             raise ValueError(f"look: expected one of {', '.join(get_args(Look))}, got {look!r}")
         if not 0 <= max_speed <= BOARD_SIZE:
             raise ValueError(f"max_speed: expected 0 to {BOARD_SIZE} pixels a step, got {max_speed}")
-        from tasks.attention.retina import Retina  # whose compiler takes a while to load; whoever only asks for the name is spared it
+        from seqrl.tasks.attention.retina import Retina  # whose compiler takes a while to load; whoever only asks for the name is spared it
 
         self.look, self.max_speed = look, max_speed
         self.retina: Retina = Retina(glimpse_size, num_scales)
@@ -113,7 +113,7 @@ class _Games:
 
     def draw(self) -> tuple[NDArray[np.uint8], ...]:
         """Draw each game and what is seen of it."""
-        from tasks.attention.catch_drawing import draw_game
+        from seqrl.tasks.attention.catch_drawing import draw_game
 
         retina = None if self.look == "full" else self.retina
         parts = zip(self.row, self.columns, self.paddle, self.location, self.seen(), strict=True)
@@ -259,8 +259,8 @@ def action_space() -> Tuple:
 if ENVIRONMENT not in gym.registry:
     gym.register(
         ENVIRONMENT,
-        entry_point="tasks.attention.catch:GlimpseCatch",
-        vector_entry_point="tasks.attention.catch:GlimpseCatches",
+        entry_point="seqrl.tasks.attention.catch:GlimpseCatch",
+        vector_entry_point="seqrl.tasks.attention.catch:GlimpseCatches",
         max_episode_steps=BOARD_SIZE,
         reward_threshold=0.85,
     )

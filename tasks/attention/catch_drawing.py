@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from tasks.attention.catch import BOARD_SIZE, PADDLE_SIZE
+from seqrl.tasks.attention.catch import BOARD_SIZE, PADDLE_SIZE
 
 if TYPE_CHECKING:
-    from tasks.attention.retina import Retina
+    from seqrl.tasks.attention.retina import Retina
 
 # 300x228 in all, the width of the animations, so that nothing is resampled.
 PIXEL, MARGIN, GAP, PANEL = 9, 6, 9, 66

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqrl.networks import initialise_orthogonal
+from seqrl.tasks.attention.rectifier import Activations, RectifierPass, RectifierWeights, recur, run_pass, take_in
 from seqrl.trajectory import Tree, tree_leaves
-from tasks.attention.rectifier import Activations, RectifierPass, RectifierWeights, recur, run_pass, take_in
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def look_by_advancing(core: Core, glimpse: Tensor, location: Tensor, state: Tree
 
 
 class RectifierCore(nn.Module):
-    """Glimpse network and core of the recurrent attention model, see `tasks.attention.rectifier.RectifierWeights`.
+    """Glimpse network and core of the recurrent attention model, see `seqrl.tasks.attention.rectifier.RectifierWeights`.
 
     What the last pass computed while it chose where to look is kept: `run` on the very same tensors, before any weight has
     changed, need not compute it again.

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from tasks.attention.data_config import DataConfig
-from tasks.attention.image_sources import open_source, refuse_strange_labels
-from tasks.attention.placing import Placement
+from seqrl.tasks.attention.data_config import DataConfig
+from seqrl.tasks.attention.image_sources import open_source, refuse_strange_labels
+from seqrl.tasks.attention.placing import Placement
 
 __all__ = ["AttentionData", "DataConfig", "ImageSplit", "load_data"]
 

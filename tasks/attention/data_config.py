@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from tasks.attention.placing import Placement, PlacementKind
+from seqrl.tasks.attention.placing import Placement, PlacementKind
 
 Source = Literal["digits", "mnist", "datasets", "folder"]
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from seqrl.distributions import Gaussian
 from seqrl.networks import initialise_orthogonal
+from seqrl.tasks.attention.cores import CoreSize, look_by_advancing
+from seqrl.tasks.attention.policy import GlimpsePolicyConfig, evaluate_looks, seen_in
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
-from tasks.attention.cores import CoreSize, look_by_advancing
-from tasks.attention.policy import GlimpsePolicyConfig, evaluate_looks, seen_in
 
 
 def shrink(images: Tensor, size: int) -> Tensor:
@@ -95,7 +95,7 @@ class DramCore(nn.Module):
 
 @dataclass(frozen=True)
 class StartedCore:
-    """A core that has seen its images coarsely: a `tasks.attention.cores.Core` for these rows.
+    """A core that has seen its images coarsely: a `seqrl.tasks.attention.cores.Core` for these rows.
 
     Attributes:
         core: what takes the glimpses in.
@@ -225,7 +225,7 @@ class DramPolicy(nn.Module):
 
 
 class Seeing:
-    """A `DramPolicy` whose core has seen its images coarsely, as `tasks.attention.looking.look` wants it; all else is the policy's."""
+    """A `DramPolicy` whose core has seen its images coarsely, as `looking.look` wants it; all else is the policy's."""
 
     def __init__(self, policy: DramPolicy, context: Tree) -> None:
         self._policy = policy

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from tasks.attention.data_config import DataConfig
-from tasks.attention.idx_files import read_mnist
-from tasks.image_bytes import decode_picture
-from tasks.paths import expanded
+from seqrl.tasks.attention.data_config import DataConfig
+from seqrl.tasks.attention.idx_files import read_mnist
+from seqrl.tasks.image_bytes import decode_picture
+from seqrl.tasks.paths import expanded
 
 # What sources call their splits, and what we do.
 _SPLITS = {"train": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev", "test": "test"}

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from seqrl.distributions import Gaussian
+from seqrl.tasks.attention.policy import GlimpsePolicy
+from seqrl.tasks.attention.retina import PreparedImages, Retina
 from seqrl.trajectory import Trajectory
-from tasks.attention.policy import GlimpsePolicy
-from tasks.attention.retina import PreparedImages, Retina
 
 Looking = Literal["learned", "random", "centre", "grid"]
 FirstLocation = Literal["centre", "random", "grid"]

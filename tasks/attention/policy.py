@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from seqrl.convolutions import EncoderPrecision, choose_precision
 from seqrl.distributions import Gaussian
 from seqrl.networks import initialise_orthogonal
+from seqrl.tasks.attention.cores import Core, CoreSize, LSTMCore, RectifierCore
+from seqrl.tasks.attention.naming import naming_loss
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
-from tasks.attention.cores import Core, CoreSize, LSTMCore, RectifierCore
-from tasks.attention.naming import naming_loss
 
 CoreName = Literal["rectifier", "lstm", "dram"]
 
@@ -26,7 +26,7 @@ class GlimpsePolicyConfig:
     """Settings of the recurrent attention model; the sizes are the paper's.
 
     Attributes:
-        core: "rectifier", the paper's for images; "lstm", its for games; "dram", two LSTMs and a context, see `tasks.attention.dram`.
+        core: "rectifier", the paper's for images; "lstm", its for games; "dram", two LSTMs and a context, see `seqrl.tasks.attention.dram`.
         num_features: units of the hidden layers over a glimpse and over its location, each.
         glimpse_units: units in which the two are joined.
         hidden_units: units of the core; of "dram", half of them in each LSTM.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tasks.attention.retina_kernels import cut_plain, cut_pyramid, integrate
+from seqrl.tasks.attention.retina_kernels import cut_plain, cut_pyramid, integrate
 
 
 @dataclass(frozen=True)

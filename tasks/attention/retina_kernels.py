@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.compiled import compiled
+from seqrl.metrics.compiled import compiled
 
 
 @compiled

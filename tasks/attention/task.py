@@ -13,17 +13,17 @@ from torch import Tensor, nn
 
 from seqrl.convolutions import PRECISION_NAMES, choose_precision
 from seqrl.policies import evaluation_mode
+from seqrl.tasks.attention.cores import RectifierCore
+from seqrl.tasks.attention.data import AttentionData, DataConfig, load_data
+from seqrl.tasks.attention.dram import DramPolicy, Seeing, shrink
+from seqrl.tasks.attention.drawing import Look, draw_looks
+from seqrl.tasks.attention.evaluation import EvaluationConfig, evaluate_looking
+from seqrl.tasks.attention.looking import FirstLocation, Looking, choose_places, grid, look
+from seqrl.tasks.attention.naming import object_of_step, read_steps
+from seqrl.tasks.attention.policy import GlimpsePolicy, GlimpsePolicyConfig
+from seqrl.tasks.attention.retina import PreparedImages, Retina
+from seqrl.tasks.item_order import ItemOrder
 from seqrl.trajectory import Trajectory, Tree
-from tasks.attention.cores import RectifierCore
-from tasks.attention.data import AttentionData, DataConfig, load_data
-from tasks.attention.dram import DramPolicy, Seeing, shrink
-from tasks.attention.drawing import Look, draw_looks
-from tasks.attention.evaluation import EvaluationConfig, evaluate_looking
-from tasks.attention.looking import FirstLocation, Looking, choose_places, grid, look
-from tasks.attention.naming import object_of_step, read_steps
-from tasks.attention.policy import GlimpsePolicy, GlimpsePolicyConfig
-from tasks.attention.retina import PreparedImages, Retina
-from tasks.item_order import ItemOrder
 
 Start = Literal["centre", "grid"]
 Reward = Literal["correct", "log_probability", "information_gain"]

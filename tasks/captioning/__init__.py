@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from seqrl.public_names import imported_when_used
 
 if TYPE_CHECKING:
-    from tasks.captioning.data import CaptionData, CaptionSplit, load_data
-    from tasks.captioning.data_config import DataConfig
-    from tasks.captioning.decoding import beam_search, sample
-    from tasks.captioning.evaluation import EvaluationConfig, evaluate_captions
-    from tasks.captioning.policies import CaptionPolicy, PolicyConfig, build_policy
-    from tasks.captioning.reward import CaptionReward, RewardConfig
-    from tasks.captioning.scenes import ScenesConfig
-    from tasks.captioning.task import CaptioningConfig, CaptioningTask
-    from tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
+    from seqrl.tasks.captioning.data import CaptionData, CaptionSplit, load_data
+    from seqrl.tasks.captioning.data_config import DataConfig
+    from seqrl.tasks.captioning.decoding import beam_search, sample
+    from seqrl.tasks.captioning.evaluation import EvaluationConfig, evaluate_captions
+    from seqrl.tasks.captioning.policies import CaptionPolicy, PolicyConfig, build_policy
+    from seqrl.tasks.captioning.reward import CaptionReward, RewardConfig
+    from seqrl.tasks.captioning.scenes import ScenesConfig
+    from seqrl.tasks.captioning.task import CaptioningConfig, CaptioningTask
+    from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
 
 __all__ = [
     "CaptionData",

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metrics.tokenize import ptb_tokenize
-from tasks.captioning.caption_files import CaptionedImage
-from tasks.captioning.data_config import DataConfig
-from tasks.captioning.images import load_images
-from tasks.captioning.photographs import SPLITS, Photographs, find_photographs
-from tasks.captioning.scenes import load_scenes
-from tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
+from seqrl.metrics.tokenize import ptb_tokenize
+from seqrl.tasks.captioning.caption_files import CaptionedImage
+from seqrl.tasks.captioning.data_config import DataConfig
+from seqrl.tasks.captioning.images import load_images
+from seqrl.tasks.captioning.photographs import SPLITS, Photographs, find_photographs
+from seqrl.tasks.captioning.scenes import load_scenes
+from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
 
 __all__ = ["CaptionData", "CaptionSplit", "DataConfig", "load_data"]
 

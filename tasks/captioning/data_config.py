@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
-from tasks.captioning.images import MIN_IMAGE_SIZE
-from tasks.captioning.scenes import ScenesConfig
+from seqrl.tasks.captioning.images import MIN_IMAGE_SIZE
+from seqrl.tasks.captioning.scenes import ScenesConfig
 
 # The settings that each source reads, beside those that all do.
 _SETTINGS_READ = {

@@ -9,9 +9,9 @@ from typing import Any
 
 import datasets
 
-from tasks.captioning.cache import content_key
-from tasks.captioning.caption_files import SPLIT_NAMES, CaptionedImage, make_record
-from tasks.captioning.images import ImageStore
+from seqrl.tasks.captioning.cache import content_key
+from seqrl.tasks.captioning.caption_files import SPLIT_NAMES, CaptionedImage, make_record
+from seqrl.tasks.captioning.images import ImageStore
 
 
 class DatasetStore:

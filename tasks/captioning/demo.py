@@ -14,9 +14,9 @@ from seqrl.run.config import read_config
 from seqrl.run.log import read_metrics
 from seqrl.run.plots import learning_curves
 from seqrl.run.train import load, train
-from tasks.captioning.evaluation import cider_d_of, greedy_captions
-from tasks.captioning.gallery import GalleryItem, write_gallery
-from tasks.captioning.task import CaptioningTask
+from seqrl.tasks.captioning.evaluation import cider_d_of, greedy_captions
+from seqrl.tasks.captioning.gallery import GalleryItem, write_gallery
+from seqrl.tasks.captioning.task import CaptioningTask
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "captioning"
 STAGES = {

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from metrics.by_name import metric_by_name
-from tasks.captioning.data import CaptionSplit
-from tasks.captioning.decoding import beam_search, sample
-from tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
+from seqrl.metrics.by_name import metric_by_name
+from seqrl.tasks.captioning.data import CaptionSplit
+from seqrl.tasks.captioning.decoding import beam_search, sample
+from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
 
 METRICS = ("cider_d", "cider", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l")
 
@@ -55,7 +55,7 @@ def evaluate_captions(
     """Caption the images and score the captions.
 
     Args:
-        policy: see `tasks.captioning.decoding.sample`.
+        policy: see `seqrl.tasks.captioning.decoding.sample`.
         split: images and references; document frequencies are those of these references, as published figures have it.
         vocabulary: what the token ids stand for.
         config: see `EvaluationConfig`.

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from tasks.captioning.cache import RowWriter, atomic_write, cache_folder, content_key, is_writable
-from tasks.image_bytes import decode_picture
+from seqrl.tasks.captioning.cache import RowWriter, atomic_write, cache_folder, content_key, is_writable
+from seqrl.tasks.image_bytes import decode_picture
 
 _LOG = logging.getLogger(__name__)
 _DECODER_VERSION = 1

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.captioning.caption_files import (
+from seqrl.tasks.captioning.caption_files import (
     CaptionedImage,
     read_coco,
     read_jsonl,
@@ -17,9 +17,9 @@ from tasks.captioning.caption_files import (
     read_token_file,
     refuse_duplicates,
 )
-from tasks.captioning.data_config import DataConfig
-from tasks.captioning.images import ImageStore, open_images
-from tasks.paths import expanded
+from seqrl.tasks.captioning.data_config import DataConfig
+from seqrl.tasks.captioning.images import ImageStore, open_images
+from seqrl.tasks.paths import expanded
 
 SPLITS = ("train", "dev", "test")
 
@@ -75,7 +75,7 @@ def find_photographs(config: DataConfig) -> Photographs:
 def _read(config: DataConfig) -> Photographs:
     if config.source == "datasets":
         # Imported here because the library takes seconds to load.
-        from tasks.captioning.dataset_columns import read_dataset
+        from seqrl.tasks.captioning.dataset_columns import read_dataset
 
         return Photographs(*read_dataset(config.path, config.image_column, config.caption_column))
     root = expanded(config.path)

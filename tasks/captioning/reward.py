@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metrics.by_name import METRICS
-from metrics.document_frequency import DocumentFrequency
-from metrics.mix import MetricMix
-from metrics.rows import END_WORD, WordNumbers, number_references, pad_rows
-from tasks.captioning.data import CaptionSplit
-from tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
+from seqrl.metrics.by_name import METRICS
+from seqrl.metrics.document_frequency import DocumentFrequency
+from seqrl.metrics.mix import MetricMix
+from seqrl.metrics.rows import END_WORD, WordNumbers, number_references, pad_rows
+from seqrl.tasks.captioning.data import CaptionSplit
+from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
 
 RewardFunction = Callable[[Sequence[str], Sequence[Sequence[str]]], Sequence[float]]
 

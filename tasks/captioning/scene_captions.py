@@ -7,7 +7,7 @@ brief caption, where one that decides what to say would name what most writers a
 
 from __future__ import annotations
 
-from tasks.captioning.scene_layout import Draws, Scene, Thing
+from seqrl.tasks.captioning.scene_layout import Draws, Scene, Thing
 
 MIN_WORDS, MAX_WORDS = 8, 18
 

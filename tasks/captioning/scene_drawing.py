@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from tasks.captioning.scene_layout import Draws, Placed, Scene, place
+from seqrl.tasks.captioning.scene_layout import Draws, Placed, Scene, place
 
 _RGB = {
     "red": (214, 40, 40),

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.captioning.cache import RowWriter, atomic_write, cache_folder, content_key, is_writable
-from tasks.captioning.scene_captions import write_captions
-from tasks.captioning.scene_drawing import draw_picture
-from tasks.captioning.scene_layout import Draws, Scene, draw_scene
+from seqrl.tasks.captioning.cache import RowWriter, atomic_write, cache_folder, content_key, is_writable
+from seqrl.tasks.captioning.scene_captions import write_captions
+from seqrl.tasks.captioning.scene_drawing import draw_picture
+from seqrl.tasks.captioning.scene_layout import Draws, Scene, draw_scene
 
 _LOG = logging.getLogger(__name__)
 # Raise it with every change that alters a picture or a caption.

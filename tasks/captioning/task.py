@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seqrl.tasks.captioning.data import CaptionData, DataConfig, load_data
+from seqrl.tasks.captioning.decoding import sample
+from seqrl.tasks.captioning.diagnostics import warnings_for
+from seqrl.tasks.captioning.evaluation import EvaluationConfig, evaluate_captions, write_captions
+from seqrl.tasks.captioning.gallery import GalleryItem, write_gallery
+from seqrl.tasks.captioning.images import augment
+from seqrl.tasks.captioning.policies import PolicyConfig, build_policy
+from seqrl.tasks.captioning.reward import CaptionReward, RewardConfig
+from seqrl.tasks.item_order import ItemOrder
 from seqrl.trajectory import Trajectory, Tree
-from tasks.captioning.data import CaptionData, DataConfig, load_data
-from tasks.captioning.decoding import sample
-from tasks.captioning.diagnostics import warnings_for
-from tasks.captioning.evaluation import EvaluationConfig, evaluate_captions, write_captions
-from tasks.captioning.gallery import GalleryItem, write_gallery
-from tasks.captioning.images import augment
-from tasks.captioning.policies import PolicyConfig, build_policy
-from tasks.captioning.reward import CaptionReward, RewardConfig
-from tasks.item_order import ItemOrder
 
 
 @dataclass
@@ -160,7 +160,7 @@ class CaptioningTask:
         return write_gallery(items, directory)
 
     def warnings_for(self, evaluations: Sequence[Mapping[str, float]]) -> dict[str, str]:
-        """Find the known troubles in the figures of all evaluations so far; see `tasks.captioning.diagnostics`."""
+        """Find the known troubles in the figures of all evaluations so far; see `seqrl.tasks.captioning.diagnostics`."""
         return warnings_for(evaluations)
 
     def fingerprint(self) -> dict[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from metrics.tokenize import ptb_tokenize
+from seqrl.metrics.tokenize import ptb_tokenize
 
 _SPECIALS = ("<pad>", "<begin>", "<end>", "<unknown>")
 

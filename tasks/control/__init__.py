@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from seqrl.public_names import imported_when_used
 
 if TYPE_CHECKING:
-    from tasks.control.environments import EnvironmentFactory
-    from tasks.control.policy import ControlPolicyConfig, build_policy
-    from tasks.control.task import ControlConfig, ControlTask
+    from seqrl.tasks.control.environments import EnvironmentFactory
+    from seqrl.tasks.control.policy import ControlPolicyConfig, build_policy
+    from seqrl.tasks.control.task import ControlConfig, ControlTask
 
 __all__ = [
     "ControlConfig",

@@ -7,7 +7,7 @@ import torch
 from gymnasium.spaces import Box, Discrete
 
 from seqrl.action_values import ActionValues
-from tasks.control.policy import ControlPolicyConfig
+from seqrl.tasks.control.policy import ControlPolicyConfig
 
 
 def build_action_values(

@@ -17,12 +17,12 @@ import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
-from tasks.control.replayable import Replayable
-from tasks.control.spaces import check_spaces, needs_flattening
+from seqrl.tasks.control.replayable import Replayable
+from seqrl.tasks.control.spaces import check_spaces, needs_flattening
 
 Vectorization = Literal["auto", "sync", "async"]
 # What registers the environments seqrl/...
-OUR_MODULES = ("tasks.control.masked_cartpole", "tasks.gridworld", "tasks.attention.catch")
+OUR_MODULES = ("seqrl.tasks.control.masked_cartpole", "seqrl.tasks.gridworld", "seqrl.tasks.attention.catch")
 # The extra of this package that brings what gymnasium's packages of environments need.
 EXTRAS = {"box2d": "box2d", "Box2D": "box2d", "mujoco": "mujoco", "ale_py": "atari", "pygame": "render"}
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from seqrl.sources import Episode, VectorEnvSource
+from seqrl.tasks.control.replayable import Replayable
 from seqrl.trajectory import Trajectory, Tree
-from tasks.control.replayable import Replayable
 
 
 class EpisodeSource:

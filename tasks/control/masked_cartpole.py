@@ -62,8 +62,8 @@ def _masked(space: Any) -> Box:
 if NAME not in gym.registry:
     gym.register(
         NAME,
-        entry_point="tasks.control.masked_cartpole:MaskedCartPole",
-        vector_entry_point="tasks.control.masked_cartpole:MaskedCartPoles",
+        entry_point="seqrl.tasks.control.masked_cartpole:MaskedCartPole",
+        vector_entry_point="seqrl.tasks.control.masked_cartpole:MaskedCartPoles",
         max_episode_steps=500,
         reward_threshold=475.0,
     )

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from seqrl.sources import VectorEnvSource
-from tasks.control.episodes import EpisodeSource
+from seqrl.tasks.control.episodes import EpisodeSource
 
 LARGEST_FRAMES = 150
 FRAME_WIDTH = 300

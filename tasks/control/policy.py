@@ -16,7 +16,7 @@ from seqrl.action_values import ActionValuesConfig
 from seqrl.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
 from seqrl.encoders import ObservationSize
 from seqrl.networks import frame_channels
-from tasks.control.spaces import joint_parts
+from seqrl.tasks.control.spaces import joint_parts
 
 Kind = Literal["actor_critic", "action_values", "action_value_table", "probability_table"]
 
@@ -121,7 +121,7 @@ def _actor_critic(
 def _action_values(
     config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: torch.Generator | None
 ) -> nn.Module:
-    from tasks.control.action_values import build_action_values
+    from seqrl.tasks.control.action_values import build_action_values
 
     return build_action_values(config, observation_space, action_space, generator)
 
@@ -129,7 +129,7 @@ def _action_values(
 def _action_value_table(
     config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: torch.Generator | None
 ) -> nn.Module:
-    from tasks.control.tables import build_action_value_table
+    from seqrl.tasks.control.tables import build_action_value_table
 
     return build_action_value_table(config, observation_space, action_space, generator)
 
@@ -137,7 +137,7 @@ def _action_value_table(
 def _probability_table(
     config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: torch.Generator | None
 ) -> nn.Module:
-    from tasks.control.tables import build_probability_table
+    from seqrl.tasks.control.tables import build_probability_table
 
     return build_probability_table(config, observation_space, action_space, generator)
 

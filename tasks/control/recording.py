@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 
 from seqrl.sources import VectorEnvSource
-from tasks.control.episodes import EpisodeSource
+from seqrl.tasks.control.episodes import EpisodeSource
 
 Frame = NDArray[np.uint8]
 # Enough for the eye; more only makes the file larger.

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 
 from seqrl.failures import EnvironmentFailed, describe
-from tasks.control.spaces import packed_action, unpacked_action
+from seqrl.tasks.control.spaces import packed_action, unpacked_action
 
 
 class Replayable(gym.Wrapper):  # gymnasium's vector environments take nothing but its own classes

@@ -7,7 +7,7 @@ import torch
 from gymnasium.spaces import Dict, Discrete
 
 from seqrl.tables import ActionValueTable, ProbabilityTable
-from tasks.control.policy import ControlPolicyConfig
+from seqrl.tasks.control.policy import ControlPolicyConfig
 
 
 def build_action_value_table(

@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from seqrl.policies import evaluation_mode
 from seqrl.rollout import unroll
 from seqrl.sources import Episode, VectorEnvSource
+from seqrl.tasks.control.environments import EnvironmentFactory, GymnasiumFactory, Vectorization, environment_state, set_environment_state
+from seqrl.tasks.control.episodes import EpisodeSource, describe_episodes, finished_episodes, play_greedily
+from seqrl.tasks.control.pictures import draw_episodes
+from seqrl.tasks.control.policy import ControlPolicyConfig, build_policy
+from seqrl.tasks.control.recording import record_episodes
+from seqrl.tasks.control.rewards import RewardShaper
+from seqrl.tasks.control.spaces import policy_spaces
+from seqrl.tasks.control.vector_sources import VectorSources
+from seqrl.tasks.control.watchdog import watched
 from seqrl.trajectory import Trajectory, Tree, map_tree
-from tasks.control.environments import EnvironmentFactory, GymnasiumFactory, Vectorization, environment_state, set_environment_state
-from tasks.control.episodes import EpisodeSource, describe_episodes, finished_episodes, play_greedily
-from tasks.control.pictures import draw_episodes
-from tasks.control.policy import ControlPolicyConfig, build_policy
-from tasks.control.recording import record_episodes
-from tasks.control.rewards import RewardShaper
-from tasks.control.spaces import policy_spaces
-from tasks.control.vector_sources import VectorSources
-from tasks.control.watchdog import watched
 
 EVALUATION_SEEDS = {"dev": 1_000_000_007, "test": 1_500_000_001}
 LARGEST_EVALUATION_BATCH = 100

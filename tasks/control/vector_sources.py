@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from seqrl.sources import VectorEnvSource
-from tasks.control.environments import EnvironmentFactory
-from tasks.control.spaces import action_translator
+from seqrl.tasks.control.environments import EnvironmentFactory
+from seqrl.tasks.control.spaces import action_translator
 
 if TYPE_CHECKING:
-    from tasks.control.task import ControlConfig
+    from seqrl.tasks.control.task import ControlConfig
 
 
 class VectorSources:

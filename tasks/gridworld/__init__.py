@@ -9,7 +9,7 @@ ENVIRONMENT = "seqrl/RobotInARoom-v0"
 if ENVIRONMENT not in gym.registry:
     gym.register(
         ENVIRONMENT,
-        entry_point="tasks.gridworld.environment:RobotInARoom",
-        vector_entry_point="tasks.gridworld.environment:RobotsInRooms",
+        entry_point="seqrl.tasks.gridworld.environment:RobotInARoom",
+        vector_entry_point="seqrl.tasks.gridworld.environment:RobotsInRooms",
         max_episode_steps=100,
     )

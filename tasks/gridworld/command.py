@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print each room with its utilities and arrows."""
-    from tasks.gridworld.room import describe_solution, room_changes, solve_room
+    from seqrl.tasks.gridworld.room import describe_solution, room_changes, solve_room
 
     if args.changes:
         print("the best undiscounted policy changes at step rewards " + ", ".join(f"{change:.4f}" for change in room_changes()))
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"step reward {solution.step_reward:+g}, discount {args.discount:g}")
         print(describe_solution(solution))
     if args.output:
-        from tasks.gridworld.drawing import draw_solutions
+        from seqrl.tasks.gridworld.drawing import draw_solutions
 
         print(f"drawn into {draw_solutions(solutions, args.output)}")
     return 0

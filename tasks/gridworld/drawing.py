@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from tasks.gridworld.room import COLUMNS, EXITS, MOVES, ROWS, STATE_OF, WALL, Solution
+from seqrl.tasks.gridworld.room import COLUMNS, EXITS, MOVES, ROWS, STATE_OF, WALL, Solution
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 EXIT_COLOURS = {1.0: "#009E73", -1.0: "#D55E00"}

@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from tasks.gridworld.room import CELLS, EXITS, START, STATE_OF, room_model
+from seqrl.tasks.gridworld.room import CELLS, EXITS, START, STATE_OF, room_model
 
 FRAME_WIDTH = 400
 
@@ -149,6 +149,6 @@ class RobotsInRooms(VectorEnv):
 
 
 def _draw(state: int) -> NDArray[np.uint8]:
-    from tasks.gridworld.drawing import draw_robot
+    from seqrl.tasks.gridworld.drawing import draw_robot
 
     return draw_robot(CELLS[state], FRAME_WIDTH)

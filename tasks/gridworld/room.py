@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tasks.gridworld.planning import Model, best_actions, policy_changes, policy_iteration, staying_actions
+from seqrl.tasks.gridworld.planning import Model, best_actions, policy_changes, policy_iteration, staying_actions
 
 COLUMNS, ROWS = 4, 3
 WALL = (2, 2)

@@ -8,8 +8,8 @@ import sacrebleu
 from corpora import as_text, padded, published, random_corpus
 from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 
-from metrics.bleu import Bleu, SacreBleu
-from metrics.reference_index import ReferenceIndex
+from seqrl.metrics.bleu import Bleu, SacreBleu
+from seqrl.metrics.reference_index import ReferenceIndex
 
 
 def official(hypotheses, references):

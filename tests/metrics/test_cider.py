@@ -8,9 +8,9 @@ import pytest
 from corpora import as_text, padded, published, random_corpus
 from pycocoevalcap.cider.cider_scorer import CiderScorer
 
-from metrics.cider import Cider, CiderD
-from metrics.document_frequency import DocumentFrequency
-from metrics.reference_index import ReferenceIndex
+from seqrl.metrics.cider import Cider, CiderD
+from seqrl.metrics.document_frequency import DocumentFrequency
+from seqrl.metrics.reference_index import ReferenceIndex
 
 
 def official(hypotheses, references):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from corpora import as_text, random_corpus
 
-from metrics.cider import CiderD
-from metrics.document_frequency import DocumentFrequency
-from metrics.ngram_table import NgramTable
+from seqrl.metrics.cider import CiderD
+from seqrl.metrics.document_frequency import DocumentFrequency
+from seqrl.metrics.ngram_table import NgramTable
 
 
 def test_counts_each_image_once():

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from corpora import as_text, padded, random_corpus
 
-from metrics.by_name import METRICS, metric_by_name
-from metrics.mix import MetricMix
+from seqrl.metrics.by_name import METRICS, metric_by_name
+from seqrl.metrics.mix import MetricMix
 
 
 def test_every_name_makes_a_metric_that_scores():
@@ -58,7 +58,7 @@ def test_works_where_no_cache_can_be_written():
     program = (
         "import numba.core.caching as caching\n"
         "caching.CacheImpl._locator_classes = []\n"  # as numba finds it when every folder is read-only
-        "from metrics.rouge import RougeL\n"
+        "from seqrl.metrics.rouge import RougeL\n"
         "print(RougeL().score(['a b'], [['a b']])[0])\n"
     )
     root = Path(__file__).resolve().parents[2]

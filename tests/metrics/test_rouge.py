@@ -5,7 +5,7 @@ import pytest
 from corpora import as_text, padded, published, random_corpus
 from pycocoevalcap.rouge.rouge import Rouge
 
-from metrics.rouge import RougeL
+from seqrl.metrics.rouge import RougeL
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from metrics.score_command import add_arguments, read_pairs, run
+from seqrl.metrics.score_command import add_arguments, read_pairs, run
 
 DATA = Path(os.environ.get("SEQRL_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
 HYPOTHESES = ["A dog runs.", "two cats sleep"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from corpora import needed
 
-from metrics.tokenize import ptb_tokenize
+from seqrl.metrics.tokenize import ptb_tokenize
 
 GOLDEN = json.loads(Path(__file__).with_name("ptb_golden.json").read_text(encoding="utf-8"))
 

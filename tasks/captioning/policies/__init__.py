@@ -10,10 +10,10 @@ from torch import nn
 
 from seqrl.policies import check_token_settings
 from seqrl.run.registry import nearest
-from tasks.captioning.policies.captioner import CaptionPolicy
-from tasks.captioning.policies.encoder import build_encoder
-from tasks.captioning.policies.lstm import AttentionLSTMDecoder, LSTMDecoder
-from tasks.captioning.policies.transformer import TransformerDecoder
+from seqrl.tasks.captioning.policies.captioner import CaptionPolicy
+from seqrl.tasks.captioning.policies.encoder import build_encoder
+from seqrl.tasks.captioning.policies.lstm import AttentionLSTMDecoder, LSTMDecoder
+from seqrl.tasks.captioning.policies.transformer import TransformerDecoder
 
 __all__ = ["CaptionPolicy", "PolicyConfig", "build_policy"]
 
@@ -110,7 +110,7 @@ def _build_decoder(config: PolicyConfig, vocabulary_size: int, memory_dim: Any) 
 
 def _build_pretrained(config: PolicyConfig, vocabulary: Sized) -> nn.Module:
     # transformers takes seconds to import; only those who use it wait.
-    from tasks.captioning.policies.pretrained import PretrainedPolicy
+    from seqrl.tasks.captioning.policies.pretrained import PretrainedPolicy
 
     if config.critic:
         raise ValueError("policy.critic: a pretrained model has no critic; choose a baseline that needs none, such as leave_one_out")

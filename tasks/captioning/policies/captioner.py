@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqrl.policies import act_on_tokens, check_token_settings, evaluate_tokens, first_leaf, input_tokens, resample_tokens
+from seqrl.tasks.captioning.policies.encoder import distinct_memory_of, memory_of
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
-from tasks.captioning.policies.encoder import distinct_memory_of, memory_of
 
 
 class CaptionPolicy(nn.Module):

@@ -13,8 +13,8 @@ from transformers import AutoConfig, AutoImageProcessor, VisionEncoderDecoderMod
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from seqrl.policies import act_on_tokens, check_token_settings, evaluate_tokens, first_leaf, input_tokens, resample_tokens
+from seqrl.tasks.captioning.policies.encoder import distinct_memory_of, memory_of
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
-from tasks.captioning.policies.encoder import distinct_memory_of, memory_of
 
 _INTERPOLATION = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}
 

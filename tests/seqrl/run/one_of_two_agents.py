@@ -11,8 +11,8 @@ import torch
 from seqrl.actor_critic import ActorCriticConfig
 from seqrl.run.loop import fit
 from seqrl.run.processes import data_seed
+from seqrl.tasks.control import ControlConfig, ControlPolicyConfig
 from seqrl.trainers import PPOConfig
-from tasks.control import ControlConfig, ControlPolicyConfig
 
 
 def main(folder: Path) -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,13 +44,16 @@ def test_class_that_is_not_registered_is_named_by_its_module() -> None:
     assert registry.name_of(registry.TASKS, toy_for_runs.ToyTaskConfig) == "toy_for_runs:ToyTaskConfig"
 
 
-def test_module_that_hides_ours_is_named_with_both_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    theirs = tmp_path / "metrics.py"
-    theirs.write_text("")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(__import__("sys").modules, "metrics", raising=False)
-    with pytest.raises(ValueError) as raised:
-        registry.find(registry.COMMANDS, "metrics.score_command:run")
-    ours = Path(registry.__file__).resolve().parents[2] / "metrics"
-    assert str(theirs) in str(raised.value)
-    assert str(ours) in str(raised.value)
+def test_a_users_own_metrics_and_tasks_stay_theirs(tmp_path: Path) -> None:
+    """Whoever has folders or files of these names in their project can import ours beside them."""
+    (tmp_path / "metrics.py").write_text("THEIRS = True\n")
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "__init__.py").write_text("THEIRS = True\n")
+    (tmp_path / "mine.py").write_text(
+        "import metrics, tasks, seqrl.metrics, seqrl.tasks.control\n"
+        "from seqrl.run import registry\n"
+        "assert metrics.THEIRS and tasks.THEIRS and seqrl.metrics.CiderD\n"
+        "assert registry.find(registry.TASKS, 'control').__module__ == 'seqrl.tasks.control.task'\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(registry.__file__).parents[2])}
+    subprocess.run([sys.executable, "mine.py"], cwd=tmp_path, env=environment, check=True)

@@ -13,7 +13,7 @@ import torch
 from seqrl.run import checkpoint, registry
 from seqrl.run.cli import EXIT_INTERRUPTED, main
 from seqrl.run.log import read_metrics
-from tasks.control.task import ControlTask
+from seqrl.tasks.control.task import ControlTask
 
 CART_POLE = {"type": "control", "environment": "CartPole-v1", "num_envs": 2, "num_steps": 8, "max_episode_steps": 30}
 LAKE = CART_POLE | {"environment": "FrozenLake-v1"}

@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("ale_py")
 
-from tasks.atari.games import AtariGames, has_fire_button  # noqa: E402
-from tasks.atari.names import game_name  # noqa: E402
+from seqrl.tasks.atari.games import AtariGames, has_fire_button  # noqa: E402
+from seqrl.tasks.atari.names import game_name  # noqa: E402
 
 
 def actions(games: AtariGames, number: int, seed: int = 0) -> np.ndarray:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.atari.scores import PUBLISHED_SCORES, human_normalised
+from seqrl.tasks.atari.scores import PUBLISHED_SCORES, human_normalised
 
 
 def test_every_game_exists() -> None:

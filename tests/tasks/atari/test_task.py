@@ -12,10 +12,10 @@ from torch import Tensor, nn
 pytest.importorskip("ale_py")
 
 from seqrl.optimiser import OptimiserConfig  # noqa: E402
+from seqrl.tasks.atari.games import AtariGames  # noqa: E402
+from seqrl.tasks.atari.task import AtariConfig, AtariTask, encoders  # noqa: E402
 from seqrl.trainers.ppo import PPO, PPOConfig  # noqa: E402
 from seqrl.trajectory import Step  # noqa: E402
-from tasks.atari.games import AtariGames  # noqa: E402
-from tasks.atari.task import AtariConfig, AtariTask, encoders  # noqa: E402
 
 
 class Repeater(nn.Module):
@@ -71,7 +71,7 @@ def test_evaluation_plays_whole_games_for_raw_scores() -> None:
     task = small(environment="breakout", num_eval_episodes=1, noop_max=0)
     result = task.evaluate(Repeater(0))
     games = AtariGames("breakout", 1, noop_max=0)
-    from tasks.control.task import EVALUATION_SEEDS
+    from seqrl.tasks.control.task import EVALUATION_SEEDS
 
     games.reset(seed=EVALUATION_SEEDS["dev"])
     score, length, over = 0.0, 0, False

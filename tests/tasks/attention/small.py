@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from tasks.attention.data import AttentionData, ImageSplit
-from tasks.attention.data_config import DataConfig
-from tasks.attention.evaluation import EvaluationConfig
-from tasks.attention.policy import GlimpsePolicyConfig
-from tasks.attention.task import AttentionConfig, AttentionTask
+from seqrl.tasks.attention.data import AttentionData, ImageSplit
+from seqrl.tasks.attention.data_config import DataConfig
+from seqrl.tasks.attention.evaluation import EvaluationConfig
+from seqrl.tasks.attention.policy import GlimpsePolicyConfig
+from seqrl.tasks.attention.task import AttentionConfig, AttentionTask
 
 
 def images(name: str, number: int, size: int, seed: int) -> ImageSplit:

@@ -15,6 +15,10 @@ from PIL import Image
 
 from seqrl.run.config import read_config
 from seqrl.run.train import load, resume, train
+from seqrl.tasks.attention.catch import ENVIRONMENT, GlimpseCatch, GlimpseCatches
+from seqrl.tasks.control.environments import make_environments
+from seqrl.tasks.control.policy import ControlPolicyConfig
+from seqrl.tasks.control.task import ControlConfig
 from seqrl.trainers.a2c import A2CConfig
 from seqrl.trainers.cem import CrossEntropyConfig
 from seqrl.trainers.dqn import DQNConfig
@@ -25,10 +29,6 @@ from seqrl.trainers.reinforce import ReinforceConfig
 from seqrl.trainers.self_critical import SelfCriticalConfig
 from seqrl.trainers.trpo import TRPOConfig
 from seqrl.trainers.vtrace import VTraceConfig
-from tasks.attention.catch import ENVIRONMENT, GlimpseCatch, GlimpseCatches
-from tasks.control.environments import make_environments
-from tasks.control.policy import ControlPolicyConfig
-from tasks.control.task import ControlConfig
 
 ROOT = Path(__file__).parents[3]
 MIDDLE = np.zeros((1, 2), dtype=np.float32)
@@ -257,10 +257,10 @@ def test_samples_show_where_it_looks(tmp_path: Path) -> None:
 
 
 def test_naming_the_environment_loads_no_task_of_attention() -> None:
-    listed = "*sorted(name for name in sys.modules if name.startswith('tasks.attention'))"
-    code = f"import sys, tasks.control.environments as made; made.find_spec({ENVIRONMENT!r}); print({listed})"
+    listed = "*sorted(name for name in sys.modules if name.startswith('seqrl.tasks.attention'))"
+    code = f"import sys, seqrl.tasks.control.environments as made; made.find_spec({ENVIRONMENT!r}); print({listed})"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert result.stdout.split() == ["tasks.attention", "tasks.attention.catch"]
+    assert result.stdout.split() == ["seqrl.tasks.attention", "seqrl.tasks.attention.catch"]
 
 
 @pytest.mark.parametrize(

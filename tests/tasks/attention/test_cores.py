@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tasks.attention.cores import CoreSize, LSTMCore, RectifierCore
+from seqrl.tasks.attention.cores import CoreSize, LSTMCore, RectifierCore
 
 SIZE = CoreSize(num_inputs=7, num_features=5, glimpse_units=6, hidden_units=4)
 
@@ -88,7 +88,7 @@ def look(core: RectifierCore) -> tuple[Tensor, Tensor]:
 
 def test_a_pass_is_known_until_a_weight_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     passes: list[int] = []
-    from tasks.attention import cores
+    from seqrl.tasks.attention import cores
 
     compute = cores.run_pass
     monkeypatch.setattr(cores, "run_pass", lambda *arguments: (passes.append(1), compute(*arguments))[1])

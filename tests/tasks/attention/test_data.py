@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from tasks.attention import image_sources
-from tasks.attention.data import AttentionData, DataConfig, ImageSplit, load_data
-from tasks.attention.placing import Placement
+from seqrl.tasks.attention import image_sources
+from seqrl.tasks.attention.data import AttentionData, DataConfig, ImageSplit, load_data
+from seqrl.tasks.attention.placing import Placement
 
 MNIST = Path(os.environ.get("SEQRL_DATA", Path(__file__).parents[3].parent / "shared" / "data")) / "mnist"
 needs_mnist = pytest.mark.skipif(not MNIST.is_dir(), reason=f"needs the folder {MNIST}; set SEQRL_DATA to the folder that holds mnist/")

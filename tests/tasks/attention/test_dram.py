@@ -11,11 +11,11 @@ from test_looking import GlimpseSource, seen
 from torch import Tensor
 
 from seqrl.rollout import unroll
+from seqrl.tasks.attention.cores import CoreSize
+from seqrl.tasks.attention.dram import DramCore, Seeing, shrink
+from seqrl.tasks.attention.looking import Place, look
+from seqrl.tasks.attention.policy import GlimpsePolicyConfig
 from seqrl.trainers import PPOConfig, ReinforceConfig
-from tasks.attention.cores import CoreSize
-from tasks.attention.dram import DramCore, Seeing, shrink
-from tasks.attention.looking import Place, look
-from tasks.attention.policy import GlimpsePolicyConfig
 
 PAIR: dict[str, Any] = {"data": {"placement": "pair", "canvas_size": 30}, "num_glimpses": 6}
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.attention.drawing import CELL_SIZE, RIGHT, WRONG, Look, draw_looks, step_colours
-from tasks.attention.retina import Retina
+from seqrl.tasks.attention.drawing import CELL_SIZE, RIGHT, WRONG, Look, draw_looks, step_colours
+from seqrl.tasks.attention.retina import Retina
 
 DIGITS = [str(digit) for digit in range(10)]
 GREY = 128

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.attention.idx_files import read_idx, read_mnist
+from seqrl.tasks.attention.idx_files import read_idx, read_mnist
 
 MNIST = Path(os.environ.get("SEQRL_DATA", Path(__file__).parents[3].parent / "shared" / "data")) / "mnist"
 SIZES = (2, 3, 4)

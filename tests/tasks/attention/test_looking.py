@@ -10,10 +10,10 @@ from small import small_task
 from torch import Tensor
 
 from seqrl.rollout import unroll
+from seqrl.tasks.attention.looking import choose_places, grid, look
+from seqrl.tasks.attention.naming import read_steps
+from seqrl.tasks.attention.retina import Retina
 from seqrl.trajectory import Trajectory, Tree
-from tasks.attention.looking import choose_places, grid, look
-from tasks.attention.naming import read_steps
-from tasks.attention.retina import Retina
 
 
 def seen(trajectory: Trajectory, name: str) -> Tensor:

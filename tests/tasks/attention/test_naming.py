@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tasks.attention.naming import naming_loss, object_of_step, read_steps
+from seqrl.tasks.attention.naming import naming_loss, object_of_step, read_steps
 
 
 def test_the_glimpses_are_shared_out_among_the_objects() -> None:

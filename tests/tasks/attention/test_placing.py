@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tasks.attention.placing import Placement
+from seqrl.tasks.attention.placing import Placement
 
 KINDS = ("centred", "translated", "cluttered", "pair")
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from small import small_task
 
+from seqrl.tasks.attention.looking import Place, look
+from seqrl.tasks.attention.policy import GlimpsePolicyConfig
 from seqrl.trainers import PPOConfig, ReinforceConfig, SelfCriticalConfig
-from tasks.attention.looking import Place, look
-from tasks.attention.policy import GlimpsePolicyConfig
 
 
 def rows(task: Any, policy: Any, **settings: Any) -> Any:
@@ -30,7 +30,7 @@ def test_whose_loss_reaches_the_core(location_gradient: bool) -> None:
 
 
 def test_the_update_does_not_compute_the_pass_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tasks.attention import cores
+    from seqrl.tasks.attention import cores
 
     task = small_task()
     trainer = ReinforceConfig(baseline="critic", num_samples=1).build(task.build_policy(), seed=0, num_updates=4)

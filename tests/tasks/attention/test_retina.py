@@ -5,7 +5,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from tasks.attention.retina import Retina
+from seqrl.tasks.attention.retina import Retina
 
 
 def cut_by_loops(image: NDArray[np.uint8], x: float, y: float, size: int, scale: int) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from PIL import Image
 from small import small_config, small_task
 
 from seqrl.run.cli import EXIT_BAD_INPUT, main
-from tasks.attention.evaluation import EvaluationConfig, evaluate_looking
+from seqrl.tasks.attention.evaluation import EvaluationConfig, evaluate_looking
 
 DIGITS = {"type": "attention", "images_per_batch": 8, "num_glimpses": 3, "data": {"image_size": 16}}
 SIZES = {"num_features": 8, "glimpse_units": 8, "hidden_units": 8}

@@ -14,11 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-from metrics.document_frequency import DocumentFrequency
+from seqrl.metrics.document_frequency import DocumentFrequency
 from seqrl.run import checkpoint
 from seqrl.run.cli import main
 from seqrl.run.log import read_metrics
-from tasks.captioning import images
+from seqrl.tasks.captioning import images
 
 NUM_IMAGES = 6
 CAPTIONS = ["A {} dog runs .", "A {} dog in the snow .", "The dog jumps ."]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.captioning.caption_files import read_coco, read_jsonl, read_karpathy, read_list, read_token_file
-from tasks.captioning.data import CaptionSplit, DataConfig, load_data
-from tasks.captioning.scenes import ScenesConfig
+from seqrl.tasks.captioning.caption_files import read_coco, read_jsonl, read_karpathy, read_list, read_token_file
+from seqrl.tasks.captioning.data import CaptionSplit, DataConfig, load_data
+from seqrl.tasks.captioning.scenes import ScenesConfig
 
 DATA = Path(os.environ.get("SEQRL_DATA", Path(__file__).parents[3].parent / "shared" / "data"))
 NAMES = [f"{index}.png" for index in range(6)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from seqrl.run.log import read_metrics
-from tasks.captioning.demo import STAGES, run_demo
+from seqrl.tasks.captioning.demo import STAGES, run_demo
 
 SMALL = ["--steps=4", "--eval_every=2", "--task.images_per_batch=4"]
 SMALL += [f"--task.data.scenes.{name}={count}" for name, count in {"num_train": 24, "num_dev": 14, "num_test": 14}.items()]

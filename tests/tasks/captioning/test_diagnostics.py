@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.captioning.diagnostics import warnings_for
+from seqrl.tasks.captioning.diagnostics import warnings_for
 
 START = {"cider_d": 0.8, "bleu1": 0.6, "bad_endings": 0.02, "length": 9.0, "distinct": 0.8}
 

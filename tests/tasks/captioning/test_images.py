@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.captioning import images as images_module
-from tasks.captioning.images import FolderStore, ZipStore, augment, decode_image, load_images, open_images
+from seqrl.tasks.captioning import images as images_module
+from seqrl.tasks.captioning.images import FolderStore, ZipStore, augment, decode_image, load_images, open_images
 
 
 @pytest.fixture(autouse=True)

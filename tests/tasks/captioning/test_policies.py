@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from seqrl.protocols import Policy
+from seqrl.tasks.captioning.decoding import sample
+from seqrl.tasks.captioning.policies import PolicyConfig, build_policy
+from seqrl.tasks.captioning.policies.encoder import ConvolutionalEncoder, PatchEncoder, build_encoder, normalise
+from seqrl.tasks.captioning.vocabulary import Vocabulary
 from seqrl.trajectory import Trajectory
-from tasks.captioning.decoding import sample
-from tasks.captioning.policies import PolicyConfig, build_policy
-from tasks.captioning.policies.encoder import ConvolutionalEncoder, PatchEncoder, build_encoder, normalise
-from tasks.captioning.vocabulary import Vocabulary
 
 SMALL = PolicyConfig(dim=32, num_layers=2, num_heads=4, max_tokens=7)
 KINDS = ("transformer", "lstm", "att_lstm")

@@ -17,10 +17,10 @@ from seqrl.protocols import Policy  # noqa: E402
 from seqrl.rollout import unroll  # noqa: E402
 from seqrl.run import checkpoint  # noqa: E402
 from seqrl.sources import TokenSource  # noqa: E402
-from tasks.captioning.decoding import beam_search, sample  # noqa: E402
-from tasks.captioning.policies import PolicyConfig, build_policy  # noqa: E402
-from tasks.captioning.policies.pretrained import PretrainedPolicy, preprocess  # noqa: E402
-from tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary  # noqa: E402
+from seqrl.tasks.captioning.decoding import beam_search, sample  # noqa: E402
+from seqrl.tasks.captioning.policies import PolicyConfig, build_policy  # noqa: E402
+from seqrl.tasks.captioning.policies.pretrained import PretrainedPolicy, preprocess  # noqa: E402
+from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary  # noqa: E402
 
 WORDS = ["<pad>", "<begin>", "<end>", "<unknown>", "a", "red", "blue", "square", "circle", "left", "of"]
 
@@ -208,6 +208,6 @@ def test_missing_and_foreign_models_are_named(tmp_path: Path, monkeypatch: pytes
     def offline(*_: Any, **__: Any) -> None:
         raise OSError("no connection to the hub")
 
-    monkeypatch.setattr("tasks.captioning.policies.pretrained.AutoConfig.from_pretrained", offline)
+    monkeypatch.setattr("seqrl.tasks.captioning.policies.pretrained.AutoConfig.from_pretrained", offline)
     with pytest.raises(FileNotFoundError, match="give the folder .no connection"):
         PretrainedPolicy.from_pretrained("someone/captioner")

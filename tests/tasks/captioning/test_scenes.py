@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.captioning.scene_captions import write_caption
-from tasks.captioning.scene_drawing import draw_picture
-from tasks.captioning.scene_layout import RELATIONS, SHAPES, Draws, Scene, Thing, draw_scene, place
-from tasks.captioning.scenes import ScenesConfig, describe_scenes, load_scenes
+from seqrl.tasks.captioning.scene_captions import write_caption
+from seqrl.tasks.captioning.scene_drawing import draw_picture
+from seqrl.tasks.captioning.scene_layout import RELATIONS, SHAPES, Draws, Scene, Thing, draw_scene, place
+from seqrl.tasks.captioning.scenes import ScenesConfig, describe_scenes, load_scenes
 
 SMALL = ScenesConfig(num_train=60, num_dev=20, num_test=20)
 

@@ -10,8 +10,8 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 from seqrl.action_values import ActionValuesConfig
 from seqrl.run.config import read_config
 from seqrl.run.train import load, resume, train
-from tasks.control.action_values import build_action_values
-from tasks.control.policy import ControlPolicyConfig
+from seqrl.tasks.control.action_values import build_action_values
+from seqrl.tasks.control.policy import ControlPolicyConfig
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "control"
 SEEN = Box(-1.0, 1.0, (3,), np.float32)

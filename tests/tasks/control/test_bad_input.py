@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seqrl.run.cli import EXIT_BAD_INPUT, main
-from tasks.control.task import ControlTask
+from seqrl.tasks.control.task import ControlTask
 
 TABLE = {"environment": "FrozenLake-v1", "policy": {"kind": "action_value_table"}}
 VALUES = {"policy": {"kind": "action_values"}}

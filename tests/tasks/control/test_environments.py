@@ -6,7 +6,7 @@ import pytest
 import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 
-from tasks.control.environments import environment_state, episode_limit, make_environments, set_environment_state
+from seqrl.tasks.control.environments import environment_state, episode_limit, make_environments, set_environment_state
 
 
 def test_cartpole_comes_in_its_vectorised_form_and_others_as_copies() -> None:
@@ -78,7 +78,7 @@ def test_missing_namespace_and_module_say_what_to_do(monkeypatch) -> None:
     monkeypatch.setattr(gym.envs.registration, "registry", without)
     with pytest.raises(ValueError, match=r"set task.type: atari .*write ale_py:ALE/Pong-v5 for its plain form$"):
         make_environments("ALE/Pong-v5", 1)
-    monkeypatch.setattr("tasks.control.environments.find_module", lambda name: None)
+    monkeypatch.setattr("seqrl.tasks.control.environments.find_module", lambda name: None)
     with pytest.raises(ValueError, match=r'set task.type: atari .*pip install "seqrl\[atari\]"'):
         make_environments("ALE/Pong-v5", 1)
     with pytest.raises(ValueError, match="nobody/Thing-v0.*write module:name"):

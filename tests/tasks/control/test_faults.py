@@ -13,10 +13,10 @@ import pytest
 
 from seqrl.run.cli import EXIT_FAILED, main
 from seqrl.run.loop import fit
+from seqrl.tasks.control.policy import ControlPolicyConfig
+from seqrl.tasks.control.task import ControlConfig, ControlTask
+from seqrl.tasks.control.watchdog import watched
 from seqrl.trainers.ppo import PPO, PPOConfig
-from tasks.control.policy import ControlPolicyConfig
-from tasks.control.task import ControlConfig, ControlTask
-from tasks.control.watchdog import watched
 
 _SPEC = importlib.util.spec_from_file_location("faulty_environments", Path(__file__).with_name("faulty.py"))
 assert _SPEC is not None and _SPEC.loader is not None

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.control.environments import make_environments
-from tasks.control.pictures import _write_sheet
-from tasks.control.task import ControlConfig
+from seqrl.tasks.control.environments import make_environments
+from seqrl.tasks.control.pictures import _write_sheet
+from seqrl.tasks.control.task import ControlConfig
 
 
 class Drawing(gym.vector.VectorWrapper):
@@ -35,7 +35,7 @@ def sample(monkeypatch, directory: Path, *, fails: bool) -> list[Path]:
         return Drawing(envs, fails) if render_mode else envs
 
     task = ControlConfig(max_episode_steps=6).build(0)
-    monkeypatch.setattr("tasks.control.environments.make_environments", make)
+    monkeypatch.setattr("seqrl.tasks.control.environments.make_environments", make)
     return task.sample(task.build_policy(), directory / "samples", count=2)
 
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from seqrl.sources import VectorEnvSource
-from tasks.control.recording import record_episodes, write_animation
+from seqrl.tasks.control.recording import record_episodes, write_animation
 
 
 class Always:

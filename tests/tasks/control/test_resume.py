@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from seqrl.tasks.control.environments import environment_state, make_environments, set_environment_state
+from seqrl.tasks.control.policy import ControlPolicyConfig
+from seqrl.tasks.control.task import ControlConfig, ControlTask
 from seqrl.trainers.ppo import PPO, PPOConfig
-from tasks.control.environments import environment_state, make_environments, set_environment_state
-from tasks.control.policy import ControlPolicyConfig
-from tasks.control.task import ControlConfig, ControlTask
 
 
 def train(settings: dict[str, Any], path: Path | None, *, start: int, stop: int, policy: Any = None) -> tuple[ControlTask, Any, PPO]:

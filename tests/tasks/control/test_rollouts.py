@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from seqrl import returns
+from seqrl.tasks.control.environments import make_environments
+from seqrl.tasks.control.policy import ControlPolicyConfig
+from seqrl.tasks.control.task import ControlConfig, ControlTask
 from seqrl.trajectory import Step, Trajectory
-from tasks.control.environments import make_environments
-from tasks.control.policy import ControlPolicyConfig
-from tasks.control.task import ControlConfig, ControlTask
 
 _SPEC = importlib.util.spec_from_file_location("faulty_environments", Path(__file__).with_name("faulty.py"))
 assert _SPEC is not None and _SPEC.loader is not None

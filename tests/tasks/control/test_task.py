@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from seqrl.protocols import Policy, Task
+from seqrl.tasks.control.environments import GymnasiumFactory
+from seqrl.tasks.control.task import ControlConfig, ControlPolicyConfig, ControlTask
 from seqrl.trajectory import Step
-from tasks.control.environments import GymnasiumFactory
-from tasks.control.task import ControlConfig, ControlPolicyConfig, ControlTask
 
 
 def make(seed: int = 0, **settings) -> ControlTask:
@@ -125,7 +125,7 @@ def test_evaluation_of_known_players(monkeypatch) -> None:
     worst = task.evaluate(Balance(-1.0))
     assert 5 < worst["return_min"] <= worst["return_mean"] <= worst["return_max"] < 15
     # In parts, too.
-    monkeypatch.setattr("tasks.control.task.LARGEST_EVALUATION_BATCH", 10)
+    monkeypatch.setattr("seqrl.tasks.control.task.LARGEST_EVALUATION_BATCH", 10)
     assert task.evaluate(Balance()) == best
 
 

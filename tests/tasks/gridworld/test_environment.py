@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-import tasks.gridworld
-from tasks.gridworld.room import STATE_OF, room_model
+from seqrl.tasks.gridworld import ENVIRONMENT
+from seqrl.tasks.gridworld.room import STATE_OF, room_model
 
 
 def test_passes_gymnasiums_checks() -> None:
     from gymnasium.utils.env_checker import check_env
 
-    check_env(gym.make(tasks.gridworld.ENVIRONMENT, render_mode="rgb_array").unwrapped)
+    check_env(gym.make(ENVIRONMENT, render_mode="rgb_array").unwrapped)
 
 
 @pytest.mark.parametrize(("cell", "action"), [((1, 1), 0), ((3, 2), 1), ((3, 3), 1), ((4, 1), 0)])
 def test_moves_as_the_model_says(cell: tuple[int, int], action: int) -> None:
-    envs = gym.make_vec(tasks.gridworld.ENVIRONMENT, 20_000, vectorization_mode="vector_entry_point").unwrapped
+    envs = gym.make_vec(ENVIRONMENT, 20_000, vectorization_mode="vector_entry_point").unwrapped
     envs.reset(seed=0)
     envs._state[:] = STATE_OF[cell]
     following, reward, terminated, truncated, _ = envs.step(np.full(20_000, action))
@@ -31,7 +31,7 @@ def test_moves_as_the_model_says(cell: tuple[int, int], action: int) -> None:
 
 
 def test_rows_reset_themselves_one_step_after_their_end() -> None:
-    envs = gym.make_vec(tasks.gridworld.ENVIRONMENT, 3, vectorization_mode="vector_entry_point", max_episode_steps=4).unwrapped
+    envs = gym.make_vec(ENVIRONMENT, 3, vectorization_mode="vector_entry_point", max_episode_steps=4).unwrapped
     envs.reset(seed=1)
     envs._state[:] = [STATE_OF[(3, 3)], STATE_OF[(1, 1)], STATE_OF[(1, 1)]]
     for _ in range(20):  # until the first row has left to the right
@@ -49,9 +49,7 @@ def test_rows_reset_themselves_one_step_after_their_end() -> None:
 
 
 def test_state_can_be_saved_and_restored() -> None:
-    envs = [
-        gym.make_vec(tasks.gridworld.ENVIRONMENT, 5, vectorization_mode="vector_entry_point", random_start=True).unwrapped for _ in (0, 1)
-    ]
+    envs = [gym.make_vec(ENVIRONMENT, 5, vectorization_mode="vector_entry_point", random_start=True).unwrapped for _ in (0, 1)]
     actions = torch.randint(4, (60, 5), generator=torch.Generator().manual_seed(0)).numpy()
     envs[0].reset(seed=3)
     for row in actions[:30]:
@@ -64,8 +62,8 @@ def test_state_can_be_saved_and_restored() -> None:
 
 
 def test_optimal_policy_earns_its_published_utility() -> None:
-    envs = gym.make_vec(tasks.gridworld.ENVIRONMENT, 4000, vectorization_mode="vector_entry_point").unwrapped
-    from tasks.gridworld.planning import policy_iteration
+    envs = gym.make_vec(ENVIRONMENT, 4000, vectorization_mode="vector_entry_point").unwrapped
+    from seqrl.tasks.gridworld.planning import policy_iteration
 
     actions = policy_iteration(room_model(-0.04))[0].numpy()
     seen, _ = envs.reset(seed=5)

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from seqrl.run.config import read_config
 from seqrl.run.train import load, resume, train
+from seqrl.tasks.control.policy import ControlPolicyConfig
+from seqrl.tasks.control.task import ControlConfig
+from seqrl.tasks.gridworld.planning import Model, policy_iteration
+from seqrl.tasks.gridworld.room import CELLS, EXITS, room_model
 from seqrl.trainers.cem import CrossEntropyConfig
 from seqrl.trainers.ppo import PPOConfig
 from seqrl.trainers.q_table import QTableConfig
-from tasks.control.policy import ControlPolicyConfig
-from tasks.control.task import ControlConfig
-from tasks.gridworld.planning import Model, policy_iteration
-from tasks.gridworld.room import CELLS, EXITS, room_model
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 INSIDE = [state for state, cell in enumerate(CELLS) if cell not in EXITS]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks.gridworld import command
-from tasks.gridworld.planning import Model, evaluate_policy, policy_iteration, read_model, value_iteration
-from tasks.gridworld.room import ACTIONS, STATE_OF, room_changes, room_model, solve_room
+from seqrl.tasks.gridworld import command
+from seqrl.tasks.gridworld.planning import Model, evaluate_policy, policy_iteration, read_model, value_iteration
+from seqrl.tasks.gridworld.room import ACTIONS, STATE_OF, room_changes, room_model, solve_room
 
 PUBLISHED = {
     (1, 3): 0.812, (2, 3): 0.868, (3, 3): 0.918, (4, 3): 1.0,
