@@ -43,7 +43,8 @@ class DataConfig:
         max_images: keep only the first ones of each split, for a quick look; 0 keeps all.
         image_size: S, pixels; photographs are cropped to their centre square.
         skip_broken_images: leave out images that are missing or do not decode instead of stopping.
-        min_count: words that are rarer in the training captions become the unknown word.
+        min_count: words that are rarer in the training captions become the unknown word. With 1, "scenes" takes the words of its
+            grammar, so that the vocabulary is the same for any number of scenes.
         tokenizer: name or folder of a `transformers` tokenizer to use instead of a word list.
         scenes: what to draw, for "scenes".
     """

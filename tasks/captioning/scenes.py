@@ -16,7 +16,7 @@ from seqrl.tasks.captioning.scene_layout import Draws, Scene, draw_scene
 
 _LOG = logging.getLogger(__name__)
 # Raise it with every change that alters a picture or a caption.
-_GENERATOR_VERSION = 5
+_GENERATOR_VERSION = 6
 CAPTIONS_A_SCENE = 5
 
 
@@ -45,36 +45,38 @@ class DrawnSplit:
         image_ids: N names.
         images: uint8 [N, 3, S, S].
         captions: five of each picture.
+        scenes: what each picture shows.
     """
 
     image_ids: list[str]
     images: np.ndarray
     captions: list[list[str]]
+    scenes: list[Scene]
 
 
 def describe_scenes(config: ScenesConfig) -> dict[str, list[Scene]]:
-    """Draw the descriptions of "train", "dev" and "test"; none comes twice.
+    """Draw the descriptions of "test", "dev" and "train", in this order; none comes twice.
 
     Raises:
         ValueError: when a number is negative, or there is nothing to train or to choose by.
     """
-    sizes = {"train": config.num_train, "dev": config.num_dev, "test": config.num_test}
+    # Test and dev come first, so that a larger training part leaves them, their pictures and their captions as they are.
+    sizes = {"test": config.num_test, "dev": config.num_dev, "train": config.num_train}
     for name, size in sizes.items():
         smallest = 0 if name == "test" else 1
         if size < smallest:
             raise ValueError(f"num_{name}: expected at least {smallest} scenes, got {size}")
-    # Test and dev come first, so that a larger training part leaves them as they are.
     draws = Draws(np.random.default_rng([config.seed, 0]))
     seen: set[Scene] = set()
     scenes: dict[str, list[Scene]] = {}
-    for name in ("test", "dev", "train"):
+    for name in sizes:
         scenes[name] = []
         while len(scenes[name]) < sizes[name]:
             scene = draw_scene(draws)
             if scene not in seen:
                 seen.add(scene)
                 scenes[name].append(scene)
-    return {name: scenes[name] for name in sizes}
+    return scenes
 
 
 def load_scenes(config: ScenesConfig, image_size: int) -> dict[str, DrawnSplit]:
@@ -125,6 +127,6 @@ def _part(scenes: dict[str, list[Scene]], pictures: np.ndarray, captions: list[l
     for name, part in scenes.items():
         rows = slice(start, start + len(part))
         ids = [f"scene-{name}-{index:05d}" for index in range(len(part))]
-        parts[name] = DrawnSplit(ids, pictures[rows], captions[rows])
+        parts[name] = DrawnSplit(ids, pictures[rows], captions[rows], part)
         start = rows.stop
     return parts
