@@ -16,6 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
 from torch import nn
 
+from seqrl.run.shipped import find_shipped, is_shipped
+
 WEIGHTS, STATE, META, PRETRAINED = "model.safetensors", "trainer.pt", "meta.json", "pretrained"
 
 
@@ -136,6 +138,11 @@ def is_checkpoint(folder: Path) -> bool:
     return all((folder / name).is_file() for name in (WEIGHTS, STATE, META))
 
 
+def holds_weights(folder: Path) -> bool:
+    """Say whether a folder holds weights to start from, with or without the state to resume from."""
+    return all((folder / name).is_file() for name in (WEIGHTS, META))
+
+
 def step_folders(run_folder: Path) -> list[Path]:
     """List a run's whole checkpoints, oldest first, the best one excluded."""
     return [folder for folder in sorted((run_folder / "checkpoints").glob("step_*")) if is_checkpoint(folder)]
@@ -145,14 +152,14 @@ def find(path: Path, *, prefer_best: bool = False) -> Path:
     """Find the checkpoint that a path means.
 
     Args:
-        path: a checkpoint folder, or a run folder, of which the newest checkpoint is meant.
+        path: a checkpoint folder, a run folder, of which the newest checkpoint is meant, or `shipped:NAME`.
         prefer_best: of a run folder, take the best one where there is one.
 
     Raises:
         FileNotFoundError: when there is none.
     """
-    path = Path(path)
-    if is_checkpoint(path):
+    path = find_shipped(path) if is_shipped(path) else Path(path)
+    if holds_weights(path):
         return path
     best = best_folder(path)
     if prefer_best and is_checkpoint(best):

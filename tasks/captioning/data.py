@@ -31,6 +31,7 @@ class CaptionSplit:
         references: raw captions of each image, at least one.
         words: the same captions as words, PTB-tokenised.
         scenes: what is truly there, where the images were drawn; None for photographs.
+        figures: float32 [N, M, 4], where it can be seen, see `describe_figures`; None for photographs.
     """
 
     name: str
@@ -39,6 +40,7 @@ class CaptionSplit:
     references: list[list[str]]
     words: list[list[list[str]]]
     scenes: list[Scene] | None = None
+    figures: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Refuse parts that do not belong together.
@@ -91,7 +93,13 @@ def load_data(config: DataConfig) -> CaptionData:
         kept = config.max_images or None
         splits = {
             name: CaptionSplit(
-                name, part.image_ids[:kept], part.images[:kept], part.captions[:kept], _words(part.captions[:kept]), part.scenes[:kept]
+                name,
+                part.image_ids[:kept],
+                part.images[:kept],
+                part.captions[:kept],
+                _words(part.captions[:kept]),
+                part.scenes[:kept],
+                part.figures[:kept],
             )
             for name, part in drawn.items()
         }

@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from seqrl.tasks.captioning.scene_layout import Scene, Thing
-from seqrl.tasks.captioning.scene_reading import Mention, Statement, read_caption
+from seqrl.tasks.captioning.scene_layout import Scene
+from seqrl.tasks.captioning.scene_reading import KINDS, Claim, Statement, read_caption
 
-KINDS = ("shapes", "colours", "counts", "looks", "relations", "places")
 _COLUMNS = ("left", "middle", "right")
 
 
@@ -21,6 +20,7 @@ class Facts:
         said: what the caption says.
         right: of these, what is true.
         left_out: what is true of the scene and not said.
+        wrong_words: positions of the words that say what is not true.
         objects: nouns of the caption.
         template: see `Statement.template`.
     """
@@ -28,6 +28,7 @@ class Facts:
     said: Counter[str] = field(default_factory=Counter)
     right: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
+    wrong_words: frozenset[int] = frozenset()
     objects: int = 0
     template: str = ""
 
@@ -49,13 +50,12 @@ def check_caption(words: Sequence[str], scene: Scene) -> Facts:
         scene: what the picture shows.
     """
     statement = read_caption(words)
-    right = max(
-        (_right(statement, scene, match) for match in _matches(len(statement.mentions), range(len(scene.things)))),
-        key=lambda found: (found.total(), found["shapes"]),
-    )
+    matches = _matches(len(statement.shapes), range(len(scene.things)))
+    right = max((_right(statement, scene, match) for match in matches), key=lambda found: (len(found), _by_kind(found)["shapes"]))
     left_out = _facts_of(scene)
-    left_out.subtract(right)
-    return Facts(_said(statement), right, +left_out, len(statement.mentions), statement.template)
+    left_out.subtract(_by_kind(right))
+    wrong = frozenset(word for claim in statement.claims if claim not in right for word in claim.words)
+    return Facts(_by_kind(statement.claims), _by_kind(right), +left_out, wrong, len(statement.shapes), statement.template)
 
 
 def fact_figures(captions: Sequence[Sequence[str]], scenes: Sequence[Scene]) -> dict[str, float]:
@@ -112,41 +112,32 @@ def _matches(mentions: int, things: Sequence[int]) -> Iterator[tuple[int | None,
             yield (thing, *rest)
 
 
-def _said(statement: Statement) -> Counter[str]:
-    mentions = statement.mentions
-    return +Counter(
-        shapes=len(mentions),
-        colours=sum(mention.colour is not None for mention in mentions),
-        counts=sum(mention.counts is not None for mention in mentions),
-        looks=sum((mention.size is not None) + (mention.texture is not None) for mention in mentions),
-        relations=len(statement.relations),
-        places=len(statement.backgrounds) + sum(len(mention.columns) for mention in mentions),
-    )
+def _by_kind(claims: Iterable[Claim]) -> Counter[str]:
+    return Counter(claim.kind for claim in claims)
 
 
-def _right(statement: Statement, scene: Scene, match: tuple[int | None, ...]) -> Counter[str]:
-    right: Counter[str] = Counter(places=scene.background in statement.backgrounds)
-    for mention, index in zip(statement.mentions, match, strict=True):
-        if index is not None:
-            right.update(_right_of(mention, scene.things[index]))
-    for before, relation, after in statement.relations:
-        ends = [(match[mention], statement.mentions[mention].shape) for mention in (before, after)]
-        if all(index is not None and scene.things[index].shape == shape for index, shape in ends):
-            right["relations"] += _holds(scene, ends[0][0], relation, ends[1][0])
-    return +right
+def _right(statement: Statement, scene: Scene, match: tuple[int | None, ...]) -> list[Claim]:
+    """Give the claims that are true where each noun means its thing."""
+    things = [None if index is None else scene.things[index] for index in match]
+    named = [thing is not None and thing.shape == shape for thing, shape in zip(things, statement.shapes, strict=True)]
 
+    def is_true(claim: Claim) -> bool:
+        if not claim.nouns:
+            return claim.value == scene.background
+        if claim.kind == "relations":
+            return all(named[noun] for noun in claim.nouns) and _holds(scene, match[claim.nouns[0]], claim.value, match[claim.nouns[1]])
+        thing = things[claim.nouns[0]]
+        if thing is None or (claim.kind != "colours" and not named[claim.nouns[0]]):
+            return False
+        return {
+            "shapes": True,
+            "colours": thing.colour == claim.value,
+            "counts": claim.kind == "counts" and thing.count in claim.value,
+            "looks": claim.value in (thing.size, thing.texture),
+            "places": thing.column == claim.value,
+        }[claim.kind]
 
-def _right_of(mention: Mention, thing: Thing) -> dict[str, int]:
-    colour = int(mention.colour == thing.colour)
-    if mention.shape != thing.shape:
-        return {"colours": colour}
-    return {
-        "shapes": 1,
-        "colours": colour,
-        "counts": int(mention.counts is not None and thing.count in mention.counts),
-        "looks": int(mention.size == thing.size) + int(mention.texture == thing.texture),
-        "places": int(thing.column in mention.columns),
-    }
+    return [claim for claim in statement.claims if is_true(claim)]
 
 
 def _holds(scene: Scene, one: int | None, relation: str, other: int | None) -> bool:

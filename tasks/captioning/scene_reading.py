@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from seqrl.tasks.captioning.scene_words import (
@@ -18,42 +18,38 @@ from seqrl.tasks.captioning.scene_words import (
     TEXTURE_WORDS,
 )
 
+KINDS = ("shapes", "colours", "counts", "looks", "relations", "places")
 
-@dataclass
-class Mention:
-    """One noun with what is said of it; None where nothing is.
+
+@dataclass(frozen=True)
+class Claim:
+    """One thing that a caption says.
 
     Attributes:
-        shape: what the noun means.
-        colour: its colour.
-        counts: the numbers that the words allow; {1} after "a".
-        size: "small" or "large".
-        texture: its texture.
-        columns: the thirds of the picture that it is said to be in.
+        kind: see KINDS.
+        value: a shape, a colour, the set of counts that the words allow, a size or texture, a relation, a background or a column.
+        nouns: indices of the nouns that it is said of: none for a background, two for a relation ("beside" is either side).
+        words: positions of the caption's words that say it.
     """
 
-    shape: str
-    colour: str | None = None
-    counts: frozenset[int] | None = None
-    size: str | None = None
-    texture: str | None = None
-    columns: set[str] = field(default_factory=set)
+    kind: str
+    value: Any
+    nouns: tuple[int, ...]
+    words: tuple[int, ...]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Statement:
     """What a caption says.
 
     Attributes:
-        mentions: in the caption's order.
-        relations: (index of a mention, relation, index of a later mention); "beside" is either side.
-        backgrounds: those that its words name.
+        claims: all of it.
+        shapes: what each of its nouns means.
         template: the caption with THING, PLACE, COLUMN and RELATION in the places of what they stand for.
     """
 
-    mentions: list[Mention]
-    relations: set[tuple[int, str, int]]
-    backgrounds: set[str]
+    claims: list[Claim]
+    shapes: list[str]
     template: str
 
 
@@ -65,40 +61,61 @@ def read_caption(words: Sequence[str]) -> Statement:
     Args:
         words: as `ptb_tokenize` gives them, without punctuation.
     """
-    mentions: list[Mention] = []
-    relations: set[tuple[int, str, int]] = set()
-    backgrounds: set[str] = set()
-    template: list[str] = []
-    said: dict[str, Any] = {}
-    waiting: str | None = None
+    reading = _Reading()
     place = 0
     while place < len(words):
         length, kind, value = _phrase_at(words, place)
-        phrase, place = words[place : place + length], place + length
-        if kind in ("counts", "size", "colour", "texture"):
-            said[kind] = value
-        elif kind == "noun":
-            mentions.append(Mention(value, **said))
-            if waiting is not None and len(mentions) > 1:
-                relations.add((len(mentions) - 2, waiting, len(mentions) - 1))
-            template.append("THING")
-            said, waiting = {}, None
-        elif kind == "texture_behind":
-            if mentions:
-                mentions[-1].texture = value
+        reading.take(kind, value, words[place : place + length], tuple(range(place, place + length)))
+        place += length
+    return Statement(reading.claims, reading.shapes, " ".join(reading.template))
+
+
+class _Reading:
+    """A caption up to some word; adjectives and relations wait for their noun."""
+
+    def __init__(self) -> None:
+        self.claims: list[Claim] = []
+        self.shapes: list[str] = []
+        self.template: list[str] = []
+        self._adjectives: list[tuple[str, Any, tuple[int, ...]]] = []
+        self._relation: tuple[Any, tuple[int, ...]] | None = None
+
+    def take(self, kind: str, value: Any, phrase: Sequence[str], places: tuple[int, ...]) -> None:
+        """Read one phrase."""
+        last = len(self.shapes) - 1
+        if kind in ("counts", "looks", "colours"):
+            self._adjectives.append((kind, value, places))
+        elif kind == "shapes":
+            self._noun(value, places)
+        elif kind == "looks_behind":
+            self._claim("looks", value, (last,), places)
         else:
-            said = {}
+            self._adjectives = []
+            self.template += [_SLOTS[kind]] if kind in _SLOTS else list(phrase)
             if kind == "background":
-                backgrounds.add(value)
-            elif kind == "column" and mentions:
-                mentions[-1].columns.add(value)
-            elif kind == "relation":
-                waiting = value
-            template += list(phrase) if kind == "other" else [_SLOTS[kind]]
-    return Statement(mentions, relations, backgrounds, " ".join(template))
+                self._claim("places", value, (), places)
+            elif kind == "column":
+                self._claim("places", value, (last,), places)
+            elif kind == "relations":
+                self._relation = (value, places)
+
+    def _noun(self, shape: str, places: tuple[int, ...]) -> None:
+        self.shapes.append(shape)
+        noun = len(self.shapes) - 1
+        for kind, value, where in [*self._adjectives, ("shapes", shape, places)]:
+            self._claim(kind, value, (noun,), where)
+        if self._relation is not None:
+            self._claim("relations", self._relation[0], (noun - 1, noun), self._relation[1])
+        self.template.append("THING")
+        self._adjectives, self._relation = [], None
+
+    def _claim(self, kind: str, value: Any, nouns: tuple[int, ...], places: tuple[int, ...]) -> None:
+        """Keep what is said, once, and of something."""
+        if -1 not in nouns and not any((claim.kind, claim.value, claim.nouns) == (kind, value, nouns) for claim in self.claims):
+            self.claims.append(Claim(kind, value, nouns, places))
 
 
-_SLOTS = {"background": "PLACE", "column": "COLUMN", "relation": "RELATION"}
+_SLOTS = {"background": "PLACE", "column": "COLUMN", "relations": "RELATION"}
 
 
 def _phrase_at(words: Sequence[str], place: int) -> tuple[int, str, Any]:
@@ -122,14 +139,14 @@ def _make_phrases() -> dict[tuple[str, ...], tuple[str, Any]]:
     for shape, nouns in NOUNS.items():
         for _, *forms in nouns:
             for form in forms:
-                add(form, "noun", shape)
-    for kind, table in (("colour", COLOUR_WORDS), ("size", SIZE_WORDS), ("background", PLACE_WORDS), ("column", COLUMN_WORDS)):
+                add(form, "shapes", shape)
+    for kind, table in (("colours", COLOUR_WORDS), ("looks", SIZE_WORDS), ("background", PLACE_WORDS), ("column", COLUMN_WORDS)):
         for value, wordings in table.items():
             for _, text in wordings:
                 add(text, kind, value)
     for texture, options in TEXTURE_WORDS.items():
         for _, before, behind in options:
-            add(before, "texture", texture) if before else add(behind, "texture_behind", texture)
+            add(before, "looks", texture) if before else add(behind, "looks_behind", texture)
     meant: dict[str, set[int]] = {"a": {1}, "an": {1}}
     for count, wordings in COUNT_WORDS.items():
         for _, text in wordings:
@@ -138,7 +155,7 @@ def _make_phrases() -> dict[tuple[str, ...], tuple[str, Any]]:
         add(text, "counts", frozenset(counts))
     for relation, (_, from_first) in RELATION_WORDS.items():
         for _, text in from_first:
-            add(text, "relation", "beside" if _says_either_side(text) else relation)
+            add(text, "relations", "beside" if _says_either_side(text) else relation)
     return phrases
 
 

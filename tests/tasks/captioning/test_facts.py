@@ -6,10 +6,10 @@ import pytest
 from seqrl.metrics.tokenize import ptb_tokenize
 from seqrl.tasks.captioning.data import DataConfig, load_data
 from seqrl.tasks.captioning.evaluation import score_captions
-from seqrl.tasks.captioning.facts import KINDS, Facts, check_caption, fact_figures
+from seqrl.tasks.captioning.facts import Facts, check_caption, fact_figures
 from seqrl.tasks.captioning.scene_captions import write_caption
 from seqrl.tasks.captioning.scene_layout import RELATIONS, Draws, Scene, Thing, draw_scene
-from seqrl.tasks.captioning.scene_reading import read_caption
+from seqrl.tasks.captioning.scene_reading import KINDS, read_caption
 from seqrl.tasks.captioning.scenes import ScenesConfig
 
 # A large striped red ball in the middle; two blue stars to its right on the ground; a small yellow moon floating at the left.
@@ -98,6 +98,21 @@ def test_a_caption_of_another_scene_is_mostly_wrong() -> None:
     figures = fact_figures(words, scenes[1:] + scenes[:1])
     # With 9 shapes and 2 to 4 things a shape is there by chance in about a third of the cases, a background in a sixth.
     assert figures["shapes_right"] < 0.45 and figures["colours_right"] < 0.45 and figures["relations_right"] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("caption", "wrong"),
+    [
+        ("A red ball sits on the beach.", []),
+        ("A *blue* ball sits *in the snow*.", ["blue", "in", "the", "snow"]),
+        ("Two red *squares* stand near the water.", ["two", "squares"]),
+        ("We see a red ball *to the right of* *three* blue stars.", ["to", "the", "right", "of", "three"]),
+        ("A red ball and *a red ball*.", ["a", "red", "ball"]),
+    ],
+)
+def test_the_words_that_are_wrong(caption: str, wrong: list[str]) -> None:
+    words = ptb_tokenize(caption.replace("*", ""))
+    assert [words[place] for place in sorted(check_caption(words, SCENE).wrong_words)] == wrong
 
 
 def test_templates_have_slots() -> None:
