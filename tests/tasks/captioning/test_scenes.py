@@ -55,11 +55,12 @@ def test_the_vocabulary_is_the_same_for_any_number_of_scenes() -> None:
 
 def test_the_cache_holds_what_was_drawn(cache: Path) -> None:
     drawn = load_scenes(SMALL, 32)
-    assert len(list((cache / "scenes").iterdir())) == 2
+    assert len(list((cache / "scenes").iterdir())) == 3
     mapped = load_scenes(SMALL, 32)
     for name, part in drawn.items():
         assert isinstance(mapped[name].images, np.memmap)
         assert np.array_equal(part.images, mapped[name].images) and part.captions == mapped[name].captions
+        assert np.array_equal(part.figures, mapped[name].figures)
         assert part.images.dtype == np.uint8 and part.images.shape[1:] == (3, 32, 32)
 
 
