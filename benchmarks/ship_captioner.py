@@ -9,6 +9,7 @@ Writes tasks/captioning/shipped/NAME/: model.safetensors, config.yaml and meta.j
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 from provenance import ROOT, provenance
 
 from seqrl.run import checkpoint
-from seqrl.run.config import decisive
+from seqrl.run.config import decisive, write_config
 from seqrl.run.train import load, task_fingerprints
 
 MAX_BYTES = 4_000_000
@@ -35,7 +36,7 @@ def ship(run: Path, name: str, *, commit: str | None = None) -> Path:
     folder = ROOT / "tasks" / "captioning" / "shipped" / name
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(best / checkpoint.WEIGHTS, folder / checkpoint.WEIGHTS)
-    shutil.copyfile(run / "config.yaml", folder / "config.yaml")
+    write_config(dataclasses.replace(config, runs_folder=Path("runs")), folder / "config.yaml")
     source = provenance([config.seed], command=["-m", "seqrl", "train", f"configs/captioning/{config.name}.yaml", f"--seed={config.seed}"])
     meta = {
         "step": checkpoint.read_meta(best)["step"],

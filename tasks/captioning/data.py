@@ -31,7 +31,7 @@ class CaptionSplit:
         references: raw captions of each image, at least one.
         words: the same captions as words, PTB-tokenised.
         scenes: what is truly there, where the images were drawn; None for photographs.
-        figures: float32 [N, M, 4], where it can be seen, see `describe_figures`; None for photographs.
+        figures: float32 [N, M, 5], where it can be seen, see `describe_figures`; None for photographs.
     """
 
     name: str

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from seqrl.tasks.captioning.scene_layout import COLOURS, SHAPES, Placed
+from seqrl.tasks.captioning.scene_layout import COLOURS, SHAPES, TEXTURES, Placed
 
 # Two groups of three and of four, and two further pairs.
 MAX_FIGURES = 12
@@ -21,12 +21,13 @@ def describe_figures(figures: Sequence[Placed]) -> np.ndarray:
         figures: of one scene, from back to front.
 
     Returns:
-        float32 [MAX_FIGURES, 4]: x and y as shares of the picture, index of the shape and of the colour; rows of -1 fill up.
+        float32 [MAX_FIGURES, 5]: x and y as shares of the picture, indices of shape, colour and texture; rows of -1 fill up.
     """
-    rows = np.full((MAX_FIGURES, 4), -1, dtype=np.float32)
+    rows = np.full((MAX_FIGURES, 5), -1, dtype=np.float32)
     seen = [figure for place, figure in enumerate(figures) if _is_seen(figure, figures[place + 1 :])]
     for row, figure in zip(rows, seen, strict=False):
-        row[:] = figure.x, figure.y, SHAPES.index(figure.thing.shape), COLOURS.index(figure.thing.colour)
+        thing = figure.thing
+        row[:] = figure.x, figure.y, SHAPES.index(thing.shape), COLOURS.index(thing.colour), TEXTURES.index(thing.texture)
     return rows
 
 

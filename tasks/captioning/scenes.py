@@ -17,7 +17,7 @@ from seqrl.tasks.captioning.scene_layout import Draws, Scene, draw_scene
 
 _LOG = logging.getLogger(__name__)
 # Raise it with every change that alters a picture or a caption.
-_GENERATOR_VERSION = 7
+_GENERATOR_VERSION = 8
 CAPTIONS_A_SCENE = 5
 
 
@@ -47,7 +47,7 @@ class DrawnSplit:
         images: uint8 [N, 3, S, S].
         captions: five of each picture.
         scenes: what each picture shows.
-        figures: float32 [N, M, 4], where; see `describe_figures`.
+        figures: float32 [N, M, 5], where; see `describe_figures`.
     """
 
     image_ids: list[str]
@@ -122,7 +122,7 @@ def _make(scenes: list[Scene], image_size: int, seed: int) -> tuple[np.ndarray, 
     # Two streams: the pictures do not change with the grammar.
     drawing, writing = (Draws(np.random.default_rng([seed, stream])) for stream in (1, 2))
     pictures = np.empty((len(scenes), 3, image_size, image_size), dtype=np.uint8)
-    figures = np.empty((len(scenes), MAX_FIGURES, 4), dtype=np.float32)
+    figures = np.empty((len(scenes), MAX_FIGURES, 5), dtype=np.float32)
     for row, scene in enumerate(scenes):
         pictures[row], placed = draw_figures(scene, image_size, drawing)
         figures[row] = describe_figures(placed)

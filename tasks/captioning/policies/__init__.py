@@ -40,8 +40,8 @@ class PolicyConfig:
         critic: also estimate values, for baselines that need them.
         word_detection: weight of a loss that teaches the encoder which words an image's captions hold, while captions are
             imitated. 0 for none.
-        figure_detection: weight of a loss that teaches the encoder shape and colour of drawn figures, where they are, in supervised
-            training; for the source "scenes" alone. 0 for none.
+        figure_detection: weight of a loss that teaches the encoder shape, colour and texture of drawn figures, where they are,
+            in supervised training; for the source "scenes" alone. 0 for none.
         path: folder or hub name of the pretrained model.
     """
 
