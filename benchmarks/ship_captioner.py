@@ -1,7 +1,7 @@
 """Evaluate a finished cross-entropy run on the test scenes and put its best weights where they ship with the package.
 
     seqrl train configs/captioning/scenes_converged_xe.yaml
-    python benchmarks/ship_captioner.py runs/scenes_converged_xe --name scenes_xe
+    python benchmarks/ship_captioner.py runs/scenes_converged_xe --name scenes_xe [--field.field=value ...]
 
 Writes tasks/captioning/shipped/NAME/: model.safetensors, config.yaml and meta.json with the scores and where they come from.
 """
@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from provenance import ROOT, provenance
@@ -23,13 +24,13 @@ from seqrl.run.train import load, task_fingerprints
 MAX_BYTES = 4_000_000
 
 
-def ship(run: Path, name: str, *, commit: str | None = None) -> Path:
+def ship(run: Path, name: str, overrides: Sequence[str] = (), *, commit: str | None = None) -> Path:
     """Write the folder; give it.
 
     Raises:
         ValueError: when the weights take more than MAX_BYTES.
     """
-    config, task, policy, best = load(run)
+    config, task, policy, best = load(run, overrides)
     size = (best / checkpoint.WEIGHTS).stat().st_size
     if size > MAX_BYTES:
         raise ValueError(f"{best}: expected at most {MAX_BYTES} bytes of weights, got {size}; choose smaller sizes")
@@ -55,8 +56,8 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--name", default="scenes_xe")
     parser.add_argument("--commit", help="of the code that the run was trained with, where it is not this one")
-    args = parser.parse_args()
-    folder = ship(args.run, args.name, commit=args.commit)
+    args, overrides = parser.parse_known_args()
+    folder = ship(args.run, args.name, overrides, commit=args.commit)
     print(json.dumps(json.loads((folder / checkpoint.META).read_text(encoding="utf-8"))["test"], indent=1))
 
 
