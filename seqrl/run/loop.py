@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from seqrl.diagnostics import warnings_for
@@ -18,13 +21,13 @@ from seqrl.run import checkpoint
 from seqrl.run.config import EarlyStop
 from seqrl.run.due import Due
 from seqrl.run.figures import Gathered
-from seqrl.run.interrupt import Interrupt
+from seqrl.run.interrupt import Interrupt, Interrupted
 from seqrl.run.lasting import LastingTroubles
 from seqrl.run.log import JsonLines, Log, Writer
 from seqrl.run.processes import from_all, from_main, is_main, num_processes, total
 from seqrl.run.recurring import Recurring
 from seqrl.run.registry import nearest
-from seqrl.run.saving import Progress, Saver, restore
+from seqrl.run.saving import Progress, Saver, Snapshot, restore
 from seqrl.run.timing import Stopwatch
 
 
@@ -39,7 +42,8 @@ class RunResult:
         best_value: best value of the watched figure; None when none was watched.
         best_step: where it was reached.
         stopped_early: whether patience ran out.
-        interrupted: whether a signal ended it before its last step; a checkpoint was saved.
+        interrupted: number of the signal that ended it before its last step, see `seqrl.run.interrupt.exit_code`; 0 for none. A
+            checkpoint was saved, from which it goes on exactly; trainer and task are spent.
     """
 
     run_folder: Path | None
@@ -48,7 +52,7 @@ class RunResult:
     best_value: float | None
     best_step: int
     stopped_early: bool
-    interrupted: bool
+    interrupted: int
 
 
 def fit(
@@ -103,11 +107,12 @@ def fit(
     log = Log([*([lines] if lines else []), *writers])
     saver = Saver(trainer, task, policy, run_folder, lines, dict(meta or {}), keep_checkpoints)
     lasting = LastingTroubles(steps, getattr(policy, "max_entropy", None), progress.lasting)
-    loop = _Loop(trainer, task, policy, run_folder, log, saver, progress, early_stop, Gathered(progress.gathered), lasting)
+    interrupt = Interrupt()
+    loop = _Loop(trainer, task, policy, run_folder, log, saver, progress, early_stop, Gathered(progress.gathered), lasting, interrupt)
     due = Due(steps=steps, eval_every=eval_every, save_every=save_every, log_every=log_every)
     try:
-        with Interrupt() as interrupt:
-            interrupted = _run(loop, due, interrupt)
+        with interrupt:
+            interrupted = _run(loop, due)
     finally:
         log.close()
     return RunResult(
@@ -129,19 +134,29 @@ class _Loop:
     early_stop: EarlyStop | None
     gathered: Gathered
     lasting: LastingTroubles
+    interrupt: Interrupt
+    # What a signal goes back to, while something can be broken off.
+    snapshot: Snapshot | None = None
+    last_update_s: float | None = None
+    # Whether the processes have agreed to stop.
+    stopping: bool = False
     # A trouble of nearly every update, of the whole run so far, or of one evaluation.
     in_updates: Recurring = field(default_factory=lambda: Recurring(window=10, least=8))
     in_run: Recurring = field(default_factory=lambda: Recurring(window=1, least=1))
     in_evaluations: Recurring = field(default_factory=lambda: Recurring(window=1, least=1))
 
 
-def _run(loop: _Loop, due: Due, interrupt: Interrupt) -> bool:
-    """Go on until the last step, patience or a signal; say whether it was a signal."""
+def _run(loop: _Loop, due: Due) -> int:
+    """Go on until the last step, patience or a signal; give the signal's number, 0 when it was none."""
     progress, watch = loop.progress, Stopwatch(loop.task, loop.progress.elapsed_s, loop.progress.train_s)
-    if due.evaluation(progress):
-        _evaluate(loop, watch)
+    if due.evaluation(progress) and not _evaluate(loop, watch):
+        return _stop(loop)
     while progress.step < due.steps and not progress.stopped_early:
-        stats, asked = _update(loop, watch, interrupt)
+        if loop.interrupt.asked and num_processes() == 1:  # several ask each other at the end of an update
+            return _stop(loop)
+        stats = _update(loop, watch)
+        if stats is None:
+            return _stop(loop)
         progress.step += 1
         progress.elapsed_s, progress.train_s = watch.elapsed_s, watch.train_s
         loop.gathered.add(stats)
@@ -149,34 +164,67 @@ def _run(loop: _Loop, due: Due, interrupt: Interrupt) -> bool:
         _warn(loop, loop.in_run.pick(loop.lasting.update(progress.step, stats)))
         if due.logging(progress.step):
             _log_training(loop, watch)
-        if not asked and due.evaluation(progress):
-            _evaluate(loop, watch)
-        if asked or due.saving(progress.step) or progress.stopped_early:
+        if loop.stopping and (progress.step < due.steps or due.evaluation(progress)):
+            return _stop(loop)
+        if due.evaluation(progress) and not _evaluate(loop, watch):
+            return _stop(loop)
+        if due.saving(progress.step) or progress.stopped_early:
             _save(loop)
-        if asked:
-            return progress.step < due.steps or due.evaluation(progress)
     if loop.saver.saved_step != progress.step and progress.step == 0:
         _save(loop)
-    return False
+    return 0
 
 
-def _update(loop: _Loop, watch: Stopwatch, interrupt: Interrupt) -> tuple[dict[str, float], bool]:
-    """Collect and update once; give the figures, and whether a signal has come to any process."""
+def _stop(loop: _Loop) -> int:
+    """Save, where something was broken off the state before it; give the signal's number."""
+    if loop.snapshot is None:
+        _save(loop)
+    else:
+        loop.saver.save(loop.progress, loop.snapshot)
+    return loop.interrupt.asked or signal.SIGTERM  # which may have come to another process
+
+
+def _update(loop: _Loop, watch: Stopwatch) -> dict[str, float] | None:
+    """Collect and update once; give the figures, None when a signal broke it off."""
+    if loop.saver.may_copy(loop.last_update_s):
+        _pop_figures(loop)
+        _keep_figures(loop)
+        loop.snapshot = loop.saver.snapshot_for_update(loop.progress)
+    start = time.perf_counter()
+    try:
+        with loop.interrupt.abandonable(loop.snapshot is not None):
+            stats, counts, device = _collect_and_update(loop, watch)
+    except BaseException as error:
+        if _broken_off(loop, error):
+            return None
+        raise
+    loop.snapshot, loop.last_update_s = None, time.perf_counter() - start
+    num_rows, num_actions, asked = map(int, total([*counts, loop.interrupt.asked], device))
+    loop.stopping = asked > 0
+    watch.count(num_rows, num_actions)
+    loop.progress.num_samples += num_rows
+    loop.progress.num_actions += num_actions
+    return stats
+
+
+def _collect_and_update(loop: _Loop, watch: Stopwatch) -> tuple[dict[str, float], list[int], torch.device]:
+    """Give the figures, the numbers of rows and actions, and where they are."""
     # Collecting does not change weights, so those of the last completed step are still whole.
     with _rescuing(loop, f"while collecting for update {loop.progress.step + 1}"), watch.part("collect"):
         trajectory = loop.trainer.collect(loop.task)
-    num_actions = int(trajectory.counted.sum())
+    counts = [trajectory.batch_size, int(trajectory.counted.sum())]
     try:
         with watch.part("update"):
             stats = loop.trainer.update(trajectory)
     except Exception as error:
         error.add_note(f"in update {loop.progress.step + 1}; {loop.saver.left()}")
         raise
-    num_rows, num_actions, asked = map(int, total([trajectory.batch_size, num_actions, interrupt.asked], trajectory.reward.device))
-    watch.count(num_rows, num_actions)
-    loop.progress.num_samples += num_rows
-    loop.progress.num_actions += num_actions
-    return stats, bool(asked)
+    return stats, counts, trajectory.reward.device
+
+
+def _broken_off(loop: _Loop, error: BaseException) -> bool:
+    """Say whether a signal ended what was done, and not a fault; what failed after a signal may have failed because of it."""
+    return loop.snapshot is not None and bool(loop.interrupt.asked) and isinstance(error, Interrupted | Exception)
 
 
 def _log_training(loop: _Loop, watch: Stopwatch) -> None:
@@ -205,14 +253,28 @@ def _keep_figures(loop: _Loop) -> None:
     loop.progress.gathered, loop.progress.lasting = loop.gathered.state_dict(), loop.lasting.state_dict()
 
 
-def _evaluate(loop: _Loop, watch: Stopwatch) -> None:
-    """Score on dev, keep the best, count how long it has not improved."""
+def _dev_figures(loop: _Loop) -> dict[str, float] | None:
+    """Give the figures of an evaluation, None when a signal broke it off."""
+    try:
+        with loop.interrupt.abandonable():
+            return {name: float(value) for name, value in loop.task.evaluate(loop.policy, split="dev").items()}
+    except BaseException as error:
+        if _broken_off(loop, error):
+            return None
+        raise
+
+
+def _evaluate(loop: _Loop, watch: Stopwatch) -> bool:
+    """Score on dev, keep the best, count how long it has not improved; say whether it came to its end."""
     progress, stop = loop.progress, loop.early_stop
-    figures: dict[str, float] = {}
+    _pop_figures(loop)
+    _keep_figures(loop)
+    loop.snapshot = loop.saver.snapshot_for_evaluation(progress)
     with _rescuing(loop, f"in the evaluation after update {progress.step}"), watch.part("evaluate"):
-        if is_main():
-            figures = {name: float(value) for name, value in loop.task.evaluate(loop.policy, split="dev").items()}
-        figures = from_main(figures)
+        figures = from_main(_dev_figures(loop) if is_main() else None)
+    if figures is None:
+        return False
+    loop.snapshot = None
     progress.evaluation, progress.evaluated_step = figures, progress.step
     progress.evaluations.append(figures)
     extra = {}
@@ -234,6 +296,7 @@ def _evaluate(loop: _Loop, watch: Stopwatch) -> None:
     if progress.best_step == progress.step:
         _keep_figures(loop)
         loop.saver.save_best(progress)
+    return True
 
 
 @contextmanager
@@ -242,6 +305,8 @@ def _rescuing(loop: _Loop, doing: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if _broken_off(loop, error):
+            raise
         if num_processes() == 1:  # others would not take part
             _pop_figures(loop)
         _keep_figures(loop)
