@@ -78,18 +78,22 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     command.add_argument("--quiet", action="store_true", help="show no progress")
     command = add("resume", "Go on with a run: seqrl resume RUN [--steps=MORE]", _resume)
     command.add_argument("folder", type=Path, metavar="run", help="its folder, for instance runs/demo")
+    command.add_argument("--checkpoint", help="go on from this one, not from the newest: number of its step, or path")
     command.add_argument("--quiet", action="store_true", help="show no progress")
     command = add("evaluate", "Score a trained policy", _evaluate)
     command.add_argument(
         "folder", type=Path, metavar="run", help="run folder (its best checkpoint, or else the newest) or checkpoint folder"
     )
+    command.add_argument("--checkpoint", help="which one: number of its step, best, or path")
     command.add_argument("--split", default="dev", help="dev or test; dev by default")
     command = add("sample", "Write samples of a trained policy to look at", _sample)
     command.add_argument("folder", type=Path, metavar="run", help="run or checkpoint folder")
+    command.add_argument("--checkpoint", help="which one: number of its step, best, or path")
     command.add_argument("--count", type=int, default=8, help="how many; 8 by default")
     command.add_argument("--output", type=Path, help="where they go; RUN/samples by default")
     command = add("record", "Write an animation of episodes that a trained policy plays", _record)
     command.add_argument("folder", type=Path, metavar="run", help="run or checkpoint folder")
+    command.add_argument("--checkpoint", help="which one: number of its step, best, or path")
     command.add_argument("--episodes", type=int, default=1, help="how many, one after the other; 1 by default")
     command.add_argument("--seed", type=int, default=0, help="of the first episode's start; 0 by default")
     command.add_argument("--output", type=Path, help="a .gif or .mp4; RUN/figures/episode.gif by default")
@@ -173,7 +177,7 @@ def _resume(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.train import resume
 
     _hint(f"{parsed.folder} is as it was; `seqrl resume {parsed.folder}` goes on")
-    return _report(resume(parsed.folder, rest, display=not parsed.quiet))
+    return _report(resume(parsed.folder, rest, resume_from=parsed.checkpoint, display=not parsed.quiet))
 
 
 def _hint(text: str) -> None:
@@ -214,7 +218,7 @@ def _report(result: RunResult, left: str = "") -> int:
 def _evaluate(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.inspect_run import evaluate
 
-    folder, figures = evaluate(parsed.folder, rest, split=parsed.split)
+    folder, figures = evaluate(parsed.folder, rest, split=parsed.split, which=parsed.checkpoint)
     print(f"{folder} on {parsed.split}")
     print(_table(figures))
     return 0
@@ -235,7 +239,7 @@ def _table(figures: Mapping[str, float]) -> str:
 def _sample(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.inspect_run import sample
 
-    for path in sample(parsed.folder, rest, count=parsed.count, output=parsed.output):
+    for path in sample(parsed.folder, rest, count=parsed.count, output=parsed.output, which=parsed.checkpoint):
         print(path)
     return 0
 
@@ -243,7 +247,7 @@ def _sample(parsed: argparse.Namespace, rest: list[str]) -> int:
 def _record(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.inspect_run import record
 
-    path, lines = record(parsed.folder, rest, episodes=parsed.episodes, seed=parsed.seed, output=parsed.output)
+    path, lines = record(parsed.folder, rest, episodes=parsed.episodes, seed=parsed.seed, output=parsed.output, which=parsed.checkpoint)
     print("\n".join([*lines, str(path)]))
     return 0
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +19,13 @@ from seqrl.run import checkpoint
 from seqrl.run.config import EarlyStop
 from seqrl.run.due import Due
 from seqrl.run.figures import Gathered
-from seqrl.run.interrupt import Interrupt, Interrupted
+from seqrl.run.interrupt import Interrupt
 from seqrl.run.lasting import LastingTroubles
 from seqrl.run.log import JsonLines, Log, Writer
-from seqrl.run.processes import from_all, from_main, is_main, num_processes, total
-from seqrl.run.recurring import Recurring
+from seqrl.run.processes import from_main, is_main, num_processes, total
 from seqrl.run.registry import nearest
-from seqrl.run.saving import Progress, Saver, Snapshot, restore
+from seqrl.run.running import Running, broken_off, counts, grouped, keep_figures, log_training, pop_figures, rescuing, save, warn, write
+from seqrl.run.saving import Progress, Saver, restore
 from seqrl.run.timing import Stopwatch
 
 
@@ -108,7 +106,7 @@ def fit(
     saver = Saver(trainer, task, policy, run_folder, lines, dict(meta or {}), keep_checkpoints)
     lasting = LastingTroubles(steps, getattr(policy, "max_entropy", None), progress.lasting)
     interrupt = Interrupt()
-    loop = _Loop(trainer, task, policy, run_folder, log, saver, progress, early_stop, Gathered(progress.gathered), lasting, interrupt)
+    loop = Running(trainer, task, policy, run_folder, log, saver, progress, early_stop, Gathered(progress.gathered), lasting, interrupt)
     due = Due(steps=steps, eval_every=eval_every, save_every=save_every, log_every=log_every)
     try:
         with interrupt:
@@ -120,33 +118,7 @@ def fit(
     )
 
 
-@dataclass
-class _Loop:
-    """What one call of `fit` works with."""
-
-    trainer: Trainer
-    task: Task
-    policy: nn.Module
-    run_folder: Path | None
-    log: Log
-    saver: Saver
-    progress: Progress
-    early_stop: EarlyStop | None
-    gathered: Gathered
-    lasting: LastingTroubles
-    interrupt: Interrupt
-    # What a signal goes back to, while something can be broken off.
-    snapshot: Snapshot | None = None
-    last_update_s: float | None = None
-    # Whether the processes have agreed to stop.
-    stopping: bool = False
-    # A trouble of nearly every update, of the whole run so far, or of one evaluation.
-    in_updates: Recurring = field(default_factory=lambda: Recurring(window=10, least=8))
-    in_run: Recurring = field(default_factory=lambda: Recurring(window=1, least=1))
-    in_evaluations: Recurring = field(default_factory=lambda: Recurring(window=1, least=1))
-
-
-def _run(loop: _Loop, due: Due) -> int:
+def _run(loop: Running, due: Due) -> int:
     """Go on until the last step, patience or a signal; give the signal's number, 0 when it was none."""
     progress, watch = loop.progress, Stopwatch(loop.task, loop.progress.elapsed_s, loop.progress.train_s)
     if due.evaluation(progress) and not _evaluate(loop, watch):
@@ -160,42 +132,42 @@ def _run(loop: _Loop, due: Due) -> int:
         progress.step += 1
         progress.elapsed_s, progress.train_s = watch.elapsed_s, watch.train_s
         loop.gathered.add(stats)
-        _warn(loop, loop.in_updates.pick(warnings_for(stats)))
-        _warn(loop, loop.in_run.pick(loop.lasting.update(progress.step, stats)))
+        warn(loop, loop.in_updates.pick(warnings_for(stats)))
+        warn(loop, loop.in_run.pick(loop.lasting.update(progress.step, stats)))
         if due.logging(progress.step):
-            _log_training(loop, watch)
+            log_training(loop, watch)
         if loop.stopping and (progress.step < due.steps or due.evaluation(progress)):
             return _stop(loop)
         if due.evaluation(progress) and not _evaluate(loop, watch):
             return _stop(loop)
         if due.saving(progress.step) or progress.stopped_early:
-            _save(loop)
+            save(loop)
     if loop.saver.saved_step != progress.step and progress.step == 0:
-        _save(loop)
+        save(loop)
     return 0
 
 
-def _stop(loop: _Loop) -> int:
+def _stop(loop: Running) -> int:
     """Save, where something was broken off the state before it; give the signal's number."""
     if loop.snapshot is None:
-        _save(loop)
+        save(loop)
     else:
         loop.saver.save(loop.progress, loop.snapshot)
     return loop.interrupt.asked or signal.SIGTERM  # which may have come to another process
 
 
-def _update(loop: _Loop, watch: Stopwatch) -> dict[str, float] | None:
+def _update(loop: Running, watch: Stopwatch) -> dict[str, float] | None:
     """Collect and update once; give the figures, None when a signal broke it off."""
     if loop.saver.may_copy(loop.last_update_s):
-        _pop_figures(loop)
-        _keep_figures(loop)
+        pop_figures(loop)
+        keep_figures(loop)
         loop.snapshot = loop.saver.snapshot_for_update(loop.progress)
     start = time.perf_counter()
     try:
         with loop.interrupt.abandonable(loop.snapshot is not None):
             stats, counts, device = _collect_and_update(loop, watch)
     except BaseException as error:
-        if _broken_off(loop, error):
+        if broken_off(loop, error):
             return None
         raise
     loop.snapshot, loop.last_update_s = None, time.perf_counter() - start
@@ -207,10 +179,10 @@ def _update(loop: _Loop, watch: Stopwatch) -> dict[str, float] | None:
     return stats
 
 
-def _collect_and_update(loop: _Loop, watch: Stopwatch) -> tuple[dict[str, float], list[int], torch.device]:
+def _collect_and_update(loop: Running, watch: Stopwatch) -> tuple[dict[str, float], list[int], torch.device]:
     """Give the figures, the numbers of rows and actions, and where they are."""
     # Collecting does not change weights, so those of the last completed step are still whole.
-    with _rescuing(loop, f"while collecting for update {loop.progress.step + 1}"), watch.part("collect"):
+    with rescuing(loop, f"while collecting for update {loop.progress.step + 1}"), watch.part("collect"):
         trajectory = loop.trainer.collect(loop.task)
     counts = [trajectory.batch_size, int(trajectory.counted.sum())]
     try:
@@ -222,55 +194,24 @@ def _collect_and_update(loop: _Loop, watch: Stopwatch) -> tuple[dict[str, float]
     return stats, counts, trajectory.reward.device
 
 
-def _broken_off(loop: _Loop, error: BaseException) -> bool:
-    """Say whether a signal ended what was done, and not a fault; what failed after a signal may have failed because of it."""
-    return loop.snapshot is not None and bool(loop.interrupt.asked) and isinstance(error, Interrupted | Exception)
-
-
-def _log_training(loop: _Loop, watch: Stopwatch) -> None:
-    """Write what happened in the updates since the last line."""
-    _pop_figures(loop)
-    figures = loop.gathered.pop()
-    _write(loop, {**_grouped("train", figures), **_counts(loop, watch), **watch.figures()})
-    _warn(loop, loop.in_run.pick(loop.lasting.episodes(figures)))
-
-
-def _pop_figures(loop: _Loop) -> None:
-    """Gather what the task has to tell of its rollouts, such as the returns of the episodes that ended."""
-    pop = getattr(loop.task, "pop_figures", None)
-    if callable(pop):
-        loop.gathered.add_popped(*from_all(pop()))
-
-
-def _save(loop: _Loop) -> None:
-    """Write a checkpoint, with the figures that have no line yet."""
-    _pop_figures(loop)
-    _keep_figures(loop)
-    loop.saver.save(loop.progress)
-
-
-def _keep_figures(loop: _Loop) -> None:
-    loop.progress.gathered, loop.progress.lasting = loop.gathered.state_dict(), loop.lasting.state_dict()
-
-
-def _dev_figures(loop: _Loop) -> dict[str, float] | None:
+def _dev_figures(loop: Running) -> dict[str, float] | None:
     """Give the figures of an evaluation, None when a signal broke it off."""
     try:
         with loop.interrupt.abandonable():
             return {name: float(value) for name, value in loop.task.evaluate(loop.policy, split="dev").items()}
     except BaseException as error:
-        if _broken_off(loop, error):
+        if broken_off(loop, error):
             return None
         raise
 
 
-def _evaluate(loop: _Loop, watch: Stopwatch) -> bool:
+def _evaluate(loop: Running, watch: Stopwatch) -> bool:
     """Score on dev, keep the best, count how long it has not improved; say whether it came to its end."""
     progress, stop = loop.progress, loop.early_stop
-    _pop_figures(loop)
-    _keep_figures(loop)
+    pop_figures(loop)
+    keep_figures(loop)
     loop.snapshot = loop.saver.snapshot_for_evaluation(progress)
-    with _rescuing(loop, f"in the evaluation after update {progress.step}"), watch.part("evaluate"):
+    with rescuing(loop, f"in the evaluation after update {progress.step}"), watch.part("evaluate"):
         figures = from_main(_dev_figures(loop) if is_main() else None)
     if figures is None:
         return False
@@ -289,63 +230,19 @@ def _evaluate(loop: _Loop, watch: Stopwatch) -> bool:
             progress.num_stale += 1
         progress.stopped_early = _out_of_patience(progress, stop)
         extra = {f"dev/best_{stop.metric}": progress.best_value}
-    _pop_figures(loop)
-    _write(loop, {**_grouped("dev", figures), **extra, **_counts(loop, watch), "time/evaluate_s": watch.last_s["evaluate"]})
+    pop_figures(loop)
+    write(loop, {**grouped("dev", figures), **extra, **counts(loop, watch), "time/evaluate_s": watch.last_s["evaluate"]})
     find = getattr(loop.task, "warnings_for", None)
-    _warn(loop, loop.in_evaluations.pick(find(progress.evaluations) if callable(find) else {}))
+    warn(loop, loop.in_evaluations.pick(find(progress.evaluations) if callable(find) else {}))
     if progress.best_step == progress.step:
-        _keep_figures(loop)
+        keep_figures(loop)
         loop.saver.save_best(progress)
     return True
-
-
-@contextmanager
-def _rescuing(loop: _Loop, doing: str) -> Iterator[None]:
-    """Save after a failure that leaves the weights whole; the error says what was done, and which checkpoint there is."""
-    try:
-        yield
-    except Exception as error:
-        if _broken_off(loop, error):
-            raise
-        if num_processes() == 1:  # others would not take part
-            _pop_figures(loop)
-        _keep_figures(loop)
-        error.add_note(f"{doing}; {loop.saver.rescue(loop.progress)}")
-        raise
-
-
-def _write(loop: _Loop, figures: Mapping[str, float]) -> None:
-    with _rescuing(loop, f"while logging after update {loop.progress.step}"):
-        loop.log.write(loop.progress.step, figures)
-
-
-def _warn(loop: _Loop, troubles: Mapping[str, str]) -> None:
-    """Say what is likely to be wrong, and keep it in warnings.jsonl."""
-    for kind, text in troubles.items():
-        loop.log.say(loop.progress.step, text)
-        if loop.run_folder is not None and is_main():
-            with _rescuing(loop, "while keeping a warning"), (loop.run_folder / "warnings.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": loop.progress.step, "kind": kind, "warning": text}) + "\n")
 
 
 def _out_of_patience(progress: Progress, stop: EarlyStop | None) -> bool:
     return stop is not None and stop.patience is not None and progress.num_stale >= stop.patience
 
 
-def _counts(loop: _Loop, watch: Stopwatch) -> dict[str, float]:
-    """What a curve can be drawn against besides the updates."""
-    return {
-        "progress/num_samples": loop.progress.num_samples,
-        "progress/num_actions": loop.progress.num_actions,
-        **loop.gathered.counts,
-        "time/elapsed_s": watch.elapsed_s,
-        "time/train_s": watch.train_s,
-    }
-
-
 def _better(value: float, best: float, mode: str) -> bool:
     return not math.isnan(value) and (math.isnan(best) or (value > best if mode == "max" else value < best))
-
-
-def _grouped(group: str, figures: Mapping[str, float]) -> dict[str, float]:
-    return {name if "/" in name else f"{group}/{name}": float(value) for name, value in figures.items()}
