@@ -18,6 +18,8 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # `timeout` sends its signal to the command and then to the command's group, which is one request and not two; so does torchrun, later.
 SAME_REQUEST_S, SAME_REQUEST_OF_SEVERAL_PROCESSES_S = 0.1, 2.0
+# So long an update may go on after a signal, before it is broken off.
+GRACE_S = 1.0
 
 
 class Interrupted(KeyboardInterrupt):  # an exception can only inherit
@@ -171,7 +173,9 @@ class Interrupt:
         self.command = current_command()
         # One that came while nobody could raise, in a callback of C code for instance, is not forgotten.
         self.asked = self.command.asked if self.command else 0
-        self._request, self._handlers, self._may_raise = _Request(), _Handlers(), False
+        self._request, self._handlers = _Request(), _Handlers()
+        self._may_raise, self._grace_s, self._overdue = False, 0.0, False
+        self._timer: threading.Timer | None = None
 
     def __enter__(self) -> Interrupt:
         self._handlers.set(self._handle)
@@ -181,39 +185,62 @@ class Interrupt:
         self._handlers.put_back()
 
     @contextmanager
-    def abandonable(self, possible: bool = True) -> Iterator[None]:
+    def abandonable(self, possible: bool = True, *, grace_s: float = 0.0) -> Iterator[None]:
         """Let a signal raise `Interrupted` inside.
 
         Args:
             possible: whether there is a way back to the state before; without one the signal waits.
+            grace_s: time to come to an end by itself first.
         """
-        self._may_raise = possible
+        self._may_raise, self._grace_s = possible, grace_s
         try:
             if possible and self.asked:
                 raise Interrupted(self.asked)
             yield
         finally:
             self._may_raise = False
+            if self._timer is not None:
+                self._timer.cancel()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._overdue:
+            self._overdue = False
+            self._raise()
+            return
         if self.command is not None:
             self.command.take(number)
         if self._request.is_second(number):
-            handler = self._handlers.previous.get(number)
-            self._handlers.put_back()
-            if callable(handler):
-                handler(number, frame)
-            elif handler == signal.SIG_DFL:
-                os.kill(os.getpid(), number)
-            else:
-                raise KeyboardInterrupt
+            self._as_before(number, frame)
             return
         if self.asked:
             return
         self.asked = int(number)
-        doing = "breaking off, then saving" if self._may_raise else "finishing the current update, then saving"
         if int(os.environ.get("RANK", 0)) == 0:
-            print(f"\n{name_of(number)}: {doing}; once more to end at once", file=sys.stderr, flush=True)
+            doing = "breaking off" if self._may_raise and not self._grace_s else "finishing the current update"
+            print(f"\n{name_of(number)}: {doing}, then saving; once more to end at once", file=sys.stderr, flush=True)
+        if self._may_raise and self._grace_s:
+            self._timer = threading.Timer(self._grace_s, self._ring, (number,))
+            self._timer.daemon = True
+            self._timer.start()
+        else:
+            self._raise()
+
+    def _raise(self) -> None:
         if self._may_raise:
             self._may_raise = False
-            raise Interrupted(number)
+            raise Interrupted(self.asked)
+
+    def _ring(self, number: int) -> None:
+        # A signal, and not only a flag: it also ends what waits, for instance for an environment.
+        self._overdue = True
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+    def _as_before(self, number: int, frame: FrameType | None) -> None:
+        handler = self._handlers.previous.get(number)
+        self._handlers.put_back()
+        if callable(handler):
+            handler(number, frame)
+        elif handler == signal.SIG_DFL:
+            os.kill(os.getpid(), number)
+        else:
+            raise KeyboardInterrupt

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import signal
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from seqrl.run import checkpoint
 from seqrl.run.config import EarlyStop
 from seqrl.run.due import Due
 from seqrl.run.figures import Gathered
-from seqrl.run.interrupt import Interrupt
+from seqrl.run.interrupt import GRACE_S, Interrupt
 from seqrl.run.lasting import LastingTroubles
 from seqrl.run.log import JsonLines, Log, Writer
 from seqrl.run.processes import from_main, is_main, num_processes, total
@@ -132,6 +131,8 @@ def _run(loop: Running, due: Due) -> int:
         progress.step += 1
         progress.elapsed_s, progress.train_s = watch.elapsed_s, watch.train_s
         loop.gathered.add(stats)
+        if num_processes() == 1:  # so that a copy of the state needs no figures that the task holds
+            pop_figures(loop)
         warn(loop, loop.in_updates.pick(warnings_for(stats)))
         warn(loop, loop.in_run.pick(loop.lasting.update(progress.step, stats)))
         if due.logging(progress.step):
@@ -158,19 +159,18 @@ def _stop(loop: Running) -> int:
 
 def _update(loop: Running, watch: Stopwatch) -> dict[str, float] | None:
     """Collect and update once; give the figures, None when a signal broke it off."""
-    if loop.saver.may_copy(loop.last_update_s):
-        pop_figures(loop)
+    if loop.saver.is_copy_due(loop.copied):
         keep_figures(loop)
-        loop.snapshot = loop.saver.snapshot_for_update(loop.progress)
-    start = time.perf_counter()
+        loop.copied = loop.saver.snapshot_for_update(loop.progress)
+    loop.snapshot = loop.copied
     try:
-        with loop.interrupt.abandonable(loop.snapshot is not None):
+        with loop.interrupt.abandonable(loop.snapshot is not None, grace_s=GRACE_S):
             stats, counts, device = _collect_and_update(loop, watch)
     except BaseException as error:
         if broken_off(loop, error):
             return None
         raise
-    loop.snapshot, loop.last_update_s = None, time.perf_counter() - start
+    loop.snapshot = None
     num_rows, num_actions, asked = map(int, total([*counts, loop.interrupt.asked], device))
     loop.stopping = asked > 0
     watch.count(num_rows, num_actions)
@@ -215,7 +215,7 @@ def _evaluate(loop: Running, watch: Stopwatch) -> bool:
         figures = from_main(_dev_figures(loop) if is_main() else None)
     if figures is None:
         return False
-    loop.snapshot = None
+    loop.snapshot = loop.copied = None
     progress.evaluation, progress.evaluated_step = figures, progress.step
     progress.evaluations.append(figures)
     extra = {}

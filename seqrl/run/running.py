@@ -37,9 +37,9 @@ class Running:
     gathered: Gathered
     lasting: LastingTroubles
     interrupt: Interrupt
-    # What a signal goes back to, while something can be broken off.
+    # The newest copy of the state before an update; and what a signal goes back to, while something can be broken off.
+    copied: Snapshot | None = None
     snapshot: Snapshot | None = None
-    last_update_s: float | None = None
     # Whether the processes have agreed to stop.
     stopping: bool = False
     # A trouble of nearly every update, of the whole run so far, or of one evaluation.
@@ -73,6 +73,7 @@ def save(running: Running) -> None:
     pop_figures(running)
     keep_figures(running)
     running.saver.save(running.progress)
+    running.copied = None
 
 
 def keep_figures(running: Running) -> None:

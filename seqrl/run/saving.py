@@ -57,7 +57,7 @@ class Progress:
     lasting: dict[str, float] = field(default_factory=dict)
 
 
-# A copy of the state before each update costs at most this share of the update, and at most this much memory.
+# Copies of the state cost at most this share of the time, and at most this much memory.
 LARGEST_SHARE, LARGEST_COPY_BYTES = 0.02, 2**28
 
 
@@ -100,31 +100,28 @@ class Saver:
     meta: Mapping[str, Any]
     keep_checkpoints: int
     saved_step: int = -1
-    _copy_s: float = 0.0
+    _copy_again_at: float = -math.inf
 
     def snapshot_for_evaluation(self, progress: Progress) -> Snapshot:
         """Copy what an evaluation may change: the task and the global generators."""
         return Snapshot(deepcopy(progress), _copied(self._state(progress)), None)
 
-    def may_copy(self, last_update_s: float | None) -> bool:
-        """Say whether `snapshot_for_update` is worth its time: where it is not, an update is over soon.
-
-        Args:
-            last_update_s: how long the last update took, collecting included; None before the first.
-        """
+    def is_copy_due(self, before: Snapshot | None) -> bool:
+        """Say whether `snapshot_for_update` is worth its time: an earlier copy still serves when another one would cost too much."""
         if self.run_folder is None or num_processes() > 1:  # nowhere to save, or others would not take part
             return False
-        return last_update_s is None or self._copy_s <= LARGEST_SHARE * last_update_s
+        return time.perf_counter() >= self._copy_again_at or (before is None and self._copy_again_at < math.inf)
 
     def snapshot_for_update(self, progress: Progress) -> Snapshot | None:
-        """Copy all that collecting and updating change; None where that is too large."""
+        """Copy all that collecting and updating change; None when that is too large."""
         start = time.perf_counter()
         weights, trainer = self.policy.state_dict(), self.trainer.state_dict()
         if _num_bytes([weights, trainer]) > LARGEST_COPY_BYTES:
-            self._copy_s = math.inf
+            self._copy_again_at = math.inf
             return None
         snapshot = Snapshot(deepcopy(progress), _copied({**self._state(progress), "trainer": trainer}), _copied(weights))
-        self._copy_s = time.perf_counter() - start
+        end = time.perf_counter()
+        self._copy_again_at = end + (end - start) / LARGEST_SHARE
         return snapshot
 
     def save(self, progress: Progress, snapshot: Snapshot | None = None) -> None:
