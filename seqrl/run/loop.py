@@ -21,7 +21,7 @@ from seqrl.run.figures import Gathered
 from seqrl.run.interrupt import GRACE_S, Interrupt
 from seqrl.run.lasting import LastingTroubles
 from seqrl.run.log import JsonLines, Log, Writer
-from seqrl.run.processes import from_main, is_main, num_processes, total
+from seqrl.run.processes import from_main, is_main, main_process, meet_main, num_processes, total
 from seqrl.run.registry import nearest
 from seqrl.run.running import Running, broken_off, counts, grouped, keep_figures, log_training, pop_figures, rescuing, save, warn, write
 from seqrl.run.saving import Progress, Saver, restore
@@ -212,7 +212,10 @@ def _evaluate(loop: Running, watch: Stopwatch) -> bool:
     keep_figures(loop)
     loop.snapshot = loop.saver.snapshot_for_evaluation(progress)
     with rescuing(loop, f"in the evaluation after update {progress.step}"), watch.part("evaluate"):
-        figures = from_main(_dev_figures(loop) if is_main() else None)
+        main = main_process()
+        found = _dev_figures(loop) if is_main() else None
+        meet_main(main, lambda: loop.interrupt.asked)
+        figures = from_main(found)
     if figures is None:
         return False
     loop.snapshot = loop.copied = None
