@@ -145,6 +145,7 @@ def _refuse_rest(rest: list[str]) -> None:
 
 
 def _train(parsed: argparse.Namespace, rest: list[str]) -> int:
+    _hint("nothing was written; the same command starts it anew")
     from seqrl.run.config import read_config
 
     if parsed.seeds is None:
@@ -174,9 +175,9 @@ def _train(parsed: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _resume(parsed: argparse.Namespace, rest: list[str]) -> int:
+    _hint(f"{parsed.folder} is as it was; `seqrl resume {parsed.folder}` goes on")
     from seqrl.run.train import resume
 
-    _hint(f"{parsed.folder} is as it was; `seqrl resume {parsed.folder}` goes on")
     return _report(resume(parsed.folder, rest, resume_from=parsed.checkpoint, display=not parsed.quiet))
 
 

@@ -104,7 +104,7 @@ class Saver:
 
     def snapshot_for_evaluation(self, progress: Progress) -> Snapshot:
         """Copy what an evaluation may change: the task and the global generators."""
-        return Snapshot(deepcopy(progress), _copied(self._state(progress)), None)
+        return Snapshot(deepcopy(progress), self._copied_state(progress), None)
 
     def is_copy_due(self, before: Snapshot | None) -> bool:
         """Say whether `snapshot_for_update` is worth its time: an earlier copy still serves when another one would cost too much."""
@@ -119,7 +119,7 @@ class Saver:
         if _num_bytes([weights, trainer]) > LARGEST_COPY_BYTES:
             self._copy_again_at = math.inf
             return None
-        snapshot = Snapshot(deepcopy(progress), _copied({**self._state(progress), "trainer": trainer}), _copied(weights))
+        snapshot = Snapshot(deepcopy(progress), self._copied_state(progress) | {"trainer": _copied(trainer)}, _copied(weights))
         end = time.perf_counter()
         self._copy_again_at = end + (end - start) / LARGEST_SHARE
         return snapshot
@@ -166,6 +166,10 @@ class Saver:
             "progress": asdict(progress),
             "metrics_num_bytes": self.lines.num_bytes() if self.lines else 0,
         }
+
+    def _copied_state(self, progress: Progress) -> dict[str, Any]:
+        state = self._state(progress)
+        return state | {"task": _copied(state["task"])}  # the rest is made anew each time
 
     def _write(self, folder: Path, progress: Progress, snapshot: Snapshot | None = None) -> None:
         state = self._state(progress) if snapshot is None else dict(snapshot.state)

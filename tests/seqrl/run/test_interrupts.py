@@ -122,7 +122,7 @@ def test_right_after_the_start(toy_yaml: Path, toy_environment: Callable[..., di
     process.send_signal(TERM)
     error = process.communicate(timeout=SOON)[1]
     said = "".join(line for line in error.splitlines(keepends=True) if not line.startswith("import time:"))
-    assert process.returncode == 143 and said == "seqrl: interrupted by SIGTERM\n"
+    assert process.returncode == 143 and said.startswith("seqrl: interrupted by SIGTERM") and said.count("\n") == 1
 
 
 def test_between_seeds(interrupted: Callable[..., Ended], toy_yaml: Path, tmp_path: Path) -> None:
