@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -42,6 +42,12 @@ def exit_code(number: int) -> int:
 def name_of(number: int) -> str:
     """Name a signal as people do."""
     return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+
+
+def _write_at_once(text: str) -> None:
+    """Write to stderr past its buffer, in which the program may just be writing."""
+    with suppress(OSError):
+        os.write(2, text.encode())
 
 
 class _Handlers:
@@ -217,7 +223,7 @@ class Interrupt:
         self.asked = int(number)
         if int(os.environ.get("RANK", 0)) == 0:
             doing = "breaking off" if self._may_raise and not self._grace_s else "finishing the current update"
-            print(f"\n{name_of(number)}: {doing}, then saving; once more to end at once", file=sys.stderr, flush=True)
+            _write_at_once(f"\n{name_of(number)}: {doing}, then saving; once more to end at once\n")
         if self._may_raise and self._grace_s:
             self._timer = threading.Timer(self._grace_s, self._ring, (number,))
             self._timer.daemon = True
