@@ -56,9 +56,12 @@ def whole(result: RunResult) -> RunResult:
     Raises:
         Interrupted: when it was.
     """
-    from seqrl.run.interrupt import Interrupted
+    from seqrl.run.interrupt import Interrupted, current_command
 
     if result.interrupted:
+        command = current_command()
+        if command is not None:
+            command.hint = "no result was written; the same command goes on with the runs that are missing"
         raise Interrupted(result.interrupted)
     return result
 
