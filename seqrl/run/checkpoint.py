@@ -149,6 +149,11 @@ def is_checkpoint(folder: Path) -> bool:
     return all((folder / name).is_file() for name in FILES)
 
 
+def has_any_file(folder: Path) -> bool:
+    """Say whether a folder holds a checkpoint or what is left of one."""
+    return any((folder / name).is_file() for name in FILES)
+
+
 def step_folders(run_folder: Path) -> list[Path]:
     """List a run's whole checkpoints, oldest first, the best one excluded."""
     return [folder for folder in sorted((run_folder / "checkpoints").glob("step_*")) if is_checkpoint(folder)]
@@ -161,19 +166,21 @@ def find(path: Path, *, prefer_best: bool = False) -> Path:
         path: a checkpoint folder, or a run folder, of which the newest checkpoint is meant.
         prefer_best: of a run folder, take the best one where there is one.
 
+    One that lost a file is found all the same, so that whoever wants it hears of the damage, see `seqrl.run.recovery.check`.
+
     Raises:
         FileNotFoundError: when there is none.
     """
     path = Path(path)
-    if is_checkpoint(path):
+    if has_any_file(path):
         return path
     best = best_folder(path)
-    if prefer_best and is_checkpoint(best):
+    if prefer_best and has_any_file(best):
         return best
-    folders = step_folders(path)
+    folders = [folder for folder in sorted((path / "checkpoints").glob("step_*")) if has_any_file(folder)]
     if folders:
         return folders[-1]
-    if is_checkpoint(best):
+    if has_any_file(best):
         return best
     reason = "there is no such folder" if not path.exists() else "it holds no whole checkpoint"
     raise FileNotFoundError(f"{path}: {reason}; expected a run folder such as runs/demo, or runs/demo/checkpoints/best")

@@ -64,7 +64,7 @@ def newest_whole(run_folder: Path) -> tuple[Path, list[str]]:
     there = sorted((run_folder / "checkpoints").glob("step_*"), reverse=True)
     troubles = list[str]()
     for folder in [*there, checkpoint.best_folder(run_folder)]:
-        if not any((folder / name).is_file() for name in checkpoint.FILES):
+        if not checkpoint.has_any_file(folder):
             continue
         found = damage(folder)
         if found is None:

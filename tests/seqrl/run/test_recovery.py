@@ -119,14 +119,16 @@ def test_a_checkpoint_is_named(toy_yaml: Path, same_run: Callable[..., None], ca
     same_run(whole, folder)
 
 
-def test_a_damaged_best_one_is_refused(toy_yaml: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("kind", ["flipped state", "missing state"])
+def test_a_damaged_best_one_is_refused(kind: str, toy_yaml: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    damage, message = DAMAGES[kind]
     folder = train(read_config(toy_yaml, ["--early_stop.metric=score", "--early_stop.patience=99"]), display=False).run_folder
     assert folder
-    flip("model.safetensors")(folder / "checkpoints" / "best")
+    damage(folder / "checkpoints" / "best")
     for command in ("evaluate", "sample"):
         assert main([command, str(folder)]) == 2
         said = capsys.readouterr().err
-        assert "best: damaged: model.safetensors" in said and "--checkpoint=12 (whole are: 8, 12)" in said
+        assert f"best: damaged: {message}" in said and "--checkpoint=12 (whole are: 8, 12)" in said
         assert main([command, str(folder), "--checkpoint=12"]) == 0
     with pytest.raises(ValueError, match="best: damaged"):
         train(read_config(toy_yaml, ["--name=other", f"--init_from={folder}"]), display=False)
