@@ -16,8 +16,8 @@ from seqrl.run.config import read_config
 from seqrl.run.train import resume, train
 
 INT, TERM = signal.SIGINT, signal.SIGTERM
-# Seconds; imports and a slow machine included, while what is broken off would take a minute.
-SOON = 20.0
+# Seconds; a busy machine included, while what is broken off would take two minutes.
+SOON = 50.0
 
 
 class Ended:
@@ -33,7 +33,7 @@ class Ended:
 def interrupted(tmp_path: Path, toy_environment: Callable[..., dict[str, str]]) -> Callable[..., Ended]:
     """Start a command that pauses in a phase, send it signals there, and wait for its end."""
 
-    def run(arguments: list[str], phase: str, *signals: int, pause_s: float = 60.0) -> Ended:
+    def run(arguments: list[str], phase: str, *signals: int, pause_s: float = 120.0) -> Ended:
         mark = tmp_path / "mark"
         environment = toy_environment(TOY_PAUSE=phase, TOY_MARK=str(mark), TOY_PAUSE_S=str(pause_s))
         process = subprocess.Popen(

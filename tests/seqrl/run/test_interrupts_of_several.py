@@ -18,7 +18,7 @@ from seqrl.run.config import read_config
 from seqrl.run.log import read_metrics
 from seqrl.run.train import resume, train
 
-SOON = 20.0
+SOON = 50.0
 AGENT = """name: agent
 steps: 40
 log_every: 1
@@ -104,7 +104,7 @@ def test_two_processes(
     name, _, value = mark.partition("=")
     shared = {name: value, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TOY_MARK": str(tmp_path / "mark")}
     script = [sys.executable, str(Path(__file__).with_name("one_of_two_toys.py")), "train", str(toy_yaml), "--quiet"]
-    pause = "60" if phase.startswith("evaluate") else "1"
+    pause = "120" if phase.startswith("evaluate") else "1"
     processes = [
         subprocess.Popen(
             script,
