@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,10 +129,13 @@ def _smoothed(counts: BleuCounts, smoothing: str) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class SacreBleu:
-    """BLEU as sacrebleu computes it with its default settings, range 0 to 100; for strings only.
+    """BLEU as sacrebleu computes it with its default settings, range 0 to 100; for text as it was written, cased and not yet split.
+
+    The words of a captioner have lost case and punctuation, and token ids are no text at all: it scores files, and is neither a
+    reward nor a figure of captioning's evaluation. Lists of words are joined by spaces and split again by `tokenize`.
 
     Args:
-        tokenize: sacrebleu's tokeniser, for instance "13a", or "none" for text that is split already.
+        tokenize: sacrebleu's tokeniser, for instance "13a", "char" or "zh", or "none" for text that is split already.
         lowercase: compare without case.
 
     Source: Post 2018 (A call for clarity in reporting BLEU scores).
@@ -140,6 +143,7 @@ class SacreBleu:
 
     tokenize: str = "13a"
     lowercase: bool = False
+    reads_raw_text: ClassVar[bool] = True
 
     def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
         """Score each hypothesis by itself, with effective order as sacrebleu advises for sentences, [N] float64."""
