@@ -46,20 +46,21 @@ def read_text(path: Path | str) -> str:
 def text_of(data: bytes, place: str) -> str:
     """Decode what `read_text` reads; `place` is named in messages."""
     mark, encoding = next(((mark, name) for mark, name in _MARKS if data.startswith(mark)), (b"", "utf-8"))
-    data = data[len(mark) :]
+    data, trouble = data[len(mark) :], None
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        before = data[: error.start].decode(encoding, errors="replace")
-        raise ValueError(
-            f"{place}, {_position(before)}: expected {encoding.upper()} text, got the byte 0x{data[error.start]:02x} ({error.reason}); "
-            "convert the file to UTF-8"
-        ) from error
+        text, trouble = data[: error.start].decode(encoding), error
     if "\0" in text:
         raise ValueError(
             f"{place}, {_position(text[: text.index(chr(0))])}: expected text, got a NUL; UTF-16 needs a byte order mark, "
             "so save the file as UTF-8"
         )
+    if trouble is not None:
+        raise ValueError(
+            f"{place}, {_position(text)}: expected {encoding.upper()} text, got the byte 0x{data[trouble.start]:02x} ({trouble.reason}); "
+            "convert the file to UTF-8"
+        ) from trouble
     return _newlines(text)
 
 

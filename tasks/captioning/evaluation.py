@@ -112,7 +112,7 @@ def write_captions(
 ) -> tuple[list[str], list[float]]:
     """Caption the first images greedily; give the captions and each one's CIDEr-D over the split's document frequencies."""
     captions = greedy_captions(policy, split, vocabulary, config, min(count, len(split)))
-    return [" ".join(words) for words, _ in captions], cider_d_of(captions, split)
+    return [vocabulary.tokenisation.join(words) for words, _ in captions], cider_d_of(captions, split)
 
 
 def cider_d_of(captions: Sequence[Caption], split: CaptionSplit) -> list[float]:
