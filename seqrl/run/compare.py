@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 
 from seqrl.run.log import read_metrics
 from seqrl.run.plots import AXES, group_by_seed, learning_curves, read_curve
 from seqrl.run.statistics import Floats, bootstrap_interval, interquartile_mean
+from seqrl.run.yaml_text import read_yaml
 
 X = Literal["steps", "updates", "seconds"]
 AXIS_OF: dict[X, str] = {"steps": "progress/num_env_steps", "updates": "step", "seconds": "time/train_s"}
@@ -179,4 +179,4 @@ def _early_stop(run_folder: Path) -> dict[str, str]:
     path = Path(run_folder) / "config.yaml"
     if not path.is_file():
         return {}
-    return yaml.safe_load(path.read_text(encoding="utf-8")).get("early_stop") or {}
+    return read_yaml(path).get("early_stop") or {}

@@ -15,6 +15,7 @@ import yaml
 
 from seqrl.run import registry
 from seqrl.run.decode import CommandLineText, decode, encode, meanings
+from seqrl.run.yaml_text import read_yaml
 
 
 @dataclass
@@ -113,12 +114,12 @@ def read_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
         ValueError: naming the file, the field, what was expected and what came.
     """
     try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        tree = read_yaml(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: there is no such file; `seqrl list` names the configs at hand") from error
     except IsADirectoryError as error:
         raise ValueError(f"{path}: expected a YAML file, got a folder") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         raise ValueError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(tree, Mapping):
         raise ValueError(f"{path}: expected a mapping of fields, got {type(tree).__name__}")
