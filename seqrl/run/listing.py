@@ -31,7 +31,8 @@ def listing(configs: Path, runs: Path) -> str:
 
 
 def _first_comment(path: Path) -> str:
-    with path.open(encoding="utf-8") as file:
+    # A file that is no text is listed all the same; whoever trains with it is told.
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         first = file.readline()
     return first.removeprefix("#").strip() if first.startswith("#") else ""
 

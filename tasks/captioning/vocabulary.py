@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from seqrl.metrics.text_files import json_of, read_text
+from seqrl.metrics.text_files import json_of, read_text, refuse_twice
 from seqrl.metrics.tokenisations import tokenisation_by_name
 
 SPECIALS = ("<pad>", "<begin>", "<end>", "<unknown>")
@@ -37,9 +37,9 @@ class Vocabulary:
             raise ValueError("expected at least one word in the vocabulary, got none; lower min_count or check the captions")
         self.words = (*SPECIALS, *words)
         self._ids = {word: index for index, word in enumerate(self.words)}
-        if len(self._ids) != len(self.words) or "" in self._ids:
-            twice = [repr(word) for word, count in Counter(self.words).items() if count > 1 or not word]
-            raise ValueError(f"expected distinct words that are not empty, got {', '.join(twice[:5])} twice or empty")
+        refuse_twice(((word, f"place {place}") for place, word in enumerate(self.words)), "word of a vocabulary")
+        if "" in self._ids:
+            raise ValueError(f"expected words that are not empty, got none at place {self._ids['']}; leave it out")
 
     @classmethod
     def build(cls, captions: Iterable[Sequence[str]], min_count: int = 1, *, tokens: str = "ptb") -> Vocabulary:

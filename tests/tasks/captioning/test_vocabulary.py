@@ -53,8 +53,12 @@ def test_an_empty_vocabulary_is_refused(captions: list[list[str]], min_count: in
 
 
 def test_words_must_be_distinct() -> None:
-    with pytest.raises(ValueError, match="'dog'"):
-        Vocabulary(["dog", "dog"])
+    with pytest.raises(ValueError, match="'dog' twice: in place 4, and again in place 6"):
+        Vocabulary(["dog", "cat", "dog"])
+    with pytest.raises(ValueError, match="'<pad>' twice: in place 0, and again in place 5"):
+        Vocabulary(["dog", "<pad>"])
+    with pytest.raises(ValueError, match="none at place 5"):
+        Vocabulary(["dog", ""])
 
 
 @pytest.fixture
