@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from seqrl.metrics.by_name import METRICS, metric_by_name
+from seqrl.metrics.by_name import METRICS, metric_by_name, scores_words
 from seqrl.metrics.score_files import MISSING, UNDERSTOOD, Pairs, read_pairs
 from seqrl.metrics.tokenisations import TOKENISATIONS, Tokenisation, tokenisation_by_name, unspaced_example
 
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     scores: dict[str, list[float]] = {}
     for name, metric in metrics.items():
         texts: tuple[Any, Any] = pairs.hypotheses, pairs.references
-        if not _reads_raw_text(metric):
+        if scores_words(name):
             split = split or split_pairs(pairs, tokenisation, args.references)
             texts = split
         figures[name] = metric.corpus(*texts)
@@ -78,13 +78,8 @@ def split_pairs(pairs: Pairs, tokenisation: Tokenisation, path: Path) -> tuple[l
 
 
 def _metric(name: str, tokens: str) -> Any:
-    metric = metric_by_name(name)
-    return metric_by_name(name, tokenize=_SACREBLEU_NAMES[tokens]) if _reads_raw_text(metric) else metric
-
-
-def _reads_raw_text(metric: Any) -> bool:
-    """Tell whether a metric splits text itself; all others get the words that coco-caption would give them."""
-    return bool(getattr(metric, "reads_raw_text", False))
+    # A metric that takes text as it was written splits it itself.
+    return metric_by_name(name) if scores_words(name) else metric_by_name(name, tokenize=_SACREBLEU_NAMES[tokens])
 
 
 def _warn_of_unspaced(pairs: Pairs) -> None:

@@ -14,11 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqrl.metrics.by_name import METRICS, metric_by_name
+from seqrl.metrics.by_name import METRICS, scores_words
 from seqrl.metrics.document_frequency import DocumentFrequency
 from seqrl.metrics.mix import MetricMix
 from seqrl.metrics.rows import END_WORD, WordNumbers, number_references, pad_rows
-from seqrl.metrics.token_scores import TokenMetric
 from seqrl.tasks.captioning.data import CaptionSplit
 from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
 
@@ -49,7 +48,7 @@ class RewardConfig:
             if name not in METRICS:
                 nearest = difflib.get_close_matches(name, METRICS, n=1, cutoff=0.0)[0]
                 raise ValueError(f"metrics: there is no metric {name!r}; did you mean {nearest!r}? Known are {', '.join(sorted(METRICS))}")
-            if not isinstance(metric_by_name(name), TokenMetric):
+            if not scores_words(name):
                 raise ValueError(
                     f"metrics: {name} scores strings only, as they were written, and sampled words have lost case and punctuation; reward "
                     f"bleu4 or bleu4_smoothed instead, and score written captions with `seqrl score --metrics {name}`"
