@@ -21,6 +21,7 @@ _TEXT_FIELDS = ("caption", "text", "comment")
 _LIST_FIELDS = ("captions", "texts", "references")
 _TEXT_ENDINGS = {"", ".txt", ".text", ".tok", ".token", ".hyp", ".hyps", ".ref", ".refs", ".out", ".pred", ".gold", ".tgt", ".src"}
 _NO_LANGUAGES = {".gz", ".xz", ".pt", ".md", ".py", ".db"}
+_JSON_START = re.compile(r'\s*(?:\{\s*"|\[\s*[\[{"])')
 _NUMBERED = re.compile(r"\s*([^\t]*[^\t\s])#\d+\t(.*)", re.DOTALL)
 
 
@@ -142,16 +143,15 @@ def _kind(text: str, ending: str) -> str:
         kind = by_ending[ending]
         lines = [line for line in lines_of(text) if line.strip()][:2]
         # Some write one object a line and call it .json.
-        return "json lines" if kind == "json" and len(lines) > 1 and all(map(_is_object, lines)) else kind
+        return "json lines" if kind == "json" and len(lines) > 1 and all(map(_is_json, lines)) else kind
     language = len(ending) == 3 and ending[1:].isalpha() and ending not in _NO_LANGUAGES
     numbered = ending[1:].isdigit() or ending.startswith((".hyp", ".ref"))
     if not (ending in _TEXT_ENDINGS or language or numbered) or text.lstrip()[:5].lower() in ("<?xml", "%pdf-"):
         return ""
     first = next((line for line in lines_of(text) if line.strip()), "")
-    if _is_object(first):
-        return "json lines"
-    if text.lstrip()[:1] in ("[", "{") and _is_json(text):
-        return "json"
+    if _JSON_START.match(text):
+        # What is no JSON after all is refused when it is parsed.
+        return "json" if not _is_json(first) or _is_json(text) else "json lines"
     for name, delimiter in (("comma", ","), ("tab", "\t")):
         heading = [cell.strip().lower() for cell in first.split(delimiter)]
         if len(heading) > 1 and set(heading) & set(_ID_FIELDS) and set(heading) & set(_TEXT_FIELDS):
@@ -164,10 +164,6 @@ def _is_json(text: str) -> bool:
         return isinstance(json.loads(text), dict | list)
     except json.JSONDecodeError:
         return False
-
-
-def _is_object(line: str) -> bool:
-    return line.lstrip().startswith("{") and _is_json(line)
 
 
 def _of_lines(lines: Sequence[str], path: Path, *, many: bool) -> list[Entry]:
@@ -202,6 +198,8 @@ def _of_table(text: str, place: str, delimiter: str, *, many: bool) -> list[Entr
 def _of_json(content: Any, place: str, *, many: bool) -> list[Entry]:
     if isinstance(content, dict) and "annotations" in content:
         content = content["annotations"]
+    if isinstance(content, dict) and set(content) & set(_ID_FIELDS) and set(content) & {*_TEXT_FIELDS, *_LIST_FIELDS}:
+        content = [content]  # one line of JSON lines is JSON, too
     if isinstance(content, dict):
         return [_entry(place, str(key), value, many=many) for key, value in content.items()]
     if not isinstance(content, list):

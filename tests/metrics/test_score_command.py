@@ -50,6 +50,7 @@ def test_all_forms_read_the_same(tmp_path: Path) -> None:
         ("h.jsonl", lines(LINES), "r.jsonl", lines([{"image_id": i, "captions": REFERENCES[i]} for i in (1, 0)])),
         ("h.txt", lines(LINES), "r.json", lines([{"id": str(i), "caption": text} for i in (0, 1) for text in REFERENCES[i]])),
         ("h.jsonl", lines(HYPOTHESES), "r.jsonl", lines(REFERENCES)),
+        ("h.txt", json.dumps(HYPOTHESES, indent=1), "r.txt", lines(REFERENCES)),
         (
             "h.csv",
             "image,caption\na,A dog runs.\nb,two cats sleep\n",
@@ -138,10 +139,11 @@ def test_items_without_a_hypothesis(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_json_lines_are_not_scored_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    hypotheses = write(tmp_path / "h.jsonl", '{"image_id": 1, "caption": "dog"}\n')
-    references = write(tmp_path / "r.jsonl", '{"image_id": 1, "caption": "boat"}\n')
-    assert command(hypotheses, references, "--metrics", "bleu1") == 0
-    assert figures(capsys.readouterr().out) == {"bleu1": 0.0}
+    for ending in ("jsonl", "txt", "json"):
+        hypotheses = write(tmp_path / f"h.{ending}", '{"image_id": 1, "caption": "dog"}\n')
+        references = write(tmp_path / f"r.{ending}", '{"image_id": 1, "caption": "boat"}\n')
+        assert command(hypotheses, references, "--metrics", "bleu1") == 0
+        assert figures(capsys.readouterr().out) == {"bleu1": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -152,6 +154,8 @@ def test_json_lines_are_not_scored_as_text(tmp_path: Path, capsys: pytest.Captur
         ("h.txt", "<?xml version='1.0'?><a/>", "h.txt: expected text"),
         ("h.jsonl", '{"id": 1, "caption": "a"}\n{"id": 2,', "h.jsonl, line 2: expected a JSON object"),
         ("h.jsonl", '{"id": 1, "caption": "a"}\n\n{"id": "1", "caption": "b"}\n', "got '1' twice: in .*line 1, and again in .*line 3"),
+        ("h.txt", '[{"image_id": 1,\n "caption": "a"},', "h.txt, line 2, character 18: expected JSON"),
+        ("h", '{"id": 1, "caption": "a"}\n{"id": 2,\n', "h, line 2: expected a JSON object"),
         ("h.csv", "image,caption\na,x\na,y\n", "got 'a' twice: in .*h.csv, line 2, and again in .*h.csv, line 3"),
         ("h.csv", "image,caption\na,x, y\n", "h.csv, line 2: expected 2 cells .*got 3; put quotes"),
         ("h.csv", "picture,caption\na,x\n", "h.csv: expected a column among image_id"),
