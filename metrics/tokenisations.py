@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -9,17 +10,8 @@ from dataclasses import dataclass
 from seqrl.metrics.tokenize import ptb_tokenize
 
 # Scripts without spaces: Thai, Lao, Tibetan, Myanmar, Khmer, kana, bopomofo, Han with its extensions.
-_UNSPACED = (
-    (0x0E00, 0x0EFF),
-    (0x0F00, 0x0FFF),
-    (0x1000, 0x109F),
-    (0x1780, 0x17FF),
-    (0x3041, 0x312F),
-    (0x31F0, 0x31FF),
-    (0x3400, 0x4DBF),
-    (0x4E00, 0x9FFF),
-    (0xF900, 0xFAFF),
-    (0x20000, 0x3FFFF),
+_UNSPACED = re.compile(
+    "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3041-\u312f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
 _LONG_WORD = 3  # characters; words of Chinese have two on average
 
@@ -79,11 +71,9 @@ def unspaced_example(texts: Iterable[str]) -> str | None:
         if not text.strip():
             continue
         count += 1
+        if text.isascii() or not _UNSPACED.search(text):
+            continue
         longest = max(ptb_tokenize(text), key=len, default="")
-        if sum(map(_is_unspaced, longest)) >= max(_LONG_WORD, len("".join(text.split())) / 2):
+        if len(_UNSPACED.findall(longest)) >= max(_LONG_WORD, len("".join(text.split())) / 2):
             found.append(text)
     return found[0] if 2 * len(found) > count else None
-
-
-def _is_unspaced(character: str) -> bool:
-    return any(first <= ord(character) <= last for first, last in _UNSPACED)
