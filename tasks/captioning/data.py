@@ -95,7 +95,7 @@ def load_data(config: DataConfig) -> CaptionData:
     photographs = find_photographs(config)
     words = {name: _words(config, [record.captions for record in photographs.records[name]]) for name in SPLITS}
     for name in SPLITS:
-        _refuse_wordless(photographs.records[name], words[name])
+        _refuse_wordless(photographs.records[name], words[name], reserved=() if config.tokenizer else SPECIALS)
     if config.tokens == "ptb":
         _warn_of_unspaced(photographs.records["train"])
     vocabulary = _vocabulary(config, words["train"])
@@ -133,7 +133,7 @@ def _warn_of_unspaced(records: Sequence[CaptionedImage]) -> None:
         )
 
 
-def _refuse_wordless(records: Sequence[CaptionedImage], words: list[list[list[str]]]) -> None:
+def _refuse_wordless(records: Sequence[CaptionedImage], words: list[list[list[str]]], reserved: Sequence[str]) -> None:
     for record, captions in zip(records, words, strict=True):
         for index, caption in enumerate(captions):
             if not caption:
@@ -141,7 +141,7 @@ def _refuse_wordless(records: Sequence[CaptionedImage], words: list[list[list[st
                     f"image {record.image_id}: caption {index} holds no word after tokenisation ({record.captions[index]!r}); "
                     "an empty reference cannot be scored, write a caption or remove it"
                 )
-            special = next((word for word in caption if word in SPECIALS), None)
+            special = next((word for word in caption if word in reserved), None)
             if special:
                 raise ValueError(
                     f"image {record.image_id}: caption {index} holds {special}, the name of a token of the word list "
