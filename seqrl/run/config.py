@@ -51,7 +51,7 @@ class RunConfig:
         save_every: updates between two checkpoints; 0 for one at the end.
         log_every: updates between two lines of training figures.
         keep_checkpoints: number of newest checkpoints kept besides the best one.
-        init_from: run or checkpoint folder whose model weights to start from.
+        init_from: run or checkpoint folder whose model weights to start from, or `shipped:NAME`, weights that come with the package.
         allow_other_fingerprint: start from or evaluate weights though they were trained with, say, another vocabulary.
         early_stop: the dev figure to watch; null for none.
         runs_folder: where the runs are.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,8 @@ from seqrl.tasks.captioning.caption_files import CaptionedImage
 from seqrl.tasks.captioning.data_config import DataConfig
 from seqrl.tasks.captioning.images import load_images
 from seqrl.tasks.captioning.photographs import SPLITS, Photographs, find_photographs
+from seqrl.tasks.captioning.scene_layout import Scene
+from seqrl.tasks.captioning.scene_words import grammar_words
 from seqrl.tasks.captioning.scenes import load_scenes
 from seqrl.tasks.captioning.vocabulary import SPECIALS, TokenizerVocabulary, Vocabulary
 
@@ -31,6 +33,8 @@ class CaptionSplit:
         images: uint8 [N, 3, S, S], possibly mapped from a file and read-only.
         references: raw captions of each image, at least one.
         words: the same captions as words, as `task.data.tokens` has it; all metrics but functions of one's own see these.
+        scenes: what is truly there, where the images were drawn; None for photographs.
+        figures: float32 [N, M, 5], where it can be seen, see `describe_figures`; None for photographs.
     """
 
     name: str
@@ -38,6 +42,8 @@ class CaptionSplit:
     images: np.ndarray
     references: list[list[str]]
     words: list[list[list[str]]]
+    scenes: list[Scene] | None = None
+    figures: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Refuse parts that do not belong together.
@@ -45,9 +51,10 @@ class CaptionSplit:
         Raises:
             ValueError: when the lengths differ.
         """
-        lengths = {len(self.image_ids), len(self.images), len(self.references), len(self.words)}
+        parts: list[Sized] = [self.image_ids, self.images, self.references, self.words, *([] if self.scenes is None else [self.scenes])]
+        lengths = {len(part) for part in parts}
         if len(lengths) != 1:
-            raise ValueError(f"{self.name}: expected as many ids, images, references and words, got {sorted(lengths)}")
+            raise ValueError(f"{self.name}: expected as many ids, images, references, words and scenes, got {sorted(lengths)}")
 
     def __len__(self) -> int:
         """Number of images."""
@@ -88,7 +95,15 @@ def load_data(config: DataConfig) -> CaptionData:
         drawn = load_scenes(config.scenes, config.image_size)
         kept = config.max_images or None
         splits = {
-            name: CaptionSplit(name, part.image_ids[:kept], part.images[:kept], part.captions[:kept], _words(config, part.captions[:kept]))
+            name: CaptionSplit(
+                name,
+                part.image_ids[:kept],
+                part.images[:kept],
+                part.captions[:kept],
+                _words(config, part.captions[:kept]),
+                part.scenes[:kept],
+                part.figures[:kept],
+            )
             for name, part in drawn.items()
         }
         return CaptionData(**splits, vocabulary=_vocabulary(config, splits["train"].words))
@@ -152,4 +167,7 @@ def _refuse_wordless(records: Sequence[CaptionedImage], words: list[list[list[st
 def _vocabulary(config: DataConfig, words: list[list[list[str]]]) -> Vocabulary | TokenizerVocabulary:
     if config.tokenizer:
         return TokenizerVocabulary(config.tokenizer, tokens=config.tokens)
+    if config.source == "scenes" and config.min_count == 1 and config.tokens == "ptb":
+        # Weights fit every number of scenes, since the grammar and not the draw says which words there are.
+        return Vocabulary(grammar_words())
     return Vocabulary.build((caption for captions in words for caption in captions), config.min_count, tokens=config.tokens)

@@ -45,7 +45,8 @@ class DataConfig:
         max_images: keep only the first ones of each split, for a quick look; 0 keeps all.
         image_size: S, pixels; photographs are cropped to their centre square.
         skip_broken_images: leave out images that are missing or do not decode instead of stopping.
-        min_count: words that are rarer in the training captions become the unknown word.
+        min_count: words that are rarer in the training captions become the unknown word. With 1, "scenes" takes the words of its
+            grammar, so that the vocabulary is the same for any number of scenes.
         tokens: what a word is, to the captioner's word list and to every metric: "ptb" (as coco-caption splits) or "characters", for
             Chinese, Japanese or Thai, which put no spaces between words.
         tokenizer: name or folder of a `transformers` tokenizer to use instead of a word list.

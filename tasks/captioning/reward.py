@@ -33,6 +33,8 @@ class RewardConfig:
         function: a function of one's own instead, as `module:name`; it takes captions and the lists of their references and
             gives one number a caption. Captions are the words that all metrics score (lower case, without punctuation); references are
             as they were written, so split them in the same way (`seqrl.metrics.ptb_tokenize`) before you compare words.
+        variety: weight of 1 - the share of the batch's captions that begin with the same word, added to the score. A metric that
+            compares with references pays one opening best for all images; this pays for the others.
         score_end: score the end token as a word, which costs captions that break off. The published metrics do not, and
             evaluation never does.
         document_frequency: file of saved document frequencies for CIDEr; those of the training split when empty.
@@ -40,6 +42,7 @@ class RewardConfig:
 
     metrics: dict[str, float] = field(default_factory=lambda: {"cider_d": 1.0})
     function: str = ""
+    variety: float = 0.0
     score_end: bool = True
     document_frequency: str = ""
 
@@ -55,6 +58,8 @@ class RewardConfig:
                 )
             if not math.isfinite(weight):
                 raise ValueError(f"metrics.{name}: expected a finite weight, got {weight}")
+        if not (math.isfinite(self.variety) and self.variety >= 0):
+            raise ValueError(f"variety: expected a weight of 0 or more, got {self.variety}")
         if not self.function and not any(self.metrics.values()):
             raise ValueError("metrics: expected at least one metric with a weight other than 0, for instance {cider_d: 1.0}")
 
@@ -146,6 +151,8 @@ class CaptionReward:
                 padded = pad_rows(rows, images.tolist())
                 hypotheses, sizes = padded.tokens, padded.lengths
             scores = self._mix.score(hypotheses, sizes, images)
+        if self.config.variety:
+            scores = scores + self.config.variety * (1 - opening_shares(tokens.cpu().numpy()))
         self.seconds += time.perf_counter() - start
         return torch.as_tensor(scores, dtype=torch.float32, device=tokens.device)
 
@@ -182,6 +189,12 @@ class CaptionReward:
                 f"{self.image_ids[images[worst]]}; expected a finite number"
             )
         return scores
+
+
+def opening_shares(tokens: np.ndarray) -> np.ndarray:
+    """Give for each row of tokens [B, T] the share of the rows that begin with its first token, [B]."""
+    _, inverse, counts = np.unique(tokens[:, 0], return_inverse=True, return_counts=True)
+    return counts[inverse] / len(tokens)
 
 
 def import_function(name: str) -> RewardFunction:
