@@ -9,8 +9,8 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def is_shipped(path: Path | str) -> bool:
-    """Say whether a path is of the form `shipped:NAME`."""
-    return str(path).startswith(_PREFIX)
+    """Say whether a path is of the form `shipped:NAME`, or the folder that this stands for."""
+    return str(path).startswith(_PREFIX) or Path(path) in _folders().values()
 
 
 def find_shipped(path: Path | str) -> Path:
@@ -20,7 +20,11 @@ def find_shipped(path: Path | str) -> Path:
         FileNotFoundError: when nothing of that name ships; those at hand are named.
     """
     name = str(path).removeprefix(_PREFIX)
-    folders = {folder.parent.name: folder.parent for folder in sorted(_PACKAGE.glob("tasks/*/shipped/*/meta.json"))}
+    folders = _folders()
     if name not in folders:
         raise FileNotFoundError(f"{path}: nothing of this name ships with the package; there is {', '.join(folders) or 'nothing'}")
     return folders[name]
+
+
+def _folders() -> dict[str, Path]:
+    return {meta.parent.name: meta.parent for meta in sorted(_PACKAGE.glob("tasks/*/shipped/*/meta.json"))}

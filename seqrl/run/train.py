@@ -165,7 +165,7 @@ def start_from(path: Path, policy: nn.Module, fingerprints: dict[str, Any]) -> P
         ValueError: when the checkpoint is damaged, of other data or of another architecture.
     """
     folder = checkpoint.find(path, prefer_best=True)
-    if not is_shipped(path):  # what ships has weights to start from, and no state to go on with
+    if not is_shipped(folder):  # what ships has weights to start from, and no state to go on with
         recovery.check(folder)
     checkpoint.check_fingerprints(checkpoint.read_meta(folder).get("task", {}), fingerprints, folder=folder)
     checkpoint.load_weights(folder, policy)
