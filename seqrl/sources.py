@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from seqrl.failures import EnvironmentFailed, describe
+from seqrl.policies import is_end
 from seqrl.trajectory import Tree, map_tree
 
 
@@ -24,24 +25,26 @@ class TokenSource:
     Args:
         batch_size: number of rows B.
         begin: token seen before the first action.
-        end: token that ends a row.
+        end: token that ends a row, or several (`seqrl.policies.end_tokens`).
         max_tokens: longest row, end token included.
         device: where the tensors live.
     """
 
-    def __init__(self, batch_size: int, *, begin: int, end: int, max_tokens: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, batch_size: int, *, begin: int, end: int | Sequence[int], max_tokens: int, device: torch.device | str = "cpu"
+    ) -> None:
         if max_tokens < 1:
             raise ValueError(f"max_tokens: expected at least 1, got {max_tokens}")
         self.obs: Tensor = torch.full((batch_size,), begin, dtype=torch.long, device=device)
         self.active = torch.ones(batch_size, dtype=torch.bool, device=device)
         self.finished = False
-        self._end = end
+        self._ends = (end,) if isinstance(end, int) else tuple(end)
         self._remaining = max_tokens
 
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Append one token [B] to each row; the reward is 0, since a text is scored as a whole."""
         self._remaining -= 1
-        ended = self.active & ((action == self._end) | (self._remaining <= 0))
+        ended = self.active & (is_end(action, self._ends) | (self._remaining <= 0))
         self.obs = action
         self.active = self.active & ~ended
         self.finished = not bool(self.active.any())

@@ -121,7 +121,10 @@ def _build_pretrained(config: PolicyConfig, vocabulary: Sized) -> nn.Module:
         freeze_encoder=config.freeze_encoder,
         tokenizer=getattr(vocabulary, "tokenizer", None),
     )
-    for name, token in _special_tokens(vocabulary).items():
+    tokens = _special_tokens(vocabulary)
+    if tokens["end"] in policy.ends:
+        policy.end_demonstrations_with(tokens["end"])
+    for name, token in tokens.items():
         if name != "pad" and token != getattr(policy, name):
             raise ValueError(
                 f"vocabulary: expected the {name} token {getattr(policy, name)} of {config.path}, got {token}; "

@@ -14,6 +14,7 @@ from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from seqrl.policies import act_on_tokens, check_token_settings, evaluate_tokens, first_leaf, input_tokens, resample_tokens
 from seqrl.tasks.captioning.policies.encoder import distinct_memory_of, memory_of
+from seqrl.tasks.captioning.policies.generation import GenerationRules, special_token
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
 
 _INTERPOLATION = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}
@@ -22,6 +23,9 @@ _INTERPOLATION = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}
 class PretrainedPolicy(nn.Module):
     """Captions images with an encoder-decoder model: p(a_t | image, a_<t) = softmax(model logits / temperature).
 
+    What the model's generation settings rule (`GenerationRules`) is part of the policy, in sampling and re-evaluation alike; only
+    demonstrations are imitated as they are.
+
     Args:
         model: the encoder-decoder; its decoder attends to the encoder's last hidden states.
         processor: its image processor; size, interpolation, rescaling, mean and deviation are read.
@@ -29,7 +33,8 @@ class PretrainedPolicy(nn.Module):
         temperature: divides the logits, in sampling and re-evaluation alike.
         freeze_encoder: no gradients through the encoder; sampled trajectories then carry its hidden states.
         begin: token before the first action; the model's own when None.
-        end: token that ends a caption; the model's own when None.
+        end: token that ends a caption; the model's own when None. Of several, as in `generate`, each ends a caption, and the first
+            one ends demonstrations; `end_demonstrations_with` chooses another.
         pad: token after the end; the model's own when None, or else the end token.
         tokenizer: saved beside the model, so that others can read what it writes.
 
@@ -57,9 +62,12 @@ class PretrainedPolicy(nn.Module):
         self.model: Any = model
         self.processor = processor
         self.tokenizer = tokenizer
-        self.begin = _token(model, "decoder_start_token_id", begin)
-        self.end = _token(model, "eos_token_id", end)
-        self.pad = _token(model, "pad_token_id", self.end if pad is None and model.config.pad_token_id is None else pad)
+        start = special_token(model, "decoder_start_token_id") or special_token(model, "bos_token_id")
+        self.begin = _chosen("decoder_start_token_id", begin, start)[0]
+        self.ends = _chosen("eos_token_id", end, special_token(model, "eos_token_id"))
+        self.end = self.ends[0]
+        self.pad = _chosen("pad_token_id", pad, special_token(model, "pad_token_id") or self.ends)[0]
+        self.rules = GenerationRules(model.generation_config, self.ends, max_tokens)
         self.max_tokens, self.temperature = max_tokens, temperature
         self.freeze_encoder = freeze_encoder
         self.model.encoder.requires_grad_(not freeze_encoder)
@@ -123,10 +131,37 @@ class PretrainedPolicy(nn.Module):
         output = self.model.decoder(input_ids=begin, encoder_hidden_states=hidden, use_cache=True)
         own, cross = _tensors(output.past_key_values)
         empty = tuple((keys[:, :, :0], values[:, :, :0]) for keys, values in own)
-        return {"memory": {"hidden": hidden, "attention": cross}, "cache": empty}
+        state: dict[str, Any] = {"memory": {"hidden": hidden, "attention": cross}, "cache": empty}
+        return state | {"tokens": begin[:, :0]} if self.rules else state
 
     def next_logits(self, tokens: Tensor, state: Tree) -> tuple[Tensor, Tree]:
         """Give the logits [B, V] of what follows tokens [B], and the next state."""
+        logits, after = self._next(tokens, state)
+        return (self.rules.apply(after["tokens"], logits) if self.rules else logits) / self.temperature, after
+
+    def next_logp(self, tokens: Tensor, state: Tree) -> tuple[Tensor, Tree]:
+        """Give what beam search adds for each token [B, V]; as in `generate`, rules change log-probabilities, which then add up to less."""
+        logits, after = self._next(tokens, state)
+        logp = (logits.float() / self.temperature).log_softmax(dim=-1)
+        return self.rules.apply(after["tokens"], logp) if self.rules else logp, after
+
+    @property
+    def may_gain(self) -> bool:
+        """Whether a rule may add to a token's log-probability."""
+        return bool({"sequence_bias", "exponential_decay_length_penalty"} & set(self.rules.names))
+
+    def end_demonstrations_with(self, end: int) -> None:
+        """Choose which of the end tokens ends a demonstration.
+
+        Raises:
+            ValueError: when it is none of them.
+        """
+        if end not in self.ends:
+            raise ValueError(f"end: expected one of the model's end tokens {list(self.ends)}, got {end}")
+        self.end = end
+
+    def _next(self, tokens: Tensor, state: Tree) -> tuple[Tensor, dict[str, Any]]:
+        """Give the model's own logits [B, V] of what follows tokens [B], and the next state."""
         parts: Any = state
         memory = parts["memory"]
         cache = EncoderDecoderCache(DynamicCache(parts["cache"]), DynamicCache(memory["attention"]))
@@ -134,7 +169,10 @@ class PretrainedPolicy(nn.Module):
             input_ids=tokens.unsqueeze(1), encoder_hidden_states=memory["hidden"], past_key_values=cache, use_cache=True
         )
         own, _ = _tensors(output.past_key_values)
-        return output.logits[:, -1] / self.temperature, {"memory": memory, "cache": own}
+        after: dict[str, Any] = {"memory": memory, "cache": own}
+        if self.rules:
+            after["tokens"] = torch.cat([parts["tokens"], tokens.unsqueeze(1)], dim=1)
+        return output.logits[:, -1], after
 
     def act(self, obs: Tree, state: Tree, *, greedy: bool = False, generator: torch.Generator | None = None) -> Step:
         """Choose the next token of each row."""
@@ -153,7 +191,8 @@ class PretrainedPolicy(nn.Module):
         memory, image = distinct_memory_of(self, trajectory)
         hidden = self._in_decoder_size(memory["hidden"])
         hidden = hidden if image is None else hidden[image]
-        return self.model.decoder(input_ids=tokens, encoder_hidden_states=hidden, use_cache=False).logits / self.temperature
+        logits = self.model.decoder(input_ids=tokens, encoder_hidden_states=hidden, use_cache=False).logits
+        return (self.rules.apply_to_rows(tokens, logits, trajectory.mask) if self.rules else logits) / self.temperature
 
     def _in_decoder_size(self, hidden: Tensor) -> Tensor:
         # Apart from `encode`: the projection learns even where the encoder is frozen.
@@ -197,15 +236,10 @@ def preprocess(images: Tensor, settings: Mapping[str, Any]) -> Tensor:
     return pixels
 
 
-def _token(model: VisionEncoderDecoderModel, name: str, given: int | None) -> int:
-    configs = (model.generation_config, model.config, model.config.decoder)
-    found = [given, *(getattr(config, name, None) for config in configs)]
-    known = next((token for token in found if token is not None), None)
-    if isinstance(known, list):
-        known = known[0]
-    if known is None:
+def _chosen(name: str, given: int | None, found: tuple[int, ...]) -> tuple[int, ...]:
+    if given is None and not found:
         raise ValueError(f"{name}: expected a token in the model's configuration, got none; give begin, end and pad")
-    return int(known)
+    return found if given is None else (given,)
 
 
 def _tensors(cache: Any) -> tuple[tuple[tuple[Tensor, Tensor], ...], tuple[tuple[Tensor, Tensor], ...]]:
