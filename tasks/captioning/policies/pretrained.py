@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoImageProcessor, VisionEncoderDecoderModel
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
@@ -15,9 +13,8 @@ from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from seqrl.policies import act_on_tokens, check_token_settings, evaluate_tokens, first_leaf, input_tokens, resample_tokens
 from seqrl.tasks.captioning.policies.encoder import distinct_memory_of, memory_of
 from seqrl.tasks.captioning.policies.generation import GenerationRules, special_token
+from seqrl.tasks.captioning.policies.pixels import check_processor, processed_pixels
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
-
-_INTERPOLATION = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}
 
 
 class PretrainedPolicy(nn.Module):
@@ -28,7 +25,7 @@ class PretrainedPolicy(nn.Module):
 
     Args:
         model: the encoder-decoder; its decoder attends to the encoder's last hidden states.
-        processor: its image processor; size, interpolation, rescaling, mean and deviation are read.
+        processor: its image processor, which is applied to the images as they are stored.
         max_tokens: longest caption, end token included.
         temperature: divides the logits, in sampling and re-evaluation alike.
         freeze_encoder: no gradients through the encoder; sampled trajectories then carry its hidden states.
@@ -39,7 +36,8 @@ class PretrainedPolicy(nn.Module):
         tokenizer: saved beside the model, so that others can read what it writes.
 
     Raises:
-        ValueError: when a setting is out of range, or neither the model nor the caller names the begin or end token.
+        ValueError: when a setting is out of range, the processor gives something else than a picture, or neither the model nor the
+            caller names the begin or end token.
     """
 
     tells_distribution = False
@@ -59,6 +57,7 @@ class PretrainedPolicy(nn.Module):
     ) -> None:
         super().__init__()
         check_token_settings(max_tokens, temperature)
+        check_processor(processor)
         self.model: Any = model
         self.processor = processor
         self.tokenizer = tokenizer
@@ -117,7 +116,7 @@ class PretrainedPolicy(nn.Module):
 
     def encode(self, images: Tensor) -> Tree:
         """Encode uint8 images [N, 3, S, S] as `hidden` [N, R, D], the encoder's last hidden states."""
-        pixels = preprocess(images, self.processor.to_dict())
+        pixels = processed_pixels(images, self.processor)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_encoder):
             return {"hidden": self.model.encoder(pixel_values=pixels).last_hidden_state}
 
@@ -198,42 +197,6 @@ class PretrainedPolicy(nn.Module):
         # Apart from `encode`: the projection learns even where the encoder is frozen.
         projection = getattr(self.model, "enc_to_dec_proj", None)
         return hidden if projection is None else projection(hidden)
-
-
-def preprocess(images: Tensor, settings: Mapping[str, Any]) -> Tensor:
-    """Resize, rescale and normalise images as an image processor's settings say: (x * rescale_factor - mean) / std.
-
-    Args:
-        images: uint8 [N, 3, S, S].
-        settings: the content of `preprocessor_config.json`.
-
-    Returns:
-        [N, 3, H, W] float.
-
-    Raises:
-        ValueError: when the images have another form, or the interpolation is not supported.
-    """
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"images: expected uint8 [N, 3, S, S], got {images.dtype} {list(images.shape)}")
-    pixels = images.float()
-    if settings.get("do_resize", True):
-        size = settings["size"]
-        edge = size.get("shortest_edge")
-        height, width = (edge, edge) if edge is not None else (size["height"], size["width"])
-        resample = int(settings.get("resample", 2))
-        if resample not in _INTERPOLATION:
-            raise ValueError(f"resample: expected one of {sorted(_INTERPOLATION)}, got {resample}")
-        if tuple(pixels.shape[-2:]) != (height, width):
-            mode = _INTERPOLATION[resample]
-            pixels = F.interpolate(pixels, size=(height, width), mode=mode, antialias=mode != "nearest-exact")
-            # The processor works on whole grey levels.
-            pixels = pixels.round().clamp(0, 255)
-    if settings.get("do_rescale", True):
-        pixels = pixels * settings.get("rescale_factor", 1 / 255)
-    if settings.get("do_normalize", True):
-        mean, std = (torch.tensor(settings[name], device=pixels.device).view(1, 3, 1, 1) for name in ("image_mean", "image_std"))
-        pixels = (pixels - mean) / std
-    return pixels
 
 
 def _chosen(name: str, given: int | None, found: tuple[int, ...]) -> tuple[int, ...]:

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ from seqrl.run import checkpoint  # noqa: E402
 from seqrl.sources import TokenSource  # noqa: E402
 from seqrl.tasks.captioning.decoding import beam_search, sample  # noqa: E402
 from seqrl.tasks.captioning.policies import PolicyConfig, build_policy  # noqa: E402
-from seqrl.tasks.captioning.policies.pretrained import PretrainedPolicy, preprocess  # noqa: E402
+from seqrl.tasks.captioning.policies.pretrained import PretrainedPolicy  # noqa: E402
 from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary  # noqa: E402
 
 WORDS = ["<pad>", "<begin>", "<end>", "<unknown>", "a", "red", "blue", "square", "circle", "left", "of"]
@@ -169,19 +168,6 @@ def test_a_frozen_encoder_gets_no_gradient_but_the_projection_does(gpt2: Path) -
     policy(trajectory).logp.sum().backward()
     assert all(parameter.grad is None for parameter in policy.model.encoder.parameters())
     assert policy.model.enc_to_dec_proj.weight.grad is not None
-
-
-@pytest.mark.parametrize("resample", [2, 3])
-def test_preprocessing_follows_the_processor_as_pillow_does(resample: int) -> None:
-    from PIL import Image
-
-    settings = {"size": {"height": 20, "width": 20}, "resample": resample, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.5, 0.25, 0.2]}
-    image = pictures(1)[0]
-    resized = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((20, 20), Image.Resampling(resample))
-    expected = (np.asarray(resized) / 255 - np.array([0.5, 0.4, 0.3])) / np.array([0.5, 0.25, 0.2])
-    ours = preprocess(image.unsqueeze(0), settings)[0].permute(1, 2, 0).numpy()
-    # One grey level of rounding, divided by the smallest deviation.
-    assert np.abs(ours - expected).max() <= 1.01 / 255 / 0.2
 
 
 def test_the_policy_is_built_from_its_configuration_with_the_model_s_tokenizer(gpt2: Path, tmp_path: Path) -> None:
