@@ -9,17 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Karpathy's "restval" images are the part of COCO's validation set that everyone trains on.
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "restval": "train",
-    "dev": "dev",
-    "val": "dev",
-    "valid": "dev",
-    "validation": "dev",
-    "test": "test",
-}
+from seqrl.tasks.paths import SPLIT_NAMES
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from seqrl.tasks.captioning.cache import RowWriter, atomic_write, cache_folder, 
 from seqrl.tasks.image_bytes import decode_picture
 
 _LOG = logging.getLogger(__name__)
-_DECODER_VERSION = 1
+_DECODER_VERSION = 2
 _ROWS_A_WRITE = 64
 _NUM_WORKERS = 2
 MIN_IMAGE_SIZE = 16
@@ -127,7 +127,7 @@ def decode_image(data: bytes, image_size: int) -> np.ndarray:
     """Decode an image, crop its centre square and resize that.
 
     Args:
-        data: any format that Pillow reads; grey, palette and transparent images become RGB.
+        data: any format that Pillow reads, see `seqrl.tasks.image_bytes`.
         image_size: S, pixels.
 
     Returns:
@@ -136,7 +136,7 @@ def decode_image(data: bytes, image_size: int) -> np.ndarray:
     Raises:
         ValueError: when it does not decode.
     """
-    picture, _ = decode_picture(data, "RGB", draft_size=2 * image_size)
+    picture = decode_picture(data, "RGB", draft_size=2 * image_size)
     side = min(picture.size)
     left, top = (picture.width - side) / 2, (picture.height - side) / 2
     if picture.size != (image_size, image_size):
