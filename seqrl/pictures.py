@@ -14,6 +14,8 @@ from seqrl.networks import MLP, initialise_orthogonal
 # From this side on the first convolution strides over 4 pixels at once, as that of the Nature network does.
 LARGE_SIDE = 64
 LARGEST_CODE_SIDE = 7
+# Of a picture's codes beside numbers. Adam moves every weight by as much, so that hundreds of codes would drown a few numbers.
+PICTURES_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -69,17 +71,17 @@ class Picture:
 
 
 class PictureEncoder(nn.Module):
-    """Encodes pictures by convolutions, and numbers beside them by a layer of their own: relu(W [codes; relu(V numbers)]).
+    """Encodes pictures by convolutions, and numbers beside them by a layer of their own: relu(W [codes / 10; relu(V numbers)]).
 
     The convolutions halve the sides until 7 pixels are left. A picture alone ends in its code; several parts go through further
-    layers, in which the numbers have as many inputs as a picture, however few they are.
+    layers.
 
     Args:
         shape: of one observation; its last axes hold the `num_numbers` of the parts, the first one, if any, earlier observations.
         pictures: at least one.
         num_numbers: of a single observation, pictures included.
-        code_size: outputs for each picture, and for the numbers together.
-        hidden_sizes: of the layers behind several parts.
+        code_size: outputs for each picture.
+        hidden_sizes: of the layers behind several parts; the first is also that of the numbers' own layer.
         generator: draws the weights; PyTorch's own when None.
     """
 
@@ -101,12 +103,12 @@ class PictureEncoder(nn.Module):
         self.convolutions = nn.ModuleList(_convolutions(picture, self.num_stacked, code_size, generator) for picture in pictures)
         self.register_buffer("other", other_numbers(num_numbers, pictures), persistent=False)
         num_others = self.num_stacked * len(self.other)
-        self.numbers = MLP(num_others, [], code_size, output_gain=math.sqrt(2.0), generator=generator) if num_others else None
-        self.num_outputs = width = code_size * (len(pictures) + bool(num_others))
+        size, gain = hidden_sizes[0] if hidden_sizes else code_size, math.sqrt(2.0)
+        self.numbers = MLP(num_others, [], size, output_gain=gain, generator=generator) if num_others else None
+        self.num_outputs = width = code_size * len(pictures) + (size if num_others else 0)
         self.behind: MLP | None = None
         if width > code_size and hidden_sizes:
             *layers, self.num_outputs = hidden_sizes
-            gain = math.sqrt(2.0)
             self.behind = MLP(width, layers, self.num_outputs, activation=torch.relu, output_gain=gain, generator=generator)
 
     def forward(self, obs: Tensor) -> Tensor:
@@ -116,6 +118,7 @@ class PictureEncoder(nn.Module):
         codes = [layers(self._scaled(picture, rows)) for picture, layers in zip(self.pictures, self.convolutions, strict=True)]
         if self.numbers is not None:
             weight = self.numbers.weights[0]
+            codes = [PICTURES_SHARE * code for code in codes]
             codes.append(self.numbers(rows[..., self.other].flatten(1).to(weight.dtype)).relu())
         code = codes[0] if len(codes) == 1 else torch.cat(codes, dim=-1)
         code = code if self.behind is None else self.behind(code).relu()

@@ -41,7 +41,7 @@ class DataConfig:
         num_dev: number of training images held out as dev where the source has none.
         num_test: number of dev images, the last ones, held out as test where the source has none.
         max_images: keep only the first ones of each split, for a quick look; 0 keeps all.
-        image_size: S, pixels; photographs are cropped to their centre square.
+        image_size: S, pixels; photographs are cropped to their centre square, but for a pretrained policy whose processor decides.
         skip_broken_images: leave out images that are missing or do not decode instead of stopping.
         min_count: words that are rarer in the training captions become the unknown word.
         tokenizer: name or folder of a `transformers` tokenizer to use instead of a word list.

@@ -18,7 +18,7 @@ from seqrl.tasks.captioning.diagnostics import warnings_for
 from seqrl.tasks.captioning.evaluation import EvaluationConfig, evaluate_captions, write_captions
 from seqrl.tasks.captioning.gallery import GalleryItem, write_gallery
 from seqrl.tasks.captioning.images import augment
-from seqrl.tasks.captioning.policies import PolicyConfig, build_policy
+from seqrl.tasks.captioning.policies import PolicyConfig, build_policy, preparation_of
 from seqrl.tasks.captioning.reward import CaptionReward, RewardConfig
 from seqrl.tasks.item_order import ItemOrder
 from seqrl.trajectory import Trajectory, Tree
@@ -55,7 +55,8 @@ class CaptioningConfig:
     def build(self, seed: int) -> CaptioningTask:
         """Load the data and make the task; what can be refused without the data is refused before."""
         self.reward.check()
-        return CaptioningTask(self, load_data(self.data), seed=seed)
+        prepare = None if self.data.source == "scenes" else preparation_of(self.policy)
+        return CaptioningTask(self, load_data(self.data, prepare), seed=seed)
 
 
 def _refuse_single_images(config: CaptioningConfig, data: CaptionData) -> None:
@@ -110,6 +111,8 @@ class CaptioningTask:
     def build_policy(self) -> nn.Module:
         """Make the configured policy for this vocabulary; what it imitates from then on ends where its own rows would."""
         policy = build_policy(self.config.policy, self.vocabulary, self.config.data.image_size)
+        if self.data.prepared:
+            policy.prepared = True  # type: ignore[assignment]
         if set(end_tokens(policy)) != set(self._ends):
             self._ends = end_tokens(policy)
             self._references = [self._complete(captions) for captions in self.data.train.words]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sized
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -14,6 +15,11 @@ from seqrl.tasks.captioning.policies.captioner import CaptionPolicy
 from seqrl.tasks.captioning.policies.encoder import build_encoder
 from seqrl.tasks.captioning.policies.lstm import AttentionLSTMDecoder, LSTMDecoder
 from seqrl.tasks.captioning.policies.transformer import TransformerDecoder
+
+if TYPE_CHECKING:
+    from seqrl.tasks.captioning.policies.pixels import Preparation
+
+_LOG = logging.getLogger(__name__)
 
 __all__ = ["CaptionPolicy", "PolicyConfig", "build_policy"]
 
@@ -90,6 +96,26 @@ def build_policy(config: PolicyConfig, vocabulary: Sized, image_size: int) -> nn
         word_detection=config.word_detection,
         **_special_tokens(vocabulary),
     )
+
+
+def preparation_of(config: PolicyConfig) -> Preparation | None:
+    """Give how photographs are to be stored for a policy: None for squares, else what a pretrained model's own processor makes.
+
+    Raises:
+        FileNotFoundError: when there is no pretrained model at `path`.
+    """
+    if config.type != "pretrained":
+        return None
+    # transformers takes seconds to import; only those who use it wait.
+    from seqrl.tasks.captioning.policies.pixels import Preparation
+    from seqrl.tasks.captioning.policies.pretrained import load_processor
+
+    processor = load_processor(config.path)
+    try:
+        return Preparation(processor)
+    except ValueError as error:
+        _LOG.warning("%s; it is applied to squares of task.data.image_size pixels, cut out of the photographs' centres", error)
+        return None
 
 
 def _build_decoder(config: PolicyConfig, vocabulary_size: int, memory_dim: Any) -> nn.Module:

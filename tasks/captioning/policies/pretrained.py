@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,8 @@ class PretrainedPolicy(nn.Module):
 
     Args:
         model: the encoder-decoder; its decoder attends to the encoder's last hidden states.
-        processor: its image processor, which is applied to the images as they are stored.
+        processor: its image processor, which is applied to the images as they are stored; where `prepared` is set, those steps are
+            left out that `seqrl.tasks.captioning.policies.pixels.Preparation` has done on the photographs.
         max_tokens: longest caption, end token included.
         temperature: divides the logits, in sampling and re-evaluation alike.
         freeze_encoder: no gradients through the encoder; sampled trajectories then carry its hidden states.
@@ -58,6 +61,7 @@ class PretrainedPolicy(nn.Module):
         super().__init__()
         check_token_settings(max_tokens, temperature)
         check_processor(processor)
+        self.prepared = False
         self.model: Any = model
         self.processor = processor
         self.tokenizer = tokenizer
@@ -84,23 +88,9 @@ class PretrainedPolicy(nn.Module):
             FileNotFoundError: when there is no such folder, or the hub does not give it.
             ValueError: when it holds another kind of model.
         """
-        name = str(path)
-        if not name:
-            raise ValueError("path: expected a folder or hub name of a VisionEncoderDecoderModel, got nothing; set policy.path")
-        looks_like_a_folder = name.startswith((".", "/", "~")) or name.count("/") > 1
-        if looks_like_a_folder and not Path(name).expanduser().is_dir():
-            raise FileNotFoundError(f"path: expected a folder with a saved VisionEncoderDecoderModel, got {name}, which does not exist")
-        try:
-            config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-            if config.model_type != "vision-encoder-decoder":
-                raise ValueError(f"path: expected a vision-encoder-decoder model, got {name}, which is a {config.model_type}")
-            model = VisionEncoderDecoderModel.from_pretrained(name, trust_remote_code=False)
-            processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
-        except OSError as error:
-            raise FileNotFoundError(
-                f"path: could not load {name} as a folder or from the hub; check the name, or download it where there is a "
-                f"network and give the folder ({str(error).splitlines()[0]})"
-            ) from error
+        processor = load_processor(path)
+        with _found(str(path)):
+            model = VisionEncoderDecoderModel.from_pretrained(str(path), trust_remote_code=False)
         return cls(model, processor, **settings)
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -116,7 +106,7 @@ class PretrainedPolicy(nn.Module):
 
     def encode(self, images: Tensor) -> Tree:
         """Encode uint8 images [N, 3, S, S] as `hidden` [N, R, D], the encoder's last hidden states."""
-        pixels = processed_pixels(images, self.processor)
+        pixels = processed_pixels(images, self.processor, prepared=self.prepared)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_encoder):
             return {"hidden": self.model.encoder(pixel_values=pixels).last_hidden_state}
 
@@ -197,6 +187,41 @@ class PretrainedPolicy(nn.Module):
         # Apart from `encode`: the projection learns even where the encoder is frozen.
         projection = getattr(self.model, "enc_to_dec_proj", None)
         return hidden if projection is None else projection(hidden)
+
+
+def load_processor(path: str | Path) -> Any:
+    """Load the image processor of a `VisionEncoderDecoderModel`; code that comes with a model is never run.
+
+    Args:
+        path: folder, or name on the hub.
+
+    Raises:
+        FileNotFoundError: when there is no such folder, or the hub does not give it.
+        ValueError: when it holds another kind of model.
+    """
+    name = str(path)
+    if not name:
+        raise ValueError("path: expected a folder or hub name of a VisionEncoderDecoderModel, got nothing; set policy.path")
+    looks_like_a_folder = name.startswith((".", "/", "~")) or name.count("/") > 1
+    if looks_like_a_folder and not Path(name).expanduser().is_dir():
+        raise FileNotFoundError(f"path: expected a folder with a saved VisionEncoderDecoderModel, got {name}, which does not exist")
+    with _found(name):
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        if config.model_type != "vision-encoder-decoder":
+            raise ValueError(f"path: expected a vision-encoder-decoder model, got {name}, which is a {config.model_type}")
+        return AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
+
+
+@contextmanager
+def _found(name: str) -> Iterator[None]:
+    """Say what to do where transformers finds nothing."""
+    try:
+        yield
+    except OSError as error:
+        raise FileNotFoundError(
+            f"path: could not load {name} as a folder or from the hub; check the name, or download it where there is a "
+            f"network and give the folder ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def _chosen(name: str, given: int | None, found: tuple[int, ...]) -> tuple[int, ...]:

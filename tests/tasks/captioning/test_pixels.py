@@ -11,7 +11,7 @@ from PIL import Image
 
 transformers = pytest.importorskip("transformers")
 
-from seqrl.tasks.captioning.policies.pixels import check_processor, processed_pixels  # noqa: E402
+from seqrl.tasks.captioning.policies.pixels import Preparation, check_processor, processed_pixels  # noqa: E402
 
 # Name of the processor, its settings and the size that comes out.
 PROCESSORS: dict[str, tuple[str, dict[str, Any], tuple[int, int]]] = {
@@ -51,6 +51,27 @@ def test_an_encoder_sees_what_the_processor_gives_for_the_picture(name: str) -> 
     theirs = processor(whole, return_tensors="pt")["pixel_values"]
     assert (ours - theirs).abs().max() < 1e-6
     check_processor(processor)
+
+
+@pytest.mark.parametrize("name", [name for name in PROCESSORS if name not in ("padded", "nothing")])
+def test_a_photograph_that_was_prepared_gives_what_the_processor_gives_for_it(name: str) -> None:
+    kind, settings, size = PROCESSORS[name]
+    processor = getattr(transformers, f"{kind}ImageProcessorPil")(**settings)
+    prepare = Preparation(processor)
+    assert prepare.shape == (3, *size)
+    for height, width in ((61, 97), (300, 280)):
+        photograph = Image.fromarray(np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8))
+        stored = prepare(photograph)
+        assert stored.dtype == np.uint8
+        ours = processed_pixels(torch.from_numpy(stored).unsqueeze(0), processor, prepared=True)
+        theirs = processor(photograph, return_tensors="pt")["pixel_values"]
+        assert (ours - theirs).abs().max() < 1e-6
+
+
+def test_processors_whose_pictures_differ_in_size_are_named() -> None:
+    with pytest.raises(ValueError, match="ViltImageProcessorPil: expected pictures of one size"):
+        Preparation(transformers.ViltImageProcessorPil(size={"shortest_edge": 64}))
+    assert Preparation(transformers.DeiTImageProcessorPil()).key != Preparation(transformers.DeiTImageProcessorPil(resample=0)).key
 
 
 @pytest.mark.parametrize("resample", [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS])

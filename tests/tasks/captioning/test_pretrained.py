@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -197,3 +198,29 @@ def test_missing_and_foreign_models_are_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("seqrl.tasks.captioning.policies.pretrained.AutoConfig.from_pretrained", offline)
     with pytest.raises(FileNotFoundError, match="give the folder .no connection"):
         PretrainedPolicy.from_pretrained("someone/captioner")
+
+
+def test_photographs_are_stored_as_the_model_s_processor_makes_them(gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not squares of task.data.image_size, which would lose their sides and be resized twice."""
+    from PIL import Image
+
+    from seqrl.tasks.captioning.data import DataConfig
+    from seqrl.tasks.captioning.task import CaptioningConfig
+
+    monkeypatch.setenv("SEQRL_CACHE", str(tmp_path / "cache"))
+    draws = np.random.default_rng(0)
+    photographs = [Image.fromarray(draws.integers(0, 256, (40 + 7 * number, 70, 3), dtype=np.uint8)) for number in range(4)]
+    lines = []
+    for number, photograph in enumerate(photographs):
+        photograph.save(tmp_path / f"{number}.png")
+        lines.append(
+            json.dumps({"image": f"{number}.png", "captions": ["red square", "a circle"], "split": "train" if number < 2 else "dev"})
+        )
+    (tmp_path / "captions.jsonl").write_text("\n".join(lines))
+    data = DataConfig(source="jsonl", path=str(tmp_path), captions="captions.jsonl", tokenizer=str(gpt2))
+    task = CaptioningConfig(data=data, policy=PolicyConfig(type="pretrained", path=str(gpt2), max_tokens=5), images_per_batch=2).build(0)
+    policy: Any = task.build_policy().eval()
+    ours = policy.encode(torch.from_numpy(np.array(task.data.train.images)))["hidden"]
+    pixels = transformers.AutoImageProcessor.from_pretrained(gpt2)(photographs[:2], return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(ours, policy.model.encoder(pixel_values=pixels).last_hidden_state, atol=1e-5, rtol=1e-5)
+    assert task.rollout(policy, num_samples=2).mask.any()
