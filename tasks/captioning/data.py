@@ -91,7 +91,7 @@ def load_data(config: DataConfig, prepare: Prepare | None = None) -> CaptionData
             name: CaptionSplit(name, part.image_ids[:kept], part.images[:kept], part.captions[:kept], _words(part.captions[:kept]))
             for name, part in drawn.items()
         }
-        return CaptionData(*(splits[name] for name in SPLITS), vocabulary=_vocabulary(config, splits["train"].words))
+        return CaptionData(splits["train"], splits["dev"], splits["test"], _vocabulary(config, splits["train"].words))
     photographs = find_photographs(config)
     words = {name: _words([record.captions for record in photographs.records[name]]) for name in SPLITS}
     for name in SPLITS:
