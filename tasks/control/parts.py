@@ -74,6 +74,8 @@ class InOneRow(gym.ObservationWrapper):  # gymnasium's vector environments take 
 class MaskToInfo(gym.Wrapper):
     """Moves the mask of allowed actions from an observation to `info["action_mask"]`; one part that is left stands for itself.
 
+    PettingZoo's classic games show their masks in this form.
+
     Args:
         env: its observations are a Dict with the mask.
         key: the mask's.
@@ -81,8 +83,6 @@ class MaskToInfo(gym.Wrapper):
 
     Raises:
         ValueError: when the mask does not fit the actions, or nothing else is shown.
-
-    Source: the form is that of PettingZoo's classic games (Terry et al. 2021, PettingZoo: gym for multi-agent reinforcement learning).
     """
 
     def __init__(self, env: gym.Env, key: str, name: str) -> None:
