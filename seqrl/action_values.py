@@ -118,7 +118,7 @@ class ActionValues(nn.Module):
         self.inputs = Inputs(observation, normalise=config.normalise_observations)
         self.encoder: nn.Module = nn.Identity()
         if observation.convolved:
-            self.encoder = encoder = observation.convolutional_encoder(CODE_SIZE, shared, generator)
+            self.encoder = encoder = observation.convolutional_encoder(CODE_SIZE, shared, F.relu, generator)
             width = encoder.num_outputs
         elif shared:
             self.encoder = MLP(width, shared[:-1], shared[-1], activation=F.relu, output_gain=math.sqrt(2.0), generator=generator)

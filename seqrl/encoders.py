@@ -62,18 +62,21 @@ class ObservationSize:
         return math.prod(self.shape) // self.num_stacked
 
     def convolutional_encoder(
-        self, code_size: int, hidden_sizes: Sequence[int], generator: torch.Generator | None = None
+        self, code_size: int, hidden_sizes: Sequence[int], activation: Activation, generator: torch.Generator | None = None
     ) -> NatureCNN | PictureEncoder:
-        """Make what encodes it, ending in a rectifier; `num_outputs` of it is the code size, behind several parts the last hidden one.
+        """Make what encodes it, activation included; `num_outputs` of it is the code size, behind several parts the last hidden one.
 
         Args:
             code_size: outputs for each picture.
             hidden_sizes: of the layers behind several parts.
+            activation: of these layers.
             generator: draws the weights; PyTorch's own when None.
         """
         if self.frames:
             return NatureCNN(frame_channels(self.shape), code_size, generator=generator)
-        return PictureEncoder(self.shape, self.pictures, self.num_numbers, code_size, hidden_sizes, generator=generator)
+        return PictureEncoder(
+            self.shape, self.pictures, self.num_numbers, code_size, hidden_sizes, activation=activation, generator=generator
+        )
 
 
 class RunningNorm(nn.Module):
@@ -227,7 +230,7 @@ class Trunk(nn.Module):
         super().__init__()
         self.encoder: nn.Module
         if size.convolved:
-            self.encoder = encoder = size.convolutional_encoder(code_size, hidden_sizes, generator)
+            self.encoder = encoder = size.convolutional_encoder(code_size, hidden_sizes, activation, generator)
             last = encoder.num_outputs
         else:
             *layers, last = hidden_sizes

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from seqrl.networks import MLP, initialise_orthogonal
+from seqrl.networks import MLP, Activation, initialise_orthogonal
 
 # From this side on the first convolution strides over 4 pixels at once, as that of the Nature network does.
 LARGE_SIDE = 64
@@ -71,7 +71,7 @@ class Picture:
 
 
 class PictureEncoder(nn.Module):
-    """Encodes pictures by convolutions, and numbers beside them by a layer of their own: relu(W [codes / 10; relu(V numbers)]).
+    """Encodes pictures by convolutions, and numbers beside them by a layer of their own: f(W [codes / 10; f(V numbers)]).
 
     The convolutions halve the sides until 7 pixels are left. A picture alone ends in its code; several parts go through further
     layers.
@@ -82,6 +82,7 @@ class PictureEncoder(nn.Module):
         num_numbers: of a single observation, pictures included.
         code_size: outputs for each picture.
         hidden_sizes: of the layers behind several parts; the first is also that of the numbers' own layer.
+        activation: f, elementwise, of the numbers' layers.
         generator: draws the weights; PyTorch's own when None.
     """
 
@@ -95,9 +96,11 @@ class PictureEncoder(nn.Module):
         code_size: int,
         hidden_sizes: Sequence[int],
         *,
+        activation: Activation = torch.relu,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        self.activation = activation
         self.shape, self.pictures = tuple(shape), tuple(pictures)
         self.num_numbers, self.num_stacked = num_numbers, math.prod(shape) // num_numbers
         self.convolutions = nn.ModuleList(_convolutions(picture, self.num_stacked, code_size, generator) for picture in pictures)
@@ -109,7 +112,7 @@ class PictureEncoder(nn.Module):
         self.behind: MLP | None = None
         if width > code_size and hidden_sizes:
             *layers, self.num_outputs = hidden_sizes
-            self.behind = MLP(width, layers, self.num_outputs, activation=torch.relu, output_gain=gain, generator=generator)
+            self.behind = MLP(width, layers, self.num_outputs, activation=activation, output_gain=gain, generator=generator)
 
     def forward(self, obs: Tensor) -> Tensor:
         """Map [..., *shape] to [..., num_outputs]."""
@@ -119,9 +122,9 @@ class PictureEncoder(nn.Module):
         if self.numbers is not None:
             weight = self.numbers.weights[0]
             codes = [PICTURES_SHARE * code for code in codes]
-            codes.append(self.numbers(rows[..., self.other].flatten(1).to(weight.dtype)).relu())
+            codes.append(self.activation(self.numbers(rows[..., self.other].flatten(1).to(weight.dtype))))
         code = codes[0] if len(codes) == 1 else torch.cat(codes, dim=-1)
-        code = code if self.behind is None else self.behind(code).relu()
+        code = code if self.behind is None else self.activation(self.behind(code))
         return code.view(*leading, -1)
 
     def _scaled(self, picture: Picture, rows: Tensor) -> Tensor:
