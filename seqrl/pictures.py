@@ -80,8 +80,8 @@ class PictureEncoder(nn.Module):
         shape: of one observation; its last axes hold the `num_numbers` of the parts, the first one, if any, earlier observations.
         pictures: at least one.
         num_numbers: of a single observation, pictures included.
-        code_size: outputs for each picture.
-        hidden_sizes: of the layers behind several parts; the first is also that of the numbers' own layer.
+        code_size: outputs for each picture, and for the numbers together.
+        hidden_sizes: of the layers behind several parts.
         activation: f, elementwise, of the numbers' layers.
         generator: draws the weights; PyTorch's own when None.
     """
@@ -106,9 +106,9 @@ class PictureEncoder(nn.Module):
         self.convolutions = nn.ModuleList(_convolutions(picture, self.num_stacked, code_size, generator) for picture in pictures)
         self.register_buffer("other", other_numbers(num_numbers, pictures), persistent=False)
         num_others = self.num_stacked * len(self.other)
-        size, gain = hidden_sizes[0] if hidden_sizes else code_size, math.sqrt(2.0)
-        self.numbers = MLP(num_others, [], size, output_gain=gain, generator=generator) if num_others else None
-        self.num_outputs = width = code_size * len(pictures) + (size if num_others else 0)
+        gain = math.sqrt(2.0)
+        self.numbers = MLP(num_others, [], code_size, output_gain=gain, generator=generator) if num_others else None
+        self.num_outputs = width = code_size * (len(pictures) + bool(num_others))
         self.behind: MLP | None = None
         if width > code_size and hidden_sizes:
             *layers, self.num_outputs = hidden_sizes
