@@ -135,6 +135,7 @@ class NatureCNN(nn.Module):
             nn.Linear(64 * 7 * 7, num_outputs),
             nn.ReLU(),
         )
+        self.num_outputs = num_outputs
         self.dtype = choose_precision(precision)
         self._prepared: list[Tensor] | None = None
         initialise_orthogonal(self.layers, math.sqrt(2.0), generator)

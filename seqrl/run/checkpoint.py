@@ -18,7 +18,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from seqrl.run import integrity
-from seqrl.run.shipped import find_shipped, is_shipped
+from seqrl.run.shipped import find_shipped, names_shipped
 
 WEIGHTS, STATE, META, PRETRAINED = "model.safetensors", "trainer.pt", "meta.json", "pretrained"
 FILES = (WEIGHTS, STATE, META)
@@ -172,7 +172,7 @@ def find(path: Path, *, prefer_best: bool = False) -> Path:
     Raises:
         FileNotFoundError: when there is none.
     """
-    path = find_shipped(path) if is_shipped(path) else Path(path)
+    path = find_shipped(path) if names_shipped(path) else Path(path)
     if has_any_file(path):
         return path
     best = best_folder(path)

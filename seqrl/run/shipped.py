@@ -8,9 +8,14 @@ _PREFIX = "shipped:"
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def is_shipped(path: Path | str) -> bool:
-    """Say whether a path is of the form `shipped:NAME`, or the folder that this stands for."""
-    return str(path).startswith(_PREFIX) or Path(path) in _folders().values()
+def names_shipped(path: Path | str) -> bool:
+    """Say whether a path is of the form `shipped:NAME`."""
+    return str(path).startswith(_PREFIX)
+
+
+def is_shipped(folder: Path) -> bool:
+    """Say whether a folder is one that `shipped:NAME` stands for."""
+    return folder in _folders().values()
 
 
 def find_shipped(path: Path | str) -> Path:

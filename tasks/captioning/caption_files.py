@@ -8,18 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seqrl.metrics.text_files import json_lines_of, json_of, lines_of, read_text, refuse_twice, table_of
-
-# Karpathy's "restval" images are the part of COCO's validation set that everyone trains on.
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "restval": "train",
-    "dev": "dev",
-    "val": "dev",
-    "valid": "dev",
-    "validation": "dev",
-    "test": "test",
-}
+from seqrl.tasks.paths import SPLIT_NAMES
 
 
 @dataclass(frozen=True)

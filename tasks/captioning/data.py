@@ -11,7 +11,7 @@ import numpy as np
 from seqrl.metrics.tokenisations import tokenisation_by_name, unspaced_example
 from seqrl.tasks.captioning.caption_files import CaptionedImage
 from seqrl.tasks.captioning.data_config import DataConfig
-from seqrl.tasks.captioning.images import load_images
+from seqrl.tasks.captioning.images import Prepare, load_images
 from seqrl.tasks.captioning.photographs import SPLITS, Photographs, find_photographs
 from seqrl.tasks.captioning.scene_layout import Scene
 from seqrl.tasks.captioning.scene_words import grammar_words
@@ -30,7 +30,7 @@ class CaptionSplit:
     Attributes:
         name: "train", "dev" or "test".
         image_ids: N distinct names.
-        images: uint8 [N, 3, S, S], possibly mapped from a file and read-only.
+        images: uint8 [N, 3, S, S], or [N, 3, H, W] as a pretrained model's processor has it, possibly mapped from a file and read-only.
         references: raw captions of each image, at least one.
         words: the same captions as words, as `task.data.tokens` has it; all metrics but functions of one's own see these.
         scenes: what is truly there, where the images were drawn; None for photographs.
@@ -70,21 +70,24 @@ class CaptionData:
         dev: to choose by.
         test: to report; may be empty.
         vocabulary: from the training captions, or a tokenizer's.
+        prepared: whether the images are what a pretrained model's image processor made of the photographs.
     """
 
     train: CaptionSplit
     dev: CaptionSplit
     test: CaptionSplit
     vocabulary: Vocabulary | TokenizerVocabulary
+    prepared: bool = False
 
 
-def load_data(config: DataConfig) -> CaptionData:
+def load_data(config: DataConfig, prepare: Prepare | None = None) -> CaptionData:
     """Read captions, decode or draw the images (once, then cached) and build the vocabulary.
 
     Everything that can be checked without decoding images is checked before they are decoded.
 
     Args:
         config: see there.
+        prepare: makes what is stored of photographs; squares of `image_size` pixels when None.
 
     Raises:
         FileNotFoundError: when a file, folder or image is not there.
@@ -106,7 +109,7 @@ def load_data(config: DataConfig) -> CaptionData:
             )
             for name, part in drawn.items()
         }
-        return CaptionData(**splits, vocabulary=_vocabulary(config, splits["train"].words))
+        return CaptionData(splits["train"], splits["dev"], splits["test"], _vocabulary(config, splits["train"].words))
     photographs = find_photographs(config)
     words = {name: _words(config, [record.captions for record in photographs.records[name]]) for name in SPLITS}
     for name in SPLITS:
@@ -114,13 +117,17 @@ def load_data(config: DataConfig) -> CaptionData:
     if config.tokens == "ptb":
         _warn_of_unspaced(photographs.records["train"])
     vocabulary = _vocabulary(config, words["train"])
-    return CaptionData(**{name: _load_split(config, photographs, name, words[name]) for name in SPLITS}, vocabulary=vocabulary)
+    train, dev, test = (_load_split(config, photographs, name, words[name], prepare) for name in SPLITS)
+    return CaptionData(train, dev, test, vocabulary, prepared=prepare is not None)
 
 
-def _load_split(config: DataConfig, photographs: Photographs, name: str, words: list[list[list[str]]]) -> CaptionSplit:
+def _load_split(
+    config: DataConfig, photographs: Photographs, name: str, words: list[list[list[str]]], prepare: Prepare | None
+) -> CaptionSplit:
     records = photographs.records[name]
     names = [record.file_name for record in records]
-    images, kept = load_images(photographs.stores[name], names, config.image_size, skip_broken=config.skip_broken_images)
+    skip = config.skip_broken_images
+    images, kept = load_images(photographs.stores[name], names, config.image_size, skip_broken=skip, prepare=prepare)
     if records and not any(kept):
         raise ValueError(f"{name}: expected at least one image that decodes, got none of {len(records)}")
     rows = [(record, tokens) for record, tokens, keep in zip(records, words, kept, strict=True) if keep]

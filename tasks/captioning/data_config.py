@@ -43,7 +43,7 @@ class DataConfig:
             gives an eighth of the images each to dev and test where it is 0; hashes of the names choose.
         num_test: number of dev images, the last ones, held out as test where the source has none.
         max_images: keep only the first ones of each split, for a quick look; 0 keeps all.
-        image_size: S, pixels; photographs are cropped to their centre square.
+        image_size: S, pixels; photographs are cropped to their centre square, but for a pretrained policy whose processor decides.
         skip_broken_images: leave out images that are missing or do not decode instead of stopping.
         min_count: words that are rarer in the training captions become the unknown word. With 1, "scenes" takes the words of its
             grammar, so that the vocabulary is the same for any number of scenes.

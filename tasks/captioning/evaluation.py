@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from seqrl.metrics.by_name import metric_by_name
+from seqrl.policies import end_tokens, is_end
 from seqrl.tasks.captioning.data import CaptionSplit
-from seqrl.tasks.captioning.decoding import beam_search, sample
+from seqrl.tasks.captioning.decoding import beam_search, sample, with_one_end
 from seqrl.tasks.captioning.facts import fact_figures
 from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
 
@@ -90,8 +91,9 @@ def greedy_captions(
         trajectory = sample(policy, context, greedy=True)
         lengths = trajectory.mask.sum(dim=1)
         last = trajectory.action.gather(1, (lengths - 1).unsqueeze(1)).squeeze(1)
-        finished = last == vocabulary.end
-        for row, length, ended in zip(trajectory.action.tolist(), lengths.tolist(), finished.tolist(), strict=True):
+        finished = is_end(last, end_tokens(policy))
+        tokens = with_one_end(trajectory.action, policy, vocabulary.end)
+        for row, length, ended in zip(tokens.tolist(), lengths.tolist(), finished.tolist(), strict=True):
             captions.append((vocabulary.decode(row[:length]), ended))
     return captions
 

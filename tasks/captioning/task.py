@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seqrl.policies import end_tokens
 from seqrl.tasks.captioning.data import CaptionData, DataConfig, load_data
-from seqrl.tasks.captioning.decoding import sample
+from seqrl.tasks.captioning.decoding import sample, with_one_end
 from seqrl.tasks.captioning.diagnostics import warnings_for
 from seqrl.tasks.captioning.evaluation import EvaluationConfig, evaluate_captions, write_captions
 from seqrl.tasks.captioning.gallery import GalleryItem, write_gallery
 from seqrl.tasks.captioning.images import augment
-from seqrl.tasks.captioning.policies import PolicyConfig, build_policy
+from seqrl.tasks.captioning.policies import PolicyConfig, build_policy, preparation_of
 from seqrl.tasks.captioning.reward import CaptionReward, RewardConfig
 from seqrl.tasks.item_order import ItemOrder
 from seqrl.trajectory import Trajectory, Tree
@@ -54,7 +55,8 @@ class CaptioningConfig:
     def build(self, seed: int) -> CaptioningTask:
         """Load the data and make the task; what can be refused without the data is refused before."""
         self.reward.check()
-        return CaptioningTask(self, load_data(self.data), seed=seed)
+        prepare = None if self.data.source == "scenes" else preparation_of(self.policy)
+        return CaptioningTask(self, load_data(self.data, prepare), seed=seed)
 
 
 def _refuse_single_images(config: CaptioningConfig, data: CaptionData) -> None:
@@ -100,6 +102,7 @@ class CaptioningTask:
         self.reward = CaptionReward(config.reward, data.train, data.vocabulary, function=reward)
         self._order = ItemOrder(len(data.train), seed=seed)
         self._generator = torch.Generator().manual_seed(seed)
+        self._ends: tuple[int, ...] = (data.vocabulary.end,)
         self._references = [self._complete(captions) for captions in data.train.words]
 
     @property
@@ -108,8 +111,14 @@ class CaptioningTask:
         return self.reward.seconds
 
     def build_policy(self) -> nn.Module:
-        """Make the configured policy for this vocabulary."""
-        return build_policy(self.config.policy, self.vocabulary, self.config.data.image_size)
+        """Make the configured policy for this vocabulary; what it imitates from then on ends where its own rows would."""
+        policy = build_policy(self.config.policy, self.vocabulary, self.config.data.image_size)
+        if self.data.prepared:
+            policy.prepared = True  # type: ignore[assignment]
+        if set(end_tokens(policy)) != set(self._ends):
+            self._ends = end_tokens(policy)
+            self._references = [self._complete(captions) for captions in self.data.train.words]
+        return policy
 
     def rollout(
         self,
@@ -126,9 +135,9 @@ class CaptioningTask:
         context = self._context(items, policy)
         forced = self._forced(items, num_forced_steps) if num_forced_steps else None
         trajectory = sample(policy, context, num_samples=num_samples, greedy=greedy, forced=forced, group=items, generator=generator)
-        trajectory = trajectory.replace(reward=trajectory.reward + self._score(trajectory).unsqueeze(1) * trajectory.terminated)
+        trajectory = trajectory.replace(reward=trajectory.reward + self._score(trajectory, policy).unsqueeze(1) * trajectory.terminated)
         if greedy_baseline:
-            baseline = self._score(sample(policy, context, greedy=True, group=items))
+            baseline = self._score(sample(policy, context, greedy=True, group=items), policy)
             trajectory = trajectory.replace(baseline=baseline.repeat_interleave(num_samples))
         return trajectory
 
@@ -183,10 +192,11 @@ class CaptioningTask:
         self._order.load_state_dict(state["order"])
         self._generator.set_state(state["generator"])
 
-    def _score(self, trajectory: Trajectory) -> Tensor:
+    def _score(self, trajectory: Trajectory, policy: nn.Module) -> Tensor:
         """Score whole captions, forced tokens included, [B] float32."""
         assert trajectory.group is not None
-        return self.reward.score(trajectory.action, trajectory.counted.sum(dim=1), trajectory.group)
+        tokens = with_one_end(trajectory.action, policy, self.vocabulary.end)
+        return self.reward.score(tokens, trajectory.counted.sum(dim=1), trajectory.group)
 
     def _split(self, name: str) -> Any:
         part = getattr(self.data, name, None)
@@ -208,8 +218,13 @@ class CaptioningTask:
         To imitate captions that were cut would teach the policy to break off.
         """
         longest = self.config.policy.max_tokens
-        rows = [[*self.vocabulary.encode(words), self.vocabulary.end] for words in captions]
+        rows = [self._ended(self.vocabulary.encode(words)) for words in captions]
         return [row for row in rows if len(row) <= longest] or [row[:longest] for row in rows]
+
+    def _ended(self, tokens: list[int]) -> list[int]:
+        """Give tokens up to the first one that ends a row of the policy, some of whose end tokens may be words; else with an end."""
+        length = next((place for place, token in enumerate(tokens) if token in self._ends), None)
+        return [*tokens, self.vocabulary.end] if length is None else tokens[: length + 1]
 
     def _choose_references(self, item: int) -> list[list[int]]:
         references = self._references[item]

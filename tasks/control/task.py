@@ -21,7 +21,7 @@ from seqrl.tasks.control.policy import ControlPolicyConfig, build_policy
 from seqrl.tasks.control.recording import record_episodes
 from seqrl.tasks.control.rewards import RewardShaper
 from seqrl.tasks.control.spaces import policy_spaces
-from seqrl.tasks.control.vector_sources import VectorSources
+from seqrl.tasks.control.vector_sources import VectorSources, shows_masks
 from seqrl.tasks.control.watchdog import watched
 from seqrl.trajectory import Trajectory, Tree, map_tree
 
@@ -45,7 +45,9 @@ class ControlConfig:
         num_steps: steps of a rollout in "steps".
         max_episode_steps: cut episodes after so many steps; the environment's own limit when null.
         frame_stack: observations shown at once, oldest first; an episode's first one fills all places.
-        action_masks: never choose what the environment's `info["action_mask"]` rules out.
+        action_masks: never choose what the environment's `info["action_mask"]` rules out, or a mask in its observations; null for
+            the latter alone, false for neither.
+        action_mask_key: name of the mask in observations of several parts; such a mask is no feature. "" where there is none.
         reward_scale: divide the rewards by the running deviation of the discounted returns. Figures and evaluations stay raw.
         reward_discount: gamma of those returns.
         reward_clip: largest size of a reward, after scaling; 0 for no limit.
@@ -62,7 +64,8 @@ class ControlConfig:
     num_steps: int = 128
     max_episode_steps: int | None = None
     frame_stack: int = 1
-    action_masks: bool = False
+    action_masks: bool | None = None
+    action_mask_key: str = "action_mask"
     reward_scale: bool = False
     reward_discount: float = 0.99
     reward_clip: float = 0.0
@@ -108,7 +111,7 @@ class ControlTask:
     def __init__(self, config: ControlConfig | None = None, *, seed: int = 0, factory: EnvironmentFactory | None = None) -> None:
         self.config = config = config or ControlConfig()
         self._factory = factory or GymnasiumFactory(
-            config.environment, config.vectorization, config.max_episode_steps, config.environment_options
+            config.environment, config.vectorization, config.max_episode_steps, config.environment_options, config.action_mask_key
         )
         self._seed = seed
         self._num_rollouts = 0
@@ -124,8 +127,9 @@ class ControlTask:
     def build_policy(self) -> nn.Module:
         """Make a policy that fits the environment; its first weights depend on the task's seed."""
         config, envs, generator = self.config, self._source.envs, torch.Generator().manual_seed(self._seed)
+        masked = shows_masks(config.action_masks, envs)
         seen, chosen = policy_spaces(
-            envs.single_observation_space, envs.single_action_space, frame_stack=config.frame_stack, action_masks=config.action_masks
+            envs.single_observation_space, envs.single_action_space, frame_stack=config.frame_stack, action_masks=masked
         )
         return build_policy(config.policy, seen, chosen, generator)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sized
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -14,6 +15,11 @@ from seqrl.tasks.captioning.policies.captioner import CaptionPolicy
 from seqrl.tasks.captioning.policies.encoder import build_encoder
 from seqrl.tasks.captioning.policies.lstm import AttentionLSTMDecoder, LSTMDecoder
 from seqrl.tasks.captioning.policies.transformer import TransformerDecoder
+
+if TYPE_CHECKING:
+    from seqrl.tasks.captioning.policies.pixels import Preparation
+
+_LOG = logging.getLogger(__name__)
 
 __all__ = ["CaptionPolicy", "PolicyConfig", "build_policy"]
 
@@ -96,6 +102,26 @@ def build_policy(config: PolicyConfig, vocabulary: Sized, image_size: int) -> nn
     )
 
 
+def preparation_of(config: PolicyConfig) -> Preparation | None:
+    """Give how photographs are to be stored for a policy: None for squares, else what a pretrained model's own processor makes.
+
+    Raises:
+        FileNotFoundError: when there is no pretrained model at `path`.
+    """
+    if config.type != "pretrained":
+        return None
+    # transformers takes seconds to import; only those who use it wait.
+    from seqrl.tasks.captioning.policies.pixels import Preparation
+    from seqrl.tasks.captioning.policies.pretrained import load_processor
+
+    processor = load_processor(config.path)
+    try:
+        return Preparation(processor)
+    except ValueError as error:
+        _LOG.warning("%s; it is applied to squares of task.data.image_size pixels, cut out of the photographs' centres", error)
+        return None
+
+
 def _build_decoder(config: PolicyConfig, vocabulary_size: int, memory_dim: Any) -> nn.Module:
     if config.type == "lstm":
         return LSTMDecoder(vocabulary_size, memory_dim=memory_dim, dim=config.dim, num_layers=config.num_layers, dropout=config.dropout)
@@ -125,7 +151,10 @@ def _build_pretrained(config: PolicyConfig, vocabulary: Sized) -> nn.Module:
         freeze_encoder=config.freeze_encoder,
         tokenizer=getattr(vocabulary, "tokenizer", None),
     )
-    for name, token in _special_tokens(vocabulary).items():
+    tokens = _special_tokens(vocabulary)
+    if tokens["end"] in policy.ends:
+        policy.end_demonstrations_with(tokens["end"])
+    for name, token in tokens.items():
         if name != "pad" and token != getattr(policy, name):
             raise ValueError(
                 f"vocabulary: expected the {name} token {getattr(policy, name)} of {config.path}, got {token}; "
