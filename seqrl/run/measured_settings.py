@@ -44,7 +44,7 @@ class Settings:
 
     def __str__(self) -> str:
         formats = "".join(f"{name} {value}, " for name, value in self.precisions.items())
-        return f"{formats}{_threads(self.num_threads)} ({self.reason})"
+        return f"{formats}{threads(self.num_threads)} ({self.reason})"
 
     def applied(self, config: RunConfig) -> RunConfig:
         """Write them into a configuration, so that a run from it has the same weights to the bit."""
@@ -169,7 +169,7 @@ class _Choice:
         while number <= most:
             self._time_best(time.perf_counter)
             before = self._seconds
-            if self._try(dataclasses.replace(self.best, num_threads=number), _threads(number)) > before:
+            if self._try(dataclasses.replace(self.best, num_threads=number), threads(number)) > before:
                 return
             number *= 2
 
@@ -178,7 +178,7 @@ class _Choice:
             if self._clock is None:
                 self.bench.shorten(self.best)
             self._clock, self._seconds = clock, self.bench.seconds(self.best, clock)
-            kind = "processor time" if clock is time.process_time else f"on {_threads(self.best.num_threads or 1)}"
+            kind = "processor time" if clock is time.process_time else f"on {threads(self.best.num_threads or 1)}"
             self.said.append(f"{self.bench.share_of_update} took {_ms(self._seconds)} ({kind})")
 
     def _try(self, candidate: RunConfig, name: str) -> float:
@@ -210,7 +210,8 @@ def _at(config: Any, path: str) -> Any:
     return config
 
 
-def _threads(number: int) -> str:
+def threads(number: int) -> str:
+    """Say how many threads."""
     return f"{number} thread{'s' if number > 1 else ''}"
 
 

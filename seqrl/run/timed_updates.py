@@ -16,7 +16,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from seqrl.protocols import Task, Trainer
 from seqrl.run.config import RunConfig
 
-# Updates are timed until they have taken so long together; where one takes longer than the second on the wall, a quarter is timed.
+# Updates are timed until they have taken so long together; where one takes longer than the second, a quarter is timed.
 TIMED_S, LONG_UPDATE_S = 0.2, 2.0
 SMALLEST_SHARE = 1 / 64
 # What the first update of a candidate may take longer than the best one's: kernels are compiled in it.
@@ -53,11 +53,11 @@ class Bench:
 
     def shorten(self, config: RunConfig) -> None:
         """Time smaller updates from now on where those of a configuration, with all that is done in the first one, take too long."""
-        while self._share > SMALLEST_SHARE and callable(getattr(config.task, "shortened", None)):
-            if self._first_seconds(config, time.perf_counter, LONG_UPDATE_S) < math.inf:
+        while self._share > SMALLEST_SHARE and self._first_seconds(config, _work_clock(), LONG_UPDATE_S) == math.inf:
+            shorter = self._share / 4
+            if _shortened(config, shorter) == _shortened(config, self._share):
                 return
-            self._share /= 4
-            self._tasks, self._trainers, self._warm = {}, {}, set()
+            self._share, self._tasks, self._trainers, self._warm = shorter, {}, {}, set()
 
     def seconds(self, config: RunConfig, clock: Clock, known_s: float = math.inf) -> float:
         """Give the median time of an update after a first one; infinity as soon as it is clear that it takes longer.
@@ -88,7 +88,7 @@ class Bench:
 
     def _made(self, config: RunConfig) -> tuple[Task, Trainer]:
         """Give task and trainer of a configuration, made once."""
-        config = dataclasses.replace(config, task=_shortened(config.task, self._share), trainer=_at_work(config.trainer))
+        config = _shortened(config, self._share)
         of_task = repr(config.task)
         if of_task not in self._tasks:
             self._tasks[of_task] = self._first if self._first is not None and self._share == 1 else self._start(config)
@@ -98,6 +98,12 @@ class Bench:
         if of_trainer not in self._trainers:
             self._trainers[of_trainer] = config.trainer.build(policy, seed=config.seed, num_updates=config.steps)
         return task, self._trainers[of_trainer]
+
+
+def _work_clock() -> Clock:
+    """Count processor time, which other programs do not change, and a fifth of what is spent waiting."""
+    processor, wall = time.process_time(), time.perf_counter()
+    return lambda: max(time.process_time() - processor, (time.perf_counter() - wall) / 5)
 
 
 def _seconds_of_update(task: Task, trainer: Trainer, clock: Clock, limit_s: float) -> float:
@@ -120,15 +126,14 @@ def _seconds_of_update(task: Task, trainer: Trainer, clock: Clock, limit_s: floa
     return seconds if seconds <= limit_s else math.inf
 
 
-def _shortened(task: Any, share: float) -> Any:
-    """Give a task's configuration with fewer rows or steps an update, by its own method `shortened`."""
-    return task if share == 1 else task.shortened(share)
+def _shortened(config: RunConfig, share: float) -> RunConfig:
+    """Give a run with a share of the work in an update, and that from the first one on, by task's and trainer's own `shortened`.
 
-
-def _at_work(trainer: Any) -> Any:
-    """Give a trainer's configuration whose first update does what later ones do: nothing to wait for, nothing to compile."""
-    at_work = getattr(trainer, "at_work", None)
-    trainer = at_work() if callable(at_work) else trainer
+    Nothing is compiled, which takes longer than it can save here.
+    """
+    task, trainer = (
+        part.shortened(share) if callable(getattr(part, "shortened", None)) else part for part in (config.task, config.trainer)
+    )
     if getattr(getattr(trainer, "optimiser", None), "compile", False):
-        return dataclasses.replace(trainer, optimiser=dataclasses.replace(trainer.optimiser, compile=False))
-    return trainer
+        trainer = dataclasses.replace(trainer, optimiser=dataclasses.replace(trainer.optimiser, compile=False))
+    return dataclasses.replace(config, task=task, trainer=trainer)

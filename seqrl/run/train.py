@@ -20,7 +20,7 @@ from seqrl.run.config import RunConfig, decisive, fingerprint, flatten, read_con
 from seqrl.run.environment import write_environment
 from seqrl.run.log import Writer, make_tracker
 from seqrl.run.loop import RunResult, fit
-from seqrl.run.measured_settings import choose_settings, known_threads
+from seqrl.run.measured_settings import choose_settings, known_threads, threads
 from seqrl.run.processes import data_seed, is_main
 from seqrl.run.seeding import seed_everything
 
@@ -112,7 +112,7 @@ def _resumed(config: RunConfig, newest: Path) -> tuple[RunConfig, str, Task, nn.
     checkpoint.check_fingerprints(checkpoint.read_meta(newest).get("task", {}), task_fingerprints(task), folder=newest)
     checkpoint.load_weights(newest, policy)
     _refuse_other_config(newest, config)
-    return config, f"{config.num_threads} threads and number formats as when it began", task, policy
+    return config, f"{threads(config.num_threads or 1)} and number formats as when it began", task, policy
 
 
 def _start(config: RunConfig) -> tuple[Task, nn.Module]:

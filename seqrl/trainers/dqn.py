@@ -101,9 +101,9 @@ class DQNConfig:
         if self.huber_delta <= 0:
             raise ValueError(f"huber_delta: expected a number above 0, got {self.huber_delta}")
 
-    def at_work(self) -> DQNConfig:
-        """Give the settings of a trainer that learns from the first step on, to measure how long an update takes."""
-        return replace(self, learning_starts=0)
+    def shortened(self, share: float) -> DQNConfig:
+        """Give settings with a share of the optimiser steps in an update, and some in the first one, to measure how long it takes."""
+        return replace(self, gradient_steps=max(1, round(share * self.gradient_steps)), learning_starts=0)
 
     def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> DQN:
         """Make the trainer."""

@@ -192,7 +192,7 @@ class AtariTask:
         self._control.load_state_dict(state["control"])
 
     def _in_precision(self, policy: nn.Module) -> nn.Module:
-        """Let the policy's convolutions run in the task's precision, which a resumed run may have changed."""
+        """Let the policy's convolutions run in the task's precision, which an early run's checkpoint may have set."""
         for encoder in encoders(policy):
             encoder.dtype = self._dtype
         return policy

@@ -247,7 +247,7 @@ class AttentionTask:
         label = label if rows is None else label[rows]
         place = choose_places(config.looking, config.first_location, self._cells, label.shape[0], generator, label.device)
         if isinstance(policy.core, RectifierCore):
-            policy.core.dtype = self._dtype  # which a resumed run may have changed
+            policy.core.dtype = self._dtype  # which an early run's checkpoint may have set
         prepared, coarse = images
         context: dict[str, Tree] = {"label": label}
         if coarse is not None:

@@ -174,7 +174,8 @@ def test_optimisers_of_different_precision_live_side_by_side() -> None:
 
 def test_accelerate_is_asked_only_where_there_is_something_to_accelerate() -> None:
     assert (make_accelerator("fp32") is None) is not torch.accelerator.is_available()
-    assert make_accelerator("bf16") is not None
+    assert (make_accelerator("bf16") is None) is not torch.accelerator.is_available()
+    assert make_accelerator("fp16") is not None
 
 
 def test_step_leaves_the_loss_on_the_device_and_moves_the_weights_as_minimise_does() -> None:
