@@ -58,8 +58,11 @@ def make_accelerator(precision: str) -> Any | None:
 
     # accelerate shares one precision among all accelerators of a process; without this a second run could not choose another.
     AcceleratorState._reset_state()
+    threads = torch.get_num_threads()
     # Without `cpu` accelerate overlooks the other processes of a CPU run.
-    return Accelerator(mixed_precision={"auto": "no", "fp32": "no"}.get(precision, precision), cpu=not has_gpu)
+    accelerator = Accelerator(mixed_precision={"auto": "no", "fp32": "no"}.get(precision, precision), cpu=not has_gpu)
+    torch.set_num_threads(threads)  # with several processes accelerate chooses a number of its own
+    return accelerator
 
 
 def broadcast_weights(policy: nn.Module) -> None:

@@ -109,6 +109,12 @@ def automatic(config: Any, prefix: str = "") -> list[str]:
     return found
 
 
+def chosen_alike(config: RunConfig, other: RunConfig) -> RunConfig:
+    """Fill in what a configuration leaves open with what another run has chosen, so that the two can be compared."""
+    config = dataclasses.replace(config, num_threads=config.num_threads or other.num_threads)
+    return _replaced(config, {path: _at(other, path) for path in automatic(config)})
+
+
 def _choose(config: RunConfig, start: Start, task: Task, policy: nn.Module, paths: list[str], known: tuple[int, str] | None) -> Settings:
     number, said = (known[0], [known[1]]) if known else (1, [])
     plain, most_threads = dict.fromkeys(paths, "fp32"), available_cores()

@@ -54,7 +54,7 @@ def train(
     if newest is None and not overwrite and is_main():
         _refuse_earlier_run(run_folder)
     checkpoint.check_writable(run_folder)
-    config, chosen, task, policy = _resumed(config, newest) if newest is not None else _begun(config)
+    config, chosen, task, policy = _resumed(config, newest) if newest is not None else begin(config)
     trainer = config.trainer.build(policy, seed=config.seed, num_updates=config.steps)
     # Weights, two moments of the optimiser, perhaps the weights in another form; the newest checkpoint beside the best one.
     checkpoint.check_writable(
@@ -88,7 +88,7 @@ def train(
     )
 
 
-def _begun(config: RunConfig) -> tuple[RunConfig, str, Task, nn.Module]:
+def begin(config: RunConfig) -> tuple[RunConfig, str, Task, nn.Module]:
     """Choose what the configuration leaves to a measurement; give it whole, what was chosen, the task and the first policy."""
     asked, known = config, known_threads(config)
     if known is not None:

@@ -15,10 +15,11 @@ import yaml
 from torch import nn
 
 from seqrl.run import checkpoint, measured_settings, timed_updates
+from seqrl.run.cli import main
 from seqrl.run.config import RunConfig, read_config
 from seqrl.run.measured_settings import automatic
 from seqrl.run.timed_updates import Bench
-from seqrl.run.train import resume, train
+from seqrl.run.train import read_run, resume, train
 
 TINY_NET = {"policy": {"hidden_sizes": [8]}}
 CART_POLE = {"type": "control", "environment": "CartPole-v1", "num_envs": 2, "num_steps": 8, "max_episode_steps": 30}
@@ -190,6 +191,15 @@ def test_a_failing_update_is_left_to_the_run(tmp_path: Path, monkeypatch: pytest
     config = write(tmp_path, "cartpole_ppo")
     train(config)
     assert "precision fp32, 1 thread (not measured, since an update failed: out of paper)" in capsys.readouterr().out
+
+
+def test_all_seeds_run_as_the_first_one_chose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed = say(monkeypatch, lambda config: 1.0 if bf16(config) else 2.0, update=False)
+    write(tmp_path, "cartpole_ppo")
+    assert main(["train", str(tmp_path / "cartpole_ppo.yaml"), "--seeds=4,7", "--quiet"]) == 0
+    assert {config.seed for config in timed} == {4}
+    kept = [read_run(tmp_path / f"cartpole_ppo_seed{seed}") for seed in (4, 7)]
+    assert [(run.seed, run.num_threads, run.trainer.optimiser.precision) for run in kept] == [(4, 1, "bf16"), (7, 1, "bf16")]
 
 
 class Slow(nn.Module):
