@@ -132,9 +132,13 @@ def _choose(config: RunConfig, start: Start, task: Task, policy: nn.Module, path
                 choice.try_threads(most_threads)
     except Exception as error:  # whatever it is, the run will meet it, too, and say where
         return Settings(number, plain, "; ".join([*said, f"not measured, since an update failed: {error}"]), measured=True)
-    best = choice.best
+    best, said = choice.best, [*said, *choice.said]
     assert best.num_threads is not None
-    return Settings(best.num_threads, {path: _at(best, path) for path in paths}, "; ".join([*said, *choice.said]), measured=True)
+    if best.num_threads > 1 and os.environ.get("OMP_WAIT_POLICY") == "PASSIVE":
+        said.append(
+            "threads that wait awake, by OMP_WAIT_POLICY=ACTIVE, may be faster where no other program runs, and are far slower beside one"
+        )
+    return Settings(best.num_threads, {path: _at(best, path) for path in paths}, "; ".join(said), measured=True)
 
 
 def _no_work(config: RunConfig, policy: nn.Module) -> str:

@@ -166,8 +166,9 @@ def test_optimisers_of_different_precision_live_side_by_side() -> None:
             return super().forward(trajectory)
 
     policy = Product()
-    halved, exact = optimiser_of(policy, precision="bf16"), optimiser_of(policy)
-    for optimiser, dtype in [(halved, torch.bfloat16), (exact, torch.float32), (halved, torch.bfloat16)]:
+    halved, exact, unnamed = (optimiser_of(policy, precision=name) for name in ("bf16", "fp32", "auto"))
+    # Outside of a run nothing is measured.
+    for optimiser, dtype in [(halved, torch.bfloat16), (exact, torch.float32), (halved, torch.bfloat16), (unnamed, torch.float32)]:
         optimiser.minimise(rows([1.0]), total)
         assert policy.dtype == dtype
 
