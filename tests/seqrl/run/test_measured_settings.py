@@ -38,6 +38,7 @@ RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "atari": (ATARI, {"type": "ppo", "minibatch_unit": "steps", "epochs": 1, "minibatches": 2}),
 }
 Times = Callable[[RunConfig], float]
+SHORTEN = Bench.shorten  # which no other test may use
 
 
 @pytest.fixture(autouse=True)
@@ -245,6 +246,7 @@ def test_long_updates_are_timed_by_a_quarter(tmp_path: Path, monkeypatch: pytest
         return math.inf if task.config.num_steps > 4 else 0.15
 
     monkeypatch.setattr(timed_updates, "_seconds_of_update", update)
+    monkeypatch.setattr(Bench, "shorten", SHORTEN)
     config = write(tmp_path, "cartpole_ppo", num_threads=1, task=CART_POLE | {"num_steps": 16} | TINY_NET)
     from seqrl.run.train import build
 
