@@ -91,7 +91,7 @@ def state(run: Path) -> tuple[bytes, bytes]:
     ).encode()
 
 
-@pytest.mark.parametrize("kind", RUNS)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind == "atari" else []) for kind in RUNS])
 def test_a_measured_run_is_the_run_of_its_own_config(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if kind == "atari":
         pytest.importorskip("ale_py")
