@@ -81,7 +81,7 @@ def meet_main(main: tuple[str, int], asked: Callable[[], int]) -> None:
         main: see `main_process`.
         asked: gives the number of the signal that has come, 0 for none.
     """
-    if not _connected():
+    if not is_connected():
         return
     work, told = torch.distributed.barrier(async_op=True), is_main()
     while not work.is_completed():

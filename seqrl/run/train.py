@@ -20,7 +20,7 @@ from seqrl.run.config import RunConfig, decisive, fingerprint, flatten, read_con
 from seqrl.run.environment import write_environment
 from seqrl.run.log import Writer, make_tracker
 from seqrl.run.loop import RunResult, fit
-from seqrl.run.measured_settings import choose_settings, known_threads, threads
+from seqrl.run.measured_settings import choose_settings, chosen_alike, known_threads, threads
 from seqrl.run.processes import data_seed, is_main
 from seqrl.run.seeding import seed_everything
 
@@ -107,6 +107,9 @@ def begin(config: RunConfig) -> tuple[RunConfig, str, Task, nn.Module]:
 
 def _resumed(config: RunConfig, newest: Path) -> tuple[RunConfig, str, Task, nn.Module]:
     """Give the same of a run that goes on, where nothing is chosen anew."""
+    kept = config.run_folder / "config.yaml"
+    if kept.is_file():
+        config = chosen_alike(config, read_config(kept))
     config = dataclasses.replace(config, num_threads=config.num_threads or 1)
     task, policy = build(config)
     checkpoint.check_fingerprints(checkpoint.read_meta(newest).get("task", {}), task_fingerprints(task), folder=newest)

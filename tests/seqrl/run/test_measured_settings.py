@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import time
@@ -180,6 +181,9 @@ def test_a_run_says_what_it_chose_and_keeps_it(tmp_path: Path, monkeypatch: pyte
     assert not timed and torch.get_num_threads() == 1
     starts = json.loads((config.run_folder / "env.json").read_text())
     assert [start["chosen"] for start in starts] == [line, "1 thread and number formats as when it began"]
+    # The configuration that the run began with means the same choice.
+    again = train(dataclasses.replace(config, steps=5), resume=True, display=False)
+    assert not timed and again.step == 5 and read_run(config.run_folder).trainer.optimiser.precision == "bf16"
     with pytest.raises(ValueError, match="trainer.optimiser.precision was 'bf16', is 'fp32'"):
         resume(config.run_folder, ["--steps=6", "--trainer.optimiser.precision=fp32"], display=False)
 
