@@ -301,7 +301,7 @@ def main() -> None:
 
     versions = {name: version(name) for name in ("torch", "gymnasium", "stable-baselines3", "numpy")}
     seeds = json.loads(args.output.read_text())["seeds"] if args.output.exists() else {}
-    machine = environment(seed=0, threads="1 (benchmark)")
+    machine = environment(seed=0, chosen="1 thread (benchmark)")
     report: dict[str, Any] = {"versions": versions, "environment": machine, "threads": 1, "updates": args.updates, "seeds": seeds}
     for seed in args.seeds.split(","):
         if "rates" in args.parts.split(","):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import shutil
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from seqrl.protocols import Task
@@ -18,10 +20,10 @@ from seqrl.run.config import RunConfig, decisive, fingerprint, flatten, read_con
 from seqrl.run.environment import write_environment
 from seqrl.run.log import Writer, make_tracker
 from seqrl.run.loop import RunResult, fit
+from seqrl.run.measured_settings import choose_settings, chosen_alike, known_threads, threads
 from seqrl.run.processes import data_seed, is_main
 from seqrl.run.seeding import seed_everything
 from seqrl.run.shipped import is_shipped
-from seqrl.run.threads import choose_threads
 
 RUN_FILES = ("config.yaml", "env.json", "metrics.jsonl", "warnings.jsonl", "checkpoints", "figures", "samples", "tensorboard")
 
@@ -53,17 +55,7 @@ def train(
     if newest is None and not overwrite and is_main():
         _refuse_earlier_run(run_folder)
     checkpoint.check_writable(run_folder)
-    task, policy = build(config)
-    threads = choose_threads(policy, config.num_threads)
-    # Kept in config.yaml, so that a resumed run computes with as many, to the same bits.
-    config = dataclasses.replace(config, num_threads=threads.number)
-    present = task_fingerprints(task)
-    if newest is not None:
-        checkpoint.check_fingerprints(checkpoint.read_meta(newest).get("task", {}), present, folder=newest)
-        checkpoint.load_weights(newest, policy)
-        _refuse_other_config(newest, config)
-    elif config.init_from is not None:
-        start_from(config.init_from, policy, {} if config.allow_other_fingerprint else present)
+    config, chosen, task, policy = _resumed(config, newest) if newest is not None else begin(config)
     trainer = config.trainer.build(policy, seed=config.seed, num_updates=config.steps)
     # Weights, two moments of the optimiser, perhaps the weights in another form; the newest checkpoint beside the best one.
     checkpoint.check_writable(
@@ -77,9 +69,9 @@ def train(
             _leave_newer(run_folder, newest, troubles)
         writers = _writers(config, newest, display=display)
         write_config(config, run_folder / "config.yaml")
-        write_environment(run_folder / "env.json", seed=config.seed, threads=str(threads))
+        write_environment(run_folder / "env.json", seed=config.seed, chosen=chosen)
         if display:
-            print(f"{config.name}: {threads}")
+            print(f"{config.name}: {chosen}")
     return fit(
         trainer,
         task,
@@ -92,9 +84,47 @@ def train(
         keep_checkpoints=config.keep_checkpoints,
         early_stop=config.early_stop,
         writers=writers,
-        meta={"config": decisive(config), "fingerprint": fingerprint(config), "task": present},
+        meta={"config": decisive(config), "fingerprint": fingerprint(config), "task": task_fingerprints(task)},
         resume_from=newest,
     )
+
+
+def begin(config: RunConfig) -> tuple[RunConfig, str, Task, nn.Module]:
+    """Choose what the configuration leaves to a measurement; give it whole, what was chosen, the task and the first policy."""
+    asked, known = config, known_threads(config)
+    if known is not None:
+        config = dataclasses.replace(config, num_threads=known[0])
+    task, policy = _start(config)
+    settings = choose_settings(asked, _start, task, policy)
+    # All of it is kept in config.yaml, so that a run from there, or a resumed one, computes the same to the bit.
+    config = settings.applied(config)
+    if settings.measured:
+        del task, policy
+        gc.collect()  # closes the environments
+        task, policy = _start(config)
+    torch.set_num_threads(settings.num_threads)
+    return config, str(settings), task, policy
+
+
+def _resumed(config: RunConfig, newest: Path) -> tuple[RunConfig, str, Task, nn.Module]:
+    """Give the same of a run that goes on, where nothing is chosen anew."""
+    kept = config.run_folder / "config.yaml"
+    if kept.is_file():
+        config = chosen_alike(config, read_config(kept))
+    config = dataclasses.replace(config, num_threads=config.num_threads or 1)
+    task, policy = build(config)
+    checkpoint.check_fingerprints(checkpoint.read_meta(newest).get("task", {}), task_fingerprints(task), folder=newest)
+    checkpoint.load_weights(newest, policy)
+    _refuse_other_config(newest, config)
+    return config, f"{threads(config.num_threads or 1)} and number formats as when it began", task, policy
+
+
+def _start(config: RunConfig) -> tuple[Task, nn.Module]:
+    """Build task and policy of a new run, with the weights that it starts from."""
+    task, policy = build(config)
+    if config.init_from is not None:
+        start_from(config.init_from, policy, {} if config.allow_other_fingerprint else task_fingerprints(task))
+    return task, policy
 
 
 def resume(run_folder: Path | str, overrides: Sequence[str] = (), *, resume_from: str | None = None, display: bool = True) -> RunResult:
@@ -137,7 +167,6 @@ def load(
     folder = checkpoint.find(Path(run), prefer_best=prefer_best) if which is None else recovery.named(Path(run), which)
     config = read_run(folder.parent.parent, overrides)
     task, policy = build(config)
-    choose_threads(policy, config.num_threads)
     start_from(folder, policy, {} if config.allow_other_fingerprint else task_fingerprints(task))
     return config, task, policy, folder
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -106,6 +106,10 @@ class PPOConfig:
             raise ValueError(f"value_clip, value_huber: expected one of them at most, got {self.value_clip} and {self.value_huber}")
         if self.recompute_advantage and self.advantage != "gae":
             raise ValueError(f'recompute_advantage: needs a critic, advantage "gae"; got {self.advantage!r}')
+
+    def shortened(self, share: float) -> PPOConfig:
+        """Give settings for a share of the rows or steps, with minibatches of the same size, to measure how long an update takes."""
+        return replace(self, minibatches=max(1, round(share * self.minibatches)))
 
     def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> PPO:
         """Make the trainer."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -87,6 +87,12 @@ class ControlConfig:
         for name, choices in (("vectorization", get_args(Vectorization)), ("mode", get_args(Mode))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
+
+    def shortened(self, share: float) -> ControlConfig:
+        """Give the same task with a share of the steps, or of the episodes, to measure how long an update takes."""
+        if self.mode == "episodes":
+            return replace(self, num_envs=max(2, round(share * self.num_envs)))
+        return replace(self, num_steps=max(1, round(share * self.num_steps)))
 
     def build(self, seed: int) -> ControlTask:
         """Make the task."""
