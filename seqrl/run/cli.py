@@ -63,7 +63,9 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
         return command
 
     command = add("train", "Do a run: seqrl train CONFIG [--field=value ...]", _train)
-    command.add_argument("config", type=Path, help="YAML file; any of its fields can be set with --field.field=value")
+    command.add_argument(
+        "config", type=Path, help="YAML file, or a name that `seqrl list` shows; --field.field=value sets any of its fields"
+    )
     command.add_argument("--seeds", help="train once for each, 0,1,2 say, as NAME_seed0 ...")
     command.add_argument("--overwrite", action="store_true", help="delete an earlier run of this name")
     command.add_argument("--quiet", action="store_true", help="show no progress")
@@ -85,9 +87,9 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0, help="of the first episode's start; 0 by default")
     command.add_argument("--output", type=Path, help="a .gif or .mp4; RUN/figures/episode.gif by default")
     command = add("show", "Print a configuration with every default and its meaning", _show)
-    command.add_argument("config", type=Path, help="YAML file or run folder")
+    command.add_argument("config", type=Path, help="YAML file, name of a configuration, or run folder")
     command = add("list", "List tasks, trainers, configs and runs", _list)
-    command.add_argument("--configs", type=Path, default=Path("configs"), help="folder of YAML files")
+    command.add_argument("--configs", type=Path, help="folder of YAML files; by default ./configs and those that ship with seqrl")
     command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
     command = add("compare", "Compare runs over seeds: interquartile mean, bootstrap 95%% intervals, a table and a plot", _compare)
     command.add_argument(
@@ -223,7 +225,7 @@ def _record(parsed: argparse.Namespace, rest: list[str]) -> int:
 def _show(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.config import explain, read_config
 
-    path = parsed.config / "config.yaml" if parsed.config.is_dir() else parsed.config
+    path = parsed.config / "config.yaml" if (parsed.config / "config.yaml").is_file() else parsed.config
     print("\n".join(explain(read_config(path, rest))))
     return 0
 

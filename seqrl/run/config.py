@@ -14,6 +14,7 @@ from typing import Any, Literal
 import yaml
 
 from seqrl.run import registry
+from seqrl.run.configs import find_config
 from seqrl.run.decode import CommandLineText, decode, encode, meanings
 
 
@@ -105,19 +106,16 @@ def read_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a YAML file and apply `--field.field=value` overrides.
 
     Args:
-        path: the file.
+        path: the file, or a name; see `seqrl.run.configs.find_config`.
         overrides: as typed on the command line.
 
     Raises:
         FileNotFoundError: when there is no such file.
         ValueError: naming the file, the field, what was expected and what came.
     """
+    path = find_config(path)
     try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: there is no such file; `seqrl list` names the configs at hand") from error
-    except IsADirectoryError as error:
-        raise ValueError(f"{path}: expected a YAML file, got a folder") from error
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(tree, Mapping):
