@@ -127,8 +127,19 @@ def load_state(folder: Path, process: int = 0, num_processes: int = 1) -> dict[s
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """Read a checkpoint's `meta.json`."""
-    return json.loads((folder / META).read_text(encoding="utf-8"))
+    """Read a checkpoint's `meta.json`.
+
+    Raises:
+        ValueError: when the file is damaged.
+    """
+    path = folder / META
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged ({error}); use another checkpoint of the run") from error
+    if not isinstance(meta, dict) or not isinstance(meta.get("step"), int):
+        raise ValueError(f"{path}: damaged (it names no step); use another checkpoint of the run")
+    return meta
 
 
 def is_checkpoint(folder: Path) -> bool:

@@ -13,9 +13,11 @@ from seqrl.failures import EnvironmentFailed
 from seqrl.run import registry
 
 if TYPE_CHECKING:
+    from seqrl.run.config import RunConfig
     from seqrl.run.loop import RunResult
 
 EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED = 2, 1, 130
+READS_RUNS = ("train", "resume", "evaluate", "sample", "record", "show")
 Command = Callable[[argparse.Namespace, list[str]], int]
 
 
@@ -60,6 +62,10 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     def add(name: str, help: str, run: Command) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
         command.set_defaults(run=run)
+        if name in READS_RUNS:
+            command.add_argument(
+                "--allow-code", action="store_true", help="import what a run's configuration names, though it is not installed"
+            )
         return command
 
     command = add("train", "Do a run: seqrl train CONFIG [--field=value ...]", _train)
@@ -135,6 +141,8 @@ def _refuse_rest(rest: list[str]) -> None:
 
 def _train(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.config import read_config
+    from seqrl.run.configs import find_config
+    from seqrl.run.trust import refuse_other_place, run_around
 
     if parsed.seeds is None:
         seeds: list[int | None] = [None]
@@ -143,11 +151,14 @@ def _train(parsed: argparse.Namespace, rest: list[str]) -> int:
             seeds = [int(seed) for seed in parsed.seeds.split(",")]
         except ValueError as error:
             raise ValueError(f"--seeds: expected numbers such as 0,1,2, got {parsed.seeds!r}") from error
-    config = read_config(parsed.config, rest)
-    configs = [
-        config if seed is None else read_config(parsed.config, [*rest, f"--seed={seed}", f"--name={config.name}_seed{seed}"])
-        for seed in seeds
-    ]
+
+    def read(*changes: str) -> RunConfig:
+        return read_config(path, [*rest, *changes], allow_code=parsed.allow_code or run_around(path) is None)
+
+    path = find_config(parsed.config)
+    config = read()
+    refuse_other_place(config.runs_folder, path, rest)
+    configs = [config if seed is None else read(f"--seed={seed}", f"--name={config.name}_seed{seed}") for seed in seeds]
 
     from seqrl.run.train import train
 
@@ -162,7 +173,7 @@ def _train(parsed: argparse.Namespace, rest: list[str]) -> int:
 def _resume(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.train import resume
 
-    result = resume(parsed.folder, rest, display=not parsed.quiet)
+    result = resume(parsed.folder, rest, display=not parsed.quiet, allow_code=parsed.allow_code)
     _report(result)
     return EXIT_INTERRUPTED if result.interrupted else 0
 
@@ -188,7 +199,7 @@ def _report(result: RunResult) -> None:
 def _evaluate(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.inspect_run import evaluate
 
-    folder, figures = evaluate(parsed.folder, rest, split=parsed.split)
+    folder, figures = evaluate(parsed.folder, rest, split=parsed.split, allow_code=parsed.allow_code)
     print(f"{folder} on {parsed.split}")
     print(_table(figures))
     return 0
@@ -209,7 +220,7 @@ def _table(figures: Mapping[str, float]) -> str:
 def _sample(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.inspect_run import sample
 
-    for path in sample(parsed.folder, rest, count=parsed.count, output=parsed.output):
+    for path in sample(parsed.folder, rest, count=parsed.count, output=parsed.output, allow_code=parsed.allow_code):
         print(path)
     return 0
 
@@ -217,16 +228,20 @@ def _sample(parsed: argparse.Namespace, rest: list[str]) -> int:
 def _record(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.inspect_run import record
 
-    path, lines = record(parsed.folder, rest, episodes=parsed.episodes, seed=parsed.seed, output=parsed.output)
+    settings = {"episodes": parsed.episodes, "seed": parsed.seed, "output": parsed.output, "allow_code": parsed.allow_code}
+    path, lines = record(parsed.folder, rest, **settings)
     print("\n".join([*lines, str(path)]))
     return 0
 
 
 def _show(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.config import explain, read_config
+    from seqrl.run.configs import find_config
+    from seqrl.run.trust import run_around
 
     path = parsed.config / "config.yaml" if (parsed.config / "config.yaml").is_file() else parsed.config
-    print("\n".join(explain(read_config(path, rest))))
+    path = find_config(path)
+    print("\n".join(explain(read_config(path, rest, allow_code=parsed.allow_code or run_around(path) is None))))
     return 0
 
 

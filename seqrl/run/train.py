@@ -21,6 +21,7 @@ from seqrl.run.loop import RunResult, fit
 from seqrl.run.processes import data_seed, is_main
 from seqrl.run.seeding import seed_everything
 from seqrl.run.threads import choose_threads
+from seqrl.run.trust import FILES_OF_A_RUN, refuse_links
 
 RUN_FILES = ("config.yaml", "env.json", "metrics.jsonl", "warnings.jsonl", "checkpoints", "figures", "samples", "tensorboard")
 
@@ -44,6 +45,10 @@ def train(config: RunConfig, *, resume: bool = False, overwrite: bool = False, d
     newest = checkpoint.find(run_folder) if resume else None
     if newest is None and not overwrite and is_main():
         _refuse_earlier_run(run_folder)
+    if newest is None and overwrite and is_main():
+        _refuse_other_folder(run_folder)
+    else:
+        refuse_links(run_folder)
     checkpoint.check_writable(run_folder)
     task, policy = build(config)
     threads = choose_threads(policy, config.num_threads)
@@ -65,6 +70,7 @@ def train(config: RunConfig, *, resume: bool = False, overwrite: bool = False, d
     if is_main():
         if newest is None and overwrite:
             _delete_earlier_run(run_folder)
+            refuse_links(run_folder)
         writers = _writers(config, newest, display=display)
         write_config(config, run_folder / "config.yaml")
         write_environment(run_folder / "env.json", seed=config.seed, threads=str(threads))
@@ -87,14 +93,14 @@ def train(config: RunConfig, *, resume: bool = False, overwrite: bool = False, d
     )
 
 
-def resume(run_folder: Path | str, overrides: Sequence[str] = (), *, display: bool = True) -> RunResult:
-    """Go on with an interrupted run, or with a finished one when `--steps=` asks for more.
+def resume(run_folder: Path | str, overrides: Sequence[str] = (), *, display: bool = True, allow_code: bool = False) -> RunResult:
+    """Go on with an interrupted run, or with a finished one when `--steps=` asks for more; see `load` for `allow_code`.
 
     Raises:
         FileNotFoundError: when the folder holds no run or no checkpoint.
         ValueError: when an override changes the seed, the task or the trainer, which an exact resume cannot honour.
     """
-    return train(read_run(run_folder, overrides), resume=True, display=display)
+    return train(read_run(run_folder, overrides, allow_code=allow_code), resume=True, display=display)
 
 
 def build(config: RunConfig) -> tuple[Task, nn.Module]:
@@ -104,26 +110,34 @@ def build(config: RunConfig) -> tuple[Task, nn.Module]:
     return task, task.build_policy()
 
 
-def load(run: Path | str, overrides: Sequence[str] = (), *, prefer_best: bool = True) -> tuple[RunConfig, Task, nn.Module, Path]:
+def load(
+    run: Path | str, overrides: Sequence[str] = (), *, prefer_best: bool = True, allow_code: bool = False
+) -> tuple[RunConfig, Task, nn.Module, Path]:
     """Build the task and the trained policy of a run.
 
     Args:
         run: run folder, or one of its checkpoints.
         overrides: changes of the configuration, for instance `--task.decoding.beam_size=5`.
         prefer_best: of a run folder, take the best checkpoint where there is one.
+        allow_code: import what the run's configuration names by `module:name` and no installed package has registered; for runs that
+            are your own, or whose code you have read.
 
     Returns:
         configuration, task, policy and the checkpoint it was loaded from.
+
+    Raises:
+        ValueError: when the run names code that is not allowed, or holds links that lead out of it.
     """
     folder = checkpoint.find(Path(run), prefer_best=prefer_best)
-    config = read_run(folder.parent.parent, overrides)
+    config = read_run(folder.parent.parent, overrides, allow_code=allow_code)
+    refuse_links(config.run_folder)
     task, policy = build(config)
     choose_threads(policy, config.num_threads)
     start_from(folder, policy, {} if config.allow_other_fingerprint else task_fingerprints(task))
     return config, task, policy, folder
 
 
-def read_run(run_folder: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
+def read_run(run_folder: Path | str, overrides: Sequence[str] = (), *, allow_code: bool = False) -> RunConfig:
     """Read a run's configuration; the folder may have been moved since.
 
     Raises:
@@ -132,7 +146,7 @@ def read_run(run_folder: Path | str, overrides: Sequence[str] = ()) -> RunConfig
     run_folder = Path(run_folder)
     if not (run_folder / "config.yaml").is_file():
         raise FileNotFoundError(f"{run_folder}: expected the folder of a run, with a config.yaml; `seqrl list` names those at hand")
-    config = read_config(run_folder / "config.yaml", overrides)
+    config = read_config(run_folder / "config.yaml", overrides, allow_code=allow_code)
     depth = len(Path(config.name).parts)
     if run_folder.parts[-depth:] != Path(config.name).parts:
         return dataclasses.replace(config, name=run_folder.resolve().name, runs_folder=run_folder.resolve().parent)
@@ -175,6 +189,15 @@ def _refuse_earlier_run(run_folder: Path) -> None:
     present = [name for name in RUN_FILES if (run_folder / name).exists()]
     way = f"`seqrl resume {run_folder}` goes on with it, " if checkpoint.step_folders(run_folder) else ""
     raise FileExistsError(f"{run_folder}: already holds a run ({', '.join(present)}); {way}--overwrite deletes it, --name=OTHER keeps both")
+
+
+def _refuse_other_folder(run_folder: Path) -> None:
+    """Refuse to delete what is called like a run's files, but lies in a folder that holds no run."""
+    present = [name for name in RUN_FILES if (run_folder / name).exists()]
+    if present and not set(present) & set(FILES_OF_A_RUN):
+        raise FileExistsError(
+            f"{run_folder}: holds {', '.join(present)}, but no run, so --overwrite deletes nothing; choose another --name"
+        )
 
 
 def _delete_earlier_run(run_folder: Path) -> None:

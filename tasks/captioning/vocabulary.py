@@ -123,7 +123,7 @@ class TokenizerVocabulary:
         from transformers import AutoTokenizer
 
         self.name = name
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(name)
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
 
         def first(*kinds: str) -> int | None:
             found = (getattr(self.tokenizer, f"{kind}_token_id") for kind in kinds)

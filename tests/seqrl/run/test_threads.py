@@ -72,7 +72,7 @@ def test_a_run_keeps_the_number_it_began_with(toy_yaml: Path, monkeypatch: pytes
     assert "toy: 2 threads (measured on a small batch, 1: 9e+03 ms, 2: 3e+03 ms, 4: 3e+03 ms)" in capsys.readouterr().out
     seconds(monkeypatch, {1: 1.0, 2: 9.0})
     torch.set_num_threads(1)
-    resume(config.run_folder, ["--steps=4"], display=False)
+    resume(config.run_folder, ["--steps=4"], display=False, allow_code=True)
     assert torch.get_num_threads() == 2
     assert yaml.safe_load((config.run_folder / "config.yaml").read_text())["num_threads"] == 2
     assert [start["num_threads"] for start in json.loads((config.run_folder / "env.json").read_text())] == [2, 2]
