@@ -86,12 +86,15 @@ def sample(run: Path, overrides: Sequence[str] = (), *, count: int = 8, output: 
         allow_code: see `seqrl.run.train.load`.
 
     Raises:
-        ValueError: when count is below 1, or the checkpoint does not fit.
+        ValueError: when count is below 1, the task has nothing to show, or the checkpoint does not fit.
     """
     if count < 1:
         raise ValueError(f"--count: expected at least 1, got {count}")
-    _, task, policy, folder = load(run, overrides, allow_code=allow_code)
+    config, task, policy, folder = load(run, overrides, allow_code=allow_code)
+    give = getattr(task, "sample", None)
+    if not callable(give):
+        raise ValueError(f"task {registry.name_of(registry.TASKS, type(config.task))}: has nothing to show; give it a method `sample`")
     policy.eval()
     output = output or folder.parent.parent / "samples"
     output.mkdir(parents=True, exist_ok=True)
-    return task.sample(policy, output, count=count)
+    return list(give(policy, output, count=count))

@@ -17,7 +17,7 @@ from seqrl.run import checkpoint
 from seqrl.run.config import RunConfig, decisive, fingerprint, flatten, read_config, to_plain, write_config
 from seqrl.run.environment import write_environment
 from seqrl.run.log import Writer, make_tracker
-from seqrl.run.loop import RunResult, fit
+from seqrl.run.loop import RunResult, fit, watch
 from seqrl.run.processes import data_seed, is_main
 from seqrl.run.seeding import seed_everything
 from seqrl.run.threads import choose_threads
@@ -132,6 +132,7 @@ def load(
     config = read_run(folder.parent.parent, overrides, allow_code=allow_code)
     refuse_links(config.run_folder)
     task, policy = build(config)
+    watch(task, config.early_stop)
     choose_threads(policy, config.num_threads)
     start_from(folder, policy, {} if config.allow_other_fingerprint else task_fingerprints(task))
     return config, task, policy, folder

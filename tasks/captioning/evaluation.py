@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from seqrl.metrics.by_name import metric_by_name
+from seqrl.metrics import by_name
+from seqrl.run.registry import nearest
 from seqrl.tasks.captioning.data import CaptionSplit
 from seqrl.tasks.captioning.decoding import beam_search, sample
 from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
@@ -33,12 +34,14 @@ class EvaluationConfig:
         images_per_batch: images captioned at a time.
         beam_size: also report beam search of this width, under `beam/`; 0 leaves it out.
         length_penalty: exponent of the length by which beam search divides a caption's log-probability.
+        metrics: names of metrics to report besides the usual ones; those of the reward and of early stopping are reported anyhow.
     """
 
     max_images: int = 0
     images_per_batch: int = 100
     beam_size: int = 0
     length_penalty: float = 0.0
+    metrics: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.max_images < 0 or self.max_images == 1:
@@ -47,6 +50,9 @@ class EvaluationConfig:
             raise ValueError(f"images_per_batch: expected at least 1, got {self.images_per_batch}")
         if self.beam_size < 0:
             raise ValueError(f"beam_size: expected 0 (none) or more, got {self.beam_size}")
+        for name in self.metrics:
+            if name not in by_name.METRICS:
+                raise ValueError(f"metrics: there is no metric {name!r}; {nearest(name, by_name.METRICS)}")
 
 
 def evaluate_captions(
@@ -70,10 +76,11 @@ def evaluate_captions(
     """
     count = min(config.max_images or len(split), len(split))
     words = split.words[:count]
-    figures = _score(greedy_captions(policy, split, vocabulary, config, count), words)
+    metrics = list(dict.fromkeys([*METRICS, *config.metrics]))
+    figures = _score(greedy_captions(policy, split, vocabulary, config, count), words, metrics)
     if config.beam_size > 1:
         beam = beam_captions(policy, split, vocabulary, config, count)
-        figures |= {f"beam/{key}": number for key, number in _score(beam, words).items()}
+        figures |= {f"beam/{key}": number for key, number in _score(beam, words, metrics).items()}
     return figures
 
 
@@ -119,7 +126,7 @@ def cider_d_of(captions: Sequence[Caption], split: CaptionSplit) -> list[float]:
     """Score captions of the first images with CIDEr-D, document frequencies from the whole split."""
     # The metric takes the frequencies of the references at hand, so the other images come along without a caption.
     padded = [words for words, _ in captions] + [[]] * (len(split) - len(captions))
-    return metric_by_name("cider_d").score(padded, split.words)[: len(captions)].tolist()
+    return by_name.metric_by_name("cider_d").score(padded, split.words)[: len(captions)].tolist()
 
 
 def _batches(policy: nn.Module, split: CaptionSplit, size: int, count: int) -> Any:
@@ -129,9 +136,9 @@ def _batches(policy: nn.Module, split: CaptionSplit, size: int, count: int) -> A
         yield {"image": torch.from_numpy(images).to(device)}
 
 
-def _score(captions: Sequence[Caption], references: Sequence[Sequence[Sequence[str]]]) -> dict[str, float]:
+def _score(captions: Sequence[Caption], references: Sequence[Sequence[Sequence[str]]], metrics: Sequence[str]) -> dict[str, float]:
     hypotheses = [words for words, _ in captions]
-    figures = {name: metric_by_name(name).corpus(hypotheses, references) for name in METRICS}
+    figures = {name: by_name.metric_by_name(name).corpus(hypotheses, references) for name in metrics}
     broken = [not ended or not words or words[-1] in BAD_ENDINGS for words, ended in captions]
     return figures | {
         "length": float(np.mean([len(words) for words in hypotheses])),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seqrl.metrics.by_name import METRICS
 from seqrl.tasks.captioning.data import CaptionData, DataConfig, load_data
 from seqrl.tasks.captioning.decoding import sample
 from seqrl.tasks.captioning.diagnostics import warnings_for
@@ -98,6 +99,8 @@ class CaptioningTask:
         self.reward = CaptionReward(config.reward, data.train, data.vocabulary, function=reward)
         self._order = ItemOrder(len(data.train), seed=seed)
         self._generator = torch.Generator().manual_seed(seed)
+        rewarded = [] if reward or config.reward.function else [name for name, weight in config.reward.metrics.items() if weight]
+        self._evaluation = replace(config.evaluation, metrics=[*config.evaluation.metrics, *rewarded])
         self._references = [self._complete(captions) for captions in data.train.words]
 
     @property
@@ -147,7 +150,13 @@ class CaptioningTask:
 
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
         """Caption the images of a split and score them with every metric; see `evaluate_captions`."""
-        return evaluate_captions(policy, self._split(split), self.vocabulary, self.config.evaluation)
+        return evaluate_captions(policy, self._split(split), self.vocabulary, self._evaluation)
+
+    def watch(self, figure: str) -> None:
+        """Report a metric in evaluations from now on; names of other figures change nothing."""
+        name = figure.removeprefix("beam/")
+        if name in METRICS:
+            self._evaluation = replace(self._evaluation, metrics=[*self._evaluation.metrics, name])
 
     def sample(self, policy: nn.Module, directory: Path, *, count: int = 8, split: str = "dev") -> list[Path]:
         """Write a gallery (PNG and HTML) of images with their captions and scores."""

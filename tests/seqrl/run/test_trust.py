@@ -77,6 +77,7 @@ NAMES = {
     "namespace": {"task": {"type": "evilspace.part:Config"}},
     "a list": {"task": {"type": ["evil:Config"]}},
     "reward": {"task": {"type": "captioning", "reward": {"function": "evil:reward"}}},
+    "policy": {"task": {"type": "captioning", "policy": {"type": "evil:build"}}},
     "environment": {"task__environment": "evil:MyEnv-v0"},
     "environment behind a known module": {"task__environment": "ale_py:evil:MyEnv-v0"},
     "class of a library": {"task": {"type": "antigravity:fly"}},
@@ -108,7 +109,7 @@ def test_what_a_run_names_is_not_imported(
     assert harmless or (err.startswith("seqrl: ") and "Traceback" not in err)
     assert not (tmp_path / "marker").exists() and "antigravity" not in sys.modules
     assert not any(module.startswith("evil") for module in sys.modules)
-    if name in ("task", "trainer", "package", "reward", "environment") and where == "inside":
+    if name in ("task", "trainer", "package", "reward", "policy", "environment") and where == "inside":
         file = stranger / ("evil_package/part.py" if name == "package" else "evil.py")
         assert "--allow-code" in err and str(file) in err
 
@@ -300,7 +301,7 @@ def test_files_are_found_without_running_parents(stranger: Path, tmp_path: Path,
 
 # Each place of ours that imports by a name, and who decides on that name.
 IMPORTS = {
-    "seqrl/run/registry.py": "task.type, trainer.type, commands: `trust.code_of_types`; commands are entry points",
+    "seqrl/run/registry.py": "task.type, trainer.type: `trust.code_of_types`; commands are entry points; task.policy.type: marked with NAMES_CODE",
     "seqrl/public_names.py": "our own names",
     "seqrl/metrics/__init__.py": "our own names",
     "seqrl/tasks/captioning/reward.py": "reward.function: marked with NAMES_CODE",
