@@ -53,9 +53,11 @@ def _last_figures(run_folder: Path) -> str:
             row = json.loads(line)
         except json.JSONDecodeError:
             break
+        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            break
         step = row["step"]
-        figures = {key: value for key, value in row.items() if key.startswith("dev/")} or figures
+        figures = {key: value for key, value in row.items() if key.startswith("dev/") and isinstance(value, int | float)} or figures
     best = [key for key in figures if "/best_" in key]
     first = [key for key in figures if key not in best][:MAX_FIGURES]
-    shown = "  ".join(f"{key} {figures[key]:.4g}" for key in [*first, *best] if figures[key] is not None)
+    shown = "  ".join(f"{key} {figures[key]:.4g}" for key in [*first, *best])
     return f"step {step}  {shown}"

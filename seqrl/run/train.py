@@ -45,10 +45,10 @@ def train(config: RunConfig, *, resume: bool = False, overwrite: bool = False, d
     newest = checkpoint.find(run_folder) if resume else None
     if newest is None and not overwrite and is_main():
         _refuse_earlier_run(run_folder)
-    if newest is None and overwrite and is_main():
-        _refuse_other_folder(run_folder)
-    else:
+    if resume or not overwrite:
         refuse_links(run_folder)
+    elif is_main():
+        _refuse_other_folder(run_folder)
     checkpoint.check_writable(run_folder)
     task, policy = build(config)
     threads = choose_threads(policy, config.num_threads)

@@ -222,12 +222,23 @@ def test_pickles_in_a_checkpoint_are_refused(
 def test_a_new_run_from_its_configuration_stays_below(
     values: dict[str, str], message: str, stranger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    change(stranger, runs_folder="runs")
-    assert call(["train"], stranger, "--quiet", "--name=fine") == 0
     change(stranger, **values)
     assert call(["train"], stranger, "--quiet", "--overwrite") == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_new_run_below_the_current_folder_needs_no_word(stranger: Path) -> None:
+    change(stranger, runs_folder="runs")
+    assert call(["train"], stranger, "--quiet", "--name=fine") == 0
+    assert Path("runs/fine/metrics.jsonl").is_file()
+
+
+@pytest.mark.parametrize("line", ["[]", "{}", '{"step": "x"}', '{"step": 3, "dev/return_mean": "high"}', "\x1b"])
+def test_figures_that_are_none_are_not_listed(line: str, stranger: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (stranger / "metrics.jsonl").write_text(f"{line}\n", encoding="utf-8")
+    assert main(["list", "--runs", str(stranger.parent)]) == 0
+    assert str(stranger) in capsys.readouterr().out
 
 
 def test_evaluate_and_resume_write_where_the_run_is(stranger: Path, tmp_path: Path) -> None:
