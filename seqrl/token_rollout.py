@@ -17,7 +17,7 @@ from seqrl.trajectory import Trajectory, Tree, map_tree
 def token_rollout(
     policy: Any,
     context: Tree,
-    score: Callable[[Trajectory], Tensor],
+    score: Callable[[Trajectory, Any], Tensor],
     *,
     group: Tensor | None = None,
     num_samples: int = 1,
@@ -33,8 +33,8 @@ def token_rollout(
     Args:
         policy: see `seqrl.policies.TokenPolicy`.
         context: what is written about, leaves [N, ...].
-        score: gives [B] from a trajectory of B = N * num_samples rows, those of one context next to each other; its `context` is
-            repeated likewise.
+        score: gives [B] from a trajectory of B = N * num_samples rows, those of one context next to each other, and from their
+            context, leaves [B, ...].
         group: [N] numbers of the contexts; 0..N-1 when None.
         num_samples: rows drawn for each context.
         greedy: write the most probable tokens.
@@ -65,7 +65,9 @@ def token_rollout(
                 greedy=greedy,
                 generator=generator,
             )
-        return trajectory.replace(reward=trajectory.reward + score(trajectory).to(trajectory.reward).unsqueeze(1) * trajectory.terminated)
+        return trajectory.replace(
+            reward=trajectory.reward + score(trajectory, rows).to(trajectory.reward).unsqueeze(1) * trajectory.terminated
+        )
 
     trajectory = written(num_samples, greedy=greedy)
     if not greedy_baseline:

@@ -122,7 +122,9 @@ def read_config(path: Path | str, overrides: Sequence[str] = (), *, allow_code: 
         changed = apply_overrides(tree, overrides)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    trust.admit(trust.code_of_types(changed, _groups()), path, allow_code=allow_code)
+    except RecursionError as error:
+        raise ValueError(f"{path}: holds a mapping that holds itself, through a YAML alias") from error
+    trust.admit(trust.code_of_types(changed), path, allow_code=allow_code)
     try:
         config = decode(RunConfig, changed)
     except ValueError as error:
@@ -145,10 +147,6 @@ def read_tree(path: Path) -> dict[str, Any]:
     if not isinstance(tree, Mapping):
         raise ValueError(f"{path}: expected a mapping of fields, got {type(tree).__name__}")
     return dict(tree)
-
-
-def _groups() -> dict[str, str]:
-    return {item.name: item.metadata["registry"] for item in dataclasses.fields(RunConfig) if "registry" in item.metadata}
 
 
 def apply_overrides(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -241,4 +239,6 @@ def explain(config: Any, indent: int = 0) -> list[str]:
 
 
 def _copy(tree: Any) -> Any:
-    return {key: _copy(value) for key, value in tree.items()} if isinstance(tree, Mapping) else tree
+    if isinstance(tree, Mapping):
+        return {key: _copy(value) for key, value in tree.items()}
+    return [_copy(value) for value in tree] if isinstance(tree, list) else tree

@@ -37,23 +37,31 @@ class NamedCode:
     typed: bool
 
 
-def code_of_types(tree: Mapping[str, Any], groups: Mapping[str, str]) -> list[NamedCode]:
-    """List the components that a configuration names by `module:name`.
+def code_of_types(tree: Any, path: str = "") -> list[NamedCode]:
+    """List the components that a configuration names by `type: module:name`, however deep: one of ours may hold others.
 
     Args:
         tree: the configuration as read; what the user typed is `CommandLineText`.
-        groups: field name -> entry point group.
+        path: where it stands.
     """
+    if isinstance(tree, CommandLineText):
+        return [NamedCode(path, str(tree), typed=True)] if ":" in tree and "type" in tree else []
+    if isinstance(tree, list):
+        return [code for index, item in enumerate(tree) for code in code_of_types(item, f"{path}[{index}]")]
+    if not isinstance(tree, Mapping):
+        return []
     found = []
-    for field, group in groups.items():
-        node = tree.get(field)
-        if isinstance(node, CommandLineText):
-            found.append(NamedCode(field, str(node), typed=True))
-        kind = node.get("type") if isinstance(node, Mapping) else None
-        installed = {point.value for point in registry.registered(group).values()}
-        if ":" in str(kind) and str(kind) not in installed and not OURS.fullmatch(str(kind)):
-            found.append(NamedCode(f"{field}.type", str(kind), isinstance(kind, CommandLineText)))
+    for key, item in tree.items():
+        name = f"{path}.{key}" if path else str(key)
+        if key == "type" and ":" in str(item) and not OURS.fullmatch(str(item)) and str(item) not in _installed():
+            found.append(NamedCode(name, str(item), isinstance(item, CommandLineText)))
+        else:
+            found += code_of_types(item, name)
     return found
+
+
+def _installed() -> set[str]:
+    return {point.value for group in (registry.TASKS, registry.TRAINERS) for point in registry.registered(group).values()}
 
 
 def code_of_fields(config: Any, tree: Any, path: str = "") -> list[NamedCode]:
@@ -171,10 +179,10 @@ def refuse_links(folder: Path, *, itself: bool = False) -> None:
         raise ValueError(f"{folder}: is a link to {folder.resolve()}; expected a folder of its own; remove the link")
     inside = folder.resolve()
     for link in _links(folder):
-        if not link.resolve().is_relative_to(inside):
+        target = Path(os.path.realpath(link))
+        if not target.is_relative_to(inside):
             raise ValueError(
-                f"{link}: is a link to {link.resolve()}, outside the folder, and would let that be overwritten; "
-                "replace it by a copy, or remove it"
+                f"{link}: is a link to {target}, outside the folder, and would let that be overwritten; replace it by a copy, or remove it"
             )
 
 

@@ -33,8 +33,8 @@ class Bigram(nn.Module):
         return self.table[tokens] + nn.functional.one_hot(shown, 6).unsqueeze(1)
 
 
-def count_shown(rows: Trajectory) -> Tensor:
-    return ((rows.action == rows.context.unsqueeze(1)) & rows.mask).sum(dim=1)
+def count_shown(rows: Trajectory, shown: Tensor) -> Tensor:
+    return ((rows.action == shown.unsqueeze(1)) & rows.mask).sum(dim=1)
 
 
 def by_hand(rows: Trajectory) -> list[float]:

@@ -76,11 +76,13 @@ NAMES = {
     "package": {"task": {"type": "evil_package.part:Config"}},
     "namespace": {"task": {"type": "evilspace.part:Config"}},
     "a list": {"task": {"type": ["evil:Config"]}},
+    "within one of ours": {"task": {"type": "seqrl.run.config:RunConfig", "name": "x", "steps": 1, "task": {"type": "this:Zen"}}},
+    "within one of a list": {"task__environment_options": {"rooms": [{"type": "evil:Config"}]}},
     "reward": {"task": {"type": "captioning", "reward": {"function": "evil:reward"}}},
     "policy": {"task": {"type": "captioning", "policy": {"type": "evil:build"}}},
     "environment": {"task__environment": "evil:MyEnv-v0"},
     "environment behind a known module": {"task__environment": "ale_py:evil:MyEnv-v0"},
-    "class of a library": {"task": {"type": "antigravity:fly"}},
+    "class of a library": {"task": {"type": "this:Zen"}},
     "reached through us": {"task": {"type": "seqrl.run.train:shutil.rmtree"}},
     "not a class": {"task": {"type": "seqrl.run.checkpoint:prune", "run_folder": "/nowhere", "keep": 0}},
     "without colon": {"task": {"type": "evil"}},
@@ -107,7 +109,7 @@ def test_what_a_run_names_is_not_imported(
     assert call(command, stranger) == (0 if harmless else 2)
     err = capsys.readouterr().err
     assert harmless or (err.startswith("seqrl: ") and "Traceback" not in err)
-    assert not (tmp_path / "marker").exists() and "antigravity" not in sys.modules
+    assert not (tmp_path / "marker").exists() and "this" not in sys.modules
     assert not any(module.startswith("evil") for module in sys.modules)
     if name in ("task", "trainer", "package", "reward", "policy", "environment") and where == "inside":
         file = stranger / ("evil_package/part.py" if name == "package" else "evil.py")
@@ -184,6 +186,20 @@ def test_yaml_makes_no_objects(command: list[str], stranger: Path, tmp_path: Pat
     assert call(command, stranger) == 2
     assert "not valid YAML" in capsys.readouterr().err
     assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize("text", ["name: &a {b: *a}\n", "task: &a {type: control, x: [*a]}\n"])
+def test_mappings_that_hold_themselves_are_refused(text: str, stranger: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (stranger / "config.yaml").write_text(text, encoding="utf-8")
+    assert call(["evaluate"], stranger) == 2
+    assert "holds itself" in capsys.readouterr().err
+
+
+def test_links_in_a_circle_do_no_harm(stranger: Path) -> None:
+    (stranger / "samples").symlink_to(stranger / "figures")
+    (stranger / "figures").symlink_to(stranger / "samples")
+    assert call(["evaluate"], stranger) == 0
+    assert call(["sample"], stranger) == 2
 
 
 class Evil:
