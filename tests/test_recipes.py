@@ -65,25 +65,26 @@ def insert(body: str, path: Path) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def in_shell(line: str, folder: Path, timeout: int = 240) -> None:
+def in_subprocess(line: str, folder: Path, timeout: int = 240) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PYTHONPATH": str(folder), "PATH": path, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(line, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run(shlex.split(line), cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, f"{line}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
 
 
 def in_house_style(files: list[Path], folder: Path) -> None:
     names = " ".join(str(path) for path in files if path.suffix == ".py")
     settings = f"--config {ROOT / 'pyproject.toml'} --config 'lint.isort.known-first-party = [\"seqrl\"]'"
-    in_shell(f"ruff format {settings} --check {names} && ruff check {settings} {names}", folder)
+    in_subprocess(f"ruff format {settings} --check {names}", folder)
+    in_subprocess(f"ruff check {settings} {names}", folder)
 
 
 def test_a_metric(copy: Path) -> None:
-    in_house_style(follow("a metric", copy, in_shell), copy)
+    in_house_style(follow("a metric", copy, in_subprocess), copy)
 
 
 def test_a_task(copy: Path) -> None:
-    in_house_style(follow("a task", copy, in_shell), copy)
+    in_house_style(follow("a task", copy, in_subprocess), copy)
     run = copy / "runs" / "sorting_reinforce"
     scores = [line["dev/places_right"] for line in read_metrics(run) if "dev/places_right" in line]
     assert scores[0] < 0.3
@@ -109,15 +110,15 @@ def test_in_a_folder_of_ones_own(recipe: str, tmp_path: Path, monkeypatch: pytes
 @pytest.mark.slow
 def test_the_checks_are_green_after_all_recipes(copy: Path) -> None:
     for recipe in ("a metric", "a task", "a trainer", "a policy"):
-        follow(recipe, copy, in_shell)
+        follow(recipe, copy, in_subprocess)
     # A new metric can be watched.
     small = "--steps=1 --eval_every=1 " + " ".join(f"--task.data.scenes.num_{split}=12" for split in ("train", "dev", "test"))
-    in_shell(f"seqrl train scenes_xe --name=watched --early_stop.metric=unigram_f1 {small}", copy)
+    in_subprocess(f"seqrl train scenes_xe --name=watched --early_stop.metric=unigram_f1 {small}", copy)
     assert any("dev/best_unigram_f1" in line for line in read_metrics(copy / "runs" / "watched"))
     shutil.rmtree(copy / "runs")
     if (ROOT / ".mypy_cache").is_dir():
         shutil.copytree(ROOT / ".mypy_cache", copy / ".mypy_cache")
     for check in ("ruff format --check .", "ruff check .", "lint-imports", "mypy"):
-        in_shell(check, copy, timeout=900)
+        in_subprocess(check, copy, timeout=900)
     tests = "tests/test_docs.py tests/test_public_names.py tests/test_configs.py tests/metrics"
-    in_shell(f"python -m pytest -q -p no:cacheprovider -m 'not slow' {tests}", copy, timeout=1800)
+    in_subprocess(f"python -m pytest -q -p no:cacheprovider -m 'not slow' {tests}", copy, timeout=1800)
