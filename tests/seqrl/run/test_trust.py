@@ -116,6 +116,14 @@ def test_what_a_run_names_is_not_imported(
         assert "--allow-code" in err and str(file) in err
 
 
+def test_who_reads_no_more_than_figures_and_weights_imports_nothing(stranger: Path, tmp_path: Path) -> None:
+    change(stranger, task={"type": "evil:Config"}, trainer={"type": "evil:Config"})
+    weights = [f"--init_from={stranger}", "--steps=0", "--num_threads=1", "--quiet"]
+    for command in (["list", "--runs", str(stranger.parent)], ["compare", str(stranger)], ["train", "control/cartpole_ppo", *weights]):
+        assert main(command) == 0
+    assert not (tmp_path / "marker").exists() and not any(module.startswith("evil") for module in sys.modules)
+
+
 def test_with_permission_it_is_imported_from_where_the_users_code_is(
     stranger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
