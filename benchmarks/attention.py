@@ -31,7 +31,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from contenders import ROOT, run_contender
+from contenders import ROOT, run_benchmark, run_contender
 
 NUM_IMAGES, BATCHES_LEFT_OUT = 60_000, 20
 CONTENDERS = {
@@ -236,4 +236,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_benchmark(main))

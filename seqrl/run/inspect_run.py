@@ -11,7 +11,9 @@ from seqrl.run import checkpoint, registry
 from seqrl.run.train import load
 
 
-def evaluate(run: Path, overrides: Sequence[str] = (), *, split: str = "dev", allow_code: bool = False) -> tuple[Path, dict[str, float]]:
+def evaluate(
+    run: Path, overrides: Sequence[str] = (), *, split: str = "dev", which: str | None = None, allow_code: bool = False
+) -> tuple[Path, dict[str, float]]:
     """Score a run's policy and write the figures to `evaluation_<split>.json` in the run folder.
 
     Args:
@@ -19,6 +21,7 @@ def evaluate(run: Path, overrides: Sequence[str] = (), *, split: str = "dev", al
         overrides: changes of the configuration, for instance of the decoding.
         split: name of the items to score on.
         allow_code: see `seqrl.run.train.load`.
+        which: checkpoint to take, see `seqrl.run.train.load`.
 
     Returns:
         the checkpoint's folder and the figures.
@@ -27,7 +30,7 @@ def evaluate(run: Path, overrides: Sequence[str] = (), *, split: str = "dev", al
         ValueError: when the data, the split or the checkpoint do not fit.
         FileNotFoundError: when there is no checkpoint.
     """
-    _, task, policy, folder = load(run, overrides, allow_code=allow_code)
+    _, task, policy, folder = load(run, overrides, which=which, allow_code=allow_code)
     policy.eval()
     start = time.perf_counter()
     figures = {name: float(value) for name, value in task.evaluate(policy, split=split).items()}
@@ -44,7 +47,14 @@ def evaluate(run: Path, overrides: Sequence[str] = (), *, split: str = "dev", al
 
 
 def record(
-    run: Path, overrides: Sequence[str] = (), *, episodes: int = 1, seed: int = 0, output: Path | None = None, allow_code: bool = False
+    run: Path,
+    overrides: Sequence[str] = (),
+    *,
+    episodes: int = 1,
+    seed: int = 0,
+    output: Path | None = None,
+    which: str | None = None,
+    allow_code: bool = False,
 ) -> tuple[Path, list[str]]:
     """Write an animation of episodes that a run's policy plays.
 
@@ -55,6 +65,7 @@ def record(
         seed: of the first episode's start.
         output: the file, whose ending says the form; `figures/episode.gif` in the run folder when None.
         allow_code: see `seqrl.run.train.load`.
+        which: checkpoint to take, see `seqrl.run.train.load`.
 
     Returns:
         the file, and what the task has to say about it.
@@ -66,7 +77,7 @@ def record(
         raise ValueError(f"--episodes: expected at least 1, got {episodes}")
     if seed < 0:
         raise ValueError(f"--seed: expected at least 0, got {seed}")
-    config, task, policy, folder = load(run, overrides, allow_code=allow_code)
+    config, task, policy, folder = load(run, overrides, which=which, allow_code=allow_code)
     give = getattr(task, "record", None)
     if not callable(give):
         raise ValueError(f"task {registry.name_of(registry.TASKS, type(config.task))}: has no episodes to record; try `seqrl sample {run}`")
@@ -75,7 +86,15 @@ def record(
     return output, list(give(policy, output, episodes=episodes, seed=seed))
 
 
-def sample(run: Path, overrides: Sequence[str] = (), *, count: int = 8, output: Path | None = None, allow_code: bool = False) -> list[Path]:
+def sample(
+    run: Path,
+    overrides: Sequence[str] = (),
+    *,
+    count: int = 8,
+    output: Path | None = None,
+    which: str | None = None,
+    allow_code: bool = False,
+) -> list[Path]:
     """Write samples of a run's policy to look at.
 
     Args:
@@ -84,13 +103,14 @@ def sample(run: Path, overrides: Sequence[str] = (), *, count: int = 8, output: 
         count: how many.
         output: where they go; `samples` in the run folder when None.
         allow_code: see `seqrl.run.train.load`.
+        which: checkpoint to take, see `seqrl.run.train.load`.
 
     Raises:
         ValueError: when count is below 1, the task has nothing to show, or the checkpoint does not fit.
     """
     if count < 1:
         raise ValueError(f"--count: expected at least 1, got {count}")
-    config, task, policy, folder = load(run, overrides, allow_code=allow_code)
+    config, task, policy, folder = load(run, overrides, which=which, allow_code=allow_code)
     give = getattr(task, "sample", None)
     if not callable(give):
         raise ValueError(f"task {registry.name_of(registry.TASKS, type(config.task))}: has nothing to show; give it a method `sample`")
