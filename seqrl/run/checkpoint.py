@@ -18,6 +18,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from seqrl.run import integrity
+from seqrl.run.shipped import find_shipped, is_shipped
 
 WEIGHTS, STATE, META, PRETRAINED = "model.safetensors", "trainer.pt", "meta.json", "pretrained"
 FILES = (WEIGHTS, STATE, META)
@@ -166,7 +167,7 @@ def find(path: Path, *, prefer_best: bool = False) -> Path:
     """Find the checkpoint that a path means.
 
     Args:
-        path: a checkpoint folder, or a run folder, of which the newest checkpoint is meant.
+        path: a checkpoint folder, a run folder, of which the newest checkpoint is meant, or `shipped:NAME`.
         prefer_best: of a run folder, take the best one where there is one.
 
     One that lost a file is found all the same, so that whoever wants it hears of the damage, see `seqrl.run.recovery.check`.
@@ -174,7 +175,7 @@ def find(path: Path, *, prefer_best: bool = False) -> Path:
     Raises:
         FileNotFoundError: when there is none.
     """
-    path = Path(path)
+    path = find_shipped(path) if is_shipped(path) else Path(path)
     if has_any_file(path):
         return path
     best = best_folder(path)

@@ -16,6 +16,7 @@ import yaml
 from seqrl.run import registry, trust
 from seqrl.run.configs import find_config
 from seqrl.run.decode import CommandLineText, decode, encode, meanings
+from seqrl.run.yaml_text import read_yaml
 
 
 @dataclass
@@ -51,7 +52,7 @@ class RunConfig:
         save_every: updates between two checkpoints; 0 for one at the end.
         log_every: updates between two lines of training figures.
         keep_checkpoints: number of newest checkpoints kept besides the best one.
-        init_from: run or checkpoint folder whose model weights to start from.
+        init_from: run or checkpoint folder whose model weights to start from, or `shipped:NAME`, weights that come with the package.
         allow_other_fingerprint: start from or evaluate weights though they were trained with, say, another vocabulary.
         early_stop: the dev figure to watch; null for none.
         runs_folder: where the runs are.
@@ -141,7 +142,7 @@ def read_tree(path: Path) -> dict[str, Any]:
         ValueError: when it is not valid, or no mapping.
     """
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = read_yaml(path)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(tree, Mapping):

@@ -37,7 +37,8 @@ def _files(folder: Path) -> list[tuple[str, Path]]:
 
 
 def _first_comment(path: Path) -> str:
-    with path.open(encoding="utf-8") as file:
+    # A file that is no text is listed all the same; whoever trains with it is told.
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         first = file.readline()
     return first.removeprefix("#").strip() if first.startswith("#") else ""
 

@@ -20,6 +20,7 @@ from seqrl.run.log import Writer, make_tracker
 from seqrl.run.loop import RunResult, fit, watch
 from seqrl.run.processes import data_seed, is_main
 from seqrl.run.seeding import seed_everything
+from seqrl.run.shipped import is_shipped
 from seqrl.run.threads import choose_threads
 from seqrl.run.trust import FILES_OF_A_RUN, refuse_links
 
@@ -179,7 +180,9 @@ def start_from(path: Path, policy: nn.Module, fingerprints: dict[str, Any]) -> P
     Raises:
         ValueError: when the checkpoint is damaged, of other data or of another architecture.
     """
-    folder = recovery.check(checkpoint.find(path, prefer_best=True))
+    folder = checkpoint.find(path, prefer_best=True)
+    if not is_shipped(path):  # what ships has weights to start from, and no state to go on with
+        recovery.check(folder)
     checkpoint.check_fingerprints(checkpoint.read_meta(folder).get("task", {}), fingerprints, folder=folder)
     checkpoint.load_weights(folder, policy)
     return folder

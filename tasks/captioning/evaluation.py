@@ -14,6 +14,7 @@ from seqrl.metrics import by_name
 from seqrl.run.registry import nearest
 from seqrl.tasks.captioning.data import CaptionSplit
 from seqrl.tasks.captioning.decoding import beam_search, sample
+from seqrl.tasks.captioning.facts import fact_figures
 from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
 
 METRICS = ("cider_d", "cider", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l")
@@ -69,18 +70,18 @@ def evaluate_captions(
     Returns:
         For greedy decoding each metric's corpus figure, then `length` (words), `bad_endings` (share of captions that break
         off: at the maximum length, or with a word that ends no sentence), `distinct` (share of different captions) and
-        `vocabulary` (different words used). The same under `beam/` where `beam_size` is set.
+        `vocabulary` (different words used); for drawn scenes also what `fact_figures` gives. The same under `beam/` where
+        `beam_size` is set.
 
     Raises:
         ValueError: when there are fewer than two images, which would make every CIDEr 0.
     """
     count = min(config.max_images or len(split), len(split))
-    words = split.words[:count]
     metrics = list(dict.fromkeys([*METRICS, *config.metrics]))
-    figures = _score(greedy_captions(policy, split, vocabulary, config, count), words, metrics)
+    figures = score_captions(greedy_captions(policy, split, vocabulary, config, count), split, metrics)
     if config.beam_size > 1:
         beam = beam_captions(policy, split, vocabulary, config, count)
-        figures |= {f"beam/{key}": number for key, number in _score(beam, words, metrics).items()}
+        figures |= {f"beam/{key}": number for key, number in score_captions(beam, split, metrics).items()}
     return figures
 
 
@@ -119,7 +120,7 @@ def write_captions(
 ) -> tuple[list[str], list[float]]:
     """Caption the first images greedily; give the captions and each one's CIDEr-D over the split's document frequencies."""
     captions = greedy_captions(policy, split, vocabulary, config, min(count, len(split)))
-    return [" ".join(words) for words, _ in captions], cider_d_of(captions, split)
+    return [vocabulary.tokenisation.join(words) for words, _ in captions], cider_d_of(captions, split)
 
 
 def cider_d_of(captions: Sequence[Caption], split: CaptionSplit) -> list[float]:
@@ -136,13 +137,15 @@ def _batches(policy: nn.Module, split: CaptionSplit, size: int, count: int) -> A
         yield {"image": torch.from_numpy(images).to(device)}
 
 
-def _score(captions: Sequence[Caption], references: Sequence[Sequence[Sequence[str]]], metrics: Sequence[str]) -> dict[str, float]:
-    hypotheses = [words for words, _ in captions]
+def score_captions(captions: Sequence[Caption], split: CaptionSplit, metrics: Sequence[str] = METRICS) -> dict[str, float]:
+    """Score captions of the first images of a split; see `evaluate_captions` for the figures."""
+    hypotheses, references = [words for words, _ in captions], split.words[: len(captions)]
     figures = {name: by_name.metric_by_name(name).corpus(hypotheses, references) for name in metrics}
     broken = [not ended or not words or words[-1] in BAD_ENDINGS for words, ended in captions]
-    return figures | {
+    figures |= {
         "length": float(np.mean([len(words) for words in hypotheses])),
         "bad_endings": float(np.mean(broken)),
         "distinct": len({tuple(words) for words in hypotheses}) / len(hypotheses),
         "vocabulary": float(len({word for words in hypotheses for word in words})),
     }
+    return figures if split.scenes is None else figures | fact_figures(hypotheses, split.scenes[: len(captions)])

@@ -92,9 +92,20 @@ class ZipStore:
             raise ValueError(f"{path}: expected a zip file of images, got something else ({error})") from error
         members = [name for name in self._zip.namelist() if not name.endswith("/")]
         self._members = {Path(name).name: name for name in members} | {name: name for name in members}
+        seen: dict[str, str] = {}
+        # Two members of one file name are told apart by their folders only.
+        self._alike = {Path(name).name: (seen[Path(name).name], name) for name in members if seen.setdefault(Path(name).name, name) != name}
 
     def missing(self, names: Iterable[str]) -> list[str]:
-        """Give those names that are no members."""
+        """Give those names that are no members.
+
+        Raises:
+            ValueError: when a name without its folder stands for two members.
+        """
+        names = list(names)
+        alike = next((name for name in names if name in self._alike and self._members[name] != name), None)
+        if alike is not None:
+            raise ValueError(f"{self._path}: {alike} could be {' or '.join(self._alike[alike])}; name images with their folder")
         return [name for name in names if name not in self._members]
 
     def read(self, name: str) -> bytes:

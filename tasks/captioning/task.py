@@ -93,6 +93,8 @@ class CaptioningTask:
         reward: Callable[[Sequence[str], Sequence[Sequence[str]]], Sequence[float]] | None = None,
     ) -> None:
         _refuse_single_images(config, data)
+        if config.policy.figure_detection and data.train.figures is None:
+            raise ValueError("policy.figure_detection: expected drawn scenes, got images without known figures; set it to 0")
         self.config = config
         self.data = data
         self.vocabulary = data.vocabulary
@@ -146,7 +148,11 @@ class CaptioningTask:
         if augmented:
             images = augment(images, self._generator)
         index = torch.tensor(rows)
-        return self._imitated(tokens, {"image": images[index]}, items[index])
+        context = {"image": images[index]}
+        # Beside samples, whose rows have none, there is nothing to detect.
+        if group is None and self.config.policy.figure_detection and self.data.train.figures is not None:
+            context["figures"] = torch.from_numpy(self.data.train.figures[items.numpy()])[index]
+        return self._imitated(tokens, context, items[index])
 
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
         """Caption the images of a split and score them with every metric; see `evaluate_captions`."""

@@ -42,6 +42,8 @@ class PolicyConfig:
         critic: also estimate values, for baselines that need them.
         word_detection: weight of a loss that teaches the encoder which words an image's captions hold, while captions are
             imitated. 0 for none.
+        figure_detection: weight of a loss that teaches the encoder shape, colour and texture of drawn figures, where they are,
+            in supervised training; for the source "scenes" alone. 0 for none.
         path: folder or hub name of the pretrained model.
     """
 
@@ -57,6 +59,7 @@ class PolicyConfig:
     freeze_encoder: bool = False
     critic: bool = False
     word_detection: float = 0.0
+    figure_detection: float = 0.0
     path: str = ""
 
     def __post_init__(self) -> None:
@@ -92,6 +95,7 @@ def build_policy(config: PolicyConfig, vocabulary: Sized, image_size: int) -> nn
         freeze_encoder=config.freeze_encoder,
         critic=config.critic,
         word_detection=config.word_detection,
+        figure_detection=config.figure_detection,
         **_special_tokens(vocabulary),
     )
 
