@@ -136,12 +136,15 @@ def read_meta(folder: Path) -> dict[str, Any]:
     """Read a checkpoint's `meta.json`.
 
     Raises:
-        ValueError: when it is damaged.
+        ValueError: when the file is damaged.
     """
+    path = folder / META
     try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        meta = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{folder / META}: damaged ({error}); use another checkpoint of the run") from error
+        raise ValueError(f"{path}: damaged ({error}); use another checkpoint of the run") from error
+    if not isinstance(meta, dict) or not isinstance(meta.get("step"), int):
+        raise ValueError(f"{path}: damaged (it names no step); use another checkpoint of the run")
     return {name: value for name, value in meta.items() if name != "sums"}
 
 

@@ -178,6 +178,8 @@ def _registered(group: str, value: Any, path: str) -> Any:
         component = registry.find(group, str(value["type"]))
     except ValueError as error:
         raise ValueError(f"{path}.type: {error}") from error
+    if not (isinstance(component, type) and dataclasses.is_dataclass(component)):
+        raise ValueError(f"{path}.type: expected {str(value['type'])!r} to be the dataclass of a configuration, got {component!r}")
     return decode(component, {key: item for key, item in value.items() if key != "type"}, path)
 
 

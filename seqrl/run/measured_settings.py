@@ -16,7 +16,7 @@ from torch import nn
 
 from seqrl.accelerator import alone, connect, num_launched
 from seqrl.protocols import Task
-from seqrl.run.config import RunConfig
+from seqrl.run.config import RunConfig, flatten
 from seqrl.run.processes import from_main, is_main
 from seqrl.run.timed_updates import Bench, Clock, Start
 
@@ -113,6 +113,13 @@ def chosen_alike(config: RunConfig, other: RunConfig) -> RunConfig:
     """Fill in what a configuration leaves open with what another run has chosen, so that the two can be compared."""
     config = dataclasses.replace(config, num_threads=config.num_threads or other.num_threads)
     return _replaced(config, {path: _at(other, path) for path in automatic(config)})
+
+
+def chosen_before(config: RunConfig, kept: Mapping[str, Any]) -> RunConfig:
+    """Do the same with what a run's config.yaml holds, read as plain data, so that nothing that it names is imported."""
+    values = flatten(kept)
+    config = dataclasses.replace(config, num_threads=config.num_threads or values.get("num_threads"))
+    return _replaced(config, {path: values[path] for path in automatic(config) if path in values})
 
 
 def _choose(config: RunConfig, start: Start, task: Task, policy: nn.Module, paths: list[str], known: tuple[int, str] | None) -> Settings:

@@ -7,7 +7,6 @@ import importlib
 import sys
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import Any
 
 TASKS = "seqrl.tasks"
@@ -41,9 +40,6 @@ def find(group: str, name: str) -> Any:
     """
     if ":" in name:
         value = name
-        # The command's own folder is the first on the path, not the user's.
-        if "" not in sys.path and str(Path.cwd()) not in sys.path:
-            sys.path.append(str(Path.cwd()))
     else:
         points = registered(group)
         if name not in points:

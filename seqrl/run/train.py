@@ -16,14 +16,15 @@ from torch import nn
 
 from seqrl.protocols import Task
 from seqrl.run import checkpoint, recovery
-from seqrl.run.config import RunConfig, decisive, fingerprint, flatten, read_config, to_plain, write_config
+from seqrl.run.config import RunConfig, decisive, fingerprint, flatten, read_config, read_tree, to_plain, write_config
 from seqrl.run.environment import write_environment
 from seqrl.run.log import Writer, make_tracker
-from seqrl.run.loop import RunResult, fit
-from seqrl.run.measured_settings import choose_settings, chosen_alike, known_threads, threads
+from seqrl.run.loop import RunResult, fit, watch
+from seqrl.run.measured_settings import choose_settings, chosen_before, known_threads, threads
 from seqrl.run.processes import data_seed, is_main
 from seqrl.run.seeding import seed_everything
 from seqrl.run.shipped import is_shipped
+from seqrl.run.trust import FILES_OF_A_RUN, refuse_links
 
 RUN_FILES = ("config.yaml", "env.json", "metrics.jsonl", "warnings.jsonl", "checkpoints", "figures", "samples", "tensorboard")
 
@@ -54,6 +55,10 @@ def train(
         newest, troubles = recovery.newest_whole(run_folder)
     if newest is None and not overwrite and is_main():
         _refuse_earlier_run(run_folder)
+    if newest is not None or not overwrite:
+        refuse_links(run_folder)
+    elif is_main():
+        _refuse_other_folder(run_folder)
     checkpoint.check_writable(run_folder)
     config, chosen, task, policy = _resumed(config, newest) if newest is not None else begin(config)
     trainer = config.trainer.build(policy, seed=config.seed, num_updates=config.steps)
@@ -65,6 +70,7 @@ def train(
     if is_main():
         if newest is None and overwrite:
             _delete_earlier_run(run_folder)
+            refuse_links(run_folder)
         if newest is not None:
             _leave_newer(run_folder, newest, troubles)
         writers = _writers(config, newest, display=display)
@@ -110,7 +116,7 @@ def _resumed(config: RunConfig, newest: Path) -> tuple[RunConfig, str, Task, nn.
     """Give the same of a run that goes on, where nothing is chosen anew."""
     kept = config.run_folder / "config.yaml"
     if kept.is_file():
-        config = chosen_alike(config, read_config(kept))
+        config = chosen_before(config, read_tree(kept))
     config = dataclasses.replace(config, num_threads=config.num_threads or 1)
     task, policy = build(config)
     checkpoint.check_fingerprints(checkpoint.read_meta(newest).get("task", {}), task_fingerprints(task), folder=newest)
@@ -127,7 +133,9 @@ def _start(config: RunConfig) -> tuple[Task, nn.Module]:
     return task, policy
 
 
-def resume(run_folder: Path | str, overrides: Sequence[str] = (), *, resume_from: str | None = None, display: bool = True) -> RunResult:
+def resume(
+    run_folder: Path | str, overrides: Sequence[str] = (), *, resume_from: str | None = None, display: bool = True, allow_code: bool = False
+) -> RunResult:
     """Go on with an interrupted run, or with a finished one when `--steps=` asks for more.
 
     Args:
@@ -135,12 +143,13 @@ def resume(run_folder: Path | str, overrides: Sequence[str] = (), *, resume_from
         overrides: changes of the configuration.
         resume_from: go on from this checkpoint instead of the newest whole one: number of its step, name or path.
         display: show progress on the terminal.
+        allow_code: see `load`.
 
     Raises:
         FileNotFoundError: when the folder holds no run or no checkpoint.
         ValueError: when an override changes the seed, the task or the trainer, which an exact resume cannot honour.
     """
-    return train(read_run(run_folder, overrides), resume=True, resume_from=resume_from, display=display)
+    return train(read_run(run_folder, overrides, allow_code=allow_code), resume=True, resume_from=resume_from, display=display)
 
 
 def build(config: RunConfig) -> tuple[Task, nn.Module]:
@@ -151,7 +160,7 @@ def build(config: RunConfig) -> tuple[Task, nn.Module]:
 
 
 def load(
-    run: Path | str, overrides: Sequence[str] = (), *, prefer_best: bool = True, which: str | None = None
+    run: Path | str, overrides: Sequence[str] = (), *, prefer_best: bool = True, which: str | None = None, allow_code: bool = False
 ) -> tuple[RunConfig, Task, nn.Module, Path]:
     """Build the task and the trained policy of a run.
 
@@ -159,19 +168,26 @@ def load(
         run: run folder, or one of its checkpoints.
         overrides: changes of the configuration, for instance `--task.decoding.beam_size=5`.
         prefer_best: of a run folder, take the best checkpoint where there is one.
+        allow_code: import what the run's configuration names by `module:name` and no installed package has registered; for runs that
+            are your own, or whose code you have read.
         which: take this checkpoint of the run: number of its step, name or path.
 
     Returns:
         configuration, task, policy and the checkpoint it was loaded from.
+
+    Raises:
+        ValueError: when the run names code that is not allowed, or holds links that lead out of it.
     """
     folder = checkpoint.find(Path(run), prefer_best=prefer_best) if which is None else recovery.named(Path(run), which)
-    config = read_run(folder.parent.parent, overrides)
+    config = read_run(folder.parent.parent, overrides, allow_code=allow_code)
+    refuse_links(config.run_folder)
     task, policy = build(config)
+    watch(task, config.early_stop)
     start_from(folder, policy, {} if config.allow_other_fingerprint else task_fingerprints(task))
     return config, task, policy, folder
 
 
-def read_run(run_folder: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
+def read_run(run_folder: Path | str, overrides: Sequence[str] = (), *, allow_code: bool = False) -> RunConfig:
     """Read a run's configuration; the folder may have been moved since.
 
     Raises:
@@ -180,7 +196,7 @@ def read_run(run_folder: Path | str, overrides: Sequence[str] = ()) -> RunConfig
     run_folder = Path(run_folder)
     if not (run_folder / "config.yaml").is_file():
         raise FileNotFoundError(f"{run_folder}: expected the folder of a run, with a config.yaml; `seqrl list` names those at hand")
-    config = read_config(run_folder / "config.yaml", overrides)
+    config = read_config(run_folder / "config.yaml", overrides, allow_code=allow_code)
     depth = len(Path(config.name).parts)
     if run_folder.parts[-depth:] != Path(config.name).parts:
         return dataclasses.replace(config, name=run_folder.resolve().name, runs_folder=run_folder.resolve().parent)
@@ -246,6 +262,15 @@ def _refuse_earlier_run(run_folder: Path) -> None:
     present = [name for name in RUN_FILES if (run_folder / name).exists()]
     way = f"`seqrl resume {run_folder}` goes on with it, " if checkpoint.step_folders(run_folder) else ""
     raise FileExistsError(f"{run_folder}: already holds a run ({', '.join(present)}); {way}--overwrite deletes it, --name=OTHER keeps both")
+
+
+def _refuse_other_folder(run_folder: Path) -> None:
+    """Refuse to delete what is called like a run's files, but lies in a folder that holds no run."""
+    present = [name for name in RUN_FILES if (run_folder / name).exists()]
+    if present and not set(present) & set(FILES_OF_A_RUN):
+        raise FileExistsError(
+            f"{run_folder}: holds {', '.join(present)}, but no run, so --overwrite deletes nothing; choose another --name"
+        )
 
 
 def _delete_earlier_run(run_folder: Path) -> None:

@@ -15,7 +15,7 @@ from seqrl.diagnostics import Seen, average_of, describe_advantage, describe_rol
 from seqrl.minibatches import Minibatches, MinibatchUnit
 from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task, require_critic, require_probabilities
+from seqrl.protocols import Task, demonstrations_of, require_critic, require_probabilities
 from seqrl.reduce import masked_mean
 from seqrl.small_ppo import is_small, ppo_gradients
 from seqrl.trajectory import Evaluation, Trajectory
@@ -155,7 +155,7 @@ class PPO:
             generator=self.generator,
         )
         self.policy.eval()
-        trajectory = collect_mixed(self.config.mix, self.optimiser.num_finished, rollout, task.demonstrations)
+        trajectory = collect_mixed(self.config.mix, self.optimiser.num_finished, rollout, demonstrations_of(task))
         return trajectory.to(self.optimiser.device)
 
     def update(self, trajectory: Trajectory) -> dict[str, float]:

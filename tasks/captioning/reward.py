@@ -18,6 +18,7 @@ from seqrl.metrics.by_name import METRICS, scores_words
 from seqrl.metrics.document_frequency import DocumentFrequency
 from seqrl.metrics.mix import MetricMix
 from seqrl.metrics.rows import END_WORD, WordNumbers, number_references, pad_rows
+from seqrl.run.trust import NAMES_CODE
 from seqrl.tasks.captioning.data import CaptionSplit
 from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
 
@@ -41,7 +42,7 @@ class RewardConfig:
     """
 
     metrics: dict[str, float] = field(default_factory=lambda: {"cider_d": 1.0})
-    function: str = ""
+    function: str = field(default="", metadata={NAMES_CODE: ()})
     variety: float = 0.0
     score_end: bool = True
     document_frequency: str = ""

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seqrl.metrics.by_name import METRICS
 from seqrl.policies import end_tokens
 from seqrl.tasks.captioning.data import CaptionData, DataConfig, load_data
 from seqrl.tasks.captioning.decoding import sample, with_one_end
@@ -107,6 +108,8 @@ class CaptioningTask:
         self._order = ItemOrder(len(data.train), seed=seed)
         self._generator = torch.Generator().manual_seed(seed)
         self._ends: tuple[int, ...] = (data.vocabulary.end,)
+        rewarded = [] if reward or config.reward.function else [name for name, weight in config.reward.metrics.items() if weight]
+        self._evaluation = replace(config.evaluation, metrics=[*config.evaluation.metrics, *rewarded])
         self._references = [self._complete(captions) for captions in data.train.words]
 
     @property
@@ -166,7 +169,13 @@ class CaptioningTask:
 
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
         """Caption the images of a split and score them with every metric; see `evaluate_captions`."""
-        return evaluate_captions(policy, self._split(split), self.vocabulary, self.config.evaluation)
+        return evaluate_captions(policy, self._split(split), self.vocabulary, self._evaluation)
+
+    def watch(self, figure: str) -> None:
+        """Report a metric in evaluations from now on; names of other figures change nothing."""
+        name = figure.removeprefix("beam/")
+        if name in METRICS:
+            self._evaluation = replace(self._evaluation, metrics=[*self._evaluation.metrics, name])
 
     def sample(self, policy: nn.Module, directory: Path, *, count: int = 8, split: str = "dev") -> list[Path]:
         """Write a gallery (PNG and HTML) of images with their captions and scores."""

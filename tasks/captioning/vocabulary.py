@@ -133,7 +133,7 @@ class TokenizerVocabulary:
 
         self.name = name
         self.tokenisation = tokenisation_by_name(tokens)
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(name)
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
 
         def first(*kinds: str) -> int | None:
             found = (getattr(self.tokenizer, f"{kind}_token_id") for kind in kinds)

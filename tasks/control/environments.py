@@ -26,6 +26,8 @@ from seqrl.tasks.control.spaces import check_spaces
 Vectorization = Literal["auto", "sync", "async"]
 # What registers the environments seqrl/...
 OUR_MODULES = ("seqrl.tasks.control.masked_cartpole", "seqrl.tasks.gridworld", "seqrl.tasks.attention.catch")
+# Modules that a configuration may name before an id without being asked: they come with this package or with its extras.
+KNOWN_MODULES = ("ale_py", *OUR_MODULES)
 # The extra of this package that brings what gymnasium's packages of environments need.
 EXTRAS = {"box2d": "box2d", "Box2D": "box2d", "mujoco": "mujoco", "ale_py": "atari", "pygame": "render"}
 
@@ -164,24 +166,44 @@ def _make_one(name: str, row: int, settings: Mapping[str, Any], mask_key: str) -
 
 
 def find_spec(name: str) -> Any:
-    """Look an environment up in gymnasium's registry.
+    """Look an environment up in gymnasium's registry, after importing the module that stands before a colon.
 
     Raises:
-        ValueError: when there is none of this name, with the nearest ones.
+        ValueError: when there is no such module, or none of this name, with the nearest ones.
     """
-    if name.startswith("seqrl/"):
+    module, colon, environment = name.rpartition(":")
+    if colon:
+        _import_registering(module, name)
+    if environment.startswith("seqrl/"):
         _register_ours()
     try:
-        return gym.spec(name)
+        return gym.spec(environment)
     except gym.error.NamespaceNotFound as error:
         advice = _atari_advice(name) if name.startswith("ALE/") else "write module:name, with the module that registers it"
+        advice = f"{module} registers none of it; {_nearest(environment)}" if colon else advice
         raise ValueError(f"environment {name!r}: no installed package has registered this namespace; {advice}") from error
-    except (gym.error.Error, ModuleNotFoundError) as error:
+    except gym.error.Error as error:
         _register_ours()
-        known = {full.rpartition("/")[2]: full for full in gym.registry} | {full: full for full in gym.registry}
-        close = list(dict.fromkeys(known[match] for match in difflib.get_close_matches(name, known, n=3, cutoff=0.5)))
-        meant = f"did you mean {' or '.join(close)}?" if close else "`gymnasium.pprint_registry()` lists them all"
-        raise ValueError(f"environment {name!r} is not known ({error}); {meant}") from error
+        raise ValueError(f"environment {name!r} is not known ({error}); {_nearest(environment)}") from error
+
+
+def _import_registering(module: str, name: str) -> None:
+    """Import what registers an environment."""
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise ValueError(f"environment {name!r}: expected module:id, got {module!r} for the module")
+    try:
+        import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise ValueError(f"environment {name!r}: {module} needs the module {error.name!r}, which is not installed") from error
+        extra = f'pip install "seqrl[{EXTRAS[module]}]"' if module in EXTRAS else "put it into the current folder or on PYTHONPATH"
+        raise ValueError(f"environment {name!r}: there is no module {error.name!r}; {extra}, or check its name") from error
+
+
+def _nearest(name: str) -> str:
+    known = {full.rpartition("/")[2]: full for full in gym.registry} | {full: full for full in gym.registry}
+    close = list(dict.fromkeys(known[match] for match in difflib.get_close_matches(name, known, n=3, cutoff=0.5)))
+    return f"did you mean {' or '.join(close)}?" if close else "`gymnasium.pprint_registry()` lists them all"
 
 
 def _atari_advice(name: str) -> str:

@@ -13,8 +13,16 @@ from torch import Tensor, nn
 
 from seqrl.policies import evaluation_mode
 from seqrl.rollout import unroll
+from seqrl.run.trust import NAMES_CODE
 from seqrl.sources import Episode, VectorEnvSource
-from seqrl.tasks.control.environments import EnvironmentFactory, GymnasiumFactory, Vectorization, environment_state, set_environment_state
+from seqrl.tasks.control.environments import (
+    KNOWN_MODULES,
+    EnvironmentFactory,
+    GymnasiumFactory,
+    Vectorization,
+    environment_state,
+    set_environment_state,
+)
 from seqrl.tasks.control.episodes import EpisodeSource, describe_episodes, finished_episodes, play_greedily
 from seqrl.tasks.control.pictures import draw_episodes
 from seqrl.tasks.control.policy import ControlPolicyConfig, build_policy
@@ -35,7 +43,8 @@ class ControlConfig:
     """Settings of the control task.
 
     Attributes:
-        environment: gymnasium's id, for instance CartPole-v1, or module:id.
+        environment: gymnasium's id, for instance CartPole-v1, or module:id for one that a module registers when it is imported; that
+            may stand in the current folder.
         environment_options: passed to the environment, for instance {is_slippery: false}.
         vectorization: "auto" takes the environment's own vectorised form where it has one; "sync" steps copies of it in turn;
             "async" each in a process of its own, for slow ones.
@@ -56,7 +65,7 @@ class ControlConfig:
         policy: see `ControlPolicyConfig`.
     """
 
-    environment: str = "CartPole-v1"
+    environment: str = field(default="CartPole-v1", metadata={NAMES_CODE: KNOWN_MODULES})
     environment_options: dict[str, Any] = field(default_factory=dict)
     vectorization: Vectorization = "auto"
     mode: Mode = "steps"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from seqrl.policies import check_token_settings
-from seqrl.run.registry import nearest
+from seqrl.run.registry import find, nearest
+from seqrl.run.trust import NAMES_CODE
 from seqrl.tasks.captioning.policies.captioner import CaptionPolicy
 from seqrl.tasks.captioning.policies.encoder import build_encoder
 from seqrl.tasks.captioning.policies.lstm import AttentionLSTMDecoder, LSTMDecoder
@@ -33,7 +34,8 @@ class PolicyConfig:
 
     Attributes:
         type: "transformer", "lstm" (Show and Tell), "att_lstm" (soft attention) or "pretrained" (a
-            VisionEncoderDecoderModel of transformers, whose sizes are its own).
+            VisionEncoderDecoderModel of transformers, whose sizes are its own); or `module:function` for a policy of one's own, where
+            the function takes this configuration, the vocabulary and the image size.
         encoder: "scenes", "photographs" or "patches".
         dim: size of the decoder's features.
         num_layers: decoder layers (transformer, lstm).
@@ -51,7 +53,7 @@ class PolicyConfig:
         path: folder or hub name of the pretrained model.
     """
 
-    type: str = "transformer"
+    type: str = field(default="transformer", metadata={NAMES_CODE: ()})
     encoder: str = "scenes"
     dim: int = 128
     num_layers: int = 2
@@ -68,7 +70,7 @@ class PolicyConfig:
 
     def __post_init__(self) -> None:
         for name, value, known in (("type", self.type, TYPES), ("encoder", self.encoder, ENCODERS)):
-            if value not in known:
+            if value not in known and not (name == "type" and ":" in value):
                 raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}; {nearest(value, known)}")
         check_token_settings(self.max_tokens, self.temperature)
 
@@ -87,6 +89,8 @@ def build_policy(config: PolicyConfig, vocabulary: Sized, image_size: int) -> nn
     """
     if config.type == "pretrained":
         return _build_pretrained(config, vocabulary)
+    if ":" in config.type:
+        return find("task.policy.type", config.type)(config, vocabulary, image_size)
     encoder = build_encoder(config.encoder, image_size)
     return CaptionPolicy(
         encoder,
