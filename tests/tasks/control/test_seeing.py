@@ -55,7 +55,7 @@ def run_of(folder: Path, trainer: str, task: str, *, policy: str = SMALL, mode: 
     text = f"name: {trainer}\nseed: {seed}\nsteps: {steps}\neval_every: 0\nsave_every: 1\nnum_threads: 1\nruns_folder: {folder}\n"
     text += f"task: {{type: control, {task}, mode: {mode}, policy: {{{kind}}}}}\ntrainer: {TRAINERS.get(trainer, trainer)}\n"
     (folder / f"{trainer}.yaml").write_text(text, encoding="utf-8")
-    train(read_config(folder / f"{trainer}.yaml"), display=False)
+    train(read_config(folder / f"{trainer}.yaml", ["--trainer.optimiser.precision=fp32"]), display=False)
     return load(folder / trainer)
 
 
