@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -22,7 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from contenders import ROOT, run_contender
+from contenders import ROOT, run_benchmark, run_contender
 
 NUM_ENVS, NUM_STEPS, EPOCHS, MINIBATCHES = 8, 128, 4, 4
 STEPS = NUM_ENVS * NUM_STEPS
@@ -46,12 +47,18 @@ def run_ours(seed: int, num_updates: int, threads: int, precision: str, clock: C
     import torch
 
     from seqrl.run.config import read_config
-    from seqrl.run.train import build
+    from seqrl.run.train import begin
 
     torch.set_num_threads(threads)
-    changes = [f"--seed={seed}", f"--task.precision={precision}", f"--num_threads={threads}", "--steps=10000"]
+    changes = [
+        f"--seed={seed}",
+        f"--task.precision={precision}",
+        f"--num_threads={threads}",
+        "--steps=10000",
+        "--trainer.optimiser.precision=fp32",
+    ]
     config = read_config(ROOT / "configs" / "atari" / "pong_ppo.yaml", changes)
-    task, policy = build(config)
+    config, _, task, policy = begin(config)
     trainer = config.trainer.build(policy, seed=seed, num_updates=10_000)
     for _ in range(num_updates + 1):
         clock.mark()
@@ -202,4 +209,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_benchmark(main))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,9 +23,11 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 import numpy as np
+from contenders import whole
 
 from seqrl.run.config import read_config, to_plain
 from seqrl.run.environment import environment
+from seqrl.run.interrupt import run_command
 from seqrl.run.log import read_metrics
 from seqrl.run.train import train
 
@@ -83,9 +86,7 @@ def measure(cell: str, rate: float, seed: int, updates: int, runs: Path, extra: 
         if kept["settings"] == settings:
             return kept
     start = time.process_time()
-    result = train(config, display=False)
-    if result.interrupted:
-        raise SystemExit(f"interrupted in {name}; the same command goes on with the runs that are missing")
+    whole(train(config, overwrite=not path.is_file(), display=False))  # one without a record was broken off
     rows = [row for row in read_metrics(runs / name) if "dev/return_mean" in row]
     record = {
         "cell": cell,
@@ -150,4 +151,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, name="dqn_ablation.py"))

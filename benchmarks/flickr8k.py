@@ -17,10 +17,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from contenders import train_once
 
+from seqrl.run.checkpoint import step_folders
 from seqrl.run.config import read_config
+from seqrl.run.interrupt import run_command
 from seqrl.run.statistics import bootstrap_interval
-from seqrl.run.train import build, load, train
+from seqrl.run.train import build, load, read_run
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "captioning"
 STAGES = ("xe", "control", "sc")
@@ -46,12 +49,10 @@ def updates_in_the_same_time(warm: str, *, rounds: int = 6) -> int:
 
 
 def make_run(folder: Path, name: str, config: str, seed: int, *changes: str) -> Path:
-    """Train unless the run stands."""
-    run = folder / f"{name}_seed{seed}"
-    if not (run / "config.yaml").exists():
-        own = [f"--runs_folder={folder}", f"--name={run.name}", f"--seed={seed + 100 * (name == 'control')}"]
-        train(read_config(CONFIGS / config, [*own, *changes]))
-    return run
+    """Train unless the run stands, to its end."""
+    own = [f"--runs_folder={folder}", f"--name={name}_seed{seed}", f"--seed={seed + 100 * (name == 'control')}"]
+    own += ["--trainer.optimiser.precision=fp32"]
+    return train_once(read_config(CONFIGS / config, [*own, *changes]))
 
 
 def train_seed(folder: Path, seed: int) -> dict[str, Path]:
@@ -60,7 +61,8 @@ def train_seed(folder: Path, seed: int) -> dict[str, Path]:
     warm = f"--init_from={runs['xe']}"
     runs["sc"] = make_run(folder, "sc", "flickr8k_self_critical.yaml", seed, warm)
     runs["control"] = folder / f"control_seed{seed}"
-    if (runs["control"] / "config.yaml").exists():  # measuring the updates' times takes a while
+    if step_folders(runs["control"]):  # its length was measured when it was begun
+        train_once(read_run(runs["control"]))
         return runs
     more = updates_in_the_same_time(warm)
     changes = (f"--steps={more}", "--eval_every=200", "--trainer.optimiser.learning_rate=2.5e-4", "--trainer.optimiser.warmup_updates=0")
@@ -118,4 +120,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, name="flickr8k.py"))

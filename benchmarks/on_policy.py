@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
+from contenders import whole
 
 from seqrl.run.config import read_config
 from seqrl.run.environment import environment
+from seqrl.run.interrupt import run_command
 from seqrl.run.loop import fit
 from seqrl.run.processes import data_seed
 
@@ -63,7 +66,7 @@ def run(name: str, seed: int, overrides: list[str]) -> dict[str, Any]:
     task = config.task.build(data_seed(seed))
     trainer = config.trainer.build(task.build_policy(), seed=seed, num_updates=config.steps)
     curve = Curve(task)
-    fit(trainer, task, steps=config.steps, eval_every=config.eval_every, log_every=config.steps, writers=[curve])
+    whole(fit(trainer, task, steps=config.steps, eval_every=config.eval_every, log_every=config.steps, writers=[curve]))
     figures = task.evaluate(trainer.policy, split="test")
     solved = solved_at(curve.points, SOLVED[config.task.environment])
     after = [] if solved is None else [point[2] for point in curve.points if point[0] >= solved[0]]
@@ -147,4 +150,4 @@ def save(results: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, name="on_policy.py"))

@@ -15,6 +15,7 @@ import os
 import platform
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,6 +38,7 @@ from seqrl.metrics.reference_index import ReferenceIndex
 from seqrl.metrics.rouge import RougeL
 from seqrl.metrics.rows import WordNumbers, pad_rows
 from seqrl.metrics.tokenize import ptb_tokenize
+from seqrl.run.interrupt import run_command
 
 ROOT = Path(__file__).resolve().parent.parent
 NUM_IMAGES, SAMPLES_AN_IMAGE, NUM_BATCHES = 16, 5, 50
@@ -203,4 +205,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, name="rewards.py"))

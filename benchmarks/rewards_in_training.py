@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from pycocoevalcap.cider.cider import Cider
 
+from seqrl.run.interrupt import run_command
 from seqrl.tasks.captioning.data import DataConfig, load_data
 from seqrl.tasks.captioning.task import CaptioningConfig, CaptioningTask
 from seqrl.trajectory import Trajectory
@@ -74,4 +75,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, name="rewards_in_training.py"))

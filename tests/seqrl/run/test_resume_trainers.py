@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from seqrl.run import checkpoint, registry
-from seqrl.run.cli import EXIT_INTERRUPTED, main
+from seqrl.run.cli import main
 from seqrl.run.log import read_metrics
 from seqrl.tasks.control.task import ControlTask
 
@@ -66,6 +66,10 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def write(tmp_path: Path, kind: str, name: str) -> str:
     task, trainer = RUNS[kind]
     path = tmp_path / f"{name}.yaml"
+    if trainer["type"] != "q_table":
+        trainer = trainer | {"optimiser": {"precision": "fp32"}}
+    if task["type"] == "attention":
+        task = task | {"policy": task["policy"] | {"precision": "fp32"}}
     settings = {"name": name, "steps": 6, "seed": 5, "num_threads": 1, "runs_folder": str(tmp_path), "task": task, "trainer": trainer}
     path.write_text(json.dumps(settings))  # JSON is YAML
     return str(path)
@@ -131,7 +135,7 @@ def test_an_interrupted_agent_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
         return rollout(self, *arguments, **settings)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ControlTask, "rollout", interrupted)
-    assert main(["train", write(tmp_path, "ppo", "parts"), "--quiet"]) == EXIT_INTERRUPTED
+    assert main(["train", write(tmp_path, "ppo", "parts"), "--quiet"]) == 130
     assert "interrupted after update 2" in capsys.readouterr().err
     assert main(["resume", str(tmp_path / "parts"), "--quiet"]) == 0
     assert_same(state(tmp_path / "whole")[0], state(tmp_path / "parts")[0], "weights")
