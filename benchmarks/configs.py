@@ -24,16 +24,16 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
-import torch
 import yaml
 from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, write_results
+from sampling import sampling
 
 from seqrl.run import checkpoint
 from seqrl.run.config import RunConfig, read_config
 from seqrl.run.log import read_metrics
 from seqrl.run.train import load, train
 
-EXIT_INTERRUPTED, SAMPLING_SEED, LAST_PART = 130, 5, 0.2
+EXIT_INTERRUPTED, LAST_PART = 130, 0.2
 
 
 def find_config(name: str) -> Path:
@@ -65,7 +65,7 @@ def run_seed(name: str, seed: int, overrides: Sequence[str], folder: Path) -> di
     config, task, policy, kept = load(config.run_folder)
     record = {"test": task.evaluate(policy, split="test"), "checkpoint": checkpoint.read_meta(kept)["step"], "updates": result.step}
     if hasattr(policy, "actor"):
-        with _sampling(policy):
+        with sampling(policy):
             record["sampled"] = task.evaluate(policy, split="test")
     rows = read_metrics(config.run_folder)
     record |= {"training": training_return(rows, config), "curve": curve(rows, config), "precision": precisions(config.run_folder)}
@@ -113,17 +113,6 @@ def _spent(path: Path) -> Iterator[dict[str, float]]:
         spent["wall_s"] += time.perf_counter() - start
         spent["processor_s"] += time.process_time() - start_processor
         write_results(path, spent)
-
-
-@contextlib.contextmanager
-def _sampling(policy: Any) -> Iterator[None]:
-    """Let a policy sample where an evaluation asks for the most probable action."""
-    act, generator = policy.act, torch.Generator().manual_seed(SAMPLING_SEED)
-    policy.act = lambda obs, state=None, **settings: act(obs, state, generator=generator)
-    try:
-        yield
-    finally:
-        del policy.act
 
 
 def stands(kept: dict[str, Any] | None, commit: str | None) -> bool:

@@ -9,15 +9,12 @@ Writes benchmarks/results/rewards_in_training.json.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
 from pycocoevalcap.cider.cider import Cider
 
 from seqrl.tasks.captioning.data import DataConfig, load_data
@@ -64,13 +61,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--updates", type=int, default=40)
+    add_arguments(parser)
     arguments = parser.parse_args()
+    require_clean(allow_dirty=arguments.allow_dirty)
     torch.set_num_threads(1)
-    results: dict[str, Any] = {"command": " ".join(sys.argv), "python": platform.python_version(), "torch": torch.__version__, "seeds": {}}
-    for seed in map(int, arguments.seeds.split(",")):
+    seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    results: dict[str, Any] = {"provenance": provenance(seeds), "seeds": {}}
+    for seed in seeds:
         results["seeds"][seed] = rates = run_seed(seed, arguments.updates)
         print(f"seed {seed}: ours {rates['ours']:,.0f}/s, pycocoevalcap {rates['pycocoevalcap']:,.0f}/s, ratio {rates['ratio']:.0f}")
-    (Path(__file__).parent / "results" / "rewards_in_training.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    write_results(RESULTS / "rewards_in_training.json", results)
 
 
 if __name__ == "__main__":
