@@ -1,0 +1,123 @@
+"""The figures of the README."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from provenance import ROOT
+
+from blocks import attention as glimpses
+from blocks.agents import CLEANRL
+from blocks.text import mean, number, rounded, span, table
+
+
+def front_rewards(files: Any) -> str:
+    """The rewards in a sentence."""
+    alone = files.read("rewards.json")["seeds"].values()
+    inside = files.read("rewards_in_training.json")["seeds"].values()
+    microseconds = 1e6 / min(seed["ours"] for seed in inside)
+    in_training, by_itself = min(seed["ratio"] for seed in inside), min(seed["cider_d"]["ratio"] for seed in alone)
+    largest = max(row["largest_difference"] for seed in alone for row in seed.values())
+    return (
+        f"A CIDEr-D reward costs {number(microseconds)} microseconds a caption in training, {rounded(in_training)} times less "
+        f"than pycocoevalcap's ({rounded(by_itself)} times when it is scored alone), and differs from it by {largest:.0e} at most."
+    )
+
+
+def front_agents(files: Any) -> str:
+    """Agents beside published figures and Stable-Baselines3."""
+    configs = files.peek("configs.json")["configs"]
+    rows = []
+    rates = [seed["ratio"] for seed in files.read("agents.json")["seeds"].values()]
+    rows.append(["CartPole, steps a second beside Stable-Baselines3 (one thread, same settings, fp32)", "1", f"**{span(rates, 1)}**"])
+    if "acrobot_ppo" in configs:
+        training = _column(files, "acrobot_ppo", "training")
+        rows.append(
+            [
+                "Acrobot, return of sampled actions in training (CleanRL)",
+                f"{CLEANRL['acrobot_ppo']}",
+                f"**{mean(training, 1)}** ({span(training, 1)})",
+            ]
+        )
+    if "lunar_lander_ppo" in configs:
+        greedy = _column(files, "lunar_lander_ppo", "test")
+        rows.append(["LunarLander-v3, return of greedy actions (solved at)", "200", f"**{mean(greedy)}** ({span(greedy)})"])
+    for name in ("halfcheetah_ppo", "hopper_ppo", "walker2d_ppo"):
+        if name in configs:
+            training = _column(files, name, "training")
+            title = (
+                name.removesuffix("_ppo").replace("halfcheetah", "HalfCheetah").replace("hopper", "Hopper").replace("walker2d", "Walker2d")
+            )
+            rows.append(
+                [
+                    f"{title}-v4, a million steps, return in training (CleanRL)",
+                    f"{CLEANRL[name]:,}",
+                    f"**{mean(training)}** ({span(training)})",
+                ]
+            )
+    atari = files.read("atari.json")
+    ours = next(iter(atari["seeds"].values()))["ours"]["precision"]
+    other = "" if ours == "fp32" else f"; {number(atari['ratios']['ours'], 1)} with ours in {ours}"
+    rows.append(
+        [
+            "Atari Pong, steps a second beside Stable-Baselines3 (one thread, both in fp32)",
+            "1",
+            f"**{number(atari['ratios']['ours_fp32'], 1)}**{other}",
+        ]
+    )
+    return table(["PPO, three seeds", "published or peer", "seqrl"], rows)
+
+
+def _column(files: Any, name: str, key: str) -> list[float]:
+    records = files.read("configs.json", "configs", name)["seeds"].values()
+    return [record[key]["return_mean"] if isinstance(record[key], dict) else record[key] for record in records]
+
+
+def front_attention(files: Any) -> str:
+    """Attention's error beside the paper's and the fixed grid's, and its speed."""
+    rows, found = [], {}
+    for key in files.peek("configs.json")["configs"]:
+        name, looking = glimpses.name_of(key)
+        if name in glimpses.TITLES:
+            seeds = files.read("configs.json", "configs", key)["seeds"]
+            found[name, looking] = ([record["test"]["error_percent"] for record in seeds.values()], ", ".join(seeds))
+    for name, title in glimpses.TITLES.items():
+        if (name, "learned") in found:
+            learned, seeds = found[name, "learned"]
+            grid = f"{mean(found[name, 'grid'][0], 2)}" if (name, "grid") in found else "not run"
+            which = f"seed{'s' if len(learned) > 1 else ''} {seeds}"
+            rows.append([f"{title}, test error in % ({which})", glimpses.PAPER[name].replace(" / ", ", "), grid, f"**{mean(learned, 2)}**"])
+    text = (
+        table(["recurrent attention", "paper (NIPS 2014, arXiv v1)", "fixed grid, same network and updates", "learned looking"], rows)
+        + "\n\n"
+        if rows
+        else ""
+    )
+    results = files.read("attention.json")
+    times, threads = results["times_the_peer"], results["provenance"]["threads"]
+    thread = "one thread each" if threads == 1 else f"{threads} threads each"
+    other = [run["dtype"] for run in next(iter(results["seeds"].values())).values()]
+    bf16 = f" ({number(times['ours'], 1)} and {number(times['ours_512'], 1)} with ours in bf16)" if "bfloat16" in other else ""
+    small, large = number(times["ours_fp32"], 1), number(times["ours_512_fp32"], 1)
+    return text + (
+        f"It trains {small} (batches of 128) and {large} (batches of 512) times as fast as the best-known PyTorch implementation, "
+        f"{thread}, both in fp32{bf16}."
+    )
+
+
+def recipes(files: Any) -> str:
+    """How long the files of CONTRIBUTING's recipes are."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    lines = {
+        path: len(code.splitlines()) for path, code in re.findall(r"^```python (\S+)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    }
+    metric = next(count for path, count in lines.items() if path.startswith("metrics/"))
+    task = next(count for path, count in lines.items() if path.startswith("tasks/"))
+    return (
+        "[CONTRIBUTING.md](CONTRIBUTING.md) has recipes, which a test follows to the letter: "
+        f"a metric of your own takes {metric} lines, a task {task}."
+    )
+
+
+BLOCKS = (front_rewards, front_agents, front_attention, recipes)
