@@ -41,11 +41,22 @@ def attention_errors(files: Any) -> str:
                 ", ".join(seeds),
                 PAPER[name] if looking == "learned" else "",
                 *shown,
+                records[0]["precision"].get("task.policy.precision", "fp32"),
                 f"{updates:,}",
                 span(minutes),
             ]
         )
-    head = ["", "seeds", "paper, NIPS / arXiv v1", "mean path", "one sampled path", "ten paths", "updates", "processor time (min)"]
+    head = [
+        "",
+        "seeds",
+        "paper, NIPS / arXiv v1",
+        "mean path",
+        "one sampled path",
+        "ten paths",
+        "format",
+        "updates",
+        "processor time (min)",
+    ]
     return table(head, rows)
 
 

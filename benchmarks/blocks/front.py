@@ -76,34 +76,40 @@ def _column(files: Any, name: str, key: str) -> list[float]:
 
 def front_attention(files: Any) -> str:
     """Attention's error beside the paper's and the fixed grid's, and its speed."""
-    rows, found = [], {}
-    for key in files.peek("configs.json")["configs"]:
-        name, looking = glimpses.name_of(key)
-        if name in glimpses.TITLES:
-            seeds = files.read("configs.json", "configs", key)["seeds"]
-            found[name, looking] = ([record["test"]["error_percent"] for record in seeds.values()], ", ".join(seeds))
-    for name, title in glimpses.TITLES.items():
-        if (name, "learned") in found:
-            learned, seeds = found[name, "learned"]
-            grid = f"{mean(found[name, 'grid'][0], 2)}" if (name, "grid") in found else "not run"
-            which = f"seed{'s' if len(learned) > 1 else ''} {seeds}"
-            rows.append([f"{title}, test error in % ({which})", glimpses.PAPER[name].replace(" / ", ", "), grid, f"**{mean(learned, 2)}**"])
-    text = (
-        table(["recurrent attention", "paper (NIPS 2014, arXiv v1)", "fixed grid, same network and updates", "learned looking"], rows)
-        + "\n\n"
-        if rows
-        else ""
-    )
+    rows = _errors(files)
+    head = ["recurrent attention", "paper (NIPS 2014, arXiv v1)", "fixed grid, same network and updates", "learned looking"]
+    text = table(head, rows) + "\n\n" if rows else ""
     results = files.read("attention.json")
     times, threads = results["times_the_peer"], results["provenance"]["threads"]
     thread = "one thread each" if threads == 1 else f"{threads} threads each"
-    other = [run["dtype"] for run in next(iter(results["seeds"].values())).values()]
-    bf16 = f" ({number(times['ours'], 1)} and {number(times['ours_512'], 1)} with ours in bf16)" if "bfloat16" in other else ""
+    formats = [run["dtype"] for run in next(iter(results["seeds"].values())).values()]
+    bf16 = f" ({number(times['ours'], 1)} and {number(times['ours_512'], 1)} with ours in bf16)" if "bfloat16" in formats else ""
     small, large = number(times["ours_fp32"], 1), number(times["ours_512_fp32"], 1)
     return text + (
         f"It trains {small} (batches of 128) and {large} (batches of 512) times as fast as the best-known PyTorch implementation, "
         f"{thread}, both in fp32{bf16}."
     )
+
+
+def _errors(files: Any) -> list[list[str]]:
+    """Give a row for each kind of images: learned looking after the most updates that were run, and the grid after as many."""
+    found = {}
+    for key in files.peek("configs.json")["configs"]:
+        name, looking = glimpses.name_of(key)
+        if name in glimpses.TITLES:
+            seeds = files.read("configs.json", "configs", key)["seeds"]
+            updates = next(iter(seeds.values()))["updates"]
+            found[name, looking, updates] = ([record["test"]["error_percent"] for record in seeds.values()], ", ".join(seeds))
+    rows = []
+    for name, title in glimpses.TITLES.items():
+        updates = max((key[2] for key in found if key[:2] == (name, "learned")), default=None)
+        if updates is not None:
+            learned, seeds = found[name, "learned", updates]
+            grid = found.get((name, "grid", updates))
+            which = f"test error in % ({updates:,} updates, seed{'s' if len(learned) > 1 else ''} {seeds})"
+            paper = glimpses.PAPER[name].replace(" / ", ", ")
+            rows.append([f"{title}, {which}", paper, mean(grid[0], 2) if grid else "not run", f"**{mean(learned, 2)}**"])
+    return rows
 
 
 def recipes(files: Any) -> str:
