@@ -84,7 +84,13 @@ def attention_rates(files: Any) -> str:
         peer = results["seconds_an_epoch"]["peer_512" if "512" in name else "peer"]
         ratio = "1" if name.startswith("peer") else number(peer / results["seconds_an_epoch"][name], 2)
         rows.append([f"{titles[name]}, batch {batch}, {dtype}", *(number(seconds, 2) for seconds in times), ratio])
-    head = ["seconds an epoch", *(f"seed {seed}" for seed in results["seeds"]), "times the peer's speed, medians"]
+    clock = {"wall_s": "wall-clock", "processor_s": "processor"}[results["clock"]]
+    threads = results["provenance"]["threads"]
+    head = [
+        f"{clock} seconds an epoch, threads: {threads}",
+        *(f"seed {seed}" for seed in results["seeds"]),
+        "times the peer's speed, medians",
+    ]
     shares = ", ".join(f"{part} {100 * share:.0f}%" for part, share in results["split"].items())
     return f"{table(head, rows)}\n\nSplit of ours, one thread: {shares}."
 
