@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help install test test-slow test-gpu demo format clean
+.PHONY: help install test check-types test-fast test-slow demo format clean
 
 # The first Python that is new enough; `make PYTHON=/path/to/python3.12 test` chooses another.
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -20,6 +20,8 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE ?= 1
 export MPLBACKEND := Agg
 PYTEST_FLAGS ?=
+# Processes that run tests, each with THREADS threads.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 
@@ -41,18 +43,20 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 	@echo "Installed."
 
-test: $(STAMP)  ## Check style, types and imports, then run the fast tests
+test: $(STAMP)  ## Check style, types and imports, and run the fast tests, side by side
+	@$(MAKE) --no-print-directory --jobs 2 check-types test-fast
+
+check-types: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
 	PYTHONPATH=. $(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -m "not slow and not gpu" $(PYTEST_FLAGS)
+	$(BIN)/mypy  # remembers in .mypy_cache what has not changed
+
+test-fast: $(STAMP)
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow" $(PYTEST_FLAGS)
 
 test-slow: $(STAMP)  ## Run the tests that learn to a threshold
-	$(BIN)/python -m pytest -q -m "slow and not gpu" $(PYTEST_FLAGS)
-
-test-gpu: $(STAMP)  ## Run the tests that need a GPU
-	$(BIN)/python -m pytest -q -m gpu $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m slow --durations=15 $(PYTEST_FLAGS)
 
 demo: THREADS = 2
 demo: $(STAMP)  ## Train a captioner, optimise it for CIDEr-D and draw what changed: under five minutes on two cores

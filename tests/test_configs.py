@@ -21,7 +21,7 @@ WORDS = "<pad> <begin> <end> <unknown> a an the man woman dog in on of with and 
 
 SMALL_SCENES = [f"--task.data.scenes.{name}={count}" for name, count in {"num_train": 24, "num_dev": 6, "num_test": 6}.items()]
 SMALL_CAPTIONING = ["--task.images_per_batch=4", "--task.data.max_images=12"]
-SMALL_CONTROL = ["--task.num_eval_episodes=2", "--task.max_episode_steps=20", "--task.num_envs=4"]
+SMALL_CONTROL = ["--task.num_eval_episodes=2", "--task.max_episode_steps=20", "--task.num_envs=4", "--task.num_steps=16"]
 SMALL_ATARI = ["--task.num_eval_episodes=2", "--task.max_frames=80", "--task.num_envs=2", "--task.num_steps=8"]
 SMALL_ATTENTION = ["--task.images_per_batch=4", "--task.evaluation.num_paths=1"]
 SMALL = {"captioning": SMALL_CAPTIONING, "control": SMALL_CONTROL, "atari": SMALL_ATARI, "attention": SMALL_ATTENTION}  # by the task's type
@@ -43,7 +43,7 @@ def test_config_trains_for_two_steps(path: Path, tmp_path: Path, monkeypatch: py
     if "source: mnist" in text:
         overrides += ["--task.data.num_dev=50"]
     if "type: dqn" in text:
-        overrides += ["--trainer.learning_starts=10"]
+        overrides += ["--trainer.learning_starts=10", "--trainer.replay_capacity=200", "--trainer.gradient_steps=2"]
     if "type: pretrained" in text:
         save_tiny_model(tmp_path / "model")
         overrides += [f"--task.policy.path={tmp_path / 'model'}", f"--task.data.tokenizer={tmp_path / 'model'}"]

@@ -202,7 +202,9 @@ def dqn_cells(files: Any) -> str:
         "at each rate",
         *(f"{game} (paper)" for game in results["paper"]),
     ]
-    return table(head, rows)
+    single = len({row["learning_rate"] for best in results["summary"].values() for row in best["all"]}) == 1
+    note = "\n\nOnly one learning rate was tried. Two cells do not learn at it, so that no order of the cells is shown." if single else ""
+    return table(head, rows) + note
 
 
 BLOCKS = (agents, ppo_rates, atari_rates, lags, solved_agents, dqn_cells)
