@@ -15,7 +15,6 @@ from seqrl.run.config import read_config
 README = Path(__file__).resolve().parents[1] / "README.md"
 
 
-<<<<<<< HEAD
 def commands() -> list[list[str]]:
     blocks = re.findall(r"^```\n(.*?)^```", README.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     return [shlex.split(line, comments=True)[1:] for block in blocks for line in block.splitlines() if line.startswith("seqrl ")]
@@ -31,9 +30,7 @@ def test_command_is_understood(command: list[str]) -> None:
         assert command[0] in ("evaluate", "gridworld") or changes == []
 
 
-=======
 @pytest.mark.slow
->>>>>>> main
 def test_library_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
     monkeypatch.chdir(tmp_path)
