@@ -210,9 +210,13 @@ def cold_start(command: list[str], metrics: Path | None) -> dict[str, Any]:
     start, seen = time.perf_counter(), []
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE if metrics is None else errors, stderr=errors, text=True, cwd=ROOT)
-        for value in _printed(process) if metrics is None else _written(process, metrics):
-            seen.append((time.perf_counter() - start, value))
-        if process.wait():
+        try:
+            for value in _printed(process) if metrics is None else _written(process, metrics):
+                seen.append((time.perf_counter() - start, value))
+            process.wait()
+        finally:
+            process.kill()  # where a signal ended this one
+        if process.returncode:
             errors.seek(0)
             raise RuntimeError(f"{' '.join(command)} failed:\n{errors.read()}")
     returns, first = [value for _, value in seen], solved_at([value for _, value in seen])
@@ -308,4 +312,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from seqrl.run.interrupt import run_command
+
+    sys.exit(run_command(main, name="agents.py"))

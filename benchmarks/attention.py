@@ -30,7 +30,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from contenders import ROOT, run_contender
+from contenders import ROOT, run_benchmark, run_contender
 from provenance import add_arguments, provenance, require_clean, write_results
 
 NUM_IMAGES, BATCHES_LEFT_OUT = 60_000, 20
@@ -237,4 +237,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_benchmark(main))

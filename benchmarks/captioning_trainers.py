@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,13 +23,15 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
 
 import numpy as np
+from contenders import train_once, whole
 
 from seqrl.run import checkpoint
 from seqrl.run.config import RunConfig, decisive, fingerprint, read_config, to_plain, write_config
 from seqrl.run.environment import environment, write_environment
+from seqrl.run.interrupt import run_command
 from seqrl.run.loop import fit
 from seqrl.run.statistics import bootstrap_interval, interquartile_mean
-from seqrl.run.train import build, start_from, task_fingerprints, train
+from seqrl.run.train import build, start_from, task_fingerprints
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs" / "captioning"
@@ -95,8 +98,8 @@ class ProcessorClock:
 def warm_up(folder: Path, steps: int, extra: Sequence[str]) -> Path:
     """Train the checkpoint that all runs start from, unless it is there; give the checkpoint used."""
     overrides = [f"--name={folder.name}", f"--runs_folder={folder.parent}", "--seed=0", f"--steps={steps}", "--num_threads=1"]
-    if not checkpoint.step_folders(folder):
-        train(read_config(CONFIGS / "scenes_xe.yaml", [*overrides, "--task.policy.critic=true", *extra]))
+    if not (folder / "config.yaml").is_file() or read_config(folder / "config.yaml").steps == steps:  # another one's length is its own
+        train_once(read_config(CONFIGS / "scenes_xe.yaml", [*overrides, "--task.policy.critic=true", *extra]))
     return checkpoint.find(folder, prefer_best=True)
 
 
@@ -122,9 +125,8 @@ def measure(config: RunConfig, *, updates: int | None = None) -> list[dict[str, 
     clock = ProcessorClock()
     meta = {"config": decisive(config), "fingerprint": fingerprint(config), "task": present}
     steps = updates or config.steps
-    result = fit(trainer, task, policy=policy, steps=steps, run_folder=folder, eval_every=config.eval_every, writers=[clock], meta=meta)
-    if result.interrupted:
-        raise SystemExit(f"interrupted in {config.name}; the same command goes on with the runs that are missing")
+    settings: dict[str, Any] = {"steps": steps, "run_folder": folder, "eval_every": config.eval_every}
+    whole(fit(trainer, task, policy=policy, writers=[clock], meta=meta, **settings))
     return clock.rows
 
 
@@ -307,4 +309,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, name="captioning_trainers.py"))

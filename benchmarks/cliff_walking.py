@@ -12,6 +12,7 @@ Source: Sutton & Barto 2018 (Reinforcement learning, 2nd edition), example 6.6.
 from __future__ import annotations
 
 import argparse
+import sys
 
 import gymnasium as gym
 import numpy as np
@@ -19,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
 
+from seqrl.run.interrupt import run_command
 from seqrl.tasks.control.policy import ControlPolicyConfig
 from seqrl.tasks.control.task import ControlConfig
 from seqrl.trainers.q_table import QTableConfig, Rule
@@ -90,4 +92,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, name="cliff_walking.py"))

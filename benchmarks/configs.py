@@ -25,6 +25,7 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 import yaml
+from contenders import run_benchmark, whole
 from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, write_results
 from sampling import sampling
 
@@ -33,7 +34,7 @@ from seqrl.run.config import RunConfig, read_config
 from seqrl.run.log import read_metrics
 from seqrl.run.train import load, train
 
-EXIT_INTERRUPTED, LAST_PART = 130, 0.2
+LAST_PART = 0.2
 
 
 def find_config(name: str) -> Path:
@@ -52,16 +53,14 @@ def run_seed(name: str, seed: int, overrides: Sequence[str], folder: Path) -> di
     """Train, or go on with training, and evaluate.
 
     Raises:
-        SystemExit: with 130 when a signal ended the training.
+        Interrupted: when a signal ended the training.
     """
     label = "_".join([name, *(change.lstrip("-").replace("=", "_").replace("/", "_") for change in overrides), f"seed{seed}"])
     settings = [*overrides, f"--seed={seed}", f"--name={label}", f"--runs_folder={folder}"]
     config = read_config(find_config(name), settings)
     with _spent(folder / f"{label}.json") as spent:
-        result = train(config, resume=bool(checkpoint.step_folders(config.run_folder)), overwrite=True, display=False)
-    if result.interrupted:
-        print(f"interrupted in {label} after update {result.step}; the same command goes on", file=sys.stderr)
-        raise SystemExit(EXIT_INTERRUPTED)
+        begun = bool(checkpoint.step_folders(config.run_folder))
+        result = whole(train(config, resume=begun, overwrite=not begun, display=False))
     config, task, policy, kept = load(config.run_folder)
     record = {"test": task.evaluate(policy, split="test"), "checkpoint": checkpoint.read_meta(kept)["step"], "updates": result.step}
     if hasattr(policy, "actor"):
@@ -151,4 +150,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_benchmark(main))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,9 +23,11 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 import numpy as np
+from contenders import whole
 from provenance import ROOT, add_arguments, provenance, require_clean, write_results
 
 from seqrl.run.config import read_config, to_plain
+from seqrl.run.interrupt import run_command
 from seqrl.run.log import read_metrics
 from seqrl.run.train import train
 
@@ -82,9 +85,7 @@ def measure(cell: str, rate: float, seed: int, updates: int, runs: Path, extra: 
         if kept["settings"] == settings and kept["provenance"]["commit"] == provenance([])["commit"]:
             return kept
     start = time.process_time()
-    result = train(config, overwrite=True, display=False)  # half a run is done anew
-    if result.interrupted:
-        raise SystemExit(f"interrupted in {name}; the same command goes on with the runs that are missing")
+    whole(train(config, overwrite=True, display=False))  # broken off, or of another commit
     rows = [row for row in read_metrics(runs / name) if "dev/return_mean" in row]
     record = {
         "cell": cell,
@@ -152,4 +153,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, name="dqn_ablation.py"))

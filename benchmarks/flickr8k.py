@@ -8,17 +8,21 @@ Runs that are already finished under --folder are evaluated as they are. Writes 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from contenders import train_once
 from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
 
+from seqrl.run.checkpoint import step_folders
 from seqrl.run.config import read_config
+from seqrl.run.interrupt import run_command
 from seqrl.run.statistics import bootstrap_interval
-from seqrl.run.train import build, load, train
+from seqrl.run.train import build, load, read_run
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "captioning"
 STAGES = ("xe", "control", "sc")
@@ -44,12 +48,9 @@ def updates_in_the_same_time(warm: str, *, rounds: int = 6) -> int:
 
 
 def make_run(folder: Path, name: str, config: str, seed: int, *changes: str) -> Path:
-    """Train unless the run stands."""
-    run = folder / f"{name}_seed{seed}"
-    if not (run / "config.yaml").exists():
-        own = [f"--runs_folder={folder}", f"--name={run.name}", f"--seed={seed + 100 * (name == 'control')}"]
-        train(read_config(CONFIGS / config, [*own, *changes]))
-    return run
+    """Train unless the run stands, to its end."""
+    own = [f"--runs_folder={folder}", f"--name={name}_seed{seed}", f"--seed={seed + 100 * (name == 'control')}"]
+    return train_once(read_config(CONFIGS / config, [*own, *changes]))
 
 
 def train_seed(folder: Path, seed: int) -> dict[str, Path]:
@@ -58,7 +59,8 @@ def train_seed(folder: Path, seed: int) -> dict[str, Path]:
     warm = f"--init_from={runs['xe']}"
     runs["sc"] = make_run(folder, "sc", "flickr8k_self_critical.yaml", seed, warm)
     runs["control"] = folder / f"control_seed{seed}"
-    if (runs["control"] / "config.yaml").exists():  # measuring the updates' times takes a while
+    if step_folders(runs["control"]):  # its length was measured when it was begun
+        train_once(read_run(runs["control"]))
         return runs
     more = updates_in_the_same_time(warm)
     changes = (f"--steps={more}", "--eval_every=200", "--trainer.optimiser.learning_rate=2.5e-4", "--trainer.optimiser.warmup_updates=0")
@@ -112,4 +114,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, name="flickr8k.py"))

@@ -14,17 +14,20 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import time
 from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
+from contenders import whole
 from provenance import RESULTS as FOLDER
 from provenance import ROOT, add_arguments, provenance, require_clean, write_results
 from sampling import sampling
 
 from seqrl.run.config import read_config
+from seqrl.run.interrupt import run_command
 from seqrl.run.loop import fit
 from seqrl.run.processes import data_seed
 
@@ -63,7 +66,7 @@ def run(name: str, seed: int, overrides: list[str]) -> dict[str, Any]:
     task = config.task.build(data_seed(seed))
     trainer = config.trainer.build(task.build_policy(), seed=seed, num_updates=config.steps)
     curve = Curve(task)
-    fit(trainer, task, steps=config.steps, eval_every=config.eval_every, log_every=config.steps, writers=[curve])
+    whole(fit(trainer, task, steps=config.steps, eval_every=config.eval_every, log_every=config.steps, writers=[curve]))
     figures = task.evaluate(trainer.policy, split="test")
     sampled = None
     if hasattr(trainer.policy, "actor"):
@@ -157,4 +160,4 @@ def save(results: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, name="on_policy.py"))

@@ -2,8 +2,6 @@
 
 Every script of this folder writes what `provenance` gives under the key `provenance` of its file in benchmarks/results, so that
 `python benchmarks/report.py` can print it below the figures. A script calls `require_clean` before it measures.
-
-    python benchmarks/provenance.py        # print it, for a look
 """
 
 from __future__ import annotations
@@ -147,7 +145,3 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip("\n")
-
-
-if __name__ == "__main__":
-    print(json.dumps(provenance([]), indent=1))

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from contenders import run_benchmark
 from provenance import FIELDS, RESULTS, ROOT
 
 __all__ = ["FIELDS", "Files", "render", "rewrite"]
@@ -192,7 +193,7 @@ def headings_above(text: str) -> Iterator[tuple[str, str, str]]:
 
 
 def main() -> None:
-    """Write or check both pages."""
+    """Write or check both pages; end with 1 when something differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; name what differs and end with 1")
     args = parser.parse_args()
@@ -213,7 +214,8 @@ def main() -> None:
             if kind == "quoted" and (missing := not_in_file(name, dict(_quoted(text))[name])):
                 differ = True
                 print(f"{page}: not in {name}: {', '.join(missing)}", file=sys.stderr)
-    sys.exit(int(differ))
+    if differ:
+        raise SystemExit(1)
 
 
 def _quoted(text: str) -> Iterator[tuple[str, str]]:
@@ -223,4 +225,4 @@ def _quoted(text: str) -> Iterator[tuple[str, str]]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_benchmark(main))

@@ -14,6 +14,7 @@ import json
 import os
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,6 +37,7 @@ from seqrl.metrics.reference_index import ReferenceIndex
 from seqrl.metrics.rouge import RougeL
 from seqrl.metrics.rows import WordNumbers, pad_rows
 from seqrl.metrics.tokenize import ptb_tokenize
+from seqrl.run.interrupt import run_command
 
 ROOT = Path(__file__).resolve().parent.parent
 NUM_IMAGES, SAMPLES_AN_IMAGE, NUM_BATCHES = 16, 5, 50
@@ -201,4 +203,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, name="rewards.py"))

@@ -10,6 +10,7 @@ Writes benchmarks/results/rewards_in_training.json.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 import types
 from typing import Any
@@ -19,6 +20,7 @@ import torch
 from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
 from pycocoevalcap.cider.cider import Cider
 
+from seqrl.run.interrupt import run_command
 from seqrl.tasks.captioning import reward
 from seqrl.tasks.captioning.data import DataConfig, load_data
 from seqrl.tasks.captioning.task import CaptioningConfig, CaptioningTask
@@ -78,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, name="rewards_in_training.py"))

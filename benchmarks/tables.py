@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import torch
 from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
 
 from seqrl.run.config import read_config
+from seqrl.run.interrupt import run_command
 from seqrl.tables import ProbabilityTable
 from seqrl.tasks.gridworld.planning import Model, read_model, value_iteration
 
@@ -84,4 +86,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, name="tables.py"))

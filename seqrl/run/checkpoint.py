@@ -6,8 +6,9 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
 from torch import nn
 
+from seqrl.run import integrity
+
 WEIGHTS, STATE, META, PRETRAINED = "model.safetensors", "trainer.pt", "meta.json", "pretrained"
+FILES = (WEIGHTS, STATE, META)
 
 
 def step_folder(run_folder: Path, step: int) -> Path:
@@ -51,7 +55,7 @@ def save(
         partial.mkdir(parents=True)
         save_model(policy, str(partial / WEIGHTS))
         torch.save(dict(state), partial / STATE)
-        (partial / META).write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        (partial / META).write_text(json.dumps({**meta, "sums": integrity.SUMS}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         # safetensors lets nobody but the owner read.
         (partial / WEIGHTS).chmod((partial / META).stat().st_mode)
         for index, path in enumerate(other_processes, start=1):
@@ -59,6 +63,7 @@ def save(
         save_pretrained = getattr(policy, "save_pretrained", None)
         if callable(save_pretrained):
             save_pretrained(partial / PRETRAINED)
+        integrity.write_sums(partial)
         for path in partial.rglob("*"):
             _flush(path)
         _flush(partial)
@@ -127,13 +132,26 @@ def load_state(folder: Path, process: int = 0, num_processes: int = 1) -> dict[s
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """Read a checkpoint's `meta.json`."""
-    return json.loads((folder / META).read_text(encoding="utf-8"))
+    """Read a checkpoint's `meta.json`.
+
+    Raises:
+        ValueError: when it is damaged.
+    """
+    try:
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{folder / META}: damaged ({error}); use another checkpoint of the run") from error
+    return {name: value for name, value in meta.items() if name != "sums"}
 
 
 def is_checkpoint(folder: Path) -> bool:
     """Say whether a folder holds a whole checkpoint."""
-    return all((folder / name).is_file() for name in (WEIGHTS, STATE, META))
+    return all((folder / name).is_file() for name in FILES)
+
+
+def has_any_file(folder: Path) -> bool:
+    """Say whether a folder holds a checkpoint or what is left of one."""
+    return any((folder / name).is_file() for name in FILES)
 
 
 def step_folders(run_folder: Path) -> list[Path]:
@@ -148,19 +166,21 @@ def find(path: Path, *, prefer_best: bool = False) -> Path:
         path: a checkpoint folder, or a run folder, of which the newest checkpoint is meant.
         prefer_best: of a run folder, take the best one where there is one.
 
+    One that lost a file is found all the same, so that whoever wants it hears of the damage, see `seqrl.run.recovery.check`.
+
     Raises:
         FileNotFoundError: when there is none.
     """
     path = Path(path)
-    if is_checkpoint(path):
+    if has_any_file(path):
         return path
     best = best_folder(path)
-    if prefer_best and is_checkpoint(best):
+    if prefer_best and has_any_file(best):
         return best
-    folders = step_folders(path)
+    folders = [folder for folder in sorted((path / "checkpoints").glob("step_*")) if has_any_file(folder)]
     if folders:
         return folders[-1]
-    if is_checkpoint(best):
+    if has_any_file(best):
         return best
     reason = "there is no such folder" if not path.exists() else "it holds no whole checkpoint"
     raise FileNotFoundError(f"{path}: {reason}; expected a run folder such as runs/demo, or runs/demo/checkpoints/best")
@@ -244,14 +264,28 @@ def _difference(name: str, stored: tuple[int, ...] | None, expected: tuple[int, 
 
 def _swap(partial: Path, folder: Path) -> None:
     old = None
-    if folder.exists():
-        # A folder that is not empty cannot be replaced in one call.
-        old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
-        os.rename(folder, old)
-    os.rename(partial, folder)
+    with _signals_wait():
+        if folder.exists():
+            # A folder that is not empty cannot be replaced in one call.
+            old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
+            os.rename(folder, old)
+        os.rename(partial, folder)
     _flush(folder.parent)
     if old is not None:
         shutil.rmtree(old)
+
+
+@contextlib.contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Let signals wait for the few microseconds between two renames, where no checkpoint of that name is whole."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _flush(path: Path) -> None:

@@ -11,39 +11,48 @@ from typing import TYPE_CHECKING
 
 from seqrl.failures import EnvironmentFailed
 from seqrl.run import registry
+from seqrl.run.interrupt import current_command, exit_code, run_command
 
 if TYPE_CHECKING:
     from seqrl.run.loop import RunResult
 
-EXIT_BAD_INPUT, EXIT_FAILED, EXIT_INTERRUPTED = 2, 1, 130
+EXIT_BAD_INPUT, EXIT_FAILED = 2, 1
 Command = Callable[[argparse.Namespace, list[str]], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; give its exit code: 0 well, 2 bad input, 130 interrupted, 1 anything else."""
+    """Run the command; give its exit code: 0 well, 2 bad input, 130 after SIGINT, 143 after SIGTERM, 1 anything else."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    return run_command(lambda: _main(arguments), name="seqrl")
+
+
+def _main(arguments: Sequence[str]) -> int:
     try:
         parser = make_parser(arguments)
         parsed, rest = parser.parse_known_args(arguments)
         return int(parsed.run(parsed, rest) or 0)
-    except KeyboardInterrupt:
-        print("seqrl: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
+    except Exception as error:
+        command = current_command()
+        if command is not None:
+            command.check()  # what broke because of a signal is no fault
+        return _say_failed(error)
+
+
+def _say_failed(error: Exception) -> int:
+    if isinstance(error, BrokenPipeError):
         # The reader of a pipe, such as head, has seen enough.
         sys.stdout = None  # type: ignore[assignment]
         return 0
-    except (ValueError, OSError) as error:
+    if isinstance(error, ValueError | OSError):
         notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", []))
         print(f"seqrl: {error}{notes}", file=sys.stderr)
         return EXIT_BAD_INPUT
-    except EnvironmentFailed as error:
+    if isinstance(error, EnvironmentFailed):
         # Not a fault of this package, so its traceback tells nothing.
         print(f"seqrl: {'; '.join([str(error), *getattr(error, '__notes__', [])])}", file=sys.stderr)
         return EXIT_FAILED
-    except Exception:
-        traceback.print_exc()
-        return EXIT_FAILED
+    traceback.print_exception(error)
+    return EXIT_FAILED
 
 
 def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
@@ -69,18 +78,22 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     command.add_argument("--quiet", action="store_true", help="show no progress")
     command = add("resume", "Go on with a run: seqrl resume RUN [--steps=MORE]", _resume)
     command.add_argument("folder", type=Path, metavar="run", help="its folder, for instance runs/demo")
+    command.add_argument("--checkpoint", help="go on from this one, not from the newest: number of its step, or path")
     command.add_argument("--quiet", action="store_true", help="show no progress")
     command = add("evaluate", "Score a trained policy", _evaluate)
     command.add_argument(
         "folder", type=Path, metavar="run", help="run folder (its best checkpoint, or else the newest) or checkpoint folder"
     )
+    command.add_argument("--checkpoint", help="which one: number of its step, best, or path")
     command.add_argument("--split", default="dev", help="dev or test; dev by default")
     command = add("sample", "Write samples of a trained policy to look at", _sample)
     command.add_argument("folder", type=Path, metavar="run", help="run or checkpoint folder")
+    command.add_argument("--checkpoint", help="which one: number of its step, best, or path")
     command.add_argument("--count", type=int, default=8, help="how many; 8 by default")
     command.add_argument("--output", type=Path, help="where they go; RUN/samples by default")
     command = add("record", "Write an animation of episodes that a trained policy plays", _record)
     command.add_argument("folder", type=Path, metavar="run", help="run or checkpoint folder")
+    command.add_argument("--checkpoint", help="which one: number of its step, best, or path")
     command.add_argument("--episodes", type=int, default=1, help="how many, one after the other; 1 by default")
     command.add_argument("--seed", type=int, default=0, help="of the first episode's start; 0 by default")
     command.add_argument("--output", type=Path, help="a .gif or .mp4; RUN/figures/episode.gif by default")
@@ -132,6 +145,7 @@ def _refuse_rest(rest: list[str]) -> None:
 
 
 def _train(parsed: argparse.Namespace, rest: list[str]) -> int:
+    _hint("nothing was written; the same command starts it anew")
     from seqrl.run.config import read_config
 
     if parsed.seeds is None:
@@ -149,31 +163,49 @@ def _train(parsed: argparse.Namespace, rest: list[str]) -> int:
 
     from seqrl.run.train import train
 
-    for config in configs:
+    for number, config in enumerate(configs, start=1):
+        left = f"then `--seeds {','.join(str(seed) for seed in seeds[number:])}` is left to do" if seeds[number:] else ""
+        begun = "" if number == 1 else f" with `--seeds {','.join(str(seed) for seed in seeds[number - 1 :])}`"
+        _hint(f"nothing was kept of {config.run_folder}; the same command{begun} starts it anew")
         result = train(config, overwrite=parsed.overwrite, display=not parsed.quiet)
-        _report(result)
-        if result.interrupted:
-            return EXIT_INTERRUPTED
+        code = _report(result, left)
+        if code:
+            return code
     return 0
 
 
 def _resume(parsed: argparse.Namespace, rest: list[str]) -> int:
+    _hint(f"{parsed.folder} is as it was; `seqrl resume {parsed.folder}` goes on")
     from seqrl.run.train import resume
 
-    result = resume(parsed.folder, rest, display=not parsed.quiet)
-    _report(result)
-    return EXIT_INTERRUPTED if result.interrupted else 0
+    return _report(resume(parsed.folder, rest, resume_from=parsed.checkpoint, display=not parsed.quiet))
 
 
-def _report(result: RunResult) -> None:
-    """Say how a run ended, and draw its curves."""
+def _hint(text: str) -> None:
+    """Set what is said when a signal ends the command from here on."""
+    command = current_command()
+    if command is not None:
+        command.hint = text
+        command.check()
+
+
+def _report(result: RunResult, left: str = "") -> int:
+    """Say how a run ended, and draw its curves; give the exit code.
+
+    Args:
+        result: of the run.
+        left: what remains to be done after it, for somebody who ends the command.
+    """
     from seqrl.run.processes import is_main
 
-    if not is_main():
-        return
     if result.interrupted:
-        print(f"seqrl: interrupted after update {result.step}; `seqrl resume {result.run_folder}` goes on", file=sys.stderr)
-        return
+        if is_main():
+            going_on = f"`seqrl resume {result.run_folder}` goes on{', ' if left else ''}{left}"
+            print(f"seqrl: interrupted after update {result.step}; {going_on}", file=sys.stderr)
+        return exit_code(result.interrupted)
+    _hint(f"{result.run_folder} is finished{', ' if left else ''}{left}")
+    if not is_main():
+        return 0
     figures = "  ".join(f"{name} {value:.4g}" for name, value in result.evaluation.items())
     ended = f"stopped early after update {result.step}, best at {result.best_step}" if result.stopped_early else f"{result.step} updates"
     print(f"{result.run_folder}: {ended}  {figures}".rstrip())
@@ -181,12 +213,13 @@ def _report(result: RunResult) -> None:
         from seqrl.run.plots import run_curves
 
         print(run_curves(result.run_folder))
+    return 0
 
 
 def _evaluate(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.inspect_run import evaluate
 
-    folder, figures = evaluate(parsed.folder, rest, split=parsed.split)
+    folder, figures = evaluate(parsed.folder, rest, split=parsed.split, which=parsed.checkpoint)
     print(f"{folder} on {parsed.split}")
     print(_table(figures))
     return 0
@@ -207,7 +240,7 @@ def _table(figures: Mapping[str, float]) -> str:
 def _sample(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.inspect_run import sample
 
-    for path in sample(parsed.folder, rest, count=parsed.count, output=parsed.output):
+    for path in sample(parsed.folder, rest, count=parsed.count, output=parsed.output, which=parsed.checkpoint):
         print(path)
     return 0
 
@@ -215,7 +248,7 @@ def _sample(parsed: argparse.Namespace, rest: list[str]) -> int:
 def _record(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.inspect_run import record
 
-    path, lines = record(parsed.folder, rest, episodes=parsed.episodes, seed=parsed.seed, output=parsed.output)
+    path, lines = record(parsed.folder, rest, episodes=parsed.episodes, seed=parsed.seed, output=parsed.output, which=parsed.checkpoint)
     print("\n".join([*lines, str(path)]))
     return 0
 

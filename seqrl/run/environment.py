@@ -40,9 +40,11 @@ def environment(*, seed: int, threads: str = "") -> dict[str, Any]:
 
 
 def write_environment(path: Path, *, seed: int, threads: str = "") -> None:
-    """Write `environment` as JSON, one entry for each time the run was started."""
+    """Write `environment` as JSON, one entry for each time the run was started; the file is replaced at once."""
     starts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    path.write_text(json.dumps([*starts, environment(seed=seed, threads=threads)], indent=1) + "\n", encoding="utf-8")
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps([*starts, environment(seed=seed, threads=threads)], indent=1) + "\n", encoding="utf-8")
+    os.replace(partial, path)
 
 
 def _version(package: str) -> str | None:

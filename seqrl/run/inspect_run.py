@@ -11,13 +11,14 @@ from seqrl.run import checkpoint, registry
 from seqrl.run.train import load
 
 
-def evaluate(run: Path, overrides: Sequence[str] = (), *, split: str = "dev") -> tuple[Path, dict[str, float]]:
+def evaluate(run: Path, overrides: Sequence[str] = (), *, split: str = "dev", which: str | None = None) -> tuple[Path, dict[str, float]]:
     """Score a run's policy and write the figures to `evaluation_<split>.json` in the run folder.
 
     Args:
         run: run folder (its best checkpoint, or else the newest) or checkpoint folder.
         overrides: changes of the configuration, for instance of the decoding.
         split: name of the items to score on.
+        which: checkpoint to take, see `seqrl.run.train.load`.
 
     Returns:
         the checkpoint's folder and the figures.
@@ -26,7 +27,7 @@ def evaluate(run: Path, overrides: Sequence[str] = (), *, split: str = "dev") ->
         ValueError: when the data, the split or the checkpoint do not fit.
         FileNotFoundError: when there is no checkpoint.
     """
-    _, task, policy, folder = load(run, overrides)
+    _, task, policy, folder = load(run, overrides, which=which)
     policy.eval()
     start = time.perf_counter()
     figures = {name: float(value) for name, value in task.evaluate(policy, split=split).items()}
@@ -43,7 +44,7 @@ def evaluate(run: Path, overrides: Sequence[str] = (), *, split: str = "dev") ->
 
 
 def record(
-    run: Path, overrides: Sequence[str] = (), *, episodes: int = 1, seed: int = 0, output: Path | None = None
+    run: Path, overrides: Sequence[str] = (), *, episodes: int = 1, seed: int = 0, output: Path | None = None, which: str | None = None
 ) -> tuple[Path, list[str]]:
     """Write an animation of episodes that a run's policy plays.
 
@@ -53,6 +54,7 @@ def record(
         episodes: how many, one after the other.
         seed: of the first episode's start.
         output: the file, whose ending says the form; `figures/episode.gif` in the run folder when None.
+        which: checkpoint to take, see `seqrl.run.train.load`.
 
     Returns:
         the file, and what the task has to say about it.
@@ -64,7 +66,7 @@ def record(
         raise ValueError(f"--episodes: expected at least 1, got {episodes}")
     if seed < 0:
         raise ValueError(f"--seed: expected at least 0, got {seed}")
-    config, task, policy, folder = load(run, overrides)
+    config, task, policy, folder = load(run, overrides, which=which)
     give = getattr(task, "record", None)
     if not callable(give):
         raise ValueError(f"task {registry.name_of(registry.TASKS, type(config.task))}: has no episodes to record; try `seqrl sample {run}`")
@@ -73,7 +75,7 @@ def record(
     return output, list(give(policy, output, episodes=episodes, seed=seed))
 
 
-def sample(run: Path, overrides: Sequence[str] = (), *, count: int = 8, output: Path | None = None) -> list[Path]:
+def sample(run: Path, overrides: Sequence[str] = (), *, count: int = 8, output: Path | None = None, which: str | None = None) -> list[Path]:
     """Write samples of a run's policy to look at.
 
     Args:
@@ -81,13 +83,14 @@ def sample(run: Path, overrides: Sequence[str] = (), *, count: int = 8, output: 
         overrides: changes of the configuration.
         count: how many.
         output: where they go; `samples` in the run folder when None.
+        which: checkpoint to take, see `seqrl.run.train.load`.
 
     Raises:
         ValueError: when count is below 1, or the checkpoint does not fit.
     """
     if count < 1:
         raise ValueError(f"--count: expected at least 1, got {count}")
-    _, task, policy, folder = load(run, overrides)
+    _, task, policy, folder = load(run, overrides, which=which)
     policy.eval()
     output = output or folder.parent.parent / "samples"
     output.mkdir(parents=True, exist_ok=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from seqrl.diagnostics import warnings_for
@@ -18,12 +18,12 @@ from seqrl.run import checkpoint
 from seqrl.run.config import EarlyStop
 from seqrl.run.due import Due
 from seqrl.run.figures import Gathered
-from seqrl.run.interrupt import Interrupt
+from seqrl.run.interrupt import GRACE_S, Interrupt
 from seqrl.run.lasting import LastingTroubles
 from seqrl.run.log import JsonLines, Log, Writer
-from seqrl.run.processes import from_all, from_main, is_main, num_processes, total
-from seqrl.run.recurring import Recurring
+from seqrl.run.processes import from_main, is_main, main_process, meet_main, num_processes, total
 from seqrl.run.registry import nearest
+from seqrl.run.running import Running, broken_off, counts, grouped, keep_figures, log_training, pop_figures, rescuing, save, warn, write
 from seqrl.run.saving import Progress, Saver, restore
 from seqrl.run.timing import Stopwatch
 
@@ -39,7 +39,8 @@ class RunResult:
         best_value: best value of the watched figure; None when none was watched.
         best_step: where it was reached.
         stopped_early: whether patience ran out.
-        interrupted: whether a signal ended it before its last step; a checkpoint was saved.
+        interrupted: number of the signal that ended it before its last step, see `seqrl.run.interrupt.exit_code`; 0 for none. A
+            checkpoint was saved, from which it goes on exactly; trainer and task are spent.
     """
 
     run_folder: Path | None
@@ -48,7 +49,7 @@ class RunResult:
     best_value: float | None
     best_step: int
     stopped_early: bool
-    interrupted: bool
+    interrupted: int
 
 
 def fit(
@@ -103,11 +104,12 @@ def fit(
     log = Log([*([lines] if lines else []), *writers])
     saver = Saver(trainer, task, policy, run_folder, lines, dict(meta or {}), keep_checkpoints)
     lasting = LastingTroubles(steps, getattr(policy, "max_entropy", None), progress.lasting)
-    loop = _Loop(trainer, task, policy, run_folder, log, saver, progress, early_stop, Gathered(progress.gathered), lasting)
+    interrupt = Interrupt()
+    loop = Running(trainer, task, policy, run_folder, log, saver, progress, early_stop, Gathered(progress.gathered), lasting, interrupt)
     due = Due(steps=steps, eval_every=eval_every, save_every=save_every, log_every=log_every)
     try:
-        with Interrupt() as interrupt:
-            interrupted = _run(loop, due, interrupt)
+        with interrupt:
+            interrupted = _run(loop, due)
     finally:
         log.close()
     return RunResult(
@@ -115,104 +117,108 @@ def fit(
     )
 
 
-@dataclass
-class _Loop:
-    """What one call of `fit` works with."""
-
-    trainer: Trainer
-    task: Task
-    policy: nn.Module
-    run_folder: Path | None
-    log: Log
-    saver: Saver
-    progress: Progress
-    early_stop: EarlyStop | None
-    gathered: Gathered
-    lasting: LastingTroubles
-    # A trouble of nearly every update, of the whole run so far, or of one evaluation.
-    in_updates: Recurring = field(default_factory=lambda: Recurring(window=10, least=8))
-    in_run: Recurring = field(default_factory=lambda: Recurring(window=1, least=1))
-    in_evaluations: Recurring = field(default_factory=lambda: Recurring(window=1, least=1))
-
-
-def _run(loop: _Loop, due: Due, interrupt: Interrupt) -> bool:
-    """Go on until the last step, patience or a signal; say whether it was a signal."""
+def _run(loop: Running, due: Due) -> int:
+    """Go on until the last step, patience or a signal; give the signal's number, 0 when it was none."""
     progress, watch = loop.progress, Stopwatch(loop.task, loop.progress.elapsed_s, loop.progress.train_s)
-    if due.evaluation(progress):
-        _evaluate(loop, watch)
+    if due.evaluation(progress) and not _evaluate(loop, watch):
+        return _stop(loop)
     while progress.step < due.steps and not progress.stopped_early:
-        stats, asked = _update(loop, watch, interrupt)
+        if loop.interrupt.asked and num_processes() == 1:  # several ask each other at the end of an update
+            return _stop(loop)
+        stats = _update(loop, watch)
+        if stats is None:
+            return _stop(loop)
         progress.step += 1
         progress.elapsed_s, progress.train_s = watch.elapsed_s, watch.train_s
         loop.gathered.add(stats)
-        _warn(loop, loop.in_updates.pick(warnings_for(stats)))
-        _warn(loop, loop.in_run.pick(loop.lasting.update(progress.step, stats)))
+        if num_processes() == 1:  # so that a copy of the state needs no figures that the task holds
+            pop_figures(loop)
+        warn(loop, loop.in_updates.pick(warnings_for(stats)))
+        warn(loop, loop.in_run.pick(loop.lasting.update(progress.step, stats)))
         if due.logging(progress.step):
-            _log_training(loop, watch)
-        if not asked and due.evaluation(progress):
-            _evaluate(loop, watch)
-        if asked or due.saving(progress.step) or progress.stopped_early:
-            _save(loop)
-        if asked:
-            return progress.step < due.steps or due.evaluation(progress)
+            log_training(loop, watch)
+        if loop.stopping and (progress.step < due.steps or due.evaluation(progress)):
+            return _stop(loop)
+        if due.evaluation(progress) and not _evaluate(loop, watch):
+            return _stop(loop)
+        if due.saving(progress.step) or progress.stopped_early:
+            save(loop)
     if loop.saver.saved_step != progress.step and progress.step == 0:
-        _save(loop)
-    return False
+        save(loop)
+    return 0
 
 
-def _update(loop: _Loop, watch: Stopwatch, interrupt: Interrupt) -> tuple[dict[str, float], bool]:
-    """Collect and update once; give the figures, and whether a signal has come to any process."""
+def _stop(loop: Running) -> int:
+    """Save, where something was broken off the state before it; give the signal's number."""
+    if loop.snapshot is None:
+        save(loop)
+    else:
+        loop.saver.save(loop.progress, loop.snapshot)
+    return loop.interrupt.asked or signal.SIGTERM  # which may have come to another process
+
+
+def _update(loop: Running, watch: Stopwatch) -> dict[str, float] | None:
+    """Collect and update once; give the figures, None when a signal broke it off."""
+    if loop.saver.is_copy_due(loop.copied):
+        keep_figures(loop)
+        loop.copied = loop.saver.snapshot_for_update(loop.progress)
+    loop.snapshot = loop.copied
+    try:
+        with loop.interrupt.abandonable(loop.snapshot is not None, grace_s=GRACE_S):
+            stats, counts, device = _collect_and_update(loop, watch)
+    except BaseException as error:
+        if broken_off(loop, error):
+            return None
+        raise
+    loop.snapshot = None
+    num_rows, num_actions, asked = map(int, total([*counts, loop.interrupt.asked], device))
+    loop.stopping = asked > 0
+    watch.count(num_rows, num_actions)
+    loop.progress.num_samples += num_rows
+    loop.progress.num_actions += num_actions
+    return stats
+
+
+def _collect_and_update(loop: Running, watch: Stopwatch) -> tuple[dict[str, float], list[int], torch.device]:
+    """Give the figures, the numbers of rows and actions, and where they are."""
     # Collecting does not change weights, so those of the last completed step are still whole.
-    with _rescuing(loop, f"while collecting for update {loop.progress.step + 1}"), watch.part("collect"):
+    with rescuing(loop, f"while collecting for update {loop.progress.step + 1}"), watch.part("collect"):
         trajectory = loop.trainer.collect(loop.task)
-    num_actions = int(trajectory.counted.sum())
+    counts = [trajectory.batch_size, int(trajectory.counted.sum())]
     try:
         with watch.part("update"):
             stats = loop.trainer.update(trajectory)
     except Exception as error:
         error.add_note(f"in update {loop.progress.step + 1}; {loop.saver.left()}")
         raise
-    num_rows, num_actions, asked = map(int, total([trajectory.batch_size, num_actions, interrupt.asked], trajectory.reward.device))
-    watch.count(num_rows, num_actions)
-    loop.progress.num_samples += num_rows
-    loop.progress.num_actions += num_actions
-    return stats, bool(asked)
+    return stats, counts, trajectory.reward.device
 
 
-def _log_training(loop: _Loop, watch: Stopwatch) -> None:
-    """Write what happened in the updates since the last line."""
-    _pop_figures(loop)
-    figures = loop.gathered.pop()
-    _write(loop, {**_grouped("train", figures), **_counts(loop, watch), **watch.figures()})
-    _warn(loop, loop.in_run.pick(loop.lasting.episodes(figures)))
+def _dev_figures(loop: Running) -> dict[str, float] | None:
+    """Give the figures of an evaluation, None when a signal broke it off."""
+    try:
+        with loop.interrupt.abandonable():
+            return {name: float(value) for name, value in loop.task.evaluate(loop.policy, split="dev").items()}
+    except BaseException as error:
+        if broken_off(loop, error):
+            return None
+        raise
 
 
-def _pop_figures(loop: _Loop) -> None:
-    """Gather what the task has to tell of its rollouts, such as the returns of the episodes that ended."""
-    pop = getattr(loop.task, "pop_figures", None)
-    if callable(pop):
-        loop.gathered.add_popped(*from_all(pop()))
-
-
-def _save(loop: _Loop) -> None:
-    """Write a checkpoint, with the figures that have no line yet."""
-    _pop_figures(loop)
-    _keep_figures(loop)
-    loop.saver.save(loop.progress)
-
-
-def _keep_figures(loop: _Loop) -> None:
-    loop.progress.gathered, loop.progress.lasting = loop.gathered.state_dict(), loop.lasting.state_dict()
-
-
-def _evaluate(loop: _Loop, watch: Stopwatch) -> None:
-    """Score on dev, keep the best, count how long it has not improved."""
+def _evaluate(loop: Running, watch: Stopwatch) -> bool:
+    """Score on dev, keep the best, count how long it has not improved; say whether it came to its end."""
     progress, stop = loop.progress, loop.early_stop
-    figures: dict[str, float] = {}
-    with _rescuing(loop, f"in the evaluation after update {progress.step}"), watch.part("evaluate"):
-        if is_main():
-            figures = {name: float(value) for name, value in loop.task.evaluate(loop.policy, split="dev").items()}
-        figures = from_main(figures)
+    pop_figures(loop)
+    keep_figures(loop)
+    loop.snapshot = loop.saver.snapshot_for_evaluation(progress)
+    with rescuing(loop, f"in the evaluation after update {progress.step}"), watch.part("evaluate"):
+        main = main_process()
+        found = _dev_figures(loop) if is_main() else None
+        meet_main(main, lambda: loop.interrupt.asked)
+        figures = from_main(found)
+    if figures is None:
+        return False
+    loop.snapshot = loop.copied = None
     progress.evaluation, progress.evaluated_step = figures, progress.step
     progress.evaluations.append(figures)
     extra = {}
@@ -227,60 +233,19 @@ def _evaluate(loop: _Loop, watch: Stopwatch) -> None:
             progress.num_stale += 1
         progress.stopped_early = _out_of_patience(progress, stop)
         extra = {f"dev/best_{stop.metric}": progress.best_value}
-    _pop_figures(loop)
-    _write(loop, {**_grouped("dev", figures), **extra, **_counts(loop, watch), "time/evaluate_s": watch.last_s["evaluate"]})
+    pop_figures(loop)
+    write(loop, {**grouped("dev", figures), **extra, **counts(loop, watch), "time/evaluate_s": watch.last_s["evaluate"]})
     find = getattr(loop.task, "warnings_for", None)
-    _warn(loop, loop.in_evaluations.pick(find(progress.evaluations) if callable(find) else {}))
+    warn(loop, loop.in_evaluations.pick(find(progress.evaluations) if callable(find) else {}))
     if progress.best_step == progress.step:
-        _keep_figures(loop)
+        keep_figures(loop)
         loop.saver.save_best(progress)
-
-
-@contextmanager
-def _rescuing(loop: _Loop, doing: str) -> Iterator[None]:
-    """Save after a failure that leaves the weights whole; the error says what was done, and which checkpoint there is."""
-    try:
-        yield
-    except Exception as error:
-        if num_processes() == 1:  # others would not take part
-            _pop_figures(loop)
-        _keep_figures(loop)
-        error.add_note(f"{doing}; {loop.saver.rescue(loop.progress)}")
-        raise
-
-
-def _write(loop: _Loop, figures: Mapping[str, float]) -> None:
-    with _rescuing(loop, f"while logging after update {loop.progress.step}"):
-        loop.log.write(loop.progress.step, figures)
-
-
-def _warn(loop: _Loop, troubles: Mapping[str, str]) -> None:
-    """Say what is likely to be wrong, and keep it in warnings.jsonl."""
-    for kind, text in troubles.items():
-        loop.log.say(loop.progress.step, text)
-        if loop.run_folder is not None and is_main():
-            with _rescuing(loop, "while keeping a warning"), (loop.run_folder / "warnings.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": loop.progress.step, "kind": kind, "warning": text}) + "\n")
+    return True
 
 
 def _out_of_patience(progress: Progress, stop: EarlyStop | None) -> bool:
     return stop is not None and stop.patience is not None and progress.num_stale >= stop.patience
 
 
-def _counts(loop: _Loop, watch: Stopwatch) -> dict[str, float]:
-    """What a curve can be drawn against besides the updates."""
-    return {
-        "progress/num_samples": loop.progress.num_samples,
-        "progress/num_actions": loop.progress.num_actions,
-        **loop.gathered.counts,
-        "time/elapsed_s": watch.elapsed_s,
-        "time/train_s": watch.train_s,
-    }
-
-
 def _better(value: float, best: float, mode: str) -> bool:
     return not math.isnan(value) and (math.isnan(best) or (value > best if mode == "max" else value < best))
-
-
-def _grouped(group: str, figures: Mapping[str, float]) -> dict[str, float]:
-    return {name if "/" in name else f"{group}/{name}": float(value) for name, value in figures.items()}

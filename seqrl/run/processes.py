@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -14,6 +17,7 @@ import torch
 Anything = TypeVar("Anything")
 # Far apart, so that the seeds of neighbouring runs and those of their processes do not meet.
 SEED_STRIDE = 1_000_003
+WAIT_S = 0.02
 
 
 def process_index() -> int:
@@ -64,6 +68,31 @@ def from_main(value: Anything) -> Anything:
     box: list[Any] = [value]
     torch.distributed.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def meet_main(main: tuple[str, int], asked: Callable[[], int]) -> None:
+    """Wait until every process has come here; one that is asked to end by a signal meanwhile hands it on to the main process.
+
+    Waiting inside of `torch.distributed` would hear no signal. Every process must call it, the others while the main one is still at work.
+
+    Args:
+        main: see `main_process`.
+        asked: gives the number of the signal that has come, 0 for none.
+    """
+    if not _connected():
+        return
+    work, told = torch.distributed.barrier(async_op=True), is_main()
+    while not work.is_completed():
+        time.sleep(WAIT_S)
+        if asked() and not told:
+            told = True
+            if main[0] == socket.gethostname():
+                os.kill(main[1], signal.SIGTERM)
+
+
+def main_process() -> tuple[str, int]:
+    """Give the main process's machine and number there, for `meet_main`; every process must call it."""
+    return from_main((socket.gethostname(), os.getpid()))
 
 
 def from_all(value: Anything) -> list[Anything]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seqrl.protocols import Task, Trainer
 from seqrl.run import checkpoint
@@ -54,6 +57,25 @@ class Progress:
     lasting: dict[str, float] = field(default_factory=dict)
 
 
+# Copies of the state cost at most this share of the time, and at most this much memory.
+LARGEST_SHARE, LARGEST_COPY_BYTES = 0.02, 2**28
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a run goes back to when a signal breaks off what it does.
+
+    Attributes:
+        progress: how far it was.
+        state: as in a checkpoint.
+        weights: of the policy; None where they cannot change before the snapshot is of no more use.
+    """
+
+    progress: Progress
+    state: dict[str, Any]
+    weights: dict[str, Any] | None
+
+
 @dataclass
 class Saver:
     """Writes the checkpoints of a run; nothing where it has no folder.
@@ -78,12 +100,40 @@ class Saver:
     meta: Mapping[str, Any]
     keep_checkpoints: int
     saved_step: int = -1
+    _copy_again_at: float = -math.inf
 
-    def save(self, progress: Progress) -> None:
-        """Write the checkpoint of the present step, and delete the oldest."""
+    def snapshot_for_evaluation(self, progress: Progress) -> Snapshot:
+        """Copy what an evaluation may change: the task and the global generators."""
+        return Snapshot(deepcopy(progress), self._copied_state(progress), None)
+
+    def is_copy_due(self, before: Snapshot | None) -> bool:
+        """Say whether `snapshot_for_update` is worth its time: an earlier copy still serves when another one would cost too much."""
+        if self.run_folder is None or num_processes() > 1:  # nowhere to save, or others would not take part
+            return False
+        return time.perf_counter() >= self._copy_again_at or (before is None and self._copy_again_at < math.inf)
+
+    def snapshot_for_update(self, progress: Progress) -> Snapshot | None:
+        """Copy all that collecting and updating change; None when that is too large."""
+        start = time.perf_counter()
+        weights, trainer = self.policy.state_dict(), self.trainer.state_dict()
+        if _num_bytes([weights, trainer]) > LARGEST_COPY_BYTES:
+            self._copy_again_at = math.inf
+            return None
+        snapshot = Snapshot(deepcopy(progress), self._copied_state(progress) | {"trainer": _copied(trainer)}, _copied(weights))
+        end = time.perf_counter()
+        self._copy_again_at = end + (end - start) / LARGEST_SHARE
+        return snapshot
+
+    def save(self, progress: Progress, snapshot: Snapshot | None = None) -> None:
+        """Write the checkpoint of the present step, or go back to a snapshot and write that, and delete the oldest."""
+        if snapshot is not None:
+            for item in fields(progress):
+                setattr(progress, item.name, getattr(snapshot.progress, item.name))
+            if snapshot.weights is not None:
+                self.policy.load_state_dict(snapshot.weights)
         if self.run_folder is None:
             return
-        self._write(checkpoint.step_folder(self.run_folder, progress.step), progress)
+        self._write(checkpoint.step_folder(self.run_folder, progress.step), progress, snapshot)
         self.saved_step = progress.step
         if is_main():
             checkpoint.prune(self.run_folder, self.keep_checkpoints)
@@ -109,14 +159,22 @@ class Saver:
         folders = checkpoint.step_folders(self.run_folder) if self.run_folder is not None else []
         return f"the last checkpoint is {folders[-1]}" if folders else "no checkpoint had been saved yet"
 
-    def _write(self, folder: Path, progress: Progress) -> None:
-        state = {
-            "trainer": self.trainer.state_dict(),
+    def _state(self, progress: Progress) -> dict[str, Any]:
+        return {
             "task": self.task.state_dict(),
             "random": random_state(),
             "progress": asdict(progress),
             "metrics_num_bytes": self.lines.num_bytes() if self.lines else 0,
         }
+
+    def _copied_state(self, progress: Progress) -> dict[str, Any]:
+        state = self._state(progress)
+        return state | {"task": _copied(state["task"])}  # the rest is made anew each time
+
+    def _write(self, folder: Path, progress: Progress, snapshot: Snapshot | None = None) -> None:
+        state = self._state(progress) if snapshot is None else dict(snapshot.state)
+        if "trainer" not in state:
+            state["trainer"] = self.trainer.state_dict()
         handed_over = [folder.with_name(f".{folder.name}.process{index}.partial") for index in range(1, num_processes())]
         if not is_main():
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -147,3 +205,21 @@ def restore(folder: Path, trainer: Trainer, task: Task, policy: nn.Module) -> tu
     if "num_tokens" in present:
         present["num_actions"] = present.pop("num_tokens")  # its name before agents could be trained
     return Progress(**present), int(state["metrics_num_bytes"])
+
+
+def _copied(value: Any) -> Any:
+    """Copy plain data with tensors in it."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, Mapping):
+        return {key: _copied(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_copied(entry) for entry in value)
+    return value
+
+
+def _num_bytes(value: Any) -> int:
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    entries = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return sum(_num_bytes(entry) for entry in entries)

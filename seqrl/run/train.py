@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from seqrl.protocols import Task
-from seqrl.run import checkpoint
+from seqrl.run import checkpoint, recovery
 from seqrl.run.config import RunConfig, decisive, fingerprint, flatten, read_config, to_plain, write_config
 from seqrl.run.environment import write_environment
 from seqrl.run.log import Writer, make_tracker
@@ -25,12 +25,15 @@ from seqrl.run.threads import choose_threads
 RUN_FILES = ("config.yaml", "env.json", "metrics.jsonl", "warnings.jsonl", "checkpoints", "figures", "samples", "tensorboard")
 
 
-def train(config: RunConfig, *, resume: bool = False, overwrite: bool = False, display: bool = True) -> RunResult:
+def train(
+    config: RunConfig, *, resume: bool = False, resume_from: str | None = None, overwrite: bool = False, display: bool = True
+) -> RunResult:
     """Do a run from its configuration.
 
     Args:
         config: see `RunConfig`.
-        resume: go on from the newest checkpoint in the run folder, exactly.
+        resume: go on from the newest checkpoint in the run folder that is not damaged, exactly.
+        resume_from: go on from this one instead: number of its step, name or path.
         overwrite: delete an earlier run of this name first.
         display: show progress on the terminal.
 
@@ -41,7 +44,11 @@ def train(config: RunConfig, *, resume: bool = False, overwrite: bool = False, d
         OSError: when the run folder cannot be written or is too full.
     """
     run_folder = config.run_folder
-    newest = checkpoint.find(run_folder) if resume else None
+    newest, troubles = None, list[str]()
+    if resume_from is not None:
+        newest = _named(config, resume_from)
+    elif resume:
+        newest, troubles = recovery.newest_whole(run_folder)
     if newest is None and not overwrite and is_main():
         _refuse_earlier_run(run_folder)
     checkpoint.check_writable(run_folder)
@@ -65,6 +72,8 @@ def train(config: RunConfig, *, resume: bool = False, overwrite: bool = False, d
     if is_main():
         if newest is None and overwrite:
             _delete_earlier_run(run_folder)
+        if newest is not None:
+            _leave_newer(run_folder, newest, troubles)
         writers = _writers(config, newest, display=display)
         write_config(config, run_folder / "config.yaml")
         write_environment(run_folder / "env.json", seed=config.seed, threads=str(threads))
@@ -87,14 +96,20 @@ def train(config: RunConfig, *, resume: bool = False, overwrite: bool = False, d
     )
 
 
-def resume(run_folder: Path | str, overrides: Sequence[str] = (), *, display: bool = True) -> RunResult:
+def resume(run_folder: Path | str, overrides: Sequence[str] = (), *, resume_from: str | None = None, display: bool = True) -> RunResult:
     """Go on with an interrupted run, or with a finished one when `--steps=` asks for more.
+
+    Args:
+        run_folder: of the run.
+        overrides: changes of the configuration.
+        resume_from: go on from this checkpoint instead of the newest whole one: number of its step, name or path.
+        display: show progress on the terminal.
 
     Raises:
         FileNotFoundError: when the folder holds no run or no checkpoint.
         ValueError: when an override changes the seed, the task or the trainer, which an exact resume cannot honour.
     """
-    return train(read_run(run_folder, overrides), resume=True, display=display)
+    return train(read_run(run_folder, overrides), resume=True, resume_from=resume_from, display=display)
 
 
 def build(config: RunConfig) -> tuple[Task, nn.Module]:
@@ -104,18 +119,21 @@ def build(config: RunConfig) -> tuple[Task, nn.Module]:
     return task, task.build_policy()
 
 
-def load(run: Path | str, overrides: Sequence[str] = (), *, prefer_best: bool = True) -> tuple[RunConfig, Task, nn.Module, Path]:
+def load(
+    run: Path | str, overrides: Sequence[str] = (), *, prefer_best: bool = True, which: str | None = None
+) -> tuple[RunConfig, Task, nn.Module, Path]:
     """Build the task and the trained policy of a run.
 
     Args:
         run: run folder, or one of its checkpoints.
         overrides: changes of the configuration, for instance `--task.decoding.beam_size=5`.
         prefer_best: of a run folder, take the best checkpoint where there is one.
+        which: take this checkpoint of the run: number of its step, name or path.
 
     Returns:
         configuration, task, policy and the checkpoint it was loaded from.
     """
-    folder = checkpoint.find(Path(run), prefer_best=prefer_best)
+    folder = checkpoint.find(Path(run), prefer_best=prefer_best) if which is None else recovery.named(Path(run), which)
     config = read_run(folder.parent.parent, overrides)
     task, policy = build(config)
     choose_threads(policy, config.num_threads)
@@ -140,8 +158,12 @@ def read_run(run_folder: Path | str, overrides: Sequence[str] = ()) -> RunConfig
 
 
 def start_from(path: Path, policy: nn.Module, fingerprints: dict[str, Any]) -> Path:
-    """Load the weights of a run or checkpoint folder, the best ones where they are marked; give the folder used."""
-    folder = checkpoint.find(path, prefer_best=True)
+    """Load the weights of a run or checkpoint folder, the best ones where they are marked; give the folder used.
+
+    Raises:
+        ValueError: when the checkpoint is damaged, of other data or of another architecture.
+    """
+    folder = recovery.check(checkpoint.find(path, prefer_best=True))
     checkpoint.check_fingerprints(checkpoint.read_meta(folder).get("task", {}), fingerprints, folder=folder)
     checkpoint.load_weights(folder, policy)
     return folder
@@ -166,6 +188,23 @@ def _writers(config: RunConfig, newest: Path | None, *, display: bool) -> list[W
 
         writers.append(make_display(config.name, steps=config.steps, start=start, stream=sys.stdout))
     return writers
+
+
+def _named(config: RunConfig, which: str) -> Path:
+    folder = recovery.named(config.run_folder, which)
+    if folder.resolve().parent.parent != config.run_folder.resolve():
+        raise ValueError(f"--checkpoint={which}: is of another run; for its weights start a new one with init_from: {folder}")
+    return folder
+
+
+def _leave_newer(run_folder: Path, newest: Path, troubles: list[str]) -> None:
+    """Say from where a run goes on, when that is not its newest checkpoint, and rename what is newer, whose lines of the log go."""
+    for trouble in troubles:
+        print(f"seqrl: {trouble}", file=sys.stderr)
+    moved = recovery.set_aside(run_folder, newest)
+    if troubles or moved:
+        kept = f"; kept aside: {', '.join(path.name for path in moved)}" if moved else ""
+        print(f"seqrl: going on from {newest}, and with metrics.jsonl as it was then{kept}", file=sys.stderr)
 
 
 def _refuse_earlier_run(run_folder: Path) -> None:

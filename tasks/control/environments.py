@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+import os
+import signal
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -121,13 +123,27 @@ def make_environments(
             envs = gym.make_vec(name, num_envs, vectorization_mode="vector_entry_point", **settings)
         else:
             rows = [partial(_make_one, name, row, settings) for row in range(num_envs)]
-            envs = AsyncVectorEnv(rows) if vectorization == "async" else SyncVectorEnv(rows)
+            apart = [partial(_make_apart, os.getpid(), row) for row in rows]
+            envs = AsyncVectorEnv(apart) if vectorization == "async" else SyncVectorEnv(rows)
     except (gym.error.DependencyNotInstalled, ImportError) as error:
         raise ValueError(f"environment {name} needs more than is installed: {error}{_extra(error)}") from error
     except (TypeError, gym.error.Error) as error:
         raise ValueError(f"environment {name} cannot be made with {settings}: {error}; see task.environment_options") from error
     check_spaces(name, envs.single_observation_space, envs.single_action_space)
     return envs
+
+
+def _make_apart(main_process: int, make: Callable[[], gym.Env]) -> gym.Env:
+    """Make an environment in a process of its own, which Ctrl-C at the terminal does not reach: the main one still needs its answers.
+
+    It ends when the main one does, whose end of the pipe is closed then.
+    """
+    if os.getpid() != main_process:  # the main one makes one, too, to see its spaces
+        if hasattr(os, "setpgrp"):
+            os.setpgrp()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    return make()
 
 
 def _make_one(name: str, row: int, settings: Mapping[str, Any]) -> gym.Env:

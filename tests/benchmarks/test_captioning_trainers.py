@@ -20,6 +20,7 @@ SMALL += ["--task.images_per_batch=2", "--task.policy.dim=16", "--task.policy.nu
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         monkeypatch.setenv(name, "1")  # the module sets them; so they are put back afterwards
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     spec = importlib.util.spec_from_file_location("captioning_trainers", ROOT / "benchmarks" / "captioning_trainers.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -3,9 +3,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+
+from seqrl.run import checkpoint
+from seqrl.run.log import read_metrics
 
 HERE = Path(__file__).resolve().parent
 
@@ -47,3 +51,39 @@ def toy_environment() -> Callable[..., dict[str, str]]:
         return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **extra}
 
     return make
+
+
+def without_times(folder: Path) -> list[dict[str, float]]:
+    return [{key: value for key, value in row.items() if not key.startswith("time/")} for row in read_metrics(folder)]
+
+
+def assert_same_state(one: Any, other: Any, where: str = "") -> None:
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            assert_same_state(one[key], other[key], f"{where}/{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), where
+        for index, pair in enumerate(zip(one, other, strict=True)):
+            assert_same_state(*pair, f"{where}/{index}")
+    elif not where.endswith("_s"):
+        assert one == other, where
+
+
+@pytest.fixture
+def same_run() -> Callable[..., None]:
+    """Compare two runs to the bit."""
+    return assert_same_run
+
+
+def assert_same_run(whole: Path, parts: Path) -> None:
+    """Compare weights, figures, and all else that a run goes on from, to the bit."""
+    ends = [checkpoint.find(folder) for folder in (whole, parts)]
+    weights = [(folder / checkpoint.WEIGHTS).read_bytes() for folder in ends]
+    assert weights[0] == weights[1]
+    assert without_times(whole) == without_times(parts)
+    states = [checkpoint.load_state(folder) for folder in ends]
+    for name in ("trainer", "task", "random", "progress"):
+        assert_same_state(states[0][name], states[1][name], name)

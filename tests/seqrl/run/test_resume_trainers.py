@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from seqrl.run import checkpoint, registry
-from seqrl.run.cli import EXIT_INTERRUPTED, main
+from seqrl.run.cli import main
 from seqrl.run.log import read_metrics
 from seqrl.tasks.control.task import ControlTask
 
@@ -131,7 +131,7 @@ def test_an_interrupted_agent_goes_on(tmp_path: Path, monkeypatch: pytest.Monkey
         return rollout(self, *arguments, **settings)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ControlTask, "rollout", interrupted)
-    assert main(["train", write(tmp_path, "ppo", "parts"), "--quiet"]) == EXIT_INTERRUPTED
+    assert main(["train", write(tmp_path, "ppo", "parts"), "--quiet"]) == 130
     assert "interrupted after update 2" in capsys.readouterr().err
     assert main(["resume", str(tmp_path / "parts"), "--quiet"]) == 0
     assert_same(state(tmp_path / "whole")[0], state(tmp_path / "parts")[0], "weights")

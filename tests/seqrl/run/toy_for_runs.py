@@ -13,7 +13,40 @@ import numpy as np
 import torch
 from torch import nn
 
+from seqrl.run import checkpoint
 from seqrl.trajectory import Trajectory
+
+_num_calls: dict[str, int] = {}
+
+
+def pause(phase: str) -> None:
+    """Sleep in the phase that TOY_PAUSE names, `update:3` say, after a file TOY_MARK says that it is reached."""
+    _num_calls[phase] = _num_calls.get(phase, 0) + 1
+    if os.environ.get("TOY_PAUSE") == f"{phase}:{_num_calls[phase]}":
+        Path(os.environ["TOY_MARK"]).touch()
+        end = time.monotonic() + float(os.environ.get("TOY_PAUSE_S", "60"))
+        while time.monotonic() < end:  # a signal in the very moment before one long sleep would not end it
+            time.sleep(0.05)
+
+
+def pausing(function: Any, phase: str) -> Any:
+    """Let a function pause before it does its work."""
+
+    def paused(*arguments: Any, **settings: Any) -> Any:
+        pause(phase)
+        return function(*arguments, **settings)
+
+    return paused
+
+
+if os.environ.get("TOY_PAUSE"):
+    pause("import")
+    if "save" in os.environ["TOY_PAUSE"]:
+        checkpoint.save_model = pausing(checkpoint.save_model, "save")
+    if "curves" in os.environ["TOY_PAUSE"]:
+        from seqrl.run import plots
+
+        plots.run_curves = pausing(plots.run_curves, "curves")
 
 
 @dataclass
@@ -34,6 +67,7 @@ class ToyTaskConfig:
 
     def build(self, seed: int) -> ToyTask:
         """Make the task."""
+        pause("data")
         return ToyTask(self, seed)
 
 
@@ -53,6 +87,7 @@ class ToyTask:
         if self.position == int(os.environ.get("TOY_SIGNAL_AT", -1)):
             os.kill(os.getpid(), int(os.environ["TOY_SIGNAL"]))
         time.sleep(config.delay_s)
+        pause("rollout")
         noise = torch.rand(2, 3, generator=self.generator) + random.random() + np.random.rand() + torch.rand(()) + self.position
         mask = torch.tensor([[True, True, False], [True, True, True]])
         off = torch.zeros_like(mask)
@@ -63,6 +98,7 @@ class ToyTask:
         raise ValueError("the toy has no demonstrations")
 
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
+        pause("evaluate")
         return {"score": float(sum(p.detach().double().sum() for p in policy.parameters())), "falling": -float(self.position)}
 
     def build_policy(self) -> nn.Module:
@@ -128,6 +164,7 @@ class ToyTrainer:
         loss = (self.policy(trajectory.reward + noise) - 1).square().mean()
         self.adam.zero_grad()
         loss.backward()
+        pause("update")
         self.adam.step()
         return {"loss": float(loss.detach()), "reward/mean": float(trajectory.reward.mean())}
 

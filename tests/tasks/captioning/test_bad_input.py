@@ -259,10 +259,11 @@ def test_interruption_saves_and_can_be_resumed(run: Callable[..., tuple[int, str
     assert run(command="resume")[0] == 0
 
 
-def test_interruption_while_images_are_decoded(run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interruption_while_images_are_decoded(run: Callable[..., tuple[int, str]], root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "decode_image", lambda *_: os.kill(os.getpid(), signal.SIGINT))
     code, error = run()
-    assert code == 130 and error.endswith("seqrl: interrupted\n")
+    said = f"nothing was kept of {root / 'runs' / 'run'}; the same command starts it anew"
+    assert code == 130 and error.endswith(f"seqrl: interrupted by Ctrl-C; {said}\n") and not list((root / "runs" / "run").iterdir())
 
 
 def test_resume_with_another_architecture(run: Callable[..., tuple[int, str]], root: Path) -> None:

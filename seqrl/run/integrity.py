@@ -1,0 +1,85 @@
+"""Whether a checkpoint is as it was written: every byte of every file counts into a sum."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+# In the form that `sha256sum --check SHA256SUMS` reads.
+SUMS = "SHA256SUMS"
+
+
+def write_sums(folder: Path) -> None:
+    """Write the SHA-256 of every file in a folder to its `SHA256SUMS`."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
+    lines = [f"{_sum(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def damage(folder: Path, required: tuple[str, ...], *, with_sums: bool) -> str | None:
+    """Say what is wrong with a checkpoint's files, None when nothing is.
+
+    Args:
+        folder: of the checkpoint.
+        required: names of files that every checkpoint has.
+        with_sums: whether it was written with sums; older ones were not, of which only what can be read is known to be whole.
+    """
+    missing = [name for name in required if not (folder / name).is_file()]
+    if missing:
+        return f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+    if not (folder / SUMS).exists():
+        return f"{SUMS} is missing" if with_sums else _unreadable(folder)
+    try:
+        text = (folder / SUMS).read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        return f"{SUMS} cannot be read: {error}"
+    listed: dict[str, str] = {}
+    for line in text.split("\n"):
+        digest, _, name = line.partition("  ")
+        if line and (len(digest) != 64 or not name):
+            return f"{SUMS} has changed: {line!r} is no line of it"
+        listed[name] = digest
+    if not text.endswith("\n"):
+        return f"{SUMS} is cut off"
+    listed.pop("", None)
+    unlisted = [name for name in required if name not in listed]
+    if unlisted:
+        return f"{SUMS} has changed: it does not name {unlisted[0]}"
+    for name, digest in listed.items():
+        path = folder / name
+        try:
+            if not path.is_file():
+                return f"{name} is missing"
+            if _sum(path) != digest:
+                return f"{name} is not as it was written ({path.stat().st_size} bytes now; its SHA-256 is not the one in {SUMS})"
+        except (OSError, ValueError) as error:
+            return f"{name} cannot be read: {error}"
+    return None
+
+
+def _sum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _unreadable(folder: Path) -> str | None:
+    """Look at what can be known without sums: forms, lengths, and the zip file's own sums."""
+    for path in sorted(folder.iterdir()):
+        try:
+            if path.suffix == ".json":
+                json.loads(path.read_text(encoding="utf-8"))
+            elif path.suffix == ".safetensors":
+                with safe_open(str(path), framework="pt"):
+                    pass
+            elif path.suffix == ".pt":
+                with zipfile.ZipFile(path) as archive:
+                    broken = archive.testzip()
+                if broken is not None:
+                    return f"{path.name} is damaged: {broken} in it has changed"
+        except (OSError, ValueError, SafetensorError, zipfile.BadZipFile) as error:
+            return f"{path.name} is damaged ({error})"
+    return None

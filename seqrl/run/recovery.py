@@ -1,0 +1,89 @@
+"""Which checkpoint a run goes on from, or is looked at, when one is damaged or somebody names one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from seqrl.run import checkpoint, integrity
+
+# Stands before the names of checkpoints that a run went back behind; they are not looked at again.
+ASIDE = "aside_"
+
+
+def damage(folder: Path) -> str | None:
+    """Say what is wrong with a checkpoint's files, None when nothing is."""
+    with_sums = (folder / checkpoint.META).is_file() and b'"sums"' in (folder / checkpoint.META).read_bytes()
+    return integrity.damage(folder, checkpoint.FILES, with_sums=with_sums)
+
+
+def check(folder: Path) -> Path:
+    """Give the folder back when it is whole.
+
+    Raises:
+        ValueError: naming the damage, and the other checkpoints of the run.
+    """
+    found = damage(folder)
+    if found is None:
+        return folder
+    run_folder = folder.parent.parent
+    others = [other for other in [*checkpoint.step_folders(run_folder), checkpoint.best_folder(run_folder)] if other != folder]
+    sound = [other.name for other in others if checkpoint.is_checkpoint(other) and damage(other) is None]
+    whole = [name.removeprefix("step_").lstrip("0") or "0" for name in sound]
+    ways = f"choose another one with --checkpoint={whole[-1]} (whole are: {', '.join(whole)})" if whole else "the run has no other one"
+    raise ValueError(f"{folder}: damaged: {found}; {ways}")
+
+
+def named(run_folder: Path, which: str) -> Path:
+    """Find the checkpoint that somebody names.
+
+    Args:
+        run_folder: of the run.
+        which: number of its step, name, such as best, or path.
+
+    Raises:
+        FileNotFoundError: listing those that there are.
+        ValueError: when it is damaged.
+    """
+    places = [checkpoint.step_folder(run_folder, int(which))] if which.isdecimal() else [run_folder / "checkpoints" / which, Path(which)]
+    for place in places:
+        if place.is_dir():
+            return check(place)
+    there = ", ".join(path.name for path in sorted((run_folder / "checkpoints").glob("*")) if path.is_dir()) or "none"
+    raise FileNotFoundError(f"--checkpoint={which}: {run_folder} has no such checkpoint; there are: {there}")
+
+
+def newest_whole(run_folder: Path) -> tuple[Path, list[str]]:
+    """Find the newest checkpoint of a run that is not damaged, the best one last; and say what is wrong with those before it.
+
+    Raises:
+        FileNotFoundError: when there is none at all.
+        ValueError: when all are damaged.
+    """
+    there = sorted((run_folder / "checkpoints").glob("step_*"), reverse=True)
+    troubles = list[str]()
+    for folder in [*there, checkpoint.best_folder(run_folder)]:
+        if not checkpoint.has_any_file(folder):
+            continue
+        found = damage(folder)
+        if found is None:
+            return folder, troubles
+        troubles.append(f"{folder} is damaged: {found}")
+    if troubles:
+        raise ValueError(f"{run_folder}: no checkpoint is whole: {'; '.join(troubles)}")
+    return checkpoint.find(run_folder), []
+
+
+def set_aside(run_folder: Path, chosen: Path) -> list[Path]:
+    """Rename the checkpoints that are newer than the one that a run goes on from; give their new names."""
+    step, moved = checkpoint.read_meta(chosen)["step"], list[Path]()
+    for folder in sorted((run_folder / "checkpoints").glob("step_*")):
+        number = folder.name.removeprefix("step_")
+        if number.isdecimal() and int(number) > step:
+            aside = folder.with_name(ASIDE + folder.name)
+            if aside.exists():
+                shutil.rmtree(aside)
+            os.rename(folder, aside)
+            moved.append(aside)
+    return moved

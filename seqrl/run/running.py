@@ -1,0 +1,127 @@
+"""What one call of `fit` works with, and what it writes: lines, warnings, checkpoints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import nn
+
+from seqrl.protocols import Task, Trainer
+from seqrl.run.config import EarlyStop
+from seqrl.run.figures import Gathered
+from seqrl.run.interrupt import Interrupt, Interrupted
+from seqrl.run.lasting import LastingTroubles
+from seqrl.run.log import Log
+from seqrl.run.processes import from_all, is_main, num_processes
+from seqrl.run.recurring import Recurring
+from seqrl.run.saving import Progress, Saver, Snapshot
+from seqrl.run.timing import Stopwatch
+
+
+@dataclass
+class Running:
+    """What one call of `fit` works with."""
+
+    trainer: Trainer
+    task: Task
+    policy: nn.Module
+    run_folder: Path | None
+    log: Log
+    saver: Saver
+    progress: Progress
+    early_stop: EarlyStop | None
+    gathered: Gathered
+    lasting: LastingTroubles
+    interrupt: Interrupt
+    # The newest copy of the state before an update; and what a signal goes back to, while something can be broken off.
+    copied: Snapshot | None = None
+    snapshot: Snapshot | None = None
+    # Whether the processes have agreed to stop.
+    stopping: bool = False
+    # A trouble of nearly every update, of the whole run so far, or of one evaluation.
+    in_updates: Recurring = field(default_factory=lambda: Recurring(window=10, least=8))
+    in_run: Recurring = field(default_factory=lambda: Recurring(window=1, least=1))
+    in_evaluations: Recurring = field(default_factory=lambda: Recurring(window=1, least=1))
+
+
+def broken_off(running: Running, error: BaseException) -> bool:
+    """Say whether a signal ended what was done, and not a fault; what failed after a signal may have failed because of it."""
+    return running.snapshot is not None and bool(running.interrupt.asked) and isinstance(error, Interrupted | Exception)
+
+
+def log_training(running: Running, watch: Stopwatch) -> None:
+    """Write what happened in the updates since the last line."""
+    pop_figures(running)
+    figures = running.gathered.pop()
+    write(running, {**grouped("train", figures), **counts(running, watch), **watch.figures()})
+    warn(running, running.in_run.pick(running.lasting.episodes(figures)))
+
+
+def pop_figures(running: Running) -> None:
+    """Gather what the task has to tell of its rollouts, such as the returns of the episodes that ended."""
+    pop = getattr(running.task, "pop_figures", None)
+    if callable(pop):
+        running.gathered.add_popped(*from_all(pop()))
+
+
+def save(running: Running) -> None:
+    """Write a checkpoint, with the figures that have no line yet."""
+    pop_figures(running)
+    keep_figures(running)
+    running.saver.save(running.progress)
+    running.copied = None
+
+
+def keep_figures(running: Running) -> None:
+    """Put what was gathered where checkpoints and snapshots find it."""
+    running.progress.gathered, running.progress.lasting = running.gathered.state_dict(), running.lasting.state_dict()
+
+
+@contextmanager
+def rescuing(running: Running, doing: str) -> Iterator[None]:
+    """Save after a failure that leaves the weights whole; the error says what was done, and which checkpoint there is."""
+    try:
+        yield
+    except Exception as error:
+        if broken_off(running, error):
+            raise
+        if num_processes() == 1:  # others would not take part
+            pop_figures(running)
+        keep_figures(running)
+        error.add_note(f"{doing}; {running.saver.rescue(running.progress)}")
+        raise
+
+
+def write(running: Running, figures: Mapping[str, float]) -> None:
+    """Write a line of the log."""
+    with rescuing(running, f"while logging after update {running.progress.step}"):
+        running.log.write(running.progress.step, figures)
+
+
+def warn(running: Running, troubles: Mapping[str, str]) -> None:
+    """Say what is likely to be wrong, and keep it in warnings.jsonl."""
+    for kind, text in troubles.items():
+        running.log.say(running.progress.step, text)
+        if running.run_folder is not None and is_main():
+            with rescuing(running, "while keeping a warning"), (running.run_folder / "warnings.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": running.progress.step, "kind": kind, "warning": text}) + "\n")
+
+
+def counts(running: Running, watch: Stopwatch) -> dict[str, float]:
+    """What a curve can be drawn against besides the updates."""
+    return {
+        "progress/num_samples": running.progress.num_samples,
+        "progress/num_actions": running.progress.num_actions,
+        **running.gathered.counts,
+        "time/elapsed_s": watch.elapsed_s,
+        "time/train_s": watch.train_s,
+    }
+
+
+def grouped(group: str, figures: Mapping[str, float]) -> dict[str, float]:
+    """Put a group before the names that have none."""
+    return {name if "/" in name else f"{group}/{name}": float(value) for name, value in figures.items()}
