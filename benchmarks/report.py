@@ -119,9 +119,9 @@ def render(name: str, *, page: str) -> tuple[str, Files]:
 
 def functions() -> dict[str, Callable[[Files], str]]:
     """Find what writes blocks, by name."""
-    from blocks import BLOCKS
+    from blocks import find_blocks
 
-    return BLOCKS
+    return find_blocks()
 
 
 def rewrite(page: str, text: str) -> str:
