@@ -1,4 +1,4 @@
-"""The blocks of figures in README.md and docs/results.md: each module has its own in `BLOCKS`, functions from files of results to Markdown."""
+"""The blocks of figures in README.md and docs/results.md: each module names its own in `BLOCKS`, from files of results to Markdown."""
 
 from __future__ import annotations
 
