@@ -47,12 +47,18 @@ def run_ours(seed: int, num_updates: int, threads: int, precision: str, clock: C
     import torch
 
     from seqrl.run.config import read_config
-    from seqrl.run.train import build
+    from seqrl.run.train import begin
 
     torch.set_num_threads(threads)
-    changes = [f"--seed={seed}", f"--task.precision={precision}", f"--num_threads={threads}", "--steps=10000"]
+    changes = [
+        f"--seed={seed}",
+        f"--task.precision={precision}",
+        f"--num_threads={threads}",
+        "--steps=10000",
+        "--trainer.optimiser.precision=fp32",
+    ]
     config = read_config(ROOT / "configs" / "atari" / "pong_ppo.yaml", changes)
-    task, policy = build(config)
+    config, _, task, policy = begin(config)
     trainer = config.trainer.build(policy, seed=seed, num_updates=10_000)
     for _ in range(num_updates + 1):
         clock.mark()

@@ -79,18 +79,19 @@ class Clock:
         return timed
 
 
-def build_ours(batch_size: int, precision: str, seed: int) -> tuple[Any, Any]:
+def build_ours(batch_size: int, precision: str, seed: int, threads: int) -> tuple[Any, Any]:
     from seqrl.run.config import read_config
-    from seqrl.run.train import build
+    from seqrl.run.train import begin
 
     changes = [f"--seed={seed}", f"--task.images_per_batch={batch_size}", f"--task.policy.precision={precision}", "--task.data.num_dev=1"]
+    changes += [f"--num_threads={threads}", "--trainer.optimiser.precision=fp32"]
     config = read_config(ROOT / "configs" / "attention" / "mnist_6x8.yaml", changes)
-    task, policy = build(config)
+    config, _, task, policy = begin(config)
     return task, config.trainer.build(policy, seed=seed, num_updates=10_000)
 
 
-def run_ours(batch_size: int, precision: str, seed: int) -> tuple[Callable[[], None], str]:
-    task, trainer = build_ours(batch_size, precision, seed)
+def run_ours(batch_size: int, precision: str, seed: int, threads: int) -> tuple[Callable[[], None], str]:
+    task, trainer = build_ours(batch_size, precision, seed, threads)
     return (lambda: trainer.update(trainer.collect(task)) and None), str(trainer.policy.core.dtype).removeprefix("torch.")
 
 
@@ -138,7 +139,7 @@ def split_of_ours(num_batches: int) -> dict[str, float]:
     import seqrl.tasks.attention.rectifier as rectifier
 
     torch.set_num_threads(1)
-    task, trainer = build_ours(128, "auto", 0)
+    task, trainer = build_ours(128, "auto", 0, 1)
     clock = Clock()
     for owner, name, part in (
         (task.data, "batch", "retina"),
@@ -179,8 +180,7 @@ def worker(name: str, args: argparse.Namespace) -> None:
     if name.startswith("peer"):
         run_peer(args.peer, batch_size, int(args.seeds), num_batches, mark)
     else:
-        step, dtype = run_ours(batch_size, precision, int(args.seeds))
-        torch.set_num_threads(args.threads)  # building a run may have set another number
+        step, dtype = run_ours(batch_size, precision, int(args.seeds), args.threads)
         mark()
         for _ in range(num_batches):
             step()

@@ -59,6 +59,7 @@ SHARED = [
     "--save_every=0",
     "--log_every=1",
     "--num_threads=1",
+    "--trainer.optimiser.precision=fp32",
 ]
 
 COLOURS = {
@@ -98,6 +99,7 @@ class ProcessorClock:
 def warm_up(folder: Path, steps: int, extra: Sequence[str]) -> Path:
     """Train the checkpoint that all runs start from, unless it is there; give the checkpoint used."""
     overrides = [f"--name={folder.name}", f"--runs_folder={folder.parent}", "--seed=0", f"--steps={steps}", "--num_threads=1"]
+    overrides += ["--trainer.optimiser.precision=fp32"]
     if not (folder / "config.yaml").is_file() or read_config(folder / "config.yaml").steps == steps:  # another one's length is its own
         train_once(read_config(CONFIGS / "scenes_xe.yaml", [*overrides, "--task.policy.critic=true", *extra]))
     return checkpoint.find(folder, prefer_best=True)

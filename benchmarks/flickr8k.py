@@ -50,6 +50,7 @@ def updates_in_the_same_time(warm: str, *, rounds: int = 6) -> int:
 def make_run(folder: Path, name: str, config: str, seed: int, *changes: str) -> Path:
     """Train unless the run stands, to its end."""
     own = [f"--runs_folder={folder}", f"--name={name}_seed{seed}", f"--seed={seed + 100 * (name == 'control')}"]
+    own += ["--trainer.optimiser.precision=fp32"]
     return train_once(read_config(CONFIGS / config, [*own, *changes]))
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.metrics import kernels
 from seqrl.metrics.reference_index import ReferenceIndex
-from seqrl.metrics.rows import HypothesisRows, split_words
+from seqrl.metrics.rows import HypothesisRows
 from seqrl.metrics.token_scores import PreparedMetric, Sentence, index_sentences, prepare_references
 
 SMOOTHINGS = ("none", "add_one", "exponential")
@@ -129,35 +129,50 @@ def _smoothed(counts: BleuCounts, smoothing: str) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class SacreBleu:
-    """BLEU as sacrebleu computes it with its default settings, range 0 to 100; for strings only.
+    """BLEU as sacrebleu computes it with its default settings, range 0 to 100; for text as it was written, cased and not yet split.
+
+    The words of a captioner have lost case and punctuation, and token ids are no text at all: it scores files, and is neither a
+    reward nor a figure of captioning's evaluation. Lists of words are refused, unless `tokenize` is "none".
 
     Args:
-        tokenize: sacrebleu's tokeniser, for instance "13a", or "none" for text that is split already.
+        tokenize: sacrebleu's tokeniser, for instance "13a", "char" or "zh", or "none" for text that is split already.
         lowercase: compare without case.
+
+    Raises:
+        ValueError: for lists of words, whose case and punctuation nothing brings back.
 
     Source: Post 2018 (A call for clarity in reporting BLEU scores).
     """
 
     tokenize: str = "13a"
     lowercase: bool = False
+    reads_raw_text: ClassVar[bool] = True
 
     def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
         """Score each hypothesis by itself, with effective order as sacrebleu advises for sentences, [N] float64."""
         metric = self._metric(effective_order=True)
-        scores = [metric.sentence_score(_joined(h), list(map(_joined, rs))).score for h, rs in zip(hypotheses, references, strict=True)]
+        scores = [
+            metric.sentence_score(self._text(h), list(map(self._text, rs))).score for h, rs in zip(hypotheses, references, strict=True)
+        ]
         return np.array(scores, np.float64)
 
     def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
         """Give sacrebleu's corpus figure; hypotheses may have different numbers of references."""
         most = max(map(len, references), default=0)
-        streams = [[_joined(rs[k]) if k < len(rs) else None for rs in references] for k in range(most)]
-        return float(self._metric(effective_order=False).corpus_score(list(map(_joined, hypotheses)), streams).score)
+        streams = [[self._text(rs[k]) if k < len(rs) else None for rs in references] for k in range(most)]
+        return float(self._metric(effective_order=False).corpus_score(list(map(self._text, hypotheses)), streams).score)
 
     def _metric(self, *, effective_order: bool):  # type: ignore[no-untyped-def]
         from sacrebleu.metrics.bleu import BLEU  # loaded here: it takes longer to import than all other metrics together
 
         return BLEU(tokenize=self.tokenize, lowercase=self.lowercase, effective_order=effective_order)
 
-
-def _joined(sentence: Sentence) -> str:
-    return sentence if isinstance(sentence, str) else " ".join(split_words(sentence))
+    def _text(self, sentence: Sentence) -> str:
+        if isinstance(sentence, str):
+            return sentence
+        if self.tokenize != "none":
+            raise ValueError(
+                f"sacrebleu scores strings only, as they were written, got the words {list(sentence)[:5]}; give strings, or "
+                'SacreBleu(tokenize="none") for words; captioning reports bleu4 and bleu4_smoothed'
+            )
+        return " ".join(sentence)

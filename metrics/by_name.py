@@ -34,3 +34,8 @@ def metric_by_name(name: str, **settings: Any) -> Any:
         nearest = difflib.get_close_matches(name, METRICS, n=1, cutoff=0.0)[0]
         raise ValueError(f"unknown metric {name!r}: did you mean {nearest!r}? Known are {', '.join(sorted(METRICS))}")
     return METRICS[name](**settings)
+
+
+def scores_words(name: str) -> bool:
+    """Tell whether a metric scores words, as rewards and evaluations of captioners need it, and not text as it was written."""
+    return not getattr(metric_by_name(name), "reads_raw_text", False)

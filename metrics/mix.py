@@ -51,7 +51,10 @@ class MetricMix:
                 raise ValueError(f"the weight of {name} must be a finite number, got {weight}")
             metric = metric_by_name(name)
             if not isinstance(metric, TokenMetric):
-                raise ValueError(f"{name} scores strings only and cannot be part of a reward on token ids: leave it to evaluation")
+                raise ValueError(
+                    f"{name} scores strings only, as they were written, and token ids have none; reward bleu4 or bleu4_smoothed instead, "
+                    f"and score written captions with `seqrl score --metrics {name}`"
+                )
             self.metrics[name] = metric
         self.index = ReferenceIndex(
             references,

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import signal
+import os
 import sys
 
-from seqrl.run.interrupt import SIGNALS, exit_code, run_command
+# `python -m` puts the current folder first on the path, where somebody else's files could stand in for any package. A checkout that is not
+# installed is found there, and stays.
+if __name__ == "__main__" and sys.path[:1] in ([""], [os.getcwd()]) and os.path.dirname(os.path.dirname(__file__)) != os.getcwd():
+    del sys.path[0]
+
+import signal  # noqa: E402
+
+from seqrl.run.interrupt import SIGNALS, exit_code, run_command  # noqa: E402
 
 
 def main() -> int:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -10,32 +13,56 @@ from torch import nn
 
 # How torchrun and the launchers of MPI tell a process the number of its like.
 WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+_ALONE: ContextVar[bool] = ContextVar("alone", default=False)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Work for a while as if this process were the only one, so that nothing waits for the others."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
 
 
 def num_launched() -> int:
     """Count the processes that were started together, as their launcher says; 1 where there is none."""
-    return max(int(os.environ.get(name) or 1) for name in WORLD_SIZES)
+    return 1 if _ALONE.get() else max(int(os.environ.get(name) or 1) for name in WORLD_SIZES)
+
+
+def is_connected() -> bool:
+    """Say whether the processes can exchange tensors."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized() and not _ALONE.get()
+
+
+def connect() -> None:
+    """Connect the processes that were launched together; nothing to do where there is one, or where they are."""
+    if num_launched() > 1 and not is_connected():
+        make_accelerator("fp32")
 
 
 def make_accelerator(precision: str) -> Any | None:
-    """Give accelerate's `Accelerator`; None where one process works on the CPU in fp32, which needs none.
+    """Give accelerate's `Accelerator`; None where one process works on the CPU in fp32 or bf16, which needs none.
 
     Its import takes over a second, which is a fifth of the time in which PPO solves CartPole.
 
     Args:
-        precision: "fp32", "bf16" or "fp16".
+        precision: "fp32", "bf16" or "fp16"; "auto" is fp32.
     """
     has_gpu = torch.accelerator.is_available()
-    connected = torch.distributed.is_available() and torch.distributed.is_initialized()
-    if num_launched() == 1 and not connected and precision == "fp32" and not has_gpu:
+    if num_launched() == 1 and not is_connected() and precision != "fp16" and not has_gpu:
         return None
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
     # accelerate shares one precision among all accelerators of a process; without this a second run could not choose another.
     AcceleratorState._reset_state()
+    threads = torch.get_num_threads()
     # Without `cpu` accelerate overlooks the other processes of a CPU run.
-    return Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision), cpu=not has_gpu)
+    accelerator = Accelerator(mixed_precision={"auto": "no", "fp32": "no"}.get(precision, precision), cpu=not has_gpu)
+    torch.set_num_threads(threads)  # with several processes accelerate chooses a number of its own
+    return accelerator
 
 
 def broadcast_weights(policy: nn.Module) -> None:
@@ -48,7 +75,7 @@ def broadcast_weights(policy: nn.Module) -> None:
 
 def gather(tensor: torch.Tensor) -> list[torch.Tensor]:
     """Give every process's tensor of one shape, in their order; every process must call it."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if not is_connected():
         return [tensor]
     parts = [torch.empty_like(tensor) for _ in range(torch.distributed.get_world_size())]
     torch.distributed.all_gather(parts, tensor)

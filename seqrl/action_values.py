@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from seqrl.actor_critic import split_observation
 from seqrl.encoders import Inputs, Memory, ObservationSize
-from seqrl.networks import MLP, NatureCNN, RecurrentTorso, frame_channels, restarts
+from seqrl.networks import MLP, RecurrentTorso, frame_channels, restarts
 from seqrl.noisy_layers import NoisyLinear, Stream, drop_units
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree, map_tree
 
+CODE_SIZE = 512
 Estimate = Literal["mean", "categorical", "quantile"]
 
 
@@ -73,15 +74,15 @@ class ActionValues(nn.Module):
     A sampled action is a chance one with probability `epsilon`, else, like a greedy one, argmax_a Q(s, a).
 
     The last of the `hidden_sizes` belongs to the streams behind the encoder, of which dueling has two; what is noisy is in
-    the streams. Frames of 84x84 are encoded by the Nature CNN, with its 512 outputs in the place of the hidden layers. With a memory, it
-    stands between all hidden layers and the streams.
+    the streams. Frames of 84x84 are encoded by the Nature CNN, with its 512 outputs in the place of the hidden layers, and other
+    pictures likewise, see `seqrl.pictures`. With a memory, it stands between all hidden layers and the streams.
 
     Args:
-        observation_shape: of one observation; () where it is a number.
+        observation: of one observation, see `ObservationSize`; or its shape, () where it is a number.
         num_actions: A.
         hidden_sizes: of the layers between; may be empty, which with one-hot inputs makes a table.
         config: see `ActionValuesConfig`.
-        num_observations: how many different numbers there are, where an observation is one; 0 where it is not.
+        num_observations: with a shape: how many different numbers there are, where an observation is one; 0 where it is not.
         generator: draws the weights; PyTorch's own when None.
 
     Source: Mnih et al. 2015 (Human-level control through deep reinforcement learning), methods; streams: Wang et al. 2016 (Dueling
@@ -94,7 +95,7 @@ class ActionValues(nn.Module):
 
     def __init__(
         self,
-        observation_shape: Sequence[int],
+        observation: ObservationSize | Sequence[int],
         num_actions: int,
         hidden_sizes: Sequence[int] = (64, 64),
         config: ActionValuesConfig | None = None,
@@ -104,24 +105,24 @@ class ActionValues(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config = config or ActionValuesConfig()
-        self.shape, self.num_actions = tuple(observation_shape), num_actions
+        if not isinstance(observation, ObservationSize):
+            shape = tuple(observation)
+            observation = ObservationSize(shape, num_observations, frames=frame_channels(shape) > 0)
+        self.shape, self.num_actions = observation.shape, num_actions
         self.epsilon = 0.0
         self.num_atoms = 1 if config.estimate == "mean" else config.num_atoms
         self.register_buffer("support", torch.linspace(config.value_min, config.value_max, config.num_atoms), persistent=False)
-        frames = frame_channels(self.shape)
-        shared, behind = list(hidden_sizes), []
-        if frames:
-            shared = [512]
-        elif config.memory == "none":
+        shared, behind, width = list(hidden_sizes), list[int](), observation.num_inputs
+        if config.memory == "none" and not observation.convolved:
             shared, behind = shared[:-1], shared[-1:]
-        size = ObservationSize(self.shape, num_observations, frames=bool(frames))
-        self.inputs, num_inputs = Inputs(size, normalise=config.normalise_observations), size.num_inputs
+        self.inputs = Inputs(observation, normalise=config.normalise_observations)
         self.encoder: nn.Module = nn.Identity()
-        if frames:
-            self.encoder = NatureCNN(frames, shared[-1], generator=generator)
+        if observation.convolved:
+            self.encoder = encoder = observation.convolutional_encoder(CODE_SIZE, shared, F.relu, generator)
+            width = encoder.num_outputs
         elif shared:
-            self.encoder = MLP(num_inputs, shared[:-1], shared[-1], activation=F.relu, output_gain=math.sqrt(2.0), generator=generator)
-        width = shared[-1] if shared else num_inputs
+            self.encoder = MLP(width, shared[:-1], shared[-1], activation=F.relu, output_gain=math.sqrt(2.0), generator=generator)
+            width = shared[-1]
         self.torso = None
         if config.memory != "none":
             self.torso = RecurrentTorso(config.memory, width, config.memory_size, generator=generator)
@@ -129,7 +130,7 @@ class ActionValues(nn.Module):
         noise = config.noise if config.noisy else None
         self.advantage = Stream(width, behind, num_actions * self.num_atoms, noise, generator)
         self.value = Stream(width, behind, self.num_atoms, noise, generator) if config.dueling else None
-        self._activated = bool(shared) and not frames
+        self._activated = bool(shared) and not observation.convolved
         self._noisy = [module for module in self.modules() if isinstance(module, NoisyLinear)]
 
     def initial_state(self, context: Tree) -> Tree:

@@ -59,7 +59,8 @@ class ActorCriticConfig:
         shared_trunk: one encoder for actor and critic, as for Atari, rather than one each.
         memory: "lstm" or "gru" between encoder and heads, for what cannot be told from one observation, else "none".
         memory_size: units of the memory.
-        code_size: outputs of the Nature CNN, which takes the place of the hidden layers where the observations are frames.
+        code_size: outputs of the convolutions, which take the place of the hidden layers where the observations are frames or a
+            picture, and stand before them where there are several parts.
         normalise_observations: scale observations by their running mean and deviation, see `seqrl.encoders.RunningNorm`.
         squash: continuous actions are tanh(u) with u Gaussian, scaled to the environment's bounds, instead of clipped to them.
         state_dependent_std: let the deviation of continuous actions depend on what is seen, rather than be one learned number
@@ -108,9 +109,17 @@ class Layers:
 
     def trunk(self) -> Trunk:
         """Make what lies below a head."""
-        sizes = [self.config.code_size] if self.observation.frames else self.hidden_sizes
-        memory, gain = (self.config.memory, self.config.memory_size), self.config.hidden_gain
-        return Trunk(self.observation, sizes, *memory, activation=self._activation, gain=gain, generator=self.generator)
+        config = self.config
+        return Trunk(
+            self.observation,
+            self.hidden_sizes,
+            config.memory,
+            config.memory_size,
+            code_size=config.code_size,
+            activation=self._activation,
+            gain=config.hidden_gain,
+            generator=self.generator,
+        )
 
     def branch(self, num_outputs: int, gain: float, *, under: Trunk | None, with_trunk: bool) -> nn.Module:
         """Make an actor or a critic: a head under a trunk that is shared, one with a trunk of its own, or an MLP."""
@@ -143,7 +152,7 @@ class ActorCritic(nn.Module):
     Args:
         observation: see `seqrl.encoders.ObservationSize`.
         actions: see `ActionSize`.
-        hidden_sizes: sizes of the layers between; not for frames.
+        hidden_sizes: sizes of the layers between; not for frames or a picture alone.
         config: see `ActorCriticConfig`.
         generator: draws the first weights; PyTorch's own when None.
 
@@ -171,7 +180,7 @@ class ActorCritic(nn.Module):
                 raise ValueError(f"{name}: expected an environment with continuous actions, got discrete ones; switch it off")
         self.is_recurrent = config.memory != "none"
         self.actions, self.inputs = actions, Inputs(observation, normalise=config.normalise_observations)
-        self._has_trunk = config.shared_trunk or self.is_recurrent or observation.frames
+        self._has_trunk = config.shared_trunk or self.is_recurrent or observation.convolved
         num_outputs = actions.num_outputs + (actions.num_dimensions if config.state_dependent_std else 0)
         layers = Layers(observation, hidden_sizes, config, generator)
         self.trunk = layers.trunk() if config.shared_trunk else None

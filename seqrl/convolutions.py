@@ -3,68 +3,34 @@
 from __future__ import annotations
 
 import functools
-import math
-import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 EncoderPrecision = Literal["auto", "fp32", "bf16"]
-# What a run keeps of a precision that was measured; `choose_precision` takes it back.
+# What a checkpoint keeps of it; `dtype_of` takes it back.
 PRECISION_NAMES: dict[torch.dtype, EncoderPrecision] = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 STRIDES = (4, 2, 1)
 SMALLEST_PART = 32  # below so many frames a second thread costs more than it saves
-FAST_ENOUGH = 1.3  # bf16 is chosen where it is so many times as fast as fp32
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 
-def choose_precision(asked: EncoderPrecision) -> torch.dtype:
-    """Give the number format of an encoder's convolutions; "auto" is bf16 where `bf16_speedup` finds it fast.
+def dtype_of(precision: EncoderPrecision) -> torch.dtype:
+    """Give the number format that a precision names; "auto", which a run replaces by what it measures to be fastest, is float32.
 
     Raises:
         ValueError: when there is no such precision.
     """
-    if asked not in ("auto", "fp32", "bf16"):
-        raise ValueError(f"precision: expected auto, fp32 or bf16, got {asked!r}")
-    if asked == "auto":
-        return torch.bfloat16 if bf16_speedup() > FAST_ENOUGH else torch.float32
-    return torch.bfloat16 if asked == "bf16" else torch.float32
-
-
-@functools.cache
-def bf16_speedup() -> float:
-    """Measure once in a process, in some milliseconds, how many times faster a convolution is in bf16 than in fp32.
-
-    What a processor says of itself does not settle it: some convert to fp32 and back, which is slower than fp32.
-    """
-    seconds = {dtype: _seconds_of_convolution(dtype) for dtype in (torch.float32, torch.bfloat16)}
-    return seconds[torch.float32] / seconds[torch.bfloat16]
-
-
-@torch.no_grad()
-def _seconds_of_convolution(dtype: torch.dtype) -> float:
-    frames = torch.ones(8, 32, 20, 20, dtype=dtype).contiguous(memory_format=torch.channels_last)
-    kernel = torch.ones(64, 32, 4, 4, dtype=dtype).contiguous(memory_format=torch.channels_last)
-    best = math.inf
-    with one_thread():
-        for _ in range(6):  # the first ones compile; the best one was not disturbed by other processes
-            start = time.perf_counter()
-            F.conv2d(frames, kernel, stride=2)
-            best = min(best, time.perf_counter() - start)
-    return best
-
-
-def available_cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if precision not in get_args(EncoderPrecision):
+        raise ValueError(f"precision: expected auto, fp32 or bf16, got {precision!r}")
+    return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from seqrl.accelerator import gather
 from seqrl.networks import MLP, Activation, NatureCNN, RecurrentTorso, frame_channels
+from seqrl.pictures import Picture, PictureEncoder, other_numbers
 from seqrl.trajectory import Tree
 
 Memory = Literal["none", "lstm", "gru"]
@@ -27,13 +28,19 @@ class ObservationSize:
         shape: of one observation; () where it is a number.
         num_categories: how many different numbers there are, where it is one; 0 otherwise.
         frames: whether it is a stack of game frames, uint8 [channels, 84, 84], for the Nature CNN.
+        pictures: other pictures in it, see `seqrl.pictures`.
+        num_stacked: how many observations one shows, along a first axis of their own; told only where there are pictures.
     """
 
     shape: tuple[int, ...]
     num_categories: int = 0
     frames: bool = False
+    pictures: tuple[Picture, ...] = ()
+    num_stacked: int = 1
 
     def __post_init__(self) -> None:
+        if self.pictures and (self.frames or self.num_categories):
+            raise ValueError("pictures: expected none beside frames or categories")
         if self.frames and not frame_channels(self.shape):
             raise ValueError(f"frames: expected observations of shape [channels, 84, 84], got {list(self.shape)}")
         if self.num_categories and self.shape:
@@ -43,6 +50,33 @@ class ObservationSize:
     def num_inputs(self) -> int:
         """Size of an observation once it is flat."""
         return self.num_categories or math.prod(self.shape)
+
+    @property
+    def convolved(self) -> bool:
+        """Whether convolutions encode it."""
+        return self.frames or bool(self.pictures)
+
+    @property
+    def num_numbers(self) -> int:
+        """Numbers of a single one of the observations that are stacked, pictures included."""
+        return math.prod(self.shape) // self.num_stacked
+
+    def convolutional_encoder(
+        self, code_size: int, hidden_sizes: Sequence[int], activation: Activation, generator: torch.Generator | None = None
+    ) -> NatureCNN | PictureEncoder:
+        """Make what encodes it, activation included; `num_outputs` of it is the code size, behind several parts the last hidden one.
+
+        Args:
+            code_size: outputs for each picture.
+            hidden_sizes: of the layers behind several parts.
+            activation: of these layers.
+            generator: draws the weights; PyTorch's own when None.
+        """
+        if self.frames:
+            return NatureCNN(frame_channels(self.shape), code_size, generator=generator)
+        return PictureEncoder(
+            self.shape, self.pictures, self.num_numbers, code_size, hidden_sizes, activation=activation, generator=generator
+        )
 
 
 class RunningNorm(nn.Module):
@@ -112,31 +146,38 @@ class RunningNorm(nn.Module):
 
 
 class Inputs(nn.Module):
-    """Brings observations into the form that layers take: flat numbers, one-hot categories, or frames as they are.
+    """Brings observations into the form that layers take: flat numbers, one-hot categories, or frames and pictures as they are.
 
     Args:
         size: see `ObservationSize`.
-        normalise: scale flat numbers by their running mean and deviation, see `RunningNorm`.
+        normalise: scale flat numbers, or those beside pictures, by their running mean and deviation, see `RunningNorm`.
 
     Raises:
-        ValueError: when categories or frames are to be normalised.
+        ValueError: when nothing but categories, frames or pictures is to be normalised.
     """
 
     like: Tensor
+    other: Tensor
 
     def __init__(self, size: ObservationSize, *, normalise: bool = False) -> None:
         super().__init__()
-        if normalise and (size.num_categories or size.frames):
-            raise ValueError("normalise_observations: expected observations of real numbers, got categories or frames; switch it off")
+        num_others = size.num_inputs
+        if size.pictures:
+            once = other_numbers(size.num_numbers, size.pictures)
+            self.register_buffer("other", torch.cat([once + k * size.num_numbers for k in range(size.num_stacked)]), persistent=False)
+            num_others = len(self.other)
+        if normalise and (size.num_categories or size.frames or not num_others):
+            raise ValueError("normalise_observations: expected observations of real numbers, got categories or pictures; switch it off")
         self.size = size
-        self.norm = RunningNorm(size.num_inputs) if normalise else None
+        self.norm = RunningNorm(num_others) if normalise else None
         # Follows the weights to their device and number format.
         self.register_buffer("like", torch.zeros(()), persistent=False)
 
     def forward(self, obs: Tensor) -> Tensor:
-        """Map [..., *shape] to [..., num_inputs], or keep frames as they are, where the weights are."""
-        if self.size.frames:
-            return obs.to(self.like.device)
+        """Map [..., *shape] to [..., num_inputs], or keep frames and pictures as they are, where the weights are."""
+        if self.size.convolved:
+            obs = obs.to(self.like.device)
+            return obs if self.norm is None else self._beside_pictures(obs, self.norm)
         if self.size.num_categories:
             return F.one_hot(obs.to(self.like.device), self.size.num_categories).to(self.like)
         flat = obs.to(self.like)
@@ -148,19 +189,27 @@ class Inputs(nn.Module):
         """Look at a rollout's observations [B, T+1, *shape] where mask [B, T] counts, see `RunningNorm.observe`."""
         if self.norm is not None:
             seen = obs[:, :-1][mask.to(obs.device)]
-            self.norm.observe(seen.reshape(seen.shape[0], -1).to(self.norm.mean))
+            seen = seen.reshape(seen.shape[0], -1)
+            self.norm.observe((seen[:, self.other.to(seen.device)] if self.size.pictures else seen).to(self.norm.mean))
+
+    def _beside_pictures(self, obs: Tensor, norm: RunningNorm) -> Tensor:
+        """Normalise the numbers that are in no picture."""
+        flat = obs.to(self.like, copy=True).reshape(*obs.shape[: obs.ndim - len(self.size.shape)], -1)
+        flat[..., self.other] = norm(flat[..., self.other])
+        return flat.view(obs.shape)
 
 
 class Trunk(nn.Module):
     """Encodes inputs and, where asked, carries a memory along the steps.
 
-    Frames go through the Nature CNN, other inputs through layers that all end in the activation.
+    Frames go through the Nature CNN, pictures through a `PictureEncoder`, other inputs through layers that all end in the activation.
 
     Args:
         size: see `ObservationSize`.
-        hidden_sizes: of the layers; with frames, the size of the Nature CNN's code alone.
+        hidden_sizes: of the layers; of frames or a picture alone they are not used.
         memory: "lstm", "gru" or "none".
         memory_size: units of it.
+        code_size: outputs of the convolutions.
         activation: elementwise function.
         gain: of the orthogonal first weights.
         generator: draws the weights; PyTorch's own when None.
@@ -173,28 +222,30 @@ class Trunk(nn.Module):
         memory: Memory,
         memory_size: int,
         *,
+        code_size: int = 512,
         activation: Activation,
         gain: float = math.sqrt(2.0),
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         self.encoder: nn.Module
-        if size.frames:
-            self.encoder = NatureCNN(frame_channels(size.shape), hidden_sizes[-1], generator=generator)
+        if size.convolved:
+            self.encoder = encoder = size.convolutional_encoder(code_size, hidden_sizes, activation, generator)
+            last = encoder.num_outputs
         else:
             *layers, last = hidden_sizes
             self.encoder = MLP(
                 size.num_inputs, layers, last, activation=activation, hidden_gain=gain, output_gain=gain, generator=generator
             )
-        self.activation = None if size.frames else activation  # the Nature CNN ends in one of its own
-        self.memory = None if memory == "none" else RecurrentTorso(memory, hidden_sizes[-1], memory_size, generator=generator)
-        self.num_outputs = hidden_sizes[-1] if self.memory is None else memory_size
+        self.activation = None if size.convolved else activation  # convolutions end in one of their own
+        self.memory = None if memory == "none" else RecurrentTorso(memory, last, memory_size, generator=generator)
+        self.num_outputs = last if self.memory is None else memory_size
 
     def forward(self, x: Tensor, state: Tree = None, restart: Tensor | None = None) -> tuple[Tensor, Tree]:
         """Map inputs to features.
 
         Args:
-            x: [..., num_inputs] or frames; [B, T, ...] with a memory.
+            x: [..., num_inputs], frames or pictures; [B, T, ...] with a memory.
             state: the memory before the first step; empty when None.
             restart: [B, T] where it is emptied before the step, see `seqrl.networks.restarts`; for steps that are over.
 

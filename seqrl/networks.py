@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqrl.convolutions import EncoderPrecision, choose_precision, encode_frames, prepare_weights
+from seqrl.convolutions import EncoderPrecision, dtype_of, encode_frames, prepare_weights
 from seqrl.small_layers import TanhMLPs, is_plain, run_layers, tanh_layers
 
 FRAME_SIZE = (84, 84)
@@ -109,7 +109,7 @@ class NatureCNN(nn.Module):
     Args:
         num_channels: number of stacked frames.
         num_outputs: size of the code.
-        precision: number format of the inner layers; "auto" is bf16 where a short measurement finds it fast.
+        precision: number format of the inner layers; "auto" is fp32 here, see `seqrl.convolutions.dtype_of`.
         generator: draws the weights; PyTorch's own when None.
 
     Source: Mnih et al. 2015 (Human-level control through deep reinforcement learning), methods (model architecture).
@@ -135,7 +135,8 @@ class NatureCNN(nn.Module):
             nn.Linear(64 * 7 * 7, num_outputs),
             nn.ReLU(),
         )
-        self.dtype = choose_precision(precision)
+        self.num_outputs = num_outputs
+        self.dtype = dtype_of(precision)
         self._prepared: list[Tensor] | None = None
         initialise_orthogonal(self.layers, math.sqrt(2.0), generator)
 

@@ -21,7 +21,7 @@ from seqrl.trajectory import Evaluation, Trajectory
 
 LossTerms: TypeAlias = Callable[[slice, Trajectory, Evaluation], dict[str, Tensor]]
 Schedule = Literal["constant", "linear", "cosine"]
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 @dataclass
@@ -39,8 +39,9 @@ class OptimiserConfig:
         warmup_updates: updates over which the learning rate rises from 0.
         final_fraction: learning rate at the end of a linear or cosine schedule, as a share of the peak.
         accumulation: parts into which a batch is cut to save memory; the result is the same as without.
-        precision: number format of the update's forward pass; "bf16" and "fp16" through accelerate's autocast. Sampling
-            stays in fp32, so that PPO's ratios start a little off 1 (under 1 % with bf16).
+        precision: number format of the update's forward pass, by autocast. "auto": what the run measures to be fastest, see
+            `seqrl.run.measured_settings`, and fp32 outside of a run. Sampling stays in fp32, so that PPO's ratios start a
+            little off 1 (under 1 % with bf16).
         compile: wrap the policy's forward in `torch.compile`.
     """
 
@@ -54,7 +55,7 @@ class OptimiserConfig:
     warmup_updates: int = 0
     final_fraction: float = 0.0
     accumulation: int = 1
-    precision: Precision = "fp32"
+    precision: Precision = "auto"
     compile: bool = False
 
     def __post_init__(self) -> None:
@@ -237,7 +238,8 @@ class Optimiser:
     @property
     def takes_gradients(self) -> bool:
         """Whether `step_on` will do: one process, one part, full precision, nothing compiled."""
-        return self._accelerator is None and self.config.accumulation == 1 and not self.config.compile
+        plain = self._accelerator is None and self.config.precision != "bf16"
+        return plain and self.config.accumulation == 1 and not self.config.compile
 
     def step_on(self, backward: Callable[[], tuple[dict[str, Tensor], Seen]]) -> tuple[dict[str, Tensor | float], Seen]:
         """Do what `step` does with gradients that the caller computes, where `takes_gradients`.
@@ -268,7 +270,9 @@ class Optimiser:
         return number if self.num_processes == 1 else float(self.mean(torch.tensor(number, device=self.device)))
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        return nullcontext() if self._accelerator is None else self._accelerator.autocast()
+        if self._accelerator is not None:
+            return self._accelerator.autocast()
+        return torch.autocast("cpu", torch.bfloat16) if self.config.precision == "bf16" else nullcontext()
 
     def _backward(self, loss: Tensor) -> None:
         """Add the gradients of a part's loss."""

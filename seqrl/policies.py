@@ -55,6 +55,19 @@ def choose_token(logits: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
     return token, logp
 
 
+def end_tokens(policy: Any) -> tuple[int, ...]:
+    """Give all tokens that end a row of a token policy: its `ends`, or its one `end`; pretrained models may have several."""
+    return tuple(getattr(policy, "ends", ())) or (int(policy.end),)
+
+
+def is_end(tokens: Tensor, ends: Sequence[int]) -> Tensor:
+    """Say which tokens end a row; the shape of `tokens`, bool."""
+    found = tokens == ends[0]
+    for end in ends[1:]:
+        found = found | (tokens == end)
+    return found
+
+
 def act_on_tokens(policy: Any, obs: Tensor, state: Tree, *, greedy: bool, generator: torch.Generator | None) -> Step:
     """Make one step of a policy that has `next_logits`; the body of its `act`.
 
@@ -173,7 +186,7 @@ class TokenPolicy(nn.Module):
     Args:
         module: takes (context, tokens) and gives logits [B, T, V].
         begin: token before the first action.
-        end: token that ends a row.
+        end: token that ends a row, or several, of which the first one ends demonstrations.
         pad: token after the end.
         max_tokens: longest row, end token included.
         temperature: divides the logits, in sampling and re-evaluation alike.
@@ -190,7 +203,7 @@ class TokenPolicy(nn.Module):
         module: nn.Module,
         *,
         begin: int = 1,
-        end: int = 2,
+        end: int | Sequence[int] = 2,
         pad: int = 0,
         max_tokens: int = 20,
         temperature: float = 1.0,
@@ -199,7 +212,8 @@ class TokenPolicy(nn.Module):
         super().__init__()
         check_token_settings(max_tokens, temperature)
         self.module = module
-        self.begin, self.end, self.pad = begin, end, pad
+        self.ends = (end,) if isinstance(end, int) else tuple(end)
+        self.begin, self.end, self.pad = begin, self.ends[0], pad
         self.max_tokens, self.temperature = max_tokens, temperature
         self.encode = encode if encode is not None else _unchanged
 

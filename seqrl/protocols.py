@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -45,11 +44,20 @@ class Policy(Protocol):
 class Task(Protocol):
     """Data, source, reward and evaluation of one problem.
 
-    A task may also have `seconds_in_reward` (time spent scoring so far), `fingerprint()` (name -> what its weights depend on
-    beside the configuration), `warnings_for(evaluations)` (kind -> what is wrong in the figures of all evaluations so far),
-    `pop_figures()` (what happened in rollouts since the last call: `episode/count`, `episode/return_mean`, `episode/return_max`,
-    `episode/length` of the episodes that ended, and `progress/num_env_steps` since the run began) and
-    `record(policy, path, episodes=, seed=)`, which writes an animation and gives a line about each episode.
+    All else is optional; whoever asks for what a task lacks is told so. A task may also have
+
+    - `demonstrations(group=None) -> Trajectory`: the next rows to imitate, `imitate` True and `mask` False, or those of the contexts
+      [N] (a rollout's `group`); for supervised training and mixes.
+    - `sample(policy, directory, count=8) -> list[Path]`: writes something to look at; for `seqrl sample`.
+    - `record(policy, path, episodes=, seed=)`: writes an animation and gives a line about each episode; for `seqrl record`.
+    - `state_dict()` and `load_state_dict(state)`: all that the next rollout depends on (data position, environment state,
+      generators); without them a resumed run draws its data anew.
+    - `fingerprint()`: name -> what its weights depend on beside the configuration; compared before weights are loaded.
+    - `watch(figure)`: asks evaluations to give this figure, too, where the task can; for early stopping.
+    - `warnings_for(evaluations)`: kind -> what is wrong in the figures of all evaluations so far.
+    - `pop_figures()`: what happened in rollouts since the last call: `episode/count`, `episode/return_mean`, `episode/return_max`,
+      `episode/length` of the episodes that ended, and `progress/num_env_steps` since the run began.
+    - `seconds_in_reward`: time spent scoring so far.
     """
 
     def rollout(
@@ -74,30 +82,11 @@ class Task(Protocol):
             generator: draws the actions.
         """
 
-    def demonstrations(self, group: Tensor | None = None) -> Trajectory:
-        """Give the next rows to imitate, `imitate` True and `mask` False.
-
-        Args:
-            group: [N] the contexts (a rollout's `group`) to demonstrate; the task's own next ones when None.
-
-        Raises:
-            ValueError: where the task has none.
-        """
-
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
         """Score the policy on a fixed set of items; keys are plain names such as `cider_d`."""
 
     def build_policy(self) -> nn.Module:
         """Make a policy of the kind and size that the task's configuration names."""
-
-    def sample(self, policy: nn.Module, directory: Path, *, count: int = 8) -> list[Path]:
-        """Write something to look at (pictures, text) into `directory`; give the files written."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Give all that the next rollout depends on: data position, environment state, generators."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a saved state."""
 
 
 @runtime_checkable
@@ -128,6 +117,23 @@ class Metric(Protocol):
 
     def corpus(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]]) -> float:
         """Give the published figure, which is not always the mean of the scores."""
+
+
+def demonstrations_of(task: Task) -> Callable[[Tensor | None], Trajectory]:
+    """Give a task's method `demonstrations`.
+
+    Raises:
+        ValueError: when it is called and the task has none.
+    """
+
+    def none(group: Tensor | None = None) -> Trajectory:
+        raise ValueError(
+            f"{type(task).__name__} has no demonstrations to imitate; choose a trainer that learns from rewards alone, with mix.weight 0 "
+            "and mix.forced_steps 0, or give the task a method `demonstrations`"
+        )
+
+    give = getattr(task, "demonstrations", None)
+    return give if callable(give) else none
 
 
 def require_probabilities(policy: nn.Module, trainer: str) -> None:

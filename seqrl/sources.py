@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from seqrl.failures import EnvironmentFailed, describe
+from seqrl.policies import is_end
 from seqrl.trajectory import Tree, map_tree
 
 
@@ -24,24 +25,26 @@ class TokenSource:
     Args:
         batch_size: number of rows B.
         begin: token seen before the first action.
-        end: token that ends a row.
+        end: token that ends a row, or several (`seqrl.policies.end_tokens`).
         max_tokens: longest row, end token included.
         device: where the tensors live.
     """
 
-    def __init__(self, batch_size: int, *, begin: int, end: int, max_tokens: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, batch_size: int, *, begin: int, end: int | Sequence[int], max_tokens: int, device: torch.device | str = "cpu"
+    ) -> None:
         if max_tokens < 1:
             raise ValueError(f"max_tokens: expected at least 1, got {max_tokens}")
         self.obs: Tensor = torch.full((batch_size,), begin, dtype=torch.long, device=device)
         self.active = torch.ones(batch_size, dtype=torch.bool, device=device)
         self.finished = False
-        self._end = end
+        self._ends = (end,) if isinstance(end, int) else tuple(end)
         self._remaining = max_tokens
 
     def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Append one token [B] to each row; the reward is 0, since a text is scored as a whole."""
         self._remaining -= 1
-        ended = self.active & ((action == self._end) | (self._remaining <= 0))
+        ended = self.active & (is_end(action, self._ends) | (self._remaining <= 0))
         self.obs = action
         self.active = self.active & ~ended
         self.finished = not bool(self.active.any())
@@ -114,6 +117,7 @@ class VectorEnvSource:
         self._reuses = not getattr(envs.unwrapped, "copy", False) if hasattr(envs, "unwrapped") else True
         self._everyone = torch.ones(envs.num_envs, dtype=torch.bool, device=device)
         self._nobody = ~self._everyone
+        self._none_ended = np.zeros(envs.num_envs, dtype=np.bool_)
         self.reset(seed)
 
     def reset(self, seed: int | None = None) -> None:
@@ -128,7 +132,7 @@ class VectorEnvSource:
         self._lengths = np.zeros(self.envs.num_envs, dtype=np.int64)
         self._check_observation(observation)
         shown = self._stacked(self._tensor(observation), np.ones(self.envs.num_envs, dtype=np.bool_))
-        self.obs: Tree = self._masked(shown, info)
+        self.obs: Tree = self._masked(shown, info, self._none_ended)
 
     def step(self, action: Tensor) -> tuple[Tree, Tensor, Tensor, Tensor]:
         """Take one action [B, ...] an environment.
@@ -148,7 +152,7 @@ class VectorEnvSource:
             obs = self._tensor(observation)
             if self._frame_stack > 1:
                 obs = self._stacked(obs, None)
-            self.obs = self._masked(obs, info) if self._action_masks else obs
+            self.obs = self._masked(obs, info, self._none_ended) if self._action_masks else obs
             return self.obs, self._reward(reward), self._nobody, self._nobody
         return self._step_with_ends(observation, reward, terminated, truncated, info)
 
@@ -168,7 +172,7 @@ class VectorEnvSource:
             self.episodes.append(Episode(float(self._returns[index]), int(self._lengths[index]), not bool(terminated[index])))
         self._returns[over] = 0.0
         self._lengths[over] = 0
-        self.obs = self._masked(self._stacked(self._tensor(observation), ~live), info)
+        self.obs = self._masked(self._stacked(self._tensor(observation), ~live), info, ended)
         self.active = torch.as_tensor(~ended, device=self.device) if ended.any() else self._everyone
         died = torch.as_tensor(terminated & live, device=self.device)
         return self.obs, self._reward(reward), died, torch.as_tensor(truncated & live & ~terminated, device=self.device)
@@ -261,12 +265,26 @@ class VectorEnvSource:
             stack[rows] = filled[rows]
         return stack
 
-    def _masked(self, obs: Tensor, info: Mapping[str, Any]) -> Tree:
-        """Put the allowed actions beside what is seen; where the environment allows none or says nothing, all are."""
+    def _masked(self, obs: Tensor, info: Mapping[str, Any], ended: np.ndarray) -> Tree:
+        """Put the allowed actions beside what is seen; where the environment says nothing, or a row [B] has ended, all are.
+
+        Raises:
+            EnvironmentFailed: when no action is allowed in a row that goes on.
+        """
         if not self._action_masks:
             return obs
         if "action_mask" not in info:
             raise ValueError(f"task.action_masks: environment {self.name} gives no info['action_mask']; set it to false")
-        mask = np.asarray(info["action_mask"]).astype(np.bool_)
-        mask[~mask.any(axis=1)] = True
+        mask = np.array(info["action_mask"]).astype(np.bool_)
+        nothing = ~mask.any(axis=1)
+        if nothing.any():
+            told = np.asarray(info.get("_action_mask", ~self._none_ended))
+            stuck = np.flatnonzero(nothing & told & ~ended)
+            if len(stuck):
+                row = int(stuck[0])
+                raise EnvironmentFailed(
+                    f"action_mask: expected at least one allowed action of {mask.shape[1]}, row {row} of environment {self.name} allows "
+                    f"none at step {self._lengths[row]} of its episode, which goes on; end the episode, or correct the mask"
+                )
+            mask[nothing] = True
         return {"observation": obs, "action_mask": torch.as_tensor(mask, device=self.device)}

@@ -1,10 +1,23 @@
-"""Where data lies: the paths that configurations name."""
+"""Where data lies: the paths that configurations name, and the names of splits."""
 
 from __future__ import annotations
 
 import os
 import re
 from pathlib import Path
+
+# What sources call their splits, and what we do. Karpathy's "restval" images are the part of COCO's validation set that
+# everyone trains on.
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "restval": "train",
+    "dev": "dev",
+    "val": "dev",
+    "valid": "dev",
+    "validation": "dev",
+    "test": "test",
+}
 
 
 def expanded(path: str) -> Path:

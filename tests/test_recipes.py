@@ -1,30 +1,36 @@
-"""CONTRIBUTING.md's two recipes, followed to the letter in a copy of the project."""
+"""CONTRIBUTING.md's recipes, followed to the letter: those of the package in a copy of the project, the others in a folder of one's own."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from seqrl.run.cli import main
+from seqrl.run.log import read_metrics
+
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NOT_COPIED = shutil.ignore_patterns(".git", ".venv", "runs", "shared", "build", "__pycache__", "*.egg-info", ".*cache*")
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    for name in ("seqrl", "tasks", "metrics"):
-        shutil.copytree(ROOT / name, tmp_path / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    return tmp_path
+    """The whole project."""
+    folder = tmp_path / "copy"
+    shutil.copytree(ROOT, folder, symlinks=True, ignore=NOT_COPIED)
+    return folder
 
 
-def follow(recipe: str, folder: Path) -> list[Path]:
+def follow(recipe: str, folder: Path, run: Callable[[str, Path], None]) -> list[Path]:
     """Write the files, insert the lines and run the commands of a recipe; give the files written."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     section = re.search(rf"^## Recipe: {recipe}$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
@@ -59,26 +65,60 @@ def insert(body: str, path: Path) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def run(line: str, folder: Path) -> None:
+def in_subprocess(line: str, folder: Path, timeout: int = 240) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PYTHONPATH": str(folder), "PATH": path, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(line, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(shlex.split(line), cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout)
     assert done.returncode == 0, f"{line}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
 
 
 def in_house_style(files: list[Path], folder: Path) -> None:
     names = " ".join(str(path) for path in files if path.suffix == ".py")
-    run(f"ruff format --check {names} && ruff check {names}", folder)
+    settings = f"--config {ROOT / 'pyproject.toml'} --config 'lint.isort.known-first-party = [\"seqrl\"]'"
+    in_subprocess(f"ruff format {settings} --check {names}", folder)
+    in_subprocess(f"ruff check {settings} {names}", folder)
 
 
 def test_a_metric(copy: Path) -> None:
-    in_house_style(follow("a metric", copy), copy)
+    in_house_style(follow("a metric", copy, in_subprocess), copy)
 
 
 def test_a_task(copy: Path) -> None:
-    in_house_style(follow("a task", copy), copy)
-    lines = [json.loads(line) for line in (copy / "runs/sorting/metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    scores = [line["dev/places_right"] for line in lines if "dev/places_right" in line]
+    in_house_style(follow("a task", copy, in_subprocess), copy)
+    run = copy / "runs" / "sorting_reinforce"
+    scores = [line["dev/places_right"] for line in read_metrics(run) if "dev/places_right" in line]
     assert scores[0] < 0.3
     assert scores[-1] > 0.95
-    assert list((copy / "runs/sorting").rglob("sorted.txt"))
+    assert json.loads((run / "evaluation_test.json").read_text(encoding="utf-8"))["figures"]["places_right"] > 0.95
+
+
+@pytest.mark.parametrize("recipe", ["a trainer", "a policy"])
+def test_in_a_folder_of_ones_own(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEQRL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    # Fewer pictures to look at; nothing else is changed.
+    small = [f"--task.data.scenes.num_{split}=12" for split in ("dev", "test")]
+
+    def in_process(line: str, folder: Path) -> None:
+        name, *arguments = shlex.split(line)
+        assert name == "seqrl" and main([*arguments, *(small if arguments[0] == "train" else [])]) == 0, line
+
+    in_house_style(follow(recipe, tmp_path, in_process), tmp_path)
+
+
+@pytest.mark.slow
+def test_the_checks_are_green_after_all_recipes(copy: Path) -> None:
+    for recipe in ("a metric", "a task", "a trainer", "a policy"):
+        follow(recipe, copy, in_subprocess)
+    # A new metric can be watched.
+    small = "--steps=1 --eval_every=1 " + " ".join(f"--task.data.scenes.num_{split}=12" for split in ("train", "dev", "test"))
+    in_subprocess(f"seqrl train scenes_xe --name=watched --early_stop.metric=unigram_f1 {small}", copy)
+    assert any("dev/best_unigram_f1" in line for line in read_metrics(copy / "runs" / "watched"))
+    shutil.rmtree(copy / "runs")
+    if (ROOT / ".mypy_cache").is_dir():
+        shutil.copytree(ROOT / ".mypy_cache", copy / ".mypy_cache")
+    for check in ("ruff format --check .", "ruff check .", "lint-imports", "mypy"):
+        in_subprocess(check, copy, timeout=900)
+    tests = "tests/test_docs.py tests/test_public_names.py tests/test_configs.py tests/metrics"
+    in_subprocess(f"python -m pytest -q -p no:cacheprovider -m 'not slow' {tests}", copy, timeout=1800)

@@ -18,6 +18,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from seqrl.run import integrity
+from seqrl.run.shipped import find_shipped, names_shipped
 
 WEIGHTS, STATE, META, PRETRAINED = "model.safetensors", "trainer.pt", "meta.json", "pretrained"
 FILES = (WEIGHTS, STATE, META)
@@ -135,12 +136,15 @@ def read_meta(folder: Path) -> dict[str, Any]:
     """Read a checkpoint's `meta.json`.
 
     Raises:
-        ValueError: when it is damaged.
+        ValueError: when the file is damaged.
     """
+    path = folder / META
     try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        meta = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{folder / META}: damaged ({error}); use another checkpoint of the run") from error
+        raise ValueError(f"{path}: damaged ({error}); use another checkpoint of the run") from error
+    if not isinstance(meta, dict) or not isinstance(meta.get("step"), int):
+        raise ValueError(f"{path}: damaged (it names no step); use another checkpoint of the run")
     return {name: value for name, value in meta.items() if name != "sums"}
 
 
@@ -163,7 +167,7 @@ def find(path: Path, *, prefer_best: bool = False) -> Path:
     """Find the checkpoint that a path means.
 
     Args:
-        path: a checkpoint folder, or a run folder, of which the newest checkpoint is meant.
+        path: a checkpoint folder, a run folder, of which the newest checkpoint is meant, or `shipped:NAME`.
         prefer_best: of a run folder, take the best one where there is one.
 
     One that lost a file is found all the same, so that whoever wants it hears of the damage, see `seqrl.run.recovery.check`.
@@ -171,7 +175,7 @@ def find(path: Path, *, prefer_best: bool = False) -> Path:
     Raises:
         FileNotFoundError: when there is none.
     """
-    path = Path(path)
+    path = find_shipped(path) if names_shipped(path) else Path(path)
     if has_any_file(path):
         return path
     best = best_folder(path)

@@ -14,9 +14,11 @@ from seqrl.run import registry
 from seqrl.run.interrupt import current_command, exit_code, run_command
 
 if TYPE_CHECKING:
+    from seqrl.run.config import RunConfig
     from seqrl.run.loop import RunResult
 
 EXIT_BAD_INPUT, EXIT_FAILED = 2, 1
+READS_RUNS = ("train", "resume", "evaluate", "sample", "record", "show")
 Command = Callable[[argparse.Namespace, list[str]], int]
 
 
@@ -69,10 +71,16 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     def add(name: str, help: str, run: Command) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
         command.set_defaults(run=run)
+        if name in READS_RUNS:
+            command.add_argument(
+                "--allow-code", action="store_true", help="import what a run's configuration names, though it is not installed"
+            )
         return command
 
     command = add("train", "Do a run: seqrl train CONFIG [--field=value ...]", _train)
-    command.add_argument("config", type=Path, help="YAML file; any of its fields can be set with --field.field=value")
+    command.add_argument(
+        "config", type=Path, help="YAML file, or a name that `seqrl list` shows; --field.field=value sets any of its fields"
+    )
     command.add_argument("--seeds", help="train once for each, 0,1,2 say, as NAME_seed0 ...")
     command.add_argument("--overwrite", action="store_true", help="delete an earlier run of this name")
     command.add_argument("--quiet", action="store_true", help="show no progress")
@@ -98,9 +106,9 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0, help="of the first episode's start; 0 by default")
     command.add_argument("--output", type=Path, help="a .gif or .mp4; RUN/figures/episode.gif by default")
     command = add("show", "Print a configuration with every default and its meaning", _show)
-    command.add_argument("config", type=Path, help="YAML file or run folder")
+    command.add_argument("config", type=Path, help="YAML file, name of a configuration, or run folder")
     command = add("list", "List tasks, trainers, configs and runs", _list)
-    command.add_argument("--configs", type=Path, default=Path("configs"), help="folder of YAML files")
+    command.add_argument("--configs", type=Path, help="folder of YAML files; by default ./configs and those that ship with seqrl")
     command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
     command = add("compare", "Compare runs over seeds: interquartile mean, bootstrap 95%% intervals, a table and a plot", _compare)
     command.add_argument(
@@ -147,6 +155,8 @@ def _refuse_rest(rest: list[str]) -> None:
 def _train(parsed: argparse.Namespace, rest: list[str]) -> int:
     _hint("nothing was written; the same command starts it anew")
     from seqrl.run.config import read_config
+    from seqrl.run.configs import find_config
+    from seqrl.run.trust import refuse_other_place, run_around
 
     if parsed.seeds is None:
         seeds: list[int | None] = [None]
@@ -155,19 +165,26 @@ def _train(parsed: argparse.Namespace, rest: list[str]) -> int:
             seeds = [int(seed) for seed in parsed.seeds.split(",")]
         except ValueError as error:
             raise ValueError(f"--seeds: expected numbers such as 0,1,2, got {parsed.seeds!r}") from error
-    config = read_config(parsed.config, rest)
-    configs = [
-        config if seed is None else read_config(parsed.config, [*rest, f"--seed={seed}", f"--name={config.name}_seed{seed}"])
-        for seed in seeds
-    ]
 
-    from seqrl.run.train import train
+    def read(*changes: str) -> RunConfig:
+        return read_config(path, [*rest, *changes], allow_code=parsed.allow_code or run_around(path) is None)
 
+    path = find_config(parsed.config)
+    config = read()
+    refuse_other_place(config.runs_folder, path, rest)
+    configs = [config if seed is None else read(f"--seed={seed}", f"--name={config.name}_seed{seed}") for seed in seeds]
+
+    from seqrl.run.measured_settings import chosen_alike
+    from seqrl.run.train import read_run, train
+
+    first = None
     for number, config in enumerate(configs, start=1):
+        config = config if first is None else chosen_alike(config, first)
         left = f"then `--seeds {','.join(str(seed) for seed in seeds[number:])}` is left to do" if seeds[number:] else ""
         begun = "" if number == 1 else f" with `--seeds {','.join(str(seed) for seed in seeds[number - 1 :])}`"
         _hint(f"nothing was kept of {config.run_folder}; the same command{begun} starts it anew")
         result = train(config, overwrite=parsed.overwrite, display=not parsed.quiet)
+        first = first or (read_run(result.run_folder) if result.run_folder else None)
         code = _report(result, left)
         if code:
             return code
@@ -178,7 +195,7 @@ def _resume(parsed: argparse.Namespace, rest: list[str]) -> int:
     _hint(f"{parsed.folder} is as it was; `seqrl resume {parsed.folder}` goes on")
     from seqrl.run.train import resume
 
-    return _report(resume(parsed.folder, rest, resume_from=parsed.checkpoint, display=not parsed.quiet))
+    return _report(resume(parsed.folder, rest, resume_from=parsed.checkpoint, display=not parsed.quiet, allow_code=parsed.allow_code))
 
 
 def _hint(text: str) -> None:
@@ -219,7 +236,7 @@ def _report(result: RunResult, left: str = "") -> int:
 def _evaluate(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.inspect_run import evaluate
 
-    folder, figures = evaluate(parsed.folder, rest, split=parsed.split, which=parsed.checkpoint)
+    folder, figures = evaluate(parsed.folder, rest, split=parsed.split, which=parsed.checkpoint, allow_code=parsed.allow_code)
     print(f"{folder} on {parsed.split}")
     print(_table(figures))
     return 0
@@ -240,7 +257,9 @@ def _table(figures: Mapping[str, float]) -> str:
 def _sample(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.inspect_run import sample
 
-    for path in sample(parsed.folder, rest, count=parsed.count, output=parsed.output, which=parsed.checkpoint):
+    for path in sample(
+        parsed.folder, rest, count=parsed.count, output=parsed.output, which=parsed.checkpoint, allow_code=parsed.allow_code
+    ):
         print(path)
     return 0
 
@@ -248,16 +267,26 @@ def _sample(parsed: argparse.Namespace, rest: list[str]) -> int:
 def _record(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.inspect_run import record
 
-    path, lines = record(parsed.folder, rest, episodes=parsed.episodes, seed=parsed.seed, output=parsed.output, which=parsed.checkpoint)
+    settings = {
+        "episodes": parsed.episodes,
+        "seed": parsed.seed,
+        "output": parsed.output,
+        "which": parsed.checkpoint,
+        "allow_code": parsed.allow_code,
+    }
+    path, lines = record(parsed.folder, rest, **settings)
     print("\n".join([*lines, str(path)]))
     return 0
 
 
 def _show(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.config import explain, read_config
+    from seqrl.run.configs import find_config
+    from seqrl.run.trust import run_around
 
-    path = parsed.config / "config.yaml" if parsed.config.is_dir() else parsed.config
-    print("\n".join(explain(read_config(path, rest))))
+    path = parsed.config / "config.yaml" if (parsed.config / "config.yaml").is_file() else parsed.config
+    path = find_config(path)
+    print("\n".join(explain(read_config(path, rest, allow_code=parsed.allow_code or run_around(path) is None))))
     return 0
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 
+from seqrl.run.config import read_tree
 from seqrl.run.log import read_metrics
 from seqrl.run.plots import AXES, group_by_seed, learning_curves, read_curve
 from seqrl.run.statistics import Floats, bootstrap_interval, interquartile_mean
+from seqrl.run.trust import refuse_links
 
 X = Literal["steps", "updates", "seconds"]
 AXIS_OF: dict[X, str] = {"steps": "progress/num_env_steps", "updates": "step", "seconds": "time/train_s"}
@@ -68,7 +69,9 @@ def compare(
     metric = metric or watched_metric(run_folders[0])
     mode = "min" if _early_stop(run_folders[0]).get("mode") == "min" else "max"
     summaries = [summarise(name, folders, metric, at=at, mode=mode) for name, folders in group_by_seed(run_folders).items()]
-    output = output or Path(run_folders[0]).parent / "compare"
+    if output is None:
+        output = Path(run_folders[0]).parent / "compare"
+        refuse_links(output, itself=True)
     output.mkdir(parents=True, exist_ok=True)
     axes = _axes(run_folders) if x is None else (AXIS_OF[x],)
     picture = learning_curves(run_folders, [metric], output / "compare.png", axes=axes)
@@ -179,4 +182,5 @@ def _early_stop(run_folder: Path) -> dict[str, str]:
     path = Path(run_folder) / "config.yaml"
     if not path.is_file():
         return {}
-    return yaml.safe_load(path.read_text(encoding="utf-8")).get("early_stop") or {}
+    stop = read_tree(path).get("early_stop")
+    return stop if isinstance(stop, dict) else {}

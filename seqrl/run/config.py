@@ -13,8 +13,10 @@ from typing import Any, Literal
 
 import yaml
 
-from seqrl.run import registry
+from seqrl.run import registry, trust
+from seqrl.run.configs import find_config
 from seqrl.run.decode import CommandLineText, decode, encode, meanings
+from seqrl.run.yaml_text import read_yaml
 
 
 @dataclass
@@ -50,13 +52,14 @@ class RunConfig:
         save_every: updates between two checkpoints; 0 for one at the end.
         log_every: updates between two lines of training figures.
         keep_checkpoints: number of newest checkpoints kept besides the best one.
-        init_from: run or checkpoint folder whose model weights to start from.
+        init_from: run or checkpoint folder whose model weights to start from, or `shipped:NAME`, weights that come with the package.
         allow_other_fingerprint: start from or evaluate weights though they were trained with, say, another vocabulary.
         early_stop: the dev figure to watch; null for none.
         runs_folder: where the runs are.
         trackers: more places to log to: tensorboard, or a tracker that accelerate knows, such as wandb.
-        num_threads: CPU threads of torch; null for OMP_NUM_THREADS or else a short measurement, see `seqrl.run.threads`. The same
-            configuration and seed give the same weights to the bit with the same number of threads; the run keeps it.
+        num_threads: CPU threads of torch; null for OMP_NUM_THREADS or else what is measured to be fastest, as the number format
+            is where a setting says `precision: auto`, see `seqrl.run.measured_settings`. The run's config.yaml keeps what was
+            chosen; the same file and seed give the same weights to the bit.
         deterministic: refuse operations that give other results each time.
     """
 
@@ -78,7 +81,8 @@ class RunConfig:
     deterministic: bool = True
 
     def __post_init__(self) -> None:
-        if not self.name or Path(self.name).is_absolute() or ".." in Path(self.name).parts:
+        parts = Path(self.name).parts
+        if not parts or Path(self.name).is_absolute() or ".." in parts:
             raise ValueError(f"name: expected the name of a folder below runs_folder, got {self.name!r}")
         for name, least in {
             "steps": 0,
@@ -101,31 +105,50 @@ class RunConfig:
         return self.runs_folder / self.name
 
 
-def read_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
+def read_config(path: Path | str, overrides: Sequence[str] = (), *, allow_code: bool = True) -> RunConfig:
     """Read a YAML file and apply `--field.field=value` overrides.
 
     Args:
-        path: the file.
+        path: the file, or a name; see `seqrl.run.configs.find_config`.
         overrides: as typed on the command line.
+        allow_code: False for a file that may be somebody else's, such as a run's own: it must not name code by `module:name` that no
+            installed package has registered. Overrides are always the user's own words.
 
     Raises:
         FileNotFoundError: when there is no such file.
         ValueError: naming the file, the field, what was expected and what came.
     """
+    path = find_config(path)
+    tree = read_tree(path)
     try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: there is no such file; `seqrl list` names the configs at hand") from error
-    except IsADirectoryError as error:
-        raise ValueError(f"{path}: expected a YAML file, got a folder") from error
+        changed = apply_overrides(tree, overrides)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    except RecursionError as error:
+        raise ValueError(f"{path}: holds a mapping that holds itself, through a YAML alias") from error
+    trust.admit(trust.code_of_types(changed), path, allow_code=allow_code)
+    try:
+        config = decode(RunConfig, changed)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    trust.admit(trust.code_of_fields(config, changed), path, allow_code=allow_code)
+    return config
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """Read a YAML file as plain data.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is not valid, or no mapping.
+    """
+    try:
+        tree = read_yaml(path)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(tree, Mapping):
         raise ValueError(f"{path}: expected a mapping of fields, got {type(tree).__name__}")
-    try:
-        return decode(RunConfig, apply_overrides(dict(tree), overrides))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    return dict(tree)
 
 
 def apply_overrides(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -218,4 +241,6 @@ def explain(config: Any, indent: int = 0) -> list[str]:
 
 
 def _copy(tree: Any) -> Any:
-    return {key: _copy(value) for key, value in tree.items()} if isinstance(tree, Mapping) else tree
+    if isinstance(tree, Mapping):
+        return {key: _copy(value) for key, value in tree.items()}
+    return [_copy(value) for value in tree] if isinstance(tree, list) else tree

@@ -15,6 +15,7 @@ from typing import Any, Literal, Union
 import yaml
 
 from seqrl.run import registry
+from seqrl.run.yaml_text import parse_yaml
 
 
 class CommandLineText(str):
@@ -121,9 +122,10 @@ def _join(path: str, name: str) -> str:
 
 def _typed(text: CommandLineText, expected: Any, path: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return parse_yaml(str(text))
     except yaml.YAMLError as error:
-        raise _misfit(path, describe(expected), str(text)) from error
+        reason = getattr(error, "problem", None) or "not YAML"
+        raise ValueError(f"{_misfit(path, describe(expected), str(text))} ({reason})") from error
 
 
 def _dataclass(expected: type, value: Any, path: str, default: Any = None) -> Any:
@@ -176,12 +178,14 @@ def _registered(group: str, value: Any, path: str) -> Any:
         component = registry.find(group, str(value["type"]))
     except ValueError as error:
         raise ValueError(f"{path}.type: {error}") from error
+    if not (isinstance(component, type) and dataclasses.is_dataclass(component)):
+        raise ValueError(f"{path}.type: expected {str(value['type'])!r} to be the dataclass of a configuration, got {component!r}")
     return decode(component, {key: item for key, item in value.items() if key != "type"}, path)
 
 
 def _union(expected: Any, value: Any, path: str) -> Any:
     members = typing.get_args(expected)
-    plain = yaml.safe_load(value) if isinstance(value, CommandLineText) and str(value) in ("null", "none", "None", "~", "") else value
+    plain = parse_yaml(str(value)) if isinstance(value, CommandLineText) and str(value) in ("null", "none", "None", "~", "") else value
     plain = None if plain in ("none", "None") else plain
     if type(None) in members and (plain is None):
         return None

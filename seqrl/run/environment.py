@@ -16,12 +16,12 @@ import torch
 PACKAGES = ("seqrl", "torch", "numpy", "numba", "transformers", "accelerate", "safetensors", "gymnasium")
 
 
-def environment(*, seed: int, threads: str = "") -> dict[str, Any]:
+def environment(*, seed: int, chosen: str = "") -> dict[str, Any]:
     """Collect versions, hardware, command and commit.
 
     Args:
         seed: of the run.
-        threads: why there are as many threads as there are.
+        chosen: number formats and threads, and why.
     """
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -33,17 +33,17 @@ def environment(*, seed: int, threads: str = "") -> dict[str, Any]:
         "cpu": _cpu_name(),
         "num_cpus": os.cpu_count(),
         "num_threads": torch.get_num_threads(),
-        "threads": threads,
+        "chosen": chosen,
         "devices": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
     }
 
 
-def write_environment(path: Path, *, seed: int, threads: str = "") -> None:
+def write_environment(path: Path, *, seed: int, chosen: str = "") -> None:
     """Write `environment` as JSON, one entry for each time the run was started; the file is replaced at once."""
     starts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps([*starts, environment(seed=seed, threads=threads)], indent=1) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps([*starts, environment(seed=seed, chosen=chosen)], indent=1) + "\n", encoding="utf-8")
     os.replace(partial, path)
 
 

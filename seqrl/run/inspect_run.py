@@ -11,13 +11,16 @@ from seqrl.run import checkpoint, registry
 from seqrl.run.train import load
 
 
-def evaluate(run: Path, overrides: Sequence[str] = (), *, split: str = "dev", which: str | None = None) -> tuple[Path, dict[str, float]]:
+def evaluate(
+    run: Path, overrides: Sequence[str] = (), *, split: str = "dev", which: str | None = None, allow_code: bool = False
+) -> tuple[Path, dict[str, float]]:
     """Score a run's policy and write the figures to `evaluation_<split>.json` in the run folder.
 
     Args:
         run: run folder (its best checkpoint, or else the newest) or checkpoint folder.
         overrides: changes of the configuration, for instance of the decoding.
         split: name of the items to score on.
+        allow_code: see `seqrl.run.train.load`.
         which: checkpoint to take, see `seqrl.run.train.load`.
 
     Returns:
@@ -27,7 +30,7 @@ def evaluate(run: Path, overrides: Sequence[str] = (), *, split: str = "dev", wh
         ValueError: when the data, the split or the checkpoint do not fit.
         FileNotFoundError: when there is no checkpoint.
     """
-    _, task, policy, folder = load(run, overrides, which=which)
+    _, task, policy, folder = load(run, overrides, which=which, allow_code=allow_code)
     policy.eval()
     start = time.perf_counter()
     figures = {name: float(value) for name, value in task.evaluate(policy, split=split).items()}
@@ -44,7 +47,14 @@ def evaluate(run: Path, overrides: Sequence[str] = (), *, split: str = "dev", wh
 
 
 def record(
-    run: Path, overrides: Sequence[str] = (), *, episodes: int = 1, seed: int = 0, output: Path | None = None, which: str | None = None
+    run: Path,
+    overrides: Sequence[str] = (),
+    *,
+    episodes: int = 1,
+    seed: int = 0,
+    output: Path | None = None,
+    which: str | None = None,
+    allow_code: bool = False,
 ) -> tuple[Path, list[str]]:
     """Write an animation of episodes that a run's policy plays.
 
@@ -54,6 +64,7 @@ def record(
         episodes: how many, one after the other.
         seed: of the first episode's start.
         output: the file, whose ending says the form; `figures/episode.gif` in the run folder when None.
+        allow_code: see `seqrl.run.train.load`.
         which: checkpoint to take, see `seqrl.run.train.load`.
 
     Returns:
@@ -66,7 +77,7 @@ def record(
         raise ValueError(f"--episodes: expected at least 1, got {episodes}")
     if seed < 0:
         raise ValueError(f"--seed: expected at least 0, got {seed}")
-    config, task, policy, folder = load(run, overrides, which=which)
+    config, task, policy, folder = load(run, overrides, which=which, allow_code=allow_code)
     give = getattr(task, "record", None)
     if not callable(give):
         raise ValueError(f"task {registry.name_of(registry.TASKS, type(config.task))}: has no episodes to record; try `seqrl sample {run}`")
@@ -75,7 +86,15 @@ def record(
     return output, list(give(policy, output, episodes=episodes, seed=seed))
 
 
-def sample(run: Path, overrides: Sequence[str] = (), *, count: int = 8, output: Path | None = None, which: str | None = None) -> list[Path]:
+def sample(
+    run: Path,
+    overrides: Sequence[str] = (),
+    *,
+    count: int = 8,
+    output: Path | None = None,
+    which: str | None = None,
+    allow_code: bool = False,
+) -> list[Path]:
     """Write samples of a run's policy to look at.
 
     Args:
@@ -83,15 +102,19 @@ def sample(run: Path, overrides: Sequence[str] = (), *, count: int = 8, output: 
         overrides: changes of the configuration.
         count: how many.
         output: where they go; `samples` in the run folder when None.
+        allow_code: see `seqrl.run.train.load`.
         which: checkpoint to take, see `seqrl.run.train.load`.
 
     Raises:
-        ValueError: when count is below 1, or the checkpoint does not fit.
+        ValueError: when count is below 1, the task has nothing to show, or the checkpoint does not fit.
     """
     if count < 1:
         raise ValueError(f"--count: expected at least 1, got {count}")
-    _, task, policy, folder = load(run, overrides, which=which)
+    config, task, policy, folder = load(run, overrides, which=which, allow_code=allow_code)
+    give = getattr(task, "sample", None)
+    if not callable(give):
+        raise ValueError(f"task {registry.name_of(registry.TASKS, type(config.task))}: has nothing to show; give it a method `sample`")
     policy.eval()
     output = output or folder.parent.parent / "samples"
     output.mkdir(parents=True, exist_ok=True)
-    return task.sample(policy, output, count=count)
+    return list(give(policy, output, count=count))

@@ -6,21 +6,23 @@ import json
 from pathlib import Path
 
 from seqrl.run import registry
+from seqrl.run.configs import named_configs
 
 MAX_FIGURES = 2  # a line that wraps is not read
 
 
-def listing(configs: Path, runs: Path) -> str:
+def listing(configs: Path | None, runs: Path) -> str:
     """Describe what can be trained and what was.
 
     Args:
-        configs: folder of YAML files; the first comment line of each says what it is.
+        configs: folder of YAML files, whose first comment line says what each is; those that `find_config` finds when None.
         runs: folder of runs.
     """
+    title, files = ("configs", named_configs()) if configs is None else (f"configs in {configs}", _files(configs))
     sections = {
         "tasks": [(name, f"({point.value})") for name, point in registry.registered(registry.TASKS).items()],
         "trainers": [(name, f"({point.value})") for name, point in registry.registered(registry.TRAINERS).items()],
-        f"configs in {configs}": [(str(path), _first_comment(path)) for path in sorted(configs.rglob("*.yaml"))],
+        title: [(name, _first_comment(path)) for name, path in files],
         f"runs in {runs}": [(str(path.parent), _last_figures(path.parent)) for path in sorted(runs.rglob("config.yaml"))],
     }
     lines = []
@@ -30,8 +32,13 @@ def listing(configs: Path, runs: Path) -> str:
     return "\n".join(lines)
 
 
+def _files(folder: Path) -> list[tuple[str, Path]]:
+    return [(str(path), path) for path in sorted(folder.rglob("*.yaml"))]
+
+
 def _first_comment(path: Path) -> str:
-    with path.open(encoding="utf-8") as file:
+    # A file that is no text is listed all the same; whoever trains with it is told.
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         first = file.readline()
     return first.removeprefix("#").strip() if first.startswith("#") else ""
 
@@ -47,9 +54,11 @@ def _last_figures(run_folder: Path) -> str:
             row = json.loads(line)
         except json.JSONDecodeError:
             break
+        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            break
         step = row["step"]
-        figures = {key: value for key, value in row.items() if key.startswith("dev/")} or figures
+        figures = {key: value for key, value in row.items() if key.startswith("dev/") and isinstance(value, int | float)} or figures
     best = [key for key in figures if "/best_" in key]
     first = [key for key in figures if key not in best][:MAX_FIGURES]
-    shown = "  ".join(f"{key} {figures[key]:.4g}" for key in [*first, *best] if figures[key] is not None)
+    shown = "  ".join(f"{key} {figures[key]:.4g}" for key in [*first, *best])
     return f"step {step}  {shown}"

@@ -24,7 +24,7 @@ from seqrl.run.log import JsonLines, Log, Writer
 from seqrl.run.processes import from_main, is_main, main_process, meet_main, num_processes, total
 from seqrl.run.registry import nearest
 from seqrl.run.running import Running, broken_off, counts, grouped, keep_figures, log_training, pop_figures, rescuing, save, warn, write
-from seqrl.run.saving import Progress, Saver, restore
+from seqrl.run.saving import Progress, Saver, keeps_state, restore
 from seqrl.run.timing import Stopwatch
 
 
@@ -102,6 +102,9 @@ def fit(
     if run_folder is not None and is_main():
         lines = JsonLines(run_folder / "metrics.jsonl", num_bytes)
     log = Log([*([lines] if lines else []), *writers])
+    if resume_from is not None and not keeps_state(task):
+        log.say(progress.step, f"{type(task).__name__} keeps no state (no `state_dict`), so its data begin anew, other than in a whole run")
+    watch(task, early_stop)
     saver = Saver(trainer, task, policy, run_folder, lines, dict(meta or {}), keep_checkpoints)
     lasting = LastingTroubles(steps, getattr(policy, "max_entropy", None), progress.lasting)
     interrupt = Interrupt()
@@ -115,6 +118,13 @@ def fit(
     return RunResult(
         run_folder, progress.step, progress.evaluation, progress.best_value, progress.best_step, progress.stopped_early, interrupted
     )
+
+
+def watch(task: Task, early_stop: EarlyStop | None) -> None:
+    """Ask a task's evaluations for the figure that is watched, where it can be asked."""
+    ask = getattr(task, "watch", None)
+    if early_stop is not None and callable(ask):
+        ask(early_stop.metric)
 
 
 def _run(loop: Running, due: Due) -> int:

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 import torch
 
+from seqrl.accelerator import is_connected
+
 Anything = TypeVar("Anything")
 # Far apart, so that the seeds of neighbouring runs and those of their processes do not meet.
 SEED_STRIDE = 1_000_003
@@ -37,12 +39,12 @@ def data_seed(seed: int) -> int:
 
 def num_processes() -> int:
     """Count the processes that are connected."""
-    return torch.distributed.get_world_size() if _connected() else 1
+    return torch.distributed.get_world_size() if is_connected() else 1
 
 
 def wait_for_all() -> None:
     """Go on when every process has come here."""
-    if _connected():
+    if is_connected():
         torch.distributed.barrier()
 
 
@@ -53,7 +55,7 @@ def total(numbers: Sequence[float], device: torch.device) -> list[float]:
         numbers: as many in each process.
         device: where the policy is, which the processes exchange tensors on.
     """
-    if not _connected():
+    if not is_connected():
         return list(numbers)
     # MPS has no double precision, but no processes either.
     sums = torch.tensor(numbers, dtype=torch.float64, device=device)
@@ -63,7 +65,7 @@ def total(numbers: Sequence[float], device: torch.device) -> list[float]:
 
 def from_main(value: Anything) -> Anything:
     """Give what the main process has as `value`; every process must call it."""
-    if not _connected():
+    if not is_connected():
         return value
     box: list[Any] = [value]
     torch.distributed.broadcast_object_list(box, src=0)
@@ -79,7 +81,7 @@ def meet_main(main: tuple[str, int], asked: Callable[[], int]) -> None:
         main: see `main_process`.
         asked: gives the number of the signal that has come, 0 for none.
     """
-    if not _connected():
+    if not is_connected():
         return
     work, told = torch.distributed.barrier(async_op=True), is_main()
     while not work.is_completed():
@@ -97,12 +99,8 @@ def main_process() -> tuple[str, int]:
 
 def from_all(value: Anything) -> list[Anything]:
     """Give the `value` of every process, in their order; every process must call it."""
-    if not _connected():
+    if not is_connected():
         return [value]
     box: list[Any] = [None] * num_processes()
     torch.distributed.all_gather_object(box, value)
     return box
-
-
-def _connected() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()

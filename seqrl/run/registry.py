@@ -7,7 +7,6 @@ import importlib
 import sys
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import Any
 
 TASKS = "seqrl.tasks"
@@ -41,13 +40,11 @@ def find(group: str, name: str) -> Any:
     """
     if ":" in name:
         value = name
-        # The command's own folder is the first on the path, not the user's.
-        if "" not in sys.path and str(Path.cwd()) not in sys.path:
-            sys.path.append(str(Path.cwd()))
     else:
         points = registered(group)
         if name not in points:
             raise ValueError(f"{name!r} is not registered under {group}; {nearest(name, points)}")
+        _refuse_two(group, name)
         value = points[name].value
     module, _, attribute = value.partition(":")
     try:
@@ -59,6 +56,14 @@ def find(group: str, name: str) -> Any:
             raise ValueError(f"{name!r} ({group}): module {module} has no {part!r}; {nearest(part, vars(found))}")
         found = getattr(found, part)
     return found
+
+
+def _refuse_two(group: str, name: str) -> None:
+    """Refuse a name that two packages give to different things; the same package may be seen twice (a checkout and its wheel)."""
+    owners = {point.value: point.dist.name if point.dist else "a package" for point in entry_points(group=group, name=name)}
+    if len(owners) > 1:
+        both = " and ".join(f"{value} of {owner}" for value, owner in sorted(owners.items()))
+        raise ValueError(f"{name!r} ({group}) is the name of {both}; uninstall one of them, or write module:attribute")
 
 
 def name_of(group: str, component: type) -> str:

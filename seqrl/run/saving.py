@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -161,7 +161,7 @@ class Saver:
 
     def _state(self, progress: Progress) -> dict[str, Any]:
         return {
-            "task": self.task.state_dict(),
+            "task": self.task.state_dict() if keeps_state(self.task) else None,
             "random": random_state(),
             "progress": asdict(progress),
             "metrics_num_bytes": self.lines.num_bytes() if self.lines else 0,
@@ -190,6 +190,11 @@ class Saver:
         wait_for_all()
 
 
+def keeps_state(task: Any) -> TypeGuard[Any]:
+    """Say whether a task has a state to be saved; without one a resumed run draws its data anew."""
+    return hasattr(task, "state_dict") and hasattr(task, "load_state_dict")
+
+
 def restore(folder: Path, trainer: Trainer, task: Task, policy: nn.Module) -> tuple[Progress, int]:
     """Go back to a checkpoint; give the progress and the length of the metrics file.
 
@@ -199,7 +204,8 @@ def restore(folder: Path, trainer: Trainer, task: Task, policy: nn.Module) -> tu
     checkpoint.load_weights(folder, policy)
     state = checkpoint.load_state(folder, process_index(), num_processes())
     trainer.load_state_dict(state["trainer"])
-    task.load_state_dict(state["task"])
+    if state["task"] is not None and keeps_state(task):
+        task.load_state_dict(state["task"])
     restore_random_state(state["random"])
     present = state["progress"]
     if "num_tokens" in present:

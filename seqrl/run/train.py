@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import shutil
 import sys
 from collections.abc import Sequence
@@ -10,17 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from seqrl.protocols import Task
 from seqrl.run import checkpoint, recovery
-from seqrl.run.config import RunConfig, decisive, fingerprint, flatten, read_config, to_plain, write_config
+from seqrl.run.config import RunConfig, decisive, fingerprint, flatten, read_config, read_tree, to_plain, write_config
 from seqrl.run.environment import write_environment
 from seqrl.run.log import Writer, make_tracker
-from seqrl.run.loop import RunResult, fit
+from seqrl.run.loop import RunResult, fit, watch
+from seqrl.run.measured_settings import choose_settings, chosen_before, known_threads, threads
 from seqrl.run.processes import data_seed, is_main
 from seqrl.run.seeding import seed_everything
-from seqrl.run.threads import choose_threads
+from seqrl.run.shipped import is_shipped
+from seqrl.run.trust import FILES_OF_A_RUN, refuse_links
 
 RUN_FILES = ("config.yaml", "env.json", "metrics.jsonl", "warnings.jsonl", "checkpoints", "figures", "samples", "tensorboard")
 
@@ -51,18 +55,12 @@ def train(
         newest, troubles = recovery.newest_whole(run_folder)
     if newest is None and not overwrite and is_main():
         _refuse_earlier_run(run_folder)
+    if newest is not None or not overwrite:
+        refuse_links(run_folder)
+    elif is_main():
+        _refuse_other_folder(run_folder)
     checkpoint.check_writable(run_folder)
-    task, policy = build(config)
-    threads = choose_threads(policy, config.num_threads)
-    # Kept in config.yaml, so that a resumed run computes with as many, to the same bits.
-    config = dataclasses.replace(config, num_threads=threads.number)
-    present = task_fingerprints(task)
-    if newest is not None:
-        checkpoint.check_fingerprints(checkpoint.read_meta(newest).get("task", {}), present, folder=newest)
-        checkpoint.load_weights(newest, policy)
-        _refuse_other_config(newest, config)
-    elif config.init_from is not None:
-        start_from(config.init_from, policy, {} if config.allow_other_fingerprint else present)
+    config, chosen, task, policy = _resumed(config, newest) if newest is not None else begin(config)
     trainer = config.trainer.build(policy, seed=config.seed, num_updates=config.steps)
     # Weights, two moments of the optimiser, perhaps the weights in another form; the newest checkpoint beside the best one.
     checkpoint.check_writable(
@@ -72,13 +70,14 @@ def train(
     if is_main():
         if newest is None and overwrite:
             _delete_earlier_run(run_folder)
+            refuse_links(run_folder)
         if newest is not None:
             _leave_newer(run_folder, newest, troubles)
         writers = _writers(config, newest, display=display)
         write_config(config, run_folder / "config.yaml")
-        write_environment(run_folder / "env.json", seed=config.seed, threads=str(threads))
+        write_environment(run_folder / "env.json", seed=config.seed, chosen=chosen)
         if display:
-            print(f"{config.name}: {threads}")
+            print(f"{config.name}: {chosen}")
     return fit(
         trainer,
         task,
@@ -91,12 +90,52 @@ def train(
         keep_checkpoints=config.keep_checkpoints,
         early_stop=config.early_stop,
         writers=writers,
-        meta={"config": decisive(config), "fingerprint": fingerprint(config), "task": present},
+        meta={"config": decisive(config), "fingerprint": fingerprint(config), "task": task_fingerprints(task)},
         resume_from=newest,
     )
 
 
-def resume(run_folder: Path | str, overrides: Sequence[str] = (), *, resume_from: str | None = None, display: bool = True) -> RunResult:
+def begin(config: RunConfig) -> tuple[RunConfig, str, Task, nn.Module]:
+    """Choose what the configuration leaves to a measurement; give it whole, what was chosen, the task and the first policy."""
+    asked, known = config, known_threads(config)
+    if known is not None:
+        config = dataclasses.replace(config, num_threads=known[0])
+    task, policy = _start(config)
+    settings = choose_settings(asked, _start, task, policy)
+    # All of it is kept in config.yaml, so that a run from there, or a resumed one, computes the same to the bit.
+    config = settings.applied(config)
+    if settings.measured:
+        del task, policy
+        gc.collect()  # closes the environments
+        task, policy = _start(config)
+    torch.set_num_threads(settings.num_threads)
+    return config, str(settings), task, policy
+
+
+def _resumed(config: RunConfig, newest: Path) -> tuple[RunConfig, str, Task, nn.Module]:
+    """Give the same of a run that goes on, where nothing is chosen anew."""
+    kept = config.run_folder / "config.yaml"
+    if kept.is_file():
+        config = chosen_before(config, read_tree(kept))
+    config = dataclasses.replace(config, num_threads=config.num_threads or 1)
+    task, policy = build(config)
+    checkpoint.check_fingerprints(checkpoint.read_meta(newest).get("task", {}), task_fingerprints(task), folder=newest)
+    checkpoint.load_weights(newest, policy)
+    _refuse_other_config(newest, config)
+    return config, f"{threads(config.num_threads or 1)} and number formats as when it began", task, policy
+
+
+def _start(config: RunConfig) -> tuple[Task, nn.Module]:
+    """Build task and policy of a new run, with the weights that it starts from."""
+    task, policy = build(config)
+    if config.init_from is not None:
+        start_from(config.init_from, policy, {} if config.allow_other_fingerprint else task_fingerprints(task))
+    return task, policy
+
+
+def resume(
+    run_folder: Path | str, overrides: Sequence[str] = (), *, resume_from: str | None = None, display: bool = True, allow_code: bool = False
+) -> RunResult:
     """Go on with an interrupted run, or with a finished one when `--steps=` asks for more.
 
     Args:
@@ -104,12 +143,13 @@ def resume(run_folder: Path | str, overrides: Sequence[str] = (), *, resume_from
         overrides: changes of the configuration.
         resume_from: go on from this checkpoint instead of the newest whole one: number of its step, name or path.
         display: show progress on the terminal.
+        allow_code: see `load`.
 
     Raises:
         FileNotFoundError: when the folder holds no run or no checkpoint.
         ValueError: when an override changes the seed, the task or the trainer, which an exact resume cannot honour.
     """
-    return train(read_run(run_folder, overrides), resume=True, resume_from=resume_from, display=display)
+    return train(read_run(run_folder, overrides, allow_code=allow_code), resume=True, resume_from=resume_from, display=display)
 
 
 def build(config: RunConfig) -> tuple[Task, nn.Module]:
@@ -120,7 +160,7 @@ def build(config: RunConfig) -> tuple[Task, nn.Module]:
 
 
 def load(
-    run: Path | str, overrides: Sequence[str] = (), *, prefer_best: bool = True, which: str | None = None
+    run: Path | str, overrides: Sequence[str] = (), *, prefer_best: bool = True, which: str | None = None, allow_code: bool = False
 ) -> tuple[RunConfig, Task, nn.Module, Path]:
     """Build the task and the trained policy of a run.
 
@@ -128,20 +168,26 @@ def load(
         run: run folder, or one of its checkpoints.
         overrides: changes of the configuration, for instance `--task.decoding.beam_size=5`.
         prefer_best: of a run folder, take the best checkpoint where there is one.
+        allow_code: import what the run's configuration names by `module:name` and no installed package has registered; for runs that
+            are your own, or whose code you have read.
         which: take this checkpoint of the run: number of its step, name or path.
 
     Returns:
         configuration, task, policy and the checkpoint it was loaded from.
+
+    Raises:
+        ValueError: when the run names code that is not allowed, or holds links that lead out of it.
     """
     folder = checkpoint.find(Path(run), prefer_best=prefer_best) if which is None else recovery.named(Path(run), which)
-    config = read_run(folder.parent.parent, overrides)
+    config = read_run(folder.parent.parent, overrides, allow_code=allow_code)
+    refuse_links(config.run_folder)
     task, policy = build(config)
-    choose_threads(policy, config.num_threads)
+    watch(task, config.early_stop)
     start_from(folder, policy, {} if config.allow_other_fingerprint else task_fingerprints(task))
     return config, task, policy, folder
 
 
-def read_run(run_folder: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
+def read_run(run_folder: Path | str, overrides: Sequence[str] = (), *, allow_code: bool = False) -> RunConfig:
     """Read a run's configuration; the folder may have been moved since.
 
     Raises:
@@ -150,7 +196,7 @@ def read_run(run_folder: Path | str, overrides: Sequence[str] = ()) -> RunConfig
     run_folder = Path(run_folder)
     if not (run_folder / "config.yaml").is_file():
         raise FileNotFoundError(f"{run_folder}: expected the folder of a run, with a config.yaml; `seqrl list` names those at hand")
-    config = read_config(run_folder / "config.yaml", overrides)
+    config = read_config(run_folder / "config.yaml", overrides, allow_code=allow_code)
     depth = len(Path(config.name).parts)
     if run_folder.parts[-depth:] != Path(config.name).parts:
         return dataclasses.replace(config, name=run_folder.resolve().name, runs_folder=run_folder.resolve().parent)
@@ -163,7 +209,9 @@ def start_from(path: Path, policy: nn.Module, fingerprints: dict[str, Any]) -> P
     Raises:
         ValueError: when the checkpoint is damaged, of other data or of another architecture.
     """
-    folder = recovery.check(checkpoint.find(path, prefer_best=True))
+    folder = checkpoint.find(path, prefer_best=True)
+    if not is_shipped(folder):  # what ships has weights to start from, and no state to go on with
+        recovery.check(folder)
     checkpoint.check_fingerprints(checkpoint.read_meta(folder).get("task", {}), fingerprints, folder=folder)
     checkpoint.load_weights(folder, policy)
     return folder
@@ -214,6 +262,15 @@ def _refuse_earlier_run(run_folder: Path) -> None:
     present = [name for name in RUN_FILES if (run_folder / name).exists()]
     way = f"`seqrl resume {run_folder}` goes on with it, " if checkpoint.step_folders(run_folder) else ""
     raise FileExistsError(f"{run_folder}: already holds a run ({', '.join(present)}); {way}--overwrite deletes it, --name=OTHER keeps both")
+
+
+def _refuse_other_folder(run_folder: Path) -> None:
+    """Refuse to delete what is called like a run's files, but lies in a folder that holds no run."""
+    present = [name for name in RUN_FILES if (run_folder / name).exists()]
+    if present and not set(present) & set(FILES_OF_A_RUN):
+        raise FileExistsError(
+            f"{run_folder}: holds {', '.join(present)}, but no run, so --overwrite deletes nothing; choose another --name"
+        )
 
 
 def _delete_earlier_run(run_folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -100,6 +100,10 @@ class DQNConfig:
                 raise ValueError(f"{name}: expected a number in 0..1, got {getattr(self, name)}")
         if self.huber_delta <= 0:
             raise ValueError(f"huber_delta: expected a number above 0, got {self.huber_delta}")
+
+    def shortened(self, share: float) -> DQNConfig:
+        """Give settings with a share of the optimiser steps in an update, and some in the first one, to measure how long it takes."""
+        return replace(self, gradient_steps=max(1, round(share * self.gradient_steps)), learning_starts=0)
 
     def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> DQN:
         """Make the trainer."""

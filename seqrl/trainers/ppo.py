@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -15,7 +15,7 @@ from seqrl.diagnostics import Seen, average_of, describe_advantage, describe_rol
 from seqrl.minibatches import Minibatches, MinibatchUnit
 from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task, require_critic, require_probabilities
+from seqrl.protocols import Task, demonstrations_of, require_critic, require_probabilities
 from seqrl.reduce import masked_mean
 from seqrl.small_ppo import is_small, ppo_gradients
 from seqrl.trajectory import Evaluation, Trajectory
@@ -107,6 +107,10 @@ class PPOConfig:
         if self.recompute_advantage and self.advantage != "gae":
             raise ValueError(f'recompute_advantage: needs a critic, advantage "gae"; got {self.advantage!r}')
 
+    def shortened(self, share: float) -> PPOConfig:
+        """Give settings for a share of the rows or steps, with minibatches of the same size, to measure how long an update takes."""
+        return replace(self, minibatches=max(1, round(share * self.minibatches)))
+
     def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> PPO:
         """Make the trainer."""
         return PPO(policy, self, seed=seed, num_updates=num_updates)
@@ -151,7 +155,7 @@ class PPO:
             generator=self.generator,
         )
         self.policy.eval()
-        trajectory = collect_mixed(self.config.mix, self.optimiser.num_finished, rollout, task.demonstrations)
+        trajectory = collect_mixed(self.config.mix, self.optimiser.num_finished, rollout, demonstrations_of(task))
         return trajectory.to(self.optimiser.device)
 
     def update(self, trajectory: Trajectory) -> dict[str, float]:

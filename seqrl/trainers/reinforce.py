@@ -13,7 +13,7 @@ from seqrl import advantages, losses, returns
 from seqrl.diagnostics import describe_advantage, describe_rollout, explained_variance
 from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task, require_critic, require_probabilities
+from seqrl.protocols import Task, demonstrations_of, require_critic, require_probabilities
 from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -100,7 +100,7 @@ class Reinforce:
             generator=self.generator,
         )
         self.policy.eval()
-        trajectory = collect_mixed(self.config.mix, self.optimiser.num_finished, rollout, task.demonstrations)
+        trajectory = collect_mixed(self.config.mix, self.optimiser.num_finished, rollout, demonstrations_of(task))
         return trajectory.to(self.optimiser.device)
 
     def update(self, trajectory: Trajectory) -> dict[str, float]:

@@ -12,7 +12,7 @@ from seqrl import advantages, losses
 from seqrl.diagnostics import describe_advantage, describe_rollout
 from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task, require_probabilities
+from seqrl.protocols import Task, demonstrations_of, require_probabilities
 from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -86,7 +86,7 @@ class SelfCritical:
             generator=self.generator,
         )
         self.policy.eval()
-        trajectory = collect_mixed(self.config.mix, self.optimiser.num_finished, rollout, task.demonstrations)
+        trajectory = collect_mixed(self.config.mix, self.optimiser.num_finished, rollout, demonstrations_of(task))
         return trajectory.to(self.optimiser.device)
 
     def update(self, trajectory: Trajectory) -> dict[str, float]:

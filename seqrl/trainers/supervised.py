@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seqrl.mixing import imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task
+from seqrl.protocols import Task, demonstrations_of
 from seqrl.trajectory import Evaluation, Trajectory
 
 
@@ -59,7 +59,7 @@ class Supervised:
 
     def collect(self, task: Task) -> Trajectory:
         """Take the task's next demonstrations."""
-        return task.demonstrations().to(self.optimiser.device)
+        return demonstrations_of(task)(None).to(self.optimiser.device)
 
     def update(self, trajectory: Trajectory) -> dict[str, float]:
         """Take one optimiser step on the demonstrations' cross-entropy."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seqrl.actor_critic import ActorCriticConfig
-from seqrl.convolutions import PRECISION_NAMES, EncoderPrecision, choose_precision
+from seqrl.convolutions import PRECISION_NAMES, EncoderPrecision, dtype_of
 from seqrl.networks import NatureCNN
 from seqrl.tasks.atari.games import FRAME_SKIP, AtariGames
 from seqrl.tasks.atari.names import game_name
@@ -44,8 +44,8 @@ class AtariConfig:
         full_action_space: all 18 actions in every game, rather than those with an effect.
         max_frames: a game is truncated after so many frames, four a step.
         num_threads: threads that step the games; 0 for one a core.
-        precision: number format of the convolutions, in rollouts and updates alike; "auto" is bf16 where a short measurement
-            finds it fast. Heads, log-probabilities, losses and weights are fp32.
+        precision: number format of the convolutions, in rollouts and updates alike; "auto": what the run measures to be fastest, see
+            `seqrl.run.measured_settings`, and fp32 outside of a run. Heads, log-probabilities, losses and weights are fp32.
         step_timeout_s: seconds after which games that do not answer are given up; 0 for never.
         num_eval_episodes: greedy games of an evaluation, always from the same seeds.
         policy: see `seqrl.tasks.control.policy.ControlPolicyConfig`; an actor-critic with one Nature CNN by default.
@@ -83,6 +83,10 @@ class AtariConfig:
         """Give the settings that are the control task's."""
         names = ("environment", "num_envs", "num_steps", "reward_clip", "step_timeout_s", "num_eval_episodes", "policy")
         return ControlConfig(**{name: getattr(self, name) for name in names})
+
+    def shortened(self, share: float) -> AtariConfig:
+        """Give the same task with a share of the steps, to measure how long an update takes."""
+        return replace(self, num_steps=max(1, round(share * self.num_steps)))
 
     def build(self, seed: int) -> AtariTask:
         """Make the task."""
@@ -143,7 +147,7 @@ class AtariTask:
     def __init__(self, config: AtariConfig | None = None, *, seed: int = 0) -> None:
         self.config = config or AtariConfig()
         self._control = ControlTask(self.config.control(), seed=seed, factory=AtariFactory(self.config))
-        self._dtype = choose_precision(self.config.precision)
+        self._dtype = dtype_of(self.config.precision)
 
     def build_policy(self) -> nn.Module:
         """Make the policy; its convolutions run in the task's precision."""
@@ -178,17 +182,17 @@ class AtariTask:
             return self._control.record(policy, path, episodes=episodes, seed=seed)
 
     def state_dict(self) -> dict[str, Any]:
-        """Give all that the next rollout depends on: also the games, as seeds and actions, and the precision that was measured."""
+        """Give all that the next rollout depends on: also the games, as seeds and actions, and the precision."""
         return {"control": self._control.state_dict(), "precision": PRECISION_NAMES[self._dtype]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state; the games are played again up to there."""
         if self.config.precision == "auto":
-            self._dtype = choose_precision(state["precision"])
+            self._dtype = dtype_of(state["precision"])
         self._control.load_state_dict(state["control"])
 
     def _in_precision(self, policy: nn.Module) -> nn.Module:
-        """Let the policy's convolutions run in the task's precision, which a resumed run may have changed."""
+        """Let the policy's convolutions run in the task's precision, which an early run's checkpoint may have set."""
         for encoder in encoders(policy):
             encoder.dtype = self._dtype
         return policy

@@ -17,10 +17,8 @@ from torch import Tensor
 from seqrl.tasks.attention.data_config import DataConfig
 from seqrl.tasks.attention.idx_files import read_mnist
 from seqrl.tasks.image_bytes import decode_picture
-from seqrl.tasks.paths import expanded
+from seqrl.tasks.paths import SPLIT_NAMES, expanded
 
-# What sources call their splits, and what we do.
-_SPLITS = {"train": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev", "test": "test"}
 _IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 # Of the 1,797 digits; 1,300 are left for training.
 _NUM_DIGITS_HELD_OUT = {"dev": 247, "test": 250}
@@ -125,9 +123,14 @@ def _read_folder(config: DataConfig) -> ImageSource:
         raise FileNotFoundError(f"{root}: no such folder; set `path` to a folder that holds one folder of images a class")
     folders = {"train": root}
     # A folder of this name with folders in it is a split; one with images in it is a class.
-    split_folders = [folder for folder in _subfolders(root) if folder.name in _SPLITS and _subfolders(folder)]
+    split_folders = [folder for folder in _subfolders(root) if folder.name in SPLIT_NAMES and _subfolders(folder)]
     if split_folders:
-        folders = {_SPLITS[folder.name]: folder for folder in split_folders}
+        folders = {}
+        for folder in split_folders:
+            ours = SPLIT_NAMES[folder.name]
+            if ours in folders:
+                raise ValueError(f"{root}: expected one folder that means {ours}, got {folders[ours].name} and {folder.name}; rename one")
+            folders[ours] = folder
         if len(folders) < len(_subfolders(root)) or "train" not in folders:
             came = ", ".join(folder.name for folder in _subfolders(root))
             raise ValueError(f"{root}: expected train and perhaps dev and test, or one folder a class, got {came}; rename or move folders")
@@ -165,7 +168,11 @@ def _read_datasets(config: DataConfig) -> ImageSource:
     # Imported here because the library takes seconds to load.
     import datasets
 
-    splits = _open_dataset(config)
+    # Imported here, as below, because the library takes seconds to load.
+    from seqrl.tasks.image_datasets import open_splits
+
+    opened = open_splits(config.path, (config.image_column, config.label_column), "image_column and label_column")
+    splits = {ours: rows for ours, (_, rows) in opened.items()}
     expected = splits["train"].features[config.label_column]
     for name, rows in splits.items():
         kind = rows.features[config.label_column]
@@ -184,52 +191,18 @@ def _read_datasets(config: DataConfig) -> ImageSource:
     return ImageSource(parts, class_names, {"dev": config.num_dev})
 
 
-def _open_dataset(config: DataConfig) -> dict[str, Any]:
-    """Give the splits under our names, each with the two columns."""
-    import datasets
-
-    path = expanded(config.path)
-    saved = any((path / name).is_file() for name in ("dataset_dict.json", "state.json"))
-    try:
-        loaded = datasets.load_from_disk(str(path)) if saved else datasets.load_dataset(str(path) if path.exists() else config.path)
-    except (ConnectionError, FileNotFoundError, datasets.exceptions.DatasetsError) as error:
-        raise FileNotFoundError(f"{config.path}: expected a `datasets` name or folder, found neither ({error}); correct `path`") from error
-    named = {str(name): rows for name, rows in loaded.items()} if isinstance(loaded, dict) else {"train": loaded}
-    splits = {_SPLITS[name]: rows for name, rows in named.items() if name in _SPLITS}
-    if len(splits) < len(named) or "train" not in splits:
-        came = ", ".join(named)
-        raise ValueError(f"{config.path}: expected the splits train and perhaps dev and test, got {came}; rename or remove splits")
-    for name, rows in splits.items():
-        for column in (config.image_column, config.label_column):
-            if column not in rows.column_names:
-                came = ", ".join(rows.column_names)
-                raise ValueError(f"{config.path}, {name}: expected a column {column!r}, got {came}; set image_column and label_column")
-    return splits
-
-
 def _read_columns(config: DataConfig, where: str, rows: Any, numbers: dict[Any, int]) -> SourceSplit:
-    import datasets
+    from seqrl.tasks.image_datasets import ImageColumn
 
     labels = list(rows[config.label_column])
     for row, label in enumerate(labels):
         if label not in numbers:
             known = ", ".join(map(str, list(numbers)[:10])) + (", ..." if len(numbers) > 10 else "")
             raise ValueError(f"{where}, row {row}: expected a class of train ({known}), got {label!r}; correct or remove the row")
-    if not isinstance(rows.features[config.image_column], datasets.Image):
-        raise ValueError(
-            f"{where}: expected images in the column {config.image_column!r}, got {rows.features[config.image_column]}; "
-            "set image_column, or cast the column to datasets.Image()"
-        )
-    encoded = rows.cast_column(config.image_column, datasets.Image(decode=False))
-
-    def read(row: int) -> bytes:
-        cell = encoded[row][config.image_column] or {}
-        if cell.get("bytes") is None and cell.get("path") is None:
-            raise ValueError(f"{where}, row {row}: expected an image, got none; remove the row")
-        return cell["bytes"] if cell.get("bytes") is not None else Path(cell["path"]).read_bytes()
+    images = ImageColumn(rows, config.image_column, where)
 
     def read_chosen(chosen: Tensor) -> Tensor:
-        return _decode_all([(f"{where}, row {row}", partial(read, row)) for row in chosen.tolist()], config.image_size)
+        return _decode_all([(images.describe(row), partial(images.read, row)) for row in chosen.tolist()], config.image_size)
 
     return SourceSplit(torch.tensor([numbers[label] for label in labels], dtype=torch.int64), read_chosen)
 
@@ -244,10 +217,6 @@ def _decode_all(encoded: Sequence[tuple[str, Callable[[], bytes]]], image_size: 
 
 def _decode(where: str, data: bytes) -> Image.Image:
     try:
-        grey, mode = decode_picture(data, "L")
+        return decode_picture(data, "L")
     except ValueError as error:
         raise ValueError(f"{where}: expected an image, but {error}; repair or remove it") from error
-    if mode.startswith(("I", "F")):
-        # Pillow would cut off what is brighter than 255.
-        raise ValueError(f"{where}: expected an image with 8 bits a channel, got one of Pillow's mode {mode}; save it with 8 bits")
-    return grey

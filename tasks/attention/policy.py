@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqrl.convolutions import EncoderPrecision, choose_precision
+from seqrl.convolutions import EncoderPrecision, dtype_of
 from seqrl.distributions import Gaussian
 from seqrl.networks import initialise_orthogonal
 from seqrl.tasks.attention.cores import Core, CoreSize, LSTMCore, RectifierCore
@@ -41,8 +41,8 @@ class GlimpsePolicyConfig:
         classification_weight: weight of the cross-entropy beside the trainer's own losses.
         early_classification: share of it that goes to naming the class after the glimpses before the last; with it the classifier can
             tell what a single glimpse has brought, see the task's reward "information_gain".
-        precision: number format of glimpse network and core of the rectifier; "auto" is bf16 where a short measurement finds it
-            fast. Heads, losses and weights are fp32.
+        precision: number format of glimpse network and core of the rectifier; "auto": what the run measures to be fastest, see
+            `seqrl.run.measured_settings`, and fp32 outside of a run. Heads, losses and weights are fp32.
     """
 
     core: CoreName = "rectifier"
@@ -117,7 +117,7 @@ class GlimpsePolicy(nn.Module):
         self.core: RectifierCore | LSTMCore = (
             LSTMCore(size, generator=generator)
             if config.core == "lstm"
-            else RectifierCore(size, dtype=choose_precision(config.precision), generator=generator)
+            else RectifierCore(size, dtype=dtype_of(config.precision), generator=generator)
         )
         self.locate = nn.Linear(config.hidden_units, 2, bias=False)
         self.critic, self.classify = (nn.Linear(config.hidden_units, number) for number in (1, num_classes))

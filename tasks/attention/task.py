@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqrl.convolutions import PRECISION_NAMES, choose_precision
+from seqrl.convolutions import PRECISION_NAMES, dtype_of
 from seqrl.policies import evaluation_mode
 from seqrl.tasks.attention.cores import RectifierCore
 from seqrl.tasks.attention.data import AttentionData, DataConfig, load_data
@@ -93,6 +93,10 @@ class AttentionConfig:
         """Make the retina."""
         return Retina(self.glimpse_size, self.num_scales)
 
+    def shortened(self, share: float) -> AttentionConfig:
+        """Give the same task with a share of the images, to measure how long an update takes."""
+        return replace(self, images_per_batch=max(2, round(share * self.images_per_batch)))
+
     def build(self, seed: int) -> AttentionTask:
         """Load the data and make the task."""
         return AttentionTask(self, load_data(self.data), seed=seed)
@@ -116,7 +120,7 @@ class AttentionTask:
         self._seed = seed
         self._cells = grid(config.num_glimpses, config.grid_spacing)
         self._read_steps = read_steps(config.num_glimpses, config.data.num_objects)
-        self._dtype = choose_precision(config.policy.precision)
+        self._dtype = dtype_of(config.policy.precision)
         self._order = ItemOrder(len(data.train), seed=seed)
         self._generator = torch.Generator().manual_seed(seed)
 
@@ -210,14 +214,14 @@ class AttentionTask:
         return {"classes": ", ".join(self.data.class_names)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the position in the data, the state of the places, and the precision that was measured."""
+        """Give the position in the data, the state of the places, and the precision."""
         state = {"order": self._order.state_dict(), "generator": self._generator.get_state()}
         return state | {"precision": PRECISION_NAMES[self._dtype]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
         if self.config.policy.precision == "auto":
-            self._dtype = choose_precision(state["precision"])
+            self._dtype = dtype_of(state["precision"])
         self._order.load_state_dict(state["order"])
         self._generator.set_state(state["generator"])
 
@@ -243,7 +247,7 @@ class AttentionTask:
         label = label if rows is None else label[rows]
         place = choose_places(config.looking, config.first_location, self._cells, label.shape[0], generator, label.device)
         if isinstance(policy.core, RectifierCore):
-            policy.core.dtype = self._dtype  # which a resumed run may have changed
+            policy.core.dtype = self._dtype  # which an early run's checkpoint may have set
         prepared, coarse = images
         context: dict[str, Tree] = {"label": label}
         if coarse is not None:

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# Karpathy's "restval" images are the part of COCO's validation set that everyone trains on.
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "restval": "train",
-    "dev": "dev",
-    "val": "dev",
-    "valid": "dev",
-    "validation": "dev",
-    "test": "test",
-}
+from seqrl.metrics.text_files import json_lines_of, json_of, lines_of, read_text, refuse_twice, table_of
+from seqrl.tasks.paths import SPLIT_NAMES
 
 
 @dataclass(frozen=True)
@@ -31,29 +20,73 @@ class CaptionedImage:
         file_name: its name in the image store.
         captions: raw, at least one.
         split: "train", "dev" or "test"; "" where the file does not say.
+        place: where it was read, for messages.
     """
 
     image_id: str
     file_name: str
     captions: tuple[str, ...]
     split: str = ""
+    place: str = field(default="", compare=False)
+
+
+# What the first line of Kaggle's Flickr8k captions.txt says, and of files like it.
+_IMAGE_COLUMNS = ("image", "image_name", "file_name", "filename")
+_CAPTION_COLUMNS = ("caption", "comment")
 
 
 def read_token_file(path: Path) -> list[CaptionedImage]:
-    """Read Flickr8k's and Flickr30k's `name.jpg#k<TAB>caption` lines.
+    """Read captions of Flickr8k or Flickr30k: `name.jpg#k<TAB>caption` lines, or Kaggle's table with the heading `image,caption`.
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: when a line has no tab, or its caption is empty.
+        ValueError: when a line has neither form, a caption is empty, or a line's `name.jpg#k` comes twice.
     """
+    text = _read_text(path)
+    return _of_table(text, path) if _first_heading(text) else _of_token_lines(text, path)
+
+
+def is_caption_table(path: Path) -> bool:
+    """Tell whether a file that `read_token_file` reads is a table, as Kaggle has it."""
+    return _first_heading(_read_text(path)) is not None
+
+
+def _first_heading(text: str) -> tuple[str, str] | None:
+    return _heading(next((line for line in lines_of(text) if line.strip()), ""))
+
+
+def _heading(line: str) -> tuple[str, str] | None:
+    """Give the image and the caption column where a line is the heading of a table of captions, else None."""
+    names = [name.strip() for name in line.split(",")]
+    images, captions = ([name for name in names if name.lower() in wanted] for wanted in (_IMAGE_COLUMNS, _CAPTION_COLUMNS))
+    return (images[0], captions[0]) if images and captions else None
+
+
+def _of_table(text: str, path: Path) -> list[CaptionedImage]:
+    columns, rows = table_of(text, str(path), ",")
+    image, caption = _heading(",".join(columns)) or ("", "")
     captions: dict[str, list[str]] = {}
-    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+    for place, row in rows:
+        name = row[image].strip()
+        if not name:
+            raise ValueError(f"{place}: expected the name of an image in the column {image!r}, got nothing; write it")
+        captions.setdefault(name, []).append(row[caption])
+    return [make_record(path, name, name, texts) for name, texts in captions.items()]
+
+
+def _of_token_lines(text: str, path: Path) -> list[CaptionedImage]:
+    captions: dict[str, list[str]] = {}
+    numbered: list[tuple[str, str]] = []
+    for number, line in enumerate(lines_of(text), start=1):
         if not line.strip():
             continue
         name, tab, caption = line.partition("\t")
         if not tab:
             raise ValueError(f"{path}, line {number}: expected `image.jpg#0<TAB>caption`, got no tab in {line[:80]!r}")
+        if "#" in name:
+            numbered.append((name.strip(), f"line {number}"))
         captions.setdefault(name.rsplit("#", 1)[0].strip(), []).append(caption)
+    refuse_duplicates(path, numbered, what="number of a caption")
     return [make_record(path, name, name, texts) for name, texts in captions.items()]
 
 
@@ -64,11 +97,11 @@ def read_list(path: Path) -> list[str]:
         FileNotFoundError: when there is no such file.
         ValueError: when it names nothing, or an image twice.
     """
-    names = [line.strip() for line in _read_text(path).split("\n") if line.strip()]
-    if not names:
+    named = [(line.strip(), f"line {number}") for number, line in enumerate(lines_of(_read_text(path)), start=1) if line.strip()]
+    if not named:
         raise ValueError(f"{path}: expected image names, one a line, got an empty file")
-    refuse_duplicates(path, names)
-    return names
+    refuse_duplicates(path, named)
+    return [name for name, _ in named]
 
 
 def read_coco(path: Path) -> list[CaptionedImage]:
@@ -85,16 +118,21 @@ def read_coco(path: Path) -> list[CaptionedImage]:
     _require(path, "images", images, "id", "file_name")
     _require(path, "annotations", annotations, "image_id", "caption")
     captions: dict[Any, list[str]] = {image["id"]: [] for image in images}
-    refuse_duplicates(path, [str(image["id"]) for image in images])
+    refuse_duplicates(path, ((str(image["id"]), f"images[{index}]") for index, image in enumerate(images)))
     for index, annotation in enumerate(annotations):
         if annotation["image_id"] not in captions:
             raise ValueError(f"{path}: annotations[{index}] names image {annotation['image_id']}, which is not among the images")
         captions[annotation["image_id"]].append(annotation["caption"])
-    return [make_record(path, str(image["id"]), image["file_name"], captions[image["id"]]) for image in images]
+    return [
+        make_record(f"{path}: images[{index}]", str(image["id"]), image["file_name"], captions[image["id"]])
+        for index, image in enumerate(images)
+    ]
 
 
 def read_karpathy(path: Path) -> list[CaptionedImage]:
     """Read Karpathy's dataset.json: `images` with filename, split and sentences, each with `raw`.
+
+    An image's id is `filepath/filename`, since train2014/ and val2014/ may hold images of one name.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -108,10 +146,13 @@ def read_karpathy(path: Path) -> list[CaptionedImage]:
     records = []
     for index, image in enumerate(images):
         _require(path, f"images[{index}].sentences", image["sentences"], "raw")
-        name = str(Path(image.get("filepath", "")) / image["filename"])
-        split = _split_name(f"{path}: images[{index}]", image["split"])
-        records.append(make_record(path, image["filename"], name, [sentence["raw"] for sentence in image["sentences"]], split))
-    refuse_duplicates(path, [record.image_id for record in records])
+        name, place = str(Path(image.get("filepath", "")) / image["filename"]), f"{path}: images[{index}]"
+        split = _split_name(place, image["split"])
+        records.append(make_record(place, name, name, [sentence["raw"] for sentence in image["sentences"]], split))
+    refuse_duplicates(path, ((record.image_id, f"images[{index}]") for index, record in enumerate(records)))
+    for number in ("imgid", "cocoid"):
+        given = ((image[number], f"images[{index}]") for index, image in enumerate(images) if number in image)
+        refuse_duplicates(path, given, what=number)
     return records
 
 
@@ -124,31 +165,30 @@ def read_jsonl(path: Path) -> list[CaptionedImage]:
             caption.
     """
     records = []
-    for number, line in enumerate(_read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        place = f"{path}, line {number}"
-        try:
-            fields = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{place}: expected a JSON object, got {line[:80]!r} ({error})") from error
+    for place, fields in json_lines_of(_read_text(path), str(path)):
         if not isinstance(fields, dict) or not isinstance(fields.get("image"), str) or not isinstance(fields.get("captions"), list):
-            raise ValueError(f'{place}: expected {{"image": "a.jpg", "captions": ["..."]}}, got {line[:80]!r}')
+            raise ValueError(f'{place}: expected {{"image": "a.jpg", "captions": ["..."]}}, got {str(fields)[:80]!r}')
         split = _split_name(place, fields["split"]) if "split" in fields else ""
         records.append(make_record(place, fields["image"], fields["image"], fields["captions"], split))
-    refuse_duplicates(path, [record.image_id for record in records])
+    refuse_duplicates(path, ((record.image_id, record.place.rpartition(", ")[2]) for record in records))
     return records
 
 
-def refuse_duplicates(place: Path | str, names: Iterable[str]) -> None:
+def refuse_duplicates(path: Path | str, named: Iterable[tuple[Any, str]], *, what: str = "image") -> None:
     """Raise where a name comes twice.
 
+    Args:
+        path: the file, or folder, for the message.
+        named: each name with its place in it.
+        what: what is named.
+
     Raises:
-        ValueError: naming the first few.
+        ValueError: naming both places.
     """
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise ValueError(f"{place}: expected every image once, got {len(twice)} twice or more: {', '.join(twice[:5])}")
+    try:
+        refuse_twice(named, what)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def make_record(place: Path | str, image_id: str, file_name: str, captions: list[str], split: str = "") -> CaptionedImage:
@@ -162,7 +202,7 @@ def make_record(place: Path | str, image_id: str, file_name: str, captions: list
     for index, caption in enumerate(captions):
         if not isinstance(caption, str) or not caption.strip():
             raise ValueError(f"{place}: image {image_id}: caption {index} is empty ({caption!r}); write one or remove it")
-    return CaptionedImage(image_id, file_name, tuple(captions), split)
+    return CaptionedImage(image_id, file_name, tuple(captions), split, str(place))
 
 
 def _split_name(place: str, name: object) -> str:
@@ -191,14 +231,8 @@ def _summary(value: object) -> str:
 def _read_text(path: Path) -> str:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; check the data settings path, captions and the lists")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected UTF-8 text, got other bytes ({error}); convert it") from error
+    return read_text(path)
 
 
 def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(_read_text(path))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: expected JSON, but {error}") from error
+    return json_of(_read_text(path), str(path))

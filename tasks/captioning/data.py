@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 
 import numpy as np
 
-from seqrl.metrics.tokenize import ptb_tokenize
+from seqrl.metrics.tokenisations import tokenisation_by_name, unspaced_example
 from seqrl.tasks.captioning.caption_files import CaptionedImage
 from seqrl.tasks.captioning.data_config import DataConfig
-from seqrl.tasks.captioning.images import load_images
+from seqrl.tasks.captioning.images import Prepare, load_images
 from seqrl.tasks.captioning.photographs import SPLITS, Photographs, find_photographs
+from seqrl.tasks.captioning.scene_layout import Scene
+from seqrl.tasks.captioning.scene_words import grammar_words
 from seqrl.tasks.captioning.scenes import load_scenes
-from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
+from seqrl.tasks.captioning.vocabulary import SPECIALS, TokenizerVocabulary, Vocabulary
+
+_LOG = logging.getLogger(__name__)
 
 __all__ = ["CaptionData", "CaptionSplit", "DataConfig", "load_data"]
 
@@ -25,9 +30,11 @@ class CaptionSplit:
     Attributes:
         name: "train", "dev" or "test".
         image_ids: N distinct names.
-        images: uint8 [N, 3, S, S], possibly mapped from a file and read-only.
+        images: uint8 [N, 3, S, S], or [N, 3, H, W] as a pretrained model's processor has it, possibly mapped from a file and read-only.
         references: raw captions of each image, at least one.
-        words: the same captions as words, PTB-tokenised.
+        words: the same captions as words, as `task.data.tokens` has it; all metrics but functions of one's own see these.
+        scenes: what is truly there, where the images were drawn; None for photographs.
+        figures: float32 [N, M, 5], where it can be seen, see `describe_figures`; None for photographs.
     """
 
     name: str
@@ -35,6 +42,8 @@ class CaptionSplit:
     images: np.ndarray
     references: list[list[str]]
     words: list[list[list[str]]]
+    scenes: list[Scene] | None = None
+    figures: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Refuse parts that do not belong together.
@@ -42,9 +51,10 @@ class CaptionSplit:
         Raises:
             ValueError: when the lengths differ.
         """
-        lengths = {len(self.image_ids), len(self.images), len(self.references), len(self.words)}
+        parts: list[Sized] = [self.image_ids, self.images, self.references, self.words, *([] if self.scenes is None else [self.scenes])]
+        lengths = {len(part) for part in parts}
         if len(lengths) != 1:
-            raise ValueError(f"{self.name}: expected as many ids, images, references and words, got {sorted(lengths)}")
+            raise ValueError(f"{self.name}: expected as many ids, images, references, words and scenes, got {sorted(lengths)}")
 
     def __len__(self) -> int:
         """Number of images."""
@@ -60,21 +70,24 @@ class CaptionData:
         dev: to choose by.
         test: to report; may be empty.
         vocabulary: from the training captions, or a tokenizer's.
+        prepared: whether the images are what a pretrained model's image processor made of the photographs.
     """
 
     train: CaptionSplit
     dev: CaptionSplit
     test: CaptionSplit
     vocabulary: Vocabulary | TokenizerVocabulary
+    prepared: bool = False
 
 
-def load_data(config: DataConfig) -> CaptionData:
+def load_data(config: DataConfig, prepare: Prepare | None = None) -> CaptionData:
     """Read captions, decode or draw the images (once, then cached) and build the vocabulary.
 
     Everything that can be checked without decoding images is checked before they are decoded.
 
     Args:
         config: see there.
+        prepare: makes what is stored of photographs; squares of `image_size` pixels when None.
 
     Raises:
         FileNotFoundError: when a file, folder or image is not there.
@@ -85,22 +98,36 @@ def load_data(config: DataConfig) -> CaptionData:
         drawn = load_scenes(config.scenes, config.image_size)
         kept = config.max_images or None
         splits = {
-            name: CaptionSplit(name, part.image_ids[:kept], part.images[:kept], part.captions[:kept], _words(part.captions[:kept]))
+            name: CaptionSplit(
+                name,
+                part.image_ids[:kept],
+                part.images[:kept],
+                part.captions[:kept],
+                _words(config, part.captions[:kept]),
+                part.scenes[:kept],
+                part.figures[:kept],
+            )
             for name, part in drawn.items()
         }
-        return CaptionData(**splits, vocabulary=_vocabulary(config, splits["train"].words))
+        return CaptionData(splits["train"], splits["dev"], splits["test"], _vocabulary(config, splits["train"].words))
     photographs = find_photographs(config)
-    words = {name: _words([record.captions for record in photographs.records[name]]) for name in SPLITS}
+    words = {name: _words(config, [record.captions for record in photographs.records[name]]) for name in SPLITS}
     for name in SPLITS:
-        _refuse_wordless(photographs.records[name], words[name])
+        _refuse_wordless(photographs.records[name], words[name], reserved=() if config.tokenizer else SPECIALS)
+    if config.tokens == "ptb":
+        _warn_of_unspaced(photographs.records["train"])
     vocabulary = _vocabulary(config, words["train"])
-    return CaptionData(**{name: _load_split(config, photographs, name, words[name]) for name in SPLITS}, vocabulary=vocabulary)
+    train, dev, test = (_load_split(config, photographs, name, words[name], prepare) for name in SPLITS)
+    return CaptionData(train, dev, test, vocabulary, prepared=prepare is not None)
 
 
-def _load_split(config: DataConfig, photographs: Photographs, name: str, words: list[list[list[str]]]) -> CaptionSplit:
+def _load_split(
+    config: DataConfig, photographs: Photographs, name: str, words: list[list[list[str]]], prepare: Prepare | None
+) -> CaptionSplit:
     records = photographs.records[name]
     names = [record.file_name for record in records]
-    images, kept = load_images(photographs.stores[name], names, config.image_size, skip_broken=config.skip_broken_images)
+    skip = config.skip_broken_images
+    images, kept = load_images(photographs.stores[name], names, config.image_size, skip_broken=skip, prepare=prepare)
     if records and not any(kept):
         raise ValueError(f"{name}: expected at least one image that decodes, got none of {len(records)}")
     rows = [(record, tokens) for record, tokens, keep in zip(records, words, kept, strict=True) if keep]
@@ -113,11 +140,22 @@ def _load_split(config: DataConfig, photographs: Photographs, name: str, words: 
     )
 
 
-def _words(captions: Sequence[Sequence[str]]) -> list[list[list[str]]]:
-    return [[ptb_tokenize(caption) for caption in texts] for texts in captions]
+def _words(config: DataConfig, captions: Sequence[Sequence[str]]) -> list[list[list[str]]]:
+    split = tokenisation_by_name(config.tokens).split
+    return [[split(caption) for caption in texts] for texts in captions]
 
 
-def _refuse_wordless(records: Sequence[CaptionedImage], words: list[list[list[str]]]) -> None:
+def _warn_of_unspaced(records: Sequence[CaptionedImage]) -> None:
+    example = unspaced_example(caption for record in records for caption in record.captions)
+    if example:
+        _LOG.warning(
+            "most captions have no spaces between words, as in %r; a whole sentence counts as one word, and scores stay near 0. "
+            "Learn characters instead: task.data.tokens: characters",
+            example[:40],
+        )
+
+
+def _refuse_wordless(records: Sequence[CaptionedImage], words: list[list[list[str]]], reserved: Sequence[str]) -> None:
     for record, captions in zip(records, words, strict=True):
         for index, caption in enumerate(captions):
             if not caption:
@@ -125,9 +163,18 @@ def _refuse_wordless(records: Sequence[CaptionedImage], words: list[list[list[st
                     f"image {record.image_id}: caption {index} holds no word after tokenisation ({record.captions[index]!r}); "
                     "an empty reference cannot be scored, write a caption or remove it"
                 )
+            special = next((word for word in caption if word in reserved), None)
+            if special:
+                raise ValueError(
+                    f"image {record.image_id}: caption {index} holds {special}, the name of a token of the word list "
+                    f"({record.captions[index]!r}); a captioner would be rewarded for writing it, so replace it by a word"
+                )
 
 
 def _vocabulary(config: DataConfig, words: list[list[list[str]]]) -> Vocabulary | TokenizerVocabulary:
     if config.tokenizer:
-        return TokenizerVocabulary(config.tokenizer)
-    return Vocabulary.build((caption for captions in words for caption in captions), config.min_count)
+        return TokenizerVocabulary(config.tokenizer, tokens=config.tokens)
+    if config.source == "scenes" and config.min_count == 1 and config.tokens == "ptb":
+        # Weights fit every number of scenes, since the grammar and not the draw says which words there are.
+        return Vocabulary(grammar_words())
+    return Vocabulary.build((caption for captions in words for caption in captions), config.min_count, tokens=config.tokens)

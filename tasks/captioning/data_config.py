@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 
+from seqrl.metrics.tokenisations import tokenisation_by_name
 from seqrl.tasks.captioning.images import MIN_IMAGE_SIZE
 from seqrl.tasks.captioning.scenes import ScenesConfig
 
@@ -17,7 +18,7 @@ _SETTINGS_READ = {
     "jsonl": {"path", "captions", "images", "num_dev", "num_test", "skip_broken_images"},
     "datasets": {"path", "image_column", "caption_column", "num_dev", "num_test", "skip_broken_images"},
 }
-_SETTINGS_READ_BY_ALL = {"source", "max_images", "image_size", "min_count", "tokenizer"}
+_SETTINGS_READ_BY_ALL = {"source", "max_images", "image_size", "min_count", "tokens", "tokenizer"}
 
 
 @dataclass
@@ -25,8 +26,8 @@ class DataConfig:
     """Where images and captions come from.
 
     Attributes:
-        source: "scenes" (drawn here), "flickr8k" (token file), "coco" (captions JSON), "karpathy" (dataset.json), "jsonl"
-            (one's own) or "datasets" (a `datasets` name or folder).
+        source: "scenes" (drawn here), "flickr8k" (token file, or Kaggle's captions.txt), "coco" (captions JSON), "karpathy"
+            (dataset.json), "jsonl" (one's own) or "datasets" (a `datasets` name or folder).
         path: folder that the names below are relative to; for "datasets" the name or folder. `~` and `$NAME` are
             expanded.
         captions: caption file. For "flickr8k" the usual names are tried when empty.
@@ -38,12 +39,16 @@ class DataConfig:
         test_list: the same for test.
         image_column: "datasets": column of the images.
         caption_column: "datasets": column of the captions, a text or a list of texts a row.
-        num_dev: number of training images held out as dev where the source has none.
+        num_dev: number of training images held out as dev where the source has none. Kaggle's captions.txt without lists
+            gives an eighth of the images each to dev and test where it is 0; hashes of the names choose.
         num_test: number of dev images, the last ones, held out as test where the source has none.
         max_images: keep only the first ones of each split, for a quick look; 0 keeps all.
-        image_size: S, pixels; photographs are cropped to their centre square.
+        image_size: S, pixels; photographs are cropped to their centre square, but for a pretrained policy whose processor decides.
         skip_broken_images: leave out images that are missing or do not decode instead of stopping.
-        min_count: words that are rarer in the training captions become the unknown word.
+        min_count: words that are rarer in the training captions become the unknown word. With 1, "scenes" takes the words of its
+            grammar, so that the vocabulary is the same for any number of scenes.
+        tokens: what a word is, to the captioner's word list and to every metric: "ptb" (as coco-caption splits) or "characters", for
+            Chinese, Japanese or Thai, which put no spaces between words.
         tokenizer: name or folder of a `transformers` tokenizer to use instead of a word list.
         scenes: what to draw, for "scenes".
     """
@@ -65,6 +70,7 @@ class DataConfig:
     image_size: int = 64
     skip_broken_images: bool = False
     min_count: int = 1
+    tokens: str = "ptb"
     tokenizer: str = ""
     scenes: ScenesConfig = field(default_factory=ScenesConfig)
 
@@ -83,6 +89,7 @@ class DataConfig:
                 raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)}")
         if self.min_count < 1:
             raise ValueError(f"min_count: expected at least 1, got {self.min_count}")
+        tokenisation_by_name(self.tokens)
         if self.source != "scenes" and not self.path:
             raise ValueError(f"path: expected where the data of source {self.source} is, got nothing; set `path`")
         read = _SETTINGS_READ[self.source] | _SETTINGS_READ_BY_ALL

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqrl.policies import choose_token, draw_uniform, evaluation_mode, first_leaf, value_of
+from seqrl.policies import choose_token, draw_uniform, end_tokens, evaluation_mode, first_leaf, is_end, value_of
+from seqrl.tasks.captioning.beams import Beams
 from seqrl.trajectory import Trajectory, Tree, map_tree
 
 # Compacting copies the state of the live rows; below this share of live rows the saved work pays for the copy.
@@ -34,7 +35,7 @@ def sample(
     not, so that with the same generator the actions are those of `seqrl.rollout.unroll` on a `TokenSource`. Dropout is off.
 
     Args:
-        policy: a token policy: `initial_state`, `next_logits`, `begin`, `end`, `pad`, `max_tokens`. One with
+        policy: a token policy: `initial_state`, `next_logits`, `begin`, `end` or `ends`, `pad`, `max_tokens`. One with
             `freeze_encoder` also has `encode`, and its trajectory carries the memory in place of the images.
         context: leaves [N, ...].
         num_samples: captions of each context; B = N * num_samples, the rows of a context next to each other.
@@ -85,9 +86,9 @@ def sample(
 def beam_search(policy: Any, context: Tree, *, beam_size: int, length_penalty: float = 0.0) -> tuple[list[list[int]], list[float]]:
     """Search the caption a with the largest log p(a) / ((5 + |a|) / 6)^alpha.
 
-    |a| counts the end token. A beam that has ended keeps its place among the K best until enough better ones appear;
-    an image is finished when none of its live beams can still win. A caption that is not ended at `max_tokens` is
-    scored as it stands. Dropout is off.
+    |a| counts the end token. K beams go on for each image; of the K best continuations those that end are kept apart, and
+    an image is finished when none of its live beams can still win, as `generate` of transformers has it with
+    `early_stopping="never"`. A caption that is not ended at `max_tokens` is scored as it stands. Dropout is off.
 
     Args:
         policy: a token policy. What its state holds under `memory` must be the same for every row of a context.
@@ -110,11 +111,11 @@ def beam_search(policy: Any, context: Tree, *, beam_size: int, length_penalty: f
         raise ValueError(f"length_penalty: expected 0 or more, got {length_penalty}")
     with evaluation_mode(policy):
         state = _repeat(policy.initial_state(context), beam_size)
-        beams = _Beams(policy, first_leaf(context).shape[0], beam_size, length_penalty, first_leaf(context).device)
+        beams = Beams(policy, first_leaf(context).shape[0], beam_size, length_penalty, first_leaf(context).device)
         tokens = torch.full((beams.total.numel(),), policy.begin, dtype=torch.long, device=beams.total.device)
         for step in range(policy.max_tokens):
-            logits, state = policy.next_logits(tokens, state)
-            parents = beams.extend(step, logits.float().log_softmax(dim=-1))
+            logp, state = _next_logp(policy, tokens, state)
+            parents = beams.extend(step, logp)
             rows = beams.retire(step)
             if beams.image.numel() == 0:
                 break
@@ -123,69 +124,17 @@ def beam_search(policy: Any, context: Tree, *, beam_size: int, length_penalty: f
     return beams.best, beams.best_score
 
 
-class _Beams:
-    """The K best rows of each image that is not finished, and the results of those that are.
+def _next_logp(policy: Any, tokens: Tensor, state: Tree) -> tuple[Tensor, Tree]:
+    """Give what a beam adds to its log-probability for each token [B, V]; a policy may have rules of its own for it."""
+    if hasattr(policy, "next_logp"):
+        return policy.next_logp(tokens, state)  # type: ignore[no-any-return]
+    logits, state = policy.next_logits(tokens, state)
+    return logits.float().log_softmax(dim=-1), state
 
-    Attributes:
-        image: [N'] the images still searched.
-        tokens: [N', K, max_tokens] rows, best first.
-        total: [N', K] their log-probabilities; -inf for places not yet taken.
-        length: [N', K] their lengths, end token included.
-        ended: [N', K] bool.
-    """
 
-    def __init__(self, policy: Any, num_images: int, beam_size: int, alpha: float, device: torch.device) -> None:
-        self.end, self.pad, self.max_tokens, self.alpha = policy.end, policy.pad, policy.max_tokens, alpha
-        self.image = torch.arange(num_images, device=device)
-        self.tokens = torch.full((num_images, beam_size, policy.max_tokens), policy.pad, dtype=torch.long, device=device)
-        self.total = torch.full((num_images, beam_size), float("-inf"), device=device)
-        # Only one of the equal first beams may be extended, else all would stay equal.
-        self.total[:, 0] = 0
-        self.length = torch.zeros(num_images, beam_size, dtype=torch.long, device=device)
-        self.ended = torch.zeros(num_images, beam_size, dtype=torch.bool, device=device)
-        self.best: list[list[int]] = [[] for _ in range(num_images)]
-        self.best_score = [float("-inf")] * num_images
-
-    def extend(self, step: int, logp: Tensor) -> Tensor:
-        """Replace the beams by the K best continuations; give each new row's parent row [N' * K]."""
-        (N, K), V = self.total.shape, logp.shape[1]
-        stay = torch.full((V,), float("-inf"), device=logp.device)
-        stay[self.pad] = 0
-        total = self.total.unsqueeze(2) + torch.where(self.ended.unsqueeze(2), stay, logp.view(N, K, V))
-        length = self.length + ~self.ended
-        chosen = self._score(total, length.unsqueeze(2)).flatten(1).topk(K, dim=1).indices
-        parent, token = chosen // V, chosen % V
-        self.tokens = self.tokens.gather(1, parent.unsqueeze(2).expand_as(self.tokens))
-        was_ended = self.ended.gather(1, parent)
-        self.tokens[:, :, step] = torch.where(was_ended, self.pad, token)
-        self.total = total.flatten(1).gather(1, chosen)
-        self.length = length.gather(1, parent)
-        self.ended = was_ended | (token == self.end)
-        return (parent + K * torch.arange(N, device=parent.device).unsqueeze(1)).flatten()
-
-    def retire(self, step: int) -> Tensor | None:
-        """Store the results of the images that are finished; give the rows to keep when some were dropped."""
-        score = self._score(self.total, self.length)
-        last = step + 1 == self.max_tokens
-        best, place = (score if last else score.masked_fill(~self.ended, float("-inf"))).max(dim=1)
-        # The score of a live beam can rise no higher than by reaching max_tokens at no cost.
-        bound = self._score(self.total, torch.full_like(self.length, self.max_tokens)).masked_fill(self.ended, float("-inf"))
-        finished = (best >= bound.amax(dim=1)) & best.isfinite() if not last else torch.ones_like(best, dtype=torch.bool)
-        if not bool(finished.any()):
-            return None
-        for row in finished.nonzero().flatten().tolist():
-            image, chosen = int(self.image[row]), int(place[row])
-            tokens = self.tokens[row, chosen, : int(self.length[row, chosen])].tolist()
-            self.best[image] = tokens[:-1] if bool(self.ended[row, chosen]) else tokens
-            self.best_score[image] = float(best[row])
-        kept = (~finished).nonzero().squeeze(1)
-        for name in ("image", "tokens", "total", "length", "ended"):
-            setattr(self, name, getattr(self, name)[kept])
-        K = self.total.shape[1]
-        return (kept.unsqueeze(1) * K + torch.arange(K, device=kept.device)).flatten()
-
-    def _score(self, total: Tensor, length: Tensor) -> Tensor:
-        return total / ((5 + length) / 6) ** self.alpha
+def with_one_end(tokens: Tensor, policy: Any, end: int) -> Tensor:
+    """Write `end` for every token that ends a row of a policy, so that metrics and vocabularies need to know only one."""
+    return tokens.masked_fill(is_end(tokens, end_tokens(policy)), end)
 
 
 class _Rows:
@@ -198,7 +147,7 @@ class _Rows:
 
     def __init__(self, policy: Any, num_rows: int, device: torch.device) -> None:
         shape = (num_rows, policy.max_tokens)
-        self.begin, self.end = policy.begin, policy.end
+        self.begin, self.ends = policy.begin, end_tokens(policy)
         self.action = torch.full(shape, policy.pad, dtype=torch.long, device=device)
         self.logp = torch.zeros(shape, device=device)
         self.value = torch.zeros(num_rows, policy.max_tokens + 1, device=device)
@@ -218,7 +167,7 @@ class _Rows:
         self.written[index, step] = True
         self.num_forced += forced
         self.num_steps = step + 1
-        self.live = self.live & (tokens != self.end)
+        self.live = self.live & ~is_end(tokens, self.ends)
         self.num_live = int(self.live.sum())
         if not 0 < self.num_live < COMPACT_BELOW * self.index.shape[0]:
             return None

@@ -18,7 +18,6 @@ from seqrl.tasks.captioning.evaluation import cider_d_of, greedy_captions
 from seqrl.tasks.captioning.gallery import GalleryItem, write_gallery
 from seqrl.tasks.captioning.task import CaptioningTask
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "captioning"
 STAGES = {
     "cross_entropy": "cross-entropy until the dev score stops rising",
     "more_cross_entropy": "cross-entropy for at least as long as self-critical training took",
@@ -44,24 +43,24 @@ def run_demo(folder: Path, *, seed: int = 0, overrides: Sequence[str] = ()) -> d
     def stage(name: str, config: str, *changes: str) -> int:
         print(f"\n{STAGES[name]}", flush=True)
         began = time.perf_counter()
-        result = train(read_config(CONFIGS / config, [f"--name={name}", *changes, *own]), overwrite=True)
+        result = train(read_config(config, [f"--name={name}", *changes, *own]), overwrite=True)
         seconds[name] = time.perf_counter() - began
         return result.step
 
-    steps = stage("cross_entropy", "scenes_xe.yaml")
+    steps = stage("cross_entropy", "captioning/scenes_xe")
     warm = f"--init_from={folder / 'cross_entropy'}"
-    stage("self_critical", "scenes_self_critical.yaml", warm)
+    stage("self_critical", "captioning/scenes_self_critical", warm)
     # A quarter of the first stage's learning rate, falling to 0 again: a restart that can still find something better.
     # A tenth more updates than would take the same time, for the machine may have been busier before.
     more = math.ceil(1.1 * steps * loop_seconds(folder / "self_critical") / loop_seconds(folder / "cross_entropy"))
-    rate = read_config(CONFIGS / "scenes_xe.yaml", own).trainer.optimiser.learning_rate / 4
+    rate = read_config("captioning/scenes_xe", own).trainer.optimiser.learning_rate / 4
     changes = (
         f"--steps={more}",
         f"--trainer.optimiser.learning_rate={rate}",
         "--trainer.optimiser.warmup_updates=0",
         "--early_stop.patience=null",
     )
-    stage("more_cross_entropy", "scenes_xe.yaml", warm, *changes)
+    stage("more_cross_entropy", "captioning/scenes_xe", warm, *changes)
     figures = show(folder, seconds)
     print(f"\n{time.perf_counter() - start:.0f} s in all")
     return figures

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from seqrl.metrics.by_name import metric_by_name
+from seqrl.metrics import by_name
+from seqrl.policies import end_tokens, is_end
+from seqrl.run.registry import nearest
 from seqrl.tasks.captioning.data import CaptionSplit
-from seqrl.tasks.captioning.decoding import beam_search, sample
+from seqrl.tasks.captioning.decoding import beam_search, sample, with_one_end
+from seqrl.tasks.captioning.facts import fact_figures
 from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
 
 METRICS = ("cider_d", "cider", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l")
@@ -33,12 +36,14 @@ class EvaluationConfig:
         images_per_batch: images captioned at a time.
         beam_size: also report beam search of this width, under `beam/`; 0 leaves it out.
         length_penalty: exponent of the length by which beam search divides a caption's log-probability.
+        metrics: names of metrics to report besides the usual ones; those of the reward and of early stopping are reported anyhow.
     """
 
     max_images: int = 0
     images_per_batch: int = 100
     beam_size: int = 0
     length_penalty: float = 0.0
+    metrics: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.max_images < 0 or self.max_images == 1:
@@ -47,6 +52,9 @@ class EvaluationConfig:
             raise ValueError(f"images_per_batch: expected at least 1, got {self.images_per_batch}")
         if self.beam_size < 0:
             raise ValueError(f"beam_size: expected 0 (none) or more, got {self.beam_size}")
+        for name in self.metrics:
+            if name not in by_name.METRICS:
+                raise ValueError(f"metrics: there is no metric {name!r}; {nearest(name, by_name.METRICS)}")
 
 
 def evaluate_captions(
@@ -63,17 +71,18 @@ def evaluate_captions(
     Returns:
         For greedy decoding each metric's corpus figure, then `length` (words), `bad_endings` (share of captions that break
         off: at the maximum length, or with a word that ends no sentence), `distinct` (share of different captions) and
-        `vocabulary` (different words used). The same under `beam/` where `beam_size` is set.
+        `vocabulary` (different words used); for drawn scenes also what `fact_figures` gives. The same under `beam/` where
+        `beam_size` is set.
 
     Raises:
         ValueError: when there are fewer than two images, which would make every CIDEr 0.
     """
     count = min(config.max_images or len(split), len(split))
-    words = split.words[:count]
-    figures = _score(greedy_captions(policy, split, vocabulary, config, count), words)
+    metrics = list(dict.fromkeys([*METRICS, *config.metrics]))
+    figures = score_captions(greedy_captions(policy, split, vocabulary, config, count), split, metrics)
     if config.beam_size > 1:
         beam = beam_captions(policy, split, vocabulary, config, count)
-        figures |= {f"beam/{key}": number for key, number in _score(beam, words).items()}
+        figures |= {f"beam/{key}": number for key, number in score_captions(beam, split, metrics).items()}
     return figures
 
 
@@ -89,8 +98,9 @@ def greedy_captions(
         trajectory = sample(policy, context, greedy=True)
         lengths = trajectory.mask.sum(dim=1)
         last = trajectory.action.gather(1, (lengths - 1).unsqueeze(1)).squeeze(1)
-        finished = last == vocabulary.end
-        for row, length, ended in zip(trajectory.action.tolist(), lengths.tolist(), finished.tolist(), strict=True):
+        finished = is_end(last, end_tokens(policy))
+        tokens = with_one_end(trajectory.action, policy, vocabulary.end)
+        for row, length, ended in zip(tokens.tolist(), lengths.tolist(), finished.tolist(), strict=True):
             captions.append((vocabulary.decode(row[:length]), ended))
     return captions
 
@@ -112,14 +122,14 @@ def write_captions(
 ) -> tuple[list[str], list[float]]:
     """Caption the first images greedily; give the captions and each one's CIDEr-D over the split's document frequencies."""
     captions = greedy_captions(policy, split, vocabulary, config, min(count, len(split)))
-    return [" ".join(words) for words, _ in captions], cider_d_of(captions, split)
+    return [vocabulary.tokenisation.join(words) for words, _ in captions], cider_d_of(captions, split)
 
 
 def cider_d_of(captions: Sequence[Caption], split: CaptionSplit) -> list[float]:
     """Score captions of the first images with CIDEr-D, document frequencies from the whole split."""
     # The metric takes the frequencies of the references at hand, so the other images come along without a caption.
     padded = [words for words, _ in captions] + [[]] * (len(split) - len(captions))
-    return metric_by_name("cider_d").score(padded, split.words)[: len(captions)].tolist()
+    return by_name.metric_by_name("cider_d").score(padded, split.words)[: len(captions)].tolist()
 
 
 def _batches(policy: nn.Module, split: CaptionSplit, size: int, count: int) -> Any:
@@ -129,13 +139,15 @@ def _batches(policy: nn.Module, split: CaptionSplit, size: int, count: int) -> A
         yield {"image": torch.from_numpy(images).to(device)}
 
 
-def _score(captions: Sequence[Caption], references: Sequence[Sequence[Sequence[str]]]) -> dict[str, float]:
-    hypotheses = [words for words, _ in captions]
-    figures = {name: metric_by_name(name).corpus(hypotheses, references) for name in METRICS}
+def score_captions(captions: Sequence[Caption], split: CaptionSplit, metrics: Sequence[str] = METRICS) -> dict[str, float]:
+    """Score captions of the first images of a split; see `evaluate_captions` for the figures."""
+    hypotheses, references = [words for words, _ in captions], split.words[: len(captions)]
+    figures = {name: by_name.metric_by_name(name).corpus(hypotheses, references) for name in metrics}
     broken = [not ended or not words or words[-1] in BAD_ENDINGS for words, ended in captions]
-    return figures | {
+    figures |= {
         "length": float(np.mean([len(words) for words in hypotheses])),
         "bad_endings": float(np.mean(broken)),
         "distinct": len({tuple(words) for words in hypotheses}) / len(hypotheses),
         "vocabulary": float(len({word for words in hypotheses for word in words})),
     }
+    return figures if split.scenes is None else figures | fact_figures(hypotheses, split.scenes[: len(captions)])

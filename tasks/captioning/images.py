@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 import sys
 import zipfile
@@ -24,7 +25,7 @@ from seqrl.tasks.captioning.cache import RowWriter, atomic_write, cache_folder, 
 from seqrl.tasks.image_bytes import decode_picture
 
 _LOG = logging.getLogger(__name__)
-_DECODER_VERSION = 1
+_DECODER_VERSION = 2
 _ROWS_A_WRITE = 64
 _NUM_WORKERS = 2
 MIN_IMAGE_SIZE = 16
@@ -92,9 +93,20 @@ class ZipStore:
             raise ValueError(f"{path}: expected a zip file of images, got something else ({error})") from error
         members = [name for name in self._zip.namelist() if not name.endswith("/")]
         self._members = {Path(name).name: name for name in members} | {name: name for name in members}
+        seen: dict[str, str] = {}
+        # Two members of one file name are told apart by their folders only.
+        self._alike = {Path(name).name: (seen[Path(name).name], name) for name in members if seen.setdefault(Path(name).name, name) != name}
 
     def missing(self, names: Iterable[str]) -> list[str]:
-        """Give those names that are no members."""
+        """Give those names that are no members.
+
+        Raises:
+            ValueError: when a name without its folder stands for two members.
+        """
+        names = list(names)
+        alike = next((name for name in names if name in self._alike and self._members[name] != name), None)
+        if alike is not None:
+            raise ValueError(f"{self._path}: {alike} could be {' or '.join(self._alike[alike])}; name images with their folder")
         return [name for name in names if name not in self._members]
 
     def read(self, name: str) -> bytes:
@@ -123,11 +135,26 @@ def open_images(path: Path) -> ImageStore:
     raise FileNotFoundError(f"{path}: expected a folder or a zip file of images, found neither; set `images`")
 
 
+class Prepare(Protocol):
+    """Makes what is stored of a photograph.
+
+    Attributes:
+        key: a text that changes when what it makes does.
+        shape: of what it makes.
+    """
+
+    key: str
+    shape: tuple[int, ...]
+
+    def __call__(self, picture: Image.Image) -> np.ndarray:
+        """Give uint8 of that shape for an RGB picture of any size."""
+
+
 def decode_image(data: bytes, image_size: int) -> np.ndarray:
     """Decode an image, crop its centre square and resize that.
 
     Args:
-        data: any format that Pillow reads; grey, palette and transparent images become RGB.
+        data: any format that Pillow reads, see `seqrl.tasks.image_bytes`.
         image_size: S, pixels.
 
     Returns:
@@ -136,7 +163,7 @@ def decode_image(data: bytes, image_size: int) -> np.ndarray:
     Raises:
         ValueError: when it does not decode.
     """
-    picture, _ = decode_picture(data, "RGB", draft_size=2 * image_size)
+    picture = decode_picture(data, "RGB", draft_size=2 * image_size)
     side = min(picture.size)
     left, top = (picture.width - side) / 2, (picture.height - side) / 2
     if picture.size != (image_size, image_size):
@@ -145,7 +172,9 @@ def decode_image(data: bytes, image_size: int) -> np.ndarray:
     return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
 
 
-def load_images(store: ImageStore, names: Sequence[str], image_size: int, *, skip_broken: bool = False) -> tuple[np.ndarray, list[bool]]:
+def load_images(
+    store: ImageStore, names: Sequence[str], image_size: int, *, skip_broken: bool = False, prepare: Prepare | None = None
+) -> tuple[np.ndarray, list[bool]]:
     """Decode images once, and map them from the cache afterwards.
 
     The cache entry depends on the names, the files' identity and the size. Where the cache folder cannot be written, the
@@ -156,9 +185,10 @@ def load_images(store: ImageStore, names: Sequence[str], image_size: int, *, ski
         names: N names.
         image_size: S, pixels.
         skip_broken: leave out images that do not decode instead of stopping at the first.
+        prepare: makes what is stored instead of the centre square of S pixels.
 
     Returns:
-        images: uint8 [M, 3, S, S], read-only where mapped; M < N where broken images were left out.
+        images: uint8 [M, 3, S, S] or [M, *prepare.shape], read-only where mapped; M < N where broken images were left out.
         kept: N entries, False for an image that was left out.
 
     Raises:
@@ -168,27 +198,29 @@ def load_images(store: ImageStore, names: Sequence[str], image_size: int, *, ski
     if image_size < MIN_IMAGE_SIZE:
         raise ValueError(f"image_size: expected at least {MIN_IMAGE_SIZE} pixels, got {image_size}")
     folder = cache_folder() / "images"
-    key = content_key("images", _DECODER_VERSION, store.identity(names), list(names), image_size, skip_broken)
+    shape = (3, image_size, image_size) if prepare is None else prepare.shape
+    made = image_size if prepare is None else prepare.key
+    key = content_key("images", _DECODER_VERSION, store.identity(names), list(names), made, skip_broken)
     array_file, list_file = folder / f"{key}.npy", folder / f"{key}.json"
     # The list is written last: where it stands, the array is whole.
     if list_file.is_file() and array_file.is_file():
         return np.load(array_file, mmap_mode="r"), json.loads(list_file.read_text(encoding="utf-8"))["kept"]
-    decoded = _decode_all(store, names, image_size, skip_broken)
+    decoded = _decode_all(store, names, shape, skip_broken, prepare)
     if not is_writable(folder):
         _LOG.warning("cannot write %s: keeping %d images in memory; set SEQRL_CACHE to a folder that can be written", folder, len(names))
         pictures = list(decoded)
-        return _stack(pictures, image_size), [picture is not None for picture in pictures]
-    _check_space(folder, len(names) * 3 * image_size**2)
+        return _stack(pictures, shape), [picture is not None for picture in pictures]
+    _check_space(folder, len(names) * math.prod(shape))
     with atomic_write(array_file) as file:
-        writer = RowWriter(file, (3, image_size, image_size), len(names))
+        writer = RowWriter(file, shape, len(names))
         kept, waiting = [], []
         for picture in decoded:
             kept.append(picture is not None)
             waiting.append(picture)
             if len(waiting) == _ROWS_A_WRITE:
-                writer.append(_stack(waiting, image_size))
+                writer.append(_stack(waiting, shape))
                 waiting = []
-        writer.append(_stack(waiting, image_size))
+        writer.append(_stack(waiting, shape))
         writer.close()
     with atomic_write(list_file) as file:
         file.write(json.dumps({"names": list(names), "kept": kept}).encode())
@@ -220,9 +252,15 @@ def augment(images: Tensor, generator: torch.Generator, *, max_shift: int = 4, f
     return moved.permute(0, 3, 1, 2).contiguous()
 
 
-def _decode_all(store: ImageStore, names: Sequence[str], image_size: int, skip_broken: bool) -> Iterator[np.ndarray | None]:
+def _decode_all(
+    store: ImageStore, names: Sequence[str], shape: tuple[int, ...], skip_broken: bool, prepare: Prepare | None
+) -> Iterator[np.ndarray | None]:
     """Decode in the order of the names, a few ahead of what is asked for; None for a broken image left out."""
-    _LOG.info("decoding %d images to %dx%d; this happens once", len(names), image_size, image_size)
+    _LOG.info("decoding %d images to %dx%d; this happens once", len(names), *shape[1:])
+
+    def decode(data: bytes) -> np.ndarray:
+        return decode_image(data, shape[1]) if prepare is None else prepare(decode_picture(data, "RGB"))
+
     console = Console(stderr=True)
     # Pillow gives up the interpreter lock while it decodes, so threads are enough, and they start anywhere.
     with ThreadPoolExecutor(_NUM_WORKERS) as pool:
@@ -243,7 +281,7 @@ def _decode_all(store: ImageStore, names: Sequence[str], image_size: int, skip_b
             for name in track(
                 names, description=f"decoding {len(names)} images", console=console, transient=True, disable=not sys.stderr.isatty()
             ):
-                pending.append((name, pool.submit(decode_image, store.read(name), image_size)))
+                pending.append((name, pool.submit(decode, store.read(name))))
                 if len(pending) > 8 * _NUM_WORKERS:
                     yield result()
             while pending:
@@ -252,9 +290,9 @@ def _decode_all(store: ImageStore, names: Sequence[str], image_size: int, skip_b
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _stack(pictures: Sequence[np.ndarray | None], image_size: int) -> np.ndarray:
+def _stack(pictures: Sequence[np.ndarray | None], shape: tuple[int, ...]) -> np.ndarray:
     whole = [picture for picture in pictures if picture is not None]
-    return np.stack(whole) if whole else np.zeros((0, 3, image_size, image_size), dtype=np.uint8)
+    return np.stack(whole) if whole else np.zeros((0, *shape), dtype=np.uint8)
 
 
 def _check_space(folder: Path, needed: int) -> None:

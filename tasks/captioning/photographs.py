@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from seqrl.tasks.captioning.caption_files import (
     CaptionedImage,
+    is_caption_table,
     read_coco,
     read_jsonl,
     read_karpathy,
@@ -26,7 +28,7 @@ SPLITS = ("train", "dev", "test")
 _LOG = logging.getLogger(__name__)
 
 # What is looked for in `path` when a setting is left empty.
-_TOKEN_FILES = ("captions.token.txt", "Flickr8k.token.txt", "token.txt", "results_20130124.token")
+_TOKEN_FILES = ("captions.token.txt", "Flickr8k.token.txt", "token.txt", "results_20130124.token", "captions.txt")
 _IMAGE_PLACES = ("images", "Images", "Flicker8k_Dataset", "Flickr8k_Dataset", "flickr30k-images", "images128.zip", "images.zip")
 _LISTS = {
     "train": ("trainImages.txt", "Flickr_8k.trainImages.txt"),
@@ -60,7 +62,7 @@ def find_photographs(config: DataConfig) -> Photographs:
     """
     found = _read(config)
     _hold_out(config, found)
-    everything = [record.image_id for name in SPLITS for record in found.records[name]]
+    everything = ((record.image_id, f"{record.place} ({name})") for name in SPLITS for record in found.records[name])
     refuse_duplicates(config.path, everything)
     for name in ("train", "dev"):
         if not found.records[name]:
@@ -107,11 +109,35 @@ def _read_flickr8k(config: DataConfig, root: Path) -> Photographs:
             lacking = [image for image in names if image not in records]
             if lacking:
                 raise ValueError(f"{path}: {len(lacking)} images have no caption in {captions}, the first: {', '.join(lacking[:3])}")
-            split[name] = [records[image] for image in names]
-    if lists["train"] is None:
+            split[name] = [dataclasses.replace(records[image], place=str(path)) for image in names]
+    if not any(lists.values()) and not config.num_dev and is_caption_table(captions):
+        _split_by_name(config, captions, list(records.values()), split)
+    elif lists["train"] is None:
         elsewhere = {record.image_id for name in ("dev", "test") for record in split[name]}
         split["train"] = [record for record in records.values() if record.image_id not in elsewhere]
     return Photographs(split, dict.fromkeys(SPLITS, open_images(_image_place(root, config.images))))
+
+
+def _split_by_name(config: DataConfig, captions: Path, records: list[CaptionedImage], split: dict[str, list[CaptionedImage]]) -> None:
+    """Hold out an eighth as dev and an eighth as test, as Flickr8k's own lists do; Kaggle's download has no lists."""
+    part = len(records) // 8
+    bounds = {"dev": (0, part), "test": (part, part if config.num_test else 2 * part)}
+    chosen = {name: {record.image_id for record in _by_hash(records)[slice(*bound)]} for name, bound in bounds.items()}
+    for name, ids in chosen.items():
+        split[name] = [record for record in records if record.image_id in ids]
+    held_out = chosen["dev"] | chosen["test"]
+    split["train"] = [record for record in records if record.image_id not in held_out]
+    sizes = ", ".join(f"{len(split[name])} {name}" for name in SPLITS)
+    _LOG.warning(
+        "%s: there are no lists of images beside it, so the names' hashes decide: %s. Published figures are of Flickr8k's own lists.",
+        captions,
+        sizes,
+    )
+
+
+def _by_hash(records: Sequence[CaptionedImage]) -> list[CaptionedImage]:
+    # The order hangs on the names alone, so that it stays when the file's order changes or images are added.
+    return sorted(records, key=lambda record: hashlib.sha256(record.image_id.encode()).digest())
 
 
 def _read_coco(config: DataConfig, root: Path) -> Photographs:
@@ -130,9 +156,7 @@ def _hold_out(config: DataConfig, found: Photographs) -> None:
     if config.num_dev:
         if records["dev"]:
             raise ValueError(f"num_dev: the data has {len(records['dev'])} dev images already; leave num_dev at 0")
-        # The choice hangs on the names alone, so that it stays when the file's order changes or images are added.
-        order = sorted(records["train"], key=lambda record: hashlib.sha256(record.image_id.encode()).digest())
-        chosen = {record.image_id for record in order[: config.num_dev]}
+        chosen = {record.image_id for record in _by_hash(records["train"])[: config.num_dev]}
         records["dev"] = [record for record in records["train"] if record.image_id in chosen]
         records["train"] = [record for record in records["train"] if record.image_id not in chosen]
         stores["dev"] = stores["train"]

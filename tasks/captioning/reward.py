@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqrl.metrics.by_name import METRICS
+from seqrl.metrics.by_name import METRICS, scores_words
 from seqrl.metrics.document_frequency import DocumentFrequency
 from seqrl.metrics.mix import MetricMix
 from seqrl.metrics.rows import END_WORD, WordNumbers, number_references, pad_rows
+from seqrl.run.trust import NAMES_CODE
 from seqrl.tasks.captioning.data import CaptionSplit
 from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
 
@@ -31,14 +32,18 @@ class RewardConfig:
     Attributes:
         metrics: weight of each metric, by its name.
         function: a function of one's own instead, as `module:name`; it takes captions and the lists of their references and
-            gives one number a caption.
+            gives one number a caption. Captions are the words that all metrics score (lower case, without punctuation); references are
+            as they were written, so split them in the same way (`seqrl.metrics.ptb_tokenize`) before you compare words.
+        variety: weight of 1 - the share of the batch's captions that begin with the same word, added to the score. A metric that
+            compares with references pays one opening best for all images; this pays for the others.
         score_end: score the end token as a word, which costs captions that break off. The published metrics do not, and
             evaluation never does.
         document_frequency: file of saved document frequencies for CIDEr; those of the training split when empty.
     """
 
     metrics: dict[str, float] = field(default_factory=lambda: {"cider_d": 1.0})
-    function: str = ""
+    function: str = field(default="", metadata={NAMES_CODE: ()})
+    variety: float = 0.0
     score_end: bool = True
     document_frequency: str = ""
 
@@ -47,8 +52,15 @@ class RewardConfig:
             if name not in METRICS:
                 nearest = difflib.get_close_matches(name, METRICS, n=1, cutoff=0.0)[0]
                 raise ValueError(f"metrics: there is no metric {name!r}; did you mean {nearest!r}? Known are {', '.join(sorted(METRICS))}")
+            if not scores_words(name):
+                raise ValueError(
+                    f"metrics: {name} scores strings only, as they were written, and sampled words have lost case and punctuation; reward "
+                    f"bleu4 or bleu4_smoothed instead, and score written captions with `seqrl score --metrics {name}`"
+                )
             if not math.isfinite(weight):
                 raise ValueError(f"metrics.{name}: expected a finite weight, got {weight}")
+        if not (math.isfinite(self.variety) and self.variety >= 0):
+            raise ValueError(f"variety: expected a weight of 0 or more, got {self.variety}")
         if not self.function and not any(self.metrics.values()):
             raise ValueError("metrics: expected at least one metric with a weight other than 0, for instance {cider_d: 1.0}")
 
@@ -109,7 +121,7 @@ class CaptionReward:
                 document_frequency=DocumentFrequency.load(file) if file else None,
                 end=self._end,
                 score_end=self.config.score_end,
-                tokenisation="ptb" if self._by_words else f"vocabulary {self.vocabulary.fingerprint()}",
+                tokenisation=self.vocabulary.tokenisation.name if self._by_words else f"vocabulary {self.vocabulary.fingerprint()}",
             )
         except ValueError as error:
             where = f"reward.document_frequency {file}" if file else "reward.metrics"
@@ -140,6 +152,8 @@ class CaptionReward:
                 padded = pad_rows(rows, images.tolist())
                 hypotheses, sizes = padded.tokens, padded.lengths
             scores = self._mix.score(hypotheses, sizes, images)
+        if self.config.variety:
+            scores = scores + self.config.variety * (1 - opening_shares(tokens.cpu().numpy()))
         self.seconds += time.perf_counter() - start
         return torch.as_tensor(scores, dtype=torch.float32, device=tokens.device)
 
@@ -153,9 +167,12 @@ class CaptionReward:
         finished = bool((row == self.vocabulary.end).any())
         return [*(self._numbers[word] for word in self.vocabulary.decode(row.tolist())), *([self._end] if finished else [])]
 
+    def _text(self, ids: list[int]) -> str:
+        return self.vocabulary.tokenisation.join(self.vocabulary.decode(ids))
+
     def _call(self, hypotheses: np.ndarray, sizes: np.ndarray, images: np.ndarray) -> np.ndarray:
         assert self._function is not None
-        captions = [" ".join(self.vocabulary.decode(row[:size].tolist())) for row, size in zip(hypotheses, sizes, strict=True)]
+        captions = [self._text(row[:size].tolist()) for row, size in zip(hypotheses, sizes, strict=True)]
         references = [self.references[image] for image in images]
         given = self._function(captions, references)
         try:
@@ -173,6 +190,12 @@ class CaptionReward:
                 f"{self.image_ids[images[worst]]}; expected a finite number"
             )
         return scores
+
+
+def opening_shares(tokens: np.ndarray) -> np.ndarray:
+    """Give for each row of tokens [B, T] the share of the rows that begin with its first token, [B]."""
+    _, inverse, counts = np.unique(tokens[:, 0], return_inverse=True, return_counts=True)
+    return counts[inverse] / len(tokens)
 
 
 def import_function(name: str) -> RewardFunction:

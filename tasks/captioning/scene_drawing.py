@@ -45,15 +45,21 @@ def draw_picture(scene: Scene, image_size: int, draws: Draws) -> np.ndarray:
     Returns:
         uint8 [3, S, S].
     """
+    return draw_figures(scene, image_size, draws)[0]
+
+
+def draw_figures(scene: Scene, image_size: int, draws: Draws) -> tuple[np.ndarray, list[Placed]]:
+    """Paint a scene as `draw_picture` does, and give its figures, too, from back to front."""
     canvas = _background(scene.background, image_size, int(draws.number() * 12)) * np.float32(draws.number(0.92, 1.06))
-    for figure in place(scene, draws):
+    figures = place(scene, draws)
+    for figure in figures:
         if not figure.thing.in_air:
             _paste_shadow(canvas, figure, image_size)
         thing = figure.thing
         radius = max(2, round(figure.radius * image_size))
         colour, alpha = _sprite(thing.shape, thing.colour, thing.texture, radius, figure.tilt)
         _paste(canvas, colour, alpha, figure.x * image_size, figure.y * image_size)
-    return np.clip(canvas, 0, 255).astype(np.uint8).transpose(2, 0, 1)
+    return np.clip(canvas, 0, 255).astype(np.uint8).transpose(2, 0, 1), figures
 
 
 def _paste(canvas: np.ndarray, colour: np.ndarray, alpha: np.ndarray, x: float, y: float) -> None:

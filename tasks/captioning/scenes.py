@@ -11,12 +11,13 @@ import numpy as np
 
 from seqrl.tasks.captioning.cache import RowWriter, atomic_write, cache_folder, content_key, is_writable
 from seqrl.tasks.captioning.scene_captions import write_captions
-from seqrl.tasks.captioning.scene_drawing import draw_picture
+from seqrl.tasks.captioning.scene_drawing import draw_figures
+from seqrl.tasks.captioning.scene_figures import MAX_FIGURES, describe_figures
 from seqrl.tasks.captioning.scene_layout import Draws, Scene, draw_scene
 
 _LOG = logging.getLogger(__name__)
 # Raise it with every change that alters a picture or a caption.
-_GENERATOR_VERSION = 5
+_GENERATOR_VERSION = 8
 CAPTIONS_A_SCENE = 5
 
 
@@ -45,36 +46,40 @@ class DrawnSplit:
         image_ids: N names.
         images: uint8 [N, 3, S, S].
         captions: five of each picture.
+        scenes: what each picture shows.
+        figures: float32 [N, M, 5], where; see `describe_figures`.
     """
 
     image_ids: list[str]
     images: np.ndarray
     captions: list[list[str]]
+    scenes: list[Scene]
+    figures: np.ndarray
 
 
 def describe_scenes(config: ScenesConfig) -> dict[str, list[Scene]]:
-    """Draw the descriptions of "train", "dev" and "test"; none comes twice.
+    """Draw the descriptions of "test", "dev" and "train", in this order; none comes twice.
 
     Raises:
         ValueError: when a number is negative, or there is nothing to train or to choose by.
     """
-    sizes = {"train": config.num_train, "dev": config.num_dev, "test": config.num_test}
+    # Test and dev come first, so that a larger training part leaves them, their pictures and their captions as they are.
+    sizes = {"test": config.num_test, "dev": config.num_dev, "train": config.num_train}
     for name, size in sizes.items():
         smallest = 0 if name == "test" else 1
         if size < smallest:
             raise ValueError(f"num_{name}: expected at least {smallest} scenes, got {size}")
-    # Test and dev come first, so that a larger training part leaves them as they are.
     draws = Draws(np.random.default_rng([config.seed, 0]))
     seen: set[Scene] = set()
     scenes: dict[str, list[Scene]] = {}
-    for name in ("test", "dev", "train"):
+    for name in sizes:
         scenes[name] = []
         while len(scenes[name]) < sizes[name]:
             scene = draw_scene(draws)
             if scene not in seen:
                 seen.add(scene)
                 scenes[name].append(scene)
-    return {name: scenes[name] for name in sizes}
+    return scenes
 
 
 def load_scenes(config: ScenesConfig, image_size: int) -> dict[str, DrawnSplit]:
@@ -93,38 +98,42 @@ def load_scenes(config: ScenesConfig, image_size: int) -> dict[str, DrawnSplit]:
     scenes = describe_scenes(config)
     folder = cache_folder() / "scenes"
     key = content_key("scenes", _GENERATOR_VERSION, dataclasses.asdict(config), image_size)
-    picture_file, caption_file = folder / f"{key}.npy", folder / f"{key}.json"
+    picture_file, figure_file, caption_file = (folder / f"{key}{ending}" for ending in (".npy", ".figures.npy", ".json"))
     # The captions are written last: where they stand, the pictures are whole.
-    if picture_file.is_file() and caption_file.is_file():
-        return _part(scenes, np.load(picture_file, mmap_mode="r"), json.loads(caption_file.read_text(encoding="utf-8")))
-    pictures, captions = _make([scene for part in scenes.values() for scene in part], image_size, config.seed)
+    if picture_file.is_file() and figure_file.is_file() and caption_file.is_file():
+        pictures, figures = np.load(picture_file, mmap_mode="r"), np.load(figure_file)
+        return _part(scenes, pictures, figures, json.loads(caption_file.read_text(encoding="utf-8")))
+    pictures, figures, captions = _make([scene for part in scenes.values() for scene in part], image_size, config.seed)
     if is_writable(folder):
-        with atomic_write(picture_file) as file:
-            writer = RowWriter(file, pictures.shape[1:], len(pictures))
-            writer.append(pictures)
-            writer.close()
+        for path, rows in ((picture_file, pictures), (figure_file, figures)):
+            with atomic_write(path) as file:
+                writer = RowWriter(file, rows.shape[1:], len(rows), rows.dtype.type)
+                writer.append(rows)
+                writer.close()
         with atomic_write(caption_file) as file:
             file.write(json.dumps(captions).encode())
     else:
         _LOG.warning("cannot write %s: the scenes will be drawn again next time; set SEQRL_CACHE to a folder that can be written", folder)
-    return _part(scenes, pictures, captions)
+    return _part(scenes, pictures, figures, captions)
 
 
-def _make(scenes: list[Scene], image_size: int, seed: int) -> tuple[np.ndarray, list[list[str]]]:
+def _make(scenes: list[Scene], image_size: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[list[str]]]:
     _LOG.info("drawing %d scenes; this happens once", len(scenes))
     # Two streams: the pictures do not change with the grammar.
     drawing, writing = (Draws(np.random.default_rng([seed, stream])) for stream in (1, 2))
     pictures = np.empty((len(scenes), 3, image_size, image_size), dtype=np.uint8)
+    figures = np.empty((len(scenes), MAX_FIGURES, 5), dtype=np.float32)
     for row, scene in enumerate(scenes):
-        pictures[row] = draw_picture(scene, image_size, drawing)
-    return pictures, [write_captions(scene, CAPTIONS_A_SCENE, writing) for scene in scenes]
+        pictures[row], placed = draw_figures(scene, image_size, drawing)
+        figures[row] = describe_figures(placed)
+    return pictures, figures, [write_captions(scene, CAPTIONS_A_SCENE, writing) for scene in scenes]
 
 
-def _part(scenes: dict[str, list[Scene]], pictures: np.ndarray, captions: list[list[str]]) -> dict[str, DrawnSplit]:
+def _part(scenes: dict[str, list[Scene]], pictures: np.ndarray, figures: np.ndarray, captions: list[list[str]]) -> dict[str, DrawnSplit]:
     parts, start = {}, 0
     for name, part in scenes.items():
         rows = slice(start, start + len(part))
         ids = [f"scene-{name}-{index:05d}" for index in range(len(part))]
-        parts[name] = DrawnSplit(ids, pictures[rows], captions[rows])
+        parts[name] = DrawnSplit(ids, pictures[rows], captions[rows], part, figures[rows])
         start = rows.stop
     return parts

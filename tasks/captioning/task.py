@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seqrl.metrics.by_name import METRICS
+from seqrl.policies import end_tokens
 from seqrl.tasks.captioning.data import CaptionData, DataConfig, load_data
-from seqrl.tasks.captioning.decoding import sample
+from seqrl.tasks.captioning.decoding import sample, with_one_end
 from seqrl.tasks.captioning.diagnostics import warnings_for
 from seqrl.tasks.captioning.evaluation import EvaluationConfig, evaluate_captions, write_captions
 from seqrl.tasks.captioning.gallery import GalleryItem, write_gallery
 from seqrl.tasks.captioning.images import augment
-from seqrl.tasks.captioning.policies import PolicyConfig, build_policy
+from seqrl.tasks.captioning.policies import PolicyConfig, build_policy, preparation_of
 from seqrl.tasks.captioning.reward import CaptionReward, RewardConfig
 from seqrl.tasks.item_order import ItemOrder
 from seqrl.trajectory import Trajectory, Tree
@@ -51,10 +53,15 @@ class CaptioningConfig:
         if self.captions_per_image < 0:
             raise ValueError(f"captions_per_image: expected 0 (all) or more, got {self.captions_per_image}")
 
+    def shortened(self, share: float) -> CaptioningConfig:
+        """Give the same task with a share of the images, to measure how long an update takes."""
+        return replace(self, images_per_batch=max(2, round(share * self.images_per_batch)))
+
     def build(self, seed: int) -> CaptioningTask:
         """Load the data and make the task; what can be refused without the data is refused before."""
         self.reward.check()
-        return CaptioningTask(self, load_data(self.data), seed=seed)
+        prepare = None if self.data.source == "scenes" else preparation_of(self.policy)
+        return CaptioningTask(self, load_data(self.data, prepare), seed=seed)
 
 
 def _refuse_single_images(config: CaptioningConfig, data: CaptionData) -> None:
@@ -92,12 +99,17 @@ class CaptioningTask:
         reward: Callable[[Sequence[str], Sequence[Sequence[str]]], Sequence[float]] | None = None,
     ) -> None:
         _refuse_single_images(config, data)
+        if config.policy.figure_detection and data.train.figures is None:
+            raise ValueError("policy.figure_detection: expected drawn scenes, got images without known figures; set it to 0")
         self.config = config
         self.data = data
         self.vocabulary = data.vocabulary
         self.reward = CaptionReward(config.reward, data.train, data.vocabulary, function=reward)
         self._order = ItemOrder(len(data.train), seed=seed)
         self._generator = torch.Generator().manual_seed(seed)
+        self._ends: tuple[int, ...] = (data.vocabulary.end,)
+        rewarded = [] if reward or config.reward.function else [name for name, weight in config.reward.metrics.items() if weight]
+        self._evaluation = replace(config.evaluation, metrics=[*config.evaluation.metrics, *rewarded])
         self._references = [self._complete(captions) for captions in data.train.words]
 
     @property
@@ -106,8 +118,14 @@ class CaptioningTask:
         return self.reward.seconds
 
     def build_policy(self) -> nn.Module:
-        """Make the configured policy for this vocabulary."""
-        return build_policy(self.config.policy, self.vocabulary, self.config.data.image_size)
+        """Make the configured policy for this vocabulary; what it imitates from then on ends where its own rows would."""
+        policy = build_policy(self.config.policy, self.vocabulary, self.config.data.image_size)
+        if self.data.prepared:
+            policy.prepared = True  # type: ignore[assignment]
+        if set(end_tokens(policy)) != set(self._ends):
+            self._ends = end_tokens(policy)
+            self._references = [self._complete(captions) for captions in self.data.train.words]
+        return policy
 
     def rollout(
         self,
@@ -124,9 +142,9 @@ class CaptioningTask:
         context = self._context(items, policy)
         forced = self._forced(items, num_forced_steps) if num_forced_steps else None
         trajectory = sample(policy, context, num_samples=num_samples, greedy=greedy, forced=forced, group=items, generator=generator)
-        trajectory = trajectory.replace(reward=trajectory.reward + self._score(trajectory).unsqueeze(1) * trajectory.terminated)
+        trajectory = trajectory.replace(reward=trajectory.reward + self._score(trajectory, policy).unsqueeze(1) * trajectory.terminated)
         if greedy_baseline:
-            baseline = self._score(sample(policy, context, greedy=True, group=items))
+            baseline = self._score(sample(policy, context, greedy=True, group=items), policy)
             trajectory = trajectory.replace(baseline=baseline.repeat_interleave(num_samples))
         return trajectory
 
@@ -143,11 +161,21 @@ class CaptioningTask:
         if augmented:
             images = augment(images, self._generator)
         index = torch.tensor(rows)
-        return self._imitated(tokens, {"image": images[index]}, items[index])
+        context = {"image": images[index]}
+        # Beside samples, whose rows have none, there is nothing to detect.
+        if group is None and self.config.policy.figure_detection and self.data.train.figures is not None:
+            context["figures"] = torch.from_numpy(self.data.train.figures[items.numpy()])[index]
+        return self._imitated(tokens, context, items[index])
 
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
         """Caption the images of a split and score them with every metric; see `evaluate_captions`."""
-        return evaluate_captions(policy, self._split(split), self.vocabulary, self.config.evaluation)
+        return evaluate_captions(policy, self._split(split), self.vocabulary, self._evaluation)
+
+    def watch(self, figure: str) -> None:
+        """Report a metric in evaluations from now on; names of other figures change nothing."""
+        name = figure.removeprefix("beam/")
+        if name in METRICS:
+            self._evaluation = replace(self._evaluation, metrics=[*self._evaluation.metrics, name])
 
     def sample(self, policy: nn.Module, directory: Path, *, count: int = 8, split: str = "dev") -> list[Path]:
         """Write a gallery (PNG and HTML) of images with their captions and scores."""
@@ -177,10 +205,11 @@ class CaptioningTask:
         self._order.load_state_dict(state["order"])
         self._generator.set_state(state["generator"])
 
-    def _score(self, trajectory: Trajectory) -> Tensor:
+    def _score(self, trajectory: Trajectory, policy: nn.Module) -> Tensor:
         """Score whole captions, forced tokens included, [B] float32."""
         assert trajectory.group is not None
-        return self.reward.score(trajectory.action, trajectory.counted.sum(dim=1), trajectory.group)
+        tokens = with_one_end(trajectory.action, policy, self.vocabulary.end)
+        return self.reward.score(tokens, trajectory.counted.sum(dim=1), trajectory.group)
 
     def _split(self, name: str) -> Any:
         part = getattr(self.data, name, None)
@@ -202,8 +231,13 @@ class CaptioningTask:
         To imitate captions that were cut would teach the policy to break off.
         """
         longest = self.config.policy.max_tokens
-        rows = [[*self.vocabulary.encode(words), self.vocabulary.end] for words in captions]
+        rows = [self._ended(self.vocabulary.encode(words)) for words in captions]
         return [row for row in rows if len(row) <= longest] or [row[:longest] for row in rows]
+
+    def _ended(self, tokens: list[int]) -> list[int]:
+        """Give tokens up to the first one that ends a row of the policy, some of whose end tokens may be words; else with an end."""
+        length = next((place for place, token in enumerate(tokens) if token in self._ends), None)
+        return [*tokens, self.vocabulary.end] if length is None else tokens[: length + 1]
 
     def _choose_references(self, item: int) -> list[list[int]]:
         references = self._references[item]

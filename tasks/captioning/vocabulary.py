@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from seqrl.metrics.tokenize import ptb_tokenize
+from seqrl.metrics.text_files import json_of, read_text, refuse_twice
+from seqrl.metrics.tokenisations import tokenisation_by_name
 
-_SPECIALS = ("<pad>", "<begin>", "<end>", "<unknown>")
+SPECIALS = ("<pad>", "<begin>", "<end>", "<unknown>")
 
 
 class Vocabulary:
@@ -19,6 +20,7 @@ class Vocabulary:
 
     Args:
         words: distinct words, without the four special tokens; word i has the id 4 + i.
+        tokens: the tokenisation that the words are of; see `seqrl.metrics.tokenisations`.
 
     Raises:
         ValueError: when there is no word, or one comes twice or is empty.
@@ -29,29 +31,31 @@ class Vocabulary:
     end = 2
     unknown = 3
 
-    def __init__(self, words: Sequence[str]) -> None:
+    def __init__(self, words: Sequence[str], *, tokens: str = "ptb") -> None:
+        self.tokenisation = tokenisation_by_name(tokens)
         if not words:
             raise ValueError("expected at least one word in the vocabulary, got none; lower min_count or check the captions")
-        self.words = (*_SPECIALS, *words)
+        self.words = (*SPECIALS, *words)
         self._ids = {word: index for index, word in enumerate(self.words)}
-        if len(self._ids) != len(self.words) or "" in self._ids:
-            twice = [repr(word) for word, count in Counter(self.words).items() if count > 1 or not word]
-            raise ValueError(f"expected distinct words that are not empty, got {', '.join(twice[:5])} twice or empty")
+        refuse_twice(((word, f"place {place}") for place, word in enumerate(self.words)), "word of a vocabulary")
+        if "" in self._ids:
+            raise ValueError(f"expected words that are not empty, got none at place {self._ids['']}; leave it out")
 
     @classmethod
-    def build(cls, captions: Iterable[Sequence[str]], min_count: int = 1) -> Vocabulary:
+    def build(cls, captions: Iterable[Sequence[str]], min_count: int = 1, *, tokens: str = "ptb") -> Vocabulary:
         """Collect the words of tokenised captions, the most frequent first, equal counts in alphabetical order.
 
         Args:
             captions: each a sequence of words.
             min_count: rarer words become the unknown word.
+            tokens: the tokenisation that made the words.
 
         Raises:
             ValueError: when no word is that frequent.
         """
         if min_count < 1:
             raise ValueError(f"min_count: expected at least 1, got {min_count}")
-        counts = Counter(word for caption in captions for word in caption if word not in _SPECIALS)
+        counts = Counter(word for caption in captions for word in caption if word not in SPECIALS)
         kept = [word for word, count in counts.items() if count >= min_count]
         if not kept:
             largest = max(counts.values(), default=0)
@@ -59,7 +63,7 @@ class Vocabulary:
                 f"empty vocabulary: none of {len(counts)} words comes at least min_count = {min_count} times "
                 f"(the most frequent: {largest}); lower min_count or check the captions"
             )
-        return cls(sorted(kept, key=lambda word: (-counts[word], word)))
+        return cls(sorted(kept, key=lambda word: (-counts[word], word)), tokens=tokens)
 
     def __len__(self) -> int:
         """Number of ids, the special ones included."""
@@ -70,11 +74,14 @@ class Vocabulary:
         return word in self._ids
 
     def encode(self, words: Sequence[str]) -> list[int]:
-        """Give each word's id; no begin or end token is added."""
-        return [self._ids.get(word, self.unknown) for word in words]
+        """Give each word's id; no begin or end token is added, and a word that is written like one of them is unknown."""
+        return [max(self._ids.get(word, self.unknown), self.unknown) for word in words]
 
     def decode(self, ids: Iterable[int]) -> list[str]:
-        """Give the words up to the end token, special tokens left out.
+        """Give the words of a caption, up to the end token: what a reward scores, an evaluation scores and a gallery shows.
+
+        An unknown word counts, and so do padding and begin where a policy writes them: otherwise a captioner could put them
+        anywhere without a loss.
 
         Raises:
             IndexError: when an id is not in the vocabulary.
@@ -83,8 +90,7 @@ class Vocabulary:
         for index in ids:
             if index == self.end:
                 break
-            if index > self.unknown:
-                words.append(self.words[index])
+            words.append(self.words[index])
         return words
 
     def fingerprint(self) -> str:
@@ -93,7 +99,8 @@ class Vocabulary:
 
     def to_json(self) -> str:
         """Write as JSON text."""
-        return json.dumps({"type": "words", "words": self.words[len(_SPECIALS) :]}, ensure_ascii=False)
+        fields = {"type": "words", "tokens": self.tokenisation.name, "words": self.words[len(SPECIALS) :]}
+        return json.dumps(fields, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Vocabulary:
@@ -102,7 +109,8 @@ class Vocabulary:
         Raises:
             ValueError: when the text is something else.
         """
-        return cls(_fields(text, "words")["words"])
+        fields = _fields(text, "words")
+        return cls(fields["words"], tokens=fields.get("tokens", "ptb"))
 
 
 class TokenizerVocabulary:
@@ -113,17 +121,19 @@ class TokenizerVocabulary:
 
     Args:
         name: model name or local folder.
+        tokens: the tokenisation in which words are scored.
 
     Raises:
         ValueError: when the tokenizer has no token that could end a caption.
         OSError: when there is no such tokenizer.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, tokens: str = "ptb") -> None:
         from transformers import AutoTokenizer
 
         self.name = name
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(name)
+        self.tokenisation = tokenisation_by_name(tokens)
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
 
         def first(*kinds: str) -> int | None:
             found = (getattr(self.tokenizer, f"{kind}_token_id") for kind in kinds)
@@ -143,18 +153,21 @@ class TokenizerVocabulary:
         return len(self.tokenizer)
 
     def encode(self, words: Sequence[str]) -> list[int]:
-        """Give the ids of the words, joined by spaces; no begin or end token is added."""
-        return list(self.tokenizer(" ".join(words), add_special_tokens=False)["input_ids"])
+        """Give the ids of the words, joined to a text; no begin or end token is added."""
+        return list(self.tokenizer(self.tokenisation.join(words), add_special_tokens=False)["input_ids"])
 
     def decode(self, ids: Iterable[int]) -> list[str]:
-        """Give the words up to the end token, special tokens left out."""
+        """Give the words of a caption, up to the end token: what is rewarded, evaluated and shown.
+
+        The tokenizer leaves its special tokens out of a text, and so they count nowhere.
+        """
         kept: list[int] = []
         for index in ids:
             # A tokenizer may begin a text with the token that ends it.
             if index == self.end and (kept or self.begin != self.end):
                 break
             kept.append(int(index))
-        return ptb_tokenize(self.tokenizer.decode(kept, skip_special_tokens=True))
+        return self.tokenisation.split(self.tokenizer.decode(kept, skip_special_tokens=True))
 
     def fingerprint(self) -> str:
         """Give 16 hexadecimal digits that differ where any id stands for another token."""
@@ -163,7 +176,7 @@ class TokenizerVocabulary:
 
     def to_json(self) -> str:
         """Write as JSON text; the tokenizer is named, not copied."""
-        return json.dumps({"type": "tokenizer", "name": self.name, "fingerprint": self.fingerprint()})
+        return json.dumps({"type": "tokenizer", "name": self.name, "tokens": self.tokenisation.name, "fingerprint": self.fingerprint()})
 
     @classmethod
     def from_json(cls, text: str) -> TokenizerVocabulary:
@@ -173,7 +186,7 @@ class TokenizerVocabulary:
             ValueError: when the text is something else, or the tokenizer of that name has changed since.
         """
         fields = _fields(text, "tokenizer")
-        vocabulary = cls(fields["name"])
+        vocabulary = cls(fields["name"], tokens=fields.get("tokens", "ptb"))
         if vocabulary.fingerprint() != fields["fingerprint"]:
             raise ValueError(
                 f"tokenizer {fields['name']}: expected the fingerprint {fields['fingerprint']}, got {vocabulary.fingerprint()}; "
@@ -189,14 +202,14 @@ def read_vocabulary(path: Path) -> Vocabulary | TokenizerVocabulary:
         FileNotFoundError: when there is no such file.
         ValueError: when it holds something else.
     """
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     if _fields(text, "words", "tokenizer")["type"] == "words":
         return Vocabulary.from_json(text)
     return TokenizerVocabulary.from_json(text)
 
 
 def _fields(text: str, *kinds: str) -> dict[str, Any]:
-    fields = json.loads(text)
+    fields = json_of(text, "vocabulary")
     if not isinstance(fields, dict) or fields.get("type") not in kinds:
         raise ValueError(f'expected vocabulary JSON with "type" {" or ".join(kinds)}, got {text[:60]!r}')
     return fields

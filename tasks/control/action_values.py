@@ -7,6 +7,7 @@ import torch
 from gymnasium.spaces import Box, Discrete
 
 from seqrl.action_values import ActionValues
+from seqrl.tasks.control.parts import observation_size
 from seqrl.tasks.control.policy import ControlPolicyConfig
 
 
@@ -26,7 +27,5 @@ def build_action_values(
     seen = observation_space.spaces.get("observation") if isinstance(observation_space, gym.spaces.Dict) else observation_space
     if not isinstance(seen, Box | Discrete):
         raise ValueError(f"task.policy.kind: action_values needs a Box or Discrete observation space, got {observation_space}")
-    numbers = int(seen.n) if isinstance(seen, Discrete) else 0
-    return ActionValues(
-        seen.shape or (), int(action_space.n), config.hidden_sizes, config.action_values, num_observations=numbers, generator=generator
-    )
+    size = observation_size(seen, config.smallest_picture)
+    return ActionValues(size, int(action_space.n), config.hidden_sizes, config.action_values, generator=generator)

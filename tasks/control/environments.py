@@ -19,12 +19,15 @@ import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
+from seqrl.tasks.control.parts import in_parts
 from seqrl.tasks.control.replayable import Replayable
-from seqrl.tasks.control.spaces import check_spaces, needs_flattening
+from seqrl.tasks.control.spaces import check_spaces
 
 Vectorization = Literal["auto", "sync", "async"]
 # What registers the environments seqrl/...
 OUR_MODULES = ("seqrl.tasks.control.masked_cartpole", "seqrl.tasks.gridworld", "seqrl.tasks.attention.catch")
+# Modules that a configuration may name before an id without being asked: they come with this package or with its extras.
+KNOWN_MODULES = ("ale_py", *OUR_MODULES)
 # The extra of this package that brings what gymnasium's packages of environments need.
 EXTRAS = {"box2d": "box2d", "Box2D": "box2d", "mujoco": "mujoco", "ale_py": "atari", "pygame": "render"}
 
@@ -68,12 +71,14 @@ class GymnasiumFactory:
         vectorization: "async" is for rollouts; evaluations are stepped in turn.
         limit: cut episodes after so many steps; the environment's own limit when None.
         options: passed to the environment.
+        mask_key: name of the mask of allowed actions in an observation of several parts; "" for none.
     """
 
     name: str
     vectorization: Vectorization = "auto"
     limit: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    mask_key: str = "action_mask"
 
     @property
     def max_episode_steps(self) -> int:
@@ -84,7 +89,13 @@ class GymnasiumFactory:
         """Make the environments."""
         how: Vectorization = "auto" if self.vectorization == "async" and not training else self.vectorization
         return make_environments(
-            self.name, num_envs, vectorization=how, max_episode_steps=self.limit, render_mode=render_mode, options=self.options
+            self.name,
+            num_envs,
+            vectorization=how,
+            max_episode_steps=self.limit,
+            render_mode=render_mode,
+            options=self.options,
+            mask_key=self.mask_key,
         )
 
 
@@ -96,11 +107,12 @@ def make_environments(
     max_episode_steps: int | None = None,
     render_mode: str | None = None,
     options: Mapping[str, Any] | None = None,
+    mask_key: str = "action_mask",
 ) -> Any:
     """Make a vector environment: the environment's own vectorised form where it has one, else copies.
 
     All reset an ended row in gymnasium's `NEXT_STEP` mode. Copies can be resumed exactly, see `Replayable`; an observation of
-    several parts is flattened into one row of numbers.
+    several parts is flattened into one row of numbers, and a mask of actions among them moved to the info.
 
     Args:
         name: gymnasium's id, or `module:id` for an environment that `module` registers when imported.
@@ -109,6 +121,7 @@ def make_environments(
         max_episode_steps: cut episodes after so many steps; the environment's own limit when None.
         render_mode: how it draws, for instance "rgb_array".
         options: passed to the environment, for instance {"is_slippery": False}.
+        mask_key: name of the mask of allowed actions in an observation of several parts; "" for none.
 
     Raises:
         ValueError: when there is no such environment, what it needs is not installed, it does not know an option, or its
@@ -122,7 +135,7 @@ def make_environments(
         if own:
             envs = gym.make_vec(name, num_envs, vectorization_mode="vector_entry_point", **settings)
         else:
-            rows = [partial(_make_one, name, row, settings) for row in range(num_envs)]
+            rows = [partial(_make_one, name, row, settings, mask_key) for row in range(num_envs)]
             apart = [partial(_make_apart, os.getpid(), row) for row in rows]
             envs = AsyncVectorEnv(apart) if vectorization == "async" else SyncVectorEnv(rows)
     except (gym.error.DependencyNotInstalled, ImportError) as error:
@@ -146,33 +159,51 @@ def _make_apart(main_process: int, make: Callable[[], gym.Env]) -> gym.Env:
     return make()
 
 
-def _make_one(name: str, row: int, settings: Mapping[str, Any]) -> gym.Env:
+def _make_one(name: str, row: int, settings: Mapping[str, Any], mask_key: str) -> gym.Env:
     """Make one copy; gymnasium's checks of every step, which cost more than many an environment, are left out."""
     env = gym.make(name, disable_env_checker=True, **settings)
-    if needs_flattening(env.observation_space):
-        env = gym.wrappers.FlattenObservation(env)
-    return Replayable(env, name, row)
+    return Replayable(in_parts(env, mask_key, name), name, row)
 
 
 def find_spec(name: str) -> Any:
-    """Look an environment up in gymnasium's registry.
+    """Look an environment up in gymnasium's registry, after importing the module that stands before a colon.
 
     Raises:
-        ValueError: when there is none of this name, with the nearest ones.
+        ValueError: when there is no such module, or none of this name, with the nearest ones.
     """
-    if name.startswith("seqrl/"):
+    module, colon, environment = name.rpartition(":")
+    if colon:
+        _import_registering(module, name)
+    if environment.startswith("seqrl/"):
         _register_ours()
     try:
-        return gym.spec(name)
+        return gym.spec(environment)
     except gym.error.NamespaceNotFound as error:
         advice = _atari_advice(name) if name.startswith("ALE/") else "write module:name, with the module that registers it"
+        advice = f"{module} registers none of it; {_nearest(environment)}" if colon else advice
         raise ValueError(f"environment {name!r}: no installed package has registered this namespace; {advice}") from error
-    except (gym.error.Error, ModuleNotFoundError) as error:
+    except gym.error.Error as error:
         _register_ours()
-        known = {full.rpartition("/")[2]: full for full in gym.registry} | {full: full for full in gym.registry}
-        close = list(dict.fromkeys(known[match] for match in difflib.get_close_matches(name, known, n=3, cutoff=0.5)))
-        meant = f"did you mean {' or '.join(close)}?" if close else "`gymnasium.pprint_registry()` lists them all"
-        raise ValueError(f"environment {name!r} is not known ({error}); {meant}") from error
+        raise ValueError(f"environment {name!r} is not known ({error}); {_nearest(environment)}") from error
+
+
+def _import_registering(module: str, name: str) -> None:
+    """Import what registers an environment."""
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise ValueError(f"environment {name!r}: expected module:id, got {module!r} for the module")
+    try:
+        import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise ValueError(f"environment {name!r}: {module} needs the module {error.name!r}, which is not installed") from error
+        extra = f'pip install "seqrl[{EXTRAS[module]}]"' if module in EXTRAS else "put it into the current folder or on PYTHONPATH"
+        raise ValueError(f"environment {name!r}: there is no module {error.name!r}; {extra}, or check its name") from error
+
+
+def _nearest(name: str) -> str:
+    known = {full.rpartition("/")[2]: full for full in gym.registry} | {full: full for full in gym.registry}
+    close = list(dict.fromkeys(known[match] for match in difflib.get_close_matches(name, known, n=3, cutoff=0.5)))
+    return f"did you mean {' or '.join(close)}?" if close else "`gymnasium.pprint_registry()` lists them all"
 
 
 def _atari_advice(name: str) -> str:

@@ -7,15 +7,13 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import gymnasium as gym
-import numpy as np
 import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 from torch import nn
 
 from seqrl.action_values import ActionValuesConfig
 from seqrl.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
-from seqrl.encoders import ObservationSize
-from seqrl.networks import frame_channels
+from seqrl.tasks.control.parts import SMALLEST_PICTURE, observation_size
 from seqrl.tasks.control.spaces import joint_parts
 
 Kind = Literal["actor_critic", "action_values", "action_value_table", "probability_table"]
@@ -26,11 +24,14 @@ class ControlPolicyConfig:
     """Kind and size of the policy.
 
     Attributes:
-        hidden_sizes: sizes of the layers between input and output; the Nature CNN, which frames of 84x84 get, has its own.
+        hidden_sizes: sizes of the layers between input and output; the convolutions, which pictures get, have their own. Where an
+            observation is a picture alone these layers are left out.
         kind: "actor_critic", a policy and a critic (PPO and its like); "action_values", a network of Q(s, a) (DQN);
             "action_value_table" (Q-learning, SARSA) and "probability_table" (cross-entropy method) for numbered observations.
         actor_critic: what the networks of "actor_critic" are made of, see `seqrl.actor_critic.ActorCriticConfig`.
         action_values: what the network of "action_values" is made of, see `seqrl.action_values.ActionValuesConfig`.
+        smallest_picture: side in pixels from which on what reaches from 0 to 255 is a picture, and encoded by convolutions; smaller
+            grids, which may hold kinds of things rather than colours, are rows of numbers, as all are with a side that none has.
         first_value: of every entry of "action_value_table"; one above all that can be earned makes the policy try everything.
     """
 
@@ -38,9 +39,12 @@ class ControlPolicyConfig:
     kind: Kind = "actor_critic"
     actor_critic: ActorCriticConfig = field(default_factory=ActorCriticConfig)
     action_values: ActionValuesConfig = field(default_factory=ActionValuesConfig)
+    smallest_picture: int = SMALLEST_PICTURE
     first_value: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.smallest_picture < 1:
+            raise ValueError(f"smallest_picture: expected at least 1 pixel, got {self.smallest_picture}")
         if self.kind not in get_args(Kind):
             raise ValueError(f"kind: expected one of {', '.join(get_args(Kind))}, got {self.kind!r}")
         if not self.hidden_sizes or min(self.hidden_sizes) < 1:
@@ -67,22 +71,6 @@ def build_policy(
         ValueError: when this kind cannot serve the spaces.
     """
     return _BUILDERS[config.kind](config, observation_space, action_space, generator)
-
-
-def observation_size(space: gym.Space) -> ObservationSize:
-    """Say what one observation of a space looks like; of a mapping, its "observation".
-
-    Raises:
-        ValueError: when there is no layer for such observations.
-    """
-    if isinstance(space, Dict) and "observation" in space.spaces:
-        space = space["observation"]
-    if isinstance(space, Discrete):
-        return ObservationSize((), num_categories=int(space.n))
-    if isinstance(space, Box):
-        shape = tuple(int(size) for size in space.shape)
-        return ObservationSize(shape, frames=space.dtype == np.uint8 and frame_channels(shape) > 0)
-    raise ValueError(f"observation space: expected a Box or Discrete, got {space}; flatten it with gymnasium's FlattenObservation")
 
 
 def action_size(space: gym.Space) -> ActionSize:
@@ -114,7 +102,7 @@ def _actor_critic(
     masked = isinstance(observation_space, Dict) and "action_mask" in observation_space.spaces
     if masked and isinstance(action_space, Box):
         raise ValueError(f"task.action_masks: expected an environment with discrete actions, got {action_space}; set it to false")
-    sizes = observation_size(observation_space), action_size(action_space)
+    sizes = observation_size(observation_space, config.smallest_picture), action_size(action_space)
     return ActorCritic(*sizes, config.hidden_sizes, config.actor_critic, generator=generator)
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 from torch import Tensor
 
+from seqrl.tasks.control.parts import StackedBox
+
 Translator = Callable[[Tensor], Any]
 
 
@@ -52,12 +54,6 @@ def joint_parts(action_space: gym.Space) -> tuple[Discrete, Box] | None:
     return (choice, real) if isinstance(choice, Discrete) and isinstance(real, Box) else None
 
 
-def needs_flattening(observation_space: gym.Space) -> bool:
-    """Say whether gymnasium's FlattenObservation is to make one Box of an observation of several parts."""
-    composite = isinstance(observation_space, Dict | Tuple | MultiDiscrete | MultiBinary)
-    return composite and observation_space.is_np_flattenable
-
-
 def policy_spaces(
     observation_space: gym.Space, action_space: gym.Space, *, frame_stack: int = 1, action_masks: bool = False
 ) -> tuple[gym.Space, gym.Space]:
@@ -79,8 +75,7 @@ def policy_spaces(
             raise ValueError(
                 f"task.frame_stack: expected 1 for an observation space without numbers to stack, {observation_space}, got {frame_stack}"
             )
-        low, high = (np.repeat(limit[None], frame_stack, axis=0) for limit in (observation_space.low, observation_space.high))
-        observation_space = Box(low, high, dtype=observation_space.dtype.type)  # type: ignore[arg-type]
+        observation_space = StackedBox(observation_space, frame_stack)
     if isinstance(action_space, MultiBinary):
         action_space = MultiDiscrete(np.full(action_space.shape, 2))
     joint = joint_parts(action_space)

@@ -33,7 +33,7 @@ def build_probability_table(
 
 
 def _sizes(config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space) -> tuple[int, int]:
-    if isinstance(observation_space, Dict) and isinstance(observation_space.spaces.get("observation"), Discrete):
+    if isinstance(observation_space, Dict) and "action_mask" in observation_space.spaces:
         raise ValueError(
             f"task.action_masks: expected false with task.policy.kind: {config.kind}, which chooses among all actions, got true"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,15 +13,23 @@ from torch import Tensor, nn
 
 from seqrl.policies import evaluation_mode
 from seqrl.rollout import unroll
+from seqrl.run.trust import NAMES_CODE
 from seqrl.sources import Episode, VectorEnvSource
-from seqrl.tasks.control.environments import EnvironmentFactory, GymnasiumFactory, Vectorization, environment_state, set_environment_state
+from seqrl.tasks.control.environments import (
+    KNOWN_MODULES,
+    EnvironmentFactory,
+    GymnasiumFactory,
+    Vectorization,
+    environment_state,
+    set_environment_state,
+)
 from seqrl.tasks.control.episodes import EpisodeSource, describe_episodes, finished_episodes, play_greedily
 from seqrl.tasks.control.pictures import draw_episodes
 from seqrl.tasks.control.policy import ControlPolicyConfig, build_policy
 from seqrl.tasks.control.recording import record_episodes
 from seqrl.tasks.control.rewards import RewardShaper
 from seqrl.tasks.control.spaces import policy_spaces
-from seqrl.tasks.control.vector_sources import VectorSources
+from seqrl.tasks.control.vector_sources import VectorSources, shows_masks
 from seqrl.tasks.control.watchdog import watched
 from seqrl.trajectory import Trajectory, Tree, map_tree
 
@@ -35,7 +43,8 @@ class ControlConfig:
     """Settings of the control task.
 
     Attributes:
-        environment: gymnasium's id, for instance CartPole-v1, or module:id.
+        environment: gymnasium's id, for instance CartPole-v1, or module:id for one that a module registers when it is imported; that
+            may stand in the current folder.
         environment_options: passed to the environment, for instance {is_slippery: false}.
         vectorization: "auto" takes the environment's own vectorised form where it has one; "sync" steps copies of it in turn;
             "async" each in a process of its own, for slow ones.
@@ -45,7 +54,9 @@ class ControlConfig:
         num_steps: steps of a rollout in "steps".
         max_episode_steps: cut episodes after so many steps; the environment's own limit when null.
         frame_stack: observations shown at once, oldest first; an episode's first one fills all places.
-        action_masks: never choose what the environment's `info["action_mask"]` rules out.
+        action_masks: never choose what the environment's `info["action_mask"]` rules out, or a mask in its observations; null for
+            the latter alone, false for neither.
+        action_mask_key: name of the mask in observations of several parts; such a mask is no feature. "" where there is none.
         reward_scale: divide the rewards by the running deviation of the discounted returns. Figures and evaluations stay raw.
         reward_discount: gamma of those returns.
         reward_clip: largest size of a reward, after scaling; 0 for no limit.
@@ -54,7 +65,7 @@ class ControlConfig:
         policy: see `ControlPolicyConfig`.
     """
 
-    environment: str = "CartPole-v1"
+    environment: str = field(default="CartPole-v1", metadata={NAMES_CODE: KNOWN_MODULES})
     environment_options: dict[str, Any] = field(default_factory=dict)
     vectorization: Vectorization = "auto"
     mode: Mode = "steps"
@@ -62,7 +73,8 @@ class ControlConfig:
     num_steps: int = 128
     max_episode_steps: int | None = None
     frame_stack: int = 1
-    action_masks: bool = False
+    action_masks: bool | None = None
+    action_mask_key: str = "action_mask"
     reward_scale: bool = False
     reward_discount: float = 0.99
     reward_clip: float = 0.0
@@ -84,6 +96,12 @@ class ControlConfig:
         for name, choices in (("vectorization", get_args(Vectorization)), ("mode", get_args(Mode))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
+
+    def shortened(self, share: float) -> ControlConfig:
+        """Give the same task with a share of the steps, or of the episodes, to measure how long an update takes."""
+        if self.mode == "episodes":
+            return replace(self, num_envs=max(2, round(share * self.num_envs)))
+        return replace(self, num_steps=max(1, round(share * self.num_steps)))
 
     def build(self, seed: int) -> ControlTask:
         """Make the task."""
@@ -108,7 +126,7 @@ class ControlTask:
     def __init__(self, config: ControlConfig | None = None, *, seed: int = 0, factory: EnvironmentFactory | None = None) -> None:
         self.config = config = config or ControlConfig()
         self._factory = factory or GymnasiumFactory(
-            config.environment, config.vectorization, config.max_episode_steps, config.environment_options
+            config.environment, config.vectorization, config.max_episode_steps, config.environment_options, config.action_mask_key
         )
         self._seed = seed
         self._num_rollouts = 0
@@ -124,8 +142,9 @@ class ControlTask:
     def build_policy(self) -> nn.Module:
         """Make a policy that fits the environment; its first weights depend on the task's seed."""
         config, envs, generator = self.config, self._source.envs, torch.Generator().manual_seed(self._seed)
+        masked = shows_masks(config.action_masks, envs)
         seen, chosen = policy_spaces(
-            envs.single_observation_space, envs.single_action_space, frame_stack=config.frame_stack, action_masks=config.action_masks
+            envs.single_observation_space, envs.single_action_space, frame_stack=config.frame_stack, action_masks=masked
         )
         return build_policy(config.policy, seen, chosen, generator)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqrl.sources import VectorEnvSource
 from seqrl.tasks.control.environments import EnvironmentFactory
+from seqrl.tasks.control.parts import SHOWS_MASK
 from seqrl.tasks.control.spaces import action_translator
 
 if TYPE_CHECKING:
@@ -42,7 +43,17 @@ class VectorSources:
             seed=seed,
             name=name,
             frame_stack=config.frame_stack,
-            action_masks=config.action_masks,
+            action_masks=shows_masks(config.action_masks, envs),
             to_action=action_translator(name, envs.single_action_space, squash=config.policy.squash),
             whole_game=getattr(self._factory, "whole_game", None),
         )
+
+
+def shows_masks(asked: bool | None, envs: Any) -> bool:
+    """Say whether masks of allowed actions are shown beside the observations.
+
+    Args:
+        asked: None for where the observations hold them.
+        envs: a vector environment.
+    """
+    return bool(envs.metadata.get(SHOWS_MASK, False)) if asked is None else asked

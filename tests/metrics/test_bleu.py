@@ -80,6 +80,13 @@ def test_sacrebleu_figures_are_those_of_its_function():
     assert SacreBleu().score(hypotheses, references)[0] == pytest.approx(first)
 
 
+def test_sacrebleu_refuses_words_that_have_lost_case_and_punctuation():
+    for score in (SacreBleu().score, SacreBleu().corpus):
+        with pytest.raises(ValueError, match="sacrebleu scores strings only, as they were written, got the words"):
+            score([["a", "dog"]], [[["a", "dog"]]])
+    assert SacreBleu(tokenize="none").corpus([["a", "dog"] * 2], [[["a", "dog"] * 2]]) == pytest.approx(100)
+
+
 def test_empty_hypothesis_and_missing_references():
     assert Bleu(4).score(["", "a"], [["a"], ["a"]])[0] == 0.0
     assert Bleu(4).corpus([""], [["a"]]) == 0.0

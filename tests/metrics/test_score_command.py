@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sacrebleu
 
 from seqrl.metrics.score_command import add_arguments, read_pairs, run
 
 DATA = Path(os.environ.get("SEQRL_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
 HYPOTHESES = ["A dog runs.", "two cats sleep"]
+LINES = [{"image_id": index, "caption": text} for index, text in enumerate(HYPOTHESES)]
 REFERENCES = [["a dog runs fast", "The dog is running."], ["two cats", "cats sleep"]]
 
 
@@ -20,24 +22,52 @@ def write(path: Path, content: Any) -> Path:
     return path
 
 
+def lines(rows: list[Any]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def command(*arguments: object) -> int:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return run(parser.parse_args(list(map(str, arguments))))
+
+
+def figures(text: str) -> dict[str, float]:
+    return {name: float(value) for name, value in (line.split() for line in text.splitlines() if line.startswith("  "))}
+
+
 def test_all_forms_read_the_same(tmp_path: Path) -> None:
     forms = [
         ("h.txt", "\n".join(HYPOTHESES) + "\n", "r.txt", "\n".join("\t".join(row) for row in REFERENCES)),
         ("h.json", HYPOTHESES, "r.json", REFERENCES),
-        ("h.json", dict(zip("ab", HYPOTHESES, strict=True)), "r.json", {"b": REFERENCES[1], "a": REFERENCES[0], "c": ["more"]}),
+        ("h.json", dict(zip("ab", HYPOTHESES, strict=True)), "r.json", {"b": REFERENCES[1], "a": REFERENCES[0]}),
         (
             "h.json",
             [{"image_id": index, "caption": text} for index, text in enumerate(HYPOTHESES)],
             "r.json",
             {"images": [], "annotations": [{"image_id": index, "caption": text} for index in (1, 0) for text in REFERENCES[index]]},
         ),
+        ("h.jsonl", lines(LINES), "r.jsonl", lines([{"image_id": i, "captions": REFERENCES[i]} for i in (1, 0)])),
+        ("h.txt", lines(LINES), "r.json", lines([{"id": str(i), "caption": text} for i in (0, 1) for text in REFERENCES[i]])),
+        ("h.jsonl", lines(HYPOTHESES), "r.jsonl", lines(REFERENCES)),
+        ("h.txt", json.dumps(HYPOTHESES, indent=1), "r.txt", lines(REFERENCES)),
+        (
+            "h.csv",
+            "image,caption\na,A dog runs.\nb,two cats sleep\n",
+            "r.txt",
+            "b#0\ttwo cats\na#0\ta dog runs fast\nb#1\tcats sleep\na#1\tThe dog is running.",
+        ),
+        (
+            "h.txt",
+            "a\tA dog runs.\nb\ttwo cats sleep\n",
+            "captions.txt",
+            'image,caption\na,a dog runs fast\nb,two cats\na,"The dog is running."\nb,cats sleep\n',
+        ),
+        ("h.en", "\n".join(HYPOTHESES), "r0", "\n".join("\t".join(row) for row in REFERENCES)),
     ]
     for hypothesis_name, hypotheses, reference_name, references in forms:
         read = read_pairs(write(tmp_path / hypothesis_name, hypotheses), write(tmp_path / reference_name, references))
-        assert read == (
-            [["a", "dog", "runs"], ["two", "cats", "sleep"]],
-            [[["a", "dog", "runs", "fast"], ["the", "dog", "is", "running"]], [["two", "cats"], ["cats", "sleep"]]],
-        )
+        assert (read.hypotheses, read.references) == (HYPOTHESES, REFERENCES)
 
 
 @pytest.mark.parametrize(
@@ -46,14 +76,16 @@ def test_all_forms_read_the_same(tmp_path: Path) -> None:
         (["a"], [["a"], ["b"]], "h.json has 1 items, .*r.json 2"),
         ({"a": "x"}, {"b": ["x"]}, "no references for 'a'"),
         (["a", "b"], [["a"], []], "item 2 has no reference, or an empty one"),
-        (["a", "b"], [["a"], ["."]], "item 2 has no reference, or an empty one"),
         (["a"], ["a"], "item 1: expected a list of texts, got str"),
         ([1], [["a"]], "item 1: expected text, got int 1"),
         ([], [], "holds no hypothesis"),
-        ("{", [["a"]], "h.json: not JSON"),
+        ("{", [["a"]], "h.json, line 1, character 2: expected JSON"),
         (3, [["a"]], "expected a list or a mapping, got int"),
-        ([{"image_id": 1, "caption": "a"}] * 2, [["a"]], "'1' has 2 hypotheses"),
-        ([{"image_id": 1}], [["a"]], "entry 1 lacks image_id or caption"),
+        ([{"image_id": 1, "caption": "a"}] * 2, [["a"]], "got '1' twice: in .*h.json, entry 1, and again in .*h.json, entry 2"),
+        ([{"image_id": 1}], [["a"]], "entry 1: lacks image_id or caption"),
+        ({"a": ["x", "y"]}, {"a": ["x"]}, "item 'a' has 2 hypotheses"),
+        ('{"a": "x",\n"b": "y",\n"a": "z"}', {"a": ["x"]}, "h.json: the key 'a' stands in line 1 and again in line 3"),
+        (["a"], {"a": ["x"]}, "h.json: has no ids, the other file has"),
     ],
 )
 def test_bad_input_is_named(tmp_path: Path, hypotheses: Any, references: Any, message: str) -> None:
@@ -62,7 +94,7 @@ def test_bad_input_is_named(tmp_path: Path, hypotheses: Any, references: Any, me
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="there is no such file"):
+    with pytest.raises(FileNotFoundError, match="no such file"):
         read_pairs(tmp_path / "absent.txt", tmp_path / "absent.txt")
 
 
@@ -71,13 +103,106 @@ def test_published_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     if not source.is_file():
         pytest.skip(f"needs {source}")
     items = json.loads(source.read_text(encoding="utf-8"))
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
     files = [write(tmp_path / "h.json", [item["test"] for item in items]), write(tmp_path / "r.json", [item["refs"] for item in items])]
-    assert run(parser.parse_args([*map(str, files), "--json", str(tmp_path / "out.json")])) == 0
-    shown = dict(line.split() for line in capsys.readouterr().out.splitlines()[1:])
+    assert command(*files, "--json", tmp_path / "out.json") == 0
+    shown = figures(capsys.readouterr().out)
     published = {"cider_d": 0.600, "bleu1": 0.579, "bleu2": 0.404, "bleu3": 0.279, "bleu4": 0.191}
-    assert {name: round(float(shown[name]), 3) for name in published} == published
+    assert {name: round(shown[name], 3) for name in published} == published
     written = json.loads((tmp_path / "out.json").read_text())
     assert len(written["scores"]["cider_d"]) == 1000
     assert sum(written["scores"]["cider_d"]) / 1000 == pytest.approx(written["corpus"]["cider_d"])
+
+
+def test_sacrebleu_gets_the_text_as_it_was_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hypotheses = write(tmp_path / "h.txt", "The Dog's owner isn't here, is he?\nTwo men ride a bike.\n")
+    references = write(tmp_path / "r.txt", "The dog's owner is not here.\nTwo Men ride a red bike!\n")
+    assert command(hypotheses, references, "--metrics", "sacrebleu,bleu1", "--json", tmp_path / "out.json") == 0
+    # sacrebleu's own command gives 8.48; of coco-caption's 14 words 11 are right, counted by hand
+    assert figures(capsys.readouterr().out) == {"sacrebleu": 8.4836, "bleu1": pytest.approx(11 / 14, abs=1e-4)}
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert written["ids"] == ["1", "2"] and len(written["scores"]["sacrebleu"]) == 2
+
+
+def test_items_without_a_hypothesis(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    references = write(tmp_path / "r.json", {"annotations": [{"image_id": n, "caption": "a dog runs"} for n in range(4)]})
+    hypotheses = write(tmp_path / "h.json", [{"image_id": n, "caption": "a dog runs"} for n in range(2)])
+    with pytest.raises(ValueError, match=r"2 of 4 items in .*r\.json have no hypothesis: '2', '3'; .*--missing empty"):
+        command(hypotheses, references)
+    assert command(hypotheses, references, "--metrics", "rouge_l,bleu1", "--missing", "empty") == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("4 hypotheses, 4 references\n2 of 4 items have no hypothesis and count as empty\n")
+    # half of the scores are 0; the corpus figure of BLEU is shortened by exp(1 - 12 / 6)
+    assert figures(shown) == {"rouge_l": 0.5, "bleu1": pytest.approx(2.718281828**-1, abs=1e-4)}
+    assert command(hypotheses, references, "--metrics", "rouge_l", "--missing", "leave_out") == 0
+    shown = capsys.readouterr().out
+    assert "2 of 4 items have no hypothesis and are left out" in shown and figures(shown) == {"rouge_l": 1.0}
+
+
+def test_json_lines_are_not_scored_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for ending in ("jsonl", "txt", "json"):
+        hypotheses = write(tmp_path / f"h.{ending}", '{"image_id": 1, "caption": "dog"}\n')
+        references = write(tmp_path / f"r.{ending}", '{"image_id": 1, "caption": "boat"}\n')
+        assert command(hypotheses, references, "--metrics", "bleu1") == 0
+        assert figures(capsys.readouterr().out) == {"bleu1": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("h.yaml", "a: dog", r"h\.yaml: expected text .*JSON lines .*got a file ending in '\.yaml'"),
+        ("h.xml", "<a/>", "h.xml: expected text"),
+        ("h.txt", "<?xml version='1.0'?><a/>", "h.txt: expected text"),
+        ("h.jsonl", '{"id": 1, "caption": "a"}\n{"id": 2,', "h.jsonl, line 2: expected a JSON object"),
+        ("h.jsonl", '{"id": 1, "caption": "a"}\n\n{"id": "1", "caption": "b"}\n', "got '1' twice: in .*line 1, and again in .*line 3"),
+        ("h.txt", '[{"image_id": 1,\n "caption": "a"},', "h.txt, line 2, character 18: expected JSON"),
+        ("h", '{"id": 1, "caption": "a"}\n{"id": 2,\n', "h, line 2: expected a JSON object"),
+        ("h.csv", "image,caption\na,x\na,y\n", "got 'a' twice: in .*h.csv, line 2, and again in .*h.csv, line 3"),
+        ("h.csv", "image,caption\na,x, y\n", "h.csv, line 2: expected 2 cells .*got 3; put quotes"),
+        ("h.csv", "picture,caption\na,x\n", "h.csv: expected a column among image_id"),
+        ("h.txt", "a\tx\na\ty\n", "got 'a' twice: in .*h.txt, line 1, and again in .*h.txt, line 2"),
+        ("h.txt", "a dog\na\tcat\n", "h.txt, line 1: expected one text a line"),
+        ("h.txt", "a#0\tx\na#1\ty\n", "got 'a' twice"),
+        ("h.jsonl", '{"id": 7, "caption": "x"}\n', "r.json: no references for '7'.*1 of 1"),
+    ],
+)
+def test_hypotheses_that_are_not_understood(tmp_path: Path, name: str, content: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_pairs(write(tmp_path / name, content), write(tmp_path / "r.json", {"1": ["a"], "a": ["a"]}))
+
+
+def test_references_are_given_once(tmp_path: Path) -> None:
+    twice = lines([{"id": 1, "captions": ["a"]}, {"id": 1, "captions": ["b"]}])
+    with pytest.raises(ValueError, match="got '1' twice: in .*line 1, and again in .*line 2"):
+        read_pairs(write(tmp_path / "h.json", {"1": "a"}), write(tmp_path / "r.jsonl", twice))
+
+
+def test_a_reference_without_words_is_named(tmp_path: Path) -> None:
+    files = write(tmp_path / "h.json", ["a", "b"]), write(tmp_path / "r.json", [["a"], ["."]])
+    with pytest.raises(ValueError, match=r"r\.json: item 2 has no reference, or an empty one"):
+        command(*files)
+    assert command(*files, "--metrics", "sacrebleu") == 0  # which scores punctuation
+
+
+def test_text_without_spaces_is_told_and_scored_by_characters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = write(tmp_path / "h.txt", "一只狗在跑。\n两只猫\n"), write(tmp_path / "r.txt", "一只黑狗在跑。\n两只猫睡\n")
+    assert command(*files, "--metrics", "bleu1,rouge_l") == 0
+    captured = capsys.readouterr()
+    assert "no spaces between words, as in '一只狗在跑。'" in captured.err and "--tokens characters" in captured.err
+    assert figures(captured.out)["rouge_l"] < 0.3  # all that matches is the full stop
+    assert command(*files, "--metrics", "bleu1,bleu2,sacrebleu", "--tokens", "characters") == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    # By hand: 8 characters of 8 are right, 5 of 6 pairs; the references have 10 characters, so the penalty is exp(1 - 10 / 8).
+    penalty = 2.718281828 ** (1 - 10 / 8)
+    expected = {"bleu1": penalty, "bleu2": penalty * (5 / 6) ** 0.5}
+    own = sacrebleu.corpus_bleu(["一只狗在跑。", "两只猫"], [["一只黑狗在跑。", "两只猫睡"]], tokenize="char").score
+    assert figures(captured.out) == {name: pytest.approx(value, abs=1e-4) for name, value in (expected | {"sacrebleu": own}).items()}
+
+
+def test_characters_agree_with_sacrebleu_where_there_is_no_punctuation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hypotheses, references = ["一只棕色的狗在草地上奔跑", "两个男人骑着自行车"], ["一只狗在绿色的草地上奔跑", "两个男人正骑着红色的自行车"]
+    files = write(tmp_path / "h.txt", "\n".join(hypotheses)), write(tmp_path / "r.txt", "\n".join(references))
+    assert command(*files, "--metrics", "bleu4", "--tokens", "characters") == 0
+    own = {sacrebleu.corpus_bleu(hypotheses, [references], tokenize=name).score for name in ("char", "zh")}
+    assert len(own) == 1
+    assert figures(capsys.readouterr().out)["bleu4"] == pytest.approx(own.pop() / 100, abs=1e-4)

@@ -114,9 +114,8 @@ def test_an_exception_in_a_thread_comes_out() -> None:
     assert convolutions.in_threads(lambda number: (number, torch.get_num_threads()), [1, 2, 3]) == [(1, 1), (2, 1), (3, 1)]
 
 
-def test_auto_is_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    for speedup, expected in ((2.0, torch.bfloat16), (0.5, torch.float32)):
-        monkeypatch.setattr(convolutions, "bf16_speedup", lambda speedup=speedup: speedup)
-        assert convolutions.choose_precision("auto") == expected
+def test_precisions_by_name() -> None:
+    # Outside of a run nothing is measured.
+    assert [convolutions.dtype_of(name) for name in ("auto", "fp32", "bf16")] == [torch.float32, torch.float32, torch.bfloat16]  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="precision: expected auto, fp32 or bf16, got 'fp8'"):
-        convolutions.choose_precision("fp8")  # type: ignore[arg-type]
+        convolutions.dtype_of("fp8")  # type: ignore[arg-type]

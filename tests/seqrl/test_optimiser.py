@@ -166,15 +166,17 @@ def test_optimisers_of_different_precision_live_side_by_side() -> None:
             return super().forward(trajectory)
 
     policy = Product()
-    halved, exact = optimiser_of(policy, precision="bf16"), optimiser_of(policy)
-    for optimiser, dtype in [(halved, torch.bfloat16), (exact, torch.float32), (halved, torch.bfloat16)]:
+    halved, exact, unnamed = (optimiser_of(policy, precision=name) for name in ("bf16", "fp32", "auto"))
+    # Outside of a run nothing is measured.
+    for optimiser, dtype in [(halved, torch.bfloat16), (exact, torch.float32), (halved, torch.bfloat16), (unnamed, torch.float32)]:
         optimiser.minimise(rows([1.0]), total)
         assert policy.dtype == dtype
 
 
 def test_accelerate_is_asked_only_where_there_is_something_to_accelerate() -> None:
     assert (make_accelerator("fp32") is None) is not torch.accelerator.is_available()
-    assert make_accelerator("bf16") is not None
+    assert (make_accelerator("bf16") is None) is not torch.accelerator.is_available()
+    assert make_accelerator("fp16") is not None
 
 
 def test_step_leaves_the_loss_on_the_device_and_moves_the_weights_as_minimise_does() -> None:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sized
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from seqrl.policies import check_token_settings
-from seqrl.run.registry import nearest
+from seqrl.run.registry import find, nearest
+from seqrl.run.trust import NAMES_CODE
 from seqrl.tasks.captioning.policies.captioner import CaptionPolicy
 from seqrl.tasks.captioning.policies.encoder import build_encoder
 from seqrl.tasks.captioning.policies.lstm import AttentionLSTMDecoder, LSTMDecoder
 from seqrl.tasks.captioning.policies.transformer import TransformerDecoder
+
+if TYPE_CHECKING:
+    from seqrl.tasks.captioning.policies.pixels import Preparation
+
+_LOG = logging.getLogger(__name__)
 
 __all__ = ["CaptionPolicy", "PolicyConfig", "build_policy"]
 
@@ -27,7 +34,8 @@ class PolicyConfig:
 
     Attributes:
         type: "transformer", "lstm" (Show and Tell), "att_lstm" (soft attention) or "pretrained" (a
-            VisionEncoderDecoderModel of transformers, whose sizes are its own).
+            VisionEncoderDecoderModel of transformers, whose sizes are its own); or `module:function` for a policy of one's own, where
+            the function takes this configuration, the vocabulary and the image size.
         encoder: "scenes", "photographs" or "patches".
         dim: size of the decoder's features.
         num_layers: decoder layers (transformer, lstm).
@@ -40,10 +48,12 @@ class PolicyConfig:
         critic: also estimate values, for baselines that need them.
         word_detection: weight of a loss that teaches the encoder which words an image's captions hold, while captions are
             imitated. 0 for none.
+        figure_detection: weight of a loss that teaches the encoder shape, colour and texture of drawn figures, where they are,
+            in supervised training; for the source "scenes" alone. 0 for none.
         path: folder or hub name of the pretrained model.
     """
 
-    type: str = "transformer"
+    type: str = field(default="transformer", metadata={NAMES_CODE: ()})
     encoder: str = "scenes"
     dim: int = 128
     num_layers: int = 2
@@ -55,11 +65,12 @@ class PolicyConfig:
     freeze_encoder: bool = False
     critic: bool = False
     word_detection: float = 0.0
+    figure_detection: float = 0.0
     path: str = ""
 
     def __post_init__(self) -> None:
         for name, value, known in (("type", self.type, TYPES), ("encoder", self.encoder, ENCODERS)):
-            if value not in known:
+            if value not in known and not (name == "type" and ":" in value):
                 raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}; {nearest(value, known)}")
         check_token_settings(self.max_tokens, self.temperature)
 
@@ -78,6 +89,8 @@ def build_policy(config: PolicyConfig, vocabulary: Sized, image_size: int) -> nn
     """
     if config.type == "pretrained":
         return _build_pretrained(config, vocabulary)
+    if ":" in config.type:
+        return find("task.policy.type", config.type)(config, vocabulary, image_size)
     encoder = build_encoder(config.encoder, image_size)
     return CaptionPolicy(
         encoder,
@@ -88,8 +101,29 @@ def build_policy(config: PolicyConfig, vocabulary: Sized, image_size: int) -> nn
         freeze_encoder=config.freeze_encoder,
         critic=config.critic,
         word_detection=config.word_detection,
+        figure_detection=config.figure_detection,
         **_special_tokens(vocabulary),
     )
+
+
+def preparation_of(config: PolicyConfig) -> Preparation | None:
+    """Give how photographs are to be stored for a policy: None for squares, else what a pretrained model's own processor makes.
+
+    Raises:
+        FileNotFoundError: when there is no pretrained model at `path`.
+    """
+    if config.type != "pretrained":
+        return None
+    # transformers takes seconds to import; only those who use it wait.
+    from seqrl.tasks.captioning.policies.pixels import Preparation
+    from seqrl.tasks.captioning.policies.pretrained import load_processor
+
+    processor = load_processor(config.path)
+    try:
+        return Preparation(processor)
+    except ValueError as error:
+        _LOG.warning("%s; it is applied to squares of task.data.image_size pixels, cut out of the photographs' centres", error)
+        return None
 
 
 def _build_decoder(config: PolicyConfig, vocabulary_size: int, memory_dim: Any) -> nn.Module:
@@ -121,7 +155,10 @@ def _build_pretrained(config: PolicyConfig, vocabulary: Sized) -> nn.Module:
         freeze_encoder=config.freeze_encoder,
         tokenizer=getattr(vocabulary, "tokenizer", None),
     )
-    for name, token in _special_tokens(vocabulary).items():
+    tokens = _special_tokens(vocabulary)
+    if tokens["end"] in policy.ends:
+        policy.end_demonstrations_with(tokens["end"])
+    for name, token in tokens.items():
         if name != "pad" and token != getattr(policy, name):
             raise ValueError(
                 f"vocabulary: expected the {name} token {getattr(policy, name)} of {config.path}, got {token}; "

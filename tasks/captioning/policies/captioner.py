@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from seqrl.policies import act_on_tokens, check_token_settings, evaluate_tokens, first_leaf, input_tokens, resample_tokens
 from seqrl.tasks.captioning.policies.encoder import distinct_memory_of, memory_of
+from seqrl.tasks.captioning.policies.figures import FigureDetector
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
 
 
@@ -28,6 +29,7 @@ class CaptionPolicy(nn.Module):
         freeze_encoder: no gradients through the encoder; sampled trajectories then carry the encoded images.
         critic: also estimate values, from features that the critic does not shape.
         word_detection: weight of the loss of `WordDetector`, which teaches the encoder while captions are imitated; 0 for none.
+        figure_detection: weight of the loss of `FigureDetector`, where a context holds `figures`; 0 for none.
         begin: token before the first action.
         end: token that ends a caption.
         pad: token after the end.
@@ -49,6 +51,7 @@ class CaptionPolicy(nn.Module):
         freeze_encoder: bool = False,
         critic: bool = False,
         word_detection: float = 0.0,
+        figure_detection: float = 0.0,
         begin: int = 1,
         end: int = 2,
         pad: int = 0,
@@ -69,6 +72,8 @@ class CaptionPolicy(nn.Module):
         self.word_detection = word_detection
         feature_dim: Any = encoder.feature_dim
         self.words = WordDetector(feature_dim, embedding.num_embeddings, ignored=(begin, end, pad)) if word_detection else None
+        self.figure_detection = figure_detection
+        self.figures = FigureDetector(feature_dim) if figure_detection else None
 
     def encode(self, images: Tensor) -> Tree:
         """Encode uint8 images [N, 3, S, S] as a memory with leaves [N, ...]."""
@@ -102,10 +107,16 @@ class CaptionPolicy(nn.Module):
         features = self.decoder(tokens, memory, image)
         value = None if self.critic is None else self.critic(features.detach()).squeeze(-1)
         evaluation = evaluate_tokens(features, self._logits, trajectory, value)
-        if self.words is None or not self.training or trajectory.imitate is None:
-            return evaluation
-        aux_loss = self.word_detection * self.words(memory["regions"], trajectory.action, trajectory.imitate, image)
-        return dataclasses.replace(evaluation, aux_loss=aux_loss)
+        detection = self._detection(trajectory, memory, image) if self.training and trajectory.imitate is not None else []
+        return dataclasses.replace(evaluation, aux_loss=torch.stack(detection).sum()) if detection else evaluation
+
+    def _detection(self, trajectory: Trajectory, memory: Any, image: Tensor | None) -> list[Tensor]:
+        losses, context = [], trajectory.context
+        if self.words is not None:
+            losses.append(self.word_detection * self.words(memory["regions"], trajectory.action, trajectory.imitate, image))
+        if self.figures is not None and isinstance(context, dict) and "figures" in context:
+            losses.append(self.figure_detection * self.figures(memory["regions"], context["figures"], image))
+        return losses
 
     def resample(self, trajectory: Trajectory, generator: torch.Generator | None = None) -> Tensor:
         """Draw a token [B, T] for every step, given the trajectory's own tokens before it."""

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 from seqrl.policies import distinct_rows
 from seqrl.trajectory import Trajectory, Tree, map_tree
 
-STEM_STRIDE = 4
-
 
 class ChannelNorm(nn.LayerNorm):
     """Layer normalisation over the channels of each pixel, [N, C, H, W], so that no image depends on the batch it is in."""
@@ -54,20 +52,21 @@ class ResidualBlock(nn.Module):
 class ConvolutionalEncoder(nn.Module):
     """A small convolutional network without batch statistics: sampling and training see the same features.
 
-    A stem with stride 4, then one stage per width, each after the first with stride 2.
+    A stem, then one stage per width, each after the first with stride 2.
 
     Args:
         image_size: side of the square images, pixels.
         widths: channels of each stage; the last one is the feature size D.
         blocks: residual blocks of each stage.
+        stem_stride: of the first convolution, pixels; its kernel is twice as wide. Small things need 2.
 
     Raises:
         ValueError: when the stages do not fit the image or each other.
     """
 
-    def __init__(self, image_size: int, *, widths: Sequence[int], blocks: Sequence[int]) -> None:
+    def __init__(self, image_size: int, *, widths: Sequence[int], blocks: Sequence[int], stem_stride: int = 4) -> None:
         super().__init__()
-        stride = STEM_STRIDE * 2 ** (len(widths) - 1)
+        stride = stem_stride * 2 ** (len(widths) - 1)
         if len(widths) != len(blocks) or not widths:
             raise ValueError(f"blocks: expected one number for each of the widths {list(widths)}, got {list(blocks)}")
         if image_size % stride:
@@ -75,7 +74,7 @@ class ConvolutionalEncoder(nn.Module):
         self.feature_dim = widths[-1]
         self.num_regions = (image_size // stride) ** 2
         layers: list[nn.Module] = [
-            nn.Conv2d(3, widths[0], 2 * STEM_STRIDE, stride=STEM_STRIDE, padding=STEM_STRIDE // 2),
+            nn.Conv2d(3, widths[0], 2 * stem_stride, stride=stem_stride, padding=stem_stride // 2),
             ChannelNorm(widths[0]),
             nn.GELU(),
         ]
@@ -152,7 +151,7 @@ def build_encoder(preset: str, image_size: int) -> nn.Module:
         ValueError: when there is no such preset.
     """
     if preset == "scenes":
-        return ConvolutionalEncoder(image_size, widths=(64, 128), blocks=(0, 1))
+        return ConvolutionalEncoder(image_size, widths=(32, 64, 128), blocks=(0, 1, 2), stem_stride=2)
     if preset == "photographs":
         return ConvolutionalEncoder(image_size, widths=(64, 96, 192), blocks=(0, 2, 3))
     if preset == "patches":

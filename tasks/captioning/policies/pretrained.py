@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoImageProcessor, VisionEncoderDecoderModel
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from seqrl.policies import act_on_tokens, check_token_settings, evaluate_tokens, first_leaf, input_tokens, resample_tokens
 from seqrl.tasks.captioning.policies.encoder import distinct_memory_of, memory_of
+from seqrl.tasks.captioning.policies.generation import GenerationRules, special_token
+from seqrl.tasks.captioning.policies.pixels import check_processor, processed_pixels
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
-
-_INTERPOLATION = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}
 
 
 class PretrainedPolicy(nn.Module):
     """Captions images with an encoder-decoder model: p(a_t | image, a_<t) = softmax(model logits / temperature).
 
+    What the model's generation settings rule (`GenerationRules`) is part of the policy, in sampling and re-evaluation alike; only
+    demonstrations are imitated as they are.
+
     Args:
         model: the encoder-decoder; its decoder attends to the encoder's last hidden states.
-        processor: its image processor; size, interpolation, rescaling, mean and deviation are read.
+        processor: its image processor, which is applied to the images as they are stored; where `prepared` is set, those steps are
+            left out that `seqrl.tasks.captioning.policies.pixels.Preparation` has done on the photographs.
         max_tokens: longest caption, end token included.
         temperature: divides the logits, in sampling and re-evaluation alike.
         freeze_encoder: no gradients through the encoder; sampled trajectories then carry its hidden states.
         begin: token before the first action; the model's own when None.
-        end: token that ends a caption; the model's own when None.
+        end: token that ends a caption; the model's own when None. Of several, as in `generate`, each ends a caption, and the first
+            one ends demonstrations; `end_demonstrations_with` chooses another.
         pad: token after the end; the model's own when None, or else the end token.
         tokenizer: saved beside the model, so that others can read what it writes.
 
     Raises:
-        ValueError: when a setting is out of range, or neither the model nor the caller names the begin or end token.
+        ValueError: when a setting is out of range, the processor gives something else than a picture, or neither the model nor the
+            caller names the begin or end token.
     """
 
     tells_distribution = False
@@ -54,12 +60,17 @@ class PretrainedPolicy(nn.Module):
     ) -> None:
         super().__init__()
         check_token_settings(max_tokens, temperature)
+        check_processor(processor)
+        self.prepared = False
         self.model: Any = model
         self.processor = processor
         self.tokenizer = tokenizer
-        self.begin = _token(model, "decoder_start_token_id", begin)
-        self.end = _token(model, "eos_token_id", end)
-        self.pad = _token(model, "pad_token_id", self.end if pad is None and model.config.pad_token_id is None else pad)
+        start = special_token(model, "decoder_start_token_id") or special_token(model, "bos_token_id")
+        self.begin = _chosen("decoder_start_token_id", begin, start)[0]
+        self.ends = _chosen("eos_token_id", end, special_token(model, "eos_token_id"))
+        self.end = self.ends[0]
+        self.pad = _chosen("pad_token_id", pad, special_token(model, "pad_token_id") or self.ends)[0]
+        self.rules = GenerationRules(model.generation_config, self.ends, max_tokens)
         self.max_tokens, self.temperature = max_tokens, temperature
         self.freeze_encoder = freeze_encoder
         self.model.encoder.requires_grad_(not freeze_encoder)
@@ -77,23 +88,9 @@ class PretrainedPolicy(nn.Module):
             FileNotFoundError: when there is no such folder, or the hub does not give it.
             ValueError: when it holds another kind of model.
         """
-        name = str(path)
-        if not name:
-            raise ValueError("path: expected a folder or hub name of a VisionEncoderDecoderModel, got nothing; set policy.path")
-        looks_like_a_folder = name.startswith((".", "/", "~")) or name.count("/") > 1
-        if looks_like_a_folder and not Path(name).expanduser().is_dir():
-            raise FileNotFoundError(f"path: expected a folder with a saved VisionEncoderDecoderModel, got {name}, which does not exist")
-        try:
-            config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-            if config.model_type != "vision-encoder-decoder":
-                raise ValueError(f"path: expected a vision-encoder-decoder model, got {name}, which is a {config.model_type}")
-            model = VisionEncoderDecoderModel.from_pretrained(name, trust_remote_code=False)
-            processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
-        except OSError as error:
-            raise FileNotFoundError(
-                f"path: could not load {name} as a folder or from the hub; check the name, or download it where there is a "
-                f"network and give the folder ({str(error).splitlines()[0]})"
-            ) from error
+        processor = load_processor(path)
+        with _found(str(path)):
+            model = VisionEncoderDecoderModel.from_pretrained(str(path), trust_remote_code=False)
         return cls(model, processor, **settings)
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -109,7 +106,7 @@ class PretrainedPolicy(nn.Module):
 
     def encode(self, images: Tensor) -> Tree:
         """Encode uint8 images [N, 3, S, S] as `hidden` [N, R, D], the encoder's last hidden states."""
-        pixels = preprocess(images, self.processor.to_dict())
+        pixels = processed_pixels(images, self.processor, prepared=self.prepared)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_encoder):
             return {"hidden": self.model.encoder(pixel_values=pixels).last_hidden_state}
 
@@ -123,10 +120,37 @@ class PretrainedPolicy(nn.Module):
         output = self.model.decoder(input_ids=begin, encoder_hidden_states=hidden, use_cache=True)
         own, cross = _tensors(output.past_key_values)
         empty = tuple((keys[:, :, :0], values[:, :, :0]) for keys, values in own)
-        return {"memory": {"hidden": hidden, "attention": cross}, "cache": empty}
+        state: dict[str, Any] = {"memory": {"hidden": hidden, "attention": cross}, "cache": empty}
+        return state | {"tokens": begin[:, :0]} if self.rules else state
 
     def next_logits(self, tokens: Tensor, state: Tree) -> tuple[Tensor, Tree]:
         """Give the logits [B, V] of what follows tokens [B], and the next state."""
+        logits, after = self._next(tokens, state)
+        return (self.rules.apply(after["tokens"], logits) if self.rules else logits) / self.temperature, after
+
+    def next_logp(self, tokens: Tensor, state: Tree) -> tuple[Tensor, Tree]:
+        """Give what beam search adds for each token [B, V]; as in `generate`, rules change log-probabilities, which then add up to less."""
+        logits, after = self._next(tokens, state)
+        logp = (logits.float() / self.temperature).log_softmax(dim=-1)
+        return self.rules.apply(after["tokens"], logp) if self.rules else logp, after
+
+    @property
+    def may_gain(self) -> bool:
+        """Whether a rule may add to a token's log-probability."""
+        return bool({"sequence_bias", "exponential_decay_length_penalty"} & set(self.rules.names))
+
+    def end_demonstrations_with(self, end: int) -> None:
+        """Choose which of the end tokens ends a demonstration.
+
+        Raises:
+            ValueError: when it is none of them.
+        """
+        if end not in self.ends:
+            raise ValueError(f"end: expected one of the model's end tokens {list(self.ends)}, got {end}")
+        self.end = end
+
+    def _next(self, tokens: Tensor, state: Tree) -> tuple[Tensor, dict[str, Any]]:
+        """Give the model's own logits [B, V] of what follows tokens [B], and the next state."""
         parts: Any = state
         memory = parts["memory"]
         cache = EncoderDecoderCache(DynamicCache(parts["cache"]), DynamicCache(memory["attention"]))
@@ -134,7 +158,10 @@ class PretrainedPolicy(nn.Module):
             input_ids=tokens.unsqueeze(1), encoder_hidden_states=memory["hidden"], past_key_values=cache, use_cache=True
         )
         own, _ = _tensors(output.past_key_values)
-        return output.logits[:, -1] / self.temperature, {"memory": memory, "cache": own}
+        after: dict[str, Any] = {"memory": memory, "cache": own}
+        if self.rules:
+            after["tokens"] = torch.cat([parts["tokens"], tokens.unsqueeze(1)], dim=1)
+        return output.logits[:, -1], after
 
     def act(self, obs: Tree, state: Tree, *, greedy: bool = False, generator: torch.Generator | None = None) -> Step:
         """Choose the next token of each row."""
@@ -153,7 +180,8 @@ class PretrainedPolicy(nn.Module):
         memory, image = distinct_memory_of(self, trajectory)
         hidden = self._in_decoder_size(memory["hidden"])
         hidden = hidden if image is None else hidden[image]
-        return self.model.decoder(input_ids=tokens, encoder_hidden_states=hidden, use_cache=False).logits / self.temperature
+        logits = self.model.decoder(input_ids=tokens, encoder_hidden_states=hidden, use_cache=False).logits
+        return (self.rules.apply_to_rows(tokens, logits, trajectory.mask) if self.rules else logits) / self.temperature
 
     def _in_decoder_size(self, hidden: Tensor) -> Tensor:
         # Apart from `encode`: the projection learns even where the encoder is frozen.
@@ -161,51 +189,45 @@ class PretrainedPolicy(nn.Module):
         return hidden if projection is None else projection(hidden)
 
 
-def preprocess(images: Tensor, settings: Mapping[str, Any]) -> Tensor:
-    """Resize, rescale and normalise images as an image processor's settings say: (x * rescale_factor - mean) / std.
+def load_processor(path: str | Path) -> Any:
+    """Load the image processor of a `VisionEncoderDecoderModel`; code that comes with a model is never run.
 
     Args:
-        images: uint8 [N, 3, S, S].
-        settings: the content of `preprocessor_config.json`.
-
-    Returns:
-        [N, 3, H, W] float.
+        path: folder, or name on the hub.
 
     Raises:
-        ValueError: when the images have another form, or the interpolation is not supported.
+        FileNotFoundError: when there is no such folder, or the hub does not give it.
+        ValueError: when it holds another kind of model.
     """
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"images: expected uint8 [N, 3, S, S], got {images.dtype} {list(images.shape)}")
-    pixels = images.float()
-    if settings.get("do_resize", True):
-        size = settings["size"]
-        edge = size.get("shortest_edge")
-        height, width = (edge, edge) if edge is not None else (size["height"], size["width"])
-        resample = int(settings.get("resample", 2))
-        if resample not in _INTERPOLATION:
-            raise ValueError(f"resample: expected one of {sorted(_INTERPOLATION)}, got {resample}")
-        if tuple(pixels.shape[-2:]) != (height, width):
-            mode = _INTERPOLATION[resample]
-            pixels = F.interpolate(pixels, size=(height, width), mode=mode, antialias=mode != "nearest-exact")
-            # The processor works on whole grey levels.
-            pixels = pixels.round().clamp(0, 255)
-    if settings.get("do_rescale", True):
-        pixels = pixels * settings.get("rescale_factor", 1 / 255)
-    if settings.get("do_normalize", True):
-        mean, std = (torch.tensor(settings[name], device=pixels.device).view(1, 3, 1, 1) for name in ("image_mean", "image_std"))
-        pixels = (pixels - mean) / std
-    return pixels
+    name = str(path)
+    if not name:
+        raise ValueError("path: expected a folder or hub name of a VisionEncoderDecoderModel, got nothing; set policy.path")
+    looks_like_a_folder = name.startswith((".", "/", "~")) or name.count("/") > 1
+    if looks_like_a_folder and not Path(name).expanduser().is_dir():
+        raise FileNotFoundError(f"path: expected a folder with a saved VisionEncoderDecoderModel, got {name}, which does not exist")
+    with _found(name):
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        if config.model_type != "vision-encoder-decoder":
+            raise ValueError(f"path: expected a vision-encoder-decoder model, got {name}, which is a {config.model_type}")
+        return AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
 
 
-def _token(model: VisionEncoderDecoderModel, name: str, given: int | None) -> int:
-    configs = (model.generation_config, model.config, model.config.decoder)
-    found = [given, *(getattr(config, name, None) for config in configs)]
-    known = next((token for token in found if token is not None), None)
-    if isinstance(known, list):
-        known = known[0]
-    if known is None:
+@contextmanager
+def _found(name: str) -> Iterator[None]:
+    """Say what to do where transformers finds nothing."""
+    try:
+        yield
+    except OSError as error:
+        raise FileNotFoundError(
+            f"path: could not load {name} as a folder or from the hub; check the name, or download it where there is a "
+            f"network and give the folder ({str(error).splitlines()[0]})"
+        ) from error
+
+
+def _chosen(name: str, given: int | None, found: tuple[int, ...]) -> tuple[int, ...]:
+    if given is None and not found:
         raise ValueError(f"{name}: expected a token in the model's configuration, got none; give begin, end and pad")
-    return int(known)
+    return found if given is None else (given,)
 
 
 def _tensors(cache: Any) -> tuple[tuple[tuple[Tensor, Tensor], ...], tuple[tuple[Tensor, Tensor], ...]]:

@@ -23,15 +23,15 @@ def test_from_training_to_samples(toy_yaml: Path, tmp_path: Path, capsys: pytest
     folder = tmp_path / "runs" / "toy_seed1"
     assert f"{folder}: 4 updates  score" in out and "toy_seed0 4/4" in out
     assert (folder / "figures" / "learning_curves.png").is_file()
-    code, out, _ = run(["resume", str(folder), "--steps=6", "--quiet"], capsys)
+    code, out, _ = run(["resume", str(folder), "--allow-code", "--steps=6", "--quiet"], capsys)
     assert code == 0 and f"{folder}: 6 updates" in out
-    code, out, _ = run(["evaluate", str(folder), "--split", "test"], capsys)
+    code, out, _ = run(["evaluate", str(folder), "--allow-code", "--split", "test"], capsys)
     assert code == 0 and "step_00000006 on test" in out and (folder / "evaluation_test.json").is_file()
-    code, out, _ = run(["sample", str(folder), "--count", "3", "--output", str(tmp_path / "s")], capsys)
+    code, out, _ = run(["sample", str(folder), "--allow-code", "--count", "3", "--output", str(tmp_path / "s")], capsys)
     assert code == 0 and out.strip() == str(tmp_path / "s" / "sample.txt") and (tmp_path / "s" / "sample.txt").read_text() == "sample\n" * 3
     code, out, _ = run(["compare", str(folder), str(folder.with_name("toy_seed0")), "--metric", "dev/score"], capsys)
     assert code == 0 and "| toy  | 2 " in out
-    code, out, _ = run(["show", str(folder), "--task.width=9"], capsys)
+    code, out, _ = run(["show", str(folder), "--allow-code", "--task.width=9"], capsys)
     assert code == 0 and "  width: 9  # of the hidden layer." in out and "steps: 6" in out
     code, out, _ = run(["list", "--configs", str(tmp_path), "--runs", str(tmp_path / "runs")], capsys)
     out = " ".join(out.split())

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from seqrl.run.config import EarlyStop, apply_overrides, decisive, explain, fingerprint, flatten, read_config, to_plain, write_config
+from seqrl.run.yaml_text import parse_yaml
 
 
 def test_defaults_file_and_overrides(toy_yaml: Path) -> None:
@@ -59,14 +60,31 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
     for text, message in {
         "a: [": "not valid YAML",
         "- a": "expected a mapping of fields, got list",
+        "name: x\nsteps: 1\nname: y": "the key 'name' stands in line 1 and again in line 3",
+        "name: x\ntask: {type: toy, width: 3,\n  'width': 4}": "the key 'width' stands in line 2 and again in line 3",
+        "a: \udcff": "not valid YAML",
         "a: !!python/object:os.system {}": "not valid YAML",
     }.items():
-        (tmp_path / "bad.yaml").write_text(text)
+        (tmp_path / "bad.yaml").write_text(text, errors="surrogateescape")
         with pytest.raises(ValueError, match=message):
             read_config(tmp_path / "bad.yaml")
     (tmp_path / "few.yaml").write_text("name: x\nsteps: 1\ntask: {width: 3}\n")
     with pytest.raises(ValueError, match="task.type: is missing"):
         read_config(tmp_path / "few.yaml")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_files_of_every_encoding_read_the_same(toy_yaml: Path, tmp_path: Path, encoding: str, end: str) -> None:
+    text = toy_yaml.read_text().replace("\n", end)
+    (tmp_path / "other.yaml").write_bytes(text.encode(encoding))
+    assert read_config(tmp_path / "other.yaml") == read_config(toy_yaml)
+
+
+def test_yaml_may_merge_keys(tmp_path: Path) -> None:
+    assert parse_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}") == {"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 2}}
+    with pytest.raises(yaml.YAMLError, match="'x' stands in line 1 and again in line 1"):
+        parse_yaml("{x: 1, x: 2}")
 
 
 def test_overrides_leave_the_file_s_tree_alone() -> None:

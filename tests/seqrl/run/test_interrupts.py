@@ -80,7 +80,7 @@ def test_what_takes_long_is_broken_off_and_done_again(
     assert step in steps
     assert f"seqrl: interrupted after update {step}; `seqrl resume {folder}` goes on" in ended.error and "Traceback" not in ended.error
     whole = train(read_config(toy_yaml, ["--name=whole"]), display=False)
-    assert resume(folder, display=False).step == 12 and whole.run_folder
+    assert resume(folder, display=False, allow_code=True).step == 12 and whole.run_folder
     same_run(whole.run_folder, folder)
 
 
@@ -90,7 +90,7 @@ def test_a_save_is_finished(interrupted: Callable[..., Ended], toy_yaml: Path, t
     assert ended.code == 143 and "interrupted after update 4" in ended.error
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step_00000004"]
     whole = train(read_config(toy_yaml, ["--name=whole"]), display=False)
-    assert resume(folder, display=False).step == 12 and whole.run_folder
+    assert resume(folder, display=False, allow_code=True).step == 12 and whole.run_folder
     same_run(whole.run_folder, folder)
 
 
@@ -99,7 +99,7 @@ def test_the_second_signal_ends_at_once(interrupted: Callable[..., Ended], toy_y
     folder = tmp_path / "runs" / "toy"
     assert ended.code == -TERM and ended.seconds < SOON and "once more to end at once" in ended.error
     assert checkpoint.find(folder).name == "step_00000004"  # not the one that was being written
-    assert resume(folder, display=False).step == 12
+    assert resume(folder, display=False, allow_code=True).step == 12
     assert not list((folder / "checkpoints").glob(".*"))
 
 
@@ -135,5 +135,5 @@ def test_between_seeds(interrupted: Callable[..., Ended], toy_yaml: Path, tmp_pa
 
 def test_looking_at_a_run(interrupted: Callable[..., Ended], toy_yaml: Path) -> None:
     folder = train(read_config(toy_yaml), display=False).run_folder
-    ended = interrupted(["evaluate", str(folder)], "evaluate:1", TERM)
+    ended = interrupted(["evaluate", str(folder), "--allow-code"], "evaluate:1", TERM)
     assert ended.code == 143 and ended.error == "seqrl: interrupted by SIGTERM\n" and not list(folder.glob("evaluation*"))  # type: ignore[union-attr]

@@ -89,7 +89,7 @@ def test_environments_in_processes_of_their_own(
         assert f"interrupted after update {step}; " in error
         train(read_config(path, ["--name=whole", f"--steps={step + 2}"]), display=False)
         # The learning rate is constant, so that the number of steps changes nothing.
-        resume(folder, [f"--steps={step + 2}"], display=False)
+        resume(folder, [f"--steps={step + 2}"], display=False, allow_code=True)
         same_run(tmp_path / "whole", folder)
 
 

@@ -87,7 +87,7 @@ def test_resume_goes_on_from_the_one_before(
     damage, message = DAMAGES[kind]
     damage(parts / "checkpoints" / "step_00000012")
     capsys.readouterr()
-    assert resume(parts, ["--steps=14"], display=False).step == 14
+    assert resume(parts, ["--steps=14"], display=False, allow_code=True).step == 14
     said = capsys.readouterr().err
     assert f"step_00000012 is damaged: {message}" in said
     assert f"going on from {parts / 'checkpoints' / 'step_00000008'}" in said and "kept aside: aside_step_00000012" in said
@@ -100,7 +100,7 @@ def test_all_damaged(toy_yaml: Path) -> None:
     for path in (folder / "checkpoints").iterdir():
         flip("trainer.pt")(path)
     with pytest.raises(ValueError, match="no checkpoint is whole: .*step_00000012 is damaged: trainer.pt .*step_00000008 is damaged"):
-        resume(folder, display=False)
+        resume(folder, display=False, allow_code=True)
 
 
 def test_a_checkpoint_is_named(toy_yaml: Path, same_run: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,13 +108,13 @@ def test_a_checkpoint_is_named(toy_yaml: Path, same_run: Callable[..., None], ca
     whole = train(read_config(toy_yaml, ["--name=whole"]), display=False).run_folder
     assert folder and whole
     for which in ("8", "step_00000008", str(folder / "checkpoints" / "step_00000008")):
-        assert main(["evaluate", str(folder), f"--checkpoint={which}"]) == 0
+        assert main(["evaluate", str(folder), "--allow-code", f"--checkpoint={which}"]) == 0
         assert "step_00000008 on dev" in capsys.readouterr().out
-    assert main(["sample", str(folder), "--checkpoint=9"]) == 2
+    assert main(["sample", str(folder), "--allow-code", "--checkpoint=9"]) == 2
     assert "--checkpoint=9: " in (said := capsys.readouterr().err) and "there are: step_00000008, step_00000012" in said
-    assert main(["resume", str(folder), f"--checkpoint={whole / 'checkpoints' / 'step_00000008'}"]) == 2
+    assert main(["resume", str(folder), "--allow-code", f"--checkpoint={whole / 'checkpoints' / 'step_00000008'}"]) == 2
     assert "is of another run" in capsys.readouterr().err
-    assert main(["resume", str(folder), "--checkpoint=8", "--quiet"]) == 0
+    assert main(["resume", str(folder), "--allow-code", "--checkpoint=8", "--quiet"]) == 0
     assert [row["step"] for row in read_metrics(folder) if "dev/score" in row] == [0, 4, 8, 12]
     same_run(whole, folder)
 
@@ -126,10 +126,10 @@ def test_a_damaged_best_one_is_refused(kind: str, toy_yaml: Path, capsys: pytest
     assert folder
     damage(folder / "checkpoints" / "best")
     for command in ("evaluate", "sample"):
-        assert main([command, str(folder)]) == 2
+        assert main([command, str(folder), "--allow-code"]) == 2
         said = capsys.readouterr().err
         assert f"best: damaged: {message}" in said and "--checkpoint=12 (whole are: 8, 12)" in said
-        assert main([command, str(folder), "--checkpoint=12"]) == 0
+        assert main([command, str(folder), "--allow-code", "--checkpoint=12"]) == 0
     with pytest.raises(ValueError, match="best: damaged"):
         train(read_config(toy_yaml, ["--name=other", f"--init_from={folder}"]), display=False)
 
@@ -146,4 +146,4 @@ def test_an_old_one_without_sums_is_read(toy_yaml: Path) -> None:
     newest = checkpoint.find(folder)
     flip("trainer.pt")(newest)  # the zip file's own sums
     assert "trainer.pt is damaged" in str(recovery.damage(newest))
-    assert resume(folder, ["--steps=13"], display=False).step == 13
+    assert resume(folder, ["--steps=13"], display=False, allow_code=True).step == 13

@@ -29,6 +29,19 @@ def test_task_of_another_package_is_found_by_name(other_package: Path) -> None:
     assert "poetry" in registry.registered(registry.TASKS)
 
 
+def test_a_name_that_two_packages_give_is_refused_with_both(other_package: Path) -> None:
+    info = other_package / "third_party-2.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: third-party\nVersion: 2.0\n")
+    (info / "entry_points.txt").write_text("[seqrl.tasks]\npoetry = third_partys_poetry:Config\n")
+    said = "'poetry' .* is the name of somebodys_poetry:PoetryConfig of somebody-else and third_partys_poetry:Config of third-party"
+    with pytest.raises(ValueError, match=said):
+        registry.find(registry.TASKS, "poetry")
+    assert registry.find(registry.TASKS, "somebodys_poetry:PoetryConfig").__name__ == "PoetryConfig"
+    (info / "entry_points.txt").write_text("[seqrl.tasks]\npoetry = somebodys_poetry:PoetryConfig\n")
+    assert registry.find(registry.TASKS, "poetry").__name__ == "PoetryConfig"
+
+
 def test_unknown_names_get_the_nearest(other_package: Path) -> None:
     with pytest.raises(ValueError, match="did you mean 'poetry'"):
         registry.find(registry.TASKS, "poetri")

@@ -66,6 +66,10 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def write(tmp_path: Path, kind: str, name: str) -> str:
     task, trainer = RUNS[kind]
     path = tmp_path / f"{name}.yaml"
+    if trainer["type"] != "q_table":
+        trainer = trainer | {"optimiser": {"precision": "fp32"}}
+    if task["type"] == "attention":
+        task = task | {"policy": task["policy"] | {"precision": "fp32"}}
     settings = {"name": name, "steps": 6, "seed": 5, "num_threads": 1, "runs_folder": str(tmp_path), "task": task, "trainer": trainer}
     path.write_text(json.dumps(settings))  # JSON is YAML
     return str(path)

@@ -32,3 +32,10 @@ def test_state_comes_back_from_a_file_without_code() -> None:
     file.seek(0)
     restore_random_state(torch.load(file, weights_only=True))
     assert draw() == expected
+
+
+def test_new_tensors_are_not_filled() -> None:
+    seed_everything(0)
+    assert torch.are_deterministic_algorithms_enabled() or torch.cuda.is_available()
+    # As deterministic mode would have it, a new tensor is NaN all over.
+    assert not all(torch.empty(64).isnan().all() for _ in range(8))

@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,11 +13,18 @@ import torch
 from seqrl.run import checkpoint
 from seqrl.run.config import RunConfig, read_config
 from seqrl.run.log import read_metrics
-from seqrl.run.train import load, read_run, resume, train
+from seqrl.run.loop import RunResult
+from seqrl.run.train import load, read_run, train
+from seqrl.run.train import resume as resume_run
 
 
 def config_of(toy_yaml: Path, *overrides: str) -> RunConfig:
     return read_config(toy_yaml, overrides)
+
+
+def resume(folder: Path, overrides: Sequence[str] = ()) -> RunResult:
+    # The toy is no installed package's.
+    return resume_run(folder, overrides, display=False, allow_code=True)
 
 
 def without_times(folder: Path) -> list[dict[str, float]]:
@@ -48,7 +55,7 @@ def test_killed_and_resumed_run_equals_the_whole_one_to_the_bit(toy_yaml: Path, 
     parts_folder = whole.run_folder.with_name("parts")
     assert read_metrics(parts_folder)[-1]["step"] == 10
     assert checkpoint.find(parts_folder).name == "step_00000008"
-    parts = resume(parts_folder, display=False)
+    parts = resume(parts_folder)
     assert weights(parts_folder) == weights(whole.run_folder)
     assert without_times(parts_folder) == without_times(whole.run_folder)
     assert parts.evaluation == whole.evaluation and parts.best_step == whole.best_step
@@ -64,7 +71,7 @@ def test_interrupted_run_equals_the_whole_one(toy_yaml: Path, monkeypatch: pytes
     parts = train(config_of(toy_yaml, "--name=parts"), display=False)
     assert parts.interrupted and parts.step == 8 and parts.run_folder and whole.run_folder
     monkeypatch.delenv("TOY_SIGNAL_AT")
-    assert not resume(parts.run_folder, display=False).interrupted
+    assert not resume(parts.run_folder).interrupted
     assert weights(parts.run_folder) == weights(whole.run_folder)
     assert without_times(parts.run_folder) == without_times(whole.run_folder)
 
@@ -106,8 +113,8 @@ def test_start_from_another_run(toy_yaml: Path) -> None:
         display=False,
     )
     with pytest.raises(ValueError, match="vocabulary: abc in the checkpoint, xyz now; .*--allow_other_fingerprint=true"):
-        load(str(first), ["--task.vocabulary=xyz"])
-    load(str(first), ["--task.vocabulary=xyz", "--allow_other_fingerprint=true"])
+        load(str(first), ["--task.vocabulary=xyz"], allow_code=True)
+    load(str(first), ["--task.vocabulary=xyz", "--allow_other_fingerprint=true"], allow_code=True)
     with pytest.raises(ValueError, match=r"0.weight is \[4, 3\] in the checkpoint, \[5, 3\] in the policy"):
         train(config_of(toy_yaml, "--name=fourth", f"--init_from={first}", "--task.width=5"), display=False)
     with pytest.raises(FileNotFoundError, match="there is no such folder"):
@@ -126,10 +133,10 @@ def test_resume_refuses_what_it_cannot_continue_exactly(toy_yaml: Path) -> None:
     }
     for override, message in refused.items():
         with pytest.raises(ValueError, match=message):
-            resume(folder, [override], display=False)
+            resume(folder, [override])
     assert without_times(folder) == before
-    assert read_run(folder) == config_of(toy_yaml, "--num_threads=1")
-    assert resume(folder, ["--steps=14"], display=False).step == 14
+    assert read_run(folder, allow_code=True) == config_of(toy_yaml, "--num_threads=1")
+    assert resume(folder, ["--steps=14"]).step == 14
     with pytest.raises(FileNotFoundError, match="holds no whole checkpoint|there is no such folder"):
         train(config_of(toy_yaml, "--name=absent"), resume=True, display=False)
 
@@ -138,12 +145,12 @@ def test_moved_run_is_read_where_it_is(toy_yaml: Path, tmp_path: Path) -> None:
     folder = train(config_of(toy_yaml), display=False).run_folder
     assert folder is not None
     moved = folder.rename(tmp_path / "elsewhere")
-    assert read_run(moved).run_folder == moved
-    assert resume(moved, ["--steps=13"], display=False).run_folder == moved
-    config, task, policy, used = load(moved / "checkpoints" / "step_00000012")
+    assert read_run(moved, allow_code=True).run_folder == moved
+    assert resume(moved, ["--steps=13"]).run_folder == moved
+    config, task, policy, used = load(moved / "checkpoints" / "step_00000012", allow_code=True)
     assert used.name == "step_00000012" and config.name == "elsewhere"
     with pytest.raises(FileNotFoundError, match="with a config.yaml"):
-        read_run(tmp_path)
+        read_run(tmp_path, allow_code=True)
 
 
 def test_folder_that_cannot_be_written_fails_before_anything_is_built(toy_yaml: Path, tmp_path: Path) -> None:

@@ -12,18 +12,24 @@ import pytest
 import torch
 
 from seqrl.run.log import read_metrics
+from seqrl.run.train import read_run
 
 
-@pytest.mark.slow
-def test_statistics_and_figures_are_of_both(tmp_path: Path) -> None:
+def launch(script: str, folder: Path) -> None:
+    """Run a script in two processes that can find each other."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3]), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
     environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    script = [sys.executable, str(Path(__file__).with_name("one_of_two_agents.py")), str(tmp_path)]
-    processes = [subprocess.Popen(script, env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in (0, 1)]
+    command = [sys.executable, str(Path(__file__).with_name(script)), str(folder)]
+    processes = [subprocess.Popen(command, env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in (0, 1)]
     assert [process.wait(timeout=240) for process in processes] == [0, 0]
+
+
+@pytest.mark.slow
+def test_statistics_and_figures_are_of_both(tmp_path: Path) -> None:
+    launch("one_of_two_agents.py", tmp_path)
     (line,) = read_metrics(tmp_path)
     seen = line["progress/num_actions"]
     # 3 rollouts of 16 steps in 2 and 3 environments; a step that starts an episode anew is none of theirs.
@@ -37,3 +43,16 @@ def test_statistics_and_figures_are_of_both(tmp_path: Path) -> None:
         torch.testing.assert_close(first[name], second[name], rtol=0, atol=0, msg=lambda text, name=name: f"{name}: {text}")
     # The third rollout's observations wait for a fourth.
     assert first["inputs.norm.count"] + first["inputs.norm.new_count"] == seen
+
+
+@pytest.mark.slow
+def test_the_first_process_chooses_for_both(tmp_path: Path) -> None:
+    task = "{type: control, num_envs: 2, num_steps: 8, max_episode_steps: 30, policy: {hidden_sizes: [8]}}"
+    (tmp_path / "it.yaml").write_text(
+        f"name: it\nsteps: 2\nruns_folder: {tmp_path}\ntask: {task}\ntrainer: {{type: ppo, minibatches: 2}}\n"
+    )
+    launch("chooses_in_two_processes.py", tmp_path)
+    first, second = ((tmp_path / f"said_{rank}.txt").read_text() for rank in (0, 1))
+    assert first == second and first.endswith("\nbf16 1\n") and "as OMP_NUM_THREADS says; an update took" in first
+    kept = read_run(tmp_path / "it")
+    assert kept.trainer.optimiser.precision == "bf16" and kept.num_threads == 1

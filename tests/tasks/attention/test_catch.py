@@ -322,5 +322,6 @@ def test_the_registered_form_has_a_limit_beyond_the_games_end() -> None:
 @pytest.mark.slow
 def test_a_short_run_learns_to_catch(tmp_path: Path) -> None:
     settings = [f"--runs_folder={tmp_path}", "--steps=200", "--eval_every=200", "--save_every=0", "--num_threads=1"]
+    settings += ["--trainer.optimiser.precision=fp32"]
     result = train(read_config(ROOT / "configs" / "attention" / "catch_ppo.yaml", settings), display=False)
     assert result.evaluation["return_mean"] >= 0.4  # chance: 0.08

@@ -31,6 +31,48 @@ def test_elements_and_sizes(sizes: tuple[int, ...], pack: Callable[[bytes], byte
         assert array[index] == number
 
 
+TYPES = {9: ">b", 11: ">h", 12: ">i", 13: ">f", 14: ">d"}
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_elements_of_every_type_and_images_of_them(kind: int, tmp_path: Path) -> None:
+    numbers = [0, 1, 5, 100, 127, 64]
+    elements = b"".join(struct.pack(TYPES[kind], number) for number in numbers)
+    (tmp_path / "file").write_bytes(idx(elements, (1, 2, 3), kind))
+    array = read_idx(tmp_path / "file")
+    assert array.flatten().tolist() == numbers and array.dtype.isnative and array.dtype.itemsize == struct.calcsize(TYPES[kind])
+    write_mnist(tmp_path, train_images_idx3_ubyte=(tmp_path / "file").read_bytes(), train_labels_idx1_ubyte=idx(b"\0\0\0\7", (1,), 12))
+    images, labels = read_mnist(tmp_path)["train"]
+    assert images.dtype == np.uint8 and images.flatten().tolist() == numbers and labels.tolist() == [7]
+
+
+def test_grey_levels_of_16_bits_and_of_real_numbers(tmp_path: Path) -> None:
+    labels = idx(b"\1", (1,))
+    for kind, numbers, expected in (
+        (12, [0, 257, 65535, 32768], [0, 1, 255, 128]),
+        (13, [0.0, 0.5, 1.0, 0.25], [0, 128, 255, 64]),
+        (14, [0.0, 0.5, 255.0, 2.5], [0, 0, 255, 2]),
+    ):
+        elements = b"".join(struct.pack(TYPES[kind], number) for number in numbers)
+        write_mnist(tmp_path, train_images_idx3_ubyte=idx(elements, (1, 2, 2), kind), train_labels_idx1_ubyte=labels)
+        assert read_mnist(tmp_path)["train"][0].flatten().tolist() == expected
+    for kind, numbers in ((11, [-1, 3]), (12, [0, 70_000]), (13, [0.0, 256.0]), (14, [0.0, float("nan")])):
+        elements = b"".join(struct.pack(TYPES[kind], number) for number in numbers)
+        write_mnist(tmp_path, train_images_idx3_ubyte=idx(elements, (1, 1, 2), kind), train_labels_idx1_ubyte=labels)
+        with pytest.raises(ValueError, match=r"train-images-idx3-ubyte: expected grey levels from 0 to 255, .* got .*; convert the file"):
+            read_mnist(tmp_path)
+    write_mnist(tmp_path, train_labels_idx1_ubyte=idx(struct.pack(">ff", 1, 2), (2,), 13))
+    with pytest.raises(ValueError, match="train-labels-idx1-ubyte: expected labels, whole numbers, got float32"):
+        read_mnist(tmp_path)
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    write_mnist(tmp_path)
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(PACKED)
+    with pytest.raises(ValueError, match="got train-images-idx3-ubyte and train-images-idx3-ubyte.gz; remove all but one"):
+        read_mnist(tmp_path)
+
+
 def test_an_array_longer_than_one_read(tmp_path: Path) -> None:
     elements = np.random.default_rng(0).integers(0, 256, 2_500_000, dtype=np.uint8).tobytes()
     for name, data in (("plain", idx(elements, (2, 1_250_000))), ("packed", gzip.compress(idx(elements, (2, 1_250_000)), 1))):
@@ -44,11 +86,11 @@ def flipped(data: bytes, at: int) -> bytes:
 
 PACKED = gzip.compress(idx())
 BROKEN = {
-    "empty": (b"", "expected an IDX file, which starts with the bytes 00 00 08 and the number of dimensions, got an empty file"),
+    "empty": (b"", "expected an IDX file, which starts with the bytes 00 00, the type (08 for bytes) and the number of dimensions, got an"),
     "a page": (b"<!doctype html>", "got 3c 21 64 6f; download the file again or correct the path"),
     "no dimension": (b"\0\0\x08\0", "got 00 00 08 00"),
     "unknown type": (idx(kind=10), "got 00 00 0a 03"),
-    "floats": (idx(kind=13), "expected unsigned bytes (type 8), got 32-bit floats (type 13); convert the file"),
+    "floats, cut short": (idx(kind=13), "expected 96 bytes (2 x 3 x 4) after the header, got fewer than 40; download the file again"),
     "half a header": (idx()[:9], "expected a header with 3 sizes, got 5 bytes of them; download the file again"),
     "no image": (idx(b"", (0, 28, 28)), "expected at least one element, got the sizes 0 x 28 x 28"),
     "cut short": (idx()[:-1], "expected 24 bytes (2 x 3 x 4) after the header, got 23; download the file again"),

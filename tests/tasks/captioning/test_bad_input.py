@@ -133,6 +133,12 @@ SETTINGS = {
     "unknown policy": ("--task.policy.type=transfomer", "task.policy: type: expected one of transformer, lstm"),
     "unknown encoder": ("--task.policy.encoder=scene", "did you mean 'scenes'?"),
     "unknown metric": ("--task.reward.metrics={cidr_d: 1}", "task.reward: metrics: there is no metric 'cidr_d'; did you mean 'cider_d'?"),
+    "metric of raw text": (
+        "--task.reward.metrics={sacrebleu: 1}",
+        "task.reward: metrics: sacrebleu scores strings only, as they were written, and sampled words have lost case",
+    ),
+    "key twice": ("--task.reward.metrics={bleu4: 1, bleu4: 2}", "the key 'bleu4' stands in line 1 and again in line 1"),
+    "unknown tokens": ("--task.data.tokens=character", "tokens: expected one of ptb, characters, got 'character'"),
     "no reward": ("--task.reward.metrics={cider_d: 0}", "expected at least one metric with a weight other than 0"),
     "one image of dev": ("--task.evaluation.max_images=1", "CIDEr over one image is always 0"),
     "no images a batch": ("--task.evaluation.images_per_batch=0", "task.evaluation: images_per_batch: expected at least 1, got 0"),
@@ -248,7 +254,7 @@ def test_reward_that_is_not_finite_names_the_sample_and_keeps_what_was_done(run:
     folder = root / "runs" / "run" / "checkpoints" / "step_00000003"
     assert f"while collecting for update 4; the last checkpoint is {folder}" in error
     # The function has failed only once, so the run ends as if nothing had been.
-    assert run(command="resume")[0] == 0
+    assert run("--allow-code", command="resume")[0] == 0
     assert checkpoint.find(root / "runs" / "run").name == "step_00000004"
 
 
@@ -256,7 +262,7 @@ def test_interruption_saves_and_can_be_resumed(run: Callable[..., tuple[int, str
     code, error = run(reward(root, "interrupt"))
     assert code == 130 and f"interrupted after update 3; `seqrl resume {root / 'runs' / 'run'}` goes on" in error
     assert checkpoint.find(root / "runs" / "run").name == "step_00000003"
-    assert run(command="resume")[0] == 0
+    assert run("--allow-code", command="resume")[0] == 0
 
 
 def test_interruption_while_images_are_decoded(run: Callable[..., tuple[int, str]], root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,7 +310,7 @@ def test_disk_that_takes_no_more(overrides: tuple[str, ...], said: str, run: Cal
         code = main(["train", str(root / "run.yaml"), "--quiet", reward(root, "no_more_writing"), "--save_every=1", *overrides])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    code_of_resume, error = run("--save_every=1", command="resume")
+    code_of_resume, error = run("--save_every=1", "--allow-code", command="resume")
     assert code == 2 and said in error and "free some space" in error
     assert code_of_resume == 0 and checkpoint.find(root / "runs" / "run").name == "step_00000004"
     assert not list((root / "runs" / "run" / "checkpoints").glob(".*"))

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,86 @@ def test_karpathy(root: Path) -> None:
     assert (shades(data.train), shades(data.dev), shades(data.test)) == ([0, 40, 200], [80], [120, 160])
 
 
+def test_karpathy_images_of_one_name_in_two_folders(root: Path) -> None:
+    for folder, names in (("train2014", NAMES[:3]), ("val2014", NAMES[3:])):
+        (root / folder).mkdir()
+        for number, name in enumerate(names):
+            (root / folder / f"{number}.png").write_bytes((root / "images" / name).read_bytes())
+    content = karpathy(["train", "train", "train", "val", "test", "restval"])
+    for number, image in enumerate(content["images"]):
+        image |= {"filename": f"{number % 3}.png", "filepath": "train2014" if number < 3 else "val2014", "imgid": number}
+    (root / "dataset.json").write_text(json.dumps(content))
+    data = load_data(config(root, "karpathy", captions="dataset.json", images="."))
+    assert (shades(data.train), shades(data.dev), shades(data.test)) == ([0, 40, 80, 200], [120], [160])
+    assert data.dev.image_ids == ["val2014/0.png"]
+    with zipfile.ZipFile(root / "pictures.zip", "w") as archive:
+        for path in [*root.glob("train2014/*"), *root.glob("val2014/*")]:
+            archive.write(path, path.relative_to(root))
+    assert shades(load_data(config(root, "karpathy", captions="dataset.json", images="pictures.zip")).dev) == [120]
+    (root / "mine.jsonl").write_text("".join(json.dumps({"image": f"{n}.png", "captions": ["a cat"]}) + "\n" for n in range(2)))
+    with pytest.raises(ValueError, match=r"pictures\.zip: [01]\.png could be (train|val)2014/[01]\.png or .*name images with their folder"):
+        load_data(config(root, "jsonl", captions="mine.jsonl", images="pictures.zip", num_dev=1, skip_broken_images=True))
+    for change, said in (
+        ({"filepath": "train2014"}, r"every image once, got 'train2014/0\.png' twice: in images\[0\], and again in images\[3\]"),
+        ({"imgid": 0}, r"every imgid once, got 0 twice: in images\[0\], and again in images\[3\]"),
+    ):
+        wrong = json.loads(json.dumps(content))
+        wrong["images"][3] |= change
+        (root / "dataset.json").write_text(json.dumps(wrong))
+        with pytest.raises(ValueError, match=said):
+            load_data(config(root, "karpathy", captions="dataset.json"))
+
+
+def kaggle(count: int) -> str:
+    rows = [f'{index}.png,"A dog, number {index} ""Rex"", runs ."\r\n{index}.png,A cat .\r\n' for index in range(count)]
+    return "image,caption\r\n" + "".join(rows)
+
+
+def test_kaggles_table_of_flickr8k(root: Path) -> None:
+    (root / "token.txt").unlink()
+    (root / "captions.txt").write_text(kaggle(6))
+    data = load_data(config(root))
+    assert (data.train.image_ids, data.dev.image_ids) == (NAMES[:3], NAMES[3:])
+    assert data.dev.references[0] == ['A dog, number 3 "Rex", runs .', "A cat ."]
+    (root / "captions.txt").write_text("image,caption\n0.png,A dog, running\n")
+    with pytest.raises(ValueError, match=r"captions\.txt, line 2: expected 2 cells \(image, caption\), got 3; put quotes"):
+        load_data(config(root))
+
+
+def test_kaggles_table_without_lists_is_split_by_the_names(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("token.txt", "trainImages.txt", "devImages.txt"):
+        (root / name).unlink()
+    for index in range(6, 32):
+        (root / "images" / f"{index}.png").write_bytes(picture(index))
+    (root / "captions.txt").write_text(kaggle(32))
+    data = load_data(config(root))
+    assert "there are no lists of images beside it, so the names' hashes decide: 24 train, 4 dev, 4 test" in caplog.text
+    # which names: sorted by sha256, computed here
+    order = sorted((f"{index}.png" for index in range(32)), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    assert (set(data.dev.image_ids), set(data.test.image_ids)) == (set(order[:4]), set(order[4:8]))
+    (root / "captions.txt").write_text("image,caption\n" + "\n".join(reversed(kaggle(32).splitlines()[1:])))
+    assert set(load_data(config(root)).dev.image_ids) == set(order[:4])
+    assert len(load_data(config(root, num_dev=3)).train) == 29
+
+
+def test_captions_in_characters(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (root / "token.txt").write_text("\n".join(f"{name}#0\t一只狗在草地上奔跑。" for name in NAMES))
+    assert load_data(config(root)).dev.words[0] == [["一只狗在草地上奔跑", "。"]]
+    assert "most captions have no spaces between words" in caplog.text and "task.data.tokens: characters" in caplog.text
+    caplog.clear()
+    data = load_data(config(root, tokens="characters"))
+    assert data.dev.words[0] == [list("一只狗在草地上奔跑")] and "狗" in data.vocabulary and not caplog.text  # type: ignore[operator]
+    with pytest.raises(ValueError, match="tokens: expected one of ptb, characters, got 'bytes'"):
+        load_data(config(root, tokens="bytes"))
+
+
+def test_captions_that_hold_the_name_of_a_token(root: Path) -> None:
+    with (root / "token.txt").open("a") as file:
+        file.write("0.png#2\tA dog <end> runs\n")
+    with pytest.raises(ValueError, match=r"0\.png: caption 2 holds <end>"):
+        load_data(config(root))
+
+
 def test_jsonl_with_and_without_splits(root: Path) -> None:
     rows = [{"image": name, "captions": [f"a cat {name[0]}"], "split": "dev" if name > "3" else "train"} for name in NAMES]
     (root / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -185,7 +267,10 @@ def test_an_image_without_captions(root: Path) -> None:
 
 def test_an_image_in_two_splits(root: Path) -> None:
     (root / "devImages.txt").write_text("3.png\n0.png\n")
-    with pytest.raises(ValueError, match=r"once.*0\.png"):
+    with pytest.raises(ValueError, match=r"once.*'0\.png' twice: in .*trainImages\.txt \(train\), and again in .*devImages\.txt \(dev\)"):
+        load_data(config(root))
+    (root / "token.txt").write_text("0.png#0\tA dog.\n1.png#0\tA cat.\n0.png#0\tA red dog.\n")
+    with pytest.raises(ValueError, match=r"token\.txt: .*'0\.png#0' twice: in line 1, and again in line 3"):
         load_data(config(root))
 
 
@@ -241,6 +326,14 @@ def test_coco_files_are_checked(tmp_path: Path) -> None:
         read_coco(path)
 
 
+def test_one_id_in_two_coco_files(root: Path) -> None:
+    (root / "train.json").write_text(json.dumps(coco(NAMES[:4])))
+    (root / "val.json").write_text(json.dumps(coco(NAMES[3:])))
+    said = r"'3' twice: in .*train\.json: images\[3\] \(train\), and again in .*val\.json: images\[0\] \(dev\)"
+    with pytest.raises(ValueError, match=said):
+        load_data(config(root, "coco", captions="train.json", dev_captions="val.json", images="images"))
+
+
 def test_karpathy_files_are_checked(tmp_path: Path) -> None:
     path = tmp_path / "dataset.json"
     path.write_text(json.dumps(karpathy(["train"] * 5 + ["holdout"])))
@@ -252,10 +345,11 @@ def test_karpathy_files_are_checked(tmp_path: Path) -> None:
     "line, said",
     [
         ("no json", "line 1: expected a JSON object"),
+        ('{"image": "a.png", "captions": ["a"], "image": "b.png"}', "line 1: the key 'image' stands there twice"),
         ('{"image": 3, "captions": []}', "line 1: expected"),
         ('{"image": "a.png", "captions": []}', r"a\.png has no caption"),
         ('{"image": "a.png", "captions": ["a"], "split": "extra"}', "'extra'"),
-        ('{"image": "a.png", "captions": ["a"]}\n{"image": "a.png", "captions": ["b"]}', "once"),
+        ('{"image": "a.png", "captions": ["a"]}\n{"image": "a.png", "captions": ["b"]}', "'a.png' twice: in line 1, and again in line 2"),
     ],
 )
 def test_jsonl_lines_are_checked(tmp_path: Path, line: str, said: str) -> None:

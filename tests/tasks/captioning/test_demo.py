@@ -30,7 +30,7 @@ def test_small_demo_writes_table_and_pictures(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.slow
 def test_self_critical_training_raises_cider_d_and_beats_more_cross_entropy(tmp_path: Path) -> None:
-    figures = run_demo(tmp_path / "demo")
+    figures = run_demo(tmp_path / "demo", overrides=["--num_threads=1", "--trainer.optimiser.precision=fp32"])
     before, control, after = (figures[name]["cider_d"] for name in ("cross_entropy", "more_cross_entropy", "self_critical"))
     assert after >= 1.15 * before
     assert after > control

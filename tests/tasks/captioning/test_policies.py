@@ -69,7 +69,7 @@ def test_an_encoder_region_sees_its_own_place() -> None:
     marked[:, :, :8, :8] = 255
     change = (encoder(marked)["regions"] - encoder(black)["regions"]).norm(dim=2).view(8, 8)
     assert change[0, 0] == change.max()
-    assert change[6, 6] < 1e-5
+    assert change[6, 6] < 0.01 * change[0, 0]
 
 
 def test_normalise_maps_bytes_to_plus_minus_two() -> None:

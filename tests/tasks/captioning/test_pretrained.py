@@ -19,7 +19,7 @@ from seqrl.run import checkpoint  # noqa: E402
 from seqrl.sources import TokenSource  # noqa: E402
 from seqrl.tasks.captioning.decoding import beam_search, sample  # noqa: E402
 from seqrl.tasks.captioning.policies import PolicyConfig, build_policy  # noqa: E402
-from seqrl.tasks.captioning.policies.pretrained import PretrainedPolicy, preprocess  # noqa: E402
+from seqrl.tasks.captioning.policies.pretrained import PretrainedPolicy  # noqa: E402
 from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary  # noqa: E402
 
 WORDS = ["<pad>", "<begin>", "<end>", "<unknown>", "a", "red", "blue", "square", "circle", "left", "of"]
@@ -171,19 +171,6 @@ def test_a_frozen_encoder_gets_no_gradient_but_the_projection_does(gpt2: Path) -
     assert policy.model.enc_to_dec_proj.weight.grad is not None
 
 
-@pytest.mark.parametrize("resample", [2, 3])
-def test_preprocessing_follows_the_processor_as_pillow_does(resample: int) -> None:
-    from PIL import Image
-
-    settings = {"size": {"height": 20, "width": 20}, "resample": resample, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.5, 0.25, 0.2]}
-    image = pictures(1)[0]
-    resized = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((20, 20), Image.Resampling(resample))
-    expected = (np.asarray(resized) / 255 - np.array([0.5, 0.4, 0.3])) / np.array([0.5, 0.25, 0.2])
-    ours = preprocess(image.unsqueeze(0), settings)[0].permute(1, 2, 0).numpy()
-    # One grey level of rounding, divided by the smallest deviation.
-    assert np.abs(ours - expected).max() <= 1.01 / 255 / 0.2
-
-
 def test_the_policy_is_built_from_its_configuration_with_the_model_s_tokenizer(gpt2: Path, tmp_path: Path) -> None:
     config = PolicyConfig(type="pretrained", path=str(gpt2), max_tokens=5, temperature=0.5)
     policy: Any = build_policy(config, TokenizerVocabulary(str(gpt2)), 48)
@@ -211,3 +198,29 @@ def test_missing_and_foreign_models_are_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("seqrl.tasks.captioning.policies.pretrained.AutoConfig.from_pretrained", offline)
     with pytest.raises(FileNotFoundError, match="give the folder .no connection"):
         PretrainedPolicy.from_pretrained("someone/captioner")
+
+
+def test_photographs_are_stored_as_the_model_s_processor_makes_them(gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not squares of task.data.image_size, which would lose their sides and be resized twice."""
+    from PIL import Image
+
+    from seqrl.tasks.captioning.data import DataConfig
+    from seqrl.tasks.captioning.task import CaptioningConfig
+
+    monkeypatch.setenv("SEQRL_CACHE", str(tmp_path / "cache"))
+    draws = np.random.default_rng(0)
+    photographs = [Image.fromarray(draws.integers(0, 256, (40 + 7 * number, 70, 3), dtype=np.uint8)) for number in range(4)]
+    lines = []
+    for number, photograph in enumerate(photographs):
+        photograph.save(tmp_path / f"{number}.png")
+        lines.append(
+            json.dumps({"image": f"{number}.png", "captions": ["red square", "a circle"], "split": "train" if number < 2 else "dev"})
+        )
+    (tmp_path / "captions.jsonl").write_text("\n".join(lines))
+    data = DataConfig(source="jsonl", path=str(tmp_path), captions="captions.jsonl", tokenizer=str(gpt2))
+    task = CaptioningConfig(data=data, policy=PolicyConfig(type="pretrained", path=str(gpt2), max_tokens=5), images_per_batch=2).build(0)
+    policy: Any = task.build_policy().eval()
+    ours = policy.encode(torch.from_numpy(np.array(task.data.train.images)))["hidden"]
+    pixels = transformers.AutoImageProcessor.from_pretrained(gpt2)(photographs[:2], return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(ours, policy.model.encoder(pixel_values=pixels).last_hidden_state, atol=1e-5, rtol=1e-5)
+    assert task.rollout(policy, num_samples=2).mask.any()

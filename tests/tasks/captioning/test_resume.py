@@ -23,6 +23,7 @@ CONFIG = ROOT / "configs" / "captioning" / "scenes_self_critical.yaml"
 SMALL = [f"--task.data.scenes.{name}" for name in ("num_train=24", "num_dev=6", "num_test=4")]
 SMALL += [f"--task.policy.{setting}" for setting in ("dim=16", "num_layers=1", "num_heads=2", "max_tokens=8")]
 SMALL += ["--task.data.image_size=16", "--task.images_per_batch=4", "--init_from=null", "--num_threads=1", "--log_every=1"]
+SMALL += ["--trainer.optimiser.precision=fp32"]
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seqrl.metrics.tokenize import ptb_tokenize
+from seqrl.tasks.captioning.data import DataConfig, load_data
 from seqrl.tasks.captioning.scene_captions import write_caption
 from seqrl.tasks.captioning.scene_drawing import draw_picture
 from seqrl.tasks.captioning.scene_layout import RELATIONS, SHAPES, Draws, Scene, Thing, draw_scene, place
+from seqrl.tasks.captioning.scene_words import grammar_words
 from seqrl.tasks.captioning.scenes import ScenesConfig, describe_scenes, load_scenes
 
 SMALL = ScenesConfig(num_train=60, num_dev=20, num_test=20)
@@ -30,15 +33,34 @@ def test_no_two_splits_share_a_scene() -> None:
 def test_more_training_scenes_leave_dev_and_test_as_they_are() -> None:
     few, many = describe_scenes(SMALL), describe_scenes(ScenesConfig(num_train=90, num_dev=20, num_test=20))
     assert few["dev"] == many["dev"] and few["test"] == many["test"] and few["train"] == many["train"][:60]
+    drawn_few, drawn_many = load_scenes(SMALL, 16), load_scenes(ScenesConfig(num_train=90, num_dev=20, num_test=20), 16)
+    for name, part in drawn_few.items():
+        assert np.array_equal(part.images, drawn_many[name].images[: len(part.images)])
+        assert part.captions == drawn_many[name].captions[: len(part.captions)]
+
+
+def test_the_grammar_names_every_word_of_the_captions_and_no_other() -> None:
+    draws = Draws(np.random.default_rng(0))
+    captions = [write_caption(draw_scene(draws), draws) for _ in range(8000)]
+    assert sorted({word for caption in captions for word in ptb_tokenize(caption)}) == grammar_words()
+
+
+def test_the_vocabulary_is_the_same_for_any_number_of_scenes() -> None:
+    few, many = (load_data(DataConfig(image_size=16, scenes=ScenesConfig(num_train=n, num_dev=2, num_test=0))) for n in (2, 40))
+    assert few.vocabulary.fingerprint() == many.vocabulary.fingerprint()
+    # With rare words left out the draw decides, as for every other source.
+    rare = load_data(DataConfig(image_size=16, min_count=2, scenes=ScenesConfig(num_train=2, num_dev=2, num_test=0)))
+    assert len(rare.vocabulary) < len(few.vocabulary)
 
 
 def test_the_cache_holds_what_was_drawn(cache: Path) -> None:
     drawn = load_scenes(SMALL, 32)
-    assert len(list((cache / "scenes").iterdir())) == 2
+    assert len(list((cache / "scenes").iterdir())) == 3
     mapped = load_scenes(SMALL, 32)
     for name, part in drawn.items():
         assert isinstance(mapped[name].images, np.memmap)
         assert np.array_equal(part.images, mapped[name].images) and part.captions == mapped[name].captions
+        assert np.array_equal(part.figures, mapped[name].figures)
         assert part.images.dtype == np.uint8 and part.images.shape[1:] == (3, 32, 32)
 
 

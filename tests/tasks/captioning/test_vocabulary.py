@@ -23,9 +23,10 @@ def test_rare_words_become_unknown() -> None:
     assert "cat" not in vocabulary
 
 
-def test_decode_stops_at_the_end_and_drops_special_tokens() -> None:
+def test_decode_stops_at_the_end_and_keeps_all_that_is_scored() -> None:
     vocabulary = Vocabulary.build(CAPTIONS)
-    assert vocabulary.decode([1, 4, 3, 5, 0, 2, 6]) == ["a", "dog"]
+    assert vocabulary.decode([1, 4, 3, 5, 0, 2, 6]) == ["<begin>", "a", "<unknown>", "dog", "<pad>"]
+    assert vocabulary.encode(["<end>", "<pad>", "a"]) == [3, 3, 4]
     with pytest.raises(IndexError):
         vocabulary.decode([99])
 
@@ -52,8 +53,12 @@ def test_an_empty_vocabulary_is_refused(captions: list[list[str]], min_count: in
 
 
 def test_words_must_be_distinct() -> None:
-    with pytest.raises(ValueError, match="'dog'"):
-        Vocabulary(["dog", "dog"])
+    with pytest.raises(ValueError, match="'dog' twice: in place 4, and again in place 6"):
+        Vocabulary(["dog", "cat", "dog"])
+    with pytest.raises(ValueError, match="'<pad>' twice: in place 0, and again in place 5"):
+        Vocabulary(["dog", "<pad>"])
+    with pytest.raises(ValueError, match="none at place 5"):
+        Vocabulary(["dog", ""])
 
 
 @pytest.fixture

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import sys
+
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 
+from seqrl.run.cli import main
 from seqrl.tasks.control.environments import environment_state, episode_limit, make_environments, set_environment_state
 
 
@@ -100,3 +103,51 @@ def test_no_time_limit_is_refused(monkeypatch) -> None:
     monkeypatch.setattr(gym.spec("CartPole-v1"), "max_episode_steps", None)
     with pytest.raises(ValueError, match="set task.max_episode_steps"):
         episode_limit("CartPole-v1", None)
+
+
+POLE = "gymnasium.envs.classic_control.cartpole:CartPoleEnv"
+
+
+@pytest.mark.parametrize(("name", "limit"), [("MyPole-v0", 7), ("mine/MyPole-v1", 9)])
+def test_a_module_in_the_users_folder_registers_an_environment(name: str, limit: int, tmp_path, monkeypatch) -> None:
+    module = f"poles_{limit}"
+    registers = f'import gymnasium as gym\ngym.register("{name}", entry_point="{POLE}", max_episode_steps={limit})\n'
+    (tmp_path / f"{module}.py").write_text(registers, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", list(sys.path))
+    config = [
+        "train",
+        "control/cartpole_ppo",
+        "--steps=1",
+        "--task.num_steps=8",
+        "--num_threads=1",
+        "--quiet",
+        "--task.num_eval_episodes=2",
+    ]
+    assert main([*config, f"--task.environment={module}:{name}"]) == 0
+    assert episode_limit(f"{module}:{name}", None) == limit
+    with pytest.raises(ValueError, match=rf"did you mean .*{name}"):
+        make_environments(f"{module}:{name.replace('Pole', 'Poel')}", 1)
+
+
+def test_our_own_advice_for_atari_works(monkeypatch) -> None:
+    pytest.importorskip("ale_py")
+    envs = make_environments("ale_py:ALE/Pong-v5", 1)
+    assert envs.reset(seed=0)[0].shape == (1, 4, 84, 84)  # its own vectorised form
+    with pytest.raises(ValueError, match="did you mean ALE/Pong-v5"):
+        make_environments("ale_py:ALE/Ponk-v5", 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_such_module:CartPole-v1", "no module 'no_such_module'; put it into the current folder or on PYTHONPATH"),
+        ("a:b:CartPole-v1", "expected module:id, got 'a:b'"),
+        (":CartPole-v1", "expected module:id, got ''"),
+        ("gymnasium:CartPoel-v1", "did you mean CartPole-v1"),
+        ("gymnasium:nobody/CartPoel-v1", "gymnasium registers none of it; did you mean CartPole-v1"),
+    ],
+)
+def test_wrong_modules_and_names_say_what_to_do(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_environments(name, 1)

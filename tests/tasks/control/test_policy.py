@@ -14,7 +14,8 @@ from seqrl.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
 from seqrl.encoders import ObservationSize
 from seqrl.run.config import read_config
 from seqrl.run.train import load, resume, train
-from seqrl.tasks.control.policy import ControlPolicyConfig, action_size, build_policy, observation_size
+from seqrl.tasks.control.parts import observation_size
+from seqrl.tasks.control.policy import ControlPolicyConfig, action_size, build_policy
 from seqrl.trajectory import Trajectory, map_tree
 
 FRAMES = Box(0, 255, (2, 84, 84), dtype=np.uint8)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple
 
-from seqrl.tasks.control.spaces import action_translator, check_spaces, needs_flattening, packed_action, policy_spaces, unpacked_action
+from seqrl.tasks.control.parts import needs_flattening
+from seqrl.tasks.control.spaces import action_translator, check_spaces, packed_action, policy_spaces, unpacked_action
 
 BOX, DISCRETE = Box(-1, 1, (2,)), Discrete(2)
 JOINT = Tuple((Discrete(3), Box(np.array([-2.0, 0.0], np.float32), np.array([2.0, 10.0], np.float32))))

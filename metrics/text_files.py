@@ -1,0 +1,226 @@
+"""The one reader of text that people write: text, JSON, JSON lines and tables; it names file, line and position of what is wrong."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+# The longer marks first: UTF-32's begins with UTF-16's.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_JSON_PART = re.compile(r'"(?:[^"\\]|\\.)*"(\s*:)?|[{}]', re.DOTALL)
+
+
+def read_text(path: Path | str) -> str:
+    r"""Read a file as text: UTF-8 with or without a byte order mark, UTF-16 or UTF-32 with one.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its text without the mark; every line end (CRLF, CR) is a `\n`, and nothing else ends a line.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: when it is a folder, or holds a byte that is no text or a NUL, naming line and position.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path}: expected a file, got a folder; name a file in it")
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file; check the name")
+    return text_of(path.read_bytes(), str(path))
+
+
+def text_of(data: bytes, place: str) -> str:
+    """Decode what `read_text` reads; `place` is named in messages."""
+    mark, encoding = next(((mark, name) for mark, name in _MARKS if data.startswith(mark)), (b"", "utf-8"))
+    data, trouble = data[len(mark) :], None
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        text, trouble = data[: error.start].decode(encoding), error
+    if "\0" in text:
+        raise ValueError(
+            f"{place}, {_position(text[: text.index(chr(0))])}: expected text, got a NUL; UTF-16 needs a byte order mark, "
+            "so save the file as UTF-8"
+        )
+    if trouble is not None:
+        raise ValueError(
+            f"{place}, {_position(text)}: expected {encoding.upper()} text, got the byte 0x{data[trouble.start]:02x} ({trouble.reason}); "
+            "convert the file to UTF-8"
+        ) from trouble
+    return _newlines(text)
+
+
+def read_lines(path: Path | str) -> list[str]:
+    """Read the lines of a text, empty ones included; the last may lack its end. Raises as `read_text` does."""
+    return lines_of(read_text(path))
+
+
+def lines_of(text: str) -> list[str]:
+    r"""Split at `\n` alone, so that line separators inside a caption, such as U+2028, do not make two of it."""
+    lines = text.split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+def read_json(path: Path | str) -> Any:
+    """Read JSON.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: as `read_text`; when it is no JSON, or an object names a key twice, naming both lines.
+    """
+    return json_of(read_text(path), str(path))
+
+
+def json_of(text: str, place: str) -> Any:
+    """Parse what `read_json` reads; `place` is named in messages."""
+    if not text.strip():
+        raise ValueError(f"{place}: expected JSON, got an empty file")
+    try:
+        return json.loads(text, object_pairs_hook=_distinct_keys)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{place}, line {error.lineno}, character {error.colno}: expected JSON, but {error.msg}") from error
+    except _Twice:
+        key, first, second = next(_keys_named_twice(text))
+        raise ValueError(f"{place}: the key {key!r} stands in line {first} and again in line {second}; keep one of them") from None
+
+
+def read_json_lines(path: Path | str) -> list[tuple[str, Any]]:
+    """Read one JSON value a line; empty lines are left out.
+
+    Returns:
+        For each value its place, for messages ("file, line 3"), and the value.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: as `read_text`; when a line is no JSON, or names a key twice.
+    """
+    return json_lines_of(read_text(path), str(path))
+
+
+def json_lines_of(text: str, place: str) -> list[tuple[str, Any]]:
+    """Parse what `read_json_lines` reads."""
+    values = []
+    for number, line in enumerate(lines_of(text), start=1):
+        if not line.strip():
+            continue
+        where = f"{place}, line {number}"
+        try:
+            values.append((where, json.loads(line, object_pairs_hook=_distinct_keys)))
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"{where}: expected a JSON object, got {line[:80]!r} (character {error.colno}: {error.msg}); write one a line"
+            ) from error
+        except _Twice:
+            key = next(_keys_named_twice(line))[0]
+            raise ValueError(f"{where}: the key {key!r} stands there twice; keep one of them") from None
+    return values
+
+
+def read_table(path: Path | str, delimiter: str) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
+    """Read a table with a heading, as spreadsheets write CSV ("," between cells, quotes around those that hold one) and TSV.
+
+    Args:
+        path: the file.
+        delimiter: "," or a tab.
+
+    Returns:
+        The names of the columns, and for each row its place, for messages, and its cells by column; empty lines are left out.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: as `read_text`; when two columns share a name, a row is longer or shorter than the heading, or a quote
+            is not closed.
+    """
+    return table_of(read_text(path), str(path), delimiter)
+
+
+def table_of(text: str, place: str, delimiter: str) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
+    """Parse what `read_table` reads."""
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    names: list[str] = []
+    found: list[tuple[str, dict[str, str]]] = []
+    last = 0
+    try:
+        for cells in rows:
+            where, last = f"{place}, line {last + 1}", rows.line_num
+            if not cells:
+                continue
+            if not names:
+                names = [name.strip() for name in cells]
+                refuse_twice(((name, f"{where}, column {column}") for column, name in enumerate(names, start=1)), "column")
+                continue
+            if len(cells) != len(names):
+                raise ValueError(
+                    f"{where}: expected {len(names)} cells ({', '.join(names)}), got {len(cells)}; "
+                    f"put quotes around a text that holds {delimiter!r}"
+                )
+            found.append((where, dict(zip(names, cells, strict=True))))
+    except csv.Error as error:
+        raise ValueError(f"{place}, line {last + 1}: expected cells with {delimiter!r} between, but {error}; close the quotes") from error
+    return names, found
+
+
+def refuse_twice(named: Iterable[tuple[Any, str]], what: str) -> None:
+    """Refuse two things under one name.
+
+    Args:
+        named: each name with its place.
+        what: what is named, for the message.
+
+    Raises:
+        ValueError: naming both places of the first such name.
+    """
+    places: dict[Any, str] = {}
+    for name, place in named:
+        if name in places:
+            raise ValueError(f"expected every {what} once, got {name!r} twice: in {places[name]}, and again in {place}; keep one of them")
+        places[name] = place
+
+
+def _newlines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _position(before: str) -> str:
+    lines = _newlines(before).split("\n")
+    return f"line {len(lines)}, character {len(lines[-1]) + 1}"
+
+
+class _Twice(Exception):
+    """An object of JSON names a key twice."""
+
+
+def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise _Twice
+    return content
+
+
+def _keys_named_twice(text: str) -> Iterator[tuple[str, int, int]]:
+    """Give each key that stands twice in an object of valid JSON, with both lines."""
+    objects: list[dict[str, int]] = []
+    for part in _JSON_PART.finditer(text):
+        if part[0] == "{":
+            objects.append({})
+        elif part[0] == "}":
+            objects.pop()
+        elif part[1]:
+            key, line = json.loads(part[0][: -len(part[1])]), text.count("\n", 0, part.start()) + 1
+            if key in objects[-1]:
+                yield key, objects[-1][key], line
+            objects[-1][key] = line

@@ -1,0 +1,75 @@
+"""The rollout of a task whose policy writes tokens and is scored for whole rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqrl.policies import evaluation_mode, first_leaf
+from seqrl.rollout import unroll
+from seqrl.sources import TokenSource
+from seqrl.trajectory import Trajectory, Tree, map_tree
+
+
+def token_rollout(
+    policy: Any,
+    context: Tree,
+    score: Callable[[Trajectory, Any], Tensor],
+    *,
+    group: Tensor | None = None,
+    num_samples: int = 1,
+    greedy: bool = False,
+    greedy_baseline: bool = False,
+    num_forced_steps: int = 0,
+    generator: torch.Generator | None = None,
+) -> Trajectory:
+    """Let a token policy write rows for each context, and reward the last token of a row with its score.
+
+    The keywords but `group` are those of `seqrl.protocols.Task.rollout`, which hands them on.
+
+    Args:
+        policy: see `seqrl.policies.TokenPolicy`.
+        context: what is written about, leaves [N, ...].
+        score: gives [B] from a trajectory of B = N * num_samples rows, those of one context next to each other, and from their
+            context, leaves [B, ...].
+        group: [N] numbers of the contexts; 0..N-1 when None.
+        num_samples: rows drawn for each context.
+        greedy: write the most probable tokens.
+        greedy_baseline: also set `baseline` to the score of the greedy row of the same context.
+        num_forced_steps: must be 0, since nothing is given to force.
+        generator: draws the tokens.
+
+    Raises:
+        ValueError: when forced steps are asked for.
+    """
+    if num_forced_steps:
+        raise ValueError(f"forced steps: expected 0 where a task has no demonstrations, got {num_forced_steps}; set mix.forced_steps to 0")
+    device = next(policy.parameters()).device
+    context = map_tree(lambda leaf: leaf.to(device), context)
+    N = first_leaf(context).shape[0]
+    group = torch.arange(N, device=device) if group is None else group.to(device)
+
+    def written(count: int, *, greedy: bool) -> Trajectory:
+        source = TokenSource(N * count, begin=policy.begin, end=policy.end, max_tokens=policy.max_tokens, device=device)
+        rows = map_tree(lambda leaf: leaf.repeat_interleave(count, dim=0), context)
+        with evaluation_mode(policy):
+            trajectory, _ = unroll(
+                policy,
+                source,
+                max_steps=policy.max_tokens,
+                context=rows,
+                group=group.repeat_interleave(count),
+                greedy=greedy,
+                generator=generator,
+            )
+        return trajectory.replace(
+            reward=trajectory.reward + score(trajectory, rows).to(trajectory.reward).unsqueeze(1) * trajectory.terminated
+        )
+
+    trajectory = written(num_samples, greedy=greedy)
+    if not greedy_baseline:
+        return trajectory
+    return trajectory.replace(baseline=written(1, greedy=True).score.repeat_interleave(num_samples))

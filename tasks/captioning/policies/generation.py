@@ -1,0 +1,140 @@
+"""What a pretrained model's generation settings ask of its policy: end tokens, and rules that change the scores of the next token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import generation
+
+# Said to the generation loop of transformers, not to what is written: lengths, beams and sampling are the configuration's here.
+_OTHERS = frozenset(
+    """transformers_version _from_model_config max_length max_new_tokens early_stopping max_time do_sample num_beams use_cache
+    cache_implementation cache_config max_cache_len temperature top_k top_p min_p top_h typical_p epsilon_cutoff eta_cutoff
+    length_penalty num_return_sequences output_attentions output_hidden_states output_scores output_logits return_dict_in_generate
+    pad_token_id bos_token_id eos_token_id decoder_start_token_id is_assistant num_assistant_tokens num_assistant_tokens_schedule
+    assistant_confidence_threshold prompt_lookup_num_tokens max_matching_ngram_size assistant_early_exit assistant_lookbehind
+    target_lookbehind assistant_ensemble_weight speculation_type compile_config disable_compile continuous_batching_config low_memory
+    prefill_chunk_size use_mtp""".split()
+)
+# Values with which a setting says nothing.
+_NEUTRAL: dict[str, float] = {
+    "repetition_penalty": 1.0,
+    "encoder_repetition_penalty": 1.0,
+    "guidance_scale": 1.0,
+    "num_beam_groups": 1,
+    "diversity_penalty": 0.0,
+    "no_repeat_ngram_size": 0,
+    "encoder_no_repeat_ngram_size": 0,
+    "min_length": 0,
+    "min_new_tokens": 0,
+}
+_HONOURED = (
+    "sequence_bias",
+    "repetition_penalty",
+    "no_repeat_ngram_size",
+    "bad_words_ids",
+    "min_length",
+    "min_new_tokens",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "exponential_decay_length_penalty",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+)
+
+
+class GenerationRules:
+    """Changes the scores of the next token as `generate` does, by transformers' own processors, in their order.
+
+    Args:
+        settings: the model's generation settings.
+        ends: all end tokens.
+        max_tokens: longest row, end token included, where a forced end comes.
+
+    Raises:
+        ValueError: naming the settings that change what is written and are not understood.
+    """
+
+    def __init__(self, settings: Any, ends: tuple[int, ...], max_tokens: int) -> None:
+        given = {name: value for name, value in settings.to_dict().items() if _says_something(name, value)}
+        strange = sorted(name for name in given if name not in _HONOURED)
+        if strange:
+            raise ValueError(
+                f"generation_config: expected settings among {', '.join(_HONOURED)}, got {', '.join(strange)}, which change what is "
+                "written; take them out of generation_config.json"
+            )
+        self.names = tuple(name for name in _HONOURED if name in given)
+        self._given, self._ends, self._length = given, ends, max_tokens + 1
+        self._processors: dict[torch.device, list[Any]] = {}
+
+    def __bool__(self) -> bool:
+        """Tell whether there is any rule."""
+        return bool(self.names)
+
+    def apply(self, tokens: Tensor, scores: Tensor) -> Tensor:
+        """Change scores.
+
+        Args:
+            tokens: [B, t] long, the row so far, begin token included.
+            scores: [B, V] logits, or in beam search log-probabilities.
+
+        Returns:
+            [B, V] float32.
+        """
+        if scores.device not in self._processors:
+            self._processors[scores.device] = [self._make(name, scores.device) for name in self.names]
+        scores = scores.float()
+        for processor in self._processors[scores.device]:
+            scores = processor(tokens, scores)
+        return scores
+
+    def apply_to_rows(self, tokens: Tensor, scores: Tensor, mask: Tensor) -> Tensor:
+        """Change the scores [B, T, V] of the steps in mask [B, T]; tokens [B, T] are those seen before each step.
+
+        Demonstrations are left as they are: a rule may forbid what they show.
+        """
+        changed = torch.stack([self.apply(tokens[:, : step + 1], scores[:, step]) for step in range(tokens.shape[1])], dim=1)
+        return torch.where(mask.unsqueeze(2), changed, scores.float())
+
+    def _make(self, name: str, device: torch.device) -> Any:
+        value, ends = self._given[name], list(self._ends)
+        on = {"device": str(device)}
+        makers = {
+            "sequence_bias": lambda: generation.SequenceBiasLogitsProcessor(value),
+            "repetition_penalty": lambda: generation.RepetitionPenaltyLogitsProcessor(float(value)),
+            "no_repeat_ngram_size": lambda: generation.NoRepeatNGramLogitsProcessor(value),
+            "bad_words_ids": lambda: generation.NoBadWordsLogitsProcessor(value, torch.tensor(ends, device=device)),
+            "min_length": lambda: generation.MinLengthLogitsProcessor(value, ends, **on),
+            "min_new_tokens": lambda: generation.MinNewTokensLengthLogitsProcessor(1, value, ends, **on),
+            "forced_bos_token_id": lambda: generation.ForcedBOSTokenLogitsProcessor(value),
+            "forced_eos_token_id": lambda: generation.ForcedEOSTokenLogitsProcessor(self._length, value, **on),
+            "exponential_decay_length_penalty": lambda: generation.ExponentialDecayLengthPenalty(
+                tuple(value), torch.tensor(ends, device=device), 1
+            ),
+            "suppress_tokens": lambda: generation.SuppressTokensLogitsProcessor(value, **on),
+            "begin_suppress_tokens": lambda: generation.SuppressTokensAtBeginLogitsProcessor(
+                value, 1 + ("forced_bos_token_id" in self._given), **on
+            ),
+        }
+        return makers[name]()
+
+
+def _says_something(name: str, value: Any) -> bool:
+    nothing = value is None or value is False or value in ([], {}, ())
+    return name not in _OTHERS and not nothing and value != _NEUTRAL.get(name)
+
+
+def special_token(model: Any, name: str) -> tuple[int, ...]:
+    """Find the ids of a special token in a model's settings; several for an end token, none where it has none.
+
+    Args:
+        model: a `VisionEncoderDecoderModel`.
+        name: for instance "eos_token_id".
+    """
+    for config in (model.generation_config, model.config, model.config.decoder):
+        found = getattr(config, name, None)
+        if found is not None and found != []:
+            return tuple(int(token) for token in found) if isinstance(found, list | tuple) else (int(found),)
+    return ()

@@ -1,0 +1,146 @@
+"""Token tasks in a few lines: their rollout, and what a task may leave out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seqrl.mixing import MixConfig
+from seqrl.policies import TokenPolicy
+from seqrl.protocols import Task
+from seqrl.run import checkpoint
+from seqrl.run.cli import main
+from seqrl.run.config import EarlyStop
+from seqrl.run.loop import fit
+from seqrl.token_rollout import token_rollout
+from seqrl.trainers import Reinforce, ReinforceConfig, Supervised
+from seqrl.trajectory import Trajectory
+
+
+class Bigram(nn.Module):
+    """Logits [B, T, 6] from the last token and a number that is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(6, 6, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, shown: Tensor, tokens: Tensor) -> Tensor:
+        return self.table[tokens] + nn.functional.one_hot(shown, 6).unsqueeze(1)
+
+
+def count_shown(rows: Trajectory, shown: Tensor) -> Tensor:
+    return ((rows.action == shown.unsqueeze(1)) & rows.mask).sum(dim=1)
+
+
+def by_hand(rows: Trajectory) -> list[float]:
+    """Count in plain Python: until the end token 2, how often a row writes its number."""
+    scores = []
+    for number, tokens in zip(rows.context.tolist(), rows.action.tolist(), strict=True):
+        written = tokens[: tokens.index(2) + 1] if 2 in tokens else tokens
+        scores.append(float(written.count(number)))
+    return scores
+
+
+def test_rows_are_scored_once_at_their_last_token() -> None:
+    policy = TokenPolicy(Bigram(), max_tokens=5)
+    shown = torch.tensor([3, 4, 5])
+    rows = token_rollout(policy, shown, count_shown, num_samples=40, generator=torch.Generator().manual_seed(1))
+    assert rows.score.tolist() == by_hand(rows) and len(set(by_hand(rows))) > 2
+    assert rows.context.tolist() == [3] * 40 + [4] * 40 + [5] * 40
+    assert rows.group is not None and rows.group.tolist() == [0] * 40 + [1] * 40 + [2] * 40
+    last = rows.mask.sum(dim=1) - 1
+    assert rows.reward.gather(1, last.unsqueeze(1)).squeeze(1).tolist() == by_hand(rows)
+    assert 2 in rows.action and bool((last == 4).any())  # some end, others are cut
+
+
+def test_the_baseline_is_the_greedy_rows_score() -> None:
+    policy = TokenPolicy(Bigram(), max_tokens=5)
+    shown, group = torch.tensor([3, 4]), torch.tensor([17, 8])
+    greedy = token_rollout(policy, shown, count_shown, greedy=True)
+    table = policy.module.table.detach()
+    token, written = 1, []
+    while len(written) < 5 and (not written or written[-1] != 2):
+        token = int((table[token] + nn.functional.one_hot(shown[0], 6)).argmax())
+        written.append(token)
+    assert greedy.action[0, : len(written)].tolist() == written
+    rows = token_rollout(
+        policy, shown, count_shown, group=group, num_samples=3, greedy_baseline=True, generator=torch.Generator().manual_seed(1)
+    )
+    assert rows.baseline is not None and rows.baseline.tolist() == [by_hand(greedy)[0]] * 3 + [by_hand(greedy)[1]] * 3
+    assert rows.group is not None and rows.group.tolist() == [17] * 3 + [8] * 3
+    with pytest.raises(ValueError, match="forced steps: expected 0"):
+        token_rollout(policy, shown, count_shown, num_forced_steps=1)
+
+
+@dataclass
+class SmallConfig:
+    """A task with nothing but what it must have."""
+
+    def build(self, seed: int) -> Small:
+        return Small(torch.Generator().manual_seed(seed))
+
+
+@dataclass
+class Small:
+    generator: torch.Generator
+
+    def build_policy(self) -> nn.Module:
+        return TokenPolicy(Bigram(), max_tokens=4)
+
+    def rollout(self, policy: nn.Module, **settings: Any) -> Trajectory:
+        return token_rollout(policy, torch.randint(3, 6, (4,), generator=self.generator), count_shown, **settings)
+
+    def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
+        return {"count": float(token_rollout(policy, torch.tensor([3, 4, 5]), count_shown, greedy=True).score.mean())}
+
+
+class Said:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def write(self, step: int, figures: Any) -> None:
+        pass
+
+    def say(self, step: int, text: str) -> None:
+        self.lines.append(text)
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_task_without_more_trains_and_resumes_and_says_what_is_lost(tmp_path: Path) -> None:
+    task = SmallConfig().build(0)
+    assert isinstance(task, Task)
+    policy, said = task.build_policy(), Said()
+    fit(Reinforce(policy), task, steps=2, eval_every=1, early_stop=EarlyStop("count"), run_folder=tmp_path, writers=[said])
+    assert not [line for line in said.lines if "keeps no state" in line]
+    fit(Reinforce(policy), task, steps=3, run_folder=tmp_path, writers=[said], resume_from=checkpoint.find(tmp_path))
+    assert [line for line in said.lines if "Small keeps no state" in line]
+
+
+@pytest.mark.parametrize("mix", [None, MixConfig(weight=0.5), MixConfig(weight=0.5, forced_steps=1)])
+def test_demonstrations_are_missed_when_they_are_asked_for(mix: MixConfig | None) -> None:
+    task = SmallConfig().build(0)
+    policy = task.build_policy()
+    trainer = Supervised(policy) if mix is None else Reinforce(policy, ReinforceConfig(mix=mix))
+    with pytest.raises(ValueError, match="has no demonstrations"):
+        fit(trainer, task, steps=1)
+
+
+def test_sample_says_that_there_is_nothing_to_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "small_task", sys.modules[__name__])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.yaml").write_text('name: small\nsteps: 1\ntask: {type: "small_task:SmallConfig"}\ntrainer: {type: reinforce}\n')
+    assert main(["train", "small.yaml", "--quiet", "--num_threads=1"]) == 0
+    assert main(["evaluate", "runs/small", "--allow-code"]) == 0
+    assert main(["sample", "runs/small", "--allow-code"]) == 2
+    assert "has nothing to show; give it a method `sample`" in capsys.readouterr().err
