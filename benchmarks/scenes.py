@@ -25,6 +25,7 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
+from contenders import run_benchmark, whole
 from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, write_results
 from torch import nn
 
@@ -81,7 +82,7 @@ def run(method: str, seed: int, runs: Path, extra: Sequence[str]) -> dict[str, A
     if path.is_file():
         return json.loads(path.read_text(encoding="utf-8"))
     begin = time.process_time()
-    result = train(config, overwrite=True, display=False)
+    result = whole(train(config, overwrite=True, display=False))
     seconds = time.process_time() - begin
     if result.interrupted:
         print(f"interrupted in {config.name}; the same command does what is missing", file=sys.stderr)
@@ -167,4 +168,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_benchmark(main))

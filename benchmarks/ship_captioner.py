@@ -12,9 +12,11 @@ import argparse
 import dataclasses
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from contenders import run_benchmark
 from provenance import ROOT, provenance
 
 from seqrl.run import checkpoint
@@ -62,4 +64,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_benchmark(main))
