@@ -75,7 +75,7 @@ def run(method: str, seed: int, runs: Path, extra: Sequence[str]) -> dict[str, A
     """Do a run, or read what it gave before.
 
     Raises:
-        SystemExit: with 130 when it was interrupted; nothing is counted then.
+        Interrupted: when a signal ended it; nothing is counted then.
     """
     config = config_of(method, seed, runs, extra)
     path = config.run_folder / "record.json"
@@ -84,9 +84,6 @@ def run(method: str, seed: int, runs: Path, extra: Sequence[str]) -> dict[str, A
     begin = time.process_time()
     result = whole(train(config, overwrite=True, display=False))
     seconds = time.process_time() - begin
-    if result.interrupted:
-        print(f"interrupted in {config.name}; the same command does what is missing", file=sys.stderr)
-        raise SystemExit(130)
     _, task, policy, _ = load(config.run_folder, ["--task.evaluation.max_images=0"])
     assert isinstance(task, CaptioningTask)
     captions = caption(task, policy)
