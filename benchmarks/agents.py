@@ -8,7 +8,7 @@ actor's forward passes, and forward, backward and Adam of both networks, each al
 steps a second of processor time in sampling and update, so that other work on the machine counts little; evaluations (100
 greedy episodes every ten updates) are not in it. Solved is the first of three evaluations in a row of at least 475; `stays`
 is the share of the evaluations from there on that reach it. A cold start is wall-clock time from the start of the process,
-imports and evaluations counted. One thread. What the output file holds of other seeds and parts is kept.
+imports and evaluations counted. One thread.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 import gymnasium as gym
 import numpy as np
 import torch
+from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
 from torch import Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -291,25 +291,23 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=390)
     parser.add_argument("--parts", default="rates,cold")
     parser.add_argument("--peer-alone", type=int, metavar="SEED", help="only train the peer, and print its evaluations")
-    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "agents.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / "agents.json")
+    add_arguments(parser)
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.peer_alone is not None:
         run_peer(args.peer_alone, args.updates, say=lambda value: print(value, flush=True))
         return
-    from seqrl.run.environment import environment
-
-    versions = {name: version(name) for name in ("torch", "gymnasium", "stable-baselines3", "numpy")}
-    seeds = json.loads(args.output.read_text())["seeds"] if args.output.exists() else {}
-    machine = environment(seed=0, chosen="1 thread (benchmark)")
-    report: dict[str, Any] = {"versions": versions, "environment": machine, "threads": 1, "updates": args.updates, "seeds": seeds}
-    for seed in args.seeds.split(","):
+    require_clean(allow_dirty=args.allow_dirty)
+    asked = [int(seed) for seed in args.seeds.split(",")]
+    seeds: dict[str, Any] = {}
+    report = {"provenance": provenance(asked, threads=1), "updates": args.updates, "seeds": seeds}
+    for seed in map(str, asked):
         if "rates" in args.parts.split(","):
             seeds.setdefault(seed, {}).update(rates(int(seed), args.updates))
         if "cold" in args.parts.split(","):
             seeds.setdefault(seed, {})["cold_start"] = cold_starts(int(seed))
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(report, indent=2) + "\n")
+    write_results(args.output, report)
     print(f"written to {args.output}")
 
 

@@ -19,11 +19,11 @@ import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from contenders import ROOT, run_benchmark, run_contender
+from provenance import add_arguments, provenance, require_clean, write_results
 
 NUM_ENVS, NUM_STEPS, EPOCHS, MINIBATCHES = 8, 128, 4, 4
 STEPS = NUM_ENVS * NUM_STEPS
@@ -176,15 +176,14 @@ def main() -> None:
     parser.add_argument("--processor-time", action="store_true")
     parser.add_argument("--worker", choices=[*CONTENDERS, "limits"], help="only run this, and print what it measured")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "atari.json")
+    add_arguments(parser)
     args = parser.parse_args()
     seeds = [int(seed) for seed in args.seeds.split(",")]
     if args.worker is not None:
         worker(args.worker, seeds[0], args.updates, args.threads, args.processor_time)
         return
-    from seqrl.run.environment import environment
-
-    versions = {name: version(name) for name in ("torch", "gymnasium", "ale-py", "stable-baselines3", "numpy")}
-    report: dict[str, Any] = {"versions": versions, "environment": environment(seed=0, threads=f"{args.threads} (benchmark)")}
+    require_clean(allow_dirty=args.allow_dirty)
+    report: dict[str, Any] = {"provenance": provenance(seeds, threads=args.threads)}
     report |= {"threads": args.threads, "updates": args.updates, "load_average_before": os.getloadavg(), "seeds": {}}
     rates: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     for seed in seeds:
@@ -203,8 +202,7 @@ def main() -> None:
     ratios = {name: statistics.median(rates[name]) / statistics.median(rates["stable_baselines3"]) for name in CONTENDERS}
     report |= {"ratios": ratios, "load_average_after": os.getloadavg(), "processor_time": args.processor_time}
     print("times Stable-Baselines3: " + "  ".join(f"{title} {ratios[name]:.2f}" for name, title in CONTENDERS.items()))
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(report, indent=2) + "\n")
+    write_results(args.output, report)
     print(f"written to {args.output}")
 
 

@@ -27,11 +27,11 @@ import time
 import types
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from contenders import ROOT, run_benchmark, run_contender
+from provenance import add_arguments, provenance, require_clean, write_results
 
 NUM_IMAGES, BATCHES_LEFT_OUT = 60_000, 20
 CONTENDERS = {
@@ -39,6 +39,7 @@ CONTENDERS = {
     "ours_fp32": (128, "fp32"),
     "peer": (128, ""),
     "ours_512": (512, "auto"),
+    "ours_512_fp32": (512, "fp32"),
     "peer_512": (512, ""),
 }
 
@@ -205,19 +206,19 @@ def main() -> None:
     parser.add_argument("--processor-time", action="store_true")
     parser.add_argument("--worker", choices=[*CONTENDERS, "split"], help="only run this, and print what it measured")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "attention.json")
+    add_arguments(parser)
     args = parser.parse_args()
     if args.worker is not None:
         worker(args.worker, args)
         return
-    from seqrl.run.environment import environment
-
+    require_clean(allow_dirty=args.allow_dirty)
     names = [name for name in CONTENDERS if args.peer or not name.startswith("peer")]
-    versions = {name: version(name) for name in ("torch", "numpy")}
-    report: dict[str, Any] = {"versions": versions, "environment": environment(seed=0, threads=f"{args.threads} (benchmark)")}
+    seeds = [int(seed) for seed in args.seeds.split(",")]
+    report: dict[str, Any] = {"provenance": provenance(seeds, threads=args.threads)}
     report |= {"threads": args.threads, "batches": args.batches, "load_average_before": os.getloadavg(), "seeds": {}}
     clock = "processor_s" if args.processor_time else "wall_s"
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    for seed in map(int, args.seeds.split(",")):
+    for seed in seeds:
         report["seeds"][seed] = {}
         for name in names:
             said = report["seeds"][seed][name] = measure(name, seed, args)
@@ -228,10 +229,10 @@ def main() -> None:
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     report |= {"seconds_an_epoch": medians, "clock": clock, "load_average_after": os.getloadavg()}
     if args.peer:
-        report["times_the_peer"] = {"128": medians["peer"] / medians["ours"], "512": medians["peer_512"] / medians["ours_512"]}
-        print("as fast as the peer, times: " + "  ".join(f"batch {size} {ratio:.1f}" for size, ratio in report["times_the_peer"].items()))
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(report, indent=2) + "\n")
+        peers = {name: medians["peer_512" if "512" in name else "peer"] for name in names if name.startswith("ours")}
+        report["times_the_peer"] = {name: peer / medians[name] for name, peer in peers.items()}
+        print("as fast as the peer (fp32), times: " + "  ".join(f"{name} {ratio:.2f}" for name, ratio in report["times_the_peer"].items()))
+    write_results(args.output, report)
     print(f"written to {args.output}")
 
 

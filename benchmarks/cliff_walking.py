@@ -12,15 +12,13 @@ Source: Sutton & Barto 2018 (Reinforcement learning, 2nd edition), example 6.6.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import sys
-from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
 
 from seqrl.run.interrupt import run_command
 from seqrl.tasks.control.policy import ControlPolicyConfig
@@ -74,7 +72,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=10, help="with seeds 0, 1, ...")
     parser.add_argument("--episodes", type=int, default=500, help=f"a run; a multiple of {BLOCK}")
+    add_arguments(parser)
     args = parser.parse_args()
+    require_clean(allow_dirty=args.allow_dirty)
     torch.set_num_threads(1)
     columns, greedy = {}, {}
     for rule in RULES:
@@ -87,10 +87,8 @@ def main() -> None:
         print(f"{block * BLOCK + 1:>4}-{(block + 1) * BLOCK:<7}{cells}")
     print(f"{'greedy':<12}" + "".join(f"{np.mean(greedy[rule]):>12.1f}{'':8}" for rule in RULES))
     results = {rule: {"mean": columns[rule][0].tolist(), "error": columns[rule][1].tolist(), "greedy": greedy[rule]} for rule in RULES}
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "gymnasium": gym.__version__}
-    path = Path(__file__).parent / "results" / "cliff_walking.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"runs": args.runs, "versions": versions, "results": results}, indent=1) + "\n", encoding="utf-8")
+    report = {"provenance": provenance(range(args.runs)), "runs": args.runs, "results": results}
+    write_results(RESULTS / "cliff_walking.json", report)
 
 
 if __name__ == "__main__":

@@ -24,14 +24,13 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 import numpy as np
 from contenders import whole
+from provenance import ROOT, add_arguments, provenance, require_clean, write_results
 
 from seqrl.run.config import read_config, to_plain
-from seqrl.run.environment import environment
 from seqrl.run.interrupt import run_command
 from seqrl.run.log import read_metrics
 from seqrl.run.train import train
 
-ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "dqn_ablation.json"
 # (replay, target network) of each cell, in the order of the paper's results.
 CELLS = {
@@ -83,10 +82,10 @@ def measure(cell: str, rate: float, seed: int, updates: int, runs: Path, extra: 
     path, settings = runs / name / "record.json", json.loads(json.dumps(to_plain(config)))
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["settings"] == settings:
+        if kept["settings"] == settings and kept["provenance"]["commit"] == provenance([])["commit"]:
             return kept
     start = time.process_time()
-    whole(train(config, overwrite=not path.is_file(), display=False))  # one without a record was broken off
+    whole(train(config, overwrite=True, display=False))  # broken off, or of another commit
     rows = [row for row in read_metrics(runs / name) if "dev/return_mean" in row]
     record = {
         "cell": cell,
@@ -96,6 +95,7 @@ def measure(cell: str, rate: float, seed: int, updates: int, runs: Path, extra: 
         "return_mean": [row["dev/return_mean"] for row in rows],
         "processor_s": round(time.process_time() - start, 1),
         "settings": settings,
+        "provenance": provenance([seed]),
     }
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return record
@@ -135,7 +135,9 @@ def main() -> None:
     parser.add_argument("--rates", default="1e-3,2.5e-4")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "dqn_ablation")
     parser.add_argument("--output", type=Path, default=RESULT)
+    add_arguments(parser)
     known, extra = parser.parse_known_args()
+    require_clean(allow_dirty=known.allow_dirty)
     seeds = [int(seed) for seed in known.seeds.split(",")]
     records = []
     for seed in seeds:
@@ -145,9 +147,9 @@ def main() -> None:
                 print(f"{cell}, learning rate {rate:g}, seed {seed}: {records[-1]['return_mean']}", flush=True)
     summary = summarise(records)
     print(table(summary))
-    result = {"summary": summary, "paper": PAPER, "records": records, "environment": environment(seed=seeds[0])}
-    known.output.parent.mkdir(parents=True, exist_ok=True)
-    known.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    records = [{key: value for key, value in record.items() if key != "settings"} for record in records]
+    result = {"provenance": provenance(seeds), "shared": [*SHARED, *extra], "summary": summary, "paper": PAPER, "records": records}
+    write_results(known.output, result)
 
 
 if __name__ == "__main__":

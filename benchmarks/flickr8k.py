@@ -8,8 +8,6 @@ Runs that are already finished under --folder are evaluated as they are. Writes 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import sys
 import time
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from contenders import train_once
+from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
 
 from seqrl.run.checkpoint import step_folders
 from seqrl.run.config import read_config
@@ -91,17 +90,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--folder", type=Path, default=Path("runs/flickr"))
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "flickr8k.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / "flickr8k.json")
+    add_arguments(parser)
     arguments = parser.parse_args()
+    require_clean(allow_dirty=arguments.allow_dirty)
     torch.set_num_threads(1)
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
-    results: dict[str, Any] = {
-        "command": " ".join(sys.argv),
-        "seeds": seeds,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-    results["updates"] = {}
+    results: dict[str, Any] = {"provenance": provenance(seeds), "updates": {}}
     figures: dict[str, dict[str, list[dict[str, float]]]] = {split: {stage: [] for stage in STAGES} for split in ("dev", "test")}
     for seed in seeds:
         runs = train_seed(arguments.folder, seed)
@@ -111,7 +106,7 @@ def main() -> None:
                 stages[stage].append(evaluate(runs[stage], split))
     results["figures"] = figures
     results["summary"] = {split: {stage: summarise(rows) for stage, rows in stages.items()} for split, stages in figures.items()}
-    arguments.output.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    write_results(arguments.output, results)
     for split, stages in results["summary"].items():
         print(f"\n{split}, {len(seeds)} seeds: mean [95% interval]")
         for key in ("cider_d", "beam/cider_d", "bleu4", "beam/bleu4", "bad_endings", "beam/bad_endings", "distinct"):

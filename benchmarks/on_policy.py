@@ -16,22 +16,22 @@ import os
 import statistics
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 from contenders import whole
+from provenance import RESULTS as FOLDER
+from provenance import ROOT, add_arguments, provenance, require_clean, write_results
+from sampling import sampling
 
 from seqrl.run.config import read_config
-from seqrl.run.environment import environment
 from seqrl.run.interrupt import run_command
 from seqrl.run.loop import fit
 from seqrl.run.processes import data_seed
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "on_policy.json"
+RESULTS = FOLDER / "on_policy.json"
 SOLVED = {"CartPole-v1": 475.0, "Acrobot-v1": -100.0, "LunarLander-v3": 200.0, "Pendulum-v1": -200.0}
 RUNS = "cartpole_trpo,cartpole_a2c,cartpole_vtrace,cartpole_off_policy,acrobot_ppo,acrobot_trpo,acrobot_a2c,pendulum_trpo,lunar_lander_ppo"
 
@@ -68,6 +68,10 @@ def run(name: str, seed: int, overrides: list[str]) -> dict[str, Any]:
     curve = Curve(task)
     whole(fit(trainer, task, steps=config.steps, eval_every=config.eval_every, log_every=config.steps, writers=[curve]))
     figures = task.evaluate(trainer.policy, split="test")
+    sampled = None
+    if hasattr(trainer.policy, "actor"):
+        with sampling(trainer.policy):
+            sampled = task.evaluate(trainer.policy, split="test")["return_mean"]
     solved = solved_at(curve.points, SOLVED[config.task.environment])
     after = [] if solved is None else [point[2] for point in curve.points if point[0] >= solved[0]]
     return {
@@ -77,10 +81,12 @@ def run(name: str, seed: int, overrides: list[str]) -> dict[str, Any]:
         "solved_seconds": solved and solved[1],
         "share_solved_after": statistics.fmean(value >= SOLVED[config.task.environment] for value in after) if after else None,
         "final_return": round(figures["return_mean"], 2),
+        "sampled_return": sampled and round(sampled, 2),
         "mean_of_curve": round(statistics.fmean(point[2] for point in curve.points[1:]), 2),
         "num_steps": curve.points[-1][0],
         "num_seconds": curve.points[-1][1],
         "curve": curve.points,
+        "provenance": provenance([seed]),
     }
 
 
@@ -104,10 +110,14 @@ def spread(numbers: list[Any]) -> str:
 
 def print_tables(results: dict[str, Any]) -> None:
     """Print what docs/results.md shows."""
-    print("| environment | config | solved after steps | seconds | share solved from then on | return of 100 greedy test episodes |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "| environment | config | solved after steps | seconds | share solved from then on | return of 100 greedy test episodes | sampled |"
+    )
+    print("|---|---|---|---|---|---|---|")
     for name, runs in results["runs"].items():
-        columns = [[run[key] for run in runs] for key in ("solved_steps", "solved_seconds", "share_solved_after", "final_return")]
+        columns = [
+            [run[key] for run in runs] for key in ("solved_steps", "solved_seconds", "share_solved_after", "final_return", "sampled_return")
+        ]
         print(f"| {runs[0]['environment']} | `{name}.yaml` | {' | '.join(spread(column) for column in columns)} |")
     if results.get("lags"):
         print("\n| lag (updates) | V-trace: mean of the curve | final | without correction: mean of the curve | final |")
@@ -123,7 +133,9 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--lags", default="", help="updates by which actors lag behind, such as 10,20; empty for none")
     parser.add_argument("overrides", nargs="*", help="changes of the configurations, after --")
+    add_arguments(parser)
     arguments = parser.parse_args()
+    require_clean(allow_dirty=arguments.allow_dirty)
     torch.set_num_threads(1)
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"runs": {}, "lags": {}}
@@ -144,9 +156,7 @@ def main() -> None:
 
 def save(results: dict[str, Any]) -> None:
     """Write what has been measured so far."""
-    results["environment"] = {key: value for key, value in environment(seed=0).items() if key not in ("seed", "folder")}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    write_results(RESULTS, results)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
 
 import numpy as np
+from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
 from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 from pycocoevalcap.cider.cider_scorer import CiderScorer
 from pycocoevalcap.rouge.rouge import Rouge
@@ -174,20 +173,20 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEQRL_DATA", ROOT.parent / "shared" / "data")))
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--no-coco-size", action="store_true")
-    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "rewards.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / "rewards.json")
+    add_arguments(parser)
     args = parser.parse_args()
+    require_clean(allow_dirty=args.allow_dirty)
     captions = read_captions(args.data / "coco_metrics" / "captions_val2017.json")
-    versions = {name: version(name) for name in ("numpy", "numba", "pycocoevalcap")}
+    seeds = [int(seed) for seed in args.seeds.split(",")]
     report: dict[str, Any] = {
-        "versions": {"python": platform.python_version(), **versions},
-        "machine": platform.processor() or platform.machine(),
-        "threads": 1,
+        "provenance": provenance(seeds, threads=1),
         "captions": NUM_IMAGES * SAMPLES_AN_IMAGE,
         "images": NUM_IMAGES,
         "references_an_image": 5,
         "seeds": {},
     }
-    for seed in map(int, args.seeds.split(",")):
+    for seed in seeds:
         report["seeds"][seed] = compare(captions, seed)
         for name, row in report["seeds"][seed].items():
             print(
@@ -199,8 +198,7 @@ def main() -> None:
         report["coco_size"] = prepare_coco_size(captions, 0)
         for name, value in report["coco_size"].items():
             print(f"COCO size  {name:30s} {value:14,.1f}")
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(report, indent=2) + "\n")
+    write_results(args.output, report)
     print(f"written to {args.output}")
 
 

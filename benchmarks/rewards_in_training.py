@@ -2,25 +2,26 @@
 
 python benchmarks/rewards_in_training.py --seeds 0,1,2
 
-16 images with 5 samples and 5 references each, built-in scenes, one thread. Times are wall-clock, of the same batches in turn.
+16 images with 5 samples and 5 references each, built-in scenes, one thread. Times are of the
+processor, since other work on the machine would meet the longer calls more often; of the same batches in turn.
 Writes benchmarks/results/rewards_in_training.json.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import sys
 import time
-from pathlib import Path
+import types
 from typing import Any
 
 import numpy as np
 import torch
+from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
 from pycocoevalcap.cider.cider import Cider
 
 from seqrl.run.interrupt import run_command
+from seqrl.tasks.captioning import reward
 from seqrl.tasks.captioning.data import DataConfig, load_data
 from seqrl.tasks.captioning.task import CaptioningConfig, CaptioningTask
 from seqrl.trajectory import Trajectory
@@ -34,9 +35,9 @@ def peer_seconds(task: CaptioningTask, trajectory: Trajectory) -> float:
     for number, (tokens, item) in enumerate(rows):
         hypotheses[number] = [" ".join(task.vocabulary.decode(tokens))]
         references[number] = [" ".join(words) for words in task.data.train.words[item]]
-    start = time.perf_counter()
+    start = time.process_time()
     Cider().compute_score(references, hypotheses)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def run_seed(seed: int, updates: int) -> dict[str, float]:
@@ -65,13 +66,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--updates", type=int, default=40)
+    add_arguments(parser)
     arguments = parser.parse_args()
+    require_clean(allow_dirty=arguments.allow_dirty)
     torch.set_num_threads(1)
-    results: dict[str, Any] = {"command": " ".join(sys.argv), "python": platform.python_version(), "torch": torch.__version__, "seeds": {}}
-    for seed in map(int, arguments.seeds.split(",")):
+    reward.time = types.SimpleNamespace(perf_counter=time.process_time)  # type: ignore[attr-defined]
+    seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    results: dict[str, Any] = {"provenance": provenance(seeds), "seeds": {}}
+    for seed in seeds:
         results["seeds"][seed] = rates = run_seed(seed, arguments.updates)
         print(f"seed {seed}: ours {rates['ours']:,.0f}/s, pycocoevalcap {rates['pycocoevalcap']:,.0f}/s, ratio {rates['ratio']:.0f}")
-    (Path(__file__).parent / "results" / "rewards_in_training.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    write_results(RESULTS / "rewards_in_training.json", results)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 import gymnasium as gym
 import torch
+from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
 
 from seqrl.run.config import read_config
 from seqrl.run.interrupt import run_command
@@ -69,20 +69,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--configs", default=",".join(CONFIGS))
+    add_arguments(parser)
     args, overrides = parser.parse_known_args()
+    require_clean(allow_dirty=args.allow_dirty)
     torch.set_num_threads(1)
     results = []
     for name in args.configs.split(","):
         for seed in map(int, args.seeds.split(",")):
-            results.append(run_seed(name, seed, overrides))
+            results.append(run_seed(name, seed, overrides) | {"provenance": provenance([seed])})
             print("{config:<26} seed {seed}  returns {returns}  best {best}  {seconds} s".format(**results[-1]), flush=True)
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "gymnasium": gym.__version__}
-    path = Path(__file__).parent / "results" / "tables.json"
-    path.parent.mkdir(exist_ok=True)
+    path = RESULTS / "tables.json"
     earlier = json.loads(path.read_text(encoding="utf-8"))["results"] if path.is_file() else []
     done = {(result["config"], result["seed"]) for result in results}
     results = [result for result in earlier if (result["config"], result["seed"]) not in done] + results
-    path.write_text(json.dumps({"versions": versions, "results": results}, indent=1) + "\n", encoding="utf-8")
+    write_results(path, {"results": results})
 
 
 if __name__ == "__main__":

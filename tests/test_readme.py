@@ -1,14 +1,33 @@
-"""The README's library example runs as it stands."""
+"""The README's library example runs as it stands, and its commands are understood."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from seqrl.run.cli import make_parser
+from seqrl.run.config import read_config
+
 README = Path(__file__).resolve().parents[1] / "README.md"
+
+
+def commands() -> list[list[str]]:
+    blocks = re.findall(r"^```\n(.*?)^```", README.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return [shlex.split(line, comments=True)[1:] for block in blocks for line in block.splitlines() if line.startswith("seqrl ")]
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_command_is_understood(command: list[str]) -> None:
+    parsed, changes = make_parser(command).parse_known_args(command)
+    if command[0] == "train":
+        (config,) = (README.parent / "configs").glob(f"*/{parsed.config}.yaml")
+        read_config(config, changes)
+    else:
+        assert command[0] in ("evaluate", "gridworld") or changes == []
 
 
 @pytest.mark.slow

@@ -71,7 +71,7 @@ def test_every_benchmark_ends_with_the_signals_code() -> None:
 
 def test_a_signal_leaves_no_result(tmp_path: Path) -> None:
     output = tmp_path / "out.json"
-    runs = ["--runs", str(tmp_path / "runs"), "--output", str(output), "--seeds=0", "--updates=100000", "--rates=1e-3"]
+    runs = ["--runs", str(tmp_path / "runs"), "--output", str(output), "--seeds=0", "--updates=100000", "--rates=1e-3", "--allow-dirty"]
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "benchmarks" / "dqn_ablation.py"), *runs],
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},

@@ -1,0 +1,101 @@
+"""Figures of captions and of their rewards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from blocks.text import number, rounded_span, span, table
+
+# coco-caption's README, for the example hypotheses that it ships; https://github.com/tylin/coco-caption
+PUBLISHED = {"CIDEr-D": 0.600, "BLEU-1": 0.579, "BLEU-2": 0.404, "BLEU-3": 0.279, "BLEU-4": 0.191, "ROUGE-L": 0.396}
+
+
+def rewards(files: Any) -> str:
+    """Rates of the rewards beside pycocoevalcap."""
+    alone = files.read("rewards.json")
+    inside = list(files.read("rewards_in_training.json")["seeds"].values())
+    rows = []
+    for key, title in (("cider_d", "CIDEr-D alone"), ("bleu4", "BLEU-4 alone"), ("rouge_l", "ROUGE-L alone")):
+        seeds = [seed[key] for seed in alone["seeds"].values()]
+        columns = [[seed[column] for seed in seeds] for column in ("ours_per_s", "peer_per_s", "ratio")]
+        rows.append([title, *(rounded_span(column, 3) for column in columns[:2]), span(columns[2])])
+    columns = [[seed[column] for seed in inside] for column in ("ours", "pycocoevalcap", "ratio")]
+    rows.insert(1, ["CIDEr-D inside self-critical updates", *(rounded_span(column, 3) for column in columns[:2]), span(columns[2])])
+    largest = max(row["largest_difference"] for seed in alone["seeds"].values() for row in seed.values())
+    head = ["", "ours, captions a second", "pycocoevalcap, captions a second", "times as fast"]
+    return f"""{alone["captions"]} captions of {alone["images"]} images with {alone["references_an_image"]} references each, one thread,
+both in one process in turn, lowest and highest of the seeds. The largest difference of a score from pycocoevalcap's is {largest:.0e}.
+
+{table(head, rows)}"""
+
+
+def flickr8k(files: Any) -> str:
+    """Test and dev figures of the three stages on photographs."""
+    results = files.read("flickr8k.json")
+    stages = ("xe", "control", "sc")
+    parts = []
+    for split in ("test", "dev"):
+        rows = []
+        for title, key in (
+            ("CIDEr-D, greedy", "cider_d"),
+            ("CIDEr-D, beam 3", "beam/cider_d"),
+            ("BLEU-4, greedy", "bleu4"),
+            ("BLEU-4, beam 3", "beam/bleu4"),
+        ):
+            summary = [results["summary"][split][stage][key] for stage in stages]
+            cells = [f"{number(cell['mean'], 3)} ({number(cell['low'], 3)}-{number(cell['high'], 3)})" for cell in summary]
+            gains = [f"{100 * (cell['mean'] / summary[0]['mean'] - 1):+.0f}%" for cell in (summary[2], summary[1])]
+            rows.append([title, *cells, f"{gains[0]} (control: {gains[1]})"])
+        for title, key in (("captions that break off, greedy", "bad_endings"), ("captions that break off, beam 3", "beam/bad_endings")):
+            summary = [results["summary"][split][stage][key] for stage in stages]
+            cells = [f"{100 * cell['mean']:.1f}% ({100 * cell['low']:.1f}-{100 * cell['high']:.1f})" for cell in summary]
+            rows.append([title, *cells, ""])
+        head = [split, "cross-entropy", "more cross-entropy, same time", "self-critical", "gain over cross-entropy"]
+        parts.append(table(head, rows))
+    updates = [seed["control"] for seed in results["updates"].values()]
+    first = next(iter(results["updates"].values()))
+    parts.append(
+        f"Updates: cross-entropy {first['xe']:,}, self-critical {first['sc']:,}, control {span(updates)}, as many as take the time "
+        "(of the processor) of the self-critical run."
+    )
+    return "\n\n".join(parts)
+
+
+def captioning_trainers(files: Any) -> str:
+    """Ten trainers from one checkpoint."""
+    results = files.read("captioning_trainers.json")
+    summary = results["summary"]
+
+    def cell(figure: dict[str, float], digits: int) -> str:
+        return f"{number(figure['mean'], digits)} ({number(figure['low'], digits)}-{number(figure['high'], digits)})"
+
+    rows = []
+    for name, row in summary["methods"].items():
+        trainer, _, baseline = name.replace("self_critical", "self-critical").partition("_")
+        figures = [cell(row[key], 3) for key in ("dev_cider_d", "train_reward")]
+        rows.append(
+            [
+                f"`{trainer.replace('-', '_')}`",
+                baseline.replace("_", " "),
+                *figures,
+                cell(row["processor_s"], 1),
+                cell(row["dev_cider_d_at_same_time"], 3),
+            ]
+        )
+    samples = results["runs"][0]["evaluations"]["samples"][-1]
+    seconds = number(summary["same_time_s"], 0)
+    head = [
+        "trainer",
+        "baseline or advantage",
+        f"dev CIDEr-D after {samples:,} samples",
+        "train reward, last updates",
+        "processor time (s)",
+    ]
+    return (
+        table([*head, f"dev CIDEr-D after {seconds} s"], rows)
+        + "\n\nMean over the seeds and 95% bootstrap interval, which with three seeds is no wider than their range. "
+        + f"The checkpoint has {number(summary['start'], 3)}."
+    )
+
+
+BLOCKS = (rewards, flickr8k, captioning_trainers)
