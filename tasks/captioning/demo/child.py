@@ -11,6 +11,7 @@ import sys
 import threading
 
 from seqrl.__main__ import main
+from seqrl.run.interrupt import current_command, exit_code
 
 
 def end_with_parent() -> None:
@@ -19,6 +20,9 @@ def end_with_parent() -> None:
     def watch() -> None:
         while os.read(0, 1024):
             pass
+        command = current_command()
+        if command is not None and command.asked:
+            os._exit(exit_code(command.asked))  # asked twice: once by a signal, once by the end of who sent it
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()

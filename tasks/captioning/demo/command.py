@@ -28,13 +28,19 @@ def _main(arguments: Sequence[str] | None) -> int:
     try:
         from seqrl.tasks.captioning.demo.demonstration import Demonstration
 
+        _check()
         Demonstration.of(parsed, overrides).run()
     except Exception as error:
-        command = current_command()
-        if command is not None:
-            command.check()  # what broke because of a signal is no fault
+        _check()  # what broke because of a signal is no fault
         return _say_failed(error)
     return 0
+
+
+def _check() -> None:
+    """Raise where a signal has come whose exception was swallowed, in a callback of the import system for instance."""
+    command = current_command()
+    if command is not None:
+        command.check()
 
 
 def _say_failed(error: Exception) -> int:

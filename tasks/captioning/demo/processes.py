@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from seqrl.run.interrupt import current_command
+
 # A child saves within one update and one evaluation; whatever takes longer has no checkpoint to lose.
 PATIENCE_S = 60.0
 MESSAGE_LINES = 25
@@ -55,6 +57,9 @@ def run_side_by_side(stages: Sequence[Stage], watch: Callable[[], None], *, peri
             _refuse_failed(stages, children)
             watch()
             time.sleep(period_s)
+            command = current_command()
+            if command is not None:
+                command.check()  # the exception of a signal may have been swallowed
         _refuse_failed(stages, children)
         watch()
     finally:
