@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-# Set here, so that a machine with many cores does not split small tensors into crumbs; `make demo` takes two.
+# Set here, so that a machine with many cores does not split small tensors into crumbs.
 THREADS ?= 1
 export OMP_NUM_THREADS = $(THREADS)
 export MKL_NUM_THREADS = $(THREADS)
@@ -20,6 +20,8 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE ?= 1
 export MPLBACKEND := Agg
 PYTEST_FLAGS ?=
+# What `make demo` is given, as in `make demo ARGS='--seed 1'`.
+ARGS ?=
 # Processes that run tests, each with THREADS threads.
 WORKERS ?= 2
 
@@ -58,9 +60,8 @@ test-fast: $(STAMP)
 test-slow: $(STAMP)  ## Run the tests that learn to a threshold
 	$(BIN)/python -m pytest -q -n $(WORKERS) -m slow --durations=15 $(PYTEST_FLAGS)
 
-demo: THREADS = 2
-demo: $(STAMP)  ## Train a captioner, optimise it for CIDEr-D and draw what changed: under five minutes on two cores
-	@$(BIN)/python -m seqrl.tasks.captioning.demo
+demo: $(STAMP)  ## Optimise a captioner for CIDEr-D before your eyes: four minutes on two cores; ARGS=--help lists what else
+	@exec $(BIN)/python -m seqrl.tasks.captioning.demo $(ARGS)
 
 format: $(STAMP)  ## Put the code into the house style
 	$(BIN)/ruff format .

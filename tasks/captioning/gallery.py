@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import html
 import io
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from seqrl.tasks.captioning.gallery_drawing import draw_gallery
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #1c1c1c; background: #fafafa }
@@ -19,7 +20,27 @@ h1 { font-size: 1.3rem } .grid { display: grid; grid-template-columns: repeat(au
 figure { margin: 0; background: #fff; border: 1px solid #ddd; border-radius: 6px; padding: .8rem }
 img { width: 100%; image-rendering: pixelated; border-radius: 4px } dt { font-weight: 600; margin-top: .5rem } dd { margin: 0 }
 .score { color: #0b6e4f; font-variant-numeric: tabular-nums; float: right } details { margin-top: .6rem; color: #555 }
+s { color: #c62828; text-decoration-thickness: 2px }
 """
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """A caption of a gallery.
+
+    Attributes:
+        caption: words with spaces between them.
+        score: of this caption.
+        wrong: places of the words, from 0, that say what is not so; they are struck out in red.
+    """
+
+    caption: str
+    score: float
+    wrong: frozenset[int] = frozenset()
+
+    def words(self) -> list[tuple[str, bool]]:
+        """Give each word, and whether it is wrong."""
+        return [(word, place in self.wrong) for place, word in enumerate(self.caption.split())]
 
 
 @dataclass(frozen=True)
@@ -29,17 +50,19 @@ class GalleryItem:
     Attributes:
         name: the image's name.
         image: uint8 [3, S, S].
-        captions: for each label, such as "before" and "after", a caption and its score.
+        captions: one for each label, such as "before" and "after".
         references: what people wrote.
     """
 
     name: str
     image: np.ndarray
-    captions: Mapping[str, tuple[str, float]]
+    captions: Mapping[str, Captioned]
     references: Sequence[str]
 
 
-def write_gallery(items: Sequence[GalleryItem], directory: Path, *, title: str = "Captions", metric: str = "CIDEr-D") -> list[Path]:
+def write_gallery(
+    items: Sequence[GalleryItem], directory: Path, *, title: str = "Captions", metric: str = "CIDEr-D", num_drawn: int | None = None
+) -> list[Path]:
     """Write `gallery.png` and `gallery.html`.
 
     Args:
@@ -47,6 +70,7 @@ def write_gallery(items: Sequence[GalleryItem], directory: Path, *, title: str =
         directory: made where it does not exist.
         title: heading of the page.
         metric: name of the scores.
+        num_drawn: how many of the items the PNG shows; all by default.
 
     Returns:
         The two files.
@@ -59,40 +83,14 @@ def write_gallery(items: Sequence[GalleryItem], directory: Path, *, title: str =
     directory.mkdir(parents=True, exist_ok=True)
     page, picture = directory / "gallery.html", directory / "gallery.png"
     page.write_text(_page(items, title, metric), encoding="utf-8")
-    _draw(items, picture, metric)
+    draw_gallery([(item.image, list(_captions(item, metric))) for item in items[:num_drawn]], picture)
     return [picture, page]
 
 
-def _draw(items: Sequence[GalleryItem], path: Path, metric: str) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    columns = min(4, len(items))
-    rows = -(-len(items) // columns)
-    texts = [_text(item, metric) for item in items]
-    text_height = 0.16 * (1 + max(text.count("\n") + 1 for text in texts))  # inches
-    size = 3.4
-    height = size + text_height
-    figure, axes = pyplot.subplots(rows, columns, figsize=(size * columns, height * rows), squeeze=False)
-    bottom = text_height / (height * rows)
-    figure.subplots_adjust(left=0.01, right=0.99, top=1.0, bottom=bottom, wspace=0.04, hspace=text_height / size)
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, item, text in zip(axes.flat, items, texts, strict=False):
-        axis.imshow(item.image.transpose(1, 2, 0), interpolation="nearest")
-        axis.text(0, -0.02, text, transform=axis.transAxes, fontsize=9, va="top", ha="left")
-    figure.savefig(path, dpi=90)
-    pyplot.close(figure)
-
-
-def _text(item: GalleryItem, metric: str) -> str:
-    """Labels, scores and captions, wrapped to the picture's width."""
-    return "\n".join(
-        textwrap.fill(f"{label} ({metric} {score:.2f}): {caption}", 46, subsequent_indent="   ")
-        for label, (caption, score) in item.captions.items()
-    )
+def _captions(item: GalleryItem, metric: str) -> Iterator[tuple[str, str, list[tuple[str, bool]]]]:
+    """Give each caption's label, its score and its words."""
+    for label, captioned in item.captions.items():
+        yield label, f"{metric} {captioned.score:.2f}", captioned.words()
 
 
 def _page(items: Sequence[GalleryItem], title: str, metric: str) -> str:
@@ -109,11 +107,16 @@ def _figure(item: GalleryItem, metric: str) -> str:
     Image.fromarray(np.ascontiguousarray(item.image.transpose(1, 2, 0))).save(buffer, format="PNG")
     source = base64.b64encode(buffer.getvalue()).decode()
     captions = "".join(
-        f"<dt>{html.escape(label)} <span class='score'>{html.escape(metric)} {score:.2f}</span></dt><dd>{html.escape(caption)}</dd>"
-        for label, (caption, score) in item.captions.items()
+        f"<dt>{html.escape(label)} <span class='score'>{html.escape(score)}</span></dt><dd>{_marked(words)}</dd>"
+        for label, score, words in _captions(item, metric)
     )
     references = "".join(f"<li>{html.escape(text)}</li>" for text in item.references)
     return (
         f"<figure><img alt='{html.escape(item.name)}' src='data:image/png;base64,{source}'><dl>{captions}</dl>"
         f"<details><summary>references</summary><ul>{references}</ul></details></figure>"
     )
+
+
+def _marked(words: Sequence[tuple[str, bool]]) -> str:
+    """Write words, those that are wrong struck out."""
+    return " ".join(f"<s>{html.escape(word)}</s>" if wrong else html.escape(word) for word, wrong in words)

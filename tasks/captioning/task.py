@@ -17,7 +17,7 @@ from seqrl.tasks.captioning.data import CaptionData, DataConfig, load_data
 from seqrl.tasks.captioning.decoding import sample, with_one_end
 from seqrl.tasks.captioning.diagnostics import warnings_for
 from seqrl.tasks.captioning.evaluation import EvaluationConfig, evaluate_captions, write_captions
-from seqrl.tasks.captioning.gallery import GalleryItem, write_gallery
+from seqrl.tasks.captioning.gallery import Captioned, GalleryItem, write_gallery
 from seqrl.tasks.captioning.images import augment
 from seqrl.tasks.captioning.policies import PolicyConfig, build_policy, preparation_of
 from seqrl.tasks.captioning.reward import CaptionReward, RewardConfig
@@ -182,7 +182,7 @@ class CaptioningTask:
         part = self._split(split)
         captions, scores = write_captions(policy, part, self.vocabulary, self.config.evaluation, count=count)
         items = [
-            GalleryItem(part.image_ids[index], part.images[index], {"caption": (caption, score)}, part.references[index])
+            GalleryItem(part.image_ids[index], part.images[index], {"caption": Captioned(caption, score)}, part.references[index])
             for index, (caption, score) in enumerate(zip(captions, scores, strict=True))
         ]
         return write_gallery(items, directory)

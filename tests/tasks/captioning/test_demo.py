@@ -1,37 +1,131 @@
-"""The demonstration: small in the fast tier, as users see it in the slow one."""
+"""The demonstration: small and in one process in the fast tier, with its processes and as users see it in the slow one."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from seqrl.run import checkpoint
+from seqrl.run.config import read_config
 from seqrl.run.log import read_metrics
-from seqrl.tasks.captioning.demo import STAGES, run_demo
+from seqrl.run.train import train
+from seqrl.tasks.captioning.demo import demonstration
+from seqrl.tasks.captioning.demo.command import main
+from seqrl.tasks.captioning.demo.demonstration import Demonstration
+from seqrl.tasks.captioning.demo.plan import CONTROL, END_S, FIRST, LIVE, Pace, Plan
+from seqrl.tasks.captioning.demo.processes import Stage
+from seqrl.tasks.captioning.demo.report import Outcome, opening, rows, template_line
+from seqrl.tasks.captioning.demo.screen import plot
 
-SMALL = ["--steps=4", "--eval_every=2", "--task.images_per_batch=4"]
+SMALL = ["--task.images_per_batch=4", "--task.policy.dim=16", "--task.policy.num_layers=1"]
 SMALL += [f"--task.data.scenes.{name}={count}" for name, count in {"num_train": 24, "num_dev": 14, "num_test": 14}.items()]
+SMALL_FROM_SCRATCH = ["--from-scratch", "--updates=3", "--cross-entropy-updates=4", *SMALL]
+
+
+def in_this_process(stages: list[Stage], show: Callable[[], None]) -> None:
+    for stage in stages:
+        path, *overrides = [argument for argument in stage.command[4:] if argument not in ("--quiet", "--overwrite")]
+        train(read_config(path, overrides), overwrite=True, display=False)
 
 
 def test_small_demo_writes_table_and_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("SEQRL_CACHE", str(tmp_path / "cache"))
-    figures = run_demo(tmp_path / "demo", overrides=SMALL)
-    assert set(figures) == set(STAGES)
-    assert "CIDEr-D" in capsys.readouterr().out
+    monkeypatch.setattr(demonstration, "run_side_by_side", in_this_process)
+    small = tmp_path / "demo"
+    assert main(["--folder", str(small), *SMALL_FROM_SCRATCH]) == 0
+    table = capsys.readouterr().out
+    assert (
+        "CIDEr-D" in table
+        and ["before", "control", "after"] in [line.split() for line in table.splitlines()]
+        and "Most frequent opening" in table
+    )
     for name in ("gallery.png", "gallery.html", "learning_curves.png"):
-        assert (tmp_path / "demo" / "figures" / name).stat().st_size > 5_000
-    page = (tmp_path / "demo" / "figures" / "gallery.html").read_text(encoding="utf-8")
+        assert (small / "figures" / name).stat().st_size > 5_000
+    page = (small / "figures" / "gallery.html").read_text(encoding="utf-8")
     assert page.count("<figure>") == 12 and "http" not in page.replace("http://www.w3.org", "")
-    # Self-critical training starts from the weights that cross-entropy ended with.
-    first, last = read_metrics(tmp_path / "demo" / "self_critical")[0], read_metrics(tmp_path / "demo" / "cross_entropy")
-    best = max(line["dev/cider_d"] for line in last if "dev/cider_d" in line)
-    assert first["dev/cider_d"] == pytest.approx(best, rel=1e-6)
+    # Both stages start from the weights that cross-entropy ended with.
+    best = checkpoint.read_meta(checkpoint.find(small / FIRST, prefer_best=True))["evaluation"]["cider_d"]
+    for name in (LIVE, CONTROL):
+        assert read_metrics(small / name)[0]["dev/cider_d"] == pytest.approx(best, rel=1e-6)
+    # Finished stages are not trained again.
+    assert main(["--folder", str(small), "--resume"]) == 0
+    again = capsys.readouterr().out
+    assert (
+        table[table.index("Greedy captions") : table.index(" in all")].splitlines()[:-1]
+        == (again[again.index("Greedy captions") : again.index(" in all")].splitlines()[:-1])
+    )
+
+
+def outcome(label: str, cider_d: float, captions: Sequence[str] = ("a red ball", "a blue star")) -> Outcome:
+    figures = {"cider_d": cider_d, "bleu4": 0.25, "length": 3.0, "bad_endings": 0.0, "distinct": 1.0}
+    return Outcome(label, figures, [caption.split() for caption in captions], [1.0, 2.0], 10.0)
+
+
+def test_table_compares_with_before() -> None:
+    table = dict(rows([outcome("before", 1.6), outcome("control", 1.52), outcome("after", 2.4)]))
+    assert table["CIDEr-D"] == ["1.600", "1.520", "2.400"]
+    assert table["  gain"] == ["", "-5%", "+50%"]
+    assert table["different captions"] == ["100%"] * 3
+
+
+def test_a_template_is_named() -> None:
+    same = ["we see a ball", "we see a star", "we see two moons", "a moon is here"]
+    assert opening([caption.split() for caption in same]) == ("we see", 0.75)
+    assert "one template" in template_line([outcome("before", 1.0), outcome("after", 2.0, same)])
+    assert "one template" not in template_line([outcome("before", 1.0), outcome("after", 2.0, ("a b", "b c", "c d"))])
+
+
+def test_updates_follow_the_pace() -> None:
+    # One second for each evaluation of 500 images: 21 of 200 and 2 of 500.
+    pace = Pace(start_s=5.0, evaluate_s=1.0, update_s={LIVE: 0.4, CONTROL: 0.1})
+    assert pace.fixed_s() == pytest.approx(5 + 21 * 0.4 + 2 * 1.0 + END_S)
+    left = 240.0
+    assert pace.fitting_updates(left) == 200
+    slow = Pace(5.0, 1.0, {LIVE: 1.0, CONTROL: 0.25})
+    assert slow.fitting_updates(left) == int((left - slow.fixed_s()) / 1.25) // 25 * 25 < 200
+    assert slow.total_s(slow.fitting_updates(left)) <= left < slow.total_s(slow.fitting_updates(left) + 25)
+    assert slow.fitting_updates(10.0) == 50  # fewer would show nothing
+    assert pace.control_updates(100) == 420  # 100 x 0.4 s and 5% more, at 0.1 s
+
+
+def test_a_plan_comes_back(tmp_path: Path) -> None:
+    plan = Plan(3, ["--task.images_per_batch=4"], True, None, 2.5, {LIVE: 7}, {FIRST: 5})
+    plan.write(tmp_path / "demo")
+    assert Plan.read(tmp_path / "demo") == plan
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--resume"], "no demonstration to go on with"),
+        (["--resume", "--seed=1", "--from-scratch"], "expected --folder at most"),
+        (["--from-scratch", "--checkpoint=runs/other"], "expected one of them"),
+        (["--checkpoint=runs/none"], "there is no such folder"),
+        (["--from-scratch", "--steps=5"], "use --updates"),
+    ],
+)
+def test_bad_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
+    assert main(["--folder", str(tmp_path / "demo"), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_plot_rises_where_the_figures_do() -> None:
+    curves = [[(0.0, 1.0), (0.5, 3.0)], [(0.0, 1.0), (0.5, 1.0)]]
+    lines = [line.plain.rstrip() for line in plot(curves, width=9, height=3, ascii_only=True)]
+    # The first five of nine columns hold 1, 1.5, 2, 2.5 and 3; the lines stand for 1, 2 and 3, the last curve is hidden by the first.
+    assert lines[1:4] == ["  3.00 |   **", "       |  *", "  1.00 |**ooo"]
 
 
 @pytest.mark.slow
-def test_self_critical_training_raises_cider_d_and_beats_more_cross_entropy(tmp_path: Path) -> None:
-    figures = run_demo(tmp_path / "demo", overrides=["--num_threads=1", "--trainer.optimiser.precision=fp32"])
-    before, control, after = (figures[name]["cider_d"] for name in ("cross_entropy", "more_cross_entropy", "self_critical"))
-    assert after >= 1.15 * before
-    assert after > control
-    assert figures["self_critical"]["bad_endings"] <= 0.02
+def test_self_critical_training_says_more_that_is_true_and_beats_more_cross_entropy(tmp_path: Path) -> None:
+    outcomes = Demonstration(tmp_path / "demo", Plan(seed=0, overrides=[])).run()
+    before, control, after = (outcomes[label].figures for label in ("before", "control", "after"))
+    assert after["cider_d"] >= 1.3 * max(before["cider_d"], control["cider_d"])
+    assert after["facts_right"] >= 1.1 * before["facts_right"]
+    assert after["facts_right_share"] >= before["facts_right_share"] - 0.02
+    assert after["facts_left_out"] < min(before["facts_left_out"], control["facts_left_out"])
+    assert after["bad_endings"] <= 0.02
+    # The control had its time.
+    assert outcomes["control"].seconds >= 0.8 * outcomes["after"].seconds

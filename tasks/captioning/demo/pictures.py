@@ -1,0 +1,43 @@
+"""Pictures of the demonstration: scenes with their captions before and after, and the curves of the two stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from seqrl.run.plots import learning_curves
+from seqrl.tasks.captioning.data import CaptionSplit
+from seqrl.tasks.captioning.demo.report import Outcome
+from seqrl.tasks.captioning.gallery import Captioned, GalleryItem, write_gallery
+
+NUM_SCENES, NUM_DRAWN = 12, 6
+
+
+def draw_pictures(split: CaptionSplit, outcomes: Mapping[str, Outcome], runs: Sequence[Path], folder: Path) -> list[Path]:
+    """Draw the first scenes of the split, not the best ones, and the curves; give the files.
+
+    Args:
+        split: what the outcomes are about.
+        outcomes: "before" and "after" are drawn.
+        runs: whose dev CIDEr-D is drawn against the time that they trained.
+        folder: where the files go.
+    """
+    shown = [outcomes["before"], outcomes["after"]]
+    items = [
+        GalleryItem(
+            split.image_ids[index],
+            split.images[index],
+            {o.label: Captioned(" ".join(o.captions[index]), o.scores[index], o.wrong[index]) for o in shown},
+            split.references[index],
+        )
+        for index in range(min(NUM_SCENES, len(split)))
+    ]
+    title = "The first scenes of the test set, before and after self-critical training"
+    curves = learning_curves(
+        runs,
+        ["dev/cider_d", "dev/facts_right" if split.scenes else "dev/length"],
+        folder / "learning_curves.png",
+        axes=("time/train_s",),
+        title="Same start, same time",
+    )
+    return [*write_gallery(items, folder, title=title, num_drawn=NUM_DRAWN), curves]
