@@ -188,7 +188,7 @@ def dqn_cells(files: Any) -> str:
     results = files.read("dqn_ablation.json")
     rows = []
     for index, (cell, best) in enumerate(results["summary"].items()):
-        tried = "; ".join(f"{row['learning_rate']:g}: {number(row['later'])}" for row in best["all"])
+        tried = "; ".join(_at_rate(row) for row in sorted(best["all"], key=lambda row: -row["learning_rate"]))
         paper = [f"{scores[index]:,.1f}" for scores in results["paper"].values()]
         rows.append(
             [cell, f"{best['learning_rate']:g}", number(best["later"]), each(best["later_by_seed"]), number(best["best"]), tried, *paper]
@@ -205,6 +205,11 @@ def dqn_cells(files: Any) -> str:
     single = len({row["learning_rate"] for best in results["summary"].values() for row in best["all"]}) == 1
     note = "\n\nOnly one learning rate was tried. Two cells do not learn at it, so that no order of the cells is shown." if single else ""
     return table(head, rows) + note
+
+
+def _at_rate(row: dict[str, Any]) -> str:
+    seeds = len(row["later_by_seed"])
+    return f"{row['learning_rate']:g} ({seeds} seed{'s' if seeds > 1 else ''}): {number(row['later'])}"
 
 
 BLOCKS = (agents, ppo_rates, atari_rates, lags, solved_agents, dqn_cells)

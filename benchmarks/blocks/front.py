@@ -93,7 +93,7 @@ def _speed(results: dict[str, Any]) -> str:
         if name in seconds
     ]
     each = "one thread" if threads == 1 else f"{threads} threads"
-    text = f"Beside the best-known PyTorch implementation it trains {' and '.join(alike)} ({each} each, both in fp32)"
+    text = f"Beside the best-known PyTorch implementation recurrent attention trains {' and '.join(alike)} ({each} each, both in fp32)"
     if "bfloat16" in [run["dtype"] for run in next(iter(results["seeds"].values())).values()]:
         ratios = [number(seconds[peer] / seconds[name], 2) for name, peer in (("ours", "peer"), ("ours_512", "peer_512"))]
         text += f"; with ours in bf16 {ratios[0]} times in batches of 128, {ratios[1]} in batches of 512"
