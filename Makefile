@@ -42,6 +42,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing seqrl and what it needs into $(VENV); this downloads up to a few GB once and takes some minutes ..."
 	@rm -rf seqrl.egg-info  # an old one would go on naming entry points of before
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt -e '.[dev]'
+	@echo "Compiling the metrics' loops ..."
+	@$(BIN)/python -m seqrl.metrics.compiled
 	@touch $@
 	@echo "Installed."
 

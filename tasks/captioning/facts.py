@@ -50,7 +50,7 @@ def check_caption(words: Sequence[str], scene: Scene) -> Facts:
         scene: what the picture shows.
     """
     statement = read_caption(words)
-    matches = _matches(len(statement.shapes), range(len(scene.things)))
+    matches = _matches([_candidates(statement, scene, noun) for noun in range(len(statement.shapes))])
     right = max((_right(statement, scene, match) for match in matches), key=lambda found: (len(found), _by_kind(found)["shapes"]))
     left_out = _facts_of(scene)
     left_out.subtract(_by_kind(right))
@@ -102,13 +102,20 @@ def _opening(template: str) -> str:
     return " ".join(words[: ends[0] + 1] if ends else words)
 
 
-def _matches(mentions: int, things: Sequence[int]) -> Iterator[tuple[int | None, ...]]:
-    """Give every way to match mentions to different things, or to none."""
-    if not mentions:
+def _candidates(statement: Statement, scene: Scene, noun: int) -> list[int]:
+    """List the things of which a noun says anything true; another one gains nothing, and twenty nouns would have too many matches."""
+    colours = [claim.value for claim in statement.claims if claim.kind == "colours" and noun in claim.nouns]
+    shape = statement.shapes[noun]
+    return [number for number, thing in enumerate(scene.things) if thing.shape == shape or thing.colour in colours]
+
+
+def _matches(candidates: Sequence[Sequence[int]], taken: frozenset[int] = frozenset()) -> Iterator[tuple[int | None, ...]]:
+    """Give every way to match nouns to different ones of their candidates, or to none."""
+    if not candidates:
         yield ()
         return
-    for thing in (None, *things):
-        for rest in _matches(mentions - 1, [other for other in things if other != thing]):
+    for thing in (None, *(number for number in candidates[0] if number not in taken)):
+        for rest in _matches(candidates[1:], taken if thing is None else taken | {thing}):
             yield (thing, *rest)
 
 

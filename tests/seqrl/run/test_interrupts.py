@@ -61,7 +61,7 @@ def interrupted(tmp_path: Path, toy_environment: Callable[..., dict[str, str]]) 
         pytest.param("rollout:1", INT, {0}, marks=pytest.mark.slow),
         ("rollout:6", TERM, {4, 5}),
         pytest.param("update:6", INT, {4, 5}, marks=pytest.mark.slow),
-        ("evaluate:2", INT, {4}),
+        pytest.param("evaluate:2", INT, {4}, marks=pytest.mark.slow),
     ],
 )
 def test_what_takes_long_is_broken_off_and_done_again(
@@ -125,6 +125,7 @@ def test_right_after_the_start(toy_yaml: Path, toy_environment: Callable[..., di
     assert process.returncode == 143 and said.startswith("seqrl: interrupted by SIGTERM") and said.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_between_seeds(interrupted: Callable[..., Ended], toy_yaml: Path, tmp_path: Path) -> None:
     ended = interrupted(["train", str(toy_yaml), "--seeds=0,1,2", "--quiet"], "curves:1", INT)
     folder = tmp_path / "runs" / "toy_seed0"

@@ -38,6 +38,7 @@ RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "glimpses": (GLIMPSES, {"type": "ppo", "advantage": "leave_one_out", "num_samples": 3}),
     "atari": (ATARI, {"type": "ppo", "minibatch_unit": "steps", "epochs": 1, "minibatches": 2}),
 }
+QUICK = ("captions_supervised", "cartpole_ppo")
 Times = Callable[[RunConfig], float]
 SHORTEN = Bench.shorten  # which no other test may use
 
@@ -92,7 +93,7 @@ def state(run: Path) -> tuple[bytes, bytes]:
     ).encode()
 
 
-@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind == "atari" else []) for kind in RUNS])
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[] if kind in QUICK else [pytest.mark.slow]) for kind in RUNS])
 def test_a_measured_run_is_the_run_of_its_own_config(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if kind == "atari":
         pytest.importorskip("ale_py")

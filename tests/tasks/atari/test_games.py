@@ -96,8 +96,8 @@ def test_whole_games_end_once_and_time_truncates() -> None:
     ("game", "settings"),
     [
         ("breakout", {"lives_are_episodes": True, "sticky_actions": 0.25}),
-        ("breakout", {"lives_are_episodes": True, "max_frames": 300}),
-        ("pong", {"noop_max": 5}),
+        pytest.param("breakout", {"lives_are_episodes": True, "max_frames": 300}, marks=pytest.mark.slow),
+        pytest.param("pong", {"noop_max": 5}, marks=pytest.mark.slow),
     ],
 )
 def test_a_saved_place_is_found_again(game: str, settings: dict[str, Any]) -> None:
