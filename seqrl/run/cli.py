@@ -174,17 +174,17 @@ def _train(parsed: argparse.Namespace, rest: list[str]) -> int:
     refuse_other_place(config.runs_folder, path, rest)
     configs = [config if seed is None else read(f"--seed={seed}", f"--name={config.name}_seed{seed}") for seed in seeds]
 
-    from seqrl.run.measured_settings import chosen_alike
-    from seqrl.run.train import read_run, train
+    from seqrl.run.config import read_tree
+    from seqrl.run.measured_settings import chosen_before
+    from seqrl.run.train import train
 
-    first = None
     for number, config in enumerate(configs, start=1):
-        config = config if first is None else chosen_alike(config, first)
+        # All seeds go as the first one chose.
+        config = config if number == 1 else chosen_before(config, read_tree(configs[0].run_folder / "config.yaml"))
         left = f"then `--seeds {','.join(str(seed) for seed in seeds[number:])}` is left to do" if seeds[number:] else ""
         begun = "" if number == 1 else f" with `--seeds {','.join(str(seed) for seed in seeds[number - 1 :])}`"
         _hint(f"nothing was kept of {config.run_folder}; the same command{begun} starts it anew")
         result = train(config, overwrite=parsed.overwrite, display=not parsed.quiet)
-        first = first or (read_run(result.run_folder) if result.run_folder else None)
         code = _report(result, left)
         if code:
             return code

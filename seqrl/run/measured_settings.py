@@ -109,14 +109,13 @@ def automatic(config: Any, prefix: str = "") -> list[str]:
     return found
 
 
-def chosen_alike(config: RunConfig, other: RunConfig) -> RunConfig:
-    """Fill in what a configuration leaves open with what another run has chosen, so that the two can be compared."""
-    config = dataclasses.replace(config, num_threads=config.num_threads or other.num_threads)
-    return _replaced(config, {path: _at(other, path) for path in automatic(config)})
-
-
 def chosen_before(config: RunConfig, kept: Mapping[str, Any]) -> RunConfig:
-    """Do the same with what a run's config.yaml holds, read as plain data, so that nothing that it names is imported."""
+    """Fill in what a configuration leaves open with what an earlier run has chosen.
+
+    Args:
+        config: of the run to do.
+        kept: config.yaml of the earlier one, as plain data, so that nothing that it names is imported.
+    """
     values = flatten(kept)
     config = dataclasses.replace(config, num_threads=config.num_threads or values.get("num_threads"))
     return _replaced(config, {path: values[path] for path in automatic(config) if path in values})
