@@ -117,7 +117,9 @@ def _errors(files: Any) -> list[list[str]]:
             grid = found.get((name, "grid", updates))
             which = f"test error in % ({updates:,} updates, seed{'s' if len(learned) > 1 else ''} {seeds})"
             paper = glimpses.PAPER[name].replace(" / ", ", ")
-            rows.append([f"{title}, {which}", paper, mean(grid[0], 2) if grid else "not run", f"**{mean(learned, 2)}**"])
+            stress = "**" if grid and max(learned) < min(grid[0]) else ""
+            shown = f"{stress}{mean(learned, 2)}{stress}"
+            rows.append([f"{title}, {which}", paper, mean(grid[0], 2) if grid else "not run", shown])
     return rows
 
 
