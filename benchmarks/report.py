@@ -1,4 +1,4 @@
-"""Write the figures of README.md and docs/results.md from benchmarks/results, or check that they stand there as they should.
+"""Write the figures of README.md, docs/results.md and docs/earlier.md from benchmarks/results, or check that they stand there.
 
     python benchmarks/report.py            # after a measurement: write them anew
     python benchmarks/report.py --check    # name what differs; tests/test_claims.py does the same
@@ -25,8 +25,8 @@ from contenders import run_benchmark
 from provenance import FIELDS, RESULTS, ROOT
 
 __all__ = ["FIELDS", "Files", "render", "rewrite"]
-PAGES = {"README.md": ROOT / "README.md", "docs/results.md": ROOT / "docs" / "results.md"}
-# Headings whose figures have less behind them; neither is found in the README.
+PAGES = {name: ROOT / name for name in ("README.md", "docs/results.md", "docs/earlier.md")}
+# Headings whose figures have less behind them; they stand in docs/earlier.md only.
 CHANGED_TREE, BY_HAND = "## Measured before files named their commit", "## Run once by hand, no file"
 SETTINGS = "<!-- settings -->"
 # What may stand outside of a block: kinds of numbers that are no figures of ours.
@@ -106,7 +106,7 @@ def source_lines(used: Sequence[tuple[str, dict[str, Any]]]) -> str:
 
 
 def render(name: str, *, page: str) -> tuple[str, Files]:
-    """Write a block anew; on docs/results.md a line about where it comes from follows.
+    """Write a block anew; outside of the README a line about where it comes from follows.
 
     Raises:
         KeyError: when no function of benchmarks/blocks has that name.
@@ -193,7 +193,7 @@ def headings_above(text: str) -> Iterator[tuple[str, str, str]]:
 
 
 def main() -> None:
-    """Write or check both pages; end with 1 when something differs."""
+    """Write or check the pages; end with 1 when something differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; name what differs and end with 1")
     args = parser.parse_args()
