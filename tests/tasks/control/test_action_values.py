@@ -53,7 +53,7 @@ def test_interrupted_run_ends_with_the_same_weights(network: str, tmp_path: Path
 
 @pytest.mark.slow
 def test_rainbow_solves_cartpole(tmp_path: Path) -> None:
-    overrides = [f"--runs_folder={tmp_path}", "--num_threads=1", "--steps=140", "--eval_every=0"]
+    overrides = [f"--runs_folder={tmp_path}", "--num_threads=1", "--steps=140", "--eval_every=0", "--trainer.optimiser.precision=fp32"]
     train(read_config(CONFIGS / "cartpole_dqn_rainbow.yaml", overrides), display=False)
     _, task, policy, _ = load(tmp_path / "cartpole_dqn_rainbow")
     assert task.evaluate(policy, split="test")["return_mean"] >= 400
