@@ -25,11 +25,15 @@ SMALL_CONTROL = ["--task.num_eval_episodes=2", "--task.max_episode_steps=20", "-
 SMALL_ATARI = ["--task.num_eval_episodes=2", "--task.max_frames=80", "--task.num_envs=2", "--task.num_steps=8"]
 SMALL_ATTENTION = ["--task.images_per_batch=4", "--task.evaluation.num_paths=1"]
 SMALL = {"captioning": SMALL_CAPTIONING, "control": SMALL_CONTROL, "atari": SMALL_ATARI, "attention": SMALL_ATTENTION}  # by the task's type
+# Others of the same settings are tried in the fast tier: breakout_ppo, halfcheetah_ppo.
+ALIKE = ("breakout_ppo_short", "hopper_ppo", "walker2d_ppo")
 # Figures of an update, of which each trainer gives one: tables have no gradient.
 UPDATED = ("optimiser/grad_norm", "action_value/error", "elite/num_rows")
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in ALIKE else []) for path in CONFIGS]
+)
 def test_config_trains_for_two_steps(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     overrides = [f"--runs_folder={tmp_path}", "--steps=2", "--eval_every=2", "--init_from=null", "--num_threads=1"]
     text = path.read_text(encoding="utf-8")

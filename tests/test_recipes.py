@@ -83,6 +83,7 @@ def test_a_metric(copy: Path) -> None:
     in_house_style(follow("a metric", copy, in_subprocess), copy)
 
 
+@pytest.mark.slow
 def test_a_task(copy: Path) -> None:
     in_house_style(follow("a task", copy, in_subprocess), copy)
     run = copy / "runs" / "sorting_reinforce"

@@ -69,6 +69,7 @@ def test_every_benchmark_ends_with_the_signals_code() -> None:
                 assert "whole(" in line, f"{path.name}: {line.strip()}"
 
 
+@pytest.mark.slow
 def test_a_signal_leaves_no_result(tmp_path: Path) -> None:
     output = tmp_path / "out.json"
     runs = ["--runs", str(tmp_path / "runs"), "--output", str(output), "--seeds=0", "--updates=100000", "--rates=1e-3", "--allow-dirty"]

@@ -59,7 +59,7 @@ def interrupted(tmp_path: Path, toy_environment: Callable[..., dict[str, str]]) 
     [
         pytest.param("evaluate:1", TERM, {0}, marks=pytest.mark.slow),
         pytest.param("rollout:1", INT, {0}, marks=pytest.mark.slow),
-        ("rollout:6", TERM, {4, 5}),
+        pytest.param("rollout:6", TERM, {4, 5}, marks=pytest.mark.slow),
         pytest.param("update:6", INT, {4, 5}, marks=pytest.mark.slow),
         pytest.param("evaluate:2", INT, {4}, marks=pytest.mark.slow),
     ],

@@ -60,7 +60,8 @@ def mark(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
-@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [1, 2])
 def test_environments_in_processes_of_their_own(
     tmp_path: Path, mark: str, toy_environment: Callable[..., dict[str, str]], same_run: Callable[..., None], times: int
 ) -> None:

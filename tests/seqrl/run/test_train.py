@@ -35,6 +35,7 @@ def weights(folder: Path) -> bytes:
     return (checkpoint.find(folder) / checkpoint.WEIGHTS).read_bytes()
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_run_equals_the_whole_one_to_the_bit(toy_yaml: Path, toy_environment: Callable[..., dict[str, str]]) -> None:
     whole = train(config_of(toy_yaml, "--name=whole", "--early_stop.metric=score", "--early_stop.patience=99"), display=False)
     command = [

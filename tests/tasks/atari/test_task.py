@@ -83,7 +83,7 @@ def test_evaluation_plays_whole_games_for_raw_scores() -> None:
     assert "human_normalised_score" not in small(environment="tetris", max_frames=40).evaluate(Repeater(0))
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
 def test_a_resumed_run_is_the_same_to_the_bit(precision: Any) -> None:
     def train(task: AtariTask, agent: PPO, updates: int) -> dict[str, Tensor]:
         for _ in range(updates):
