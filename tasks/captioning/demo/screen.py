@@ -72,7 +72,8 @@ class Track:
         if not self.points:
             return ""
         first, last = self.points[0][1], self.points[-1][1]
-        gain = f" ({100 * (last / first - 1):+.0f}%)" if len(self.points) > 1 and first > 0 else ""
+        # Over an untrained captioner, which has next to nothing, a gain in percent says nothing.
+        gain = f" ({100 * (last / first - 1):+.0f}%)" if len(self.points) > 1 and first > 0.1 else ""
         return f"dev CIDEr-D {last:.3f}{gain}"
 
 
