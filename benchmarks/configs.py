@@ -31,22 +31,11 @@ from sampling import sampling
 
 from seqrl.run import checkpoint
 from seqrl.run.config import RunConfig, read_config
+from seqrl.run.configs import find_config
 from seqrl.run.log import read_metrics
 from seqrl.run.train import load, train
 
 LAST_PART = 0.2
-
-
-def find_config(name: str) -> Path:
-    """Find a configuration by its name.
-
-    Raises:
-        SystemExit: when there is not exactly one.
-    """
-    found = sorted((ROOT / "configs").glob(f"*/{name}.yaml"))
-    if len(found) != 1:
-        raise SystemExit(f"{name}: expected the name of one file in configs/*/, without .yaml; got {len(found)}")
-    return found[0]
 
 
 def run_seed(name: str, seed: int, overrides: Sequence[str], folder: Path) -> dict[str, Any]:
@@ -57,7 +46,7 @@ def run_seed(name: str, seed: int, overrides: Sequence[str], folder: Path) -> di
     """
     label = "_".join([name, *(change.lstrip("-").replace("=", "_").replace("/", "_") for change in overrides), f"seed{seed}"])
     settings = [*overrides, f"--seed={seed}", f"--name={label}", f"--runs_folder={folder}"]
-    config = read_config(find_config(name), settings)
+    config = read_config(name, settings)
     with _spent(folder / f"{label}.json") as spent:
         begun = bool(checkpoint.step_folders(config.run_folder))
         result = whole(train(config, resume=begun, overwrite=not begun, display=False))
@@ -132,6 +121,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / "configs.json")
     add_arguments(parser)
     known = parser.parse_args(own)
+    try:
+        paths = {name: find_config(name).resolve() for name in known.names}
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
     require_clean(allow_dirty=known.allow_dirty)
     here = provenance([])
     folder = known.runs / (here["commit"] or "no_commit")[:10]
@@ -139,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         key = " ".join([name, *overrides])
         for seed in known.seeds.split(","):
             results = json.loads(known.output.read_text(encoding="utf-8")) if known.output.is_file() else {"configs": {}}
-            entry = results["configs"].setdefault(key, {"config": str(find_config(name).relative_to(ROOT)), "seeds": {}})
+            entry = results["configs"].setdefault(key, {"config": str(paths[name].relative_to(ROOT)), "seeds": {}})
             if here["clean"] and stands(entry["seeds"].get(seed), here["commit"]):
                 print(f"{key}, seed {seed}: stands already", flush=True)
                 continue

@@ -64,13 +64,8 @@ def text_of(data: bytes, place: str) -> str:
     return _newlines(text)
 
 
-def read_lines(path: Path | str) -> list[str]:
-    """Read the lines of a text, empty ones included; the last may lack its end. Raises as `read_text` does."""
-    return lines_of(read_text(path))
-
-
 def lines_of(text: str) -> list[str]:
-    r"""Split at `\n` alone, so that line separators inside a caption, such as U+2028, do not make two of it."""
+    r"""Split at `\n` alone, so that line separators inside a caption, such as U+2028, do not make two of it; the last may lack its end."""
     lines = text.split("\n")
     return lines if lines[-1] else lines[:-1]
 

@@ -154,7 +154,7 @@ def _refuse_rest(rest: list[str]) -> None:
 
 def _train(parsed: argparse.Namespace, rest: list[str]) -> int:
     _hint("nothing was written; the same command starts it anew")
-    from seqrl.run.config import read_config
+    from seqrl.run.config import read_config, read_tree
     from seqrl.run.configs import find_config
     from seqrl.run.trust import refuse_other_place, run_around
 
@@ -174,7 +174,6 @@ def _train(parsed: argparse.Namespace, rest: list[str]) -> int:
     refuse_other_place(config.runs_folder, path, rest)
     configs = [config if seed is None else read(f"--seed={seed}", f"--name={config.name}_seed{seed}") for seed in seeds]
 
-    from seqrl.run.config import read_tree
     from seqrl.run.measured_settings import chosen_before
     from seqrl.run.train import train
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from seqrl.metrics.text_files import read_json, read_json_lines, read_lines, read_table, read_text
+from seqrl.metrics.text_files import lines_of, read_json, read_json_lines, read_table, read_text
 
 TEXT = "é dog\n\n狗\u2028 runs\x0b\x85\n😀"
 ENCODED = {
@@ -24,14 +24,14 @@ ENCODED = {
 @pytest.mark.parametrize("name", ENCODED)
 def test_lines_are_the_same_in_every_encoding(name: str, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(ENCODED[name])
-    assert read_lines(tmp_path / "a.txt") == ["é dog", "", "狗\u2028 runs\x0b\x85", "😀"]
+    assert lines_of(read_text(tmp_path / "a.txt")) == ["é dog", "", "狗\u2028 runs\x0b\x85", "😀"]
 
 
 def test_empty_files(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     for content, lines in ((b"", []), (codecs.BOM_UTF16_LE, []), (b"\n", [""]), (b"\r\n\r\n", ["", ""])):
         path.write_bytes(content)
-        assert read_lines(path) == lines
+        assert lines_of(read_text(path)) == lines
         assert read_json_lines(path) == [] and read_table(path, ",") == ([], [])
         with pytest.raises(ValueError, match="a.txt: expected JSON, got an empty file"):
             read_json(path)
