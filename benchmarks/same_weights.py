@@ -75,6 +75,8 @@ def overrides_of(path: Path, model: Path) -> list[str]:
     given = ["--num_threads=1", *SMALLER.get(path.stem, [])]
     if "type: dqn" in text and path.stem not in SMALLER:
         given += EARLY
+    if "init_from: runs/" in text:
+        given += ["--init_from=null"]  # a run that is not here
     if "type: pretrained" in text:
         data = Path(os.environ.get("SEQRL_DATA", ROOT.parent / "shared" / "data"))
         given += [f"--task.policy.path={model}", f"--task.data.tokenizer={model}", f"--task.data.path={data / 'coco_mini'}"]
