@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from seqrl.accelerator import broadcast_weights, make_accelerator
 from seqrl.adamw import AdamW, global_norm
 from seqrl.diagnostics import Seen, describe_update, read
+from seqrl.protocols import aux_count
 from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -125,6 +126,7 @@ class Optimiser:
         policy.to(self.device)
         if self.num_processes > 1:
             broadcast_weights(policy)
+        self._policy = policy
         self._adamw = AdamW(trainable, weight_decay=config.weight_decay, beta1=config.beta1, beta2=config.beta2, epsilon=config.epsilon)
         # A module that accelerate has prepared keeps its first precision for good, and a policy may meet several trainers; so it
         # is not prepared, and the precision is chosen around each forward pass.
@@ -209,7 +211,7 @@ class Optimiser:
         figures = self.step(trajectory, noted)
         return read(figures) | describe_update(seen)
 
-    def step(self, trajectory: Trajectory, loss_terms: LossTerms) -> dict[str, Tensor | float]:
+    def step(self, trajectory: Trajectory, loss_terms: LossTerms, *, aux_on: Trajectory | None = None) -> dict[str, Tensor | float]:
         """Do what `minimise` does, without describing the policy and without waiting for the device to give the numbers.
 
         For trainers that take many steps an update, which average the figures in the end and read them once.
@@ -217,23 +219,53 @@ class Optimiser:
         Args:
             trajectory: see `minimise`.
             loss_terms: see `minimise`.
+            aux_on: rows on which the policy's auxiliary loss is learned, in a pass of their own, where it is not to be learned on
+                those of `trajectory`.
 
         Raises:
             ValueError: see `minimise`.
         """
         self._adamw.clear_gradients()
-        num_rows = self._num_rows(trajectory)
+        count = self._count_aux(trajectory if aux_on is None else aux_on)
         sums: dict[str, Tensor | float] = {}
         for rows, part in self._parts(trajectory):
-            with self._autocast():
-                evaluation = self._module(part)
+            evaluation = self._evaluate(part)
             terms = loss_terms(rows, part, evaluation)
-            if evaluation.aux_loss is not None:
-                terms["loss/auxiliary"] = evaluation.aux_loss * (part.batch_size / num_rows)
-            self._backward(reduce(add, terms.values()))
-            for key, term in terms.items():
-                sums[key] = term.detach() + sums[key] if key in sums else term.detach()
+            if aux_on is None:
+                terms |= self._aux_terms(part, evaluation, count)
+            self._add(terms, sums)
+        if aux_on is not None:
+            for _, part in self._parts(aux_on):
+                terms = self._aux_terms(part, self._evaluate(part), count)
+                if any(term.requires_grad for term in terms.values()):  # not where this part has nothing to learn
+                    self._add(terms, sums)
         return sums | self._apply()
+
+    def _evaluate(self, part: Trajectory) -> Evaluation:
+        with self._autocast():
+            return self._module(part)
+
+    def _add(self, terms: dict[str, Tensor], sums: dict[str, Tensor | float]) -> None:
+        """Add a part's loss terms and their gradients to those of the parts before it."""
+        self._backward(reduce(add, terms.values()))
+        for key, term in terms.items():
+            sums[key] = term.detach() + sums[key] if key in sums else term.detach()
+
+    def _count_aux(self, trajectory: Trajectory) -> Tensor | None:
+        """Count what the auxiliary losses of a batch are taken over, averaged over the processes; None where one part is the whole."""
+        if self.num_processes == 1 and self.config.accumulation == 1:
+            return None
+        return self.mean(aux_count(self._policy, trajectory))
+
+    def _aux_terms(self, part: Trajectory, evaluation: Evaluation, count: Tensor | None) -> dict[str, Tensor]:
+        """Give the policy's auxiliary loss of a part, so that those of all parts and processes make up that of the whole."""
+        loss = evaluation.aux_loss
+        if loss is None:
+            return {}
+        if count is not None:
+            share = aux_count(self._policy, part) / count
+            loss = torch.where(share > 0, loss * share, 0.0)  # where nothing is to be learned, 0 / 0 is no number
+        return {"loss/auxiliary": loss.sum()}
 
     @property
     def takes_gradients(self) -> bool:
@@ -255,19 +287,16 @@ class Optimiser:
         return terms | self._apply(), seen
 
     def _parts(self, trajectory: Trajectory) -> Iterator[tuple[slice, Trajectory]]:
-        """Cut a batch into `accumulation` parts."""
+        """Cut a batch into `accumulation` parts; one without rows into none."""
         number = trajectory.batch_size
+        if not number:
+            return
         if self.config.accumulation == 1:
             yield slice(0, number), trajectory
             return
         size = max(1, math.ceil(number / self.config.accumulation))
         for rows in (slice(start, start + size) for start in range(0, number, size)):
             yield rows, trajectory.select_rows(rows)
-
-    def _num_rows(self, trajectory: Trajectory) -> float:
-        """Number of rows of a batch, averaged over the processes."""
-        number = float(trajectory.batch_size)
-        return number if self.num_processes == 1 else float(self.mean(torch.tensor(number, device=self.device)))
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self._accelerator is not None:

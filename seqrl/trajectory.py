@@ -72,7 +72,9 @@ class Evaluation:
         logp: [B, T] log-probability of each action, nats.
         entropy: [B, T] entropy of the action distribution, nats.
         value: [B, T] value estimates; zeros where there is no critic.
-        aux_loss: [] a loss of the policy's own, added as it is (for instance a glimpse policy's classification loss).
+        aux_loss: [] or [K], losses of the policy's own, added as they are (for instance a glimpse policy's classification loss); each
+            is the mean over what the policy's `aux_count` counts (see `seqrl.protocols.Policy`). None where there is nothing to
+            learn, as in a pass without gradients.
         mean_logp: [B, T] mean log-probability over all possible actions, which label smoothing needs; None where the
             actions cannot be enumerated.
         distribution: what the actions are drawn from, leaves [B, T, ...] (see `seqrl.distributions`); None where a policy
