@@ -188,13 +188,14 @@ class Optimiser:
         process = 0 if self._accelerator is None else self._accelerator.process_index
         return torch.Generator(self.device).manual_seed(seed + 1_000_003 * process)
 
-    def minimise(self, trajectory: Trajectory, loss_terms: LossTerms) -> dict[str, float]:
+    def minimise(self, trajectory: Trajectory, loss_terms: LossTerms, *, aux_total: Tensor | None = None) -> dict[str, float]:
         """Take one optimiser step on the sum of the loss terms.
 
         Args:
             trajectory: the rows to learn from.
             loss_terms: takes (rows, part, evaluation), where `rows` is the slice of the trajectory that `part` is, and
                 gives the named losses of the part, divided by the whole batch's counts.
+            aux_total: see `step`.
 
         Returns:
             The loss terms, entropy and KL to the sampling policy (of this process's rows), gradient norm and learning rate.
@@ -208,10 +209,12 @@ class Optimiser:
             seen.append(Seen.of(part, evaluation))
             return loss_terms(rows, part, evaluation)
 
-        figures = self.step(trajectory, noted)
+        figures = self.step(trajectory, noted, aux_total=aux_total)
         return read(figures) | describe_update(seen)
 
-    def step(self, trajectory: Trajectory, loss_terms: LossTerms, *, aux_on: Trajectory | None = None) -> dict[str, Tensor | float]:
+    def step(
+        self, trajectory: Trajectory, loss_terms: LossTerms, *, aux_on: Trajectory | None = None, aux_total: Tensor | None = None
+    ) -> dict[str, Tensor | float]:
         """Do what `minimise` does, without describing the policy and without waiting for the device to give the numbers.
 
         For trainers that take many steps an update, which average the figures in the end and read them once.
@@ -221,22 +224,24 @@ class Optimiser:
             loss_terms: see `minimise`.
             aux_on: rows on which the policy's auxiliary loss is learned, in a pass of their own, where it is not to be learned on
                 those of `trajectory`.
+            aux_total: what the policy's auxiliary losses are divided by, in their shape, see `Minibatches.aux_total`; the `aux_count` of
+                these rows when None.
 
         Raises:
             ValueError: see `minimise`.
         """
         self._adamw.clear_gradients()
-        count = self._count_aux(trajectory if aux_on is None else aux_on)
+        total = self._total_of_aux(trajectory if aux_on is None else aux_on, aux_total)
         sums: dict[str, Tensor | float] = {}
         for rows, part in self._parts(trajectory):
             evaluation = self._evaluate(part)
             terms = loss_terms(rows, part, evaluation)
             if aux_on is None:
-                terms |= self._aux_terms(part, evaluation, count)
+                terms |= self._aux_terms(part, evaluation, total)
             self._add(terms, sums)
         if aux_on is not None:
             for _, part in self._parts(aux_on):
-                terms = self._aux_terms(part, self._evaluate(part), count)
+                terms = self._aux_terms(part, self._evaluate(part), total)
                 if any(term.requires_grad for term in terms.values()):  # not where this part has nothing to learn
                     self._add(terms, sums)
         return sums | self._apply()
@@ -251,19 +256,19 @@ class Optimiser:
         for key, term in terms.items():
             sums[key] = term.detach() + sums[key] if key in sums else term.detach()
 
-    def _count_aux(self, trajectory: Trajectory) -> Tensor | None:
-        """Count what the auxiliary losses of a batch are taken over, averaged over the processes; None where one part is the whole."""
-        if self.num_processes == 1 and self.config.accumulation == 1:
+    def _total_of_aux(self, trajectory: Trajectory, given: Tensor | None) -> Tensor | None:
+        """Give what the auxiliary losses are divided by, averaged over the processes; None where one part is the whole."""
+        if given is None and self.num_processes == 1 and self.config.accumulation == 1:
             return None
-        return self.mean(aux_count(self._policy, trajectory))
+        return self.mean(aux_count(self._policy, trajectory) if given is None else given)
 
-    def _aux_terms(self, part: Trajectory, evaluation: Evaluation, count: Tensor | None) -> dict[str, Tensor]:
+    def _aux_terms(self, part: Trajectory, evaluation: Evaluation, total: Tensor | None) -> dict[str, Tensor]:
         """Give the policy's auxiliary loss of a part, so that those of all parts and processes make up that of the whole."""
         loss = evaluation.aux_loss
         if loss is None:
             return {}
-        if count is not None:
-            share = aux_count(self._policy, part) / count
+        if total is not None:
+            share = aux_count(self._policy, part) / total
             loss = torch.where(share > 0, loss * share, 0.0)  # where nothing is to be learned, 0 / 0 is no number
         return {"loss/auxiliary": loss.sum()}
 

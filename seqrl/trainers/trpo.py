@@ -193,13 +193,13 @@ class TRPO:
         """Regress the critic on its targets for some epochs; what the auxiliary loss reaches learns beside it."""
         config, history = self.config, list[dict[str, float]]()
         minibatches = Minibatches(trajectory, config.critic_minibatches, config.minibatch_unit, self.generator)
-        has_aux = self._has_aux_loss(trajectory)
+        aux_total, has_aux = minibatches.aux_total(self.policy), self._has_aux_loss(trajectory)
         reached = self._reached_by_aux_loss(trajectory) if has_aux else set()
         before = self._distribution_now(trajectory) if has_aux else None
         with _frozen([parameter for parameter in self.actor_parameters if id(parameter) not in reached]):
             for _ in range(config.critic_epochs):
                 for part, part_target, _ in minibatches.epoch(target, target):
-                    history.append(self._critic_step(part, part_target))
+                    history.append(self._critic_step(part, part_target, aux_total))
         stats = average_of(history)
         if before is not None:
             divergence = masked_mean(before.kl(self._distribution_now(trajectory)), trajectory.mask, self.optimiser.count(trajectory.mask))
@@ -224,14 +224,14 @@ class TRPO:
     def _distribution_now(self, trajectory: Trajectory) -> Distribution:
         return _distribution(self.policy(trajectory))
 
-    def _critic_step(self, trajectory: Trajectory, target: Tensor) -> dict[str, float]:
+    def _critic_step(self, trajectory: Trajectory, target: Tensor, aux_total: Tensor | None) -> dict[str, float]:
         count = self.optimiser.count(trajectory.mask)
 
         def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
             refuse_unknown_aux_loss(self.policy, evaluation, "trpo")
             return {"loss/value": masked_mean(losses.value(evaluation.value, target[rows]), part.mask, count)}
 
-        return self.optimiser.minimise(trajectory, loss_terms)
+        return self.optimiser.minimise(trajectory, loss_terms, aux_total=aux_total)
 
     def _move(self, start: Sequence[Tensor], step: Tensor) -> None:
         """Set the actor's parameters to start + step."""
