@@ -268,8 +268,8 @@ class Optimiser:
         if loss is None:
             return {}
         if total is not None:
-            share = aux_count(self._policy, part) / total
-            loss = torch.where(share > 0, loss * share, 0.0)  # where nothing is to be learned, 0 / 0 is no number
+            # Where nothing is to be learned anywhere, 0 / 0 is no number.
+            loss = loss * torch.where(total > 0, aux_count(self._policy, part) / total, 0.0)
         return {"loss/auxiliary": loss.sum()}
 
     @property
