@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from seqrl.protocols import aux_count
+from seqrl.auxiliary import aux_count
 from seqrl.trajectory import Trajectory
 
 MinibatchUnit = Literal["rows", "steps"]

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from seqrl.accelerator import broadcast_weights, make_accelerator
 from seqrl.adamw import AdamW, global_norm
+from seqrl.auxiliary import aux_count, aux_terms
 from seqrl.diagnostics import Seen, describe_update, read
-from seqrl.protocols import aux_count
 from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -237,11 +237,11 @@ class Optimiser:
             evaluation = self._evaluate(part)
             terms = loss_terms(rows, part, evaluation)
             if aux_on is None:
-                terms |= self._aux_terms(part, evaluation, total)
+                terms |= aux_terms(self._policy, part, evaluation, total)
             self._add(terms, sums)
         if aux_on is not None:
             for _, part in self._parts(aux_on):
-                terms = self._aux_terms(part, self._evaluate(part), total)
+                terms = aux_terms(self._policy, part, self._evaluate(part), total)
                 if any(term.requires_grad for term in terms.values()):  # not where this part has nothing to learn
                     self._add(terms, sums)
         return sums | self._apply()
@@ -261,16 +261,6 @@ class Optimiser:
         if given is None and self.num_processes == 1 and self.config.accumulation == 1:
             return None
         return self.mean(aux_count(self._policy, trajectory) if given is None else given)
-
-    def _aux_terms(self, part: Trajectory, evaluation: Evaluation, total: Tensor | None) -> dict[str, Tensor]:
-        """Give the policy's auxiliary loss of a part, so that those of all parts and processes make up that of the whole."""
-        loss = evaluation.aux_loss
-        if loss is None:
-            return {}
-        if total is not None:
-            # Where nothing is to be learned anywhere, 0 / 0 is no number.
-            loss = loss * torch.where(total > 0, aux_count(self._policy, part) / total, 0.0)
-        return {"loss/auxiliary": loss.sum()}
 
     @property
     def takes_gradients(self) -> bool:

@@ -140,48 +140,6 @@ def demonstrations_of(task: Task) -> Callable[[Tensor | None], Trajectory]:
     return give if callable(give) else none
 
 
-def aux_count(policy: nn.Module, trajectory: Trajectory) -> Tensor:
-    """Count what a policy's auxiliary losses are means over, in their shape; rows, [], where it does not tell.
-
-    Args:
-        policy: asked for its `aux_count`.
-        trajectory: some rows.
-    """
-    count = getattr(policy, "aux_count", None)
-    if callable(count):
-        counted: Tensor = count(trajectory)
-        return counted
-    return torch.tensor(float(trajectory.batch_size), device=trajectory.action.device)
-
-
-def has_aux_loss(policy: nn.Module, trajectory: Trajectory) -> bool:
-    """Say, before any work, whether a policy has something of its own to learn from some rows; False where it does not tell.
-
-    Args:
-        policy: asked for its `aux_count`.
-        trajectory: some rows.
-    """
-    return hasattr(policy, "aux_count") and bool((aux_count(policy, trajectory) > 0).any())
-
-
-def refuse_unknown_aux_loss(policy: nn.Module, evaluation: Evaluation, trainer: str) -> None:
-    """Refuse an auxiliary loss that its policy does not announce, since it would be learned on the wrong rows or not at all.
-
-    Args:
-        policy: has `aux_count` where it announces one.
-        evaluation: what it says of some rows.
-        trainer: name of the one that has to know.
-
-    Raises:
-        ValueError: saying so.
-    """
-    if evaluation.aux_loss is not None and not hasattr(policy, "aux_count"):
-        raise ValueError(
-            f"trainer {trainer}: expected a policy that counts what its aux_loss is a mean over, got a {type(policy).__name__} without a "
-            "method `aux_count`; add aux_count(trajectory), see seqrl.protocols.Policy, or choose the trainer ppo, a2c or reinforce"
-        )
-
-
 def require_probabilities(policy: nn.Module, trainer: str) -> None:
     """Refuse a policy that acts on values, or whose probabilities have no weights to be learned by gradient.
 

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from seqrl.accelerator import num_launched
+from seqrl.auxiliary import has_aux_loss, refuse_unknown_aux_loss
 from seqrl.diagnostics import average_of, describe_rollout
 from seqrl.losses import nll
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task, has_aux_loss, refuse_unknown_aux_loss, require_probabilities
+from seqrl.protocols import Task, require_probabilities
 from seqrl.reduce import masked_mean
 from seqrl.tables import ProbabilityTable
 from seqrl.trajectory import Evaluation, Trajectory, concatenate

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from seqrl import losses, returns
+from seqrl.auxiliary import has_aux_loss, refuse_unknown_aux_loss
 from seqrl.diagnostics import average_of, describe_advantage, describe_rollout, explained_variance
 from seqrl.distributions import Distribution
 from seqrl.minibatches import Minibatches, MinibatchUnit
 from seqrl.natural_gradient import conjugate_gradient, fisher_product, flat_gradient, split_like
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task, has_aux_loss, refuse_unknown_aux_loss, require_critic, require_distribution
+from seqrl.protocols import Task, require_critic, require_distribution
 from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
 
