@@ -65,7 +65,7 @@ def test_only_whole_demonstrations_say_what_is_there() -> None:
         for word in range(7):
             seen = 1 - math.prod(1 - float(p[region, word].detach()) for region in range(3))
             total -= math.log(seen) if word in there else math.log(1 - seen)
-    assert float(detector(regions, words, image)) == pytest.approx(total / 3, rel=1e-5)
+    assert detector(regions, words, image).item() == pytest.approx(total / 3, rel=1e-5)
     nothing = captions(actions, [[0] * 4] * 4, [[1] * 4] * 4)
     assert float(detector(regions, detector.demonstrated(nothing)[1], image[:0])) == 0.0
     assert detector.demonstrated(dataclasses.replace(nothing, imitate=None))[0].tolist() == []
