@@ -210,7 +210,7 @@ class Optimiser:
             return loss_terms(rows, part, evaluation)
 
         figures = self.step(trajectory, noted, aux_total=aux_total)
-        return read(figures) | describe_update(seen)
+        return read(figures) | (describe_update(seen) if seen else {})
 
     def step(
         self, trajectory: Trajectory, loss_terms: LossTerms, *, aux_on: Trajectory | None = None, aux_total: Tensor | None = None

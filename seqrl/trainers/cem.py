@@ -108,7 +108,8 @@ class CrossEntropyMethod:
 
     Source: Rubinstein 1999 (The cross-entropy method for combinatorial and continuous optimization); de Boer et al. 2005 (A
     tutorial on the cross-entropy method); for policies: Mannor et al. 2003 (The cross entropy method for fast policy search).
-    Differs from: these, in elites that are kept for several updates, and in rows as bad as the worst, which are never elites.
+    Differs from: these, in elites that are kept for several updates, in rows as bad as the worst, which are never elites, and in the
+    auxiliary loss.
     """
 
     def __init__(self, policy: nn.Module, config: CrossEntropyConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:

@@ -114,7 +114,7 @@ class CaptionPolicy(nn.Module):
     def aux_count(self, trajectory: Trajectory) -> Tensor:
         """Count the words and the figures, [K] in the order of the losses, that the detectors are taught with."""
         counts, figures = list[Tensor](), self._figures(trajectory)
-        if self.words is not None:
+        if self.words is not None and trajectory.imitate is not None:
             counts.append(self.words.demonstrated(trajectory)[1].sum())
         if figures is not None:
             counts.append(FigureDetector.seen(figures).sum())
@@ -127,7 +127,7 @@ class CaptionPolicy(nn.Module):
     def _detection(self, trajectory: Trajectory, memory: Any, image: Tensor | None) -> list[Tensor]:
         """Give the detectors' losses, weighted."""
         losses, figures = list[Tensor](), self._figures(trajectory)
-        if self.words is not None:
+        if self.words is not None and trajectory.imitate is not None:
             rows, words = self.words.demonstrated(trajectory)
             losses.append(self.word_detection * self.words(memory["regions"], words, rows if image is None else image[rows]))
         if self.figures is not None and figures is not None:
