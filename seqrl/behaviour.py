@@ -126,7 +126,8 @@ def _one_step(obs: Tree, state: Tree, action: Tensor, none: Tensor) -> Trajector
     no = torch.zeros_like(none, dtype=torch.bool).unsqueeze(1)
     twice = map_tree(lambda leaf: torch.stack([leaf, leaf], dim=1), obs)
     zero = none.unsqueeze(1)
-    return Trajectory(action.unsqueeze(1), zero, zero.expand(-1, 2), zero, no, no, ~no, obs=twice, state0=state)
+    said = {"action": action.unsqueeze(1), "logp": zero, "value": zero.expand(-1, 2), "reward": zero}
+    return Trajectory.of_known({**said, "terminated": no, "truncated": no, "mask": ~no, "obs": twice, "state0": state})
 
 
 def cumulative_ratio(ratio: Tensor, ended: Tensor) -> Tensor:

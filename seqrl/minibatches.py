@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from seqrl.auxiliary import aux_count
 from seqrl.trajectory import Trajectory
 
 MinibatchUnit = Literal["rows", "steps"]
@@ -36,6 +37,19 @@ class Minibatches:
         self.number = max(1, min(number, self._size))
         self.all_chosen = trajectory.imitate is None and (unit == "steps" or bool(trajectory.mask.all()))
         self._whole = self._select(None) if self.number == 1 else None
+
+    def aux_total(self, policy: nn.Module) -> Tensor | None:
+        """Give what the policy's auxiliary losses of a part are divided by, so that the parts' gradients average to the whole's.
+
+        That is the whole's `aux_count` shared out evenly: a part in which less is to be learned then weighs less. None where a part is the
+        whole, or the policy does not tell.
+
+        Args:
+            policy: asked for its `aux_count`.
+        """
+        if self.number == 1 or not hasattr(policy, "aux_count"):
+            return None
+        return aux_count(policy, self._select(None)) / self.number
 
     def epoch(self, advantage: Tensor, target: Tensor) -> Iterator[tuple[Trajectory, Tensor, Tensor]]:
         """Give each part of the trajectory with the same part of two more columns, [B, T] each."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from seqrl.accelerator import broadcast_weights, make_accelerator
 from seqrl.adamw import AdamW, global_norm
+from seqrl.auxiliary import aux_count, aux_terms
 from seqrl.diagnostics import Seen, describe_update, read
 from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
@@ -125,6 +126,7 @@ class Optimiser:
         policy.to(self.device)
         if self.num_processes > 1:
             broadcast_weights(policy)
+        self._policy = policy
         self._adamw = AdamW(trainable, weight_decay=config.weight_decay, beta1=config.beta1, beta2=config.beta2, epsilon=config.epsilon)
         # A module that accelerate has prepared keeps its first precision for good, and a policy may meet several trainers; so it
         # is not prepared, and the precision is chosen around each forward pass.
@@ -186,13 +188,14 @@ class Optimiser:
         process = 0 if self._accelerator is None else self._accelerator.process_index
         return torch.Generator(self.device).manual_seed(seed + 1_000_003 * process)
 
-    def minimise(self, trajectory: Trajectory, loss_terms: LossTerms) -> dict[str, float]:
+    def minimise(self, trajectory: Trajectory, loss_terms: LossTerms, *, aux_total: Tensor | None = None) -> dict[str, float]:
         """Take one optimiser step on the sum of the loss terms.
 
         Args:
             trajectory: the rows to learn from.
             loss_terms: takes (rows, part, evaluation), where `rows` is the slice of the trajectory that `part` is, and
                 gives the named losses of the part, divided by the whole batch's counts.
+            aux_total: see `step`.
 
         Returns:
             The loss terms, entropy and KL to the sampling policy (of this process's rows), gradient norm and learning rate.
@@ -206,10 +209,12 @@ class Optimiser:
             seen.append(Seen.of(part, evaluation))
             return loss_terms(rows, part, evaluation)
 
-        figures = self.step(trajectory, noted)
-        return read(figures) | describe_update(seen)
+        figures = self.step(trajectory, noted, aux_total=aux_total)
+        return read(figures) | (describe_update(seen) if seen else {})
 
-    def step(self, trajectory: Trajectory, loss_terms: LossTerms) -> dict[str, Tensor | float]:
+    def step(
+        self, trajectory: Trajectory, loss_terms: LossTerms, *, aux_on: Trajectory | None = None, aux_total: Tensor | None = None
+    ) -> dict[str, Tensor | float]:
         """Do what `minimise` does, without describing the policy and without waiting for the device to give the numbers.
 
         For trainers that take many steps an update, which average the figures in the end and read them once.
@@ -217,23 +222,45 @@ class Optimiser:
         Args:
             trajectory: see `minimise`.
             loss_terms: see `minimise`.
+            aux_on: rows on which the policy's auxiliary loss is learned, in a pass of their own, where it is not to be learned on
+                those of `trajectory`.
+            aux_total: what the policy's auxiliary losses are divided by, in their shape, see `Minibatches.aux_total`; the `aux_count` of
+                these rows when None.
 
         Raises:
             ValueError: see `minimise`.
         """
         self._adamw.clear_gradients()
-        num_rows = self._num_rows(trajectory)
+        total = self._total_of_aux(trajectory if aux_on is None else aux_on, aux_total)
         sums: dict[str, Tensor | float] = {}
         for rows, part in self._parts(trajectory):
-            with self._autocast():
-                evaluation = self._module(part)
+            evaluation = self._evaluate(part)
             terms = loss_terms(rows, part, evaluation)
-            if evaluation.aux_loss is not None:
-                terms["loss/auxiliary"] = evaluation.aux_loss * (part.batch_size / num_rows)
-            self._backward(reduce(add, terms.values()))
-            for key, term in terms.items():
-                sums[key] = term.detach() + sums[key] if key in sums else term.detach()
+            if aux_on is None:
+                terms |= aux_terms(self._policy, part, evaluation, total)
+            self._add(terms, sums)
+        if aux_on is not None:
+            for _, part in self._parts(aux_on):
+                terms = aux_terms(self._policy, part, self._evaluate(part), total)
+                if any(term.requires_grad for term in terms.values()):  # not where this part has nothing to learn
+                    self._add(terms, sums)
         return sums | self._apply()
+
+    def _evaluate(self, part: Trajectory) -> Evaluation:
+        with self._autocast():
+            return self._module(part)
+
+    def _add(self, terms: dict[str, Tensor], sums: dict[str, Tensor | float]) -> None:
+        """Add a part's loss terms and their gradients to those of the parts before it."""
+        self._backward(reduce(add, terms.values()))
+        for key, term in terms.items():
+            sums[key] = term.detach() + sums[key] if key in sums else term.detach()
+
+    def _total_of_aux(self, trajectory: Trajectory, given: Tensor | None) -> Tensor | None:
+        """Give what the auxiliary losses are divided by, averaged over the processes; None where one part is the whole."""
+        if given is None and self.num_processes == 1 and self.config.accumulation == 1:
+            return None
+        return self.mean(aux_count(self._policy, trajectory) if given is None else given)
 
     @property
     def takes_gradients(self) -> bool:
@@ -255,19 +282,16 @@ class Optimiser:
         return terms | self._apply(), seen
 
     def _parts(self, trajectory: Trajectory) -> Iterator[tuple[slice, Trajectory]]:
-        """Cut a batch into `accumulation` parts."""
+        """Cut a batch into `accumulation` parts; one without rows into none."""
         number = trajectory.batch_size
+        if not number:
+            return
         if self.config.accumulation == 1:
             yield slice(0, number), trajectory
             return
         size = max(1, math.ceil(number / self.config.accumulation))
         for rows in (slice(start, start + size) for start in range(0, number, size)):
             yield rows, trajectory.select_rows(rows)
-
-    def _num_rows(self, trajectory: Trajectory) -> float:
-        """Number of rows of a batch, averaged over the processes."""
-        number = float(trajectory.batch_size)
-        return number if self.num_processes == 1 else float(self.mean(torch.tensor(number, device=self.device)))
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self._accelerator is not None:

@@ -20,6 +20,10 @@ class Policy(Protocol):
 
     - `fill(trajectory) -> Trajectory`: sets `logp` and `value` of a rollout whose steps left them None, in one pass over all
       steps. For policies without memory, so that sampling runs no more of the network than it takes to choose an action.
+    - `aux_count(trajectory) -> Tensor`: over how many things (rows, words, objects) each `Evaluation.aux_loss` of these rows is a
+      mean, in its shape; 0 where there is nothing to learn. It adds up: the count of some rows is the sum of the counts of its parts, which
+      is how parts of a batch, and processes, learn what the whole would. A policy that gives an `aux_loss` should have it; without,
+      rows count, and trainers that do not learn from every row refuse the policy.
     - `tells_distribution`: False where `Evaluation.distribution` stays None, so that who needs it can refuse at once.
     - `max_entropy`: the largest entropy a step that it can have, nats, or None; a run that stays there is told so.
     - `observe(obs, mask)`: looks at what a rollout has seen, leaves [B, T+1, ...] and mask [B, T], for running statistics.

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqrl.padding import silenced_end
 from seqrl.step_ring import FIELDS, StepRing
 from seqrl.sum_tree import SumTree
 from seqrl.targets import n_step_transitions
@@ -52,7 +53,7 @@ class Drawn:
         part = self.trajectory
         fields = {name: map_tree(lambda leaf: leaf[:, steps:], getattr(part, name)) for name in ("logp", "value", *FIELDS)}
         obs = map_tree(lambda leaf: leaf[:, steps:], part.obs)
-        later = Trajectory(obs=obs, state0=state, **fields)  # type: ignore[arg-type]
+        later = Trajectory.of_known({**fields, "obs": obs, "state0": state})
         return Drawn(later, self.earned[:, steps:], self.follows[:, steps:], self.after[:, steps:] - steps, self.weight, self.leaf)
 
 
@@ -125,6 +126,8 @@ class Replay:
             ValueError: when it has no observations, another number of rows than the last, or it or a window does not fit into the ring.
         """
         trajectory = trajectory.to("cpu")
+        # A transition's value there is weighed by 0, which would not help against a NaN.
+        trajectory = trajectory.replace(obs=silenced_end(trajectory.obs, trajectory.terminated))
         if self._ring is None:
             self._ring = StepRing(trajectory, self.capacity, with_state=self.stored_state)
             self._tree = SumTree(self._ring.num_envs * self._ring.num_slots) if self.prioritised else None
@@ -270,7 +273,7 @@ class Replay:
 def _trajectory(obs: Tree, **columns: Tensor) -> Trajectory:
     """Put windows together; nobody knows any more how probable or valuable the actions seemed."""
     zero = torch.zeros(columns["mask"].shape[0], columns["mask"].shape[1] + 1)
-    return Trajectory(logp=zero[:, 1:], value=zero, obs=obs, **columns)  # type: ignore[arg-type]
+    return Trajectory.of_known({"logp": zero[:, 1:], "value": zero, "obs": obs, **columns})
 
 
 def _unique(index: Tensor) -> tuple[Tensor, Tensor]:

@@ -113,12 +113,12 @@ class ProbabilityTable(nn.Module):
 
     @torch.no_grad()
     def count(self, trajectory: Trajectory, *, smoothing: float, mixing: float) -> None:
-        """Move towards the shares of the actions that were imitated.
+        """Move towards the shares of the actions that count.
 
         π(a | s) <- m (n(s, a) + λ) / (Σ_b n(s, b) + λ A) + (1 - m) π(a | s), where s was seen at all
 
         Args:
-            trajectory: rows whose `imitate` says which steps are counted; obs [B, T+1].
+            trajectory: rows whose steps in `counted` are counted; obs [B, T+1].
             smoothing: λ, added to each count.
             mixing: m, in 0..1, the weight of the shares; the rest is the old table's.
 
@@ -126,9 +126,9 @@ class ProbabilityTable(nn.Module):
         method), smoothed updating.
         Differs from: the paper, in states that no elite has seen: they keep their probabilities.
         """
-        assert isinstance(trajectory.obs, Tensor) and trajectory.imitate is not None
+        assert isinstance(trajectory.obs, Tensor)
         S, A = self.logits.shape
-        chosen = trajectory.imitate.to(self.logits.device)
+        chosen = trajectory.counted.to(self.logits.device)
         places = (trajectory.obs[:, :-1].to(chosen.device) * A + trajectory.action.to(chosen.device))[chosen]
         counts = torch.bincount(places, minlength=S * A).view(S, A).double()
         total = counts.sum(dim=1, keepdim=True)

@@ -3,47 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seqrl.padding import silenced_padding
+from seqrl.trees import Tree as Tree
+from seqrl.trees import map_tree as map_tree
+from seqrl.trees import tree_leaves as tree_leaves
+
 if TYPE_CHECKING:
     from seqrl.distributions import Distribution
-
-Tree: TypeAlias = "Tensor | Mapping[str, Tree] | tuple[Tree, ...] | None"
-
-
-def map_tree(function: Callable[..., Tensor], tree: Tree, *others: Tree) -> Tree:
-    """Apply `function` to each leaf of `tree` (and the same leaf of every tree in `others`).
-
-    Args:
-        function: takes one tensor per tree, gives a tensor.
-        tree: a tensor, a mapping or tuple of trees, or None.
-        others: trees of the same structure.
-
-    Raises:
-        TypeError: when a leaf is something else.
-    """
-    if tree is None:
-        return None
-    if isinstance(tree, Tensor):
-        return function(tree, *others)
-    if isinstance(tree, Mapping):
-        return {key: map_tree(function, leaf, *(other[key] for other in others)) for key, leaf in tree.items()}  # type: ignore[index, call-overload]
-    if isinstance(tree, tuple):
-        return tuple(map_tree(function, *leaves) for leaves in zip(tree, *others, strict=True))  # type: ignore[arg-type]
-    raise TypeError(f"expected a tree of tensors, mappings and tuples, got a {type(tree).__name__}; convert it first")
-
-
-def tree_leaves(tree: Tree) -> list[Tensor]:
-    """List the tensors of a tree in their order."""
-    leaves: list[Tensor] = []
-    map_tree(lambda leaf: leaves.append(leaf) or leaf, tree)  # type: ignore[func-returns-value]
-    return leaves
 
 
 @dataclass(frozen=True)
@@ -72,7 +46,9 @@ class Evaluation:
         logp: [B, T] log-probability of each action, nats.
         entropy: [B, T] entropy of the action distribution, nats.
         value: [B, T] value estimates; zeros where there is no critic.
-        aux_loss: [] a loss of the policy's own, added as it is (for instance a glimpse policy's classification loss).
+        aux_loss: [] or [K], losses of the policy's own, added as they are (for instance a glimpse policy's classification loss); each
+            is the mean over what the policy's `aux_count` counts (see `seqrl.protocols.Policy`). None where there is nothing to
+            learn, as in a pass without gradients.
         mean_logp: [B, T] mean log-probability over all possible actions, which label smoothing needs; None where the
             actions cannot be enumerated.
         distribution: what the actions are drawn from, leaves [B, T, ...] (see `seqrl.distributions`); None where a policy
@@ -95,6 +71,9 @@ class Trajectory:
     """B sequences of T actions with what was seen, what they earned and where they count.
 
     A sampled caption, six glances at a digit and 128 steps of a game all have this form. Batch comes first everywhere.
+
+    What does not count is finite: where neither `mask` nor `imitate` is True, and nothing before it leads there, a NaN or an
+    infinity is set to 0 when a trajectory is made (`seqrl.padding`). A gradient of 0 times NaN is NaN, so a mask alone keeps none out.
 
     Attributes:
         action: [B, T, ...] the actions taken.
@@ -131,6 +110,10 @@ class Trajectory:
     state0: Tree = None
 
     def __post_init__(self) -> None:
+        self._check_shapes()
+        self._silence_padding(FIELDS)
+
+    def _check_shapes(self) -> None:
         if self.action.ndim < 2:
             raise ValueError(f"action: expected shape [B, T, ...], got {list(self.action.shape)}")
         B, T = self.action.shape[:2]
@@ -153,6 +136,10 @@ class Trajectory:
                 if leaf.shape[0] != B:
                     raise ValueError(f"{name}: expected leaves [B, ...] with B = {B}, got {list(leaf.shape)}")
 
+    def _silence_padding(self, names: Iterable[str]) -> None:
+        for name, tree in silenced_padding(self, names).items():
+            object.__setattr__(self, name, tree)
+
     @property
     def batch_size(self) -> int:
         """B, the number of rows."""
@@ -174,8 +161,31 @@ class Trajectory:
         return self.reward.sum(dim=1)
 
     def replace(self, **changes: Tree) -> Trajectory:
-        """Copy with some fields changed."""
-        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+        """Copy with some fields changed.
+
+        Raises:
+            TypeError: when there is no such field.
+            ValueError: when its shape or type does not fit the others.
+        """
+        if unknown := changes.keys() - set(FIELDS):
+            raise TypeError(f"replace: expected fields of a Trajectory, got {', '.join(sorted(unknown))}")
+        new = Trajectory.of_known({name: getattr(self, name) for name in FIELDS} | changes)
+        new._check_shapes()
+        # What was looked at when this one was made need not be looked at again, unless other steps count now.
+        new._silence_padding(FIELDS if changes.keys() & {"mask", "imitate", "terminated"} else changes)
+        return new
+
+    @classmethod
+    def of_known(cls, fields: Mapping[str, Tree]) -> Trajectory:
+        """Make one of parts of others, whose shapes fit and whose padding is finite, without looking at them again.
+
+        Args:
+            fields: by name; those that are left out are None.
+        """
+        new = object.__new__(cls)
+        for name in FIELDS:
+            object.__setattr__(new, name, fields.get(name))
+        return new
 
     def select_rows(self, rows: Tensor | slice) -> Trajectory:
         """Keep the rows that an index, a bool mask or a slice names.
@@ -216,15 +226,14 @@ class Trajectory:
 
     def _each(self, function: Callable[[str, Tensor], Tensor]) -> Trajectory:
         """Map each tensor, given the name of its field. The shapes still fit each other, so they are not checked again."""
-        new = object.__new__(Trajectory)
+        new = dict[str, Tree]()
         for name in FIELDS:
             tree = getattr(self, name)
             if isinstance(tree, Tensor):
-                mapped: Tree = function(name, tree)
+                new[name] = function(name, tree)
             else:
-                mapped = map_tree(lambda leaf, name=name: function(name, leaf), tree)  # type: ignore[misc]
-            object.__setattr__(new, name, mapped)
-        return new
+                new[name] = map_tree(lambda leaf, name=name: function(name, leaf), tree)  # type: ignore[misc]
+        return Trajectory.of_known(new)
 
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Trajectory))

@@ -102,19 +102,12 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
             evaluation=EvaluationConfig(beam_size=2),
             images_per_batch=2,
         )
+        looking = {"glimpse_size": 4, "num_glimpses": 2, "images_per_batch": 4}
+        attention = AttentionConfig(AttentionDataConfig(image_size=8), GlimpsePolicyConfig(hidden_units=8), **looking)  # type: ignore[arg-type]
         for task_config, config, metric in (
             (captioning, SupervisedConfig(), "cider_d"),
-            (
-                AttentionConfig(
-                    AttentionDataConfig(image_size=8),
-                    GlimpsePolicyConfig(hidden_units=8),
-                    glimpse_size=4,
-                    num_glimpses=2,
-                    images_per_batch=4,
-                ),
-                ReinforceConfig(),
-                "error_percent",
-            ),
+            (attention, ReinforceConfig(), "error_percent"),
+            (attention, TRPOConfig(critic_epochs=1), "error_percent"),
             (ControlConfig(num_envs=2, num_steps=12, num_eval_episodes=2, max_episode_steps=10), PPOConfig(), "return_mean"),
             (ControlConfig(num_envs=2, num_steps=4, num_eval_episodes=2, max_episode_steps=10), TRPOConfig(), "return_mean"),
             (

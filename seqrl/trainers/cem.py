@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from seqrl.accelerator import num_launched
+from seqrl.auxiliary import has_aux_loss, refuse_unknown_aux_loss
 from seqrl.diagnostics import average_of, describe_rollout
-from seqrl.mixing import imitation_loss
+from seqrl.losses import nll
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task, require_probabilities
 from seqrl.reduce import masked_mean
@@ -39,7 +41,8 @@ class CrossEntropyConfig:
         smoothing: Laplace's, added to each count of "counts".
         mixing: weight of the new shares of "counts", in 0..1; the rest is the old table's.
         gradient_steps: optimiser steps an update.
-        minibatch_rows: elites of an optimiser step, drawn anew for each; 0 takes all.
+        minibatch_rows: elites of an optimiser step, drawn anew for each; 0 takes all. An auxiliary loss of the policy's is then learned
+            on as large a share of the rows.
         entropy_weight: weight of the entropy bonus, which keeps a Gaussian from becoming narrow too soon; 0 with "counts".
         dropout: keep dropout on in the update; sampling never has it.
         optimiser: see `OptimiserConfig`; without effect on "counts".
@@ -87,6 +90,10 @@ class CrossEntropyConfig:
 class CrossEntropyMethod:
     """Maximises Σ log π(a|s) over the steps of the elites, the rows n whose score S_n is at least the percentile γ_ρ(S).
 
+    Elites are the policy's own samples, so they keep their `mask`; they are no demonstrations. An auxiliary loss of the policy's, such as
+    the classes of a glimpse policy, is learned on all rows of the rollout, in a pass of its own beside that over the elites: of elites
+    alone, which it has named rightly already, a classifier learns nothing but to be surer.
+
     Under several processes each compares its own rows; gradients are averaged.
 
     Args:
@@ -101,7 +108,8 @@ class CrossEntropyMethod:
 
     Source: Rubinstein 1999 (The cross-entropy method for combinatorial and continuous optimization); de Boer et al. 2005 (A
     tutorial on the cross-entropy method); for policies: Mannor et al. 2003 (The cross entropy method for fast policy search).
-    Differs from: these, in elites that are kept for several updates, and in rows as bad as the worst, which are never elites.
+    Differs from: these, in elites that are kept for several updates, in rows as bad as the worst, which are never elites, and in the
+    auxiliary loss.
     """
 
     def __init__(self, policy: nn.Module, config: CrossEntropyConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
@@ -130,47 +138,68 @@ class CrossEntropyMethod:
         """Choose the elites and imitate them, with those of the last updates."""
         config = self.config
         chosen, figures = choose_elites(trajectory, config.percentile, by_group=config.threshold == "group", discount=config.discount)
-        rows = trajectory.select_rows(chosen)
-        self.elites = [*self.elites, rows.replace(mask=torch.zeros_like(rows.mask), imitate=rows.mask)][-config.elite_iterations :]
+        self.elites = [*self.elites, trajectory.select_rows(chosen)][-config.elite_iterations :]
         elites = concatenate(self.elites)
         stats = describe_rollout(trajectory) | figures | {"elite/num_rows": float(elites.batch_size)}
-        # Every process takes part in each optimiser step, one without elites, too.
-        if float(self.optimiser.mean(torch.tensor(float(elites.batch_size), device=self.optimiser.device))):
-            stats |= self._imitate(elites)
+        if config.fit == "counts":
+            stats |= self._count(elites)
+        else:
+            stats |= self._fit(elites, trajectory)
         self.optimiser.finish_update()
         return stats
 
-    def _imitate(self, elites: Trajectory) -> dict[str, float]:
-        """Make the elites' actions more likely."""
-        config = self.config
-        if config.fit == "counts":
-            assert isinstance(self.policy, ProbabilityTable)
-            self.policy.count(elites, smoothing=config.smoothing, mixing=config.mixing)
-            with torch.no_grad():
-                entropy = self.policy(elites).entropy
-            return {"policy/entropy": float(masked_mean(entropy, elites.counted))}
-        self.policy.train(config.dropout)
-        history = []
-        for _ in range(config.gradient_steps):
-            part = elites
-            if 0 < config.minibatch_rows < elites.batch_size:
-                order = torch.randperm(elites.batch_size, generator=self.generator, device=self.optimiser.device)
-                part = elites.select_rows(order[: config.minibatch_rows])
-            history.append(self._descend(part))
+    def _count(self, elites: Trajectory) -> dict[str, float]:
+        """Move a table towards the shares of the elites' actions."""
+        if not elites.batch_size:
+            return {}
+        assert isinstance(self.policy, ProbabilityTable)
+        self.policy.count(elites, smoothing=self.config.smoothing, mixing=self.config.mixing)
+        with torch.no_grad():
+            entropy = self.policy(elites).entropy
+        return {"policy/entropy": float(masked_mean(entropy, elites.mask))}
+
+    def _fit(self, elites: Trajectory, rollout: Trajectory) -> dict[str, float]:
+        """Make the elites' actions more likely, and learn the policy's auxiliary loss on the rollout, where it has one."""
+        has_aux = has_aux_loss(self.policy, rollout)
+        # Every process takes part in each optimiser step, one without elites, too.
+        sizes = self.optimiser.mean(torch.tensor([float(elites.batch_size), float(has_aux)], device=self.optimiser.device))
+        if not bool(sizes.any()):
+            return {}
+        self.policy.train(self.config.dropout)
+        somewhere = bool(sizes[1])
+        history = [self._descend(*self._draw(elites, rollout if somewhere else None)) for _ in range(self.config.gradient_steps)]
         return average_of(history)
 
-    def _descend(self, elites: Trajectory) -> dict[str, float]:
+    def _draw(self, elites: Trajectory, rollout: Trajectory | None) -> tuple[Trajectory, Trajectory | None]:
+        """Draw the rows of an optimiser step: elites, and as large a share of the rollout."""
+        number = self.config.minibatch_rows
+        if not 0 < number < elites.batch_size:
+            return elites, rollout
+
+        def drawn(rows: Trajectory, count: int) -> Trajectory:
+            order = torch.randperm(rows.batch_size, generator=self.generator, device=self.optimiser.device)
+            return rows.select_rows(order[:count])
+
+        part = drawn(elites, number)
+        return part, None if rollout is None else drawn(rollout, math.ceil(rollout.batch_size * number / elites.batch_size))
+
+    def _descend(self, elites: Trajectory, aux_on: Trajectory | None) -> dict[str, Tensor | float]:
         """Take one optimiser step on the cross-entropy of elites."""
-        count = self.optimiser.count(elites.counted)
+        count = self.optimiser.count(elites.mask)
         weight = self.config.entropy_weight
+        entropies = [torch.zeros((), device=self.optimiser.device)]
 
         def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
-            terms = {"loss/cross_entropy": imitation_loss(part, evaluation, count)}
+            refuse_unknown_aux_loss(self.policy, evaluation, "cem")
+            terms = {"loss/cross_entropy": masked_mean(nll(evaluation.logp), part.mask, count)}
+            entropy = masked_mean(evaluation.entropy, part.mask, count)
+            entropies.append(entropy.detach())
             if weight:
-                terms["loss/entropy"] = -weight * masked_mean(evaluation.entropy, part.counted, count)
+                terms["loss/entropy"] = -weight * entropy
             return terms
 
-        return self.optimiser.minimise(elites, loss_terms)
+        figures = self.optimiser.step(elites, loss_terms, aux_on=aux_on)
+        return figures | {"policy/entropy": torch.stack(entropies).sum()}
 
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's and the generator's state, and the elites that are still imitated."""
@@ -181,7 +210,9 @@ class CrossEntropyMethod:
         """Go back to a saved state."""
         self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"].cpu())
-        self.elites = [Trajectory(**rows).to(self.optimiser.device) for rows in state["elites"]]
+        elites = [Trajectory(**rows).to(self.optimiser.device) for rows in state["elites"]]
+        # Older runs marked their elites as demonstrations.
+        self.elites = [rows.replace(mask=rows.counted, imitate=None) for rows in elites]
 
 
 @torch.no_grad()
@@ -200,23 +231,46 @@ def choose_elites(
 
     Returns:
         ([B] bool; the mean threshold, the elites' mean score and their share of the rows).
+
+    Raises:
+        ValueError: when a score is not finite.
     """
-    powers = discount ** torch.arange(trajectory.num_steps, device=trajectory.reward.device)
-    score = (trajectory.reward * powers).sum(dim=1)
+    powers = discount ** torch.arange(trajectory.num_steps, device=trajectory.reward.device, dtype=torch.float64)
+    score = (trajectory.reward.double() * powers).sum(dim=1)
     valid = trajectory.mask.any(dim=1)
+    if not bool(score[valid].isfinite().all()):
+        raise ValueError("elites: expected finite scores, got some that are not; look at the task's rewards")
     group = trajectory.group if by_group and trajectory.group is not None else torch.zeros_like(valid, dtype=torch.long)
     elite, thresholds = torch.zeros_like(valid), []
     for number in group[valid].unique():
         members = valid & (group == number)
-        threshold = torch.quantile(score[members], percentile / 100)
-        elite |= members & (score >= threshold) & (score > score[members].min())
+        least, threshold = percentile_of(score[members], percentile)
+        elite |= members & (score >= least) & (score > score[members].min())
         thresholds.append(threshold)
     if not thresholds:
         return elite, {}
     figures = {
-        "elite/threshold": float(masked_mean(torch.stack(thresholds), torch.ones(len(thresholds), dtype=torch.bool, device=score.device))),
+        "elite/threshold": float(masked_mean(torch.stack(thresholds), None)),
         "elite/share": float(masked_mean(elite.float(), valid)),
     }
     if bool(elite.any()):
         figures["elite/score"] = float(masked_mean(score, elite))
     return elite, figures
+
+
+def percentile_of(score: Tensor, percentile: float) -> tuple[Tensor, Tensor]:
+    """Give the least of some scores that is at or above their percentile, and the percentile itself, [] each.
+
+    With the scores sorted, s_0 <= ... <= s_{n-1}, and p = (n - 1) percentile / 100 these are s_⌈p⌉ and
+    s_⌊p⌋ + (p - ⌊p⌋) (s_⌈p⌉ - s_⌊p⌋). Ranks decide who is an elite, since the second may be rounded up above a score that it equals.
+
+    Args:
+        score: [n] float64, n >= 1.
+        percentile: 0 to 100.
+
+    Source: Hyndman & Fan 1996 (Sample quantiles in statistical packages), definition 7, which is numpy's.
+    """
+    position = percentile * (score.shape[0] - 1) / 100  # divided last, as only then a whole number comes out whole
+    ranked = score.sort().values
+    below, above = ranked[math.floor(position)], ranked[math.ceil(position)]
+    return above, below + (position - math.floor(position)) * (above - below)

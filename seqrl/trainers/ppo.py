@@ -189,6 +189,7 @@ class PPO:
         history: list[dict[str, Tensor | float]] = []
         seen: list[Seen] = []
         parts: list[tuple[Trajectory, Tensor, Tensor]] = []
+        aux_total = minibatches.aux_total(self.policy)
         for epoch in range(config.epochs):
             if epoch and config.recompute_advantage:
                 advantage, target = self._advantage(self._revalued(trajectory))
@@ -198,7 +199,10 @@ class PPO:
                 parts = list(minibatches.epoch(scaled, target))
             for part in parts:
                 figures, seen_now = self._improve(
-                    *part, all_chosen=minibatches.all_chosen, normalise=config.normalise_advantage and not by_batch
+                    *part,
+                    all_chosen=minibatches.all_chosen,
+                    normalise=config.normalise_advantage and not by_batch,
+                    aux_total=aux_total,
                 )
                 history.append(figures)
                 seen += seen_now
@@ -207,7 +211,7 @@ class PPO:
         return history, seen
 
     def _improve(
-        self, trajectory: Trajectory, advantage: Tensor, target: Tensor, *, all_chosen: bool, normalise: bool
+        self, trajectory: Trajectory, advantage: Tensor, target: Tensor, *, all_chosen: bool, normalise: bool, aux_total: Tensor | None
     ) -> tuple[dict[str, Tensor | float], list[Seen]]:
         """Take one optimiser step on a minibatch."""
         config, mask, clip = self.config, trajectory.mask, self.clip
@@ -240,7 +244,7 @@ class PPO:
                 terms["loss/cross_entropy"] = imitation_weight * imitation_loss(part, evaluation, imitation_count)
             return terms
 
-        return self.optimiser.step(trajectory, loss_terms), seen
+        return self.optimiser.step(trajectory, loss_terms, aux_total=aux_total), seen
 
     def _value_error(self, value: Tensor, target: Tensor, old_value: Tensor) -> Tensor:
         if self.config.value_huber:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seqrl import losses, returns
+from seqrl.auxiliary import has_aux_loss, refuse_unknown_aux_loss
 from seqrl.diagnostics import average_of, describe_advantage, describe_rollout, explained_variance
 from seqrl.distributions import Distribution
 from seqrl.minibatches import Minibatches, MinibatchUnit
@@ -31,13 +32,13 @@ class TRPOConfig:
         conjugate_iterations: iterations of the conjugate gradient method.
         line_search_steps: step lengths that are tried before the policy stays as it was.
         backtrack: each is so much of the one before.
-        critic_epochs: passes of the critic over the batch in each update.
+        critic_epochs: passes of the critic, and of the policy's auxiliary loss where it has one, over the batch in each update.
         critic_minibatches: parts of a pass, one optimiser step each.
         minibatch_unit: what is shuffled into the critic's minibatches: "rows", or "steps" for policies without memory.
         num_samples: rows sampled for each context.
         discount: gamma, per step.
         trace_decay: lambda of generalised advantage estimation.
-        optimiser: of the critic, see `OptimiserConfig`; the policy's step needs no learning rate.
+        optimiser: of the critic and the auxiliary loss, see `OptimiserConfig`; the policy's step needs no learning rate.
     """
 
     max_kl: float = 0.01
@@ -81,10 +82,13 @@ class TRPO:
     Source: Schulman et al. 2015 (Trust region policy optimization), eq. 14 and appendix C.
 
     Differs from: Schulman et al. (2015) in advantages from a critic, as in Schulman et al. 2016 (generalized advantage estimation),
-    scaled to mean 0 and deviation 1; in Fisher products over all steps, not a tenth of them.
+    scaled to mean 0 and deviation 1; in Fisher products over all steps, not a tenth of them. An auxiliary loss of the policy's, such as the
+    classes of a glimpse policy, is learned together with the critic, by all weights that it reaches. Where some of these (glimpse
+    network and core) also lie under the actor, its distribution moves beyond the bound; `policy/kl_auxiliary` tells by how much.
 
     Args:
         policy: trained in place; gives `Evaluation.distribution` and has a module `critic` whose parameters serve the value alone.
+            One with an auxiliary loss announces it by `aux_count`.
             Layers that actor and critic share follow the actor; the critic then learns its own on top of them.
         config: see `TRPOConfig`.
         seed: of the sampling and of the critic's minibatches.
@@ -100,7 +104,8 @@ class TRPO:
         self.config = config or TRPOConfig()
         critics = {id(parameter) for parameter in require_critic(policy, "trpo").parameters()}
         self.actor_parameters = [p for p in policy.parameters() if p.requires_grad and id(p) not in critics]
-        with _frozen(self.actor_parameters):
+        self._announces_aux = hasattr(policy, "aux_count")
+        with _frozen([] if self._announces_aux else self.actor_parameters):
             self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
         self.generator = self.optimiser.make_generator(seed)
 
@@ -111,7 +116,7 @@ class TRPO:
         return trajectory.to(self.optimiser.device)
 
     def update(self, trajectory: Trajectory) -> dict[str, float]:
-        """Take the policy's step, then fit the critic."""
+        """Take the policy's step, then fit the critic and learn the auxiliary loss."""
         config, value, mask = self.config, trajectory.value, trajectory.mask
         advantage = returns.gae(trajectory.reward, value, trajectory.terminated, trajectory.truncated, config.discount, config.trace_decay)
         target = advantage + value[:, :-1]
@@ -186,22 +191,48 @@ class TRPO:
         }
 
     def _fit_critic(self, trajectory: Trajectory, target: Tensor) -> dict[str, float]:
-        """Regress the critic on its targets for some epochs."""
+        """Regress the critic on its targets for some epochs; what the auxiliary loss reaches learns beside it."""
         config, history = self.config, list[dict[str, float]]()
         minibatches = Minibatches(trajectory, config.critic_minibatches, config.minibatch_unit, self.generator)
-        with _frozen(self.actor_parameters):
+        aux_total, has_aux = minibatches.aux_total(self.policy), self._has_aux_loss(trajectory)
+        reached = self._reached_by_aux_loss(trajectory) if has_aux else set()
+        before = self._distribution_now(trajectory) if has_aux else None
+        with _frozen([parameter for parameter in self.actor_parameters if id(parameter) not in reached]):
             for _ in range(config.critic_epochs):
                 for part, part_target, _ in minibatches.epoch(target, target):
-                    history.append(self._critic_step(part, part_target))
-        return average_of(history)
+                    history.append(self._critic_step(part, part_target, aux_total))
+        stats = average_of(history)
+        if before is not None:
+            divergence = masked_mean(before.kl(self._distribution_now(trajectory)), trajectory.mask, self.optimiser.count(trajectory.mask))
+            stats["policy/kl_auxiliary"] = float(self.optimiser.mean(divergence))
+        return stats
 
-    def _critic_step(self, trajectory: Trajectory, target: Tensor) -> dict[str, float]:
+    def _has_aux_loss(self, trajectory: Trajectory) -> bool:
+        """Say whether the policy has something of its own to learn from the rows of any process."""
+        if not self._announces_aux:
+            return False
+        return bool(self.optimiser.mean(torch.tensor(float(has_aux_loss(self.policy, trajectory)), device=self.optimiser.device)))
+
+    def _reached_by_aux_loss(self, trajectory: Trajectory) -> set[int]:
+        """Name the actor's parameters that the policy's auxiliary loss depends on, by their `id`."""
+        loss = self.policy(trajectory).aux_loss
+        if loss is None or not loss.requires_grad:
+            return set()
+        gradients = torch.autograd.grad(loss.sum(), self.actor_parameters, allow_unused=True)
+        return {id(parameter) for parameter, gradient in zip(self.actor_parameters, gradients, strict=True) if gradient is not None}
+
+    @torch.no_grad()
+    def _distribution_now(self, trajectory: Trajectory) -> Distribution:
+        return _distribution(self.policy(trajectory))
+
+    def _critic_step(self, trajectory: Trajectory, target: Tensor, aux_total: Tensor | None) -> dict[str, float]:
         count = self.optimiser.count(trajectory.mask)
 
         def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
+            refuse_unknown_aux_loss(self.policy, evaluation, "trpo")
             return {"loss/value": masked_mean(losses.value(evaluation.value, target[rows]), part.mask, count)}
 
-        return self.optimiser.minimise(trajectory, loss_terms)
+        return self.optimiser.minimise(trajectory, loss_terms, aux_total=aux_total)
 
     def _move(self, start: Sequence[Tensor], step: Tensor) -> None:
         """Set the actor's parameters to start + step."""
@@ -209,7 +240,7 @@ class TRPO:
             parameter.copy_(origin + change)
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the critic's optimiser's and the generator's state."""
+        """Give the optimiser's and the generator's state."""
         return {"optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

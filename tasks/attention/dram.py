@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from seqrl.distributions import Gaussian
 from seqrl.networks import initialise_orthogonal
 from seqrl.tasks.attention.cores import CoreSize, look_by_advancing
-from seqrl.tasks.attention.policy import GlimpsePolicyConfig, evaluate_looks, seen_in
+from seqrl.tasks.attention.policy import GlimpsePolicyConfig, count_named, evaluate_looks, seen_in
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
 
 
@@ -217,6 +217,10 @@ class DramPolicy(nn.Module):
         """Give the expected reward, [...], from the core's states [..., H]."""
         value: Tensor = self.critic(hidden)
         return value.squeeze(-1)
+
+    def aux_count(self, trajectory: Trajectory) -> Tensor:
+        """Count the rows, [], whose classes are learned."""
+        return count_named(self.config, trajectory)
 
     def forward(self, trajectory: Trajectory) -> Evaluation:
         """Evaluate the locations [B, N-1, 2] of a trajectory, and the classes read from its N glimpses."""

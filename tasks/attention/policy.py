@@ -154,6 +154,10 @@ class GlimpsePolicy(nn.Module):
         """Give the expected reward, [...], from the core's states [..., H]."""
         return F.linear(hidden, self.critic.weight * self.config.head_scale, self.critic.bias).squeeze(-1)
 
+    def aux_count(self, trajectory: Trajectory) -> Tensor:
+        """Count the rows, [], whose classes are learned."""
+        return count_named(self.config, trajectory)
+
     def forward(self, trajectory: Trajectory) -> Evaluation:
         """Evaluate the locations [B, N-1, 2] of a trajectory, and the classes read from its N glimpses."""
         return evaluate_looks(self, self.core, trajectory, detach=not self.config.location_gradient)
@@ -163,6 +167,11 @@ def seen_in(obs: Tree) -> tuple[Tensor, Tensor]:
     """Give the glimpses [..., P] and their locations [..., 2] of observations."""
     assert isinstance(obs, Mapping) and isinstance(obs["glimpse"], Tensor) and isinstance(obs["location"], Tensor)
     return obs["glimpse"], obs["location"]
+
+
+def count_named(config: GlimpsePolicyConfig, trajectory: Trajectory) -> Tensor:
+    """Count the rows, [], whose classes are learned: all, or none without a weight; the `aux_count` of all glimpse policies."""
+    return torch.tensor(float(trajectory.batch_size if config.classification_weight else 0), device=trajectory.action.device)
 
 
 def evaluate_looks(policy: Any, core: Core, trajectory: Trajectory, *, detach: bool) -> Evaluation:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from typing import Any
 
@@ -114,6 +115,50 @@ def test_parts_add_up(accumulation: int, calls: int) -> None:
 def test_auxiliary_loss_of_the_policy_is_added_as_it_is(accumulation: int) -> None:
     stats = optimiser_of(Matrix(aux=True), accumulation=accumulation).minimise(rows([1.0, 2.0, 6.0]), total)
     assert stats["loss/auxiliary"] == pytest.approx(3.0)
+
+
+class Counting(Matrix):
+    """Two auxiliary losses, each a mean over the rows whose action says so, -1 for none: of the weights' sum times the reward."""
+
+    def aux_count(self, trajectory: Trajectory) -> Tensor:
+        return torch.stack([(trajectory.action == kind).sum() for kind in (0, 1)]).float()
+
+    def forward(self, trajectory: Trajectory) -> Evaluation:
+        sums = [self.weight.sum() * trajectory.reward[trajectory.action == kind].sum() for kind in (0, 1)]
+        loss = torch.stack(sums) / self.aux_count(trajectory).clamp(min=1)
+        return dataclasses.replace(super().forward(trajectory), aux_loss=loss)
+
+
+def gradient_after(accumulation: int, **settings: Any) -> tuple[float, Any]:
+    policy = Counting()
+    optimiser = optimiser_of(policy, accumulation=accumulation, max_grad_norm=0.0)
+    figures = optimiser.step(settings.pop("rows"), total, **settings)
+    return float(optimiser.state_dict()["adamw"]["state"][0]["exp_avg"][0, 0]) * 10, figures
+
+
+@pytest.mark.parametrize("accumulation", [1, 2, 3, 6])
+def test_each_auxiliary_loss_is_a_mean_over_its_own_things(accumulation: int) -> None:
+    given = rows([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).replace(action=torch.tensor([[0], [1], [0], [0], [-1], [-1]]))
+    gradient, figures = gradient_after(accumulation, rows=given)
+    # The first over rewards 1, 3, 4, the second over 2; the weights' sum is 8, and the other loss's gradient is the rewards' sum.
+    assert float(figures["loss/auxiliary"]) == pytest.approx(8 * (8 / 3 + 2))
+    assert gradient == pytest.approx(21 + 8 / 3 + 2)
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_an_auxiliary_loss_may_be_learned_on_other_rows(accumulation: int) -> None:
+    given, others = rows([1.0, 2.0]), rows([4.0, 6.0, 7.0]).replace(action=torch.tensor([[0], [0], [-1]]))
+    gradient, figures = gradient_after(accumulation, rows=given, aux_on=others)
+    assert gradient == pytest.approx(3 + 5) and float(figures["loss/auxiliary"]) == pytest.approx(8 * 5)
+    gradient, figures = gradient_after(accumulation, rows=given.select_rows(slice(0, 0)), aux_on=others)
+    assert gradient == pytest.approx(5) and "loss/total" not in figures
+
+
+def test_minibatches_share_an_auxiliary_loss_out() -> None:
+    # The whole's four things are two a minibatch, so that one with three weighs three times what one with one does.
+    given = rows([1.0, 2.0, 3.0, 4.0]).replace(action=torch.tensor([[0], [0], [0], [-1]]))
+    gradient, _ = gradient_after(1, rows=given, aux_total=torch.tensor([2.0, 1.0]))
+    assert gradient == pytest.approx(10 + 2 * 3 / 2)
 
 
 def test_a_gradient_that_is_not_finite_is_refused() -> None:

@@ -28,7 +28,7 @@ class CaptionPolicy(nn.Module):
         tie_embeddings: use the token embeddings as the output matrix W, too.
         freeze_encoder: no gradients through the encoder; sampled trajectories then carry the encoded images.
         critic: also estimate values, from features that the critic does not shape.
-        word_detection: weight of the loss of `WordDetector`, which teaches the encoder while captions are imitated; 0 for none.
+        word_detection: weight of the loss of `WordDetector`, learned from rows that are demonstrations; 0 for none.
         figure_detection: weight of the loss of `FigureDetector`, where a context holds `figures`; 0 for none.
         begin: token before the first action.
         end: token that ends a caption.
@@ -107,15 +107,31 @@ class CaptionPolicy(nn.Module):
         features = self.decoder(tokens, memory, image)
         value = None if self.critic is None else self.critic(features.detach()).squeeze(-1)
         evaluation = evaluate_tokens(features, self._logits, trajectory, value)
-        detection = self._detection(trajectory, memory, image) if self.training and trajectory.imitate is not None else []
-        return dataclasses.replace(evaluation, aux_loss=torch.stack(detection).sum()) if detection else evaluation
+        # Whether dropout is on says nothing about whether somebody learns from this pass.
+        detection = self._detection(trajectory, memory, image) if torch.is_grad_enabled() else []
+        return dataclasses.replace(evaluation, aux_loss=torch.stack(detection)) if detection else evaluation
+
+    def aux_count(self, trajectory: Trajectory) -> Tensor:
+        """Count the words and the figures, [K] in the order of the losses, that the detectors are taught with."""
+        counts, figures = list[Tensor](), self._figures(trajectory)
+        if self.words is not None and trajectory.imitate is not None:
+            counts.append(self.words.demonstrated(trajectory)[1].sum())
+        if figures is not None:
+            counts.append(FigureDetector.seen(figures).sum())
+        return torch.stack(counts).float() if counts else torch.zeros(1, device=trajectory.action.device)
+
+    def _figures(self, trajectory: Trajectory) -> Tensor | None:
+        context: Any = trajectory.context
+        return context.get("figures") if self.figures is not None and isinstance(context, dict) else None
 
     def _detection(self, trajectory: Trajectory, memory: Any, image: Tensor | None) -> list[Tensor]:
-        losses, context = [], trajectory.context
-        if self.words is not None:
-            losses.append(self.word_detection * self.words(memory["regions"], trajectory.action, trajectory.imitate, image))
-        if self.figures is not None and isinstance(context, dict) and "figures" in context:
-            losses.append(self.figure_detection * self.figures(memory["regions"], context["figures"], image))
+        """Give the detectors' losses, weighted."""
+        losses, figures = list[Tensor](), self._figures(trajectory)
+        if self.words is not None and trajectory.imitate is not None:
+            rows, words = self.words.demonstrated(trajectory)
+            losses.append(self.word_detection * self.words(memory["regions"], words, rows if image is None else image[rows]))
+        if self.figures is not None and figures is not None:
+            losses.append(self.figure_detection * self.figures(memory["regions"], figures, image))
         return losses
 
     def resample(self, trajectory: Trajectory, generator: torch.Generator | None = None) -> Tensor:
@@ -139,7 +155,10 @@ class WordDetector(nn.Module):
 
     Through the decoder alone an encoder learns little until the decoder has found out where to look; this loss reaches it
     at once. p_w = 1 - prod_r (1 - p_rw) with p_rw = sigmoid(W region_r), and the loss is the binary cross-entropy over all
-    words, divided by the number of words that are there.
+    words, of each demonstrated row with the words of its own, divided by the number of words that are there.
+
+    A demonstrated row is a whole caption that was given: what the policy has sampled, or has gone on with after a forced beginning, says
+    nothing about the image.
 
     Args:
         feature_dim: size of a region's feature.
@@ -147,7 +166,10 @@ class WordDetector(nn.Module):
         ignored: tokens that are no words.
 
     Source: Fang et al. 2015 (From captions to visual concepts and back), noisy-OR multiple-instance learning.
-    Differs from: Fang et al. in taking all words instead of the most frequent ones, and in training beside the captioner.
+    Differs from: Fang et al. in taking all words instead of the most frequent ones, in training beside the captioner, and in comparing
+    with the words of one caption at a time instead of those of any caption of the image. So a word counts by the share of the captions
+    that hold it, and the loss of a batch is the same however its rows are shared out; with the union, a word would be taught to be absent
+    where the caption that holds it stands in another part.
     """
 
     def __init__(self, feature_dim: int, vocabulary_size: int, *, ignored: Sequence[int]) -> None:
@@ -156,26 +178,42 @@ class WordDetector(nn.Module):
         nn.init.constant_(self.project.bias, -7.0)  # at first no region sees any word
         self.ignored = list(ignored)
 
-    def forward(self, regions: Tensor, action: Tensor, imitate: Tensor, image: Tensor | None) -> Tensor:
-        """Compare with the demonstrated captions.
+    def demonstrated(self, trajectory: Trajectory) -> tuple[Tensor, Tensor]:
+        """Find the rows that are demonstrations from their first step to their last.
+
+        Args:
+            trajectory: B rows of tokens.
+
+        Returns:
+            [R] long, which rows these are, and [R, V] bool, the words that each of them holds.
+        """
+        imitate, size = trajectory.imitate, self.project.out_features
+        if imitate is None:
+            return torch.zeros(0, dtype=torch.long, device=trajectory.action.device), trajectory.mask.new_zeros(0, size)
+        rows = (imitate.any(dim=1) & ~trajectory.mask.any(dim=1)).nonzero().squeeze(1)
+        shown = imitate[rows]
+        words = shown.new_zeros(rows.shape[0], size)
+        words[shown.nonzero()[:, 0], trajectory.action[rows][shown]] = True
+        words[:, self.ignored] = False
+        return rows, words
+
+    def forward(self, regions: Tensor, words: Tensor, image: Tensor) -> Tensor:
+        """Compare with demonstrated captions.
 
         Args:
             regions: [N, R, D] float.
-            action: [B, T] tokens.
-            imitate: [B, T] bool, tokens of demonstrations.
-            image: [B] the image of each row; None where row i has image i.
+            words: [M, V] bool, the words of each caption.
+            image: [M] long, the image of each caption.
 
         Returns:
-            [] loss, nats a word.
+            [] loss, nats a word; 0 without captions.
         """
+        if not words.shape[0]:
+            return regions.new_zeros(())
         logits = self.project(regions).float()
         absent = -F.softplus(logits).sum(dim=1)  # log prod_r (1 - p_r)
         present = torch.log(-torch.expm1(absent.clamp(max=-1e-6)))
-        row = torch.arange(action.shape[0], device=action.device) if image is None else image
-        target = torch.zeros(absent.shape, dtype=torch.bool, device=action.device)
-        target[row.unsqueeze(1).expand_as(action)[imitate], action[imitate]] = True
-        target[:, self.ignored] = False
-        return -torch.where(target, present, absent).sum() / target.sum().clamp(min=1)
+        return -torch.where(words, present[image], absent[image]).sum() / words.sum().clamp(min=1)
 
 
 def _make_critic(dim: int) -> nn.Module:

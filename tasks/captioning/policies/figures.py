@@ -24,6 +24,11 @@ class FigureDetector(nn.Module):
         super().__init__()
         self.looks = nn.ModuleList(nn.Linear(feature_dim, len(names)) for names in (SHAPES, COLOURS, TEXTURES))
 
+    @staticmethod
+    def seen(figures: Tensor) -> Tensor:
+        """Say which of figures [B, M, 5] are there, [B, M] bool."""
+        return figures[:, :, 2] >= 0
+
     def forward(self, regions: Tensor, figures: Tensor, image: Tensor | None) -> Tensor:
         """Compare with what was drawn.
 
@@ -37,7 +42,7 @@ class FigureDetector(nn.Module):
         """
         side = round(regions.shape[1] ** 0.5)
         row = torch.arange(figures.shape[0], device=figures.device) if image is None else image
-        seen = figures[:, :, 2] >= 0
+        seen = self.seen(figures)
         x, y, *names = figures[seen].unbind(dim=1)
         cell = (y * side).long() * side + (x * side).long()
         features = regions[row.unsqueeze(1).expand_as(seen)[seen], cell].float()

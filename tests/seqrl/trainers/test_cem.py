@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from toy_tokens import TokenPolicy, TokenTask, by_hand, flat_weights, gradient_of
+from toy_tokens import AuxPolicy, TokenPolicy, TokenTask, by_hand, flat_weights, gradient_of
 
 from seqrl.optimiser import OptimiserConfig
 from seqrl.tables import ProbabilityTable
@@ -41,6 +44,47 @@ def test_rows_that_do_not_count_and_ties() -> None:
     assert choose_elites(scored([3.0, 3.0]), 50.0)[0].tolist() == [False, False]
     # Frozen lake: one success in five.
     assert choose_elites(scored([0.0, 0.0, 1.0, 0.0, 0.0]), 50.0)[0].tolist() == [False, False, True, False, False]
+
+
+def exact_elites(score: list[float], percentile: float) -> list[bool]:
+    """Definition 7 of a percentile in rational numbers."""
+    ranked, position = sorted(map(Fraction, score)), Fraction(percentile) * (len(score) - 1) / 100
+    low = math.floor(position)
+    threshold = ranked[low] + (position - low) * (ranked[min(low + 1, len(score) - 1)] - ranked[low])
+    return [Fraction(number) >= threshold and number > min(score) for number in score]
+
+
+def test_ranks_are_exact_for_every_number_of_rows_and_with_ties() -> None:
+    draws = np.random.default_rng(0)
+    for number in (1, 2, 3, *range(5, 30, 3), 41, 101):
+        for percentile in (0.0, 33.3, 55.0, 60.0, 100.0):
+            for score in (draws.normal(size=number), draws.integers(0, 4, size=number) / 10.0):
+                rounded = score.astype(np.float32)
+                elite, figures = choose_elites(scored(rounded.tolist()), percentile)
+                assert elite.tolist() == exact_elites(rounded.tolist(), percentile), (number, percentile)
+                assert figures["elite/threshold"] == pytest.approx(
+                    np.percentile(rounded.astype(np.float64), percentile), rel=1e-12, abs=1e-12
+                )
+
+
+def test_sixty_percent_of_26_rows_leave_eleven() -> None:
+    # The 15th of 25 steps up is a score itself, which belongs to the elites; in float32 it came out above.
+    rows = scored([float(score) / 10 for score in range(26)])
+    assert int(choose_elites(rows.replace(reward=rows.reward.float()), 60.0)[0].sum()) == 11
+
+
+def test_scores_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(ValueError, match="elites: expected finite scores"):
+        choose_elites(scored([1.0, math.nan, 2.0]), 50.0)
+
+
+def test_an_auxiliary_loss_that_is_not_announced_is_refused() -> None:
+    class Silent(AuxPolicy):
+        aux_count = property()  # type: ignore[assignment]  # hasattr says no
+
+    trainer = CrossEntropyConfig(num_samples=6, percentile=50).build(Silent(), seed=1, num_updates=2)
+    with pytest.raises(ValueError, match="trainer cem: expected a policy that counts.*got a Silent.*aux_count"):
+        trainer.update(trainer.collect(TokenTask(num_contexts=4)))
 
 
 def test_discount_prefers_what_comes_sooner() -> None:

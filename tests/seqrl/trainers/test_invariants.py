@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from toy_tokens import TablePolicy, TokenPolicy, TokenTask, flat_weights, gradient_of
+from toy_tokens import AuxPolicy, TablePolicy, TokenPolicy, TokenTask, flat_weights, gradient_of
 from toy_worlds import ToyTask
 
 from seqrl.diagnostics import describe_rollout
@@ -20,6 +20,7 @@ from seqrl.mixing import MixConfig
 from seqrl.optimiser import OptimiserConfig
 from seqrl.tables import ProbabilityTable
 from seqrl.trainers import A2CConfig, OffPolicyConfig, PPOConfig, ReinforceConfig, SelfCriticalConfig, SupervisedConfig, VTraceConfig
+from seqrl.trainers.cem import CrossEntropyConfig
 from seqrl.trainers.trpo import TRPOConfig
 from seqrl.trajectory import Trajectory, concatenate, map_tree
 
@@ -45,11 +46,25 @@ FEW = ["supervised", "moving_average", "self_critical", "ppo"]
 every = pytest.mark.parametrize("name", CONFIGS)
 
 
-# It also needs the actions' distribution, which only a table tells here.
-WITH_TRPO = CONFIGS | {"trpo": TRPOConfig(optimiser=FAST, num_samples=2, critic_epochs=2, critic_minibatches=1)}
+class AuxSelfCritical(SelfCriticalConfig):
+    """For a policy with an auxiliary loss."""
+
+
+class AuxCrossEntropy(CrossEntropyConfig):
+    """For a policy with an auxiliary loss."""
+
+
+# These need other policies; that of TRPO has to tell its actions' distribution.
+WITH_TRPO = CONFIGS | {
+    "trpo": TRPOConfig(optimiser=FAST, num_samples=2, critic_epochs=2, critic_minibatches=1),
+    "aux": AuxSelfCritical(optimiser=FAST),
+    "aux_cem": AuxCrossEntropy(optimiser=FAST, num_samples=6, threshold="group", percentile=60, gradient_steps=2),
+}
 
 
 def policy_for(config: Any, seed: int = 0) -> Any:
+    if isinstance(config, AuxSelfCritical | AuxCrossEntropy):
+        return AuxPolicy(seed=seed)
     return TablePolicy(seed=seed) if isinstance(config, TRPOConfig) else TokenPolicy(seed=seed)
 
 
@@ -67,9 +82,9 @@ def after_updates(config: Any, rows: Trajectory, count: int = 3) -> torch.Tensor
     return after
 
 
-@every
+@pytest.mark.parametrize("name", WITH_TRPO)
 def test_accumulation_in_parts_changes_nothing(name: str) -> None:
-    config = CONFIGS[name]
+    config = WITH_TRPO[name]
     rows = rows_for(config)
     parts = dataclasses.replace(config, optimiser=dataclasses.replace(FAST, accumulation=3))
     torch.testing.assert_close(after_updates(parts, rows), after_updates(config, rows), rtol=0, atol=1e-6)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 import math
 from typing import Any
@@ -190,6 +191,17 @@ def test_policies_that_it_cannot_serve_are_refused() -> None:
         trainer_of(TextPolicy(nn.Identity()))  # before anything is sampled
     with pytest.raises(ValueError, match="distribution"):
         trainer = trainer_of(TokenPolicy())
+        trainer.update(trainer.collect(TokenTask()))
+
+
+def test_an_auxiliary_loss_that_is_not_announced_is_refused() -> None:
+    class Silent(TablePolicy):
+        def forward(self, trajectory: Trajectory) -> Evaluation:
+            evaluation = super().forward(trajectory)
+            return dataclasses.replace(evaluation, aux_loss=evaluation.value.mean())
+
+    trainer = trainer_of(Silent())
+    with pytest.raises(ValueError, match="trainer trpo: expected a policy that counts.*got a Silent without a method `aux_count`"):
         trainer.update(trainer.collect(TokenTask()))
 
 

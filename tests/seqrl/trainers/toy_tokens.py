@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -50,6 +51,18 @@ class TokenPolicy(nn.Module):
         self.modes_of_sampling.add(self.training)
         logp, _ = self.logp_and_value(trajectory.obs[:, :-1])  # type: ignore[index]
         return torch.multinomial(logp.exp().flatten(0, 1), 1, generator=generator).view(trajectory.action.shape)
+
+
+class AuxPolicy(TokenPolicy):
+    """Also wants its critic to say 1 wherever the liked token was written: a mean over few steps, of which some rows have none."""
+
+    def aux_count(self, trajectory: Trajectory) -> Tensor:
+        return (trajectory.counted & (trajectory.action == LIKED)).sum().float()
+
+    def forward(self, trajectory: Trajectory) -> Evaluation:
+        evaluation = super().forward(trajectory)
+        error = (evaluation.value - 1).square()[trajectory.counted & (trajectory.action == LIKED)]
+        return dataclasses.replace(evaluation, aux_loss=error.mean() if len(error) else None)
 
 
 class TablePolicy(nn.Module):

@@ -89,7 +89,11 @@ def test_supervised_updates_detect_figures_and_mixed_ones_do_not(tmp_path: Path,
     assert data.train.figures is not None and shown.group is not None
     assert np.array_equal(shown.context["figures"], data.train.figures[shown.group])
     assert policy(shown).aux_loss.item() == pytest.approx(0.5 * (2 * math.log(9) + math.log(4)), rel=0.5)
-    assert policy.eval()(shown).aux_loss is None
+    # Reinforcement trainers update without dropout, and learn all the same; only a pass that nobody learns from leaves it out.
+    assert policy.eval()(shown).aux_loss.item() == policy.train()(shown).aux_loss.item()
+    with torch.no_grad():
+        assert policy(shown).aux_loss is None
+    assert policy.aux_count(shown).tolist() == [float((shown.context["figures"][:, :, 2] >= 0).sum())]
     beside_samples = task.demonstrations(torch.tensor([1, 3]))
     assert set(beside_samples.context) == {"image"} and policy.train()(beside_samples).aux_loss is None
 
