@@ -191,7 +191,7 @@ class TRPO:
         minibatches = Minibatches(trajectory, config.critic_minibatches, config.minibatch_unit, self.generator)
         with _frozen(self.actor_parameters):
             for _ in range(config.critic_epochs):
-                for part, part_target, _ in minibatches.epoch(target, target):
+                for part, part_target, *_ in minibatches.epoch(target, target):
                     history.append(self._critic_step(part, part_target))
         return average_of(history)
 
