@@ -186,10 +186,7 @@ class PPO:
         """Take up to epochs x minibatches optimiser steps on the clipped objective."""
         stats = describe_rollout(trajectory)
         self.policy.train(self.config.dropout)
-        reference_logp: tuple[Tensor, ...] = ()
-        penalty_stats: dict[str, float] = {}
-        if self.reference is not None:
-            trajectory, reference_logp, penalty_stats = self.reference.penalise(trajectory)
+        trajectory, reference_logp, penalty_stats = self.reference.penalise(trajectory) if self.reference else (trajectory, (), {})
         advantage, target = self._advantage(trajectory)
         stats |= penalty_stats | describe_advantage(advantage, trajectory.mask)
         if self.config.advantage == "gae":
