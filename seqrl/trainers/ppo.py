@@ -241,9 +241,9 @@ class PPO:
         entropy_weight = self._scheduled(config.entropy_weight, config.entropy_schedule)
         count = self.optimiser.count(mask, all_true=all_chosen, over=config.average_over)
         average = partial(masked_mean, count=count, over=config.average_over)
-        # Every process counts where there is a weight, whether its own rows hold demonstrations or not.
-        shown = torch.zeros_like(mask) if trajectory.imitate is None else trajectory.imitate
-        imitation_count = self.optimiser.count(shown, over=config.average_over) if imitation_weight else 1.0
+        # The condition is the same in all processes, though one may have no demonstrations.
+        imitated = torch.zeros_like(mask) if trajectory.imitate is None else trajectory.imitate
+        imitation_count = self.optimiser.count(imitated, over=config.average_over) if imitation_weight else count
         if self._small and all_chosen and not imitation_weight and isinstance(trajectory.obs, Tensor):
             weights = {"value_weight": config.value_weight, "entropy_weight": entropy_weight}
             backward = partial(ppo_gradients, self.policy, trajectory, advantage, target, clip=clip, count=count, **weights)
