@@ -58,7 +58,9 @@ def greedy(score: Tensor, baseline: Tensor | None) -> Tensor:
 
 
 @torch.no_grad()
-def moving_average(score: Tensor, average: Tensor | None, decay: float, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def moving_average(
+    score: Tensor, average: Tensor | None, decay: float, valid: Tensor | None = None, mean: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Compare with the average score of earlier batches, and take this batch into it.
 
     A = score - b,  b' = decay b + (1 - decay) mean(score)
@@ -71,21 +73,23 @@ def moving_average(score: Tensor, average: Tensor | None, decay: float, valid: T
         average: [] float, b from the batch before; None for the first batch.
         decay: in 0..1, the share of the old average that is kept.
         valid: [B] bool, rows that count; all when None.
+        mean: [] the mean of the batch, where these rows are but a part of it, as in several processes; their own when None.
 
     Returns:
         ([B] advantages, 0 for rows that do not count; [] the new average).
 
     Raises:
-        ValueError: when a shape or the decay is wrong, or no row counts.
+        ValueError: when a shape or the decay is wrong, or no row counts and no mean is given.
 
     Source: Williams 1992 (Simple statistical gradient-following algorithms), reinforcement comparison.
     """
     _, valid = _check(score, None, valid)
     if not 0.0 <= decay <= 1.0:
         raise ValueError(f"decay: expected a number in 0..1, got {decay}")
-    if not bool(valid.any()):
-        raise ValueError(f"valid: expected at least one row that counts, got none of {score.shape[0]}")
-    mean = score[valid].mean()
+    if mean is None:
+        if not bool(valid.any()):
+            raise ValueError(f"valid: expected at least one row that counts, got none of {score.shape[0]}")
+        mean = score[valid].mean()
     before = mean if average is None else average.to(score)
     return torch.where(valid, score - before, 0.0), decay * before + (1.0 - decay) * mean
 
@@ -117,6 +121,67 @@ def leave_one_out(score: Tensor, group: Tensor | None = None, valid: Tensor | No
 
 
 @torch.no_grad()
+def leave_one_out_to_go(returns: Tensor, counted: Tensor, group: Tensor | None = None, valid: Tensor | None = None) -> Tensor:
+    """Compare each step's return to go with the mean return to go of the other rows of the same context at that time.
+
+    A_{i,t} = G_{i,t} - mean_{j ≠ i} G_{j, min(t, last_j)}, over the rows j of the same group that count
+
+    where last_j is the last step of row j that counts: a row that has ended takes part with what its last step earned. The baseline
+    of a step depends on its time and on other rows alone, so the gradient stays unbiased. Where all of a row's reward comes at
+    its end, undiscounted, this is `leave_one_out` of the scores at every step.
+
+    Args:
+        returns: [B, T] float, G, from `seqrl.returns.discounted_return`.
+        counted: [B, T] bool, the steps of each row, one episode a row.
+        group: [B] integer, rows with the same number share a context; one group when None.
+        valid: [B] bool, rows that count; all when None.
+
+    Returns:
+        [B, T] advantages; 0 for steps and rows that do not count.
+
+    Raises:
+        ValueError: when a shape is wrong, or a group has a single row that counts.
+
+    Source: Kool et al. 2019 (Buy 4 REINFORCE samples, get a baseline for free!), with a baseline for each step; Greensmith et al. 2004
+    (Variance reduction techniques for gradient estimates in reinforcement learning), baselines that depend on what is not the action.
+    """
+    if returns.ndim != 2 or counted.shape != returns.shape:
+        raise ValueError(f"counted: expected shape [B, T] like returns {list(returns.shape)}, got {list(counted.shape)}")
+    index, valid = _check(returns[:, 0], group, valid)
+    time = torch.arange(returns.shape[1], device=returns.device).expand_as(returns)
+    last = torch.where(counted, time, 0).amax(dim=1, keepdim=True)
+    held = returns.gather(1, torch.minimum(time, last))
+    mean, count = _group_mean(held, index, valid.unsqueeze(1).expand_as(held))
+    _check_group_size(count[:, 0], group, "leave_one_out")
+    return torch.where(counted & valid.unsqueeze(1), (held - mean) * count / (count - 1).clamp(min=1), 0.0)
+
+
+@torch.no_grad()
+def group_mean(score: Tensor, group: Tensor | None = None, valid: Tensor | None = None) -> Tensor:
+    """Compare with the mean of the rows of the same context, the row itself included.
+
+    A_i = score_i - mean, over the n rows of the same group that count; (n - 1) / n times `leave_one_out`
+
+    Args:
+        score: [B] float.
+        group: [B] integer, rows with the same number share a context; one group when None.
+        valid: [B] bool, rows that count; all when None.
+
+    Returns:
+        [B] advantages; 0 for rows that do not count.
+
+    Raises:
+        ValueError: when a shape is wrong, or a group has a single row that counts.
+
+    Source: Liu et al. 2025 (Understanding R1-Zero-like training: a critical perspective), Dr. GRPO.
+    """
+    index, valid = _check(score, group, valid)
+    mean, count = _group_mean(score, index, valid)
+    _check_group_size(count, group, "group_mean")
+    return torch.where(valid, score - mean, 0.0)
+
+
+@torch.no_grad()
 def group_norm(score: Tensor, group: Tensor | None = None, valid: Tensor | None = None, epsilon: float = 1e-4) -> Tensor:
     """Compare with the mean of the rows of the same context and divide by their deviation.
 
@@ -144,6 +209,26 @@ def group_norm(score: Tensor, group: Tensor | None = None, valid: Tensor | None 
     return torch.where(valid, (score - mean) / (variance.sqrt() + epsilon), 0.0)
 
 
+def require_one_episode(ended: Tensor, counted: Tensor, method: str, instead: str) -> None:
+    """Refuse rows that go on after an end: whole rows are compared, and such a row holds parts of several episodes.
+
+    Args:
+        ended: [B, T] bool, terminated or truncated.
+        counted: [B, T] bool, True where the step belongs to an episode.
+        method: who compares them, for the message.
+        instead: what to do where the task has no episodes a row.
+
+    Raises:
+        ValueError: when a step counts after an end of its row.
+    """
+    before = ended.cumsum(dim=1) - ended.long() > 0
+    if bool((before & counted).any()):
+        raise ValueError(
+            f"{method}: expected one episode a row, got rows that go on after an end; "
+            f"set task.mode=episodes where the task has it, or {instead}"
+        )
+
+
 def _check(score: Tensor, group: Tensor | None, valid: Tensor | None) -> tuple[Tensor, Tensor]:
     """Compare shapes, number the groups from 0, and fill in the rows that count."""
     if score.ndim != 1:
@@ -157,7 +242,7 @@ def _check(score: Tensor, group: Tensor | None, valid: Tensor | None) -> tuple[T
 
 
 def _group_mean(x: Tensor, index: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """[B] mean of the rows of each row's group that count, and [B] how many they are."""
+    """Mean of the rows of each row's group that count, and how many they are; [B] or, for each column, [B, T], like x."""
     zeros = torch.zeros_like(x)
     total = zeros.index_add(0, index, torch.where(valid, x, 0.0))
     count = zeros.index_add(0, index, valid.to(x.dtype))

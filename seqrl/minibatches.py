@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from seqrl.auxiliary import aux_count
 from seqrl.trajectory import Trajectory
 
+Part: TypeAlias = tuple[Trajectory, Tensor, Tensor, *tuple[Tensor, ...]]
 MinibatchUnit = Literal["rows", "steps"]
 
 
@@ -51,17 +52,18 @@ class Minibatches:
             return None
         return aux_count(policy, self._select(None)) / self.number
 
-    def epoch(self, advantage: Tensor, target: Tensor) -> Iterator[tuple[Trajectory, Tensor, Tensor]]:
-        """Give each part of the trajectory with the same part of two more columns, [B, T] each."""
+    def epoch(self, advantage: Tensor, target: Tensor, *others: Tensor) -> Iterator[Part]:
+        """Give each part of the trajectory with the same part of two or more columns, [B, T] each."""
         if self._whole is not None:
-            yield self._whole, self._column(advantage, None), self._column(target, None)
+            yield self._whole, self._column(advantage, None), self._column(target, None), *(self._column(other, None) for other in others)
             return
         order = torch.randperm(self._size, generator=self._generator, device=advantage.device)
         # All are put in order at once; the parts are views of that.
         shuffled, advantage, target = self._select(order), self._column(advantage, order), self._column(target, order)
+        others = tuple(self._column(other, order) for other in others)
         for start in range(self.number):
             part = slice(start * self._size // self.number, (start + 1) * self._size // self.number)
-            yield shuffled.select_rows(part), advantage[part], target[part]
+            yield shuffled.select_rows(part), advantage[part], target[part], *(other[part] for other in others)
 
     def _select(self, order: Tensor | None) -> Trajectory:
         if self._places is None:

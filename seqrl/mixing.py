@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seqrl.losses import nll
-from seqrl.reduce import masked_mean
+from seqrl.reduce import AverageOver, masked_mean
 from seqrl.trajectory import Evaluation, Trajectory, Tree, concatenate, map_tree
 
 
@@ -101,7 +101,14 @@ def _context_of(shown: Trajectory, trajectory: Trajectory) -> Tree:
     return map_tree(lambda leaf: leaf[first], trajectory.context)
 
 
-def imitation_loss(trajectory: Trajectory, evaluation: Evaluation, count: Tensor | float, *, label_smoothing: float = 0.0) -> Tensor:
+def imitation_loss(
+    trajectory: Trajectory,
+    evaluation: Evaluation,
+    count: Tensor | float,
+    *,
+    label_smoothing: float = 0.0,
+    over: AverageOver = "steps",
+) -> Tensor:
     """Average cross-entropy of the demonstrated steps.
 
     Args:
@@ -109,7 +116,9 @@ def imitation_loss(trajectory: Trajectory, evaluation: Evaluation, count: Tensor
         evaluation: of these rows.
         count: [] what to divide by.
         label_smoothing: share of the target's probability that is spread over all actions.
+        over: what is averaged over, see `seqrl.reduce.masked_mean`.
     """
     if trajectory.imitate is None:
         return evaluation.logp.sum() * 0.0
-    return masked_mean(nll(evaluation.logp, evaluation.mean_logp, label_smoothing=label_smoothing), trajectory.imitate, count)
+    loss = nll(evaluation.logp, evaluation.mean_logp, label_smoothing=label_smoothing)
+    return masked_mean(loss, trajectory.imitate, count, over=over)

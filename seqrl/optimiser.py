@@ -17,7 +17,7 @@ from seqrl.accelerator import broadcast_weights, make_accelerator
 from seqrl.adamw import AdamW, global_norm
 from seqrl.auxiliary import aux_count, aux_terms
 from seqrl.diagnostics import Seen, describe_update, read
-from seqrl.reduce import masked_mean
+from seqrl.reduce import AverageOver, count_of, masked_mean, masked_sum
 from seqrl.trajectory import Evaluation, Trajectory
 
 LossTerms: TypeAlias = Callable[[slice, Trajectory, Evaluation], dict[str, Tensor]]
@@ -147,16 +147,18 @@ class Optimiser:
         """The learning rate of the present update."""
         return self.config.learning_rate * schedule_factor(self.num_finished, self.config, self.num_updates)
 
-    def count(self, mask: Tensor, *, all_true: bool = False) -> Tensor | float:
-        """Number of True entries, averaged over the processes, so that averaged gradients are those of the global mean.
+    def count(self, mask: Tensor, *, all_true: bool = False, over: AverageOver = "steps") -> Tensor | float:
+        """Number of True entries, or of rows that have any, averaged over the processes, so that averaged gradients are those of the whole.
 
         Args:
-            mask: bool, any shape, of the whole batch.
+            mask: bool, of the whole batch, rows first.
             all_true: whether it is known, in every process, that all entries are.
+            over: what a loss is averaged over, see `seqrl.reduce.masked_mean`.
         """
         if all_true and self.num_processes == 1:
-            return float(max(1, mask.numel()))
-        return self.mean(mask.sum().float()).clamp(min=1)
+            return float(max(1, mask.numel() if over == "steps" else mask.shape[0]))
+        count = self.mean(count_of(mask, over).float())
+        return torch.where(count > 0, count, 1.0)  # in several processes less than 1 may count on average
 
     def mean(self, x: Tensor) -> Tensor:
         """Average a tensor over the processes; every process must call it.
@@ -165,6 +167,22 @@ class Optimiser:
             x: float, of one shape in all processes.
         """
         return x if self._accelerator is None else self._accelerator.reduce(x, reduction="mean")
+
+    def mean_where(self, x: Tensor, mask: Tensor) -> tuple[Tensor, bool]:
+        """Average the entries that count, those of all processes together; every process must call it.
+
+        Args:
+            x: any shape, float.
+            mask: same shape, bool, True where it counts.
+
+        Returns:
+            ([] the mean, 0 where nothing counts; whether anything does).
+        """
+        if self.num_processes == 1:
+            number = int(mask.sum())
+            return (x[mask].mean() if number else x.new_zeros(())), number > 0
+        count = self.mean(mask.sum().to(x.dtype))
+        return self.mean(masked_sum(x, mask)) / count.clamp(min=torch.finfo(x.dtype).tiny), bool(count > 0)
 
     def whiten(self, x: Tensor, mask: Tensor, *, epsilon: float = 1e-8) -> Tensor:
         """Scale the entries that count, those of all processes together, to mean 0 and unit deviation; others become 0.

@@ -44,6 +44,41 @@ def discounted_return(reward: Tensor, value: Tensor, terminated: Tensor, truncat
 
 
 @torch.no_grad()
+def episode_return(returns: Tensor, ended: Tensor, counted: Tensor) -> Tensor:
+    """Give each step the return of the whole episode that it is a part of.
+
+    R_t = G_{s(t)}, where s(t) is the first step that counts after the last end before t
+
+    so that a row of several episodes credits no episode with another's rewards. Dummy steps between an end and the next step that
+    counts belong to no episode. What the function gives there means nothing, as for all steps that do not count.
+
+    Args:
+        returns: [B, T] float, G, from `discounted_return`.
+        ended: [B, T] bool, terminated or truncated.
+        counted: [B, T] bool, True where the step belongs to an episode, chosen or demonstrated.
+
+    Returns:
+        [B, T] returns of whole episodes; the last column is the last episode's, in every row.
+
+    Raises:
+        ValueError: when the shapes differ.
+
+    Source: Williams 1992 (Simple statistical gradient-following algorithms), episodic REINFORCE: one reinforcement an episode.
+    """
+    for name, flag in (("ended", ended), ("counted", counted)):
+        if flag.shape != returns.shape or flag.dtype != torch.bool:
+            raise ValueError(f"{name}: expected a bool tensor of shape {list(returns.shape)}, got {flag.dtype} {list(flag.shape)}")
+    before = counted.cumsum(dim=1) - counted.long()  # steps that count before each
+    first = torch.ones_like(ended)
+    first[:, 1:] = ended[:, :-1]
+    # What had counted when the present episode began: it never falls, so the largest so far is the last.
+    at_start = torch.where(first, before, 0).cummax(dim=1).values
+    begins = counted & (before == at_start)
+    time = torch.arange(returns.shape[1], device=returns.device).expand_as(before)
+    return returns.gather(1, torch.where(begins, time, 0).cummax(dim=1).values)
+
+
+@torch.no_grad()
 def n_step(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tensor, discount: float, n: int) -> Tensor:
     """Sum n discounted rewards and bootstrap, earlier where the row ends earlier.
 

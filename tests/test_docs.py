@@ -80,6 +80,7 @@ def trainer_configs() -> list[Any]:
         SelfCriticalConfig(mix=MixConfig(weight=0.3, forced_steps=2)),
         PPOConfig(num_samples=5, kl_weight=0.1, entropy_weight=0.1, target_kl=0.01, mix=mix),
         *(PPOConfig(advantage=advantage, num_samples=5) for advantage in ("leave_one_out", "group_norm", "greedy")),  # type: ignore[arg-type]
+        PPOConfig(advantage="group_mean", num_samples=5, kl_weight=0.1, kl_in="loss", kl_estimator="k3"),
         A2CConfig(),
         VTraceConfig(),
         OffPolicyConfig(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from seqrl import advantages, losses, returns
 from seqrl.diagnostics import describe_advantage, describe_rollout, explained_variance
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task, require_critic
-from seqrl.reduce import masked_mean
+from seqrl.reduce import AverageOver, masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
 
 Advantage = Literal["n_step", "td_lambda", "gae"]
@@ -30,6 +31,7 @@ class A2CConfig:
         num_samples: rows sampled for each context.
         discount: gamma, per step.
         normalise_advantage: scale the advantages of a batch to mean 0 and deviation 1.
+        average_over: what all losses are averaged over: "steps", "rows" (each row's sum) or "row_means"; see `seqrl.reduce.masked_mean`.
         entropy_weight: weight of the entropy bonus.
         value_weight: weight of the critic's squared error.
         optimiser: see `OptimiserConfig`.
@@ -41,13 +43,15 @@ class A2CConfig:
     num_samples: int = 1
     discount: float = 0.99
     normalise_advantage: bool = False
+    average_over: AverageOver = "steps"
     entropy_weight: float = 0.01
     value_weight: float = 0.5
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def __post_init__(self) -> None:
-        if self.advantage not in get_args(Advantage):
-            raise ValueError(f"advantage: expected one of {', '.join(get_args(Advantage))}, got {self.advantage!r}")
+        for name, choices in (("advantage", get_args(Advantage)), ("average_over", get_args(AverageOver))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if self.n_steps < 0:
             raise ValueError(f"n_steps: expected at least 1, or 0 for the whole stretch, got {self.n_steps}")
         if self.num_samples < 1:
@@ -99,16 +103,16 @@ class A2C:
         stats["critic/explained_variance"] = explained_variance(trajectory.value[:, :-1], target, mask)
         if config.normalise_advantage:
             advantage = self.optimiser.whiten(advantage, mask)
-        count = self.optimiser.count(mask)
+        average = partial(masked_mean, count=self.optimiser.count(mask, over=config.average_over), over=config.average_over)
 
         def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
             error = losses.value(evaluation.value, target[rows])
             terms = {
-                "loss/policy": masked_mean(losses.policy_gradient(evaluation.logp, advantage[rows]), part.mask, count),
-                "loss/value": config.value_weight * masked_mean(error, part.mask, count),
+                "loss/policy": average(losses.policy_gradient(evaluation.logp, advantage[rows]), part.mask),
+                "loss/value": config.value_weight * average(error, part.mask),
             }
             if config.entropy_weight:
-                terms["loss/entropy"] = -config.entropy_weight * masked_mean(evaluation.entropy, part.mask, count)
+                terms["loss/entropy"] = -config.entropy_weight * average(evaluation.entropy, part.mask)
             return terms
 
         stats |= self.optimiser.minimise(trajectory, loss_terms)

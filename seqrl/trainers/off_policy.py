@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -21,7 +22,8 @@ from seqrl.behaviour import (
 from seqrl.diagnostics import average_of, describe_advantage, describe_rollout, explained_variance
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task, require_critic, require_distribution, require_probabilities
-from seqrl.reduce import masked_mean
+from seqrl.reduce import AverageOver, masked_mean
+from seqrl.row_advantages import one_episode
 from seqrl.trajectory import Evaluation, Trajectory
 
 Weighting = Literal["per_decision", "own_action", "none"]
@@ -44,6 +46,7 @@ class OffPolicyConfig:
         epochs: optimiser steps on the same rows, with new ratios for each.
         num_samples: rows sampled for each context.
         discount: gamma, per step.
+        average_over: what all losses are averaged over: "steps", "rows" (each row's sum) or "row_means"; see `seqrl.reduce.masked_mean`.
         entropy_weight: weight of the entropy bonus.
         value_weight: weight of the critic's squared error.
         optimiser: see `OptimiserConfig`.
@@ -58,12 +61,17 @@ class OffPolicyConfig:
     epochs: int = 1
     num_samples: int = 1
     discount: float = 0.99
+    average_over: AverageOver = "steps"
     entropy_weight: float = 0.0
     value_weight: float = 0.5
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def __post_init__(self) -> None:
-        for name, choices in (("weighting", get_args(Weighting)), ("baseline", get_args(Baseline))):
+        for name, choices in (
+            ("weighting", get_args(Weighting)),
+            ("baseline", get_args(Baseline)),
+            ("average_over", get_args(AverageOver)),
+        ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
         for name in ("epochs", "num_samples"):
@@ -94,7 +102,8 @@ class OffPolicy:
     2012 (Off-policy actor-critic), for "own_action".
 
     Differs from: Degris et al. (2012) in Monte-Carlo returns and V-trace targets for the critic instead of gradient-TD traces. As in
-    `reinforce`, sums over a row are divided by the number of steps, and gamma^t is left out of the state's weight.
+    `reinforce`, sums over the rows are divided by the number of steps unless `average_over` is "rows", without which the estimate has the
+    bias of a ratio; gamma^t is left out of the state's weight.
 
     Args:
         policy: trained in place.
@@ -144,15 +153,15 @@ class OffPolicy:
         weight, advantage = self._advantage(trajectory, ratio, value)
         ends = (trajectory.terminated, trajectory.truncated)
         target, _ = returns.vtrace(ratio.log(), torch.zeros_like(ratio), trajectory.reward, value, *ends, config.discount)
-        count = self.optimiser.count(mask)
+        average = partial(masked_mean, count=self.optimiser.count(mask, over=config.average_over), over=config.average_over)
 
         def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
-            terms = {"loss/policy": masked_mean(losses.policy_gradient(evaluation.logp, advantage[rows]), part.mask, count)}
+            terms = {"loss/policy": average(losses.policy_gradient(evaluation.logp, advantage[rows]), part.mask)}
             if config.baseline == "critic":
                 error = losses.value(evaluation.value, target[rows])
-                terms["loss/value"] = config.value_weight * masked_mean(error, part.mask, count)
+                terms["loss/value"] = config.value_weight * average(error, part.mask)
             if config.entropy_weight:
-                terms["loss/entropy"] = -config.entropy_weight * masked_mean(evaluation.entropy, part.mask, count)
+                terms["loss/entropy"] = -config.entropy_weight * average(evaluation.entropy, part.mask)
             return terms
 
         stats = self.optimiser.minimise(trajectory, loss_terms)
@@ -193,9 +202,8 @@ class OffPolicy:
 
         Source: Precup et al. 2000 (Eligibility traces for off-policy policy evaluation), weighted per-decision estimator.
         """
+        one_episode(trajectory, "self_normalise", "set trainer.self_normalise=false")
         before = ended.cumsum(dim=1) - ended.long() > 0
-        if bool((before & trajectory.mask).any()):
-            raise ValueError("self_normalise: expected one episode a row, got rows that go on after an end; set task.mode=episodes")
         last = (weight * ended).sum(dim=1, keepdim=True)
         everything = torch.where(before, last, weight)
         return weight / self.optimiser.mean(everything.mean(dim=0)).clamp(min=1e-8)

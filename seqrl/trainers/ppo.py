@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, get_args
@@ -10,17 +9,18 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from seqrl import advantages, losses, returns, shaping
+from seqrl import losses
 from seqrl.diagnostics import Seen, average_of, describe_advantage, describe_rollout, describe_update, explained_variance
-from seqrl.minibatches import Minibatches, MinibatchUnit
+from seqrl.minibatches import Minibatches, MinibatchUnit, Part
 from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task, demonstrations_of, require_critic, require_probabilities
-from seqrl.reduce import masked_mean
+from seqrl.reduce import AverageOver, masked_mean
+from seqrl.reference import KLIn, Reference
 from seqrl.small_ppo import is_small, ppo_gradients
+from seqrl.trainers.ppo_advantages import Advantage, estimate, revalued
 from seqrl.trajectory import Evaluation, Trajectory
 
-Advantage = Literal["gae", "leave_one_out", "group_norm", "greedy"]
 Span = Literal["minibatch", "batch"]
 Course = Literal["constant", "linear"]
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -29,6 +29,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "clip_schedule": get_args(Course),
     "entropy_schedule": get_args(Course),
     "normalise_over": get_args(Span),
+    "average_over": get_args(AverageOver),
+    "kl_in": get_args(KLIn),
+    "kl_estimator": get_args(losses.KLEstimator),
 }
 
 
@@ -36,9 +39,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
 class PPOConfig:
     """Settings of PPO.
 
+    GRPO (Shao et al. 2024) is advantage: group_norm, average_over: row_means, kl_in: loss, kl_estimator: k3. Dr. GRPO (Liu et al.
+    2025) is advantage: group_mean, average_over: rows, kl_weight: 0; it divides by a constant where we do not.
+
     Attributes:
-        advantage: "gae" with a critic (Schulman et al. 2016), or a critic-free one: "leave_one_out", "group_norm" (GRPO, Shao
-            et al. 2024), "greedy".
+        advantage: "gae" with a critic (Schulman et al. 2016), or a critic-free one of whole rows: "leave_one_out", "group_norm" (GRPO's),
+            "group_mean" (Dr. GRPO's), "greedy".
         num_samples: rows sampled for each context.
         discount: gamma, per step; without effect unless `advantage` is "gae".
         trace_decay: lambda of generalised advantage estimation.
@@ -52,7 +58,11 @@ class PPOConfig:
         target_kl: take no more optimiser steps in an update once a minibatch's KL(sampling || current), measured before its
             own step, exceeds this, nats a step; 0 switches it off.
         kl_weight: weight of the per-step penalty for leaving the reference policy, a frozen copy of the first one.
-        normalise_advantage: scale the advantages to mean 0 and deviation 1.
+        kl_in: where the penalty stands: taken off the "reward" of each step, or a term of the "loss".
+        kl_estimator: "k1", "k2" or "k3", see `seqrl.losses.kl`; as a loss, k1 teaches nothing.
+        average_over: what all losses are averaged over: "steps", "rows" (each row's sum) or "row_means"; see `seqrl.reduce.masked_mean`.
+        normalise_advantage: scale the advantages to mean 0 and deviation 1; null does so with "gae" only, since those of whole rows are
+            compared already, and scaling over steps counts long rows more.
         normalise_over: those of each "minibatch", or those of the whole "batch" once.
         recompute_advantage: estimate the advantages anew before each epoch but the first, with the critic as it has become
             (Andrychowicz et al. 2021, section 3.5); the value after the last step stays. Costs one evaluation of the rows.
@@ -77,7 +87,10 @@ class PPOConfig:
     value_huber: float = 0.0
     target_kl: float = 0.0
     kl_weight: float = 0.0
-    normalise_advantage: bool = True
+    kl_in: KLIn = "reward"
+    kl_estimator: losses.KLEstimator = "k1"
+    average_over: AverageOver = "steps"
+    normalise_advantage: bool | None = None
     normalise_over: Span = "minibatch"
     recompute_advantage: bool = False
     entropy_weight: float = 0.0
@@ -100,12 +113,21 @@ class PPOConfig:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        if self.average_over != "steps" and self.minibatch_unit == "steps":
+            raise ValueError(f"average_over: expected steps with minibatch_unit steps, got {self.average_over!r}; set minibatch_unit=rows")
+        if self.kl_in == "loss" and self.kl_estimator == "k1":
+            raise ValueError("kl_estimator: expected k2 or k3 with kl_in loss, since the gradient of k1 is 0 on average, got 'k1'")
         if not 0 < self.clip <= 1:
             raise ValueError(f"clip: expected a number above 0 and up to 1, got {self.clip}")
         if self.value_clip and self.value_huber:
             raise ValueError(f"value_clip, value_huber: expected one of them at most, got {self.value_clip} and {self.value_huber}")
         if self.recompute_advantage and self.advantage != "gae":
             raise ValueError(f'recompute_advantage: needs a critic, advantage "gae"; got {self.advantage!r}')
+
+    @property
+    def normalises(self) -> bool:
+        """Whether advantages are scaled."""
+        return self.advantage == "gae" if self.normalise_advantage is None else self.normalise_advantage
 
     def shortened(self, share: float) -> PPOConfig:
         """Give settings for a share of the rows or steps, with minibatches of the same size, to measure how long an update takes."""
@@ -120,7 +142,7 @@ class PPO:
     """Maximises E[min(rho A, clip(rho, 1 - clip, 1 + clip) A)] with rho = pi(a|s) / pi_sampling(a|s).
 
     Source: Schulman et al. 2017 (Proximal policy optimization algorithms), eq. 7; the penalty to a reference
-    policy: Ziegler et al. 2019 (Fine-tuning language models from human preferences).
+    policy: Ziegler et al. 2019 (Fine-tuning language models from human preferences), in the loss: Shao et al. 2024 (DeepSeekMath), GRPO.
 
     Args:
         policy: trained in place.
@@ -140,9 +162,11 @@ class PPO:
             require_critic(policy, "ppo with advantage gae")
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
         plain = self.config.advantage == "gae" and not (self.config.value_clip or self.config.value_huber)
+        plain = plain and self.config.average_over != "row_means" and not (self.config.kl_weight and self.config.kl_in == "loss")
         self._small = plain and is_small(policy) and self.optimiser.takes_gradients
         # Only now have all processes the same weights.
-        self.reference = copy.deepcopy(policy).requires_grad_(False).eval() if self.config.kl_weight else None
+        kl = self.config.kl_in, self.config.kl_estimator, self.config.kl_weight
+        self.reference = Reference(policy, *kl) if self.config.kl_weight else None
         self.generator = self.optimiser.make_generator(seed)
 
     def collect(self, task: Task) -> Trajectory:
@@ -162,12 +186,12 @@ class PPO:
         """Take up to epochs x minibatches optimiser steps on the clipped objective."""
         stats = describe_rollout(trajectory)
         self.policy.train(self.config.dropout)
-        trajectory, penalty_stats = self._penalised(trajectory)
+        trajectory, reference_logp, penalty_stats = self.reference.penalise(trajectory) if self.reference else (trajectory, (), {})
         advantage, target = self._advantage(trajectory)
         stats |= penalty_stats | describe_advantage(advantage, trajectory.mask)
         if self.config.advantage == "gae":
             stats["critic/explained_variance"] = explained_variance(trajectory.value[:, :-1], target, trajectory.mask)
-        history, seen = self._epochs(trajectory, advantage, target)
+        history, seen = self._epochs(trajectory, advantage, target, *reference_logp)
         stats |= average_of(history) | describe_update(seen, self.clip)
         self.optimiser.finish_update()
         return stats | {"policy/optimiser_steps": float(len(history))}
@@ -180,29 +204,28 @@ class PPO:
     def _scheduled(self, first: float, course: Course) -> float:
         return first * max(0.0, 1 - self.optimiser.num_finished / self.optimiser.num_updates) if course == "linear" else first
 
-    def _epochs(self, trajectory: Trajectory, advantage: Tensor, target: Tensor) -> tuple[list[dict[str, Tensor | float]], list[Seen]]:
+    def _epochs(
+        self, trajectory: Trajectory, advantage: Tensor, target: Tensor, *reference_logp: Tensor
+    ) -> tuple[list[dict[str, Tensor | float]], list[Seen]]:
         """Take the optimiser steps; give the figures of each, and what it saw of the policy."""
         config = self.config
         minibatches = Minibatches(trajectory, config.minibatches, config.minibatch_unit, self.generator)
         # A single minibatch is the batch.
-        by_batch = config.normalise_advantage and (config.normalise_over == "batch" or minibatches.number == 1)
+        by_batch = config.normalises and (config.normalise_over == "batch" or minibatches.number == 1)
         history: list[dict[str, Tensor | float]] = []
         seen: list[Seen] = []
-        parts: list[tuple[Trajectory, Tensor, Tensor]] = []
+        parts: list[Part] = []
         aux_total = minibatches.aux_total(self.policy)
         for epoch in range(config.epochs):
             if epoch and config.recompute_advantage:
-                advantage, target = self._advantage(self._revalued(trajectory))
+                advantage, target = self._advantage(revalued(trajectory, self.policy))
             if not epoch or config.recompute_advantage:
                 scaled = self.optimiser.whiten(advantage, trajectory.mask) if by_batch else advantage
             if len(parts) != 1 or config.recompute_advantage:
-                parts = list(minibatches.epoch(scaled, target))
+                parts = list(minibatches.epoch(scaled, target, *reference_logp))
             for part in parts:
                 figures, seen_now = self._improve(
-                    *part,
-                    all_chosen=minibatches.all_chosen,
-                    normalise=config.normalise_advantage and not by_batch,
-                    aux_total=aux_total,
+                    *part, all_chosen=minibatches.all_chosen, normalise=config.normalises and not by_batch, aux_total=aux_total
                 )
                 history.append(figures)
                 seen += seen_now
@@ -211,7 +234,14 @@ class PPO:
         return history, seen
 
     def _improve(
-        self, trajectory: Trajectory, advantage: Tensor, target: Tensor, *, all_chosen: bool, normalise: bool, aux_total: Tensor | None
+        self,
+        trajectory: Trajectory,
+        advantage: Tensor,
+        target: Tensor,
+        *reference_logp: Tensor,
+        all_chosen: bool,
+        normalise: bool,
+        aux_total: Tensor | None,
     ) -> tuple[dict[str, Tensor | float], list[Seen]]:
         """Take one optimiser step on a minibatch."""
         config, mask, clip = self.config, trajectory.mask, self.clip
@@ -219,8 +249,11 @@ class PPO:
             advantage = self.optimiser.whiten(advantage, mask)
         imitation_weight = config.mix.weight_at(self.optimiser.num_finished)
         entropy_weight = self._scheduled(config.entropy_weight, config.entropy_schedule)
-        count = self.optimiser.count(mask, all_true=all_chosen)
-        imitation_count = count if trajectory.imitate is None else self.optimiser.count(trajectory.imitate)
+        count = self.optimiser.count(mask, all_true=all_chosen, over=config.average_over)
+        average = partial(masked_mean, count=count, over=config.average_over)
+        # The condition is the same in all processes, though one may have no demonstrations.
+        imitated = torch.zeros_like(mask) if trajectory.imitate is None else trajectory.imitate
+        imitation_count = self.optimiser.count(imitated, over=config.average_over) if imitation_weight else count
         if self._small and all_chosen and not imitation_weight and isinstance(trajectory.obs, Tensor):
             weights = {"value_weight": config.value_weight, "entropy_weight": entropy_weight}
             backward = partial(ppo_gradients, self.policy, trajectory, advantage, target, clip=clip, count=count, **weights)
@@ -234,14 +267,17 @@ class PPO:
             # Where the policy did not choose, an old log-probability means nothing and its ratio could overflow.
             old_logp = part.logp if chosen is None else torch.where(chosen, part.logp, evaluation.logp.detach())
             objective = losses.ppo_clip(evaluation.logp, old_logp, advantage[rows], clip, clip)
-            terms = {"loss/policy": masked_mean(objective, chosen, count)}
+            terms = {"loss/policy": average(objective, chosen)}
             if entropy_weight:
-                terms["loss/entropy"] = -entropy_weight * masked_mean(evaluation.entropy, chosen, count)
+                terms["loss/entropy"] = -entropy_weight * average(evaluation.entropy, chosen)
             if config.advantage == "gae":
                 error = self._value_error(evaluation.value, target[rows], part.value[:, :-1])
-                terms["loss/value"] = config.value_weight * masked_mean(error, chosen, count)
+                terms["loss/value"] = config.value_weight * average(error, chosen)
+            if self.reference is not None and reference_logp:
+                terms["loss/kl"] = average(self.reference.loss(evaluation.logp, reference_logp[0][rows], chosen), chosen)
             if imitation_weight:
-                terms["loss/cross_entropy"] = imitation_weight * imitation_loss(part, evaluation, imitation_count)
+                demonstrated = imitation_loss(part, evaluation, imitation_count, over=config.average_over)
+                terms["loss/cross_entropy"] = imitation_weight * demonstrated
             return terms
 
         return self.optimiser.step(trajectory, loss_terms, aux_total=aux_total), seen
@@ -256,45 +292,13 @@ class PPO:
         divergence = describe_update(seen).get("policy/kl_sampling", 0.0)
         return float(self.optimiser.mean(torch.tensor(divergence, device=self.optimiser.device)))
 
-    @torch.no_grad()
-    def _revalued(self, trajectory: Trajectory) -> Trajectory:
-        """Estimate the values anew, except for that after the last step."""
-        return trajectory.replace(value=torch.cat([self.policy(trajectory).value, trajectory.value[:, -1:]], dim=1))
-
-    @torch.no_grad()
-    def _penalised(self, trajectory: Trajectory) -> tuple[Trajectory, dict[str, float]]:
-        """Take the KL penalty to the reference policy off the rewards."""
-        if self.reference is None:
-            return trajectory, {}
-        reference_logp = self.reference(trajectory).logp
-        divergence = losses.kl(trajectory.logp, reference_logp, "k1")
-        reward = shaping.kl_penalty(trajectory.reward, trajectory.logp, reference_logp, trajectory.mask, self.config.kl_weight)
-        return trajectory.replace(reward=reward), {"policy/kl_reference": float(masked_mean(divergence, trajectory.mask))}
-
     def _advantage(self, trajectory: Trajectory) -> tuple[Tensor, Tensor]:
         """Give the advantages and the critic's targets, [B, T] each."""
-        if self.config.advantage == "gae":
-            advantage = returns.gae(
-                trajectory.reward,
-                trajectory.value,
-                trajectory.terminated,
-                trajectory.truncated,
-                self.config.discount,
-                self.config.trace_decay,
-            )
-            return advantage, advantage + trajectory.value[:, :-1]
-        score, valid = trajectory.score, trajectory.mask.any(dim=1)
-        if self.config.advantage == "leave_one_out":
-            row = advantages.leave_one_out(score, trajectory.group, valid)
-        elif self.config.advantage == "group_norm":
-            row = advantages.group_norm(score, trajectory.group, valid)
-        else:
-            row = advantages.greedy(score, trajectory.baseline)
-        return row.unsqueeze(1).expand_as(trajectory.reward), torch.zeros_like(trajectory.reward)
+        return estimate(trajectory, self.config.advantage, self.config.discount, self.config.trace_decay)
 
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's, the generator's and the reference policy's state."""
-        reference = None if self.reference is None else self.reference.state_dict()
+        reference = None if self.reference is None else self.reference.policy.state_dict()
         return {"optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state(), "reference": reference}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -302,4 +306,4 @@ class PPO:
         self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"].cpu())
         if self.reference is not None:
-            self.reference.load_state_dict(state["reference"])
+            self.reference.policy.load_state_dict(state["reference"])

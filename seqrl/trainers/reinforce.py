@@ -14,10 +14,12 @@ from seqrl.diagnostics import describe_advantage, describe_rollout, explained_va
 from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task, demonstrations_of, require_critic, require_probabilities
-from seqrl.reduce import masked_mean
+from seqrl.reduce import AverageOver, masked_mean
+from seqrl.row_advantages import one_episode, row_advantage
 from seqrl.trajectory import Evaluation, Trajectory
 
 Baseline = Literal["none", "moving_average", "critic", "leave_one_out", "group_norm", "greedy"]
+INSTEAD = "trainer.baseline to none, moving_average or critic"
 
 
 @dataclass
@@ -26,13 +28,18 @@ class ReinforceConfig:
 
     Attributes:
         baseline: what is subtracted from the return. "none"; "moving_average" of the returns so far; "critic", the
-            policy's value estimate; "leave_one_out", the mean of the group's other rows (Kool et al. 2019); "group_norm",
-            the group's mean, divided by its deviation (Shao et al. 2024); "greedy", the greedy row's score.
+            policy's value estimate; "leave_one_out", the mean of the group's other rows (Kool et al. 2019), at the same step with
+            reward_to_go; "group_norm", the group's mean, divided by its deviation: GRPO's advantage, without the rest of GRPO, which is
+            the trainer ppo's (Shao et al. 2024); "greedy", the greedy row's score, without a discount. The last two compare whole
+            rows, and the last three need one episode a row.
         num_samples: rows sampled for each context.
         discount: gamma, per step.
-        reward_to_go: credit an action with what came after it only, instead of the whole row's return.
+        reward_to_go: credit an action with what came after it only, instead of the return of its whole episode; without effect on
+            "group_norm" and "greedy".
         average_decay: decay of the moving average.
         whiten: scale the advantages of a batch to mean 0 and deviation 1.
+        average_over: what all losses are averaged over: "steps", "rows" (each row's sum, Williams's) or "row_means"; see
+            `seqrl.reduce.masked_mean`.
         entropy_weight: weight of the entropy bonus.
         value_weight: weight of the critic's squared error.
         dropout: keep dropout on in the update; sampling never has it.
@@ -46,6 +53,7 @@ class ReinforceConfig:
     reward_to_go: bool = True
     average_decay: float = 0.95
     whiten: bool = False
+    average_over: AverageOver = "steps"
     entropy_weight: float = 0.0
     value_weight: float = 0.5
     dropout: bool = False
@@ -53,12 +61,18 @@ class ReinforceConfig:
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def __post_init__(self) -> None:
-        if self.baseline not in get_args(Baseline):
-            raise ValueError(f"baseline: expected one of {', '.join(get_args(Baseline))}, got {self.baseline!r}")
+        for name, choices in (("baseline", get_args(Baseline)), ("average_over", get_args(AverageOver))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if self.num_samples < 1:
             raise ValueError(f"num_samples: expected at least 1, got {self.num_samples}")
         if not 0 <= self.discount <= 1:
             raise ValueError(f"discount: expected a number from 0 to 1, got {self.discount}")
+        if self.baseline == "greedy" and self.discount != 1:
+            raise ValueError(
+                f"discount: expected 1 with baseline greedy, whose scores are sums without discount, got {self.discount}; "
+                "set discount=1, or baseline=leave_one_out"
+            )
 
     def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> Reinforce:
         """Make the trainer."""
@@ -66,12 +80,17 @@ class ReinforceConfig:
 
 
 class Reinforce:
-    """Follows E[sum_t (G_t - b) grad log pi(a_t | s_t)], averaged over the steps that count.
+    """Follows E[sum_t (G_t - b_t) grad log pi(a_t | s_t)].
+
+    Without `reward_to_go` G_t is the return of the whole episode that step t is a part of. The baseline
+    b_t depends on no action of the row (but group_norm's does), so that with `average_over: rows`, without whitening and without a
+    discount, the estimate is unbiased.
 
     Source: Williams 1992 (Simple statistical gradient-following algorithms), episodic REINFORCE; returns to go: Sutton et al. 2000
     (Policy gradient methods for reinforcement learning with function approximation).
 
-    Differs from: Williams (1992) in dividing by the number of steps rather than of rows, which only scales the step size.
+    Differs from: Williams (1992) in dividing by the number of steps of the batch unless `average_over` is "rows". As that number depends
+    on the actions, this is a ratio estimator: the fewer the rows, the more biased.
 
     Args:
         policy: trained in place.
@@ -110,20 +129,21 @@ class Reinforce:
         if config.whiten:
             advantage = self.optimiser.whiten(advantage, mask)
         imitation_weight = config.mix.weight_at(self.optimiser.num_finished)
-        count = self.optimiser.count(mask)
-        imitation_count = self.optimiser.count(mask if trajectory.imitate is None else trajectory.imitate)
+        average = partial(masked_mean, count=self.optimiser.count(mask, over=config.average_over), over=config.average_over)
+        imitation_count = self.optimiser.count(mask if trajectory.imitate is None else trajectory.imitate, over=config.average_over)
         stats = describe_rollout(trajectory) | describe_advantage(advantage, mask)
         if config.baseline == "critic":
             stats["critic/explained_variance"] = explained_variance(trajectory.value[:, :-1], target, mask)
 
         def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
-            terms = {"loss/policy": masked_mean(losses.policy_gradient(evaluation.logp, advantage[rows]), part.mask, count)}
+            terms = {"loss/policy": average(losses.policy_gradient(evaluation.logp, advantage[rows]), part.mask)}
             if config.entropy_weight:
-                terms["loss/entropy"] = -config.entropy_weight * masked_mean(evaluation.entropy, part.mask, count)
+                terms["loss/entropy"] = -config.entropy_weight * average(evaluation.entropy, part.mask)
             if config.baseline == "critic":
-                terms["loss/value"] = config.value_weight * masked_mean(losses.value(evaluation.value, target[rows]), part.mask, count)
+                terms["loss/value"] = config.value_weight * average(losses.value(evaluation.value, target[rows]), part.mask)
             if imitation_weight:
-                terms["loss/cross_entropy"] = imitation_weight * imitation_loss(part, evaluation, imitation_count)
+                demonstrated = imitation_loss(part, evaluation, imitation_count, over=config.average_over)
+                terms["loss/cross_entropy"] = imitation_weight * demonstrated
             return terms
 
         self.policy.train(config.dropout)
@@ -135,26 +155,31 @@ class Reinforce:
         """Give the returns G and the advantages, [B, T] each."""
         config, mask = self.config, trajectory.mask
         value = trajectory.value if config.baseline == "critic" else torch.zeros_like(trajectory.value)
+        ended = trajectory.terminated | trajectory.truncated
         go = returns.discounted_return(trajectory.reward, value, trajectory.terminated, trajectory.truncated, config.discount)
-        score, valid = go[:, 0], mask.any(dim=1)
-        credit = go if config.reward_to_go else score.unsqueeze(1).expand_as(go)
+        whole = returns.episode_return(go, ended, trajectory.counted)
+        credit = go if config.reward_to_go else whole
         if config.baseline == "critic":
             return go, advantages.critic(credit, value)
         if config.baseline == "moving_average":
-            advantage = torch.zeros_like(credit)
-            if bool(mask.any()):
-                advantage[mask], average = advantages.moving_average(credit[mask], self.average, config.average_decay)
-                self.average = self.optimiser.mean(average)
-            return go, advantage
-        if config.baseline == "group_norm":  # a row's steps share its advantage: there is no return to go of a normed score
-            return go, advantages.group_norm(score, trajectory.group, valid).unsqueeze(1).expand_as(go)
-        if config.baseline == "leave_one_out":
-            row = advantages.leave_one_out(score, trajectory.group, valid)
-        elif config.baseline == "greedy":
-            row = advantages.greedy(score, trajectory.baseline)
-        else:
-            row = advantages.none(score)
-        return go, row.unsqueeze(1) + (credit - score.unsqueeze(1))
+            return go, self._above_average(credit, mask)
+        if config.baseline == "none":
+            return go, advantages.none(credit)
+        if config.baseline == "leave_one_out" and config.reward_to_go:
+            one_episode(trajectory, "baseline leave_one_out", INSTEAD)
+            return go, advantages.leave_one_out_to_go(go, trajectory.counted, trajectory.group, mask.any(dim=1))
+        # A row's steps share its advantage: there is no return to go of a normed score, nor of the greedy row at this row's steps.
+        score = trajectory.score if config.baseline == "greedy" else whole[:, -1]
+        row = row_advantage(config.baseline, trajectory, score, setting="baseline", instead=INSTEAD)
+        return go, row.unsqueeze(1).expand_as(go)
+
+    def _above_average(self, credit: Tensor, mask: Tensor) -> Tensor:
+        """Compare with the average of the batches so far, [B, T]; all processes keep the same one."""
+        advantage = torch.zeros_like(credit)
+        mean, any_counts = self.optimiser.mean_where(credit, mask)
+        if any_counts:
+            advantage[mask], self.average = advantages.moving_average(credit[mask], self.average, self.config.average_decay, mean=mean)
+        return advantage
 
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's, the generator's and the baseline's state."""

@@ -8,12 +8,13 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
-from seqrl import advantages, losses
+from seqrl import losses
 from seqrl.diagnostics import describe_advantage, describe_rollout
 from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task, demonstrations_of, require_probabilities
-from seqrl.reduce import masked_mean
+from seqrl.reduce import AverageOver, masked_mean
+from seqrl.row_advantages import row_advantage
 from seqrl.trajectory import Evaluation, Trajectory
 
 Baseline = Literal["greedy", "leave_one_out"]
@@ -27,6 +28,8 @@ class SelfCriticalConfig:
         baseline: "greedy", the score of the greedy row of the same context (Rennie et al. 2017), or "leave_one_out", the
             mean score of the other sampled rows of that context (Luo 2020), which needs no greedy decoding.
         num_samples: rows sampled for each context; leave_one_out needs at least 2.
+        average_over: what all losses are averaged over: "steps", "rows" (each row's sum, as Rennie et al. have it) or "row_means"; see
+            `seqrl.reduce.masked_mean`.
         entropy_weight: weight of the entropy bonus.
         dropout: keep dropout on in the update; sampling never has it.
         mix: cross-entropy beside the policy gradient, see `MixConfig`.
@@ -35,14 +38,16 @@ class SelfCriticalConfig:
 
     baseline: Baseline = "leave_one_out"
     num_samples: int = 5
+    average_over: AverageOver = "steps"
     entropy_weight: float = 0.0
     dropout: bool = False
     mix: MixConfig = field(default_factory=MixConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def __post_init__(self) -> None:
-        if self.baseline not in get_args(Baseline):
-            raise ValueError(f"baseline: expected one of {', '.join(get_args(Baseline))}, got {self.baseline!r}")
+        for name, choices in (("baseline", get_args(Baseline)), ("average_over", get_args(AverageOver))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
         least = 2 if self.baseline == "leave_one_out" else 1
         if self.num_samples < least:
             raise ValueError(f"num_samples: expected at least {least} with the {self.baseline} baseline, got {self.num_samples}")
@@ -60,7 +65,8 @@ class SelfCritical:
     Source: Rennie et al. 2017 (Self-critical sequence training for image captioning), the self-critical gradient; leave-one-out
     baseline: Luo 2020 (A better variant of self-critical sequence training).
 
-    Differs from: Rennie et al. in dividing by the number of tokens rather than of rows, as all implementations do.
+    Differs from: Rennie et al. in dividing by the number of tokens of the batch, as the implementations do, unless `average_over` is
+    "rows". As that number depends on the actions, this is a ratio estimator: the fewer the rows, the more biased.
 
     Args:
         policy: trained in place.
@@ -94,16 +100,17 @@ class SelfCritical:
         config, mask = self.config, trajectory.mask
         advantage = self._advantage(trajectory).unsqueeze(1).expand_as(trajectory.reward)
         imitation_weight = config.mix.weight_at(self.optimiser.num_finished)
-        count = self.optimiser.count(mask)
-        imitation_count = self.optimiser.count(mask if trajectory.imitate is None else trajectory.imitate)
+        average = partial(masked_mean, count=self.optimiser.count(mask, over=config.average_over), over=config.average_over)
+        imitation_count = self.optimiser.count(mask if trajectory.imitate is None else trajectory.imitate, over=config.average_over)
         stats = describe_rollout(trajectory) | describe_advantage(advantage, mask)
 
         def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
-            terms = {"loss/policy": masked_mean(losses.policy_gradient(evaluation.logp, advantage[rows]), part.mask, count)}
+            terms = {"loss/policy": average(losses.policy_gradient(evaluation.logp, advantage[rows]), part.mask)}
             if config.entropy_weight:
-                terms["loss/entropy"] = -config.entropy_weight * masked_mean(evaluation.entropy, part.mask, count)
+                terms["loss/entropy"] = -config.entropy_weight * average(evaluation.entropy, part.mask)
             if imitation_weight:
-                terms["loss/cross_entropy"] = imitation_weight * imitation_loss(part, evaluation, imitation_count)
+                demonstrated = imitation_loss(part, evaluation, imitation_count, over=config.average_over)
+                terms["loss/cross_entropy"] = imitation_weight * demonstrated
             return terms
 
         self.policy.train(config.dropout)
@@ -113,9 +120,8 @@ class SelfCritical:
 
     def _advantage(self, trajectory: Trajectory) -> Tensor:
         """Score above the baseline, [B]."""
-        if self.config.baseline == "leave_one_out":
-            return advantages.leave_one_out(trajectory.score, trajectory.group, trajectory.mask.any(dim=1))
-        return advantages.greedy(trajectory.score, trajectory.baseline)
+        instead = "choose the trainer reinforce or ppo with a baseline that needs no whole rows"
+        return row_advantage(self.config.baseline, trajectory, trajectory.score, setting="baseline", instead=instead)
 
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's and the generator's state."""

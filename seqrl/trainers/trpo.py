@@ -199,7 +199,7 @@ class TRPO:
         before = self._distribution_now(trajectory) if has_aux else None
         with _frozen([parameter for parameter in self.actor_parameters if id(parameter) not in reached]):
             for _ in range(config.critic_epochs):
-                for part, part_target, _ in minibatches.epoch(target, target):
+                for part, part_target, *_ in minibatches.epoch(target, target):
                     history.append(self._critic_step(part, part_target, aux_total))
         stats = average_of(history)
         if before is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from seqrl.behaviour import LaggingWeights, append_last_observation, bootstraps_
 from seqrl.diagnostics import describe_advantage, describe_rollout, explained_variance
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task, require_critic
-from seqrl.reduce import masked_mean
+from seqrl.reduce import AverageOver, masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
 
 
@@ -29,6 +30,7 @@ class VTraceConfig:
         c_bar: largest ratio that weighs what follows; sets how fast. At most `rho_bar`.
         num_samples: rows sampled for each context.
         discount: gamma, per step.
+        average_over: what all losses are averaged over: "steps", "rows" (each row's sum) or "row_means"; see `seqrl.reduce.masked_mean`.
         entropy_weight: weight of the entropy bonus.
         value_weight: weight of the critic's squared error.
         optimiser: see `OptimiserConfig`.
@@ -40,6 +42,7 @@ class VTraceConfig:
     c_bar: float = 1.0
     num_samples: int = 1
     discount: float = 0.99
+    average_over: AverageOver = "steps"
     entropy_weight: float = 0.01
     value_weight: float = 0.5
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
@@ -49,6 +52,8 @@ class VTraceConfig:
             raise ValueError(f"actor_lag: expected at least 0 updates, got {self.actor_lag}")
         if not 0 < self.c_bar <= self.rho_bar:
             raise ValueError(f"c_bar, rho_bar: expected 0 < c_bar <= rho_bar, got {self.c_bar} and {self.rho_bar}")
+        if self.average_over not in get_args(AverageOver):
+            raise ValueError(f"average_over: expected one of {', '.join(get_args(AverageOver))}, got {self.average_over!r}")
         if self.num_samples < 1:
             raise ValueError(f"num_samples: expected at least 1, got {self.num_samples}")
         if not 0 <= self.discount <= 1:
@@ -67,7 +72,7 @@ class VTrace:
     Source: Espeholt et al. 2018 (IMPALA), V-trace actor-critic.
 
     Differs from: Espeholt et al. (2018) in one process: actors and learner take turns, and the lag is set instead of measured;
-    in means over the steps instead of sums; in AdamW instead of RMSprop.
+    in means (over the steps unless `average_over` says otherwise) instead of sums over the batch; in AdamW instead of RMSprop.
 
     Args:
         policy: trained in place; needs a critic.
@@ -97,7 +102,8 @@ class VTrace:
     def update(self, trajectory: Trajectory) -> dict[str, float]:
         """Take one optimiser step; log-probabilities and values of the learner come from one forward pass."""
         config, mask = self.config, trajectory.mask
-        T, count = trajectory.num_steps, self.optimiser.count(mask)
+        T = trajectory.num_steps
+        average = partial(masked_mean, count=self.optimiser.count(mask, over=config.average_over), over=config.average_over)
         ratio, target, advantage = (torch.zeros_like(trajectory.reward) for _ in range(3))
         value = torch.zeros_like(trajectory.value)
         # Rows that all terminate need no more than their own steps, and a text model may have no place for another token.
@@ -112,11 +118,11 @@ class VTrace:
             target[rows], advantage[rows] = self._targets(now, learner, value[rows])
             error = losses.value(evaluation.value[:, :T], target[rows])
             terms = {
-                "loss/policy": masked_mean(losses.policy_gradient(logp, advantage[rows]), now.mask, count),
-                "loss/value": config.value_weight * masked_mean(error, now.mask, count),
+                "loss/policy": average(losses.policy_gradient(logp, advantage[rows]), now.mask),
+                "loss/value": config.value_weight * average(error, now.mask),
             }
             if config.entropy_weight:
-                terms["loss/entropy"] = -config.entropy_weight * masked_mean(evaluation.entropy[:, :T], now.mask, count)
+                terms["loss/entropy"] = -config.entropy_weight * average(evaluation.entropy[:, :T], now.mask)
             return terms
 
         stats = describe_rollout(trajectory) | self.optimiser.minimise(seen, loss_terms)

@@ -115,3 +115,62 @@ def test_misfits_are_named() -> None:
         advantages.moving_average(SCORE, None, 0.5, torch.zeros(7, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"value: expected shape \[B, T\+1\]"):
         advantages.critic(SCORE[None], SCORE[None])
+
+
+def test_leave_one_out_to_go_by_loop() -> None:
+    generator = torch.Generator().manual_seed(3)
+    B, T = 7, 5
+    go = torch.randn(B, T, generator=generator, dtype=torch.float64)
+    lengths = [5, 2, 1, 4, 3, 5, 2]
+    counted = torch.arange(T) < torch.tensor(lengths).unsqueeze(1)
+    valid = torch.tensor([True, True, True, True, True, False, True])
+    go = torch.where(counted, go, torch.nan)  # what stands after a row's end must not be read
+    got = advantages.leave_one_out_to_go(go, counted, GROUP, valid)
+    for i in range(B):
+        others = [j for j in range(B) if j != i and valid[j] and GROUP[j] == GROUP[i]]
+        for t in range(T):
+            held = [float(go[j, min(t, lengths[j] - 1)]) for j in others]
+            expected = float(go[i, t]) - statistics.mean(held) if valid[i] and t < lengths[i] else 0.0
+            assert float(got[i, t]) == pytest.approx(expected)
+
+
+def test_leave_one_out_to_go_of_rewards_at_the_end_is_that_of_the_scores_to_the_bit() -> None:
+    score = torch.randn(40, generator=torch.Generator().manual_seed(0))
+    group = torch.arange(8).repeat_interleave(5)
+    length = torch.randint(1, 7, (40,), generator=torch.Generator().manual_seed(1))
+    counted = torch.arange(6) < length.unsqueeze(1)
+    got = advantages.leave_one_out_to_go(torch.where(counted, score.unsqueeze(1), 0.0), counted, group)
+    assert torch.equal(got, torch.where(counted, advantages.leave_one_out(score, group).unsqueeze(1), 0.0))
+
+
+def test_leave_one_out_to_go_refuses_what_it_cannot_compare() -> None:
+    with pytest.raises(ValueError, match=r"counted: expected shape \[B, T\]"):
+        advantages.leave_one_out_to_go(SCORE, torch.ones(7, dtype=torch.bool))
+    with pytest.raises(ValueError, match="group 4 has 1"):
+        advantages.leave_one_out_to_go(torch.ones(3, 2), torch.ones(3, 2, dtype=torch.bool), torch.tensor([4, 5, 5]))
+
+
+def test_group_mean_by_loop() -> None:
+    got = advantages.group_mean(SCORE, GROUP).tolist()
+    for i in range(7):
+        assert got[i] == pytest.approx(SCORE[i].item() - statistics.mean(SCORE[j].item() for j in range(7) if GROUP[j] == GROUP[i]))
+
+
+def test_moving_average_of_a_part_takes_the_mean_of_the_whole() -> None:
+    score = torch.tensor([1.0, 3.0])
+    for part in (score[:1], score[:0]):
+        advantage, average = advantages.moving_average(part, None, 0.5, mean=score.mean())
+        assert advantage.tolist() == (part - 2.0).tolist() and float(average) == 2.0
+    advantage, average = advantages.moving_average(score[1:], torch.tensor(4.0), 0.5, mean=score.mean())
+    assert advantage.tolist() == [-1.0] and float(average) == 3.0
+
+
+@pytest.mark.parametrize(("counted", "refused"), [([True, True, False], False), ([True, True, True], True), ([True, False, True], True)])
+def test_rows_that_go_on_after_an_end_are_refused_by_name(counted: list[bool], refused: bool) -> None:
+    ended = torch.tensor([[False, True, False], [False, False, True]])
+    rows = torch.tensor([counted, [True, True, True]])
+    if not refused:
+        advantages.require_one_episode(ended, rows, "baseline greedy", "set trainer.baseline=critic")
+        return
+    with pytest.raises(ValueError, match="baseline greedy: .*set task.mode=episodes where the task has it, or set trainer.baseline=critic"):
+        advantages.require_one_episode(ended, rows, "baseline greedy", "set trainer.baseline=critic")

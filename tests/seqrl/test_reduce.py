@@ -8,7 +8,7 @@ import statistics
 import pytest
 import torch
 
-from seqrl.reduce import masked_mean, masked_std, masked_sum, masked_whiten
+from seqrl.reduce import AverageOver, count_of, masked_mean, masked_std, masked_sum, masked_whiten
 
 X = torch.randn(5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 MASK = torch.rand(5, 4, generator=torch.Generator().manual_seed(1)) < 0.6
@@ -71,3 +71,27 @@ def test_shapes_are_not_broadcast() -> None:
 def test_mean_without_a_mask_is_over_everything() -> None:
     x = torch.tensor([[1.0, 2.0], [3.0, 6.0]])
     assert (masked_mean(x, None).item(), masked_mean(x, None, 6).item(), masked_mean(x[:0], None).item()) == (3.0, 2.0, 0.0)
+
+
+@pytest.mark.parametrize("over", ["steps", "rows", "row_means"])
+def test_what_is_averaged_over_against_plain_lists(over: AverageOver) -> None:
+    mask = MASK.clone()
+    mask[2] = False  # a row in which nothing counts is no row
+    rows = [X[i][mask[i]].tolist() for i in range(5) if mask[i].any()]
+    assert len({len(row) for row in rows}) > 1 and len(rows) == 4
+    expected = {
+        "steps": sum(map(math.fsum, rows)) / sum(map(len, rows)),
+        "rows": sum(map(math.fsum, rows)) / 4,
+        "row_means": sum(map(statistics.fmean, rows)) / 4,
+    }[over]
+    assert masked_mean(X.masked_fill(~mask, math.nan), mask, over=over).item() == pytest.approx(expected)
+    assert count_of(mask, over).item() == (sum(map(len, rows)) if over == "steps" else 4)
+    parts = sum(masked_mean(X[part], mask[part], count_of(mask, over), over=over) for part in (slice(0, 2), slice(2, 5)))
+    assert float(parts) == pytest.approx(expected)
+    everywhere = masked_mean(X, torch.ones_like(mask), over=over)
+    assert masked_mean(X, None, over=over).item() == pytest.approx(everywhere.item())
+
+
+def test_row_means_need_rows() -> None:
+    with pytest.raises(ValueError, match=r"over: row_means expects x of shape \[B, T\]"):
+        masked_mean(X[0], MASK[0], over="row_means")

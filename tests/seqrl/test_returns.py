@@ -247,3 +247,69 @@ def test_misfits_are_named() -> None:
         returns.vtrace(reward, reward[:, :1], reward, value, terminated, truncated, 0.9)
     with pytest.raises(ValueError, match="reward: expected shape"):
         returns.gae(reward[0], value, terminated, truncated, 0.9, 0.9)
+
+
+def whole_returns_by_loop(reward: list[float], ended: list[bool], counted: list[bool], discount: float) -> list[float | None]:
+    """Walk through a row, cut it into episodes of steps that count, and give each step its episode's discounted sum."""
+    result: list[float | None] = [None] * len(reward)
+    episode: list[int] = []
+    for t in range(len(reward)):
+        if counted[t]:
+            episode.append(t)
+        if episode and (ended[t] or t == len(reward) - 1):
+            total = sum(discount ** (k - episode[0]) * reward[k] for k in range(episode[0], episode[-1] + 1))
+            for k in episode:
+                result[k] = total
+            episode = []
+    return result
+
+
+def test_return_of_ones_own_episode_by_hand() -> None:
+    # Two steps, an end, the dummy step of a reset, and an episode of three that is still going on.
+    reward = torch.tensor([[0.0, 0.0, 0.0, 1.0, 1.0, 1.0]])
+    ended = torch.tensor([[False, True, False, False, False, False]])
+    counted = torch.tensor([[True, True, False, True, True, True]])
+    go = returns.discounted_return(reward, torch.zeros(1, 7), ended, torch.zeros_like(ended), 1.0)
+    whole = returns.episode_return(go, ended, counted)[0].tolist()
+    assert [whole[t] for t in (0, 1, 3, 4, 5)] == [0, 0, 3, 3, 3]
+
+
+@pytest.mark.parametrize("discount", [1.0, 0.7])
+def test_return_of_ones_own_episode_by_loop(discount: float) -> None:
+    generator = torch.Generator().manual_seed(5)
+    seen = 0
+    for _ in range(40):
+        T = 12
+        reward = torch.randn(1, T, generator=generator, dtype=torch.float64)
+        terminated, truncated = torch.zeros(1, T, dtype=torch.bool), torch.zeros(1, T, dtype=torch.bool)
+        counted = torch.ones(1, T, dtype=torch.bool)
+        t = int(torch.randint(3, (1,), generator=generator)) - 1  # a stretch may begin with a dummy step
+        if t == 0:
+            counted[0, 0] = False
+        while True:  # ends, each followed by a dummy step; the last one sometimes by padding
+            t += 1 + int(torch.randint(4, (1,), generator=generator))
+            if t >= T:
+                break
+            (terminated if bool(torch.rand(1, generator=generator) < 0.5) else truncated)[0, t] = True
+            if t + 1 < T:
+                counted[0, t + 1] = False
+            if bool(torch.rand(1, generator=generator) < 0.1):
+                counted[0, t + 1 :] = False
+                break
+            t += 1
+        reward = torch.where(counted, reward, 0.0)
+        ended = terminated | truncated
+        go = returns.discounted_return(reward, torch.zeros(1, T + 1, dtype=torch.float64), terminated, truncated, discount)
+        whole = returns.episode_return(go, ended, counted)[0].tolist()
+        expected = whole_returns_by_loop(reward[0].tolist(), ended[0].tolist(), counted[0].tolist(), discount)
+        for got, wanted in zip(whole, expected, strict=True):
+            assert wanted is None or got == pytest.approx(wanted, abs=1e-12)
+        last = [wanted for wanted in expected if wanted is not None]
+        seen += ended.sum().item() > 1
+        assert whole[-1] == pytest.approx(last[-1], abs=1e-12)
+    assert seen > 10
+
+
+def test_return_of_ones_own_episode_refuses_other_shapes() -> None:
+    with pytest.raises(ValueError, match="counted: expected a bool tensor"):
+        returns.episode_return(torch.zeros(1, 2), torch.zeros(1, 2, dtype=torch.bool), torch.ones(1, 2))

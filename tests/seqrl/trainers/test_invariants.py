@@ -26,6 +26,13 @@ from seqrl.trajectory import Trajectory, concatenate, map_tree
 
 FAST = OptimiserConfig(learning_rate=0.05, schedule="cosine", warmup_updates=2, weight_decay=0.01)
 MIX = MixConfig(weight=0.3, final_weight=0.1, anneal_updates=4)
+GRPO: dict[str, Any] = {
+    "advantage": "group_norm",
+    "average_over": "row_means",
+    "kl_weight": 0.1,
+    "kl_in": "loss",
+    "kl_estimator": "k3",
+}
 CONFIGS: dict[str, Any] = {
     "supervised": SupervisedConfig(optimiser=FAST, label_smoothing=0.1),
     "none": ReinforceConfig(optimiser=FAST, baseline="none", entropy_weight=0.1),
@@ -40,6 +47,8 @@ CONFIGS: dict[str, Any] = {
     "vtrace": VTraceConfig(optimiser=FAST, num_samples=2, actor_lag=1),
     "off_policy": OffPolicyConfig(optimiser=FAST, num_samples=2, max_weight=3.0, epochs=2),
     "ppo_group": PPOConfig(optimiser=FAST, advantage="leave_one_out", num_samples=5, epochs=2, minibatches=1),
+    "rows": SelfCriticalConfig(optimiser=FAST, average_over="rows", entropy_weight=0.1, mix=MIX),
+    "grpo": PPOConfig(optimiser=FAST, num_samples=5, epochs=2, minibatches=1, mix=MIX, **GRPO),
 }
 # Ones that differ in more than a baseline.
 FEW = ["supervised", "moving_average", "self_critical", "ppo"]
@@ -220,7 +229,7 @@ def test_compiled_forward_agrees(name: str) -> None:
 
 @pytest.mark.slow
 def test_two_processes_end_with_the_weights_of_one(tmp_path: Path) -> None:
-    names = [name for name in WITH_TRPO if name not in ("moving_average", "ppo_steps")]  # the first averages its own rows' mean at first
+    names = list(WITH_TRPO)
     rows = {name: rows_for(WITH_TRPO[name]) for name in names}
     # The processes must differ in how many steps count.
     counted = {name: (r.mask if r.imitate is None else r.mask | r.imitate) for name, r in rows.items()}

@@ -28,9 +28,10 @@ def trainer_of(policy: TokenPolicy | None = None, **settings: Any) -> PPO:
         {"advantage": "gae", "discount": 1.0},
         {"advantage": "gae", "discount": 1.0, "minibatch_unit": "steps", "value_clip": 0.2},
         {"advantage": "leave_one_out"},
-        {"advantage": "group_norm", "normalise_advantage": False},
+        {"advantage": "group_norm", "average_over": "row_means", "kl_in": "loss", "kl_estimator": "k3", "kl_weight": 0.01},  # GRPO
+        {"advantage": "group_mean", "average_over": "rows"},  # Dr. GRPO
         {"advantage": "greedy"},
-        {"advantage": "leave_one_out", "mix": MixConfig(weight=0.02)},
+        {"advantage": "leave_one_out", "mix": MixConfig(weight=0.02), "normalise_advantage": True},
     ],
     ids=lambda settings: "-".join(str(value) for value in settings.values())[:30],
 )
@@ -144,7 +145,7 @@ def test_penalty_keeps_the_policy_near_the_reference() -> None:
             stats = trainer.update(trainer.collect(task))
         drift[weight] = stats["policy/kl_reference"]
         probability[weight] = stats["reward/mean"]
-        assert trainer.reference is not None and torch.equal(flat_weights(trainer.reference), start)
+        assert trainer.reference is not None and torch.equal(flat_weights(trainer.reference.policy), start)
     assert drift[1e-9] > 0.5 > 0.25 > drift[1.0]
     assert probability[1e-9] > probability[1.0]
 
@@ -154,7 +155,7 @@ def test_sampling_and_reference_have_no_dropout() -> None:
     trainer = trainer_of(policy, dropout=True, kl_weight=0.1)
     for _ in range(2):
         trainer.update(trainer.collect(TokenTask()))
-        assert policy.training and trainer.reference is not None and not trainer.reference.training
+        assert policy.training and trainer.reference is not None and not trainer.reference.policy.training
     assert policy.modes_of_sampling == {False}
 
 

@@ -76,9 +76,10 @@ ACTIONS, REWARDS = [[2, 4, 1], [5, 1, 0]], [[1.0, 2.0, 4.0], [3.0, 5.0, 0.0]]
         ({"baseline": "none", "reward_to_go": False}, [[7, 7, 7], [8, 8, 0]]),
         ({"baseline": "none", "discount": 0.5}, [[3, 4, 4], [5.5, 5, 0]]),
         ({"baseline": "moving_average"}, [[1, 0, -2], [2, -1, 0]]),  # the mean of 7, 6, 4, 8, 5 is 6
-        ({"baseline": "leave_one_out"}, [[-1, -2, -4], [1, -2, 0]]),
+        ({"baseline": "leave_one_out"}, [[-1, 1, -1], [1, -1, 0]]),  # the second row's last return to go is 5
         ({"baseline": "leave_one_out", "reward_to_go": False}, [[-1, -1, -1], [1, 1, 0]]),
-        ({"baseline": "greedy"}, [[5, 4, 2], [-1, -4, 0]]),  # the baselines are 2 and 9
+        ({"baseline": "greedy"}, [[5, 5, 5], [-1, -1, 0]]),  # the baselines are 2 and 9
+        ({"baseline": "greedy", "reward_to_go": False}, [[5, 5, 5], [-1, -1, 0]]),
         ({"baseline": "critic"}, [[6.5, 5, 2], [6, 4, 0]]),
         ({"baseline": "none", "whiten": True}, [[math.sqrt(0.5), 0, -math.sqrt(2)], [math.sqrt(2), -math.sqrt(0.5), 0]]),
         ({"baseline": "group_norm"}, [[-1 / 1.0002] * 3, [1 / 1.0002] * 2 + [0]]),  # scores 7 and 8: deviation 0.5, epsilon 1e-4

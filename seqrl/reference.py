@@ -1,0 +1,65 @@
+"""A frozen copy of the first policy, and what it costs to leave it: in the rewards, or in the loss."""
+
+from __future__ import annotations
+
+import copy
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from seqrl import losses, shaping
+from seqrl.reduce import masked_mean
+from seqrl.trajectory import Trajectory
+
+KLIn = Literal["reward", "loss"]
+
+
+class Reference:
+    """Charges a policy for leaving the one that it was when this was made.
+
+    reward: r_t - β d_t, with d_t the estimate for the policy that sampled: every step before t pays for it, as for any reward
+    loss:   L_t + β d_t, with d_t the estimate for the policy being learned, through which the gradient flows: each step pays for itself
+
+    Args:
+        policy: copied.
+        kl_in: "reward" or "loss".
+        estimator: of d_t, see `seqrl.losses.kl`.
+        weight: β, reward per nat.
+
+    Source: reward: Ziegler et al. 2019 (Fine-tuning language models from human preferences); loss: Shao et al. 2024 (DeepSeekMath),
+    GRPO, with k3.
+    """
+
+    def __init__(self, policy: nn.Module, kl_in: KLIn, estimator: losses.KLEstimator, weight: float) -> None:
+        self.policy = copy.deepcopy(policy).requires_grad_(False).eval()
+        self.kl_in, self.estimator, self.weight = kl_in, estimator, weight
+
+    @torch.no_grad()
+    def penalise(self, trajectory: Trajectory) -> tuple[Trajectory, tuple[Tensor, ...], dict[str, float]]:
+        """Take the penalty off the rewards, or give what the loss needs for it.
+
+        Args:
+            trajectory: [B, T], as sampled.
+
+        Returns:
+            The trajectory; a column [B, T] of the reference's log-probabilities where the loss needs it; numbers to log.
+        """
+        logp: Tensor = self.policy(trajectory).logp
+        divergence = losses.kl(trajectory.logp, logp, "k1")
+        stats = {"policy/kl_reference": float(masked_mean(divergence, trajectory.mask))}
+        if self.kl_in == "loss":
+            return trajectory, (logp,), stats
+        reward = shaping.kl_penalty(trajectory.reward, trajectory.logp, logp, trajectory.mask, self.weight, self.estimator)
+        return trajectory.replace(reward=reward), (), stats
+
+    def loss(self, logp: Tensor, reference_logp: Tensor, chosen: Tensor | None) -> Tensor:
+        """Give β d_t of each step, [B, T]; 0 where the policy did not choose, whatever stands there.
+
+        Args:
+            logp: [B, T] of the policy being learned, nats.
+            reference_logp: [B, T] of the reference.
+            chosen: [B, T] bool, True where the policy chose; None for everywhere.
+        """
+        reference_logp = reference_logp if chosen is None else torch.where(chosen, reference_logp, logp.detach())
+        return self.weight * losses.kl(logp, reference_logp, self.estimator)
