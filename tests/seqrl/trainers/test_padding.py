@@ -119,13 +119,26 @@ def poisoned(rows: Trajectory, number: float) -> Trajectory:
 
 
 # Numbers are broken in most places; of the other policies a few trainers tell enough.
-FEW = ("reinforce_greedy", "ppo", "vtrace", "off_policy", "trpo")
+FEW = ("reinforce_whole", "ppo", "vtrace", "off_policy", "trpo")
+COMPARING_ROWS = ("leave_one_out", "group_norm", "greedy", "self_critical")
+
+
+def first_episodes(rows: Trajectory) -> Trajectory:
+    """The same rows up to their first end: rows that go on cannot be compared as wholes."""
+    ended = rows.terminated | rows.truncated
+    before = ended.cumsum(dim=1) - ended.long() == 0
+    assert rows.imitate is not None
+    kept = {"terminated": rows.terminated & before, "truncated": rows.truncated & before}
+    kept["reward"] = torch.where(before, rows.reward, 0.0)
+    return rows.replace(mask=rows.mask & before, imitate=rows.imitate & before, **kept)
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in POLICIES for name in TRAINERS if kind == "numbers" or name in FEW])
 def test_padding_of_an_agent_reaches_no_gradient(kind: str, name: str) -> None:
     actions, settings = POLICIES[kind]
     rows = agent_rows(actions)
+    if any(method in name for method in COMPARING_ROWS):
+        rows = first_episodes(rows)
     gradients = []
     for given in (rows, poisoned(rows, math.nan), *([poisoned(rows, -math.inf)] if kind == "numbers" else [])):
         policy = ActorCritic(ObservationSize((4,)), actions, (5,), settings, generator=torch.Generator().manual_seed(1))
