@@ -108,7 +108,7 @@ def imitation_loss(trajectory: Trajectory, evaluation: Evaluation, count: Tensor
         trajectory: rows, of which `imitate` names the steps.
         evaluation: of these rows.
         count: [] what to divide by.
-        label_smoothing: share of the target's probability that is spread over all actions.
+        label_smoothing: share of the target's probability that is spread over the actions that can be right.
     """
     if trajectory.imitate is None:
         return evaluation.logp.sum() * 0.0
