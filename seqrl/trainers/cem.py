@@ -13,7 +13,7 @@ from seqrl.accelerator import num_launched
 from seqrl.diagnostics import average_of, describe_rollout
 from seqrl.mixing import imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task, require_probabilities
+from seqrl.protocols import Task, require_probabilities, require_whole_rows
 from seqrl.reduce import masked_mean
 from seqrl.tables import ProbabilityTable
 from seqrl.trajectory import Evaluation, Trajectory, concatenate
@@ -122,6 +122,7 @@ class CrossEntropyMethod:
 
     def collect(self, task: Task) -> Trajectory:
         """Sample rows for the next contexts."""
+        require_whole_rows(task, "cem")
         self.policy.eval()
         trajectory = task.rollout(self.policy, num_samples=self.config.num_samples, generator=self.generator)
         return trajectory.to(self.optimiser.device)

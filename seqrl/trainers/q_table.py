@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seqrl.accelerator import num_launched
-from seqrl.protocols import Task
+from seqrl.protocols import Task, require_constant_rewards
 from seqrl.tables import ActionValueTable
 from seqrl.trajectory import Trajectory
 
@@ -130,6 +130,7 @@ class QTable:
 
     def collect(self, task: Task) -> Trajectory:
         """Act ε-greedily for a stretch."""
+        require_constant_rewards(task, "q_table", "values that only a visit changes")
         self.policy.epsilon = self.epsilon
         return task.rollout(self.policy, generator=self.generator)
 
