@@ -8,6 +8,7 @@ from typing import Any
 
 import datasets
 
+from seqrl.tasks.image_bytes import read_encoded
 from seqrl.tasks.paths import SPLIT_NAMES, expanded
 
 
@@ -90,7 +91,7 @@ class ImageColumn:
         data, path = self._cell(row)
         if data is None and path is None:
             raise ValueError(f"{self.describe(row)}: expected an image, got none; remove the row")
-        return data if data is not None else Path(path).read_bytes()
+        return data if data is not None else read_encoded(Path(path))
 
     def describe(self, row: int | str) -> str:
         """Say where a row is."""

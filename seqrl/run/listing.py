@@ -7,6 +7,7 @@ from pathlib import Path
 
 from seqrl.run import registry
 from seqrl.run.configs import named_configs
+from seqrl.run.json_text import parse_json
 
 MAX_FIGURES = 2  # a line that wraps is not read
 
@@ -49,9 +50,9 @@ def _last_figures(run_folder: Path) -> str:
     if not path.is_file():
         return ""
     step, figures = 0, dict[str, float]()
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except json.JSONDecodeError:
             break
         if not isinstance(row, dict) or not isinstance(row.get("step"), int):
