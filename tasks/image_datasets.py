@@ -31,6 +31,8 @@ def open_splits(path: str, columns: Sequence[str], settings: str) -> dict[str, t
     saved = any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
     try:
         loaded = datasets.load_from_disk(str(folder)) if saved else datasets.load_dataset(str(folder) if folder.exists() else path)
+    except RecursionError as error:
+        raise ValueError(f"{path}: a JSON file of it is nested too deeply to be read; it is no data set") from error
     except (ConnectionError, FileNotFoundError, datasets.exceptions.DatasetsError) as error:
         raise FileNotFoundError(f"{path}: expected a `datasets` name or folder, found neither ({error}); correct `path`") from error
     named = {str(name): rows for name, rows in loaded.items()} if isinstance(loaded, dict) else {"train": loaded}

@@ -224,6 +224,8 @@ def _found(name: str) -> Iterator[None]:
     """Say what to do where transformers finds nothing."""
     try:
         yield
+    except RecursionError as error:
+        raise ValueError(f"path: a JSON file of {name} is nested too deeply to be read; it is no model") from error
     except OSError as error:
         raise FileNotFoundError(
             f"path: could not load {name} as a folder or from the hub; check the name, or download it where there is a "
