@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqrl.metrics.limits import brief, refuse_bomb
 from seqrl.metrics.ngram_table import NgramTable
 from seqrl.metrics.rows import END_WORD, WordNumbers, number_references
+from seqrl.metrics.text_files import parse_json
 
 _FORMAT = "document-frequency-1"
 
@@ -162,24 +166,30 @@ class DocumentFrequency:
         if not Path(path).is_file():
             raise FileNotFoundError(f"no document frequencies at {path}: write them with DocumentFrequency.save")
         try:
+            with zipfile.ZipFile(path) as packed:
+                refuse_bomb(str(path), Path(path).stat().st_size, sum(member.file_size for member in packed.infolist()))
             with np.load(path, allow_pickle=False) as arrays:
-                header = json.loads(arrays["header"].tobytes())
-                words = json.loads(arrays["words"].tobytes())
+                header = parse_json(arrays["header"].tobytes().decode())
+                words = parse_json(arrays["words"].tobytes().decode())
                 keys, counts = arrays["keys"].astype(np.int64), arrays["counts"].astype(np.int32)
-        except (KeyError, ValueError, OSError) as error:
+        except (KeyError, ValueError, OSError, MemoryError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"{path} does not hold document frequencies as DocumentFrequency.save writes them: {error}") from error
-        if header.get("format") != _FORMAT:
-            raise ValueError(f"{path} holds format {header.get('format')!r}; expected {_FORMAT!r}: count the frequencies again")
-        return cls(
-            keys,
-            counts,
-            int(header["num_images"]),
-            int(header["max_n"]),
-            str(header["tokenisation"]),
-            bool(header["score_end"]),
-            tuple(words) if header["words"] else None,
-            header["end"],
-        )
+        if not isinstance(header, dict) or header.get("format") != _FORMAT:
+            form = header.get("format") if isinstance(header, dict) else header
+            raise ValueError(f"{path} holds format {brief(form)}; expected {_FORMAT!r}: count the frequencies again")
+        try:
+            return cls(
+                keys,
+                counts,
+                int(header["num_images"]),
+                int(header["max_n"]),
+                str(header["tokenisation"]),
+                bool(header["score_end"]),
+                tuple(words) if header["words"] else None,
+                header["end"],
+            )
+        except (KeyError, TypeError, OverflowError) as error:
+            raise ValueError(f"{path}: expected a header as DocumentFrequency.save writes it, got {brief(header)} ({error!r})") from error
 
 
 def _spelled_out(keys: NDArray[np.int64], max_n: int) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seqrl.metrics.limits import brief
 from seqrl.metrics.text_files import json_lines_of, json_of, lines_of, read_text, refuse_twice, table_of
 
 MISSING = ("refuse", "empty", "leave_out")
@@ -115,7 +116,7 @@ def read_pairs(hypotheses_path: Path, references_path: Path, *, missing: str = "
 
 def shown(key: int | str) -> str:
     """Write an id, or the number of a place."""
-    return str(key + 1) if isinstance(key, int) else repr(key)
+    return str(key + 1) if isinstance(key, int) else brief(key)
 
 
 def read_entries(path: Path, *, many: bool) -> list[Entry]:
@@ -162,7 +163,9 @@ def _kind(text: str, ending: str) -> str:
 def _is_json(text: str) -> bool:
     try:
         return isinstance(json.loads(text), dict | list)
-    except json.JSONDecodeError:
+    except RecursionError:
+        return True  # as far as anybody can tell; whoever reads it is told
+    except ValueError:
         return False
 
 
@@ -190,7 +193,9 @@ def _of_table(text: str, place: str, delimiter: str, *, many: bool) -> list[Entr
     for wanted in (_ID_FIELDS, _TEXT_FIELDS):
         found = [name for name in names if name.lower() in wanted]
         if not found:
-            raise ValueError(f"{place}: expected a column among {', '.join(wanted)}, got {', '.join(names) or 'an empty file'}; rename one")
+            raise ValueError(
+                f"{place}: expected a column among {', '.join(wanted)}, got {brief(', '.join(names))[1:-1] or 'an empty file'}; rename one"
+            )
         fields.append(min(found, key=lambda name: wanted.index(name.lower())))
     return _refuse_doubles([Entry(where, row[fields[0]], [row[fields[1]]], not many) for where, row in rows], many=many)
 
@@ -217,22 +222,22 @@ def _of_objects(rows: Sequence[tuple[str, dict[str, Any]]], *, many: bool) -> li
         if key is None or text is None:
             raise ValueError(
                 f"{place}: lacks image_id or caption; expected an id ({', '.join(_ID_FIELDS)}) and a text ({', '.join(_TEXT_FIELDS)}) "
-                f"or a list of texts ({', '.join(_LIST_FIELDS)}), got {', '.join(map(str, row)) or 'nothing'}"
+                f"or a list of texts ({', '.join(_LIST_FIELDS)}), got {brief(', '.join(map(str, row)))[1:-1] or 'nothing'}"
             )
         if isinstance(key, bool) or not isinstance(key, int | str):
-            raise ValueError(f"{place}: expected a whole number or a text for an id, got {type(key).__name__} {key!r}")
+            raise ValueError(f"{place}: expected a whole number or a text for an id, got {type(key).__name__} {brief(key)}")
         found.append(_entry(place, str(key), row[text], many=many and text in _LIST_FIELDS))
     return _refuse_doubles([Entry(e.place, e.key, e.texts, e.whole or not many) for e in found], many=many)
 
 
 def _entry(place: str, key: str | None, value: Any, *, many: bool) -> Entry:
-    where = place if key is None else f"{place}: item {key!r}"
+    where = place if key is None else f"{place}: item {brief(key)}"
     if many and not isinstance(value, list):
         raise ValueError(f"{where}: expected a list of texts, got {type(value).__name__}")
     texts = value if isinstance(value, list) else [value]
     for text in texts:
         if not isinstance(text, str):
-            raise ValueError(f"{where}: expected text, got {type(text).__name__} {text!r}")
+            raise ValueError(f"{where}: expected text, got {type(text).__name__} {brief(text)}")
     if not many and len(texts) != 1:
         raise ValueError(f"{where} has {len(texts)} hypotheses; expected one an item")
     return Entry(place, key, list(texts), many)

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from seqrl.metrics.limits import brief, require_regular
+
 # The longer marks first: UTF-32's begins with UTF-16's.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -33,11 +35,9 @@ def read_text(path: Path | str) -> str:
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: when it is a folder, or holds a byte that is no text or a NUL, naming line and position.
+        ValueError: when it is a folder or a pipe, or holds a byte that is no text or a NUL, naming line and position.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise ValueError(f"{path}: expected a file, got a folder; name a file in it")
+    path = require_regular(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; check the name")
     return text_of(path.read_bytes(), str(path))
@@ -85,12 +85,28 @@ def json_of(text: str, place: str) -> Any:
     if not text.strip():
         raise ValueError(f"{place}: expected JSON, got an empty file")
     try:
-        return json.loads(text, object_pairs_hook=_distinct_keys)
+        return parse_json(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{place}, line {error.lineno}, character {error.colno}: expected JSON, but {error.msg}") from error
     except _Twice:
         key, first, second = next(_keys_named_twice(text))
-        raise ValueError(f"{place}: the key {key!r} stands in line {first} and again in line {second}; keep one of them") from None
+        raise ValueError(f"{place}: the key {brief(key)} stands in line {first} and again in line {second}; keep one of them") from None
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON from anybody.
+
+    Raises:
+        json.JSONDecodeError: when it is no JSON, or nested more deeply than Python's stack, or holds a number of thousands of digits.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_distinct_keys)
+    except json.JSONDecodeError:
+        raise
+    except RecursionError:
+        raise json.JSONDecodeError("lists or objects are nested too deeply to be read", text, 0) from None
+    except ValueError as error:
+        raise json.JSONDecodeError(f"a number in it is too long ({error})", text, 0) from error
 
 
 def read_json_lines(path: Path | str) -> list[tuple[str, Any]]:
@@ -114,14 +130,14 @@ def json_lines_of(text: str, place: str) -> list[tuple[str, Any]]:
             continue
         where = f"{place}, line {number}"
         try:
-            values.append((where, json.loads(line, object_pairs_hook=_distinct_keys)))
+            values.append((where, parse_json(line)))
         except json.JSONDecodeError as error:
             raise ValueError(
                 f"{where}: expected a JSON object, got {line[:80]!r} (character {error.colno}: {error.msg}); write one a line"
             ) from error
         except _Twice:
             key = next(_keys_named_twice(line))[0]
-            raise ValueError(f"{where}: the key {key!r} stands there twice; keep one of them") from None
+            raise ValueError(f"{where}: the key {brief(key)} stands there twice; keep one of them") from None
     return values
 
 
@@ -160,7 +176,7 @@ def table_of(text: str, place: str, delimiter: str) -> tuple[list[str], list[tup
                 continue
             if len(cells) != len(names):
                 raise ValueError(
-                    f"{where}: expected {len(names)} cells ({', '.join(names)}), got {len(cells)}; "
+                    f"{where}: expected {len(names)} cells ({brief(', '.join(names))[1:-1]}), got {len(cells)}; "
                     f"put quotes around a text that holds {delimiter!r}"
                 )
             found.append((where, dict(zip(names, cells, strict=True))))
@@ -182,7 +198,9 @@ def refuse_twice(named: Iterable[tuple[Any, str]], what: str) -> None:
     places: dict[Any, str] = {}
     for name, place in named:
         if name in places:
-            raise ValueError(f"expected every {what} once, got {name!r} twice: in {places[name]}, and again in {place}; keep one of them")
+            raise ValueError(
+                f"expected every {what} once, got {brief(name)} twice: in {places[name]}, and again in {place}; keep one of them"
+            )
         places[name] = place
 
 

@@ -121,8 +121,8 @@ def nll(logp: Tensor, mean_logp: Tensor | None = None, label_smoothing: float = 
 
     Args:
         logp: [B, T] log-probability of the demonstrated action, nats.
-        mean_logp: [B, T] mean log-probability over all actions, nats; only read when label_smoothing is above 0.
-        label_smoothing: ε, in 0..1, the share of the label that is spread over all actions.
+        mean_logp: [B, T] mean log-probability over the actions that can be right, nats; only read when label_smoothing is above 0.
+        label_smoothing: ε, in 0..1, the share of the label that is spread evenly over these actions.
 
     Raises:
         ValueError: when the shapes differ, ε is out of range, or ε is above 0 and the policy gives no mean_logp.

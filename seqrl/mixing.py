@@ -115,7 +115,7 @@ def imitation_loss(
         trajectory: rows, of which `imitate` names the steps.
         evaluation: of these rows.
         count: [] what to divide by.
-        label_smoothing: share of the target's probability that is spread over all actions.
+        label_smoothing: share of the target's probability that is spread over the actions that can be right.
         over: what is averaged over, see `seqrl.reduce.masked_mean`.
     """
     if trajectory.imitate is None:

@@ -147,8 +147,20 @@ def encode_distinct(encode: Callable[[Tree], Tree], context: Tree, group: Tensor
     return map_tree(lambda leaf: leaf[inverse], encode(map_tree(lambda leaf: leaf[first], context)))
 
 
-def evaluate_tokens(features: Tensor, head: Callable[[Tensor], Tensor], trajectory: Trajectory, value: Tensor | None = None) -> Evaluation:
-    """Evaluate the actions that count: log p(a), H = -sum_k p_k log p_k and mean_k log p_k.
+def never_right(ends: Sequence[int], *others: int | None) -> tuple[int, ...]:
+    """Give the tokens that no text should hold, in ascending order: the others that there are, unless they end a text, too."""
+    return tuple(sorted({token for token in others if token is not None} - set(ends)))
+
+
+def evaluate_tokens(
+    features: Tensor,
+    head: Callable[[Tensor], Tensor],
+    trajectory: Trajectory,
+    value: Tensor | None = None,
+    *,
+    wrong: Sequence[int] = (),
+) -> Evaluation:
+    """Evaluate the actions that count: log p(a), H = -sum_k p_k log p_k and mean_k log p_k, the mean over k that can be right.
 
     The head, which is often the dearest part, sees only the steps with `mask` or `imitate`; all others get zeros.
 
@@ -157,6 +169,7 @@ def evaluate_tokens(features: Tensor, head: Callable[[Tensor], Tensor], trajecto
         head: takes [M, D], gives logits [M, V].
         trajectory: the actions [B, T], long.
         value: [B, T] the critic's values; zeros when None.
+        wrong: tokens that are never right, see `never_right`; the mean leaves them out, and those that the logits forbid.
     """
     counted = trajectory.counted
     logits = head(features[counted]).float()
@@ -173,21 +186,36 @@ def evaluate_tokens(features: Tensor, head: Callable[[Tensor], Tensor], trajecto
         logp=logp,
         entropy=spread(entropy),
         value=torch.zeros_like(logp) if value is None else value,
-        mean_logp=spread(all_logp.mean(dim=-1)),
+        mean_logp=spread(_mean_logp(finite, wrong)),
     )
+
+
+def _mean_logp(finite: Tensor, wrong: Sequence[int]) -> Tensor:
+    """Average log-probabilities [M, V] over the tokens that can be right, [M]; forbidden ones have the smallest number there is."""
+    possible = finite.new_ones(finite.shape[1])
+    possible[torch.tensor(wrong, dtype=torch.long, device=finite.device)] = 0
+    mean = finite @ (possible / possible.sum())
+    # Looking at every entry costs as much as the rest; a single forbidden token shows in the mean.
+    smallest = torch.finfo(finite.dtype).min
+    if bool((mean <= smallest / (2 * finite.shape[1])).any()):
+        allowed = (finite > smallest) * possible
+        mean = (finite * allowed).sum(dim=1) / allowed.sum(dim=1).clamp(min=1)
+    return mean
 
 
 class TokenPolicy(nn.Module):
     """A policy made of one's own module, whose `forward(context, tokens [B, T])` gives logits [B, T, V].
 
     logits[:, t] is read as the distribution of the token that follows tokens[:, :t+1]; the module must not look ahead.
-    To act, the module runs again on the whole row so far, which costs O(T) passes a row but asks for no cache.
+    To act, the module runs again on the whole row so far, which costs O(T) passes a row but asks for no cache. Nothing keeps it from
+    sampling `begin`, `pad` or `unknown`: a module that should not gives them the logit -inf. Label smoothing leaves them out.
 
     Args:
         module: takes (context, tokens) and gives logits [B, T, V].
         begin: token before the first action.
         end: token that ends a row, or several, of which the first one ends demonstrations.
         pad: token after the end.
+        unknown: token of words that have none of their own, where there is one.
         max_tokens: longest row, end token included.
         temperature: divides the logits, in sampling and re-evaluation alike.
         encode: optional; takes the context once for each distinct group, and the module then gets what it gives.
@@ -205,6 +233,7 @@ class TokenPolicy(nn.Module):
         begin: int = 1,
         end: int | Sequence[int] = 2,
         pad: int = 0,
+        unknown: int | None = None,
         max_tokens: int = 20,
         temperature: float = 1.0,
         encode: Callable[[Tree], Tree] | None = None,
@@ -214,6 +243,7 @@ class TokenPolicy(nn.Module):
         self.module = module
         self.ends = (end,) if isinstance(end, int) else tuple(end)
         self.begin, self.end, self.pad = begin, self.ends[0], pad
+        self.wrong = never_right(self.ends, begin, pad, unknown)
         self.max_tokens, self.temperature = max_tokens, temperature
         self.encode = encode if encode is not None else _unchanged
 
@@ -239,7 +269,7 @@ class TokenPolicy(nn.Module):
 
     def forward(self, trajectory: Trajectory) -> Evaluation:
         """Evaluate the tokens of a trajectory in one pass of the module."""
-        return evaluate_tokens(self._logits(trajectory), lambda logits: logits, trajectory)
+        return evaluate_tokens(self._logits(trajectory), lambda logits: logits, trajectory, wrong=self.wrong)
 
     def resample(self, trajectory: Trajectory, generator: torch.Generator | None = None) -> Tensor:
         """Draw a token [B, T] for every step, given the trajectory's own tokens before it."""

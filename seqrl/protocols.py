@@ -62,6 +62,11 @@ class Task(Protocol):
     - `pop_figures()`: what happened in rollouts since the last call: `episode/count`, `episode/return_mean`, `episode/return_max`,
       `episode/length` of the episodes that ended, and `progress/num_env_steps` since the run began.
     - `seconds_in_reward`: time spent scoring so far.
+    - `whole_rows`: False where rows are stretches of steps that begin and end anywhere, so that their scores say nothing about each
+      other; without it a row is a whole text, classification or episode.
+    - `raw_rewards()`: for trainers that learn again from what they kept, where the unit of the rewards moves (divided by a running
+      deviation). It gives a function from raw rewards to rewards in the unit of the moment, and has all rollouts from now on hold raw
+      rewards; None where the unit never moves. `reward_unit_moves` says which it is.
     """
 
     def rollout(
@@ -138,6 +143,37 @@ def demonstrations_of(task: Task) -> Callable[[Tensor | None], Trajectory]:
 
     give = getattr(task, "demonstrations", None)
     return give if callable(give) else none
+
+
+def require_whole_rows(task: Task, trainer: str) -> None:
+    """Refuse a task whose rows are stretches, for a trainer that compares the scores of rows.
+
+    Raises:
+        ValueError: saying what can be done.
+    """
+    if not getattr(task, "whole_rows", True):
+        raise ValueError(
+            f"trainer {trainer}: expected whole episodes, whose scores it compares, got stretches of steps that begin and end anywhere; "
+            "set task.mode=episodes, or choose ppo, a2c, trpo or vtrace with a critic, or dqn, which learn from stretches"
+        )
+
+
+def require_constant_rewards(task: Task, trainer: str, what: str) -> None:
+    """Refuse a task whose rewards change their unit, for a trainer that keeps what it cannot bring into the new one.
+
+    Args:
+        task: `reward_unit_moves` where it says so itself.
+        trainer: name of the trainer.
+        what: it keeps.
+
+    Raises:
+        ValueError: saying what can be done.
+    """
+    if getattr(task, "reward_unit_moves", False):
+        raise ValueError(
+            f"trainer {trainer}: expected rewards of one unit, since it keeps {what}, got task.reward_scale=true, which divides by a "
+            "running deviation; set task.reward_scale=false and, where large rewards are the trouble, task.reward_clip=1"
+        )
 
 
 def require_probabilities(policy: nn.Module, trainer: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +61,8 @@ class Drawn:
 class Replay:
     """Keeps the newest steps of rollouts that go on from each other, as `ControlTask` gives them in "steps", and draws from them.
 
-    Dummy steps, which have `mask` False, are never drawn as transitions.
+    Dummy steps, which have `mask` False, are never drawn as transitions. Where `present` is set, it brings the rewards that are drawn
+    into the unit of the moment, see `raw_rewards` of `seqrl.protocols.Task`.
 
     Args:
         capacity: steps kept, over all rows.
@@ -100,6 +102,7 @@ class Replay:
         self.capacity, self.n, self.discount, self.window, self.stored_state = capacity, n, discount, window, stored_state
         self.prioritised, self.priority_exponent = prioritised, priority_exponent
         self.generator = torch.Generator().manual_seed(seed)
+        self.present: Callable[[Tensor], Tensor] | None = None
         self._largest = 1.0
         self._any_chosen = False
         self._ring: StepRing | None = None
@@ -251,6 +254,7 @@ class Replay:
         steps = step.unsqueeze(1) + torch.arange(self.n)
         newest = steps >= ring.total - 1
         reward, terminated, truncated = ring.read(row, steps, "reward", "terminated", "truncated")
+        reward = reward if self.present is None else self.present(reward)
         # What follows the newest step is not known yet: it is a truncation for now.
         earned, follows, after = n_step_transitions(reward, terminated, truncated | (newest & ~terminated), self.discount, self.n)
         earned, follows, after = earned[:, :1], follows[:, :1], after[:, :1]
@@ -263,6 +267,8 @@ class Replay:
         """Cut windows out of the rings."""
         steps = step.unsqueeze(1) + torch.arange(self.window + 1)
         columns = dict(zip(FIELDS, ring.read(row, steps[:, :-1], *FIELDS), strict=True))
+        if self.present is not None:
+            columns["reward"] = self.present(columns["reward"])
         trajectory = _trajectory(ring.read_obs(row, steps), **columns)
         if self.stored_state:
             trajectory = trajectory.replace(state0=ring.read_state(row, step))

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from seqrl.metrics.limits import require_regular
+
 DEEP = 65535  # the brightest of 16 bits
+# What Pillow would open as well includes programs: EPS goes to Ghostscript, which runs it.
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+MOST_PIXELS = 89_478_485  # about 9,460 x 9,460: a quarter of a GB as colours
+MOST_BYTES = 256 * 2**20  # of an encoded image
 
 
 def decode_picture(data: bytes, mode: str, *, draft_size: int = 0) -> Image.Image:
@@ -17,7 +24,7 @@ def decode_picture(data: bytes, mode: str, *, draft_size: int = 0) -> Image.Imag
     transparent lies on white, as it is shown.
 
     Args:
-        data: any format that Pillow reads.
+        data: PNG, JPEG, GIF, BMP, WebP, TIFF, or PPM and PGM.
         mode: Pillow's, that the image is brought into, such as "RGB" or "L".
         draft_size: a JPEG that is larger than that may be decoded at a fraction of its size, which is several times faster; pixels,
             0 for not.
@@ -29,15 +36,29 @@ def decode_picture(data: bytes, mode: str, *, draft_size: int = 0) -> Image.Imag
         ValueError: saying why it does not decode.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if draft_size:
                 image.draft(mode, (draft_size, draft_size))
+            if image.width * image.height > MOST_PIXELS:
+                raise ValueError(f"{image.width} x {image.height} pixels, at most {MOST_PIXELS} in all are decoded; make it smaller")
             return _in_8_bits(ImageOps.exif_transpose(image), image.format).convert(mode)
     except UnidentifiedImageError as error:
-        raise ValueError("it is in no format that Pillow reads") from error
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise ValueError(f"it is in none of the formats that are read ({', '.join(FORMATS)})") from error
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         # Pillow reports damage by many types, SyntaxError among them.
         raise ValueError(f"it does not decode ({error})") from error
+
+
+def read_encoded(path: Path) -> bytes:
+    """Read an encoded image from a file.
+
+    Raises:
+        ValueError: when it is a folder or a pipe, or larger than any image.
+    """
+    size = require_regular(path).stat().st_size
+    if size > MOST_BYTES:
+        raise ValueError(f"it has {size} bytes, at most {MOST_BYTES} are read")
+    return path.read_bytes()
 
 
 def grey_levels(numbers: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 
 import datasets
 
+from seqrl.tasks.image_bytes import read_encoded
 from seqrl.tasks.paths import SPLIT_NAMES, expanded
 
 
@@ -30,6 +31,8 @@ def open_splits(path: str, columns: Sequence[str], settings: str) -> dict[str, t
     saved = any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
     try:
         loaded = datasets.load_from_disk(str(folder)) if saved else datasets.load_dataset(str(folder) if folder.exists() else path)
+    except RecursionError as error:
+        raise ValueError(f"{path}: a JSON file of it is nested too deeply to be read; it is no data set") from error
     except (ConnectionError, FileNotFoundError, datasets.exceptions.DatasetsError) as error:
         raise FileNotFoundError(f"{path}: expected a `datasets` name or folder, found neither ({error}); correct `path`") from error
     named = {str(name): rows for name, rows in loaded.items()} if isinstance(loaded, dict) else {"train": loaded}
@@ -90,7 +93,7 @@ class ImageColumn:
         data, path = self._cell(row)
         if data is None and path is None:
             raise ValueError(f"{self.describe(row)}: expected an image, got none; remove the row")
-        return data if data is not None else Path(path).read_bytes()
+        return data if data is not None else read_encoded(Path(path))
 
     def describe(self, row: int | str) -> str:
         """Say where a row is."""

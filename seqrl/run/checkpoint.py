@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import uuid
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from seqrl.run import integrity
+from seqrl.run.json_text import read_json, require_regular
 from seqrl.run.shipped import find_shipped, names_shipped
 
 WEIGHTS, STATE, META, PRETRAINED = "model.safetensors", "trainer.pt", "meta.json", "pretrained"
@@ -123,8 +125,9 @@ def load_state(folder: Path, process: int = 0, num_processes: int = 1) -> dict[s
         raise ValueError(f"{folder}: was saved by {saved} processes, now there are {num_processes}; resume with {saved}")
     path = folder / (_state_name(process) if process else STATE)
     try:
+        _refuse_packed(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, ValueError, KeyError, MemoryError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: damaged ({error}); use another checkpoint of the run") from error
     except Exception as error:
         if type(error).__name__ == "UnpicklingError":
@@ -140,9 +143,9 @@ def read_meta(folder: Path) -> dict[str, Any]:
     """
     path = folder / META
     try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
+        meta = read_json(path)
     except ValueError as error:
-        raise ValueError(f"{path}: damaged ({error}); use another checkpoint of the run") from error
+        raise ValueError(f"{error}; use another checkpoint of the run") from error
     if not isinstance(meta, dict) or not isinstance(meta.get("step"), int):
         raise ValueError(f"{path}: damaged (it names no step); use another checkpoint of the run")
     return {name: value for name, value in meta.items() if name != "sums"}
@@ -252,6 +255,15 @@ def check_writable(run_folder: Path, num_bytes: int = 0) -> None:
         raise OSError(
             f"{run_folder}: {free / 2**20:.0f} MiB are free, the checkpoints need about {num_bytes / 2**20:.0f}; use --runs_folder=FOLDER"
         )
+
+
+def _refuse_packed(path: Path) -> None:
+    """Refuse a zip file that would grow: torch packs nothing, so that no file holds more than its own length."""
+    with zipfile.ZipFile(require_regular(path)) as archive:
+        members = archive.infolist()
+    held, length = sum(member.file_size for member in members), path.stat().st_size
+    if held > length or any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise ValueError(f"its {length} bytes stand for {held}, as no checkpoint's do")
 
 
 def _state_name(process: int | str) -> str:

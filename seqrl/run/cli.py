@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 EXIT_BAD_INPUT, EXIT_FAILED = 2, 1
 READS_RUNS = ("train", "resume", "evaluate", "sample", "record", "show")
+MOST_CHARACTERS = 4000  # of an error's text; what it quotes may come from anybody
 Command = Callable[[argparse.Namespace, list[str]], int]
 
 
@@ -47,7 +48,10 @@ def _say_failed(error: Exception) -> int:
         return 0
     if isinstance(error, ValueError | OSError):
         notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", []))
-        print(f"seqrl: {error}{notes}", file=sys.stderr)
+        text = str(error)
+        if len(text) > MOST_CHARACTERS:
+            text = f"{text[: MOST_CHARACTERS // 2]} ... ({len(text)} characters) ... {text[-MOST_CHARACTERS // 2 :]}"
+        print(f"seqrl: {text}{notes}", file=sys.stderr)
         return EXIT_BAD_INPUT
     if isinstance(error, EnvironmentFailed):
         # Not a fault of this package, so its traceback tells nothing.

@@ -16,6 +16,7 @@ import yaml
 from seqrl.run import registry, trust
 from seqrl.run.configs import find_config
 from seqrl.run.decode import CommandLineText, decode, encode, meanings
+from seqrl.run.json_text import brief
 from seqrl.run.yaml_text import read_yaml
 
 
@@ -170,7 +171,7 @@ def apply_overrides(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str,
             if child is None:
                 child = node[parent] = {}
             if not isinstance(child, dict):
-                raise ValueError(f"{override}: {'.'.join(parents[: depth + 1])} is {child!r}, not a mapping of fields")
+                raise ValueError(f"{override}: {'.'.join(parents[: depth + 1])} is {brief(child)}, not a mapping of fields")
             node = child
         node[last] = CommandLineText(text)
     return tree

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import inspect
+import math
 import re
 import types
 import typing
@@ -15,6 +16,7 @@ from typing import Any, Literal, Union
 import yaml
 
 from seqrl.run import registry
+from seqrl.run.json_text import brief
 from seqrl.run.yaml_text import parse_yaml
 
 
@@ -106,13 +108,7 @@ def describe(expected: Any) -> str:
 
 
 def _misfit(path: str, expected: str, value: Any) -> ValueError:
-    came = (
-        "nothing (null)"
-        if value is None
-        else f"{type(value).__name__} {str(value)!r}"
-        if isinstance(value, str)
-        else f"{type(value).__name__} {value!r}"
-    )
+    came = "nothing (null)" if value is None else f"{type(value).__name__} {brief(str(value) if isinstance(value, str) else value)}"
     return ValueError(f"{path or 'config'}: expected {expected}, got {came.replace('CommandLineText', 'str')}")
 
 
@@ -239,9 +235,12 @@ def _scalar(expected: Any, value: Any, path: str) -> Any:
         return value
     if expected is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
-            return float(value)
-        except ValueError as error:
+            number = float(value)
+        except (ValueError, OverflowError) as error:
             raise _misfit(path, "float", value) from error
+        if not math.isfinite(number):
+            raise _misfit(path, "a finite float", value)
+        return number
     if expected not in (str, Path, bool, int, float) and isinstance(expected, type) and isinstance(value, expected):
         return value
     raise _misfit(path, describe(expected), value)

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from seqrl.run.json_text import brief, read_json
+
 PACKAGES = ("seqrl", "torch", "numpy", "numba", "transformers", "accelerate", "safetensors", "gymnasium")
 
 
@@ -41,7 +43,9 @@ def environment(*, seed: int, chosen: str = "") -> dict[str, Any]:
 
 def write_environment(path: Path, *, seed: int, chosen: str = "") -> None:
     """Write `environment` as JSON, one entry for each time the run was started; the file is replaced at once."""
-    starts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    starts = read_json(path) if path.exists() else []
+    if not isinstance(starts, list):
+        raise ValueError(f"{path}: expected a list of the run's starts, got {brief(starts)}; remove the file")
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps([*starts, environment(seed=seed, chosen=chosen)], indent=1) + "\n", encoding="utf-8")
     os.replace(partial, path)

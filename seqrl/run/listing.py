@@ -7,6 +7,7 @@ from pathlib import Path
 
 from seqrl.run import registry
 from seqrl.run.configs import named_configs
+from seqrl.run.json_text import MOST_CHARACTERS, parse_json
 
 MAX_FIGURES = 2  # a line that wraps is not read
 
@@ -37,9 +38,11 @@ def _files(folder: Path) -> list[tuple[str, Path]]:
 
 
 def _first_comment(path: Path) -> str:
-    # A file that is no text is listed all the same; whoever trains with it is told.
+    # What is no text, or no file, is listed all the same; whoever trains with it is told.
+    if not path.is_file():
+        return ""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
-        first = file.readline()
+        first = file.readline(MOST_CHARACTERS)
     return first.removeprefix("#").strip() if first.startswith("#") else ""
 
 
@@ -49,9 +52,9 @@ def _last_figures(run_folder: Path) -> str:
     if not path.is_file():
         return ""
     step, figures = 0, dict[str, float]()
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except json.JSONDecodeError:
             break
         if not isinstance(row, dict) or not isinstance(row.get("step"), int):

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from seqrl.run.json_text import brief, parse_json
+
 Figures = Mapping[str, float]
 # What lines of older runs call by another name.
 RENAMED = {"progress/num_tokens": "progress/num_actions", "time/tokens_per_second": "time/actions_per_second"}
@@ -181,15 +183,21 @@ def read_metrics(run_folder: Path) -> list[dict[str, float]]:
     path = Path(run_folder) / "metrics.jsonl"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file; expected the folder of a run, such as runs/demo")
-    rows = []
-    lines = path.read_text(encoding="utf-8").split("\n")
+    rows: list[dict[str, float]] = []
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected UTF-8 text, got the byte 0x{error.object[error.start]:02x}; the file is damaged") from error
     for number, line in enumerate(lines, start=1):
         if not line:
             continue
         try:
-            rows.append({RENAMED.get(key, key): value for key, value in json.loads(line).items()})
+            row = parse_json(line)
         except json.JSONDecodeError as error:
             if number == len(lines):
                 break
             raise ValueError(f"{path}, line {number}: not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}, line {number}: expected an object of figures, got {brief(row)}; remove the line")
+        rows.append({RENAMED.get(str(key), str(key)): value for key, value in row.items()})
     return rows

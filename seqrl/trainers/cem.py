@@ -15,7 +15,7 @@ from seqrl.auxiliary import has_aux_loss, refuse_unknown_aux_loss
 from seqrl.diagnostics import average_of, describe_rollout
 from seqrl.losses import nll
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task, require_probabilities
+from seqrl.protocols import Task, require_probabilities, require_whole_rows
 from seqrl.reduce import masked_mean
 from seqrl.tables import ProbabilityTable
 from seqrl.trajectory import Evaluation, Trajectory, concatenate
@@ -130,6 +130,7 @@ class CrossEntropyMethod:
 
     def collect(self, task: Task) -> Trajectory:
         """Sample rows for the next contexts."""
+        require_whole_rows(task, "cem")
         self.policy.eval()
         trajectory = task.rollout(self.policy, num_samples=self.config.num_samples, generator=self.generator)
         return trajectory.to(self.optimiser.device)

@@ -173,6 +173,8 @@ class DQN:
 
     def collect(self, task: Task) -> Trajectory:
         """Act ε-greedily."""
+        raw_rewards = getattr(task, "raw_rewards", None)
+        self.replay.present = raw_rewards() if callable(raw_rewards) else None
         self.policy.eval()
         self.policy.epsilon = self.epsilon
         return task.rollout(self.policy, generator=self.generator).to(self.optimiser.device)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seqrl.accelerator import num_launched
-from seqrl.protocols import Task
+from seqrl.protocols import Task, require_constant_rewards
 from seqrl.tables import ActionValueTable
 from seqrl.trajectory import Trajectory
 
@@ -78,8 +78,8 @@ class QTable:
     SARSA. Tree backup with the greedy policy has G_t = R_{t+1} + γ G_{t+1} where A_{t+1} is a best action, and
     G_t = R_{t+1} + γ max_a Q(S_{t+1}, a) elsewhere.
 
-    A window ends with its episode: V is 0 after a termination, and that of the last observation at a truncation, where
-    SARSA takes the mean over the policy's actions, since it takes none there.
+    A window ends with its episode: V is 0 after a termination, and that of the last observation at a truncation, read from the table
+    anew for each step that is learned, where SARSA takes the mean over the policy's actions, since it takes none there.
 
     Args:
         policy: trained in place.
@@ -130,6 +130,7 @@ class QTable:
 
     def collect(self, task: Task) -> Trajectory:
         """Act ε-greedily for a stretch."""
+        require_constant_rewards(task, "q_table", "values that only a visit changes")
         self.policy.epsilon = self.epsilon
         return task.rollout(self.policy, generator=self.generator)
 
@@ -165,9 +166,8 @@ class QTable:
         pending.append(step)
         self._expected[row] = following
         if terminated or truncated:
-            last = 0.0 if terminated else self._value(following)
-            while pending:
-                self._learn(pending, last)
+            while pending:  # each step that is learned may change what follows
+                self._learn(pending, 0.0 if terminated else self._value(following))
         elif not on_policy and len(pending) == n:
             self._learn(pending, self._value(following))
 

@@ -19,7 +19,8 @@ class SupervisedConfig:
     """Settings of maximum-likelihood training.
 
     Attributes:
-        label_smoothing: share of the target's probability that is spread over all actions (Szegedy et al. 2016).
+        label_smoothing: share of the target's probability that is spread evenly over the actions that can be right: of tokens, not over
+            padding, begin and unknown (Szegedy et al. 2016).
         scheduled_sampling: probability, at the end of its ramp, that an input token is the policy's own sample instead
             of the demonstration's (Bengio et al. 2015).
         scheduled_sampling_updates: updates over which that probability rises linearly from 0.

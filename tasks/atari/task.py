@@ -18,7 +18,7 @@ from seqrl.tasks.atari.games import FRAME_SKIP, AtariGames
 from seqrl.tasks.atari.names import game_name
 from seqrl.tasks.atari.scores import human_normalised
 from seqrl.tasks.control.policy import ControlPolicyConfig
-from seqrl.tasks.control.task import ControlConfig, ControlTask
+from seqrl.tasks.control.task import ControlConfig, ControlTask, Mode
 from seqrl.trajectory import Trajectory
 
 
@@ -32,8 +32,10 @@ class AtariConfig:
 
     Attributes:
         environment: the game, for instance pong, Pong or ALE/Pong-v5.
-        num_envs: games side by side; rows of a rollout.
-        num_steps: steps of a rollout; the games go on across rollouts.
+        mode: "steps": rollouts of `num_steps` steps, the games go on across rollouts; "episodes": each row is an episode (a life
+            where `episodic_life` is set) from its start to its end. A row keeps 28 KB a step; `max_frames` limits it.
+        num_envs: games side by side; rows of a rollout. In "episodes" times the trainer's num_samples.
+        num_steps: steps of a rollout in "steps".
         num_frames: stacked frames that the policy sees.
         noop_max: most no-ops at the start of a game.
         sticky_actions: probability that the console repeats the last action instead, each frame; 0.25 in newer work.
@@ -52,6 +54,7 @@ class AtariConfig:
     """
 
     environment: str = "pong"
+    mode: Mode = "steps"
     num_envs: int = 8
     num_steps: int = 128
     num_frames: int = 4
@@ -81,11 +84,13 @@ class AtariConfig:
 
     def control(self) -> ControlConfig:
         """Give the settings that are the control task's."""
-        names = ("environment", "num_envs", "num_steps", "reward_clip", "step_timeout_s", "num_eval_episodes", "policy")
+        names = ("environment", "mode", "num_envs", "num_steps", "reward_clip", "step_timeout_s", "num_eval_episodes", "policy")
         return ControlConfig(**{name: getattr(self, name) for name in names})
 
     def shortened(self, share: float) -> AtariConfig:
-        """Give the same task with a share of the steps, to measure how long an update takes."""
+        """Give the same task with a share of the steps, or of the games, to measure how long an update takes."""
+        if self.mode == "episodes":
+            return replace(self, num_envs=max(2, round(share * self.num_envs)))
         return replace(self, num_steps=max(1, round(share * self.num_steps)))
 
     def build(self, seed: int) -> AtariTask:
@@ -157,6 +162,11 @@ class AtariTask:
         """Let the policy act, see `seqrl.protocols.Task.rollout`; rewards are clipped as configured."""
         with constant_weights(self._in_precision(policy)):
             return self._control.rollout(policy, **settings)
+
+    @property
+    def whole_rows(self) -> bool:
+        """Whether rows are whole episodes, see `seqrl.protocols.Task`."""
+        return self._control.whole_rows
 
     def pop_figures(self) -> dict[str, float]:
         """Say how the games went that ended since the last call, with their raw scores."""

@@ -14,6 +14,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from seqrl.run.json_text import parse_json
+
 if TYPE_CHECKING:
     from seqrl.tasks.attention.retina import Retina
 
@@ -248,7 +250,7 @@ class GlimpseCatches(VectorEnv):
         for name in STATE:
             setattr(self._games, name, state[name].numpy().copy())
         self._length, self._ended = (state[name].numpy().copy() for name in ("length", "ended"))
-        self.np_random.bit_generator.state = json.loads(state["random"])
+        self.np_random.bit_generator.state = parse_json(state["random"])
 
 
 def action_space() -> Tuple:

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from seqrl.metrics.limits import refuse_bomb
 from seqrl.tasks.image_bytes import grey_levels
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -118,6 +119,8 @@ def _read(path: Path, file: BinaryIO | gzip.GzipFile, most: int) -> NDArray[Any]
     shape, kind = _read_header(path, file)
     count = math.prod(shape) * kind.itemsize
     size = " x ".join(map(str, shape))
+    if isinstance(file, gzip.GzipFile):
+        refuse_bomb(str(path), path.stat().st_size, count)
     # Compared before anything of that size is allocated: a damaged header may ask for terabytes.
     if count > most:
         raise ValueError(f"{path}: expected {count} bytes ({size}) after the header, got fewer than {most}; download the file again")

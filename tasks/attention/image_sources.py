@@ -16,7 +16,7 @@ from torch import Tensor
 
 from seqrl.tasks.attention.data_config import DataConfig
 from seqrl.tasks.attention.idx_files import read_mnist
-from seqrl.tasks.image_bytes import decode_picture
+from seqrl.tasks.image_bytes import decode_picture, read_encoded
 from seqrl.tasks.paths import SPLIT_NAMES, expanded
 
 _IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
@@ -156,7 +156,7 @@ def _read_class_folders(folder: Path, class_names: Sequence[str], image_size: in
         labels += [class_names.index(of_class.name)] * len(images)
     return SourceSplit(
         torch.tensor(labels),
-        lambda rows: _decode_all([(str(files[row]), files[row].read_bytes) for row in rows.tolist()], image_size),
+        lambda rows: _decode_all([(str(files[row]), partial(read_encoded, files[row])) for row in rows.tolist()], image_size),
     )
 
 
@@ -211,12 +211,12 @@ def _decode_all(encoded: Sequence[tuple[str, Callable[[], bytes]]], image_size: 
     """Decode images, each given by where it is and what reads it, to uint8 [N, image_size, image_size]."""
     images = np.zeros((len(encoded), image_size, image_size), dtype=np.uint8)
     for image, (where, read) in zip(images, encoded, strict=True):
-        image[:] = np.asarray(_decode(where, read()).resize((image_size, image_size), Image.Resampling.BILINEAR))
+        image[:] = np.asarray(_decode(where, read).resize((image_size, image_size), Image.Resampling.BILINEAR))
     return torch.from_numpy(images)
 
 
-def _decode(where: str, data: bytes) -> Image.Image:
+def _decode(where: str, read: Callable[[], bytes]) -> Image.Image:
     try:
-        return decode_picture(data, "L")
+        return decode_picture(read(), "L")
     except ValueError as error:
         raise ValueError(f"{where}: expected an image, but {error}; repair or remove it") from error

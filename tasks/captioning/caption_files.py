@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from seqrl.metrics.limits import brief
 from seqrl.metrics.text_files import json_lines_of, json_of, lines_of, read_text, refuse_twice, table_of
 from seqrl.tasks.paths import SPLIT_NAMES
 
@@ -121,7 +122,7 @@ def read_coco(path: Path) -> list[CaptionedImage]:
     refuse_duplicates(path, ((str(image["id"]), f"images[{index}]") for index, image in enumerate(images)))
     for index, annotation in enumerate(annotations):
         if annotation["image_id"] not in captions:
-            raise ValueError(f"{path}: annotations[{index}] names image {annotation['image_id']}, which is not among the images")
+            raise ValueError(f"{path}: annotations[{index}] names image {brief(annotation['image_id'])}, which is not among the images")
         captions[annotation["image_id"]].append(annotation["caption"])
     return [
         make_record(f"{path}: images[{index}]", str(image["id"]), image["file_name"], captions[image["id"]])
@@ -167,7 +168,7 @@ def read_jsonl(path: Path) -> list[CaptionedImage]:
     records = []
     for place, fields in json_lines_of(_read_text(path), str(path)):
         if not isinstance(fields, dict) or not isinstance(fields.get("image"), str) or not isinstance(fields.get("captions"), list):
-            raise ValueError(f'{place}: expected {{"image": "a.jpg", "captions": ["..."]}}, got {str(fields)[:80]!r}')
+            raise ValueError(f'{place}: expected {{"image": "a.jpg", "captions": ["..."]}}, got {brief(fields)}')
         split = _split_name(place, fields["split"]) if "split" in fields else ""
         records.append(make_record(place, fields["image"], fields["image"], fields["captions"], split))
     refuse_duplicates(path, ((record.image_id, record.place.rpartition(", ")[2]) for record in records))
@@ -198,16 +199,16 @@ def make_record(place: Path | str, image_id: str, file_name: str, captions: list
         ValueError: when there is no caption, or an empty one.
     """
     if not captions:
-        raise ValueError(f"{place}: image {image_id} has no caption; give it one or remove it")
+        raise ValueError(f"{place}: image {brief(image_id)[1:-1]} has no caption; give it one or remove it")
     for index, caption in enumerate(captions):
         if not isinstance(caption, str) or not caption.strip():
-            raise ValueError(f"{place}: image {image_id}: caption {index} is empty ({caption!r}); write one or remove it")
+            raise ValueError(f"{place}: image {brief(image_id)[1:-1]}: caption {index} is empty ({brief(caption)}); write one or remove it")
     return CaptionedImage(image_id, file_name, tuple(captions), split, str(place))
 
 
 def _split_name(place: str, name: object) -> str:
     if not isinstance(name, str) or name not in SPLIT_NAMES:
-        raise ValueError(f"{place}: expected a split among {', '.join(SPLIT_NAMES)}, got {name!r}")
+        raise ValueError(f"{place}: expected a split among {', '.join(SPLIT_NAMES)}, got {brief(name)}")
     return SPLIT_NAMES[name]
 
 
@@ -218,13 +219,17 @@ def _require(path: Path, what: str, rows: Any, *fields: str) -> None:
         lacking = [field for field in fields if not isinstance(row, dict) or field not in row]
         if lacking:
             raise ValueError(f"{path}: {what}[{index}]: expected the fields {', '.join(fields)}, got {_summary(row)}")
+        for name in ("id", "image_id", "file_name", "filename", "filepath", "imgid", "cocoid"):
+            if name in row and not isinstance(row[name], str if "file" in name else int | str):
+                kind = "a text" if "file" in name else "a whole number or a text"
+                raise ValueError(f"{path}: {what}[{index}]: expected {kind} for {name}, got {_summary(row[name])}")
 
 
 def _summary(value: object) -> str:
     return (
-        f"an object with {', '.join(map(str, list(value)[:8]))}"
+        f"an object with {brief(', '.join(map(str, list(value)[:8])))[1:-1]}"
         if isinstance(value, dict)
-        else f"a {type(value).__name__} {str(value)[:60]!r}"
+        else f"a {type(value).__name__} {brief(value)}"
     )
 
 

@@ -8,6 +8,7 @@ import math
 import shutil
 import sys
 import zipfile
+import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,8 +22,9 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from seqrl.metrics.text_files import read_json
 from seqrl.tasks.captioning.cache import RowWriter, atomic_write, cache_folder, content_key, is_writable
-from seqrl.tasks.image_bytes import decode_picture
+from seqrl.tasks.image_bytes import MOST_BYTES, decode_picture, read_encoded
 
 _LOG = logging.getLogger(__name__)
 _DECODER_VERSION = 2
@@ -63,7 +65,7 @@ class FolderStore:
 
     def read(self, name: str) -> bytes:
         """Give the file's bytes."""
-        return (self._root / name).read_bytes()
+        return read_encoded(self._root / name)
 
     def identity(self, names: Sequence[str]) -> str:
         """Hash the place, size and time of every file."""
@@ -110,8 +112,20 @@ class ZipStore:
         return [name for name in names if name not in self._members]
 
     def read(self, name: str) -> bytes:
-        """Give the member's bytes."""
-        return self._zip.read(self._members[name])
+        """Give the member's bytes.
+
+        Raises:
+            ValueError: when it would unpack to more than any image has, or is damaged.
+        """
+        member = self._zip.getinfo(self._members[name])
+        if member.file_size > MOST_BYTES:
+            raise ValueError(f"it unpacks to {member.file_size} bytes, at most {MOST_BYTES} are read")
+        try:
+            with self._zip.open(member) as file:
+                # Asked for a number of bytes, it unpacks no more, whatever the sizes in the file say.
+                return file.read(member.file_size + 1)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            raise ValueError(f"it does not unpack ({error})") from error
 
     def identity(self, names: Sequence[str]) -> str:
         """Hash the zip file's place and the checksum of every member."""
@@ -204,7 +218,7 @@ def load_images(
     array_file, list_file = folder / f"{key}.npy", folder / f"{key}.json"
     # The list is written last: where it stands, the array is whole.
     if list_file.is_file() and array_file.is_file():
-        return np.load(array_file, mmap_mode="r"), json.loads(list_file.read_text(encoding="utf-8"))["kept"]
+        return np.load(array_file, mmap_mode="r"), read_json(list_file)["kept"]
     decoded = _decode_all(store, names, shape, skip_broken, prepare)
     if not is_writable(folder):
         _LOG.warning("cannot write %s: keeping %d images in memory; set SEQRL_CACHE to a folder that can be written", folder, len(names))
@@ -281,7 +295,11 @@ def _decode_all(
             for name in track(
                 names, description=f"decoding {len(names)} images", console=console, transient=True, disable=not sys.stderr.isatty()
             ):
-                pending.append((name, pool.submit(decode, store.read(name))))
+                try:
+                    pending.append((name, pool.submit(decode, store.read(name))))
+                except ValueError as error:
+                    pending.append((name, Future()))
+                    pending[-1][1].set_exception(error)
                 if len(pending) > 8 * _NUM_WORKERS:
                     yield result()
             while pending:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from seqrl.metrics.text_files import read_json
 from seqrl.tasks.captioning.cache import RowWriter, atomic_write, cache_folder, content_key, is_writable
 from seqrl.tasks.captioning.scene_captions import write_captions
 from seqrl.tasks.captioning.scene_drawing import draw_figures
@@ -102,7 +103,7 @@ def load_scenes(config: ScenesConfig, image_size: int) -> dict[str, DrawnSplit]:
     # The captions are written last: where they stand, the pictures are whole.
     if picture_file.is_file() and figure_file.is_file() and caption_file.is_file():
         pictures, figures = np.load(picture_file, mmap_mode="r"), np.load(figure_file)
-        return _part(scenes, pictures, figures, json.loads(caption_file.read_text(encoding="utf-8")))
+        return _part(scenes, pictures, figures, read_json(caption_file))
     pictures, figures, captions = _make([scene for part in scenes.values() for scene in part], image_size, config.seed)
     if is_writable(folder):
         for path, rows in ((picture_file, pictures), (figure_file, figures)):

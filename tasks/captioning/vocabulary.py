@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from seqrl.metrics.limits import brief
 from seqrl.metrics.text_files import json_of, read_text, refuse_twice
 from seqrl.metrics.tokenisations import tokenisation_by_name
 
@@ -211,5 +212,5 @@ def read_vocabulary(path: Path) -> Vocabulary | TokenizerVocabulary:
 def _fields(text: str, *kinds: str) -> dict[str, Any]:
     fields = json_of(text, "vocabulary")
     if not isinstance(fields, dict) or fields.get("type") not in kinds:
-        raise ValueError(f'expected vocabulary JSON with "type" {" or ".join(kinds)}, got {text[:60]!r}')
+        raise ValueError(f'expected vocabulary JSON with "type" {" or ".join(kinds)}, got {brief(text)}')
     return fields

@@ -19,6 +19,7 @@ import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
+from seqrl.run.json_text import parse_json
 from seqrl.tasks.control.parts import in_parts
 from seqrl.tasks.control.replayable import Replayable
 from seqrl.tasks.control.spaces import check_spaces
@@ -258,7 +259,7 @@ def set_environment_state(envs: Any, state: dict[str, Any]) -> bool:
     if isinstance(inner, CartPoleVectorEnv):
         for name in ("state", "steps", "prev_done"):
             setattr(inner, name, state[name].numpy().copy())
-        inner.np_random.bit_generator.state = json.loads(state["random"])
+        inner.np_random.bit_generator.state = parse_json(state["random"])
         return True
     if hasattr(inner, "load_state_dict"):
         return inner.load_state_dict(state) is not False

@@ -18,6 +18,8 @@ class RewardShaper:
     Source: Engstrom et al. 2020 (Implementation matters in deep policy gradients), reward scaling and clipping.
     Differs from: there the spread changes within a rollout; here all of its steps have the same unit.
 
+    `unit_moves` says whether the same reward may become another one later.
+
     Args:
         scale: whether to divide by the deviation of the returns.
         discount: of those returns.
@@ -25,24 +27,25 @@ class RewardShaper:
     """
 
     def __init__(self, *, scale: bool, discount: float, clip: float) -> None:
-        self._scale, self._discount, self._clip = scale, discount, clip
+        self.unit_moves, self._discount, self._clip = scale, discount, clip
+        self.stays_raw = False
         self._moments = Moments()
         self._running: Tensor | None = None
 
     @property
     def changes(self) -> bool:
         """Whether rewards are changed at all."""
-        return self._scale or bool(self._clip)
+        return self.unit_moves or bool(self._clip)
 
     def shape(self, trajectory: Trajectory, *, goes_on: bool) -> Trajectory:
-        """Change the rewards of a rollout [B, T].
+        """Change the rewards of a rollout [B, T]; where `stays_raw` is set, only look at them.
 
         Args:
             trajectory: fresh from the environments.
             goes_on: whether its rows continue those of the rollout before.
         """
         reward = trajectory.reward
-        if self._scale:
+        if self.unit_moves:
             fresh = self._running is None or not goes_on
             start = torch.zeros_like(reward[:, 0]) if fresh else self._running
             assert start is not None
@@ -50,10 +53,13 @@ class RewardShaper:
             sample = moments_of(total, trajectory.mask)
             for part in from_all((sample.count, sample.mean, sample.variance)):  # a reward has one unit in all processes
                 self._moments = merge_moments(self._moments, Moments(*part))
+        return trajectory if self.stays_raw else trajectory.replace(reward=self.present(reward))
+
+    def present(self, reward: Tensor) -> Tensor:
+        """Bring raw rewards of any shape into the unit of the moment."""
+        if self.unit_moves:
             reward = scale_reward(reward, self._moments)
-        if self._clip:
-            reward = clip_reward(reward, -self._clip, self._clip)
-        return trajectory.replace(reward=reward)
+        return clip_reward(reward, -self._clip, self._clip) if self._clip else reward
 
     def restart(self) -> None:
         """Forget the returns of episodes that will not go on."""

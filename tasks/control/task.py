@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -57,7 +58,8 @@ class ControlConfig:
         action_masks: never choose what the environment's `info["action_mask"]` rules out, or a mask in its observations; null for
             the latter alone, false for neither.
         action_mask_key: name of the mask in observations of several parts; such a mask is no feature. "" where there is none.
-        reward_scale: divide the rewards by the running deviation of the discounted returns. Figures and evaluations stay raw.
+        reward_scale: divide the rewards by the running deviation of the discounted returns. Figures and evaluations stay raw. A replay
+            keeps raw rewards and divides what is drawn by the deviation of the moment.
         reward_discount: gamma of those returns.
         reward_clip: largest size of a reward, after scaling; 0 for no limit.
         step_timeout_s: seconds after which an environment that does not answer is given up; 0 for never.
@@ -169,7 +171,7 @@ class ControlTask:
             asked = "a greedy baseline" if greedy_baseline else f"num_samples = {num_samples}"
             raise ValueError(
                 f"task.mode: steps goes on where the last rollout stopped and cannot give {asked}; "
-                "set task.mode=episodes, or trainer.num_samples=1 with a critic as the baseline"
+                "set task.mode=episodes, or choose ppo, a2c or trpo with a critic and trainer.num_samples=1"
             )
         with evaluation_mode(policy):
             if self.config.mode == "episodes":
@@ -181,6 +183,21 @@ class ControlTask:
             observe(trajectory.obs, trajectory.mask)
         self._num_rollouts += 1
         return self._rewards.shape(trajectory, goes_on=self.config.mode == "steps") if self._rewards.changes else trajectory
+
+    @property
+    def whole_rows(self) -> bool:
+        """Whether rows are whole episodes, see `seqrl.protocols.Task`."""
+        return self.config.mode == "episodes"
+
+    @property
+    def reward_unit_moves(self) -> bool:
+        """Whether rewards are divided by a running deviation."""
+        return self._rewards.unit_moves
+
+    def raw_rewards(self) -> Callable[[Tensor], Tensor] | None:
+        """Have rollouts hold raw rewards from now on, and give what brings them into the unit of the moment; None where it never moves."""
+        self._rewards.stays_raw = self._rewards.unit_moves
+        return self._rewards.present if self._rewards.unit_moves else None
 
     def pop_figures(self) -> dict[str, float]:
         """Say what happened in the rollouts since the last call: how the episodes went that ended, with their raw rewards."""
@@ -302,7 +319,10 @@ class ControlTask:
     ) -> Trajectory:
         """Play whole episodes, and greedy ones from the same start states for the baseline."""
         if greedy_baseline and self._rewards.changes:
-            raise ValueError("task.reward_scale and task.reward_clip: expected false and 0 beside a greedy baseline, whose returns are raw")
+            raise ValueError(
+                "task.reward_clip: expected 0 beside a greedy baseline, whose returns are raw, and no reward_scale; set task.reward_clip=0 "
+                "and, where the task has it, task.reward_scale=false"
+            )
         seed = self._next_seed()
         source = self._sources.get(self.config.num_envs * num_samples, training=True, seed=seed)
         with watched(source, self.config.step_timeout_s):

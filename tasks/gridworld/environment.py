@@ -13,6 +13,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from seqrl.run.json_text import parse_json
 from seqrl.tasks.gridworld.room import CELLS, EXITS, START, STATE_OF, room_model
 
 FRAME_WIDTH = 400
@@ -145,7 +146,7 @@ class RobotsInRooms(VectorEnv):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
         self._state, self._length, self._ended = (state[name].numpy().copy() for name in ("state", "length", "ended"))
-        self.np_random.bit_generator.state = json.loads(state["random"])
+        self.np_random.bit_generator.state = parse_json(state["random"])
 
 
 def _draw(state: int) -> NDArray[np.uint8]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from seqrl.losses import nll
 from seqrl.policies import TokenPolicy, choose_token, distinct_rows, encode_distinct, evaluate_tokens, evaluation_mode, input_tokens
 from seqrl.protocols import Policy
 from seqrl.rollout import unroll
@@ -119,6 +121,35 @@ def test_a_forbidden_token_gives_finite_entropy_and_gradients() -> None:
     assert evaluation.entropy.item() == pytest.approx(math.log(2))
     (evaluation.entropy.sum() + evaluation.logp.sum()).backward()
     assert logits.grad is not None and bool(logits.grad.isfinite().all())
+
+
+def test_smoothed_labels_are_shared_by_the_tokens_that_can_be_right() -> None:
+    """The label written out, 0.3 over the end 2 and the words 4 to 6 beside 0.7 on the target, against PyTorch's cross-entropy."""
+
+    class Given(nn.Module):
+        def forward(self, context: dict[str, Tensor], tokens: Tensor) -> Tensor:
+            return context["bias"].unsqueeze(1).expand(-1, tokens.shape[1], -1)
+
+    policy = TokenPolicy(Given(), begin=1, end=2, pad=0, unknown=3)
+    bias = torch.randn(2, 7, generator=torch.Generator().manual_seed(0))
+    bias[1, 5] = float("-inf")  # forbidden by the module itself: the label leaves it out as well
+    shown = text([[4, 2], [6, 2]], [[False, False], [False, False]]).replace(
+        imitate=torch.ones(2, 2, dtype=torch.bool), context={"bias": bias}
+    )
+    evaluation = policy(shown)
+    loss = nll(evaluation.logp, evaluation.mean_logp, label_smoothing=0.3)
+    for row, shared in ((0, [2, 4, 5, 6]), (1, [2, 4, 6])):
+        for step in range(2):
+            label = torch.zeros(7)
+            label[shared] = 0.3 / len(shared)
+            label[shown.action[row, step]] += 0.7
+            logits = bias[row].clamp(min=-1e4)
+            assert float(loss[row, step]) == pytest.approx(float(nn.functional.cross_entropy(logits, label)), abs=1e-5)
+
+
+@pytest.mark.parametrize(("special", "wrong"), [({}, (0, 1)), ({"pad": 2, "begin": 2}, ()), ({"end": [2, 0], "unknown": 3}, (1, 3))])
+def test_a_token_that_ends_a_text_can_be_right_whatever_else_it_is(special: dict[str, Any], wrong: tuple[int, ...]) -> None:
+    assert TokenPolicy(Bigram(), **special).wrong == wrong
 
 
 def test_evaluation_mode_restores_each_submodule_after_an_exception() -> None:

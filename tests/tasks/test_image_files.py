@@ -89,8 +89,8 @@ FILES: dict[str, tuple[bytes, np.ndarray]] = {
 }
 BROKEN = {
     "cut short": (WHOLE[: len(WHOLE) // 2], "it does not decode"),
-    "empty": (b"", "it is in no format that Pillow reads"),
-    "a page": (b"<!doctype html>", "it is in no format that Pillow reads"),
+    "empty": (b"", "it is in none of the formats that are read"),
+    "a page": (b"<!doctype html>", "it is in none of the formats that are read"),
     "too bright": (saved(Image.fromarray(np.full((SIDE, SIDE), 70_000, np.int32)), "TIFF"), "expected grey levels from 0 to 255"),
 }
 

@@ -25,6 +25,7 @@ from torch import nn
 from seqrl.protocols import Task
 from seqrl.run.config import RunConfig, read_config
 from seqrl.run.configs import SHIPPED
+from seqrl.run.json_text import read_json
 
 FIRST, LIVE, CONTROL = "cross_entropy", "self_critical", "more_cross_entropy"
 CONFIGS = {FIRST: "scenes_converged_xe", LIVE: "scenes_self_critical", CONTROL: "scenes_more_xe"}
@@ -80,7 +81,7 @@ class Plan:
             raise FileNotFoundError(
                 f"{path}: there is no such file, so there is no demonstration to go on with; start one without --resume"
             )
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        return cls(**read_json(path))
 
     def arguments(self, name: str, folder: Path) -> list[str]:
         """Give config and overrides of a stage, as on the command line of `seqrl train`."""

@@ -102,6 +102,7 @@ def build_policy(config: PolicyConfig, vocabulary: Sized, image_size: int) -> nn
         critic=config.critic,
         word_detection=config.word_detection,
         figure_detection=config.figure_detection,
+        unknown=getattr(vocabulary, "unknown", None),
         **_special_tokens(vocabulary),
     )
 
@@ -153,6 +154,7 @@ def _build_pretrained(config: PolicyConfig, vocabulary: Sized) -> nn.Module:
         max_tokens=config.max_tokens,
         temperature=config.temperature,
         freeze_encoder=config.freeze_encoder,
+        unknown=getattr(vocabulary, "unknown", None),
         tokenizer=getattr(vocabulary, "tokenizer", None),
     )
     tokens = _special_tokens(vocabulary)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqrl.policies import act_on_tokens, check_token_settings, evaluate_tokens, first_leaf, input_tokens, resample_tokens
+from seqrl.policies import act_on_tokens, check_token_settings, evaluate_tokens, first_leaf, input_tokens, never_right, resample_tokens
 from seqrl.tasks.captioning.policies.encoder import distinct_memory_of, memory_of
 from seqrl.tasks.captioning.policies.figures import FigureDetector
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
@@ -33,6 +33,8 @@ class CaptionPolicy(nn.Module):
         begin: token before the first action.
         end: token that ends a caption.
         pad: token after the end.
+        unknown: token of words that are not in the vocabulary, where there is one. Label smoothing leaves it, `begin` and `pad` out;
+            sampling may choose them, and a reward counts them as words that no reference has.
 
     Raises:
         ValueError: when max_tokens or temperature is not positive.
@@ -55,10 +57,12 @@ class CaptionPolicy(nn.Module):
         begin: int = 1,
         end: int = 2,
         pad: int = 0,
+        unknown: int | None = None,
     ) -> None:
         super().__init__()
         check_token_settings(max_tokens, temperature)
         self.begin, self.end, self.pad = begin, end, pad
+        self.wrong = never_right((end,), begin, pad, unknown)
         self.max_tokens, self.temperature = max_tokens, temperature
         self.freeze_encoder = freeze_encoder
         self.encoder = encoder.requires_grad_(not freeze_encoder)
@@ -106,7 +110,7 @@ class CaptionPolicy(nn.Module):
         memory, image = distinct_memory_of(self, trajectory)
         features = self.decoder(tokens, memory, image)
         value = None if self.critic is None else self.critic(features.detach()).squeeze(-1)
-        evaluation = evaluate_tokens(features, self._logits, trajectory, value)
+        evaluation = evaluate_tokens(features, self._logits, trajectory, value, wrong=self.wrong)
         # Whether dropout is on says nothing about whether somebody learns from this pass.
         detection = self._detection(trajectory, memory, image) if torch.is_grad_enabled() else []
         return dataclasses.replace(evaluation, aux_loss=torch.stack(detection)) if detection else evaluation

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoImageProcessor, VisionEncoderDecoderModel
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
-from seqrl.policies import act_on_tokens, check_token_settings, evaluate_tokens, first_leaf, input_tokens, resample_tokens
+from seqrl.policies import act_on_tokens, check_token_settings, evaluate_tokens, first_leaf, input_tokens, never_right, resample_tokens
 from seqrl.tasks.captioning.policies.encoder import distinct_memory_of, memory_of
 from seqrl.tasks.captioning.policies.generation import GenerationRules, special_token
 from seqrl.tasks.captioning.policies.pixels import check_processor, processed_pixels
@@ -36,7 +36,9 @@ class PretrainedPolicy(nn.Module):
         end: token that ends a caption; the model's own when None. Of several, as in `generate`, each ends a caption, and the first
             one ends demonstrations; `end_demonstrations_with` chooses another.
         pad: token after the end; the model's own when None, or else the end token.
-        tokenizer: saved beside the model, so that others can read what it writes.
+        unknown: token of words that have none of their own; the tokenizer's when None.
+        tokenizer: saved beside the model, so that others can read what it writes. Label smoothing leaves out its special tokens, but
+            those that end a caption, and what the model has beyond it; sampling may choose all of them, and `decode` skips them.
 
     Raises:
         ValueError: when a setting is out of range, the processor gives something else than a picture, or neither the model nor the
@@ -56,6 +58,7 @@ class PretrainedPolicy(nn.Module):
         begin: int | None = None,
         end: int | None = None,
         pad: int | None = None,
+        unknown: int | None = None,
         tokenizer: Any = None,
     ) -> None:
         super().__init__()
@@ -75,6 +78,10 @@ class PretrainedPolicy(nn.Module):
         self.freeze_encoder = freeze_encoder
         self.model.encoder.requires_grad_(not freeze_encoder)
         self.vocabulary_size = int(self.model.decoder.config.vocab_size)
+        # Models are often rounded up to more tokens than their tokenizer has.
+        known = self.vocabulary_size if tokenizer is None else len(tokenizer)
+        special = () if tokenizer is None else tokenizer.all_special_ids
+        self.wrong = never_right(self.ends, self.begin, self.pad, unknown, *special, *range(known, self.vocabulary_size))
 
     @classmethod
     def from_pretrained(cls, path: str | Path, **settings: Any) -> PretrainedPolicy:
@@ -169,7 +176,7 @@ class PretrainedPolicy(nn.Module):
 
     def forward(self, trajectory: Trajectory) -> Evaluation:
         """Evaluate the tokens of a trajectory in one pass, encoding the image of each group once."""
-        return evaluate_tokens(self._logits(trajectory), lambda chosen: chosen, trajectory)
+        return evaluate_tokens(self._logits(trajectory), lambda chosen: chosen, trajectory, wrong=self.wrong)
 
     def resample(self, trajectory: Trajectory, generator: torch.Generator | None = None) -> Tensor:
         """Draw a token [B, T] for every step, given the trajectory's own tokens before it."""
@@ -217,6 +224,8 @@ def _found(name: str) -> Iterator[None]:
     """Say what to do where transformers finds nothing."""
     try:
         yield
+    except RecursionError as error:
+        raise ValueError(f"path: a JSON file of {name} is nested too deeply to be read; it is no model") from error
     except OSError as error:
         raise FileNotFoundError(
             f"path: could not load {name} as a folder or from the hub; check the name, or download it where there is a "

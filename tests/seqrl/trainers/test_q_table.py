@@ -129,6 +129,27 @@ def test_an_end_empties_the_window() -> None:
     assert changed(trainer) == pytest.approx({(0, 0): 0.5 * 1.0 + 0.5 * (1.0 + 0.5 * 2.0), (1, 0): 0.5 * 4.0 + 0.5 * 2.0})
 
 
+@pytest.mark.parametrize(
+    ("rule", "first", "second"),
+    [
+        # 4 + 0.5 (4 + 0.5 * 2) = 6.5 halfway from 2 gives 4.25, which the second step bootstraps from: 4 + 0.5 * 4.25 = 6.125.
+        *((rule, 4.25, 0.5 * 4.25 + 0.5 * 6.125) for rule in ("q_learning", "tree_backup")),
+        # 0.9 * 2 + 0.1 * 1 = 1.9 at first, then 0.9 * 4.2375 + 0.1 * 1 = 3.91375.
+        *((rule, 4.2375, 0.5 * 4.2375 + 0.5 * (4.0 + 0.5 * 3.91375)) for rule in ("sarsa", "expected_sarsa")),
+    ],
+)
+@pytest.mark.parametrize("stretches", [1, 2])
+def test_each_step_before_a_truncation_reads_the_last_value_anew(rule: str, first: float, second: float, stretches: int) -> None:
+    trainer = learner(rule, 2)
+    if stretches == 1:
+        trainer.update(steps([0, 0, 0], [1, 1], [4.0, 4.0], "truncated"))
+    else:
+        trainer.update(steps([0, 0], [1], [4.0]))
+        trainer.update(steps([0, 0], [1], [4.0], "truncated"))
+    assert changed(trainer) == pytest.approx({(0, 1): second})
+    assert second != pytest.approx(first)
+
+
 def test_dummy_step_is_no_step() -> None:
     trainer = learner("sarsa")
     # Ends in 2; the dummy step leads from there to the next start, 1.

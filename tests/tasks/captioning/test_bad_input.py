@@ -183,7 +183,7 @@ def truncate_image(data: Path) -> None:
 
 DATA = {
     "no tab": (spoil_line, "token.txt, line 19: expected `image.jpg#0<TAB>caption`, got no tab in '5.png#3 The dog runs .'"),
-    "no image": (spoil_image, "1.png: expected an image, but it is in no format that Pillow reads; repair it or set skip_broken_images"),
+    "no image": (spoil_image, "1.png: expected an image, but it is in none of the formats that are read (PNG, JPEG,"),
     "half an image": (truncate_image, "1.png: expected an image, but it does not decode (image file is truncated)"),
     "absent image": (lambda data: (data / "images" / "1.png").unlink(), "train: 1 of 4 images are missing, the first: "),
     "no captions": (lambda data: append(data / "trainImages.txt", "9.png\n"), "1 images have no caption in"),

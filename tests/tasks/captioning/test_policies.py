@@ -204,3 +204,12 @@ def test_what_does_not_fit_is_named() -> None:
         policy(captions([[4] * 8], pictures(1)))
     with pytest.raises(ValueError, match='"image" or "memory"'):
         policy(captions([[4, 2]], pictures(1)).replace(context={"picture": pictures(1)}))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_label_smoothing_leaves_out_what_is_never_right(kind: str) -> None:
+    policy = small_policy(type=kind).eval()
+    rows = captions([[4, 9, 2], [7, 2]], pictures(2))
+    mean = policy(rows).mean_logp
+    chosen = [policy(rows.replace(action=torch.full_like(rows.action, token))).logp for token in [2, *range(4, 14)]]
+    assert torch.allclose(mean, torch.stack(chosen).mean(dim=0), atol=1e-5)

@@ -224,3 +224,15 @@ def test_photographs_are_stored_as_the_model_s_processor_makes_them(gpt2: Path, 
     pixels = transformers.AutoImageProcessor.from_pretrained(gpt2)(photographs[:2], return_tensors="pt")["pixel_values"]
     torch.testing.assert_close(ours, policy.model.encoder(pixel_values=pixels).last_hidden_state, atol=1e-5, rtol=1e-5)
     assert task.rollout(policy, num_samples=2).mask.any()
+
+
+def test_label_smoothing_leaves_out_special_tokens_but_the_end(folder: Path, tmp_path: Path) -> None:
+    vocabulary = TokenizerVocabulary(str(folder))
+    policy = build_policy(PolicyConfig(type="pretrained", path=str(folder), max_tokens=7), vocabulary, 32)
+    assert policy.wrong == (0, 1, 3)
+    assert PretrainedPolicy.from_pretrained(folder, pad=2, unknown=2, begin=2).wrong == ()  # as GPT-2, which has one token for all of it
+    rows = sample(policy, {"image": pictures(2)}, num_samples=2, generator=torch.Generator().manual_seed(1))
+    mean = policy(rows).mean_logp
+    right = [2, *range(4, len(WORDS))]
+    chosen = [policy(rows.replace(action=torch.full_like(rows.action, token))).logp for token in right]
+    assert torch.allclose(mean, torch.stack(chosen).mean(dim=0), atol=1e-5)
