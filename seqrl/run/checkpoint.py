@@ -223,37 +223,6 @@ def check_fingerprints(saved: Mapping[str, Any], present: Mapping[str, Any], *, 
         )
 
 
-def check_writable(run_folder: Path, num_bytes: int = 0) -> None:
-    """Refuse to start where nothing could be saved.
-
-    Args:
-        run_folder: made when it is missing.
-        num_bytes: size of one checkpoint.
-
-    Raises:
-        OSError: when the folder cannot be written or has too little space.
-    """
-    probe = run_folder / f".probe.{uuid.uuid4().hex[:8]}"
-    try:
-        run_folder.mkdir(parents=True, exist_ok=True)
-        with probe.open("wb") as file:
-            file.write(b"\0" * 65536)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise OSError(
-            f"{run_folder}: cannot be written ({error}); choose another place with --runs_folder=FOLDER, or free some space"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            probe.unlink()
-    free = shutil.disk_usage(run_folder).free
-    if free < num_bytes:
-        raise OSError(
-            f"{run_folder}: {free / 2**20:.0f} MiB are free, the checkpoints need about {num_bytes / 2**20:.0f}; use --runs_folder=FOLDER"
-        )
-
-
 def _state_name(process: int | str) -> str:
     return f"trainer_process{process}.pt"
 

@@ -14,15 +14,16 @@ from torch import nn
 
 from seqrl.diagnostics import warnings_for
 from seqrl.protocols import Task, Trainer
-from seqrl.run import checkpoint
 from seqrl.run.config import EarlyStop
 from seqrl.run.due import Due
 from seqrl.run.figures import Gathered
 from seqrl.run.interrupt import GRACE_S, Interrupt
 from seqrl.run.lasting import LastingTroubles
+from seqrl.run.lock import holding_run_folder
 from seqrl.run.log import JsonLines, Log, Writer
 from seqrl.run.processes import from_main, is_main, main_process, meet_main, num_processes, total
 from seqrl.run.registry import nearest
+from seqrl.run.run_folder import check_writable
 from seqrl.run.running import Running, broken_off, counts, grouped, keep_figures, log_training, pop_figures, rescuing, save, warn, write
 from seqrl.run.saving import Progress, Saver, keeps_state, restore
 from seqrl.run.timing import Stopwatch
@@ -52,6 +53,7 @@ class RunResult:
     interrupted: int
 
 
+@holding_run_folder
 def fit(
     trainer: Trainer,
     task: Task,
@@ -88,6 +90,7 @@ def fit(
 
     Raises:
         ValueError: when the checkpoint does not fit, or the watched figure is not evaluated.
+        BlockingIOError: when another process works in the run folder, see `seqrl.run.lock`.
     """
     run_folder = None if run_folder is None else Path(run_folder)
     policy = trainer.policy if policy is None else policy
@@ -98,7 +101,7 @@ def fit(
         progress.stopped_early = _out_of_patience(progress, early_stop)
     lines = None
     if run_folder is not None:
-        checkpoint.check_writable(run_folder)
+        check_writable(run_folder)
     if run_folder is not None and is_main():
         lines = JsonLines(run_folder / "metrics.jsonl", num_bytes)
     log = Log([*([lines] if lines else []), *writers])
