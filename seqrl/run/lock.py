@@ -209,6 +209,7 @@ def _release(folder: Path, descriptor: int) -> None:
     with contextlib.suppress(OSError):
         if _is_there(folder, descriptor):
             os.unlink(folder / LOCK)
+        os.ftruncate(descriptor, 0)  # in a folder that was moved it lies somewhere else now
     os.close(descriptor)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import math
@@ -54,6 +55,10 @@ class Log:
             writer.close()
 
 
+class RunFolderGone(FileNotFoundError):
+    """A run's folder, or its metrics.jsonl, is not there any more, so that nothing of the run can be kept."""
+
+
 class JsonLines:
     """Appends one JSON object a call to a file, flushed at once; a figure that is not finite becomes null.
 
@@ -81,7 +86,9 @@ class JsonLines:
 
         Raises:
             OSError: when it could not be written whole; none of it is kept.
+            RunFolderGone: when the file is not where it was.
         """
+        self._refuse_gone()
         values = {key: value if math.isfinite(value) else None for key, value in figures.items()}
         line = (json.dumps({"step": step, **values}) + "\n").encode()
         before = os.fstat(self._file.fileno()).st_size
@@ -93,13 +100,27 @@ class JsonLines:
             raise OSError(f"{self._path}: could not be written ({error}); free some space or mend the folder, then resume") from error
 
     def num_bytes(self) -> int:
-        """Give the length of the file, after making sure that it is on the disk."""
+        """Give the length of the file, after making sure that it is on the disk, and where it was."""
+        self._refuse_gone()
         os.fsync(self._file.fileno())
         return os.fstat(self._file.fileno()).st_size
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _refuse_gone(self) -> None:
+        try:
+            if os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno())):
+                return
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        left = "what lay there is lost, and what was trained since the last checkpoint"
+        with contextlib.suppress(OSError):  # only Linux tells
+            now = Path(os.readlink(f"/proc/self/fd/{self._file.fileno()}"))
+            if now.is_file():
+                left = f"it is in {now.parent} now; `seqrl resume {now.parent}` goes on from the newest checkpoint there"
+        raise RunFolderGone(f"{self._path}: was deleted, moved or replaced while the run went on, which stops here; {left}")
 
 
 class TensorBoard:

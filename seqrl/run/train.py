@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ def train(
     if resume or resume_from is not None:
         checkpoint.find(config.run_folder)  # a folder that is not there is not made for its lock
     with hold(config.run_folder):
+        checkpoint.put_back_best(config.run_folder)
         newest, troubles = None, list[str]()
         if resume_from is not None:
             newest = _named(config, resume_from)
@@ -64,12 +65,6 @@ def train(
             newest, troubles = recovery.newest_whole(config.run_folder)
         check_folder(config.run_folder, overwrite=overwrite, resume=newest is not None)
         return _train(config, newest, troubles, overwrite=overwrite, display=display, space_for=space_for)
-
-
-def check_free(config: RunConfig, *, overwrite: bool = False) -> None:
-    """Refuse a run that could not begin, without beginning it; see `train` for what it raises."""
-    with hold(config.run_folder):
-        check_folder(config.run_folder, overwrite=overwrite, resume=False)
 
 
 def _train(config: RunConfig, newest: Path | None, troubles: list[str], *, overwrite: bool, display: bool, space_for: int) -> RunResult:
@@ -192,13 +187,23 @@ def load(
     Raises:
         ValueError: when the run names code that is not allowed, or holds links that lead out of it.
     """
-    folder = checkpoint.find(Path(run), prefer_best=prefer_best) if which is None else recovery.named(Path(run), which)
-    config = read_run(folder.parent.parent, overrides, allow_code=allow_code)
+    return load_with_meta(run, overrides, prefer_best=prefer_best, which=which, allow_code=allow_code)[:4]
+
+
+def load_with_meta(
+    run: Path | str, overrides: Sequence[str] = (), *, prefer_best: bool = True, which: str | None = None, allow_code: bool = False
+) -> tuple[RunConfig, Task, nn.Module, Path, dict[str, Any]]:
+    """Give what `load` does, and the checkpoint's meta.json as it was then: a run that goes on may replace it soon."""
+
+    def find() -> Path:
+        return checkpoint.find(Path(run), prefer_best=prefer_best) if which is None else recovery.named(Path(run), which)
+
+    config = read_run(find().parent.parent, overrides, allow_code=allow_code)
     refuse_links(config.run_folder)
     task, policy = build(config)
     watch(task, config.early_stop)
-    start_from(folder, policy, {} if config.allow_other_fingerprint else task_fingerprints(task))
-    return config, task, policy, folder
+    folder, meta = _read_weights(find, policy, {} if config.allow_other_fingerprint else task_fingerprints(task))
+    return config, task, policy, folder, meta
 
 
 def read_run(run_folder: Path | str, overrides: Sequence[str] = (), *, allow_code: bool = False) -> RunConfig:
@@ -223,12 +228,19 @@ def start_from(path: Path, policy: nn.Module, fingerprints: dict[str, Any]) -> P
     Raises:
         ValueError: when the checkpoint is damaged, of other data or of another architecture.
     """
-    folder = checkpoint.find(path, prefer_best=True)
-    if not is_shipped(folder):  # what ships has weights to start from, and no state to go on with
-        recovery.check(folder)
-    checkpoint.check_fingerprints(checkpoint.read_meta(folder).get("task", {}), fingerprints, folder=folder)
-    checkpoint.load_weights(folder, policy)
-    return folder
+    return _read_weights(lambda: checkpoint.find(path, prefer_best=True), policy, fingerprints)[0]
+
+
+def _read_weights(find: Callable[[], Path], policy: nn.Module, fingerprints: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    def read(folder: Path) -> tuple[Path, dict[str, Any]]:
+        if not is_shipped(folder):  # what ships has weights to start from, and no state to go on with
+            recovery.check(folder)
+        meta = checkpoint.read_meta(folder)
+        checkpoint.check_fingerprints(meta.get("task", {}), fingerprints, folder=folder)
+        checkpoint.load_weights(folder, policy)
+        return folder, meta
+
+    return recovery.steadily(find, read)
 
 
 def task_fingerprints(task: Task) -> dict[str, Any]:
@@ -253,7 +265,7 @@ def _writers(config: RunConfig, newest: Path | None, *, display: bool) -> list[W
 
 
 def _named(config: RunConfig, which: str) -> Path:
-    folder = recovery.named(config.run_folder, which)
+    folder = recovery.check(recovery.named(config.run_folder, which))
     if folder.resolve().parent.parent != config.run_folder.resolve():
         raise ValueError(f"--checkpoint={which}: is of another run; for its weights start a new one with init_from: {folder}")
     return folder
