@@ -40,10 +40,22 @@ def environment(*, seed: int, chosen: str = "") -> dict[str, Any]:
 
 
 def write_environment(path: Path, *, seed: int, chosen: str = "") -> None:
-    """Write `environment` as JSON, one entry for each time the run was started; the file is replaced at once."""
-    starts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    """Write `environment` as JSON, one entry for each time the run was started; the file is replaced at once.
+
+    One that is damaged, which nothing depends on, is renamed to `aside_env.json`.
+    """
+    try:
+        starts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    except ValueError as error:
+        aside = path.with_name(f"aside_{path.name}")
+        print(f"seqrl: {path}: damaged ({error}); it is called {aside.name} now, and a new one is begun", file=sys.stderr)
+        os.replace(path, aside)
+        starts = []
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps([*starts, environment(seed=seed, chosen=chosen)], indent=1) + "\n", encoding="utf-8")
+    partial.write_text(
+        json.dumps([*(starts if isinstance(starts, list) else []), environment(seed=seed, chosen=chosen)], indent=1) + "\n",
+        encoding="utf-8",
+    )
     os.replace(partial, path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import math
 import os
@@ -65,12 +66,16 @@ class JsonLines:
     Args:
         path: the file.
         num_bytes: cut the file to this length first, so that a resumed run goes on where its checkpoint was made.
+        digest: SHA-256 of these bytes then; None when it is not known.
+
+    Attributes:
+        has_changed: whether they are others now.
 
     Raises:
         ValueError: when the file is shorter than `num_bytes`.
     """
 
-    def __init__(self, path: Path, num_bytes: int = 0) -> None:
+    def __init__(self, path: Path, num_bytes: int = 0, digest: str | None = None) -> None:
         present = path.stat().st_size if path.exists() else 0
         if present < num_bytes:
             raise ValueError(
@@ -80,6 +85,8 @@ class JsonLines:
         # Unbuffered: what a full disk refuses must not be tried again when the file is closed.
         self._file = path.open("ab", buffering=0)
         self._file.truncate(num_bytes)
+        self._sum = hashlib.sha256(path.read_bytes() if num_bytes else b"")
+        self.has_changed = digest not in (None, self.digest())
 
     def write(self, step: int, figures: Figures) -> None:
         """Append a line.
@@ -98,6 +105,11 @@ class JsonLines:
         except OSError as error:
             self._file.truncate(before)
             raise OSError(f"{self._path}: could not be written ({error}); free some space or mend the folder, then resume") from error
+        self._sum.update(line)
+
+    def digest(self) -> str:
+        """Give the SHA-256 of all that the file holds."""
+        return self._sum.hexdigest()
 
     def num_bytes(self) -> int:
         """Give the length of the file, after making sure that it is on the disk, and where it was."""

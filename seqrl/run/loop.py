@@ -94,16 +94,16 @@ def fit(
     """
     run_folder = None if run_folder is None else Path(run_folder)
     policy = trainer.policy if policy is None else policy
-    progress, num_bytes = Progress(), 0
+    progress, num_bytes, digest = Progress(), 0, None
     if resume_from is not None:
-        progress, num_bytes = restore(resume_from, trainer, task, policy)
+        progress, num_bytes, digest = restore(resume_from, trainer, task, policy)
         # A resumed run may have been given more patience.
         progress.stopped_early = _out_of_patience(progress, early_stop)
     lines = None
     if run_folder is not None:
         check_writable(run_folder)
     if run_folder is not None and is_main():
-        lines = JsonLines(run_folder / "metrics.jsonl", num_bytes)
+        lines = JsonLines(run_folder / "metrics.jsonl", num_bytes, digest)
     log = Log([*([lines] if lines else []), *writers])
     if resume_from is not None and not keeps_state(task):
         log.say(progress.step, f"{type(task).__name__} keeps no state (no `state_dict`), so its data begin anew, other than in a whole run")
@@ -112,6 +112,8 @@ def fit(
     lasting = LastingTroubles(steps, getattr(policy, "max_entropy", None), progress.lasting)
     interrupt = Interrupt()
     loop = Running(trainer, task, policy, run_folder, log, saver, progress, early_stop, Gathered(progress.gathered), lasting, interrupt)
+    if lines and lines.has_changed:
+        warn(loop, {"changed_figures": f"{run_folder}/metrics.jsonl: earlier lines are not as they were written, so a figure may be wrong"})
     due = Due(steps=steps, eval_every=eval_every, save_every=save_every, log_every=log_every)
     try:
         with interrupt:
