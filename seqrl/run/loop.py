@@ -113,7 +113,9 @@ def fit(
     interrupt = Interrupt()
     loop = Running(trainer, task, policy, run_folder, log, saver, progress, early_stop, Gathered(progress.gathered), lasting, interrupt)
     if lines and lines.has_changed:
-        warn(loop, {"changed_figures": f"{run_folder}/metrics.jsonl: earlier lines are not as they were written, so a figure may be wrong"})
+        warn(
+            loop, {"changed_figures": f"Earlier lines of {run_folder}/metrics.jsonl are not as they were written, so a figure may be wrong"}
+        )
     due = Due(steps=steps, eval_every=eval_every, save_every=save_every, log_every=log_every)
     try:
         with interrupt:

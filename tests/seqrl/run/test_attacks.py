@@ -130,7 +130,7 @@ def test_one_bit_in_the_files_beside_the_checkpoints(toy_yaml: Path, capsys: pyt
         flipped(folder / "metrics.jsonl", generator)
         resume(folder, [f"--steps={13 + number}"], display=False, allow_code=True)
         warned = (folder / "warnings.jsonl").read_text()
-        assert warned.count("earlier lines are not as they were written") == number + 1
+        assert warned.count("are not as they were written") == number + 1
         flipped(folder / "env.json", generator)
     assert checkpoint.find(folder).name == "step_00000020"
 
