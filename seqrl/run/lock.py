@@ -33,6 +33,8 @@ PATIENCE_S, PAUSE_S = 0.3, 0.02
 # What file systems answer that keep no locks, over a network for instance.
 WITHOUT_LOCKS = "the file system keeps no locks, so a run of the same name on another machine is not noticed"
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+# Neither through a link, nor waiting for somebody at the other end of a pipe.
+NO_TRICKS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 # Descriptors of the locks that this process holds, by folder and thread.
 _held: dict[tuple[str, int], int] = {}
 
@@ -100,7 +102,7 @@ def holding_run_folder(function: Callable[Parameters, Result]) -> Callable[Param
 def holder_of(folder: Path) -> str | None:
     """Say who works in a folder now; None for nobody, also where a file system keeps no locks."""
     try:
-        descriptor = os.open(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(folder / LOCK, os.O_RDONLY | NO_TRICKS)
     except OSError:
         return None
     try:
@@ -135,7 +137,7 @@ def _open(folder: Path) -> int:
     path = folder / LOCK
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_TRICKS, 0o666)
     except OSError as error:
         raise cannot_write(folder, error) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -183,7 +185,8 @@ def _own(folder: Path, descriptor: int, before: Holder | None) -> None:
     holder = Holder(os.getpid(), socket.gethostname(), since, command[:LONGEST_COMMAND])
     try:
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, (json.dumps(asdict(holder)) + "\n").encode(), 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, (json.dumps(asdict(holder)) + "\n").encode())
     except OSError as error:
         raise cannot_write(folder, error) from error
 
@@ -191,7 +194,8 @@ def _own(folder: Path, descriptor: int, before: Holder | None) -> None:
 def _said(descriptor: int) -> Holder | None:
     """Read who holds a lock; a stranger's file may hold anything."""
     try:
-        said = json.loads(os.pread(descriptor, LONGEST_FILE, 0).decode())
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        said = json.loads(os.read(descriptor, LONGEST_FILE).decode())
         texts = ["".join(char if char.isprintable() else "?" for char in str(said[name])) for name in ("host", "since", "command")]
         return Holder(int(said["pid"]), *texts)
     except (ValueError, KeyError, TypeError, RecursionError, OSError):

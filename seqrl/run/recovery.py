@@ -11,6 +11,7 @@ from typing import TypeVar
 from safetensors import SafetensorError
 
 from seqrl.run import checkpoint, integrity
+from seqrl.run.shipped import is_shipped
 
 Result = TypeVar("Result")
 # A run that goes on may replace a checkpoint while it is read, not again and again.
@@ -21,6 +22,8 @@ ASIDE = "aside_"
 
 def damage(folder: Path) -> str | None:
     """Say what is wrong with a checkpoint's files, None when nothing is."""
+    if is_shipped(folder):  # what ships has weights to start from, and no state to go on with
+        return integrity.damage(folder, (checkpoint.WEIGHTS, checkpoint.META), with_sums=True)
     with_sums = (folder / checkpoint.META).is_file() and b'"sums"' in (folder / checkpoint.META).read_bytes()
     return integrity.damage(folder, checkpoint.FILES, with_sums=with_sums)
 
@@ -34,6 +37,8 @@ def check(folder: Path) -> Path:
     found = damage(folder)
     if found is None:
         return folder
+    if is_shipped(folder):
+        raise ValueError(f"{folder}: damaged: {found}; install the package anew")
     run_folder = folder.parent.parent
     others = [other for other in [*checkpoint.step_folders(run_folder), checkpoint.best_folder(run_folder)] if other != folder]
     sound = [other.name for other in others if checkpoint.is_checkpoint(other) and damage(other) is None]

@@ -24,7 +24,6 @@ from seqrl.run.measured_settings import choose_settings, chosen_before, known_th
 from seqrl.run.processes import data_seed, is_main
 from seqrl.run.run_folder import check_folder, check_writable, delete_earlier_run
 from seqrl.run.seeding import seed_everything
-from seqrl.run.shipped import is_shipped
 from seqrl.run.trust import refuse_links
 
 
@@ -233,8 +232,7 @@ def start_from(path: Path, policy: nn.Module, fingerprints: dict[str, Any]) -> P
 
 def _read_weights(find: Callable[[], Path], policy: nn.Module, fingerprints: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
     def read(folder: Path) -> tuple[Path, dict[str, Any]]:
-        if not is_shipped(folder):  # what ships has weights to start from, and no state to go on with
-            recovery.check(folder)
+        recovery.check(folder)
         meta = checkpoint.read_meta(folder)
         checkpoint.check_fingerprints(meta.get("task", {}), fingerprints, folder=folder)
         checkpoint.load_weights(folder, policy)

@@ -18,6 +18,7 @@ from torch import nn
 from seqrl.run import checkpoint, exchange, recovery
 from seqrl.run.cli import main
 from seqrl.run.config import read_config
+from seqrl.run.log import read_metrics
 from seqrl.run.train import resume, start_from, train
 
 
@@ -82,10 +83,30 @@ def test_a_folder_of_the_same_name_is_another_one(toy_yaml: Path, at_rollout: Ca
         (folder / "metrics.jsonl").write_text("another run's\n")
 
     at_rollout(6, replace)
-    with pytest.raises(FileNotFoundError, match="was deleted, moved or replaced"):
+    with pytest.raises(OSError, match="was deleted, moved or replaced"):
         train(read_config(toy_yaml), display=False)
     assert sorted(path.name for path in folder.iterdir()) == ["checkpoints", "metrics.jsonl"]
     assert (folder / "metrics.jsonl").read_text() == "another run's\n" and not list((folder / "checkpoints").iterdir())
+
+
+def test_lines_of_another_writer_are_noticed_where_no_lock_keeps_it_away(toy_yaml: Path, at_rollout: Callable[..., None]) -> None:
+    """A program of before there were locks, or on another machine whose file system keeps none."""
+    folder = read_config(toy_yaml).run_folder
+    line, appended = '{"step": 3}\n', []
+
+    def append() -> None:
+        if appended:
+            return
+        appended.append(line)
+        with (folder / "metrics.jsonl").open("a") as file:
+            file.write(line)
+
+    at_rollout(6, append)
+    with pytest.raises(OSError, match=r"metrics.jsonl: expected \d+ bytes, got \d+; something else writes to it"):
+        train(read_config(toy_yaml), display=False)
+    assert (folder / "metrics.jsonl").read_text().endswith(line)
+    assert resume(folder, display=False, allow_code=True).step == 12
+    assert [row["step"] for row in read_metrics(folder) if "train/loss" in row] == list(range(1, 13))
 
 
 class Filled(nn.Module):
