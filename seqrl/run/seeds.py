@@ -51,7 +51,7 @@ def train_seeds(
         say_failed: says why one failed; gives its exit code.
 
     Raises:
-        FileExistsError, OSError, ValueError: when one of the folders cannot be used, before the first run begins; naming each.
+        OSError, ValueError: when one of the folders cannot be used, naming each, or the disk has no room for all runs; before any begins.
     """
     check_all_folders(configs, overwrite=overwrite)
     chose: Path | None = None
@@ -63,10 +63,13 @@ def train_seeds(
         left = f"then `--seeds {_listed(seeds[number:])}` is left to do" if seeds[number:] else ""
         begun = "" if number == 1 else f" with `--seeds {_listed(seeds[number - 1 :])}`"
         hint(f"nothing was kept of {config.run_folder}; the same command{begun} starts it anew")
+        before = _written(config.run_folder)
         try:
             result = train(config, overwrite=overwrite, display=display, space_for=len(seeds) - number + 1)
         except Exception as error:
-            if num_processes() > 1 or len(configs) == 1:  # the others of one run would wait for this process
+            # What is wrong before the first one begins, data or disk for instance, is wrong for all; and of one run's processes
+            # the others would wait for this one.
+            if num_processes() > 1 or len(configs) == 1 or (number == 1 and _written(config.run_folder) == before):
                 raise
             failed[config.run_folder] = say_failed(error), error
             continue
@@ -93,6 +96,15 @@ def check_all_folders(configs: Sequence[RunConfig], *, overwrite: bool) -> None:
         raise errors[0]
     if errors:
         raise type(errors[0])("\n  ".join([f"{len(errors)} of {len(configs)} seeds could not begin:", *map(str, errors)]))
+
+
+def _written(run_folder: Path) -> tuple[int, int] | None:
+    """Tell one writing of the configuration, with which a run begins, from another."""
+    try:
+        found = (run_folder / "config.yaml").stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _listed(seeds: Sequence[int]) -> str:

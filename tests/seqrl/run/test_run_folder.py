@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from seqrl.run import checkpoint, exchange, recovery
+from seqrl.run import checkpoint, exchange, plots, recovery, run_folder
 from seqrl.run.cli import main
 from seqrl.run.config import read_config
 from seqrl.run.log import read_metrics
@@ -306,6 +307,18 @@ def test_all_seeds_are_looked_at_before_the_first_is_trained(
     assert "--seeds: expected each number once, got 0 twice" in capsys.readouterr().err
 
 
+def test_the_disk_has_to_hold_the_runs_of_all_seeds(
+    toy_yaml: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(plots, "run_curves", lambda folder: folder)
+    # Weights and Adam's two moments, of the two newest, the best and a half-written one: 12 times the toy's 21 numbers of 4 bytes.
+    monkeypatch.setattr(run_folder.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=2 * 12 * 21 * 4))
+    assert main(["train", str(toy_yaml), "--quiet", "--seeds=0,1,2"]) == 2
+    assert "MiB are free, the checkpoints need about" in capsys.readouterr().err
+    assert not list(read_config(toy_yaml).runs_folder.iterdir())
+    assert main(["train", str(toy_yaml), "--quiet", "--seeds=0,1"]) == 0
+
+
 def test_a_seed_that_fails_does_not_stop_the_others(
     toy_yaml: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -319,6 +332,7 @@ def test_a_seed_that_fails_does_not_stop_the_others(
         return before(self, *arguments, **settings)
 
     monkeypatch.setattr(ToyTask, "rollout", rollout)
+    monkeypatch.setattr(plots, "run_curves", lambda folder: folder)
     assert main(["train", str(toy_yaml), "--quiet", "--seeds=0,1,2"]) == 2
     said, runs = capsys.readouterr(), read_config(toy_yaml).runs_folder
     assert said.err.splitlines()[-1] == f"seqrl: 1 of 3 seeds failed: {runs}/toy_seed0 (reward: no number); the others are finished"
