@@ -64,9 +64,9 @@ def save(
         save_pretrained = getattr(policy, "save_pretrained", None)
         if callable(save_pretrained):
             save_pretrained(partial / PRETRAINED)
-        integrity.write_sums(partial)
         for path in partial.rglob("*"):
             flush(path)
+        integrity.write_sums(partial)
         flush(partial)
         replace_folder(partial, folder)
     except (OSError, RuntimeError, SafetensorError) as error:

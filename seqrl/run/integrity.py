@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -17,10 +18,13 @@ SEAL = "# SHA-256 "
 
 
 def write_sums(folder: Path) -> None:
-    """Write the SHA-256 of every file in a folder to its `SHA256SUMS`."""
+    """Write the SHA-256 of every file in a folder to its `SHA256SUMS`, down to the disk."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
     lines = [f"{_sum(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
-    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+    with (folder / SUMS).open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(lines)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def damage(folder: Path, required: tuple[str, ...], *, with_sums: bool) -> str | None:
