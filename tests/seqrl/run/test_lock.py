@@ -304,3 +304,13 @@ def test_the_list_says_which_runs_go_on(toy_yaml: Path, held: Callable[[Path], i
     held(folder)
     shown = listing(toy_yaml.parent, folder.parent).splitlines()
     assert [line.split()[-1] for line in shown if line.startswith(f"  {folder} ")] == ["running"]
+
+
+def test_a_folder_in_use_is_found_before_the_first_seed(
+    toy_yaml: Path, held: Callable[[Path], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = read_config(toy_yaml).runs_folder
+    pid = held(runs / "toy_seed1")
+    assert main(["train", str(toy_yaml), "--quiet", "--seeds=0,1"]) == 2
+    assert f"toy_seed1: is in use by process {pid} " in capsys.readouterr().err
+    assert [path.name for path in runs.iterdir()] == ["toy_seed1"]
