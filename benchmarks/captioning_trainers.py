@@ -30,6 +30,7 @@ from seqrl.run.config import RunConfig, decisive, fingerprint, read_config, to_p
 from seqrl.run.environment import environment, write_environment
 from seqrl.run.interrupt import run_command
 from seqrl.run.loop import fit
+from seqrl.run.run_folder import check_writable
 from seqrl.run.statistics import bootstrap_interval, interquartile_mean
 from seqrl.run.train import build, start_from, task_fingerprints
 
@@ -120,7 +121,7 @@ def measure(config: RunConfig, *, updates: int | None = None) -> list[dict[str, 
     start_from(config.init_from, policy, present)
     folder = None if updates else config.run_folder
     if folder is not None:
-        checkpoint.check_writable(folder)
+        check_writable(folder)
         write_config(config, folder / "config.yaml")
         write_environment(folder / "env.json", seed=config.seed)
     trainer = config.trainer.build(policy, seed=config.seed, num_updates=config.steps)

@@ -3,7 +3,7 @@
     seqrl train configs/captioning/scenes_converged_xe.yaml
     python benchmarks/ship_captioner.py runs/scenes_converged_xe --name scenes_xe [--field.field=value ...]
 
-Writes tasks/captioning/shipped/NAME/: model.safetensors, config.yaml and meta.json with the scores and where they come from.
+Writes tasks/captioning/shipped/NAME/: model.safetensors, config.yaml, SHA256SUMS, and meta.json with scores and source.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from provenance import ROOT, provenance
 
 from seqrl.run import checkpoint
 from seqrl.run.config import decisive, write_config
+from seqrl.run.integrity import write_sums
 from seqrl.run.train import load, task_fingerprints
 
 MAX_BYTES = 4_000_000
@@ -50,6 +51,7 @@ def ship(run: Path, name: str, overrides: Sequence[str] = (), *, commit: str | N
         "provenance": source | ({"commit": commit, "clean": True} if commit else {}),
     }
     (folder / checkpoint.META).write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_sums(folder)
     return folder
 
 

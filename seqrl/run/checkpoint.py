@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
-import signal
-import uuid
+import time
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +17,13 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from seqrl.run import integrity
+from seqrl.run.exchange import flush, hidden, replace_folder
 from seqrl.run.json_text import read_json, require_regular
 from seqrl.run.shipped import find_shipped, names_shipped
 
 WEIGHTS, STATE, META, PRETRAINED = "model.safetensors", "trainer.pt", "meta.json", "pretrained"
 FILES = (WEIGHTS, STATE, META)
+LONGEST_SWAP_S = 0.2
 
 
 def step_folder(run_folder: Path, step: int) -> Path:
@@ -53,7 +53,7 @@ def save(
     Raises:
         OSError: when the disk is full or read-only; nothing is left behind.
     """
-    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
+    partial = hidden(folder)
     try:
         partial.mkdir(parents=True)
         save_model(policy, str(partial / WEIGHTS))
@@ -66,11 +66,11 @@ def save(
         save_pretrained = getattr(policy, "save_pretrained", None)
         if callable(save_pretrained):
             save_pretrained(partial / PRETRAINED)
-        integrity.write_sums(partial)
         for path in partial.rglob("*"):
-            _flush(path)
-        _flush(partial)
-        _swap(partial, folder)
+            flush(path)
+        integrity.write_sums(partial)
+        flush(partial)
+        replace_folder(partial, folder)
     except (OSError, RuntimeError, SafetensorError) as error:
         # torch and safetensors report a full disk or quota as errors of their own.
         failed_write = isinstance(error, OSError | SafetensorError) or "PytorchStreamWriter" in str(error)
@@ -178,10 +178,10 @@ def find(path: Path, *, prefer_best: bool = False) -> Path:
     Raises:
         FileNotFoundError: when there is none.
     """
-    path = find_shipped(path) if names_shipped(path) else Path(path)
+    path = find_shipped(path) if names_shipped(path) else with_name_back(Path(path))
     if has_any_file(path):
         return path
-    best = best_folder(path)
+    best = with_name_back(best_folder(path))
     if prefer_best and has_any_file(best):
         return best
     folders = [folder for folder in sorted((path / "checkpoints").glob("step_*")) if has_any_file(folder)]
@@ -193,8 +193,35 @@ def find(path: Path, *, prefer_best: bool = False) -> Path:
     raise FileNotFoundError(f"{path}: {reason}; expected a run folder such as runs/demo, or runs/demo/checkpoints/best")
 
 
+def with_name_back(folder: Path) -> Path:
+    """Wait for a checkpoint that is just replaced where names cannot be exchanged, which takes a moment.
+
+    Args:
+        folder: of any checkpoint, or something else, which is given back.
+
+    Returns:
+        the folder; if a kill in that moment took its name for good, the newest of those that are left.
+    """
+    end = time.monotonic() + LONGEST_SWAP_S
+    while not folder.exists() and (left := list(folder.parent.glob(hidden(folder, "*").name))):
+        if time.monotonic() > end:
+            whole = [path for path in left if integrity.damage(path, FILES, with_sums=True) is None]
+            return max(whole, key=lambda path: int(read_meta(path)["step"]), default=folder)
+        time.sleep(LONGEST_SWAP_S / 10)
+    return folder
+
+
+def put_back_best(run_folder: Path) -> None:
+    """Give the best checkpoint its name again, if a kill took it; for whoever holds the run's folder."""
+    best = best_folder(run_folder)
+    found = with_name_back(best)
+    if found != best:
+        os.rename(found, best)
+
+
 def prune(run_folder: Path, keep: int) -> None:
     """Delete all but the `keep` newest checkpoints (never the best one), and what broken-off writes left."""
+    put_back_best(run_folder)
     for folder in step_folders(run_folder)[:-keep]:
         shutil.rmtree(folder)
     for leftover in (run_folder / "checkpoints").glob(".*.partial"):
@@ -226,37 +253,6 @@ def check_fingerprints(saved: Mapping[str, Any], present: Mapping[str, Any], *, 
         )
 
 
-def check_writable(run_folder: Path, num_bytes: int = 0) -> None:
-    """Refuse to start where nothing could be saved.
-
-    Args:
-        run_folder: made when it is missing.
-        num_bytes: size of one checkpoint.
-
-    Raises:
-        OSError: when the folder cannot be written or has too little space.
-    """
-    probe = run_folder / f".probe.{uuid.uuid4().hex[:8]}"
-    try:
-        run_folder.mkdir(parents=True, exist_ok=True)
-        with probe.open("wb") as file:
-            file.write(b"\0" * 65536)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise OSError(
-            f"{run_folder}: cannot be written ({error}); choose another place with --runs_folder=FOLDER, or free some space"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            probe.unlink()
-    free = shutil.disk_usage(run_folder).free
-    if free < num_bytes:
-        raise OSError(
-            f"{run_folder}: {free / 2**20:.0f} MiB are free, the checkpoints need about {num_bytes / 2**20:.0f}; use --runs_folder=FOLDER"
-        )
-
-
 def _refuse_packed(path: Path) -> None:
     """Refuse a zip file that would grow: torch packs nothing, so that no file holds more than its own length."""
     with zipfile.ZipFile(require_regular(path)) as archive:
@@ -276,40 +272,6 @@ def _difference(name: str, stored: tuple[int, ...] | None, expected: tuple[int, 
     if expected is None:
         return f"{name} is only in the checkpoint"
     return f"{name} is {list(stored)} in the checkpoint, {list(expected)} in the policy"
-
-
-def _swap(partial: Path, folder: Path) -> None:
-    old = None
-    with _signals_wait():
-        if folder.exists():
-            # A folder that is not empty cannot be replaced in one call.
-            old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
-            os.rename(folder, old)
-        os.rename(partial, folder)
-    _flush(folder.parent)
-    if old is not None:
-        shutil.rmtree(old)
-
-
-@contextlib.contextmanager
-def _signals_wait() -> Iterator[None]:
-    """Let signals wait for the few microseconds between two renames, where no checkpoint of that name is whole."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _existing(folder: Path) -> Path:

@@ -98,6 +98,7 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     )
     command.add_argument("--checkpoint", help="which one: number of its step, best, or path")
     command.add_argument("--split", default="dev", help="dev or test; dev by default")
+    command.add_argument("--output", type=Path, help="file for the figures; RUN/evaluation_SPLIT.json by default")
     command = add("sample", "Write samples of a trained policy to look at", _sample)
     command.add_argument("folder", type=Path, metavar="run", help="run or checkpoint folder")
     command.add_argument("--checkpoint", help="which one: number of its step, best, or path")
@@ -158,17 +159,9 @@ def _refuse_rest(rest: list[str]) -> None:
 
 def _train(parsed: argparse.Namespace, rest: list[str]) -> int:
     _hint("nothing was written; the same command starts it anew")
-    from seqrl.run.config import read_config, read_tree
+    from seqrl.run.config import read_config
     from seqrl.run.configs import find_config
     from seqrl.run.trust import refuse_other_place, run_around
-
-    if parsed.seeds is None:
-        seeds: list[int | None] = [None]
-    else:
-        try:
-            seeds = [int(seed) for seed in parsed.seeds.split(",")]
-        except ValueError as error:
-            raise ValueError(f"--seeds: expected numbers such as 0,1,2, got {parsed.seeds!r}") from error
 
     def read(*changes: str) -> RunConfig:
         return read_config(path, [*rest, *changes], allow_code=parsed.allow_code or run_around(path) is None)
@@ -176,22 +169,15 @@ def _train(parsed: argparse.Namespace, rest: list[str]) -> int:
     path = find_config(parsed.config)
     config = read()
     refuse_other_place(config.runs_folder, path, rest)
-    configs = [config if seed is None else read(f"--seed={seed}", f"--name={config.name}_seed{seed}") for seed in seeds]
+    if parsed.seeds is None:
+        from seqrl.run.train import train
 
-    from seqrl.run.measured_settings import chosen_before
-    from seqrl.run.train import train
+        _hint(f"nothing was kept of {config.run_folder}; the same command starts it anew")
+        return _report(train(config, overwrite=parsed.overwrite, display=not parsed.quiet))
+    from seqrl.run.seeds import read_seeds, train_seeds
 
-    for number, config in enumerate(configs, start=1):
-        # All seeds go as the first one chose.
-        config = config if number == 1 else chosen_before(config, read_tree(configs[0].run_folder / "config.yaml"))
-        left = f"then `--seeds {','.join(str(seed) for seed in seeds[number:])}` is left to do" if seeds[number:] else ""
-        begun = "" if number == 1 else f" with `--seeds {','.join(str(seed) for seed in seeds[number - 1 :])}`"
-        _hint(f"nothing was kept of {config.run_folder}; the same command{begun} starts it anew")
-        result = train(config, overwrite=parsed.overwrite, display=not parsed.quiet)
-        code = _report(result, left)
-        if code:
-            return code
-    return 0
+    configs = [read(f"--seed={seed}", f"--name={config.name}_seed{seed}") for seed in read_seeds(parsed.seeds)]
+    return train_seeds(configs, overwrite=parsed.overwrite, display=not parsed.quiet, hint=_hint, report=_report, say_failed=_say_failed)
 
 
 def _resume(parsed: argparse.Namespace, rest: list[str]) -> int:
@@ -232,14 +218,18 @@ def _report(result: RunResult, left: str = "") -> int:
     if result.run_folder is not None and result.step > 1:  # a single point is no curve
         from seqrl.run.plots import run_curves
 
-        print(run_curves(result.run_folder))
+        try:
+            print(run_curves(result.run_folder))
+        except OSError as error:  # the run is whole all the same
+            print(f"seqrl: the curves could not be drawn: {error}", file=sys.stderr)
     return 0
 
 
 def _evaluate(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.inspect_run import evaluate
 
-    folder, figures = evaluate(parsed.folder, rest, split=parsed.split, which=parsed.checkpoint, allow_code=parsed.allow_code)
+    settings = {"split": parsed.split, "output": parsed.output, "which": parsed.checkpoint, "allow_code": parsed.allow_code}
+    folder, figures = evaluate(parsed.folder, rest, **settings)
     print(f"{folder} on {parsed.split}")
     print(_table(figures))
     return 0

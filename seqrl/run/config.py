@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import yaml
 
-from seqrl.run import registry, trust
+from seqrl.run import integrity, registry, trust
 from seqrl.run.configs import find_config
 from seqrl.run.decode import CommandLineText, decode, encode, meanings
 from seqrl.run.json_text import brief
@@ -117,9 +117,11 @@ def read_config(path: Path | str, overrides: Sequence[str] = (), *, allow_code: 
 
     Raises:
         FileNotFoundError: when there is no such file.
-        ValueError: naming the file, the field, what was expected and what came.
+        ValueError: naming the file, the field, what was expected and what came; or that a run's own file has been damaged.
     """
     path = find_config(path)
+    if trust.run_around(path) is not None:
+        integrity.check_seal(path)
     tree = read_tree(path)
     try:
         changed = apply_overrides(tree, overrides)
@@ -183,9 +185,10 @@ def to_plain(config: RunConfig) -> dict[str, Any]:
 
 
 def write_config(config: RunConfig, path: Path) -> None:
-    """Write every field, defaults included, as YAML; the file is replaced at once."""
+    """Write every field, defaults included, as YAML with its SHA-256; the file is replaced at once."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    text = integrity.sealed(yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True))
+    partial.write_text(text, encoding="utf-8", newline="\n")
     os.replace(partial, path)
 
 

@@ -42,12 +42,24 @@ def environment(*, seed: int, chosen: str = "") -> dict[str, Any]:
 
 
 def write_environment(path: Path, *, seed: int, chosen: str = "") -> None:
-    """Write `environment` as JSON, one entry for each time the run was started; the file is replaced at once."""
-    starts = read_json(path) if path.exists() else []
-    if not isinstance(starts, list):
-        raise ValueError(f"{path}: expected a list of the run's starts, got {brief(starts)}; remove the file")
+    """Write `environment` as JSON, one entry for each time the run was started; the file is replaced at once.
+
+    One that is damaged, which nothing depends on, is renamed to `aside_env.json`.
+    """
+    try:
+        starts = read_json(path) if path.exists() else []
+        if not isinstance(starts, list):
+            raise ValueError(f"expected a list of the run's starts, got {brief(starts)}")
+    except ValueError as error:
+        aside = path.with_name(f"aside_{path.name}")
+        print(f"seqrl: {path}: damaged ({error}); it is called {aside.name} now, and a new one is begun", file=sys.stderr)
+        os.replace(path, aside)
+        starts = []
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps([*starts, environment(seed=seed, chosen=chosen)], indent=1) + "\n", encoding="utf-8")
+    partial.write_text(
+        json.dumps([*starts, environment(seed=seed, chosen=chosen)], indent=1) + "\n",
+        encoding="utf-8",
+    )
     os.replace(partial, path)
 
 

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from seqrl.run import checkpoint, registry
-from seqrl.run.train import load
+from seqrl.run import registry
+from seqrl.run.run_folder import check_place, check_writable
+from seqrl.run.train import load, load_with_meta
 
 
 def evaluate(
-    run: Path, overrides: Sequence[str] = (), *, split: str = "dev", which: str | None = None, allow_code: bool = False
+    run: Path,
+    overrides: Sequence[str] = (),
+    *,
+    split: str = "dev",
+    output: Path | None = None,
+    which: str | None = None,
+    allow_code: bool = False,
 ) -> tuple[Path, dict[str, float]]:
-    """Score a run's policy and write the figures to `evaluation_<split>.json` in the run folder.
+    """Score a run's policy and write the figures to a file.
 
     Args:
         run: run folder (its best checkpoint, or else the newest) or checkpoint folder.
         overrides: changes of the configuration, for instance of the decoding.
         split: name of the items to score on.
+        output: the file; `evaluation_<split>.json` in the run folder when None.
         allow_code: see `seqrl.run.train.load`.
         which: checkpoint to take, see `seqrl.run.train.load`.
 
@@ -29,20 +38,28 @@ def evaluate(
     Raises:
         ValueError: when the data, the split or the checkpoint do not fit.
         FileNotFoundError: when there is no checkpoint.
+        OSError: when the file cannot be written, which is seen before the evaluation; what is seen after it has the figures in its text.
     """
-    _, task, policy, folder = load(run, overrides, which=which, allow_code=allow_code)
+    _, task, policy, folder, meta = load_with_meta(run, overrides, which=which, allow_code=allow_code)
     policy.eval()
+    output = output or folder.parent.parent / f"evaluation_{split}.json"
+    check_place(output, way="--output=FILE")
     start = time.perf_counter()
     figures = {name: float(value) for name, value in task.evaluate(policy, split=split).items()}
     record = {
         "checkpoint": str(folder),
-        "step": checkpoint.read_meta(folder)["step"],
+        "step": meta["step"],
         "split": split,
         "overrides": list(overrides),
         "seconds": time.perf_counter() - start,
         "figures": figures,
     }
-    (folder.parent.parent / f"evaluation_{split}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    partial = output.with_name(f".{output.name}.partial")
+    try:
+        partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        os.replace(partial, output)
+    except OSError as error:
+        raise OSError(f"{output}: could not be written ({error}); the figures are {json.dumps(figures)}") from error
     return folder, figures
 
 
@@ -72,6 +89,7 @@ def record(
 
     Raises:
         ValueError: when a number is out of range, the task has no episodes to show, or the checkpoint does not fit.
+        OSError: when the file could not be written.
     """
     if episodes < 1:
         raise ValueError(f"--episodes: expected at least 1, got {episodes}")
@@ -83,6 +101,7 @@ def record(
         raise ValueError(f"task {registry.name_of(registry.TASKS, type(config.task))}: has no episodes to record; try `seqrl sample {run}`")
     policy.eval()
     output = output or folder.parent.parent / "figures" / "episode.gif"
+    check_place(output, way="--output=FILE")
     return output, list(give(policy, output, episodes=episodes, seed=seed))
 
 
@@ -107,6 +126,7 @@ def sample(
 
     Raises:
         ValueError: when count is below 1, the task has nothing to show, or the checkpoint does not fit.
+        OSError: when nothing could be written there.
     """
     if count < 1:
         raise ValueError(f"--count: expected at least 1, got {count}")
@@ -116,5 +136,5 @@ def sample(
         raise ValueError(f"task {registry.name_of(registry.TASKS, type(config.task))}: has nothing to show; give it a method `sample`")
     policy.eval()
     output = output or folder.parent.parent / "samples"
-    output.mkdir(parents=True, exist_ok=True)
+    check_writable(output, way="--output=FOLDER")
     return list(give(policy, output, count=count))

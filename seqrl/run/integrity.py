@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 from pathlib import Path
 
@@ -12,13 +13,19 @@ from seqrl.run.json_text import read_json, require_regular
 
 # In the form that `sha256sum --check SHA256SUMS` reads.
 SUMS = "SHA256SUMS"
+# First and last line of a text that is read again by its program; both, so that no flipped bit makes it look like one without.
+SEALED = "# Written by seqrl. The last line is the SHA-256 of those above; after a change by hand delete this line and that one."
+SEAL = "# SHA-256 "
 
 
 def write_sums(folder: Path) -> None:
-    """Write the SHA-256 of every file in a folder to its `SHA256SUMS`."""
+    """Write the SHA-256 of every file in a folder to its `SHA256SUMS`, down to the disk."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
     lines = [f"{_sum(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
-    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+    with (folder / SUMS).open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(lines)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def damage(folder: Path, required: tuple[str, ...], *, with_sums: bool) -> str | None:
@@ -54,12 +61,35 @@ def damage(folder: Path, required: tuple[str, ...], *, with_sums: bool) -> str |
         path = folder / name
         try:
             if not path.is_file():
-                return f"{name} is missing"
+                return f"{name} is missing, which {SUMS} names"
             if _sum(path) != digest:
                 return f"{name} is not as it was written ({path.stat().st_size} bytes now; its SHA-256 is not the one in {SUMS})"
         except (OSError, ValueError) as error:
             return f"{name} cannot be read: {error}"
     return None
+
+
+def sealed(text: str) -> str:
+    """Give a text of comments and lines with its SHA-256, which `check_seal` looks at."""
+    text = f"{SEALED}\n{text}"
+    return f"{text}{SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n"
+
+
+def check_seal(path: Path) -> None:
+    """Refuse a file that is not as it was written; one that was written without its SHA-256 is taken as it is.
+
+    Raises:
+        ValueError: saying how to go on.
+    """
+    content = path.read_bytes()
+    end = content.rstrip(b"\n").rfind(b"\n") + 1
+    if not content.startswith(SEALED.encode()) and not content[end:].startswith(SEAL.encode()):
+        return
+    if content[end:].decode(errors="replace") != f"{SEAL}{hashlib.sha256(content[:end]).hexdigest()}\n":
+        raise ValueError(
+            f"{path}: is not as it was written (its SHA-256 is not the one in its last line), so any setting may have changed; put a copy "
+            "back, or, if you changed it yourself, delete its first line and its last; --field=value changes settings without that"
+        )
 
 
 def _sum(path: Path) -> str:

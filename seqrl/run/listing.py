@@ -8,6 +8,7 @@ from pathlib import Path
 from seqrl.run import registry
 from seqrl.run.configs import named_configs
 from seqrl.run.json_text import MOST_CHARACTERS, parse_json
+from seqrl.run.lock import holder_of
 
 MAX_FIGURES = 2  # a line that wraps is not read
 
@@ -24,7 +25,7 @@ def listing(configs: Path | None, runs: Path) -> str:
         "tasks": [(name, f"({point.value})") for name, point in registry.registered(registry.TASKS).items()],
         "trainers": [(name, f"({point.value})") for name, point in registry.registered(registry.TRAINERS).items()],
         title: [(name, _first_comment(path)) for name, path in files],
-        f"runs in {runs}": [(str(path.parent), _last_figures(path.parent)) for path in sorted(runs.rglob("config.yaml"))],
+        f"runs in {runs}": [(str(path.parent), _state(path.parent)) for path in sorted(runs.rglob("config.yaml"))],
     }
     lines = []
     for title, entries in sections.items():
@@ -44,6 +45,10 @@ def _first_comment(path: Path) -> str:
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         first = file.readline(MOST_CHARACTERS)
     return first.removeprefix("#").strip() if first.startswith("#") else ""
+
+
+def _state(run_folder: Path) -> str:
+    return f"{_last_figures(run_folder)}{'  running' if holder_of(run_folder) else ''}"
 
 
 def _last_figures(run_folder: Path) -> str:

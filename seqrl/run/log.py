@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import hashlib
 import json
 import math
 import os
@@ -56,18 +58,26 @@ class Log:
             writer.close()
 
 
+class RunFolderGone(OSError):
+    """A run's folder, or its metrics.jsonl, is not there any more, or not the run's alone, so that nothing of the run can be kept there."""
+
+
 class JsonLines:
     """Appends one JSON object a call to a file, flushed at once; a figure that is not finite becomes null.
 
     Args:
         path: the file.
         num_bytes: cut the file to this length first, so that a resumed run goes on where its checkpoint was made.
+        digest: SHA-256 of these bytes then; None when it is not known.
+
+    Attributes:
+        has_changed: whether they are others now.
 
     Raises:
         ValueError: when the file is shorter than `num_bytes`.
     """
 
-    def __init__(self, path: Path, num_bytes: int = 0) -> None:
+    def __init__(self, path: Path, num_bytes: int = 0, digest: str | None = None) -> None:
         present = path.stat().st_size if path.exists() else 0
         if present < num_bytes:
             raise ValueError(
@@ -77,31 +87,62 @@ class JsonLines:
         # Unbuffered: what a full disk refuses must not be tried again when the file is closed.
         self._file = path.open("ab", buffering=0)
         self._file.truncate(num_bytes)
+        self._num_bytes = num_bytes
+        self._sum = hashlib.sha256(path.read_bytes() if num_bytes else b"")
+        self.has_changed = digest not in (None, self.digest())
 
     def write(self, step: int, figures: Figures) -> None:
         """Append a line.
 
         Raises:
             OSError: when it could not be written whole; none of it is kept.
+            RunFolderGone: when the file is not where it was, or something else has written to it.
         """
+        self._refuse_gone()
         values = {key: value if math.isfinite(value) else None for key, value in figures.items()}
         line = (json.dumps({"step": step, **values}) + "\n").encode()
-        before = os.fstat(self._file.fileno()).st_size
         try:
             if self._file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            self._file.truncate(before)
+            self._file.truncate(self._num_bytes)
             raise OSError(f"{self._path}: could not be written ({error}); free some space or mend the folder, then resume") from error
+        self._sum.update(line)
+        self._num_bytes += len(line)
+
+    def digest(self) -> str:
+        """Give the SHA-256 of all that the file holds."""
+        return self._sum.hexdigest()
 
     def num_bytes(self) -> int:
-        """Give the length of the file, after making sure that it is on the disk."""
+        """Give the length of the file, after making sure that it is on the disk, and where it was."""
+        self._refuse_gone()
         os.fsync(self._file.fileno())
-        return os.fstat(self._file.fileno()).st_size
+        return self._num_bytes
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _refuse_gone(self) -> None:
+        ours = os.fstat(self._file.fileno())
+        try:
+            is_there = os.path.samestat(os.stat(self._path), ours)
+        except (FileNotFoundError, NotADirectoryError):
+            is_there = False
+        if is_there and ours.st_size == self._num_bytes:
+            return
+        if is_there:  # where no lock keeps it away
+            raise RunFolderGone(
+                f"{self._path}: expected {self._num_bytes} bytes, got {ours.st_size}; something else writes to it, such as another run "
+                "of this name, so this one stops; when nothing else runs there, resume it"
+            )
+        left = "what lay there is lost, and what was trained since the last checkpoint"
+        with contextlib.suppress(OSError):  # only Linux tells
+            now = Path(os.readlink(f"/proc/self/fd/{self._file.fileno()}"))
+            if now.is_file():
+                left = f"it is in {now.parent} now; `seqrl resume {now.parent}` goes on from the newest checkpoint there"
+        raise RunFolderGone(f"{self._path}: was deleted, moved or replaced while the run went on, which stops here; {left}")
 
 
 class TensorBoard:

@@ -14,15 +14,16 @@ from torch import nn
 
 from seqrl.diagnostics import warnings_for
 from seqrl.protocols import Task, Trainer
-from seqrl.run import checkpoint
 from seqrl.run.config import EarlyStop
 from seqrl.run.due import Due
 from seqrl.run.figures import Gathered
 from seqrl.run.interrupt import GRACE_S, Interrupt
 from seqrl.run.lasting import LastingTroubles
+from seqrl.run.lock import holding_run_folder
 from seqrl.run.log import JsonLines, Log, Writer
 from seqrl.run.processes import from_main, is_main, main_process, meet_main, num_processes, total
 from seqrl.run.registry import nearest
+from seqrl.run.run_folder import check_writable
 from seqrl.run.running import Running, broken_off, counts, grouped, keep_figures, log_training, pop_figures, rescuing, save, warn, write
 from seqrl.run.saving import Progress, Saver, keeps_state, restore
 from seqrl.run.timing import Stopwatch
@@ -52,6 +53,7 @@ class RunResult:
     interrupted: int
 
 
+@holding_run_folder
 def fit(
     trainer: Trainer,
     task: Task,
@@ -88,19 +90,20 @@ def fit(
 
     Raises:
         ValueError: when the checkpoint does not fit, or the watched figure is not evaluated.
+        BlockingIOError: when another process works in the run folder, see `seqrl.run.lock`.
     """
     run_folder = None if run_folder is None else Path(run_folder)
     policy = trainer.policy if policy is None else policy
-    progress, num_bytes = Progress(), 0
+    progress, num_bytes, digest = Progress(), 0, None
     if resume_from is not None:
-        progress, num_bytes = restore(resume_from, trainer, task, policy)
+        progress, num_bytes, digest = restore(resume_from, trainer, task, policy)
         # A resumed run may have been given more patience.
         progress.stopped_early = _out_of_patience(progress, early_stop)
     lines = None
     if run_folder is not None:
-        checkpoint.check_writable(run_folder)
+        check_writable(run_folder)
     if run_folder is not None and is_main():
-        lines = JsonLines(run_folder / "metrics.jsonl", num_bytes)
+        lines = JsonLines(run_folder / "metrics.jsonl", num_bytes, digest)
     log = Log([*([lines] if lines else []), *writers])
     if resume_from is not None and not keeps_state(task):
         log.say(progress.step, f"{type(task).__name__} keeps no state (no `state_dict`), so its data begin anew, other than in a whole run")
@@ -109,6 +112,10 @@ def fit(
     lasting = LastingTroubles(steps, getattr(policy, "max_entropy", None), progress.lasting)
     interrupt = Interrupt()
     loop = Running(trainer, task, policy, run_folder, log, saver, progress, early_stop, Gathered(progress.gathered), lasting, interrupt)
+    if lines and lines.has_changed:
+        warn(
+            loop, {"changed_figures": f"Earlier lines of {run_folder}/metrics.jsonl are not as they were written, so a figure may be wrong"}
+        )
     due = Due(steps=steps, eval_every=eval_every, save_every=save_every, log_every=log_every)
     try:
         with interrupt:

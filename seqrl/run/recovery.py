@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+from safetensors import SafetensorError
 
 from seqrl.run import checkpoint, integrity
+from seqrl.run.shipped import is_shipped
 
+Result = TypeVar("Result")
+# A run that goes on may replace a checkpoint while it is read, not again and again.
+MAX_TRIES = 8
 # Stands before the names of checkpoints that a run went back behind; they are not looked at again.
 ASIDE = "aside_"
 
 
 def damage(folder: Path) -> str | None:
     """Say what is wrong with a checkpoint's files, None when nothing is."""
+    if is_shipped(folder):  # what ships has weights to start from, and no state to go on with
+        return integrity.damage(folder, (checkpoint.WEIGHTS, checkpoint.META), with_sums=True)
     with_sums = (folder / checkpoint.META).is_file() and b'"sums"' in (folder / checkpoint.META).read_bytes()
     return integrity.damage(folder, checkpoint.FILES, with_sums=with_sums)
 
@@ -27,12 +37,46 @@ def check(folder: Path) -> Path:
     found = damage(folder)
     if found is None:
         return folder
+    if is_shipped(folder):
+        raise ValueError(f"{folder}: damaged: {found}; install the package anew")
     run_folder = folder.parent.parent
     others = [other for other in [*checkpoint.step_folders(run_folder), checkpoint.best_folder(run_folder)] if other != folder]
     sound = [other.name for other in others if checkpoint.is_checkpoint(other) and damage(other) is None]
     whole = [name.removeprefix("step_").lstrip("0") or "0" for name in sound]
     ways = f"choose another one with --checkpoint={whole[-1]} (whole are: {', '.join(whole)})" if whole else "the run has no other one"
     raise ValueError(f"{folder}: damaged: {found}; {ways}")
+
+
+def steadily(find: Callable[[], Path], read: Callable[[Path], Result]) -> Result:
+    """Read a checkpoint that its run may replace or delete meanwhile; once more when it did, so that all is of one checkpoint.
+
+    Args:
+        find: gives its folder.
+        read: reads from there; may be called several times.
+
+    Raises:
+        ValueError: when it is replaced all the time.
+    """
+    for _ in range(MAX_TRIES):
+        folder = find()
+        before = _identity(folder)
+        try:
+            result = read(folder)
+        except (OSError, ValueError, SafetensorError):
+            if _identity(folder) == before:
+                raise
+            continue
+        if _identity(folder) == before:
+            return result
+    raise ValueError(f"{folder}: its run replaced it {MAX_TRIES} times while it was read; copy it, or stop the run first")
+
+
+def _identity(folder: Path) -> tuple[int, int, int] | None:
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 def named(run_folder: Path, which: str) -> Path:
@@ -44,12 +88,11 @@ def named(run_folder: Path, which: str) -> Path:
 
     Raises:
         FileNotFoundError: listing those that there are.
-        ValueError: when it is damaged.
     """
     places = [checkpoint.step_folder(run_folder, int(which))] if which.isdecimal() else [run_folder / "checkpoints" / which, Path(which)]
     for place in places:
-        if place.is_dir():
-            return check(place)
+        if checkpoint.with_name_back(place).is_dir():
+            return place
     there = ", ".join(path.name for path in sorted((run_folder / "checkpoints").glob("*")) if path.is_dir()) or "none"
     raise FileNotFoundError(f"--checkpoint={which}: {run_folder} has no such checkpoint; there are: {there}")
 

@@ -15,7 +15,7 @@ from seqrl.run.config import EarlyStop
 from seqrl.run.figures import Gathered
 from seqrl.run.interrupt import Interrupt, Interrupted
 from seqrl.run.lasting import LastingTroubles
-from seqrl.run.log import Log
+from seqrl.run.log import Log, RunFolderGone
 from seqrl.run.processes import from_all, is_main, num_processes
 from seqrl.run.recurring import Recurring
 from seqrl.run.saving import Progress, Saver, Snapshot
@@ -87,7 +87,7 @@ def rescuing(running: Running, doing: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if broken_off(running, error):
+        if broken_off(running, error) or isinstance(error, RunFolderGone):
             raise
         if num_processes() == 1:  # others would not take part
             pop_figures(running)

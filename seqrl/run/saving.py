@@ -165,6 +165,7 @@ class Saver:
             "random": random_state(),
             "progress": asdict(progress),
             "metrics_num_bytes": self.lines.num_bytes() if self.lines else 0,
+            "metrics_digest": self.lines.digest() if self.lines else None,
         }
 
     def _copied_state(self, progress: Progress) -> dict[str, Any]:
@@ -195,8 +196,8 @@ def keeps_state(task: Any) -> TypeGuard[Any]:
     return hasattr(task, "state_dict") and hasattr(task, "load_state_dict")
 
 
-def restore(folder: Path, trainer: Trainer, task: Task, policy: nn.Module) -> tuple[Progress, int]:
-    """Go back to a checkpoint; give the progress and the length of the metrics file.
+def restore(folder: Path, trainer: Trainer, task: Task, policy: nn.Module) -> tuple[Progress, int, str | None]:
+    """Go back to a checkpoint; give the progress, and length and SHA-256 of the metrics file.
 
     Raises:
         ValueError: when the checkpoint is of another architecture, damaged, or of another number of processes.
@@ -210,7 +211,7 @@ def restore(folder: Path, trainer: Trainer, task: Task, policy: nn.Module) -> tu
     present = state["progress"]
     if "num_tokens" in present:
         present["num_actions"] = present.pop("num_tokens")  # its name before agents could be trained
-    return Progress(**present), int(state["metrics_num_bytes"])
+    return Progress(**present), int(state["metrics_num_bytes"]), state.get("metrics_digest")
 
 
 def _copied(value: Any) -> Any:

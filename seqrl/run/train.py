@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,24 @@ from seqrl.protocols import Task
 from seqrl.run import checkpoint, recovery
 from seqrl.run.config import RunConfig, decisive, fingerprint, flatten, read_config, read_tree, to_plain, write_config
 from seqrl.run.environment import write_environment
+from seqrl.run.lock import hold
 from seqrl.run.log import Writer, make_tracker
 from seqrl.run.loop import RunResult, fit, watch
 from seqrl.run.measured_settings import choose_settings, chosen_before, known_threads, threads
 from seqrl.run.processes import data_seed, is_main
+from seqrl.run.run_folder import check_folder, check_writable, delete_earlier_run
 from seqrl.run.seeding import seed_everything
-from seqrl.run.shipped import is_shipped
-from seqrl.run.trust import FILES_OF_A_RUN, refuse_links
-
-RUN_FILES = ("config.yaml", "env.json", "metrics.jsonl", "warnings.jsonl", "checkpoints", "figures", "samples", "tensorboard")
+from seqrl.run.trust import refuse_links
 
 
 def train(
-    config: RunConfig, *, resume: bool = False, resume_from: str | None = None, overwrite: bool = False, display: bool = True
+    config: RunConfig,
+    *,
+    resume: bool = False,
+    resume_from: str | None = None,
+    overwrite: bool = False,
+    display: bool = True,
+    space_for: int = 1,
 ) -> RunResult:
     """Do a run from its configuration.
 
@@ -40,42 +44,46 @@ def train(
         resume_from: go on from this one instead: number of its step, name or path.
         overwrite: delete an earlier run of this name first.
         display: show progress on the terminal.
+        space_for: runs of this size that the disk has to hold, this one included.
 
     Raises:
         ValueError: when the configuration, the data or the checkpoint do not fit.
+        BlockingIOError: when another process works in the run folder, see `seqrl.run.lock`.
         FileExistsError: when the run folder already holds a run.
         FileNotFoundError: when there is nothing to resume or to start from.
         OSError: when the run folder cannot be written or is too full.
     """
-    run_folder = config.run_folder
-    newest, troubles = None, list[str]()
-    if resume_from is not None:
-        newest = _named(config, resume_from)
-    elif resume:
-        newest, troubles = recovery.newest_whole(run_folder)
-    if newest is None and not overwrite and is_main():
-        _refuse_earlier_run(run_folder)
-    if newest is not None or not overwrite:
-        refuse_links(run_folder)
-    elif is_main():
-        _refuse_other_folder(run_folder)
-    checkpoint.check_writable(run_folder)
+    if resume or resume_from is not None:
+        checkpoint.find(config.run_folder)  # a folder that is not there is not made for its lock
+    with hold(config.run_folder):
+        checkpoint.put_back_best(config.run_folder)
+        newest, troubles = None, list[str]()
+        if resume_from is not None:
+            newest = _named(config, resume_from)
+        elif resume:
+            newest, troubles = recovery.newest_whole(config.run_folder)
+        check_folder(config.run_folder, overwrite=overwrite, resume=newest is not None)
+        return _train(config, newest, troubles, overwrite=overwrite, display=display, space_for=space_for)
+
+
+def _train(config: RunConfig, newest: Path | None, troubles: list[str], *, overwrite: bool, display: bool, space_for: int) -> RunResult:
+    """Do a run in a folder that is ready for it and held."""
+    folder = config.run_folder
     config, chosen, task, policy = _resumed(config, newest) if newest is not None else begin(config)
     trainer = config.trainer.build(policy, seed=config.seed, num_updates=config.steps)
     # Weights, two moments of the optimiser, perhaps the weights in another form; the newest checkpoint beside the best one.
-    checkpoint.check_writable(
-        run_folder, (4 if hasattr(policy, "save_pretrained") else 3) * (config.keep_checkpoints + 2) * num_bytes(policy)
-    )
+    copies = (4 if hasattr(policy, "save_pretrained") else 3) * (config.keep_checkpoints + 2)
+    check_writable(folder, space_for * copies * num_bytes(policy))
     writers: list[Writer] = []
     if is_main():
         if newest is None and overwrite:
-            _delete_earlier_run(run_folder)
-            refuse_links(run_folder)
+            delete_earlier_run(folder)
+            refuse_links(folder)
         if newest is not None:
-            _leave_newer(run_folder, newest, troubles)
+            _leave_newer(folder, newest, troubles)
         writers = _writers(config, newest, display=display)
-        write_config(config, run_folder / "config.yaml")
-        write_environment(run_folder / "env.json", seed=config.seed, chosen=chosen)
+        write_config(config, folder / "config.yaml")
+        write_environment(folder / "env.json", seed=config.seed, chosen=chosen)
         if display:
             print(f"{config.name}: {chosen}")
     return fit(
@@ -83,7 +91,7 @@ def train(
         task,
         policy=policy,
         steps=config.steps,
-        run_folder=run_folder,
+        run_folder=folder,
         eval_every=config.eval_every,
         save_every=config.save_every,
         log_every=config.log_every,
@@ -178,13 +186,23 @@ def load(
     Raises:
         ValueError: when the run names code that is not allowed, or holds links that lead out of it.
     """
-    folder = checkpoint.find(Path(run), prefer_best=prefer_best) if which is None else recovery.named(Path(run), which)
-    config = read_run(folder.parent.parent, overrides, allow_code=allow_code)
+    return load_with_meta(run, overrides, prefer_best=prefer_best, which=which, allow_code=allow_code)[:4]
+
+
+def load_with_meta(
+    run: Path | str, overrides: Sequence[str] = (), *, prefer_best: bool = True, which: str | None = None, allow_code: bool = False
+) -> tuple[RunConfig, Task, nn.Module, Path, dict[str, Any]]:
+    """Give what `load` does, and the checkpoint's meta.json as it was then: a run that goes on may replace it soon."""
+
+    def find() -> Path:
+        return checkpoint.find(Path(run), prefer_best=prefer_best) if which is None else recovery.named(Path(run), which)
+
+    config = read_run(find().parent.parent, overrides, allow_code=allow_code)
     refuse_links(config.run_folder)
     task, policy = build(config)
     watch(task, config.early_stop)
-    start_from(folder, policy, {} if config.allow_other_fingerprint else task_fingerprints(task))
-    return config, task, policy, folder
+    folder, meta = _read_weights(find, policy, {} if config.allow_other_fingerprint else task_fingerprints(task))
+    return config, task, policy, folder, meta
 
 
 def read_run(run_folder: Path | str, overrides: Sequence[str] = (), *, allow_code: bool = False) -> RunConfig:
@@ -209,12 +227,18 @@ def start_from(path: Path, policy: nn.Module, fingerprints: dict[str, Any]) -> P
     Raises:
         ValueError: when the checkpoint is damaged, of other data or of another architecture.
     """
-    folder = checkpoint.find(path, prefer_best=True)
-    if not is_shipped(folder):  # what ships has weights to start from, and no state to go on with
+    return _read_weights(lambda: checkpoint.find(path, prefer_best=True), policy, fingerprints)[0]
+
+
+def _read_weights(find: Callable[[], Path], policy: nn.Module, fingerprints: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    def read(folder: Path) -> tuple[Path, dict[str, Any]]:
         recovery.check(folder)
-    checkpoint.check_fingerprints(checkpoint.read_meta(folder).get("task", {}), fingerprints, folder=folder)
-    checkpoint.load_weights(folder, policy)
-    return folder
+        meta = checkpoint.read_meta(folder)
+        checkpoint.check_fingerprints(meta.get("task", {}), fingerprints, folder=folder)
+        checkpoint.load_weights(folder, policy)
+        return folder, meta
+
+    return recovery.steadily(find, read)
 
 
 def task_fingerprints(task: Task) -> dict[str, Any]:
@@ -239,7 +263,7 @@ def _writers(config: RunConfig, newest: Path | None, *, display: bool) -> list[W
 
 
 def _named(config: RunConfig, which: str) -> Path:
-    folder = recovery.named(config.run_folder, which)
+    folder = recovery.check(recovery.named(config.run_folder, which))
     if folder.resolve().parent.parent != config.run_folder.resolve():
         raise ValueError(f"--checkpoint={which}: is of another run; for its weights start a new one with init_from: {folder}")
     return folder
@@ -253,33 +277,6 @@ def _leave_newer(run_folder: Path, newest: Path, troubles: list[str]) -> None:
     if troubles or moved:
         kept = f"; kept aside: {', '.join(path.name for path in moved)}" if moved else ""
         print(f"seqrl: going on from {newest}, and with metrics.jsonl as it was then{kept}", file=sys.stderr)
-
-
-def _refuse_earlier_run(run_folder: Path) -> None:
-    metrics = run_folder / "metrics.jsonl"
-    if not checkpoint.step_folders(run_folder) and not (metrics.is_file() and metrics.stat().st_size):
-        return
-    present = [name for name in RUN_FILES if (run_folder / name).exists()]
-    way = f"`seqrl resume {run_folder}` goes on with it, " if checkpoint.step_folders(run_folder) else ""
-    raise FileExistsError(f"{run_folder}: already holds a run ({', '.join(present)}); {way}--overwrite deletes it, --name=OTHER keeps both")
-
-
-def _refuse_other_folder(run_folder: Path) -> None:
-    """Refuse to delete what is called like a run's files, but lies in a folder that holds no run."""
-    present = [name for name in RUN_FILES if (run_folder / name).exists()]
-    if present and not set(present) & set(FILES_OF_A_RUN):
-        raise FileExistsError(
-            f"{run_folder}: holds {', '.join(present)}, but no run, so --overwrite deletes nothing; choose another --name"
-        )
-
-
-def _delete_earlier_run(run_folder: Path) -> None:
-    for name in RUN_FILES:
-        path = run_folder / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,12 @@ def _main(arguments: Sequence[str] | None) -> int:
         os.environ.setdefault(name, "1")
     print("Loading ...", flush=True)
     try:
+        from seqrl.run.lock import hold
         from seqrl.tasks.captioning.demo.demonstration import Demonstration
 
         _check()
-        Demonstration.of(parsed, overrides).run()
+        with hold(parsed.folder):
+            Demonstration.of(parsed, overrides).run()
     except Exception as error:
         _check()  # what broke because of a signal is no fault
         return _say_failed(error)

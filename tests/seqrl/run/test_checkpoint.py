@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from seqrl.run import checkpoint
+from seqrl.run.run_folder import check_writable
 
 
 class Tied(nn.Module):
@@ -123,8 +124,8 @@ def test_fingerprints_that_differ_are_refused_with_both_values(tmp_path: Path) -
 def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot be written .*--runs_folder"):
-        checkpoint.check_writable(tmp_path / "file" / "run")
+        check_writable(tmp_path / "file" / "run")
     with pytest.raises(OSError, match="MiB are free, the checkpoints need about"):
-        checkpoint.check_writable(tmp_path / "run", num_bytes=2**62)
-    checkpoint.check_writable(tmp_path / "run", num_bytes=1)
+        check_writable(tmp_path / "run", num_bytes=2**62)
+    check_writable(tmp_path / "run", num_bytes=1)
     assert list((tmp_path / "run").iterdir()) == []

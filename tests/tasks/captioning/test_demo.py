@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from seqrl.run import checkpoint
 from seqrl.run.config import read_config
+from seqrl.run.lock import hold
 from seqrl.run.log import read_metrics
 from seqrl.run.train import train
 from seqrl.tasks.captioning.demo import demonstration
@@ -28,6 +30,15 @@ def in_this_process(stages: list[Stage], show: Callable[[], None]) -> None:
     for stage in stages:
         path, *overrides = [argument for argument in stage.command[4:] if argument not in ("--quiet", "--overwrite")]
         train(read_config(path, overrides), overwrite=True, display=False)
+
+
+def test_two_in_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The second one must not delete the first one's plan."""
+    with ThreadPoolExecutor(1) as other, hold(tmp_path / "demo"):
+        (tmp_path / "demo" / "plan.json").write_text("{}")
+        assert other.submit(main, ["--folder", str(tmp_path / "demo")]).result() == 2
+        assert (tmp_path / "demo" / "plan.json").exists()
+    assert "demo: is in use by process" in capsys.readouterr().err
 
 
 def test_small_demo_writes_table_and_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from seqrl.run import shipped
 from seqrl.run.config import read_config
+from seqrl.run.recovery import damage
 from seqrl.run.train import build, start_from, task_fingerprints
 from seqrl.tasks.captioning.evaluation import EvaluationConfig, evaluate_captions
 from seqrl.tasks.captioning.shipped import checkpoint
@@ -29,6 +32,19 @@ def test_size_and_package_data() -> None:
     assert all(any(fnmatch(path.name, pattern) for pattern in patterns) for path in folder.iterdir())
     provenance = json.loads((folder / "meta.json").read_text())["provenance"]
     assert provenance["clean"] and provenance["commit"] and provenance["command"] and provenance["versions"]["torch"]
+
+
+def test_a_flipped_bit_in_it_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert damage(checkpoint()) is None
+    folder = tmp_path / "tasks" / "captioning" / "shipped" / "scenes_xe"
+    shutil.copytree(checkpoint(), folder)
+    monkeypatch.setattr(shipped, "_PACKAGE", tmp_path)
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        path.write_bytes(content[:99] + bytes([content[99] ^ 2]) + content[100:])
+        with pytest.raises(ValueError, match="scenes_xe: damaged: .*; install the package anew"):
+            start_from(Path("shipped:scenes_xe"), torch.nn.Linear(1, 1), {})
+        path.write_bytes(content)
 
 
 @pytest.mark.parametrize("name", FROM_IT)
