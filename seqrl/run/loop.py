@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from seqrl.diagnostics import warnings_for
 from seqrl.protocols import Task, Trainer
 from seqrl.run import checkpoint
 from seqrl.run.config import EarlyStop
@@ -23,7 +22,20 @@ from seqrl.run.lasting import LastingTroubles
 from seqrl.run.log import JsonLines, Log, Writer
 from seqrl.run.processes import from_main, is_main, main_process, meet_main, num_processes, total
 from seqrl.run.registry import nearest
-from seqrl.run.running import Running, broken_off, counts, grouped, keep_figures, log_training, pop_figures, rescuing, save, warn, write
+from seqrl.run.running import (
+    Running,
+    broken_off,
+    counts,
+    grouped,
+    keep_figures,
+    log_training,
+    pop_figures,
+    rescuing,
+    save,
+    warn,
+    warn_of_update,
+    write,
+)
 from seqrl.run.saving import Progress, Saver, keeps_state, restore
 from seqrl.run.timing import Stopwatch
 
@@ -143,8 +155,7 @@ def _run(loop: Running, due: Due) -> int:
         loop.gathered.add(stats)
         if num_processes() == 1:  # so that a copy of the state needs no figures that the task holds
             pop_figures(loop)
-        warn(loop, loop.in_updates.pick(warnings_for(stats)))
-        warn(loop, loop.in_run.pick(loop.lasting.update(progress.step, stats)))
+        warn_of_update(loop, stats)
         if due.logging(progress.step):
             log_training(loop, watch)
         if loop.stopping and (progress.step < due.steps or due.evaluation(progress)):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch import nn
 
+from seqrl.diagnostics import AT_ONCE, warnings_for
 from seqrl.protocols import Task, Trainer
 from seqrl.run.config import EarlyStop
 from seqrl.run.figures import Gathered
@@ -42,7 +43,8 @@ class Running:
     snapshot: Snapshot | None = None
     # Whether the processes have agreed to stop.
     stopping: bool = False
-    # A trouble of nearly every update, of the whole run so far, or of one evaluation.
+    # A trouble of a single update, of nearly every update, of the whole run so far, or of one evaluation.
+    at_once: Recurring = field(default_factory=lambda: Recurring(window=1, least=1))
     in_updates: Recurring = field(default_factory=lambda: Recurring(window=10, least=8))
     in_run: Recurring = field(default_factory=lambda: Recurring(window=1, least=1))
     in_evaluations: Recurring = field(default_factory=lambda: Recurring(window=1, least=1))
@@ -109,6 +111,14 @@ def warn(running: Running, troubles: Mapping[str, str]) -> None:
         if running.run_folder is not None and is_main():
             with rescuing(running, "while keeping a warning"), (running.run_folder / "warnings.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": running.progress.step, "kind": kind, "warning": text}) + "\n")
+
+
+def warn_of_update(running: Running, stats: Mapping[str, float]) -> None:
+    """Say what the figures of an update tell, by themselves and after those of the updates before."""
+    troubles = warnings_for(stats)
+    warn(running, running.at_once.pick({kind: troubles.pop(kind) for kind in AT_ONCE if kind in troubles}))
+    warn(running, running.in_updates.pick(troubles))
+    warn(running, running.in_run.pick(running.lasting.update(running.progress.step, stats)))
 
 
 def counts(running: Running, watch: Stopwatch) -> dict[str, float]:

@@ -212,6 +212,15 @@ def test_a_trouble_of_every_update_is_said_once(tmp_path: Path) -> None:
     assert json.loads(line) == {"step": 8, "kind": "no_entropy", "warning": text}
 
 
+def test_a_skipped_step_is_said_at_once_and_not_again(tmp_path: Path) -> None:
+    trainer, task = make()
+    update, listener = trainer.update, Listener()
+    trainer.update = lambda trajectory: update(trajectory) | {"optimiser/skipped_share": 0.5 if task.position in (3, 5) else 0.0}
+    fit(trainer, task, steps=6, run_folder=tmp_path, writers=[listener])
+    ((step, text),) = listener.said
+    assert step == 3 and text.startswith("50% of the optimiser steps of an update were skipped")
+
+
 def test_a_task_finds_the_troubles_of_its_evaluations_also_in_a_resumed_run(tmp_path: Path) -> None:
     def prepared(values: list[float]) -> Any:
         trainer, task = make()
