@@ -86,6 +86,7 @@ def train(
         run_folder=run_folder,
         eval_every=config.eval_every,
         save_every=config.save_every,
+        save_minutes=config.save_minutes,
         log_every=config.log_every,
         keep_checkpoints=config.keep_checkpoints,
         early_stop=config.early_stop,

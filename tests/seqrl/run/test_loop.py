@@ -108,7 +108,7 @@ def test_failed_reward_keeps_the_last_completed_step(tmp_path: Path) -> None:
     assert all(torch.equal(tensor, weights[name]) for name, tensor in other.policy.state_dict().items())
 
 
-def test_failed_update_names_the_checkpoint_that_is_left(tmp_path: Path) -> None:
+def test_failed_update_saves_the_one_before(tmp_path: Path) -> None:
     trainer, task = make()
     update, calls = trainer.update, []
 
@@ -121,7 +121,7 @@ def test_failed_update_names_the_checkpoint_that_is_left(tmp_path: Path) -> None
     trainer.update = failing
     with pytest.raises(ValueError) as raised:
         fit(trainer, task, steps=10, run_folder=tmp_path, save_every=3)
-    assert raised.value.__notes__ == [f"in update 5; the last checkpoint is {checkpoint.step_folder(tmp_path, 3)}"]
+    assert raised.value.__notes__ == [f"in update 5; the last checkpoint is {checkpoint.step_folder(tmp_path, 4)}"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
