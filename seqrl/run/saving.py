@@ -104,7 +104,7 @@ class Saver:
     meta: Mapping[str, Any]
     keep_checkpoints: int
     saved_step: int = -1
-    _saved_at: float = field(default_factory=time.monotonic)
+    _saved_at: float = field(default_factory=lambda: time.monotonic())
     _copy_again_at: float = -math.inf
     _light_copy_again_at: float = -math.inf
 
