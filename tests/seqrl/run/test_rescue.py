@@ -304,46 +304,68 @@ def test_the_second_signal_in_a_row_saves_first(tmp_path: Path, large: bool, who
 
 
 SCRIPT = """
-import sys, time
+import subprocess, sys, threading, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import toy_for_runs
+from seqrl.run import saving
 from seqrl.run.train import train
-from seqrl.run.config import read_config
-from seqrl.run.interrupt import run_command
+from seqrl.run.cli import main
 
 rollout = toy_for_runs.ToyTask.rollout
+if sys.argv[5] == "large":
+    saving.LARGEST_COPY_BYTES = 0
+
+def lock():
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+
+def process():
+    subprocess.Popen(["sleep", "20"], stderr=subprocess.DEVNULL).wait()
+
+def swallow():
+    while True:
+        try:
+            time.sleep(1000)
+        except BaseException:  # whatever comes, try again
+            pass
 
 def stuck(task, policy, **settings):
     rows = rollout(task, policy, **settings)
     if task.position == 6:
         Path(sys.argv[3]).touch()
-        while True:
-            try:
-                time.sleep(60)
-            except BaseException:  # whatever comes, try again
-                pass
+        globals()[sys.argv[4]]()
     return rows
 
 toy_for_runs.ToyTask.rollout = stuck
-sys.exit(run_command(lambda: train(read_config(sys.argv[2]), display=False) and 0, name="script"))
+sys.exit(main(["train", sys.argv[2], "--quiet"]))
 """
 
 
 @pytest.mark.slow
-def test_a_reward_that_swallows_everything_loses_nothing_in_a_process(
-    tmp_path: Path, toy_yaml: Path, toy_environment: Callable[..., dict[str, str]]
+@pytest.mark.parametrize(
+    ("hang", "size", "code"), [("lock", "large", 130), ("process", "small", 130), ("swallow", "small", -2), ("swallow", "large", -2)]
+)
+def test_a_process_whose_reward_hangs(
+    tmp_path: Path, toy_yaml: Path, toy_environment: Callable[..., dict[str, str]], hang: str, size: str, code: int
 ) -> None:
     mark, here = tmp_path / "mark", str(Path(__file__).resolve().parent)
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, here, str(toy_yaml), str(mark)], env=toy_environment(), stderr=subprocess.PIPE, text=True
-    )
-    while not mark.exists() and process.poll() is None:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    time.sleep(2.0)
-    assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    error = process.communicate(timeout=50)[1]
-    assert process.returncode == -signal.SIGINT, error
-    assert newest(tmp_path / "runs" / "toy") in (4, 5)
+    command = [sys.executable, "-c", SCRIPT, here, str(toy_yaml), str(mark), hang, size]
+    process = subprocess.Popen(command, env=toy_environment(), stderr=subprocess.PIPE, text=True)
+    try:
+        while not mark.exists() and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        if hang == "swallow":
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(2.0)
+            process.send_signal(signal.SIGINT)  # what is whole is saved before it kills
+        error = process.communicate(timeout=30)[1]
+    finally:
+        process.kill()
+    assert process.returncode == code, error
+    folder = tmp_path / "runs" / "toy"
+    assert newest(folder) == 5 or (size == "small" and newest(folder) == 4)  # the newest copy
+    if code == 130:
+        assert f"seqrl: interrupted after update {newest(folder)}; `seqrl resume {folder}` goes on" in error
