@@ -19,6 +19,8 @@ from seqrl.run import checkpoint
 from seqrl.run.log import read_metrics
 from seqrl.run.loop import fit
 from seqrl.run.seeding import seed_everything
+from seqrl.tasks.control import ControlConfig, ControlPolicyConfig
+from seqrl.trainers.q_table import QTableConfig
 
 ENDS = [ValueError, MemoryError, AssertionError, KeyboardInterrupt, SystemExit]
 
@@ -167,6 +169,18 @@ def test_a_task_that_can_tell_its_state_no_more(tmp_path: Path, whole: torch.Ten
         fit(trainer, task, steps=8, run_folder=tmp_path)
     assert newest(tmp_path) == 5
     assert_goes_on(tmp_path, whole)
+
+
+def test_a_table_that_numpy_has_half_changed_is_not_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqrl.run.saving.LARGEST_COPY_BYTES", 0)
+    environment = {"environment": "FrozenLake-v1", "num_envs": 2, "num_steps": 20, "max_episode_steps": 50}
+    task = ControlConfig(**environment, policy=ControlPolicyConfig(kind="action_value_table")).build(0)  # type: ignore[arg-type]
+    trainer = QTableConfig().build(task.build_policy(), seed=0, num_updates=9)
+    trainer._take = at(100, raising(ValueError), trainer._take)  # type: ignore[method-assign]
+    with pytest.raises(ValueError) as raised:
+        fit(trainer, task, steps=9, run_folder=tmp_path, save_every=1)
+    assert newest(tmp_path) == 2 and "in update 3; the last checkpoint is" in raised.value.__notes__[0]
+    assert trainer._errors
 
 
 def test_a_reward_that_is_not_finite_gets_nowhere(tmp_path: Path) -> None:
