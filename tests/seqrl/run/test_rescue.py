@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -210,13 +211,11 @@ def test_a_checkpoint_by_the_clock_changes_nothing(tmp_path: Path, whole: torch.
 
 def test_the_clock_begins_anew_with_each_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("seqrl.run.saving.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("seqrl.run.saving.time", SimpleNamespace(monotonic=lambda: now[0], perf_counter=time.perf_counter))
     trainer, task = make()
-    saved = []
 
     def two_minutes(rows: Any, update: Any = trainer.update) -> Any:
         now[0] += 120.0
-        saved.append([path.name[-2:] for path in checkpoint.step_folders(tmp_path)])
         return update(rows)
 
     trainer.update = two_minutes
