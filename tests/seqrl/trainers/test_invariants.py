@@ -184,6 +184,16 @@ def test_steps_with_broken_numbers_are_skipped_and_counted(name: str, number: fl
     assert after.isfinite().all() and not torch.equal(after, before[0])
 
 
+def test_a_skipped_batch_is_not_taken_into_the_average() -> None:
+    trainer = CONFIGS["moving_average"].build(TokenPolicy(), seed=0, num_updates=10)
+    rows = trainer.collect(TokenTask(num_contexts=4))
+    broken = rows.replace(reward=torch.full_like(rows.reward, 3e38))  # each is finite, and their sum is not
+    assert trainer.update(broken)["optimiser/skipped_share"] == 1.0 and trainer.average is None
+    trainer.update(rows)
+    average = trainer.average.clone()
+    assert trainer.update(broken)["optimiser/skipped_share"] == 1.0 and torch.equal(trainer.average, average)
+
+
 def everything(trainer: Any) -> list[torch.Tensor]:
     """Weights and averages of AdamW."""
     moments = trainer.optimiser.state_dict()["adamw"]["state"].values()
