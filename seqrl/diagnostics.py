@@ -201,6 +201,15 @@ def _equal_rewards(n: Numbers) -> str:
 # Most serious first.
 TROUBLES = (
     Trouble(
+        "skipped_steps",
+        lambda n: n["optimiser/skipped_share"] > 0,
+        lambda n: (
+            f"{n['optimiser/skipped_share']:.0%} of the optimiser steps of an update were skipped, since a loss or gradient was not "
+            "finite; weights stay as they were. Once in a while it does no harm; otherwise look at the logged rewards and gradient norms, "
+            "lower the learning rate, or use another number format than fp16 (optimiser.precision)."
+        ),
+    ),
+    Trouble(
         "equal_advantages",
         lambda n: n["advantage/std"] < 1e-8,
         lambda n: (
@@ -273,6 +282,9 @@ TROUBLES = (
 )
 
 
+AT_ONCE = ("skipped_steps",)
+
+
 def warnings_for(stats: Mapping[str, float]) -> dict[str, str]:
     """Say in plain words what in an update's numbers is known to go wrong, and what to try.
 
@@ -282,7 +294,8 @@ def warnings_for(stats: Mapping[str, float]) -> dict[str, str]:
         stats: what a trainer's update gave; keys that it has not are not judged.
 
     Returns:
-        For each trouble its kind and a sentence or two, most serious first; empty where nothing stands out.
+        For each trouble its kind and a sentence or two, most serious first; empty where nothing stands out. Those `AT_ONCE` are no
+        matter of chance: they are worth telling when they are found once.
     """
     numbers = Numbers(stats)
     return {trouble.kind: trouble.text(numbers) for trouble in TROUBLES if trouble.found(numbers)}

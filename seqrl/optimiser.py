@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import reduce
@@ -18,11 +18,14 @@ from seqrl.adamw import AdamW, global_norm
 from seqrl.auxiliary import aux_count, aux_terms
 from seqrl.diagnostics import Seen, describe_update, read
 from seqrl.reduce import AverageOver, count_of, masked_mean, masked_sum
+from seqrl.skipped import SkippedSteps
 from seqrl.trajectory import Evaluation, Trajectory
 
 LossTerms: TypeAlias = Callable[[slice, Trajectory, Evaluation], dict[str, Tensor]]
 Schedule = Literal["constant", "linear", "cosine"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+# 1 where a step was skipped, 0 where it was taken; averaged over an update's steps it is a share.
+SKIPPED = "optimiser/skipped_share"
 
 
 @dataclass
@@ -40,6 +43,8 @@ class OptimiserConfig:
         warmup_updates: updates over which the learning rate rises from 0.
         final_fraction: learning rate at the end of a linear or cosine schedule, as a share of the peak.
         accumulation: parts into which a batch is cut to save memory; the result is the same as without.
+        max_skipped_updates: a step with a loss or gradient that is not finite is skipped; after so many updates in a row without
+            any other step the run ends. 0: the first skipped step ends it.
         precision: number format of the update's forward pass, by autocast. "auto": what the run measures to be fastest, see
             `seqrl.run.measured_settings`, and fp32 outside of a run. Sampling stays in fp32, so that PPO's ratios start a
             little off 1 (under 1 % with bf16).
@@ -56,6 +61,7 @@ class OptimiserConfig:
     warmup_updates: int = 0
     final_fraction: float = 0.0
     accumulation: int = 1
+    max_skipped_updates: int = 10
     precision: Precision = "auto"
     compile: bool = False
 
@@ -64,6 +70,8 @@ class OptimiserConfig:
             raise ValueError(f"learning_rate: expected a positive number, got {self.learning_rate}")
         if self.accumulation < 1:
             raise ValueError(f"accumulation: expected at least 1 part, got {self.accumulation}")
+        if self.max_skipped_updates < 0:
+            raise ValueError(f"max_skipped_updates: expected 0 or more, got {self.max_skipped_updates}")
         if self.max_grad_norm < 0 or self.weight_decay < 0 or self.warmup_updates < 0:
             given = f"{self.max_grad_norm}, {self.weight_decay} and {self.warmup_updates}"
             raise ValueError(f"max_grad_norm, weight_decay, warmup_updates: expected no negative numbers, got {given}")
@@ -128,6 +136,8 @@ class Optimiser:
             broadcast_weights(policy)
         self._policy = policy
         self._adamw = AdamW(trainable, weight_decay=config.weight_decay, beta1=config.beta1, beta2=config.beta2, epsilon=config.epsilon)
+        self._skipped = SkippedSteps(config.max_skipped_updates)
+        self._broken_loss: float | None = None
         # A module that accelerate has prepared keeps its first precision for good, and a policy may meet several trainers; so it
         # is not prepared, and the precision is chosen around each forward pass.
         self._module: Callable[[Trajectory], Evaluation] = torch.compile(policy, dynamic=True) if config.compile else policy
@@ -216,10 +226,11 @@ class Optimiser:
             aux_total: see `step`.
 
         Returns:
-            The loss terms, entropy and KL to the sampling policy (of this process's rows), gradient norm and learning rate.
+            The loss terms, entropy and KL to the sampling policy (of this process's rows), gradient norm, learning rate, and
+            whether the step was skipped, since a loss or gradient was not finite: then it changes neither weights nor averages.
 
         Raises:
-            ValueError: when a loss or gradient is not finite; this step then changes no weight.
+            ValueError: when no step may be skipped, see `OptimiserConfig.max_skipped_updates`.
         """
         seen: list[Seen] = []
 
@@ -249,6 +260,7 @@ class Optimiser:
             ValueError: see `minimise`.
         """
         self._adamw.clear_gradients()
+        self._broken_loss = None
         total = self._total_of_aux(trajectory if aux_on is None else aux_on, aux_total)
         sums: dict[str, Tensor | float] = {}
         for rows, part in self._parts(trajectory):
@@ -262,7 +274,7 @@ class Optimiser:
                 terms = aux_terms(self._policy, part, self._evaluate(part), total)
                 if any(term.requires_grad for term in terms.values()):  # not where this part has nothing to learn
                     self._add(terms, sums)
-        return sums | self._apply()
+        return self._apply(sums)
 
     def _evaluate(self, part: Trajectory) -> Evaluation:
         with self._autocast():
@@ -293,11 +305,11 @@ class Optimiser:
             backward: sets the weights' gradients; gives the loss terms, and what it saw of the policy.
 
         Raises:
-            ValueError: when a gradient is not finite, as it is where a loss is not; this step then changes no weight.
+            ValueError: see `minimise`; a gradient is not finite where a loss is not.
         """
         self._adamw.clear_gradients()
         terms, seen = backward()
-        return terms | self._apply(), seen
+        return self._apply(terms), seen
 
     def _parts(self, trajectory: Trajectory) -> Iterator[tuple[slice, Trajectory]]:
         """Cut a batch into `accumulation` parts; one without rows into none."""
@@ -317,37 +329,49 @@ class Optimiser:
         return torch.autocast("cpu", torch.bfloat16) if self.config.precision == "bf16" else nullcontext()
 
     def _backward(self, loss: Tensor) -> None:
-        """Add the gradients of a part's loss."""
-        if not math.isfinite(loss.item()):
-            raise ValueError(
-                f"the loss is {float(loss.detach())} at update {self.num_finished}; expected a finite number. "
-                "Look at the logged rewards and gradient norms, lower the learning rate, or resume from the last checkpoint"
-            )
-        if self._accelerator is None:
+        """Add the gradients of a part's loss; one that is not finite spoils the whole step."""
+        number = loss.item()
+        if not math.isfinite(number):
+            self._broken_loss = number
+        elif self._accelerator is None:
             loss.backward()  # type: ignore[no-untyped-call]
         else:
             self._accelerator.backward(loss)
 
-    def _apply(self) -> dict[str, Tensor | float]:
-        """Average over the processes, clip, apply and clear the gradients."""
+    def _apply(self, terms: Mapping[str, Tensor | float]) -> dict[str, Tensor | float]:
+        """Average over the processes, clip, apply and clear the gradients; give what to log, with the loss terms."""
+        if self._broken_loss is not None:
+            # The average then is not finite in any process, so that all skip this step without asking each other.
+            first = self._adamw.parameters[0]
+            first.grad = torch.full_like(first, math.nan)
         self._average_gradients()
         scaler = None if self._accelerator is None else self._accelerator.scaler
         if scaler is not None:
             scaler.unscale_(self._adamw)
         total = global_norm(self._adamw.gradients())
         norm, rate, limit = total.item(), self.learning_rate, self.config.max_grad_norm
-        if not math.isfinite(norm) and scaler is None:
-            raise ValueError(
-                f"the gradient norm is {norm} at update {self.num_finished}; lower the learning rate, or resume from the last checkpoint"
-            )
         divisor = (total / limit).float() if limit and norm > limit else None
+        finite = math.isfinite(norm)
         if scaler is None:
-            self._adamw.step(rate, divisor)
+            if finite:
+                self._adamw.step(rate, divisor)
         else:
-            scaler.step(self._adamw, rate, divisor)  # not where a gradient has overflowed: then the next scale is smaller
-            scaler.update()
+            if finite:
+                scaler.step(self._adamw, rate, divisor)
+            scaler.update()  # after an overflow the next scale is smaller
         self._adamw.clear_gradients()
-        return {"optimiser/grad_norm": norm, "optimiser/learning_rate": rate}
+        if not finite:
+            self._skip(norm, counts=scaler is None or scaler.get_scale() <= 1)
+            return {"optimiser/learning_rate": rate, SKIPPED: 1.0}
+        self._skipped.taken = True
+        return {**terms, "optimiser/grad_norm": norm, "optimiser/learning_rate": rate, SKIPPED: 0.0}
+
+    def _skip(self, norm: float, *, counts: bool) -> None:
+        """Note that a step is skipped; with fp16 it counts where a smaller loss scale can no longer be of help."""
+        broken, self._broken_loss = self._broken_loss, None
+        alone = broken is not None and self.num_processes == 1
+        what = f"the gradient norm is {norm}" if broken is None else f"the loss is {broken}"
+        self._skipped.skip(f"{what} at update {self.num_finished}", counts=counts or alone)
 
     def _average_gradients(self) -> None:
         """Average over the processes what each has accumulated; a parameter that none has a gradient for keeps none."""
@@ -360,12 +384,18 @@ class Optimiser:
             parameter.grad = self.mean(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
 
     def finish_update(self) -> None:
-        """Move the learning-rate schedule on by one trainer's update."""
+        """Move the learning-rate schedule on by one trainer's update.
+
+        Raises:
+            ValueError: when too many updates in a row had to skip all of their steps.
+        """
+        self._skipped.finish_update()
         self.num_finished += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Give AdamW's averages, the number of finished updates and the loss scale."""
-        state: dict[str, Any] = {"adamw": self._adamw.state_dict(), "num_finished": self.num_finished}
+        """Give AdamW's averages, the number of finished updates, of those skipped in a row, and the loss scale."""
+        skipped = self._skipped.in_a_row
+        state: dict[str, Any] = {"adamw": self._adamw.state_dict(), "num_finished": self.num_finished, "num_skipped": skipped}
         if self._accelerator is not None and self._accelerator.scaler is not None:
             state["scaler"] = self._accelerator.scaler.state_dict()
         return state
@@ -374,5 +404,6 @@ class Optimiser:
         """Go back to a saved state."""
         self._adamw.load_state_dict(state["adamw"])
         self.num_finished = state["num_finished"]
+        self._skipped.in_a_row = state.get("num_skipped", 0)  # which checkpoints of earlier versions do not hold
         if self._accelerator is not None and self._accelerator.scaler is not None and "scaler" in state:
             self._accelerator.scaler.load_state_dict(state["scaler"])

@@ -130,7 +130,6 @@ class VectorEnvSource:
         self.active = self._everyone
         self._returns = np.zeros(self.envs.num_envs)
         self._lengths = np.zeros(self.envs.num_envs, dtype=np.int64)
-        self._check_observation(observation)
         shown = self._stacked(self._tensor(observation), np.ones(self.envs.num_envs, dtype=np.bool_))
         self.obs: Tree = self._masked(shown, info, self._none_ended)
 
@@ -147,13 +146,13 @@ class VectorEnvSource:
         if self.active is self._everyone and not ended.any():
             self._lengths += 1
             self.num_env_steps += len(reward)
-            self._check(reward, observation)
+            earned = self._reward(reward)
             self._returns += reward
             obs = self._tensor(observation)
             if self._frame_stack > 1:
                 obs = self._stacked(obs, None)
             self.obs = self._masked(obs, info, self._none_ended) if self._action_masks else obs
-            return self.obs, self._reward(reward), self._nobody, self._nobody
+            return self.obs, earned, self._nobody, self._nobody
         return self._step_with_ends(observation, reward, terminated, truncated, info)
 
     def _step_with_ends(
@@ -165,17 +164,17 @@ class VectorEnvSource:
         ended = (terminated | truncated) & live
         self._lengths += live
         self.num_env_steps += int(live.sum())
-        self._check(reward, observation)
+        earned, obs = self._reward(reward), self._tensor(observation)
         self._returns += reward
         over = ended if self._whole_game is None else self._whole_game(info, ended)
         for index in np.flatnonzero(over):
             self.episodes.append(Episode(float(self._returns[index]), int(self._lengths[index]), not bool(terminated[index])))
         self._returns[over] = 0.0
         self._lengths[over] = 0
-        self.obs = self._masked(self._stacked(self._tensor(observation), ~live), info, ended)
+        self.obs = self._masked(self._stacked(obs, ~live), info, ended)
         self.active = torch.as_tensor(~ended, device=self.device) if ended.any() else self._everyone
         died = torch.as_tensor(terminated & live, device=self.device)
-        return self.obs, self._reward(reward), died, torch.as_tensor(truncated & live & ~terminated, device=self.device)
+        return self.obs, earned, died, torch.as_tensor(truncated & live & ~terminated, device=self.device)
 
     def pop_episodes(self) -> list[Episode]:
         """Give the episodes that ended since the last call."""
@@ -213,34 +212,35 @@ class VectorEnvSource:
         finally:
             self.stepping = False
 
-    def _check(self, reward: np.ndarray, observation: np.ndarray) -> None:
-        """Refuse numbers that are not finite: a sum tells, at a fraction of the cost of looking at each."""
-        if not math.isfinite(reward.sum()):
-            self._refuse("reward", reward)
-        self._check_observation(observation)
+    def _check(self, what: str, numbers: np.ndarray, given: np.ndarray) -> None:
+        """Refuse numbers that are not finite as they will be used, float32 mostly: a sum tells, at a fraction of the cost of all."""
+        if not math.isfinite(numbers.sum()):
+            self._refuse(what, numbers, given)
 
-    def _check_observation(self, observation: np.ndarray) -> None:
-        """Refuse an observation with numbers that are not finite."""
-        if observation.dtype.kind == "f" and not math.isfinite(observation.sum()):
-            self._refuse("observation", observation)
-
-    def _refuse(self, what: str, numbers: np.ndarray) -> None:
+    def _refuse(self, what: str, used: np.ndarray, numbers: np.ndarray) -> None:
         """Raise, naming the first row with a number that is not finite, unless only the sum was too large."""
-        finite = np.isfinite(numbers.reshape(len(numbers), -1)).all(axis=1)
+        finite = np.isfinite(used.reshape(len(used), -1)).all(axis=1)
         if not finite.all():
             row = int(np.argmin(finite))
+            too_large = f", too large for {used.dtype}," if np.isfinite(numbers[row]).all() else ""
             given = " ".join(np.array2string(np.asarray(numbers[row]), threshold=16).split())
             raise EnvironmentFailed(
-                f"{what}: expected finite numbers, row {row} of environment {self.name} gave {given} at step "
+                f"{what}: expected finite numbers, row {row} of environment {self.name} gave {given}{too_large} at step "
                 f"{self._lengths[row]} of its episode, after {self.num_env_steps} steps of all rows; mend the environment"
             )
 
     def _reward(self, reward: np.ndarray) -> Tensor:
-        return self._placed(reward.astype(np.float32))
+        earned = reward.astype(np.float32)
+        self._check("reward", earned, reward)
+        return self._placed(earned)
 
     def _tensor(self, observation: np.ndarray) -> Tensor:
         if observation.dtype == np.float64:
-            return self._placed(observation.astype(np.float32, order="C"))
+            single = observation.astype(np.float32, order="C")
+            self._check("observation", single, observation)
+            return self._placed(single)
+        if observation.dtype.kind == "f":
+            self._check("observation", observation, observation)
         if self._reuses or not observation.flags.c_contiguous:
             # Many times faster than torch.tensor for an array that is not in C's order.
             observation = np.array(observation, order="C")

@@ -11,7 +11,11 @@ from torch import Tensor
 from seqrl.policies import evaluation_mode, first_leaf
 from seqrl.rollout import unroll
 from seqrl.sources import TokenSource
+from seqrl.time_limit import time_limit
 from seqrl.trajectory import Trajectory, Tree, map_tree
+
+# As long as many calls of a slow judge may take.
+SCORE_TIMEOUT_S = 300.0
 
 
 def token_rollout(
@@ -25,10 +29,11 @@ def token_rollout(
     greedy_baseline: bool = False,
     num_forced_steps: int = 0,
     generator: torch.Generator | None = None,
+    score_timeout_s: float = SCORE_TIMEOUT_S,
 ) -> Trajectory:
     """Let a token policy write rows for each context, and reward the last token of a row with its score.
 
-    The keywords but `group` are those of `seqrl.protocols.Task.rollout`, which hands them on.
+    The keywords but `group` and `score_timeout_s` are those of `seqrl.protocols.Task.rollout`, which hands them on.
 
     Args:
         policy: see `seqrl.policies.TokenPolicy`.
@@ -41,9 +46,11 @@ def token_rollout(
         greedy_baseline: also set `baseline` to the score of the greedy row of the same context.
         num_forced_steps: must be 0, since nothing is given to force.
         generator: draws the tokens.
+        score_timeout_s: seconds after which a score that does not answer is given up; 0 for never. See `seqrl.time_limit`.
 
     Raises:
-        ValueError: when forced steps are asked for.
+        ValueError: when forced steps are asked for, or a score is not one finite number a row.
+        TimeoutError: when the score does not answer.
     """
     if num_forced_steps:
         raise ValueError(f"forced steps: expected 0 where a task has no demonstrations, got {num_forced_steps}; set mix.forced_steps to 0")
@@ -65,11 +72,32 @@ def token_rollout(
                 greedy=greedy,
                 generator=generator,
             )
-        return trajectory.replace(
-            reward=trajectory.reward + score(trajectory, rows).to(trajectory.reward).unsqueeze(1) * trajectory.terminated
-        )
+        with time_limit(score_timeout_s, "the score (score_timeout_s)"):
+            scores = score(trajectory, rows)
+        return trajectory.replace(reward=trajectory.reward + finite_scores(scores, trajectory.reward).unsqueeze(1) * trajectory.terminated)
 
     trajectory = written(num_samples, greedy=greedy)
     if not greedy_baseline:
         return trajectory
     return trajectory.replace(baseline=written(1, greedy=True).score.repeat_interleave(num_samples))
+
+
+def finite_scores(given: Tensor, reward: Tensor) -> Tensor:
+    """Give the scores of rows in the number format of their rewards.
+
+    Args:
+        given: [B] scores.
+        reward: [B, T] float.
+
+    Raises:
+        ValueError: when they are not one number a row, or one is not finite in that format.
+    """
+    if given.shape != reward.shape[:1]:
+        raise ValueError(f"the score gave numbers of shape {list(given.shape)} for {reward.shape[0]} rows; expected one number each")
+    scores = given.to(reward)
+    finite = scores.isfinite()
+    if not bool(finite.all()):
+        row = int(finite.int().argmin())
+        largest = torch.finfo(reward.dtype).max
+        raise ValueError(f"the score gave {given[row].item():g} for row {row}; expected a finite number, at most {largest:.2g}")
+    return scores

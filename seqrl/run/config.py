@@ -50,7 +50,8 @@ class RunConfig:
         steps: number of trainer updates.
         seed: seeds every random generator.
         eval_every: updates between two evaluations on dev; 0 for none. Also done before the first and after the last.
-        save_every: updates between two checkpoints; 0 for one at the end.
+        save_every: updates between two checkpoints; 0 for none but that at the end.
+        save_minutes: minutes after which a checkpoint is saved besides, so that no more is lost where a machine fails; 0 for never.
         log_every: updates between two lines of training figures.
         keep_checkpoints: number of newest checkpoints kept besides the best one.
         init_from: run or checkpoint folder whose model weights to start from, or `shipped:NAME`, weights that come with the package.
@@ -71,6 +72,7 @@ class RunConfig:
     seed: int = 0
     eval_every: int = 0
     save_every: int = 0
+    save_minutes: float = 10.0
     log_every: int = 1
     keep_checkpoints: int = 2
     init_from: Path | None = None
@@ -90,6 +92,7 @@ class RunConfig:
             "seed": 0,
             "eval_every": 0,
             "save_every": 0,
+            "save_minutes": 0,
             "log_every": 1,
             "keep_checkpoints": 1,
             "num_threads": 1,

@@ -14,13 +14,15 @@ class Due:
     Attributes:
         steps: updates in all; after the last one everything is due that ever is.
         eval_every: updates between evaluations; 0 for none.
-        save_every: updates between checkpoints; 0 for one at the end.
+        save_every: updates between checkpoints; 0 for none but that at the end.
+        save_minutes: minutes without a checkpoint after which one is saved; 0 for never.
         log_every: updates between lines of training figures; 0 for none.
     """
 
     steps: int
     eval_every: int
     save_every: int
+    save_minutes: float
     log_every: int
 
     def evaluation(self, progress: Progress) -> bool:
@@ -30,6 +32,10 @@ class Due:
     def saving(self, step: int) -> bool:
         """Say whether to save."""
         return step == self.steps or (step > 0 and self._every(step, self.save_every))
+
+    def late(self, unsaved_s: float) -> bool:
+        """Say whether so many seconds without a checkpoint are too many."""
+        return 0 < 60 * self.save_minutes <= unsaved_s
 
     def logging(self, step: int) -> bool:
         """Say whether to write a line."""

@@ -20,6 +20,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SAME_REQUEST_S, SAME_REQUEST_OF_SEVERAL_PROCESSES_S = 0.1, 2.0
 # So long an update may go on after a signal, before it is broken off.
 GRACE_S = 1.0
+# So long after an exception that somebody swallowed another one is raised.
+REPEAT_S = 5.0
 
 
 class Interrupted(KeyboardInterrupt):  # an exception can only inherit
@@ -173,6 +175,7 @@ class Interrupt:
     Attributes:
         asked: number of the signal that has come; 0 for none.
         command: that this run is part of; None in a library.
+        last_resort: is called before the second signal ends the process.
     """
 
     def __init__(self) -> None:
@@ -182,6 +185,7 @@ class Interrupt:
         self._request, self._handlers = _Request(), _Handlers()
         self._may_raise, self._grace_s, self._overdue = False, 0.0, False
         self._timer: threading.Timer | None = None
+        self.last_resort: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Interrupt:
         self._handlers.set(self._handle)
@@ -204,18 +208,25 @@ class Interrupt:
                 raise Interrupted(self.asked)
             yield
         finally:
-            self._may_raise = False
-            if self._timer is not None:
-                self._timer.cancel()
+            self.no_way_back()
+
+    def no_way_back(self) -> None:
+        """Let signals wait from here on to the end of what was abandonable."""
+        self._may_raise = False
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._overdue:
             self._overdue = False
             self._raise()
             return
+        second = self._request.is_second(number)
+        if second:
+            self.last_resort()
         if self.command is not None:
             self.command.take(number)
-        if self._request.is_second(number):
+        if second:
             self._as_before(number, frame)
             return
         if self.asked:
@@ -225,16 +236,19 @@ class Interrupt:
             doing = "breaking off" if self._may_raise and not self._grace_s else "finishing the current update"
             _write_at_once(f"\n{name_of(number)}: {doing}, then saving; once more to end at once\n")
         if self._may_raise and self._grace_s:
-            self._timer = threading.Timer(self._grace_s, self._ring, (number,))
-            self._timer.daemon = True
-            self._timer.start()
+            self._ring_in(self._grace_s)
         else:
             self._raise()
 
     def _raise(self) -> None:
         if self._may_raise:
-            self._may_raise = False
+            self._ring_in(REPEAT_S)
             raise Interrupted(self.asked)
+
+    def _ring_in(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._ring, (self.asked,))
+        self._timer.daemon = True
+        self._timer.start()
 
     def _ring(self, number: int) -> None:
         # A signal, and not only a flag: it also ends what waits, for instance for an environment.

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from seqrl.diagnostics import warnings_for
 from seqrl.protocols import Task, Trainer
 from seqrl.run.config import EarlyStop
 from seqrl.run.due import Due
@@ -24,7 +23,23 @@ from seqrl.run.log import JsonLines, Log, Writer
 from seqrl.run.processes import from_main, is_main, main_process, meet_main, num_processes, total
 from seqrl.run.registry import nearest
 from seqrl.run.run_folder import check_writable
-from seqrl.run.running import Running, broken_off, counts, grouped, keep_figures, log_training, pop_figures, rescuing, save, warn, write
+from seqrl.run.running import (
+    Running,
+    broken_off,
+    changing_weights,
+    counts,
+    grouped,
+    keep_figures,
+    log_training,
+    pop_figures,
+    refuse_broken_rewards,
+    rescue_at_once,
+    rescuing,
+    save,
+    warn,
+    warn_of_update,
+    write,
+)
 from seqrl.run.saving import Progress, Saver, keeps_state, restore
 from seqrl.run.timing import Stopwatch
 
@@ -63,6 +78,7 @@ def fit(
     run_folder: Path | str | None = None,
     eval_every: int = 0,
     save_every: int = 0,
+    save_minutes: float = 10.0,
     log_every: int = 1,
     keep_checkpoints: int = 2,
     early_stop: EarlyStop | None = None,
@@ -80,7 +96,8 @@ def fit(
             wrapped one.
         run_folder: metrics.jsonl and checkpoints go here; nothing is written when None.
         eval_every: updates between dev evaluations, also done before the first and after the last; 0 for none.
-        save_every: updates between checkpoints; 0 for one at the end.
+        save_every: updates between checkpoints; 0 for none but that at the end.
+        save_minutes: minutes after which one is saved besides; 0 for never. Results are the same to the bit.
         log_every: updates between lines of training figures.
         keep_checkpoints: number of newest checkpoints kept.
         early_stop: dev figure to watch.
@@ -116,9 +133,10 @@ def fit(
         warn(
             loop, {"changed_figures": f"Earlier lines of {run_folder}/metrics.jsonl are not as they were written, so a figure may be wrong"}
         )
-    due = Due(steps=steps, eval_every=eval_every, save_every=save_every, log_every=log_every)
+    due = Due(steps=steps, eval_every=eval_every, save_every=save_every, save_minutes=save_minutes, log_every=log_every)
     try:
-        with interrupt:
+        interrupt.last_resort = lambda: rescue_at_once(loop)
+        with interrupt, rescuing(loop, "after the last whole update"):
             interrupted = _run(loop, due)
     finally:
         log.close()
@@ -142,23 +160,23 @@ def _run(loop: Running, due: Due) -> int:
     while progress.step < due.steps and not progress.stopped_early:
         if loop.interrupt.asked and num_processes() == 1:  # several ask each other at the end of an update
             return _stop(loop)
-        stats = _update(loop, watch)
+        stats = _update(loop, due, watch)
         if stats is None:
             return _stop(loop)
         progress.step += 1
+        loop.whole = True
         progress.elapsed_s, progress.train_s = watch.elapsed_s, watch.train_s
         loop.gathered.add(stats)
         if num_processes() == 1:  # so that a copy of the state needs no figures that the task holds
             pop_figures(loop)
-        warn(loop, loop.in_updates.pick(warnings_for(stats)))
-        warn(loop, loop.in_run.pick(loop.lasting.update(progress.step, stats)))
+        warn_of_update(loop, stats)
         if due.logging(progress.step):
             log_training(loop, watch)
         if loop.stopping and (progress.step < due.steps or due.evaluation(progress)):
             return _stop(loop)
         if due.evaluation(progress) and not _evaluate(loop, watch):
             return _stop(loop)
-        if due.saving(progress.step) or progress.stopped_early:
+        if due.saving(progress.step) or progress.stopped_early or loop.late:
             save(loop)
     if loop.saver.saved_step != progress.step and progress.step == 0:
         save(loop)
@@ -167,19 +185,22 @@ def _run(loop: Running, due: Due) -> int:
 
 def _stop(loop: Running) -> int:
     """Save, where something was broken off the state before it; give the signal's number."""
-    if loop.snapshot is None:
+    snapshot, loop.snapshot = loop.snapshot, None
+    if snapshot is None:
         save(loop)
     else:
-        loop.saver.save(loop.progress, loop.snapshot)
+        if snapshot.progress is loop.progress:
+            keep_figures(loop)
+        loop.saver.save(loop.progress, snapshot)
     return loop.interrupt.asked or signal.SIGTERM  # which may have come to another process
 
 
-def _update(loop: Running, watch: Stopwatch) -> dict[str, float] | None:
+def _update(loop: Running, due: Due, watch: Stopwatch) -> dict[str, float] | None:
     """Collect and update once; give the figures, None when a signal broke it off."""
     if loop.saver.is_copy_due(loop.copied):
         keep_figures(loop)
         loop.copied = loop.saver.snapshot_for_update(loop.progress)
-    loop.snapshot = loop.copied
+    loop.snapshot = loop.copied or loop.saver.snapshot_for_collecting(loop.progress)
     try:
         with loop.interrupt.abandonable(loop.snapshot is not None, grace_s=GRACE_S):
             stats, counts, device = _collect_and_update(loop, watch)
@@ -188,8 +209,9 @@ def _update(loop: Running, watch: Stopwatch) -> dict[str, float] | None:
             return None
         raise
     loop.snapshot = None
-    num_rows, num_actions, asked = map(int, total([*counts, loop.interrupt.asked], device))
-    loop.stopping = asked > 0
+    late = is_main() and due.late(loop.saver.unsaved_s)
+    num_rows, num_actions, asked, num_late = map(int, total([*counts, loop.interrupt.asked, late], device))
+    loop.stopping, loop.late = asked > 0, num_late > 0
     watch.count(num_rows, num_actions)
     loop.progress.num_samples += num_rows
     loop.progress.num_actions += num_actions
@@ -198,16 +220,15 @@ def _update(loop: Running, watch: Stopwatch) -> dict[str, float] | None:
 
 def _collect_and_update(loop: Running, watch: Stopwatch) -> tuple[dict[str, float], list[int], torch.device]:
     """Give the figures, the numbers of rows and actions, and where they are."""
-    # Collecting does not change weights, so those of the last completed step are still whole.
     with rescuing(loop, f"while collecting for update {loop.progress.step + 1}"), watch.part("collect"):
         trajectory = loop.trainer.collect(loop.task)
+        refuse_broken_rewards(trajectory)
     counts = [trajectory.batch_size, int(trajectory.counted.sum())]
-    try:
-        with watch.part("update"):
-            stats = loop.trainer.update(trajectory)
-    except Exception as error:
-        error.add_note(f"in update {loop.progress.step + 1}; {loop.saver.left()}")
-        raise
+    if loop.snapshot is not None and loop.snapshot.weights is None:
+        loop.interrupt.no_way_back()
+        loop.snapshot = None
+    with changing_weights(loop), watch.part("update"):
+        stats = loop.trainer.update(trajectory)
     return stats, counts, trajectory.reward.device
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from torch import nn
 
+from seqrl.diagnostics import AT_ONCE, warnings_for
 from seqrl.protocols import Task, Trainer
+from seqrl.run import checkpoint
 from seqrl.run.config import EarlyStop
 from seqrl.run.figures import Gathered
 from seqrl.run.interrupt import Interrupt, Interrupted
@@ -20,6 +24,7 @@ from seqrl.run.processes import from_all, is_main, num_processes
 from seqrl.run.recurring import Recurring
 from seqrl.run.saving import Progress, Saver, Snapshot
 from seqrl.run.timing import Stopwatch
+from seqrl.trajectory import Trajectory
 
 
 @dataclass
@@ -40,12 +45,24 @@ class Running:
     # The newest copy of the state before an update; and what a signal goes back to, while something can be broken off.
     copied: Snapshot | None = None
     snapshot: Snapshot | None = None
-    # Whether the processes have agreed to stop.
+    # Whether the processes have agreed to stop, and to save after this update.
     stopping: bool = False
-    # A trouble of nearly every update, of the whole run so far, or of one evaluation.
+    late: bool = False
+    # Whether the weights are those of the last whole update; and whether they were saved after a failure.
+    whole: bool = True
+    rescued: bool = False
+    # A trouble of a single update, of nearly every update, of the whole run so far, or of one evaluation.
+    at_once: Recurring = field(default_factory=lambda: Recurring(window=1, least=1))
     in_updates: Recurring = field(default_factory=lambda: Recurring(window=10, least=8))
     in_run: Recurring = field(default_factory=lambda: Recurring(window=1, least=1))
     in_evaluations: Recurring = field(default_factory=lambda: Recurring(window=1, least=1))
+
+    def __post_init__(self) -> None:
+        self._tensors = [*self.policy.parameters(), *self.policy.buffers()]
+
+    def versions(self) -> int:
+        """Give a number that is another one when a weight has changed."""
+        return sum(tensor._version for tensor in self._tensors)
 
 
 def broken_off(running: Running, error: BaseException) -> bool:
@@ -83,17 +100,87 @@ def keep_figures(running: Running) -> None:
 
 @contextmanager
 def rescuing(running: Running, doing: str) -> Iterator[None]:
-    """Save after a failure that leaves the weights whole; the error says what was done, and which checkpoint there is."""
+    """Save after whatever ends a run, `KeyboardInterrupt` included; the error says what was done, and which checkpoint there is."""
     try:
         yield
-    except Exception as error:
-        if broken_off(running, error) or isinstance(error, RunFolderGone):
-            raise
-        if num_processes() == 1:  # others would not take part
-            pop_figures(running)
-        keep_figures(running)
-        error.add_note(f"{doing}; {running.saver.rescue(running.progress)}")
+    except BaseException as error:
+        rescue(running, error, doing)
         raise
+
+
+@contextmanager
+def changing_weights(running: Running) -> Iterator[None]:
+    """Do what changes the weights; after a failure that left them half changed, only a copy can be saved."""
+    before = running.versions()
+    running.whole = False
+    try:
+        yield
+    except BaseException as error:
+        running.whole = running.versions() == before
+        rescue(running, error, f"in update {running.progress.step + 1}", exact=True)
+        raise
+
+
+def rescue(running: Running, error: BaseException, doing: str, *, exact: bool = False) -> None:
+    """Save the newest state that is whole, unless a signal broke off what was done, or that was done for the same error before.
+
+    Args:
+        running: what is saved.
+        error: gets a note.
+        doing: stands in the note.
+        exact: rather save a copy of this very step than a state in which more than the weights may have changed.
+    """
+    if running.rescued or broken_off(running, error) or isinstance(error, RunFolderGone):
+        return
+    running.rescued = True
+    copied, present = running.copied, bool(running.whole)
+    if present and num_processes() == 1:
+        present = _figures_are_kept(running)
+    states: list[Snapshot | None] = [None] if present else []
+    if copied is not None:
+        fresh = exact and copied.progress.step == running.progress.step
+        states.insert(0 if fresh else len(states), copied)
+    left = running.saver.rescue(running.progress, states)
+    error.add_note(f"{doing}; {left}")
+    command = running.interrupt.command
+    if command is not None and running.run_folder is not None and checkpoint.step_folders(running.run_folder):
+        command.hint = f"{left}; `seqrl resume {running.run_folder}` goes on"
+
+
+def refuse_broken_rewards(trajectory: Trajectory) -> None:
+    """Refuse a rollout with a reward that is not finite, before it gets into a moving average or a replay.
+
+    Raises:
+        ValueError: naming the first row and step with one.
+    """
+    reward = trajectory.reward
+    if math.isfinite(float(reward.sum())):
+        return
+    broken = (~reward.isfinite()).nonzero()
+    if len(broken):  # a sum of large numbers may overflow by itself
+        row, step = broken[0].tolist()
+        raise ValueError(
+            f"the reward of row {row} at step {step} is {float(reward[row, step])}; expected a finite number, at most "
+            f"{torch.finfo(reward.dtype).max:.2g}. Mend the task's reward, or scale it down"
+        )
+
+
+def rescue_at_once(running: Running) -> None:
+    """Save what a first signal would have gone back to, before a second one ends the process."""
+    snapshot, running.snapshot = running.snapshot, None
+    if snapshot is not None and not running.rescued:
+        running.rescued = True
+        running.saver.rescue(running.progress, [snapshot])
+
+
+def _figures_are_kept(running: Running) -> bool:
+    """Put what the task has to tell where a checkpoint finds it, and say whether the task could still do so."""
+    try:
+        pop_figures(running)
+    except Exception:  # the task may be what failed; the error that is on its way says so
+        return False
+    keep_figures(running)
+    return True
 
 
 def write(running: Running, figures: Mapping[str, float]) -> None:
@@ -109,6 +196,14 @@ def warn(running: Running, troubles: Mapping[str, str]) -> None:
         if running.run_folder is not None and is_main():
             with rescuing(running, "while keeping a warning"), (running.run_folder / "warnings.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": running.progress.step, "kind": kind, "warning": text}) + "\n")
+
+
+def warn_of_update(running: Running, stats: Mapping[str, float]) -> None:
+    """Say what the figures of an update tell, by themselves and after those of the updates before."""
+    troubles = warnings_for(stats)
+    warn(running, running.at_once.pick({kind: troubles.pop(kind) for kind in AT_ONCE if kind in troubles}))
+    warn(running, running.in_updates.pick(troubles))
+    warn(running, running.in_run.pick(running.lasting.update(running.progress.step, stats)))
 
 
 def counts(running: Running, watch: Stopwatch) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -59,6 +59,8 @@ class Progress:
 
 # Copies of the state cost at most this share of the time, and at most this much memory.
 LARGEST_SHARE, LARGEST_COPY_BYTES = 0.02, 2**28
+# What takes no longer is done before each update of a policy whose weights are too large to be copied.
+CHEAP_COPY_S = 0.01
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,15 @@ class Snapshot:
 
     Attributes:
         progress: how far it was.
-        state: as in a checkpoint.
-        weights: of the policy; None where they cannot change before the snapshot is of no more use.
+        state: as in a checkpoint; what is missing has not changed since.
+        weights: of the policy; None where they do not change as long as the snapshot is of use.
+        generators: of the trainer, with their states, where nothing else of its state has changed.
     """
 
     progress: Progress
     state: dict[str, Any]
     weights: dict[str, Any] | None
+    generators: Sequence[tuple[torch.Generator, Tensor]] = ()
 
 
 @dataclass
@@ -100,7 +104,9 @@ class Saver:
     meta: Mapping[str, Any]
     keep_checkpoints: int
     saved_step: int = -1
+    _saved_at: float = field(default_factory=lambda: time.monotonic())
     _copy_again_at: float = -math.inf
+    _light_copy_again_at: float = -math.inf
 
     def snapshot_for_evaluation(self, progress: Progress) -> Snapshot:
         """Copy what an evaluation may change: the task and the global generators."""
@@ -124,6 +130,22 @@ class Saver:
         self._copy_again_at = end + (end - start) / LARGEST_SHARE
         return snapshot
 
+    def snapshot_for_collecting(self, progress: Progress) -> Snapshot | None:
+        """Copy what changes while rows are collected: the task and generators, and neither weights nor what belongs to them.
+
+        None where other processes would not take part in saving, or where this would cost too much.
+        """
+        start = time.perf_counter()
+        if num_processes() > 1 or start < self._light_copy_again_at:
+            return None
+        if self.run_folder is None:
+            return Snapshot(progress, {}, None)
+        task = _copied(self.task.state_dict()) if keeps_state(self.task) else None
+        generators = [(each, each.get_state()) for each in vars(self.trainer).values() if isinstance(each, torch.Generator)]
+        end = time.perf_counter()
+        self._light_copy_again_at = end + (end - start) / LARGEST_SHARE if end - start > CHEAP_COPY_S else -math.inf
+        return Snapshot(progress, {"task": task, "random": random_state()}, None, generators)
+
     def save(self, progress: Progress, snapshot: Snapshot | None = None) -> None:
         """Write the checkpoint of the present step, or go back to a snapshot and write that, and delete the oldest."""
         if snapshot is not None:
@@ -131,10 +153,12 @@ class Saver:
                 setattr(progress, item.name, getattr(snapshot.progress, item.name))
             if snapshot.weights is not None:
                 self.policy.load_state_dict(snapshot.weights)
+            for generator, state in snapshot.generators:
+                generator.set_state(state)
         if self.run_folder is None:
             return
         self._write(checkpoint.step_folder(self.run_folder, progress.step), progress, snapshot)
-        self.saved_step = progress.step
+        self.saved_step, self._saved_at = progress.step, time.monotonic()
         if is_main():
             checkpoint.prune(self.run_folder, self.keep_checkpoints)
 
@@ -143,16 +167,30 @@ class Saver:
         if self.run_folder is not None:
             self._write(checkpoint.best_folder(self.run_folder), progress)
 
-    def rescue(self, progress: Progress) -> str:
-        """Save the last completed step after a failure, where that is possible; say which checkpoint there is."""
-        # Other processes would not take part.
-        if self.run_folder is None or self.saved_step == progress.step or progress.step == 0 or num_processes() > 1:
-            return self.left()
-        try:
-            self.save(progress)
-        except (OSError, RuntimeError, ValueError) as error:
-            return f"{self.left()} (saving another failed: {error})"
-        return self.left()
+    @property
+    def unsaved_s(self) -> float:
+        """Seconds since the last checkpoint, or since the run began."""
+        return time.monotonic() - self._saved_at
+
+    def rescue(self, progress: Progress, states: Sequence[Snapshot | None]) -> str:
+        """Save after a failure, where there is something newer than the last checkpoint; say which checkpoint there is.
+
+        Args:
+            progress: how far the run is.
+            states: what may be saved, best first; None for the present state. The next one is tried where saving one fails.
+        """
+        failed = ""
+        for snapshot in states:
+            step = progress.step if snapshot is None else snapshot.progress.step
+            # Other processes would not take part.
+            if self.run_folder is None or step <= max(0, self.saved_step) or num_processes() > 1:
+                break
+            try:
+                self.save(progress, snapshot)
+                break
+            except Exception as error:  # whatever it is, the error that is on its way matters more
+                failed = f" (saving another failed: {error})"
+        return f"{self.left()}{failed}"
 
     def left(self) -> str:
         """Say which checkpoint there is."""
@@ -160,9 +198,11 @@ class Saver:
         return f"the last checkpoint is {folders[-1]}" if folders else "no checkpoint had been saved yet"
 
     def _state(self, progress: Progress) -> dict[str, Any]:
+        task = self.task.state_dict() if keeps_state(self.task) else None
+        return {"task": task, "random": random_state(), **self._reached(progress)}
+
+    def _reached(self, progress: Progress) -> dict[str, Any]:
         return {
-            "task": self.task.state_dict() if keeps_state(self.task) else None,
-            "random": random_state(),
             "progress": asdict(progress),
             "metrics_num_bytes": self.lines.num_bytes() if self.lines else 0,
             "metrics_digest": self.lines.digest() if self.lines else None,
@@ -173,7 +213,7 @@ class Saver:
         return state | {"task": _copied(state["task"])}  # the rest is made anew each time
 
     def _write(self, folder: Path, progress: Progress, snapshot: Snapshot | None = None) -> None:
-        state = self._state(progress) if snapshot is None else dict(snapshot.state)
+        state = self._state(progress) if snapshot is None else self._reached(progress) | snapshot.state
         if "trainer" not in state:
             state["trainer"] = self.trainer.state_dict()
         handed_over = [folder.with_name(f".{folder.name}.process{index}.partial") for index in range(1, num_processes())]

@@ -94,6 +94,7 @@ def _train(config: RunConfig, newest: Path | None, troubles: list[str], *, overw
         run_folder=folder,
         eval_every=config.eval_every,
         save_every=config.save_every,
+        save_minutes=config.save_minutes,
         log_every=config.log_every,
         keep_checkpoints=config.keep_checkpoints,
         early_stop=config.early_stop,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from seqrl import losses
 from seqrl.action_values import ActionValues, take_action
 from seqrl.diagnostics import average_of, describe_rollout
-from seqrl.optimiser import Optimiser, OptimiserConfig
+from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
 from seqrl.protocols import Task
 from seqrl.reduce import masked_mean
 from seqrl.replay import Drawn, Replay
@@ -226,6 +226,8 @@ class DQN:
 
         figures = self.optimiser.step(drawn.trajectory, loss_terms)
         error = torch.cat(errors)
+        if figures[SKIPPED]:  # what is not finite must not be drawn first from then on
+            error = error.nan_to_num(0.0, 0.0, 0.0)
         self.replay.set_errors(drawn, error)
         self.num_optimiser_steps += 1
         self._follow()

@@ -143,6 +143,8 @@ class QTable:
         obs, action, reward, mask = (x.tolist() for x in (trajectory.obs, trajectory.action, trajectory.reward, trajectory.mask))
         terminated, truncated = trajectory.terminated.tolist(), trajectory.truncated.tolist()
         self._errors, self._table = [], self.policy.values.numpy()
+        # Numpy does not say that it changes them; whoever wants to know whether they are whole goes by that.
+        torch.autograd.graph.increment_version(self.policy.values)
         for t in range(T):
             for b in range(B):
                 if mask[b][t]:

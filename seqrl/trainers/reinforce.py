@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from seqrl import advantages, losses, returns
 from seqrl.diagnostics import describe_advantage, describe_rollout, explained_variance
 from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
-from seqrl.optimiser import Optimiser, OptimiserConfig
+from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
 from seqrl.protocols import Task, demonstrations_of, require_critic, require_probabilities
 from seqrl.reduce import AverageOver, masked_mean
 from seqrl.row_advantages import one_episode, row_advantage
@@ -124,6 +124,7 @@ class Reinforce:
 
     def update(self, trajectory: Trajectory) -> dict[str, float]:
         """Take one optimiser step along the policy gradient."""
+        average_before = self.average
         config, mask = self.config, trajectory.mask
         target, advantage = self._advantage(trajectory)
         if config.whiten:
@@ -148,6 +149,8 @@ class Reinforce:
 
         self.policy.train(config.dropout)
         stats |= self.optimiser.minimise(trajectory, loss_terms)
+        if stats[SKIPPED]:  # what was not finite would stay in the average for ever
+            self.average = average_before
         self.optimiser.finish_update()
         return stats
 

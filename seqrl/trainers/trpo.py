@@ -16,9 +16,10 @@ from seqrl.diagnostics import average_of, describe_advantage, describe_rollout, 
 from seqrl.distributions import Distribution
 from seqrl.minibatches import Minibatches, MinibatchUnit
 from seqrl.natural_gradient import conjugate_gradient, fisher_product, flat_gradient, split_like
-from seqrl.optimiser import Optimiser, OptimiserConfig
+from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
 from seqrl.protocols import Task, require_critic, require_distribution
 from seqrl.reduce import masked_mean
+from seqrl.skipped import SkippedSteps
 from seqrl.trajectory import Evaluation, Trajectory
 
 
@@ -107,6 +108,7 @@ class TRPO:
         self._announces_aux = hasattr(policy, "aux_count")
         with _frozen([] if self._announces_aux else self.actor_parameters):
             self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
+        self._skipped = SkippedSteps(self.config.optimiser.max_skipped_updates)  # the actor's steps; the optimiser takes the critic's
         self.generator = self.optimiser.make_generator(seed)
 
     def collect(self, task: Task) -> Trajectory:
@@ -122,8 +124,9 @@ class TRPO:
         target = advantage + value[:, :-1]
         stats = describe_rollout(trajectory) | describe_advantage(advantage, mask)
         stats["critic/explained_variance"] = explained_variance(value[:, :-1], target, mask)
-        stats |= self._improve_policy(trajectory, self.optimiser.whiten(advantage, mask))
-        stats |= self._fit_critic(trajectory, target)
+        improved = self._improve_policy(trajectory, self.optimiser.whiten(advantage, mask))
+        stats |= self._fit_critic(trajectory, target) | improved
+        self._skipped.finish_update()
         self.optimiser.finish_update()
         return stats
 
@@ -143,10 +146,9 @@ class TRPO:
         objective, divergence = measure(evaluation)
         gradient = self.optimiser.mean(flat_gradient(objective, self.actor_parameters, retain_graph=True))
         if not bool(gradient.isfinite().all()):
-            raise ValueError(
-                f"the policy's gradient is not finite at update {self.optimiser.num_finished}; look at the logged rewards, "
-                "lower max_kl, or resume from the last checkpoint"
-            )
+            self._skipped.skip(f"the policy's gradient is not finite at update {self.optimiser.num_finished}")
+            return {"policy/step_taken": 0.0, SKIPPED: 1.0}
+        self._skipped.taken = True
         local_product = fisher_product(divergence, self.actor_parameters)
 
         def product(vector: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ from seqrl.metrics.rows import END_WORD, WordNumbers, number_references, pad_row
 from seqrl.run.trust import NAMES_CODE
 from seqrl.tasks.captioning.data import CaptionSplit
 from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
+from seqrl.time_limit import time_limit
+from seqrl.token_rollout import SCORE_TIMEOUT_S
 
 RewardFunction = Callable[[Sequence[str], Sequence[Sequence[str]]], Sequence[float]]
 
@@ -39,6 +41,7 @@ class RewardConfig:
         score_end: score the end token as a word, which costs captions that break off. The published metrics do not, and
             evaluation never does.
         document_frequency: file of saved document frequencies for CIDEr; those of the training split when empty.
+        timeout_s: seconds after which a function of one's own that does not answer is given up; 0 for never. See `seqrl.time_limit`.
     """
 
     metrics: dict[str, float] = field(default_factory=lambda: {"cider_d": 1.0})
@@ -46,6 +49,7 @@ class RewardConfig:
     variety: float = 0.0
     score_end: bool = True
     document_frequency: str = ""
+    timeout_s: float = SCORE_TIMEOUT_S
 
     def __post_init__(self) -> None:
         for name, weight in self.metrics.items():
@@ -59,6 +63,8 @@ class RewardConfig:
                 )
             if not math.isfinite(weight):
                 raise ValueError(f"metrics.{name}: expected a finite weight, got {weight}")
+        if not self.timeout_s >= 0:
+            raise ValueError(f"timeout_s: expected 0 or more, got {self.timeout_s}")
         if not (math.isfinite(self.variety) and self.variety >= 0):
             raise ValueError(f"variety: expected a weight of 0 or more, got {self.variety}")
         if not self.function and not any(self.metrics.values()):
@@ -140,7 +146,8 @@ class CaptionReward:
             [B] float32, on the tokens' device.
 
         Raises:
-            ValueError: when a function of one's own gives a wrong number of scores, or one that is not finite.
+            ValueError: when a function of one's own gives a wrong number of scores, or a score is not finite in float32.
+            TimeoutError: when it does not answer.
         """
         start = time.perf_counter()
         hypotheses, sizes, images = tokens.cpu().numpy(), lengths.cpu().numpy(), items.cpu().numpy()
@@ -155,7 +162,7 @@ class CaptionReward:
         if self.config.variety:
             scores = scores + self.config.variety * (1 - opening_shares(tokens.cpu().numpy()))
         self.seconds += time.perf_counter() - start
-        return torch.as_tensor(scores, dtype=torch.float32, device=tokens.device)
+        return torch.as_tensor(self._rounded(scores, tokens, lengths, images), device=tokens.device)
 
     def fingerprint(self) -> str | None:
         """Name the document frequencies, which end token and tokenisation are part of; None where no CIDEr is rewarded."""
@@ -174,7 +181,8 @@ class CaptionReward:
         assert self._function is not None
         captions = [self._text(row[:size].tolist()) for row, size in zip(hypotheses, sizes, strict=True)]
         references = [self.references[image] for image in images]
-        given = self._function(captions, references)
+        with time_limit(self.config.timeout_s, f"the reward function {self.config.function} (task.reward.timeout_s)"):
+            given = self._function(captions, references)
         try:
             scores = np.asarray(given, dtype=np.float64)
         except (TypeError, ValueError) as error:
@@ -183,13 +191,22 @@ class CaptionReward:
             raise ValueError(
                 f"the reward function gave scores of shape {list(scores.shape)} for {len(captions)} captions; expected one number each"
             )
-        if not np.isfinite(scores).all():
-            worst = int(np.argmin(np.isfinite(scores)))
-            raise ValueError(
-                f"the reward function gave {scores[worst]} for sample {worst}, {captions[worst]!r}, of image "
-                f"{self.image_ids[images[worst]]}; expected a finite number"
-            )
         return scores
+
+    def _rounded(self, scores: np.ndarray, tokens: Tensor, lengths: Tensor, images: np.ndarray) -> np.ndarray:
+        """Give scores in the number format that trainers use, where each is finite."""
+        with np.errstate(over="ignore"):
+            rounded = scores.astype(np.float32)
+        finite = np.isfinite(rounded)
+        if not finite.all():
+            worst = int(np.argmin(finite))
+            source = "the reward function" if self._mix is None else "the metrics of task.reward"
+            caption = self._text(tokens[worst, : int(lengths[worst])].tolist())
+            raise ValueError(
+                f"{source} gave {scores[worst]:g} for sample {worst}, {caption!r}, of image "
+                f"{self.image_ids[images[worst]]}; expected a finite number, at most {np.finfo(np.float32).max:.2g}"
+            )
+        return rounded
 
 
 def opening_shares(tokens: np.ndarray) -> np.ndarray:

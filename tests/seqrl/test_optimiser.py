@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -161,18 +162,79 @@ def test_minibatches_share_an_auxiliary_loss_out() -> None:
     assert gradient == pytest.approx(10 + 2 * 3 / 2)
 
 
-def test_a_gradient_that_is_not_finite_is_refused() -> None:
+def test_a_gradient_that_is_not_finite_is_skipped_though_the_loss_is_finite() -> None:
     policy = Matrix()
-    optimiser = optimiser_of(policy)
 
     def root(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
         return {"loss/root": (evaluation.logp.sum() * 0).sqrt()}
 
-    with pytest.raises(ValueError, match="gradient norm is .* at update 0"):
-        optimiser.minimise(rows([1.0]), root)
-    assert (policy.weight == 2).all()
+    optimiser = optimiser_of(policy)
+    stats = optimiser.minimise(rows([1.0]), root)
+    assert stats["optimiser/skipped_share"] == 1.0 and (policy.weight == 2).all()
     # Nothing of the broken step is left over.
-    assert optimiser.minimise(rows([1.0]), total)["optimiser/grad_norm"] == pytest.approx(math.sqrt(6))
+    stats = optimiser.minimise(rows([1.0]), total)
+    assert stats["optimiser/grad_norm"] == pytest.approx(math.sqrt(6)) and stats["optimiser/skipped_share"] == 0.0
+    with pytest.raises(ValueError, match="gradient norm is (nan|inf) at update 0; expected a finite number"):
+        optimiser_of(policy, max_skipped_updates=0).minimise(rows([1.0]), root)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_broken_part_skips_the_whole_step(place: int) -> None:
+    policy = Matrix()
+    optimiser, rewards = optimiser_of(policy, accumulation=3), [1.0, 2.0, 3.0]
+    rewards[place] = math.inf
+    stats = optimiser.minimise(rows(rewards), total)
+    assert stats["optimiser/skipped_share"] == 1.0 and "loss/total" not in stats and (policy.weight == 2).all()
+    assert all(moment["step"] == 0 and not moment["exp_avg"].any() for moment in optimiser.state_dict()["adamw"]["state"].values())
+    assert optimiser.minimise(rows([1.0, 2.0, 3.0]), total)["optimiser/grad_norm"] == pytest.approx(6 * math.sqrt(6))
+
+
+def test_one_good_step_of_an_update_is_enough() -> None:
+    optimiser = optimiser_of(Matrix(), max_skipped_updates=2)
+    for rewards in [(math.nan, math.nan), (math.nan, 1.0), (1.0, math.nan), (math.nan, math.nan)]:
+        for reward in rewards:
+            optimiser.minimise(rows([reward]), total)
+        optimiser.finish_update()
+    optimiser.minimise(rows([math.nan]), total)
+    with pytest.raises(ValueError, match="the loss is nan at update 4; .* no step of the last 2 updates could be taken"):
+        optimiser.finish_update()
+    assert optimiser.num_finished == 4
+
+
+class Fp16:
+    """What accelerate does with fp16, on the CPU."""
+
+    device, num_processes, process_index = torch.device("cpu"), 1, 0
+
+    def __init__(self, scale: float) -> None:
+        self.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+
+    def autocast(self) -> Any:
+        return nullcontext()
+
+    def backward(self, loss: Tensor) -> None:
+        self.scaler.scale(loss).backward()
+
+    def reduce(self, tensor: Tensor, reduction: str) -> Tensor:
+        return tensor
+
+
+def test_an_overflow_while_the_loss_scale_adapts_counts_as_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    accelerator = Fp16(2.0**70)
+    monkeypatch.setattr("seqrl.optimiser.make_accelerator", lambda precision: accelerator)
+    policy = Matrix()
+    optimiser = optimiser_of(policy, max_skipped_updates=2)
+    huge = 2.0**60  # times a scale of 2 ** 68 or more it overflows in fp32
+    skipped = []
+    for _ in range(4):
+        skipped.append(optimiser.minimise(rows([huge]), total)["optimiser/skipped_share"])
+        optimiser.finish_update()
+    assert skipped == [1.0, 1.0, 1.0, 0.0] and accelerator.scaler.get_scale() == 2.0**67
+    optimiser.minimise(rows([math.nan]), total)  # no scale makes this one finite
+    optimiser.finish_update()
+    optimiser.minimise(rows([math.nan]), total)
+    with pytest.raises(ValueError, match="last 2 updates"):
+        optimiser.finish_update()
 
 
 def test_an_error_between_the_parts_leaves_no_gradient_behind() -> None:

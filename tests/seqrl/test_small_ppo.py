@@ -10,6 +10,7 @@ from torch import Tensor
 
 from seqrl.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
 from seqrl.encoders import ObservationSize
+from seqrl.optimiser import OptimiserConfig
 from seqrl.small_ppo import is_small, ppo_gradients, ppo_slopes
 from seqrl.trainers.ppo import PPO, PPOConfig
 from seqrl.trajectory import Trajectory
@@ -101,10 +102,17 @@ def test_others_go_the_plain_way() -> None:
     assert not PPO(make_policy(), PPOConfig(value_clip=0.2))._small
 
 
-def test_a_loss_that_is_not_finite_changes_nothing_and_names_the_update() -> None:
+@pytest.mark.parametrize("most", [0, 10])
+def test_a_loss_that_is_not_finite_changes_nothing_and_names_the_update(most: int) -> None:
     policy = make_policy()
-    before, trainer, trajectory = copy.deepcopy(policy.state_dict()), PPO(policy, PPOConfig(minibatches=1)), rollout()
+    config = PPOConfig(minibatches=1, optimiser=OptimiserConfig(max_skipped_updates=most))
+    before, trainer, trajectory = copy.deepcopy(policy.state_dict()), PPO(policy, config), rollout()
     trajectory.reward[0, 0] = float("nan")
-    with pytest.raises(ValueError, match="at update 0"):
-        trainer.update(trajectory)
+    assert trainer._small
+    if most:
+        stats = trainer.update(trajectory)
+        assert stats["optimiser/skipped_share"] == 1.0 and not any(key.startswith("loss/") for key in stats)
+    else:
+        with pytest.raises(ValueError, match="at update 0"):
+            trainer.update(trajectory)
     assert all(torch.equal(weight, before[name]) for name, weight in policy.state_dict().items())

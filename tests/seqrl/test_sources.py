@@ -162,6 +162,28 @@ def test_a_reward_that_is_not_finite_is_named() -> None:
         source.step(torch.tensor([0, 0]))
 
 
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+@pytest.mark.parametrize("reward", [1e39, -1e39])
+def test_a_reward_too_large_for_float32_is_named(reward: float) -> None:
+    source = VectorEnvSource(SyncVectorEnv([lambda: Countdown(3, "terminated"), lambda: Countdown(3, "terminated", reward)]), seed=0)
+    with pytest.raises(EnvironmentFailed, match=r"reward: .*row 1 of .* gave -?1.e\+39, too large for float32, at step 1"):
+        source.step(torch.tensor([0, 0]))
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_rewards_of_which_only_the_sum_is_too_large_are_none_of_its_business() -> None:
+    source = VectorEnvSource(SyncVectorEnv([lambda: Countdown(3, "terminated", 3e38)] * 2), seed=0)
+    assert source.step(torch.tensor([0, 0]))[1].tolist() == pytest.approx([3e38, 3e38])
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_an_observation_too_large_for_float32_is_named() -> None:
+    source = source_of((3, "terminated"))
+    source.envs.step = lambda action: (np.full((1, 2), 1e300), np.ones(1), np.zeros(1, bool), np.zeros(1, bool), {})
+    with pytest.raises(EnvironmentFailed, match=r"observation: .*row 0 .* gave \[1.e\+300 1.e\+300\], too large for float32, at step 1"):
+        source.step(torch.tensor([0]))
+
+
 def test_tokens_until_the_end_token_or_the_maximum_length() -> None:
     source = TokenSource(3, begin=1, end=2, max_tokens=3)
     assert source.obs.tolist() == [1, 1, 1] and source.active.tolist() == [True] * 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,31 @@ def by_hand(rows: Trajectory) -> list[float]:
         written = tokens[: tokens.index(2) + 1] if 2 in tokens else tokens
         scores.append(float(written.count(number)))
     return scores
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            torch.tensor([0.0, 1e39, 2.0], dtype=torch.float64),
+            r"the score gave 1e\+39 for row 1; expected a finite number, at most 3.4e\+38",
+        ),
+        (torch.tensor([0.0, 1.0, math.nan]), "the score gave nan for row 2"),
+        (torch.zeros(3, 1), r"the score gave numbers of shape \[3, 1\] for 3 rows; expected one number each"),
+    ],
+)
+def test_scores_that_are_no_rewards_are_named(given: Tensor, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        token_rollout(TokenPolicy(Bigram(), max_tokens=5), torch.tensor([3, 4, 5]), lambda rows, shown: given)
+
+
+def test_a_score_that_hangs_is_given_up() -> None:
+    def hang(rows: Trajectory, shown: Tensor) -> Tensor:
+        threading.Event().wait()
+        raise AssertionError
+
+    with pytest.raises(TimeoutError, match=r"the score \(score_timeout_s\) did not answer for 0.05 seconds"):
+        token_rollout(TokenPolicy(Bigram(), max_tokens=5), torch.tensor([3]), hang, score_timeout_s=0.05)
 
 
 def test_rows_are_scored_once_at_their_last_token() -> None:

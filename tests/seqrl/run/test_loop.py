@@ -108,7 +108,7 @@ def test_failed_reward_keeps_the_last_completed_step(tmp_path: Path) -> None:
     assert all(torch.equal(tensor, weights[name]) for name, tensor in other.policy.state_dict().items())
 
 
-def test_failed_update_names_the_checkpoint_that_is_left(tmp_path: Path) -> None:
+def test_failed_update_saves_the_one_before(tmp_path: Path) -> None:
     trainer, task = make()
     update, calls = trainer.update, []
 
@@ -121,7 +121,7 @@ def test_failed_update_names_the_checkpoint_that_is_left(tmp_path: Path) -> None
     trainer.update = failing
     with pytest.raises(ValueError) as raised:
         fit(trainer, task, steps=10, run_folder=tmp_path, save_every=3)
-    assert raised.value.__notes__ == [f"in update 5; the last checkpoint is {checkpoint.step_folder(tmp_path, 3)}"]
+    assert raised.value.__notes__ == [f"in update 5; the last checkpoint is {checkpoint.step_folder(tmp_path, 4)}"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -210,6 +210,15 @@ def test_a_trouble_of_every_update_is_said_once(tmp_path: Path) -> None:
     assert step == 8 and "nearly deterministic" in text
     (line,) = (tmp_path / "warnings.jsonl").read_text().splitlines()
     assert json.loads(line) == {"step": 8, "kind": "no_entropy", "warning": text}
+
+
+def test_a_skipped_step_is_said_at_once_and_not_again(tmp_path: Path) -> None:
+    trainer, task = make()
+    update, listener = trainer.update, Listener()
+    trainer.update = lambda trajectory: update(trajectory) | {"optimiser/skipped_share": 0.5 if task.position in (3, 5) else 0.0}
+    fit(trainer, task, steps=6, run_folder=tmp_path, writers=[listener])
+    ((step, text),) = listener.said
+    assert step == 3 and text.startswith("50% of the optimiser steps of an update were skipped")
 
 
 def test_a_task_finds_the_troubles_of_its_evaluations_also_in_a_resumed_run(tmp_path: Path) -> None:

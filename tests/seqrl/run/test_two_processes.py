@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from seqrl.run import checkpoint
 from seqrl.run.log import read_metrics
 from seqrl.run.train import read_run
 
@@ -31,6 +32,7 @@ def launch(script: str, folder: Path) -> None:
 def test_statistics_and_figures_are_of_both(tmp_path: Path) -> None:
     launch("one_of_two_agents.py", tmp_path)
     (line,) = read_metrics(tmp_path)
+    assert [path.name[-1] for path in checkpoint.step_folders(tmp_path)] == ["1", "2", "3"]
     seen = line["progress/num_actions"]
     # 3 rollouts of 16 steps in 2 and 3 environments; a step that starts an episode anew is none of theirs.
     assert 3 * 16 * 2 < seen <= 3 * 16 * 5

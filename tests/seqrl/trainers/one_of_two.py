@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ from seqrl.trajectory import Trajectory  # noqa: E402
 def main(folder: Path) -> None:
     rank = int(os.environ["RANK"])
     given = torch.load(folder / "rows.pt", weights_only=True)
-    weights = {}
+    weights, skipped = {}, {}
     for name in given["configs"]:
         # Other first weights in the second process: those of the first are to be taken. Cut in other parts as well.
         config = dataclasses.replace(WITH_TRPO[name], optimiser=dataclasses.replace(FAST, accumulation=1 + 2 * rank))
@@ -29,9 +30,16 @@ def main(folder: Path) -> None:
         for _ in range(3):
             trainer.update(Trajectory(**given["parts"][rank][name]))
         weights[name] = flat_weights(trainer.policy)
+        # One process with numbers that are not finite is enough for both to skip the step.
+        rows, trainer.policy.scale = Trajectory(**given["parts"][rank][name]), math.nan if rank else 1.0
+        if name == "trpo" and rank:  # its policy has no scale
+            rows = rows.replace(reward=rows.reward * math.nan)
+        share = trainer.update(rows)["optimiser/skipped_share"]
+        skipped[name] = (share, torch.equal(flat_weights(trainer.policy), weights[name]))
     trainer = PPOConfig(optimiser=FAST, num_samples=2, target_kl=2e-3).build(TokenPolicy(), seed=5, num_updates=9)
     num_steps = [trainer.update(trainer.collect(TokenTask()))["policy/optimiser_steps"] for _ in range(6)]
-    torch.save({"weights": weights, "seed": trainer.generator.initial_seed(), "num_steps": num_steps}, folder / f"weights_{rank}.pt")
+    found = {"weights": weights, "skipped": skipped, "seed": trainer.generator.initial_seed(), "num_steps": num_steps}
+    torch.save(found, folder / f"weights_{rank}.pt")
     torch.distributed.destroy_process_group()
 
 

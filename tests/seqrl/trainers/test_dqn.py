@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -339,3 +340,19 @@ def test_weights_of_importance_scale_the_loss(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(trainer.replay, "draw", lambda *_, weighted=weighted, **__: weighted)
         found.append(float(trainer._improve(described=False)["loss/td"]))
     assert found[0] > 0.01 and found[1] == pytest.approx(found[0] / 4, rel=1e-5)
+
+
+@pytest.mark.parametrize("memory", ["none", "gru"])
+def test_a_skipped_step_leaves_finite_priorities(memory: Any) -> None:
+    policy, task = table(memory=memory), ToyTask()
+    config = dataclasses.replace(BASE, replay="prioritised", gradient_steps=1, batch_size=8)
+    trainer = config.build(policy, seed=1, num_updates=10)
+    trainer.update(trainer.collect(task))  # type: ignore[arg-type]
+    rows = trainer.collect(task)  # type: ignore[arg-type]
+    before = [parameter.clone() for parameter in policy.parameters()]
+    broken = rows.replace(reward=torch.full_like(rows.reward, 3e38))  # which is finite; its square is not
+    trainer.config = dataclasses.replace(config, loss="mse")
+    assert trainer.update(broken)["optimiser/skipped_share"] == 1.0
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(policy.parameters(), before, strict=True))
+    state = trainer.replay.state_dict()
+    assert bool(state["priorities"].isfinite().all()) and math.isfinite(state["largest"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import torch
 from toy_tokens import AuxPolicy, TablePolicy, TokenPolicy, TokenTask, flat_weights, gradient_of
 from toy_worlds import ToyTask
 
-from seqrl.diagnostics import describe_rollout
+from seqrl.diagnostics import describe_rollout, warnings_for
 from seqrl.mixing import MixConfig
 from seqrl.optimiser import OptimiserConfig
 from seqrl.tables import ProbabilityTable
@@ -189,18 +190,74 @@ def test_same_seed_same_weights(name: str) -> None:
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 @every
-def test_broken_numbers_raise_and_leave_the_weights(name: str, number: float) -> None:
+def test_steps_with_broken_numbers_are_skipped_and_counted(name: str, number: float) -> None:
     trainer = CONFIGS[name].build(TokenPolicy(), seed=0, num_updates=10)
     rows = trainer.collect(TokenTask(num_contexts=4))
-    trainer.update(rows)
-    before = flat_weights(trainer.policy)
+    assert trainer.update(rows)["optimiser/skipped_share"] == 0.0
+    before = everything(trainer)
     trainer.policy.scale = number
-    with pytest.raises(ValueError, match="at update 1"):
-        trainer.update(rows)
-    assert torch.equal(flat_weights(trainer.policy), before)
+    stats = trainer.update(rows)
+    assert stats["optimiser/skipped_share"] == 1.0 and "optimiser/grad_norm" not in stats
+    assert list(warnings_for(stats))[0] == "skipped_steps"
+    assert trainer.optimiser.num_finished == 2  # the schedule goes on
+    assert_same(everything(trainer), before)
+    trainer.policy.scale = 1.0
+    stats = trainer.update(rows)
+    assert stats["optimiser/skipped_share"] == 0.0 and all(math.isfinite(value) for value in stats.values())
+    after = flat_weights(trainer.policy)
+    assert after.isfinite().all() and not torch.equal(after, before[0])
+
+
+def test_a_skipped_batch_is_not_taken_into_the_average() -> None:
+    trainer = CONFIGS["moving_average"].build(TokenPolicy(), seed=0, num_updates=10)
+    rows = trainer.collect(TokenTask(num_contexts=4))
+    broken = rows.replace(reward=torch.full_like(rows.reward, 3e38))  # each is finite, and their sum is not
+    assert trainer.update(broken)["optimiser/skipped_share"] == 1.0 and trainer.average is None
+    trainer.update(rows)
+    average = trainer.average.clone()
+    assert trainer.update(broken)["optimiser/skipped_share"] == 1.0 and torch.equal(trainer.average, average)
+
+
+def everything(trainer: Any) -> list[torch.Tensor]:
+    """Weights and averages of AdamW."""
+    moments = trainer.optimiser.state_dict()["adamw"]["state"].values()
+    return [flat_weights(trainer.policy), *(torch.as_tensor(each).clone() for moment in moments for each in moment.values())]
+
+
+def assert_same(one: list[torch.Tensor], other: list[torch.Tensor]) -> None:
+    assert len(one) == len(other) and all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@every
+def test_too_many_skipped_updates_in_a_row_end_the_run(name: str) -> None:
+    optimiser = dataclasses.replace(FAST, max_skipped_updates=2)
+    trainer = dataclasses.replace(CONFIGS[name], optimiser=optimiser).build(TokenPolicy(), seed=0, num_updates=10)
+    rows = trainer.collect(TokenTask(num_contexts=4))
+    before = flat_weights(trainer.policy)
+    trainer.policy.scale = float("nan")
+    trainer.update(rows)
+    resumed = dataclasses.replace(CONFIGS[name], optimiser=optimiser).build(TokenPolicy(), seed=0, num_updates=10)
+    resumed.load_state_dict(trainer.state_dict())
+    resumed.policy.scale = float("nan")
+    with pytest.raises(ValueError, match=r"is nan at update 1; .*last 2 updates .*max_skipped_updates.*lower the learning rate"):
+        resumed.update(rows)
     trainer.policy.scale = 1.0
     trainer.update(rows)
-    assert flat_weights(trainer.policy).isfinite().all()
+    trainer.policy.scale = float("nan")
+    trainer.update(rows)  # in a row again for the first time
+    assert flat_weights(trainer.policy).isfinite().all() and not torch.equal(before, flat_weights(trainer.policy))
+
+
+@every
+def test_none_may_be_skipped(name: str) -> None:
+    optimiser = dataclasses.replace(FAST, max_skipped_updates=0)
+    trainer = dataclasses.replace(CONFIGS[name], optimiser=optimiser).build(TokenPolicy(), seed=0, num_updates=10)
+    rows = trainer.collect(TokenTask(num_contexts=4))
+    before = everything(trainer)
+    trainer.policy.scale = float("inf")
+    with pytest.raises(ValueError, match=r" is -?(nan|inf) at update 0; expected a finite number"):
+        trainer.update(rows)
+    assert_same(everything(trainer), before)
 
 
 @pytest.mark.parametrize("name", FEW)
@@ -255,6 +312,7 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path: Path) -> None:
         torch.testing.assert_close(results[0]["weights"][name], results[1]["weights"][name], rtol=0, atol=0)
     assert results[0]["seed"] == 5 != results[1]["seed"]
     assert results[0]["num_steps"] == results[1]["num_steps"]
+    assert all(result["skipped"] == dict.fromkeys(names, (1.0, True)) for result in results)
 
 
 def interleaved(rows: Trajectory) -> tuple[torch.Tensor, torch.Tensor]:

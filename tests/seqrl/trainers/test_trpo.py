@@ -205,13 +205,23 @@ def test_an_auxiliary_loss_that_is_not_announced_is_refused() -> None:
         trainer.update(trainer.collect(TokenTask()))
 
 
-def test_broken_numbers_raise_and_leave_the_weights() -> None:
-    trainer = trainer_of()
+def test_steps_with_broken_numbers_are_skipped_and_counted() -> None:
+    trainer = trainer_of(optimiser=OptimiserConfig(max_skipped_updates=3))
     rows = trainer.collect(TokenTask())
     before = flat_weights(trainer.policy)
-    with pytest.raises(ValueError, match="at update 0"):
-        trainer.update(rows.replace(reward=rows.reward * float("nan")))
-    assert torch.equal(flat_weights(trainer.policy), before)
+    broken = rows.replace(reward=rows.reward * float("nan"))
+    for _ in range(2):
+        stats = trainer.update(broken)
+        assert (stats["policy/step_taken"], stats["optimiser/skipped_share"]) == (0.0, 1.0)
+        assert torch.equal(flat_weights(trainer.policy), before)
+    trainer.update(rows)
+    after = flat_weights(trainer.policy)
+    assert after.isfinite().all() and not torch.equal(after, before)
+    trainer.update(broken)
+    trainer.update(broken)
+    with pytest.raises(ValueError, match="the policy's gradient is not finite at update 5; .*last 3 updates"):
+        trainer.update(broken)
+    assert torch.equal(flat_weights(trainer.policy), after)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from seqrl.run import checkpoint
 from seqrl.run.cli import main
 from seqrl.run.log import read_metrics
 from seqrl.tasks.captioning import images
+from seqrl.tasks.captioning.reward import RewardConfig
 
 NUM_IMAGES = 6
 CAPTIONS = ["A {} dog runs .", "A {} dog in the snow .", "The dog jumps ."]
@@ -36,7 +37,7 @@ task:
 trainer: {{type: self_critical, num_samples: 2}}
 """
 REWARDS = """
-import os, resource, signal
+import os, resource, signal, subprocess
 calls = 0
 
 def at_call(number):
@@ -46,6 +47,19 @@ def at_call(number):
 
 def nan(captions, references):
     return [1.0, float("nan") if at_call(4) else 0.0] + [1.0] * (len(captions) - 2)
+
+def large(captions, references):
+    return [1.0, 1e39 if at_call(4) else 3e38] + [1.0] * (len(captions) - 2)
+
+def hang(captions, references):
+    if at_call(4):
+        subprocess.run(["sleep", "60"])
+    return [float(len(caption)) for caption in captions]
+
+def library_stops(captions, references):
+    if at_call(4):
+        raise KeyboardInterrupt
+    return [float(len(caption)) for caption in captions]
 
 def short(captions, references):
     return [1.0] * (len(captions) - 1)
@@ -256,6 +270,30 @@ def test_reward_that_is_not_finite_names_the_sample_and_keeps_what_was_done(run:
     # The function has failed only once, so the run ends as if nothing had been.
     assert run("--allow-code", command="resume")[0] == 0
     assert checkpoint.find(root / "runs" / "run").name == "step_00000004"
+
+
+def test_reward_that_is_too_large_for_what_trainers_use_is_named(run: Callable[..., tuple[int, str]], root: Path) -> None:
+    code, error = run(reward(root, "large"))  # 3e38 in the first calls is no fault of the reward, though nothing is learned from it
+    assert code == 2
+    assert "the reward function gave 1e+39 for sample 1, '" in error and "expected a finite number, at most 3.4e+38" in error
+    assert "step_00000003" in error
+
+
+def test_reward_that_hangs_is_given_up_and_what_was_done_is_kept(run: Callable[..., tuple[int, str]], root: Path) -> None:
+    code, error = run(reward(root, "hang"), "--task.reward.timeout_s=0.3")
+    assert code == 2
+    assert f"the reward function rewards_{root.name}:hang (task.reward.timeout_s) did not answer for 0.3 seconds" in error
+    assert f"the last checkpoint is {root / 'runs' / 'run' / 'checkpoints' / 'step_00000003'}" in error
+    assert run("--allow-code", command="resume")[0] == 0
+    with pytest.raises(ValueError, match="timeout_s: expected 0 or more, got -1"):
+        RewardConfig(timeout_s=-1)
+
+
+def test_keyboard_interrupt_of_a_library_keeps_what_was_done(run: Callable[..., tuple[int, str]], root: Path) -> None:
+    code, error = run(reward(root, "library_stops"))
+    folder = root / "runs" / "run"
+    assert code == 130 and f"the last checkpoint is {folder / 'checkpoints' / 'step_00000003'}; `seqrl resume {folder}` goes on" in error
+    assert run("--allow-code", command="resume")[0] == 0
 
 
 def test_interruption_saves_and_can_be_resumed(run: Callable[..., tuple[int, str]], root: Path) -> None:
