@@ -73,7 +73,7 @@ def _all_finite(leaves: list[Tensor]) -> bool:
     many = [leaf for leaf in leaves if leaf.numel() > FEW_NUMBERS or leaf.device != leaves[0].device]
     # For few numbers a call costs more than its work: one copy and one sum.
     joined = [torch._C._nn.flatten_dense_tensors(few)] if few else []
-    return all(math.isfinite(leaf.sum()) for leaf in (*joined, *many))
+    return all(math.isfinite(leaf.detach().sum()) for leaf in (*joined, *many))
 
 
 def _silenced(counts: Tensor, leaf: Tensor) -> Tensor:
