@@ -14,7 +14,7 @@ EARLY = {
 
 
 def averages(files: Any) -> str:
-    """Early figures on dev and last ones on test for each average, for GRPO, and for leave-one-out before and after it compares returns to go."""
+    """Early figures on dev and last ones on test: by average, of GRPO, and of leave-one-out before and after it compares returns to go."""
     results = files.read("credit.json")
     rows = [line(key, entry) for key, entry in results["configs"].items() if "average_over" in key]
     head = ["configuration", "averaged over", "updates", "dev then: mean (lowest to highest)", "test at the end"]
