@@ -7,11 +7,14 @@ from typing import Any
 from blocks.text import mean_and_span, table
 
 # Which evaluation of a run's curve on dev tells how fast it learned, and with how many digits its figures are shown.
-EARLY = {"cartpole_reinforce": ("dev/return_mean", "return_mean", 20, 0), "scenes_self_critical": ("dev/cider_d", "cider_d", 50, 2)}
+EARLY = {
+    "cartpole_reinforce": ("dev/return_mean", "return_mean", 20, 0),
+    **dict.fromkeys(("scenes_self_critical", "scenes_grpo", "scenes_dr_grpo"), ("dev/cider_d", "cider_d", 50, 2)),
+}
 
 
 def averages(files: Any) -> str:
-    """Early figures on dev and last ones on test for each average, and for leave-one-out before and after it compares returns to go."""
+    """Early figures on dev and last ones on test: by average, of GRPO, and of leave-one-out before and after it compares returns to go."""
     results = files.read("credit.json")
     rows = [line(key, entry) for key, entry in results["configs"].items() if "average_over" in key]
     head = ["configuration", "averaged over", "updates", "dev then: mean (lowest to highest)", "test at the end"]
@@ -21,7 +24,10 @@ def averages(files: Any) -> str:
         for key, entry in results[part].items()
         if "reward_to_go" in key
     ]
+    grpo = [[line(key, entry)[0], *line(key, entry)[2:]] for key, entry in results["configs"].items() if "grpo" in key]
     return f"""{table(head, rows)}
+
+{table([head[0], *head[2:]], grpo)}
 
 REINFORCE on CartPole with leave-one-out and `reward_to_go: true`:
 
