@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 from seqrl.diagnostics import warnings_for
+from seqrl.failures import ProcessLost
+from seqrl.peers import told_to_others
 from seqrl.protocols import Task, Trainer
 from seqrl.run import checkpoint
 from seqrl.run.config import EarlyStop
@@ -21,7 +23,7 @@ from seqrl.run.figures import Gathered
 from seqrl.run.interrupt import GRACE_S, Interrupt
 from seqrl.run.lasting import LastingTroubles
 from seqrl.run.log import JsonLines, Log, Writer
-from seqrl.run.processes import from_main, is_main, main_process, meet_main, num_processes, total
+from seqrl.run.processes import from_main, is_main, num_processes, total, wait_for_main
 from seqrl.run.registry import nearest
 from seqrl.run.running import Running, broken_off, counts, grouped, keep_figures, log_training, pop_figures, rescuing, save, warn, write
 from seqrl.run.saving import Progress, Saver, keeps_state, restore
@@ -52,6 +54,7 @@ class RunResult:
     interrupted: int
 
 
+@told_to_others
 def fit(
     trainer: Trainer,
     task: Task,
@@ -88,6 +91,7 @@ def fit(
 
     Raises:
         ValueError: when the checkpoint does not fit, or the watched figure is not evaluated.
+        ProcessLost: when another process of the run has ended or does not come.
     """
     run_folder = None if run_folder is None else Path(run_folder)
     policy = trainer.policy if policy is None else policy
@@ -113,6 +117,9 @@ def fit(
     try:
         with interrupt:
             interrupted = _run(loop, due)
+    except ProcessLost as error:
+        error.add_note(saver.after_loss())
+        raise
     finally:
         log.close()
     return RunResult(
@@ -222,9 +229,8 @@ def _evaluate(loop: Running, watch: Stopwatch) -> bool:
     keep_figures(loop)
     loop.snapshot = loop.saver.snapshot_for_evaluation(progress)
     with rescuing(loop, f"in the evaluation after update {progress.step}"), watch.part("evaluate"):
-        main = main_process()
         found = _dev_figures(loop) if is_main() else None
-        meet_main(main, lambda: loop.interrupt.asked)
+        wait_for_main("for the evaluation", lambda: loop.interrupt.asked)
         figures = from_main(found)
     if figures is None:
         return False

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from seqrl.protocols import Task, Trainer
 from seqrl.run import checkpoint
 from seqrl.run.log import JsonLines
-from seqrl.run.processes import is_main, num_processes, process_index, wait_for_all
+from seqrl.run.processes import is_main, num_processes, process_index, wait_for_all, wait_for_main
 from seqrl.run.seeding import random_state, restore_random_state
 
 
@@ -154,6 +154,14 @@ class Saver:
             return f"{self.left()} (saving another failed: {error})"
         return self.left()
 
+    def after_loss(self) -> str:
+        """Say how a run of several processes goes on when one of them is gone; its state is gone, too, so nothing more is saved."""
+        folders = checkpoint.step_folders(self.run_folder) if self.run_folder is not None else []
+        if not folders:
+            return "no checkpoint had been saved yet; the same command with --overwrite starts it anew"
+        command = f"torchrun --nproc_per_node {num_processes()} -m seqrl resume {self.run_folder}"
+        return f"{folders[-1]} was kept; `{command}` goes on from it, with fewer or more processes, too"
+
     def left(self) -> str:
         """Say which checkpoint there is."""
         folders = checkpoint.step_folders(self.run_folder) if self.run_folder is not None else []
@@ -179,7 +187,7 @@ class Saver:
         if not is_main():
             folder.parent.mkdir(parents=True, exist_ok=True)
             torch.save(state, handed_over[process_index() - 1])
-        wait_for_all()
+        wait_for_all("to save")
         if is_main():
             meta = {
                 **self.meta,
@@ -187,7 +195,7 @@ class Saver:
                 "evaluation": progress.evaluation if progress.evaluated_step == progress.step else {},
             }
             checkpoint.save(folder, self.policy, state, meta, other_processes=handed_over)
-        wait_for_all()
+        wait_for_main("for the checkpoint")
 
 
 def keeps_state(task: Any) -> TypeGuard[Any]:

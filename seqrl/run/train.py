@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from seqrl.accelerator import connect
+from seqrl.peers import told_to_others
 from seqrl.protocols import Task
 from seqrl.run import checkpoint, recovery
 from seqrl.run.config import RunConfig, decisive, fingerprint, flatten, read_config, read_tree, to_plain, write_config
@@ -29,6 +31,7 @@ from seqrl.run.trust import FILES_OF_A_RUN, refuse_links
 RUN_FILES = ("config.yaml", "env.json", "metrics.jsonl", "warnings.jsonl", "checkpoints", "figures", "samples", "tensorboard")
 
 
+@told_to_others
 def train(
     config: RunConfig, *, resume: bool = False, resume_from: str | None = None, overwrite: bool = False, display: bool = True
 ) -> RunResult:
@@ -47,6 +50,7 @@ def train(
         FileNotFoundError: when there is nothing to resume or to start from.
         OSError: when the run folder cannot be written or is too full.
     """
+    connect(config.process_timeout_s)
     run_folder = config.run_folder
     newest, troubles = None, list[str]()
     if resume_from is not None:
