@@ -16,7 +16,7 @@ from seqrl.diagnostics import warnings_for
 from seqrl.failures import ProcessLost
 from seqrl.peers import told_to_others
 from seqrl.protocols import Task, Trainer
-from seqrl.run import checkpoint
+from seqrl.run import checkpoint, redistributing
 from seqrl.run.config import EarlyStop
 from seqrl.run.due import Due
 from seqrl.run.figures import Gathered
@@ -108,11 +108,15 @@ def fit(
     log = Log([*([lines] if lines else []), *writers])
     if resume_from is not None and not keeps_state(task):
         log.say(progress.step, f"{type(task).__name__} keeps no state (no `state_dict`), so its data begin anew, other than in a whole run")
+    gathered = Gathered(progress.gathered)
     watch(task, early_stop)
     saver = Saver(trainer, task, policy, run_folder, lines, dict(meta or {}), keep_checkpoints)
     lasting = LastingTroubles(steps, getattr(policy, "max_entropy", None), progress.lasting)
     interrupt = Interrupt()
-    loop = Running(trainer, task, policy, run_folder, log, saver, progress, early_stop, Gathered(progress.gathered), lasting, interrupt)
+    loop = Running(trainer, task, policy, run_folder, log, saver, progress, early_stop, gathered, lasting, interrupt)
+    if resume_from is not None and (changed := redistributing.describe(resume_from, trainer)):
+        redistributing.carry_counts(gathered, task)
+        warn(loop, {"processes": changed})
     due = Due(steps=steps, eval_every=eval_every, save_every=save_every, log_every=log_every)
     try:
         with interrupt:

@@ -24,6 +24,7 @@ from seqrl.run.log import Writer, make_tracker
 from seqrl.run.loop import RunResult, fit, watch
 from seqrl.run.measured_settings import choose_settings, chosen_before, known_threads, threads
 from seqrl.run.processes import data_seed, is_main
+from seqrl.run.redistributing import seed_from
 from seqrl.run.seeding import seed_everything
 from seqrl.run.shipped import is_shipped
 from seqrl.run.trust import FILES_OF_A_RUN, refuse_links
@@ -39,7 +40,7 @@ def train(
 
     Args:
         config: see `RunConfig`.
-        resume: go on from the newest checkpoint in the run folder that is not damaged, exactly.
+        resume: go on from the newest checkpoint in the run folder that is not damaged, exactly where the number of processes is the same.
         resume_from: go on from this one instead: number of its step, name or path.
         overwrite: delete an earlier run of this name first.
         display: show progress on the terminal.
@@ -65,7 +66,7 @@ def train(
         _refuse_other_folder(run_folder)
     checkpoint.check_writable(run_folder)
     config, chosen, task, policy = _resumed(config, newest) if newest is not None else begin(config)
-    trainer = config.trainer.build(policy, seed=config.seed, num_updates=config.steps)
+    trainer = config.trainer.build(policy, seed=seed_from(newest, config.seed), num_updates=config.steps)
     # Weights, two moments of the optimiser, perhaps the weights in another form; the newest checkpoint beside the best one.
     checkpoint.check_writable(
         run_folder, (4 if hasattr(policy, "save_pretrained") else 3) * (config.keep_checkpoints + 2) * num_bytes(policy)
@@ -122,7 +123,7 @@ def _resumed(config: RunConfig, newest: Path) -> tuple[RunConfig, str, Task, nn.
     if kept.is_file():
         config = chosen_before(config, read_tree(kept))
     config = dataclasses.replace(config, num_threads=config.num_threads or 1)
-    task, policy = build(config)
+    task, policy = build(config, seed_from(newest, config.seed))
     checkpoint.check_fingerprints(checkpoint.read_meta(newest).get("task", {}), task_fingerprints(task), folder=newest)
     checkpoint.load_weights(newest, policy)
     _refuse_other_config(newest, config)
@@ -156,10 +157,16 @@ def resume(
     return train(read_run(run_folder, overrides, allow_code=allow_code), resume=True, resume_from=resume_from, display=display)
 
 
-def build(config: RunConfig) -> tuple[Task, nn.Module]:
-    """Seed everything, then make the task and a fresh policy; with one thread where no number is set, so that its weights are the same."""
-    seed_everything(config.seed, deterministic=config.deterministic, num_threads=config.num_threads or 1)
-    task = config.task.build(data_seed(config.seed))
+def build(config: RunConfig, seed: int | None = None) -> tuple[Task, nn.Module]:
+    """Seed everything, then make the task and a fresh policy; with one thread where no number is set, so that its weights are the same.
+
+    Args:
+        config: of the run.
+        seed: another one than the run's.
+    """
+    seed = config.seed if seed is None else seed
+    seed_everything(seed, deterministic=config.deterministic, num_threads=config.num_threads or 1)
+    task = config.task.build(data_seed(seed))
     return task, task.build_policy()
 
 

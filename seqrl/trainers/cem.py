@@ -104,6 +104,8 @@ class CrossEntropyMethod:
     Differs from: these, in elites that are kept for several updates, and in rows as bad as the worst, which are never elites.
     """
 
+    own_state = ("generator", "elites")
+
     def __init__(self, policy: nn.Module, config: CrossEntropyConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         self.policy = policy
         self.config = config or CrossEntropyConfig()

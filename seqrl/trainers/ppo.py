@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from seqrl import advantages, losses, returns, shaping
 from seqrl.diagnostics import Seen, average_of, describe_advantage, describe_rollout, describe_update, explained_variance
-from seqrl.minibatches import Minibatches, MinibatchUnit
+from seqrl.minibatches import Minibatches, MinibatchUnit, agreed_number
 from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task, demonstrations_of, require_critic, require_probabilities
@@ -183,7 +183,8 @@ class PPO:
     def _epochs(self, trajectory: Trajectory, advantage: Tensor, target: Tensor) -> tuple[list[dict[str, Tensor | float]], list[Seen]]:
         """Take the optimiser steps; give the figures of each, and what it saw of the policy."""
         config = self.config
-        minibatches = Minibatches(trajectory, config.minibatches, config.minibatch_unit, self.generator)
+        number = agreed_number(trajectory, config.minibatches, config.minibatch_unit, self.optimiser.least)
+        minibatches = Minibatches(trajectory, number, config.minibatch_unit, self.generator)
         # A single minibatch is the batch.
         by_batch = config.normalise_advantage and (config.normalise_over == "batch" or minibatches.number == 1)
         history: list[dict[str, Tensor | float]] = []
@@ -216,7 +217,9 @@ class PPO:
         imitation_weight = config.mix.weight_at(self.optimiser.num_finished)
         entropy_weight = self._scheduled(config.entropy_weight, config.entropy_schedule)
         count = self.optimiser.count(mask, all_true=all_chosen)
-        imitation_count = count if trajectory.imitate is None else self.optimiser.count(trajectory.imitate)
+        # The condition is the same in all processes, though one may have no demonstrations.
+        imitated = mask if trajectory.imitate is None else trajectory.imitate
+        imitation_count = self.optimiser.count(imitated) if imitation_weight else count
         if self._small and all_chosen and not imitation_weight and isinstance(trajectory.obs, Tensor):
             weights = {"value_weight": config.value_weight, "entropy_weight": entropy_weight}
             backward = partial(ppo_gradients, self.policy, trajectory, advantage, target, clip=clip, count=count, **weights)

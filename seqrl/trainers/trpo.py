@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from seqrl import losses, returns
 from seqrl.diagnostics import average_of, describe_advantage, describe_rollout, explained_variance
 from seqrl.distributions import Distribution
-from seqrl.minibatches import Minibatches, MinibatchUnit
+from seqrl.minibatches import Minibatches, MinibatchUnit, agreed_number
 from seqrl.natural_gradient import conjugate_gradient, fisher_product, flat_gradient, split_like
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task, require_critic, require_distribution
@@ -188,7 +188,8 @@ class TRPO:
     def _fit_critic(self, trajectory: Trajectory, target: Tensor) -> dict[str, float]:
         """Regress the critic on its targets for some epochs."""
         config, history = self.config, list[dict[str, float]]()
-        minibatches = Minibatches(trajectory, config.critic_minibatches, config.minibatch_unit, self.generator)
+        number = agreed_number(trajectory, config.critic_minibatches, config.minibatch_unit, self.optimiser.least)
+        minibatches = Minibatches(trajectory, number, config.minibatch_unit, self.generator)
         with _frozen(self.actor_parameters):
             for _ in range(config.critic_epochs):
                 for part, part_target, _ in minibatches.epoch(target, target):
