@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from seqrl.failures import TIMEOUT_S
-from seqrl.peers import current, meet, meeting
+from seqrl.meetings import current, meet, meeting
 
 # How torchrun and the launchers of MPI tell a process the number of its like.
 WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
@@ -114,7 +114,7 @@ def gather(tensor: torch.Tensor, where: str = "for what the others have observed
 
     Args:
         tensor: of this process.
-        where: see `seqrl.peers.meeting`.
+        where: see `seqrl.meetings.meeting`.
     """
     if not is_connected():
         return [tensor]

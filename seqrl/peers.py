@@ -11,20 +11,16 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
-from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import torch
 
 from seqrl.failures import ProcessLost
 
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
 BEAT_S, SILENT_S = 0.5, 5.0
 # After so long something is said of who does not come, and not again for a while.
 NOTICE_S, NOTICE_AGAIN_S = 30.0, 300.0
@@ -86,8 +82,8 @@ class Peers:
         self.world: Any = torch.distributed.group.WORLD
         self.count, self.where, self.moved_at, self.depth = 0, "", time.monotonic(), 0
         self.beats = {peer.number: Beat(since=time.monotonic()) for peer in peers if peer.number != number}
-        self._host = _store()  # kept, since with the first process it would end
-        self._own, self._shared = _store().clone(), _store().clone()
+        self._host = default_store()  # kept, since with the first process it would end
+        self._own, self._shared = default_store().clone(), default_store().clone()
         self._period_s = BEAT_S * max(1.0, len(peers) / 8)
         self._passes, self._said_at = 0, -NOTICE_AGAIN_S
         self._wake, self._over, self._store_lost = threading.Event(), False, False
@@ -224,92 +220,8 @@ class Peers:
         self._over = True
 
 
-_peers: Peers | None = None
-_patient: Any = None
-
-
-def meet(timeout_s: float) -> None:
-    """Learn who the processes are, once they are connected; every process must call it."""
-    global _peers, _patient
-    if current() is not None:
-        return
-    number, size = torch.distributed.get_rank(), torch.distributed.get_world_size()
-    store = _store()
-    store.set(f"seqrl/beat/{number}", "0 0 ")
-    store.set(f"seqrl/left/{number}", AT_WORK)
-    peers: list[Any] = [None] * size
-    torch.distributed.all_gather_object(peers, (socket.gethostname(), os.getpid()))
-    # For waits that have no end while the main process is at work.
-    _patient = torch.distributed.new_group(backend="gloo", timeout=timedelta(days=365))
-    _peers = Peers(number, [Peer(index, *peer) for index, peer in enumerate(peers)], timeout_s)
-
-
-def current() -> Peers | None:
-    """Give the processes that are connected now; None for a single one."""
-    if _peers is None or not torch.distributed.is_initialized() or _peers.world is not torch.distributed.group.WORLD:
-        return None
-    return _peers
-
-
-@contextmanager
-def meeting(where: str) -> Iterator[None]:
-    """Surround a collective operation, see `Peers.meeting`.
-
-    Args:
-        where: stands after "waited", for instance "in an optimiser step".
-    """
-    peers = current()
-    if peers is None:
-        yield
-        return
-    with peers.meeting(where):
-        yield
-
-
-def patient_barrier() -> Any:
-    """Begin a barrier without a time limit; gives the work, see `torch.distributed.Work`."""
-    return torch.distributed.barrier(group=_patient, async_op=True)
-
-
-def told_to_others(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Let a function that fails in one process end the others at once, who would wait for it."""
-
-    @wraps(function)
-    def told(*arguments: Arguments.args, **settings: Arguments.kwargs) -> Result:
-        try:
-            enter()
-            result = function(*arguments, **settings)
-        except BaseException as error:
-            peers = current()
-            if peers is not None:
-                words = " ".join(str(error).split())
-                peers.part(FOLLOWED if isinstance(error, ProcessLost) else f"{type(error).__name__}: {words[:500]}")
-            raise
-        leave()
-        return result
-
-    return told
-
-
-def enter() -> None:
-    """Begin what the processes do together."""
-    peers = current()
-    if peers is not None:
-        peers.depth += 1
-        if peers.depth == 1:
-            peers.say(AT_WORK)
-
-
-def leave() -> None:
-    """End it."""
-    peers = current()
-    if peers is not None and peers.depth:
-        peers.depth -= 1
-        if not peers.depth:
-            peers.say(FINISHED)
-
-
-def _store() -> Any:
+def default_store() -> Any:
+    """Give the store by which the processes found each other."""
     return torch.distributed.distributed_c10d._get_default_store()
 
 

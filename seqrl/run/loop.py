@@ -14,7 +14,7 @@ from torch import nn
 
 from seqrl.diagnostics import warnings_for
 from seqrl.failures import ProcessLost
-from seqrl.peers import told_to_others
+from seqrl.meetings import told_to_others
 from seqrl.protocols import Task, Trainer
 from seqrl.run import checkpoint, redistributing
 from seqrl.run.config import EarlyStop

@@ -16,7 +16,8 @@ import torch
 
 from seqrl.accelerator import is_connected
 from seqrl.failures import ProcessLost
-from seqrl.peers import Peers, current, meeting, patient_barrier
+from seqrl.meetings import current, meeting, patient_barrier
+from seqrl.peers import Peers
 
 Anything = TypeVar("Anything")
 # Far apart, so that the seeds of neighbouring runs and those of their processes do not meet.
@@ -48,7 +49,7 @@ def wait_for_all(where: str = "for all") -> None:
     """Go on when every process has come here.
 
     Args:
-        where: see `seqrl.peers.meeting`.
+        where: see `seqrl.meetings.meeting`.
     """
     if is_connected():
         with meeting(where):
@@ -76,7 +77,7 @@ def from_main(value: Anything, where: str = "for the main process") -> Anything:
 
     Args:
         value: any that can be pickled; that of the others does not matter.
-        where: see `seqrl.peers.meeting`.
+        where: see `seqrl.meetings.meeting`.
     """
     if not is_connected():
         return value
@@ -93,7 +94,7 @@ def wait_for_main(where: str = "for the main process", asked: Callable[[], int] 
     Waiting inside of `torch.distributed` would hear no signal, and end at its time limit. Every process must call it.
 
     Args:
-        where: see `seqrl.peers.meeting`.
+        where: see `seqrl.meetings.meeting`.
         asked: gives the number of the signal that has come, 0 for none; it is handed on to the main process.
 
     Raises:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from seqrl.accelerator import connect
-from seqrl.peers import told_to_others
+from seqrl.meetings import told_to_others
 from seqrl.protocols import Task
 from seqrl.run import checkpoint, recovery
 from seqrl.run.config import RunConfig, decisive, fingerprint, flatten, read_config, read_tree, to_plain, write_config
