@@ -6,6 +6,7 @@ found each other by. That is no collective and costs an update nothing; of a pro
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 import sys
@@ -87,7 +88,15 @@ class Peers:
         self._period_s = BEAT_S * max(1.0, len(peers) / 8)
         self._passes, self._said_at = 0, -NOTICE_AGAIN_S
         self._wake, self._over, self._store_lost = threading.Event(), False, False
-        threading.Thread(target=self._watch, name="seqrl-peers", daemon=True).start()
+        self._thread = threading.Thread(target=self._watch, name="seqrl-peers", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """End the thread; one that came back from C++ while Python ends would break the process off."""
+        self._over = True
+        self._wake.set()
+        self._thread.join(timeout=2 * BEAT_S)
 
     def say(self, text: str) -> None:
         """Tell the others that this process is at work, has finished, or why it ends."""
@@ -217,7 +226,7 @@ class Peers:
             sys.stderr.write(f"seqrl: process {self.number} could not tell the others why it ends ({str(error).splitlines()[0]})\n")
         if self.number == 0 and _first_holds_store():
             time.sleep(LINGER_S)
-        self._over = True
+        self.close()
 
 
 def default_store() -> Any:
