@@ -86,7 +86,7 @@ class Peers:
         self._host = default_store()  # kept, since with the first process it would end
         self._own, self._shared = default_store().clone(), default_store().clone()
         self._period_s = BEAT_S * max(1.0, len(peers) / 8)
-        self._passes, self._said_at = 0, -NOTICE_AGAIN_S
+        self._passes, self._read_at, self._said_at = 0, 0.0, -NOTICE_AGAIN_S
         self._wake, self._over, self._store_lost = threading.Event(), False, False
         self._thread = threading.Thread(target=self._watch, name="seqrl-peers", daemon=True)
         self._thread.start()
@@ -173,27 +173,37 @@ class Peers:
     def _watch(self) -> None:
         """Beat, and look at the others, until the processes part."""
         keys = [f"seqrl/{kind}/{number}" for number in self.beats for kind in ("beat", "left")]
-        ticks = 0
+        ticks, woken = 0, False
         while not self._over:
             if self.number and self.peers[0].condition() == "gone" and _first_holds_store():
                 self._store_lost = True
                 return
             try:
                 self._shared.set(f"seqrl/beat/{self.number}", f"{ticks} {self.count} {self.where}")
-                values = [value.decode() for value in self._shared.multi_get(keys)]
+                if woken or time.monotonic() - self.moved_at > BEAT_S:  # else nobody waits for long
+                    self._read(keys)
             except Exception:  # whatever its kind: the first process took the store with it
                 self._store_lost = True
                 return
-            for index, beat in enumerate(self.beats.values()):
-                text, beat.left = values[2 * index : 2 * index + 2]
-                if text != beat.text:
-                    beat.text, beat.since = text, time.monotonic()
-                    _, count, beat.where = text.split(" ", 2)
-                    beat.count = int(count)
-            ticks, self._passes = ticks + 1, self._passes + 1
+            ticks += 1
             self._notice()
-            self._wake.wait(self._period_s)
+            woken = self._wake.wait(self._period_s)
             self._wake.clear()
+
+    def _read(self, keys: list[str]) -> None:
+        """Take in the signs of the others."""
+        values = [value.decode() for value in self._shared.multi_get(keys)]
+        now = time.monotonic()
+        # Only a sign that was looked for can be missed.
+        missed = now - self._read_at > 2 * self._period_s
+        self._read_at = now
+        for index, beat in enumerate(self.beats.values()):
+            text, beat.left = values[2 * index : 2 * index + 2]
+            if text != beat.text or missed:
+                beat.text, beat.since = text, now
+                _, count, beat.where = text.split(" ", 2)
+                beat.count = int(count)
+        self._passes += 1
 
     def _notice(self) -> None:
         """Say on stderr who is waited for, once in a while; end a process that an accelerator would let wait for ever."""
