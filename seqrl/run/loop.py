@@ -116,7 +116,7 @@ def fit(
     loop = Running(trainer, task, policy, run_folder, log, saver, progress, early_stop, gathered, lasting, interrupt)
     if resume_from is not None and (changed := redistributing.describe(resume_from, trainer)):
         redistributing.carry_counts(gathered, task)
-        warn(loop, {"processes": changed})
+        warn(loop, changed)
     due = Due(steps=steps, eval_every=eval_every, save_every=save_every, log_every=log_every)
     try:
         with interrupt:

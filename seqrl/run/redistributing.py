@@ -50,20 +50,18 @@ def join(state: dict[str, Any], trainer: Trainer, task: Task) -> None:
         share(state["task"])
 
 
-def describe(folder: Path, trainer: Trainer) -> str:
-    """Say in one line what another number of processes means for a run; nothing where it is the same."""
+def describe(folder: Path, trainer: Trainer) -> dict[str, str]:
+    """Say in one line what another number of processes means for a run, as a warning; nothing where it is the same."""
     before, now = checkpoint.num_saved(folder), num_processes()
     if before == now:
-        return ""
+        return {}
     held = ["place in the data", "random numbers", *(name for name in getattr(trainer, "own_state", OWN_STATE) if name != "generator")]
     if now > before:
         change = f"{_numbers(before, now)} start{'s' * (now - before == 1)} with new data and random numbers"
     else:
         change = f"what only {_numbers(now, before)} had ({', '.join(held)}) is gone"
-    return (
-        f"saved by {_count(before)}, goes on with {_count(now)}, no longer to the bit: {change}; an update now has "
-        f"{now / before:.3g} times the rows that it had, the learning rate stays"
-    )
+    batch = f"an update now has {now / before:.3g} times the rows that it had, the learning rate stays"
+    return {"other_processes": f"Saved by {_count(before)}, goes on with {_count(now)}, no longer to the bit: {change}; {batch}"}
 
 
 def carry_counts(gathered: Gathered, task: Task) -> None:

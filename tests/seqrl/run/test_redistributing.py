@@ -69,9 +69,9 @@ def test_one_then_three_then_two_then_one(tmp_path: Path) -> None:
             assert min(more) > 0, (name, kind, more)
             # Three processes collect about three times as much as one, two twice as much.
             assert min(more[2:4]) > 1.2 * max(more[0], more[7]) or name in ("cem", "reinforce"), (name, kind, more)
-        said = [json.loads(line)["warning"] for line in (folder / "warnings.jsonl").read_text().splitlines() if '"processes"' in line]
+        said = [json.loads(line)["warning"] for line in (folder / "warnings.jsonl").read_text().splitlines() if '"other_processes"' in line]
         assert len(said) == 3 and all("no longer to the bit" in text for text in said)
-        assert said[0].startswith("saved by 1 process, goes on with 3 processes") and "3 times the rows" in said[0]
+        assert said[0].startswith("Saved by 1 process, goes on with 3 processes") and "3 times the rows" in said[0]
         assert "only process 2 had" in said[1] and ("replay" in said[1]) == (name == "dqn") and ("elites" in said[1]) == (name == "cem")
         three, two = (checkpoint.step_folder(folder, step) for step in (4, 6))
         assert [checkpoint.num_saved(one) for one in (three, two)] == [3, 2]

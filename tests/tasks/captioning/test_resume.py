@@ -92,4 +92,4 @@ def test_two_processes_share_a_run_and_resume_it_exactly(tmp_path: Path) -> None
     # The parts' first half ended with an evaluation that the whole run had not.
     assert [row for row in parts if "optimiser/grad_norm" in row] == [row for row in whole if "optimiser/grad_norm" in row]
     resume(tmp_path / "parts", ["--steps=9"], display=False)
-    assert "saved by 2 processes, goes on with 1 process, no longer to the bit" in (tmp_path / "parts" / "warnings.jsonl").read_text()
+    assert "Saved by 2 processes, goes on with 1 process, no longer to the bit" in (tmp_path / "parts" / "warnings.jsonl").read_text()
