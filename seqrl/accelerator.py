@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from seqrl.failures import TIMEOUT_S
-from seqrl.meetings import current, meet, meeting
+from seqrl.meetings import current, meet, meeting, refuse_parted
 
 # How torchrun and the launchers of MPI tell a process the number of its like.
 WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
@@ -62,6 +62,7 @@ def make_accelerator(precision: str, timeout_s: float = TIMEOUT_S) -> Any | None
     has_gpu = torch.accelerator.is_available()
     if num_launched() == 1 and not is_connected() and precision != "fp16" and not has_gpu:
         return None
+    refuse_parted()
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
     from accelerate.utils import InitProcessGroupKwargs

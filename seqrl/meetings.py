@@ -37,6 +37,16 @@ def meet(timeout_s: float) -> None:
     _peers = Peers(number, [Peer(index, *peer) for index, peer in enumerate(peers)], timeout_s)
 
 
+def refuse_parted() -> None:
+    """Refuse more work of processes whose connections an error has broken.
+
+    Raises:
+        ProcessLost: saying so.
+    """
+    if _peers is not None and _peers.parted:
+        raise ProcessLost("the processes have parted, since one of them failed; mend that, and start them together again")
+
+
 def current() -> Peers | None:
     """Give the processes that are connected now; None for a single one."""
     if _peers is None or not torch.distributed.is_initialized() or _peers.world is not torch.distributed.group.WORLD:

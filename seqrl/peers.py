@@ -88,6 +88,7 @@ class Peers:
         self._period_s = BEAT_S * max(1.0, len(peers) / 8)
         self._passes, self._read_at, self._said_at = 0, 0.0, -NOTICE_AGAIN_S
         self._wake, self._over, self._store_lost = threading.Event(), False, False
+        self.parted = False
         self._thread = threading.Thread(target=self._watch, name="seqrl-peers", daemon=True)
         self._thread.start()
         atexit.register(self.close)
@@ -229,6 +230,7 @@ class Peers:
         Args:
             text: the reason; `FOLLOWED` where another process was first.
         """
+        self.parted = True
         try:
             self.say(text)
             torch.distributed.distributed_c10d._abort_process_group()
