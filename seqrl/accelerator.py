@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from seqrl.failures import TIMEOUT_S
+from seqrl.failures import TIMEOUT_S, ProcessLost
 from seqrl.meetings import current, meet, meeting, refuse_parted
 
 # How torchrun and the launchers of MPI tell a process the number of its like.
@@ -58,6 +58,9 @@ def make_accelerator(precision: str, timeout_s: float = TIMEOUT_S) -> Any | None
     Args:
         precision: "fp32", "bf16" or "fp16"; "auto" is fp32.
         timeout_s: see `connect`; of no effect where they are connected.
+
+    Raises:
+        ProcessLost: when not all come, or when they have parted after an error.
     """
     has_gpu = torch.accelerator.is_available()
     if num_launched() == 1 and not is_connected() and precision != "fp16" and not has_gpu:
@@ -71,11 +74,16 @@ def make_accelerator(precision: str, timeout_s: float = TIMEOUT_S) -> Any | None
     AcceleratorState._reset_state()
     threads = torch.get_num_threads()
     # Without `cpu` accelerate overlooks the other processes of a CPU run.
-    accelerator = Accelerator(
-        mixed_precision={"auto": "no", "fp32": "no"}.get(precision, precision),
-        cpu=not has_gpu,
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=timeout_s))],
-    )
+    try:
+        accelerator = Accelerator(
+            mixed_precision={"auto": "no", "fp32": "no"}.get(precision, precision),
+            cpu=not has_gpu,
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(seconds=timeout_s))],
+        )
+    except (torch.distributed.DistStoreError, torch.distributed.DistNetworkError) as error:
+        place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        reason = str(error).splitlines()[0]
+        raise ProcessLost(f"expected {num_launched()} processes to meet at {place} within {timeout_s:.0f} s: {reason}") from error
     torch.set_num_threads(threads)  # with several processes accelerate chooses a number of its own
     if is_connected():
         meet(timeout_s)
