@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,8 @@ class Peers:
         self._passes, self._read_at, self._said_at = 0, 0.0, -NOTICE_AGAIN_S
         self._wake, self._over, self._store_lost = threading.Event(), False, False
         self.parted = False
+        # Whether this process waits for the main one, which may take as long as it likes.
+        self.patient = False
         self._thread = threading.Thread(target=self._watch, name="seqrl-peers", daemon=True)
         self._thread.start()
         atexit.register(self.close)
@@ -163,7 +165,7 @@ class Peers:
         """Name those that are at work elsewhere."""
         late = [(self.peers[number], beat) for number, beat in self.beats.items() if beat.count < self.count and beat.left == AT_WORK]
         waited = time.monotonic() - self.moved_at
-        return [f"{peer} has not come for {waited:.0f} s; it was last met {beat.where or 'at the start'}" for peer, beat in late]
+        return [f"{peer} has not come for {waited:.0f} s; it last met the others {beat.where or 'at the start'}" for peer, beat in late]
 
     def _here(self) -> str:
         waiting = [self.number, *(number for number, beat in self.beats.items() if beat.count == self.count and beat.left == AT_WORK)]
@@ -217,7 +219,7 @@ class Peers:
             sys.stderr.flush()
             os._exit(1)
         first = all(number > self.number or beat.count < self.count for number, beat in self.beats.items())
-        late = self._late()
+        late = [] if self.patient and not found else self._late()
         if waited > NOTICE_S and late and first and time.monotonic() - self._said_at > NOTICE_AGAIN_S:
             self._said_at = time.monotonic()
             reason = "; ".join(found or late)
@@ -231,11 +233,9 @@ class Peers:
             text: the reason; `FOLLOWED` where another process was first.
         """
         self.parted = True
-        try:
+        with suppress(Exception):  # the store may be gone, which is what this is about
             self.say(text)
-            torch.distributed.distributed_c10d._abort_process_group()
-        except Exception as error:  # the store or the others are gone, which is what this is about
-            sys.stderr.write(f"seqrl: process {self.number} could not tell the others why it ends ({str(error).splitlines()[0]})\n")
+        torch.distributed.distributed_c10d._abort_process_group()
         if self.number == 0 and _first_holds_store():
             time.sleep(LINGER_S)
         self.close()
@@ -252,4 +252,4 @@ def _first_holds_store() -> bool:
 
 
 def _on_accelerators() -> bool:
-    return "gloo" not in str(torch.distributed.get_backend())
+    return torch.accelerator.is_available()

@@ -106,6 +106,7 @@ def wait_for_main(where: str = "for the main process", asked: Callable[[], int] 
     with peers.meeting(where):
         work, told, main = patient_barrier(), is_main(), peers.peers[0]
         begin = looked_at = time.monotonic()
+        peers.patient = not is_main()
         while not work.is_completed():
             time.sleep(WAIT_S)
             if asked() and not told:
@@ -116,6 +117,7 @@ def wait_for_main(where: str = "for the main process", asked: Callable[[], int] 
             if now - looked_at > LOOK_EVERY_S:
                 looked_at = now
                 _look(peers, now - begin)
+        peers.patient = False
         work.wait()
 
 

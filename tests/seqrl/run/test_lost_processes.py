@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from seqrl.peers import Beat, Peer, Peers
 from seqrl.run import checkpoint
@@ -162,7 +163,7 @@ def test_words_about_processes_on_other_machines() -> None:
     here = Beat("", now, 7, "at the end of an update")
     busy = Beat("", now, 6, "to save")
     assert alone_among(here, here).explain() == ""
-    assert alone_among(here, busy)._late() == ["process 2 (pid 42 on machine2) has not come for 40 s; it was last met to save"]
+    assert alone_among(here, busy)._late() == ["process 2 (pid 42 on machine2) has not come for 40 s; it last met the others to save"]
     silent = Beat("", now - 60, 6, "to save")
     text = alone_among(here, silent).explain()
     assert text == "process 2 (pid 42 on machine2) has given no sign for 60 s; processes 0, 1 waited at the end of an update"
@@ -172,6 +173,25 @@ def test_words_about_processes_on_other_machines() -> None:
     )
     # Who finished, or only followed another one, is no reason.
     assert alone_among(Beat("", now - 60, 6, "", left="+"), Beat("", now - 60, 6, "", left="")).explain() == ""
+
+
+def test_whoever_does_not_come_is_named_once_in_a_while(capfd: pytest.CaptureFixture[str]) -> None:
+    now = time.monotonic()
+    busy = Beat("", now, 6, "to save")
+    peers = alone_among(busy, Beat("", now, 7, "at the end of an update"))
+    peers.depth, peers.patient, peers.world, peers._said_at = 1, False, torch.distributed.group.WORLD, -1000.0
+    for _ in range(3):
+        peers._notice()
+    said = "seqrl: waiting for 40 s at the end of an update, up to 600 s: process 1 (pid 41 on machine1) has not come for 40 s"
+    assert capfd.readouterr().err == f"{said}; it last met the others to save\n"
+    peers._said_at, peers.patient = -1000.0, True  # waiting for the main one while it evaluates is no trouble
+    peers._notice()
+    peers.patient, peers.moved_at = False, now - 5
+    peers._notice()
+    assert capfd.readouterr().err == ""
+    busy.since, peers.moved_at, peers.patient = now - 60, now - 40, True  # but this is
+    peers._notice()
+    assert "given no sign for 60 s" in capfd.readouterr().err
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
