@@ -10,6 +10,10 @@ import sys
 if __name__ == "__main__" and sys.path[:1] in ([""], [os.getcwd()]) and os.path.dirname(os.path.dirname(__file__)) != os.getcwd():
     del sys.path[0]
 
+# Where a process of several has ended, torch's C++ would fill the screens of the others with its stack.
+if os.environ.get("WORLD_SIZE", "1") != "1":
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
 import signal  # noqa: E402
 
 from seqrl.run.interrupt import SIGNALS, exit_code, run_command  # noqa: E402

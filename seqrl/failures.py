@@ -5,9 +5,16 @@ from __future__ import annotations
 import traceback
 from pathlib import Path
 
+# How long one process waits for another by default; while the main one evaluates or saves, the others wait for longer.
+TIMEOUT_S = 600.0
+
 
 class EnvironmentFailed(RuntimeError):  # an exception can only inherit
     """An environment raised, hung or gave numbers that are not finite; the text says which, and where in its episode."""
+
+
+class ProcessLost(RuntimeError):  # an exception can only inherit
+    """Another process of the run has ended, or did not come to where this one waited; the text says which."""
 
 
 def describe(error: BaseException) -> str:

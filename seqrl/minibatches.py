@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, TypeAlias
 
 import torch
@@ -74,3 +74,16 @@ class Minibatches:
     def _column(self, column: Tensor, order: Tensor | None) -> Tensor:
         chosen = column if self._places is None else column[self._places].unsqueeze(1)
         return chosen if order is None else chosen[order]
+
+
+def agreed_number(trajectory: Trajectory, number: int, unit: MinibatchUnit, least: Callable[[int], int]) -> int:
+    """Give a number of minibatches that every process has enough rows or steps for, since all take part in each optimiser step.
+
+    Args:
+        trajectory: of this process.
+        number: asked for.
+        unit: see `Minibatches`.
+        least: gives the smallest number of any process, see `Optimiser.least`.
+    """
+    size = trajectory.batch_size if unit == "rows" else int(trajectory.counted.sum())
+    return least(max(1, min(number, size)))

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
-from seqrl.accelerator import broadcast_weights, make_accelerator
+from seqrl.accelerator import broadcast_weights, least, make_accelerator, mean_over_processes
 from seqrl.adamw import AdamW, global_norm
 from seqrl.auxiliary import aux_count, aux_terms
 from seqrl.diagnostics import Seen, describe_update, read
@@ -176,7 +176,11 @@ class Optimiser:
         Args:
             x: float, of one shape in all processes.
         """
-        return x if self._accelerator is None else self._accelerator.reduce(x, reduction="mean")
+        return x if self._accelerator is None else mean_over_processes(self._accelerator, x)
+
+    def least(self, number: int) -> int:
+        """Give the smallest number of any process, so that all take as many steps; every process must call it."""
+        return number if self.num_processes == 1 else least(number, self.device)
 
     def mean_where(self, x: Tensor, mask: Tensor) -> tuple[Tensor, bool]:
         """Average the entries that count, those of all processes together; every process must call it.

@@ -56,6 +56,8 @@ class Task(Protocol):
     - `record(policy, path, episodes=, seed=)`: writes an animation and gives a line about each episode; for `seqrl record`.
     - `state_dict()` and `load_state_dict(state)`: all that the next rollout depends on (data position, environment state,
       generators); without them a resumed run draws its data anew.
+    - `load_shared_state(state)`: takes from another process's state what is one for all, such as the unit of rewards, and no data; for
+      a process that joins a run which goes on with more of them.
     - `fingerprint()`: name -> what its weights depend on beside the configuration; compared before weights are loaded.
     - `watch(figure)`: asks evaluations to give this figure, too, where the task can; for early stopping.
     - `warnings_for(evaluations)`: kind -> what is wrong in the figures of all evaluations so far.

@@ -109,20 +109,29 @@ def load_weights(folder: Path, policy: nn.Module) -> None:
     load_model(policy, str(path), strict=True)
 
 
-def load_state(folder: Path, process: int = 0, num_processes: int = 1) -> dict[str, Any]:
+def num_saved(folder: Path) -> int:
+    """Count the processes that saved a checkpoint.
+
+    Raises:
+        ValueError: when the state of one is missing.
+    """
+    there = 1 + len(list(folder.glob(_state_name("*"))))
+    said = read_meta(folder).get("num_processes", there)
+    if said != there:
+        raise ValueError(f"{folder}: damaged (saved by {said} processes, it holds the state of {there}); use another checkpoint of the run")
+    return there
+
+
+def load_state(folder: Path, process: int = 0) -> dict[str, Any]:
     """Load what `save` got as `state`, tensors on the CPU, without running code from the file.
 
     Args:
         folder: of the checkpoint.
         process: whose state.
-        num_processes: how many there are now.
 
     Raises:
-        ValueError: when the file is damaged or holds something other than plain data, or there were more or fewer processes.
+        ValueError: when the file is damaged or holds something other than plain data.
     """
-    saved = 1 + len(list(folder.glob(_state_name("*"))))
-    if saved != num_processes:
-        raise ValueError(f"{folder}: was saved by {saved} processes, now there are {num_processes}; resume with {saved}")
     path = folder / (_state_name(process) if process else STATE)
     try:
         _refuse_packed(path)

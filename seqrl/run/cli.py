@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seqrl.failures import EnvironmentFailed
+from seqrl.failures import EnvironmentFailed, ProcessLost
 from seqrl.run import registry
 from seqrl.run.interrupt import current_command, exit_code, run_command
 
@@ -36,7 +36,8 @@ def _main(arguments: Sequence[str]) -> int:
         return int(parsed.run(parsed, rest) or 0)
     except Exception as error:
         command = current_command()
-        if command is not None:
+        # torchrun sends a signal to those that are left when one process has ended, which says less than the error.
+        if command is not None and not isinstance(error, ProcessLost):
             command.check()  # what broke because of a signal is no fault
         return _say_failed(error)
 
@@ -53,7 +54,7 @@ def _say_failed(error: Exception) -> int:
             text = f"{text[: MOST_CHARACTERS // 2]} ... ({len(text)} characters) ... {text[-MOST_CHARACTERS // 2 :]}"
         print(f"seqrl: {text}{notes}", file=sys.stderr)
         return EXIT_BAD_INPUT
-    if isinstance(error, EnvironmentFailed):
+    if isinstance(error, EnvironmentFailed | ProcessLost):
         # Not a fault of this package, so its traceback tells nothing.
         print(f"seqrl: {'; '.join([str(error), *getattr(error, '__notes__', [])])}", file=sys.stderr)
         return EXIT_FAILED

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import yaml
 
+from seqrl.failures import TIMEOUT_S
 from seqrl.run import integrity, registry, trust
 from seqrl.run.configs import find_config
 from seqrl.run.decode import CommandLineText, decode, encode, meanings
@@ -63,6 +64,8 @@ class RunConfig:
             is where a setting says `precision: auto`, see `seqrl.run.measured_settings`. The run's config.yaml keeps what was
             chosen; the same file and seed give the same weights to the bit.
         deterministic: refuse operations that give other results each time.
+        process_timeout_s: under several processes, how long one waits for another that does not come before it ends and says which; the
+            main one may evaluate and save for longer.
     """
 
     name: str
@@ -82,6 +85,7 @@ class RunConfig:
     trackers: list[str] = field(default_factory=list)
     num_threads: int | None = None
     deterministic: bool = True
+    process_timeout_s: float = TIMEOUT_S
 
     def __post_init__(self) -> None:
         parts = Path(self.name).parts
@@ -96,6 +100,7 @@ class RunConfig:
             "log_every": 1,
             "keep_checkpoints": 1,
             "num_threads": 1,
+            "process_timeout_s": 1,
         }.items():
             value = getattr(self, name)
             if value is not None and value < least:

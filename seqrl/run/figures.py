@@ -24,6 +24,7 @@ class Gathered:
         self._sums: dict[str, list[float]] = {key: list(entry) for key, entry in state.get("sums", {}).items()}
         self._episodes: dict[str, float] = dict(state.get("episodes", {}))
         self._counts: dict[str, float] = dict(state.get("counts", {}))
+        self._carried: dict[str, float] = dict(state.get("carried", {}))
 
     def add(self, figures: Mapping[str, float]) -> None:
         """Take the figures of one update."""
@@ -37,10 +38,18 @@ class Gathered:
                 entry[0] += value
                 entry[1] += 1.0
 
+    def carry(self, *parts: Mapping[str, float]) -> None:
+        """Keep what processes have counted that are no longer there.
+
+        Args:
+            parts: what `pop_figures` gives in each process that goes on, before anything more is counted.
+        """
+        self._carried = {key: total - sum(figures.get(key, 0.0) for figures in parts) for key, total in self._counts.items()}
+
     def add_popped(self, *parts: Mapping[str, float]) -> None:
         """Take what `pop_figures` of the task gave in each process: episodes that ended since it was last asked, and counts."""
         counts = {key for figures in parts for key in figures if key.startswith("progress/")}
-        self._counts |= {key: float(sum(figures.get(key, 0.0) for figures in parts)) for key in counts}
+        self._counts |= {key: self._carried.get(key, 0.0) + sum(figures.get(key, 0.0) for figures in parts) for key in counts}
         for figures in parts:
             self._add_episodes({key: float(value) for key, value in figures.items() if key.startswith("episode/")})
             self.add({key: value for key, value in figures.items() if not key.startswith(("episode/", "progress/"))})
@@ -74,4 +83,5 @@ class Gathered:
 
     def state_dict(self) -> dict[str, Any]:
         """Give all that was gathered as plain data."""
-        return {"sums": {key: list(entry) for key, entry in self._sums.items()}, "episodes": dict(self._episodes), "counts": self.counts}
+        sums = {key: list(entry) for key, entry in self._sums.items()}
+        return {"sums": sums, "episodes": dict(self._episodes), "counts": self.counts, "carried": dict(self._carried)}

@@ -12,7 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from seqrl.failures import ProcessLost
+from seqrl.meetings import told_to_others
 from seqrl.protocols import Task, Trainer
+from seqrl.run import redistributing
 from seqrl.run.config import EarlyStop
 from seqrl.run.due import Due
 from seqrl.run.figures import Gathered
@@ -20,7 +23,7 @@ from seqrl.run.interrupt import GRACE_S, Interrupt
 from seqrl.run.lasting import LastingTroubles
 from seqrl.run.lock import holding_run_folder
 from seqrl.run.log import JsonLines, Log, Writer
-from seqrl.run.processes import from_main, is_main, main_process, meet_main, num_processes, total
+from seqrl.run.processes import from_main, is_main, num_processes, total, wait_for_main
 from seqrl.run.registry import nearest
 from seqrl.run.run_folder import check_writable
 from seqrl.run.running import (
@@ -68,6 +71,7 @@ class RunResult:
     interrupted: int
 
 
+@told_to_others
 @holding_run_folder
 def fit(
     trainer: Trainer,
@@ -107,7 +111,8 @@ def fit(
 
     Raises:
         ValueError: when the checkpoint does not fit, or the watched figure is not evaluated.
-        BlockingIOError: when another process works in the run folder, see `seqrl.run.lock`.
+        BlockingIOError: when another program works in the run folder, see `seqrl.run.lock`.
+        ProcessLost: when another process of the run has ended or does not come.
     """
     run_folder = None if run_folder is None else Path(run_folder)
     policy = trainer.policy if policy is None else policy
@@ -124,20 +129,27 @@ def fit(
     log = Log([*([lines] if lines else []), *writers])
     if resume_from is not None and not keeps_state(task):
         log.say(progress.step, f"{type(task).__name__} keeps no state (no `state_dict`), so its data begin anew, other than in a whole run")
+    gathered = Gathered(progress.gathered)
     watch(task, early_stop)
     saver = Saver(trainer, task, policy, run_folder, lines, dict(meta or {}), keep_checkpoints)
     lasting = LastingTroubles(steps, getattr(policy, "max_entropy", None), progress.lasting)
     interrupt = Interrupt()
-    loop = Running(trainer, task, policy, run_folder, log, saver, progress, early_stop, Gathered(progress.gathered), lasting, interrupt)
+    loop = Running(trainer, task, policy, run_folder, log, saver, progress, early_stop, gathered, lasting, interrupt)
     if lines and lines.has_changed:
         warn(
             loop, {"changed_figures": f"Earlier lines of {run_folder}/metrics.jsonl are not as they were written, so a figure may be wrong"}
         )
+    if resume_from is not None and (changed := redistributing.describe(resume_from, trainer)):
+        redistributing.carry_counts(gathered, task)
+        warn(loop, changed)
     due = Due(steps=steps, eval_every=eval_every, save_every=save_every, save_minutes=save_minutes, log_every=log_every)
     try:
         interrupt.last_resort = lambda: rescue_at_once(loop)
         with interrupt, rescuing(loop, "after the last whole update"):
             interrupted = _run(loop, due)
+    except ProcessLost as error:
+        error.add_note(saver.after_loss())
+        raise
     finally:
         log.close()
     return RunResult(
@@ -250,9 +262,8 @@ def _evaluate(loop: Running, watch: Stopwatch) -> bool:
     keep_figures(loop)
     loop.snapshot = loop.saver.snapshot_for_evaluation(progress)
     with rescuing(loop, f"in the evaluation after update {progress.step}"), watch.part("evaluate"):
-        main = main_process()
         found = _dev_figures(loop) if is_main() else None
-        meet_main(main, lambda: loop.interrupt.asked)
+        wait_for_main("for the evaluation", lambda: loop.interrupt.asked)
         figures = from_main(found)
     if figures is None:
         return False

@@ -15,11 +15,14 @@ from typing import Any, TypeVar
 import torch
 
 from seqrl.accelerator import is_connected
+from seqrl.failures import ProcessLost
+from seqrl.meetings import current, meeting, patient_barrier
+from seqrl.peers import Peers
 
 Anything = TypeVar("Anything")
 # Far apart, so that the seeds of neighbouring runs and those of their processes do not meet.
 SEED_STRIDE = 1_000_003
-WAIT_S = 0.02
+WAIT_S, LOOK_EVERY_S = 0.02, 0.5
 
 
 def process_index() -> int:
@@ -42,10 +45,15 @@ def num_processes() -> int:
     return torch.distributed.get_world_size() if is_connected() else 1
 
 
-def wait_for_all() -> None:
-    """Go on when every process has come here."""
+def wait_for_all(where: str = "for all") -> None:
+    """Go on when every process has come here.
+
+    Args:
+        where: see `seqrl.meetings.meeting`.
+    """
     if is_connected():
-        torch.distributed.barrier()
+        with meeting(where):
+            torch.distributed.barrier()
 
 
 def total(numbers: Sequence[float], device: torch.device) -> list[float]:
@@ -59,42 +67,66 @@ def total(numbers: Sequence[float], device: torch.device) -> list[float]:
         return list(numbers)
     # MPS has no double precision, but no processes either.
     sums = torch.tensor(numbers, dtype=torch.float64, device=device)
-    torch.distributed.all_reduce(sums)
+    with meeting("at the end of an update"):
+        torch.distributed.all_reduce(sums)
     return sums.tolist()
 
 
-def from_main(value: Anything) -> Anything:
-    """Give what the main process has as `value`; every process must call it."""
+def from_main(value: Anything, where: str = "for the main process") -> Anything:
+    """Give what the main process has as `value`, when it has it: others wait as long as it is at work; every process must call it.
+
+    Args:
+        value: any that can be pickled; that of the others does not matter.
+        where: see `seqrl.meetings.meeting`.
+    """
     if not is_connected():
         return value
+    wait_for_main(where)
     box: list[Any] = [value]
-    torch.distributed.broadcast_object_list(box, src=0)
+    with meeting(where):
+        torch.distributed.broadcast_object_list(box, src=0)
     return box[0]
 
 
-def meet_main(main: tuple[str, int], asked: Callable[[], int]) -> None:
-    """Wait until every process has come here; one that is asked to end by a signal meanwhile hands it on to the main process.
+def wait_for_main(where: str = "for the main process", asked: Callable[[], int] = lambda: 0) -> None:
+    """Wait until every process has come here, the main one last, which may be at work for long.
 
-    Waiting inside of `torch.distributed` would hear no signal. Every process must call it, the others while the main one is still at work.
+    Waiting inside of `torch.distributed` would hear no signal, and end at its time limit. Every process must call it.
 
     Args:
-        main: see `main_process`.
-        asked: gives the number of the signal that has come, 0 for none.
+        where: see `seqrl.meetings.meeting`.
+        asked: gives the number of the signal that has come, 0 for none; it is handed on to the main process.
+
+    Raises:
+        ProcessLost: when the main process has ended, or is stopped for longer than the time limit, or others do not come to the main one.
     """
-    if not is_connected():
+    peers = current()
+    if not is_connected() or peers is None:
         return
-    work, told = torch.distributed.barrier(async_op=True), is_main()
-    while not work.is_completed():
-        time.sleep(WAIT_S)
-        if asked() and not told:
-            told = True
-            if main[0] == socket.gethostname():
-                os.kill(main[1], signal.SIGTERM)
+    with peers.meeting(where):
+        work, told, main = patient_barrier(), is_main(), peers.peers[0]
+        begin = looked_at = time.monotonic()
+        peers.patient = not is_main()
+        while not work.is_completed():
+            time.sleep(WAIT_S)
+            if asked() and not told:
+                told = True
+                if main.machine == socket.gethostname():
+                    os.kill(main.pid, signal.SIGTERM)
+            now = time.monotonic()
+            if now - looked_at > LOOK_EVERY_S:
+                looked_at = now
+                _look(peers, now - begin)
+        peers.patient = False
+        work.wait()
 
 
-def main_process() -> tuple[str, int]:
-    """Give the main process's machine and number there, for `meet_main`; every process must call it."""
-    return from_main((socket.gethostname(), os.getpid()))
+def _look(peers: Peers, waited_s: float) -> None:
+    """Raise `ProcessLost` where waiting longer is of no use."""
+    away = peers.explain(look=waited_s > peers.timeout_s) if is_main() else peers.main_is_away()
+    broken = " gone: " in away or " ended: " in away
+    if away and (broken or waited_s > peers.timeout_s):
+        raise ProcessLost(away)
 
 
 def from_all(value: Anything) -> list[Anything]:
@@ -102,5 +134,6 @@ def from_all(value: Anything) -> list[Anything]:
     if not is_connected():
         return [value]
     box: list[Any] = [None] * num_processes()
-    torch.distributed.all_gather_object(box, value)
+    with meeting("for the figures of all"):
+        torch.distributed.all_gather_object(box, value)
     return box

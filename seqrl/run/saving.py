@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from seqrl.protocols import Task, Trainer
-from seqrl.run import checkpoint
+from seqrl.run import checkpoint, redistributing
 from seqrl.run.log import JsonLines
-from seqrl.run.processes import is_main, num_processes, process_index, wait_for_all
+from seqrl.run.processes import is_main, num_processes, process_index, wait_for_all, wait_for_main
 from seqrl.run.seeding import random_state, restore_random_state
 
 
@@ -192,6 +192,14 @@ class Saver:
                 failed = f" (saving another failed: {error})"
         return f"{self.left()}{failed}"
 
+    def after_loss(self) -> str:
+        """Say how a run of several processes goes on when one of them is gone; its state is gone, too, so nothing more is saved."""
+        folders = checkpoint.step_folders(self.run_folder) if self.run_folder is not None else []
+        if not folders:
+            return "no checkpoint had been saved yet; the same command with --overwrite starts it anew"
+        command = f"torchrun --nproc_per_node {num_processes()} -m seqrl resume {self.run_folder}"
+        return f"{folders[-1]} was kept; `{command}` goes on from it, with fewer or more processes, too"
+
     def left(self) -> str:
         """Say which checkpoint there is."""
         folders = checkpoint.step_folders(self.run_folder) if self.run_folder is not None else []
@@ -220,15 +228,16 @@ class Saver:
         if not is_main():
             folder.parent.mkdir(parents=True, exist_ok=True)
             torch.save(state, handed_over[process_index() - 1])
-        wait_for_all()
+        wait_for_all("to save")
         if is_main():
             meta = {
                 **self.meta,
                 "step": progress.step,
+                "num_processes": num_processes(),
                 "evaluation": progress.evaluation if progress.evaluated_step == progress.step else {},
             }
             checkpoint.save(folder, self.policy, state, meta, other_processes=handed_over)
-        wait_for_all()
+        wait_for_main("for the checkpoint")
 
 
 def keeps_state(task: Any) -> TypeGuard[Any]:
@@ -239,15 +248,21 @@ def keeps_state(task: Any) -> TypeGuard[Any]:
 def restore(folder: Path, trainer: Trainer, task: Task, policy: nn.Module) -> tuple[Progress, int, str | None]:
     """Go back to a checkpoint; give the progress, and length and SHA-256 of the metrics file.
 
+    A process that the checkpoint knows nothing of joins with what all share, see `seqrl.run.redistributing`.
+
     Raises:
-        ValueError: when the checkpoint is of another architecture, damaged, or of another number of processes.
+        ValueError: when the checkpoint is of another architecture, or damaged.
     """
     checkpoint.load_weights(folder, policy)
-    state = checkpoint.load_state(folder, process_index(), num_processes())
-    trainer.load_state_dict(state["trainer"])
-    if state["task"] is not None and keeps_state(task):
-        task.load_state_dict(state["task"])
-    restore_random_state(state["random"])
+    new = redistributing.is_new(folder)
+    state = checkpoint.load_state(folder, 0 if new else process_index())
+    if new:
+        redistributing.join(state, trainer, task)
+    else:
+        trainer.load_state_dict(state["trainer"])
+        if state["task"] is not None and keeps_state(task):
+            task.load_state_dict(state["task"])
+        restore_random_state(state["random"])
     present = state["progress"]
     if "num_tokens" in present:
         present["num_actions"] = present.pop("num_tokens")  # its name before agents could be trained

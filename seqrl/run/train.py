@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from seqrl.accelerator import connect
+from seqrl.meetings import told_to_others
 from seqrl.protocols import Task
 from seqrl.run import checkpoint, recovery
 from seqrl.run.config import RunConfig, decisive, fingerprint, flatten, read_config, read_tree, to_plain, write_config
@@ -22,11 +24,13 @@ from seqrl.run.log import Writer, make_tracker
 from seqrl.run.loop import RunResult, fit, watch
 from seqrl.run.measured_settings import choose_settings, chosen_before, known_threads, threads
 from seqrl.run.processes import data_seed, is_main
+from seqrl.run.redistributing import seed_from
 from seqrl.run.run_folder import check_folder, check_writable, delete_earlier_run
 from seqrl.run.seeding import seed_everything
 from seqrl.run.trust import refuse_links
 
 
+@told_to_others
 def train(
     config: RunConfig,
     *,
@@ -40,7 +44,7 @@ def train(
 
     Args:
         config: see `RunConfig`.
-        resume: go on from the newest checkpoint in the run folder that is not damaged, exactly.
+        resume: go on from the newest checkpoint in the run folder that is not damaged, exactly where the number of processes is the same.
         resume_from: go on from this one instead: number of its step, name or path.
         overwrite: delete an earlier run of this name first.
         display: show progress on the terminal.
@@ -53,6 +57,7 @@ def train(
         FileNotFoundError: when there is nothing to resume or to start from.
         OSError: when the run folder cannot be written or is too full.
     """
+    connect(config.process_timeout_s)
     if resume or resume_from is not None:
         checkpoint.find(config.run_folder)  # a folder that is not there is not made for its lock
     with hold(config.run_folder):
@@ -70,7 +75,7 @@ def _train(config: RunConfig, newest: Path | None, troubles: list[str], *, overw
     """Do a run in a folder that is ready for it and held."""
     folder = config.run_folder
     config, chosen, task, policy = _resumed(config, newest) if newest is not None else begin(config)
-    trainer = config.trainer.build(policy, seed=config.seed, num_updates=config.steps)
+    trainer = config.trainer.build(policy, seed=seed_from(newest, config.seed), num_updates=config.steps)
     # Weights, two moments of the optimiser, perhaps the weights in another form; the newest checkpoint beside the best one.
     copies = (4 if hasattr(policy, "save_pretrained") else 3) * (config.keep_checkpoints + 2)
     check_writable(folder, space_for * copies * num_bytes(policy))
@@ -127,7 +132,7 @@ def _resumed(config: RunConfig, newest: Path) -> tuple[RunConfig, str, Task, nn.
     if kept.is_file():
         config = chosen_before(config, read_tree(kept))
     config = dataclasses.replace(config, num_threads=config.num_threads or 1)
-    task, policy = build(config)
+    task, policy = build(config, seed_from(newest, config.seed))
     checkpoint.check_fingerprints(checkpoint.read_meta(newest).get("task", {}), task_fingerprints(task), folder=newest)
     checkpoint.load_weights(newest, policy)
     _refuse_other_config(newest, config)
@@ -161,10 +166,16 @@ def resume(
     return train(read_run(run_folder, overrides, allow_code=allow_code), resume=True, resume_from=resume_from, display=display)
 
 
-def build(config: RunConfig) -> tuple[Task, nn.Module]:
-    """Seed everything, then make the task and a fresh policy; with one thread where no number is set, so that its weights are the same."""
-    seed_everything(config.seed, deterministic=config.deterministic, num_threads=config.num_threads or 1)
-    task = config.task.build(data_seed(config.seed))
+def build(config: RunConfig, seed: int | None = None) -> tuple[Task, nn.Module]:
+    """Seed everything, then make the task and a fresh policy; with one thread where no number is set, so that its weights are the same.
+
+    Args:
+        config: of the run.
+        seed: another one than the run's.
+    """
+    seed = config.seed if seed is None else seed
+    seed_everything(seed, deterministic=config.deterministic, num_threads=config.num_threads or 1)
+    task = config.task.build(data_seed(seed))
     return task, task.build_policy()
 
 

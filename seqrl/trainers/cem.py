@@ -112,6 +112,8 @@ class CrossEntropyMethod:
     auxiliary loss.
     """
 
+    own_state = ("generator", "elites")
+
     def __init__(self, policy: nn.Module, config: CrossEntropyConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         self.policy = policy
         self.config = config or CrossEntropyConfig()

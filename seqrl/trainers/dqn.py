@@ -130,6 +130,8 @@ class DQN:
         ValueError: when the policy has no action values.
     """
 
+    own_state = ("generator", "replay")
+
     def __init__(self, policy: nn.Module, config: DQNConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         if not isinstance(policy, ActionValues):
             raise ValueError(
@@ -193,7 +195,8 @@ class DQN:
         stats["replay/num_steps"] = float(self.replay.num_steps)
         self.policy.train(self.policy.config.dropout > 0)
         history: list[dict[str, Tensor | float]] = []
-        if self.num_env_steps >= self.config.learning_starts and self.replay.can_draw:
+        # Every process takes part in each optimiser step: all wait for one that has just joined, or has seen no step that counts.
+        if self.num_env_steps >= self.config.learning_starts and self.optimiser.least(int(self.replay.can_draw)):
             history = [self._improve(described=step == self.config.gradient_steps) for step in range(1, self.config.gradient_steps + 1)]
         if self.config.replay == "prioritised":
             stats["replay/importance_exponent"] = self.importance_exponent

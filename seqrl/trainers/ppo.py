@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from seqrl import losses
 from seqrl.diagnostics import Seen, average_of, describe_advantage, describe_rollout, describe_update, explained_variance
-from seqrl.minibatches import Minibatches, MinibatchUnit, Part
+from seqrl.minibatches import Minibatches, MinibatchUnit, Part, agreed_number
 from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task, demonstrations_of, require_critic, require_probabilities
@@ -209,7 +209,8 @@ class PPO:
     ) -> tuple[list[dict[str, Tensor | float]], list[Seen]]:
         """Take the optimiser steps; give the figures of each, and what it saw of the policy."""
         config = self.config
-        minibatches = Minibatches(trajectory, config.minibatches, config.minibatch_unit, self.generator)
+        number = agreed_number(trajectory, config.minibatches, config.minibatch_unit, self.optimiser.least)
+        minibatches = Minibatches(trajectory, number, config.minibatch_unit, self.generator)
         # A single minibatch is the batch.
         by_batch = config.normalises and (config.normalise_over == "batch" or minibatches.number == 1)
         history: list[dict[str, Tensor | float]] = []

@@ -14,7 +14,7 @@ from seqrl import losses, returns
 from seqrl.auxiliary import has_aux_loss, refuse_unknown_aux_loss
 from seqrl.diagnostics import average_of, describe_advantage, describe_rollout, explained_variance
 from seqrl.distributions import Distribution
-from seqrl.minibatches import Minibatches, MinibatchUnit
+from seqrl.minibatches import Minibatches, MinibatchUnit, agreed_number
 from seqrl.natural_gradient import conjugate_gradient, fisher_product, flat_gradient, split_like
 from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
 from seqrl.protocols import Task, require_critic, require_distribution
@@ -195,7 +195,8 @@ class TRPO:
     def _fit_critic(self, trajectory: Trajectory, target: Tensor) -> dict[str, float]:
         """Regress the critic on its targets for some epochs; what the auxiliary loss reaches learns beside it."""
         config, history = self.config, list[dict[str, float]]()
-        minibatches = Minibatches(trajectory, config.critic_minibatches, config.minibatch_unit, self.generator)
+        number = agreed_number(trajectory, config.critic_minibatches, config.minibatch_unit, self.optimiser.least)
+        minibatches = Minibatches(trajectory, number, config.minibatch_unit, self.generator)
         aux_total, has_aux = minibatches.aux_total(self.policy), self._has_aux_loss(trajectory)
         reached = self._reached_by_aux_loss(trajectory) if has_aux else set()
         before = self._distribution_now(trajectory) if has_aux else None

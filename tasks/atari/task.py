@@ -201,6 +201,12 @@ class AtariTask:
             self._dtype = dtype_of(state["precision"])
         self._control.load_state_dict(state["control"])
 
+    def load_shared_state(self, state: dict[str, Any]) -> None:
+        """Take over what all processes share, see `ControlTask`."""
+        if self.config.precision == "auto":
+            self._dtype = dtype_of(state["precision"])
+        self._control.load_shared_state(state["control"])
+
     def _in_precision(self, policy: nn.Module) -> nn.Module:
         """Let the policy's convolutions run in the task's precision, which an early run's checkpoint may have set."""
         for encoder in encoders(policy):

@@ -70,7 +70,11 @@ class RewardShaper:
         moments = self._moments
         return {"count": moments.count, "mean": moments.mean, "variance": moments.variance, "running": self._running}
 
+    def load_shared_state(self, state: dict[str, Any]) -> None:
+        """Take over the unit of the rewards, which is one in all processes, and no returns of another one's episodes."""
+        self._moments = Moments(state["count"], state["mean"], state["variance"])
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to saved statistics."""
-        self._moments = Moments(state["count"], state["mean"], state["variance"])
+        self.load_shared_state(state)
         self._running = None if state["running"] is None else state["running"].clone()

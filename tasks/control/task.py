@@ -293,6 +293,10 @@ class ControlTask:
         self._source.load_state_dict(state["source"])
         self._memory = map_tree(torch.clone, state["memory"])
 
+    def load_shared_state(self, state: dict[str, Any]) -> None:
+        """Take over what all processes share from the state of another one; episodes and their seeds stay this one's own."""
+        self._rewards.load_shared_state(state["rewards"])
+
     def _drawn(self, render_mode: str | None) -> VectorEnvSource:
         return self._sources.drawn(render_mode, seed=EVALUATION_SEEDS["dev"])
 

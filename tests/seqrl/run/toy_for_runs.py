@@ -81,9 +81,9 @@ class ToyTask:
     def rollout(self, policy: nn.Module, **settings: Any) -> Trajectory:
         config = self.config
         self.position += 1
-        if self.position == config.fail_at:
-            raise ValueError("reward: sample 3 is nan; expected finite numbers")
         # Faults come by the environment, since a resumed run keeps its settings.
+        if self.position in (config.fail_at, int(os.environ.get("TOY_FAIL_AT", -1))):
+            raise ValueError("reward: sample 3 is nan; expected finite numbers")
         if self.position == int(os.environ.get("TOY_SIGNAL_AT", -1)):
             os.kill(os.getpid(), int(os.environ["TOY_SIGNAL"]))
         time.sleep(config.delay_s)

@@ -1,0 +1,63 @@
+"""Two processes with half of the rows each end with the weights of one, whatever the trainer and the kind of task."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from kinds import CELLS, rows_of, trainer_of
+from toy_tokens import flat_weights
+
+from seqrl.trajectory import Trajectory
+
+
+def launch(script: str, folder: Path, *arguments: str) -> None:
+    """Run a script in two processes that can find each other."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3]), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
+    environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    command = [sys.executable, str(Path(__file__).with_name(script)), str(folder), *arguments]
+    processes = [subprocess.Popen(command, env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in (0, 1)]
+    assert [process.wait(timeout=240) for process in processes] == [0, 0]
+
+
+def halves(rows: Trajectory) -> tuple[torch.Tensor, torch.Tensor]:
+    """Share out the rows, those of a group together, and not evenly."""
+    group = torch.arange(rows.batch_size) if rows.group is None else rows.group
+    first = group % 3 == 0
+    return first.nonzero().squeeze(1), (~first).nonzero().squeeze(1)
+
+
+def plain(rows: Trajectory) -> dict[str, Any]:
+    return {field.name: getattr(rows, field.name) for field in dataclasses.fields(rows)}
+
+
+@pytest.mark.slow
+def test_each_kind_of_task_by_each_trainer(tmp_path: Path) -> None:
+    rows = {cell: rows_of(cell) for cell in CELLS}
+    expected = {}
+    for cell in CELLS:
+        trainer = trainer_of(cell)
+        before = flat_weights(trainer.policy)
+        for _ in range(3):
+            trainer.update(rows[cell])
+        expected[cell] = flat_weights(trainer.policy)
+        assert (expected[cell] - before).abs().max() > 1e-3, cell
+    torch.save({cell: [plain(rows[cell].select_rows(part)) for part in halves(rows[cell])] for cell in CELLS}, tmp_path / "rows.pt")
+    launch("one_of_two_kinds.py", tmp_path)
+    first, second = (torch.load(tmp_path / f"weights_{rank}.pt", weights_only=True) for rank in (0, 1))
+    apart = {" ".join(cell): float((first[cell] - second[cell]).abs().max()) for cell in first}
+    assert not {cell: by for cell, by in apart.items() if by}
+    off = {cell: float((first[cell, "fp32"] - expected[cell]).abs().max()) for cell in CELLS}
+    # Conjugate gradients and a line search after them make more of rounding.
+    wrong = {cell: by for cell, by in off.items() if not by < (2e-5 if cell.endswith("trpo") else 2e-6)}
+    assert not wrong, "\n".join(f"{cell}: {by:.2g}" for cell, by in wrong.items())
