@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from seqrl.run import checkpoint
 from seqrl.run.log import read_metrics
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))  # for what tests import from beside them, in whatever order they are collected
 
 
 @pytest.fixture(autouse=True)
