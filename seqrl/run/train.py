@@ -53,8 +53,8 @@ def train(
         FileNotFoundError: when there is nothing to resume or to start from.
         OSError: when the run folder cannot be written or is too full.
     """
-    if resume or resume_from is not None:
-        checkpoint.find(config.run_folder)  # a folder that is not there is not made for its lock
+    if (resume or resume_from is not None) and not config.run_folder.exists():
+        checkpoint.find(config.run_folder)  # says so; the folder is not made for its lock
     with hold(config.run_folder):
         checkpoint.put_back_best(config.run_folder)
         newest, troubles = None, list[str]()
