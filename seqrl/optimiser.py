@@ -232,8 +232,8 @@ class Optimiser:
         Raises:
             ValueError: see `minimise`.
         """
-        self._adamw.clear_gradients()
         self._broken_loss = None
+        self._adamw.clear_gradients()
         num_rows = self._num_rows(trajectory)
         sums: dict[str, Tensor | float] = {}
         for rows, part in self._parts(trajectory):
