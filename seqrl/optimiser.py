@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
 from typing import Any, Literal, TypeAlias, get_args
@@ -60,7 +60,7 @@ class OptimiserConfig:
     warmup_updates: int = 0
     final_fraction: float = 0.0
     accumulation: int = 1
-    max_skipped_updates: int = 10
+    max_skipped_updates: int = field(default=10, metadata={"decisive": False})
     precision: Precision = "auto"
     compile: bool = False
 
