@@ -106,6 +106,20 @@ def test_weights_that_are_whole_are_saved(tmp_path: Path, place: str, kind: type
     assert torch.equal(weights(other), weights(trainer))
 
 
+def test_a_task_that_can_tell_its_figures_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqrl.run.saving.LARGEST_COPY_BYTES", 0)
+    trainer, task = make()
+
+    def fail() -> None:
+        task.pop_figures = raising(RuntimeError)
+        raise ValueError("lost")
+
+    task.rollout = at(6, fail, task.rollout)
+    with pytest.raises(ValueError, match="lost"):
+        fit(trainer, task, steps=8, run_folder=tmp_path)
+    assert newest(tmp_path) == 5
+
+
 def test_a_task_that_can_tell_its_state_no_more(tmp_path: Path, whole: torch.Tensor) -> None:
     trainer, task = make()
 
