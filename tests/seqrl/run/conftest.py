@@ -13,7 +13,7 @@ from seqrl.run import checkpoint
 from seqrl.run.log import read_metrics
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))  # for what tests import from beside them, in whatever order they are collected
+sys.path.insert(0, str(HERE))  # so that the tests beside this file can import what they share
 
 
 @pytest.fixture(autouse=True)
