@@ -1,0 +1,54 @@
+"""Every trainer on every kind of task runs, or refuses by name and says what to choose."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+import torch
+from cells import MISSING, VARIANTS, missing, parameters, running, trainers
+from kinds import KINDS
+from torch import Tensor
+from updates import make_task, make_trainer, norm, rows_of, whole
+
+from seqrl.trajectory import Trajectory, tree_leaves
+
+RUNNING = parameters(running(), wide=True)
+REFUSED = [
+    pytest.param(v, k, marks=[pytest.mark.slow] if KINDS[k].slow else [])
+    for v in VARIANTS
+    for k in KINDS
+    if missing(VARIANTS[v], KINDS[k]) is not None
+]
+
+
+def test_every_trainer_has_a_variant() -> None:
+    assert sorted({variant.trainer for variant in VARIANTS.values()}) == trainers()
+
+
+@pytest.mark.parametrize(("variant", "kind"), RUNNING)
+def test_a_cell_runs(variant: str, kind: str) -> None:
+    rows = rows_of(variant, kind)
+    before = [leaf.clone() for leaf in leaves(rows)]
+    learned = whole(variant, kind)
+    assert all(value == value for value in learned.stats.values())
+    assert norm(learned.change) > 0, "nothing was learned"
+    assert all(torch.equal(one, other) for one, other in zip(before, leaves(rows), strict=True)), "the rows were changed"
+
+
+def leaves(rows: Trajectory) -> list[Tensor]:
+    return [leaf for field in dataclasses.fields(rows) for leaf in tree_leaves(getattr(rows, field.name))]
+
+
+@pytest.mark.parametrize(("variant", "kind"), REFUSED)
+def test_a_cell_is_refused_by_name_before_anything_is_done(variant: str, kind: str) -> None:
+    torch.manual_seed(0)
+    lacks = missing(VARIANTS[variant], KINDS[kind])
+    assert lacks is not None
+    task = make_task(variant, kind)
+    policy = task.build_policy()
+    policy.act = lambda *_, **__: pytest.fail("it acted before it refused")
+    with pytest.raises(ValueError) as refusal:
+        make_trainer(variant, kind, policy).collect(task)
+    assert re.search(MISSING[lacks][0], str(refusal.value), re.DOTALL), str(refusal.value)
