@@ -42,6 +42,8 @@ def pieces(variant: str, kind: str, number: int, unit: str, **settings: Any) -> 
 @pytest.mark.parametrize(("variant", "kind"), MINIBATCHES)
 def test_minibatches_of_rows_add_up_to_the_batch(variant: str, kind: str, number: int) -> None:
     """Each is the mean over its own steps, so that weighted by their numbers they are the mean over all."""
+    if KINDS[kind].family == "glimpses":
+        number = 3  # minibatches of one size: those of unequal sizes share out the classes by themselves
     one, _ = pieces(variant, kind, 1, "rows")
     many, sizes = pieces(variant, kind, number, "rows")
     assert len(many.gradients) == number == len(sizes)
