@@ -96,9 +96,9 @@ MISSING = {
     DEMONSTRATIONS: (r"no demonstrations.*(choose|give the task)", "has no demonstrations"),
     DISTRIBUTION: (r"Evaluation\.distribution.*choose", "needs the actions' distribution"),
     CRITIC: (r"critic.*set task\.policy", "needs a critic"),
-    SAMPLES: (r"task\.mode.*set task\.mode=episodes", "several tries at one start need whole episodes"),
-    EPISODES: (r"(task\.)?mode.*episodes", "compares whole episodes"),
-    VALUES: (r"dqn: expected a network of action values|action space|action_values", "needs action values of a few actions"),
+    SAMPLES: (r"task\.mode.*set task\.mode=episodes", "needs whole episodes"),
+    EPISODES: (r"(task\.)?mode.*episodes", "needs whole episodes"),
+    VALUES: (r"dqn: expected a network of action values|action space|action_values", "needs action values"),
     VALUE_TABLE: (r"q_table.*action_value_table|action_value_table", "needs a table"),
     PROBABILITY_TABLE: (r"counts.*task\.policy\.kind=probability_table", "`counts` needs a table of probabilities"),
 }

@@ -6,8 +6,9 @@ _NAN = "a NaN in padding reaches the gradient (issue 10, 1.11)"
 _WORDS = "the words of images without demonstrations are learned as absent (issue 10, 1.3 and 1.4)"
 _CLASSES = "CEM learns the classes on its elites alone, TRPO not at all (issue 10, 1.1 and 1.2)"
 _FORBIDDEN = "PPO: a forbidden action where nothing counts gives -inf minus -inf in the ratio, and NaN in the gradient"
+_CREDIT = "all steps have the first episode's return (issue 10, 1.5)"
 KNOWN: dict[str, str] = {
-    r"test_a_step_is_credited_with_its_own_episode\[reinforce_none-\w+_steps-False\]": "all steps have the first episode's return (issue 10, 1.5)",
+    r"test_a_step_is_credited_with_its_own_episode\[reinforce_none-\w+_steps-False\]": _CREDIT,
     r"test_rows_that_are_compared_with_themselves": "an undiscounted score is taken off a discounted one (issue 10, 1.6)",
     r"test_a_cell_is_refused.*\[(cem_single-.*_steps|cem_counts-table_steps)\]": "CEM takes stretches of steps for rows (issue 10, 1.16)",
     r"test_a_cell_runs\[(trpo|cem\w*)-glimpses_fixed\]": _CLASSES,

@@ -19,6 +19,7 @@ from seqrl.trajectory import Trajectory
 
 GLIMPSES = [pair for pair in running() if KINDS[pair[1]].family == "glimpses"]
 DETECTING = "captions_detecting"
+WORDS = [(name, DETECTING) for name in ("supervised", "reinforce_leave_one_out", "self_critical_greedy", "ppo_gae", "ppo_leave_one_out")]
 
 
 def read_after(num_glimpses: int, num_objects: int) -> list[int]:
@@ -71,7 +72,7 @@ def detection(policy: Any, rows: Trajectory) -> Tensor:
 
 
 @pytest.mark.parametrize("parts", [1, pytest.param(2, marks=pytest.mark.slow), 4])
-@pytest.mark.parametrize("variant", ["supervised", "reinforce_leave_one_out", "self_critical_greedy", "ppo_gae", "ppo_leave_one_out"])
+@pytest.mark.parametrize("variant", [name for name, _ in WORDS])
 def test_the_words_of_demonstrations_are_learned(variant: str, parts: int) -> None:
     supervised = VARIANTS[variant].trainer == "supervised"
     rows = rows_of(variant, DETECTING) if supervised else mixed(variant, DETECTING)

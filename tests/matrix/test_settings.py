@@ -92,6 +92,7 @@ CRITIC_FREE = [
     for name, v in VARIANTS.items()
     if CRITIC not in v.needs and v.trainer in ("reinforce", "self_critical", "ppo", "off_policy", "cem", "supervised")
 ]
+UNCRITICAL = [(name, "captions_critic") for name in CRITIC_FREE if missing(VARIANTS[name], KINDS["captions"]) is None]
 
 
 @pytest.mark.parametrize(
@@ -133,6 +134,7 @@ DROPPING = [
     for name, v in VARIANTS.items()
     if v.trainer in ("reinforce", "self_critical", "ppo", "cem", "supervised") and missing(v, KINDS["captions_critic"]) is None
 ]
+DROPPED = [(name, "captions_critic") for name in DROPPING]
 
 
 @pytest.mark.parametrize("variant", in_turn(DROPPING, "supervised", "reinforce_none", "self_critical_greedy", "ppo_gae", "cem"))
