@@ -153,8 +153,8 @@ class AttentionTask:
             self.demonstrations()
         if not hasattr(policy, "raw_location"):
             raise ValueError(
-                f"attention: expected a policy that chooses locations by itself (GlimpsePolicy, DramPolicy), got a {type(policy).__name__}; "
-                "for chance actions (epsilon) set trainer.epsilon=0, since locations are no numbered actions"
+                f"attention: expected a policy that chooses locations itself, as GlimpsePolicy does, got a {type(policy).__name__}; "
+                "chance actions (epsilon) need numbered actions: set trainer.epsilon=0"
             )
         device = policy.critic.weight.device
         items = self._order.next(self.config.images_per_batch)
