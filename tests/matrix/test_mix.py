@@ -48,12 +48,23 @@ def mixture(variant: str, kind: str, weight: float) -> Learned:
     return learn(variant, kind, mixed(variant, kind), mix=MixConfig(weight=weight))
 
 
+def averaged(variant: str, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Average over what the variant averages its losses over, row by row."""
+    over, chosen = (
+        VARIANTS[variant].settings.get("average_over", "steps"),
+        [row[m] for row, m in zip(x, mask, strict=True) if bool(m.any())],
+    )
+    if over == "steps":
+        return torch.cat(chosen).mean()
+    return torch.stack([row.sum() if over == "rows" else row.mean() for row in chosen]).mean()
+
+
 @cache
 def cross_entropy(variant: str, kind: str) -> dict[str, torch.Tensor]:
     """Gradient of the demonstrations' mean cross-entropy, by autograd on the demonstrations alone."""
     policy, rows = make_policy(variant, kind).eval(), mixed(variant, kind)
     shown = rows.select_rows(rows.imitate.any(dim=1))  # type: ignore[union-attr]
-    loss = -policy(shown).logp[shown.imitate].mean()
+    loss = -averaged(variant, policy(shown).logp, shown.imitate)  # type: ignore[arg-type]
     names = [name for name, p in policy.named_parameters() if p.requires_grad]
     found = torch.autograd.grad(loss, [policy.get_parameter(name) for name in names], allow_unused=True)
     return {n: torch.zeros_like(policy.get_parameter(n)) if g is None else g for n, g in zip(names, found, strict=True)}
@@ -101,7 +112,7 @@ def test_a_forced_prefix_is_imitated_and_never_rewarded(variant: str, kind: str)
     rows = uneven(collected)
     one, two = (learn(variant, kind, rows, mix=forced(weight)).gradients[0] for weight in (1.0, 2.0))
     policy = make_policy(variant, kind).eval()
-    loss = -policy(rows).logp[rows.imitate].mean()
+    loss = -averaged(variant, policy(rows).logp, rows.imitate)  # type: ignore[arg-type]
     names = [name for name, p in policy.named_parameters() if p.requires_grad]
     found = torch.autograd.grad(loss, [policy.get_parameter(name) for name in names], allow_unused=True)
     expected = {name: torch.zeros(()) if g is None else g for name, g in zip(names, found, strict=True)}
