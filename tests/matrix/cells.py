@@ -74,9 +74,13 @@ VARIANTS: dict[str, Variant] = {
     "vtrace": Variant("vtrace", {"actor_lag": 1}, _needs(CRITIC)),
     "off_policy": Variant("off_policy", {"epochs": 2, "entropy_weight": 0.1}, _needs(CRITIC)),
     "off_policy_own_action": Variant("off_policy", {"weighting": "own_action", "baseline": "none"}),
+    "off_policy_normalised": Variant(
+        "off_policy", {"self_normalise": True, "max_weight": 3.0, "num_samples": 3, "baseline": "none"}, _needs(SAMPLES)
+    ),
     "trpo": Variant("trpo", {"critic_epochs": 2, "critic_minibatches": 1}, _needs(DISTRIBUTION, CRITIC)),
     "cem": Variant("cem", {"num_samples": 3, "gradient_steps": 2, "percentile": 50.0, "entropy_weight": 0.1}, _needs(EPISODES)),
     "cem_group": Variant("cem", {"num_samples": 3, "threshold": "group", "percentile": 50.0, "gradient_steps": 1}, _needs(EPISODES)),
+    "cem_kept": Variant("cem", {"num_samples": 3, "elite_iterations": 2, "gradient_steps": 1, "percentile": 60.0}, _needs(EPISODES)),
     "cem_single": Variant("cem", {"percentile": 50.0, "gradient_steps": 1}, _needs(EPISODES)),
     "cem_counts": Variant("cem", {"fit": "counts", "percentile": 50.0}, _needs(PROBABILITY_TABLE, EPISODES), "probability_table"),
     "dqn": Variant("dqn", _DQN, _needs(VALUES), "action_values", _DRAWS),

@@ -10,7 +10,7 @@ import torch
 from cells import MISSING, VARIANTS, missing, parameters, running, trainers
 from kinds import KINDS
 from torch import Tensor
-from updates import make_task, make_trainer, norm, rows_of, whole
+from updates import make_policy, make_task, make_trainer, norm, rows_of, whole
 
 from seqrl.trajectory import Trajectory, tree_leaves
 
@@ -52,3 +52,15 @@ def test_a_cell_is_refused_by_name_before_anything_is_done(variant: str, kind: s
     with pytest.raises(ValueError) as refusal:
         make_trainer(variant, kind, policy).collect(task)
     assert re.search(MISSING[lacks][0], str(refusal.value), re.DOTALL), str(refusal.value)
+
+
+@pytest.mark.parametrize("kind", ["cartpole_steps", "pendulum_steps", "table_steps"])
+@pytest.mark.parametrize(
+    "variant", ["reinforce_leave_one_out", "reinforce_group_norm", "ppo_leave_one_out", "ppo_group_norm", "off_policy_normalised"]
+)
+def test_stretches_of_steps_are_not_compared_as_rows(variant: str, kind: str) -> None:
+    """With one sample a task can give stretches; what compares rows has to refuse them at once, not when an episode happens to end."""
+    task, policy = make_task(variant, kind), make_policy(variant, kind)
+    policy.act = lambda *_, **__: pytest.fail("it acted before it refused")
+    with pytest.raises(ValueError, match=r"episodes.*set task\.mode=episodes"):
+        make_trainer(variant, kind, policy, num_samples=1).collect(task)

@@ -174,6 +174,13 @@ def test_chance_actions_run_or_are_refused_by_name(kind: str) -> None:
         assert re.search(r"epsilon.*set trainer\.epsilon=0", str(error))
         assert KINDS[kind].family in ("texts", "glimpses") or kind in ("pendulum_steps", "pendulum_episodes", "catch_episodes")
         return
+    # mu = (1 - epsilon) pi + epsilon / (number of allowed actions), with pi what the learner says of the same step.
+    with torch.no_grad():
+        distribution = trainer.policy(rows).distribution
+    probabilities = distribution.logits.softmax(dim=2)
+    chosen = probabilities.gather(2, rows.action.unsqueeze(2)).squeeze(2)
+    expected = 0.5 * chosen + 0.5 / (probabilities > 0).sum(dim=2)
+    torch.testing.assert_close(rows.logp[rows.mask].exp(), expected[rows.mask], rtol=1e-4, atol=1e-5)
     trainer.update(rows)
 
 
