@@ -17,6 +17,19 @@ BY_GRADIENT = [pair for pair in PAIRS if VARIANTS[pair[0]].trainer != "q_table" 
 FREE_ORDER = [pair for pair in PAIRS if not VARIANTS[pair[0]].updates_in_order]
 IN_GROUPS = [pair for pair in PAIRS if KINDS[pair[1]].family in ("texts", "glimpses")]
 PROBABLE = [pair for pair in PAIRS if VARIANTS[pair[0]].policy == "actor_critic" and VARIANTS[pair[0]].trainer != "supervised"]
+# What a policy says depends on the trainer only where its actors lag.
+ONE_EACH = [next(pair for pair in PROBABLE if pair[1] == kind) for kind in dict.fromkeys(kind for _, kind in PROBABLE)]
+# Kinds whose state is made of other parts than another's.
+STATES = {
+    "captions_lstm",
+    "own_texts",
+    "glimpses_early",
+    "cartpole_steps",
+    "memory_steps",
+    "masks_episodes",
+    "pictures_steps",
+    "table_steps",
+}
 
 
 def cells(pairs: list[tuple[str, str]], *, wide: bool = False) -> Any:
@@ -48,7 +61,13 @@ def test_the_numbers_of_groups_change_nothing(variant: str, kind: str) -> None:
     assert_same(learn(variant, kind, rows.replace(group=1000 - 7 * rows.group)), whole(variant, kind))
 
 
-@cells(PAIRS)
+@pytest.mark.parametrize(
+    ("variant", "kind"),
+    [
+        pytest.param(*cell.values, marks=cell.marks or ([] if cell.values[1] in STATES else [pytest.mark.slow]))
+        for cell in parameters(PAIRS)
+    ],
+)
 def test_a_resumed_run_that_was_evaluated_goes_on_with_the_same_bits(variant: str, kind: str) -> None:
     def start(seed: int) -> tuple[Any, Any]:
         torch.manual_seed(seed)
@@ -74,7 +93,7 @@ def test_a_resumed_run_that_was_evaluated_goes_on_with_the_same_bits(variant: st
     assert all(torch.equal(tensor, weights[name]) for name, tensor in state_of(trainer.policy).items())
 
 
-@cells(PROBABLE)
+@pytest.mark.parametrize(("variant", "kind"), [pytest.param(*p, marks=[pytest.mark.slow] if KINDS[p[1]].slow else []) for p in ONE_EACH])
 def test_the_update_sees_the_probabilities_of_sampling(variant: str, kind: str) -> None:
     torch.manual_seed(3)
     trainer = make_trainer(variant, kind)

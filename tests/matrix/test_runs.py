@@ -15,12 +15,6 @@ from updates import make_policy, make_task, make_trainer, norm, rows_of, whole
 from seqrl.trajectory import Trajectory, tree_leaves
 
 RUNNING = parameters(running(), wide=True)
-REFUSED = [
-    pytest.param(v, k, marks=[pytest.mark.slow] if KINDS[k].slow else [])
-    for v in VARIANTS
-    for k in KINDS
-    if missing(VARIANTS[v], KINDS[k]) is not None
-]
 
 
 def test_every_trainer_has_a_variant() -> None:
@@ -41,17 +35,20 @@ def leaves(rows: Trajectory) -> list[Tensor]:
     return [leaf for field in dataclasses.fields(rows) for leaf in tree_leaves(getattr(rows, field.name))]
 
 
-@pytest.mark.parametrize(("variant", "kind"), REFUSED)
-def test_a_cell_is_refused_by_name_before_anything_is_done(variant: str, kind: str) -> None:
+@pytest.mark.parametrize("slow", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_cell_is_refused_by_name_before_anything_is_done(variant: str, slow: bool) -> None:
     torch.manual_seed(0)
-    lacks = missing(VARIANTS[variant], KINDS[kind])
-    assert lacks is not None
-    task = make_task(variant, kind)
-    policy = task.build_policy()
-    policy.act = lambda *_, **__: pytest.fail("it acted before it refused")
-    with pytest.raises(ValueError) as refusal:
-        make_trainer(variant, kind, policy).collect(task)
-    assert re.search(MISSING[lacks][0], str(refusal.value), re.DOTALL), str(refusal.value)
+    for kind in (kind for kind in KINDS if KINDS[kind].slow == slow):
+        lacks = missing(VARIANTS[variant], KINDS[kind])
+        if lacks is None:
+            continue
+        task = make_task(variant, kind)
+        policy = task.build_policy()
+        policy.act = lambda *_, kind=kind, **__: pytest.fail(f"{kind}: it acted before it refused")
+        with pytest.raises(ValueError) as refusal:
+            make_trainer(variant, kind, policy).collect(task)
+        assert re.search(MISSING[lacks][0], str(refusal.value), re.DOTALL), f"{kind}: {refusal.value}"
 
 
 @pytest.mark.parametrize("kind", ["cartpole_steps", "pendulum_steps", "table_steps"])
