@@ -21,7 +21,7 @@ from seqrl.behaviour import (
 )
 from seqrl.diagnostics import average_of, describe_advantage, describe_rollout, explained_variance
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task, require_critic, require_distribution, require_probabilities
+from seqrl.protocols import Task, require_critic, require_distribution, require_probabilities, require_whole_rows
 from seqrl.reduce import AverageOver, masked_mean
 from seqrl.row_advantages import one_episode
 from seqrl.trajectory import Evaluation, Trajectory
@@ -132,6 +132,8 @@ class OffPolicy:
 
     def collect(self, task: Task) -> Trajectory:
         """Sample rows with the behaviour policy."""
+        if self.config.self_normalise:
+            require_whole_rows(task, "off_policy with self_normalise")
         self.policy.eval()
         behaviour = UniformMixture(self.policy, self.config.epsilon) if self.config.epsilon else self.policy
         with self.actor.acting():
@@ -205,7 +207,7 @@ class OffPolicy:
         one_episode(trajectory, "self_normalise", "set trainer.self_normalise=false")
         before = ended.cumsum(dim=1) - ended.long() > 0
         last = (weight * ended).sum(dim=1, keepdim=True)
-        everything = torch.where(before, last, weight)
+        everything = torch.where(before, last, weight)[trajectory.counted.any(dim=1)]  # rows of padding alone have no weights
         return weight / self.optimiser.mean(everything.mean(dim=0)).clamp(min=1e-8)
 
     def state_dict(self) -> dict[str, Any]:

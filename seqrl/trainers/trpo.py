@@ -207,7 +207,7 @@ class TRPO:
         stats = average_of(history)
         if before is not None:
             divergence = masked_mean(before.kl(self._distribution_now(trajectory)), trajectory.mask, self.optimiser.count(trajectory.mask))
-            stats["policy/kl_auxiliary"] = float(self.optimiser.mean(divergence))
+            stats["policy/kl_auxiliary"] = float(self.optimiser.mean(divergence.detach()))
         return stats
 
     def _has_aux_loss(self, trajectory: Trajectory) -> bool:
