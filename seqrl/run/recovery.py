@@ -64,7 +64,7 @@ def steadily(find: Callable[[], Path], read: Callable[[Path], Result]) -> Result
             folder = find()
             before = _identity(folder)
             result = read(folder)
-        except (OSError, ValueError, SafetensorError):
+        except (OSError, ValueError, RuntimeError, SafetensorError):  # torch's error for a missing file is a RuntimeError
             if number == MAX_TRIES or (folder is not None and before is not None and _identity(folder) == before):
                 raise
             time.sleep(PAUSE_S)
