@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +16,7 @@ from seqrl.run.shipped import is_shipped
 
 Result = TypeVar("Result")
 # A run that goes on may replace a checkpoint while it is read, not again and again.
-MAX_TRIES = 8
+MAX_TRIES, PAUSE_S = 20, 0.005
 # Stands before the names of checkpoints that a run went back behind; they are not looked at again.
 ASIDE = "aside_"
 
@@ -55,19 +56,21 @@ def steadily(find: Callable[[], Path], read: Callable[[Path], Result]) -> Result
         read: reads from there; may be called several times.
 
     Raises:
-        ValueError: when it is replaced all the time.
+        ValueError: when it is replaced all the time; and whatever the two raise of a checkpoint that stays as it is.
     """
-    for _ in range(MAX_TRIES):
-        folder = find()
-        before = _identity(folder)
+    for number in range(1, MAX_TRIES + 1):
+        folder = before = None
         try:
+            folder = find()
+            before = _identity(folder)
             result = read(folder)
-        except (OSError, ValueError, SafetensorError):
-            if _identity(folder) == before:
+        except (OSError, ValueError, RuntimeError, SafetensorError):  # torch's error for a missing file is a RuntimeError
+            if number == MAX_TRIES or (folder is not None and before is not None and _identity(folder) == before):
                 raise
-            continue
-        if _identity(folder) == before:
-            return result
+            time.sleep(PAUSE_S)
+        else:
+            if _identity(folder) == before:
+                return result
     raise ValueError(f"{folder}: its run replaced it {MAX_TRIES} times while it was read; copy it, or stop the run first")
 
 
