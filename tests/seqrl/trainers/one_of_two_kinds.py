@@ -10,8 +10,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from kinds import UNEVEN, trainer_of, uneven_rows  # noqa: E402
 from toy_tokens import flat_weights  # noqa: E402
+from two_process_cells import UNEVEN, trainer_of, uneven_rows  # noqa: E402
 
 from seqrl.trajectory import Trajectory  # noqa: E402
 
