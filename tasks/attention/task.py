@@ -147,10 +147,15 @@ class AttentionTask:
         """Look at the next images, along `num_samples` paths each; see `seqrl.protocols.Task`.
 
         Raises:
-            ValueError: when forced steps are asked for.
+            ValueError: when forced steps are asked for, or the policy is another's that changes its actions.
         """
         if num_forced_steps:
             self.demonstrations()
+        if not hasattr(policy, "raw_location"):
+            raise ValueError(
+                f"attention: expected a policy that chooses locations itself, as GlimpsePolicy does, got a {type(policy).__name__}; "
+                "chance actions (epsilon) need numbered actions: set trainer.epsilon=0"
+            )
         device = policy.critic.weight.device
         items = self._order.next(self.config.images_per_batch)
         images, label = (part.to(device) for part in self.data.batch(items, self._generator))

@@ -1,0 +1,268 @@
+"""The kinds of task that every trainer meets in the matrix: real tasks, as small as they come.
+
+A kind says what it can give (`gives`); a trainer's variant in `cells.py` says what it needs. What is missing is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from seqrl.actor_critic import ActorCriticConfig
+from seqrl.policies import TokenPolicy
+from seqrl.tasks.attention.data import load_data as load_digits
+from seqrl.tasks.attention.data_config import DataConfig as AttentionDataConfig
+from seqrl.tasks.attention.policy import GlimpsePolicyConfig
+from seqrl.tasks.attention.task import AttentionConfig, AttentionTask
+from seqrl.tasks.captioning.data import load_data
+from seqrl.tasks.captioning.data_config import DataConfig
+from seqrl.tasks.captioning.policies import PolicyConfig
+from seqrl.tasks.captioning.scenes import ScenesConfig
+from seqrl.tasks.captioning.task import CaptioningConfig, CaptioningTask
+from seqrl.tasks.control.policy import ControlPolicyConfig
+from seqrl.tasks.control.task import ControlConfig
+from seqrl.token_rollout import token_rollout
+from seqrl.trajectory import Trajectory
+
+Family = Literal["texts", "glimpses", "environments", "tables"]
+NUM_CONTEXTS, MAX_TOKENS = 3, 6
+# What there is to be had; a variant that needs something else is refused for it.
+SAMPLES, DEMONSTRATIONS, EPISODES = "samples", "demonstrations", "episodes"
+CRITIC, DISTRIBUTION, VALUES, VALUE_TABLE, PROBABILITY_TABLE = "critic", "distribution", "values", "value_table", "probability_table"
+TEXTS = frozenset({SAMPLES, EPISODES})
+GLIMPSES = frozenset({SAMPLES, EPISODES, CRITIC, DISTRIBUTION})
+STEPS = frozenset({CRITIC, DISTRIBUTION})
+PLAYED = frozenset({SAMPLES, EPISODES, CRITIC, DISTRIBUTION})
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of task.
+
+    Attributes:
+        title: what the page calls it.
+        family: which table of the page it stands in.
+        gives: what a trainer can find there.
+        make: builds the task; takes what the policy has to be, see `ControlPolicyConfig.kind`.
+        slow: whether its cells are too slow for the fast tests.
+    """
+
+    title: str
+    family: Family
+    gives: frozenset[str]
+    make: Callable[[str], Any]
+    slow: bool = False
+
+
+def _captions(**policy: Any) -> Callable[[str], Any]:
+    return lambda _: CaptioningTask(
+        CaptioningConfig(
+            _scenes(),
+            PolicyConfig(**{"dim": 12, "num_layers": 1, "num_heads": 2, "max_tokens": MAX_TOKENS, "dropout": 0.0, **policy}),  # type: ignore[arg-type]
+            images_per_batch=NUM_CONTEXTS,
+            captions_per_image=2,
+        ),
+        _drawn(),
+    )
+
+
+@cache
+def _scenes() -> DataConfig:
+    return DataConfig(image_size=32, scenes=ScenesConfig(num_train=8, num_dev=2, num_test=0))
+
+
+@cache
+def _drawn() -> Any:
+    return load_data(_scenes())
+
+
+class Writer(nn.Module):
+    """Maps digits shown [B, N] and tokens [B, T] to logits [B, T, 13], as somebody's own module does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(10, 8), nn.Tanh(), nn.Linear(8, 13))
+
+    def forward(self, shown: Tensor, tokens: Tensor) -> Tensor:
+        return self.layers((one_hot(shown, 10).sum(dim=1, keepdim=True) - one_hot(tokens, 13)[:, :, 3:].cumsum(dim=1)).float())
+
+
+class OwnTask:
+    """Somebody's own task: write the digits that are shown."""
+
+    def __init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(0)
+
+    def build_policy(self) -> nn.Module:
+        return TokenPolicy(Writer(), max_tokens=MAX_TOKENS)
+
+    def rollout(self, policy: nn.Module, **settings: Any) -> Trajectory:
+        shown = torch.randint(10, (NUM_CONTEXTS, 4), generator=self.generator)
+        return token_rollout(policy, shown, lambda rows, seen: (rows.action[:, 0] == seen[:, 0] + 3).float(), **settings)
+
+    def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
+        rows = token_rollout(policy, torch.arange(12).view(3, 4) % 10, lambda rows, seen: rows.mask.float().mean(dim=1), greedy=True)
+        return {"length": float(rows.score.mean())}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.generator.set_state(state["generator"])
+
+
+def _glimpses(policy: dict[str, Any] | None = None, data: dict[str, Any] | None = None, **settings: Any) -> Callable[[str], Any]:
+    sizes = {"num_features": 6, "glimpse_units": 8, "hidden_units": 8, "precision": "fp32", **(policy or {})}
+    fields = {"glimpse_size": 4, "num_glimpses": 4, "images_per_batch": NUM_CONTEXTS, **settings}
+    config = AttentionConfig(AttentionDataConfig(**{"image_size": 8, **(data or {})}), GlimpsePolicyConfig(**sizes), **fields)
+    return lambda _: AttentionTask(config, config.build(0).data if data else _digits(), seed=0)
+
+
+@cache
+def _digits() -> Any:
+    return load_digits(AttentionDataConfig(image_size=8))
+
+
+class Board(gym.Env[Any, int]):
+    """Each of six fields may be taken once; what is shown is a grid with the mask of the fields that are free."""
+
+    action_space = Discrete(6)
+    observation_space = Dict({"observation": Box(0, 1, (2, 3), np.float32), "action_mask": MultiBinary(6)})
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.taken = np.zeros(6, np.int8)
+        return self._shown(), {}
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert not self.taken[action], "a field that is taken"
+        self.taken[action] = 1
+        return self._shown(), float(action) / 6, bool(self.taken.sum() == 4 and action > 2) or bool(self.taken.all()), False, {}
+
+    def _shown(self) -> dict[str, Any]:
+        return {"observation": self.taken.reshape(2, 3).astype(np.float32), "action_mask": 1 - self.taken}
+
+
+class Parts(gym.Env[Any, int]):
+    """Shows a picture and a number; episodes of chance length."""
+
+    action_space = Discrete(3)
+    observation_space = Dict({"picture": Box(0, 255, (12, 12, 3), np.uint8), "number": Box(-1, 1, (1,), np.float32)})
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return self._shown(), {}
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return self._shown(), float(action == 1), bool(self.np_random.random() < 0.3), False, {}
+
+    def _shown(self) -> dict[str, Any]:
+        picture = self.np_random.integers(0, 256, (12, 12, 3), dtype=np.uint8)
+        return {"picture": picture, "number": self.np_random.uniform(-1, 1, 1).astype(np.float32)}
+
+
+for _world in (Board, Parts):
+    gym.register(f"matrix/{_world.__name__}-v0", entry_point=_world, max_episode_steps=7)
+
+
+def _control(environment: str, mode: Literal["steps", "episodes"], actor_critic: dict[str, Any] | None = None, **fields: Any) -> Any:
+    config = ControlConfig(
+        environment,
+        mode=mode,
+        num_envs=3,
+        num_steps=9,
+        max_episode_steps=7,
+        num_eval_episodes=2,
+        policy=ControlPolicyConfig(hidden_sizes=(8,), actor_critic=ActorCriticConfig(**(actor_critic or {}))),
+        **fields,
+    )
+    return lambda kind: replace(config, policy=replace(config.policy, kind=kind)).build(0)
+
+
+def _atari() -> Callable[[str], Any]:
+    def make(kind: str) -> Any:
+        from seqrl.tasks.atari.task import AtariConfig
+
+        config = AtariConfig(num_envs=2, num_steps=6, num_eval_episodes=1, max_frames=80, precision="fp32", num_threads=1)
+        return replace(config, policy=replace(config.policy, kind=kind)).build(0)
+
+    return make
+
+
+_MEMORY = {"memory": "lstm", "memory_size": 6}
+KINDS: dict[str, Kind] = {
+    "captions": Kind("captions", "texts", TEXTS | {DEMONSTRATIONS}, _captions()),
+    "captions_critic": Kind("captions, with a critic", "texts", TEXTS | {DEMONSTRATIONS, CRITIC}, _captions(critic=True)),
+    "captions_lstm": Kind(
+        "captions, LSTM, frozen encoder",
+        "texts",
+        TEXTS | {DEMONSTRATIONS, CRITIC},
+        _captions(type="lstm", critic=True, freeze_encoder=True),
+    ),
+    "captions_detecting": Kind(
+        "captions, detecting words and figures",
+        "texts",
+        TEXTS | {DEMONSTRATIONS, CRITIC},
+        _captions(critic=True, word_detection=0.3, figure_detection=0.2),
+    ),
+    "own_texts": Kind("one's own `TokenPolicy`", "texts", TEXTS, lambda _: OwnTask()),
+    "glimpses": Kind("digits", "glimpses", GLIMPSES, _glimpses()),
+    "glimpses_early": Kind(
+        "digits, LSTM, information gain",
+        "glimpses",
+        GLIMPSES,
+        _glimpses({"core": "lstm", "early_classification": 0.5, "learned_std": True, "location_gradient": True}, reward="information_gain"),
+    ),
+    "glimpses_fixed": Kind("digits, a fixed grid", "glimpses", GLIMPSES, _glimpses(looking="grid")),
+    "glimpses_dram": Kind(
+        "pairs of digits, DRAM",
+        "glimpses",
+        GLIMPSES,
+        _glimpses({"core": "dram", "context_size": 4}, {"placement": "pair", "canvas_size": 24}),
+        slow=True,
+    ),
+    "cartpole_steps": Kind("CartPole, steps", "environments", STEPS | {VALUES}, _control("CartPole-v1", "steps")),
+    "cartpole_episodes": Kind("CartPole, episodes", "environments", PLAYED | {VALUES}, _control("CartPole-v1", "episodes")),
+    "pendulum_steps": Kind("Pendulum, steps", "environments", STEPS, _control("Pendulum-v1", "steps", {"squash": True})),
+    "pendulum_episodes": Kind(
+        "Pendulum, episodes", "environments", PLAYED, _control("Pendulum-v1", "episodes", {"state_dependent_std": True})
+    ),
+    "memory_steps": Kind(
+        "CartPole from memory, steps",
+        "environments",
+        STEPS | {VALUES},
+        _control("seqrl/CartPoleMasked-v1", "steps", {**_MEMORY, "normalise_observations": True}),
+    ),
+    "masks_steps": Kind("masked actions, steps", "environments", STEPS | {VALUES}, _control("matrix/Board-v0", "steps")),
+    "masks_episodes": Kind("masked actions, episodes", "environments", PLAYED | {VALUES}, _control("matrix/Board-v0", "episodes", _MEMORY)),
+    "pictures_steps": Kind(
+        "pictures and numbers, steps",
+        "environments",
+        STEPS | {VALUES},
+        _control("matrix/Parts-v0", "steps", {"shared_trunk": True, "code_size": 8}),
+    ),
+    "catch_episodes": Kind(
+        "catch through glimpses, episodes",
+        "environments",
+        PLAYED,
+        _control("seqrl/GlimpseCatch-v0", "episodes", {**_MEMORY, "shared_trunk": True}),
+    ),
+    "atari_steps": Kind("Atari, steps", "environments", STEPS | {VALUES}, _atari(), slow=True),
+    "numbers_steps": Kind("FrozenLake one-hot, steps", "tables", STEPS | {VALUES, VALUE_TABLE}, _control("FrozenLake-v1", "steps")),
+    "numbers_episodes": Kind(
+        "FrozenLake one-hot, episodes", "tables", PLAYED | {VALUES, VALUE_TABLE}, _control("FrozenLake-v1", "episodes")
+    ),
+    "table_steps": Kind("FrozenLake table, steps", "tables", STEPS | {PROBABILITY_TABLE, VALUE_TABLE}, _control("FrozenLake-v1", "steps")),
+    "table_episodes": Kind(
+        "FrozenLake table, episodes", "tables", PLAYED | {PROBABILITY_TABLE, VALUE_TABLE}, _control("FrozenLake-v1", "episodes")
+    ),
+}
