@@ -21,7 +21,7 @@ from seqrl.behaviour import (
 )
 from seqrl.diagnostics import average_of, describe_advantage, describe_rollout, explained_variance
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task, require_critic, require_distribution, require_probabilities
+from seqrl.protocols import Task, require_critic, require_distribution, require_probabilities, require_whole_rows
 from seqrl.reduce import AverageOver, masked_mean
 from seqrl.row_advantages import one_episode
 from seqrl.trajectory import Evaluation, Trajectory
@@ -132,6 +132,8 @@ class OffPolicy:
 
     def collect(self, task: Task) -> Trajectory:
         """Sample rows with the behaviour policy."""
+        if self.config.self_normalise:
+            require_whole_rows(task, "off_policy with self_normalise")
         self.policy.eval()
         behaviour = UniformMixture(self.policy, self.config.epsilon) if self.config.epsilon else self.policy
         with self.actor.acting():
@@ -206,7 +208,8 @@ class OffPolicy:
         before = ended.cumsum(dim=1) - ended.long() > 0
         last = (weight * ended).sum(dim=1, keepdim=True)
         everything = torch.where(before, last, weight)
-        return weight / self.optimiser.mean(everything.mean(dim=0)).clamp(min=1e-8)
+        rows = trajectory.mask.any(dim=1)  # a row in which nothing was chosen has no weight
+        return weight / self.optimiser.mean(everything[rows if bool(rows.any()) else ~rows].mean(dim=0)).clamp(min=1e-8)
 
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's, the generator's and the lagging weights' state."""

@@ -14,7 +14,7 @@ from seqrl.diagnostics import Seen, average_of, describe_advantage, describe_rol
 from seqrl.minibatches import Minibatches, MinibatchUnit, Part, agreed_number
 from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task, demonstrations_of, require_critic, require_probabilities
+from seqrl.protocols import Task, demonstrations_of, require_critic, require_probabilities, require_whole_rows
 from seqrl.reduce import AverageOver, masked_mean
 from seqrl.reference import KLIn, Reference
 from seqrl.small_ppo import is_small, ppo_gradients
@@ -171,6 +171,8 @@ class PPO:
 
     def collect(self, task: Task) -> Trajectory:
         """Sample rows for the next contexts, with demonstrations where the mix asks for them."""
+        if self.config.advantage != "gae":
+            require_whole_rows(task, f"ppo with advantage {self.config.advantage}")
         rollout = partial(
             task.rollout,
             self.policy,
@@ -265,9 +267,10 @@ class PPO:
         def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
             seen.append(Seen.of(part, evaluation))
             chosen = None if all_chosen else part.mask
-            # Where the policy did not choose, an old log-probability means nothing and its ratio could overflow.
-            old_logp = part.logp if chosen is None else torch.where(chosen, part.logp, evaluation.logp.detach())
-            objective = losses.ppo_clip(evaluation.logp, old_logp, advantage[rows], clip, clip)
+            logp, old_logp = evaluation.logp, part.logp
+            if chosen is not None:  # elsewhere log-probabilities mean nothing: their ratio could overflow, or be that of two zeros
+                logp, old_logp = torch.where(chosen, logp, 0.0), torch.where(chosen, old_logp, 0.0)
+            objective = losses.ppo_clip(logp, old_logp, advantage[rows], clip, clip)
             terms = {"loss/policy": average(objective, chosen)}
             if entropy_weight:
                 terms["loss/entropy"] = -entropy_weight * average(evaluation.entropy, chosen)

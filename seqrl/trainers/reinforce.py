@@ -13,7 +13,7 @@ from seqrl import advantages, losses, returns
 from seqrl.diagnostics import describe_advantage, describe_rollout, explained_variance
 from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
 from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
-from seqrl.protocols import Task, demonstrations_of, require_critic, require_probabilities
+from seqrl.protocols import Task, demonstrations_of, require_critic, require_probabilities, require_whole_rows
 from seqrl.reduce import AverageOver, masked_mean
 from seqrl.row_advantages import one_episode, row_advantage
 from seqrl.trajectory import Evaluation, Trajectory
@@ -111,6 +111,8 @@ class Reinforce:
 
     def collect(self, task: Task) -> Trajectory:
         """Sample rows for the next contexts, with demonstrations where the mix asks for them."""
+        if self.config.baseline in ("leave_one_out", "group_norm", "greedy"):
+            require_whole_rows(task, f"reinforce with baseline {self.config.baseline}")
         rollout = partial(
             task.rollout,
             self.policy,

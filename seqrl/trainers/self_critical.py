@@ -12,7 +12,7 @@ from seqrl import losses
 from seqrl.diagnostics import describe_advantage, describe_rollout
 from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task, demonstrations_of, require_probabilities
+from seqrl.protocols import Task, demonstrations_of, require_probabilities, require_whole_rows
 from seqrl.reduce import AverageOver, masked_mean
 from seqrl.row_advantages import row_advantage
 from seqrl.trajectory import Evaluation, Trajectory
@@ -84,6 +84,7 @@ class SelfCritical:
 
     def collect(self, task: Task) -> Trajectory:
         """Sample rows for the next contexts, with demonstrations where the mix asks for them."""
+        require_whole_rows(task, "self_critical")
         rollout = partial(
             task.rollout,
             self.policy,
