@@ -1,4 +1,4 @@
-"""What every trainer needs of a task, with which settings it meets the kinds of `kinds.py`, and how it refuses what lacks something."""
+"""What every trainer needs of a task, with which settings it meets the kinds of task, and how it refuses what lacks something."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from kinds import (
+from matrix_kinds import (
     CRITIC,
     DEMONSTRATIONS,
     DISTRIBUTION,
