@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
 from typing import Any, Literal, TypeAlias, get_args
@@ -61,7 +61,7 @@ class OptimiserConfig:
     warmup_updates: int = 0
     final_fraction: float = 0.0
     accumulation: int = 1
-    max_skipped_updates: int = 10
+    max_skipped_updates: int = field(default=10, metadata={"decisive": False})
     precision: Precision = "auto"
     compile: bool = False
 
@@ -263,8 +263,8 @@ class Optimiser:
         Raises:
             ValueError: see `minimise`.
         """
-        self._adamw.clear_gradients()
         self._broken_loss = None
+        self._adamw.clear_gradients()
         total = self._total_of_aux(trajectory if aux_on is None else aux_on, aux_total)
         sums: dict[str, Tensor | float] = {}
         for rows, part in self._parts(trajectory):

@@ -206,7 +206,10 @@ def fingerprint(config: RunConfig) -> str:
 
 
 def decisive(config: RunConfig) -> dict[str, Any]:
-    """Give the fields that decide the course of a run, by dotted name; paths are left out, since data may be moved."""
+    """Give the fields that decide the course of a run, by dotted name.
+
+    Paths are left out, since data may be moved, and fields with the metadata {"decisive": False}, such as time limits.
+    """
     plain = _without_paths(config)
     return flatten({name: plain[name] for name in ("seed", "task", "trainer")})
 
@@ -215,7 +218,7 @@ def _without_paths(config: Any) -> Any:
     plain = encode(config)
     for item in dataclasses.fields(config):
         value = getattr(config, item.name)
-        if isinstance(value, Path):
+        if isinstance(value, Path) or not item.metadata.get("decisive", True):
             del plain[item.name]
         elif dataclasses.is_dataclass(value) and not isinstance(value, type):
             kind = {"type": plain[item.name]["type"]} if item.metadata.get("registry") else {}

@@ -1,4 +1,7 @@
-"""The one reader of the JSON in a run's folder, which may be somebody else's."""
+"""The one reader of the JSON in a run's folder, which may be somebody else's.
+
+`seqrl.metrics.limits` and `text_files` hold the same bounds for data: the core may not import the metrics, nor they the core.
+"""
 
 from __future__ import annotations
 

@@ -221,7 +221,7 @@ def _update(loop: Running, due: Due, watch: Stopwatch) -> dict[str, float] | Non
             return None
         raise
     loop.snapshot = None
-    late = is_main() and due.late(loop.saver.unsaved_s)
+    late = is_main() and loop.run_folder is not None and due.late(loop.saver.unsaved_s)
     num_rows, num_actions, asked, num_late = map(int, total([*counts, loop.interrupt.asked, late], device))
     loop.stopping, loop.late = asked > 0, num_late > 0
     watch.count(num_rows, num_actions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -133,10 +133,10 @@ def rescue(running: Running, error: BaseException, doing: str, *, exact: bool = 
     if running.rescued or broken_off(running, error) or isinstance(error, RunFolderGone):
         return
     running.rescued = True
-    copied, present = running.copied, bool(running.whole)
-    if present and num_processes() == 1:
-        present = _figures_are_kept(running)
-    states: list[Snapshot | None] = [None] if present else []
+    copied = running.copied
+    if running.whole:
+        _keep_what_is_told(running)
+    states: list[Snapshot | None] = [None] if running.whole else []
     if copied is not None:
         fresh = exact and copied.progress.step == running.progress.step
         states.insert(0 if fresh else len(states), copied)
@@ -173,14 +173,12 @@ def rescue_at_once(running: Running) -> None:
         running.saver.rescue(running.progress, [snapshot])
 
 
-def _figures_are_kept(running: Running) -> bool:
-    """Put what the task has to tell where a checkpoint finds it, and say whether the task could still do so."""
-    try:
-        pop_figures(running)
-    except Exception:  # the task may be what failed; the error that is on its way says so
-        return False
+def _keep_what_is_told(running: Running) -> None:
+    """Put figures where a checkpoint finds them; those of the task, which may be what failed, where it can tell them."""
+    if num_processes() == 1:  # others would not take part
+        with suppress(Exception):  # the error that is on its way matters more
+            pop_figures(running)
     keep_figures(running)
-    return True
 
 
 def write(running: Running, figures: Mapping[str, float]) -> None:

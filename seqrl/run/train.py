@@ -58,8 +58,8 @@ def train(
         OSError: when the run folder cannot be written or is too full.
     """
     connect(config.process_timeout_s)
-    if resume or resume_from is not None:
-        checkpoint.find(config.run_folder)  # a folder that is not there is not made for its lock
+    if (resume or resume_from is not None) and not config.run_folder.exists():
+        checkpoint.find(config.run_folder)  # says so; the folder is not made for its lock
     with hold(config.run_folder):
         checkpoint.put_back_best(config.run_folder)
         newest, troubles = None, list[str]()

@@ -217,12 +217,14 @@ class TRPO:
         return bool(self.optimiser.mean(torch.tensor(float(has_aux_loss(self.policy, trajectory)), device=self.optimiser.device)))
 
     def _reached_by_aux_loss(self, trajectory: Trajectory) -> set[int]:
-        """Name the actor's parameters that the policy's auxiliary loss depends on, by their `id`."""
+        """Name the actor's parameters that the policy's auxiliary loss depends on in any process, by their `id`."""
         loss = self.policy(trajectory).aux_loss
-        if loss is None or not loss.requires_grad:
-            return set()
-        gradients = torch.autograd.grad(loss.sum(), self.actor_parameters, allow_unused=True)
-        return {id(parameter) for parameter, gradient in zip(self.actor_parameters, gradients, strict=True) if gradient is not None}
+        gradients: Sequence[Tensor | None] = [None] * len(self.actor_parameters)
+        if loss is not None and loss.requires_grad:
+            gradients = torch.autograd.grad(loss.sum(), self.actor_parameters, allow_unused=True)
+        flags = torch.tensor([float(gradient is not None) for gradient in gradients], device=self.optimiser.device)
+        reached = self.optimiser.mean(flags).tolist()
+        return {id(parameter) for parameter, share in zip(self.actor_parameters, reached, strict=True) if share}
 
     @torch.no_grad()
     def _distribution_now(self, trajectory: Trajectory) -> Distribution:

@@ -119,11 +119,11 @@ def _read(path: Path, file: BinaryIO | gzip.GzipFile, most: int) -> NDArray[Any]
     shape, kind = _read_header(path, file)
     count = math.prod(shape) * kind.itemsize
     size = " x ".join(map(str, shape))
-    if isinstance(file, gzip.GzipFile):
-        refuse_bomb(str(path), path.stat().st_size, count)
     # Compared before anything of that size is allocated: a damaged header may ask for terabytes.
     if count > most:
         raise ValueError(f"{path}: expected {count} bytes ({size}) after the header, got fewer than {most}; download the file again")
+    if isinstance(file, gzip.GzipFile):
+        refuse_bomb(str(path), path.stat().st_size, count)
     elements = bytearray()
     while len(elements) < count:
         part = file.read(min(_BYTES_A_READ, count - len(elements)))

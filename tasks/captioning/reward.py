@@ -49,7 +49,7 @@ class RewardConfig:
     variety: float = 0.0
     score_end: bool = True
     document_frequency: str = ""
-    timeout_s: float = SCORE_TIMEOUT_S
+    timeout_s: float = field(default=SCORE_TIMEOUT_S, metadata={"decisive": False})
 
     def __post_init__(self) -> None:
         for name, weight in self.metrics.items():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from seqrl.run import checkpoint
 from seqrl.run.log import read_metrics
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))  # so that the tests beside this file can import what they share
 
 
 @pytest.fixture(autouse=True)

@@ -169,7 +169,7 @@ def test_twenty_kills(
 ) -> None:
     """At random moments of a run that saves after each update, three of them in a real process, and eight inside of a save."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # matters to a machine that is switched off, not to a kill
-    generator, steps = random.Random(0), 200
+    generator, steps = random.Random(0), 300
     whole = train(read_config(toy_yaml, ["--name=whole", f"--steps={steps}", *OPTIONS]), display=False).run_folder
     assert whole
     folder = whole.with_name("parts")
@@ -208,7 +208,7 @@ def test_twenty_kills(
 
 def kill_later(pid: int, folder: Path, step: int, generator: random.Random) -> None:
     """Kill a process soon after a run has saved that many updates."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while not any(path >= checkpoint.step_folder(folder, step) for path in checkpoint.step_folders(folder)):
         assert time.monotonic() < end
         time.sleep(0.005)

@@ -6,6 +6,7 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -114,6 +115,9 @@ def test_the_second_is_refused_before_anything_is_changed(
     assert f"{folder}: is in use by process {pid} on {socket.gethostname()} since 20" in said[0]
     assert f"(`{Path(sys.argv[0]).name}" in said[0] or "(`pytest" in said[0]
     assert listed(folder) == before
+    shutil.rmtree(folder / "checkpoints")  # one that has not saved yet
+    assert main(["resume", str(folder), "--quiet", "--allow-code"]) == 2
+    assert f"{folder}: is in use by process {pid} " in capsys.readouterr().err
 
 
 def task_and_trainer() -> tuple[Any, Any]:

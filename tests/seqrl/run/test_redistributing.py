@@ -119,7 +119,7 @@ def test_who_joins_takes_what_is_shared_and_keeps_what_is_its_own(config: Any, m
     generator, environment = joining.generator.get_state().clone(), its_task.state_dict().get("environment")
     monkeypatch.setattr(redistributing, "process_index", lambda: 1)
     before = torch.get_rng_state()
-    progress, _ = restore(tmp_path / "step", joining, its_task, joining.policy)
+    progress, *_ = restore(tmp_path / "step", joining, its_task, joining.policy)
     assert progress.step == 2 and torch.equal(torch.get_rng_state(), before)
     assert torch.equal(joining.generator.get_state(), generator)
     assert joining.optimiser.num_finished == 2

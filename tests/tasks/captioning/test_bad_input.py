@@ -284,7 +284,8 @@ def test_reward_that_hangs_is_given_up_and_what_was_done_is_kept(run: Callable[.
     assert code == 2
     assert f"the reward function rewards_{root.name}:hang (task.reward.timeout_s) did not answer for 0.3 seconds" in error
     assert f"the last checkpoint is {root / 'runs' / 'run' / 'checkpoints' / 'step_00000003'}" in error
-    assert run("--allow-code", command="resume")[0] == 0
+    longer = ("--task.reward.timeout_s=30", "--trainer.optimiser.max_skipped_updates=20")  # neither changes what the run computes
+    assert run("--allow-code", *longer, command="resume")[0] == 0
     with pytest.raises(ValueError, match="timeout_s: expected 0 or more, got -1"):
         RewardConfig(timeout_s=-1)
 
@@ -307,7 +308,7 @@ def test_interruption_while_images_are_decoded(run: Callable[..., tuple[int, str
     monkeypatch.setattr(images, "decode_image", lambda *_: os.kill(os.getpid(), signal.SIGINT))
     code, error = run()
     said = f"nothing was kept of {root / 'runs' / 'run'}; the same command starts it anew"
-    assert code == 130 and error.endswith(f"seqrl: interrupted by Ctrl-C; {said}\n") and not list((root / "runs" / "run").iterdir())
+    assert code == 130 and error.endswith(f"seqrl: interrupted by Ctrl-C; {said}\n") and not (root / "runs" / "run").exists()
 
 
 def test_resume_with_another_architecture(run: Callable[..., tuple[int, str]], root: Path) -> None:
