@@ -61,5 +61,6 @@ class Reference:
             reference_logp: [B, T] of the reference.
             chosen: [B, T] bool, True where the policy chose; None for everywhere.
         """
-        reference_logp = reference_logp if chosen is None else torch.where(chosen, reference_logp, logp.detach())
+        if chosen is not None:
+            logp, reference_logp = torch.where(chosen, logp, 0.0), torch.where(chosen, reference_logp, 0.0)
         return self.weight * losses.kl(logp, reference_logp, self.estimator)

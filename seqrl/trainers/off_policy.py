@@ -207,8 +207,9 @@ class OffPolicy:
         one_episode(trajectory, "self_normalise", "set trainer.self_normalise=false")
         before = ended.cumsum(dim=1) - ended.long() > 0
         last = (weight * ended).sum(dim=1, keepdim=True)
-        everything = torch.where(before, last, weight)[trajectory.counted.any(dim=1)]  # rows of padding alone have no weights
-        return weight / self.optimiser.mean(everything.mean(dim=0)).clamp(min=1e-8)
+        everything = torch.where(before, last, weight)
+        rows = trajectory.mask.any(dim=1)  # a row in which nothing was chosen has no weight
+        return weight / self.optimiser.mean(everything[rows if bool(rows.any()) else ~rows].mean(dim=0)).clamp(min=1e-8)
 
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's, the generator's and the lagging weights' state."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # for kinds.py, cells.py and updates.py
+sys.path.insert(0, str(Path(__file__).parent))  # for matrix_kinds.py and its like
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -21,8 +21,8 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Expect what is known to fail to fail, see `known.py`."""
-    from known import KNOWN
+    """Expect what is known to fail to fail, see `matrix_known.py`."""
+    from matrix_known import KNOWN
 
     for item in items:
         if Path(item.path).parent == Path(__file__).parent:

@@ -7,10 +7,10 @@ import re
 
 import pytest
 import torch
-from cells import MISSING, VARIANTS, missing, parameters, running, trainers
-from kinds import KINDS
+from matrix_cells import MISSING, VARIANTS, missing, parameters, running, trainers
+from matrix_kinds import KINDS
+from matrix_updates import make_policy, make_task, make_trainer, norm, rows_of, whole
 from torch import Tensor
-from updates import make_policy, make_task, make_trainer, norm, rows_of, whole
 
 from seqrl.trajectory import Trajectory, tree_leaves
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from cells import VARIANTS, running
-from kinds import DEMONSTRATIONS, KINDS
-from updates import Learned, assert_same, difference, learn, make_policy, make_task, make_trainer, norm, rows_of, uneven, whole
+from matrix_cells import VARIANTS, running
+from matrix_kinds import DEMONSTRATIONS, KINDS
+from matrix_updates import Learned, assert_same, difference, learn, make_policy, make_task, make_trainer, norm, rows_of, uneven, whole
 
 from seqrl.mixing import MixConfig
 from seqrl.trajectory import Trajectory, concatenate

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from cells import VARIANTS, parameters, running
-from kinds import KINDS
-from test_equal import tolerance
-from test_mix import mixed
+from matrix_cells import VARIANTS, parameters, running
+from matrix_kinds import KINDS
+from matrix_updates import difference, learn, make_policy, rows_of
+from test_matrix_equal import tolerance
+from test_matrix_mix import mixed
 from torch import Tensor
-from updates import difference, learn, make_policy, rows_of
 
 from seqrl.mixing import MixConfig
 from seqrl.trajectory import Trajectory

@@ -1,4 +1,4 @@
-"""What every trainer needs of a task, with which settings it meets the kinds of `kinds.py`, and how it refuses what lacks something."""
+"""What every trainer needs of a task, with which settings it meets the kinds of task, and how it refuses what lacks something."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from kinds import (
+from matrix_kinds import (
     CRITIC,
     DEMONSTRATIONS,
     DISTRIBUTION,
@@ -69,6 +69,17 @@ VARIANTS: dict[str, Variant] = {
     "ppo_leave_one_out": Variant("ppo", {**_ONE_STEP, "advantage": "leave_one_out", "num_samples": 3}, _needs(SAMPLES)),
     "ppo_group_norm": Variant("ppo", {**_ONE_STEP, "advantage": "group_norm", "num_samples": 3}, _needs(SAMPLES)),
     "ppo_greedy": Variant("ppo", {**_ONE_STEP, "advantage": "greedy", "num_samples": 3, "kl_weight": 0.1}, _needs(SAMPLES)),
+    "reinforce_over_rows": Variant("reinforce", {"baseline": "none", "num_samples": 1, "average_over": "rows", "entropy_weight": 0.1}),
+    "reinforce_over_row_means": Variant("reinforce", {"num_samples": 3, "average_over": "row_means"}, _needs(SAMPLES)),
+    "ppo_grpo": Variant(
+        "ppo",
+        {
+            **{**_ONE_STEP, "advantage": "group_norm", "num_samples": 3, "average_over": "row_means"},
+            **{"kl_in": "loss", "kl_estimator": "k3", "kl_weight": 0.1},
+        },
+        _needs(SAMPLES),
+    ),
+    "ppo_dr_grpo": Variant("ppo", {**_ONE_STEP, "advantage": "group_mean", "num_samples": 3, "average_over": "rows"}, _needs(SAMPLES)),
     "a2c": Variant("a2c", {"n_steps": 2, "normalise_advantage": True}, _needs(CRITIC)),
     "a2c_gae": Variant("a2c", {"advantage": "gae"}, _needs(CRITIC)),
     "vtrace": Variant("vtrace", {"actor_lag": 1}, _needs(CRITIC)),
@@ -100,7 +111,7 @@ MISSING = {
     DEMONSTRATIONS: (r"no demonstrations.*(choose|give the task)", "has no demonstrations"),
     DISTRIBUTION: (r"Evaluation\.distribution.*choose", "needs the actions' distribution"),
     CRITIC: (r"critic.*set task\.policy", "needs a critic"),
-    SAMPLES: (r"task\.mode.*set task\.mode=episodes", "needs whole episodes"),
+    SAMPLES: (r"set task\.mode=episodes", "needs whole episodes"),
     EPISODES: (r"(task\.)?mode.*episodes", "needs whole episodes"),
     VALUES: (r"dqn: expected a network of action values|action space|action_values", "needs action values"),
     VALUE_TABLE: (r"q_table.*action_value_table|action_value_table", "needs a table"),

@@ -1,6 +1,6 @@
 """The kinds of task that every trainer meets in the matrix: real tasks, as small as they come.
 
-A kind says what it can give (`gives`); a trainer's variant in `cells.py` says what it needs. What is missing is refused by name.
+A kind says what it can give (`gives`); a trainer's variant in `matrix_cells.py` says what it needs. What is missing is refused by name.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from cells import VARIANTS, parameters, running
-from kinds import CRITIC, KINDS, NUM_CONTEXTS
-from updates import assert_same, learn, make_task, make_trainer, rows_of, state_of, whole
+from matrix_cells import VARIANTS, parameters, running
+from matrix_kinds import CRITIC, KINDS, NUM_CONTEXTS
+from matrix_updates import assert_same, learn, make_task, make_trainer, rows_of, state_of, whole
 
 # Atari's tasks take long to make; what they could tell, other environments do.
 PAIRS = [pair for pair in running() if pair[1] != "atari_steps"]

@@ -1,7 +1,7 @@
 """Write docs/matrix.md from the cells, or say that it is not what they say.
 
-python tests/matrix/page.py            # after a change of a trainer, a kind of task or a test: write it anew
-python tests/matrix/page.py --check    # tests/matrix/test_page.py does the same
+python tests/matrix/matrix_page.py            # after a change of a trainer, a kind of task or a test: write it anew
+python tests/matrix/matrix_page.py --check    # tests/matrix/test_matrix_page.py does the same
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
-import test_auxiliary  # noqa: E402  what the cells are has to be found first
-import test_credit  # noqa: E402
-import test_equal  # noqa: E402
-import test_mix  # noqa: E402
-import test_padding  # noqa: E402
-import test_settings  # noqa: E402
-from cells import MISSING, VARIANTS, missing, running, trainers  # noqa: E402
-from kinds import KINDS, PROBABILITY_TABLE  # noqa: E402
+import test_matrix_auxiliary as test_auxiliary  # noqa: E402  what the cells are has to be found first
+import test_matrix_credit as test_credit  # noqa: E402
+import test_matrix_equal as test_equal  # noqa: E402
+import test_matrix_mix as test_mix  # noqa: E402
+import test_matrix_padding as test_padding  # noqa: E402
+import test_matrix_settings as test_settings  # noqa: E402
+from matrix_cells import MISSING, VARIANTS, missing, running, trainers  # noqa: E402
+from matrix_kinds import KINDS, PROBABILITY_TABLE  # noqa: E402
 
 PAGE = ROOT / "docs" / "matrix.md"
 FAMILIES = {
@@ -53,10 +53,10 @@ MEASURED: dict[tuple[str, str], tuple[str, str]] = {
 }
 INTRODUCTION = """# What works with what
 
-Written from `tests/matrix` by `python tests/matrix/page.py`; a test fails when this page and the cells differ. Each cell is a trainer on a
-real, tiny task of that kind. "runs": one update on fixed rows learns something, and what the last table names is held there. "measured": it
-has also learned a task of this kind to a score, in the file behind the link. "refused": an error says so by name and what to choose
-instead, before anything is sampled. What follows "not" are a trainer's settings that are refused where its others run.
+Written from `tests/matrix` by `python tests/matrix/matrix_page.py`; a test fails when this page and the cells differ. Each cell is a
+trainer on a real, tiny task of that kind. "runs": one update on fixed rows learns something, and what the last table names is held there.
+"measured": it has also learned a task of this kind to a score, in the file behind the link. "refused": an error says so by name and what to
+choose instead, before anything is sampled. What follows "not" are a trainer's settings that are refused where its others run.
 """
 
 
@@ -87,23 +87,33 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 Pairs = Iterable[tuple[str, str]]
 # What is held, in which tests, and on which pairs of variant and kind, read from the tests themselves.
 SETTINGS: list[tuple[str, str, str, Pairs]] = [
-    ("`accumulation`", "gradients and weights are those without", "test_equal.py", test_equal.BY_GRADIENT),
-    ("order of rows", "gradients and weights are those of any other order", "test_equal.py", test_equal.FREE_ORDER),
-    ("numbers of groups", "any other numbers give the same", "test_equal.py", test_equal.IN_GROUPS),
-    ("padding", "steps and rows that do not count, full of NaN, change nothing", "test_padding.py", test_padding.PAIRS),
-    ("stop, evaluate, resume", "the next update has the same bits", "test_equal.py", test_equal.PAIRS),
-    ("probabilities", "the update sees those of sampling, and the critic's values", "test_equal.py", test_equal.PROBABLE),
-    ("credit", "each step has the return of its own episode, by loops", "test_credit.py", test_credit.PAIRS),
-    ("minibatches of rows or steps", "weighted by their steps they add up to the batch", "test_settings.py", test_settings.MINIBATCHES),
-    ("`mix.weight`", "adds the gradient of the demonstrations' cross-entropy, and nothing else", "test_mix.py", test_mix.MIXES),
-    ("`mix.forced_steps`", "forced steps are imitated and never rewarded", "test_mix.py", test_mix.MIXES),
-    ("auxiliary loss: classes", "learned on all rows, as by themselves", "test_auxiliary.py", test_auxiliary.GLIMPSES),
-    ("auxiliary loss: words", "learned from demonstrations alone, in parts, too", "test_auxiliary.py", test_auxiliary.WORDS),
-    ("`dropout`", "on in the update where asked for, never in sampling", "test_settings.py", test_settings.DROPPED),
-    ("action masks", "forbidden actions have no probability and no gradient", "test_settings.py", test_settings.MASKED),
-    ("a critic that nobody uses", "the policy's weights have the same bits without", "test_settings.py", test_settings.UNCRITICAL),
-    ("memory (LSTM)", "all of the above, with rows that begin anew", "test_equal.py", [p for p in running() if p[1].startswith("memory")]),
-    ("`precision: bf16`", "learns nearly the same; weights stay in fp32", "test_settings.py", test_settings.HALVED),
+    ("`accumulation`", "gradients and weights are those without", "test_matrix_equal.py", test_equal.BY_GRADIENT),
+    ("order of rows", "gradients and weights are those of any other order", "test_matrix_equal.py", test_equal.FREE_ORDER),
+    ("numbers of groups", "any other numbers give the same", "test_matrix_equal.py", test_equal.IN_GROUPS),
+    ("padding", "steps and rows that do not count, full of NaN, change nothing", "test_matrix_padding.py", test_padding.PAIRS),
+    ("stop, evaluate, resume", "the next update has the same bits", "test_matrix_equal.py", test_equal.PAIRS),
+    ("probabilities", "the update sees those of sampling, and the critic's values", "test_matrix_equal.py", test_equal.PROBABLE),
+    ("credit", "each step has the return of its own episode, by loops", "test_matrix_credit.py", test_credit.PAIRS),
+    (
+        "minibatches of rows or steps",
+        "weighted by their steps they add up to the batch",
+        "test_matrix_settings.py",
+        test_settings.MINIBATCHES,
+    ),
+    ("`mix.weight`", "adds the gradient of the demonstrations' cross-entropy, and nothing else", "test_matrix_mix.py", test_mix.MIXES),
+    ("`mix.forced_steps`", "forced steps are imitated and never rewarded", "test_matrix_mix.py", test_mix.MIXES),
+    ("auxiliary loss: classes", "learned on all rows, as by themselves", "test_matrix_auxiliary.py", test_auxiliary.GLIMPSES),
+    ("auxiliary loss: words", "learned from demonstrations alone, in parts, too", "test_matrix_auxiliary.py", test_auxiliary.WORDS),
+    ("`dropout`", "on in the update where asked for, never in sampling", "test_matrix_settings.py", test_settings.DROPPED),
+    ("action masks", "forbidden actions have no probability and no gradient", "test_matrix_settings.py", test_settings.MASKED),
+    ("a critic that nobody uses", "the policy's weights have the same bits without", "test_matrix_settings.py", test_settings.UNCRITICAL),
+    (
+        "memory (LSTM)",
+        "all of the above, with rows that begin anew",
+        "test_matrix_equal.py",
+        [p for p in running() if p[1].startswith("memory")],
+    ),
+    ("`precision: bf16`", "learns nearly the same; weights stay in fp32", "test_matrix_settings.py", test_settings.HALVED),
 ]
 
 
@@ -142,7 +152,9 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; end with 1 where the page differs")
     text = render()
     if parser.parse_args().check:
-        sys.exit(0 if PAGE.read_text(encoding="utf-8") == text else "docs/matrix.md differs; `python tests/matrix/page.py` writes it anew")
+        sys.exit(
+            0 if PAGE.read_text(encoding="utf-8") == text else "docs/matrix.md differs; `python tests/matrix/matrix_page.py` writes it anew"
+        )
     PAGE.write_text(text, encoding="utf-8")
 
 

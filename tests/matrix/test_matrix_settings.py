@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from cells import VARIANTS, missing, parameters, running
-from kinds import CRITIC, KINDS
+from matrix_cells import VARIANTS, missing, parameters, running
+from matrix_kinds import CRITIC, KINDS
+from matrix_updates import Learned, assert_same, difference, learn, make_policy, make_task, make_trainer, rows_of, whole, worst
 from torch import Tensor
-from updates import Learned, assert_same, difference, learn, make_policy, make_task, make_trainer, rows_of, whole, worst
 
 from seqrl.trajectory import Trajectory
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cells import VARIANTS, parameters, running
-from kinds import KINDS
+from matrix_cells import VARIANTS, parameters, running
+from matrix_kinds import KINDS
+from matrix_updates import difference, learn, make_policy, rows_of
 from torch import Tensor
-from updates import difference, learn, make_policy, rows_of
 
 from seqrl.trajectory import Trajectory
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from cells import VARIANTS, parameters, running
-from kinds import KINDS
-from test_equal import tolerance
+from matrix_cells import VARIANTS, parameters, running
+from matrix_kinds import KINDS
+from matrix_updates import assert_same, learn, rows_of, whole
+from test_matrix_equal import tolerance
 from torch import Tensor
-from updates import assert_same, learn, rows_of, whole
 
 from seqrl.trajectory import Trajectory, concatenate, map_tree
 

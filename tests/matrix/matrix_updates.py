@@ -10,8 +10,8 @@ from functools import cache
 from typing import Any
 
 import torch
-from cells import OPTIMISER, VARIANTS, policy_kind
-from kinds import KINDS
+from matrix_cells import OPTIMISER, VARIANTS, policy_kind
+from matrix_kinds import KINDS
 from torch import Tensor, nn
 
 from seqrl.adamw import AdamW

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-import page
+import matrix_page as page
 import pytest
 import yaml
-from cells import VARIANTS, missing, trainers
-from kinds import KINDS
+from matrix_cells import VARIANTS, missing, trainers
+from matrix_kinds import KINDS
 
 README = (page.ROOT / "README.md").read_text(encoding="utf-8")
 # What each column of the README's table is about.
@@ -21,7 +21,7 @@ COLUMNS = (
 
 
 def test_the_page_is_what_the_cells_say() -> None:
-    assert page.PAGE.read_text(encoding="utf-8") == page.render(), "`python tests/matrix/page.py` writes it anew"
+    assert page.PAGE.read_text(encoding="utf-8") == page.render(), "`python tests/matrix/matrix_page.py` writes it anew"
 
 
 def test_each_measurement_is_in_its_file_and_of_that_trainer() -> None:
