@@ -43,7 +43,7 @@ def test_whatever_hangs_is_given_up(hang: Callable[[], None]) -> None:
     with pytest.raises(TimeoutError, match=r"the reward \(task.reward.timeout_s\) did not answer for 0.05 seconds"):
         with time_limit(0.05, "the reward (task.reward.timeout_s)"):
             hang()
-    assert time.monotonic() - start < 10 and signal.getsignal(signal.SIGALRM) is before
+    assert time.monotonic() - start < 30 and signal.getsignal(signal.SIGALRM) is before
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 

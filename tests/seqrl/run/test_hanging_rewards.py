@@ -62,7 +62,7 @@ def test_the_first_signal_ends_a_reward_that_hangs(
     task.rollout = at(6, stuck, task.rollout)
     start = time.monotonic()
     result = fit(trainer, task, steps=8, run_folder=tmp_path if folder else None)
-    assert result.interrupted == signal.SIGINT and time.monotonic() - start < 10
+    assert result.interrupted == signal.SIGINT and time.monotonic() - start < 30
     assert result.step == 5
     if folder:
         assert newest(tmp_path) == 5
