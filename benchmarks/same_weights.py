@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from contenders import run_benchmark
 from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, write_results
 
 KEPT = ROOT / "runs" / "same_weights"
@@ -115,8 +116,12 @@ def verdict(old: dict[str, Any] | None, new: dict[str, Any] | None) -> str:
     return f"differs from update {differing[0]}" if differing else "equal"
 
 
-def main() -> int:
-    """Compare two commits; the exit code is 1 where a configuration could not be compared."""
+def main() -> None:
+    """Compare two commits.
+
+    Raises:
+        SystemExit: with code 1 when a configuration could not be compared.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="of configurations; all by default")
     parser.add_argument("--old", required=True, metavar="COMMIT")
@@ -148,8 +153,9 @@ def main() -> int:
         print(f"{name:32} {said}")
     if not known.names:
         write_results(known.output, {"old": old, "updates": known.updates, "configs": verdicts, "provenance": here})
-    return int(any(said.startswith("error") for said in verdicts.values()))
+    if any(said.startswith("error") for said in verdicts.values()):
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_benchmark(main))
