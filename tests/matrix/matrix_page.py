@@ -140,7 +140,8 @@ def render() -> str:
 {settings()}
 
 Where a place is empty the trainer has no such setting, or nothing to learn by it. The order of rows matters to a replay and to a table of
-action values, which go by the order of steps. Two processes end with the weights of one in `tests/seqrl/trainers/test_invariants.py`.
+action values, which go by the order of steps. Two processes end with the weights of one on texts, glimpses, steps and episodes in
+`tests/seqrl/trainers/test_two_processes.py` and `test_invariants.py`.
 """
     )
     return "\n".join(parts)
