@@ -167,6 +167,13 @@ class Saver:
         if self.run_folder is not None:
             self._write(checkpoint.best_folder(self.run_folder), progress)
 
+    def note_present(self, progress: Progress, resumed_from: Path | None) -> None:
+        """Note that the checkpoint of the present step is there, where the run goes on from it: nothing less exact may replace it."""
+        if self.run_folder is not None and resumed_from is not None:
+            own = checkpoint.step_folder(self.run_folder, progress.step)
+            if own.resolve() == resumed_from.resolve():
+                self.saved_step = progress.step
+
     @property
     def unsaved_s(self) -> float:
         """Seconds since the last checkpoint, or since the run began."""

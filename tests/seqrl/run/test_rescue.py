@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import signal
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +17,7 @@ from rescued import assert_goes_on, at, make, newest, raising, weights
 from seqrl.run import checkpoint
 from seqrl.run.log import read_metrics
 from seqrl.run.loop import fit
+from seqrl.run.running import Running, rescue_at_once
 from seqrl.tasks.control import ControlConfig, ControlPolicyConfig
 from seqrl.trainers.q_table import QTableConfig
 
@@ -184,3 +188,51 @@ def test_the_clock_begins_anew_with_each_checkpoint(tmp_path: Path, monkeypatch:
     fit(trainer, task, steps=8, run_folder=tmp_path, save_every=7, keep_checkpoints=9)
     # Ten minutes, the default, are over after update 5; that of update 7 is save_every's.
     assert [path.name[-2:] for path in checkpoint.step_folders(tmp_path)] == ["05", "07", "08"]
+
+
+@pytest.mark.parametrize("place", ["rollout", "broken reward", "evaluate"])
+def test_what_fails_before_the_weights_change_is_done_again_to_the_same_bits(tmp_path: Path, place: str, whole: torch.Tensor) -> None:
+    trainer, task = make()
+    if place == "rollout":
+        task.rollout = at(6, raising(KeyboardInterrupt), task.rollout)
+    elif place == "broken reward":
+        rollout = task.rollout
+        task.rollout = lambda policy: (rows := rollout(policy)).replace(reward=rows.reward * (math.nan if task.position == 6 else 1.0))
+    else:
+        task.evaluate = at(2, raising(ValueError), task.evaluate)
+    with pytest.raises((KeyboardInterrupt, ValueError)):
+        fit(trainer, task, steps=8, run_folder=tmp_path, eval_every=5 if place == "evaluate" else 0)
+    assert newest(tmp_path) == 5
+    assert_goes_on(tmp_path, whole)
+
+
+def test_a_failure_right_after_a_resume_leaves_the_checkpoint_as_it_was(tmp_path: Path, whole: torch.Tensor) -> None:
+    trainer, task = make()
+    fit(trainer, task, steps=5, run_folder=tmp_path)
+    folder = checkpoint.find(tmp_path)
+    before = (folder / "SHA256SUMS").read_bytes()
+    trainer, task = make()
+    task.rollout = at(1, raising(KeyboardInterrupt), task.rollout)
+    with pytest.raises(KeyboardInterrupt):
+        fit(trainer, task, steps=8, run_folder=tmp_path, resume_from=folder)
+    assert (folder / "SHA256SUMS").read_bytes() == before
+    assert_goes_on(tmp_path, whole)
+
+
+def test_a_second_signal_while_collecting_saves_the_figures_of_the_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that a line has told already would be told again."""
+    monkeypatch.setattr("seqrl.run.saving.LARGEST_COPY_BYTES", 0)  # so that only what collecting changes is copied
+    trainer, task = make()
+    runs: list[Running] = []
+    monkeypatch.setattr("seqrl.run.loop.rescue_at_once", lambda running: (runs.append(running), rescue_at_once(running)))
+
+    def twice() -> None:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+
+    task.rollout = at(6, twice, task.rollout)
+    with pytest.raises(KeyboardInterrupt):
+        fit(trainer, task, steps=8, run_folder=tmp_path, save_every=2, log_every=5)
+    assert newest(tmp_path) == 5 and runs
+    assert checkpoint.load_state(checkpoint.find(tmp_path))["progress"]["gathered"]["sums"] == {}
