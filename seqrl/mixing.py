@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seqrl.losses import nll
-from seqrl.reduce import AverageOver, masked_mean
+from seqrl.reduce import AverageOver, masked_mean, masked_sum
 from seqrl.trajectory import Evaluation, Trajectory, Tree, concatenate, map_tree
 
 
@@ -119,6 +119,6 @@ def imitation_loss(
         over: what is averaged over, see `seqrl.reduce.masked_mean`.
     """
     if trajectory.imitate is None:
-        return evaluation.logp.sum() * 0.0
+        return masked_sum(evaluation.logp, torch.zeros_like(trajectory.mask))  # 0 with a gradient of 0, also where a logp is -inf
     loss = nll(evaluation.logp, evaluation.mean_logp, label_smoothing=label_smoothing)
     return masked_mean(loss, trajectory.imitate, count, over=over)

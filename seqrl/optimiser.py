@@ -231,7 +231,8 @@ class Optimiser:
 
         Returns:
             The loss terms, entropy and KL to the sampling policy (of this process's rows), gradient norm, learning rate, and
-            whether the step was skipped, since a loss or gradient was not finite: then it changes neither weights nor averages.
+            whether the step was skipped, since a loss or gradient was not finite: then it changes neither weights nor averages, and
+            only the last two are given.
 
         Raises:
             ValueError: when no step may be skipped, see `OptimiserConfig.max_skipped_updates`.
@@ -242,8 +243,8 @@ class Optimiser:
             seen.append(Seen.of(part, evaluation))
             return loss_terms(rows, part, evaluation)
 
-        figures = self.step(trajectory, noted, aux_total=aux_total)
-        return read(figures) | (describe_update(seen) if seen else {})
+        figures = read(self.step(trajectory, noted, aux_total=aux_total))
+        return figures if figures[SKIPPED] else figures | describe_update(seen)
 
     def step(
         self, trajectory: Trajectory, loss_terms: LossTerms, *, aux_on: Trajectory | None = None, aux_total: Tensor | None = None
@@ -263,8 +264,7 @@ class Optimiser:
         Raises:
             ValueError: see `minimise`.
         """
-        self._broken_loss = None
-        self._adamw.clear_gradients()
+        self._begin()
         total = self._total_of_aux(trajectory if aux_on is None else aux_on, aux_total)
         sums: dict[str, Tensor | float] = {}
         for rows, part in self._parts(trajectory):
@@ -279,6 +279,11 @@ class Optimiser:
                 if any(term.requires_grad for term in terms.values()):  # not where this part has nothing to learn
                     self._add(terms, sums)
         return self._apply(sums)
+
+    def _begin(self) -> None:
+        """Forget what an error may have left of a step."""
+        self._broken_loss = None
+        self._adamw.clear_gradients()
 
     def _evaluate(self, part: Trajectory) -> Evaluation:
         with self._autocast():
@@ -311,7 +316,7 @@ class Optimiser:
         Raises:
             ValueError: see `minimise`; a gradient is not finite where a loss is not.
         """
-        self._adamw.clear_gradients()
+        self._begin()
         terms, seen = backward()
         return self._apply(terms), seen
 

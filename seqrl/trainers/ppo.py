@@ -13,7 +13,7 @@ from seqrl import losses
 from seqrl.diagnostics import Seen, average_of, describe_advantage, describe_rollout, describe_update, explained_variance
 from seqrl.minibatches import Minibatches, MinibatchUnit, Part, agreed_number
 from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
-from seqrl.optimiser import Optimiser, OptimiserConfig
+from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
 from seqrl.protocols import Task, demonstrations_of, require_critic, require_probabilities, require_whole_rows
 from seqrl.reduce import AverageOver, masked_mean
 from seqrl.reference import KLIn, Reference
@@ -246,7 +246,7 @@ class PPO:
         normalise: bool,
         aux_total: Tensor | None,
     ) -> tuple[dict[str, Tensor | float], list[Seen]]:
-        """Take one optimiser step on a minibatch."""
+        """Take one optimiser step on a minibatch; give its figures, and what it saw of the policy unless it was skipped."""
         config, mask, clip = self.config, trajectory.mask, self.clip
         if normalise:
             advantage = self.optimiser.whiten(advantage, mask)
@@ -261,7 +261,7 @@ class PPO:
             weights = {"value_weight": config.value_weight, "entropy_weight": entropy_weight}
             backward = partial(ppo_gradients, self.policy, trajectory, advantage, target, clip=clip, count=count, **weights)
             figures, what = self.optimiser.step_on(backward)
-            return figures, [what]
+            return figures, [] if figures[SKIPPED] else [what]
         seen: list[Seen] = []
 
         def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
@@ -283,7 +283,8 @@ class PPO:
                 terms["loss/cross_entropy"] = imitation_weight * demonstrated
             return terms
 
-        return self.optimiser.step(trajectory, loss_terms, aux_total=aux_total), seen
+        figures = self.optimiser.step(trajectory, loss_terms, aux_total=aux_total)
+        return figures, [] if figures[SKIPPED] else seen
 
     def _value_error(self, value: Tensor, target: Tensor, old_value: Tensor) -> Tensor:
         if self.config.value_huber:

@@ -198,6 +198,7 @@ def test_steps_with_broken_numbers_are_skipped_and_counted(name: str, number: fl
     trainer.policy.scale = number
     stats = trainer.update(rows)
     assert stats["optimiser/skipped_share"] == 1.0 and "optimiser/grad_norm" not in stats
+    assert all(math.isfinite(value) for key, value in stats.items() if key.startswith("policy/"))
     assert list(warnings_for(stats))[0] == "skipped_steps"
     assert trainer.optimiser.num_finished == 2  # the schedule goes on
     assert_same(everything(trainer), before)
