@@ -23,7 +23,7 @@ from seqrl.run.lock import hold
 from seqrl.run.log import Writer, make_tracker
 from seqrl.run.loop import RunResult, fit, watch
 from seqrl.run.measured_settings import choose_settings, chosen_before, known_threads, threads
-from seqrl.run.processes import data_seed, is_main
+from seqrl.run.processes import data_seed, from_main, is_main
 from seqrl.run.redistributing import seed_from
 from seqrl.run.run_folder import check_folder, check_writable, delete_earlier_run
 from seqrl.run.seeding import seed_everything
@@ -61,12 +61,7 @@ def train(
     if (resume or resume_from is not None) and not config.run_folder.exists():
         checkpoint.find(config.run_folder)  # says so; the folder is not made for its lock
     with hold(config.run_folder):
-        checkpoint.put_back_best(config.run_folder)
-        newest, troubles = None, list[str]()
-        if resume_from is not None:
-            newest = _named(config, resume_from)
-        elif resume:
-            newest, troubles = recovery.newest_whole(config.run_folder)
+        newest, troubles = from_main(_going_on_from(config, resume, resume_from), "for the checkpoint to go on from")
         check_folder(config.run_folder, overwrite=overwrite, resume=newest is not None)
         return _train(config, newest, troubles, overwrite=overwrite, display=display, space_for=space_for)
 
@@ -272,6 +267,19 @@ def _writers(config: RunConfig, newest: Path | None, *, display: bool) -> list[W
 
         writers.append(make_display(config.name, steps=config.steps, start=start, stream=sys.stdout))
     return writers
+
+
+def _going_on_from(config: RunConfig, resume: bool, which: str | None) -> tuple[Path | None, list[str]]:
+    """Give the checkpoint that a run goes on from, None where it begins, and what is wrong with newer ones.
+
+    Only the main process looks: it may give a checkpoint its name back under the eyes of others, and all have to go on from the same one.
+    """
+    if not is_main():
+        return None, []
+    checkpoint.put_back_best(config.run_folder)
+    if which is not None:
+        return _named(config, which), []
+    return recovery.newest_whole(config.run_folder) if resume else (None, [])
 
 
 def _named(config: RunConfig, which: str) -> Path:
