@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from seqrl import losses
 from seqrl.diagnostics import Seen, average_of, describe_advantage, describe_rollout, describe_update, explained_variance
 from seqrl.minibatches import Minibatches, MinibatchUnit, Part, agreed_number
-from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
+from seqrl.mixing import MixConfig, collect_mixed, imitated, imitation_loss
 from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
 from seqrl.protocols import Task, demonstrations_of, require_critic, require_probabilities, require_whole_rows
 from seqrl.reduce import AverageOver, masked_mean
@@ -255,8 +255,7 @@ class PPO:
         count = self.optimiser.count(mask, all_true=all_chosen, over=config.average_over)
         average = partial(masked_mean, count=count, over=config.average_over)
         # The condition is the same in all processes, though one may have no demonstrations.
-        imitated = torch.zeros_like(mask) if trajectory.imitate is None else trajectory.imitate
-        imitation_count = self.optimiser.count(imitated, over=config.average_over) if imitation_weight else count
+        imitation_count = self.optimiser.count(imitated(trajectory), over=config.average_over) if imitation_weight else 1.0
         if self._small and all_chosen and not imitation_weight and isinstance(trajectory.obs, Tensor):
             weights = {"value_weight": config.value_weight, "entropy_weight": entropy_weight}
             backward = partial(ppo_gradients, self.policy, trajectory, advantage, target, clip=clip, count=count, **weights)
