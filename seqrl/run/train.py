@@ -61,7 +61,7 @@ def train(
     if (resume or resume_from is not None) and not config.run_folder.exists():
         checkpoint.find(config.run_folder)  # says so; the folder is not made for its lock
     with hold(config.run_folder):
-        newest, troubles = from_main(_going_on_from(config, resume, resume_from), "for the checkpoint to go on from")
+        newest, troubles = from_main(recovery.going_on_from(config.run_folder, resume, resume_from), "for the checkpoint to go on from")
         check_folder(config.run_folder, overwrite=overwrite, resume=newest is not None)
         return _train(config, newest, troubles, overwrite=overwrite, display=display, space_for=space_for)
 
@@ -80,7 +80,7 @@ def _train(config: RunConfig, newest: Path | None, troubles: list[str], *, overw
             delete_earlier_run(folder)
             refuse_links(folder)
         if newest is not None:
-            _leave_newer(folder, newest, troubles)
+            recovery.leave_newer(folder, newest, troubles)
         writers = _writers(config, newest, display=display)
         write_config(config, folder / "config.yaml")
         write_environment(folder / "env.json", seed=config.seed, chosen=chosen)
@@ -267,36 +267,6 @@ def _writers(config: RunConfig, newest: Path | None, *, display: bool) -> list[W
 
         writers.append(make_display(config.name, steps=config.steps, start=start, stream=sys.stdout))
     return writers
-
-
-def _going_on_from(config: RunConfig, resume: bool, which: str | None) -> tuple[Path | None, list[str]]:
-    """Give the checkpoint that a run goes on from, None where it begins, and what is wrong with newer ones.
-
-    Only the main process looks: it may give a checkpoint its name back under the eyes of others, and all have to go on from the same one.
-    """
-    if not is_main():
-        return None, []
-    checkpoint.put_back_best(config.run_folder)
-    if which is not None:
-        return _named(config, which), []
-    return recovery.newest_whole(config.run_folder) if resume else (None, [])
-
-
-def _named(config: RunConfig, which: str) -> Path:
-    folder = recovery.check(recovery.named(config.run_folder, which))
-    if folder.resolve().parent.parent != config.run_folder.resolve():
-        raise ValueError(f"--checkpoint={which}: is of another run; for its weights start a new one with init_from: {folder}")
-    return folder
-
-
-def _leave_newer(run_folder: Path, newest: Path, troubles: list[str]) -> None:
-    """Say from where a run goes on, when that is not its newest checkpoint, and rename what is newer, whose lines of the log go."""
-    for trouble in troubles:
-        print(f"seqrl: {trouble}", file=sys.stderr)
-    moved = recovery.set_aside(run_folder, newest)
-    if troubles or moved:
-        kept = f"; kept aside: {', '.join(path.name for path in moved)}" if moved else ""
-        print(f"seqrl: going on from {newest}, and with metrics.jsonl as it was then{kept}", file=sys.stderr)
 
 
 @dataclass(frozen=True)

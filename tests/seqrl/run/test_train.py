@@ -173,7 +173,7 @@ def test_one_process_looks_for_the_checkpoint_that_all_go_on_from(toy_yaml: Path
         raise InterruptedError
 
     monkeypatch.setattr("seqrl.run.train.from_main", from_main)
-    monkeypatch.setattr("seqrl.run.train.is_main", lambda: is_main)
+    monkeypatch.setattr("seqrl.run.recovery.is_main", lambda: is_main)
     with pytest.raises(InterruptedError):
         train(config, resume=True, display=False)
     assert best.exists() == is_main
