@@ -273,10 +273,11 @@ def recorded(trainer: PPO, rows: Trajectory) -> list[dict[str, Any]]:
     steps: list[dict[str, Any]] = []
     improve = trainer._improve
 
-    def noted(part: Trajectory, advantage: torch.Tensor, target: torch.Tensor, **settings: bool) -> Any:
+    def noted(minibatch: Any, **settings: bool) -> Any:
+        part, advantage, target = minibatch
         value = trainer.policy(part).value.detach()
         steps.append({"part": part, "advantage": advantage, "target": target, "value": value} | settings)
-        return improve(part, advantage, target, **settings)
+        return improve(minibatch, **settings)
 
     trainer._improve = noted  # type: ignore[method-assign]
     trainer.update(rows)
