@@ -14,11 +14,14 @@ import pytest
 import torch
 from rescued import assert_goes_on, at, make, newest, raising, weights
 
+from seqrl.actor_critic import ActorCriticConfig
 from seqrl.run import checkpoint
 from seqrl.run.log import read_metrics
 from seqrl.run.loop import fit
 from seqrl.run.running import Running, rescue_at_once
+from seqrl.run.seeding import seed_everything
 from seqrl.tasks.control import ControlConfig, ControlPolicyConfig
+from seqrl.trainers import PPOConfig
 from seqrl.trainers.q_table import QTableConfig
 
 ENDS = [ValueError, MemoryError, AssertionError, KeyboardInterrupt, SystemExit]
@@ -236,3 +239,33 @@ def test_a_second_signal_while_collecting_saves_the_figures_of_the_moment(tmp_pa
         fit(trainer, task, steps=8, run_folder=tmp_path, save_every=2, log_every=5)
     assert newest(tmp_path) == 5 and runs
     assert checkpoint.load_state(checkpoint.find(tmp_path))["progress"]["gathered"]["sums"] == {}
+
+
+def test_what_was_seen_in_a_rollout_that_is_done_again_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task shows the policy what a rollout saw, for running statistics, before anybody looks at its rewards."""
+    monkeypatch.setattr("seqrl.run.saving.LARGEST_COPY_BYTES", 0)
+    policy = ControlPolicyConfig(hidden_sizes=(4,), actor_critic=ActorCriticConfig(normalise_observations=True))
+    config = ControlConfig(num_envs=2, num_steps=8, policy=policy)
+
+    def made(broken: int = 0) -> tuple[Any, Any]:
+        seed_everything(0)
+        task: Any = config.build(0)
+        trainer = PPOConfig(epochs=1, minibatches=1).build(task.build_policy(), seed=0, num_updates=6)
+        rollout, number = task.rollout, iter(range(1, 99))
+
+        def maybe_broken(*arguments: Any, **settings: Any) -> Any:
+            rows = rollout(*arguments, **settings)
+            return rows.replace(reward=rows.reward * math.nan) if next(number) == broken else rows
+
+        task.rollout = maybe_broken
+        return trainer, task
+
+    whole, task = made()
+    fit(whole, task, steps=5)
+    trainer, task = made(broken=4)
+    with pytest.raises(ValueError, match="the reward of row 0"):
+        fit(trainer, task, steps=5, run_folder=tmp_path)
+    trainer, task = made()
+    fit(trainer, task, steps=5, run_folder=tmp_path, resume_from=checkpoint.find(tmp_path))
+    expected, found = whole.policy.state_dict(), trainer.policy.state_dict()
+    assert {name for name in expected if not torch.equal(expected[name], found[name])} == set()
