@@ -275,11 +275,9 @@ class Optimiser:
 
     def _apply(self, terms: Mapping[str, Tensor | float]) -> dict[str, Tensor | float]:
         """Average over the processes, clip, apply and clear the gradients; give what to log, with the loss terms."""
-        if self._broken_loss is not None:
-            # The average then is not finite in any process, so that all skip this step without asking each other.
-            first = self._adamw.parameters[0]
-            first.grad = torch.full_like(first, math.nan)
-        self._average_gradients()
+        if self._average_gradients():
+            lost, self._broken_loss = self._broken_loss, None
+            return self._skip("the loss of another process is not finite" if lost is None else f"the loss is {lost}")
         scaler = None if self._accelerator is None else self._accelerator.scaler
         if scaler is not None:
             scaler.unscale_(self._adamw)
@@ -294,29 +292,35 @@ class Optimiser:
             if finite:
                 scaler.step(self._adamw, rate, divisor)
             scaler.update()  # after an overflow the next scale is smaller
+        if not finite:  # with fp16 it counts where a smaller loss scale can no longer be of help
+            return self._skip(f"the gradient norm is {norm}", counts=scaler is None or scaler.get_scale() <= 1)
         self._adamw.clear_gradients()
-        if not finite:
-            self._skip(norm, counts=scaler is None or scaler.get_scale() <= 1)
-            return {"optimiser/learning_rate": rate, SKIPPED: 1.0}
         self._skipped.taken = True
         return {**terms, "optimiser/grad_norm": norm, "optimiser/learning_rate": rate, SKIPPED: 0.0}
 
-    def _skip(self, norm: float, *, counts: bool) -> None:
-        """Note that a step is skipped; with fp16 it counts where a smaller loss scale can no longer be of help."""
-        broken, self._broken_loss = self._broken_loss, None
-        alone = broken is not None and self.num_processes == 1
-        what = f"the gradient norm is {norm}" if broken is None else f"the loss is {broken}"
-        self._skipped.skip(f"{what} at update {self.num_finished}", counts=counts or alone)
+    def _skip(self, trouble: str, *, counts: bool = True) -> dict[str, Tensor | float]:
+        """Leave a step out, and note it; give what to log."""
+        self._adamw.clear_gradients()
+        self._skipped.skip(f"{trouble} at update {self.num_finished}", counts=counts)
+        return {"optimiser/learning_rate": self.learning_rate, SKIPPED: 1.0}
 
-    def _average_gradients(self) -> None:
-        """Average over the processes what each has accumulated; a parameter that none has a gradient for keeps none."""
+    def _average_gradients(self) -> bool:
+        """Average over the processes what each has accumulated, unless a loss of any is not finite, and say whether one is.
+
+        A parameter that none has a gradient for keeps none.
+        """
+        broken = self._broken_loss is not None
         if self.num_processes == 1:
-            return
+            return broken
         parameters = self._adamw.parameters
-        has_gradient = self.mean(torch.tensor([float(p.grad is not None) for p in parameters], device=self.device))
-        used = [parameter for parameter, share in zip(parameters, has_gradient.tolist(), strict=True) if share]
+        flags = [*(float(p.grad is not None) for p in parameters), float(broken)]
+        *has_gradient, share_broken = self.mean(torch.tensor(flags, device=self.device)).tolist()
+        if share_broken:
+            return True
+        used = [parameter for parameter, share in zip(parameters, has_gradient, strict=True) if share]
         for parameter in used:
             parameter.grad = self.mean(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
+        return False
 
     def finish_update(self) -> None:
         """Move the learning-rate schedule on by one trainer's update.

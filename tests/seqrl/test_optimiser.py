@@ -269,7 +269,8 @@ def test_an_overflow_while_the_loss_scale_adapts_counts_as_nothing(monkeypatch: 
         skipped.append(optimiser.minimise(rows([huge]), total)["optimiser/skipped_share"])
         optimiser.finish_update()
     assert skipped == [1.0, 1.0, 1.0, 0.0] and accelerator.scaler.get_scale() == 2.0**67
-    optimiser.minimise(rows([math.nan]), total)  # no scale makes this one finite
+    optimiser.minimise(rows([math.nan]), total)  # no scale makes this one finite, so that it stays
+    assert accelerator.scaler.get_scale() == 2.0**67
     optimiser.finish_update()
     optimiser.minimise(rows([math.nan]), total)
     with pytest.raises(ValueError, match="last 2 updates"):
