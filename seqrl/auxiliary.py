@@ -64,11 +64,19 @@ def aux_terms(policy: nn.Module, part: Trajectory, evaluation: Evaluation, total
         part: some rows.
         evaluation: what the policy says of them.
         total: N; None where the part is the whole.
+
+    Raises:
+        ValueError: when a policy that counts gives another number of losses than of counts.
     """
     loss = evaluation.aux_loss
     if loss is None:
         return {}
     if total is not None:
+        if hasattr(policy, "aux_count") and loss.shape != total.shape:  # which would broadcast in silence
+            raise ValueError(
+                f"aux_loss of {type(policy).__name__}: expected the shape of its aux_count, {list(total.shape)}, got {list(loss.shape)}; "
+                "give a loss and a count for each thing that is learned, in one order"
+            )
         # Where nothing is to be learned anywhere, 0 / 0 is no number.
         loss = loss * torch.where(total > 0, aux_count(policy, part) / total, 0.0)
     return {"loss/auxiliary": loss.sum()}

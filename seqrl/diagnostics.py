@@ -110,7 +110,7 @@ def describe_update(seen: Sequence[Seen], clip: float | None = None) -> dict[str
     """Describe the evaluated policy: entropy and KL(sampling || current), over the steps that the policy chose.
 
     The KL estimate is mean(exp(d) - 1 - d) with d = logp - sampling logp. Where the policy chose
-    nothing, there is the entropy over the demonstrated steps only.
+    nothing, there is the entropy over the demonstrated steps only; where nothing was seen, there is nothing.
 
     Args:
         seen: of one optimiser step or of several, which are averaged.
@@ -118,6 +118,8 @@ def describe_update(seen: Sequence[Seen], clip: float | None = None) -> dict[str
 
     Source: Schulman 2020 (Approximating KL divergence), estimator k3.
     """
+    if not seen:
+        return {}
     mask = _flat([part.mask for part in seen])
     entropy = _flat([part.entropy for part in seen])
     if not bool(mask.any()):

@@ -101,6 +101,11 @@ def _context_of(shown: Trajectory, trajectory: Trajectory) -> Tree:
     return map_tree(lambda leaf: leaf[first], trajectory.context)
 
 
+def imitated(trajectory: Trajectory) -> Tensor:
+    """Say where the action is a demonstration, [B, T]; nowhere where `imitate` is None, as in a process that has none of its own."""
+    return torch.zeros_like(trajectory.mask) if trajectory.imitate is None else trajectory.imitate
+
+
 def imitation_loss(
     trajectory: Trajectory,
     evaluation: Evaluation,
@@ -112,13 +117,11 @@ def imitation_loss(
     """Average cross-entropy of the demonstrated steps.
 
     Args:
-        trajectory: rows, of which `imitate` names the steps.
+        trajectory: rows, of which `imitate` names the steps; the loss is 0, and its gradient, too, where it names none.
         evaluation: of these rows.
         count: [] what to divide by.
         label_smoothing: share of the target's probability that is spread over the actions that can be right.
         over: what is averaged over, see `seqrl.reduce.masked_mean`.
     """
-    if trajectory.imitate is None:
-        return evaluation.logp.sum() * 0.0
     loss = nll(evaluation.logp, evaluation.mean_logp, label_smoothing=label_smoothing)
-    return masked_mean(loss, trajectory.imitate, count, over=over)
+    return masked_mean(loss, imitated(trajectory), count, over=over)

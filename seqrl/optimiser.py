@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -17,88 +16,15 @@ from seqrl.accelerator import broadcast_weights, least, make_accelerator, mean_o
 from seqrl.adamw import AdamW, global_norm
 from seqrl.auxiliary import aux_count, aux_terms
 from seqrl.diagnostics import Seen, describe_update, read
+from seqrl.optimiser_config import OptimiserConfig as OptimiserConfig
+from seqrl.optimiser_config import schedule_factor as schedule_factor
 from seqrl.reduce import AverageOver, count_of, masked_mean, masked_sum
 from seqrl.skipped import SkippedSteps
 from seqrl.trajectory import Evaluation, Trajectory
 
 LossTerms: TypeAlias = Callable[[slice, Trajectory, Evaluation], dict[str, Tensor]]
-Schedule = Literal["constant", "linear", "cosine"]
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 # 1 where a step was skipped, 0 where it was taken; averaged over an update's steps it is a share.
 SKIPPED = "optimiser/skipped_share"
-
-
-@dataclass
-class OptimiserConfig:
-    """Settings of AdamW and of what surrounds it.
-
-    Attributes:
-        learning_rate: peak step size.
-        weight_decay: decoupled weight decay; biases, norms and other vectors are spared.
-        beta1: decay of the gradient average.
-        beta2: decay of the squared-gradient average.
-        epsilon: added to the root of the squared-gradient average.
-        max_grad_norm: gradients are scaled down to this global L2 norm; 0 switches clipping off.
-        schedule: shape of the learning rate after the warm-up.
-        warmup_updates: updates over which the learning rate rises from 0.
-        final_fraction: learning rate at the end of a linear or cosine schedule, as a share of the peak.
-        accumulation: parts into which a batch is cut to save memory; the result is the same as without.
-        max_skipped_updates: a step with a loss or gradient that is not finite is skipped; after so many updates in a row without
-            any other step the run ends. 0: the first skipped step ends it.
-        precision: number format of the update's forward pass, by autocast. "auto": what the run measures to be fastest, see
-            `seqrl.run.measured_settings`, and fp32 outside of a run. Sampling stays in fp32, so that PPO's ratios start a
-            little off 1 (under 1 % with bf16).
-        compile: wrap the policy's forward in `torch.compile`.
-    """
-
-    learning_rate: float = 3e-4
-    weight_decay: float = 0.0
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    max_grad_norm: float = 1.0
-    schedule: Schedule = "constant"
-    warmup_updates: int = 0
-    final_fraction: float = 0.0
-    accumulation: int = 1
-    max_skipped_updates: int = field(default=10, metadata={"decisive": False})
-    precision: Precision = "auto"
-    compile: bool = False
-
-    def __post_init__(self) -> None:
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate: expected a positive number, got {self.learning_rate}")
-        if self.accumulation < 1:
-            raise ValueError(f"accumulation: expected at least 1 part, got {self.accumulation}")
-        if self.max_skipped_updates < 0:
-            raise ValueError(f"max_skipped_updates: expected 0 or more, got {self.max_skipped_updates}")
-        if self.max_grad_norm < 0 or self.weight_decay < 0 or self.warmup_updates < 0:
-            given = f"{self.max_grad_norm}, {self.weight_decay} and {self.warmup_updates}"
-            raise ValueError(f"max_grad_norm, weight_decay, warmup_updates: expected no negative numbers, got {given}")
-        for name, choices in (("schedule", get_args(Schedule)), ("precision", get_args(Precision))):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
-
-
-def schedule_factor(update: int, config: OptimiserConfig, num_updates: int) -> float:
-    """Share of the peak learning rate at an update.
-
-    Warm-up: (update + 1) / warmup_updates. Then with p the share of the remaining updates that are done, linear:
-    1 - p (1 - f), cosine: f + (1 - f) (1 + cos(pi p)) / 2, where f is `final_fraction`.
-
-    Args:
-        update: number of the update, from 0.
-        config: see `OptimiserConfig`.
-        num_updates: where the schedule ends.
-    """
-    if update < config.warmup_updates:
-        return (update + 1) / config.warmup_updates
-    progress = min(1.0, (update - config.warmup_updates) / max(1, num_updates - config.warmup_updates))
-    if config.schedule == "linear":
-        return 1 - progress * (1 - config.final_fraction)
-    if config.schedule == "cosine":
-        return config.final_fraction + (1 - config.final_fraction) * (1 + math.cos(math.pi * progress)) / 2
-    return 1.0
 
 
 class Optimiser:
@@ -231,7 +157,8 @@ class Optimiser:
 
         Returns:
             The loss terms, entropy and KL to the sampling policy (of this process's rows), gradient norm, learning rate, and
-            whether the step was skipped, since a loss or gradient was not finite: then it changes neither weights nor averages.
+            whether the step was skipped, since a loss or gradient was not finite: then it changes neither weights nor averages, and
+            only the last two are given.
 
         Raises:
             ValueError: when no step may be skipped, see `OptimiserConfig.max_skipped_updates`.
@@ -242,8 +169,8 @@ class Optimiser:
             seen.append(Seen.of(part, evaluation))
             return loss_terms(rows, part, evaluation)
 
-        figures = self.step(trajectory, noted, aux_total=aux_total)
-        return read(figures) | (describe_update(seen) if seen else {})
+        figures = read(self.step(trajectory, noted, aux_total=aux_total))
+        return figures if figures[SKIPPED] else figures | describe_update(seen)
 
     def step(
         self, trajectory: Trajectory, loss_terms: LossTerms, *, aux_on: Trajectory | None = None, aux_total: Tensor | None = None
@@ -263,8 +190,7 @@ class Optimiser:
         Raises:
             ValueError: see `minimise`.
         """
-        self._broken_loss = None
-        self._adamw.clear_gradients()
+        self._begin()
         total = self._total_of_aux(trajectory if aux_on is None else aux_on, aux_total)
         sums: dict[str, Tensor | float] = {}
         for rows, part in self._parts(trajectory):
@@ -279,6 +205,11 @@ class Optimiser:
                 if any(term.requires_grad for term in terms.values()):  # not where this part has nothing to learn
                     self._add(terms, sums)
         return self._apply(sums)
+
+    def _begin(self) -> None:
+        """Forget what an error may have left of a step."""
+        self._broken_loss = None
+        self._adamw.clear_gradients()
 
     def _evaluate(self, part: Trajectory) -> Evaluation:
         with self._autocast():
@@ -311,7 +242,7 @@ class Optimiser:
         Raises:
             ValueError: see `minimise`; a gradient is not finite where a loss is not.
         """
-        self._adamw.clear_gradients()
+        self._begin()
         terms, seen = backward()
         return self._apply(terms), seen
 
@@ -344,11 +275,9 @@ class Optimiser:
 
     def _apply(self, terms: Mapping[str, Tensor | float]) -> dict[str, Tensor | float]:
         """Average over the processes, clip, apply and clear the gradients; give what to log, with the loss terms."""
-        if self._broken_loss is not None:
-            # The average then is not finite in any process, so that all skip this step without asking each other.
-            first = self._adamw.parameters[0]
-            first.grad = torch.full_like(first, math.nan)
-        self._average_gradients()
+        if self._average_gradients():
+            lost, self._broken_loss = self._broken_loss, None
+            return self._skip("the loss of another process is not finite" if lost is None else f"the loss is {lost}")
         scaler = None if self._accelerator is None else self._accelerator.scaler
         if scaler is not None:
             scaler.unscale_(self._adamw)
@@ -363,29 +292,35 @@ class Optimiser:
             if finite:
                 scaler.step(self._adamw, rate, divisor)
             scaler.update()  # after an overflow the next scale is smaller
+        if not finite:  # with fp16 it counts where a smaller loss scale can no longer be of help
+            return self._skip(f"the gradient norm is {norm}", counts=scaler is None or scaler.get_scale() <= 1)
         self._adamw.clear_gradients()
-        if not finite:
-            self._skip(norm, counts=scaler is None or scaler.get_scale() <= 1)
-            return {"optimiser/learning_rate": rate, SKIPPED: 1.0}
         self._skipped.taken = True
         return {**terms, "optimiser/grad_norm": norm, "optimiser/learning_rate": rate, SKIPPED: 0.0}
 
-    def _skip(self, norm: float, *, counts: bool) -> None:
-        """Note that a step is skipped; with fp16 it counts where a smaller loss scale can no longer be of help."""
-        broken, self._broken_loss = self._broken_loss, None
-        alone = broken is not None and self.num_processes == 1
-        what = f"the gradient norm is {norm}" if broken is None else f"the loss is {broken}"
-        self._skipped.skip(f"{what} at update {self.num_finished}", counts=counts or alone)
+    def _skip(self, trouble: str, *, counts: bool = True) -> dict[str, Tensor | float]:
+        """Leave a step out, and note it; give what to log."""
+        self._adamw.clear_gradients()
+        self._skipped.skip(f"{trouble} at update {self.num_finished}", counts=counts)
+        return {"optimiser/learning_rate": self.learning_rate, SKIPPED: 1.0}
 
-    def _average_gradients(self) -> None:
-        """Average over the processes what each has accumulated; a parameter that none has a gradient for keeps none."""
+    def _average_gradients(self) -> bool:
+        """Average over the processes what each has accumulated, unless a loss of any is not finite, and say whether one is.
+
+        A parameter that none has a gradient for keeps none.
+        """
+        broken = self._broken_loss is not None
         if self.num_processes == 1:
-            return
+            return broken
         parameters = self._adamw.parameters
-        has_gradient = self.mean(torch.tensor([float(p.grad is not None) for p in parameters], device=self.device))
-        used = [parameter for parameter, share in zip(parameters, has_gradient.tolist(), strict=True) if share]
+        flags = [*(float(p.grad is not None) for p in parameters), float(broken)]
+        *has_gradient, share_broken = self.mean(torch.tensor(flags, device=self.device)).tolist()
+        if share_broken:
+            return True
+        used = [parameter for parameter, share in zip(parameters, has_gradient, strict=True) if share]
         for parameter in used:
             parameter.grad = self.mean(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
+        return False
 
     def finish_update(self) -> None:
         """Move the learning-rate schedule on by one trainer's update.

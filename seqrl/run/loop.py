@@ -132,6 +132,7 @@ def fit(
     gathered = Gathered(progress.gathered)
     watch(task, early_stop)
     saver = Saver(trainer, task, policy, run_folder, lines, dict(meta or {}), keep_checkpoints)
+    saver.note_present(progress, resume_from)
     lasting = LastingTroubles(steps, getattr(policy, "max_entropy", None), progress.lasting)
     interrupt = Interrupt()
     loop = Running(trainer, task, policy, run_folder, log, saver, progress, early_stop, gathered, lasting, interrupt)

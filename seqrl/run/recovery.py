@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TypeVar
 from safetensors import SafetensorError
 
 from seqrl.run import checkpoint, integrity
+from seqrl.run.processes import is_main
 from seqrl.run.shipped import is_shipped
 
 Result = TypeVar("Result")
@@ -119,6 +121,47 @@ def newest_whole(run_folder: Path) -> tuple[Path, list[str]]:
     if troubles:
         raise ValueError(f"{run_folder}: no checkpoint is whole: {'; '.join(troubles)}")
     return checkpoint.find(run_folder), []
+
+
+def going_on_from(run_folder: Path, resume: bool, which: str | None) -> tuple[Path | None, list[str]]:
+    """Give the checkpoint that a run goes on from, None where it begins, and what is wrong with newer ones.
+
+    Only the main process looks: it may give a checkpoint its name back under the eyes of others, and all have to go on from the same one.
+
+    Args:
+        run_folder: of the run.
+        resume: whether to look for the newest one.
+        which: somebody's choice instead, see `named`.
+
+    Raises:
+        FileNotFoundError: when there is none.
+        ValueError: when it is damaged, or of another run.
+    """
+    if not is_main():
+        return None, []
+    checkpoint.put_back_best(run_folder)
+    if which is None:
+        return newest_whole(run_folder) if resume else (None, [])
+    folder = check(named(run_folder, which))
+    if folder.resolve().parent.parent != run_folder.resolve():
+        raise ValueError(f"--checkpoint={which}: is of another run; for its weights start a new one with init_from: {folder}")
+    return folder, []
+
+
+def leave_newer(run_folder: Path, newest: Path, troubles: list[str]) -> None:
+    """Say from where a run goes on, when that is not its newest checkpoint, and rename what is newer, whose lines of the log go.
+
+    Args:
+        run_folder: of the run.
+        newest: that it goes on from.
+        troubles: of newer ones.
+    """
+    for trouble in troubles:
+        print(f"seqrl: {trouble}", file=sys.stderr)
+    moved = set_aside(run_folder, newest)
+    if troubles or moved:
+        kept = f"; kept aside: {', '.join(path.name for path in moved)}" if moved else ""
+        print(f"seqrl: going on from {newest}, and with metrics.jsonl as it was then{kept}", file=sys.stderr)
 
 
 def set_aside(run_folder: Path, chosen: Path) -> list[Path]:

@@ -117,29 +117,32 @@ def changing_weights(running: Running) -> Iterator[None]:
         yield
     except BaseException as error:
         running.whole = running.versions() == before
-        rescue(running, error, f"in update {running.progress.step + 1}", exact=True)
+        rescue(running, error, f"in update {running.progress.step + 1}")
         raise
 
 
-def rescue(running: Running, error: BaseException, doing: str, *, exact: bool = False) -> None:
+def rescue(running: Running, error: BaseException, doing: str) -> None:
     """Save the newest state that is whole, unless a signal broke off what was done, or that was done for the same error before.
+
+    A copy of this very step goes before the present state, in which more than the weights may have changed.
 
     Args:
         running: what is saved.
         error: gets a note.
         doing: stands in the note.
-        exact: rather save a copy of this very step than a state in which more than the weights may have changed.
     """
     if running.rescued or broken_off(running, error) or isinstance(error, RunFolderGone):
         return
     running.rescued = True
-    copied = running.copied
+    step, copied = running.progress.step, running.copied
+    exact = [each for each in (running.snapshot, copied) if each is not None and each.progress.step == step]
+    states: list[Snapshot | None] = [each for each in exact[:1] if running.whole or each.weights is not None]
     if running.whole:
-        _keep_what_is_told(running)
-    states: list[Snapshot | None] = [None] if running.whole else []
-    if copied is not None:
-        fresh = exact and copied.progress.step == running.progress.step
-        states.insert(0 if fresh else len(states), copied)
+        # What is told of an update that is done again would be told twice.
+        _keep_what_is_told(running, with_task=not states)
+        states.append(None)
+    if copied is not None and copied.progress.step != step:
+        states.append(copied)
     left = running.saver.rescue(running.progress, states)
     error.add_note(f"{doing}; {left}")
     command = running.interrupt.command
@@ -170,12 +173,14 @@ def rescue_at_once(running: Running) -> None:
     snapshot, running.snapshot = running.snapshot, None
     if snapshot is not None and not running.rescued:
         running.rescued = True
+        if snapshot.progress is running.progress:
+            keep_figures(running)
         running.saver.rescue(running.progress, [snapshot])
 
 
-def _keep_what_is_told(running: Running) -> None:
-    """Put figures where a checkpoint finds them; those of the task, which may be what failed, where it can tell them."""
-    if num_processes() == 1:  # others would not take part
+def _keep_what_is_told(running: Running, *, with_task: bool) -> None:
+    """Put figures where a checkpoint finds them; those of the task, which may be what failed, where it is asked and can tell them."""
+    if with_task and num_processes() == 1:  # others would not take part
         with suppress(Exception):  # the error that is on its way matters more
             pop_figures(running)
     keep_figures(running)

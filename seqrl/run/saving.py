@@ -72,12 +72,14 @@ class Snapshot:
         state: as in a checkpoint; what is missing has not changed since.
         weights: of the policy; None where they do not change as long as the snapshot is of use.
         generators: of the trainer, with their states, where nothing else of its state has changed.
+        buffers: of the policy by name, where nothing else of its weights has changed: what it counts of what a rollout saw.
     """
 
     progress: Progress
     state: dict[str, Any]
     weights: dict[str, Any] | None
     generators: Sequence[tuple[torch.Generator, Tensor]] = ()
+    buffers: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass
@@ -131,7 +133,7 @@ class Saver:
         return snapshot
 
     def snapshot_for_collecting(self, progress: Progress) -> Snapshot | None:
-        """Copy what changes while rows are collected: the task and generators, and neither weights nor what belongs to them.
+        """Copy what changes while rows are collected: the task, generators and what is counted of what is seen, and no weights.
 
         None where other processes would not take part in saving, or where this would cost too much.
         """
@@ -142,9 +144,10 @@ class Saver:
             return Snapshot(progress, {}, None)
         task = _copied(self.task.state_dict()) if keeps_state(self.task) else None
         generators = [(each, each.get_state()) for each in vars(self.trainer).values() if isinstance(each, torch.Generator)]
+        buffers = _copied(dict(self.policy.named_buffers())) if hasattr(self.policy, "observe") else {}
         end = time.perf_counter()
         self._light_copy_again_at = end + (end - start) / LARGEST_SHARE if end - start > CHEAP_COPY_S else -math.inf
-        return Snapshot(progress, {"task": task, "random": random_state()}, None, generators)
+        return Snapshot(progress, {"task": task, "random": random_state()}, None, generators, buffers)
 
     def save(self, progress: Progress, snapshot: Snapshot | None = None) -> None:
         """Write the checkpoint of the present step, or go back to a snapshot and write that, and delete the oldest."""
@@ -155,6 +158,8 @@ class Saver:
                 self.policy.load_state_dict(snapshot.weights)
             for generator, state in snapshot.generators:
                 generator.set_state(state)
+            for name, kept in snapshot.buffers.items():
+                self.policy.get_buffer(name).copy_(kept)
         if self.run_folder is None:
             return
         self._write(checkpoint.step_folder(self.run_folder, progress.step), progress, snapshot)
@@ -166,6 +171,13 @@ class Saver:
         """Write the checkpoint with the best dev figure."""
         if self.run_folder is not None:
             self._write(checkpoint.best_folder(self.run_folder), progress)
+
+    def note_present(self, progress: Progress, resumed_from: Path | None) -> None:
+        """Note that the checkpoint of the present step is there, where the run goes on from it: nothing less exact may replace it."""
+        if self.run_folder is not None and resumed_from is not None:
+            own = checkpoint.step_folder(self.run_folder, progress.step)
+            if own.resolve() == resumed_from.resolve():
+                self.saved_step = progress.step
 
     @property
     def unsaved_s(self) -> float:

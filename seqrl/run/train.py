@@ -23,7 +23,7 @@ from seqrl.run.lock import hold
 from seqrl.run.log import Writer, make_tracker
 from seqrl.run.loop import RunResult, fit, watch
 from seqrl.run.measured_settings import choose_settings, chosen_before, known_threads, threads
-from seqrl.run.processes import data_seed, is_main
+from seqrl.run.processes import data_seed, from_main, is_main
 from seqrl.run.redistributing import seed_from
 from seqrl.run.run_folder import check_folder, check_writable, delete_earlier_run
 from seqrl.run.seeding import seed_everything
@@ -61,12 +61,7 @@ def train(
     if (resume or resume_from is not None) and not config.run_folder.exists():
         checkpoint.find(config.run_folder)  # says so; the folder is not made for its lock
     with hold(config.run_folder):
-        checkpoint.put_back_best(config.run_folder)
-        newest, troubles = None, list[str]()
-        if resume_from is not None:
-            newest = _named(config, resume_from)
-        elif resume:
-            newest, troubles = recovery.newest_whole(config.run_folder)
+        newest, troubles = from_main(recovery.going_on_from(config.run_folder, resume, resume_from), "for the checkpoint to go on from")
         check_folder(config.run_folder, overwrite=overwrite, resume=newest is not None)
         return _train(config, newest, troubles, overwrite=overwrite, display=display, space_for=space_for)
 
@@ -85,7 +80,7 @@ def _train(config: RunConfig, newest: Path | None, troubles: list[str], *, overw
             delete_earlier_run(folder)
             refuse_links(folder)
         if newest is not None:
-            _leave_newer(folder, newest, troubles)
+            recovery.leave_newer(folder, newest, troubles)
         writers = _writers(config, newest, display=display)
         write_config(config, folder / "config.yaml")
         write_environment(folder / "env.json", seed=config.seed, chosen=chosen)
@@ -272,23 +267,6 @@ def _writers(config: RunConfig, newest: Path | None, *, display: bool) -> list[W
 
         writers.append(make_display(config.name, steps=config.steps, start=start, stream=sys.stdout))
     return writers
-
-
-def _named(config: RunConfig, which: str) -> Path:
-    folder = recovery.check(recovery.named(config.run_folder, which))
-    if folder.resolve().parent.parent != config.run_folder.resolve():
-        raise ValueError(f"--checkpoint={which}: is of another run; for its weights start a new one with init_from: {folder}")
-    return folder
-
-
-def _leave_newer(run_folder: Path, newest: Path, troubles: list[str]) -> None:
-    """Say from where a run goes on, when that is not its newest checkpoint, and rename what is newer, whose lines of the log go."""
-    for trouble in troubles:
-        print(f"seqrl: {trouble}", file=sys.stderr)
-    moved = recovery.set_aside(run_folder, newest)
-    if troubles or moved:
-        kept = f"; kept aside: {', '.join(path.name for path in moved)}" if moved else ""
-        print(f"seqrl: going on from {newest}, and with metrics.jsonl as it was then{kept}", file=sys.stderr)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from seqrl.accelerator import num_launched
 from seqrl.auxiliary import has_aux_loss, refuse_unknown_aux_loss
 from seqrl.diagnostics import average_of, describe_rollout
 from seqrl.losses import nll
-from seqrl.optimiser import Optimiser, OptimiserConfig
+from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
 from seqrl.protocols import Task, require_probabilities, require_whole_rows
 from seqrl.reduce import masked_mean
 from seqrl.tables import ProbabilityTable
@@ -202,7 +202,7 @@ class CrossEntropyMethod:
             return terms
 
         figures = self.optimiser.step(elites, loss_terms, aux_on=aux_on)
-        return figures | {"policy/entropy": torch.stack(entropies).sum()}
+        return figures if figures[SKIPPED] else figures | {"policy/entropy": torch.stack(entropies).sum()}
 
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's and the generator's state, and the elites that are still imitated."""

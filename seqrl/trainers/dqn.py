@@ -234,7 +234,7 @@ class DQN:
         self.replay.set_errors(drawn, error)
         self.num_optimiser_steps += 1
         self._follow()
-        if not described:
+        if not described or figures[SKIPPED]:
             return figures
         figures["action_value/mean"] = masked_mean(torch.cat(values), mask)
         return figures | {"action_value/error": masked_mean(error.abs(), mask)}

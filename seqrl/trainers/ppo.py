@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from seqrl import losses
 from seqrl.diagnostics import Seen, average_of, describe_advantage, describe_rollout, describe_update, explained_variance
 from seqrl.minibatches import Minibatches, MinibatchUnit, Part, agreed_number
-from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
-from seqrl.optimiser import Optimiser, OptimiserConfig
+from seqrl.mixing import MixConfig, collect_mixed, imitated, imitation_loss
+from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
 from seqrl.protocols import Task, demonstrations_of, require_critic, require_probabilities, require_whole_rows
 from seqrl.reduce import AverageOver, masked_mean
 from seqrl.reference import KLIn, Reference
@@ -129,6 +129,12 @@ class PPOConfig:
         """Whether advantages are scaled."""
         return self.advantage == "gae" if self.normalise_advantage is None else self.normalise_advantage
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the loss is one whose derivative `seqrl.small_ppo` has written out, but for cross-entropy."""
+        changed = self.value_clip or self.value_huber or (self.kl_weight and self.kl_in == "loss")
+        return self.advantage == "gae" and self.average_over != "row_means" and not changed
+
     def shortened(self, share: float) -> PPOConfig:
         """Give settings for a share of the rows or steps, with minibatches of the same size, to measure how long an update takes."""
         return replace(self, minibatches=max(1, round(share * self.minibatches)))
@@ -161,12 +167,10 @@ class PPO:
         if self.config.advantage == "gae":
             require_critic(policy, "ppo with advantage gae")
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
-        plain = self.config.advantage == "gae" and not (self.config.value_clip or self.config.value_huber)
-        plain = plain and self.config.average_over != "row_means" and not (self.config.kl_weight and self.config.kl_in == "loss")
-        self._small = plain and is_small(policy) and self.optimiser.takes_gradients
+        self._small = self.config.is_plain and is_small(policy) and self.optimiser.takes_gradients
         # Only now have all processes the same weights.
-        kl = self.config.kl_in, self.config.kl_estimator, self.config.kl_weight
-        self.reference = Reference(policy, *kl) if self.config.kl_weight else None
+        kl_weight = self.config.kl_weight
+        self.reference = Reference(policy, self.config.kl_in, self.config.kl_estimator, kl_weight) if kl_weight else None
         self.generator = self.optimiser.make_generator(seed)
 
     def collect(self, task: Task) -> Trajectory:
@@ -215,6 +219,7 @@ class PPO:
         minibatches = Minibatches(trajectory, number, config.minibatch_unit, self.generator)
         # A single minibatch is the batch.
         by_batch = config.normalises and (config.normalise_over == "batch" or minibatches.number == 1)
+        by_part = config.normalises and not by_batch
         history: list[dict[str, Tensor | float]] = []
         seen: list[Seen] = []
         parts: list[Part] = []
@@ -227,9 +232,7 @@ class PPO:
             if len(parts) != 1 or config.recompute_advantage:
                 parts = list(minibatches.epoch(scaled, target, *reference_logp))
             for part in parts:
-                figures, seen_now = self._improve(
-                    *part, all_chosen=minibatches.all_chosen, normalise=config.normalises and not by_batch, aux_total=aux_total
-                )
+                figures, seen_now = self._improve(part, all_chosen=minibatches.all_chosen, normalise=by_part, aux_total=aux_total)
                 history.append(figures)
                 seen += seen_now
                 if config.target_kl and self._mean_kl(seen_now) > config.target_kl:
@@ -237,16 +240,10 @@ class PPO:
         return history, seen
 
     def _improve(
-        self,
-        trajectory: Trajectory,
-        advantage: Tensor,
-        target: Tensor,
-        *reference_logp: Tensor,
-        all_chosen: bool,
-        normalise: bool,
-        aux_total: Tensor | None,
+        self, minibatch: Part, *, all_chosen: bool, normalise: bool, aux_total: Tensor | None
     ) -> tuple[dict[str, Tensor | float], list[Seen]]:
-        """Take one optimiser step on a minibatch."""
+        """Take one optimiser step on a minibatch; give its figures, and what it saw of the policy unless it was skipped."""
+        trajectory, advantage, target, *reference_logp = minibatch
         config, mask, clip = self.config, trajectory.mask, self.clip
         if normalise:
             advantage = self.optimiser.whiten(advantage, mask)
@@ -255,13 +252,12 @@ class PPO:
         count = self.optimiser.count(mask, all_true=all_chosen, over=config.average_over)
         average = partial(masked_mean, count=count, over=config.average_over)
         # The condition is the same in all processes, though one may have no demonstrations.
-        imitated = torch.zeros_like(mask) if trajectory.imitate is None else trajectory.imitate
-        imitation_count = self.optimiser.count(imitated, over=config.average_over) if imitation_weight else count
+        imitation_count = self.optimiser.count(imitated(trajectory), over=config.average_over) if imitation_weight else 1.0
         if self._small and all_chosen and not imitation_weight and isinstance(trajectory.obs, Tensor):
             weights = {"value_weight": config.value_weight, "entropy_weight": entropy_weight}
             backward = partial(ppo_gradients, self.policy, trajectory, advantage, target, clip=clip, count=count, **weights)
             figures, what = self.optimiser.step_on(backward)
-            return figures, [what]
+            return figures, [] if figures[SKIPPED] else [what]
         seen: list[Seen] = []
 
         def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
@@ -274,7 +270,10 @@ class PPO:
             if entropy_weight:
                 terms["loss/entropy"] = -entropy_weight * average(evaluation.entropy, chosen)
             if config.advantage == "gae":
-                error = self._value_error(evaluation.value, target[rows], part.value[:, :-1])
+                if config.value_huber:
+                    error = losses.td(evaluation.value, target[rows], config.value_huber)
+                else:
+                    error = losses.value(evaluation.value, target[rows], part.value[:, :-1], config.value_clip or None)
                 terms["loss/value"] = config.value_weight * average(error, chosen)
             if self.reference is not None and reference_logp:
                 terms["loss/kl"] = average(self.reference.loss(evaluation.logp, reference_logp[0][rows], chosen), chosen)
@@ -283,12 +282,8 @@ class PPO:
                 terms["loss/cross_entropy"] = imitation_weight * demonstrated
             return terms
 
-        return self.optimiser.step(trajectory, loss_terms, aux_total=aux_total), seen
-
-    def _value_error(self, value: Tensor, target: Tensor, old_value: Tensor) -> Tensor:
-        if self.config.value_huber:
-            return losses.td(value, target, self.config.value_huber)
-        return losses.value(value, target, old_value, self.config.value_clip or None)
+        figures = self.optimiser.step(trajectory, loss_terms, aux_total=aux_total)
+        return figures, [] if figures[SKIPPED] else seen
 
     def _mean_kl(self, seen: list[Seen]) -> float:
         """KL(sampling || current) of a minibatch, averaged over the processes, so that all of them stop together."""

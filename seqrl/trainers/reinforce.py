@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from seqrl import advantages, losses, returns
 from seqrl.diagnostics import describe_advantage, describe_rollout, explained_variance
-from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
+from seqrl.mixing import MixConfig, collect_mixed, imitated, imitation_loss
 from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
 from seqrl.protocols import Task, demonstrations_of, require_critic, require_probabilities, require_whole_rows
 from seqrl.reduce import AverageOver, masked_mean
@@ -133,7 +133,7 @@ class Reinforce:
             advantage = self.optimiser.whiten(advantage, mask)
         imitation_weight = config.mix.weight_at(self.optimiser.num_finished)
         average = partial(masked_mean, count=self.optimiser.count(mask, over=config.average_over), over=config.average_over)
-        imitation_count = self.optimiser.count(mask if trajectory.imitate is None else trajectory.imitate, over=config.average_over)
+        imitation_count = self.optimiser.count(imitated(trajectory), over=config.average_over) if imitation_weight else 1.0
         stats = describe_rollout(trajectory) | describe_advantage(advantage, mask)
         if config.baseline == "critic":
             stats["critic/explained_variance"] = explained_variance(trajectory.value[:, :-1], target, mask)

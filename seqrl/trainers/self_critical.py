@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seqrl import losses
 from seqrl.diagnostics import describe_advantage, describe_rollout
-from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
+from seqrl.mixing import MixConfig, collect_mixed, imitated, imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task, demonstrations_of, require_probabilities, require_whole_rows
 from seqrl.reduce import AverageOver, masked_mean
@@ -102,7 +102,7 @@ class SelfCritical:
         advantage = self._advantage(trajectory).unsqueeze(1).expand_as(trajectory.reward)
         imitation_weight = config.mix.weight_at(self.optimiser.num_finished)
         average = partial(masked_mean, count=self.optimiser.count(mask, over=config.average_over), over=config.average_over)
-        imitation_count = self.optimiser.count(mask if trajectory.imitate is None else trajectory.imitate, over=config.average_over)
+        imitation_count = self.optimiser.count(imitated(trajectory), over=config.average_over) if imitation_weight else 1.0
         stats = describe_rollout(trajectory) | describe_advantage(advantage, mask)
 
         def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:

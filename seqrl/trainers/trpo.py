@@ -245,13 +245,15 @@ class TRPO:
             parameter.copy_(origin + change)
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the optimiser's and the generator's state."""
-        return {"optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state()}
+        """Give the optimiser's and the generator's state, and how many of the actor's steps were skipped in a row."""
+        skipped = self._skipped.in_a_row
+        return {"optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state(), "num_skipped": skipped}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
         self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"].cpu())
+        self._skipped.in_a_row = state.get("num_skipped", 0)  # which checkpoints of earlier versions do not hold
 
 
 def _distribution(evaluation: Evaluation) -> Distribution:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -88,6 +89,14 @@ def test_imitation_loss_by_hand() -> None:
 def test_imitation_loss_is_nothing_without_demonstrations() -> None:
     logp = torch.full((4, 2), -1.0, requires_grad=True)
     loss = imitation_loss(rows(4), Evaluation(logp, torch.zeros(4, 2), torch.zeros(4, 2)), torch.tensor(8.0))
+    loss.backward()
+    assert float(loss.detach()) == 0 and logp.grad is not None and not logp.grad.any()
+
+
+def test_imitation_loss_without_demonstrations_does_not_look_at_impossible_actions() -> None:
+    """Such as padding that a policy of one's own forbids."""
+    logp = torch.tensor([[-1.0, -math.inf]], requires_grad=True)
+    loss = imitation_loss(rows(1), Evaluation(logp, torch.zeros(1, 2), torch.zeros(1, 2)), torch.tensor(8.0))
     loss.backward()
     assert float(loss.detach()) == 0 and logp.grad is not None and not logp.grad.any()
 

@@ -162,6 +162,45 @@ def test_minibatches_share_an_auxiliary_loss_out() -> None:
     assert gradient == pytest.approx(10 + 2 * 3 / 2)
 
 
+@pytest.mark.parametrize(("loss", "count"), [((), (2,)), ((2,), ()), ((3,), (2,))])
+def test_an_auxiliary_loss_has_the_shape_of_its_count(loss: tuple[int, ...], count: tuple[int, ...]) -> None:
+    class Misfit(Matrix):
+        def aux_count(self, trajectory: Trajectory) -> Tensor:
+            return torch.full(count, float(trajectory.batch_size))
+
+        def forward(self, trajectory: Trajectory) -> Evaluation:
+            return dataclasses.replace(super().forward(trajectory), aux_loss=torch.ones(loss))
+
+    message = rf"aux_loss of Misfit: expected the shape of its aux_count, \[{', '.join(map(str, count))}\], got"
+    with pytest.raises(ValueError, match=message):
+        optimiser_of(Misfit(), accumulation=2).minimise(rows([1.0, 2.0]), total)
+
+
+def test_a_skipped_step_says_nothing_of_the_policy() -> None:
+    """What is not finite would take the figures of all steps with it with which it is averaged."""
+    optimiser = optimiser_of(Matrix())
+    assert set(optimiser.minimise(rows([math.nan]), total)) == {"optimiser/learning_rate", "optimiser/skipped_share"}
+    assert "policy/entropy" in optimiser.minimise(rows([1.0]), total)
+
+
+def test_gradients_of_ones_own_after_an_error_between_the_parts() -> None:
+    policy = Matrix()
+    optimiser = optimiser_of(policy)
+
+    def fails(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
+        optimiser._broken_loss = math.nan  # that of a part before
+        raise RuntimeError("second part")
+
+    with pytest.raises(RuntimeError, match="second part"):
+        optimiser.minimise(rows([1.0]), fails)
+
+    def backward() -> tuple[dict[str, Tensor], Any]:
+        policy.weight.grad = torch.ones_like(policy.weight)
+        return {}, None
+
+    assert optimiser.step_on(backward)[0]["optimiser/skipped_share"] == 0.0
+
+
 def test_a_gradient_that_is_not_finite_is_skipped_though_the_loss_is_finite() -> None:
     policy = Matrix()
 
@@ -230,7 +269,8 @@ def test_an_overflow_while_the_loss_scale_adapts_counts_as_nothing(monkeypatch: 
         skipped.append(optimiser.minimise(rows([huge]), total)["optimiser/skipped_share"])
         optimiser.finish_update()
     assert skipped == [1.0, 1.0, 1.0, 0.0] and accelerator.scaler.get_scale() == 2.0**67
-    optimiser.minimise(rows([math.nan]), total)  # no scale makes this one finite
+    optimiser.minimise(rows([math.nan]), total)  # no scale makes this one finite, so that it stays
+    assert accelerator.scaler.get_scale() == 2.0**67
     optimiser.finish_update()
     optimiser.minimise(rows([math.nan]), total)
     with pytest.raises(ValueError, match="last 2 updates"):

@@ -116,12 +116,12 @@ class CaptionPolicy(nn.Module):
         return dataclasses.replace(evaluation, aux_loss=torch.stack(detection)) if detection else evaluation
 
     def aux_count(self, trajectory: Trajectory) -> Tensor:
-        """Count the words and the figures, [K] in the order of the losses, that the detectors are taught with."""
+        """Count the words and the figures that the detectors are taught with, [K], one for each detector, whatever the rows hold."""
         counts, figures = list[Tensor](), self._figures(trajectory)
-        if self.words is not None and trajectory.imitate is not None:
+        if self.words is not None:
             counts.append(self.words.demonstrated(trajectory)[1].sum())
-        if figures is not None:
-            counts.append(FigureDetector.seen(figures).sum())
+        if self.figures is not None:
+            counts.append(trajectory.action.new_zeros(()) if figures is None else FigureDetector.seen(figures).sum())
         return torch.stack(counts).float() if counts else torch.zeros(1, device=trajectory.action.device)
 
     def _figures(self, trajectory: Trajectory) -> Tensor | None:
@@ -129,13 +129,16 @@ class CaptionPolicy(nn.Module):
         return context.get("figures") if self.figures is not None and isinstance(context, dict) else None
 
     def _detection(self, trajectory: Trajectory, memory: Any, image: Tensor | None) -> list[Tensor]:
-        """Give the detectors' losses, weighted."""
+        """Give the detectors' losses, weighted; none where none of them could be taught."""
         losses, figures = list[Tensor](), self._figures(trajectory)
-        if self.words is not None and trajectory.imitate is not None:
+        if figures is None and (self.words is None or trajectory.imitate is None):
+            return losses
+        if self.words is not None:
             rows, words = self.words.demonstrated(trajectory)
             losses.append(self.word_detection * self.words(memory["regions"], words, rows if image is None else image[rows]))
-        if self.figures is not None and figures is not None:
-            losses.append(self.figure_detection * self.figures(memory["regions"], figures, image))
+        if self.figures is not None:
+            seen = memory["regions"].new_zeros(()) if figures is None else self.figures(memory["regions"], figures, image)
+            losses.append(self.figure_detection * seen)
         return losses
 
     def resample(self, trajectory: Trajectory, generator: torch.Generator | None = None) -> Tensor:

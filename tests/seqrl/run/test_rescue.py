@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import signal
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,10 +14,14 @@ import pytest
 import torch
 from rescued import assert_goes_on, at, make, newest, raising, weights
 
+from seqrl.actor_critic import ActorCriticConfig
 from seqrl.run import checkpoint
 from seqrl.run.log import read_metrics
 from seqrl.run.loop import fit
+from seqrl.run.running import Running, rescue_at_once
+from seqrl.run.seeding import seed_everything
 from seqrl.tasks.control import ControlConfig, ControlPolicyConfig
+from seqrl.trainers import PPOConfig
 from seqrl.trainers.q_table import QTableConfig
 
 ENDS = [ValueError, MemoryError, AssertionError, KeyboardInterrupt, SystemExit]
@@ -184,3 +191,81 @@ def test_the_clock_begins_anew_with_each_checkpoint(tmp_path: Path, monkeypatch:
     fit(trainer, task, steps=8, run_folder=tmp_path, save_every=7, keep_checkpoints=9)
     # Ten minutes, the default, are over after update 5; that of update 7 is save_every's.
     assert [path.name[-2:] for path in checkpoint.step_folders(tmp_path)] == ["05", "07", "08"]
+
+
+@pytest.mark.parametrize("place", ["rollout", "broken reward", "evaluate"])
+def test_what_fails_before_the_weights_change_is_done_again_to_the_same_bits(tmp_path: Path, place: str, whole: torch.Tensor) -> None:
+    trainer, task = make()
+    if place == "rollout":
+        task.rollout = at(6, raising(KeyboardInterrupt), task.rollout)
+    elif place == "broken reward":
+        rollout = task.rollout
+        task.rollout = lambda policy: (rows := rollout(policy)).replace(reward=rows.reward * (math.nan if task.position == 6 else 1.0))
+    else:
+        task.evaluate = at(2, raising(ValueError), task.evaluate)
+    with pytest.raises((KeyboardInterrupt, ValueError)):
+        fit(trainer, task, steps=8, run_folder=tmp_path, eval_every=5 if place == "evaluate" else 0)
+    assert newest(tmp_path) == 5
+    assert_goes_on(tmp_path, whole)
+
+
+def test_a_failure_right_after_a_resume_leaves_the_checkpoint_as_it_was(tmp_path: Path, whole: torch.Tensor) -> None:
+    trainer, task = make()
+    fit(trainer, task, steps=5, run_folder=tmp_path)
+    folder = checkpoint.find(tmp_path)
+    before = (folder / "SHA256SUMS").read_bytes()
+    trainer, task = make()
+    task.rollout = at(1, raising(KeyboardInterrupt), task.rollout)
+    with pytest.raises(KeyboardInterrupt):
+        fit(trainer, task, steps=8, run_folder=tmp_path, resume_from=folder)
+    assert (folder / "SHA256SUMS").read_bytes() == before
+    assert_goes_on(tmp_path, whole)
+
+
+def test_a_second_signal_while_collecting_saves_the_figures_of_the_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that a line has told already would be told again."""
+    monkeypatch.setattr("seqrl.run.saving.LARGEST_COPY_BYTES", 0)  # so that only what collecting changes is copied
+    trainer, task = make()
+    runs: list[Running] = []
+    monkeypatch.setattr("seqrl.run.loop.rescue_at_once", lambda running: (runs.append(running), rescue_at_once(running)))
+
+    def twice() -> None:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+
+    task.rollout = at(6, twice, task.rollout)
+    with pytest.raises(KeyboardInterrupt):
+        fit(trainer, task, steps=8, run_folder=tmp_path, save_every=2, log_every=5)
+    assert newest(tmp_path) == 5 and runs
+    assert checkpoint.load_state(checkpoint.find(tmp_path))["progress"]["gathered"]["sums"] == {}
+
+
+def test_what_was_seen_in_a_rollout_that_is_done_again_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task shows the policy what a rollout saw, for running statistics, before anybody looks at its rewards."""
+    monkeypatch.setattr("seqrl.run.saving.LARGEST_COPY_BYTES", 0)
+    policy = ControlPolicyConfig(hidden_sizes=(4,), actor_critic=ActorCriticConfig(normalise_observations=True))
+    config = ControlConfig(num_envs=2, num_steps=8, policy=policy)
+
+    def made(broken: int = 0) -> tuple[Any, Any]:
+        seed_everything(0)
+        task: Any = config.build(0)
+        trainer = PPOConfig(epochs=1, minibatches=1).build(task.build_policy(), seed=0, num_updates=6)
+        rollout, number = task.rollout, iter(range(1, 99))
+
+        def maybe_broken(*arguments: Any, **settings: Any) -> Any:
+            rows = rollout(*arguments, **settings)
+            return rows.replace(reward=rows.reward * math.nan) if next(number) == broken else rows
+
+        task.rollout = maybe_broken
+        return trainer, task
+
+    whole, task = made()
+    fit(whole, task, steps=5)
+    trainer, task = made(broken=4)
+    with pytest.raises(ValueError, match="the reward of row 0"):
+        fit(trainer, task, steps=5, run_folder=tmp_path)
+    trainer, task = made()
+    fit(trainer, task, steps=5, run_folder=tmp_path, resume_from=checkpoint.find(tmp_path))
+    expected, found = whole.policy.state_dict(), trainer.policy.state_dict()
+    assert {name for name in expected if not torch.equal(expected[name], found[name])} == set()

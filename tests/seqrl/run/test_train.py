@@ -158,3 +158,23 @@ def test_folder_that_cannot_be_written_fails_before_anything_is_built(toy_yaml: 
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot be written"):
         train(config_of(toy_yaml, f"--runs_folder={tmp_path / 'file'}", "--task.width=-1"), display=False)
+
+
+@pytest.mark.parametrize("is_main", [True, False])
+def test_one_process_looks_for_the_checkpoint_that_all_go_on_from(toy_yaml: Path, is_main: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that give `best` its name back would fail, and a disk may show them different files."""
+    config, found = config_of(toy_yaml), []
+    train(config, display=False)
+    best = checkpoint.best_folder(config.run_folder)
+    checkpoint.step_folders(config.run_folder)[-1].rename(checkpoint.hidden(best))  # as a kill between two renames leaves it
+
+    def from_main(value: object, where: str) -> object:
+        found.append(value)
+        raise InterruptedError
+
+    monkeypatch.setattr("seqrl.run.train.from_main", from_main)
+    monkeypatch.setattr("seqrl.run.recovery.is_main", lambda: is_main)
+    with pytest.raises(InterruptedError):
+        train(config, resume=True, display=False)
+    assert best.exists() == is_main
+    assert found == [(checkpoint.step_folder(config.run_folder, 8), []) if is_main else (None, [])]

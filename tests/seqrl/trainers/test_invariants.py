@@ -198,6 +198,7 @@ def test_steps_with_broken_numbers_are_skipped_and_counted(name: str, number: fl
     trainer.policy.scale = number
     stats = trainer.update(rows)
     assert stats["optimiser/skipped_share"] == 1.0 and "optimiser/grad_norm" not in stats
+    assert all(math.isfinite(value) for key, value in stats.items() if key.startswith("policy/"))
     assert list(warnings_for(stats))[0] == "skipped_steps"
     assert trainer.optimiser.num_finished == 2  # the schedule goes on
     assert_same(everything(trainer), before)
@@ -334,3 +335,18 @@ def test_trainers_with_a_critic_learn_a_table(config: Any) -> None:
         trainer.update(trainer.collect(task))  # type: ignore[arg-type]
     assert float((table.logits[:3].detach().softmax(dim=1) - 0.5).abs().min()) > 1e-3
     assert float(table(task.rollout(table)).value.detach().abs().max()) > 0.01
+
+
+@pytest.mark.parametrize(
+    "config",
+    [ReinforceConfig(mix=MIX), SelfCriticalConfig(mix=MIX), PPOConfig(mix=MIX, advantage="leave_one_out", epochs=1, minibatches=1)],
+    ids=lambda config: type(config).__name__,
+)
+def test_a_process_without_demonstrations_counts_none(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its samples would make the other processes' demonstrations weigh less."""
+    trainer = config.build(TokenPolicy(), seed=0, num_updates=2)
+    rows = TokenTask(num_contexts=2).rollout(trainer.policy, num_samples=3, generator=torch.Generator().manual_seed(0))
+    count, counted = trainer.optimiser.count, list[int]()
+    monkeypatch.setattr(trainer.optimiser, "count", lambda mask, **settings: (counted.append(int(mask.sum())), count(mask, **settings))[1])
+    trainer.update(rows)
+    assert counted == [int(rows.mask.sum()), 0]

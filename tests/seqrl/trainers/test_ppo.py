@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -272,10 +273,11 @@ def recorded(trainer: PPO, rows: Trajectory) -> list[dict[str, Any]]:
     steps: list[dict[str, Any]] = []
     improve = trainer._improve
 
-    def noted(part: Trajectory, advantage: torch.Tensor, target: torch.Tensor, **settings: bool) -> Any:
+    def noted(minibatch: Any, **settings: bool) -> Any:
+        part, advantage, target = minibatch
         value = trainer.policy(part).value.detach()
         steps.append({"part": part, "advantage": advantage, "target": target, "value": value} | settings)
-        return improve(part, advantage, target, **settings)
+        return improve(minibatch, **settings)
 
     trainer._improve = noted  # type: ignore[method-assign]
     trainer.update(rows)
@@ -316,3 +318,15 @@ def test_a_policy_without_a_critic_is_refused_before_any_work() -> None:
     with pytest.raises(ValueError, match="ppo with advantage gae: expected a policy with a critic.*leave_one_out"):
         PPOConfig().build(nn.Linear(2, 2), seed=0, num_updates=1)
     PPOConfig(advantage="leave_one_out").build(nn.Linear(2, 2), seed=0, num_updates=1)
+
+
+@pytest.mark.parametrize("target_kl", [0.0, 100.0])
+def test_figures_are_those_of_the_steps_that_were_taken(target_kl: float) -> None:
+    policy = TokenPolicy()
+    trainer = trainer_of(policy, num_samples=4, epochs=2, minibatches=2, normalise_advantage=False, target_kl=target_kl)
+    rows = trainer.collect(TokenTask())
+    scales = iter([float("nan"), 1.0, 1.0, float("nan")])  # of the four steps
+    policy.register_forward_pre_hook(lambda *_: setattr(policy, "scale", next(scales)))
+    stats = trainer.update(rows)
+    assert stats["optimiser/skipped_share"] == 0.5 and stats["policy/optimiser_steps"] == 4
+    assert {key: value for key, value in stats.items() if not math.isfinite(value)} == {}

@@ -219,8 +219,11 @@ def test_steps_with_broken_numbers_are_skipped_and_counted() -> None:
     assert after.isfinite().all() and not torch.equal(after, before)
     trainer.update(broken)
     trainer.update(broken)
-    with pytest.raises(ValueError, match="the policy's gradient is not finite at update 5; .*last 3 updates"):
-        trainer.update(broken)
+    resumed = trainer_of(trainer.policy, optimiser=OptimiserConfig(max_skipped_updates=3))
+    resumed.load_state_dict(trainer.state_dict())
+    for one in (trainer, resumed):
+        with pytest.raises(ValueError, match="the policy's gradient is not finite at update 5; .*last 3 updates"):
+            one.update(broken)
     assert torch.equal(flat_weights(trainer.policy), after)
 
 

@@ -53,7 +53,7 @@ def test_each_kind_of_task_by_each_trainer(tmp_path: Path) -> None:
         expected[cell] = flat_weights(trainer.policy)
         assert (expected[cell] - before).abs().max() > 1e-3, cell
     torch.save({cell: [plain(rows[cell].select_rows(part)) for part in halves(rows[cell])] for cell in CELLS}, tmp_path / "rows.pt")
-    launch("one_of_two_two_process_cells.py", tmp_path)
+    launch("one_of_two_kinds.py", tmp_path)
     first, second = (torch.load(tmp_path / f"weights_{rank}.pt", weights_only=True) for rank in (0, 1))
     apart = {" ".join(cell): float((first[cell] - second[cell]).abs().max()) for cell in first}
     assert not {cell: by for cell, by in apart.items() if by}

@@ -132,3 +132,20 @@ def test_samples_beside_demonstrations_change_nothing(task: CaptioningTask) -> N
     alone, beside = (policy(rows).aux_loss for rows in (shown, concatenate([samples, shown])))
     torch.testing.assert_close(beside, alone)
     assert not any(policy.aux_count(samples).tolist())
+
+
+def test_counts_have_one_shape_whatever_the_rows_hold(task: CaptioningTask) -> None:
+    """Processes average them, and one may have no captions to learn from, or no figures."""
+    policy: Any = task.build_policy()
+    shown = task.demonstrations()
+    context: Any = shown.context
+    blind = {name: leaf for name, leaf in context.items() if name != "figures"}
+    assert "figures" in context and (policy.aux_count(shown) > 0).tolist() == [True, True]
+    for rows, teach in (
+        (shown.replace(mask=shown.imitate, imitate=None), [False, True]),
+        (shown.replace(context=blind), [True, False]),
+        (shown.replace(mask=shown.imitate, imitate=None, context=blind), [False, False]),
+    ):
+        assert (policy.aux_count(rows) > 0).tolist() == teach
+        loss = policy(rows).aux_loss
+        assert (None if loss is None else (loss > 0).tolist()) == (teach if any(teach) else None)
