@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-ADVICE = "Look at the logged rewards and gradient norms, lower the learning rate, or resume from the last checkpoint"
+ADVICE = "Look at the logged rewards and gradient norms, lower the learning rate, or resume from an earlier checkpoint with --checkpoint"
 
 
 class SkippedSteps:

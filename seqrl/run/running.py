@@ -17,7 +17,7 @@ from seqrl.protocols import Task, Trainer
 from seqrl.run import checkpoint
 from seqrl.run.config import EarlyStop
 from seqrl.run.figures import Gathered
-from seqrl.run.interrupt import Interrupt, Interrupted
+from seqrl.run.interrupt import Interrupt, Interrupted, resume_command
 from seqrl.run.lasting import LastingTroubles
 from seqrl.run.log import Log, RunFolderGone
 from seqrl.run.processes import from_all, is_main, num_processes
@@ -144,7 +144,7 @@ def rescue(running: Running, error: BaseException, doing: str, *, exact: bool = 
     error.add_note(f"{doing}; {left}")
     command = running.interrupt.command
     if command is not None and running.run_folder is not None and checkpoint.step_folders(running.run_folder):
-        command.hint = f"{left}; `seqrl resume {running.run_folder}` goes on"
+        command.hint = f"{left}; `{resume_command(running.run_folder)}` goes on"
 
 
 def refuse_broken_rewards(trajectory: Trajectory) -> None:

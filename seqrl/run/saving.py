@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from seqrl.protocols import Task, Trainer
 from seqrl.run import checkpoint, redistributing
+from seqrl.run.interrupt import resume_command
 from seqrl.run.log import JsonLines
 from seqrl.run.processes import is_main, num_processes, process_index, wait_for_all, wait_for_main
 from seqrl.run.seeding import random_state, restore_random_state
@@ -197,8 +198,7 @@ class Saver:
         folders = checkpoint.step_folders(self.run_folder) if self.run_folder is not None else []
         if not folders:
             return "no checkpoint had been saved yet; the same command with --overwrite starts it anew"
-        command = f"torchrun --nproc_per_node {num_processes()} -m seqrl resume {self.run_folder}"
-        return f"{folders[-1]} was kept; `{command}` goes on from it, with fewer or more processes, too"
+        return f"{folders[-1]} was kept; `{resume_command(self.run_folder)}` goes on from it, with fewer or more processes, too"
 
     def left(self) -> str:
         """Say which checkpoint there is."""
