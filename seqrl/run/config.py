@@ -89,7 +89,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         parts = Path(self.name).parts
-        if not parts or Path(self.name).is_absolute() or ".." in parts:
+        if not parts or Path(self.name).is_absolute() or ".." in parts or not self.name.isprintable():
             raise ValueError(f"name: expected the name of a folder below runs_folder, got {self.name!r}")
         for name, least in {
             "steps": 0,
