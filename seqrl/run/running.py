@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from seqrl.diagnostics import AT_ONCE, warnings_for
+from seqrl.failures import NoStepTaken
 from seqrl.protocols import Task, Trainer
 from seqrl.run import checkpoint
 from seqrl.run.config import EarlyStop
@@ -140,7 +141,7 @@ def rescue(running: Running, error: BaseException, doing: str, *, exact: bool = 
     if copied is not None:
         fresh = exact and copied.progress.step == running.progress.step
         states.insert(0 if fresh else len(states), copied)
-    left = running.saver.rescue(running.progress, states)
+    left = running.saver.rescue(running.progress, states, together=isinstance(error, NoStepTaken))
     error.add_note(f"{doing}; {left}")
     command = running.interrupt.command
     if command is not None and running.run_folder is not None and checkpoint.step_folders(running.run_folder):

@@ -173,18 +173,19 @@ class Saver:
         """Seconds since the last checkpoint, or since the run began."""
         return time.monotonic() - self._saved_at
 
-    def rescue(self, progress: Progress, states: Sequence[Snapshot | None]) -> str:
+    def rescue(self, progress: Progress, states: Sequence[Snapshot | None], *, together: bool = False) -> str:
         """Save after a failure, where there is something newer than the last checkpoint; say which checkpoint there is.
 
         Args:
             progress: how far the run is.
             states: what may be saved, best first; None for the present state. The next one is tried where saving one fails.
+            together: whether all processes do this, as they do after a failure of all.
         """
         failed = ""
         for snapshot in states:
             step = progress.step if snapshot is None else snapshot.progress.step
-            # Other processes would not take part.
-            if self.run_folder is None or step <= max(0, self.saved_step) or num_processes() > 1:
+            alone = num_processes() > 1 and not together  # others would not take part
+            if self.run_folder is None or step <= max(0, self.saved_step) or alone:
                 break
             try:
                 self.save(progress, snapshot)
