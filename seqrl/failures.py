@@ -17,6 +17,10 @@ class ProcessLost(RuntimeError):  # an exception can only inherit
     """Another process of the run has ended, or did not come to where this one waited; the text says which."""
 
 
+class NoStepTaken(ValueError):  # an exception can only inherit
+    """No optimiser step could be taken for too long; raised by all processes of a run alike, so that they can save together."""
+
+
 def describe(error: BaseException) -> str:
     """Put what an environment raised into one line, with the place in its code, since no traceback follows.
 

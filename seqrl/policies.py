@@ -40,7 +40,7 @@ def choose_token(logits: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         noise: [B] numbers u from [0, 1); the most probable token when None.
 
     Returns:
-        [B] token, long, and [B] its log-probability, nats.
+        [B] token, long, and [B] its log-probability, nats; not finite where a row's logits are not, so that its update is skipped.
     """
     logits = logits.float()
     if noise is None:
@@ -51,6 +51,8 @@ def choose_token(logits: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         # Rounding may lift u * total to total itself, which would choose a token behind the last possible one.
         threshold = torch.minimum(noise.unsqueeze(1) * total, torch.nextafter(total, torch.zeros_like(total)))
         token = torch.searchsorted(cumulated, threshold, right=True).squeeze(1)
+        # Behind the last token comes what is searched in cumulated NaN.
+        token = token.clamp_(max=logits.shape[-1] - 1)
     logp = logits.gather(1, token.unsqueeze(1)).squeeze(1) - logits.logsumexp(dim=-1)
     return token, logp
 

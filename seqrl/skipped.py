@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-ADVICE = "Look at the logged rewards and gradient norms, lower the learning rate, or resume from the last checkpoint"
+from seqrl.failures import NoStepTaken
+
+ADVICE = "Look at the logged rewards and gradient norms, lower the learning rate, or resume from an earlier checkpoint with --checkpoint"
 
 
 class SkippedSteps:
@@ -28,18 +30,18 @@ class SkippedSteps:
             counts: False where that is to be expected, as while a loss scale adapts.
 
         Raises:
-            ValueError: when none is to be skipped.
+            NoStepTaken: when none is to be skipped.
         """
         if counts:
             self._trouble = trouble
             if not self.most:
-                raise ValueError(f"{trouble}; expected a finite number. {ADVICE}")
+                raise NoStepTaken(f"{trouble}; expected a finite number. {ADVICE}")
 
     def finish_update(self) -> None:
         """Count the update that ends.
 
         Raises:
-            ValueError: when it is one too many.
+            NoStepTaken: when it is one too many.
         """
         trouble, taken = self._trouble, self.taken
         self._trouble, self.taken = "", False
@@ -48,7 +50,7 @@ class SkippedSteps:
         elif trouble:
             self.in_a_row += 1
             if self.in_a_row >= self.most:
-                raise ValueError(
+                raise NoStepTaken(
                     f"{trouble}; expected a finite number, and no step of the last {self.in_a_row} updates could be taken "
                     f"(optimiser.max_skipped_updates). {ADVICE}"
                 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from seqrl.failures import EnvironmentFailed, ProcessLost
 from seqrl.run import registry
-from seqrl.run.interrupt import current_command, exit_code, run_command
+from seqrl.run.interrupt import current_command, exit_code, resume_command, run_command
 
 if TYPE_CHECKING:
     from seqrl.run.config import RunConfig
@@ -182,7 +182,7 @@ def _train(parsed: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _resume(parsed: argparse.Namespace, rest: list[str]) -> int:
-    _hint(f"{parsed.folder} is as it was; `seqrl resume {parsed.folder}` goes on")
+    _hint(f"{parsed.folder} is as it was; `{resume_command(parsed.folder)}` goes on")
     from seqrl.run.train import resume
 
     return _report(resume(parsed.folder, rest, resume_from=parsed.checkpoint, display=not parsed.quiet, allow_code=parsed.allow_code))
@@ -207,7 +207,7 @@ def _report(result: RunResult, left: str = "") -> int:
 
     if result.interrupted:
         if is_main():
-            going_on = f"`seqrl resume {result.run_folder}` goes on{', ' if left else ''}{left}"
+            going_on = f"`{resume_command(result.run_folder)}` goes on{', ' if left else ''}{left}"
             print(f"seqrl: interrupted after update {result.step}; {going_on}", file=sys.stderr)
         return exit_code(result.interrupted)
     _hint(f"{result.run_folder} is finished{', ' if left else ''}{left}")

@@ -89,7 +89,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         parts = Path(self.name).parts
-        if not parts or Path(self.name).is_absolute() or ".." in parts:
+        if not parts or Path(self.name).is_absolute() or ".." in parts or not self.name.isprintable():
             raise ValueError(f"name: expected the name of a folder below runs_folder, got {self.name!r}")
         for name, least in {
             "steps": 0,
@@ -210,19 +210,22 @@ def decisive(config: RunConfig) -> dict[str, Any]:
 
     Paths are left out, since data may be moved, and fields with the metadata {"decisive": False}, such as time limits.
     """
-    plain = _without_paths(config)
+    plain = decisive_of(config)
     return flatten({name: plain[name] for name in ("seed", "task", "trainer")})
 
 
-def _without_paths(config: Any) -> Any:
+def decisive_of(config: Any) -> Any:
+    """Give what decides the course of a run as plain data, of a part of the configuration, or of a value in it."""
     plain = encode(config)
+    if not dataclasses.is_dataclass(config):
+        return plain
     for item in dataclasses.fields(config):
         value = getattr(config, item.name)
         if isinstance(value, Path) or not item.metadata.get("decisive", True):
             del plain[item.name]
         elif dataclasses.is_dataclass(value) and not isinstance(value, type):
             kind = {"type": plain[item.name]["type"]} if item.metadata.get("registry") else {}
-            plain[item.name] = kind | _without_paths(value)
+            plain[item.name] = kind | decisive_of(value)
     return plain
 
 

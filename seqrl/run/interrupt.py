@@ -36,6 +36,12 @@ class Interrupted(KeyboardInterrupt):  # an exception can only inherit
         self.number = number
 
 
+def resume_command(run_folder: object) -> str:
+    """Give the command that goes on with a run exactly: with as many processes as it has."""
+    number = int(os.environ.get("WORLD_SIZE", 1))
+    return f"torchrun --nproc_per_node {number} -m seqrl resume {run_folder}" if number > 1 else f"seqrl resume {run_folder}"
+
+
 def exit_code(number: int) -> int:
     """Give the exit code that a shell expects of a program that a signal ended: 130 for SIGINT, 143 for SIGTERM."""
     return 128 + number

@@ -13,6 +13,7 @@ from seqrl.run.processes import is_main
 from seqrl.run.trust import FILES_OF_A_RUN, refuse_links
 
 RUN_FILES = ("config.yaml", "env.json", "metrics.jsonl", "warnings.jsonl", "checkpoints", "figures", "samples", "tensorboard")
+PLAIN_FILES, FOLDERS = ("config.yaml", "env.json", "metrics.jsonl", "warnings.jsonl"), ("checkpoints",)
 
 
 def check_folder(run_folder: Path, *, overwrite: bool, resume: bool) -> None:
@@ -24,7 +25,7 @@ def check_folder(run_folder: Path, *, overwrite: bool, resume: bool) -> None:
         resume: whether it is to go on.
 
     Raises:
-        FileExistsError: when there is an earlier run, or something that is none.
+        FileExistsError: when there is an earlier run, or something that is none, such as a file in the place of its checkpoints.
         ValueError: when links lead out of the folder.
         OSError: when it cannot be written.
     """
@@ -34,6 +35,8 @@ def check_folder(run_folder: Path, *, overwrite: bool, resume: bool) -> None:
         refuse_links(run_folder)
     elif is_main():
         _refuse_other_folder(run_folder)
+    if (resume or not overwrite) and is_main():
+        _refuse_other_kinds(run_folder)
     check_writable(run_folder)
 
 
@@ -62,7 +65,7 @@ def check_writable(folder: Path, num_bytes: int = 0, *, way: str = "--runs_folde
             probe.unlink()
     free = shutil.disk_usage(folder).free
     if free < num_bytes:
-        raise OSError(f"{folder}: {free / 2**20:.0f} MiB are free, the checkpoints need about {num_bytes / 2**20:.0f}; use {way}")
+        raise OSError(f"{folder}: {free / 2**20:.1f} MiB are free, the checkpoints need about {num_bytes / 2**20:.1f}; use {way}")
 
 
 def check_place(file: Path, *, way: str) -> None:
@@ -102,6 +105,14 @@ def _refuse_earlier_run(run_folder: Path) -> None:
     present = [name for name in RUN_FILES if (run_folder / name).exists()]
     way = f"`seqrl resume {run_folder}` goes on with it, " if checkpoint.step_folders(run_folder) else ""
     raise FileExistsError(f"{run_folder}: already holds a run ({', '.join(present)}); {way}--overwrite deletes it, --name=OTHER keeps both")
+
+
+def _refuse_other_kinds(run_folder: Path) -> None:
+    """Refuse what could not be written at the end of the work, or be waited for, such as a pipe."""
+    for name in (*PLAIN_FILES, *FOLDERS):
+        path, kind = run_folder / name, "folder" if name in FOLDERS else "file"
+        if path.exists() and not (path.is_dir() if name in FOLDERS else path.is_file()):
+            raise FileExistsError(f"{path}: expected a {kind}, or nothing yet, got something else; move it away, or choose another --name")
 
 
 def _refuse_other_folder(run_folder: Path) -> None:

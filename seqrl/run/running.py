@@ -13,11 +13,12 @@ import torch
 from torch import nn
 
 from seqrl.diagnostics import AT_ONCE, warnings_for
+from seqrl.failures import NoStepTaken
 from seqrl.protocols import Task, Trainer
 from seqrl.run import checkpoint
 from seqrl.run.config import EarlyStop
 from seqrl.run.figures import Gathered
-from seqrl.run.interrupt import Interrupt, Interrupted
+from seqrl.run.interrupt import Interrupt, Interrupted, resume_command
 from seqrl.run.lasting import LastingTroubles
 from seqrl.run.log import Log, RunFolderGone
 from seqrl.run.processes import from_all, is_main, num_processes
@@ -143,11 +144,11 @@ def rescue(running: Running, error: BaseException, doing: str) -> None:
         states.append(None)
     if copied is not None and copied.progress.step != step:
         states.append(copied)
-    left = running.saver.rescue(running.progress, states)
+    left = running.saver.rescue(running.progress, states, together=isinstance(error, NoStepTaken))
     error.add_note(f"{doing}; {left}")
     command = running.interrupt.command
     if command is not None and running.run_folder is not None and checkpoint.step_folders(running.run_folder):
-        command.hint = f"{left}; `seqrl resume {running.run_folder}` goes on"
+        command.hint = f"{left}; `{resume_command(running.run_folder)}` goes on"
 
 
 def refuse_broken_rewards(trajectory: Trajectory) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from seqrl.protocols import Task, Trainer
 from seqrl.run import checkpoint, redistributing
+from seqrl.run.interrupt import resume_command
 from seqrl.run.log import JsonLines
 from seqrl.run.processes import is_main, num_processes, process_index, wait_for_all, wait_for_main
 from seqrl.run.seeding import random_state, restore_random_state
@@ -184,18 +185,19 @@ class Saver:
         """Seconds since the last checkpoint, or since the run began."""
         return time.monotonic() - self._saved_at
 
-    def rescue(self, progress: Progress, states: Sequence[Snapshot | None]) -> str:
+    def rescue(self, progress: Progress, states: Sequence[Snapshot | None], *, together: bool = False) -> str:
         """Save after a failure, where there is something newer than the last checkpoint; say which checkpoint there is.
 
         Args:
             progress: how far the run is.
             states: what may be saved, best first; None for the present state. The next one is tried where saving one fails.
+            together: whether all processes do this, as they do after a failure of all.
         """
         failed = ""
         for snapshot in states:
             step = progress.step if snapshot is None else snapshot.progress.step
-            # Other processes would not take part.
-            if self.run_folder is None or step <= max(0, self.saved_step) or num_processes() > 1:
+            alone = num_processes() > 1 and not together  # others would not take part
+            if self.run_folder is None or step <= max(0, self.saved_step) or alone:
                 break
             try:
                 self.save(progress, snapshot)
@@ -209,8 +211,7 @@ class Saver:
         folders = checkpoint.step_folders(self.run_folder) if self.run_folder is not None else []
         if not folders:
             return "no checkpoint had been saved yet; the same command with --overwrite starts it anew"
-        command = f"torchrun --nproc_per_node {num_processes()} -m seqrl resume {self.run_folder}"
-        return f"{folders[-1]} was kept; `{command}` goes on from it, with fewer or more processes, too"
+        return f"{folders[-1]} was kept; `{resume_command(self.run_folder)}` goes on from it, with fewer or more processes, too"
 
     def left(self) -> str:
         """Say which checkpoint there is."""

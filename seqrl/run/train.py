@@ -6,7 +6,6 @@ import dataclasses
 import gc
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from seqrl.run.measured_settings import choose_settings, chosen_before, known_th
 from seqrl.run.processes import data_seed, from_main, is_main
 from seqrl.run.redistributing import seed_from
 from seqrl.run.run_folder import check_folder, check_writable, delete_earlier_run
+from seqrl.run.same_settings import refuse_other_settings
 from seqrl.run.seeding import seed_everything
 from seqrl.run.trust import refuse_links
 
@@ -130,7 +130,7 @@ def _resumed(config: RunConfig, newest: Path) -> tuple[RunConfig, str, Task, nn.
     task, policy = build(config, seed_from(newest, config.seed))
     checkpoint.check_fingerprints(checkpoint.read_meta(newest).get("task", {}), task_fingerprints(task), folder=newest)
     checkpoint.load_weights(newest, policy)
-    _refuse_other_config(newest, config)
+    refuse_other_settings(newest, config)
     return config, f"{threads(config.num_threads or 1)} and number formats as when it began", task, policy
 
 
@@ -267,21 +267,3 @@ def _writers(config: RunConfig, newest: Path | None, *, display: bool) -> list[W
 
         writers.append(make_display(config.name, steps=config.steps, start=start, stream=sys.stdout))
     return writers
-
-
-@dataclass(frozen=True)
-class _Change:
-    name: str
-    saved: Any
-    present: Any
-
-    def __str__(self) -> str:
-        return f"{self.name} was {self.saved!r}, is {self.present!r}"
-
-
-def _refuse_other_config(folder: Path, config: RunConfig) -> None:
-    saved, present = checkpoint.read_meta(folder).get("config", {}), decisive(config)
-    changes = [_Change(name, saved.get(name), present.get(name)) for name in {**saved, **present} if saved.get(name) != present.get(name)]
-    if saved and changes:
-        shown = "; ".join(str(change) for change in changes[:5])
-        raise ValueError(f"{folder}: cannot go on exactly with other settings: {shown}; for those start a new run with init_from: {folder}")

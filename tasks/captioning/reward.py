@@ -182,9 +182,10 @@ class CaptionReward:
         captions = [self._text(row[:size].tolist()) for row, size in zip(hypotheses, sizes, strict=True)]
         references = [self.references[image] for image in images]
         with time_limit(self.config.timeout_s, f"the reward function {self.config.function} (task.reward.timeout_s)"):
-            given = self._function(captions, references)
+            given: object = self._function(captions, references)
         try:
-            scores = np.asarray(given, dtype=np.float64)
+            # A tensor may be on a GPU, or part of a graph, of which numpy would hear nothing.
+            scores = np.asarray(given.detach().cpu() if isinstance(given, torch.Tensor) else given, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise ValueError(f"the reward function gave {str(given)[:80]!r}; expected one number a caption ({error})") from error
         if scores.shape != (len(captions),):

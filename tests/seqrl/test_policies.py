@@ -76,6 +76,13 @@ def test_choose_token_never_takes_a_forbidden_last_token_even_where_rounding_lif
         assert int(token.max()) < 40 and int(token.min()) > 0
 
 
+@pytest.mark.parametrize("noise", [None, torch.tensor([0.0, 0.5])])
+def test_choose_token_of_logits_that_are_not_finite_gives_a_token_whose_update_is_skipped(noise: Tensor | None) -> None:
+    logits = torch.tensor([[1.0, float("nan"), 0.0], [float("inf"), 0.0, 0.0]])
+    token, logp = choose_token(logits, noise)
+    assert bool(((token >= 0) & (token < 3)).all()) and not bool(logp.isfinite().any())
+
+
 def test_choose_token_without_noise_takes_the_most_probable() -> None:
     token, logp = choose_token(torch.tensor([[0.0, math.log(3.0)]]), None)
     assert token.tolist() == [1]

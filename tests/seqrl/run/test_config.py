@@ -40,6 +40,7 @@ def test_what_is_written_reads_the_same(toy_yaml: Path, tmp_path: Path) -> None:
         ("steps=3", "'steps=3': expected --field=value"),
         ("--steps.more=3", "--steps.more=3: steps is 12, not a mapping of fields"),
         ("--name=../up", "name: expected the name of a folder below runs_folder, got '../up'"),
+        ("--name=a\nb", r"name: expected the name of a folder below runs_folder, got 'a\nb'"),
         ("--eval_every=0", "early_stop: needs evaluations"),
         ("--early_stop.mode=most", "early_stop.mode: expected one of 'max', 'min', got str 'most'"),
         ("--early_stop.patience=0", "early_stop: patience: expected at least 1 or null, got 0"),

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from seqrl.run.interrupt import SIGNALS, Command, Interrupt, Interrupted, exit_code, run_command
+from seqrl.run.interrupt import SIGNALS, Command, Interrupt, Interrupted, exit_code, resume_command, run_command
 
 
 def send(number: int = signal.SIGTERM) -> None:
@@ -19,6 +19,15 @@ def test_code_and_message(number: int, code: int, name: str, capsys: pytest.Capt
     assert run_command(lambda: send(number), name="program", hint="nothing was kept") == code == exit_code(number)
     assert capsys.readouterr().err == f"program: interrupted by {name}; nothing was kept\n"
     assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
+def test_as_many_processes_go_on_as_there_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert resume_command("runs/a") == "seqrl resume runs/a"
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert resume_command("runs/a") == "seqrl resume runs/a"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert resume_command("runs/a") == "torchrun --nproc_per_node 2 -m seqrl resume runs/a"
 
 
 def test_without_a_signal(capsys: pytest.CaptureFixture[str]) -> None:

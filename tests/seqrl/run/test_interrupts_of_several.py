@@ -122,6 +122,7 @@ def test_two_processes(
     errors = [process.communicate(timeout=SOON)[1] for process in processes]
     assert [process.returncode for process in processes] == [143, 143], errors
     folder = checkpoint.find(tmp_path / "runs" / "toy")
+    assert f"`torchrun --nproc_per_node 2 -m seqrl resume {folder.parent.parent}` goes on" in errors[0]
     assert folder.name == ("step_00000004" if phase.startswith("evaluate") else "step_00000006")
     assert (folder / "trainer_process1.pt").is_file() and "Traceback" not in "".join(errors)
     assert [row["step"] for row in read_metrics(folder.parent.parent) if "dev/score" in row] == [0, 4][: 1 + (folder.name[-1] == "6")]

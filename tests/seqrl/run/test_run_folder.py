@@ -268,6 +268,27 @@ def test_what_cannot_be_written_is_seen_before_the_work(
     assert [path for path in (tmp_path / "figures.json", *(tmp_path / "elsewhere").glob("*")) if path.is_file()]
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "env.json", "metrics.jsonl", "warnings.jsonl", "checkpoints"])
+def test_another_kind_of_file_in_the_place_of_a_run_s_is_seen_before_the_work(
+    name: str, toy_yaml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from toy_for_runs import ToyTask
+
+    monkeypatch.setattr(ToyTask, "rollout", lambda *_, **__: pytest.fail("work was begun"))
+    place = tmp_path / "runs" / "toy" / name
+    place.parent.mkdir(parents=True)
+    if name == "checkpoints":
+        place.touch()
+    elif name == "metrics.jsonl":
+        os.mkfifo(place)
+    else:
+        place.mkdir()
+    assert main(["train", str(toy_yaml)]) == 2
+    kind = "folder" if name == "checkpoints" else "file"
+    assert f"seqrl: {place}: expected a {kind}, or nothing yet, got something else" in capsys.readouterr().err
+    assert sorted(path.name for path in place.parent.iterdir()) == [name]
+
+
 def test_figures_are_not_lost_when_the_disk_fills(
     toy_yaml: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -58,3 +58,15 @@ def test_the_first_process_chooses_for_both(tmp_path: Path) -> None:
     assert first == second and first.endswith("\nbf16 1\n") and "as OMP_NUM_THREADS says; an update took" in first
     kept = read_run(tmp_path / "it")
     assert kept.trainer.optimiser.precision == "bf16" and kept.num_threads == 1
+
+
+@pytest.mark.slow
+def test_both_save_when_neither_can_take_a_step(tmp_path: Path) -> None:
+    launch("one_of_two_skipping.py", tmp_path)
+    # Update 4 is skipped, and update 5, with which the run ends; its weights are those after update 3.
+    (kept,) = checkpoint.step_folders(tmp_path)
+    assert kept.name == "step_00000004" and checkpoint.num_saved(kept) == 2
+    for rank in (0, 1):
+        said = (tmp_path / f"said_{rank}.txt").read_text()
+        assert "no step of the last 2 updates could be taken" in said and f"in update 5; the last checkpoint is {kept}" in said
+        assert checkpoint.load_state(kept, rank)["trainer"]["optimiser"]["num_skipped"] == 2

@@ -64,6 +64,10 @@ def library_stops(captions, references):
 def short(captions, references):
     return [1.0] * (len(captions) - 1)
 
+def tensor(captions, references):
+    import torch
+    return torch.ones(len(captions), requires_grad=True) * 2
+
 def words(captions, references):
     return captions
 
@@ -259,6 +263,11 @@ def test_misspelt_watched_figure(run: Callable[..., tuple[int, str]], root: Path
 def test_reward_functions(name: str, said: str, run: Callable[..., tuple[int, str]], root: Path) -> None:
     code, error = run(reward(root, name))
     assert code == 2 and said in error
+
+
+def test_a_reward_function_may_give_a_tensor_of_a_graph(run: Callable[..., tuple[int, str]], root: Path) -> None:
+    assert run(reward(root, "tensor"))[0] == 0
+    assert {row["reward/mean"] for row in read_metrics(root / "runs" / "run") if "reward/mean" in row} == {2.0}
 
 
 def test_reward_that_is_not_finite_names_the_sample_and_keeps_what_was_done(run: Callable[..., tuple[int, str]], root: Path) -> None:
