@@ -126,6 +126,7 @@ class VectorEnvSource:
         Raises:
             EnvironmentFailed: when one raises, or shows an observation that is not finite.
         """
+        self._action: Tensor | None = None
         observation, info = self._asked(lambda: self.envs.reset(seed=seed))
         self.active = self._everyone
         self._returns = np.zeros(self.envs.num_envs)
@@ -140,6 +141,7 @@ class VectorEnvSource:
             EnvironmentFailed: naming environment, row and step, when one raises, or gives a reward or an observation that is not
                 finite.
         """
+        self._action = action
         given = action.cpu().numpy() if self._to_action is None else self._to_action(action)
         observation, reward, terminated, truncated, info = self._asked(lambda: self.envs.step(given))
         ended = terminated | truncated
@@ -226,8 +228,15 @@ class VectorEnvSource:
             given = " ".join(np.array2string(np.asarray(numbers[row]), threshold=16).split())
             raise EnvironmentFailed(
                 f"{what}: expected finite numbers, row {row} of environment {self.name} gave {given}{too_large} at step "
-                f"{self._lengths[row]} of its episode, after {self.num_env_steps} steps of all rows; mend the environment"
+                f"{self._lengths[row]} of its episode, after {self.num_env_steps} steps of all rows; {self._advice(row)}"
             )
+
+    def _advice(self, row: int) -> str:
+        """Say whose fault numbers are: an environment can make nothing of an action that is none."""
+        action = None if self._action is None else self._action[row]
+        if action is None or bool(action.isfinite().all()):
+            return "mend the environment"
+        return "the policy's action was not finite: lower the learning rate, or resume from an earlier checkpoint with --checkpoint"
 
     def _reward(self, reward: np.ndarray) -> Tensor:
         earned = reward.astype(np.float32)

@@ -159,6 +159,7 @@ class DQN:
             seed=seed,
         )
         self.num_env_steps = 0
+        self._keeps_raw = True
         self.num_optimiser_steps = 0
 
     @property
@@ -177,6 +178,11 @@ class DQN:
         """Act ε-greedily."""
         raw_rewards = getattr(task, "raw_rewards", None)
         self.replay.present = raw_rewards() if callable(raw_rewards) else None
+        if self.replay.present is not None and not self._keeps_raw:
+            raise ValueError(
+                "replay: was filled by an older version of the program, with rewards that task.reward_scale had divided already, which "
+                "cannot be undone; start a new run with init_from: and the folder of this one"
+            )
         self.policy.eval()
         self.policy.epsilon = self.epsilon
         return task.rollout(self.policy, generator=self.generator).to(self.optimiser.device)
@@ -297,6 +303,7 @@ class DQN:
             "replay": self.replay.state_dict(),
             "num_env_steps": self.num_env_steps,
             "num_optimiser_steps": self.num_optimiser_steps,
+            "keeps_raw": self._keeps_raw,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -307,3 +314,5 @@ class DQN:
             self.target.load_state_dict(state["target"])
         self.replay.load_state_dict(state["replay"])
         self.num_env_steps, self.num_optimiser_steps = state["num_env_steps"], state["num_optimiser_steps"]
+        # Earlier versions kept rewards in the unit that they had then; without a replay nothing is kept.
+        self._keeps_raw = state.get("keeps_raw", self.config.replay == "none")

@@ -162,6 +162,13 @@ def test_a_reward_that_is_not_finite_is_named() -> None:
         source.step(torch.tensor([0, 0]))
 
 
+def test_an_action_that_is_not_finite_is_no_fault_of_the_environment() -> None:
+    source = source_of((3, "terminated"))
+    source.envs.step = lambda action: (np.zeros((1, 1), np.float32), action, np.zeros(1, bool), np.zeros(1, bool), {})
+    with pytest.raises(EnvironmentFailed, match=r"gave nan at step 1 of .*; the policy's action was not finite: lower the learning rate"):
+        source.step(torch.tensor([float("nan")]))
+
+
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
 @pytest.mark.parametrize("reward", [1e39, -1e39])
 def test_a_reward_too_large_for_float32_is_named(reward: float) -> None:

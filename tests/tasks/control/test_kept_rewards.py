@@ -59,6 +59,23 @@ def test_rewards_that_are_only_clipped_are_kept_as_they_were() -> None:
     assert trainer.collect(task).reward.min() == -0.5 and trainer.replay.present is None
 
 
+def test_a_replay_of_an_older_version_is_not_divided_again() -> None:
+    for scaled, replay, is_refused in ((True, "uniform", True), (True, "none", False), (False, "uniform", False)):
+        task = task_of(reward_scale=scaled)
+        config = DQNConfig(replay=replay, window_steps=3)  # type: ignore[arg-type]
+        trainer, again = (DQN(task.build_policy(), config, num_updates=3) for _ in range(2))
+        trainer.update(trainer.collect(task))
+        state = trainer.state_dict()
+        again.load_state_dict(state)
+        again.collect(task)  # one of this version goes on
+        again.load_state_dict({name: value for name, value in state.items() if name != "keeps_raw"})
+        if is_refused:
+            with pytest.raises(ValueError, match="replay: was filled by an older version .* start a new run with init_from"):
+                again.collect(task)
+        else:
+            again.collect(task)
+
+
 def test_a_table_keeps_its_units() -> None:
     task = task_of("action_value_table", environment="FrozenLake-v1", reward_scale=True)
     with pytest.raises(ValueError, match=r"q_table: expected rewards of one unit.*set task.reward_scale=false and.*task.reward_clip=1"):
