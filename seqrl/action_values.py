@@ -239,15 +239,15 @@ def _allowed(values: Tensor, obs: Tree) -> Tensor:
 
 def _pick(allowed: Tensor, chance: Tensor) -> Tensor:
     """Pick one of the allowed actions, each as likely: the one in which chance [...] in 0..1 falls."""
-    running = (allowed > -math.inf).cumsum(dim=-1)
+    running = (allowed != -math.inf).cumsum(dim=-1)  # values that are NaN forbid nothing
     number = (chance * running[..., -1]).long() + 1
-    return (running < number.unsqueeze(-1)).sum(dim=-1)
+    return (running < number.unsqueeze(-1)).sum(dim=-1).clamp(max=allowed.shape[-1] - 1)
 
 
 def _epsilon_greedy_logp(allowed: Tensor, action: Tensor, epsilon: float) -> Tensor:
     """Give log(ε / |allowed| + (1 - ε) [a is greedy])."""
     if epsilon == 0:
         return torch.zeros(action.shape, device=action.device)
-    number = (allowed > -math.inf).sum(dim=-1)
+    number = (allowed != -math.inf).sum(dim=-1)
     greedy = (action == allowed.argmax(dim=-1)).to(allowed.dtype)
     return (epsilon / number + (1 - epsilon) * greedy).log()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from seqrl.losses import nll
+from seqrl.protocols import Task, require_demonstrations
 from seqrl.reduce import AverageOver, masked_mean
 from seqrl.trajectory import Evaluation, Trajectory, Tree, concatenate, map_tree
 
@@ -49,6 +50,15 @@ class MixConfig:
             raise ValueError(f"forced_steps, forced_decrease, forced_updates: expected at least 0, 0 and 1, got {given}")
         if self.forced_steps and not self.weight:
             raise ValueError("forced_steps needs a cross-entropy weight above 0 to learn the forced actions; set mix.weight")
+
+    def check_task(self, task: Task) -> None:
+        """Refuse a task without demonstrations where rows of their own will be asked for.
+
+        Raises:
+            ValueError: saying what can be done.
+        """
+        if not self.forced_steps and (self.weight or (self.final_weight and self.anneal_updates)):
+            require_demonstrations(task)
 
     def weight_at(self, update: int) -> float:
         """Weight of the cross-entropy at an update."""

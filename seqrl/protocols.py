@@ -102,7 +102,10 @@ class Task(Protocol):
 
 @runtime_checkable
 class Trainer(Protocol):
-    """One algorithm: how it collects and what it does with what it collected."""
+    """One algorithm: how it collects and what it does with what it collected.
+
+    A trainer may also have `check_task(task)`, which refuses a task that it cannot serve; a run asks it before anything else.
+    """
 
     policy: nn.Module
 
@@ -145,6 +148,16 @@ def demonstrations_of(task: Task) -> Callable[[Tensor | None], Trajectory]:
 
     give = getattr(task, "demonstrations", None)
     return give if callable(give) else none
+
+
+def require_demonstrations(task: Task) -> None:
+    """Refuse a task without demonstrations, for a trainer that imitates.
+
+    Raises:
+        ValueError: saying what can be done.
+    """
+    if not callable(getattr(task, "demonstrations", None)):
+        demonstrations_of(task)(None)
 
 
 def require_whole_rows(task: Task, trainer: str) -> None:

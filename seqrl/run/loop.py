@@ -110,12 +110,15 @@ def fit(
         resume_from: checkpoint folder to go on from, exactly.
 
     Raises:
-        ValueError: when the checkpoint does not fit, or the watched figure is not evaluated.
+        ValueError: when the trainer cannot serve the task, the checkpoint does not fit, or the watched figure is not evaluated.
         BlockingIOError: when another program works in the run folder, see `seqrl.run.lock`.
         ProcessLost: when another process of the run has ended or does not come.
     """
     run_folder = None if run_folder is None else Path(run_folder)
     policy = trainer.policy if policy is None else policy
+    check = getattr(trainer, "check_task", None)
+    if callable(check):
+        check(task)
     progress, num_bytes, digest = Progress(), 0, None
     if resume_from is not None:
         progress, num_bytes, digest = restore(resume_from, trainer, task, policy)

@@ -130,10 +130,14 @@ class OffPolicy:
         self.actor = LaggingWeights(policy, self.config.actor_lag)
         self.generator = self.optimiser.make_generator(seed)
 
-    def collect(self, task: Task) -> Trajectory:
-        """Sample rows with the behaviour policy."""
+    def check_task(self, task: Task) -> None:
+        """Refuse stretches of steps where weights are normalised over whole episodes."""
         if self.config.self_normalise:
             require_whole_rows(task, "off_policy with self_normalise")
+
+    def collect(self, task: Task) -> Trajectory:
+        """Sample rows with the behaviour policy."""
+        self.check_task(task)
         self.policy.eval()
         behaviour = UniformMixture(self.policy, self.config.epsilon) if self.config.epsilon else self.policy
         with self.actor.acting():

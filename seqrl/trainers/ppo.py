@@ -173,10 +173,15 @@ class PPO:
         self.reference = Reference(policy, self.config.kl_in, self.config.kl_estimator, kl_weight) if kl_weight else None
         self.generator = self.optimiser.make_generator(seed)
 
-    def collect(self, task: Task) -> Trajectory:
-        """Sample rows for the next contexts, with demonstrations where the mix asks for them."""
+    def check_task(self, task: Task) -> None:
+        """Refuse stretches of steps where whole episodes are compared, and a mix where there is nothing to imitate."""
         if self.config.advantage != "gae":
             require_whole_rows(task, f"ppo with advantage {self.config.advantage}")
+        self.config.mix.check_task(task)
+
+    def collect(self, task: Task) -> Trajectory:
+        """Sample rows for the next contexts, with demonstrations where the mix asks for them."""
+        self.check_task(task)
         rollout = partial(
             task.rollout,
             self.policy,

@@ -128,9 +128,13 @@ class QTable:
         config = self.config
         return _between(config.learning_rate, config.learning_rate_final, self.num_steps, config.learning_rate_steps)
 
+    def check_task(self, task: Task) -> None:
+        """Refuse rewards whose unit moves."""
+        require_constant_rewards(task, "q_table", "values that only a visit changes")
+
     def collect(self, task: Task) -> Trajectory:
         """Act ε-greedily for a stretch."""
-        require_constant_rewards(task, "q_table", "values that only a visit changes")
+        self.check_task(task)
         self.policy.epsilon = self.epsilon
         return task.rollout(self.policy, generator=self.generator)
 

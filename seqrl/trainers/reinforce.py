@@ -109,10 +109,15 @@ class Reinforce:
         self.generator = self.optimiser.make_generator(seed)
         self.average: Tensor | None = None
 
-    def collect(self, task: Task) -> Trajectory:
-        """Sample rows for the next contexts, with demonstrations where the mix asks for them."""
+    def check_task(self, task: Task) -> None:
+        """Refuse stretches of steps where whole episodes are compared, and a mix where there is nothing to imitate."""
         if self.config.baseline in get_args(RowBaseline):
             require_whole_rows(task, f"reinforce with baseline {self.config.baseline}")
+        self.config.mix.check_task(task)
+
+    def collect(self, task: Task) -> Trajectory:
+        """Sample rows for the next contexts, with demonstrations where the mix asks for them."""
+        self.check_task(task)
         rollout = partial(
             task.rollout,
             self.policy,

@@ -82,9 +82,14 @@ class SelfCritical:
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
         self.generator = self.optimiser.make_generator(seed)
 
+    def check_task(self, task: Task) -> None:
+        """Refuse stretches of steps where whole episodes are compared, and a mix where there is nothing to imitate."""
+        require_whole_rows(task, "self_critical")
+        self.config.mix.check_task(task)
+
     def collect(self, task: Task) -> Trajectory:
         """Sample rows for the next contexts, with demonstrations where the mix asks for them."""
-        require_whole_rows(task, "self_critical")
+        self.check_task(task)
         rollout = partial(
             task.rollout,
             self.policy,

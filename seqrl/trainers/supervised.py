@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seqrl.mixing import imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task, demonstrations_of
+from seqrl.protocols import Task, demonstrations_of, require_demonstrations
 from seqrl.trajectory import Evaluation, Trajectory
 
 
@@ -57,6 +57,10 @@ class Supervised:
         self.config = config or SupervisedConfig()
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
         self.generator = self.optimiser.make_generator(seed)
+
+    def check_task(self, task: Task) -> None:
+        """Refuse a task without demonstrations."""
+        require_demonstrations(task)
 
     def collect(self, task: Task) -> Trajectory:
         """Take the task's next demonstrations."""

@@ -105,6 +105,17 @@ def test_forbidden_actions_are_never_taken() -> None:
     assert torch.equal(policy.act(obs, greedy=True).action, values.argmax(dim=1))
 
 
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_values_that_are_not_finite_give_actions_that_are_there(number: float) -> None:
+    network = ActionValues((2,), 3, ())
+    network.epsilon = 0.5
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(number)
+    action = network.act(torch.ones(200, 2), generator=torch.Generator().manual_seed(0)).action
+    assert int(action.min()) >= 0 and int(action.max()) <= 2
+
+
 def test_noise_is_drawn_from_the_generator_and_greedy_actions_have_none() -> None:
     policy, x = network(noisy=True, noise=2.0), random(9, 3)
     policy.draw_noise(torch.Generator().manual_seed(3))

@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 import torch
 
+from seqrl.actor_critic import ActionSize, ActorCritic
+from seqrl.encoders import ObservationSize
+from seqrl.mixing import MixConfig
 from seqrl.run import checkpoint
 from seqrl.run.config import EarlyStop
 from seqrl.run.log import read_metrics
 from seqrl.run.loop import fit
 from seqrl.run.seeding import seed_everything
+from seqrl.trainers import PPOConfig, ReinforceConfig, SelfCriticalConfig, SupervisedConfig
 
 
 def make(seed: int = 0, **settings: Any) -> tuple[Any, Any]:
@@ -299,3 +303,24 @@ def test_figures_without_a_line_yet_outlive_an_interrupt(tmp_path: Path) -> None
     assert whole[0]["episode/count"] == 7 and whole[0]["episode/return_mean"] == 40
     assert parts[0]["episode/count"] == 2 and parts[0]["episode/return_mean"] == 65
     assert parts[0]["progress/num_env_steps"] == whole[0]["progress/num_env_steps"] == 42
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (ReinforceConfig(), "whole episodes"),
+        (SelfCriticalConfig(), "whole episodes"),
+        (PPOConfig(mix=MixConfig(weight=0.0, final_weight=0.5, anneal_updates=9)), "has no demonstrations to imitate"),
+        (SupervisedConfig(), "has no demonstrations to imitate"),
+    ],
+)
+def test_a_task_that_the_trainer_cannot_serve_is_refused_before_anything_is_done(config: Any, message: str) -> None:
+    class Stretches:
+        whole_rows = False
+
+        def evaluate(self, policy: Any, *, split: str = "dev") -> dict[str, float]:
+            pytest.fail("it was evaluated before it was refused")
+
+    trainer = config.build(ActorCritic(ObservationSize((2,)), ActionSize(num_actions=2), (3,)), seed=0, num_updates=2)
+    with pytest.raises(ValueError, match=message):
+        fit(trainer, Stretches(), steps=2, eval_every=1)  # type: ignore[arg-type]
