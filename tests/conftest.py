@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import seqrl  # noqa: F401  before PyTorch, as the command does: it tells PyTorch's threads how to wait
 from seqrl.run.timed_updates import Bench
+
+sys.path.append(str(Path(__file__).resolve().parent))  # for launched.py
 
 
 @pytest.fixture(autouse=True)

@@ -27,6 +27,20 @@ def toy_on_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
+def a_copy_before_each_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The toy's updates are over before a second copy may be made."""
+    monkeypatch.setattr("seqrl.run.saving.LARGEST_SHARE", 1e9)
+
+
+@pytest.fixture
+def whole() -> torch.Tensor:
+    """The toy's weights after 8 updates without any trouble."""
+    from rescued import undisturbed
+
+    return undisturbed()
+
+
+@pytest.fixture
 def toy_yaml(tmp_path: Path) -> Path:
     """A configuration of the toy whose runs go to a folder of the test's own."""
     path = tmp_path / "toy.yaml"

@@ -25,6 +25,13 @@ def weights(trainer: Any) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten().clone() for parameter in trainer.policy.parameters()])
 
 
+def undisturbed() -> torch.Tensor:
+    """The weights after 8 updates without any trouble."""
+    trainer, task = make()
+    fit(trainer, task, steps=8)
+    return weights(trainer)
+
+
 def newest(folder: Path) -> int:
     return int(checkpoint.read_meta(checkpoint.find(folder))["step"])
 

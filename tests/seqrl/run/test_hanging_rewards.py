@@ -13,23 +13,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from rescued import assert_goes_on, at, make, newest, weights
+from rescued import assert_goes_on, at, make, newest
 
 from seqrl.run.loop import fit
 
-
-@pytest.fixture(autouse=True)
-def a_copy_before_each_update(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The toy's updates are over before a second copy may be made."""
-    monkeypatch.setattr("seqrl.run.saving.LARGEST_SHARE", 1e9)
-
-
-@pytest.fixture
-def whole() -> torch.Tensor:
-    """The weights after 8 updates without any trouble."""
-    trainer, task = make()
-    fit(trainer, task, steps=8)
-    return weights(trainer)
+pytestmark = pytest.mark.usefixtures("a_copy_before_each_update")
 
 
 def spin() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from launched import free_port, wait_for
 
 from seqrl.run import checkpoint
 from seqrl.run.config import read_config
@@ -39,15 +39,6 @@ def with_variable(value: str) -> list[int]:
         except OSError:
             continue
     return found
-
-
-def wait_for(condition: Callable[[], object], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 @pytest.fixture
@@ -99,11 +90,8 @@ def test_environments_in_processes_of_their_own(
 def test_two_processes(
     tmp_path: Path, toy_yaml: Path, mark: str, toy_environment: Callable[..., dict[str, str]], phase: str, ranks: list[int]
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     name, _, value = mark.partition("=")
-    shared = {name: value, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TOY_MARK": str(tmp_path / "mark")}
+    shared = {name: value, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "TOY_MARK": str(tmp_path / "mark")}
     script = [sys.executable, str(Path(__file__).with_name("one_of_two_toys.py")), "train", str(toy_yaml), "--quiet"]
     pause = "120" if phase.startswith("evaluate") else "1"
     processes = [

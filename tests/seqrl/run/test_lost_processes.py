@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from launched import free_port, wait_for
 
 from seqrl.peers import Beat, Peer, Peers
 from seqrl.run import checkpoint
@@ -27,21 +28,6 @@ task: {type: control, environment: CartPole-v1, num_envs: 2, num_steps: 16, vect
 trainer: {type: ppo, epochs: 1, minibatches: 1, optimiser: {precision: fp32}}
 """
 slow = pytest.mark.slow
-
-
-def free_port() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
-
-
-def wait_for(condition: Callable[[], object], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 @pytest.fixture

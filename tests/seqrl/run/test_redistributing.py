@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from launched import launch
 from one_of_several import run_all
 
 from seqrl.run import checkpoint, redistributing
@@ -22,6 +19,7 @@ from seqrl.tasks.control import ControlConfig
 from seqrl.trainers import CrossEntropyConfig, PPOConfig, ReinforceConfig
 from seqrl.trainers.dqn import DQNConfig
 
+SCRIPT = Path(__file__).with_name("one_of_several.py")
 STEPS = "{type: control, num_envs: 2, num_steps: 16, reward_scale: true, policy: {hidden_sizes: [8]}}"
 VALUES = "{type: control, num_envs: 2, num_steps: 16, policy: {kind: action_values, hidden_sizes: [8]}}"
 EPISODES = "{type: control, mode: episodes, num_envs: 4, max_episode_steps: 20, policy: {hidden_sizes: [8]}}"
@@ -41,24 +39,12 @@ def write_configs(folder: Path) -> None:
         (folder / f"{name}.yaml").write_text(f"{head}task: {task}\ntrainer: {trainer}\n")
 
 
-def launch(number: int, *arguments: str) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3]), "OMP_NUM_THREADS": "1"}
-    environment |= {"WORLD_SIZE": str(number), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [sys.executable, str(Path(__file__).with_name("one_of_several.py")), *arguments]
-    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(number)]
-    processes = [subprocess.Popen(command, env={**environment, **rank}) for rank in ranks]
-    assert [process.wait(timeout=240) for process in processes] == [0] * number
-
-
 @pytest.mark.slow
 def test_one_then_three_then_two_then_one(tmp_path: Path) -> None:
     write_configs(tmp_path)
     run_all(tmp_path, 2, going_on=False)
-    launch(3, str(tmp_path), "4", "resume")
-    launch(2, str(tmp_path), "6", "resume")
+    launch(SCRIPT, str(tmp_path), "4", "resume", number=3)
+    launch(SCRIPT, str(tmp_path), "6", "resume", number=2)
     run_all(tmp_path, 8, going_on=True)
     for name in RUNS:
         folder, lines = tmp_path / name, read_metrics(tmp_path / name)

@@ -24,21 +24,8 @@ from seqrl.tasks.control import ControlConfig, ControlPolicyConfig
 from seqrl.trainers import PPOConfig
 from seqrl.trainers.q_table import QTableConfig
 
+pytestmark = pytest.mark.usefixtures("a_copy_before_each_update")
 ENDS = [ValueError, MemoryError, AssertionError, KeyboardInterrupt, SystemExit]
-
-
-@pytest.fixture(autouse=True)
-def a_copy_before_each_update(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The toy's updates are over before a second copy may be made."""
-    monkeypatch.setattr("seqrl.run.saving.LARGEST_SHARE", 1e9)
-
-
-@pytest.fixture
-def whole() -> torch.Tensor:
-    """The weights after 8 updates without any trouble."""
-    trainer, task = make()
-    fit(trainer, task, steps=8)
-    return weights(trainer)
 
 
 @pytest.mark.parametrize("kind", ENDS)

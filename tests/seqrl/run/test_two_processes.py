@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from launched import launch
 
 from seqrl.run import checkpoint
 from seqrl.run.log import read_metrics
 from seqrl.run.train import read_run
 
-
-def launch(script: str, folder: Path) -> None:
-    """Run a script in two processes that can find each other."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3]), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
-    environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [sys.executable, str(Path(__file__).with_name(script)), str(folder)]
-    processes = [subprocess.Popen(command, env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in (0, 1)]
-    assert [process.wait(timeout=240) for process in processes] == [0, 0]
+HERE = Path(__file__).resolve().parent
 
 
 @pytest.mark.slow
 def test_statistics_and_figures_are_of_both(tmp_path: Path) -> None:
-    launch("one_of_two_agents.py", tmp_path)
+    launch(HERE / "one_of_two_agents.py", str(tmp_path))
     (line,) = read_metrics(tmp_path)
     assert [path.name[-1] for path in checkpoint.step_folders(tmp_path)] == ["1", "2", "3"]
     seen = line["progress/num_actions"]
@@ -53,7 +40,7 @@ def test_the_first_process_chooses_for_both(tmp_path: Path) -> None:
     (tmp_path / "it.yaml").write_text(
         f"name: it\nsteps: 2\nruns_folder: {tmp_path}\ntask: {task}\ntrainer: {{type: ppo, minibatches: 2}}\n"
     )
-    launch("chooses_in_two_processes.py", tmp_path)
+    launch(HERE / "chooses_in_two_processes.py", str(tmp_path))
     first, second = ((tmp_path / f"said_{rank}.txt").read_text() for rank in (0, 1))
     assert first == second and first.endswith("\nbf16 1\n") and "as OMP_NUM_THREADS says; an update took" in first
     kept = read_run(tmp_path / "it")
@@ -62,7 +49,7 @@ def test_the_first_process_chooses_for_both(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_both_save_when_neither_can_take_a_step(tmp_path: Path) -> None:
-    launch("one_of_two_skipping.py", tmp_path)
+    launch(HERE / "one_of_two_skipping.py", str(tmp_path))
     # Update 4 is skipped, and update 5, with which the run ends; its weights are those after update 3.
     (kept,) = checkpoint.step_folders(tmp_path)
     assert kept.name == "step_00000004" and checkpoint.num_saved(kept) == 2

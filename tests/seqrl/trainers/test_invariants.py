@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from launched import launch
 from toy_tokens import AuxPolicy, TablePolicy, TokenPolicy, TokenTask, flat_weights, gradient_of
 from toy_worlds import ToyTask
 
@@ -296,15 +293,7 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path: Path) -> None:
     expected = {name: after_updates(WITH_TRPO[name], rows[name]) for name in names}
     parts = [{name: to_plain(rows[name].select_rows(halves[name][rank])) for name in names} for rank in (0, 1)]
     torch.save({"configs": names, "parts": parts}, tmp_path / "rows.pt")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    root = Path(__file__).resolve().parents[3]
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
-    environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    script = [sys.executable, str(Path(__file__).with_name("one_of_two.py")), str(tmp_path)]
-    processes = [subprocess.Popen(script, env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in (0, 1)]
-    assert [process.wait(timeout=240) for process in processes] == [0, 0]
+    launch(Path(__file__).with_name("one_of_two.py"), str(tmp_path))
     results = [torch.load(tmp_path / f"weights_{rank}.pt", weights_only=True) for rank in (0, 1)]
     for name in names:
         torch.testing.assert_close(

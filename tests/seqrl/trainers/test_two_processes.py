@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from launched import launch
 from toy_tokens import flat_weights
 from two_process_cells import CELLS, rows_of, trainer_of
 
 from seqrl.trajectory import Trajectory
 
-
-def launch(script: str, folder: Path, *arguments: str) -> None:
-    """Run a script in two processes that can find each other."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3]), "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2"}
-    environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    command = [sys.executable, str(Path(__file__).with_name(script)), str(folder), *arguments]
-    processes = [subprocess.Popen(command, env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in (0, 1)]
-    assert [process.wait(timeout=240) for process in processes] == [0, 0]
+HERE = Path(__file__).resolve().parent
 
 
 def halves(rows: Trajectory) -> tuple[torch.Tensor, torch.Tensor]:
@@ -53,7 +40,7 @@ def test_each_kind_of_task_by_each_trainer(tmp_path: Path) -> None:
         expected[cell] = flat_weights(trainer.policy)
         assert (expected[cell] - before).abs().max() > 1e-3, cell
     torch.save({cell: [plain(rows[cell].select_rows(part)) for part in halves(rows[cell])] for cell in CELLS}, tmp_path / "rows.pt")
-    launch("one_of_two_kinds.py", tmp_path)
+    launch(HERE / "one_of_two_kinds.py", str(tmp_path))
     first, second = (torch.load(tmp_path / f"weights_{rank}.pt", weights_only=True) for rank in (0, 1))
     apart = {" ".join(cell): float((first[cell] - second[cell]).abs().max()) for cell in first}
     assert not {cell: by for cell, by in apart.items() if by}
