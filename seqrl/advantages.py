@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from seqrl.returns import after_end
+
 
 def none(score: Tensor) -> Tensor:
     """Compare with nothing: A = score.
@@ -115,9 +117,7 @@ def leave_one_out(score: Tensor, group: Tensor | None = None, valid: Tensor | No
     training).
     """
     index, valid = _check(score, group, valid)
-    mean, count = _group_mean(score, index, valid)
-    _check_group_size(count, group, "leave_one_out")
-    return torch.where(valid, (score - mean) * count / (count - 1).clamp(min=1), 0.0)
+    return torch.where(valid, _above_others(score, index, valid, group), 0.0)
 
 
 @torch.no_grad()
@@ -151,9 +151,8 @@ def leave_one_out_to_go(returns: Tensor, counted: Tensor, group: Tensor | None =
     time = torch.arange(returns.shape[1], device=returns.device).expand_as(returns)
     last = torch.where(counted, time, 0).amax(dim=1, keepdim=True)
     held = returns.gather(1, torch.minimum(time, last))
-    mean, count = _group_mean(held, index, valid.unsqueeze(1).expand_as(held))
-    _check_group_size(count[:, 0], group, "leave_one_out")
-    return torch.where(counted & valid.unsqueeze(1), (held - mean) * count / (count - 1).clamp(min=1), 0.0)
+    above = _above_others(held, index, valid.unsqueeze(1).expand_as(held), group)
+    return torch.where(counted & valid.unsqueeze(1), above, 0.0)
 
 
 @torch.no_grad()
@@ -221,8 +220,7 @@ def require_one_episode(ended: Tensor, counted: Tensor, method: str, instead: st
     Raises:
         ValueError: when a step counts after an end of its row.
     """
-    before = ended.cumsum(dim=1) - ended.long() > 0
-    if bool((before & counted).any()):
+    if bool((after_end(ended) & counted).any()):
         raise ValueError(
             f"{method}: expected one episode a row, got rows that go on after an end; "
             f"set task.mode=episodes where the task has it, or {instead}"
@@ -239,6 +237,13 @@ def _check(score: Tensor, group: Tensor | None, valid: Tensor | None) -> tuple[T
         raise ValueError(f"valid: expected a bool tensor of shape {list(score.shape)}, got {valid.dtype} {list(valid.shape)}")
     index = torch.zeros_like(score, dtype=torch.long) if group is None else torch.unique(group, return_inverse=True)[1]
     return index, torch.ones_like(score, dtype=torch.bool) if valid is None else valid
+
+
+def _above_others(x: Tensor, index: Tensor, valid: Tensor, group: Tensor | None) -> Tensor:
+    """How far each entry is above the mean of the other rows of its group that count; [B] or, for each column, [B, T], like x."""
+    mean, count = _group_mean(x, index, valid)
+    _check_group_size(count.view(count.shape[0], -1)[:, 0], group, "leave_one_out")
+    return (x - mean) * count / (count - 1).clamp(min=1)
 
 
 def _group_mean(x: Tensor, index: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

@@ -276,7 +276,7 @@ class Optimiser:
     def _apply(self, terms: Mapping[str, Tensor | float]) -> dict[str, Tensor | float]:
         """Average over the processes, clip, apply and clear the gradients; give what to log, with the loss terms."""
         if self._average_gradients():
-            lost, self._broken_loss = self._broken_loss, None
+            lost = self._broken_loss
             return self._skip("the loss of another process is not finite" if lost is None else f"the loss is {lost}")
         scaler = None if self._accelerator is None else self._accelerator.scaler
         if scaler is not None:

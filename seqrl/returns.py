@@ -43,6 +43,15 @@ def discounted_return(reward: Tensor, value: Tensor, terminated: Tensor, truncat
     return _backward_sum(reward + discount * bootstrap, discount * (~cut).to(reward.dtype))
 
 
+def after_end(ended: Tensor) -> Tensor:
+    """Mark the steps that follow the first end of their row, [B, T] bool.
+
+    Args:
+        ended: [B, T] bool, terminated or truncated.
+    """
+    return ended.cumsum(dim=1) - ended.long() > 0
+
+
 @torch.no_grad()
 def episode_return(returns: Tensor, ended: Tensor, counted: Tensor) -> Tensor:
     """Give each step the return of the whole episode that it is a part of.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,8 +14,7 @@ from typing import Any
 def time_limit(seconds: float, what: str) -> Iterator[None]:
     """Raise a TimeoutError inside of a block that takes longer, and again as often as somebody swallows it.
 
-    An alarm ends whatever comes back to Python's interpreter now and then: loops, sleep, sockets, locks, waiting for a process. Code
-    that never does cannot be interrupted; and only the main thread has alarms, so elsewhere there is no limit.
+    Where there are no alarms, see `alarms`, there is no limit.
 
     Args:
         seconds: the limit; 0 for none.
@@ -24,13 +23,28 @@ def time_limit(seconds: float, what: str) -> Iterator[None]:
     Raises:
         TimeoutError: "`what` did not answer for ... seconds".
     """
-    if not seconds or threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
-        yield
-        return
 
     def ring(number: int, frame: Any) -> None:
         raise TimeoutError(f"{what} did not answer for {seconds:g} seconds")
 
+    with alarms(seconds, ring):
+        yield
+
+
+@contextmanager
+def alarms(seconds: float, ring: Callable[[int, Any], None]) -> Iterator[None]:
+    """Call a function again and again inside of a block; what it raises is raised there.
+
+    An alarm interrupts whatever comes back to Python's interpreter now and then: loops, sleep, sockets, locks, waiting for a process. Code
+    that never does cannot be interrupted; and only the main thread has alarms, so elsewhere nothing is called.
+
+    Args:
+        seconds: from one call to the next; 0 for no calls.
+        ring: as `signal.signal` takes it.
+    """
+    if not seconds or threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
     begin = time.monotonic()
     handler = signal.signal(signal.SIGALRM, ring)
     left_s, period_s = signal.setitimer(signal.ITIMER_REAL, seconds, seconds)

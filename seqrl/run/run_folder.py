@@ -12,8 +12,8 @@ from seqrl.run import checkpoint
 from seqrl.run.processes import is_main
 from seqrl.run.trust import FILES_OF_A_RUN, refuse_links
 
-RUN_FILES = ("config.yaml", "env.json", "metrics.jsonl", "warnings.jsonl", "checkpoints", "figures", "samples", "tensorboard")
 PLAIN_FILES, FOLDERS = ("config.yaml", "env.json", "metrics.jsonl", "warnings.jsonl"), ("checkpoints",)
+RUN_FILES = (*PLAIN_FILES, *FOLDERS, "figures", "samples", "tensorboard")
 
 
 def check_folder(run_folder: Path, *, overwrite: bool, resume: bool) -> None:
@@ -29,14 +29,15 @@ def check_folder(run_folder: Path, *, overwrite: bool, resume: bool) -> None:
         ValueError: when links lead out of the folder.
         OSError: when it cannot be written.
     """
-    if not resume and not overwrite and is_main():
-        _refuse_earlier_run(run_folder)
-    if resume or not overwrite:
+    if overwrite and not resume:
+        if is_main():
+            _refuse_other_folder(run_folder)
+    else:
+        if is_main() and not resume:
+            _refuse_earlier_run(run_folder)
         refuse_links(run_folder)
-    elif is_main():
-        _refuse_other_folder(run_folder)
-    if (resume or not overwrite) and is_main():
-        _refuse_other_kinds(run_folder)
+        if is_main():
+            _refuse_other_kinds(run_folder)
     check_writable(run_folder)
 
 

@@ -209,9 +209,8 @@ class OffPolicy:
         Source: Precup et al. 2000 (Eligibility traces for off-policy policy evaluation), weighted per-decision estimator.
         """
         one_episode(trajectory, "self_normalise", "set trainer.self_normalise=false")
-        before = ended.cumsum(dim=1) - ended.long() > 0
         last = (weight * ended).sum(dim=1, keepdim=True)
-        everything = torch.where(before, last, weight)
+        everything = torch.where(returns.after_end(ended), last, weight)
         rows = trajectory.mask.any(dim=1)  # a row in which nothing was chosen has no weight
         return weight / self.optimiser.mean(everything[rows if bool(rows.any()) else ~rows].mean(dim=0)).clamp(min=1e-8)
 

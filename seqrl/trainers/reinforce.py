@@ -167,8 +167,10 @@ class Reinforce:
         value = trajectory.value if config.baseline == "critic" else torch.zeros_like(trajectory.value)
         ended = trajectory.terminated | trajectory.truncated
         go = returns.discounted_return(trajectory.reward, value, trajectory.terminated, trajectory.truncated, config.discount)
-        whole = returns.episode_return(go, ended, trajectory.counted)
-        credit = go if config.reward_to_go else whole
+        if config.reward_to_go and config.baseline != "group_norm":
+            credit = go
+        else:
+            credit = returns.episode_return(go, ended, trajectory.counted)
         if config.baseline == "critic":
             return go, advantages.critic(credit, value)
         if config.baseline == "moving_average":
@@ -179,7 +181,7 @@ class Reinforce:
             one_episode(trajectory, "baseline leave_one_out", INSTEAD)
             return go, advantages.leave_one_out_to_go(go, trajectory.counted, trajectory.group, mask.any(dim=1))
         # A row's steps share its advantage: there is no return to go of a normed score, nor of the greedy row at this row's steps.
-        score = trajectory.score if config.baseline == "greedy" else whole[:, -1]
+        score = trajectory.score if config.baseline == "greedy" else credit[:, -1]
         row = row_advantage(config.baseline, trajectory, score, setting="baseline", instead=INSTEAD)
         return go, row.unsqueeze(1).expand_as(go)
 

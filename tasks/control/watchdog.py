@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from seqrl.sources import VectorEnvSource
+from seqrl.time_limit import alarms
 
 
 @contextmanager
@@ -16,8 +15,7 @@ def watched(source: VectorEnvSource, timeout_s: float) -> Iterator[None]:
     """Interrupt an environment's step that takes longer than `timeout_s`, at the latest after twice that time.
 
     An alarm rings every `timeout_s` and looks whether the same step as at the last one is still being taken, so that the
-    steps themselves cost nothing more. Code that never comes back to Python's interpreter cannot be interrupted; and only
-    the main thread has alarms, so elsewhere there is no watch.
+    steps themselves cost nothing more. Where there are no alarms, see `seqrl.time_limit.alarms`, there is no watch.
 
     Args:
         source: what is watched.
@@ -26,9 +24,6 @@ def watched(source: VectorEnvSource, timeout_s: float) -> Iterator[None]:
     Raises:
         EnvironmentFailed: from the source, naming the environment, and the row where that can be known.
     """
-    if not timeout_s or threading.current_thread() is not threading.main_thread():
-        yield
-        return
     last = None
 
     def ring(number: int, frame: Any) -> None:
@@ -38,13 +33,8 @@ def watched(source: VectorEnvSource, timeout_s: float) -> Iterator[None]:
             raise TimeoutError(f"no answer for {timeout_s:g} seconds (task.step_timeout_s){_silent_rows(source.envs)}")
         last = now
 
-    handler = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, timeout_s, timeout_s)
-    try:
+    with alarms(timeout_s, ring):
         yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
 
 
 def _silent_rows(envs: Any) -> str:
