@@ -21,6 +21,7 @@ from seqrl.optimiser_config import schedule_factor as schedule_factor
 from seqrl.reduce import AverageOver, count_of, masked_mean, masked_sum
 from seqrl.skipped import SkippedSteps
 from seqrl.trajectory import Evaluation, Trajectory
+from seqrl.weight_average import WeightAverage
 
 LossTerms: TypeAlias = Callable[[slice, Trajectory, Evaluation], dict[str, Tensor]]
 # 1 where a step was skipped, 0 where it was taken; averaged over an update's steps it is a share.
@@ -62,6 +63,7 @@ class Optimiser:
             broadcast_weights(policy)
         self._policy = policy
         self._adamw = AdamW(trainable, weight_decay=config.weight_decay, beta1=config.beta1, beta2=config.beta2, epsilon=config.epsilon)
+        self.average = WeightAverage(trainable, config.ema_decay) if config.ema_decay else None
         self._skipped = SkippedSteps(config.max_skipped_updates)
         self._broken_loss: float | None = None
         # A module that accelerate has prepared keeps its first precision for good, and a policy may meet several trainers; so it
@@ -296,6 +298,8 @@ class Optimiser:
             return self._skip(f"the gradient norm is {norm}", counts=scaler is None or scaler.get_scale() <= 1)
         self._adamw.clear_gradients()
         self._skipped.taken = True
+        if self.average is not None:
+            self.average.step()
         return {**terms, "optimiser/grad_norm": norm, "optimiser/learning_rate": rate, SKIPPED: 0.0}
 
     def _skip(self, trouble: str, *, counts: bool = True) -> dict[str, Tensor | float]:
@@ -332,12 +336,12 @@ class Optimiser:
         self.num_finished += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Give AdamW's averages, the number of finished updates, of those skipped in a row, and the loss scale."""
+        """Give AdamW's averages, the number of finished updates, of those skipped in a row, the loss scale, and the weights' average."""
         skipped = self._skipped.in_a_row
         state: dict[str, Any] = {"adamw": self._adamw.state_dict(), "num_finished": self.num_finished, "num_skipped": skipped}
         if self._accelerator is not None and self._accelerator.scaler is not None:
             state["scaler"] = self._accelerator.scaler.state_dict()
-        return state
+        return state if self.average is None else state | {"average": self.average.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
@@ -346,3 +350,5 @@ class Optimiser:
         self._skipped.in_a_row = state.get("num_skipped", 0)  # which checkpoints of earlier versions do not hold
         if self._accelerator is not None and self._accelerator.scaler is not None and "scaler" in state:
             self._accelerator.scaler.load_state_dict(state["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(state.get("average"))

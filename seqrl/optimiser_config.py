@@ -24,6 +24,8 @@ class OptimiserConfig:
         schedule: shape of the learning rate after the warm-up.
         warmup_updates: updates over which the learning rate rises from 0.
         final_fraction: learning rate at the end of a linear or cosine schedule, as a share of the peak.
+        ema_decay: evaluate, keep as the best and save a moving average of the weights, see `seqrl.weight_average`; 0 for the
+            weights themselves. 0.999 averages over some 1,000 optimiser steps.
         accumulation: parts into which a batch is cut to save memory; the result is the same as without.
         max_skipped_updates: a step with a loss or gradient that is not finite is skipped; after so many updates in a row without
             any other step the run ends. 0: the first skipped step ends it.
@@ -42,6 +44,7 @@ class OptimiserConfig:
     schedule: Schedule = "constant"
     warmup_updates: int = 0
     final_fraction: float = 0.0
+    ema_decay: float = 0.0
     accumulation: int = 1
     max_skipped_updates: int = field(default=10, metadata={"decisive": False})
     precision: Precision = "auto"
@@ -52,6 +55,8 @@ class OptimiserConfig:
             raise ValueError(f"learning_rate: expected a positive number, got {self.learning_rate}")
         if self.accumulation < 1:
             raise ValueError(f"accumulation: expected at least 1 part, got {self.accumulation}")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay: expected 0 (no average) or a number below 1, such as 0.999, got {self.ema_decay}")
         if self.max_skipped_updates < 0:
             raise ValueError(f"max_skipped_updates: expected 0 or more, got {self.max_skipped_updates}")
         if self.max_grad_norm < 0 or self.weight_decay < 0 or self.warmup_updates < 0:

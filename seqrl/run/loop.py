@@ -45,6 +45,7 @@ from seqrl.run.running import (
 )
 from seqrl.run.saving import Progress, Saver, keeps_state, restore
 from seqrl.run.timing import Stopwatch
+from seqrl.weight_average import averaged_weights
 
 
 @dataclass(frozen=True)
@@ -251,7 +252,7 @@ def _collect_and_update(loop: Running, watch: Stopwatch) -> tuple[dict[str, floa
 def _dev_figures(loop: Running) -> dict[str, float] | None:
     """Give the figures of an evaluation, None when a signal broke it off."""
     try:
-        with loop.interrupt.abandonable():
+        with loop.interrupt.abandonable(), averaged_weights(loop.trainer):
             return {name: float(value) for name, value in loop.task.evaluate(loop.policy, split="dev").items()}
     except BaseException as error:
         if broken_off(loop, error):

@@ -19,6 +19,7 @@ from seqrl.run.interrupt import resume_command
 from seqrl.run.log import JsonLines
 from seqrl.run.processes import is_main, num_processes, process_index, wait_for_all, wait_for_main
 from seqrl.run.seeding import random_state, restore_random_state
+from seqrl.weight_average import average_of, averaged_weights
 
 
 @dataclass
@@ -157,6 +158,8 @@ class Saver:
                 setattr(progress, item.name, getattr(snapshot.progress, item.name))
             if snapshot.weights is not None:
                 self.policy.load_state_dict(snapshot.weights)
+                if average_of(self.trainer) is not None:  # what is written is the average, which has to go back, too
+                    self.trainer.load_state_dict(snapshot.state["trainer"])
             for generator, state in snapshot.generators:
                 generator.set_state(state)
             for name, kept in snapshot.buffers.items():
@@ -249,7 +252,9 @@ class Saver:
                 "num_processes": num_processes(),
                 "evaluation": progress.evaluation if progress.evaluated_step == progress.step else {},
             }
-            checkpoint.save(folder, self.policy, state, meta, other_processes=handed_over)
+            # What is evaluated is what others load; the trainer's state holds the weights that learn, too.
+            with averaged_weights(self.trainer):
+                checkpoint.save(folder, self.policy, state, meta, other_processes=handed_over)
         wait_for_main("for the checkpoint")
 
 

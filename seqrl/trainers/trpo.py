@@ -64,6 +64,8 @@ class TRPOConfig:
         for name in ("discount", "trace_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: expected a number from 0 to 1, got {getattr(self, name)}")
+        if self.optimiser.ema_decay:
+            raise ValueError("optimiser.ema_decay: expected 0, since the policy's step is not the optimiser's; choose the trainer ppo")
         if not 0 < self.backtrack < 1:
             raise ValueError(f"backtrack: expected a number between 0 and 1, got {self.backtrack}")
         if self.minibatch_unit not in get_args(MinibatchUnit):

@@ -42,6 +42,7 @@ RUNS = {
     "ppo_glimpses": (LOOKS, {"type": "ppo", "advantage": "leave_one_out", "num_samples": 3}),
     "self_critical": (CART_POLE | EPISODES | ACTOR, {"type": "self_critical"}),
     "ppo": (CART_POLE | ACTOR, {"type": "ppo", "minibatch_unit": "steps"}),
+    "ppo_averaged": (CART_POLE | ACTOR, {"type": "ppo", "optimiser": {"ema_decay": 0.9}}),
     "ppo_memory": (CART_POLE | MEMORY, {"type": "ppo", "minibatches": 2}),
     "ppo_normalised": (CART_POLE | {"reward_scale": True, "policy": {"actor_critic": {"normalise_observations": True}}}, {"type": "ppo"}),
     "a2c": (CART_POLE | ACTOR, {"type": "a2c"}),
@@ -67,7 +68,7 @@ def write(tmp_path: Path, kind: str, name: str) -> str:
     task, trainer = RUNS[kind]
     path = tmp_path / f"{name}.yaml"
     if trainer["type"] != "q_table":
-        trainer = trainer | {"optimiser": {"precision": "fp32"}}
+        trainer = trainer | {"optimiser": {"precision": "fp32"} | trainer.get("optimiser", {})}
     if task["type"] == "attention":
         task = task | {"policy": task["policy"] | {"precision": "fp32"}}
     settings = {"name": name, "steps": 6, "seed": 5, "num_threads": 1, "runs_folder": str(tmp_path), "task": task, "trainer": trainer}
