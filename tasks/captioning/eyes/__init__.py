@@ -1,0 +1,90 @@
+"""Pretrained eyes: encoders that have seen the world, by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from seqrl.run.registry import nearest
+from seqrl.tasks.captioning.eyes.efficientnet_lite import SCALES
+from seqrl.tasks.captioning.eyes.encoder import Eyes
+
+__all__ = ["Eyes", "check_eyes", "is_eyes", "open_eyes", "trainable_encoder"]
+
+_OURS = ("scenes", "photographs", "patches", "features")
+
+
+def is_eyes(name: str) -> bool:
+    """Tell whether `task.policy.encoder` names a pretrained encoder, not one of those that start from nothing or features of one's own."""
+    return name not in _OURS
+
+
+def open_eyes(name: str) -> Eyes:
+    """Load a pretrained encoder, frozen.
+
+    Args:
+        name: "efficientnet_lite0", "efficientnet_lite1" or "efficientnet_lite2", or folder or hub name of a vision model of transformers.
+
+    Raises:
+        ModuleNotFoundError: when its weights are not installed; the message holds what to type.
+        FileNotFoundError: when there is nothing of that name.
+        ValueError: when it cannot serve, or is damaged.
+    """
+    return Eyes(name, _encoder(name, learns=False))
+
+
+def trainable_encoder(name: str) -> nn.Module:
+    """Load a pretrained encoder that learns; statistics of its batch normalisations stay as they are.
+
+    It maps uint8 images [N, 3, H, W] to `regions` [N, R, D] and `pooled` [N, D], and has `feature_dim`, `num_regions` and `prepare`.
+
+    Args:
+        name: as `open_eyes` takes it.
+
+    Raises:
+        ModuleNotFoundError: when its weights are not installed; the message holds what to type.
+        FileNotFoundError: when there is nothing of that name.
+        ValueError: when it cannot serve, or is damaged.
+    """
+    return _encoder(name, learns=True)
+
+
+def check_eyes(name: str) -> None:
+    """Refuse a pretrained encoder that cannot be opened, before anything is loaded.
+
+    Args:
+        name: as `open_eyes` takes it.
+
+    Raises:
+        ModuleNotFoundError: when its weights are not installed; the message holds what to type.
+        FileNotFoundError: when there is nothing of that name.
+        ValueError: when it does not see pictures, or its image processor has an unknown step.
+    """
+    if name in SCALES:
+        from seqrl.tasks.captioning.eyes.efficientnet_weights import packaged_file
+
+        packaged_file(name)
+        return
+    if "/" not in name and not Path(name).expanduser().is_dir():
+        known = (*_OURS, *SCALES)
+        raise ValueError(
+            f"encoder: expected one of {', '.join(known)}, or a folder or hub name (owner/model) of a vision model of transformers, "
+            f"got {name!r}; {nearest(name, known)}"
+        )
+    # transformers takes seconds to import; only those who use it wait.
+    from seqrl.tasks.captioning.eyes.transformers_eyes import check_model
+
+    check_model(name)
+
+
+def _encoder(name: str, *, learns: bool) -> Any:
+    check_eyes(name)
+    if name in SCALES:
+        from seqrl.tasks.captioning.eyes.efficientnet_eyes import EfficientNetEncoder
+
+        return EfficientNetEncoder(name, folded=not learns)
+    from seqrl.tasks.captioning.eyes.transformers_eyes import TransformersEncoder
+
+    return TransformersEncoder(name, learns=learns)
