@@ -66,6 +66,8 @@ class Task(Protocol):
     - `seconds_in_reward`: time spent scoring so far.
     - `whole_rows`: False where rows are stretches of steps that begin and end anywhere, so that their scores say nothing about each
       other; without it a row is a whole text, classification or episode.
+    - `reward_signature(trainer, version) -> str`, `evaluation_signatures(split, version) -> dict`: how its figures are computed, to be
+      printed with them; the first one gets a trainer's `reward_settings()`.
     - `raw_rewards()`: for trainers that learn again from what they kept, where the unit of the rewards moves (divided by a running
       deviation). It gives a function from raw rewards to rewards in the unit of the moment, and has all rollouts from now on hold raw
       rewards; None where the unit never moves. `reward_unit_moves` says which it is.
@@ -104,7 +106,10 @@ class Task(Protocol):
 class Trainer(Protocol):
     """One algorithm: how it collects and what it does with what it collected.
 
-    A trainer may also have `check_task(task)`, which refuses a task that it cannot serve; a run asks it before anything else.
+    A trainer may also have
+
+    - `check_task(task)`: refuses a task that it cannot serve; a run asks it before anything else.
+    - `reward_settings() -> dict`: `base` and `samples`, what rewards are compared with; of trainers that follow rewards, for signatures.
     """
 
     policy: nn.Module

@@ -230,9 +230,9 @@ def _evaluate(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.inspect_run import evaluate
 
     settings = {"split": parsed.split, "output": parsed.output, "which": parsed.checkpoint, "allow_code": parsed.allow_code}
-    folder, figures = evaluate(parsed.folder, rest, **settings)
+    folder, figures, signatures = evaluate(parsed.folder, rest, **settings)
     print(f"{folder} on {parsed.split}")
-    print(_table(figures))
+    print("\n".join([_table(figures), *signatures.values()]))
     return 0
 
 

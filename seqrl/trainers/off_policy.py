@@ -214,6 +214,10 @@ class OffPolicy:
         rows = trajectory.mask.any(dim=1)  # a row in which nothing was chosen has no weight
         return weight / self.optimiser.mean(everything[rows if bool(rows.any()) else ~rows].mean(dim=0)).clamp(min=1e-8)
 
+    def reward_settings(self) -> dict[str, object]:
+        """Say what rewards are compared with, for signatures."""
+        return {"base": self.config.baseline, "samples": self.config.num_samples}
+
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's, the generator's and the lagging weights' state."""
         return {

@@ -299,6 +299,10 @@ class PPO:
         """Give the advantages and the critic's targets, [B, T] each."""
         return estimate(trajectory, self.config.advantage, self.config.discount, self.config.trace_decay)
 
+    def reward_settings(self) -> dict[str, object]:
+        """Say what rewards are compared with, for signatures."""
+        return {"base": self.config.advantage, "samples": self.config.num_samples}
+
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's, the generator's and the reference policy's state."""
         reference = None if self.reference is None else self.reference.policy.state_dict()

@@ -193,6 +193,10 @@ class Reinforce:
             advantage[mask], self.average = advantages.moving_average(credit[mask], self.average, self.config.average_decay, mean=mean)
         return advantage
 
+    def reward_settings(self) -> dict[str, object]:
+        """Say what rewards are compared with, for signatures."""
+        return {"base": self.config.baseline, "samples": self.config.num_samples}
+
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's, the generator's and the baseline's state."""
         return {"optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state(), "average": self.average}

@@ -129,6 +129,10 @@ class SelfCritical:
         instead = "choose the trainer reinforce or ppo with a baseline that needs no whole rows"
         return row_advantage(self.config.baseline, trajectory, trajectory.score, setting="baseline", instead=instead)
 
+    def reward_settings(self) -> dict[str, object]:
+        """Say what rewards are compared with, for signatures."""
+        return {"base": self.config.baseline, "samples": self.config.num_samples}
+
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's and the generator's state."""
         return {"optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state()}

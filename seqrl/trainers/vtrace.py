@@ -147,6 +147,10 @@ class VTrace:
             config.c_bar,
         )
 
+    def reward_settings(self) -> dict[str, object]:
+        """Say what rewards are compared with, for signatures."""
+        return {"base": "vtrace", "samples": self.config.num_samples}
+
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's, the generator's and the lagging weights' state."""
         return {

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -164,11 +165,27 @@ class CaptionReward:
         self.seconds += time.perf_counter() - start
         return torch.as_tensor(self._rounded(scores, tokens, lengths, images), device=tokens.device)
 
-    def fingerprint(self) -> str | None:
-        """Name the document frequencies, which end token and tokenisation are part of; None where no CIDEr is rewarded."""
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each metric that is rewarded; empty where a function of one's own is."""
+        return {} if self._mix is None else self._mix.weights
+
+    @property
+    def function_name(self) -> str:
+        """Name of the function of one's own."""
+        name = getattr(self._function, "__qualname__", type(self._function).__qualname__)
+        return self.config.function or f"{getattr(self._function, '__module__', '')}:{name}"
+
+    @cached_property
+    def frequency(self) -> DocumentFrequency | None:
+        """The document frequencies, which end token and tokenisation are part of; None where no CIDEr is rewarded."""
         if self._mix is None or not {"cider_d", "cider"} & set(self._mix.weights):
             return None
-        return self._mix.index.document_frequency().fingerprint
+        return self._mix.index.document_frequency()
+
+    def fingerprint(self) -> str | None:
+        """Name the document frequencies; None where no CIDEr is rewarded."""
+        return None if self.frequency is None else self.frequency.fingerprint
 
     def _word_numbers(self, row: np.ndarray) -> list[int]:
         finished = bool((row == self.vocabulary.end).any())

@@ -16,11 +16,13 @@ from seqrl.policies import end_tokens
 from seqrl.tasks.captioning.data import CaptionData, DataConfig, load_data
 from seqrl.tasks.captioning.decoding import sample, with_one_end
 from seqrl.tasks.captioning.diagnostics import warnings_for
+from seqrl.tasks.captioning.evaluation import METRICS as EVALUATED
 from seqrl.tasks.captioning.evaluation import EvaluationConfig, evaluate_captions, write_captions
 from seqrl.tasks.captioning.gallery import Captioned, GalleryItem, write_gallery
 from seqrl.tasks.captioning.images import augment
 from seqrl.tasks.captioning.policies import PolicyConfig, build_policy, preparation_of
 from seqrl.tasks.captioning.reward import CaptionReward, RewardConfig
+from seqrl.tasks.captioning.signatures import evaluation_signatures, reward_signature
 from seqrl.tasks.item_order import ItemOrder
 from seqrl.trajectory import Trajectory, Tree
 
@@ -195,6 +197,17 @@ class CaptioningTask:
         """Name what the weights depend on beside the configuration: vocabulary and document frequencies."""
         frequency = self.reward.fingerprint()
         return {"vocabulary": self.vocabulary.fingerprint()} | ({"document_frequency": frequency} if frequency else {})
+
+    def reward_signature(self, trainer: Mapping[str, object], *, version: str) -> str:
+        """Say how captions are rewarded, see `seqrl.metrics.signature`."""
+        return reward_signature(self.reward, trainer, version)
+
+    def evaluation_signatures(self, split: str, *, version: str) -> dict[str, str]:
+        """Say how the metrics of an evaluation are computed."""
+        part = self._split(split)
+        names = list(dict.fromkeys([*EVALUATED, *self._evaluation.metrics]))
+        count = min(self._evaluation.max_images or len(part), len(part))
+        return evaluation_signatures(names, part, split, count, self.vocabulary.tokenisation.name, version)
 
     def state_dict(self) -> dict[str, Any]:
         """Give the position in the data and the state of the flips."""

@@ -1,0 +1,36 @@
+"""How the figures of a run were computed, in the words of its task and its trainer, for whoever prints them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seqrl.protocols import Task, Trainer
+from seqrl.run.environment import version_of
+
+
+def reward_signature(task: Task, trainer: Trainer) -> str:
+    """Describe the reward that a trainer follows; empty where the task does not tell, or the trainer follows none.
+
+    The task knows what is scored, the trainer what the scores are compared with: the baseline, and of how many samples.
+
+    Args:
+        task: `reward_signature(settings, version)` where it tells.
+        trainer: `reward_settings()` where it follows rewards.
+    """
+    describe, settings = getattr(task, "reward_signature", None), getattr(trainer, "reward_settings", None)
+    return str(describe(settings(), version=_version())) if callable(describe) and callable(settings) else ""
+
+
+def evaluation_signatures(task: Task, split: str) -> dict[str, str]:
+    """Describe the figures of an evaluation by name; empty where the task does not tell.
+
+    Args:
+        task: `evaluation_signatures(split, version)` where it tells.
+        split: name of the items.
+    """
+    describe: Any = getattr(task, "evaluation_signatures", None)
+    return dict(describe(split, version=_version())) if callable(describe) else {}
+
+
+def _version() -> str:
+    return version_of("seqrl") or "unknown"
