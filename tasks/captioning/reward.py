@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import math
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,11 +19,11 @@ from seqrl.metrics.mix import MetricMix
 from seqrl.metrics.rows import END_WORD, WordNumbers, number_references, pad_rows
 from seqrl.run.trust import NAMES_CODE
 from seqrl.tasks.captioning.data import CaptionSplit
+from seqrl.tasks.captioning.reward_function import RewardFunction, checked_scores, import_function
+from seqrl.tasks.captioning.reward_workers import RewardWorkers
 from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
 from seqrl.time_limit import time_limit
 from seqrl.token_rollout import SCORE_TIMEOUT_S
-
-RewardFunction = Callable[[Sequence[str], Sequence[Sequence[str]]], Sequence[float]]
 
 
 @dataclass
@@ -42,6 +40,8 @@ class RewardConfig:
         score_end: score the end token as a word, which costs captions that break off. The published metrics do not, and
             evaluation never does.
         document_frequency: file of saved document frequencies for CIDEr; those of the training split when empty.
+        workers: processes that call a function of one's own, each with a part of the captions; 0 calls it in this one. The function
+            has to score each caption by itself.
         timeout_s: seconds after which a function of one's own that does not answer is given up; 0 for never. See `seqrl.time_limit`.
     """
 
@@ -50,6 +50,7 @@ class RewardConfig:
     variety: float = 0.0
     score_end: bool = True
     document_frequency: str = ""
+    workers: int = field(default=0, metadata={"decisive": False})
     timeout_s: float = field(default=SCORE_TIMEOUT_S, metadata={"decisive": False})
 
     def __post_init__(self) -> None:
@@ -64,6 +65,12 @@ class RewardConfig:
                 )
             if not math.isfinite(weight):
                 raise ValueError(f"metrics.{name}: expected a finite weight, got {weight}")
+        if self.workers < 0:
+            raise ValueError(f"workers: expected 0 (none) or more processes, got {self.workers}")
+        if self.workers and not self.function:
+            raise ValueError(
+                f"workers: expected 0 without reward.function, got {self.workers}; metrics take microseconds and need no processes"
+            )
         if not self.timeout_s >= 0:
             raise ValueError(f"timeout_s: expected 0 or more, got {self.timeout_s}")
         if not (math.isfinite(self.variety) and self.variety >= 0):
@@ -113,6 +120,11 @@ class CaptionReward:
         self.image_ids = split.image_ids
         self.seconds = 0.0
         self._function = function or (import_function(config.function) if config.function else None)
+        if function is not None and config.workers:
+            raise ValueError(
+                "reward.workers: expected a function by its name, task.reward.function=module:name, got an object; set workers=0"
+            )
+        self._workers = RewardWorkers(config.function, config.workers, config.timeout_s) if config.workers else None
         # A word list's ids are the numbers themselves; a tokenizer's pieces are first put together to words.
         self._by_words = isinstance(vocabulary, TokenizerVocabulary)
         self._numbers = WordNumbers({} if isinstance(vocabulary, TokenizerVocabulary) else {w: n for n, w in enumerate(vocabulary.words)})
@@ -148,6 +160,7 @@ class CaptionReward:
 
         Raises:
             ValueError: when a function of one's own gives a wrong number of scores, or a score is not finite in float32.
+            RewardFailed: when one raises in a process of `workers`, or that process ends.
             TimeoutError: when it does not answer.
         """
         start = time.perf_counter()
@@ -198,18 +211,11 @@ class CaptionReward:
         assert self._function is not None
         captions = [self._text(row[:size].tolist()) for row, size in zip(hypotheses, sizes, strict=True)]
         references = [self.references[image] for image in images]
+        if self._workers is not None:
+            return self._workers.score(captions, references)
         with time_limit(self.config.timeout_s, f"the reward function {self.config.function} (task.reward.timeout_s)"):
             given: object = self._function(captions, references)
-        try:
-            # A tensor may be on a GPU, or part of a graph, of which numpy would hear nothing.
-            scores = np.asarray(given.detach().cpu() if isinstance(given, torch.Tensor) else given, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"the reward function gave {str(given)[:80]!r}; expected one number a caption ({error})") from error
-        if scores.shape != (len(captions),):
-            raise ValueError(
-                f"the reward function gave scores of shape {list(scores.shape)} for {len(captions)} captions; expected one number each"
-            )
-        return scores
+        return checked_scores(given, len(captions))
 
     def _rounded(self, scores: np.ndarray, tokens: Tensor, lengths: Tensor, images: np.ndarray) -> np.ndarray:
         """Give scores in the number format that trainers use, where each is finite."""
@@ -231,21 +237,3 @@ def opening_shares(tokens: np.ndarray) -> np.ndarray:
     """Give for each row of tokens [B, T] the share of the rows that begin with its first token, [B]."""
     _, inverse, counts = np.unique(tokens[:, 0], return_inverse=True, return_counts=True)
     return counts[inverse] / len(tokens)
-
-
-def import_function(name: str) -> RewardFunction:
-    """Import what `module:name` stands for.
-
-    Raises:
-        ValueError: when there is none, or it cannot be called.
-    """
-    module, _, attribute = name.partition(":")
-    if not attribute:
-        raise ValueError(f"reward.function: expected module:name, got {name!r}")
-    try:
-        function = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"reward.function: cannot import {name!r} ({error}); is its folder on PYTHONPATH?") from error
-    if not callable(function):
-        raise ValueError(f"reward.function: expected {name!r} to be a function, got a {type(function).__name__}")
-    return function
