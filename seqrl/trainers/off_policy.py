@@ -116,6 +116,8 @@ class OffPolicy:
             normalised over several processes.
     """
 
+    weighs_older_rows = True
+
     def __init__(self, policy: nn.Module, config: OffPolicyConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         self.policy = policy
         self.config = config or OffPolicyConfig()

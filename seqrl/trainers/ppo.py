@@ -160,6 +160,8 @@ class PPO:
         ValueError: when the policy has no probabilities to learn, or the advantage is "gae" and it has no critic.
     """
 
+    weighs_older_rows = True
+
     def __init__(self, policy: nn.Module, config: PPOConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         require_probabilities(policy, "ppo")
         self.policy = policy

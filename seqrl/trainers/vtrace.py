@@ -84,6 +84,8 @@ class VTrace:
         ValueError: when the policy has no critic.
     """
 
+    weighs_older_rows = True
+
     def __init__(self, policy: nn.Module, config: VTraceConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         self.policy = policy
         self.config = config or VTraceConfig()

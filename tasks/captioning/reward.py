@@ -42,6 +42,8 @@ class RewardConfig:
         document_frequency: file of saved document frequencies for CIDEr; those of the training split when empty.
         workers: processes that call a function of one's own, each with a part of the captions; 0 calls it in this one. The function
             has to score each caption by itself.
+        ahead: 1 computes the reward of a batch while the next one is sampled, so that each is learned from one update after it was
+            sampled, weighed with importance ratios; only by trainers that have these. 0 computes it at once.
         timeout_s: seconds after which a function of one's own that does not answer is given up; 0 for never. See `seqrl.time_limit`.
     """
 
@@ -50,6 +52,7 @@ class RewardConfig:
     variety: float = 0.0
     score_end: bool = True
     document_frequency: str = ""
+    ahead: int = 0
     workers: int = field(default=0, metadata={"decisive": False})
     timeout_s: float = field(default=SCORE_TIMEOUT_S, metadata={"decisive": False})
 
@@ -65,6 +68,8 @@ class RewardConfig:
                 )
             if not math.isfinite(weight):
                 raise ValueError(f"metrics.{name}: expected a finite weight, got {weight}")
+        if self.ahead not in (0, 1):
+            raise ValueError(f"ahead: expected 0 (the reward is waited for) or 1 (one batch ahead), got {self.ahead}")
         if self.workers < 0:
             raise ValueError(f"workers: expected 0 (none) or more processes, got {self.workers}")
         if self.workers and not self.function:
