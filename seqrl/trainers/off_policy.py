@@ -116,11 +116,10 @@ class OffPolicy:
             normalised over several processes.
     """
 
-    weighs_older_rows = True
-
     def __init__(self, policy: nn.Module, config: OffPolicyConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         self.policy = policy
         self.config = config or OffPolicyConfig()
+        self.weighs_older_rows = self.config.weighting != "none"
         require_probabilities(policy, "off_policy")
         if self.config.epsilon:
             require_distribution(policy, "epsilon", "set trainer.epsilon=0")

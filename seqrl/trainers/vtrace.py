@@ -84,11 +84,10 @@ class VTrace:
         ValueError: when the policy has no critic.
     """
 
-    weighs_older_rows = True
-
     def __init__(self, policy: nn.Module, config: VTraceConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         self.policy = policy
         self.config = config or VTraceConfig()
+        self.weighs_older_rows = self.config.corrected
         require_critic(policy, "vtrace")
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
         self.actor = LaggingWeights(policy, self.config.actor_lag)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from seqrl.ahead import RewardsAhead
 from seqrl.behaviour import row_ratio
 from seqrl.protocols import require_weights_of_older_rows
-from seqrl.trainers import A2C, PPO, TRPO, CrossEntropyMethod, OffPolicy, Reinforce, SelfCritical, Supervised, VTrace
+from seqrl.trainers import A2C, PPO, TRPO, CrossEntropyMethod, OffPolicy, OffPolicyConfig, Reinforce, SelfCritical, Supervised
 from seqrl.trainers.reinforce import ReinforceConfig
 from seqrl.trainers.self_critical import SelfCriticalConfig
 from seqrl.trajectory import Evaluation, Trajectory
@@ -184,8 +184,11 @@ def test_trainers_without_weights_refuse_older_rows_by_name() -> None:
     for kind in (A2C, CrossEntropyMethod, TRPO, Supervised):
         with pytest.raises(ValueError, match=f"trainer {kind.__name__}: expected task.reward.ahead=0"):
             require_weights_of_older_rows(task, object.__new__(kind))  # type: ignore[arg-type]
-    for kind in (PPO, Reinforce, SelfCritical, OffPolicy, VTrace):
-        require_weights_of_older_rows(task, object.__new__(kind))  # type: ignore[arg-type]
+    free = OffPolicyConfig(baseline="none")
+    for trainer in (PPO, Reinforce, SelfCritical, OffPolicy(Table(0), free)):
+        require_weights_of_older_rows(task, trainer)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="trainer OffPolicy: expected task.reward.ahead=0"):
+        require_weights_of_older_rows(task, OffPolicy(Table(0), replace(free, weighting="none")))
     with pytest.raises(ValueError, match="expected dropout=false where rewards are computed ahead"):
         task.whole_rows = True
         SelfCritical(Table(0), SelfCriticalConfig(dropout=True)).check_task(task)
