@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from seqrl.protocols import Task, Trainer
 from seqrl.run.environment import version_of
+from seqrl.run.json_text import read_json
 
 
 def reward_signature(task: Task, trainer: Trainer) -> str:
@@ -30,6 +32,17 @@ def evaluation_signatures(task: Task, split: str) -> dict[str, str]:
     """
     describe: Any = getattr(task, "evaluation_signatures", None)
     return dict(describe(split, version=_version())) if callable(describe) else {}
+
+
+def kept_signatures(run_folder: Path) -> dict[str, Any]:
+    """Give what `env.json` says of the newest start of a run; empty for a run of an older version.
+
+    Raises:
+        ValueError: when the file is damaged.
+    """
+    path = run_folder / "env.json"
+    starts = read_json(path) if path.exists() else []
+    return dict(starts[-1].get("signatures", {})) if isinstance(starts, list) and starts else {}
 
 
 def _version() -> str:

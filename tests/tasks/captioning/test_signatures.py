@@ -10,7 +10,7 @@ import pytest
 from seqrl.metrics.document_frequency import DocumentFrequency
 from seqrl.metrics.signature import joined, parse
 from seqrl.run.cli import main
-from seqrl.run.signatures import reward_signature
+from seqrl.run.signatures import kept_signatures, reward_signature
 from seqrl.tasks.captioning.data_config import DataConfig
 from seqrl.tasks.captioning.policies import PolicyConfig
 from seqrl.tasks.captioning.reward import RewardConfig
@@ -88,7 +88,8 @@ def test_commands_print_and_keep_them(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["train", str(tmp_path / "run.yaml")]) == 0
     told = capsys.readouterr().out
     run = tmp_path / "runs" / "run"
-    kept = json.loads((run / "env.json").read_text())[0]["signatures"]
+    kept = kept_signatures(run)
+    assert json.loads((run / "env.json").read_text())[0]["signatures"] == kept
     assert f"run: reward {kept['reward']}\n" in told and "|base:leave_one_out|samples:3|" in kept["reward"]
     assert main(["evaluate", str(run), "--split=test", "--task.evaluation.max_images=0"]) == 0
     cider_d = "CIDEr-D|tok:ptb|end:no|df:test|docs:2|nrefs:5|n:4|sigma:6.0|clip:yes|version:0.1.0"
