@@ -33,6 +33,7 @@ from seqrl.run import checkpoint
 from seqrl.run.config import RunConfig, read_config
 from seqrl.run.configs import find_config
 from seqrl.run.log import read_metrics
+from seqrl.run.signatures import evaluation_signatures, kept_signatures
 from seqrl.run.train import load, train
 
 LAST_PART = 0.2
@@ -55,6 +56,8 @@ def run_seed(name: str, seed: int, overrides: Sequence[str], folder: Path) -> di
     if hasattr(policy, "actor"):
         with sampling(policy):
             record["sampled"] = task.evaluate(policy, split="test")
+    if found := evaluation_signatures(task, "test"):
+        record["signatures"] = found | {"reward": kept_signatures(config.run_folder).get("reward", "")}
     rows = read_metrics(config.run_folder)
     record |= {"training": training_return(rows, config), "curve": curve(rows, config), "precision": precisions(config.run_folder)}
     return record | spent | {"provenance": provenance([seed])}

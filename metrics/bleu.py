@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,11 @@ class Bleu:
         """Refuse an unknown smoothing."""
         if self.smoothing not in SMOOTHINGS:
             raise ValueError(f"unknown smoothing {self.smoothing!r}: expected one of {', '.join(SMOOTHINGS)}")
+
+    @property
+    def described(self) -> tuple[str, dict[str, Any]]:
+        """Name and settings for a signature, see `seqrl.metrics.signature`."""
+        return f"BLEU-{self.max_n}", {"n": self.max_n, "smooth": self.smoothing}
 
     def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
         """Score each hypothesis against its references: tokenised strings or lists of words, [N] float64."""
@@ -147,6 +152,11 @@ class SacreBleu:
     tokenize: str = "13a"
     lowercase: bool = False
     reads_raw_text: ClassVar[bool] = True
+
+    @property
+    def described(self) -> tuple[str, dict[str, Any]]:
+        """Name and settings for a signature, see `seqrl.metrics.signature`."""
+        return "sacreBLEU", {"tok": self.tokenize, "case": "lower" if self.lowercase else "mixed", "n": 4, "smooth": "exponential"}
 
     def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
         """Score each hypothesis by itself, with effective order as sacrebleu advises for sentences, [N] float64."""

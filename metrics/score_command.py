@@ -10,6 +10,7 @@ from typing import Any
 
 from seqrl.metrics.by_name import METRICS, metric_by_name, scores_words
 from seqrl.metrics.score_files import MISSING, UNDERSTOOD, Pairs, read_pairs
+from seqrl.metrics.signature import number_of_references, package_version, signature_of
 from seqrl.metrics.tokenisations import TOKENISATIONS, Tokenisation, tokenisation_by_name, unspaced_example
 
 SHOWN = ("cider_d", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l")
@@ -58,8 +59,15 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             scores[name] = [float(score) for score in metric.score(*texts)]
     _print(figures, pairs, args.missing)
+    settings: dict[str, Any] = {
+        "docs": len(pairs.references),
+        "nrefs": number_of_references(pairs.references),
+        "version": package_version(),
+    }
+    signatures = {name: str(signature_of(metric, tok=args.tokens, **settings)) for name, metric in metrics.items()}
+    print("\n".join(signatures.values()))
     if args.json:
-        content = {"corpus": figures, "ids": pairs.keys, "scores": scores}
+        content = {"corpus": figures, "ids": pairs.keys, "scores": scores, "signatures": signatures}
         args.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return 0
 

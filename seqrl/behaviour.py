@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from seqrl.distributions import Categorical
 from seqrl.protocols import Policy
 from seqrl.reduce import masked_mean
-from seqrl.trajectory import Step, Trajectory, Tree, map_tree
+from seqrl.trajectory import Evaluation, Step, Trajectory, Tree, map_tree
 
 
 class LaggingWeights:
@@ -144,6 +144,52 @@ def cumulative_ratio(ratio: Tensor, ended: Tensor) -> Tensor:
         columns.append(weight * ratio[:, t])
         weight = torch.where(ended[:, t], 1.0, columns[-1])
     return torch.stack(columns, dim=1)
+
+
+def row_ratio(logp: Tensor, behaviour_logp: Tensor, mask: Tensor) -> Tensor:
+    """Say how much likelier each row is under the policy being learned than under the one that sampled it, [B].
+
+    w = prod_t pi(a_t | s_t) / mu(a_t | s_t) over the steps that count; E_mu[w f] = E_pi[f] for whatever f is of a row.
+
+    Args:
+        logp: [B, T] under pi, nats; no gradient flows into the ratio.
+        behaviour_logp: [B, T] under mu, nats.
+        mask: [B, T] bool.
+    """
+    return torch.where(mask, logp.detach() - behaviour_logp, 0.0).sum(dim=1).exp()
+
+
+class RowRatios:
+    """Weighs the advantages of one update's rows with `row_ratio`, and keeps the weights for the log.
+
+    Args:
+        active: whether another policy than the present one has sampled; else nothing is changed.
+    """
+
+    def __init__(self, *, active: bool) -> None:
+        self._active = active
+        self._seen: list[tuple[Tensor, Tensor]] = []
+
+    def weigh(self, advantage: Tensor, part: Trajectory, evaluation: Evaluation) -> Tensor:
+        """Give w A.
+
+        Args:
+            advantage: [B, T] of the part's rows.
+            part: rows as they were sampled.
+            evaluation: of these rows by the policy being learned.
+        """
+        if not self._active:
+            return advantage
+        ratio = row_ratio(evaluation.logp, part.logp, part.mask).unsqueeze(1)
+        self._seen.append((ratio, part.mask.any(dim=1, keepdim=True)))
+        return advantage * ratio
+
+    def figures(self) -> dict[str, float]:
+        """Describe the weights; see `describe_ratios`."""
+        if not self._seen:
+            return {}
+        ratios, rows = (torch.cat(column) for column in zip(*self._seen, strict=True))
+        return describe_ratios(ratios, rows)
 
 
 def append_last_observation(trajectory: Trajectory) -> Trajectory:

@@ -17,6 +17,10 @@ class ProcessLost(RuntimeError):  # an exception can only inherit
     """Another process of the run has ended, or did not come to where this one waited; the text says which."""
 
 
+class RewardFailed(RuntimeError):  # an exception can only inherit
+    """A reward function of somebody's own raised or ended in a process of its own; the text says what it said, and for which captions."""
+
+
 class NoStepTaken(ValueError):  # an exception can only inherit
     """No optimiser step could be taken for too long; raised by all processes of a run alike, so that they can save together."""
 

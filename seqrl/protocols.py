@@ -66,6 +66,9 @@ class Task(Protocol):
     - `seconds_in_reward`: time spent scoring so far.
     - `whole_rows`: False where rows are stretches of steps that begin and end anywhere, so that their scores say nothing about each
       other; without it a row is a whole text, classification or episode.
+    - `reward_signature(trainer, version) -> str`, `evaluation_signatures(split, version) -> dict`: how its figures are computed, to be
+      printed with them; the first one gets a trainer's `reward_settings()`.
+    - `reward_ahead`: by how many updates its rows are older than the policy that learns from them; 0 where it does not say.
     - `raw_rewards()`: for trainers that learn again from what they kept, where the unit of the rewards moves (divided by a running
       deviation). It gives a function from raw rewards to rewards in the unit of the moment, and has all rollouts from now on hold raw
       rewards; None where the unit never moves. `reward_unit_moves` says which it is.
@@ -104,7 +107,12 @@ class Task(Protocol):
 class Trainer(Protocol):
     """One algorithm: how it collects and what it does with what it collected.
 
-    A trainer may also have `check_task(task)`, which refuses a task that it cannot serve; a run asks it before anything else.
+    A trainer may also have
+
+    - `check_task(task)`: refuses a task that it cannot serve; a run asks it before anything else.
+    - `weighs_older_rows`: True where it weighs rows by how likely the present policy finds them, so that a task may give rows of an
+      earlier update (`reward_ahead`); others are refused.
+    - `reward_settings() -> dict`: `base` and `samples`, what rewards are compared with; of trainers that follow rewards, for signatures.
     """
 
     policy: nn.Module
@@ -170,6 +178,34 @@ def require_whole_rows(task: Task, trainer: str) -> None:
         raise ValueError(
             f"trainer {trainer}: expected whole episodes, whose scores it compares, got stretches of steps that begin and end anywhere; "
             "set task.mode=episodes, or choose ppo, a2c, trpo or vtrace with a critic, or dqn, which learn from stretches"
+        )
+
+
+def lags(task: Task, trainer: str, *, dropout: bool) -> bool:
+    """Say whether a task gives rows that an older policy has sampled, and refuse to weigh them by a policy with dropout.
+
+    Raises:
+        ValueError: saying what can be done.
+    """
+    older = bool(getattr(task, "reward_ahead", 0))
+    if older and dropout:
+        raise ValueError(
+            f"trainer {trainer}: expected dropout=false where rewards are computed ahead, since the ratio of probabilities with dropout "
+            "and without says nothing about the policy's change; set trainer.dropout=false or task.reward.ahead=0"
+        )
+    return older
+
+
+def require_weights_of_older_rows(task: Task, trainer: Trainer) -> None:
+    """Refuse a task whose rows an older policy has sampled, for a trainer that takes them for the present one's, or has no use for rows.
+
+    Raises:
+        ValueError: saying what can be done.
+    """
+    if getattr(task, "reward_ahead", 0) and not getattr(trainer, "weighs_older_rows", False):
+        raise ValueError(
+            f"trainer {type(trainer).__name__}: expected task.reward.ahead=0, since it does not weigh rows that the policy of an earlier "
+            "update has sampled; set it to 0, or choose self_critical, reinforce, ppo, vtrace or off_policy"
         )
 
 

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ from seqrl.run.json_text import brief, read_json
 PACKAGES = ("seqrl", "torch", "numpy", "numba", "transformers", "accelerate", "safetensors", "gymnasium")
 
 
-def environment(*, seed: int, chosen: str = "") -> dict[str, Any]:
+def environment(*, seed: int, chosen: str = "", signatures: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Collect versions, hardware, command and commit.
 
     Args:
         seed: of the run.
         chosen: number formats and threads, and why.
+        signatures: how reward and dev figures are computed, see `seqrl.run.signatures`.
     """
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -36,12 +38,13 @@ def environment(*, seed: int, chosen: str = "") -> dict[str, Any]:
         "num_cpus": os.cpu_count(),
         "num_threads": torch.get_num_threads(),
         "chosen": chosen,
+        "signatures": dict(signatures or {}),
         "devices": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "packages": {name: version for name in PACKAGES if (version := version_of(name))},
     }
 
 
-def write_environment(path: Path, *, seed: int, chosen: str = "") -> None:
+def write_environment(path: Path, *, seed: int, chosen: str = "", signatures: Mapping[str, Any] | None = None) -> None:
     """Write `environment` as JSON, one entry for each time the run was started; the file is replaced at once.
 
     One that is damaged, which nothing depends on, is renamed to `aside_env.json`.
@@ -57,13 +60,14 @@ def write_environment(path: Path, *, seed: int, chosen: str = "") -> None:
         starts = []
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(
-        json.dumps([*starts, environment(seed=seed, chosen=chosen)], indent=1) + "\n",
+        json.dumps([*starts, environment(seed=seed, chosen=chosen, signatures=signatures)], indent=1) + "\n",
         encoding="utf-8",
     )
     os.replace(partial, path)
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """Give the version of an installed package, None where it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from seqrl.run import registry
 from seqrl.run.run_folder import check_place, check_writable
+from seqrl.run.signatures import evaluation_signatures
 from seqrl.run.train import load, load_with_meta
 
 
@@ -21,7 +22,7 @@ def evaluate(
     output: Path | None = None,
     which: str | None = None,
     allow_code: bool = False,
-) -> tuple[Path, dict[str, float]]:
+) -> tuple[Path, dict[str, float], dict[str, str]]:
     """Score a run's policy and write the figures to a file.
 
     Args:
@@ -33,7 +34,7 @@ def evaluate(
         which: checkpoint to take, see `seqrl.run.train.load`.
 
     Returns:
-        the checkpoint's folder and the figures.
+        the checkpoint's folder, the figures, and the signatures of those that have one.
 
     Raises:
         ValueError: when the data, the split or the checkpoint do not fit.
@@ -46,6 +47,7 @@ def evaluate(
     check_place(output, way="--output=FILE")
     start = time.perf_counter()
     figures = {name: float(value) for name, value in task.evaluate(policy, split=split).items()}
+    signatures = evaluation_signatures(task, split)
     record = {
         "checkpoint": str(folder),
         "step": meta["step"],
@@ -53,6 +55,7 @@ def evaluate(
         "overrides": list(overrides),
         "seconds": time.perf_counter() - start,
         "figures": figures,
+        "signatures": signatures,
     }
     partial = output.with_name(f".{output.name}.partial")
     try:
@@ -60,7 +63,7 @@ def evaluate(
         os.replace(partial, output)
     except OSError as error:
         raise OSError(f"{output}: could not be written ({error}); the figures are {json.dumps(figures)}") from error
-    return folder, figures
+    return folder, figures, signatures
 
 
 def record(

@@ -14,7 +14,7 @@ from torch import nn
 
 from seqrl.failures import ProcessLost
 from seqrl.meetings import told_to_others
-from seqrl.protocols import Task, Trainer
+from seqrl.protocols import Task, Trainer, require_weights_of_older_rows
 from seqrl.run import redistributing
 from seqrl.run.config import EarlyStop
 from seqrl.run.due import Due
@@ -120,6 +120,7 @@ def fit(
     check = getattr(trainer, "check_task", None)
     if callable(check):
         check(task)
+    require_weights_of_older_rows(task, trainer)
     progress, num_bytes, digest = Progress(), 0, None
     if resume_from is not None:
         progress, num_bytes, digest = restore(resume_from, trainer, task, policy)

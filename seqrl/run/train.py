@@ -27,6 +27,7 @@ from seqrl.run.redistributing import seed_from
 from seqrl.run.run_folder import check_folder, check_writable, delete_earlier_run
 from seqrl.run.same_settings import refuse_other_settings
 from seqrl.run.seeding import seed_everything
+from seqrl.run.signatures import evaluation_signatures, reward_signature
 from seqrl.run.trust import refuse_links
 
 
@@ -83,9 +84,11 @@ def _train(config: RunConfig, newest: Path | None, troubles: list[str], *, overw
             recovery.leave_newer(folder, newest, troubles)
         writers = _writers(config, newest, display=display)
         write_config(config, folder / "config.yaml")
-        write_environment(folder / "env.json", seed=config.seed, chosen=chosen)
+        signature = reward_signature(task, trainer)
+        signatures = {"reward": signature, "dev": evaluation_signatures(task, "dev")}
+        write_environment(folder / "env.json", seed=config.seed, chosen=chosen, signatures=signatures)
         if display:
-            print(f"{config.name}: {chosen}")
+            print(f"{config.name}: {chosen}" + (f"\n{config.name}: reward {signature}" if signature else ""))
     return fit(
         trainer,
         task,

@@ -131,6 +131,10 @@ class A2C:
             return target, advantages.critic(target, value)
         return returns.discounted_return(*history), returns.gae(*history, config.trace_decay)
 
+    def reward_settings(self) -> dict[str, object]:
+        """Say what rewards are compared with, for signatures."""
+        return {"base": self.config.advantage, "samples": self.config.num_samples}
+
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's and the generator's state."""
         return {"optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state()}

@@ -208,6 +208,10 @@ class CrossEntropyMethod:
         figures = self.optimiser.step(elites, loss_terms, aux_on=aux_on)
         return figures if figures[SKIPPED] else figures | {"policy/entropy": torch.stack(entropies).sum()}
 
+    def reward_settings(self) -> dict[str, object]:
+        """Say what rewards are compared with, for signatures."""
+        return {"base": "elites", "samples": self.config.num_samples}
+
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's and the generator's state, and the elites that are still imitated."""
         elites = [{item.name: getattr(rows, item.name) for item in dataclasses.fields(rows)} for rows in self.elites]

@@ -119,6 +119,7 @@ class OffPolicy:
     def __init__(self, policy: nn.Module, config: OffPolicyConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         self.policy = policy
         self.config = config or OffPolicyConfig()
+        self.weighs_older_rows = self.config.weighting != "none"
         require_probabilities(policy, "off_policy")
         if self.config.epsilon:
             require_distribution(policy, "epsilon", "set trainer.epsilon=0")
@@ -213,6 +214,10 @@ class OffPolicy:
         everything = torch.where(returns.after_end(ended), last, weight)
         rows = trajectory.mask.any(dim=1)  # a row in which nothing was chosen has no weight
         return weight / self.optimiser.mean(everything[rows if bool(rows.any()) else ~rows].mean(dim=0)).clamp(min=1e-8)
+
+    def reward_settings(self) -> dict[str, object]:
+        """Say what rewards are compared with, for signatures."""
+        return {"base": self.config.baseline, "samples": self.config.num_samples}
 
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's, the generator's and the lagging weights' state."""

@@ -160,6 +160,8 @@ class PPO:
         ValueError: when the policy has no probabilities to learn, or the advantage is "gae" and it has no critic.
     """
 
+    weighs_older_rows = True
+
     def __init__(self, policy: nn.Module, config: PPOConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         require_probabilities(policy, "ppo")
         self.policy = policy
@@ -298,6 +300,10 @@ class PPO:
     def _advantage(self, trajectory: Trajectory) -> tuple[Tensor, Tensor]:
         """Give the advantages and the critic's targets, [B, T] each."""
         return estimate(trajectory, self.config.advantage, self.config.discount, self.config.trace_decay)
+
+    def reward_settings(self) -> dict[str, object]:
+        """Say what rewards are compared with, for signatures."""
+        return {"base": self.config.advantage, "samples": self.config.num_samples}
 
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's, the generator's and the reference policy's state."""

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from seqrl import advantages, losses, returns
+from seqrl.behaviour import RowRatios
 from seqrl.diagnostics import describe_advantage, describe_rollout, explained_variance
 from seqrl.mixing import MixConfig, collect_mixed, imitated, imitation_loss
 from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
-from seqrl.protocols import Task, demonstrations_of, require_critic, require_probabilities, require_whole_rows
+from seqrl.protocols import Task, demonstrations_of, lags, require_critic, require_probabilities, require_whole_rows
 from seqrl.reduce import AverageOver, masked_mean
 from seqrl.row_advantages import RowBaseline, one_episode, row_advantage
 from seqrl.trajectory import Evaluation, Trajectory
@@ -99,6 +100,8 @@ class Reinforce:
         num_updates: length of the run, for the learning-rate schedule.
     """
 
+    weighs_older_rows = True
+
     def __init__(self, policy: nn.Module, config: ReinforceConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         require_probabilities(policy, "reinforce")
         self.policy = policy
@@ -107,6 +110,7 @@ class Reinforce:
             require_critic(policy, "reinforce with baseline critic")
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
         self.generator = self.optimiser.make_generator(seed)
+        self.lags = False  # whether a task gives rows that an older policy has sampled
         self.average: Tensor | None = None
 
     def check_task(self, task: Task) -> None:
@@ -114,6 +118,7 @@ class Reinforce:
         if self.config.baseline in get_args(RowBaseline):
             require_whole_rows(task, f"reinforce with baseline {self.config.baseline}")
         self.config.mix.check_task(task)
+        self.lags = lags(task, "reinforce", dropout=self.config.dropout)
 
     def collect(self, task: Task) -> Trajectory:
         """Sample rows for the next contexts, with demonstrations where the mix asks for them."""
@@ -140,11 +145,13 @@ class Reinforce:
         average = partial(masked_mean, count=self.optimiser.count(mask, over=config.average_over), over=config.average_over)
         imitation_count = self.optimiser.count(imitated(trajectory), over=config.average_over) if imitation_weight else 1.0
         stats = describe_rollout(trajectory) | describe_advantage(advantage, mask)
+        ratios = RowRatios(active=self.lags)
         if config.baseline == "critic":
             stats["critic/explained_variance"] = explained_variance(trajectory.value[:, :-1], target, mask)
 
         def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
-            terms = {"loss/policy": average(losses.policy_gradient(evaluation.logp, advantage[rows]), part.mask)}
+            weighed = ratios.weigh(advantage[rows], part, evaluation)
+            terms = {"loss/policy": average(losses.policy_gradient(evaluation.logp, weighed), part.mask)}
             if config.entropy_weight:
                 terms["loss/entropy"] = -config.entropy_weight * average(evaluation.entropy, part.mask)
             if config.baseline == "critic":
@@ -155,7 +162,7 @@ class Reinforce:
             return terms
 
         self.policy.train(config.dropout)
-        stats |= self.optimiser.minimise(trajectory, loss_terms)
+        stats |= self.optimiser.minimise(trajectory, loss_terms) | ratios.figures()
         if stats[SKIPPED]:  # what was not finite would stay in the average for ever
             self.average = average_before
         self.optimiser.finish_update()
@@ -192,6 +199,10 @@ class Reinforce:
         if any_counts:
             advantage[mask], self.average = advantages.moving_average(credit[mask], self.average, self.config.average_decay, mean=mean)
         return advantage
+
+    def reward_settings(self) -> dict[str, object]:
+        """Say what rewards are compared with, for signatures."""
+        return {"base": self.config.baseline, "samples": self.config.num_samples}
 
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's, the generator's and the baseline's state."""

@@ -9,10 +9,11 @@ from typing import Any, Literal, get_args
 from torch import Tensor, nn
 
 from seqrl import losses
+from seqrl.behaviour import RowRatios
 from seqrl.diagnostics import describe_advantage, describe_rollout
 from seqrl.mixing import MixConfig, collect_mixed, imitated, imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task, demonstrations_of, require_probabilities, require_whole_rows
+from seqrl.protocols import Task, demonstrations_of, lags, require_probabilities, require_whole_rows
 from seqrl.reduce import AverageOver, masked_mean
 from seqrl.row_advantages import row_advantage
 from seqrl.trajectory import Evaluation, Trajectory
@@ -75,17 +76,21 @@ class SelfCritical:
         num_updates: length of the run, for the learning-rate schedule.
     """
 
+    weighs_older_rows = True
+
     def __init__(self, policy: nn.Module, config: SelfCriticalConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         require_probabilities(policy, "self_critical")
         self.policy = policy
         self.config = config or SelfCriticalConfig()
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
         self.generator = self.optimiser.make_generator(seed)
+        self.lags = False  # whether a task gives rows that an older policy has sampled
 
     def check_task(self, task: Task) -> None:
         """Refuse stretches of steps where whole episodes are compared, and a mix where there is nothing to imitate."""
         require_whole_rows(task, "self_critical")
         self.config.mix.check_task(task)
+        self.lags = lags(task, "self_critical", dropout=self.config.dropout)
 
     def collect(self, task: Task) -> Trajectory:
         """Sample rows for the next contexts, with demonstrations where the mix asks for them."""
@@ -109,9 +114,11 @@ class SelfCritical:
         average = partial(masked_mean, count=self.optimiser.count(mask, over=config.average_over), over=config.average_over)
         imitation_count = self.optimiser.count(imitated(trajectory), over=config.average_over) if imitation_weight else 1.0
         stats = describe_rollout(trajectory) | describe_advantage(advantage, mask)
+        ratios = RowRatios(active=self.lags)
 
         def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
-            terms = {"loss/policy": average(losses.policy_gradient(evaluation.logp, advantage[rows]), part.mask)}
+            weighed = ratios.weigh(advantage[rows], part, evaluation)
+            terms = {"loss/policy": average(losses.policy_gradient(evaluation.logp, weighed), part.mask)}
             if config.entropy_weight:
                 terms["loss/entropy"] = -config.entropy_weight * average(evaluation.entropy, part.mask)
             if imitation_weight:
@@ -120,7 +127,7 @@ class SelfCritical:
             return terms
 
         self.policy.train(config.dropout)
-        stats |= self.optimiser.minimise(trajectory, loss_terms)
+        stats |= self.optimiser.minimise(trajectory, loss_terms) | ratios.figures()
         self.optimiser.finish_update()
         return stats
 
@@ -128,6 +135,10 @@ class SelfCritical:
         """Score above the baseline, [B]."""
         instead = "choose the trainer reinforce or ppo with a baseline that needs no whole rows"
         return row_advantage(self.config.baseline, trajectory, trajectory.score, setting="baseline", instead=instead)
+
+    def reward_settings(self) -> dict[str, object]:
+        """Say what rewards are compared with, for signatures."""
+        return {"base": self.config.baseline, "samples": self.config.num_samples}
 
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's and the generator's state."""

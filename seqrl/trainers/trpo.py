@@ -246,6 +246,10 @@ class TRPO:
         for parameter, origin, change in zip(self.actor_parameters, start, split_like(step, self.actor_parameters), strict=True):
             parameter.copy_(origin + change)
 
+    def reward_settings(self) -> dict[str, object]:
+        """Say what rewards are compared with, for signatures."""
+        return {"base": "gae", "samples": self.config.num_samples}
+
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's and the generator's state, and how many of the actor's steps were skipped in a row."""
         skipped = self._skipped.in_a_row

@@ -87,6 +87,7 @@ class VTrace:
     def __init__(self, policy: nn.Module, config: VTraceConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         self.policy = policy
         self.config = config or VTraceConfig()
+        self.weighs_older_rows = self.config.corrected
         require_critic(policy, "vtrace")
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
         self.actor = LaggingWeights(policy, self.config.actor_lag)
@@ -146,6 +147,10 @@ class VTrace:
             config.rho_bar,
             config.c_bar,
         )
+
+    def reward_settings(self) -> dict[str, object]:
+        """Say what rewards are compared with, for signatures."""
+        return {"base": "vtrace", "samples": self.config.num_samples}
 
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's, the generator's and the lagging weights' state."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import math
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +19,11 @@ from seqrl.metrics.mix import MetricMix
 from seqrl.metrics.rows import END_WORD, WordNumbers, number_references, pad_rows
 from seqrl.run.trust import NAMES_CODE
 from seqrl.tasks.captioning.data import CaptionSplit
+from seqrl.tasks.captioning.reward_function import RewardFunction, checked_scores, import_function
+from seqrl.tasks.captioning.reward_workers import RewardWorkers
 from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
 from seqrl.time_limit import time_limit
 from seqrl.token_rollout import SCORE_TIMEOUT_S
-
-RewardFunction = Callable[[Sequence[str], Sequence[Sequence[str]]], Sequence[float]]
 
 
 @dataclass
@@ -41,6 +40,10 @@ class RewardConfig:
         score_end: score the end token as a word, which costs captions that break off. The published metrics do not, and
             evaluation never does.
         document_frequency: file of saved document frequencies for CIDEr; those of the training split when empty.
+        workers: processes that call a function of one's own, each with a part of the captions; 0 calls it in this one. The function
+            has to score each caption by itself.
+        ahead: 1 computes the reward of a batch while the next one is sampled, so that each is learned from one update after it was
+            sampled, weighed with importance ratios; only by trainers that have these. 0 computes it at once.
         timeout_s: seconds after which a function of one's own that does not answer is given up; 0 for never. See `seqrl.time_limit`.
     """
 
@@ -49,6 +52,8 @@ class RewardConfig:
     variety: float = 0.0
     score_end: bool = True
     document_frequency: str = ""
+    ahead: int = 0
+    workers: int = field(default=0, metadata={"decisive": False})
     timeout_s: float = field(default=SCORE_TIMEOUT_S, metadata={"decisive": False})
 
     def __post_init__(self) -> None:
@@ -63,6 +68,14 @@ class RewardConfig:
                 )
             if not math.isfinite(weight):
                 raise ValueError(f"metrics.{name}: expected a finite weight, got {weight}")
+        if self.ahead not in (0, 1):
+            raise ValueError(f"ahead: expected 0 (the reward is waited for) or 1 (one batch ahead), got {self.ahead}")
+        if self.workers < 0:
+            raise ValueError(f"workers: expected 0 (none) or more processes, got {self.workers}")
+        if self.workers and not self.function:
+            raise ValueError(
+                f"workers: expected 0 without reward.function, got {self.workers}; metrics take microseconds and need no processes"
+            )
         if not self.timeout_s >= 0:
             raise ValueError(f"timeout_s: expected 0 or more, got {self.timeout_s}")
         if not (math.isfinite(self.variety) and self.variety >= 0):
@@ -112,6 +125,11 @@ class CaptionReward:
         self.image_ids = split.image_ids
         self.seconds = 0.0
         self._function = function or (import_function(config.function) if config.function else None)
+        if function is not None and config.workers:
+            raise ValueError(
+                "reward.workers: expected a function by its name, task.reward.function=module:name, got an object; set workers=0"
+            )
+        self._workers = RewardWorkers(config.function, config.workers, config.timeout_s) if config.workers else None
         # A word list's ids are the numbers themselves; a tokenizer's pieces are first put together to words.
         self._by_words = isinstance(vocabulary, TokenizerVocabulary)
         self._numbers = WordNumbers({} if isinstance(vocabulary, TokenizerVocabulary) else {w: n for n, w in enumerate(vocabulary.words)})
@@ -147,6 +165,7 @@ class CaptionReward:
 
         Raises:
             ValueError: when a function of one's own gives a wrong number of scores, or a score is not finite in float32.
+            RewardFailed: when one raises in a process of `workers`, or that process ends.
             TimeoutError: when it does not answer.
         """
         start = time.perf_counter()
@@ -164,11 +183,27 @@ class CaptionReward:
         self.seconds += time.perf_counter() - start
         return torch.as_tensor(self._rounded(scores, tokens, lengths, images), device=tokens.device)
 
-    def fingerprint(self) -> str | None:
-        """Name the document frequencies, which end token and tokenisation are part of; None where no CIDEr is rewarded."""
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each metric that is rewarded; empty where a function of one's own is."""
+        return {} if self._mix is None else self._mix.weights
+
+    @property
+    def function_name(self) -> str:
+        """Name of the function of one's own."""
+        name = getattr(self._function, "__qualname__", type(self._function).__qualname__)
+        return self.config.function or f"{getattr(self._function, '__module__', '')}:{name}"
+
+    @cached_property
+    def frequency(self) -> DocumentFrequency | None:
+        """The document frequencies, which end token and tokenisation are part of; None where no CIDEr is rewarded."""
         if self._mix is None or not {"cider_d", "cider"} & set(self._mix.weights):
             return None
-        return self._mix.index.document_frequency().fingerprint
+        return self._mix.index.document_frequency()
+
+    def fingerprint(self) -> str | None:
+        """Name the document frequencies; None where no CIDEr is rewarded."""
+        return None if self.frequency is None else self.frequency.fingerprint
 
     def _word_numbers(self, row: np.ndarray) -> list[int]:
         finished = bool((row == self.vocabulary.end).any())
@@ -181,18 +216,11 @@ class CaptionReward:
         assert self._function is not None
         captions = [self._text(row[:size].tolist()) for row, size in zip(hypotheses, sizes, strict=True)]
         references = [self.references[image] for image in images]
+        if self._workers is not None:
+            return self._workers.score(captions, references)
         with time_limit(self.config.timeout_s, f"the reward function {self.config.function} (task.reward.timeout_s)"):
             given: object = self._function(captions, references)
-        try:
-            # A tensor may be on a GPU, or part of a graph, of which numpy would hear nothing.
-            scores = np.asarray(given.detach().cpu() if isinstance(given, torch.Tensor) else given, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"the reward function gave {str(given)[:80]!r}; expected one number a caption ({error})") from error
-        if scores.shape != (len(captions),):
-            raise ValueError(
-                f"the reward function gave scores of shape {list(scores.shape)} for {len(captions)} captions; expected one number each"
-            )
-        return scores
+        return checked_scores(given, len(captions))
 
     def _rounded(self, scores: np.ndarray, tokens: Tensor, lengths: Tensor, images: np.ndarray) -> np.ndarray:
         """Give scores in the number format that trainers use, where each is finite."""
@@ -214,21 +242,3 @@ def opening_shares(tokens: np.ndarray) -> np.ndarray:
     """Give for each row of tokens [B, T] the share of the rows that begin with its first token, [B]."""
     _, inverse, counts = np.unique(tokens[:, 0], return_inverse=True, return_counts=True)
     return counts[inverse] / len(tokens)
-
-
-def import_function(name: str) -> RewardFunction:
-    """Import what `module:name` stands for.
-
-    Raises:
-        ValueError: when there is none, or it cannot be called.
-    """
-    module, _, attribute = name.partition(":")
-    if not attribute:
-        raise ValueError(f"reward.function: expected module:name, got {name!r}")
-    try:
-        function = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"reward.function: cannot import {name!r} ({error}); is its folder on PYTHONPATH?") from error
-    if not callable(function):
-        raise ValueError(f"reward.function: expected {name!r} to be a function, got a {type(function).__name__}")
-    return function

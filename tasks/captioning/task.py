@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seqrl.ahead import RewardsAhead
 from seqrl.metrics.by_name import METRICS
 from seqrl.policies import end_tokens
 from seqrl.tasks.captioning.data import CaptionData, DataConfig, load_data
 from seqrl.tasks.captioning.decoding import sample, with_one_end
 from seqrl.tasks.captioning.diagnostics import warnings_for
+from seqrl.tasks.captioning.evaluation import METRICS as EVALUATED
 from seqrl.tasks.captioning.evaluation import EvaluationConfig, evaluate_captions, write_captions
 from seqrl.tasks.captioning.gallery import Captioned, GalleryItem, write_gallery
 from seqrl.tasks.captioning.images import augment
 from seqrl.tasks.captioning.policies import PolicyConfig, build_policy, preparation_of
 from seqrl.tasks.captioning.reward import CaptionReward, RewardConfig
+from seqrl.tasks.captioning.sampled import Captions, Sampled
+from seqrl.tasks.captioning.signatures import evaluation_signatures, reward_signature
 from seqrl.tasks.item_order import ItemOrder
 from seqrl.trajectory import Trajectory, Tree
 
@@ -105,6 +110,7 @@ class CaptioningTask:
         self.data = data
         self.vocabulary = data.vocabulary
         self.reward = CaptionReward(config.reward, data.train, data.vocabulary, function=reward)
+        self._ahead = RewardsAhead(self.reward.score, Sampled.of_state, config.reward.timeout_s) if config.reward.ahead else None
         self._order = ItemOrder(len(data.train), seed=seed)
         self._generator = torch.Generator().manual_seed(seed)
         self._ends: tuple[int, ...] = (data.vocabulary.end,)
@@ -114,8 +120,13 @@ class CaptioningTask:
 
     @property
     def seconds_in_reward(self) -> float:
-        """Time spent scoring captions so far."""
-        return self.reward.seconds
+        """Time spent scoring captions so far; with `reward.ahead` the time spent waiting for it."""
+        return self.reward.seconds if self._ahead is None else self._ahead.waited_s
+
+    @property
+    def reward_ahead(self) -> int:
+        """By how many updates rows are older than the policy that learns from them."""
+        return self.config.reward.ahead
 
     def build_policy(self) -> nn.Module:
         """Make the configured policy for this vocabulary; what it imitates from then on ends where its own rows would."""
@@ -137,16 +148,28 @@ class CaptioningTask:
         num_forced_steps: int = 0,
         generator: torch.Generator | None = None,
     ) -> Trajectory:
-        """Caption the next images; see `seqrl.protocols.Task`."""
+        """Caption the next images; see `seqrl.protocols.Task`. With `reward.ahead` the captions are those that the last call sampled."""
+        draw = partial(self._sampled, policy, num_samples, greedy, greedy_baseline, num_forced_steps, generator)
+        if self._ahead is None or greedy:
+            return draw().rewarded(self.reward.score)
+        return self._ahead.next(draw, (num_samples, greedy_baseline))
+
+    def _sampled(
+        self,
+        policy: nn.Module,
+        num_samples: int,
+        greedy: bool,
+        greedy_baseline: bool,
+        num_forced_steps: int,
+        generator: torch.Generator | None,
+    ) -> Sampled:
+        """Caption the next images, without rewards."""
         items = self._order.next(self.config.images_per_batch)
         context = self._context(items, policy)
         forced = self._forced(items, num_forced_steps) if num_forced_steps else None
         trajectory = sample(policy, context, num_samples=num_samples, greedy=greedy, forced=forced, group=items, generator=generator)
-        trajectory = trajectory.replace(reward=trajectory.reward + self._score(trajectory, policy).unsqueeze(1) * trajectory.terminated)
-        if greedy_baseline:
-            baseline = self._score(sample(policy, context, greedy=True, group=items), policy)
-            trajectory = trajectory.replace(baseline=baseline.repeat_interleave(num_samples))
-        return trajectory
+        best = self._captions(sample(policy, context, greedy=True, group=items), policy) if greedy_baseline else None
+        return Sampled(trajectory, self._captions(trajectory, policy), best, num_samples)
 
     def demonstrations(self, group: Tensor | None = None) -> Trajectory:
         """Give reference captions of the next images, or of the training images that `group` numbers."""
@@ -196,20 +219,33 @@ class CaptioningTask:
         frequency = self.reward.fingerprint()
         return {"vocabulary": self.vocabulary.fingerprint()} | ({"document_frequency": frequency} if frequency else {})
 
+    def reward_signature(self, trainer: Mapping[str, object], *, version: str) -> str:
+        """Say how captions are rewarded, see `seqrl.metrics.signature`."""
+        return reward_signature(self.reward, trainer, version)
+
+    def evaluation_signatures(self, split: str, *, version: str) -> dict[str, str]:
+        """Say how the metrics of an evaluation are computed."""
+        part = self._split(split)
+        names = list(dict.fromkeys([*EVALUATED, *self._evaluation.metrics]))
+        count = min(self._evaluation.max_images or len(part), len(part))
+        return evaluation_signatures(names, part, split, count, self.vocabulary.tokenisation.name, version)
+
     def state_dict(self) -> dict[str, Any]:
         """Give the position in the data and the state of the flips."""
-        return {"order": self._order.state_dict(), "generator": self._generator.get_state()}
+        ahead = {} if self._ahead is None else {"ahead": self._ahead.state_dict()}
+        return {"order": self._order.state_dict(), "generator": self._generator.get_state(), **ahead}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
         self._order.load_state_dict(state["order"])
         self._generator.set_state(state["generator"])
+        if self._ahead is not None and "ahead" in state:
+            self._ahead.load_state_dict(state["ahead"])
 
-    def _score(self, trajectory: Trajectory, policy: nn.Module) -> Tensor:
-        """Score whole captions, forced tokens included, [B] float32."""
+    def _captions(self, trajectory: Trajectory, policy: nn.Module) -> Captions:
+        """Take whole captions, forced tokens included."""
         assert trajectory.group is not None
-        tokens = with_one_end(trajectory.action, policy, self.vocabulary.end)
-        return self.reward.score(tokens, trajectory.counted.sum(dim=1), trajectory.group)
+        return Captions(with_one_end(trajectory.action, policy, self.vocabulary.end), trajectory.counted.sum(dim=1), trajectory.group)
 
     def _split(self, name: str) -> Any:
         part = getattr(self.data, name, None)

@@ -1,0 +1,49 @@
+"""How the figures of a run were computed, in the words of its task and its trainer, for whoever prints them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from seqrl.protocols import Task, Trainer
+from seqrl.run.environment import version_of
+from seqrl.run.json_text import read_json
+
+
+def reward_signature(task: Task, trainer: Trainer) -> str:
+    """Describe the reward that a trainer follows; empty where the task does not tell, or the trainer follows none.
+
+    The task knows what is scored, the trainer what the scores are compared with: the baseline, and of how many samples.
+
+    Args:
+        task: `reward_signature(settings, version)` where it tells.
+        trainer: `reward_settings()` where it follows rewards.
+    """
+    describe, settings = getattr(task, "reward_signature", None), getattr(trainer, "reward_settings", None)
+    return str(describe(settings(), version=_version())) if callable(describe) and callable(settings) else ""
+
+
+def evaluation_signatures(task: Task, split: str) -> dict[str, str]:
+    """Describe the figures of an evaluation by name; empty where the task does not tell.
+
+    Args:
+        task: `evaluation_signatures(split, version)` where it tells.
+        split: name of the items.
+    """
+    describe: Any = getattr(task, "evaluation_signatures", None)
+    return dict(describe(split, version=_version())) if callable(describe) else {}
+
+
+def kept_signatures(run_folder: Path) -> dict[str, Any]:
+    """Give what `env.json` says of the newest start of a run; empty for a run of an older version.
+
+    Raises:
+        ValueError: when the file is damaged.
+    """
+    path = run_folder / "env.json"
+    starts = read_json(path) if path.exists() else []
+    return dict(starts[-1].get("signatures", {})) if isinstance(starts, list) and starts else {}
+
+
+def _version() -> str:
+    return version_of("seqrl") or "unknown"

@@ -1,0 +1,78 @@
+"""Sampled captions on their way to their reward, and as plain tensors for a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from seqrl.trajectory import FIELDS, Trajectory, map_tree
+
+
+@dataclass(frozen=True)
+class Captions:
+    """What a reward reads of captions.
+
+    Attributes:
+        tokens: [B, T] long.
+        lengths: [B] long, tokens of each caption, its end token included.
+        items: [B] long, the training image of each.
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+    items: Tensor
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Rows without their rewards.
+
+    Attributes:
+        rows: B captions, those of an image next to each other.
+        captions: what is scored of them.
+        greedy: the greedy captions of the same images, N = B / num_samples, where they are the baseline.
+        num_samples: captions of an image.
+    """
+
+    rows: Trajectory
+    captions: Captions
+    greedy: Captions | None
+    num_samples: int
+
+    @property
+    def settings(self) -> tuple[Any, ...]:
+        """What a rollout asked for: samples of an image, and whether there is a greedy baseline."""
+        return self.num_samples, self.greedy is not None
+
+    def rewarded(self, score: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Trajectory:
+        """Fill the rewards in.
+
+        Args:
+            score: gives [B] from tokens, lengths and items.
+        """
+        scores = score(self.captions.tokens, self.captions.lengths, self.captions.items)
+        rows = self.rows.replace(reward=self.rows.reward + scores.unsqueeze(1) * self.rows.terminated)
+        if self.greedy is None:
+            return rows
+        baseline = score(self.greedy.tokens, self.greedy.lengths, self.greedy.items)
+        return rows.replace(baseline=baseline.repeat_interleave(self.num_samples))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give tensors; what the captions of an image share, once."""
+        rows = {name: getattr(self.rows, name) for name in FIELDS if getattr(self.rows, name) is not None}
+        if "context" in rows:
+            rows["context"] = map_tree(lambda leaf: leaf[:: self.num_samples].clone(), rows["context"])
+        greedy = None if self.greedy is None else dict(vars(self.greedy))
+        return {"rows": rows, "captions": dict(vars(self.captions)), "greedy": greedy, "num_samples": self.num_samples}
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> Sampled:
+        """Make it of its state."""
+        rows, num_samples = dict(state["rows"]), int(state["num_samples"])
+        if "context" in rows:
+            rows["context"] = map_tree(lambda leaf: leaf.repeat_interleave(num_samples, dim=0), rows["context"])
+        greedy = None if state["greedy"] is None else Captions(**state["greedy"])
+        return cls(Trajectory.of_known(rows), Captions(**state["captions"]), greedy, num_samples)

@@ -1,0 +1,77 @@
+"""Signatures of scores, against lines written by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from seqrl.metrics.bleu import Bleu
+from seqrl.metrics.cider import CiderD
+from seqrl.metrics.signature import Signature, joined, number_of_references, parse, signature_of
+
+SCORED = {"docs": 1000, "nrefs": "5", "version": "0.1.0"}
+BY_HAND = {
+    "cider_d": "CIDEr-D|tok:ptb|end:no|df:references|docs:1000|nrefs:5|n:4|sigma:6.0|clip:yes|version:0.1.0",
+    "cider": "CIDEr|tok:ptb|end:no|df:references|docs:1000|nrefs:5|n:4|clip:no|version:0.1.0",
+    "bleu1": "BLEU-1|tok:ptb|end:no|nrefs:5|n:1|smooth:none|version:0.1.0",
+    "bleu4_smoothed": "BLEU-4|tok:ptb|end:no|nrefs:5|n:4|smooth:add_one|version:0.1.0",
+    "rouge_l": "ROUGE-L|tok:ptb|end:no|nrefs:5|beta:1.2|version:0.1.0",
+    "sacrebleu": "sacreBLEU|tok:13a|case:mixed|nrefs:5|n:4|smooth:exponential|version:0.1.0",
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_each_metric_as_written_by_hand(name: str) -> None:
+    written = str(signature_of(name, **SCORED))
+    assert written == BY_HAND[name]
+    assert [str(each) for each in parse(written)] == [written]
+
+
+def test_what_a_reward_adds() -> None:
+    settings = {"version": "0.1.0", "end": True, "df": "train", "weight": 0.5, "base": "leave_one_out", "samples": 5}
+    written = str(signature_of("cider_d", **settings))
+    assert written == ("CIDEr-D|weight:0.5|tok:ptb|end:yes|df:train+end|n:4|sigma:6.0|clip:yes|base:leave_one_out|samples:5|version:0.1.0")
+    assert parse(written)[0].fields["df"] == "train+end"
+
+
+def test_the_settings_of_a_metric_count() -> None:
+    metrics = [CiderD(), CiderD(sigma=5.0), CiderD(max_n=3), Bleu(), Bleu(max_n=3), Bleu(smoothing="exponential")]
+    metrics += [CiderD()] * 3
+    settings = [{}] * 6 + [{"tok": "characters"}, {"end": True}, {"df": "file"}]
+    written = [str(signature_of(metric, version="1", **more)) for metric, more in zip(metrics, settings, strict=True)]
+    assert len(set(written)) == len(written)
+
+
+def test_a_metric_of_ones_own_goes_by_its_class() -> None:
+    class Mine:
+        max_n = 1
+
+    assert str(signature_of(Mine(), version="2")) == "Mine|tok:ptb|end:no|version:2"
+
+
+def test_sums_are_read_back_in_any_order_of_fields() -> None:
+    one, other = Signature("A", {"version": "1", "tok": "ptb", "function": "module:name"}), Signature("B", {"weight": "0.5"})
+    text = joined([one, other])
+    assert text == "A|function:module:name|tok:ptb|version:1 + B|weight:0.5"
+    assert parse(text) == [one, other] and parse("A|version:1|tok:ptb|function:module:name") == [one]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("A|tok", "expected NAME|key:value"),
+        ("A|tok:ptb|tok:ptb", "each key once"),
+        ("A|sigm:6.0", "there is no field sigm"),
+        ("", "expected a text of one line"),
+        ("A|tok:", "expected a text of one line"),
+    ],
+)
+def test_what_is_no_signature(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said.replace("|", r"\|")):
+        parse(text)
+    with pytest.raises(ValueError, match="one line"):
+        Signature("A", {"tok": "a|b"})
+
+
+def test_numbers_of_references() -> None:
+    assert number_of_references([["a"] * 5] * 2) == "5"
+    assert number_of_references([["a"], ["a"] * 5, ["a"] * 3]) == "1-5"
