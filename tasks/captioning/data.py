@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,18 +13,17 @@ import torch
 from seqrl.metrics.tokenisations import tokenisation_by_name, unspaced_example
 from seqrl.tasks.captioning.caption_files import CaptionedImage
 from seqrl.tasks.captioning.data_config import DataConfig
-from seqrl.tasks.captioning.features import Eyes, load_features
-from seqrl.tasks.captioning.image_stores import DrawnStore, ImageStore
-from seqrl.tasks.captioning.images import Prepare, decode_image, load_images
-from seqrl.tasks.captioning.photographs import SPLITS, Photographs, find_photographs
+from seqrl.tasks.captioning.features import Eyes
+from seqrl.tasks.captioning.image_stores import DrawnStore
+from seqrl.tasks.captioning.images import Prepare
+from seqrl.tasks.captioning.photographs import SPLITS, find_photographs
 from seqrl.tasks.captioning.scene_layout import Scene
 from seqrl.tasks.captioning.scene_words import grammar_words
 from seqrl.tasks.captioning.scenes import load_scenes
+from seqrl.tasks.captioning.shown import Showing
 from seqrl.tasks.captioning.vocabulary import SPECIALS, TokenizerVocabulary, Vocabulary
 
 _LOG = logging.getLogger(__name__)
-# Pixels of a photograph that a gallery shows where training needs none.
-_SHOWN_SIZE = 224
 
 __all__ = ["CaptionData", "CaptionSplit", "DataConfig", "load_data"]
 
@@ -38,7 +36,8 @@ class CaptionSplit:
         name: "train", "dev" or "test".
         image_ids: N distinct names.
         images: what a policy's `encode` takes, possibly mapped from a file and read-only: uint8 [N, 3, S, S], or [N, 3, H, W] as a
-            pretrained model's processor has it; where frozen eyes have looked, their features float16 [N, R, D].
+            pretrained model's processor has it; where frozen eyes have looked, their features float16 [N, R, D]; of features of one's own
+            whose number of regions varies a mapping with `regions` and `mask` [N, R] bool.
         references: raw captions of each image, at least one.
         words: the same captions as words, as `task.data.tokens` has it; all metrics but functions of one's own see these.
         scenes: what is truly there, where the images were drawn; None for photographs.
@@ -137,57 +136,42 @@ def load_data(config: DataConfig, prepare: Prepare | None = None, *, eyes: Eyes 
     if config.tokens == "ptb":
         _warn_of_unspaced(photographs.records["train"])
     vocabulary = _vocabulary(config, words["train"])
-    seen = _Seen(config, prepare, eyes, mirrored)
-    train, dev, test = (_load_split(seen, photographs, name, words[name]) for name in SPLITS)
+    seen = Showing(config, prepare, eyes, mirrored)
+    named = {name: [(record.image_id, record.file_name) for record in photographs.records[name]] for name in SPLITS}
+    shown = seen.load(photographs.stores, named)
+    train, dev, test = (_make_split(name, photographs.records[name], words[name], *shown[name]) for name in SPLITS)
     return CaptionData(train, dev, test, vocabulary, prepared=prepare is not None, seen_by="" if eyes is None else eyes.key)
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What a policy is shown of an image; see `load_data`."""
-
-    config: DataConfig
-    prepare: Prepare | None
-    eyes: Eyes | None
-    mirrored: bool
-
-    def load(self, store: ImageStore, names: Sequence[str], split: str) -> tuple[dict[str, Any], list[bool]]:
-        """Give the fields of a `CaptionSplit` that hold images, and which of the names are kept."""
-        skip = self.config.skip_broken_images
-        if self.eyes is None:
-            images, kept = load_images(store, names, self.config.image_size, skip_broken=skip, prepare=self.prepare)
-            return {"images": images}, kept
-        features, kept = load_features(store, names, self.eyes, skip_broken=skip)
-        whole = [name for name, keep in zip(names, kept, strict=True) if keep]
-        found: dict[str, Any] = {"images": features, "pictures": partial(_picture, store, whole)}
-        if self.mirrored and split == "train":
-            found["mirrored"] = load_features(store, whole, self.eyes, mirrored=True)[0]
-        return found, kept
-
-
-def _picture(store: ImageStore, names: Sequence[str], index: int) -> np.ndarray:
-    return decode_image(store.read(names[index]), _SHOWN_SIZE)
-
-
 def _load_scenes(config: DataConfig, prepare: Prepare | None, eyes: Eyes | None, mirrored: bool) -> CaptionData:
-    splits, kept = {}, config.max_images or None
-    for name, part in load_scenes(config.scenes, config.image_size).items():
-        ids, pictures, captions = part.image_ids[:kept], part.images[:kept], part.captions[:kept]
-        seen: dict[str, Any] = {"images": pictures}
-        if prepare is not None or eyes is not None:
-            seen, _ = _Seen(config, prepare, eyes, mirrored).load(DrawnStore(ids, pictures), ids, name)
-            seen["pictures"] = pictures.__getitem__
-        words = _words(config, captions)
+    kept = config.max_images or None
+    drawn = load_scenes(config.scenes, config.image_size)
+    shown: dict[str, Any] = {name: ({"images": part.images[:kept]}, []) for name, part in drawn.items()}
+    if prepare is not None or eyes is not None or config.features:
+        stores = {name: DrawnStore(part.image_ids, part.images) for name, part in drawn.items()}
+        named = {name: [(image, image) for image in part.image_ids[:kept]] for name, part in drawn.items()}
+        shown = Showing(config, prepare, eyes, mirrored).load(stores, named)
+    splits = {}
+    for name, part in drawn.items():
+        found, whole = shown[name]
+        rows = [row for row, keep in enumerate(whole) if keep] if whole else range(len(part.image_ids[:kept]))
+        captions = [part.captions[row] for row in rows]
         splits[name] = CaptionSplit(
-            name, ids, references=captions, words=words, scenes=part.scenes[:kept], figures=part.figures[:kept], **seen
+            name,
+            image_ids=[part.image_ids[row] for row in rows],
+            references=captions,
+            words=_words(config, captions),
+            scenes=[part.scenes[row] for row in rows],
+            figures=part.figures[list(rows)],
+            **found,
         )
     vocabulary = _vocabulary(config, splits["train"].words)
     return CaptionData(**splits, vocabulary=vocabulary, prepared=prepare is not None, seen_by="" if eyes is None else eyes.key)
 
 
-def _load_split(seen: _Seen, photographs: Photographs, name: str, words: list[list[list[str]]]) -> CaptionSplit:
-    records = photographs.records[name]
-    found, kept = seen.load(photographs.stores[name], [record.file_name for record in records], name)
+def _make_split(
+    name: str, records: Sequence[CaptionedImage], words: list[list[list[str]]], found: dict[str, Any], kept: Sequence[bool]
+) -> CaptionSplit:
     if records and not any(kept):
         raise ValueError(f"{name}: expected at least one image that decodes, got none of {len(records)}")
     rows = [(record, tokens) for record, tokens, keep in zip(records, words, kept, strict=True) if keep]

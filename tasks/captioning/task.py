@@ -62,9 +62,23 @@ class CaptioningConfig:
         """Load the data and make the task; what can be refused without the data is refused before."""
         self.reward.check()
         self.policy.check_encoder()
+        self._check_features()
         self.data.check()
         seen = sight_of(self.policy, drawn=self.data.source == "scenes")
         return CaptioningTask(self, load_data(self.data, seen.prepare, eyes=seen.eyes, mirrored=self.flip), seed=seed)
+
+    def _check_features(self) -> None:
+        wanted, given = self.policy.encoder == "features", self.data.features
+        if wanted and not given:
+            raise ValueError(
+                "data.features: policy.encoder features needs a file of features (.npy, .npz, .h5), got nothing; set data.features"
+            )
+        if given and not wanted:
+            raise ValueError(f"data.features: policy.encoder {self.policy.encoder} does not read it; set policy.encoder: features")
+        if given and self.flip:
+            raise ValueError("flip: nobody knows the features of the mirrored images where they are one's own; set flip: false")
+        if given and not self.data.feature_file().exists():
+            raise FileNotFoundError(f"data.features: {self.data.feature_file()}: no such file")
 
 
 def _refuse_single_images(config: CaptioningConfig, data: CaptionData) -> None:
