@@ -55,6 +55,11 @@ def decode_image(data: bytes, image_size: int) -> np.ndarray:
         ValueError: when it does not decode.
     """
     picture = decode_picture(data, "RGB", draft_size=2 * image_size)
+    return centre_square(picture, image_size)
+
+
+def centre_square(picture: Image.Image, image_size: int) -> np.ndarray:
+    """Crop the centre square of an RGB picture and resize it to uint8 [3, S, S]."""
     side = min(picture.size)
     left, top = (picture.width - side) / 2, (picture.height - side) / 2
     if picture.size != (image_size, image_size):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,11 +19,13 @@ from seqrl.tasks.captioning.diagnostics import warnings_for
 from seqrl.tasks.captioning.evaluation import EvaluationConfig, evaluate_captions, write_captions
 from seqrl.tasks.captioning.gallery import Captioned, GalleryItem, write_gallery
 from seqrl.tasks.captioning.images import augment
-from seqrl.tasks.captioning.policies import PolicyConfig, build_policy, sight_of
+from seqrl.tasks.captioning.policies import PolicyConfig, build_policy, sight_of, unfrozen_sight
 from seqrl.tasks.captioning.policies.feature_encoder import FeatureShape
 from seqrl.tasks.captioning.reward import CaptionReward, RewardConfig
 from seqrl.tasks.item_order import ItemOrder
 from seqrl.trajectory import Trajectory, Tree, map_tree
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -64,7 +67,7 @@ class CaptioningConfig:
         self.policy.check_encoder()
         self._check_features()
         self.data.check()
-        seen = sight_of(self.policy, drawn=self.data.source == "scenes")
+        seen = sight_of(self.policy, self.data.image_size, drawn=self.data.source == "scenes")
         return CaptioningTask(self, load_data(self.data, seen.prepare, eyes=seen.eyes, mirrored=self.flip), seed=seed)
 
     def _check_features(self) -> None:
@@ -124,6 +127,7 @@ class CaptioningTask:
         self.reward = CaptionReward(config.reward, data.train, data.vocabulary, function=reward)
         self._order = ItemOrder(len(data.train), seed=seed)
         self._generator = torch.Generator().manual_seed(seed)
+        self._built: nn.Module | None = None
         self._ends: tuple[int, ...] = (data.vocabulary.end,)
         rewarded = [] if reward or config.reward.function else [name for name, weight in config.reward.metrics.items() if weight]
         self._evaluation = replace(config.evaluation, metrics=[*config.evaluation.metrics, *rewarded])
@@ -140,6 +144,7 @@ class CaptioningTask:
         policy = build_policy(self.config.policy, self.vocabulary, self.config.data.image_size, features=shape)
         if self.data.prepared:
             policy.prepared = True  # type: ignore[assignment]
+        self._built = policy if self.config.policy.type == "pretrained" and self.data.seen_by else None
         if set(end_tokens(policy)) != set(self._ends):
             self._ends = end_tokens(policy)
             self._references = [self._complete(captions) for captions in self.data.train.words]
@@ -210,7 +215,7 @@ class CaptioningTask:
     def fingerprint(self) -> dict[str, str]:
         """Name what the weights depend on beside the configuration: vocabulary, document frequencies and frozen eyes."""
         frequency = self.reward.fingerprint()
-        known = {"document_frequency": frequency, "eyes": self.data.seen_by}
+        known = {"document_frequency": frequency, "eyes": self.data.seen_by if self.config.policy.has_eyes else ""}
         return {"vocabulary": self.vocabulary.fingerprint()} | {name: key for name, key in known.items() if key}
 
     def state_dict(self) -> dict[str, Any]:
@@ -228,7 +233,25 @@ class CaptioningTask:
         tokens = with_one_end(trajectory.action, policy, self.vocabulary.end)
         return self.reward.score(tokens, trajectory.counted.sum(dim=1), trajectory.group)
 
+    def _keep_to_own_encoder(self) -> None:
+        """Give up the hidden states of the encoder at `policy.path` where the policy has another one, which a run before has trained."""
+        policy: Any = self._built
+        self._built = None
+        if policy is None:
+            return
+        from seqrl.tasks.captioning.policies.hidden_states import hash_of
+
+        if hash_of(policy.model.encoder.state_dict()) in self.data.seen_by:
+            return
+        path, drawn = self.config.policy.path, self.config.data.source == "scenes"
+        _LOG.warning(
+            "the encoder's weights are not those of %s: images are encoded anew each time; save the model and name it as path", path
+        )
+        self.data = load_data(self.config.data, unfrozen_sight(self.config.policy, drawn=drawn).prepare)
+        policy.prepared = self.data.prepared
+
     def _split(self, name: str) -> Any:
+        self._keep_to_own_encoder()
         part = getattr(self.data, name, None)
         if name not in ("train", "dev", "test") or part is None:
             raise ValueError(f"split: expected train, dev or test, got {name!r}")
@@ -241,6 +264,7 @@ class CaptioningTask:
         return {"image": map_tree(lambda leaf: leaf.to(device), self._images(items))}
 
     def _images(self, items: Tensor) -> Any:
+        self._keep_to_own_encoder()
         return rows_of(self.data.train.images, items.numpy())
 
     def _augmented(self, items: Tensor) -> Tree:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sized
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -23,8 +22,6 @@ from seqrl.tasks.captioning.policies.transformer import TransformerDecoder
 if TYPE_CHECKING:
     from seqrl.tasks.captioning.features import Eyes
     from seqrl.tasks.captioning.images import Prepare
-
-_LOG = logging.getLogger(__name__)
 
 __all__ = ["CaptionPolicy", "PolicyConfig", "build_policy"]
 
@@ -164,11 +161,12 @@ class Sight:
     eyes: Eyes | None = None
 
 
-def sight_of(config: PolicyConfig, *, drawn: bool = False) -> Sight:
+def sight_of(config: PolicyConfig, image_size: int, *, drawn: bool = False) -> Sight:
     """Give how images are to be stored for a policy.
 
     Args:
         config: of the policy.
+        image_size: side of square images, pixels.
         drawn: whether the images were drawn here, in the size that is wanted.
 
     Raises:
@@ -179,18 +177,20 @@ def sight_of(config: PolicyConfig, *, drawn: bool = False) -> Sight:
 
         eyes = open_eyes(config.encoder)
         return Sight(eyes=eyes) if config.encoder_is_frozen else Sight(prepare=eyes.prepare)
-    if config.type != "pretrained" or drawn:
+    if config.type != "pretrained":
         return Sight()
     # transformers takes seconds to import; only those who use it wait.
-    from seqrl.tasks.captioning.policies.pixels import Preparation
+    from seqrl.tasks.captioning.policies.hidden_states import EncoderEyes
+
+    return Sight(eyes=EncoderEyes(config.path, image_size)) if config.encoder_is_frozen else unfrozen_sight(config, drawn=drawn)
+
+
+def unfrozen_sight(config: PolicyConfig, *, drawn: bool = False) -> Sight:
+    """Give how images are stored for a pretrained model that encodes them itself."""
+    from seqrl.tasks.captioning.policies.hidden_states import prepare_for
     from seqrl.tasks.captioning.policies.pretrained import load_processor
 
-    processor = load_processor(config.path)
-    try:
-        return Sight(prepare=Preparation(processor))
-    except ValueError as error:
-        _LOG.warning("%s; it is applied to squares of task.data.image_size pixels, cut out of the photographs' centres", error)
-        return Sight()
+    return Sight() if drawn else Sight(prepare=prepare_for(load_processor(config.path)))
 
 
 def _build_encoder(config: PolicyConfig, image_size: int, features: FeatureShape | None) -> Any:
