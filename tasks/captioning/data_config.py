@@ -103,6 +103,30 @@ class DataConfig:
         if unread:
             raise ValueError(f"{unread[0]}: source {self.source} does not read it; it reads {', '.join(sorted(read))}")
 
+    def check_features(self, encoder: str, *, flip: bool) -> None:
+        """Refuse features of one's own that nobody reads, or that are not there, before any file is opened.
+
+        Args:
+            encoder: of the policy.
+            flip: whether mirrored images are wanted.
+
+        Raises:
+            ValueError: naming the setting and what to do.
+            FileNotFoundError: when there is no such file.
+        """
+        if encoder == "features" and not self.features:
+            raise ValueError(
+                "data.features: policy.encoder features needs a file of features (.npy, .npz, .h5), got nothing; set data.features"
+            )
+        if not self.features:
+            return
+        if encoder != "features":
+            raise ValueError(f"data.features: policy.encoder {encoder} does not read it; set policy.encoder: features")
+        if flip:
+            raise ValueError("flip: nobody knows the features of the mirrored images where they are one's own; set flip: false")
+        if not self.feature_file().exists():
+            raise FileNotFoundError(f"data.features: {self.feature_file()}: no such file")
+
     def feature_file(self) -> Path:
         """Give where the features of one's own are."""
         folder = Path(os.path.expandvars(self.path)).expanduser() if self.path else Path()

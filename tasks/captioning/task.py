@@ -19,6 +19,7 @@ from seqrl.tasks.captioning.diagnostics import warnings_for
 from seqrl.tasks.captioning.evaluation import EvaluationConfig, evaluate_captions, write_captions
 from seqrl.tasks.captioning.gallery import Captioned, GalleryItem, write_gallery
 from seqrl.tasks.captioning.images import augment
+from seqrl.tasks.captioning.imitated_rows import imitated_rows
 from seqrl.tasks.captioning.policies import PolicyConfig, build_policy, sight_of, unfrozen_sight
 from seqrl.tasks.captioning.policies.feature_encoder import FeatureShape
 from seqrl.tasks.captioning.reward import CaptionReward, RewardConfig
@@ -65,23 +66,10 @@ class CaptioningConfig:
         """Load the data and make the task; what can be refused without the data is refused before."""
         self.reward.check()
         self.policy.check_encoder()
-        self._check_features()
         self.data.check()
+        self.data.check_features(self.policy.encoder, flip=self.flip)
         seen = sight_of(self.policy, self.data.image_size, drawn=self.data.source == "scenes")
         return CaptioningTask(self, load_data(self.data, seen.prepare, eyes=seen.eyes, mirrored=self.flip), seed=seed)
-
-    def _check_features(self) -> None:
-        wanted, given = self.policy.encoder == "features", self.data.features
-        if wanted and not given:
-            raise ValueError(
-                "data.features: policy.encoder features needs a file of features (.npy, .npz, .h5), got nothing; set data.features"
-            )
-        if given and not wanted:
-            raise ValueError(f"data.features: policy.encoder {self.policy.encoder} does not read it; set policy.encoder: features")
-        if given and self.flip:
-            raise ValueError("flip: nobody knows the features of the mirrored images where they are one's own; set flip: false")
-        if given and not self.data.feature_file().exists():
-            raise FileNotFoundError(f"data.features: {self.data.feature_file()}: no such file")
 
 
 def _refuse_single_images(config: CaptioningConfig, data: CaptionData) -> None:
@@ -186,7 +174,7 @@ class CaptioningTask:
         # Beside samples, whose rows have none, there is nothing to detect.
         if group is None and self.config.policy.figure_detection and self.data.train.figures is not None:
             context["figures"] = torch.from_numpy(self.data.train.figures[items.numpy()])[index]
-        return self._imitated(tokens, context, items[index])
+        return imitated_rows(tokens, context, items[index], begin=self.vocabulary.begin, pad=self.vocabulary.pad)
 
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
         """Caption the images of a split and score them with every metric; see `evaluate_captions`."""
@@ -308,25 +296,3 @@ class CaptioningTask:
             rows.append(references[int(torch.randint(len(references), (), generator=self._generator))][:num_steps])
         longest = max(len(row) for row in rows)
         return torch.tensor([row + [self.vocabulary.pad] * (longest - len(row)) for row in rows])
-
-    def _imitated(self, tokens: list[list[int]], context: Tree, group: Tensor) -> Trajectory:
-        """Lay reference captions out as rows to imitate."""
-        B, T = len(tokens), max(len(row) for row in tokens)
-        lengths = torch.tensor([len(row) for row in tokens])
-        imitate = torch.arange(T) < lengths.unsqueeze(1)
-        action = torch.full((B, T), self.vocabulary.pad)
-        action[imitate] = torch.tensor([token for row in tokens for token in row])
-        nothing = torch.zeros(B, T, dtype=torch.bool)
-        return Trajectory(
-            action=action,
-            logp=torch.zeros(B, T),
-            value=torch.zeros(B, T + 1),
-            reward=torch.zeros(B, T),
-            terminated=torch.arange(T) == lengths.unsqueeze(1) - 1,
-            truncated=nothing,
-            mask=nothing,
-            obs=torch.cat([torch.full((B, 1), self.vocabulary.begin), action], dim=1),
-            context=context,
-            group=group,
-            imitate=imitate,
-        )

@@ -27,7 +27,8 @@ class Squares:
     """
 
     def __init__(self, image_size: int) -> None:
-        self.key, self.shape = f"squares of {image_size}", (3, image_size, image_size)
+        self.key = f"squares of {image_size}"
+        self.shape: tuple[int, ...] = (3, image_size, image_size)
 
     def __call__(self, picture: Image.Image) -> np.ndarray:
         """Prepare an RGB picture: uint8 [3, S, S]."""
