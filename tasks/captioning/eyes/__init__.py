@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from torch import nn
 
+from seqrl.run.registry import nearest
 from seqrl.tasks.captioning.eyes.efficientnet_lite import SCALES
 from seqrl.tasks.captioning.eyes.encoder import Eyes
 
@@ -21,17 +25,14 @@ def open_eyes(name: str) -> Eyes:
     """Load a pretrained encoder, frozen.
 
     Args:
-        name: "efficientnet_lite0", "efficientnet_lite1" or "efficientnet_lite2".
+        name: "efficientnet_lite0", "efficientnet_lite1" or "efficientnet_lite2", or folder or hub name of a vision model of transformers.
 
     Raises:
         ModuleNotFoundError: when its weights are not installed; the message holds what to type.
         FileNotFoundError: when there is nothing of that name.
         ValueError: when it cannot serve, or is damaged.
     """
-    from seqrl.tasks.captioning.eyes.efficientnet_eyes import EfficientNetEncoder
-
-    check_eyes(name)
-    return Eyes(name, EfficientNetEncoder(name, folded=True))
+    return Eyes(name, _encoder(name, learns=False))
 
 
 def trainable_encoder(name: str) -> nn.Module:
@@ -47,10 +48,7 @@ def trainable_encoder(name: str) -> nn.Module:
         FileNotFoundError: when there is nothing of that name.
         ValueError: when it cannot serve, or is damaged.
     """
-    from seqrl.tasks.captioning.eyes.efficientnet_eyes import EfficientNetEncoder
-
-    check_eyes(name)
-    return EfficientNetEncoder(name)
+    return _encoder(name, learns=True)
 
 
 def check_eyes(name: str) -> None:
@@ -61,10 +59,32 @@ def check_eyes(name: str) -> None:
 
     Raises:
         ModuleNotFoundError: when its weights are not installed; the message holds what to type.
-        ValueError: when there is nothing of that name.
+        FileNotFoundError: when there is nothing of that name.
+        ValueError: when it does not see pictures, or its image processor has an unknown step.
     """
-    from seqrl.tasks.captioning.eyes.efficientnet_weights import packaged_file
+    if name in SCALES:
+        from seqrl.tasks.captioning.eyes.efficientnet_weights import packaged_file
 
-    if name not in SCALES:
-        raise ValueError(f"encoder: expected one of {', '.join(SCALES)}, got {name!r}")
-    packaged_file(name)
+        packaged_file(name)
+        return
+    if "/" not in name and not Path(name).expanduser().is_dir():
+        known = (*_OURS, *SCALES)
+        raise ValueError(
+            f"encoder: expected one of {', '.join(known)}, or a folder or hub name (owner/model) of a vision model of transformers, "
+            f"got {name!r}; {nearest(name, known)}"
+        )
+    # transformers takes seconds to import; only those who use it wait.
+    from seqrl.tasks.captioning.eyes.transformers_eyes import check_model
+
+    check_model(name)
+
+
+def _encoder(name: str, *, learns: bool) -> Any:
+    check_eyes(name)
+    if name in SCALES:
+        from seqrl.tasks.captioning.eyes.efficientnet_eyes import EfficientNetEncoder
+
+        return EfficientNetEncoder(name, folded=not learns)
+    from seqrl.tasks.captioning.eyes.transformers_eyes import TransformersEncoder
+
+    return TransformersEncoder(name)

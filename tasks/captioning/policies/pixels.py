@@ -22,6 +22,8 @@ _MOVES: tuple[str, ...] = (
     "do_flip_channel_order",
 )
 _CHANGES = ("do_rescale", "do_normalize", "include_top")  # the last is EfficientNet's second normalisation
+# Set by some processors, and without effect on a picture: a segmentation's labels.
+_WITHOUT_EFFECT = ("do_reduce_labels",)
 # What a processor may give beside the pixels, where it says of all of them that they count.
 _MASKS = ("pixel_mask", "pixel_attention_mask")
 
@@ -103,8 +105,16 @@ def check_processor(processor: Any) -> None:
     """Run a processor once, so that what cannot be used is refused before any long work.
 
     Raises:
-        ValueError: naming the processor and what does not fit.
+        ValueError: naming the processor and what does not fit, a step that is unknown among it.
     """
+    known = (*_MOVES, *_CHANGES, *_WITHOUT_EFFECT)
+    unknown = sorted(name for name, value in vars(processor).items() if name.startswith("do_") and value and name not in known)
+    if unknown:
+        # transformers keeps a step that its processor does not know, and leaves it out.
+        raise ValueError(
+            f"image processor {type(processor).__name__}: unknown step {', '.join(unknown)}; expected only "
+            f"{', '.join(name for name in known if name.startswith('do_'))}; choose another model, or mend its preprocessor_config.json"
+        )
     try:
         processed_pixels(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), processor)
     except (TypeError, KeyError, AttributeError, IndexError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,79 @@ def test_convnext_by_hand() -> None:
     expected = (big[15:85, 15:85] / 255 - 0.5) / 0.5
     ours = processed_pixels(image.unsqueeze(0), processor)[0].permute(1, 2, 0).double().numpy()
     assert np.abs(ours - expected).max() < 1e-5
+
+
+def shortest(picture: Image.Image, side: int, resample: Image.Resampling) -> Image.Image:
+    """Resize so that the shorter side is `side` and the longer one is cut to whole pixels, as transformers does."""
+    width, height = picture.size
+    scaled = (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
+    return picture.resize(scaled, resample)
+
+
+def centre(picture: Image.Image, height: int, width: int) -> Image.Image:
+    top, left = (picture.height - height) // 2, (picture.width - width) // 2
+    return picture.crop((left, top, left + width, top + height))
+
+
+BICUBIC, BILINEAR, LANCZOS = Image.Resampling.BICUBIC, Image.Resampling.BILINEAR, Image.Resampling.LANCZOS
+# A processor, settings, what Pillow does by hand for them, and what each change of a setting makes of it.
+BY_HAND: dict[str, tuple[str, dict[str, Any], Callable[[Image.Image], Image.Image]]] = {
+    "clip": ("CLIP", {"size": {"shortest_edge": 40}, "crop_size": 32}, lambda x: centre(shortest(x, 40, BICUBIC), 32, 32)),
+    "crop_size": ("CLIP", {"size": {"shortest_edge": 40}, "crop_size": 36}, lambda x: centre(shortest(x, 40, BICUBIC), 36, 36)),
+    "size": ("CLIP", {"size": {"shortest_edge": 50}, "crop_size": 32}, lambda x: centre(shortest(x, 50, BICUBIC), 32, 32)),
+    "resample": (
+        "CLIP",
+        {"size": {"shortest_edge": 40}, "crop_size": 32, "resample": 2},
+        lambda x: centre(shortest(x, 40, BILINEAR), 32, 32),
+    ),
+    "lanczos": (
+        "CLIP",
+        {"size": {"shortest_edge": 40}, "crop_size": 32, "resample": 1},
+        lambda x: centre(shortest(x, 40, LANCZOS), 32, 32),
+    ),
+    "crop_pct": ("ConvNext", {"size": {"shortest_edge": 64}, "crop_pct": 0.8}, lambda x: centre(shortest(x, 80, BICUBIC), 64, 64)),
+    "crop_pct_1": ("ConvNext", {"size": {"shortest_edge": 64}, "crop_pct": 1.0}, lambda x: centre(shortest(x, 64, BICUBIC), 64, 64)),
+    "do_center_crop": (
+        "DeiT",
+        {"size": {"height": 40, "width": 48}, "crop_size": 32},
+        lambda x: centre(x.resize((48, 40), BICUBIC), 32, 32),
+    ),
+    "no_center_crop": ("DeiT", {"size": {"height": 40, "width": 48}, "do_center_crop": False}, lambda x: x.resize((48, 40), BICUBIC)),
+    "no_resize": ("DeiT", {"do_resize": False, "crop_size": 32}, lambda x: centre(x, 32, 32)),
+    "siglip": ("Siglip", {"size": {"height": 24, "width": 36}}, lambda x: x.resize((36, 24), BICUBIC)),
+    "vit": ("ViT", {"size": {"height": 24, "width": 36}}, lambda x: x.resize((36, 24), BILINEAR)),
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_every_setting_counts_as_pillow_does_it_by_hand(name: str) -> None:
+    kind, settings, by_hand = BY_HAND[name]
+    processor = getattr(transformers, f"{kind}ImageProcessorPil")(**settings)
+    prepare = Preparation(processor)
+    for height, width in ((61, 97), (90, 70)):
+        photograph = Image.fromarray(np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8))
+        stored, expected = prepare(photograph), np.asarray(by_hand(photograph))
+        np.testing.assert_array_equal(stored.transpose(1, 2, 0), expected)
+        seen = processed_pixels(torch.from_numpy(stored).unsqueeze(0), processor, prepared=True)[0].permute(1, 2, 0).double().numpy()
+        assert np.abs(seen - (expected / 255 - processor.image_mean) / processor.image_std).max() < 1e-6
+        theirs = processor(photograph, return_tensors="pt")["pixel_values"][0].permute(1, 2, 0).double().numpy()
+        assert np.abs(seen - theirs).max() < 1e-6
+
+
+def test_every_setting_changes_what_is_seen() -> None:
+    photograph = Image.fromarray(np.random.default_rng(1).integers(0, 256, (61, 97, 3), dtype=np.uint8))
+    seen, keys = {}, set()
+    for name, (kind, settings, _) in BY_HAND.items():
+        prepare = Preparation(getattr(transformers, f"{kind}ImageProcessorPil")(**settings))
+        seen[name] = prepare(photograph).tobytes()
+        keys.add(prepare.key)
+    assert len(set(seen.values())) == len(keys) == len(BY_HAND)
+
+
+def test_a_step_that_is_unknown_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="ViTImageProcessorPil: unknown step do_solarize; expected only do_resize, "):
+        check_processor(transformers.ViTImageProcessorPil(do_solarize=True))
+    check_processor(transformers.ViTImageProcessorPil(do_solarize=False))
 
 
 def test_processors_that_give_something_else_are_refused_by_name() -> None:

@@ -1,0 +1,90 @@
+"""Models of transformers by folder or hub name: configurations and image processors, and what to say where there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoImageProcessor
+
+
+def load_config(name: str, *, field: str, wanted: str) -> Any:
+    """Load the configuration of a model; code that comes with a model is never run.
+
+    Args:
+        name: folder, or name on the hub.
+        field: of ours that holds the name, for messages.
+        wanted: what is expected there, for messages.
+
+    Raises:
+        FileNotFoundError: when there is no such folder, or the hub does not give it.
+        ValueError: when it holds no model that transformers knows.
+    """
+    looks_like_a_folder = name.startswith((".", "/", "~")) or name.count("/") > 1
+    if looks_like_a_folder and not Path(name).expanduser().is_dir():
+        raise FileNotFoundError(f"{field}: expected a folder with {wanted}, got {name}, which does not exist")
+    if Path(name).expanduser().is_dir() and not (Path(name).expanduser() / "config.json").is_file():
+        raise FileNotFoundError(f"{field}: expected {wanted}, got the folder {name}, which holds no config.json")
+    with found(name, field=field):
+        try:
+            return AutoConfig.from_pretrained(place(name), trust_remote_code=False)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{field}: expected {wanted}, got {name}, whose config.json is of none ({_first_line(error)})") from error
+
+
+def load_image_processor(name: str, *, field: str) -> Any:
+    """Load a model's image processor, the one that works with Pillow, which gives the same on every machine.
+
+    Args:
+        name: folder, or name on the hub.
+        field: of ours that holds the name, for messages.
+
+    Raises:
+        FileNotFoundError: when there is none.
+        ValueError: when transformers does not know it, or it works with torchvision only.
+    """
+    with found(name, field=field, part="the image processor of "):
+        try:
+            processor = AutoImageProcessor.from_pretrained(place(name), trust_remote_code=False, backend="pil")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{field}: the image processor of {name} cannot be used ({_first_line(error)})") from error
+    if getattr(processor, "backend", "pil") == "torchvision":
+        raise ValueError(
+            f"{field}: expected an image processor that works with Pillow, got {type(processor).__name__} of {name}; choose another model"
+        )
+    return processor
+
+
+def place(name: str) -> str:
+    """Give what transformers is to open: a folder's path in full, or the hub name as it is."""
+    folder = Path(name).expanduser()
+    return str(folder) if folder.is_dir() else name
+
+
+@contextmanager
+def found(name: str, *, field: str, part: str = "") -> Iterator[None]:
+    """Say what to do where transformers finds nothing, or something that is damaged.
+
+    Args:
+        name: folder, or name on the hub.
+        field: of ours that holds the name.
+        part: of the model, that is being loaded, with " of ".
+    """
+    try:
+        yield
+    except RecursionError as error:
+        raise ValueError(f"{field}: a JSON file of {name} is nested too deeply to be read; it is no model") from error
+    except SafetensorError as error:
+        raise ValueError(f"{field}: the weights of {name} are damaged ({_first_line(error)}); copy or download them again") from error
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{field}: could not load {part}{name} as a folder or from the hub; check the name, or download it where there is a "
+            f"network and give the folder ({_first_line(error)})"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
