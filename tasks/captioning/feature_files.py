@@ -53,8 +53,7 @@ def open_features(path: Path) -> Iterator[FeatureFile]:
 
     Raises:
         FileNotFoundError: when there is no such file, or no names beside it.
-        ValueError: when it is none of these, cut short, or holds what is no feature.
-        ModuleNotFoundError: when what reads HDF5 is not installed.
+        ValueError: when it is none of these, cut short, or holds what is no feature, or what reads HDF5 is not installed.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file; set `features` to a file ending with {', '.join(ENDINGS)}")

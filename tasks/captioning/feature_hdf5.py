@@ -21,13 +21,12 @@ def open_hdf5(path: Path) -> Iterator[FeatureFile]:
     """Open an HDF5 file; see `open_features`.
 
     Raises:
-        ModuleNotFoundError: when h5py is not installed.
-        ValueError: when it is no whole HDF5 file, leads out of itself, or holds what is no feature.
+        ValueError: when it is no whole HDF5 file, leads out of itself, or holds what is no feature, or h5py is not installed.
     """
     try:
         import h5py
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{path}: HDF5 files are read by h5py, which is not installed: pip install 'seqrl[vision]'") from error
+        raise ValueError(f"{path}: HDF5 files are read by h5py, which is not installed: pip install 'seqrl[vision]'") from error
     try:
         file = h5py.File(path, "r")
     except (OSError, RuntimeError) as error:

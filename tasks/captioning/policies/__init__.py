@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sized
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,8 @@ from torch import nn
 from seqrl.policies import check_token_settings
 from seqrl.run.registry import find, nearest
 from seqrl.run.trust import NAMES_CODE
+from seqrl.tasks.captioning.eyes import check_eyes, is_eyes, open_eyes, trainable_encoder
+from seqrl.tasks.captioning.eyes.efficientnet_lite import SCALES
 from seqrl.tasks.captioning.policies.captioner import CaptionPolicy
 from seqrl.tasks.captioning.policies.encoder import build_encoder
 from seqrl.tasks.captioning.policies.feature_encoder import FeatureEncoder, FeatureShape
@@ -27,7 +28,6 @@ __all__ = ["CaptionPolicy", "PolicyConfig", "build_policy"]
 
 TYPES = ("transformer", "lstm", "att_lstm", "pretrained")
 ENCODERS = ("scenes", "photographs", "patches", "features")
-LITE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 
 
 @dataclass
@@ -77,10 +77,10 @@ class PolicyConfig:
     def __post_init__(self) -> None:
         if self.type not in TYPES and ":" not in self.type:
             raise ValueError(f"type: expected one of {', '.join(TYPES)}, got {self.type!r}; {nearest(self.type, TYPES)}")
-        known = (*ENCODERS, *LITE)
-        if self.encoder not in known and not Path(self.encoder).is_dir() and get_close_matches(self.encoder, known, n=1, cutoff=0.75):
+        known = (*ENCODERS, *SCALES)
+        if self.encoder not in known and "/" not in self.encoder and not Path(self.encoder).expanduser().is_dir():
             raise ValueError(
-                f"encoder: expected one of {', '.join(known)}, or folder or hub name of a vision model, "
+                f"encoder: expected one of {', '.join(known)}, or a folder or hub name (owner/model) of a vision model of transformers, "
                 f"got {self.encoder!r}; {nearest(self.encoder, known)}"
             )
         check_token_settings(self.max_tokens, self.temperature)
@@ -88,7 +88,7 @@ class PolicyConfig:
     @property
     def has_eyes(self) -> bool:
         """Whether the encoder is a pretrained one that looks at pictures."""
-        return self.type != "pretrained" and self.encoder not in ENCODERS
+        return self.type != "pretrained" and is_eyes(self.encoder)
 
     @property
     def encoder_is_frozen(self) -> bool:
@@ -101,17 +101,16 @@ class PolicyConfig:
         Raises:
             ValueError: naming the setting and what to do.
             FileNotFoundError: when there is no such model.
-            ImportError: when what reads it is not installed.
         """
         if self.type == "pretrained" and self.encoder not in ("scenes", "photographs", "patches"):
             raise ValueError(f"policy.encoder: type pretrained has an encoder of its own, got {self.encoder!r}; leave it out")
         if self.encoder == "features" and not self.encoder_is_frozen:
             raise ValueError("policy.freeze_encoder: features of one's own cannot be learned further; leave it out")
         if self.has_eyes:
-            # torch's weights are read later; what can be refused at once is refused here.
-            from seqrl.tasks.captioning.eyes import check_eyes
-
-            check_eyes(self.encoder)
+            try:
+                check_eyes(self.encoder)
+            except ModuleNotFoundError as error:  # what to type is all that there is to say
+                raise ValueError(f"policy.encoder: {error}") from error
 
 
 def build_policy(config: PolicyConfig, vocabulary: Sized, image_size: int, *, features: FeatureShape | None = None) -> nn.Module:
@@ -173,8 +172,6 @@ def sight_of(config: PolicyConfig, image_size: int, *, drawn: bool = False) -> S
         FileNotFoundError: when there is no pretrained model of that name.
     """
     if config.has_eyes:
-        from seqrl.tasks.captioning.eyes import open_eyes
-
         eyes = open_eyes(config.encoder)
         return Sight(eyes=eyes) if config.encoder_is_frozen else Sight(prepare=eyes.prepare)
     if config.type != "pretrained":
@@ -204,8 +201,6 @@ def _build_encoder(config: PolicyConfig, image_size: int, features: FeatureShape
             "build task and policy by CaptioningConfig, or give the form of the features"
         )
     if config.has_eyes:
-        from seqrl.tasks.captioning.eyes import trainable_encoder
-
         return trainable_encoder(config.encoder)
     return build_encoder(config.encoder, image_size)
 

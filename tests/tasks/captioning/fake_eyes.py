@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+
+from seqrl.tasks.captioning import policies
 
 
 class Halves:
@@ -44,8 +43,7 @@ def by_hand(picture: np.ndarray) -> np.ndarray:
 
 def install(monkeypatch: pytest.MonkeyPatch) -> FakeEyes:
     """Let every name that is no encoder of ours open these eyes."""
-    eyes, module = FakeEyes(), ModuleType("seqrl.tasks.captioning.eyes")
-    module.open_eyes = lambda name: eyes  # type: ignore[attr-defined]
-    module.check_eyes = lambda name: None  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "seqrl.tasks.captioning.eyes", module)
+    eyes = FakeEyes()
+    monkeypatch.setattr(policies, "open_eyes", lambda name: eyes)
+    monkeypatch.setattr(policies, "check_eyes", lambda name: None)
     return eyes

@@ -362,9 +362,7 @@ def test_without_h5py(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (root / "f.h5").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "h5py", None)
     with (
-        pytest.raises(
-            ModuleNotFoundError, match=r"f\.h5: HDF5 files are read by h5py, which is not installed: pip install 'seqrl\[vision\]'"
-        ),
+        pytest.raises(ValueError, match=r"f\.h5: HDF5 files are read by h5py, which is not installed: pip install 'seqrl\[vision\]'"),
         open_features(root / "f.h5"),
     ):
         pass
