@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from seqrl.metrics.by_name import METRICS
 from seqrl.policies import end_tokens
+from seqrl.tasks.captioning.checks import refuse_single_images, refuse_what_images_lack
 from seqrl.tasks.captioning.data import CaptionData, DataConfig, load_data, rows_of
 from seqrl.tasks.captioning.decoding import sample, with_one_end
 from seqrl.tasks.captioning.diagnostics import warnings_for
@@ -42,6 +43,7 @@ class CaptioningConfig:
         captions_per_image: reference captions of an image that a supervised update imitates; 0 takes all.
         flip: mirror images at random in supervised training, for which features of frozen eyes are computed of the mirrored images, too.
             Leave it off where captions say left and right.
+        flip_rollouts: the same for the images that a policy captions in rollouts.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -51,6 +53,7 @@ class CaptioningConfig:
     images_per_batch: int = 16
     captions_per_image: int = 0
     flip: bool = False
+    flip_rollouts: bool = False
 
     def __post_init__(self) -> None:
         if self.images_per_batch < 1:
@@ -67,22 +70,9 @@ class CaptioningConfig:
         self.reward.check()
         self.policy.check_encoder()
         self.data.check()
-        self.data.check_features(self.policy.encoder, flip=self.flip)
+        self.data.check_features(self.policy.encoder, flip=self.flip or self.flip_rollouts)
         seen = sight_of(self.policy, self.data.image_size, drawn=self.data.source == "scenes")
-        return CaptioningTask(self, load_data(self.data, seen.prepare, eyes=seen.eyes, mirrored=self.flip), seed=seed)
-
-
-def _refuse_single_images(config: CaptioningConfig, data: CaptionData) -> None:
-    wanted = [("dev", data.dev)]
-    if not config.reward.function and not config.reward.document_frequency and {"cider_d", "cider"} & set(config.reward.metrics):
-        wanted.append(("train", data.train))
-    for name, split in wanted:
-        if len(split) < 2:
-            raise ValueError(
-                f"{name}: expected at least 2 images, got {len(split)}; CIDEr weighs words by how few images' captions hold them, "
-                "and over a single image every score is 0. Add images"
-                + (", or set reward.document_frequency to a corpus's or reward.metrics to others" if name == "train" else "")
-            )
+        return CaptioningTask(self, load_data(self.data, seen.prepare, eyes=seen.eyes, mirrored=self.flip or self.flip_rollouts), seed=seed)
 
 
 class CaptioningTask:
@@ -106,9 +96,8 @@ class CaptioningTask:
         seed: int = 0,
         reward: Callable[[Sequence[str], Sequence[Sequence[str]]], Sequence[float]] | None = None,
     ) -> None:
-        _refuse_single_images(config, data)
-        if config.policy.figure_detection and data.train.figures is None:
-            raise ValueError("policy.figure_detection: expected drawn scenes, got images without known figures; set it to 0")
+        refuse_single_images(config, data)
+        refuse_what_images_lack(config, data)
         self.config = config
         self.data = data
         self.vocabulary = data.vocabulary
@@ -249,20 +238,23 @@ class CaptioningTask:
 
     def _context(self, items: Tensor, policy: nn.Module) -> Tree:
         device = next(policy.parameters()).device
-        return {"image": map_tree(lambda leaf: leaf.to(device), self._images(items))}
+        images = self._mirrored(items) if self.config.flip_rollouts else self._images(items)
+        return {"image": map_tree(lambda leaf: leaf.to(device), images)}
 
     def _images(self, items: Tensor) -> Any:
         self._keep_to_own_encoder()
         return rows_of(self.data.train.images, items.numpy())
 
     def _augmented(self, items: Tensor) -> Tree:
-        """Give images that are moved by some pixels; in place of features perhaps those of the mirrored image."""
-        images = self._images(items)
-        if self.data.train.mirrored is not None:
-            swapped = torch.rand(len(items), generator=self._generator) < 0.5
-            images[swapped] = rows_of(self.data.train.mirrored, items[swapped].numpy())
-            return images
-        return augment(images, self._generator) if FeatureShape.of(self.data.train.images) is None else images
+        """Give images that are moved by some pixels, or mirrored at random where they are features."""
+        return augment(self._images(items), self._generator) if self.data.train.mirrored is None else self._mirrored(items)
+
+    def _mirrored(self, items: Tensor) -> Tree:
+        """Give images of which about half are mirrored, or their features."""
+        images, features = self._images(items), self.data.train.mirrored
+        swapped = torch.rand(len(items), generator=self._generator) < 0.5
+        images[swapped] = images[swapped].flip(3) if features is None else rows_of(features, items[swapped].numpy())
+        return images
 
     def _complete(self, captions: list[list[str]]) -> list[list[int]]:
         """Token ids of an image's references that the policy can write to the end; all, cut short, where none is.

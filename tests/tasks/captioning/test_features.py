@@ -21,7 +21,7 @@ from seqrl.tasks.captioning.image_stores import FolderStore
 from seqrl.tasks.captioning.policies import PolicyConfig, build_policy
 from seqrl.tasks.captioning.policies.feature_encoder import FeatureEncoder, FeatureShape
 from seqrl.tasks.captioning.scenes import ScenesConfig
-from seqrl.tasks.captioning.task import CaptioningConfig
+from seqrl.tasks.captioning.task import CaptioningConfig, CaptioningTask
 from seqrl.trajectory import Trajectory
 
 NAMES = [f"{index}.png" for index in range(6)]
@@ -113,6 +113,23 @@ def test_the_mirrored_images_take_turns_with_the_others(root: Path, eyes: fake_e
     for part in (rows, beside):
         assert isinstance(part.context, dict) and part.group is not None
         assert np.abs(part.context["image"].numpy() - plain[part.group.numpy()]).max() < 1e-3
+
+
+@pytest.mark.parametrize("encoder", ["some/eyes", "scenes"])
+def test_rollouts_may_take_mirrored_images_too(encoder: str, root: Path, eyes: fake_eyes.FakeEyes) -> None:
+    settings = config(root, flip_rollouts=True)
+    settings.policy.encoder, settings.data.image_size = encoder, 16
+    task = settings.build(0)
+    policy, seen = task.build_policy(), set()
+    for _ in range(15):
+        rows = task.rollout(policy, num_samples=2)
+        assert isinstance(rows.context, dict) and rows.group is not None
+        for image, item in zip(rows.context["image"].numpy(), rows.group.tolist(), strict=True):
+            if encoder == "scenes":
+                image = fake_eyes.by_hand(image)
+            (found,) = [flip for flip in (False, True) if np.abs(image - expected(item, mirrored=flip)[0]).max() < 1e-3]
+            seen.add((item, found))
+    assert len(seen) == 6
 
 
 def test_other_eyes_other_images_and_a_missing_half_are_computed_again(root: Path, eyes: fake_eyes.FakeEyes, cache: Path) -> None:
@@ -290,6 +307,12 @@ def test_regions_that_do_not_count_do_not_count() -> None:
 def test_other_forms_than_the_features_are_refused(images: torch.Tensor) -> None:
     with pytest.raises(ValueError, match=r"images: expected features \[N, 2, 3\]"):
         FeatureEncoder(FeatureShape(2, 3), dim=4, dropout=0.0)(images)
+
+
+def test_flips_without_features_of_mirrored_images_are_refused(root: Path, eyes: fake_eyes.FakeEyes) -> None:
+    settings = config(root, flip=True)
+    with pytest.raises(ValueError, match=r"flip: expected the features of the mirrored images.*mirrored=True"):
+        CaptioningTask(settings, load_data(settings.data, eyes=eyes))
 
 
 def test_what_is_frozen() -> None:
