@@ -87,4 +87,4 @@ def _encoder(name: str, *, learns: bool) -> Any:
         return EfficientNetEncoder(name, folded=not learns)
     from seqrl.tasks.captioning.eyes.transformers_eyes import TransformersEncoder
 
-    return TransformersEncoder(name)
+    return TransformersEncoder(name, learns=learns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 from typing import Any
 
 import torch
@@ -31,13 +32,14 @@ class TransformersEncoder(nn.Module):
 
     Args:
         name: folder, or name on the hub.
+        learns: parameters that the regions depend on keep their gradients; poolers, heads and mask tokens lose them.
 
     Raises:
         FileNotFoundError: when there is no such model.
         ValueError: when it does not see pictures, its image processor does not fit, or its weights are damaged.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, learns: bool = False) -> None:
         super().__init__()
         processor = check_model(name)
         self.processor, self.prepare = processor, Preparation(processor)
@@ -45,7 +47,7 @@ class TransformersEncoder(nn.Module):
         digest = _digest({key: tensor for key, tensor in self.model.state_dict().items() if key not in random})
         self.key = json.dumps(["transformers", type(self.model).__name__, digest, "last hidden states, version 1"])
         freeze_statistics(self)
-        self.num_regions, self.feature_dim = self._measure(name)
+        self.num_regions, self.feature_dim = self._measure(name, learns)
 
     def train(self, mode: bool = True) -> TransformersEncoder:
         """Set the mode of all but batch normalisations, whose statistics stay as they are."""
@@ -58,18 +60,20 @@ class TransformersEncoder(nn.Module):
         maps = getattr(output, "feature_maps", None)
         return encoded(output.last_hidden_state if maps is None else maps[-1])
 
-    def _measure(self, name: str) -> tuple[int, int]:
-        """Look at one black picture, to learn how many regions and features there are."""
-        training = self.training
+    def _measure(self, name: str, learns: bool) -> tuple[int, int]:
+        """Look at one black picture, to learn how many regions and features there are, and on which parameters they depend."""
         try:
-            with torch.no_grad():
+            with torch.set_grad_enabled(learns):
                 regions = self.eval()(torch.zeros(1, *self.prepare.shape, dtype=torch.uint8))["regions"]
         except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError) as error:
             raise ValueError(
                 f"{_FIELD}: {name} ({type(self.model).__name__}) does not see the pictures {list(self.prepare.shape)} that its image "
                 f"processor makes ({(str(error).splitlines() or ['?'])[0]}); choose another model, or mend its preprocessor_config.json"
             ) from error
-        self.train(training)
+        parameters = list(self.parameters())
+        gradients = torch.autograd.grad(regions.sum(), parameters, allow_unused=True) if learns else [None] * len(parameters)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.requires_grad_(gradient is not None)
         return regions.shape[1], regions.shape[2]
 
 
@@ -111,7 +115,7 @@ def _load(name: str) -> tuple[Any, set[str]]:
             model, report = loader.from_pretrained(
                 place(name), trust_remote_code=False, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
             )
-        except (ValueError, RuntimeError, ImportError, KeyError, EOFError) as error:
+        except (ValueError, RuntimeError, ImportError, KeyError, EOFError, pickle.UnpicklingError) as error:
             raise ValueError(f"{_FIELD}: {name} does not load as {_WANTED} ({(str(error).splitlines() or ['?'])[0]})") from error
     part = "vision_model." if getattr(model, "vision_model", None) is not None else ""
     seen = model.vision_model if part else model

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoImageProcessor, VisionEncoderDecoderModel
+from transformers import VisionEncoderDecoderModel
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from seqrl.policies import act_on_tokens, check_token_settings, evaluate_tokens, first_leaf, input_tokens, never_right, resample_tokens
 from seqrl.tasks.captioning.policies.encoder import distinct_memory_of, memory_of
 from seqrl.tasks.captioning.policies.generation import GenerationRules, special_token
+from seqrl.tasks.captioning.policies.hub import found, load_config, load_image_processor, place
 from seqrl.tasks.captioning.policies.pixels import check_processor, processed_pixels
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
 
@@ -199,8 +198,8 @@ class PretrainedPolicy(nn.Module):
 def load_model(path: str | Path) -> tuple[Any, Any]:
     """Load the image processor and the model; see `load_processor`."""
     processor = load_processor(path)
-    with _found(str(path)):
-        return processor, VisionEncoderDecoderModel.from_pretrained(str(path), trust_remote_code=False)
+    with found(str(path), field="path"):
+        return processor, VisionEncoderDecoderModel.from_pretrained(place(str(path)), trust_remote_code=False)
 
 
 def load_processor(path: str | Path) -> Any:
@@ -216,28 +215,10 @@ def load_processor(path: str | Path) -> Any:
     name = str(path)
     if not name:
         raise ValueError("path: expected a folder or hub name of a VisionEncoderDecoderModel, got nothing; set policy.path")
-    looks_like_a_folder = name.startswith((".", "/", "~")) or name.count("/") > 1
-    if looks_like_a_folder and not Path(name).expanduser().is_dir():
-        raise FileNotFoundError(f"path: expected a folder with a saved VisionEncoderDecoderModel, got {name}, which does not exist")
-    with _found(name):
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-        if config.model_type != "vision-encoder-decoder":
-            raise ValueError(f"path: expected a vision-encoder-decoder model, got {name}, which is a {config.model_type}")
-        return AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
-
-
-@contextmanager
-def _found(name: str) -> Iterator[None]:
-    """Say what to do where transformers finds nothing."""
-    try:
-        yield
-    except RecursionError as error:
-        raise ValueError(f"path: a JSON file of {name} is nested too deeply to be read; it is no model") from error
-    except OSError as error:
-        raise FileNotFoundError(
-            f"path: could not load {name} as a folder or from the hub; check the name, or download it where there is a "
-            f"network and give the folder ({str(error).splitlines()[0]})"
-        ) from error
+    config = load_config(name, field="path", wanted="a saved VisionEncoderDecoderModel")
+    if config.model_type != "vision-encoder-decoder":
+        raise ValueError(f"path: expected a vision-encoder-decoder model, got {name}, which is a {config.model_type}")
+    return load_image_processor(name, field="path")
 
 
 def _chosen(name: str, given: int | None, found: tuple[int, ...]) -> tuple[int, ...]:

@@ -137,6 +137,15 @@ def test_what_learns_changes_but_for_its_statistics(resnet: Path) -> None:
     torch.testing.assert_close(again(images)["regions"], learner(images)["regions"])
 
 
+def test_what_the_regions_do_not_depend_on_does_not_learn(tmp_path: Path) -> None:
+    save(tmp_path, "clip_vision")
+    learner = trainable_encoder(str(tmp_path))
+    fixed = {key for key, parameter in learner.named_parameters() if not parameter.requires_grad}
+    assert {key.split(".")[-2] for key in fixed} == {"post_layernorm"}
+    learner(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))["pooled"].square().sum().backward()
+    assert {key for key, parameter in learner.named_parameters() if parameter.grad is None} == fixed
+
+
 def test_the_key_changes_with_weights_and_preprocessing(vit: Path) -> None:
     key = open_eyes(str(vit)).key
     assert open_eyes(str(vit)).key == key, "poolers of random weights do not count"
@@ -237,4 +246,23 @@ def test_damaged_weights_are_refused(vit: Path) -> None:
         open_eyes(str(vit))
     file.unlink()
     with pytest.raises(FileNotFoundError, match="encoder: could not load"):
+        open_eyes(str(vit))
+
+
+class _Evil:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return (self.path.touch, ())
+
+
+def test_weights_that_would_run_code_or_are_no_pickle_are_refused(vit: Path) -> None:
+    (vit / "model.safetensors").unlink()
+    torch.save({"layernorm.bias": _Evil(vit / "ran")}, vit / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="encoder: .* does not load as a vision model"):
+        open_eyes(str(vit))
+    assert not (vit / "ran").exists()
+    (vit / "pytorch_model.bin").write_bytes(b"no pickle at all")
+    with pytest.raises((ValueError, FileNotFoundError), match="encoder: "):
         open_eyes(str(vit))
