@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from seqrl.metrics.tokenisations import tokenisation_by_name
 from seqrl.tasks.captioning.images import MIN_IMAGE_SIZE
 from seqrl.tasks.captioning.scenes import ScenesConfig
+from seqrl.tasks.paths import expanded
 
 # The settings that each source reads, beside those that all do.
 _SETTINGS_READ = {
@@ -18,7 +21,7 @@ _SETTINGS_READ = {
     "jsonl": {"path", "captions", "images", "num_dev", "num_test", "skip_broken_images"},
     "datasets": {"path", "image_column", "caption_column", "num_dev", "num_test", "skip_broken_images"},
 }
-_SETTINGS_READ_BY_ALL = {"source", "max_images", "image_size", "min_count", "tokens", "tokenizer"}
+_SETTINGS_READ_BY_ALL = {"source", "max_images", "image_size", "min_count", "tokens", "tokenizer", "features"}
 
 
 @dataclass
@@ -42,9 +45,11 @@ class DataConfig:
         num_dev: number of training images held out as dev where the source has none. Kaggle's captions.txt without lists
             gives an eighth of the images each to dev and test where it is 0; hashes of the names choose.
         num_test: number of dev images, the last ones, held out as test where the source has none.
+        features: file with features of one's own for `policy.encoder: features`, relative to `path`: .npy with names beside it, .npz or
+            HDF5 (.h5, .hdf5), see `seqrl.tasks.captioning.feature_files.open_features`. Photographs then need not be there.
         max_images: keep only the first ones of each split, for a quick look; 0 keeps all.
         image_size: S, pixels; photographs are cropped to their centre square, but for a pretrained policy whose processor decides.
-        skip_broken_images: leave out images that are missing or do not decode instead of stopping.
+        skip_broken_images: leave out images that are missing, do not decode or have no features instead of stopping.
         min_count: words that are rarer in the training captions become the unknown word. With 1, "scenes" takes the words of its
             grammar, so that the vocabulary is the same for any number of scenes.
         tokens: what a word is, to the captioner's word list and to every metric: "ptb" (as coco-caption splits) or "characters", for
@@ -64,6 +69,7 @@ class DataConfig:
     test_list: str = ""
     image_column: str = "image"
     caption_column: str = "captions"
+    features: str = ""
     num_dev: int = 0
     num_test: int = 0
     max_images: int = 0
@@ -96,6 +102,35 @@ class DataConfig:
         unread = [setting.name for setting in dataclasses.fields(self) if setting.name not in read and self._is_set(setting)]
         if unread:
             raise ValueError(f"{unread[0]}: source {self.source} does not read it; it reads {', '.join(sorted(read))}")
+
+    def check_features(self, encoder: str, *, flip: bool) -> None:
+        """Refuse features of one's own that nobody reads, or that are not there, before any file is opened.
+
+        Args:
+            encoder: of the policy.
+            flip: whether mirrored images are wanted.
+
+        Raises:
+            ValueError: naming the setting and what to do.
+            FileNotFoundError: when there is no such file.
+        """
+        if encoder == "features" and not self.features:
+            raise ValueError(
+                "data.features: policy.encoder features needs a file of features (.npy, .npz, .h5), got nothing; set data.features"
+            )
+        if not self.features:
+            return
+        if encoder != "features":
+            raise ValueError(f"data.features: policy.encoder {encoder} does not read it; set policy.encoder: features")
+        if flip:
+            raise ValueError("flip: nobody knows the features of the mirrored images where they are one's own; set flip: false")
+        if not self.feature_file().exists():
+            raise FileNotFoundError(f"data.features: {self.feature_file()}: no such file")
+
+    def feature_file(self) -> Path:
+        """Give where the features of one's own are."""
+        folder = Path(os.path.expandvars(self.path)).expanduser() if self.path else Path()
+        return (folder if folder.is_dir() else Path()) / expanded(self.features)
 
     def _is_set(self, setting: dataclasses.Field[object]) -> bool:
         default = setting.default if setting.default_factory is dataclasses.MISSING else setting.default_factory()

@@ -20,7 +20,7 @@ from seqrl.tasks.captioning.caption_files import (
     refuse_duplicates,
 )
 from seqrl.tasks.captioning.data_config import DataConfig
-from seqrl.tasks.captioning.images import ImageStore, open_images
+from seqrl.tasks.captioning.image_stores import ImageStore, open_images
 from seqrl.tasks.paths import expanded
 
 SPLITS = ("train", "dev", "test")
@@ -51,7 +51,7 @@ class Photographs:
 
 
 def find_photographs(config: DataConfig) -> Photographs:
-    """Read the captions of a source, split them and check that every image is there.
+    """Read the captions of a source, split them and check that every image is there, unless there are features in their place.
 
     Args:
         config: its source is not "scenes".
@@ -67,7 +67,8 @@ def find_photographs(config: DataConfig) -> Photographs:
     for name in ("train", "dev"):
         if not found.records[name]:
             raise ValueError(f"{config.path}: expected images in the {name} split, got none; name them in the data or set num_dev")
-    _handle_missing(config, found)
+    if not config.features:
+        _handle_missing(config, found)
     if config.max_images:
         for name in SPLITS:
             del found.records[name][config.max_images :]

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from seqrl.ahead import RewardsAhead
 from seqrl.metrics.by_name import METRICS
 from seqrl.policies import end_tokens
-from seqrl.tasks.captioning.data import CaptionData, DataConfig, load_data
+from seqrl.tasks.captioning.checks import refuse_single_images, refuse_what_images_lack
+from seqrl.tasks.captioning.data import CaptionData, DataConfig, load_data, rows_of
 from seqrl.tasks.captioning.decoding import sample, with_one_end
 from seqrl.tasks.captioning.diagnostics import warnings_for
 from seqrl.tasks.captioning.evaluation import METRICS as EVALUATED
 from seqrl.tasks.captioning.evaluation import EvaluationConfig, evaluate_captions, write_captions
 from seqrl.tasks.captioning.gallery import Captioned, GalleryItem, write_gallery
 from seqrl.tasks.captioning.images import augment
-from seqrl.tasks.captioning.policies import PolicyConfig, build_policy, preparation_of
+from seqrl.tasks.captioning.imitated_rows import imitated_rows
+from seqrl.tasks.captioning.policies import PolicyConfig, build_policy, sight_of, unfrozen_sight
+from seqrl.tasks.captioning.policies.feature_encoder import FeatureShape
 from seqrl.tasks.captioning.reward import CaptionReward, RewardConfig
 from seqrl.tasks.captioning.sampled import Captions, Sampled
 from seqrl.tasks.captioning.signatures import evaluation_signatures, reward_signature
 from seqrl.tasks.item_order import ItemOrder
-from seqrl.trajectory import Trajectory, Tree
+from seqrl.trajectory import Trajectory, Tree, map_tree
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -41,7 +46,9 @@ class CaptioningConfig:
         evaluation: how captions are written and scored in evaluations.
         images_per_batch: distinct images of an update; a trainer draws `num_samples` captions for each.
         captions_per_image: reference captions of an image that a supervised update imitates; 0 takes all.
-        flip: mirror images at random in supervised training. Leave it off where captions say left and right.
+        flip: mirror images at random in supervised training, for which features of frozen eyes are computed of the mirrored images, too.
+            Leave it off where captions say left and right.
+        flip_rollouts: the same for the images that a policy captions in rollouts.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -51,6 +58,7 @@ class CaptioningConfig:
     images_per_batch: int = 16
     captions_per_image: int = 0
     flip: bool = False
+    flip_rollouts: bool = False
 
     def __post_init__(self) -> None:
         if self.images_per_batch < 1:
@@ -65,21 +73,11 @@ class CaptioningConfig:
     def build(self, seed: int) -> CaptioningTask:
         """Load the data and make the task; what can be refused without the data is refused before."""
         self.reward.check()
-        prepare = None if self.data.source == "scenes" else preparation_of(self.policy)
-        return CaptioningTask(self, load_data(self.data, prepare), seed=seed)
-
-
-def _refuse_single_images(config: CaptioningConfig, data: CaptionData) -> None:
-    wanted = [("dev", data.dev)]
-    if not config.reward.function and not config.reward.document_frequency and {"cider_d", "cider"} & set(config.reward.metrics):
-        wanted.append(("train", data.train))
-    for name, split in wanted:
-        if len(split) < 2:
-            raise ValueError(
-                f"{name}: expected at least 2 images, got {len(split)}; CIDEr weighs words by how few images' captions hold them, "
-                "and over a single image every score is 0. Add images"
-                + (", or set reward.document_frequency to a corpus's or reward.metrics to others" if name == "train" else "")
-            )
+        self.policy.check_encoder()
+        self.data.check()
+        self.data.check_features(self.policy.encoder, flip=self.flip or self.flip_rollouts)
+        seen = sight_of(self.policy, self.data.image_size, drawn=self.data.source == "scenes")
+        return CaptioningTask(self, load_data(self.data, seen.prepare, eyes=seen.eyes, mirrored=self.flip or self.flip_rollouts), seed=seed)
 
 
 class CaptioningTask:
@@ -103,9 +101,8 @@ class CaptioningTask:
         seed: int = 0,
         reward: Callable[[Sequence[str], Sequence[Sequence[str]]], Sequence[float]] | None = None,
     ) -> None:
-        _refuse_single_images(config, data)
-        if config.policy.figure_detection and data.train.figures is None:
-            raise ValueError("policy.figure_detection: expected drawn scenes, got images without known figures; set it to 0")
+        refuse_single_images(config, data)
+        refuse_what_images_lack(config, data)
         self.config = config
         self.data = data
         self.vocabulary = data.vocabulary
@@ -113,6 +110,7 @@ class CaptioningTask:
         self._ahead = RewardsAhead(self.reward.score, Sampled.of_state, config.reward.timeout_s) if config.reward.ahead else None
         self._order = ItemOrder(len(data.train), seed=seed)
         self._generator = torch.Generator().manual_seed(seed)
+        self._built: nn.Module | None = None
         self._ends: tuple[int, ...] = (data.vocabulary.end,)
         rewarded = [] if reward or config.reward.function else [name for name, weight in config.reward.metrics.items() if weight]
         self._evaluation = replace(config.evaluation, metrics=[*config.evaluation.metrics, *rewarded])
@@ -130,9 +128,11 @@ class CaptioningTask:
 
     def build_policy(self) -> nn.Module:
         """Make the configured policy for this vocabulary; what it imitates from then on ends where its own rows would."""
-        policy = build_policy(self.config.policy, self.vocabulary, self.config.data.image_size)
+        shape = FeatureShape.of(self.data.train.images)
+        policy = build_policy(self.config.policy, self.vocabulary, self.config.data.image_size, features=shape)
         if self.data.prepared:
             policy.prepared = True  # type: ignore[assignment]
+        self._built = policy if self.config.policy.type == "pretrained" and self.data.seen_by else None
         if set(end_tokens(policy)) != set(self._ends):
             self._ends = end_tokens(policy)
             self._references = [self._complete(captions) for captions in self.data.train.words]
@@ -173,22 +173,20 @@ class CaptioningTask:
 
     def demonstrations(self, group: Tensor | None = None) -> Trajectory:
         """Give reference captions of the next images, or of the training images that `group` numbers."""
-        augmented = self.config.flip and group is None
+        augmented = group is None and self.config.flip
         items = self._order.next(self.config.images_per_batch) if group is None else group.cpu()
         rows, tokens = [], []
         for row, item in enumerate(items.tolist()):
             chosen = self._choose_references(item)
             tokens += chosen
             rows += [row] * len(chosen)
-        images = self._images(items)
-        if augmented:
-            images = augment(images, self._generator)
+        images = self._augmented(items) if augmented else self._images(items)
         index = torch.tensor(rows)
-        context = {"image": images[index]}
+        context: dict[str, Any] = {"image": map_tree(lambda leaf: leaf.index_select(0, index), images)}
         # Beside samples, whose rows have none, there is nothing to detect.
         if group is None and self.config.policy.figure_detection and self.data.train.figures is not None:
             context["figures"] = torch.from_numpy(self.data.train.figures[items.numpy()])[index]
-        return self._imitated(tokens, context, items[index])
+        return imitated_rows(tokens, context, items[index], begin=self.vocabulary.begin, pad=self.vocabulary.pad)
 
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
         """Caption the images of a split and score them with every metric; see `evaluate_captions`."""
@@ -205,7 +203,7 @@ class CaptioningTask:
         part = self._split(split)
         captions, scores = write_captions(policy, part, self.vocabulary, self.config.evaluation, count=count)
         items = [
-            GalleryItem(part.image_ids[index], part.images[index], {"caption": Captioned(caption, score)}, part.references[index])
+            GalleryItem(part.image_ids[index], part.picture(index), {"caption": Captioned(caption, score)}, part.references[index])
             for index, (caption, score) in enumerate(zip(captions, scores, strict=True))
         ]
         return write_gallery(items, directory)
@@ -215,9 +213,10 @@ class CaptioningTask:
         return warnings_for(evaluations)
 
     def fingerprint(self) -> dict[str, str]:
-        """Name what the weights depend on beside the configuration: vocabulary and document frequencies."""
+        """Name what the weights depend on beside the configuration: vocabulary, document frequencies and frozen eyes."""
         frequency = self.reward.fingerprint()
-        return {"vocabulary": self.vocabulary.fingerprint()} | ({"document_frequency": frequency} if frequency else {})
+        known = {"document_frequency": frequency, "eyes": self.data.seen_by if self.config.policy.has_eyes else ""}
+        return {"vocabulary": self.vocabulary.fingerprint()} | {name: key for name, key in known.items() if key}
 
     def reward_signature(self, trainer: Mapping[str, object], *, version: str) -> str:
         """Say how captions are rewarded, see `seqrl.metrics.signature`."""
@@ -247,7 +246,25 @@ class CaptioningTask:
         assert trajectory.group is not None
         return Captions(with_one_end(trajectory.action, policy, self.vocabulary.end), trajectory.counted.sum(dim=1), trajectory.group)
 
+    def _keep_to_own_encoder(self) -> None:
+        """Give up the hidden states of the encoder at `policy.path` where the policy has another one, which a run before has trained."""
+        policy: Any = self._built
+        self._built = None
+        if policy is None:
+            return
+        from seqrl.tasks.captioning.policies.hidden_states import hash_of
+
+        if hash_of(policy.model.encoder.state_dict()) in self.data.seen_by:
+            return
+        path, drawn = self.config.policy.path, self.config.data.source == "scenes"
+        _LOG.warning(
+            "the encoder's weights are not those of %s: images are encoded anew each time; save the model and name it as path", path
+        )
+        self.data = load_data(self.config.data, unfrozen_sight(self.config.policy, drawn=drawn).prepare)
+        policy.prepared = self.data.prepared
+
     def _split(self, name: str) -> Any:
+        self._keep_to_own_encoder()
         part = getattr(self.data, name, None)
         if name not in ("train", "dev", "test") or part is None:
             raise ValueError(f"split: expected train, dev or test, got {name!r}")
@@ -256,10 +273,24 @@ class CaptioningTask:
         return part
 
     def _context(self, items: Tensor, policy: nn.Module) -> Tree:
-        return {"image": self._images(items).to(next(policy.parameters()).device)}
+        device = next(policy.parameters()).device
+        images = self._mirrored(items) if self.config.flip_rollouts else self._images(items)
+        return {"image": map_tree(lambda leaf: leaf.to(device), images)}
 
-    def _images(self, items: Tensor) -> Tensor:
-        return torch.from_numpy(np.asarray(self.data.train.images[items.numpy()]))
+    def _images(self, items: Tensor) -> Any:
+        self._keep_to_own_encoder()
+        return rows_of(self.data.train.images, items.numpy())
+
+    def _augmented(self, items: Tensor) -> Tree:
+        """Give images that are moved by some pixels, or mirrored at random where they are features."""
+        return augment(self._images(items), self._generator) if self.data.train.mirrored is None else self._mirrored(items)
+
+    def _mirrored(self, items: Tensor) -> Tree:
+        """Give images of which about half are mirrored, or their features."""
+        images, features = self._images(items), self.data.train.mirrored
+        swapped = torch.rand(len(items), generator=self._generator) < 0.5
+        images[swapped] = images[swapped].flip(3) if features is None else rows_of(features, items[swapped].numpy())
+        return images
 
     def _complete(self, captions: list[list[str]]) -> list[list[int]]:
         """Token ids of an image's references that the policy can write to the end; all, cut short, where none is.
@@ -293,25 +324,3 @@ class CaptioningTask:
             rows.append(references[int(torch.randint(len(references), (), generator=self._generator))][:num_steps])
         longest = max(len(row) for row in rows)
         return torch.tensor([row + [self.vocabulary.pad] * (longest - len(row)) for row in rows])
-
-    def _imitated(self, tokens: list[list[int]], context: Tree, group: Tensor) -> Trajectory:
-        """Lay reference captions out as rows to imitate."""
-        B, T = len(tokens), max(len(row) for row in tokens)
-        lengths = torch.tensor([len(row) for row in tokens])
-        imitate = torch.arange(T) < lengths.unsqueeze(1)
-        action = torch.full((B, T), self.vocabulary.pad)
-        action[imitate] = torch.tensor([token for row in tokens for token in row])
-        nothing = torch.zeros(B, T, dtype=torch.bool)
-        return Trajectory(
-            action=action,
-            logp=torch.zeros(B, T),
-            value=torch.zeros(B, T + 1),
-            reward=torch.zeros(B, T),
-            terminated=torch.arange(T) == lengths.unsqueeze(1) - 1,
-            truncated=nothing,
-            mask=nothing,
-            obs=torch.cat([torch.full((B, 1), self.vocabulary.begin), action], dim=1),
-            context=context,
-            group=group,
-            imitate=imitate,
-        )

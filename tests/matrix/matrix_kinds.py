@@ -85,6 +85,20 @@ def _drawn() -> Any:
     return load_data(_scenes())
 
 
+def _regions() -> Any:
+    """Captions of features of one's own: three regions an image at most, of which some do not count."""
+
+    def seen(split: Any) -> Any:
+        draws = np.random.default_rng(len(split))
+        mask = np.arange(3) < draws.integers(1, 4, len(split))[:, None]
+        return replace(split, images={"regions": draws.normal(size=(len(split), 3, 5)).astype(np.float16), "mask": mask}, figures=None)
+
+    policy = PolicyConfig(encoder="features", dim=12, num_layers=1, num_heads=2, max_tokens=MAX_TOKENS, dropout=0.0, critic=True)
+    config = CaptioningConfig(_scenes(), policy, images_per_batch=NUM_CONTEXTS, captions_per_image=2)
+    drawn = _drawn()
+    return CaptioningTask(config, replace(drawn, train=seen(drawn.train), dev=seen(drawn.dev)))
+
+
 class Writer(nn.Module):
     """Maps digits shown [B, N] and tokens [B, T] to logits [B, T, 13], as somebody's own module does."""
 
@@ -214,6 +228,7 @@ KINDS: dict[str, Kind] = {
         TEXTS | {DEMONSTRATIONS, CRITIC},
         _captions(critic=True, word_detection=0.3, figure_detection=0.2),
     ),
+    "captions_regions": Kind("captions, regions of one's own", "texts", TEXTS | {DEMONSTRATIONS, CRITIC}, lambda _: _regions(), slow=True),
     "own_texts": Kind("one's own `TokenPolicy`", "texts", TEXTS, lambda _: OwnTask()),
     "glimpses": Kind("digits", "glimpses", GLIMPSES, _glimpses()),
     "glimpses_early": Kind(

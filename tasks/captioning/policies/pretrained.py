@@ -94,9 +94,7 @@ class PretrainedPolicy(nn.Module):
             FileNotFoundError: when there is no such folder, or the hub does not give it.
             ValueError: when it holds another kind of model.
         """
-        processor = load_processor(path)
-        with found(str(path), field="path"):
-            model = VisionEncoderDecoderModel.from_pretrained(place(str(path)), trust_remote_code=False)
+        processor, model = load_model(path)
         return cls(model, processor, **settings)
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -111,7 +109,9 @@ class PretrainedPolicy(nn.Module):
             self.tokenizer.save_pretrained(folder)
 
     def encode(self, images: Tensor) -> Tree:
-        """Encode uint8 images [N, 3, S, S] as `hidden` [N, R, D], the encoder's last hidden states."""
+        """Encode uint8 images [N, 3, S, S] as `hidden` [N, R, D], the encoder's last hidden states; real numbers are these already."""
+        if images.is_floating_point():
+            return {"hidden": images.to(self.model.dtype)}
         pixels = processed_pixels(images, self.processor, prepared=self.prepared)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_encoder):
             return {"hidden": self.model.encoder(pixel_values=pixels).last_hidden_state}
@@ -193,6 +193,13 @@ class PretrainedPolicy(nn.Module):
         # Apart from `encode`: the projection learns even where the encoder is frozen.
         projection = getattr(self.model, "enc_to_dec_proj", None)
         return hidden if projection is None else projection(hidden)
+
+
+def load_model(path: str | Path) -> tuple[Any, Any]:
+    """Load the image processor and the model; see `load_processor`."""
+    processor = load_processor(path)
+    with found(str(path), field="path"):
+        return processor, VisionEncoderDecoderModel.from_pretrained(place(str(path)), trust_remote_code=False)
 
 
 def load_processor(path: str | Path) -> Any:

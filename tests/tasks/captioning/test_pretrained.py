@@ -200,30 +200,79 @@ def test_missing_and_foreign_models_are_named(tmp_path: Path, monkeypatch: pytes
         PretrainedPolicy.from_pretrained("someone/captioner")
 
 
-def test_photographs_are_stored_as_the_model_s_processor_makes_them(gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not squares of task.data.image_size, which would lose their sides and be resized twice."""
+@pytest.fixture
+def photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Four photographs of different sizes with captions beside them."""
     from PIL import Image
-
-    from seqrl.tasks.captioning.data import DataConfig
-    from seqrl.tasks.captioning.task import CaptioningConfig
 
     monkeypatch.setenv("SEQRL_CACHE", str(tmp_path / "cache"))
     draws = np.random.default_rng(0)
-    photographs = [Image.fromarray(draws.integers(0, 256, (40 + 7 * number, 70, 3), dtype=np.uint8)) for number in range(4)]
+    made = [Image.fromarray(draws.integers(0, 256, (40 + 7 * number, 70, 3), dtype=np.uint8)) for number in range(4)]
     lines = []
-    for number, photograph in enumerate(photographs):
+    for number, photograph in enumerate(made):
         photograph.save(tmp_path / f"{number}.png")
         lines.append(
             json.dumps({"image": f"{number}.png", "captions": ["red square", "a circle"], "split": "train" if number < 2 else "dev"})
         )
     (tmp_path / "captions.jsonl").write_text("\n".join(lines))
-    data = DataConfig(source="jsonl", path=str(tmp_path), captions="captions.jsonl", tokenizer=str(gpt2))
-    task = CaptioningConfig(data=data, policy=PolicyConfig(type="pretrained", path=str(gpt2), max_tokens=5), images_per_batch=2).build(0)
+    return made
+
+
+def task_on(folder: Path, model: Path, **settings: Any) -> Any:
+    from seqrl.tasks.captioning.data import DataConfig
+    from seqrl.tasks.captioning.task import CaptioningConfig
+
+    data = DataConfig(source="jsonl", path=str(folder), captions="captions.jsonl", tokenizer=str(model), image_size=32)
+    flip = settings.pop("flip", False)
+    policy = PolicyConfig(type="pretrained", path=str(model), max_tokens=5, **settings)
+    return CaptioningConfig(data=data, policy=policy, images_per_batch=2, flip=flip).build(0)
+
+
+def test_photographs_are_stored_as_the_model_s_processor_makes_them(gpt2: Path, tmp_path: Path, photographs: list[Any]) -> None:
+    """Not squares of task.data.image_size, which would lose their sides and be resized twice."""
+    task = task_on(tmp_path, gpt2)
     policy: Any = task.build_policy().eval()
     ours = policy.encode(torch.from_numpy(np.array(task.data.train.images)))["hidden"]
     pixels = transformers.AutoImageProcessor.from_pretrained(gpt2)(photographs[:2], return_tensors="pt")["pixel_values"]
     torch.testing.assert_close(ours, policy.model.encoder(pixel_values=pixels).last_hidden_state, atol=1e-5, rtol=1e-5)
     assert task.rollout(policy, num_samples=2).mask.any()
+
+
+def test_a_frozen_encoder_looks_once(gpt2: Path, tmp_path: Path, photographs: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    task = task_on(tmp_path, gpt2, freeze_encoder=True, flip=True)
+    policy: Any = task.build_policy().eval()
+    processor = transformers.AutoImageProcessor.from_pretrained(gpt2)
+    for mirrored, found in ((False, task.data.train.images), (True, task.data.train.mirrored)):
+        shown = [photograph.transpose(0) if mirrored else photograph for photograph in photographs[:2]]  # 0 is left to right
+        hidden = policy.model.encoder(pixel_values=processor(shown, return_tensors="pt")["pixel_values"]).last_hidden_state
+        assert found.dtype == np.float16
+        torch.testing.assert_close(torch.from_numpy(np.array(found)).float(), hidden, atol=2e-3, rtol=2e-3)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("encoded again")
+
+    monkeypatch.setattr(policy.model.encoder, "forward", refuse)
+    rows = task.rollout(policy, num_samples=2, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(policy(rows).logp[rows.mask], rows.logp[rows.mask], atol=1e-4)
+    policy(task.demonstrations()).logp.sum().backward()
+    assert "cider_d" in task.evaluate(policy) and task.sample(policy, tmp_path / "gallery", count=1)
+
+
+def test_an_encoder_that_a_run_before_has_trained_looks_for_itself(
+    gpt2: Path, tmp_path: Path, photographs: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    plain, frozen = task_on(tmp_path, gpt2), task_on(tmp_path, gpt2, freeze_encoder=True)
+    policies: list[Any] = [task.build_policy().eval() for task in (plain, frozen)]
+    with torch.no_grad():
+        for policy in policies:
+            policy.model.encoder.layernorm.weight.mul_(1.5)
+    rows = [
+        task.rollout(policy, num_samples=2, generator=torch.Generator().manual_seed(0))
+        for task, policy in zip((plain, frozen), policies, strict=True)
+    ]
+    assert torch.equal(rows[0].action, rows[1].action) and torch.equal(rows[0].logp, rows[1].logp)
+    assert frozen.evaluate(policies[1]) == plain.evaluate(policies[0])
+    assert "images are encoded anew each time" in caplog.text
 
 
 def test_label_smoothing_leaves_out_special_tokens_but_the_end(folder: Path, tmp_path: Path) -> None:

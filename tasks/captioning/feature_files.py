@@ -1,0 +1,254 @@
+"""Files with features of one's own, NumPy's .npy and .npz: looked over before anything is read, and never unpickled."""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from seqrl.metrics.limits import brief, refuse_bomb, require_regular
+from seqrl.metrics.text_files import lines_of, read_json, read_text
+
+ENDINGS = (".npy", ".npz", ".h5", ".hdf5")
+_WHOLE = "copy it again, whole"
+
+
+@dataclass(frozen=True)
+class FeatureFile:
+    """The features of M images, not yet read.
+
+    Attributes:
+        path: of the file.
+        names: M distinct names.
+        counts: regions of each image.
+        dim: D, numbers of a region.
+        mask: [M, R] bool, the regions that count, where the file says so.
+        row: reads the features [regions, D] of an image by its number.
+    """
+
+    path: Path
+    names: list[str]
+    counts: list[int]
+    dim: int
+    mask: np.ndarray | None
+    row: Callable[[int], np.ndarray]
+
+
+@contextmanager
+def open_features(path: Path) -> Iterator[FeatureFile]:
+    """Open a file of features and check all that its headers tell: form, kind of numbers, and whether it is whole.
+
+    A .npy holds [M, R, D], [M, H, W, D] or [M, D] (a single region), and beside it lies `FILE.names.txt`, a name a line, or
+    `FILE.names.json`, a list: rows that were only counted would go to the wrong images as soon as these are held out or left out. A .npz
+    or HDF5 file holds such an array as `features` with `names`, and perhaps `counts` [M] or `mask` [M, R]; or else an array [R, D],
+    [H, W, D] or [D] under each image's name.
+
+    Raises:
+        FileNotFoundError: when there is no such file, or no names beside it.
+        ValueError: when it is none of these, cut short, or holds what is no feature, or what reads HDF5 is not installed.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file; set `features` to a file ending with {', '.join(ENDINGS)}")
+    require_regular(path)
+    if path.suffix == ".npy":
+        yield _open_npy(path)
+    elif path.suffix == ".npz":
+        with _open_zip(path) as archive:
+            yield _open_npz(path, archive)
+    elif path.suffix in (".h5", ".hdf5"):
+        from seqrl.tasks.captioning.feature_hdf5 import open_hdf5
+
+        with open_hdf5(path) as found:
+            yield found
+    else:
+        raise ValueError(f"{path}: expected features in a file ending with {', '.join(ENDINGS)}, got {path.suffix or 'no ending'!r}")
+
+
+def check_form(place: str, shape: Sequence[int], dtype: Any, *, first: int) -> tuple[int, int]:
+    """Check the form of an array of features; give its regions R and numbers D of a region.
+
+    Args:
+        place: named in messages.
+        shape: [D], [R, D] or [H, W, D] after the first axes.
+        dtype: of its numbers.
+        first: how many axes come before: 1 where images do.
+
+    Raises:
+        ValueError: when it has another form, holds nothing, or other things than real numbers.
+    """
+    if np.dtype(dtype).kind != "f":
+        raise ValueError(f"{place}: expected real numbers (float16, float32 or float64), got {np.dtype(dtype)}; convert them")
+    form = tuple(shape[first:])
+    if not 1 <= len(form) <= 3 or not math.prod(shape):
+        wanted = ", ".join(f"[{'N, ' * first}{rest}]" for rest in ("D", "R, D", "H, W, D"))
+        raise ValueError(f"{place}: expected features {wanted}, none of them 0, got {list(shape)}")
+    return math.prod(form[:-1]), form[-1]
+
+
+def from_arrays(path: Path, features: Any, names: Sequence[str], extra: Mapping[str, np.ndarray]) -> FeatureFile:
+    """Describe features that stand in one array, [M, ...].
+
+    Args:
+        path: of the file.
+        features: array or HDF5 data set, of which rows are read.
+        names: M names.
+        extra: perhaps `counts` or `mask`.
+
+    Raises:
+        ValueError: when they do not belong together.
+    """
+    regions, dim = check_form(f"{path}, features", features.shape, features.dtype, first=1)
+    number = features.shape[0]
+    if len(names) != number:
+        raise ValueError(f"{path}: expected a name for each of {number} images, got {len(names)}")
+    refuse_same_names(path, names)
+    mask = _mask_of(path, extra, number, regions)
+
+    def row(index: int) -> np.ndarray:
+        return np.asarray(features[index]).reshape(regions, dim)
+
+    return FeatureFile(path, list(names), [regions] * number, dim, mask, row)
+
+
+def from_parts(path: Path, forms: Mapping[str, tuple[int, int]], read: Callable[[str], np.ndarray]) -> FeatureFile:
+    """Describe features that stand under the images' names.
+
+    Args:
+        path: of the file.
+        forms: regions and numbers of each image's features.
+        read: gives an image's features in any of the forms.
+
+    Raises:
+        ValueError: when there are none, or images differ in how many numbers a region has.
+    """
+    if not forms:
+        raise ValueError(f"{path}: expected features under the images' names, found none")
+    names = list(forms)
+    dim = forms[names[0]][1]
+    other = next((name for name in names if forms[name][1] != dim), None)
+    if other is not None:
+        raise ValueError(
+            f"{path}: expected as many numbers a region in every image, got {dim} in {names[0]} and {forms[other][1]} in {other}"
+        )
+    counts = [forms[name][0] for name in names]
+    return FeatureFile(path, names, counts, dim, None, lambda index: read(names[index]).reshape(counts[index], dim))
+
+
+def refuse_same_names(path: Path, names: Sequence[str]) -> None:
+    """Refuse names of which one comes twice."""
+    if len(set(names)) < len(names):
+        seen: set[str] = set()
+        twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ValueError(f"{path}: expected every name once, got {brief(twice)} twice")
+
+
+def check_names(path: Path, names: Any) -> list[str]:
+    """Give names out of an array of texts."""
+    array = np.asarray(names)
+    if array.ndim != 1 or array.dtype.kind not in "US":
+        raise ValueError(f"{path}, names: expected a list of texts, got {array.dtype} {list(array.shape)}; save them as np.array(names)")
+    return [name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in array.tolist()]
+
+
+def _mask_of(path: Path, extra: Mapping[str, np.ndarray], number: int, regions: int) -> np.ndarray | None:
+    if "counts" in extra:
+        counts = np.asarray(extra["counts"])
+        if counts.shape != (number,) or counts.dtype.kind not in "iu" or counts.min() < 1 or counts.max() > regions:
+            raise ValueError(
+                f"{path}, counts: expected {number} whole numbers from 1 to {regions}, got {counts.dtype} {brief(counts.tolist())}"
+            )
+        return np.asarray(np.arange(regions) < counts[:, None])
+    if "mask" not in extra:
+        return None
+    mask = np.asarray(extra["mask"])
+    if mask.shape != (number, regions) or mask.dtype != np.bool_ or not mask.any(axis=1).all():
+        raise ValueError(
+            f"{path}, mask: expected bool [{number}, {regions}] with a region that counts in every row, got {mask.dtype} {list(mask.shape)}"
+        )
+    return mask
+
+
+def _open_npy(path: Path) -> FeatureFile:
+    with path.open("rb") as file:
+        shape, dtype = _header(file, str(path), path.stat().st_size)
+    check_form(str(path), shape, dtype, first=1)
+    for beside in (Path(f"{path}.names.txt"), Path(f"{path}.names.json")):
+        if beside.exists():
+            names = _names_beside(beside)
+            return from_arrays(path, np.load(path, mmap_mode="r", allow_pickle=False), names, {})
+    raise FileNotFoundError(
+        f"{path}: expected the images' names in {path.name}.names.txt beside it, a line for each of its {shape[0]} rows, found none; "
+        "write them there, so that no row goes to another image"
+    )
+
+
+def _names_beside(path: Path) -> list[str]:
+    if path.suffix == ".txt":
+        return [line.strip() for line in lines_of(read_text(path)) if line.strip()]
+    names = read_json(path)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{path}: expected a list of texts, got {brief(names)}")
+    return names
+
+
+def _header(file: IO[bytes], place: str, size: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Read the header of an .npy; refuse one whose array does not fit into `size` bytes."""
+    try:
+        version = np.lib.format.read_magic(file)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, _, dtype = read(file)
+    except (ValueError, KeyError, EOFError, OSError) as error:
+        raise ValueError(
+            f"{place}: expected an array as numpy.save writes it, but its beginning does not read ({brief(str(error))})"
+        ) from error
+    if dtype.hasobject:
+        raise ValueError(f"{place}: expected numbers, got Python objects, which are never unpacked; save an array of numbers")
+    needed = file.tell() + math.prod(shape) * dtype.itemsize
+    if needed > size:
+        raise ValueError(f"{place}: expected {needed} bytes for {dtype} {list(shape)}, got {size}: it is cut short; {_WHOLE}")
+    return shape, dtype
+
+
+@contextmanager
+def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except zipfile.BadZipFile as error:
+        raise ValueError(
+            f"{path}: expected arrays as numpy.savez writes them, but it is cut short or damaged ({error}); {_WHOLE}"
+        ) from error
+
+
+def _open_npz(path: Path, archive: zipfile.ZipFile) -> FeatureFile:
+    members = {info.filename.removesuffix(".npy"): info for info in archive.infolist() if info.filename.endswith(".npy")}
+
+    def read(name: str) -> np.ndarray:
+        info = members[name]
+        refuse_bomb(f"{path}, {brief(name)}", info.compress_size, info.file_size)
+        try:
+            data = archive.read(info)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            raise ValueError(f"{path}, {brief(name)}: it does not unpack ({error}); {_WHOLE}") from error
+        _header(io.BytesIO(data), f"{path}, {brief(name)}", len(data))
+        return np.asarray(np.lib.format.read_array(io.BytesIO(data), allow_pickle=False))
+
+    if "features" in members and "names" in members:
+        extra: dict[str, np.ndarray] = {name: read(name) for name in ("counts", "mask") if name in members}
+        return from_arrays(path, read("features"), check_names(path, read("names")), extra)
+    forms = {}
+    for name, info in members.items():
+        place = f"{path}, {brief(name)}"
+        refuse_bomb(place, info.compress_size, info.file_size)
+        with archive.open(info) as file:
+            shape, dtype = _header(file, place, info.file_size)
+        forms[name] = check_form(place, shape, dtype, first=0)
+    return from_parts(path, forms, read)

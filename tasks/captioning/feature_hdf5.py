@@ -1,0 +1,100 @@
+"""Features of one's own in an HDF5 file: nothing is followed out of the file, and nothing is larger than it can be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seqrl.metrics.limits import brief, refuse_bomb
+from seqrl.tasks.captioning.feature_files import FeatureFile, check_form, check_names, from_arrays, from_parts
+
+_MOST_FOLDERS_DEEP = 8
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[FeatureFile]:
+    """Open an HDF5 file; see `open_features`.
+
+    Raises:
+        ValueError: when it is no whole HDF5 file, leads out of itself, or holds what is no feature, or h5py is not installed.
+    """
+    try:
+        import h5py
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{path}: HDF5 files are read by h5py, which is not installed: pip install 'seqrl[vision]'") from error
+    try:
+        file = h5py.File(path, "r")
+    except (OSError, RuntimeError) as error:
+        raise ValueError(
+            f"{path}: expected an HDF5 file, but it is none, cut short or damaged ({brief(str(error))}); copy it again, whole"
+        ) from error
+    with file:
+        yield _described(path, dict(_data_sets(path, file, "", set(), h5py)))
+
+
+def _data_sets(path: Path, group: Any, prefix: str, seen: set[Any], h5py: Any) -> Iterator[tuple[str, Any]]:
+    """Give every data set with its full name; links out of the file and groups that hold themselves are refused."""
+    place = h5py.h5o.get_info(group.id).addr
+    if place in seen or prefix.count("/") > _MOST_FOLDERS_DEEP:
+        raise ValueError(
+            f"{path}, {brief(prefix)}: expected groups that stand in one place, at most {_MOST_FOLDERS_DEEP} deep; write it anew"
+        )
+    seen.add(place)
+    for name in group:
+        link = group.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            raise ValueError(
+                f"{path}, {brief(prefix + name)}: expected features in the file itself, got a link; links are not followed, copy them"
+            )
+        found = group[name]
+        if isinstance(found, h5py.Group):
+            yield from _data_sets(path, found, f"{prefix}{name}/", seen, h5py)
+        elif isinstance(found, h5py.Dataset):
+            _refuse_outside(f"{path}, {brief(prefix + name)}", found)
+            yield prefix + name, found
+
+
+def _refuse_outside(place: str, found: Any) -> None:
+    if found.is_virtual or found.external:
+        raise ValueError(f"{place}: expected features in the file itself, got a data set that stands in other files; copy them into one")
+
+
+def _described(path: Path, found: dict[str, Any]) -> FeatureFile:
+    size = path.stat().st_size
+    refuse_bomb(str(path), size, sum(math.prod(part.shape or ()) * part.dtype.itemsize for part in found.values()))
+    if "features" in found and "names" in found:
+        extra: dict[str, np.ndarray] = {name: _read(path, found[name]) for name in ("counts", "mask") if name in found}
+        return from_arrays(path, _Rows(path, found["features"]), _names(path, found["names"]), extra)
+    forms = {name: check_form(f"{path}, {brief(name)}", part.shape or (), part.dtype, first=0) for name, part in found.items()}
+    return from_parts(path, forms, lambda name: _read(path, found[name]))
+
+
+def _names(path: Path, found: Any) -> list[str]:
+    names = _read(path, found)
+    # Texts of varying length come as Python's bytes; anything else that is an object is refused.
+    if names.dtype.hasobject and all(isinstance(name, (bytes, str)) for name in names.tolist()):
+        names = np.array([name.decode("utf-8", "replace") if isinstance(name, bytes) else name for name in names.tolist()])
+    return check_names(path, names)
+
+
+def _read(path: Path, found: Any, index: Any = ()) -> np.ndarray:
+    try:
+        return np.asarray(found[index])
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"{path}, {brief(found.name)}: it does not read ({brief(str(error))}); copy the file again, whole") from error
+
+
+class _Rows:
+    """A data set whose rows are read one at a time."""
+
+    def __init__(self, path: Path, found: Any) -> None:
+        self._path, self._found = path, found
+        self.shape, self.dtype = found.shape or (), found.dtype
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return _read(self._path, self._found, index)

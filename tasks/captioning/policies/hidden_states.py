@@ -1,0 +1,87 @@
+"""The frozen encoder of a pretrained captioner, which looks at every image once: its last hidden states are what is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from seqrl.tasks.captioning.images import Prepare, centre_square
+from seqrl.tasks.captioning.policies.pixels import Preparation, check_processor, processed_pixels
+
+_LOG = logging.getLogger(__name__)
+
+
+class Squares:
+    """Cuts out the centre square of a picture and resizes it.
+
+    Args:
+        image_size: S, pixels.
+    """
+
+    def __init__(self, image_size: int) -> None:
+        self.key = f"squares of {image_size}"
+        self.shape: tuple[int, ...] = (3, image_size, image_size)
+
+    def __call__(self, picture: Image.Image) -> np.ndarray:
+        """Prepare an RGB picture: uint8 [3, S, S]."""
+        return centre_square(picture, self.shape[1])
+
+
+def prepare_for(processor: Any) -> Preparation | None:
+    """Give the steps of an image processor that are done once on a photograph; None, and a warning, where they cannot be parted."""
+    try:
+        return Preparation(processor)
+    except ValueError as error:
+        _LOG.warning("%s; it is applied to squares of task.data.image_size pixels, cut out of the photographs' centres", error)
+        return None
+
+
+class EncoderEyes:
+    """The encoder of a `VisionEncoderDecoderModel` as frozen eyes.
+
+    Args:
+        path: folder, or name on the hub.
+        image_size: side of the squares that are stored where the model's image processor cannot be parted, pixels.
+
+    Raises:
+        FileNotFoundError: when there is no such model.
+        ValueError: when it is another kind of model.
+    """
+
+    def __init__(self, path: str | Path, image_size: int) -> None:
+        from seqrl.tasks.captioning.policies.pretrained import load_model
+
+        self._processor, model = load_model(path)
+        check_processor(self._processor)
+        self._encoder: nn.Module = model.encoder.eval().requires_grad_(False)
+        parted: Prepare | None = prepare_for(self._processor)
+        self._prepared = parted is not None
+        self.prepare: Prepare = parted or Squares(image_size)
+        self.name = str(path)
+        self.weights = hash_of(self._encoder.state_dict())
+        self.key = f"hidden states 1 {self.weights} {self.prepare.key} {model.encoder.config.to_json_string()}"
+        shape = self(torch.zeros(1, *self.prepare.shape, dtype=torch.uint8)).shape
+        self.num_regions, self.feature_dim = shape[1], shape[2]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Give the last hidden states [N, R, D] float32 of prepared images uint8 [N, 3, H, W]."""
+        pixels = processed_pixels(images, self._processor, prepared=self._prepared)
+        with torch.no_grad():
+            return self._encoder(pixel_values=pixels).last_hidden_state.float()  # type: ignore[no-any-return]
+
+
+def hash_of(weights: Mapping[str, Tensor]) -> str:
+    """Give the SHA-256 of weights with their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
