@@ -7,14 +7,19 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import seqrl.linear_evaluation
 import seqrl.token_evaluation
 from seqrl.linear_evaluation import evaluate_linear
+from seqrl.losses import nll
+from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.packing import pack
+from seqrl.reduce import masked_mean
 from seqrl.token_evaluation import LinearHead, evaluate_tokens
-from seqrl.trajectory import Trajectory
+from seqrl.trajectory import Evaluation, Trajectory
 
 WRONG = (1, 4)
 COUNTED = torch.tensor([[True, True, False, True], [False, False, False, False], [True, False, False, False]])
@@ -160,3 +165,66 @@ def test_a_forbidden_word_of_a_linear_head_is_left_out() -> None:
 def test_features_that_are_not_finite_stay_seen() -> None:
     evaluation = evaluate_tokens(torch.full((1, 1, 2), float("nan")), LinearHead(torch.ones(7, 2)), text([[3]], [[True]]))
     assert not bool(evaluation.logp.isfinite())
+
+
+class Largest(TorchDispatchMode):
+    """Notes how many numbers the largest tensor has that any operation gives, the backward pass included."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = function(*args, **(kwargs or {}))
+        self.numel = max([self.numel, *(leaf.numel() for leaf in tree_leaves(found) if isinstance(leaf, Tensor))])
+        return found
+
+
+def test_no_tensor_has_a_logit_for_each_word_of_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """400 steps of 30,000 words would be 12 million logits; nothing larger than a piece is made, gradients included."""
+    steps, words, dim = 400, 30_000, 4
+    features, weight = numbers(steps, dim, seed=0), numbers(words, dim, seed=1)
+    rows = text([[step * 70 for step in range(steps)]], [[True] * steps])
+    with Largest() as pieces:
+        evaluation = evaluate_tokens(features, LinearHead(weight), rows, wrong=WRONG)
+        (evaluation.logp.sum() + evaluation.entropy.sum() + evaluation.mean_logp.sum()).backward()  # type: ignore[union-attr]
+    assert features.grad is not None and weight.grad is not None
+    assert pieces.numel <= seqrl.linear_evaluation.PIECE_BYTES["cpu"] // 4 < steps * words // 20
+
+
+class Writer(nn.Module):
+    """Features and output from one matrix: the embedding of the token before, read by itself."""
+
+    wrong = WRONG
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(9, 6)
+        nn.init.normal_(self.embedding.weight, generator=torch.Generator().manual_seed(1))
+
+    def forward(self, trajectory: Trajectory) -> Evaluation:
+        before = nn.functional.pad(trajectory.action[:, :-1], [1, 0])
+        return evaluate_tokens(self.embedding(before), self.head(), trajectory, wrong=self.wrong)
+
+    def head(self) -> Any:
+        return LinearHead(self.embedding.weight, temperature=0.9)
+
+
+class PlainWriter(Writer):
+    def head(self) -> Any:
+        return lambda features: features @ self.embedding.weight.t() / 0.9
+
+
+@pytest.mark.usefixtures("_small_pieces")
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_tied_weights_and_parts_of_a_batch_give_the_step_of_all_logits(accumulation: int) -> None:
+    rows, weights = text([[0, 8, 3, 1], [0, 0, 0, 0], [5, 1, 1, 1]], COUNTED.tolist()), []
+    for policy, parts in ((Writer(), accumulation), (PlainWriter(), 1)):
+        optimiser = Optimiser(policy, OptimiserConfig(accumulation=parts, learning_rate=0.1, epsilon=1e-2), num_updates=1)
+        count = optimiser.count(rows.mask)
+
+        def terms(rows: slice, part: Trajectory, evaluation: Evaluation, count: Any = count) -> dict[str, Tensor]:
+            loss = nll(evaluation.logp, evaluation.mean_logp, label_smoothing=0.2) - 0.1 * evaluation.entropy
+            return {"loss/total": masked_mean(loss, part.mask, count)}
+
+        optimiser.minimise(rows, terms)
+        weights.append(policy.embedding.weight.detach())
+    torch.testing.assert_close(*weights, rtol=1e-5, atol=1e-6)
