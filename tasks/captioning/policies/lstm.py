@@ -115,8 +115,10 @@ class AttentionLSTMDecoder(nn.Module):
         embedded = self.dropout(self.token_embedding(tokens[rows.order].t()))
         found = [(embedded[:0, 0], hidden[:0], start["memory"][0][:0, 0])]
         for step, live in rows:
-            word, memory = embedded[step, :live], tuple(None if leaf is None else leaf[:live] for leaf in seen)
-            regions, hidden, cell = self._read(word, memory, hidden[:live], cell[:live])
+            if live < hidden.shape[0]:
+                seen, hidden, cell = tuple(None if leaf is None else leaf[:live] for leaf in seen), hidden[:live], cell[:live]
+            word = embedded[step, :live]
+            regions, hidden, cell = self._read(word, seen, hidden, cell)
             found.append((word, hidden, regions))
         # What does not feed back is computed for all steps at once.
         return self._features(*(rows.gather(steps) for steps in zip(*found, strict=True)))
@@ -124,7 +126,7 @@ class AttentionLSTMDecoder(nn.Module):
     def _read(self, embedded: Tensor, memory: Any, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Look, and go one step on; give what was seen and the next hidden and cell state."""
         regions, keys, mask = memory
-        energy = self.energy((keys + self.query(hidden).unsqueeze(1)).tanh()).squeeze(-1)
+        energy = self.energy((keys + self.query(hidden).unsqueeze(1)).tanh_()).squeeze(-1)
         seen = torch.bmm(attention_weights(energy, mask).unsqueeze(1), regions).squeeze(1) * self.gate(hidden).sigmoid()
         hidden, cell = self.cell(torch.cat([embedded, seen], dim=1), (hidden, cell))
         return seen, hidden, cell

@@ -88,14 +88,13 @@ class UpDownDecoder(nn.Module):
         places = rows.order if image is None else image[rows.order]
         start: Any = self.start(memory)
         seen = {name: leaf.index_select(0, places) for name, leaf in start["memory"].items()}
-        regions, keys, allowed = seen["regions"], seen["keys"], seen.get("mask")
         gates = self.gates_of_word(self.dropout(self.token_embedding(tokens[rows.order].t())))
         hidden: tuple[Tensor, ...] = start["hidden"].new_zeros(4, tokens.shape[0], self.query.in_features).unbind()
         features = [hidden[0][:0]]
         for step, live in rows:
-            known = gates[step, :live] + seen["gates"][:live]
-            before = tuple(part[:live] for part in hidden)
-            hidden = self._read(known, regions[:live], keys[:live], None if allowed is None else allowed[:live], before)
+            if live < hidden[0].shape[0]:
+                seen, hidden = {name: leaf[:live] for name, leaf in seen.items()}, tuple(part[:live] for part in hidden)
+            hidden = self._read(gates[step, :live] + seen["gates"], seen["regions"], seen["keys"], seen.get("mask"), hidden)
             features.append(hidden[2])
         return self._features(rows.gather(features))
 
@@ -105,7 +104,7 @@ class UpDownDecoder(nn.Module):
         """Go one step on from both LSTMs' hidden and cell state [B, D], given what word and mean add to the first one's gates."""
         look, look_cell, speak, speak_cell = before
         look, look_cell = lstm_cell(gates + self.look_gates(torch.cat([speak, look], dim=1)), look_cell)
-        energy = self.energy((keys + self.query(look).unsqueeze(1)).tanh()).squeeze(-1)
+        energy = self.energy((keys + self.query(look).unsqueeze(1)).tanh_()).squeeze(-1)
         seen = torch.bmm(attention_weights(energy, mask).unsqueeze(1), regions).squeeze(1)
         speak, speak_cell = lstm_cell(self.speak_gates(torch.cat([seen, look, speak], dim=1)), speak_cell)
         return look, look_cell, speak, speak_cell
