@@ -142,6 +142,7 @@ class TransformerDecoder(nn.Module):
     """
 
     shares_memory = True
+    packs = True
 
     def __init__(
         self, vocabulary_size: int, *, memory_dim: int, dim: int, num_layers: int, num_heads: int, dropout: float, max_tokens: int
