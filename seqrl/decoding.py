@@ -16,6 +16,7 @@ COMPACT_BELOW = 0.9
 COMPACT_ITEMS_BELOW = 0.75
 
 
+@torch.no_grad()
 def sample(
     policy: Any,
     context: Tree,
@@ -62,6 +63,7 @@ def sample(
     return rows.trajectory(slice(0, num_samples), group)
 
 
+@torch.no_grad()
 def sample_beside_greedy(
     policy: Any,
     context: Tree,
@@ -99,7 +101,6 @@ def with_one_end(tokens: Tensor, policy: Any, end: int) -> Tensor:
     return tokens.masked_fill(is_end(tokens, end_tokens(policy)), end)
 
 
-@torch.no_grad()
 def _write(
     policy: Any,
     context: Tree,
@@ -114,7 +115,7 @@ def _write(
     """Write first greedy, then sampled rows about each context; what is forced are all rows, or the sampled ones where there are both."""
     N, device = first_leaf(context).shape[0], first_leaf(context).device
     both = num_greedy > 0 and num_sampled > 0
-    given = _forced_rows(forced, N, num_sampled if both else num_greedy + num_sampled)
+    given = None if forced is None else _forced_rows(forced.to(device), N, num_sampled if both else num_greedy + num_sampled)
     with evaluation_mode(policy):
         if getattr(policy, "freeze_encoder", False) and isinstance(context, dict) and "image" in context:
             context = {"memory": policy.encode(context["image"])}
@@ -271,8 +272,8 @@ def _check_sampling(num_samples: int, top_k: int, top_p: float) -> None:
         raise ValueError(f"top_p: expected a number in (0, 1], got {top_p}")
 
 
-def _forced_rows(forced: Tensor | None, num_contexts: int, num_samples: int) -> Tensor | None:
-    if forced is None or forced.shape[0] == num_contexts * num_samples:
+def _forced_rows(forced: Tensor, num_contexts: int, num_samples: int) -> Tensor:
+    if forced.shape[0] == num_contexts * num_samples:
         return forced
     if forced.shape[0] != num_contexts:
         raise ValueError(f"forced: expected {num_contexts * num_samples} or {num_contexts} rows, got {forced.shape[0]}")
