@@ -152,18 +152,14 @@ class _Rows:
     def __init__(self, policy: Any, context: Tree, num_greedy: int, num_sampled: int, forced: Tensor | None) -> None:
         self.context, self.num_greedy, self.num_each = context, num_greedy, num_greedy + num_sampled
         self.num_contexts, device = first_leaf(context).shape[0], first_leaf(context).device
-        self.begin, self.pad, self.ends, self.num_forced = (
-            policy.begin,
-            policy.pad,
-            end_tokens(policy),
-            0 if forced is None else forced.shape[1],
-        )
+        self.begin, self.pad, self.ends = policy.begin, policy.pad, end_tokens(policy)
+        self.num_forced = 0 if forced is None else forced.shape[1]
         self.num_live = B = self.num_contexts * self.num_each
         # What is written at one step lies together; what follows an end is written, too, and cleared at last.
         self.action = torch.full((policy.max_tokens, B), policy.pad, dtype=torch.long, device=device)
         self.logp, self.value = torch.zeros(policy.max_tokens, B, device=device), torch.zeros(policy.max_tokens, B, device=device)
         self.index = torch.arange(B, device=device)
-        # Kept beside the processor that decides about the loop, so that each step waits for a device only once.
+        # Kept where the loop runs, so that recording a step waits for the device only once.
         self.length, self.places, self.live = torch.zeros(B, dtype=torch.long), torch.arange(B), torch.ones(B, dtype=torch.bool)
         self.sampled = self.places % self.num_each >= num_greedy
 
