@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from seqrl.ahead import RewardsAhead
+from seqrl.decoding import sample, sample_beside_greedy, with_one_end
 from seqrl.metrics.by_name import METRICS
 from seqrl.policies import end_tokens
 from seqrl.tasks.captioning.checks import refuse_single_images, refuse_what_images_lack
 from seqrl.tasks.captioning.data import CaptionData, DataConfig, load_data, rows_of
-from seqrl.tasks.captioning.decoding import sample, with_one_end
 from seqrl.tasks.captioning.diagnostics import warnings_for
 from seqrl.tasks.captioning.evaluation import METRICS as EVALUATED
 from seqrl.tasks.captioning.evaluation import EvaluationConfig, evaluate_captions, write_captions
@@ -167,9 +167,14 @@ class CaptioningTask:
         items = self._order.next(self.config.images_per_batch)
         context = self._context(items, policy)
         forced = self._forced(items, num_forced_steps) if num_forced_steps else None
-        trajectory = sample(policy, context, num_samples=num_samples, greedy=greedy, forced=forced, group=items, generator=generator)
-        best = self._captions(sample(policy, context, greedy=True, group=items), policy) if greedy_baseline else None
-        return Sampled(trajectory, self._captions(trajectory, policy), best, num_samples)
+        settings: Any = {"num_samples": num_samples, "forced": forced, "group": items, "generator": generator}
+        best: Trajectory | None = None
+        if greedy_baseline and not greedy:
+            trajectory, best = sample_beside_greedy(policy, context, **settings)
+        else:
+            trajectory = sample(policy, context, greedy=greedy, **settings)
+            best = sample(policy, context, greedy=True, group=items) if greedy_baseline else None
+        return Sampled(trajectory, self._captions(trajectory, policy), None if best is None else self._captions(best, policy), num_samples)
 
     def demonstrations(self, group: Tensor | None = None) -> Trajectory:
         """Give reference captions of the next images, or of the training images that `group` numbers."""
