@@ -7,12 +7,12 @@ reward, the greedy one as the baseline, one step of AdamW with clipped gradients
 (`captioners.py`), the same reward and fp32; captions end like people's (`ends`), or never (`full`). The peer encodes the
 images once for both of its calls of `generate` (do_sample with num_return_sequences=5, and greedy; use_cache), and once more with
 gradients unless the encoder is frozen; it learns from whole logits, log_softmax, and torch's own AdamW. Ours is `SelfCritical` on
-`PretrainedPolicy`. Both take turns in one process, and the first turn of each does not count. `own` is this project's small captioner
+`PretrainedPolicy`; with `--sides ours,plain,peer` also with the decoder as transformers has it (`fast=False`). They take turns in one process, and the first turn of each does not count. `own` is this project's small captioner
 for photographs, which has no peer.
 
-Parts: encode (without gradients), sample (both kinds of captions), reward, learn (encoding with gradients included). Milliseconds are
-medians over rounds and seeds, of wall-clock and of processor time over all threads. Peak memory is measured in processes of their own, three
-steps each: the highest resident size, and how much of it came after the imports.
+Parts: encode (without gradients), sample (both kinds of captions), reward, learn (with encoding, where it has gradients). Milliseconds are
+medians over rounds and seeds, of wall-clock and of processor time over all threads. Peak memory is measured in processes of their own,
+three steps each: the highest resident size, and how much of it came after the imports.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,10 @@ class Clock:
     """Sums wall-clock and processor seconds of named parts; a part within another one counts for itself, but not within `learn`."""
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew."""
         self.wall = dict.fromkeys(PARTS, 0.0)
         self.processor = dict.fromkeys(PARTS, 0.0)
         self._open: list[str] = []
@@ -168,7 +172,10 @@ class Peer:
             scores = [
                 torch.as_tensor(self.reward.score(tokens[:, 1:].numpy(), length.numpy(), items.numpy()), dtype=torch.float32)
                 for tokens, length, items in zip(
-                    (rows, greedy), lengths, (torch.arange(NUM_IMAGES).repeat_interleave(NUM_SAMPLES), torch.arange(NUM_IMAGES)), strict=True
+                    (rows, greedy),
+                    lengths,
+                    (torch.arange(NUM_IMAGES).repeat_interleave(NUM_SAMPLES), torch.arange(NUM_IMAGES)),
+                    strict=True,
                 )
             ]
             advantage = scores[0] - scores[1].repeat_interleave(NUM_SAMPLES)
@@ -199,8 +206,8 @@ def _lengths(tokens: Any, end: int) -> Any:
     return (ended == 0).sum(dim=1)
 
 
-def make_sides(size: str, case: str, seed: int, only: str = "") -> dict[str, Any]:
-    """Make ours and the peer, each with a model of its own, or one of them."""
+def make_sides(size: str, case: str, seed: int, names: Sequence[str]) -> dict[str, Any]:
+    """Make the named sides, each with a model of its own: "ours", "plain" (ours with the decoder of transformers) and "peer"."""
     import copy
 
     from captioners import SIZES, build_model, pictures, policy_of
@@ -209,14 +216,15 @@ def make_sides(size: str, case: str, seed: int, only: str = "") -> dict[str, Any
     images = pictures(NUM_IMAGES, seed=seed)
     if size == "own":
         return {"ours": _own_captioner(images, seed, frozen=frozen)}
-    model, reward = build_model(SIZES[size], seed, ending=ending), make_reward(SIZES[size].vocabulary, seed)
-    sides: dict[str, Any] = {}
-    if only != "ours":
-        pixels = policy_of(model).processor(list(images), return_tensors="pt")["pixel_values"]
-        sides["peer"] = Peer(model if only else copy.deepcopy(model), pixels, reward, frozen=frozen)
-    if only != "peer":
-        sides = {"ours": Ours(policy_of(model, freeze_encoder=frozen), images, reward, seed), **sides}
-    return sides
+    first, reward = build_model(SIZES[size], seed, ending=ending), make_reward(SIZES[size].vocabulary, seed)
+    pixels = policy_of(first).processor(list(images), return_tensors="pt")["pixel_values"]
+    models = {name: copy.deepcopy(first) for name in names[1:]} | {names[0]: first}
+    return {
+        name: Peer(models[name], pixels, reward, frozen=frozen)
+        if name == "peer"
+        else Ours(policy_of(models[name], freeze_encoder=frozen, fast=name == "ours"), images, reward, seed)
+        for name in names
+    }
 
 
 def _own_captioner(images: Any, seed: int, *, frozen: bool) -> Ours:
@@ -231,16 +239,16 @@ def _own_captioner(images: Any, seed: int, *, frozen: bool) -> Ours:
     return Ours(build_policy(config, words, images.shape[2]), images, make_reward(2_600, seed), seed)
 
 
-def measure(size: str, case: str, seed: int, rounds: int) -> dict[str, Any]:
-    """Let both sides take turns; give seconds of each part, round by round."""
-    sides = make_sides(size, case, seed)
+def measure(size: str, case: str, seed: int, rounds: int, names: Sequence[str]) -> dict[str, Any]:
+    """Let the sides take turns; give seconds of each part, round by round."""
+    sides = make_sides(size, case, seed, names)
     found: dict[str, Any] = {name: {"wall_s": [], "processor_s": [], "length": []} for name in sides}
     for turn in range(rounds + 1):
         for name in sorted(sides, reverse=bool(turn % 2)):
             side = sides[name]
             if hasattr(side, "trainer"):
                 side.trainer.policy.eval()
-            side.clock.__init__()
+            side.clock.clear()
             length = side.step()
             if turn:
                 found[name]["wall_s"].append(side.clock.wall)
@@ -260,10 +268,10 @@ def worker(name: str, args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     kind, size, case, seed, *side = name.split(":")
     if kind == "times":
-        print(json.dumps(measure(size, case, int(seed), args.rounds)))
+        print(json.dumps(measure(size, case, int(seed), args.rounds, args.sides.split(","))))
         return
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    (measured,) = make_sides(size, case, int(seed), only=side[0]).values()
+    (measured,) = make_sides(size, case, int(seed), side).values()
     for _ in range(3):
         measured.step()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -281,11 +289,10 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
         for parts in sides.values():
             parts["step"] = sum(parts.values())
         summary[f"{clock}_ms"] = sides
-        if "peer" in sides:
-            ours, peer = sides["ours"], sides["peer"]
-            summary[f"{clock}_ratio"] = {part: peer[part] / ours[part] for part in ("sample", "learn", "step")} | {
-                "decode": (peer["encode"] + peer["sample"]) / (ours["encode"] + ours["sample"])
-            }
+        for parts in sides.values():
+            parts["decode"] = parts["encode"] + parts["sample"]
+        if {"ours", "peer"} <= set(sides):
+            summary[f"{clock}_ratio"] = {part: sides["peer"][part] / sides["ours"][part] for part in ("sample", "decode", "learn", "step")}
     summary["mean_length"] = {name: statistics.fmean(length for run in runs for length in run[name]["length"]) for name in runs[0]}
     return summary
 
@@ -294,7 +301,9 @@ def show(size: str, case: str, summary: dict[str, Any]) -> None:
     """Print a size and case."""
     for clock in ("wall", "processor"):
         for name, parts in summary[f"{clock}_ms"].items():
-            print(f"{size:5s} {case:12s} {name:5s} {clock:9s} " + "  ".join(f"{part} {value:8.1f}" for part, value in parts.items()) + " ms")
+            print(
+                f"{size:5s} {case:12s} {name:5s} {clock:9s} " + "  ".join(f"{part} {value:8.1f}" for part, value in parts.items()) + " ms"
+            )
         if f"{clock}_ratio" in summary:
             ratios = summary[f"{clock}_ratio"].items()
             print(f"{size:5s} {case:12s} times the peer's speed, {clock}: " + "  ".join(f"{part} {value:.2f}" for part, value in ratios))
@@ -311,6 +320,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--rounds", type=int, default=5, help="steps of each side that count, a seed")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--sides", default="ours,peer", help="of ours, plain, peer")
     parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory")
     parser.add_argument("--worker", help="only measure this, and print it")
     parser.add_argument("--output", type=Path, default=RESULTS / "captioning.json")
@@ -323,7 +333,8 @@ def main() -> None:
     seeds = [int(seed) for seed in args.seeds.split(",")]
     report: dict[str, Any] = {"provenance": provenance(seeds, threads=args.threads), "load_average_before": os.getloadavg()}
     report |= {"images": NUM_IMAGES, "samples_an_image": NUM_SAMPLES, "rounds": args.rounds, "sizes": {}}
-    settings = ["--rounds", str(args.rounds), "--threads", str(args.threads)]
+    settings = ["--rounds", str(args.rounds), "--threads", str(args.threads), "--sides", args.sides]
+    names = args.sides.split(",")
     for size in args.sizes.split(","):
         report["sizes"][size] = {"parameters": _parameters(size), "cases": {}}
         for case in args.cases.split(","):
@@ -332,8 +343,8 @@ def main() -> None:
             runs = [run_contender(__file__, f"times:{size}:{case}:{seed}", settings) for seed in seeds]
             summary = summarise(runs)
             if not args.no_memory and size != "own":
-                names = [f"memory:{size}:{case}:{seeds[0]}:{side}" for side in ("ours", "peer")]
-                summary["memory"] = dict(zip(("ours", "peer"), (run_contender(__file__, name, settings) for name in names), strict=True))
+                memory = {name: run_contender(__file__, f"memory:{size}:{case}:{seeds[0]}:{name}", settings) for name in names}
+                summary["memory"] = memory
             show(size, case, summary)
             report["sizes"][size]["cases"][case] = summary
     report["load_average_after"] = os.getloadavg()

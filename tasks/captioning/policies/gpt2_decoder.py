@@ -72,7 +72,8 @@ class GPT2Decoder:
             hidden: [N, R, D] of the items.
             max_tokens: longest row.
         """
-        memory = tuple(_keys_and_values(block.crossattention, hidden) for block in self.decoder.transformer.h)
+        blocks = self.decoder.transformer.h
+        memory = tuple(tuple(part.contiguous() for part in _keys_and_values(block.crossattention, hidden)) for block in blocks)
         N, H, _, size = memory[0][0].shape
         cache = tuple((hidden.new_empty(N, H, max_tokens, size), hidden.new_empty(N, H, max_tokens, size)) for _ in memory)
         return {"memory": memory, "cache": cache, "position": torch.zeros(N, dtype=torch.long, device=hidden.device)}
@@ -88,8 +89,9 @@ class GPT2Decoder:
             [L, D] features, and the next state.
         """
         body, memory = self.decoder.transformer, state["memory"]
-        # Rows that have ended may have been put back to 0; the live ones are all at the same position.
-        position = int(state["position"].max())
+        # Rows that have ended may have been put back to 0; the live ones are all at the same position. What is behind the last one is
+        # asked for its value only.
+        position = min(int(state["position"].max()), state["cache"][0][0].shape[2] - 1)
         places = places_of(state.get("item"), memory[0][0].shape[0])
         x = F.embedding(tokens, body.wte.weight) + body.wpe.weight[position]
         for block, (keys, values), (own_keys, own_values) in zip(body.h, memory, state["cache"], strict=True):
