@@ -12,7 +12,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from seqrl.tasks.captioning.decoding import sample
+from seqrl.decoding import sample
 from seqrl.tasks.captioning.policies.pretrained import PretrainedPolicy
 
 PAD, BEGIN, END = 0, 1, 2
@@ -90,7 +90,7 @@ def _let_end(model: Any, *, ending: bool) -> None:
         body.wte.weight[END] = -10 * direction
         body.ln_f.bias += 10 * direction
         return
-    policy, images = policy_of(model), {"image": pictures(8, seed=1)}
+    policy, images = policy_of(model, fast=False), {"image": pictures(8, seed=1)}
     body.wte.weight[END] = 0
     rows = sample(policy, images, num_samples=4, generator=torch.Generator().manual_seed(2))
     hidden = policy.initial_state(images)["memory"]["hidden"].repeat_interleave(4, dim=0)  # type: ignore[index, call-overload]

@@ -7,8 +7,8 @@ reward, the greedy one as the baseline, one step of AdamW with clipped gradients
 (`captioners.py`), the same reward and fp32; captions end like people's (`ends`), or never (`full`). The peer encodes the
 images once for both of its calls of `generate` (do_sample with num_return_sequences=5, and greedy; use_cache), and once more with
 gradients unless the encoder is frozen; it learns from whole logits, log_softmax, and torch's own AdamW. Ours is `SelfCritical` on
-`PretrainedPolicy`; with `--sides ours,plain,peer` also with the decoder as transformers has it (`fast=False`). They take turns in one process, and the first turn of each does not count. `own` is this project's small captioner
-for photographs, which has no peer.
+`PretrainedPolicy`; with `--sides ours,plain,peer` also with the decoder as transformers has it (`fast=False`). They take turns in one
+process, and the first turn of each does not count. `own` is this project's small captioner for photographs, which has no peer.
 
 Parts: encode (without gradients), sample (both kinds of captions), reward, learn (with encoding, where it has gradients). Milliseconds are
 medians over rounds and seeds, of wall-clock and of processor time over all threads. Peak memory is measured in processes of their own,
@@ -88,7 +88,7 @@ def make_reward(vocabulary: int, seed: int) -> Any:
 
     draws = np.random.default_rng(seed)
     lengths = draws.integers(8, 16, (1_000, 5))
-    references = [[[*draws.integers(3, min(vocabulary, 400), length).tolist(), 2] for length in row] for row in lengths]
+    references = [[draws.integers(3, min(vocabulary, 400), length).tolist() for length in row] for row in lengths]
     return MetricMix({"cider_d": 1.0}, references, end=2, score_end=True)
 
 
@@ -98,15 +98,14 @@ class Task:
     def __init__(self, images: Any, reward: Any, clock: Clock) -> None:
         self.images, self.reward, self.clock = images, reward, clock
 
-    def rollout(self, policy: Any, *, num_samples: int, greedy_baseline: bool, generator: Any, **_: Any) -> Any:
+    def rollout(self, policy: Any, *, num_samples: int, generator: Any, **_: Any) -> Any:
         import torch
 
-        from seqrl.tasks.captioning.decoding import sample
+        from seqrl.decoding import sample_beside_greedy
 
         items, context = torch.arange(NUM_IMAGES), {"image": self.images}
         with self.clock.part("sample"):
-            rows = sample(policy, context, num_samples=num_samples, group=items, generator=generator)
-            greedy = sample(policy, context, greedy=True, group=items)
+            rows, greedy = sample_beside_greedy(policy, context, num_samples=num_samples, group=items, generator=generator)
         scores, baseline = self._score(rows), self._score(greedy)
         return rows.replace(
             reward=rows.reward + scores.unsqueeze(1) * rows.terminated, baseline=baseline.repeat_interleave(num_samples, dim=0)

@@ -100,7 +100,8 @@ class PretrainedPolicy(nn.Module):
     @property
     def shares_memory(self) -> bool:
         """Whether rows about one item share its memory while they are written."""
-        return self._own_decoder() is not None
+        own = self._own_decoder()
+        return own is not None and not own.drops
 
     @classmethod
     def from_pretrained(cls, path: str | Path, **settings: Any) -> PretrainedPolicy:
