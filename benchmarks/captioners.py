@@ -32,9 +32,9 @@ class Size:
     vocabulary: int
 
 
-# The first has a vocabulary like Flickr8k's, the others GPT-2's; the last is DeiT-small's encoder with GPT-2 small.
+# The first has a vocabulary like that of COCO's captions, the others GPT-2's; the decoder of the last is GPT-2 small.
 SIZES = {
-    "10M": Size(256, 6, 256, 4, 2_600),
+    "10M": Size(256, 4, 256, 4, 8_000),
     "60M": Size(384, 9, 512, 4, 50_257),
     "200M": Size(512, 12, 768, 12, 50_257),
 }
