@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqrl.token_evaluation import evaluate_tokens as evaluate_tokens
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree, map_tree, tree_leaves
 
 
@@ -166,57 +167,6 @@ def encode_distinct(encode: Callable[[Tree], Tree], context: Tree, group: Tensor
 def never_right(ends: Sequence[int], *others: int | None) -> tuple[int, ...]:
     """Give the tokens that no text should hold, in ascending order: the others that there are, unless they end a text, too."""
     return tuple(sorted({token for token in others if token is not None} - set(ends)))
-
-
-def evaluate_tokens(
-    features: Tensor,
-    head: Callable[[Tensor], Tensor],
-    trajectory: Trajectory,
-    value: Tensor | None = None,
-    *,
-    wrong: Sequence[int] = (),
-) -> Evaluation:
-    """Evaluate the actions that count: log p(a), H = -sum_k p_k log p_k and mean_k log p_k, the mean over k that can be right.
-
-    The head, which is often the dearest part, sees only the steps with `mask` or `imitate`; all others get zeros.
-
-    Args:
-        features: [B, T, D] float.
-        head: takes [M, D], gives logits [M, V].
-        trajectory: the actions [B, T], long.
-        value: [B, T] the critic's values; zeros when None.
-        wrong: tokens that are never right, see `never_right`; the mean leaves them out, and those that the logits forbid.
-    """
-    counted = trajectory.counted
-    logits = head(features[counted]).float()
-    all_logp = logits.log_softmax(dim=-1)
-    # A forbidden token has probability 0 and the log-probability -inf; their product would be NaN.
-    finite = all_logp.clamp(min=torch.finfo(logits.dtype).min)
-    entropy = -(logits.softmax(dim=-1) * finite).sum(dim=-1)
-
-    def spread(values: Tensor) -> Tensor:
-        return torch.zeros(counted.shape, dtype=values.dtype, device=values.device).masked_scatter(counted, values)
-
-    logp = spread(all_logp.gather(1, trajectory.action[counted].unsqueeze(1)).squeeze(1))
-    return Evaluation(
-        logp=logp,
-        entropy=spread(entropy),
-        value=torch.zeros_like(logp) if value is None else value,
-        mean_logp=spread(_mean_logp(finite, wrong)),
-    )
-
-
-def _mean_logp(finite: Tensor, wrong: Sequence[int]) -> Tensor:
-    """Average log-probabilities [M, V] over the tokens that can be right, [M]; forbidden ones have the smallest number there is."""
-    possible = finite.new_ones(finite.shape[1])
-    possible[torch.tensor(wrong, dtype=torch.long, device=finite.device)] = 0
-    mean = finite @ (possible / possible.sum())
-    # Looking at every entry costs as much as the rest; a single forbidden token shows in the mean.
-    smallest = torch.finfo(finite.dtype).min
-    if bool((mean <= smallest / (2 * finite.shape[1])).any()):
-        allowed = (finite > smallest) * possible
-        mean = (finite * allowed).sum(dim=1) / allowed.sum(dim=1).clamp(min=1)
-    return mean
 
 
 class TokenPolicy(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seqrl.losses import nll
-from seqrl.policies import TokenPolicy, choose_token, distinct_rows, encode_distinct, evaluate_tokens, evaluation_mode, input_tokens
+from seqrl.policies import TokenPolicy, choose_token, distinct_rows, encode_distinct, evaluation_mode, input_tokens
 from seqrl.protocols import Policy
 from seqrl.rollout import unroll
 from seqrl.sources import TokenSource
@@ -107,27 +107,6 @@ def test_encode_distinct_encodes_each_group_once() -> None:
     assert encode_distinct(encode, context, torch.tensor([5, 9, 5, 0])).flatten().tolist() == [10, 20, 10, 30]  # type: ignore[union-attr, arg-type]
     encode_distinct(encode, context, None)  # type: ignore[arg-type]
     assert sizes == [3, 4]
-
-
-def test_evaluation_equals_sums_written_out_and_is_zero_where_nothing_counts() -> None:
-    probability = [0.1, 0.2, 0.7]
-    logits = torch.tensor(probability).log().view(1, 1, 3).repeat(1, 3, 1)
-    trajectory = text([[2, 0, 1]], [[True, False, False]]).replace(imitate=torch.tensor([[False, False, True]]))
-    evaluation = evaluate_tokens(logits, lambda features: features, trajectory)
-    entropy = -sum(p * math.log(p) for p in probability)
-    mean = sum(math.log(p) for p in probability) / 3
-    assert evaluation.logp[0].tolist() == pytest.approx([math.log(0.7), 0.0, math.log(0.2)])
-    assert evaluation.entropy[0].tolist() == pytest.approx([entropy, 0.0, entropy])
-    assert evaluation.mean_logp is not None
-    assert evaluation.mean_logp[0].tolist() == pytest.approx([mean, 0.0, mean])
-
-
-def test_a_forbidden_token_gives_finite_entropy_and_gradients() -> None:
-    logits = torch.tensor([[[0.0, float("-inf"), 0.0]]], requires_grad=True)
-    evaluation = evaluate_tokens(logits, lambda features: features, text([[0]], [[True]]))
-    assert evaluation.entropy.item() == pytest.approx(math.log(2))
-    (evaluation.entropy.sum() + evaluation.logp.sum()).backward()
-    assert logits.grad is not None and bool(logits.grad.isfinite().all())
 
 
 def test_smoothed_labels_are_shared_by_the_tokens_that_can_be_right() -> None:

@@ -10,9 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqrl.policies import act_on_tokens, check_token_settings, evaluate_tokens, first_leaf, input_tokens, never_right, resample_tokens
+from seqrl.packing import unpack
+from seqrl.policies import act_on_tokens, check_token_settings, first_leaf, input_tokens, never_right, resample_tokens
 from seqrl.tasks.captioning.policies.encoder import distinct_memory_of, memory_of
 from seqrl.tasks.captioning.policies.figures import FigureDetector
+from seqrl.token_evaluation import LinearHead, evaluate_tokens
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
 
 
@@ -22,7 +24,8 @@ class CaptionPolicy(nn.Module):
     Args:
         encoder: takes uint8 images [N, 3, S, S], gives a tree with leaves [N, ...].
         decoder: has `token_embedding`, `start(memory)`, `step(tokens, state)` and `forward(tokens, memory, image)`, see
-            `TransformerDecoder`.
+            `TransformerDecoder`. One with `packs = True` takes `mask` [B, T], too, and then gives the features [M, D] of the M steps that
+            count alone. One with `shares_memory = True` reads from `state["item"]` which memory is a row's.
         max_tokens: longest caption, end token included.
         temperature: divides the logits, in sampling and re-evaluation alike.
         tie_embeddings: use the token embeddings as the output matrix W, too.
@@ -67,6 +70,7 @@ class CaptionPolicy(nn.Module):
         self.freeze_encoder = freeze_encoder
         self.encoder = encoder.requires_grad_(not freeze_encoder)
         self.decoder: Any = decoder
+        self.packs = bool(getattr(decoder, "packs", False))
         self.shares_memory = bool(getattr(decoder, "shares_memory", False))
         embedding: Any = decoder.token_embedding
         self.output = nn.Linear(embedding.embedding_dim, embedding.num_embeddings, bias=False)
@@ -109,9 +113,13 @@ class CaptionPolicy(nn.Module):
         """Evaluate the tokens of a trajectory in one pass, encoding the image of each group once."""
         tokens = self._tokens(trajectory)
         memory, image = distinct_memory_of(self, trajectory)
-        features = self.decoder(tokens, memory, image)
+        counted = trajectory.counted
+        features = self.decoder(tokens, memory, image, mask=counted) if self.packs else self.decoder(tokens, memory, image)
         value = None if self.critic is None else self.critic(features.detach()).squeeze(-1)
-        evaluation = evaluate_tokens(features, self._logits, trajectory, value, wrong=self.wrong)
+        if value is not None and self.packs:
+            value = unpack(value, counted)
+        head = LinearHead(self.output.weight, temperature=self.temperature)
+        evaluation = evaluate_tokens(features, head, trajectory, value, wrong=self.wrong)
         # Whether dropout is on says nothing about whether somebody learns from this pass.
         detection = self._detection(trajectory, memory, image) if torch.is_grad_enabled() else []
         return dataclasses.replace(evaluation, aux_loss=torch.stack(detection)) if detection else evaluation
