@@ -43,7 +43,7 @@ SIZES = {
 def build_model(size: Size, seed: int, *, ending: bool) -> transformers.VisionEncoderDecoderModel:
     """Make a model with random weights whose next token is as little certain as a captioner's.
 
-    Logits of fresh weights are all alike; a larger last normalisation spreads them. The end token's grow with the position, until
+    Logits of fresh weights are all alike; a larger last normalisation spreads them. The end token's logit grows with the position, so that
     sampled captions are as long as people's, or it never comes (`ending=False`).
     """
     torch.manual_seed(seed)
@@ -70,21 +70,24 @@ def build_model(size: Size, seed: int, *, ending: bool) -> transformers.VisionEn
     config.decoder_start_token_id, config.eos_token_id, config.pad_token_id = BEGIN, END, PAD
     model = transformers.VisionEncoderDecoderModel(config).eval()
     with torch.no_grad():
-        model.decoder.transformer.ln_f.weight.mul_(8 / (0.02 * size.decoder_dim**0.5) / 2)
+        model.decoder.transformer.ln_f.weight.mul_(1_200 / size.decoder_dim)
     _let_end(model, ending=ending)
     return model
 
 
 @torch.no_grad()
 def _let_end(model: Any, *, ending: bool) -> None:
-    """Give the end token a direction of its own, along which the position counts."""
+    """Give the end token a direction of its own, along which nothing but the position counts."""
     body = model.decoder.transformer
     dim = body.wte.weight.shape[1]
     direction = torch.randn(dim, generator=torch.Generator().manual_seed(0))
+    direction -= direction.mean()
     direction /= direction.norm()
-    for table in (body.wte.weight, body.wpe.weight):
+    outputs = [part.c_proj.weight for block in body.h for part in (block.attn, block.crossattention, block.mlp)]
+    for table in (body.wte.weight, body.wpe.weight, *outputs):
         table -= (table @ direction).unsqueeze(1) * direction
-    ramp = torch.arange(body.wpe.weight.shape[0]) / (MAX_TOKENS - 1)
+    # From a third of the way, so that lengths differ as people's do.
+    ramp = (10 + torch.arange(body.wpe.weight.shape[0])) / (10 + MAX_TOKENS)
     body.wpe.weight += 0.02 * dim**0.5 * ramp.unsqueeze(1) * direction
     if not ending:
         body.wte.weight[END] = -10 * direction

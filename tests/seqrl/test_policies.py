@@ -89,6 +89,27 @@ def test_choose_token_without_noise_takes_the_most_probable() -> None:
     assert logp.item() == pytest.approx(math.log(0.75))
 
 
+def test_choose_token_takes_the_most_probable_where_a_number_is_negative() -> None:
+    logits = torch.tensor([[0.0, 2.0, 1.0], [0.0, 2.0, 1.0], [3.0, float("-inf"), 0.0]])
+    token, logp = choose_token(logits, torch.tensor([-1.0, 0.99, -1.0]))
+    assert token.tolist() == [1, 2, 0]
+    expected = [2 - math.log(1 + math.e**2 + math.e), 1 - math.log(1 + math.e**2 + math.e), 3 - math.log(math.e**3 + 1)]
+    assert logp.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 3, 1000])
+def test_choose_token_goes_through_many_tokens_in_parts(rows_at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqrl.policies._NUMBERS_AT_ONCE", rows_at_once * 40)
+    generator = torch.Generator().manual_seed(0)
+    logits, noise = 3 * torch.randn(7, 40, generator=generator), torch.rand(7, generator=generator)
+    token, logp = choose_token(logits, noise)
+    for row in range(7):
+        p = logits[row].double().softmax(dim=0).tolist()
+        assert token[row] == next(k for k in range(40) if sum(p[: k + 1]) > noise[row])
+        assert logp[row].item() == pytest.approx(math.log(p[int(token[row])]), abs=1e-6)
+    assert choose_token(logits, None)[0].tolist() == [max(range(40), key=row.__getitem__) for row in logits.tolist()]
+
+
 def test_distinct_rows_puts_every_group_back_and_never_joins_negative_numbers() -> None:
     group = torch.tensor([7, 3, 7, -1, -1, 3])
     first, inverse = distinct_rows(group)

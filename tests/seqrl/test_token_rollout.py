@@ -104,6 +104,48 @@ def test_the_baseline_is_the_greedy_rows_score() -> None:
         token_rollout(policy, shown, count_shown, num_forced_steps=1)
 
 
+class OnlyActs(nn.Module):
+    """A policy that does not show its logits."""
+
+    def __init__(self, policy: TokenPolicy) -> None:
+        super().__init__()
+        self.policy, self.begin, self.end, self.pad, self.max_tokens = policy, policy.begin, policy.end, policy.pad, policy.max_tokens
+
+    def initial_state(self, context: Any) -> Any:
+        return self.policy.initial_state(context)
+
+    def act(self, obs: Any, state: Any, **settings: Any) -> Any:
+        return self.policy.act(obs, state, **settings)
+
+
+@pytest.mark.parametrize("settings", [{"greedy": True}, {"num_samples": 3}, {"num_samples": 3, "greedy_baseline": True}])
+def test_a_policy_that_only_acts_writes_the_same(settings: dict[str, Any]) -> None:
+    policy = TokenPolicy(Bigram(), max_tokens=5)
+    shown = torch.tensor([3, 4, 5, 4])
+    ours, acted = (
+        token_rollout(writer, shown, count_shown, generator=torch.Generator().manual_seed(4), **settings)
+        for writer in (policy, OnlyActs(policy))
+    )
+    assert torch.equal(ours.mask, acted.mask) and torch.equal(ours.action[ours.mask], acted.action[ours.mask])
+    assert torch.allclose(ours.logp[ours.mask], acted.logp[ours.mask], atol=1e-6)
+    assert torch.equal(ours.score, acted.score)
+    assert (ours.baseline is None) == (acted.baseline is None)
+    assert ours.baseline is None or acted.baseline is None or torch.equal(ours.baseline, acted.baseline)
+
+
+def test_each_of_several_end_tokens_ends_a_row() -> None:
+    rows = token_rollout(
+        TokenPolicy(Bigram(), end=(2, 0), pad=5, max_tokens=6),
+        torch.tensor([3, 4]),
+        count_shown,
+        num_samples=30,
+        generator=torch.Generator().manual_seed(0),
+    )
+    texts = [action[mask].tolist() for action, mask in zip(rows.action, rows.mask, strict=True)]
+    assert {text[-1] for text in texts if len(text) < 6} == {0, 2}
+    assert not any({0, 2} & set(text[:-1]) for text in texts)
+
+
 @dataclass
 class SmallConfig:
     """A task with nothing but what it must have."""

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoImageProcessor, VisionEncoderDecoderModel
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
-from seqrl.packing import unpack
-from seqrl.policies import act_on_tokens, check_token_settings, evaluate_tokens, first_leaf, input_tokens, never_right, resample_tokens
+from seqrl.policies import act_on_tokens, check_token_settings, first_leaf, input_tokens, never_right, resample_tokens
 from seqrl.tasks.captioning.policies.encoder import distinct_memory_of, memory_of
 from seqrl.tasks.captioning.policies.generation import GenerationRules, special_token
 from seqrl.tasks.captioning.policies.gpt2_decoder import GPT2Decoder, why_not
 from seqrl.tasks.captioning.policies.pixels import check_processor, processed_pixels
+from seqrl.token_evaluation import LinearHead, evaluate_tokens
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
 
 _LOG = logging.getLogger(__name__)
@@ -158,7 +158,8 @@ class PretrainedPolicy(nn.Module):
     def next_logits(self, tokens: Tensor, state: Tree) -> tuple[Tensor, Tree]:
         """Give the logits [B, V] of what follows tokens [B], and the next state."""
         logits, after = self._next(tokens, state)
-        return (self.rules.apply(after["tokens"], logits) if self.rules else logits) / self.temperature, after
+        logits = self.rules.apply(after["tokens"], logits) if self.rules else logits
+        return logits if self.temperature == 1 else logits / self.temperature, after
 
     def next_logp(self, tokens: Tensor, state: Tree) -> tuple[Tensor, Tree]:
         """Give what beam search adds for each token [B, V]; as in `generate`, rules change log-probabilities, which then add up to less."""
@@ -209,8 +210,8 @@ class PretrainedPolicy(nn.Module):
         own = self._own_decoder()
         if own is None or self.rules:
             return evaluate_tokens(self._logits(trajectory), lambda chosen: chosen, trajectory, wrong=self.wrong)
-        features = unpack(self._features(own, trajectory, trajectory.counted), trajectory.counted)
-        return evaluate_tokens(features, lambda x: F.linear(x, own.output_weight) / self.temperature, trajectory, wrong=self.wrong)
+        features = self._features(own, trajectory, trajectory.counted)
+        return evaluate_tokens(features, LinearHead(own.output_weight, None, self.temperature), trajectory, wrong=self.wrong)
 
     def resample(self, trajectory: Trajectory, generator: torch.Generator | None = None) -> Tensor:
         """Draw a token [B, T] for every step, given the trajectory's own tokens before it."""
