@@ -57,12 +57,12 @@ _RATIOS = ("sample", "decode", "learn", "step")
 
 
 def _memory(summary: dict[str, Any]) -> list[str]:
-    """Give our share of the peer's memory: all of the process, and what came after the imports."""
+    """Give our share of the peer's memory: all of the process, and what came with the steps."""
     if "memory" not in summary:
         return ["not measured"]
     ours, peer = summary["memory"]["ours"], summary["memory"]["peer"]
     shares = [100 * ours[key] / peer[key] for key in ("peak_mb", "growth_mb")]
-    return [f"{shares[0]:.0f}%, after the imports {shares[1]:.0f}%"]
+    return [f"{shares[0]:.0f}%, of what steps need {shares[1]:.0f}%"]
 
 
 BLOCKS = (captioning_speed,)
