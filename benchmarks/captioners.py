@@ -43,8 +43,8 @@ SIZES = {
 def build_model(size: Size, seed: int, *, ending: bool) -> transformers.VisionEncoderDecoderModel:
     """Make a model with random weights whose next tokens differ in probability.
 
-    Logits of fresh weights are nearly alike; a larger last normalisation spreads them. The end token's logit grows with the position, so that
-    sampled captions are as long as people's, or it never comes (`ending=False`).
+    Logits of fresh weights are nearly alike; a larger last normalisation spreads them. The end token's logit grows with the position,
+    so that sampled captions are as long as people's, or it never comes (`ending=False`).
     """
     torch.manual_seed(seed)
     encoder = transformers.ViTConfig(
