@@ -16,6 +16,7 @@ from seqrl.tasks.captioning.policies.captioner import CaptionPolicy
 from seqrl.tasks.captioning.policies.encoder import build_encoder
 from seqrl.tasks.captioning.policies.lstm import AttentionLSTMDecoder, LSTMDecoder
 from seqrl.tasks.captioning.policies.transformer import TransformerDecoder
+from seqrl.tasks.captioning.policies.updown import UpDownDecoder
 
 if TYPE_CHECKING:
     from seqrl.tasks.captioning.policies.pixels import Preparation
@@ -24,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 
 __all__ = ["CaptionPolicy", "PolicyConfig", "build_policy"]
 
-TYPES = ("transformer", "lstm", "att_lstm", "pretrained")
+TYPES = ("transformer", "lstm", "att_lstm", "updown", "pretrained")
 ENCODERS = ("scenes", "photographs", "patches")
 
 
@@ -33,7 +34,7 @@ class PolicyConfig:
     """Which policy to build, and how large.
 
     Attributes:
-        type: "transformer", "lstm" (Show and Tell), "att_lstm" (soft attention) or "pretrained" (a
+        type: "transformer", "lstm" (Show and Tell), "att_lstm" (soft attention), "updown" (two LSTMs) or "pretrained" (a
             VisionEncoderDecoderModel of transformers, whose sizes are its own); or `module:function` for a policy of one's own, where
             the function takes this configuration, the vocabulary and the image size.
         encoder: "scenes", "photographs" or "patches".
@@ -132,6 +133,8 @@ def _build_decoder(config: PolicyConfig, vocabulary_size: int, memory_dim: Any) 
         return LSTMDecoder(vocabulary_size, memory_dim=memory_dim, dim=config.dim, num_layers=config.num_layers, dropout=config.dropout)
     if config.type == "att_lstm":
         return AttentionLSTMDecoder(vocabulary_size, memory_dim=memory_dim, dim=config.dim, dropout=config.dropout)
+    if config.type == "updown":
+        return UpDownDecoder(vocabulary_size, memory_dim=memory_dim, dim=config.dim, dropout=config.dropout)
     return TransformerDecoder(
         vocabulary_size,
         memory_dim=memory_dim,

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqrl.tasks.captioning.policies.live_rows import LiveRows
+from seqrl.tasks.captioning.policies.updown import attention_weights
 from seqrl.trajectory import Tree
 
 
@@ -73,6 +75,8 @@ class AttentionLSTMDecoder(nn.Module):
         dropout: of the embeddings and the features.
     """
 
+    packs = True
+
     def __init__(self, vocabulary_size: int, *, memory_dim: int, dim: int, dropout: float) -> None:
         super().__init__()
         self.token_embedding = nn.Embedding(vocabulary_size, dim)
@@ -87,36 +91,43 @@ class AttentionLSTMDecoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def start(self, memory: Any) -> dict[str, Tree]:
-        """Give regions with their keys (`memory`), and the hidden and cell state [B, D] made from their mean."""
+        """Give regions with their keys and mask (`memory`), and the hidden and cell state [B, D] made from their mean."""
         regions, pooled = memory["regions"], memory["pooled"]
         return {
-            "memory": (regions, self.region_key(regions)),
+            "memory": (regions, self.region_key(regions), memory.get("mask")),
             "hidden": self.first_hidden(pooled).tanh(),
             "cell": self.first_cell(pooled).tanh(),
         }
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, dict[str, Tree]]:
         """Read one token [B] a row; give features [B, D] and the next state."""
-        regions, keys = state["memory"]
-        features, hidden, cell = self._read(self.token_embedding(tokens), regions, keys, state["hidden"], state["cell"])
-        return features, {"memory": state["memory"], "hidden": hidden, "cell": cell}
+        embedded = self.dropout(self.token_embedding(tokens))
+        seen, hidden, cell = self._read(embedded, state["memory"], state["hidden"], state["cell"])
+        return self._features(embedded, hidden, seen), {**state, "hidden": hidden, "cell": cell}
 
-    def forward(self, tokens: Tensor, memory: Any, image: Tensor | None = None) -> Tensor:
-        """Read whole rows [B, T]; give features [B, T, D]; arguments as for `TransformerDecoder.forward`."""
+    def forward(self, tokens: Tensor, memory: Any, image: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Read whole rows [B, T]; arguments and features as for `UpDownDecoder.forward`."""
+        rows = LiveRows(mask, tokens.shape, tokens.device)
         start: Any = self.start(memory)
-        (regions, keys), hidden, cell = start["memory"], start["hidden"], start["cell"]
-        if image is not None:
-            regions, keys, hidden, cell = regions[image], keys[image], hidden[image], cell[image]
-        features = []
-        for embedded in self.token_embedding(tokens).unbind(dim=1):
-            feature, hidden, cell = self._read(embedded, regions, keys, hidden, cell)
-            features.append(feature)
-        return torch.stack(features, dim=1)
+        places = rows.order if image is None else image[rows.order]
+        seen = tuple(None if leaf is None else leaf.index_select(0, places) for leaf in start["memory"])
+        hidden, cell = (start[name].index_select(0, places) for name in ("hidden", "cell"))
+        embedded = self.dropout(self.token_embedding(tokens[rows.order].t()))
+        found = [(embedded[:0, 0], hidden[:0], start["memory"][0][:0, 0])]
+        for step, live in rows:
+            word, memory = embedded[step, :live], tuple(None if leaf is None else leaf[:live] for leaf in seen)
+            regions, hidden, cell = self._read(word, memory, hidden[:live], cell[:live])
+            found.append((word, hidden, regions))
+        # What does not feed back is computed for all steps at once.
+        return self._features(*(rows.gather(steps) for steps in zip(*found, strict=True)))
 
-    def _read(self, embedded: Tensor, regions: Tensor, keys: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        embedded = self.dropout(embedded)
+    def _read(self, embedded: Tensor, memory: Any, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Look, and go one step on; give what was seen and the next hidden and cell state."""
+        regions, keys, mask = memory
         energy = self.energy((keys + self.query(hidden).unsqueeze(1)).tanh()).squeeze(-1)
-        seen = torch.bmm(energy.softmax(dim=1).unsqueeze(1), regions).squeeze(1) * self.gate(hidden).sigmoid()
+        seen = torch.bmm(attention_weights(energy, mask).unsqueeze(1), regions).squeeze(1) * self.gate(hidden).sigmoid()
         hidden, cell = self.cell(torch.cat([embedded, seen], dim=1), (hidden, cell))
-        features = self.norm(embedded + self.from_hidden(hidden) + self.from_regions(seen))
-        return self.dropout(features), hidden, cell
+        return seen, hidden, cell
+
+    def _features(self, embedded: Tensor, hidden: Tensor, seen: Tensor) -> Tensor:
+        return self.dropout(self.norm(embedded + self.from_hidden(hidden) + self.from_regions(seen)))

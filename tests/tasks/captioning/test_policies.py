@@ -16,7 +16,7 @@ from seqrl.tasks.captioning.vocabulary import Vocabulary
 from seqrl.trajectory import Trajectory
 
 SMALL = PolicyConfig(dim=32, num_layers=2, num_heads=4, max_tokens=7)
-KINDS = ("transformer", "lstm", "att_lstm")
+KINDS = ("transformer", "lstm", "att_lstm", "updown")
 
 
 def vocabulary() -> Vocabulary:
