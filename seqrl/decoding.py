@@ -11,7 +11,7 @@ from seqrl.policies import choose_token, draw_uniform, end_tokens, evaluation_mo
 from seqrl.trajectory import Trajectory, Tree, map_tree
 
 # Dropping ended rows copies the state of the others; below this share of live rows the saved work pays for the copy.
-COMPACT_BELOW = 0.75
+COMPACT_BELOW = 0.9
 # Memory is larger, and items without live rows cost only the attention to it.
 COMPACT_ITEMS_BELOW = 0.75
 

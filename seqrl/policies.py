@@ -67,8 +67,11 @@ def _choose(logits: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         threshold = torch.minimum(noise.unsqueeze(1) * total, torch.nextafter(total, torch.zeros_like(total)))
         # Behind the last token comes what is searched in cumulated NaN.
         token = torch.searchsorted(cumulated, threshold, right=True).clamp_(max=logits.shape[-1] - 1)
-        greedy = (noise < 0).nonzero().squeeze(1)
-        token[greedy] = logits[greedy].argmax(dim=-1, keepdim=True)
+        greedy = noise < 0
+        if logits.device.type != "cpu":  # to ask which rows these are would wait for the device
+            token = torch.where(greedy.unsqueeze(1), logits.argmax(dim=-1, keepdim=True), token)
+        elif bool(greedy.any()):
+            token[greedy] = logits[greedy].argmax(dim=-1, keepdim=True)
     return token.squeeze(1), probability.gather(1, token).squeeze(1).log()
 
 

@@ -66,7 +66,7 @@ class DecoderLayer(nn.Module):
         return x + self.dropout(self.narrow(F.gelu(self.widen(self.feed_norm(x)))))
 
     def _heads(self, x: Tensor, parts: int) -> Tensor:
-        return x.view(x.shape[0], parts, self.num_heads, -1)
+        return x.view(x.shape[0], parts, self.num_heads, x.shape[1] // (parts * self.num_heads))
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, *, is_causal: bool = False, mask: Tensor | None = None) -> Tensor:
@@ -142,6 +142,7 @@ class TransformerDecoder(nn.Module):
     """
 
     shares_memory = True
+    packs = True
 
     def __init__(
         self, vocabulary_size: int, *, memory_dim: int, dim: int, num_layers: int, num_heads: int, dropout: float, max_tokens: int

@@ -227,3 +227,4 @@ def test_a_pass_over_real_tokens_equals_the_one_over_all(image: list[int] | None
     holes = mask.clone()
     holes[:, 1] = False
     assert torch.allclose(decoder(tokens, memory, index, holes), decoder(tokens, memory, index)[holes], atol=1e-5)
+    assert decoder(tokens, memory, index, torch.zeros_like(mask)).shape == (0, DIM)
