@@ -20,7 +20,7 @@ def captioning_speed(files: Any) -> str:
     results = files.read("captioning.json")
     rows, ratios = [], []
     for size, found in results["sizes"].items():
-        name = size if size == "own" else f"{number(found['parameters']['parameters'] / 1e6, 1)} million"
+        name = "our small captioner" if size == "own" else f"{number(found['parameters']['parameters'] / 1e6, 1)} million"
         for case, summary in found["cases"].items():
             sides = summary["wall_ms"]
             for side in sides:
