@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import VisionEncoderDecoderModel
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
-from seqrl.policies import act_on_tokens, check_token_settings, evaluate_tokens, first_leaf, input_tokens, never_right, resample_tokens
+from seqrl.policies import act_on_tokens, check_token_settings, first_leaf, input_tokens, never_right, resample_tokens
 from seqrl.tasks.captioning.policies.encoder import distinct_memory_of, memory_of
 from seqrl.tasks.captioning.policies.generation import GenerationRules, special_token
+from seqrl.tasks.captioning.policies.gpt2_decoder import GPT2Decoder, why_not
 from seqrl.tasks.captioning.policies.hub import found, load_config, load_image_processor, place
 from seqrl.tasks.captioning.policies.pixels import check_processor, processed_pixels
+from seqrl.token_evaluation import LinearHead, evaluate_tokens
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
+
+_LOG = logging.getLogger(__name__)
 
 
 class PretrainedPolicy(nn.Module):
@@ -38,6 +44,7 @@ class PretrainedPolicy(nn.Module):
         unknown: token of words that have none of their own; the tokenizer's when None.
         tokenizer: saved beside the model, so that others can read what it writes. Label smoothing leaves out its special tokens, but
             those that end a caption, and what the model has beyond it; sampling may choose all of them, and `decode` skips them.
+        fast: run a GPT-2 decoder by `GPT2Decoder`, which gives the same numbers; False: as transformers has it, as other decoders.
 
     Raises:
         ValueError: when a setting is out of range, the processor gives something else than a picture, or neither the model nor the
@@ -59,6 +66,7 @@ class PretrainedPolicy(nn.Module):
         pad: int | None = None,
         unknown: int | None = None,
         tokenizer: Any = None,
+        fast: bool = True,
     ) -> None:
         super().__init__()
         check_token_settings(max_tokens, temperature)
@@ -81,6 +89,18 @@ class PretrainedPolicy(nn.Module):
         known = self.vocabulary_size if tokenizer is None else len(tokenizer)
         special = () if tokenizer is None else tokenizer.all_special_ids
         self.wrong = never_right(self.ends, self.begin, self.pad, unknown, *special, *range(known, self.vocabulary_size))
+        self.fast = fast
+        reason = why_not(self.model.decoder) if fast else "fast=False"
+        if fast and reason:
+            _LOG.warning("%s, so that it runs as transformers has it, which takes several times as long as a plain GPT-2 here", reason)
+        else:
+            _LOG.info("the decoder runs %s", "as transformers has it (fast=False)" if reason else "by seqrl's GPT2Decoder")
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether rows about one item share its memory while they are written."""
+        own = self._own_decoder()
+        return own is not None and not own.drops
 
     @classmethod
     def from_pretrained(cls, path: str | Path, **settings: Any) -> PretrainedPolicy:
@@ -117,22 +137,28 @@ class PretrainedPolicy(nn.Module):
             return {"hidden": self.model.encoder(pixel_values=pixels).last_hidden_state}
 
     def initial_state(self, context: Tree) -> Tree:
-        """Give the regions' keys and values and an attention cache of length 0.
+        """Give the regions' keys and values and an empty attention cache.
 
-        The decoder reads the begin token once, since only it knows the shapes; its self-attention is cut off again.
+        A decoder of transformers reads the begin token once, since only it knows the shapes; its self-attention is cut off again.
         """
         hidden = self._in_decoder_size(memory_of(self, context)["hidden"])
         begin = torch.full((hidden.shape[0], 1), self.begin, dtype=torch.long, device=hidden.device)
-        output = self.model.decoder(input_ids=begin, encoder_hidden_states=hidden, use_cache=True)
-        own, cross = _tensors(output.past_key_values)
-        empty = tuple((keys[:, :, :0], values[:, :, :0]) for keys, values in own)
-        state: dict[str, Any] = {"memory": {"hidden": hidden, "attention": cross}, "cache": empty}
+        own = self._own_decoder()
+        state: dict[str, Any]
+        if own is not None and not own.drops:
+            state = own.start(hidden, self.max_tokens)
+        else:
+            output = self.model.decoder(input_ids=begin, encoder_hidden_states=hidden, use_cache=True)
+            kept, cross = _tensors(output.past_key_values)
+            empty = tuple((keys[:, :, :0], values[:, :, :0]) for keys, values in kept)
+            state = {"memory": {"hidden": hidden, "attention": cross}, "cache": empty}
         return state | {"tokens": begin[:, :0]} if self.rules else state
 
     def next_logits(self, tokens: Tensor, state: Tree) -> tuple[Tensor, Tree]:
         """Give the logits [B, V] of what follows tokens [B], and the next state."""
         logits, after = self._next(tokens, state)
-        return (self.rules.apply(after["tokens"], logits) if self.rules else logits) / self.temperature, after
+        logits = self.rules.apply(after["tokens"], logits) if self.rules else logits
+        return logits if self.temperature == 1 else logits / self.temperature, after
 
     def next_logp(self, tokens: Tensor, state: Tree) -> tuple[Tensor, Tree]:
         """Give what beam search adds for each token [B, V]; as in `generate`, rules change log-probabilities, which then add up to less."""
@@ -158,16 +184,21 @@ class PretrainedPolicy(nn.Module):
     def _next(self, tokens: Tensor, state: Tree) -> tuple[Tensor, dict[str, Any]]:
         """Give the model's own logits [B, V] of what follows tokens [B], and the next state."""
         parts: Any = state
+        if "position" in parts:
+            own = GPT2Decoder(self.model.decoder)
+            features, after = own.step(tokens, parts)
+            return F.linear(features, own.output_weight), self._with_tokens(tokens, parts, after)
         memory = parts["memory"]
         cache = EncoderDecoderCache(DynamicCache(parts["cache"]), DynamicCache(memory["attention"]))
         output = self.model.decoder(
             input_ids=tokens.unsqueeze(1), encoder_hidden_states=memory["hidden"], past_key_values=cache, use_cache=True
         )
-        own, _ = _tensors(output.past_key_values)
-        after: dict[str, Any] = {"memory": memory, "cache": own}
-        if self.rules:
-            after["tokens"] = torch.cat([parts["tokens"], tokens.unsqueeze(1)], dim=1)
-        return output.logits[:, -1], after
+        kept, _ = _tensors(output.past_key_values)
+        return output.logits[:, -1], self._with_tokens(tokens, parts, {"memory": memory, "cache": kept})
+
+    def _with_tokens(self, tokens: Tensor, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+        """Keep the rows' tokens where rules read them."""
+        return after | {"tokens": torch.cat([before["tokens"], tokens.unsqueeze(1)], dim=1)} if self.rules else after
 
     def act(self, obs: Tree, state: Tree, *, greedy: bool = False, generator: torch.Generator | None = None) -> Step:
         """Choose the next token of each row."""
@@ -175,19 +206,37 @@ class PretrainedPolicy(nn.Module):
 
     def forward(self, trajectory: Trajectory) -> Evaluation:
         """Evaluate the tokens of a trajectory in one pass, encoding the image of each group once."""
-        return evaluate_tokens(self._logits(trajectory), lambda chosen: chosen, trajectory, wrong=self.wrong)
+        own = self._own_decoder()
+        if own is None or self.rules:
+            return evaluate_tokens(self._logits(trajectory), lambda chosen: chosen, trajectory, wrong=self.wrong)
+        features = self._features(own, trajectory, trajectory.counted)
+        return evaluate_tokens(features, LinearHead(own.output_weight, None, self.temperature), trajectory, wrong=self.wrong)
 
     def resample(self, trajectory: Trajectory, generator: torch.Generator | None = None) -> Tensor:
         """Draw a token [B, T] for every step, given the trajectory's own tokens before it."""
         return resample_tokens(self._logits(trajectory), generator)
 
     def _logits(self, trajectory: Trajectory) -> Tensor:
+        tokens, own = input_tokens(trajectory, self.begin), self._own_decoder()
+        if own is not None:
+            features = self._features(own, trajectory, torch.ones_like(trajectory.mask))
+            logits = F.linear(features, own.output_weight).view(*tokens.shape, -1)
+        else:
+            memory, image = distinct_memory_of(self, trajectory)
+            hidden = self._in_decoder_size(memory["hidden"])
+            hidden = hidden if image is None else hidden[image]
+            logits = self.model.decoder(input_ids=tokens, encoder_hidden_states=hidden, use_cache=False).logits
+        return (self.rules.apply_to_rows(tokens, logits, trajectory.mask) if self.rules else logits) / self.temperature
+
+    def _features(self, own: GPT2Decoder, trajectory: Trajectory, mask: Tensor) -> Tensor:
+        """Give the features [M, D] of the M tokens in mask [B, T]."""
         tokens = input_tokens(trajectory, self.begin)
         memory, image = distinct_memory_of(self, trajectory)
-        hidden = self._in_decoder_size(memory["hidden"])
-        hidden = hidden if image is None else hidden[image]
-        logits = self.model.decoder(input_ids=tokens, encoder_hidden_states=hidden, use_cache=False).logits
-        return (self.rules.apply_to_rows(tokens, logits, trajectory.mask) if self.rules else logits) / self.temperature
+        return own.read(tokens, mask, self._in_decoder_size(memory["hidden"]), image)
+
+    def _own_decoder(self) -> GPT2Decoder | None:
+        """Give what stands in for the model's decoder, where it can; layers may have been changed since the last time."""
+        return GPT2Decoder(self.model.decoder) if self.fast and not why_not(self.model.decoder) else None
 
     def _in_decoder_size(self, hidden: Tensor) -> Tensor:
         # Apart from `encode`: the projection learns even where the encoder is frozen.
