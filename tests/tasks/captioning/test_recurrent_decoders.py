@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seqrl.tasks.captioning.policies.captioner import CaptionPolicy
 from seqrl.tasks.captioning.policies.live_rows import LiveRows
 from seqrl.tasks.captioning.policies.lstm import AttentionLSTMDecoder
 from seqrl.tasks.captioning.policies.updown import UpDownDecoder
+from seqrl.trajectory import Trajectory
 
 WANTED = torch.tensor(
     [[True, False, False, False], [True, True, True, False], [False] * 4, [True, False, True, True], [True, True, False, False]]
@@ -106,3 +108,27 @@ def test_live_rows_are_read_to_their_last_wanted_step() -> None:
     assert list(rows) == [(0, 5), (1, 3), (2, 2), (3, 1)]  # four of five live, which is no reason to cut
     labels = [torch.tensor([[row, step] for row in rows.order[:live].tolist()]) for step, live in rows]
     assert rows.gather(labels).tolist() == WANTED.nonzero().tolist()
+
+
+def test_a_critic_beside_packed_features_has_a_value_for_every_step() -> None:
+    policy = CaptionPolicy(Regions(), UpDownDecoder(7, memory_dim=3, dim=4, dropout=0.0), critic=True)
+    assert policy.critic is not None
+    nn.init.normal_(policy.critic[-1].weight, generator=torch.Generator().manual_seed(0))  # type: ignore[index]
+    action, zeros, never = tokens_of(), torch.zeros(5, 4), torch.zeros_like(WANTED)
+    seen = torch.cat([torch.ones(5, 1, dtype=torch.long), action], dim=1)
+    context = {"image": memory_of()["regions"].float()[IMAGE]}
+    rows = Trajectory(action, zeros, torch.zeros(5, 5), zeros, never, never, WANTED, obs=seen, context=context, group=IMAGE)
+    packed, policy.packs = policy(rows), False
+    whole = policy(rows)
+    assert packed.value.shape == (5, 4) and not bool(packed.value[~WANTED].any()) and bool(packed.value[WANTED].all())
+    for name in ("value", "logp", "entropy", "mean_logp"):
+        torch.testing.assert_close(getattr(packed, name)[WANTED], getattr(whole, name)[WANTED])
+
+
+class Regions(nn.Module):
+    """Takes regions in place of images."""
+
+    feature_dim = 3
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return {"regions": images, "pooled": images.mean(dim=1)}
