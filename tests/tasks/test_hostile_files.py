@@ -26,6 +26,7 @@ from seqrl.metrics.text_files import read_json, read_json_lines
 from seqrl.tasks import image_bytes
 from seqrl.tasks.attention.idx_files import read_idx
 from seqrl.tasks.captioning import caption_files
+from seqrl.tasks.captioning.feature_files import open_features
 from seqrl.tasks.captioning.image_stores import FolderStore, ZipStore
 from seqrl.tasks.captioning.images import load_images
 from seqrl.tasks.captioning.vocabulary import read_vocabulary
@@ -37,6 +38,11 @@ LONG_NUMBER = "[" + "1" * 5_000 + "]"
 
 def references(path: Path) -> Any:
     return read_entries(path, many=True)
+
+
+def features(path: Path) -> Any:
+    with open_features(path) as found:
+        return found
 
 
 TEXT_READERS: dict[str, tuple[Callable[[Path], Any], str]] = {
@@ -70,7 +76,7 @@ def test_a_vocabulary_that_is_too_deep(tmp_path: Path) -> None:
         read_vocabulary(tmp_path / "vocabulary.json")
 
 
-@pytest.mark.parametrize("reader", [read_json, read_json_lines, references, read_encoded, read_idx, DocumentFrequency.load])
+@pytest.mark.parametrize("reader", [read_json, read_json_lines, references, features, read_encoded, read_idx, DocumentFrequency.load])
 def test_a_pipe_is_not_waited_for(reader: Callable[[Path], Any], tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(tmp_path / "pipe")
