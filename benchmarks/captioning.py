@@ -237,7 +237,7 @@ def _own_captioner(images: Any, seed: int, *, frozen: bool) -> Ours:
     from seqrl.tasks.captioning.vocabulary import Vocabulary
 
     torch.manual_seed(seed)
-    words = Vocabulary(["<pad>", "<begin>", "<end>", "<unknown>", *(f"word{index}" for index in range(2_596))])
+    words = Vocabulary([f"word{index}" for index in range(2_596)])
     config = PolicyConfig(encoder="photographs", dim=256, num_layers=3, num_heads=8, freeze_encoder=frozen)
     return Ours(build_policy(config, words, images.shape[2]), images, make_reward(2_600, seed), seed)
 
