@@ -287,8 +287,8 @@ class CaptioningTask:
         return rows_of(self.data.train.images, items.numpy())
 
     def _augmented(self, items: Tensor) -> Tree:
-        """Give images that are moved by some pixels, or mirrored at random where they are features."""
-        return augment(self._images(items), self._generator) if self.data.train.mirrored is None else self._mirrored(items)
+        """Give images of which about half are mirrored, and moved by some pixels where they are pictures."""
+        return augment(self._images(items), self._generator, flip=True) if self.data.train.mirrored is None else self._mirrored(items)
 
     def _mirrored(self, items: Tensor) -> Tree:
         """Give images of which about half are mirrored, or their features."""

@@ -12,8 +12,11 @@ from PIL import Image
 
 from seqrl.tasks.captioning import cache as cache_module
 from seqrl.tasks.captioning import images as images_module
+from seqrl.tasks.captioning.data_config import DataConfig
 from seqrl.tasks.captioning.image_stores import FolderStore, ZipStore, open_images
 from seqrl.tasks.captioning.images import augment, decode_image, load_images
+from seqrl.tasks.captioning.scenes import ScenesConfig
+from seqrl.tasks.captioning.task import CaptioningConfig
 
 
 @pytest.fixture(autouse=True)
@@ -159,6 +162,26 @@ def test_augment_without_shift_or_flip_changes_nothing_and_flips_mirror() -> Non
     mirrored = [torch.equal(after, before.flip(-1)) for before, after in zip(pixels, flipped, strict=True)]
     same = [torch.equal(after, before) for before, after in zip(pixels, flipped, strict=True)]
     assert all(a != b for a, b in zip(mirrored, same, strict=True)) and 0 < sum(mirrored) < 8
+
+
+def test_a_task_that_flips_mirrors_its_pictures() -> None:
+    data = DataConfig(image_size=16, scenes=ScenesConfig(num_train=16, num_dev=2, num_test=0))
+    task = CaptioningConfig(data, images_per_batch=16, captions_per_image=1, flip=True).build(0)
+    shown = task.demonstrations()
+    assert shown.group is not None and isinstance(shown.context, dict)
+    inside, found = slice(4, 12), []
+    for item, after in zip(shown.group.tolist(), np.asarray(shown.context["image"]), strict=True):
+        before = task.data.train.images[item]
+        found += [
+            mirrored
+            for mirrored, picture in ((False, before), (True, before[:, :, ::-1]))
+            if any(
+                np.array_equal(after[:, inside, inside], picture[:, 4 + down : 12 + down, 4 + right : 12 + right])
+                for down in range(-4, 5)
+                for right in range(-4, 5)
+            )
+        ]
+    assert len(found) >= 16 and 0 < sum(found) < len(found)
 
 
 def test_leftovers_of_a_killed_process_are_removed(folder: Path, cache: Path) -> None:
