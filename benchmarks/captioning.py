@@ -3,12 +3,13 @@
     python benchmarks/captioning.py [--sizes 10M,60M,200M,own] [--seeds 0,1,2] [--rounds 5] [--threads 2] [--no-memory]
 
 A step: 16 images of 128x128 pixels, a greedy caption and five samples for each, at most 20 tokens, CIDEr-D on token ids as the
-reward, the greedy one as the baseline, one step of AdamW with clipped gradients. Both sides have the same weights, drawn at random
-(`captioners.py`), the same reward and fp32; captions end like people's (`ends`), or never (`full`). The peer encodes the
-images once for both of its calls of `generate` (do_sample with num_return_sequences=5, and greedy; use_cache), and once more with
-gradients unless the encoder is frozen; it learns from whole logits, log_softmax, and torch's own AdamW. Ours is `SelfCritical` on
-`PretrainedPolicy`; with `--sides ours,plain,peer` also with the decoder as transformers has it (`fast=False`). They take turns in one
-process, and the first turn of each does not count. `own` is this project's small captioner for photographs, which has no peer.
+reward, the greedy one as the baseline, one step of AdamW with clipped gradients. All sides have the same weights, drawn at random
+(`captioners.py`), the same reward and fp32; captions end like people's (`ends`), or never (`full`). Both peers call `generate` twice
+(do_sample with num_return_sequences=5, and greedy; use_cache) and learn from whole logits, log_softmax, and torch's own AdamW. The
+`loop` is the one that a reader of the manual writes: pixels go into both calls, and into the model once for every sample. The `careful`
+one encodes each image once for both calls, and once more with gradients unless the encoder is frozen. Ours is `SelfCritical` on
+`PretrainedPolicy`; with `--sides ours,plain,loop,careful` also with the decoder as transformers has it (`fast=False`). They take
+turns in one process, and the first turn of each does not count. `own` is this project's small captioner for photographs, which has no peer.
 
 Parts: encode (without gradients), sample (both kinds of captions), reward, learn (with encoding, where it has gradients). Milliseconds are
 medians over rounds and seeds, of wall-clock and of processor time over all threads. Peak memory is measured in processes of their own,
@@ -35,6 +36,7 @@ from provenance import RESULTS, add_arguments, provenance, require_clean, write_
 
 NUM_IMAGES, NUM_SAMPLES, LEARNING_RATE = 16, 5, 1e-7
 PARTS = ("encode", "sample", "reward", "learn")
+PEERS = ("loop", "careful")
 SIZE_NAMES = ("10M", "60M", "200M", "own")
 # How captions end, and whether the encoder learns.
 CASES = {"ends": (True, False), "ends_frozen": (True, True), "full": (False, False), "full_frozen": (False, True)}
@@ -146,12 +148,13 @@ class Ours:
 
 
 class Peer:
-    """`generate` and a plain autograd loop."""
+    """`generate` and a plain autograd loop; a careful one encodes each image once for all that is written about it."""
 
-    def __init__(self, model: Any, pixels: Any, reward: Any, *, frozen: bool) -> None:
+    def __init__(self, model: Any, pixels: Any, reward: Any, *, frozen: bool, careful: bool) -> None:
         import torch
 
         self.clock, self.model, self.pixels, self.reward, self.frozen = Clock(), model, pixels, reward, frozen
+        self.careful = careful
         model.encoder.requires_grad_(not frozen)
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimiser = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.0)
@@ -163,13 +166,20 @@ class Peer:
         from transformers.modeling_outputs import BaseModelOutput
 
         with torch.no_grad():
-            with self.clock.part("encode"):
-                hidden = self.model.encoder(pixel_values=self.pixels).last_hidden_state
+            hidden, seen = None, {"pixel_values": self.pixels}
+            if self.careful:
+                with self.clock.part("encode"):
+                    hidden = self.model.encoder(pixel_values=self.pixels).last_hidden_state
             with self.clock.part("sample"):
                 settings: dict[str, Any] = {"max_new_tokens": MAX_TOKENS, "use_cache": True, "num_beams": 1}
                 drawn = {"do_sample": True, "top_k": 0, "top_p": 1.0, "num_return_sequences": NUM_SAMPLES}
-                rows = self.model.generate(encoder_outputs=BaseModelOutput(last_hidden_state=hidden), **drawn, **settings)
-                greedy = self.model.generate(encoder_outputs=BaseModelOutput(last_hidden_state=hidden), do_sample=False, **settings)
+                rows, greedy = (
+                    # `generate` changes what it is given.
+                    self.model.generate(
+                        **({"encoder_outputs": BaseModelOutput(last_hidden_state=hidden)} if self.careful else seen), **kind
+                    )
+                    for kind in (drawn | settings, {"do_sample": False} | settings)
+                )
         with self.clock.part("reward"):
             lengths = [_lengths(tokens[:, 1:], END) for tokens in (rows, greedy)]
             scores = [
@@ -190,10 +200,13 @@ class Peer:
         import torch
         from transformers.modeling_outputs import BaseModelOutput
 
-        if not self.frozen:
-            hidden = self.model.encoder(pixel_values=self.pixels).last_hidden_state
-        encoded = BaseModelOutput(last_hidden_state=hidden.repeat_interleave(NUM_SAMPLES, dim=0))
-        logits = self.model(encoder_outputs=encoded, decoder_input_ids=rows[:, :-1]).logits
+        if not self.careful:
+            logits = self.model(pixel_values=self.pixels.repeat_interleave(NUM_SAMPLES, dim=0), decoder_input_ids=rows[:, :-1]).logits
+        else:
+            if not self.frozen:
+                hidden = self.model.encoder(pixel_values=self.pixels).last_hidden_state
+            encoded = BaseModelOutput(last_hidden_state=hidden.repeat_interleave(NUM_SAMPLES, dim=0))
+            logits = self.model(encoder_outputs=encoded, decoder_input_ids=rows[:, :-1]).logits
         logp = logits.log_softmax(dim=-1).gather(2, rows[:, 1:].unsqueeze(2)).squeeze(2)
         mask = torch.arange(logp.shape[1]) < lengths.unsqueeze(1)
         loss = -(advantage.unsqueeze(1) * logp * mask).sum() / mask.sum()
@@ -210,7 +223,7 @@ def _lengths(tokens: Any, end: int) -> Any:
 
 
 def make_sides(size: str, case: str, seed: int, names: Sequence[str]) -> dict[str, Any]:
-    """Make the named sides, each with a model of its own: "ours", "plain" (ours with the decoder of transformers) and "peer"."""
+    """Make the named sides, each with a model of its own: "ours", "plain" (ours with the decoder of transformers), "loop" and "careful"."""
     import copy
 
     from captioners import SIZES, build_model, pictures, policy_of
@@ -223,8 +236,8 @@ def make_sides(size: str, case: str, seed: int, names: Sequence[str]) -> dict[st
     pixels = policy_of(first).processor(list(images), return_tensors="pt")["pixel_values"]
     models = {name: copy.deepcopy(first) for name in names[1:]} | {names[0]: first}
     return {
-        name: Peer(models[name], pixels, reward, frozen=frozen)
-        if name == "peer"
+        name: Peer(models[name], pixels, reward, frozen=frozen, careful=name == "careful")
+        if name in PEERS
         else Ours(policy_of(models[name], freeze_encoder=frozen, fast=name == "ours"), images, reward, seed)
         for name in names
     }
@@ -294,8 +307,12 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
         summary[f"{clock}_ms"] = sides
         for parts in sides.values():
             parts["decode"] = parts["encode"] + parts["sample"]
-        if {"ours", "peer"} <= set(sides):
-            summary[f"{clock}_ratio"] = {part: sides["peer"][part] / sides["ours"][part] for part in ("sample", "decode", "learn", "step")}
+        if "ours" in sides:
+            summary[f"{clock}_ratio"] = {
+                name: {part: sides[name][part] / sides["ours"][part] for part in ("sample", "decode", "learn", "step")}
+                for name in PEERS
+                if name in sides
+            }
     summary["mean_length"] = {name: statistics.fmean(length for run in runs for length in run[name]["length"]) for name in runs[0]}
     return summary
 
@@ -307,9 +324,9 @@ def show(size: str, case: str, summary: dict[str, Any]) -> None:
             print(
                 f"{size:5s} {case:12s} {name:5s} {clock:9s} " + "  ".join(f"{part} {value:8.1f}" for part, value in parts.items()) + " ms"
             )
-        if f"{clock}_ratio" in summary:
-            ratios = summary[f"{clock}_ratio"].items()
-            print(f"{size:5s} {case:12s} times the peer's speed, {clock}: " + "  ".join(f"{part} {value:.2f}" for part, value in ratios))
+        for name, ratios in summary.get(f"{clock}_ratio", {}).items():
+            parts = "  ".join(f"{part} {value:.2f}" for part, value in ratios.items())
+            print(f"{size:5s} {case:12s} times the speed of {name}, {clock}: {parts}")
     for key in ("peak_mb", "growth_mb"):
         if "memory" in summary:
             print(f"{size:5s} {case:12s} {key}: " + "  ".join(f"{name} {values[key]:.0f}" for name, values in summary["memory"].items()))
@@ -323,7 +340,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--rounds", type=int, default=5, help="steps of each side that count, a seed")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--sides", default="ours,peer", help="of ours, plain, peer")
+    parser.add_argument("--sides", default="ours,loop,careful", help="of ours, plain, loop, careful")
     parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory")
     parser.add_argument("--worker", help="only measure this, and print it")
     parser.add_argument("--output", type=Path, default=RESULTS / "captioning.json")

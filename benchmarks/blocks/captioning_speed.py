@@ -12,6 +12,7 @@ CASES = {
     "full": "no caption ends, encoder learns",
     "full_frozen": "no caption ends, frozen",
 }
+WHO = {"ours": "ours", "plain": "ours, decoder of transformers", "loop": "`generate`, autograd", "careful": "the same, encoding once"}
 PARTS = ("encode", "sample", "reward", "learn", "step")
 
 
@@ -24,15 +25,17 @@ def captioning_speed(files: Any) -> str:
         for case, summary in found["cases"].items():
             sides = summary["wall_ms"]
             for side in sides:
-                who = {"ours": "ours", "plain": "ours, decoder of transformers", "peer": "`generate`, autograd"}[side]
+                who = WHO[side]
                 rows.append([f"{name}, {CASES[case]}", who, *(number(sides[side][part]) for part in PARTS)])
-            if "wall_ratio" not in summary:
-                continue
-            cells = [f"{number(summary['wall_ratio'][part], 1)} ({number(summary['processor_ratio'][part], 1)})" for part in _RATIOS]
-            ratios.append([f"{name}, {CASES[case]}", *cells, *_memory(summary), number(summary["mean_length"]["ours"], 1)])
+            for peer, wall in summary.get("wall_ratio", {}).items():
+                processor = summary["processor_ratio"][peer]
+                cells = [f"{number(wall[part], 1)} ({number(processor[part], 1)})" for part in _RATIOS]
+                length = number(summary["mean_length"]["ours"], 1)
+                ratios.append([f"{name}, {CASES[case]}", WHO[peer], *cells, *_memory(summary, peer), length])
     head = ["parameters, case", "", *(f"{part} (ms)" for part in PARTS)]
     second = [
-        "times as fast as the peer",
+        "times as fast as",
+        "",
         "sample",
         "encode and sample",
         "learn",
@@ -56,12 +59,11 @@ Medians of wall-clock; in brackets ratios of processor time. Of the parameters, 
 _RATIOS = ("sample", "decode", "learn", "step")
 
 
-def _memory(summary: dict[str, Any]) -> list[str]:
+def _memory(summary: dict[str, Any], peer: str) -> list[str]:
     """Give our share of the peer's memory: all of the process, and what came with the steps."""
     if "memory" not in summary:
         return ["not measured"]
-    ours, peer = summary["memory"]["ours"], summary["memory"]["peer"]
-    shares = [100 * ours[key] / peer[key] for key in ("peak_mb", "growth_mb")]
+    shares = [100 * summary["memory"]["ours"][key] / summary["memory"][peer][key] for key in ("peak_mb", "growth_mb")]
     return [f"{shares[0]:.0f}%, of what steps need {shares[1]:.0f}%"]
 
 
