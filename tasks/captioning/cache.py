@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import math
 import os
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from seqrl.metrics.text_files import read_json
+
+_LOG = logging.getLogger(__name__)
+_ROWS_A_WRITE = 64
 _STALE_AFTER_SECONDS = 86_400
 
 
@@ -103,6 +110,73 @@ class RowWriter:
         description = np.lib.format.dtype_to_descr(self._dtype)
         header = {"descr": description, "fortran_order": False, "shape": (num_rows, *self._row_shape)}
         np.lib.format.write_array_header_1_0(self._file, header)
+
+
+def load_rows(
+    kind: str,
+    key: str,
+    names: Sequence[str],
+    make: Callable[[], Iterator[np.ndarray | None]],
+    row_shape: tuple[int, ...],
+    dtype: type = np.uint8,
+) -> tuple[np.ndarray, list[bool]]:
+    """Make an array with a row for each name once, and map it from the cache afterwards.
+
+    Where the cache folder cannot be written, the array is kept in memory.
+
+    Args:
+        kind: of the rows, "images" for instance; names the folder inside the cache.
+        key: changes when the rows do.
+        names: N names.
+        make: gives the row of each name, or None for one that is left out.
+        row_shape: shape of one row.
+        dtype: of the rows.
+
+    Returns:
+        rows: [M, *row_shape], read-only where mapped; M < N where rows were left out.
+        kept: N entries, False for a name whose row was left out.
+
+    Raises:
+        OSError: when the cache's disk lacks the space.
+    """
+    folder = cache_folder() / kind
+    array_file, list_file = folder / f"{key}.npy", folder / f"{key}.json"
+    # The list is written last: where it stands, the array is whole.
+    if list_file.is_file() and array_file.is_file():
+        return np.load(array_file, mmap_mode="r"), read_json(list_file)["kept"]
+    if not is_writable(folder):
+        _LOG.warning("cannot write %s: keeping %d %s in memory; set SEQRL_CACHE to a folder that can be written", folder, len(names), kind)
+        rows = list(make())
+        return _stacked(rows, row_shape, dtype), [row is not None for row in rows]
+    _require_space(folder, len(names) * math.prod(row_shape) * np.dtype(dtype).itemsize, kind)
+    with atomic_write(array_file) as file:
+        writer = RowWriter(file, row_shape, len(names), dtype)
+        kept: list[bool] = []
+        waiting: list[np.ndarray | None] = []
+        for row in make():
+            kept.append(row is not None)
+            waiting.append(row)
+            if len(waiting) == _ROWS_A_WRITE:
+                writer.append(_stacked(waiting, row_shape, dtype))
+                waiting = []
+        writer.append(_stacked(waiting, row_shape, dtype))
+        writer.close()
+    with atomic_write(list_file) as file:
+        file.write(json.dumps({"names": list(names), "kept": kept}).encode())
+    return np.load(array_file, mmap_mode="r"), kept
+
+
+def _stacked(rows: Sequence[np.ndarray | None], row_shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    whole = [row for row in rows if row is not None]
+    return np.stack(whole) if whole else np.zeros((0, *row_shape), dtype=dtype)
+
+
+def _require_space(folder: Path, needed: int, kind: str) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(
+            f"{folder}: expected {needed / 1e9:.2f} GB free for {kind}, found {free / 1e9:.2f} GB; set SEQRL_CACHE to another disk"
+        )
 
 
 def _remove_stale(path: Path) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence, Sized
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
+import torch
 
 from seqrl.metrics.tokenisations import tokenisation_by_name, unspaced_example
 from seqrl.tasks.captioning.caption_files import CaptionedImage
 from seqrl.tasks.captioning.data_config import DataConfig
-from seqrl.tasks.captioning.images import Prepare, load_images
+from seqrl.tasks.captioning.features import Eyes, load_features
+from seqrl.tasks.captioning.image_stores import DrawnStore, ImageStore
+from seqrl.tasks.captioning.images import Prepare, decode_image, load_images
 from seqrl.tasks.captioning.photographs import SPLITS, Photographs, find_photographs
 from seqrl.tasks.captioning.scene_layout import Scene
 from seqrl.tasks.captioning.scene_words import grammar_words
@@ -19,6 +24,8 @@ from seqrl.tasks.captioning.scenes import load_scenes
 from seqrl.tasks.captioning.vocabulary import SPECIALS, TokenizerVocabulary, Vocabulary
 
 _LOG = logging.getLogger(__name__)
+# Pixels of a photograph that a gallery shows where training needs none.
+_SHOWN_SIZE = 224
 
 __all__ = ["CaptionData", "CaptionSplit", "DataConfig", "load_data"]
 
@@ -30,20 +37,25 @@ class CaptionSplit:
     Attributes:
         name: "train", "dev" or "test".
         image_ids: N distinct names.
-        images: uint8 [N, 3, S, S], or [N, 3, H, W] as a pretrained model's processor has it, possibly mapped from a file and read-only.
+        images: what a policy's `encode` takes, possibly mapped from a file and read-only: uint8 [N, 3, S, S], or [N, 3, H, W] as a
+            pretrained model's processor has it; where frozen eyes have looked, their features float16 [N, R, D].
         references: raw captions of each image, at least one.
         words: the same captions as words, as `task.data.tokens` has it; all metrics but functions of one's own see these.
         scenes: what is truly there, where the images were drawn; None for photographs.
         figures: float32 [N, M, 5], where it can be seen, see `describe_figures`; None for photographs.
+        mirrored: the features of the mirrored images, where there are any.
+        pictures: gives the picture of an image by its number, to be looked at; None where `images` are pictures.
     """
 
     name: str
     image_ids: list[str]
-    images: np.ndarray
+    images: Any
     references: list[list[str]]
     words: list[list[list[str]]]
     scenes: list[Scene] | None = None
     figures: np.ndarray | None = None
+    mirrored: np.ndarray | None = None
+    pictures: Callable[[int], np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         """Refuse parts that do not belong together.
@@ -51,7 +63,9 @@ class CaptionSplit:
         Raises:
             ValueError: when the lengths differ.
         """
-        parts: list[Sized] = [self.image_ids, self.images, self.references, self.words, *([] if self.scenes is None else [self.scenes])]
+        images = self.images.values() if isinstance(self.images, dict) else [self.images]
+        parts: list[Sized] = [self.image_ids, self.references, self.words, *images]
+        parts += [part for part in (self.scenes, self.mirrored) if part is not None]
         lengths = {len(part) for part in parts}
         if len(lengths) != 1:
             raise ValueError(f"{self.name}: expected as many ids, images, references, words and scenes, got {sorted(lengths)}")
@@ -59,6 +73,22 @@ class CaptionSplit:
     def __len__(self) -> int:
         """Number of images."""
         return len(self.image_ids)
+
+    def picture(self, index: int) -> np.ndarray:
+        """Give an image to be looked at, uint8 [3, S, S]."""
+        return self.images[index] if self.pictures is None else self.pictures(index)  # type: ignore[no-any-return]
+
+
+def rows_of(images: Any, index: Any) -> Any:
+    """Give rows of a split's `images` as tensors of their own, since what is mapped from a file is read-only.
+
+    Args:
+        images: an array [N, ...], or several by name.
+        index: a slice, or the rows' numbers.
+    """
+    if isinstance(images, dict):
+        return {name: rows_of(part, index) for name, part in images.items()}
+    return torch.from_numpy(np.array(images[index]))
 
 
 @dataclass(frozen=True)
@@ -71,6 +101,7 @@ class CaptionData:
         test: to report; may be empty.
         vocabulary: from the training captions, or a tokenizer's.
         prepared: whether the images are what a pretrained model's image processor made of the photographs.
+        seen_by: key of the frozen eyes whose features are the images; "" where there are none.
     """
 
     train: CaptionSplit
@@ -78,9 +109,10 @@ class CaptionData:
     test: CaptionSplit
     vocabulary: Vocabulary | TokenizerVocabulary
     prepared: bool = False
+    seen_by: str = ""
 
 
-def load_data(config: DataConfig, prepare: Prepare | None = None) -> CaptionData:
+def load_data(config: DataConfig, prepare: Prepare | None = None, *, eyes: Eyes | None = None, mirrored: bool = False) -> CaptionData:
     """Read captions, decode or draw the images (once, then cached) and build the vocabulary.
 
     Everything that can be checked without decoding images is checked before they are decoded.
@@ -88,6 +120,8 @@ def load_data(config: DataConfig, prepare: Prepare | None = None) -> CaptionData
     Args:
         config: see there.
         prepare: makes what is stored of photographs; squares of `image_size` pixels when None.
+        eyes: frozen ones, whose features take the place of the images.
+        mirrored: also compute their features of the mirrored training images.
 
     Raises:
         FileNotFoundError: when a file, folder or image is not there.
@@ -95,21 +129,7 @@ def load_data(config: DataConfig, prepare: Prepare | None = None) -> CaptionData
     """
     config.check()
     if config.source == "scenes":
-        drawn = load_scenes(config.scenes, config.image_size)
-        kept = config.max_images or None
-        splits = {
-            name: CaptionSplit(
-                name,
-                part.image_ids[:kept],
-                part.images[:kept],
-                part.captions[:kept],
-                _words(config, part.captions[:kept]),
-                part.scenes[:kept],
-                part.figures[:kept],
-            )
-            for name, part in drawn.items()
-        }
-        return CaptionData(splits["train"], splits["dev"], splits["test"], _vocabulary(config, splits["train"].words))
+        return _load_scenes(config, prepare, eyes, mirrored)
     photographs = find_photographs(config)
     words = {name: _words(config, [record.captions for record in photographs.records[name]]) for name in SPLITS}
     for name in SPLITS:
@@ -117,26 +137,66 @@ def load_data(config: DataConfig, prepare: Prepare | None = None) -> CaptionData
     if config.tokens == "ptb":
         _warn_of_unspaced(photographs.records["train"])
     vocabulary = _vocabulary(config, words["train"])
-    train, dev, test = (_load_split(config, photographs, name, words[name], prepare) for name in SPLITS)
-    return CaptionData(train, dev, test, vocabulary, prepared=prepare is not None)
+    seen = _Seen(config, prepare, eyes, mirrored)
+    train, dev, test = (_load_split(seen, photographs, name, words[name]) for name in SPLITS)
+    return CaptionData(train, dev, test, vocabulary, prepared=prepare is not None, seen_by="" if eyes is None else eyes.key)
 
 
-def _load_split(
-    config: DataConfig, photographs: Photographs, name: str, words: list[list[list[str]]], prepare: Prepare | None
-) -> CaptionSplit:
+@dataclass(frozen=True)
+class _Seen:
+    """What a policy is shown of an image; see `load_data`."""
+
+    config: DataConfig
+    prepare: Prepare | None
+    eyes: Eyes | None
+    mirrored: bool
+
+    def load(self, store: ImageStore, names: Sequence[str], split: str) -> tuple[dict[str, Any], list[bool]]:
+        """Give the fields of a `CaptionSplit` that hold images, and which of the names are kept."""
+        skip = self.config.skip_broken_images
+        if self.eyes is None:
+            images, kept = load_images(store, names, self.config.image_size, skip_broken=skip, prepare=self.prepare)
+            return {"images": images}, kept
+        features, kept = load_features(store, names, self.eyes, skip_broken=skip)
+        whole = [name for name, keep in zip(names, kept, strict=True) if keep]
+        found: dict[str, Any] = {"images": features, "pictures": partial(_picture, store, whole)}
+        if self.mirrored and split == "train":
+            found["mirrored"] = load_features(store, whole, self.eyes, mirrored=True)[0]
+        return found, kept
+
+
+def _picture(store: ImageStore, names: Sequence[str], index: int) -> np.ndarray:
+    return decode_image(store.read(names[index]), _SHOWN_SIZE)
+
+
+def _load_scenes(config: DataConfig, prepare: Prepare | None, eyes: Eyes | None, mirrored: bool) -> CaptionData:
+    splits, kept = {}, config.max_images or None
+    for name, part in load_scenes(config.scenes, config.image_size).items():
+        ids, pictures, captions = part.image_ids[:kept], part.images[:kept], part.captions[:kept]
+        seen: dict[str, Any] = {"images": pictures}
+        if prepare is not None or eyes is not None:
+            seen, _ = _Seen(config, prepare, eyes, mirrored).load(DrawnStore(ids, pictures), ids, name)
+            seen["pictures"] = pictures.__getitem__
+        words = _words(config, captions)
+        splits[name] = CaptionSplit(
+            name, ids, references=captions, words=words, scenes=part.scenes[:kept], figures=part.figures[:kept], **seen
+        )
+    vocabulary = _vocabulary(config, splits["train"].words)
+    return CaptionData(**splits, vocabulary=vocabulary, prepared=prepare is not None, seen_by="" if eyes is None else eyes.key)
+
+
+def _load_split(seen: _Seen, photographs: Photographs, name: str, words: list[list[list[str]]]) -> CaptionSplit:
     records = photographs.records[name]
-    names = [record.file_name for record in records]
-    skip = config.skip_broken_images
-    images, kept = load_images(photographs.stores[name], names, config.image_size, skip_broken=skip, prepare=prepare)
+    found, kept = seen.load(photographs.stores[name], [record.file_name for record in records], name)
     if records and not any(kept):
         raise ValueError(f"{name}: expected at least one image that decodes, got none of {len(records)}")
     rows = [(record, tokens) for record, tokens, keep in zip(records, words, kept, strict=True) if keep]
     return CaptionSplit(
         name=name,
         image_ids=[record.image_id for record, _ in rows],
-        images=images,
         references=[list(record.captions) for record, _ in rows],
         words=[tokens for _, tokens in rows],
+        **found,
     )
 
 

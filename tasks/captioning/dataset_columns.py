@@ -7,7 +7,7 @@ from typing import Any
 
 from seqrl.tasks.captioning.cache import content_key
 from seqrl.tasks.captioning.caption_files import CaptionedImage, make_record
-from seqrl.tasks.captioning.images import ImageStore
+from seqrl.tasks.captioning.image_stores import ImageStore
 from seqrl.tasks.image_datasets import ImageColumn, open_splits
 
 

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from seqrl.metrics import by_name
 from seqrl.policies import end_tokens, is_end
 from seqrl.run.registry import nearest
-from seqrl.tasks.captioning.data import CaptionSplit
+from seqrl.tasks.captioning.data import CaptionSplit, rows_of
 from seqrl.tasks.captioning.decoding import beam_search, sample, with_one_end
 from seqrl.tasks.captioning.facts import fact_figures
 from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
+from seqrl.trees import map_tree
 
 METRICS = ("cider_d", "cider", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l")
 
@@ -135,8 +135,7 @@ def cider_d_of(captions: Sequence[Caption], split: CaptionSplit) -> list[float]:
 def _batches(policy: nn.Module, split: CaptionSplit, size: int, count: int) -> Any:
     device = next(policy.parameters()).device
     for start in range(0, count, size):
-        images = np.array(split.images[start : min(start + size, count)])  # the cache is mapped read-only, torch wants its own
-        yield {"image": torch.from_numpy(images).to(device)}
+        yield {"image": map_tree(lambda leaf: leaf.to(device), rows_of(split.images, slice(start, min(start + size, count))))}
 
 
 def score_captions(captions: Sequence[Caption], split: CaptionSplit, metrics: Sequence[str] = METRICS) -> dict[str, float]:

@@ -20,7 +20,7 @@ from seqrl.tasks.captioning.caption_files import (
     refuse_duplicates,
 )
 from seqrl.tasks.captioning.data_config import DataConfig
-from seqrl.tasks.captioning.images import ImageStore, open_images
+from seqrl.tasks.captioning.image_stores import ImageStore, open_images
 from seqrl.tasks.paths import expanded
 
 SPLITS = ("train", "dev", "test")

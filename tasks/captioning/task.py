@@ -7,22 +7,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from seqrl.metrics.by_name import METRICS
 from seqrl.policies import end_tokens
-from seqrl.tasks.captioning.data import CaptionData, DataConfig, load_data
+from seqrl.tasks.captioning.data import CaptionData, DataConfig, load_data, rows_of
 from seqrl.tasks.captioning.decoding import sample, with_one_end
 from seqrl.tasks.captioning.diagnostics import warnings_for
 from seqrl.tasks.captioning.evaluation import EvaluationConfig, evaluate_captions, write_captions
 from seqrl.tasks.captioning.gallery import Captioned, GalleryItem, write_gallery
 from seqrl.tasks.captioning.images import augment
-from seqrl.tasks.captioning.policies import PolicyConfig, build_policy, preparation_of
+from seqrl.tasks.captioning.policies import PolicyConfig, build_policy, sight_of
+from seqrl.tasks.captioning.policies.feature_encoder import FeatureShape
 from seqrl.tasks.captioning.reward import CaptionReward, RewardConfig
 from seqrl.tasks.item_order import ItemOrder
-from seqrl.trajectory import Trajectory, Tree
+from seqrl.trajectory import Trajectory, Tree, map_tree
 
 
 @dataclass
@@ -36,7 +36,8 @@ class CaptioningConfig:
         evaluation: how captions are written and scored in evaluations.
         images_per_batch: distinct images of an update; a trainer draws `num_samples` captions for each.
         captions_per_image: reference captions of an image that a supervised update imitates; 0 takes all.
-        flip: mirror images at random in supervised training. Leave it off where captions say left and right.
+        flip: mirror images at random in supervised training, for which features of frozen eyes are computed of the mirrored images, too.
+            Leave it off where captions say left and right.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -60,8 +61,10 @@ class CaptioningConfig:
     def build(self, seed: int) -> CaptioningTask:
         """Load the data and make the task; what can be refused without the data is refused before."""
         self.reward.check()
-        prepare = None if self.data.source == "scenes" else preparation_of(self.policy)
-        return CaptioningTask(self, load_data(self.data, prepare), seed=seed)
+        self.policy.check_encoder()
+        self.data.check()
+        seen = sight_of(self.policy, drawn=self.data.source == "scenes")
+        return CaptioningTask(self, load_data(self.data, seen.prepare, eyes=seen.eyes, mirrored=self.flip), seed=seed)
 
 
 def _refuse_single_images(config: CaptioningConfig, data: CaptionData) -> None:
@@ -119,7 +122,8 @@ class CaptioningTask:
 
     def build_policy(self) -> nn.Module:
         """Make the configured policy for this vocabulary; what it imitates from then on ends where its own rows would."""
-        policy = build_policy(self.config.policy, self.vocabulary, self.config.data.image_size)
+        shape = FeatureShape.of(self.data.train.images)
+        policy = build_policy(self.config.policy, self.vocabulary, self.config.data.image_size, features=shape)
         if self.data.prepared:
             policy.prepared = True  # type: ignore[assignment]
         if set(end_tokens(policy)) != set(self._ends):
@@ -150,18 +154,16 @@ class CaptioningTask:
 
     def demonstrations(self, group: Tensor | None = None) -> Trajectory:
         """Give reference captions of the next images, or of the training images that `group` numbers."""
-        augmented = self.config.flip and group is None
+        augmented = group is None and self.config.flip
         items = self._order.next(self.config.images_per_batch) if group is None else group.cpu()
         rows, tokens = [], []
         for row, item in enumerate(items.tolist()):
             chosen = self._choose_references(item)
             tokens += chosen
             rows += [row] * len(chosen)
-        images = self._images(items)
-        if augmented:
-            images = augment(images, self._generator)
+        images = self._augmented(items) if augmented else self._images(items)
         index = torch.tensor(rows)
-        context = {"image": images[index]}
+        context: dict[str, Any] = {"image": map_tree(lambda leaf: leaf[index], images)}
         # Beside samples, whose rows have none, there is nothing to detect.
         if group is None and self.config.policy.figure_detection and self.data.train.figures is not None:
             context["figures"] = torch.from_numpy(self.data.train.figures[items.numpy()])[index]
@@ -182,7 +184,7 @@ class CaptioningTask:
         part = self._split(split)
         captions, scores = write_captions(policy, part, self.vocabulary, self.config.evaluation, count=count)
         items = [
-            GalleryItem(part.image_ids[index], part.images[index], {"caption": Captioned(caption, score)}, part.references[index])
+            GalleryItem(part.image_ids[index], part.picture(index), {"caption": Captioned(caption, score)}, part.references[index])
             for index, (caption, score) in enumerate(zip(captions, scores, strict=True))
         ]
         return write_gallery(items, directory)
@@ -192,9 +194,10 @@ class CaptioningTask:
         return warnings_for(evaluations)
 
     def fingerprint(self) -> dict[str, str]:
-        """Name what the weights depend on beside the configuration: vocabulary and document frequencies."""
+        """Name what the weights depend on beside the configuration: vocabulary, document frequencies and frozen eyes."""
         frequency = self.reward.fingerprint()
-        return {"vocabulary": self.vocabulary.fingerprint()} | ({"document_frequency": frequency} if frequency else {})
+        known = {"document_frequency": frequency, "eyes": self.data.seen_by}
+        return {"vocabulary": self.vocabulary.fingerprint()} | {name: key for name, key in known.items() if key}
 
     def state_dict(self) -> dict[str, Any]:
         """Give the position in the data and the state of the flips."""
@@ -220,10 +223,20 @@ class CaptioningTask:
         return part
 
     def _context(self, items: Tensor, policy: nn.Module) -> Tree:
-        return {"image": self._images(items).to(next(policy.parameters()).device)}
+        device = next(policy.parameters()).device
+        return {"image": map_tree(lambda leaf: leaf.to(device), self._images(items))}
 
-    def _images(self, items: Tensor) -> Tensor:
-        return torch.from_numpy(np.asarray(self.data.train.images[items.numpy()]))
+    def _images(self, items: Tensor) -> Any:
+        return rows_of(self.data.train.images, items.numpy())
+
+    def _augmented(self, items: Tensor) -> Tree:
+        """Give images that are moved by some pixels; in place of features perhaps those of the mirrored image."""
+        images = self._images(items)
+        if self.data.train.mirrored is not None:
+            swapped = torch.rand(len(items), generator=self._generator) < 0.5
+            images[swapped] = rows_of(self.data.train.mirrored, items[swapped].numpy())
+            return images
+        return augment(images, self._generator) if FeatureShape.of(self.data.train.images) is None else images
 
     def _complete(self, captions: list[list[str]]) -> list[list[int]]:
         """Token ids of an image's references that the policy can write to the end; all, cut short, where none is.

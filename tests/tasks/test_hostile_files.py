@@ -26,7 +26,8 @@ from seqrl.metrics.text_files import read_json, read_json_lines
 from seqrl.tasks import image_bytes
 from seqrl.tasks.attention.idx_files import read_idx
 from seqrl.tasks.captioning import caption_files
-from seqrl.tasks.captioning.images import FolderStore, ZipStore, load_images
+from seqrl.tasks.captioning.image_stores import FolderStore, ZipStore
+from seqrl.tasks.captioning.images import load_images
 from seqrl.tasks.captioning.vocabulary import read_vocabulary
 from seqrl.tasks.image_bytes import decode_picture, read_encoded
 
@@ -120,7 +121,7 @@ def test_a_member_that_lies_about_its_size_unpacks_to_no_more_than_it_says(tmp_p
 
 def test_broken_images_in_a_zip_file_or_too_large_ones_can_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQRL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("seqrl.tasks.captioning.images.MOST_BYTES", 5000)
+    monkeypatch.setattr("seqrl.tasks.captioning.image_stores.MOST_BYTES", 5000)
     monkeypatch.setattr(image_bytes, "MOST_BYTES", 5000)
     whole = io.BytesIO()
     Image.new("RGB", (20, 20), "red").save(whole, "PNG")

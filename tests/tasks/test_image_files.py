@@ -16,7 +16,8 @@ from PIL import Image
 
 from seqrl.tasks.attention.data_config import DataConfig
 from seqrl.tasks.attention.image_sources import open_source
-from seqrl.tasks.captioning.images import FolderStore, ZipStore, load_images
+from seqrl.tasks.captioning.image_stores import FolderStore, ZipStore
+from seqrl.tasks.captioning.images import load_images
 
 SIDE = 16
 GREY = np.arange(SIDE * SIDE, dtype=np.uint8).reshape(SIDE, SIDE)

@@ -26,7 +26,7 @@ def draw_pictures(split: CaptionSplit, outcomes: Mapping[str, Outcome], runs: Se
     items = [
         GalleryItem(
             split.image_ids[index],
-            split.images[index],
+            split.picture(index),
             {o.label: Captioned(" ".join(o.captions[index]), o.scores[index], o.wrong[index]) for o in shown},
             split.references[index],
         )

