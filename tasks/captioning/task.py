@@ -163,7 +163,7 @@ class CaptioningTask:
             rows += [row] * len(chosen)
         images = self._augmented(items) if augmented else self._images(items)
         index = torch.tensor(rows)
-        context: dict[str, Any] = {"image": map_tree(lambda leaf: leaf[index], images)}
+        context: dict[str, Any] = {"image": map_tree(lambda leaf: leaf.index_select(0, index), images)}
         # Beside samples, whose rows have none, there is nothing to detect.
         if group is None and self.config.policy.figure_detection and self.data.train.figures is not None:
             context["figures"] = torch.from_numpy(self.data.train.figures[items.numpy()])[index]

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqrl.trajectory import Tree
@@ -38,14 +37,15 @@ class FeatureShape:
 
 
 class FeatureEncoder(nn.Module):
-    """regions = dropout(gelu(W norm(features) + b) + position), pooled = the mean of the regions that count.
+    """regions = norm(W dropout(features) + b) + position, pooled = the mean of the regions that count.
 
-    Positions are learned where all images have the same regions, as in a grid; regions that a detector found have no order.
+    The normalisation comes last, since decoders take regions as they are. Positions are learned where all images have the same regions, as
+    in a grid; regions that a detector found have no order.
 
     Args:
         shape: of the features.
         dim: size D' of what it gives.
-        dropout: probability of dropping an entry.
+        dropout: probability of dropping a number of a region's feature.
     """
 
     def __init__(self, shape: FeatureShape, *, dim: int, dropout: float) -> None:
@@ -53,7 +53,7 @@ class FeatureEncoder(nn.Module):
         self.shape = shape
         self.feature_dim = dim
         self.num_regions = shape.num_regions
-        self.norm = nn.LayerNorm(shape.feature_dim)
+        self.norm = nn.LayerNorm(dim)
         self.project = nn.Linear(shape.feature_dim, dim)
         in_order = shape.num_regions > 1 and not shape.varies
         self.position = nn.Parameter(torch.randn(shape.num_regions, dim) * 0.02) if in_order else None
@@ -73,10 +73,9 @@ class FeatureEncoder(nn.Module):
         """
         features = images["regions"] if isinstance(images, dict) else images
         self._check(features)
-        regions = F.gelu(self.project(self.norm(features.float())))
+        regions = self.norm(self.project(self.dropout(features.float())))
         if self.position is not None:
             regions = regions + self.position
-        regions = self.dropout(regions)
         if not isinstance(images, dict):
             return {"regions": regions, "pooled": regions.mean(dim=1)}
         mask = images["mask"]

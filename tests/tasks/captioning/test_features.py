@@ -22,6 +22,7 @@ from seqrl.tasks.captioning.policies import PolicyConfig, build_policy
 from seqrl.tasks.captioning.policies.feature_encoder import FeatureEncoder, FeatureShape
 from seqrl.tasks.captioning.scenes import ScenesConfig
 from seqrl.tasks.captioning.task import CaptioningConfig
+from seqrl.trajectory import Trajectory
 
 NAMES = [f"{index}.png" for index in range(6)]
 # Left and right half of each picture.
@@ -267,11 +268,10 @@ def test_the_adapter_by_hand() -> None:
     features = torch.randn(5, 2, 3)
     given: Any = encoder(features.half())
     rounded = features.half().double().numpy()
-    norm = (rounded - rounded.mean(axis=2, keepdims=True)) / np.sqrt(rounded.var(axis=2, keepdims=True) + 1e-5)
-    wide = norm @ encoder.project.weight.detach().double().numpy().T + encoder.project.bias.detach().double().numpy()
-    error = torch.erf(torch.from_numpy(wide / np.sqrt(2))).numpy()
+    wide = rounded @ encoder.project.weight.detach().double().numpy().T + encoder.project.bias.detach().double().numpy()
     assert encoder.position is not None
-    wanted = wide * (1 + error) / 2 + encoder.position.detach().double().numpy()
+    wanted = (wide - wide.mean(axis=2, keepdims=True)) / np.sqrt(wide.var(axis=2, keepdims=True) + 1e-5)
+    wanted += encoder.position.detach().double().numpy()
     assert np.abs(given["regions"].detach().numpy() - wanted).max() < 1e-5
     assert np.abs(given["pooled"].detach().numpy() - wanted.mean(axis=1)).max() < 1e-5 and "mask" not in given
 
@@ -312,3 +312,15 @@ def test_the_adapter_learns_although_the_eyes_are_frozen() -> None:
 
     policy: Any = build_policy(PolicyConfig(encoder="a/b", dim=8, num_heads=2), Words("abcdefgh"), 64, features=FeatureShape(2, 3))
     assert all(parameter.requires_grad for parameter in policy.parameters()) and not policy.freeze_encoder
+
+
+def test_16_bit_features_whose_sum_is_beyond_16_bits_are_not_looked_at_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = dict.fromkeys(("logp", "reward"), torch.zeros(2, 1)) | dict.fromkeys(("terminated", "truncated"), torch.zeros(2, 1).bool())
+    rows |= {"action": torch.zeros(2, 1, dtype=torch.long), "value": torch.zeros(2, 2)}
+    looked: list[int] = []
+    monkeypatch.setattr("seqrl.padding._silenced", lambda counts, leaf: looked.append(1) or leaf)
+    features = torch.full((2, 100, 200), 60.0, dtype=torch.float16)
+    for broken in (0.0, float("nan"), float("inf"), -float("inf")):
+        features[1, 5, 5] = broken
+        Trajectory(**rows, mask=torch.tensor([[True], [False]]), context={"image": features})
+        assert bool(looked) == bool(broken)
