@@ -2,7 +2,7 @@
 
     SEQRL_DATA=/folder/of/data python benchmarks/flickr8k_features.py --seeds 0,1,2
 
-Runs that are already finished under --folder are evaluated as they are, so that seeds may be trained side by side with --train-only.
+Runs that are already finished under --folder are evaluated as they are, so that seeds may be trained side by side with --train-only=xe,sc.
 The length penalty of the beam search is chosen on dev, for each stage in the same way; test is scored once. Writes
 benchmarks/results/flickr8k_features.json.
 """
@@ -59,11 +59,14 @@ def make_run(folder: Path, name: str, config: str, seed: int, *changes: str) -> 
     return train_once(read_config(CONFIGS / config, [*own, *changes]))
 
 
-def train_seed(folder: Path, seed: int, changes: list[str]) -> dict[str, Path]:
-    """Do the three stages of a seed."""
+def train_seed(folder: Path, seed: int, changes: list[str], stages: list[str]) -> dict[str, Path]:
+    """Do the stages of a seed, or some of them."""
     runs = {"xe": make_run(folder, "xe", "flickr8k_features_xe.yaml", seed, *changes)}
     warm = f"--init_from={runs['xe']}"
-    runs["sc"] = make_run(folder, "sc", "flickr8k_features_self_critical.yaml", seed, warm, *changes)
+    if "sc" in stages:
+        runs["sc"] = make_run(folder, "sc", "flickr8k_features_self_critical.yaml", seed, warm, *changes)
+    if "control" not in stages:
+        return runs
     runs["control"] = folder / f"control_seed{seed}"
     if step_folders(runs["control"]):  # its length was measured when it was begun
         train_once(read_run(runs["control"]))
@@ -134,9 +137,7 @@ def summarise(figures: dict[str, Any]) -> dict[str, Any]:
         return {"mean": sum(values) / len(values), "low": min(values), "high": max(values)}
 
     return {
-        split: {
-            stage: {way: {key: spread(rows, key) for key in FIGURES} for way, rows in ways.items()} for stage, ways in stages.items()
-        }
+        split: {stage: {way: {key: spread(rows, key) for key in FIGURES} for way, rows in ways.items()} for stage, ways in stages.items()}
         for split, stages in figures.items()
     }
 
@@ -157,7 +158,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--folder", type=Path, default=Path("runs/flickr_features"))
     parser.add_argument("--output", type=Path, default=RESULTS / "flickr8k_features.json")
-    parser.add_argument("--train-only", action="store_true", help="train the seeds and write no results")
+    parser.add_argument("--train-only", default="", metavar="STAGES", help="train these stages (of xe,sc,control) and write no results")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a setting of all runs")
     add_arguments(parser)
     arguments = parser.parse_args()
@@ -165,7 +166,8 @@ def main() -> None:
     torch.set_num_threads(1)
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
     changes = [f"--{change}" for change in arguments.set]
-    runs = {seed: train_seed(arguments.folder, seed, changes) for seed in seeds}
+    stages = arguments.train_only.split(",") if arguments.train_only else list(STAGES)
+    runs = {seed: train_seed(arguments.folder, seed, changes, stages) for seed in seeds}
     if arguments.train_only:
         return
     updates = {seed: {stage: read_config(run / "config.yaml").steps for stage, run in of_seed.items()} for seed, of_seed in runs.items()}

@@ -2,7 +2,7 @@
 
     SEQRL_DATA=/folder/of/data python benchmarks/reward_hacking.py --start runs/flickr_features/xe_seed0 --seed 0
 
-All runs start from the same cross-entropy run and change one thing of configs/captioning/flickr8k_features_self_critical.yaml after the other.
+All runs start from the same cross-entropy run and configs/captioning/flickr8k_features_self_critical.yaml, and change one thing at a time.
 Runs that are finished under --folder are read as they are, so that they may be made side by side with --only NAME. Writes
 benchmarks/results/reward_hacking.json and docs/figures/reward_hacking.png.
 """
@@ -108,7 +108,12 @@ def main() -> None:
     if arguments.only:
         return
     summary = {name: describe(each) for name, each in curves.items()}
-    results: dict[str, Any] = {"provenance": provenance([arguments.seed], threads=1), "updates": UPDATES, "summary": summary, "curves": curves}
+    results: dict[str, Any] = {
+        "provenance": provenance([arguments.seed], threads=1),
+        "updates": UPDATES,
+        "summary": summary,
+        "curves": curves,
+    }
     write_results(arguments.output, results)
     draw(curves, FIGURE)
     for name, figures in summary.items():

@@ -37,24 +37,38 @@ def choose_token(logits: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
 
     Args:
         logits: [B, V] float; -inf forbids a token.
-        noise: [B] numbers u from [0, 1); the most probable token when None.
+        noise: [B] numbers u from [0, 1), or below 0 for a row's most probable token; the most probable token of every row when None.
 
     Returns:
         [B] token, long, and [B] its log-probability, nats; not finite where a row's logits are not, so that its update is skipped.
     """
-    logits = logits.float()
+    B, V = logits.shape
+    rows = max(1, _NUMBERS_AT_ONCE // V)
+    if logits.device.type != "cpu" or rows >= B:
+        return _choose(logits, noise)
+    noises = [None] * -(-B // rows) if noise is None else noise.split(rows)
+    tokens, logp = zip(*(_choose(part, part_noise) for part, part_noise in zip(logits.split(rows), noises, strict=True)), strict=True)
+    return torch.cat(tokens), torch.cat(logp)
+
+
+# Probabilities of this many tokens stay in a core's cache until they are cumulated and searched, which takes half to a third of the time.
+_NUMBERS_AT_ONCE = 2**17
+
+
+def _choose(logits: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+    probability = logits.softmax(dim=-1, dtype=torch.float32)
     if noise is None:
-        token = logits.argmax(dim=-1)
+        token = logits.argmax(dim=-1, keepdim=True)
     else:
-        cumulated = logits.softmax(dim=-1).cumsum(dim=-1)
+        cumulated = probability.cumsum(dim=-1)
         total = cumulated[:, -1:]
         # Rounding may lift u * total to total itself, which would choose a token behind the last possible one.
         threshold = torch.minimum(noise.unsqueeze(1) * total, torch.nextafter(total, torch.zeros_like(total)))
-        token = torch.searchsorted(cumulated, threshold, right=True).squeeze(1)
         # Behind the last token comes what is searched in cumulated NaN.
-        token = token.clamp_(max=logits.shape[-1] - 1)
-    logp = logits.gather(1, token.unsqueeze(1)).squeeze(1) - logits.logsumexp(dim=-1)
-    return token, logp
+        token = torch.searchsorted(cumulated, threshold, right=True).clamp_(max=logits.shape[-1] - 1)
+        greedy = (noise < 0).nonzero().squeeze(1)
+        token[greedy] = logits[greedy].argmax(dim=-1, keepdim=True)
+    return token.squeeze(1), probability.gather(1, token).squeeze(1).log()
 
 
 def end_tokens(policy: Any) -> tuple[int, ...]:

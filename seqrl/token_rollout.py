@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqrl.decoding import repeated, sample, sample_beside_greedy
 from seqrl.policies import evaluation_mode, first_leaf
 from seqrl.rollout import unroll
 from seqrl.sources import TokenSource
@@ -36,7 +37,8 @@ def token_rollout(
     The keywords but `group` and `score_timeout_s` are those of `seqrl.protocols.Task.rollout`, which hands them on.
 
     Args:
-        policy: see `seqrl.policies.TokenPolicy`.
+        policy: see `seqrl.policies.TokenPolicy`; one with `next_logits` writes by `seqrl.decoding.sample`, one that can only `act` by
+            `seqrl.rollout.unroll`.
         context: what is written about, leaves [N, ...].
         score: gives [B] from a trajectory of B = N * num_samples rows, those of one context next to each other, and from their
             context, leaves [B, ...].
@@ -59,27 +61,30 @@ def token_rollout(
     N = first_leaf(context).shape[0]
     group = torch.arange(N, device=device) if group is None else group.to(device)
 
-    def written(count: int, *, greedy: bool) -> Trajectory:
-        source = TokenSource(N * count, begin=policy.begin, end=policy.end, max_tokens=policy.max_tokens, device=device)
-        rows = map_tree(lambda leaf: leaf.repeat_interleave(count, dim=0), context)
-        with evaluation_mode(policy):
-            trajectory, _ = unroll(
-                policy,
-                source,
-                max_steps=policy.max_tokens,
-                context=rows,
-                group=group.repeat_interleave(count),
-                greedy=greedy,
-                generator=generator,
-            )
+    def scored(trajectory: Trajectory) -> Trajectory:
         with time_limit(score_timeout_s, "the score (score_timeout_s)"):
-            scores = score(trajectory, rows)
+            scores = score(trajectory, repeated(context, trajectory.batch_size // N))
         return trajectory.replace(reward=trajectory.reward + finite_scores(scores, trajectory.reward).unsqueeze(1) * trajectory.terminated)
 
-    trajectory = written(num_samples, greedy=greedy)
-    if not greedy_baseline:
-        return trajectory
-    return trajectory.replace(baseline=written(1, greedy=True).score.repeat_interleave(num_samples))
+    best: Trajectory | None = None
+    if greedy_baseline and not greedy and hasattr(policy, "next_logits"):
+        trajectory, best = sample_beside_greedy(policy, context, num_samples=num_samples, group=group, generator=generator)
+    else:
+        trajectory = _written(policy, context, group, num_samples, greedy=greedy, generator=generator)
+        best = _written(policy, context, group, 1, greedy=True, generator=generator) if greedy_baseline else None
+    trajectory = scored(trajectory)
+    return trajectory if best is None else trajectory.replace(baseline=scored(best).score.repeat_interleave(num_samples))
+
+
+def _written(policy: Any, context: Tree, group: Tensor, count: int, *, greedy: bool, generator: torch.Generator | None) -> Trajectory:
+    """Write `count` rows about each context; a policy that can only `act` is asked for every row until the last one has ended."""
+    if hasattr(policy, "next_logits"):
+        return sample(policy, context, num_samples=count, greedy=greedy, group=group, generator=generator)
+    rows, num_rows = repeated(context, count), group.shape[0] * count
+    source = TokenSource(num_rows, begin=policy.begin, end=policy.end, max_tokens=policy.max_tokens, device=group.device)
+    settings: Any = {"max_steps": policy.max_tokens, "context": rows, "group": group.repeat_interleave(count)}
+    with evaluation_mode(policy):
+        return unroll(policy, source, greedy=greedy, generator=generator, **settings)[0]
 
 
 def finite_scores(given: Tensor, reward: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from seqrl.public_names import imported_when_used
 if TYPE_CHECKING:
     from seqrl.tasks.captioning.data import CaptionData, CaptionSplit, load_data
     from seqrl.tasks.captioning.data_config import DataConfig
-    from seqrl.tasks.captioning.decoding import beam_search, sample
     from seqrl.tasks.captioning.evaluation import EvaluationConfig, evaluate_captions
     from seqrl.tasks.captioning.policies import CaptionPolicy, PolicyConfig, build_policy
     from seqrl.tasks.captioning.reward import CaptionReward, RewardConfig
@@ -31,17 +30,14 @@ __all__ = [
     "ScenesConfig",
     "TokenizerVocabulary",
     "Vocabulary",
-    "beam_search",
     "build_policy",
     "evaluate_captions",
     "load_data",
-    "sample",
 ]
 
 _MODULES = {
     "data": ("CaptionData", "CaptionSplit", "load_data"),
     "data_config": ("DataConfig",),
-    "decoding": ("beam_search", "sample"),
     "evaluation": ("EvaluationConfig", "evaluate_captions"),
     "policies": ("CaptionPolicy", "PolicyConfig", "build_policy"),
     "reward": ("CaptionReward", "RewardConfig"),

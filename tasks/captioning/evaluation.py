@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from seqrl.beam_search import beam_search
+from seqrl.decoding import sample, with_one_end
 from seqrl.metrics import by_name
 from seqrl.policies import end_tokens, is_end
 from seqrl.run.registry import nearest
 from seqrl.tasks.captioning.data import CaptionSplit, rows_of
-from seqrl.tasks.captioning.decoding import beam_search, sample, with_one_end
 from seqrl.tasks.captioning.facts import fact_figures
 from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
 from seqrl.trees import map_tree
@@ -63,7 +64,7 @@ def evaluate_captions(
     """Caption the images and score the captions.
 
     Args:
-        policy: see `seqrl.tasks.captioning.decoding.sample`.
+        policy: see `seqrl.decoding.sample`.
         split: images and references; document frequencies are those of these references, as published figures have it.
         vocabulary: what the token ids stand for.
         config: see `EvaluationConfig`.

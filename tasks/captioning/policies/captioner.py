@@ -67,6 +67,7 @@ class CaptionPolicy(nn.Module):
         self.freeze_encoder = freeze_encoder
         self.encoder = encoder.requires_grad_(not freeze_encoder)
         self.decoder: Any = decoder
+        self.shares_memory = bool(getattr(decoder, "shares_memory", False))
         embedding: Any = decoder.token_embedding
         self.output = nn.Linear(embedding.embedding_dim, embedding.num_embeddings, bias=False)
         nn.init.normal_(self.output.weight, std=0.02)

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seqrl.beam_search import beam_search
+from seqrl.decoding import sample
 from seqrl.policies import TokenPolicy
 from seqrl.rollout import unroll
 from seqrl.sources import TokenSource
-from seqrl.tasks.captioning.decoding import beam_search, sample
 from seqrl.tasks.captioning.policies.captioner import CaptionPolicy
 from seqrl.tasks.captioning.policies.encoder import ConvolutionalEncoder
 from seqrl.tasks.captioning.policies.lstm import AttentionLSTMDecoder, LSTMDecoder
@@ -111,7 +112,7 @@ def test_dropping_ended_rows_changes_nothing(monkeypatch: pytest.MonkeyPatch) ->
     policy = captioner()
     results = []
     for share in (0.0, 0.75, 1.1):
-        monkeypatch.setattr("seqrl.tasks.captioning.decoding.COMPACT_BELOW", share)
+        monkeypatch.setattr("seqrl.decoding.COMPACT_BELOW", share)
         results.append(sample(policy, pictures(8), num_samples=4, generator=torch.Generator().manual_seed(2)))
     assert len(set(results[0].mask.sum(dim=1).tolist())) > 2
     for other in results[1:]:

@@ -11,10 +11,11 @@ from torch import Tensor
 
 transformers = pytest.importorskip("transformers")
 
+from seqrl.beam_search import beam_search  # noqa: E402
+from seqrl.decoding import sample  # noqa: E402
 from seqrl.policies import TokenPolicy, end_tokens  # noqa: E402
 from seqrl.rollout import unroll  # noqa: E402
 from seqrl.sources import TokenSource  # noqa: E402
-from seqrl.tasks.captioning.decoding import beam_search, sample  # noqa: E402
 from seqrl.tasks.captioning.policies.pretrained import PretrainedPolicy  # noqa: E402
 
 VOCABULARY, LENGTH = 24, 9

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seqrl.decoding import sample
 from seqrl.protocols import Policy
-from seqrl.tasks.captioning.decoding import sample
 from seqrl.tasks.captioning.policies import PolicyConfig, build_policy
 from seqrl.tasks.captioning.policies.encoder import ConvolutionalEncoder, PatchEncoder, build_encoder, normalise
 from seqrl.tasks.captioning.vocabulary import Vocabulary

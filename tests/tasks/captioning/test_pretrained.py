@@ -13,11 +13,12 @@ from torch import Tensor
 
 transformers = pytest.importorskip("transformers")
 
+from seqrl.beam_search import beam_search  # noqa: E402
+from seqrl.decoding import sample  # noqa: E402
 from seqrl.protocols import Policy  # noqa: E402
 from seqrl.rollout import unroll  # noqa: E402
 from seqrl.run import checkpoint  # noqa: E402
 from seqrl.sources import TokenSource  # noqa: E402
-from seqrl.tasks.captioning.decoding import beam_search, sample  # noqa: E402
 from seqrl.tasks.captioning.policies import PolicyConfig, build_policy  # noqa: E402
 from seqrl.tasks.captioning.policies.pretrained import PretrainedPolicy  # noqa: E402
 from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary  # noqa: E402

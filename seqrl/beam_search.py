@@ -1,4 +1,4 @@
-"""The rows of a beam search: the best ones that go on, and the best one of each image that has ended."""
+"""Beam search for any token policy: the best rows of each item that go on, and the best one that has ended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,72 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqrl.policies import end_tokens, is_end
+from seqrl.decoding import drop_items, rows_of_items, select
+from seqrl.policies import end_tokens, evaluation_mode, first_leaf, is_end
+from seqrl.trajectory import Tree
+
+
+@torch.no_grad()
+def beam_search(policy: Any, context: Tree, *, beam_size: int, length_penalty: float = 0.0) -> tuple[list[list[int]], list[float]]:
+    """Search the caption a with the largest log p(a) / ((5 + |a|) / 6)^alpha.
+
+    |a| counts the end token. K beams go on for each image; of the K best continuations those that end are kept apart, and
+    an image is finished when none of its live beams can still win, as `generate` of transformers has it with
+    `early_stopping="never"`. A caption that is not ended at `max_tokens` is scored as it stands. Dropout is off.
+
+    Args:
+        policy: a token policy. What its state holds under `memory` must be the same for every row of a context.
+        context: leaves [N, ...].
+        beam_size: K, the captions kept for each context; with 1 this is greedy decoding.
+        length_penalty: alpha; 0 compares plain log-probabilities, larger values favour longer captions.
+
+    Returns:
+        The best caption of each context, without the end token, and its score.
+
+    Raises:
+        ValueError: when beam_size is below 1 or length_penalty negative.
+
+    Source: Wu et al. 2016 (Google's neural machine translation system), length normalisation.
+    Differs from: Wu et al. in having no coverage penalty and no pruning.
+    """
+    if beam_size < 1:
+        raise ValueError(f"beam_size: expected at least 1, got {beam_size}")
+    if length_penalty < 0:
+        raise ValueError(f"length_penalty: expected 0 or more, got {length_penalty}")
+    with evaluation_mode(policy):
+        beams = Beams(policy, first_leaf(context).shape[0], beam_size, length_penalty, first_leaf(context).device)
+        state = rows_of_items(policy, policy.initial_state(context), beams.image.repeat_interleave(beam_size))
+        tokens = torch.full((beams.total.numel(),), policy.begin, dtype=torch.long, device=beams.total.device)
+        for step in range(policy.max_tokens):
+            logp, state = _next_logp(policy, tokens, state)
+            parents = beams.extend(step, logp)
+            rows = beams.retire(step)
+            if beams.image.numel() == 0:
+                break
+            state = _reorder(policy, state, parents if rows is None else parents[rows], rows)
+            tokens = beams.tokens[:, :, step].flatten()
+    return beams.best, beams.best_score
+
+
+def _next_logp(policy: Any, tokens: Tensor, state: Tree) -> tuple[Tensor, Tree]:
+    """Give what a beam adds to its log-probability for each token [B, V]; a policy may have rules of its own for it."""
+    if hasattr(policy, "next_logp"):
+        return policy.next_logp(tokens, state)  # type: ignore[no-any-return]
+    logits, state = policy.next_logits(tokens, state)
+    return logits.float().log_softmax(dim=-1), state
+
+
+def _reorder(policy: Any, state: Tree, parents: Tensor, kept: Tensor | None) -> Tree:
+    """Give each beam its parent's state; the memory, equal for all beams of an image, only loses the dropped rows."""
+    if not isinstance(state, dict):
+        return select(state, parents)
+    moved: dict[str, Any] = {name: select(part, parents) for name, part in state.items() if name != "memory"}
+    if "memory" not in state:
+        return moved
+    memory = state["memory"]
+    if getattr(policy, "shares_memory", False):
+        return drop_items({**moved, "memory": memory}) if kept is not None else {**moved, "memory": memory}
+    return {**moved, "memory": memory if kept is None else select(memory, kept)}
 
 
 class Beams:
