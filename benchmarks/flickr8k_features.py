@@ -31,13 +31,13 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "captioning"
 STAGES = ("xe", "control", "sc")
 FIGURES = ("cider_d", "bleu4", "rouge_l", "length", "bad_endings", "distinct", "vocabulary")
 BEAM_SIZE = 5
-LENGTH_PENALTIES = (0.0, 0.5, 1.0, 1.5)
+LENGTH_PENALTIES = (0.0, 0.7, 1.0, 1.5)
 RESAMPLES = 10_000
 
 
-def updates_in_the_same_time(warm: str, *, rounds: int = 5) -> int:
+def updates_in_the_same_time(runs: dict[str, Path], *, rounds: int = 5) -> int:
     """Count the cross-entropy updates that take as long as the self-critical run, by processor time, measured in turn."""
-    configs = [read_config(CONFIGS / f"flickr8k_features_{name}.yaml", [warm]) for name in ("self_critical", "xe")]
+    configs = [read_run(runs["sc"]), read_run(runs["xe"])]  # with the number format that each of them chose
     pairs = []
     for config in configs:
         task, policy = build(config)
@@ -65,13 +65,13 @@ def train_seed(folder: Path, seed: int, changes: list[str], stages: list[str]) -
     warm = f"--init_from={runs['xe']}"
     if "sc" in stages:
         runs["sc"] = make_run(folder, "sc", "flickr8k_features_self_critical.yaml", seed, warm, *changes)
-    if "control" not in stages:
+    if "control" not in stages:  # which needs self-critical training's
         return runs
     runs["control"] = folder / f"control_seed{seed}"
     if step_folders(runs["control"]):  # its length was measured when it was begun
         train_once(read_run(runs["control"]))
         return runs
-    more = updates_in_the_same_time(warm)
+    more = updates_in_the_same_time(runs)
     learning_rate = read_config(CONFIGS / "flickr8k_features_xe.yaml").trainer.optimiser.learning_rate / 4
     own = (f"--steps={more}", f"--trainer.optimiser.learning_rate={learning_rate}", "--trainer.optimiser.warmup_updates=0")
     runs["control"] = make_run(folder, "control", "flickr8k_features_xe.yaml", seed, warm, *own, *changes)

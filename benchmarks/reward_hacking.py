@@ -2,7 +2,7 @@
 
     SEQRL_DATA=/folder/of/data python benchmarks/reward_hacking.py --start runs/flickr_features/xe_seed0 --seed 0
 
-All runs start from the same cross-entropy run and configs/captioning/flickr8k_features_self_critical.yaml, and change one thing at a time.
+All runs start from the same cross-entropy run and configs/captioning/flickr8k_features_self_critical.yaml, with more and more against it.
 Runs that are finished under --folder are read as they are, so that they may be made side by side with --only NAME. Writes
 benchmarks/results/reward_hacking.json and docs/figures/reward_hacking.png.
 """
@@ -10,6 +10,7 @@ benchmarks/results/reward_hacking.json and docs/figures/reward_hacking.png.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -23,23 +24,26 @@ from seqrl.run.config import read_config
 from seqrl.run.interrupt import run_command
 from seqrl.run.log import read_metrics
 from seqrl.run.plots import COLOURS
+from seqrl.trainers.ppo import PPOConfig
 
 CONFIG = ROOT / "configs" / "captioning" / "flickr8k_features_self_critical.yaml"
 FIGURE = ROOT / "docs" / "figures" / "reward_hacking.png"
-UPDATES, EVERY = 400, 40
-# What asks for trouble: the end of a caption earns nothing, nothing holds the policy back, and the steps are large.
+UPDATES, EVERY = 300, 30
+# What asks for trouble: the end of a caption earns nothing, nothing holds the policy back, and smoothed labels make its samples random.
 BARE = (
-    *(f"--steps={UPDATES}", f"--eval_every={EVERY}", "--save_every=0", "--log_every=10", "--task.flip=false"),
-    *("--trainer.optimiser.learning_rate=5.0e-4", "--trainer.optimiser.schedule=constant", "--trainer.optimiser.weight_decay=0.0"),
-    *("--task.reward.score_end=false", "--trainer.dropout=false", "--trainer.mix.weight=0.0", "--trainer.mix.final_weight=0.0"),
+    *(f"--steps={UPDATES}", f"--eval_every={EVERY}", "--save_every=0", "--log_every=10", "--early_stop=null"),
+    *("--task.evaluation.beam_size=0", "--task.policy.temperature=1.0", "--task.reward.score_end=false", "--trainer.dropout=false"),
+    *("--trainer.optimiser.learning_rate=2.0e-4", "--trainer.optimiser.schedule=constant", "--trainer.optimiser.weight_decay=0.0"),
 )
 END = "--task.reward.score_end=true"
 SETTINGS: dict[str, Sequence[str]] = {
     "CIDEr-D alone": (),
-    "and the end token in the score": (END,),
-    "and cross-entropy beside it": (END, "--trainer.mix.weight=0.3", "--trainer.mix.final_weight=0.3"),
-    "and dropout in the update": (END, "--trainer.dropout=true"),
+    "end token in the score": (END,),
+    "and cross-entropy": (END, "--trainer.mix.weight=0.3", "--trainer.mix.final_weight=0.3", "--task.captions_per_image=2"),
+    "and KL to the first policy": (END,),
+    "and temperature 0.4": (END, "--task.policy.temperature=0.4"),
 }
+KL_WEIGHT = 0.1
 CURVES = {"reward/mean": "training reward", "dev/cider_d": "dev CIDEr-D", "dev/length": "words a caption", "dev/bad_endings": "broken off"}
 
 
@@ -47,7 +51,25 @@ def make_run(folder: Path, name: str, start: Path, seed: int) -> Path:
     """Train in one of the settings, unless the run stands."""
     short = name.replace(" ", "_").replace("-", "_").lower()
     own = [f"--runs_folder={folder}", f"--name={short}_seed{seed}", f"--seed={seed}", f"--init_from={start}"]
-    return train_once(read_config(CONFIG, [*own, *BARE, *SETTINGS[name]]))
+    config = read_config(CONFIG, [*own, *BARE, *SETTINGS[name]])
+    if "KL" in name:
+        config = dataclasses.replace(config, trainer=with_kl(config.trainer))
+    return train_once(config)
+
+
+def with_kl(trainer: Any) -> PPOConfig:
+    """Give a trainer that does the same, with one step an update, and a term for leaving the first policy in its loss."""
+    return PPOConfig(
+        advantage="leave_one_out",
+        num_samples=trainer.num_samples,
+        discount=1.0,
+        epochs=1,
+        minibatches=1,
+        kl_weight=KL_WEIGHT,
+        kl_in="loss",
+        kl_estimator="k3",
+        optimiser=trainer.optimiser,
+    )
 
 
 def curves_of(run: Path) -> dict[str, dict[str, list[float]]]:
