@@ -3,7 +3,8 @@
     SEQRL_DATA=/folder/of/data python benchmarks/flickr8k_features.py --seeds 0,1,2
 
 Runs that are already finished under --folder are evaluated as they are, so that seeds may be trained side by side with --train-only=xe,sc.
-The length penalty of the beam search is chosen on dev, for each stage in the same way; test is scored once. Writes
+The length penalty of the beam search is chosen on dev: for cross-entropy the one with the best CIDEr-D, for the other stages the one whose
+captions are as long as those of cross-entropy, so that no gain is bought with short captions. Test is scored once. Writes
 benchmarks/results/flickr8k_features.json.
 """
 
@@ -31,7 +32,7 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "captioning"
 STAGES = ("xe", "control", "sc")
 FIGURES = ("cider_d", "bleu4", "rouge_l", "length", "bad_endings", "distinct", "vocabulary")
 BEAM_SIZE = 5
-LENGTH_PENALTIES = (0.0, 0.7, 1.0, 1.5)
+LENGTH_PENALTIES = (0.7, 1.0, 1.5, 2.0)
 RESAMPLES = 10_000
 
 
@@ -94,10 +95,15 @@ class Scored:
         return {name: figures[name] for name in FIGURES}, cider_d_of(captions, part)
 
 
-def choose_penalty(scored: list[Scored]) -> tuple[float, dict[str, float]]:
-    """Give the length penalty with the best mean CIDEr-D on dev, and the means of all."""
-    means = {penalty: float(np.mean([each.score("dev", penalty)[0]["cider_d"] for each in scored])) for penalty in LENGTH_PENALTIES}
-    return max(means, key=lambda penalty: means[penalty]), {str(penalty): mean for penalty, mean in means.items()}
+def choose_penalty(scored: list[Scored], length: float | None) -> tuple[float, dict[float, dict[str, float]]]:
+    """Give the length penalty whose captions of dev have nearly a mean length, or the best mean CIDEr-D, and the means of all penalties."""
+    means = {}
+    for penalty in LENGTH_PENALTIES:
+        rows = [each.score("dev", penalty)[0] for each in scored]
+        means[penalty] = {key: float(np.mean([row[key] for row in rows])) for key in FIGURES}
+    if length is None:
+        return max(means, key=lambda penalty: means[penalty]["cider_d"]), means
+    return min(means, key=lambda penalty: abs(means[penalty]["length"] - length)), means
 
 
 def bootstrap_difference(better: list[float], worse: list[float]) -> dict[str, float]:
@@ -113,12 +119,15 @@ def evaluate(runs: dict[int, dict[str, Path]]) -> dict[str, Any]:
     """Score all stages and seeds, and compare stages image by image."""
     results: dict[str, Any] = {"penalty": {}, "dev_by_penalty": {}, "figures": {"dev": {}, "test": {}}, "compared": {}}
     each_caption: dict[tuple[str, str], list[list[float]]] = {}
+    length = None
     for stage in STAGES:
         scored = [Scored(of_seed[stage]) for of_seed in runs.values()]
-        results["penalty"][stage], results["dev_by_penalty"][stage] = choose_penalty(scored)
+        penalty, means = choose_penalty(scored, length)
+        length = means[penalty]["length"] if length is None else length
+        results["penalty"][stage], results["dev_by_penalty"][stage] = penalty, means
         for split, stages in results["figures"].items():
-            for way, penalty in (("greedy", None), ("beam", results["penalty"][stage])):
-                pairs = [each.score(split, penalty) for each in scored]
+            for way in ("greedy", "beam"):
+                pairs = [each.score(split, penalty if way == "beam" else None) for each in scored]
                 stages.setdefault(stage, {})[way] = [figures for figures, _ in pairs]
                 if split == "test":
                     each_caption[stage, way] = [scores for _, scores in pairs]

@@ -28,7 +28,7 @@ from seqrl.trainers.ppo import PPOConfig
 
 CONFIG = ROOT / "configs" / "captioning" / "flickr8k_features_self_critical.yaml"
 FIGURE = ROOT / "docs" / "figures" / "reward_hacking.png"
-UPDATES, EVERY = 300, 30
+UPDATES, EVERY = 200, 20
 # What asks for trouble: the end of a caption earns nothing, nothing holds the policy back, and smoothed labels make its samples random.
 BARE = (
     *(f"--steps={UPDATES}", f"--eval_every={EVERY}", "--save_every=0", "--log_every=10", "--early_stop=null"),
