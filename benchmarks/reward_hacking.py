@@ -32,6 +32,7 @@ UPDATES, EVERY = 200, 20
 # What asks for trouble: the end of a caption earns nothing, nothing holds the policy back, and smoothed labels make its samples random.
 BARE = (
     *(f"--steps={UPDATES}", f"--eval_every={EVERY}", "--save_every=0", "--log_every=10", "--early_stop=null"),
+    "--allow_other_fingerprint=true",  # without the end token the reward's document frequencies are others
     *("--task.evaluation.beam_size=0", "--task.policy.temperature=1.0", "--task.reward.score_end=false", "--trainer.dropout=false"),
     *("--trainer.optimiser.learning_rate=2.0e-4", "--trainer.optimiser.schedule=constant", "--trainer.optimiser.weight_decay=0.0"),
 )
