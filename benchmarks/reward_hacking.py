@@ -29,20 +29,24 @@ from seqrl.trainers.ppo import PPOConfig
 CONFIG = ROOT / "configs" / "captioning" / "flickr8k_features_self_critical.yaml"
 FIGURE = ROOT / "docs" / "figures" / "reward_hacking.png"
 UPDATES, EVERY = 200, 20
-# What asks for trouble: the end of a caption earns nothing, nothing holds the policy back, and smoothed labels make its samples random.
-BARE = (
+COMMON = (
     *(f"--steps={UPDATES}", f"--eval_every={EVERY}", "--save_every=0", "--log_every=10", "--early_stop=null"),
     "--allow_other_fingerprint=true",  # without the end token the reward's document frequencies are others
-    *("--task.evaluation.beam_size=0", "--task.policy.temperature=1.0", "--task.reward.score_end=false", "--trainer.dropout=false"),
+    "--task.evaluation.beam_size=0",
+)
+# What asks for trouble: the end of a caption earns nothing, nothing holds the policy back, and smoothed labels make its samples random.
+BARE = (
+    *("--task.policy.temperature=1.0", "--task.reward.score_end=false", "--trainer.dropout=false"),
     *("--trainer.optimiser.learning_rate=2.0e-4", "--trainer.optimiser.schedule=constant", "--trainer.optimiser.weight_decay=0.0"),
 )
 END = "--task.reward.score_end=true"
 SETTINGS: dict[str, Sequence[str]] = {
-    "CIDEr-D alone": (),
-    "end token in the score": (END,),
-    "and cross-entropy": (END, "--trainer.mix.weight=0.3", "--trainer.mix.final_weight=0.3", "--task.captions_per_image=2"),
-    "and KL to the first policy": (END,),
-    "and temperature 0.4": (END, "--task.policy.temperature=0.4"),
+    "CIDEr-D alone": BARE,
+    "end token in the score": (*BARE, END),
+    "and cross-entropy": (*BARE, END, "--trainer.mix.weight=0.3", "--trainer.mix.final_weight=0.3", "--task.captions_per_image=2"),
+    "and KL to the first policy": (*BARE, END),
+    "and temperature 0.4": (*BARE, END, "--task.policy.temperature=0.4"),
+    "the configuration": (),  # which has dropout in the update, too, and half the learning rate
 }
 KL_WEIGHT = 0.1
 CURVES = {"reward/mean": "training reward", "dev/cider_d": "dev CIDEr-D", "dev/length": "words a caption", "dev/bad_endings": "broken off"}
@@ -52,7 +56,7 @@ def make_run(folder: Path, name: str, start: Path, seed: int) -> Path:
     """Train in one of the settings, unless the run stands."""
     short = name.replace(" ", "_").replace("-", "_").lower()
     own = [f"--runs_folder={folder}", f"--name={short}_seed{seed}", f"--seed={seed}", f"--init_from={start}"]
-    config = read_config(CONFIG, [*own, *BARE, *SETTINGS[name]])
+    config = read_config(CONFIG, [*own, *COMMON, *SETTINGS[name]])
     if "KL" in name:
         config = dataclasses.replace(config, trainer=with_kl(config.trainer))
     return train_once(config)
