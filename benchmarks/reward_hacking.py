@@ -49,7 +49,13 @@ SETTINGS: dict[str, Sequence[str]] = {
     "the configuration": (),  # which has dropout in the update, too, and half the learning rate
 }
 KL_WEIGHT = 0.1
-CURVES = {"reward/mean": "training reward", "dev/cider_d": "dev CIDEr-D", "dev/length": "words a caption", "dev/bad_endings": "broken off"}
+CURVES = {
+    "reward/mean": "training reward",
+    "dev/cider_d": "dev CIDEr-D",
+    "dev/length": "words a caption",
+    "dev/distinct": "share of different captions",
+    "dev/bad_endings": "share broken off",
+}
 
 
 def make_run(folder: Path, name: str, start: Path, seed: int) -> Path:
@@ -92,7 +98,7 @@ def describe(curves: dict[str, dict[str, list[float]]]) -> dict[str, float]:
     reward, dev = curves["reward/mean"]["values"], curves["dev/cider_d"]
     best = max(range(len(dev["values"])), key=lambda place: dev["values"][place])
     figures = {"reward_first": reward[0], "reward_last": reward[-1], "best": dev["values"][best], "best_at": dev["updates"][best]}
-    for key in ("dev/cider_d", "dev/length", "dev/bad_endings"):
+    for key in ("dev/cider_d", "dev/length", "dev/distinct", "dev/bad_endings"):
         values = curves[key]["values"]
         figures |= {f"{key}_first": values[0], f"{key}_at_best": values[best], f"{key}_last": values[-1]}
     return figures

@@ -117,7 +117,7 @@ def reward_hacking(files: Any) -> str:
     rows = []
     for name, figures in results["summary"].items():
         lengths = " ".join([number(figures["dev/length_first"], 1), "to", number(figures["dev/length_last"], 1)])
-        broken = [100 * figures[f"dev/bad_endings_{place}"] for place in ("first", "last")]
+        different, broken = ([100 * figures[f"dev/{key}_{place}"] for place in ("first", "last")] for key in ("distinct", "bad_endings"))
         rows.append(
             [
                 name,
@@ -126,6 +126,7 @@ def reward_hacking(files: Any) -> str:
                 f"{number(figures['best'], 3)} at {figures['best_at']:.0f}",
                 number(figures["dev/cider_d_last"], 3),
                 lengths,
+                " ".join([number(different[0], 0), "to", number(different[1], 0)]),
                 " ".join([number(broken[0], 1), "to", number(broken[1], 1)]),
             ]
         )
