@@ -137,6 +137,7 @@ def reward_hacking(files: Any) -> str:
         "best, at update",
         f"after {results['updates']}",
         "words a caption",
+        "different, %",
         "broken off, %",
     ]
     return table(head, rows)
