@@ -1,0 +1,190 @@
+"""Flickr8k with frozen eyes: cross-entropy, self-critical from there, and a control that goes on with cross-entropy as long.
+
+    SEQRL_DATA=/folder/of/data python benchmarks/flickr8k_features.py --seeds 0,1,2
+
+Runs that are already finished under --folder are evaluated as they are, so that seeds may be trained side by side with --train-only=xe,sc.
+The length penalty of the beam search is chosen on dev: for cross-entropy the one with the best CIDEr-D, for the other stages the one whose
+captions are as long as those of cross-entropy, so that no gain is bought with short captions. Test is scored once. Writes
+benchmarks/results/flickr8k_features.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from contenders import train_once
+from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
+
+from seqrl.run.checkpoint import step_folders
+from seqrl.run.config import read_config
+from seqrl.run.interrupt import run_command
+from seqrl.run.train import build, load, read_run
+from seqrl.tasks.captioning.evaluation import EvaluationConfig, beam_captions, cider_d_of, greedy_captions, score_captions
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "captioning"
+STAGES = ("xe", "control", "sc")
+FIGURES = ("cider_d", "bleu4", "rouge_l", "length", "bad_endings", "distinct", "vocabulary")
+BEAM_SIZE = 5
+LENGTH_PENALTIES = (0.7, 1.0, 1.5, 2.0)
+RESAMPLES = 10_000
+
+
+def updates_in_the_same_time(runs: dict[str, Path], *, rounds: int = 5) -> int:
+    """Count the cross-entropy updates that take as long as the self-critical run, by processor time, measured in turn."""
+    configs = [read_run(runs["sc"]), read_run(runs["xe"])]  # with the number format that each of them chose
+    pairs = []
+    for config in configs:
+        task, policy = build(config)
+        pairs.append((config.trainer.build(policy, seed=0, num_updates=config.steps), task))
+    taken: list[list[float]] = [[], []]
+    for _ in range(rounds):
+        for (trainer, task), times in zip(pairs, taken, strict=True):
+            start = time.process_time()
+            trainer.update(trainer.collect(task))
+            times.append(time.process_time() - start)
+    slow, fast = (float(np.median(times)) for times in taken)
+    print(f"an update takes {slow:.2f} s self-critical, {fast:.2f} s with cross-entropy")
+    return round(configs[0].steps * slow / fast)
+
+
+def make_run(folder: Path, name: str, config: str, seed: int, *changes: str) -> Path:
+    """Train unless the run stands, to its end."""
+    own = [f"--runs_folder={folder}", f"--name={name}_seed{seed}", f"--seed={seed + 100 * (name == 'control')}"]
+    return train_once(read_config(CONFIGS / config, [*own, *changes]))
+
+
+def train_seed(folder: Path, seed: int, changes: list[str], stages: list[str]) -> dict[str, Path]:
+    """Do the stages of a seed, or some of them."""
+    runs = {"xe": make_run(folder, "xe", "flickr8k_features_xe.yaml", seed, *changes)}
+    warm = f"--init_from={runs['xe']}"
+    if "sc" in stages:
+        runs["sc"] = make_run(folder, "sc", "flickr8k_features_self_critical.yaml", seed, warm, *changes)
+    if "control" not in stages:  # which needs self-critical training's
+        return runs
+    runs["control"] = folder / f"control_seed{seed}"
+    if step_folders(runs["control"]):  # its length was measured when it was begun
+        train_once(read_run(runs["control"]))
+        return runs
+    more = updates_in_the_same_time(runs)
+    learning_rate = read_config(CONFIGS / "flickr8k_features_xe.yaml").trainer.optimiser.learning_rate / 4
+    own = (f"--steps={more}", f"--trainer.optimiser.learning_rate={learning_rate}", "--trainer.optimiser.warmup_updates=0")
+    runs["control"] = make_run(folder, "control", "flickr8k_features_xe.yaml", seed, warm, *own, *changes)
+    return runs
+
+
+class Scored:
+    """A run's best checkpoint, which captions and scores a split in one of several ways."""
+
+    def __init__(self, run: Path) -> None:
+        _, self.task, self.policy, _ = load(run, ["--num_threads=1"])
+
+    def score(self, split: str, penalty: float | None) -> tuple[dict[str, float], list[float]]:
+        """Give the figures of a split and each caption's CIDEr-D, greedily where there is no penalty, else by beam search."""
+        part, task = getattr(self.task.data, split), self.task
+        settings: EvaluationConfig = replace(task.config.evaluation, beam_size=BEAM_SIZE, length_penalty=penalty or 0.0)
+        write = greedy_captions if penalty is None else beam_captions
+        captions = write(self.policy, part, task.vocabulary, settings, len(part))
+        figures = score_captions(captions, part)
+        return {name: figures[name] for name in FIGURES}, cider_d_of(captions, part)
+
+
+def choose_penalty(scored: list[Scored], length: float | None) -> tuple[float, dict[float, dict[str, float]]]:
+    """Give the length penalty whose captions of dev have nearly a mean length, or the best mean CIDEr-D, and the means of all penalties."""
+    means = {}
+    for penalty in LENGTH_PENALTIES:
+        rows = [each.score("dev", penalty)[0] for each in scored]
+        means[penalty] = {key: float(np.mean([row[key] for row in rows])) for key in FIGURES}
+    if length is None:
+        return max(means, key=lambda penalty: means[penalty]["cider_d"]), means
+    return min(means, key=lambda penalty: abs(means[penalty]["length"] - length)), means
+
+
+def bootstrap_difference(better: list[float], worse: list[float]) -> dict[str, float]:
+    """Mean difference of paired scores with its 95% percentile interval over resampled images, and the share of resamples above 0."""
+    difference = np.asarray(better) - np.asarray(worse)
+    generator = np.random.default_rng(0)
+    means = difference[generator.integers(len(difference), size=(RESAMPLES, len(difference)))].mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return {"mean": float(difference.mean()), "low": float(low), "high": float(high), "above_zero": float((means > 0).mean())}
+
+
+def evaluate(runs: dict[int, dict[str, Path]]) -> dict[str, Any]:
+    """Score all stages and seeds, and compare stages image by image."""
+    results: dict[str, Any] = {"penalty": {}, "dev_by_penalty": {}, "figures": {"dev": {}, "test": {}}, "compared": {}}
+    each_caption: dict[tuple[str, str], list[list[float]]] = {}
+    length = None
+    for stage in STAGES:
+        scored = [Scored(of_seed[stage]) for of_seed in runs.values()]
+        penalty, means = choose_penalty(scored, length)
+        length = means[penalty]["length"] if length is None else length
+        results["penalty"][stage], results["dev_by_penalty"][stage] = penalty, means
+        for split, stages in results["figures"].items():
+            for way in ("greedy", "beam"):
+                pairs = [each.score(split, penalty if way == "beam" else None) for each in scored]
+                stages.setdefault(stage, {})[way] = [figures for figures, _ in pairs]
+                if split == "test":
+                    each_caption[stage, way] = [scores for _, scores in pairs]
+    for way in ("greedy", "beam"):
+        for stage in ("sc", "control"):
+            pairs_of_seeds = zip(each_caption[stage, way], each_caption["xe", way], strict=True)
+            results["compared"][f"{stage} - xe, {way}"] = [bootstrap_difference(*pair) for pair in pairs_of_seeds]
+    return results
+
+
+def summarise(figures: dict[str, Any]) -> dict[str, Any]:
+    """Mean, lowest and highest of the seeds for each figure."""
+
+    def spread(rows: list[dict[str, float]], key: str) -> dict[str, float]:
+        values = [row[key] for row in rows]
+        return {"mean": sum(values) / len(values), "low": min(values), "high": max(values)}
+
+    return {
+        split: {stage: {way: {key: spread(rows, key) for key in FIGURES} for way, rows in ways.items()} for stage, ways in stages.items()}
+        for split, stages in figures.items()
+    }
+
+
+def show(results: dict[str, Any]) -> None:
+    """Print the means, and the differences with their intervals."""
+    for split, stages in results["summary"].items():
+        for stage, ways in stages.items():
+            for way, row in ways.items():
+                print(f"{split:5}{stage:8}{way:7}", "  ".join(f"{key} {row[key]['mean']:.4f}" for key in FIGURES))
+    for name, seeds in results["compared"].items():
+        print(name, "  ".join(f"{row['mean']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]" for row in seeds))
+
+
+def main() -> None:
+    """Train, evaluate, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--folder", type=Path, default=Path("runs/flickr_features"))
+    parser.add_argument("--output", type=Path, default=RESULTS / "flickr8k_features.json")
+    parser.add_argument("--train-only", default="", metavar="STAGES", help="train these stages (of xe,sc,control) and write no results")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="change a setting of all runs")
+    add_arguments(parser)
+    arguments = parser.parse_args()
+    require_clean(allow_dirty=arguments.allow_dirty)
+    torch.set_num_threads(1)
+    seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    changes = [f"--{change}" for change in arguments.set]
+    stages = arguments.train_only.split(",") if arguments.train_only else list(STAGES)
+    runs = {seed: train_seed(arguments.folder, seed, changes, stages) for seed in seeds}
+    if arguments.train_only:
+        return
+    updates = {seed: {stage: read_config(run / "config.yaml").steps for stage, run in of_seed.items()} for seed, of_seed in runs.items()}
+    results = {"provenance": provenance(seeds), "updates": updates} | evaluate(runs)
+    results["summary"] = summarise(results["figures"])
+    write_results(arguments.output, results)
+    show(results)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, name="flickr8k_features.py"))
