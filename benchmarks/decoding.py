@@ -16,6 +16,7 @@ Nothing is written.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 
 from seqrl.decoding import repeated, sample, sample_beside_greedy
 from seqrl.rollout import unroll
+from seqrl.run.interrupt import run_command
 from seqrl.sources import TokenSource
 from seqrl.tasks.captioning.policies.captioner import CaptionPolicy
 from seqrl.tasks.captioning.policies.encoder import ConvolutionalEncoder
@@ -135,4 +137,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main, name="decoding.py"))
