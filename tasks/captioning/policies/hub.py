@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoImageProcessor
 
@@ -31,7 +34,7 @@ def load_config(name: str, *, field: str, wanted: str) -> Any:
     with found(name, field=field):
         try:
             return AutoConfig.from_pretrained(place(name), trust_remote_code=False)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, StrictDataclassError) as error:
             raise ValueError(f"{field}: expected {wanted}, got {name}, whose config.json is of none ({_first_line(error)})") from error
 
 
@@ -84,6 +87,27 @@ def found(name: str, *, field: str, part: str = "") -> Iterator[None]:
             f"{field}: could not load {part}{name} as a folder or from the hub; check the name, or download it where there is a "
             f"network and give the folder ({_first_line(error)})"
         ) from error
+
+
+@contextmanager
+def weights_of(name: str, *, field: str, wanted: str) -> Iterator[None]:
+    """Say what to do where a model's weights do not load; a pickle is read restricted to tensors.
+
+    Args:
+        name: folder, or name on the hub.
+        field: of ours that holds the name.
+        wanted: what is expected there.
+    """
+    with found(name, field=field):
+        try:
+            yield
+        except pickle.UnpicklingError as error:  # torch's text advises to read it without restrictions
+            raise ValueError(
+                f"{field}: {name} does not load as {wanted}: its weights are a damaged pickle, or one that holds other things than "
+                "tensors, which may be programs and are never unpacked; take a copy with .safetensors"
+            ) from error
+        except (ValueError, RuntimeError, ImportError, KeyError, TypeError, EOFError, struct.error, StrictDataclassError) as error:
+            raise ValueError(f"{field}: {name} does not load as {wanted} ({_first_line(error)})") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -260,9 +260,16 @@ class _Evil:
 def test_weights_that_would_run_code_or_are_no_pickle_are_refused(vit: Path) -> None:
     (vit / "model.safetensors").unlink()
     torch.save({"layernorm.bias": _Evil(vit / "ran")}, vit / "pytorch_model.bin")
-    with pytest.raises(ValueError, match="encoder: .* does not load as a vision model"):
+    with pytest.raises(ValueError, match="encoder: .* does not load as a vision model .* never unpacked; take a copy with .safetensors"):
         open_eyes(str(vit))
     assert not (vit / "ran").exists()
-    (vit / "pytorch_model.bin").write_bytes(b"no pickle at all")
-    with pytest.raises((ValueError, FileNotFoundError), match="encoder: "):
-        open_eyes(str(vit))
+    for junk in (b"no pickle at all", b"junk", b""):
+        (vit / "pytorch_model.bin").write_bytes(junk)
+        with pytest.raises(ValueError, match="encoder: .* does not load as a vision model"):
+            open_eyes(str(vit))
+
+
+def test_a_configuration_of_another_type_is_refused(vit: Path) -> None:
+    edit(vit / "config.json", lambda content: content.update(hidden_size="big"))
+    with pytest.raises(ValueError, match="whose config.json is of none .*hidden_size"):
+        check_eyes(str(vit))
