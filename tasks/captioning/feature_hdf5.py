@@ -84,7 +84,9 @@ def _read_whole(path: Path, name: str) -> Iterator[None]:
 
 def _described(path: Path, found: dict[str, Any]) -> FeatureFile:
     size = path.stat().st_size
-    refuse_bomb(str(path), size, sum(math.prod(part.shape or ()) * part.dtype.itemsize for part in found.values()))
+    # A row is unpacked with the whole chunk that it stands in, which may be larger than all rows.
+    numbers = (max(math.prod(part.shape or ()), math.prod(part.chunks or ())) * part.dtype.itemsize for part in found.values())
+    refuse_bomb(str(path), size, sum(numbers))
     if "features" in found and "names" in found:
         extra: dict[str, np.ndarray] = {name: _read(path, found[name]) for name in ("counts", "mask") if name in found}
         return from_arrays(path, _Rows(path, found["features"]), _names(path, found["names"]), extra)

@@ -236,6 +236,12 @@ def h5_bomb(path: Path) -> None:
         file.create_dataset(NAMES[0], (10**9, 2048), "f4", chunks=(64, 2048))
 
 
+def h5_chunk_bomb(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        for name in NAMES:
+            file.create_dataset(name, (3, 2), "f4", chunks=(10**7, 2), maxshape=(None, 2), compression="gzip")
+
+
 def h5_cycle(path: Path) -> None:
     with h5py.File(path, "w") as file:
         file["a/b"] = GRID[0]
@@ -338,6 +344,7 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "numbers outside": ("f.h5", h5_outside, "'0.jpg': expected features in the file itself, got a data set that stands in other files"),
     "numbers elsewhere": ("f.h5", h5_virtual, "got a data set that stands in other files"),
     "larger than it can be": ("f.h5", h5_bomb, "expected at most 100 times its"),
+    "chunks larger than they can be": ("f.h5", h5_chunk_bomb, "expected at most 100 times its"),
     "a group in itself": ("f.h5", h5_cycle, "expected groups that stand in one place"),
 }
 
