@@ -16,7 +16,7 @@ from seqrl.policies import act_on_tokens, check_token_settings, first_leaf, inpu
 from seqrl.tasks.captioning.policies.encoder import distinct_memory_of, memory_of
 from seqrl.tasks.captioning.policies.generation import GenerationRules, special_token
 from seqrl.tasks.captioning.policies.gpt2_decoder import GPT2Decoder, why_not
-from seqrl.tasks.captioning.policies.hub import load_config, load_image_processor, place, weights_of
+from seqrl.tasks.captioning.policies.hub import load_config, load_image_processor, only_here, place, weights_of
 from seqrl.tasks.captioning.policies.pixels import check_processor, processed_pixels
 from seqrl.token_evaluation import LinearHead, evaluate_tokens
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
@@ -249,7 +249,8 @@ def load_model(path: str | Path) -> tuple[Any, Any]:
     """Load the image processor and the model; see `load_processor`."""
     processor = load_processor(path)
     with weights_of(str(path), field="path", wanted=_WANTED):
-        return processor, VisionEncoderDecoderModel.from_pretrained(place(str(path)), trust_remote_code=False)
+        model = VisionEncoderDecoderModel.from_pretrained(place(str(path)), trust_remote_code=False, local_files_only=only_here(str(path)))
+        return processor, model
 
 
 def load_processor(path: str | Path) -> Any:

@@ -204,6 +204,15 @@ def test_missing_and_foreign_models_are_named(tmp_path: Path, monkeypatch: pytes
         PretrainedPolicy.from_pretrained("someone/captioner")
 
 
+def test_a_tokenizer_that_is_damaged_or_missing_is_named(gpt2: Path, tmp_path: Path) -> None:
+    shutil.copytree(gpt2, tmp_path / "model")
+    (tmp_path / "model" / "tokenizer.json").write_text('{"version": "1.0"')
+    with pytest.raises(ValueError, match="data.tokenizer: the tokenizer of .* cannot be used"):
+        TokenizerVocabulary(str(tmp_path / "model"))
+    with pytest.raises((FileNotFoundError, ValueError), match="data.tokenizer: "):
+        TokenizerVocabulary(str(tmp_path / "nothing"))
+
+
 def test_weights_that_do_not_load_are_named(gpt2: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(gpt2, folder)
