@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -12,15 +13,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from seqrl.metrics.limits import brief
 from seqrl.metrics.text_files import read_json
 
 _LOG = logging.getLogger(__name__)
 _ROWS_A_WRITE = 64
 _STALE_AFTER_SECONDS = 86_400
+# What reading a damaged .npy or .json raises; headers of arrays are read by Python's own parser.
+DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, SyntaxError, OverflowError, TokenError)
 
 
 def cache_folder() -> Path:
@@ -69,6 +74,10 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(error.errno, f"{path.parent}: the disk is full; make room, or set SEQRL_CACHE to another disk") from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -141,9 +150,11 @@ def load_rows(
     """
     folder = cache_folder() / kind
     array_file, list_file = folder / f"{key}.npy", folder / f"{key}.json"
-    # The list is written last: where it stands, the array is whole.
+    # The list is written last: where it stands, the array is whole, unless somebody has changed it.
     if list_file.is_file() and array_file.is_file():
-        return np.load(array_file, mmap_mode="r"), read_json(list_file)["kept"]
+        found = _kept_rows(array_file, list_file, (len(names), *row_shape), np.dtype(dtype))
+        if found is not None:
+            return found
     if not is_writable(folder):
         _LOG.warning("cannot write %s: keeping %d %s in memory; set SEQRL_CACHE to a folder that can be written", folder, len(names), kind)
         rows = list(make())
@@ -162,8 +173,32 @@ def load_rows(
         writer.append(_stacked(waiting, row_shape, dtype))
         writer.close()
     with atomic_write(list_file) as file:
-        file.write(json.dumps({"names": list(names), "kept": kept}).encode())
+        file.write(json.dumps({"names": list(names), "kept": kept, "written_ns": array_file.stat().st_mtime_ns}).encode())
     return np.load(array_file, mmap_mode="r"), kept
+
+
+def _kept_rows(array_file: Path, list_file: Path, most: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[np.ndarray, list[bool]] | None:
+    """Map what was kept; None, with a warning, where it was cut, changed or damaged since, so that it is made again.
+
+    Args:
+        array_file: of the rows.
+        list_file: which says what rows there are, and when they were written.
+        most: shape of all rows, those that were left out among them.
+        dtype: of the rows.
+    """
+    try:
+        listed = read_json(list_file)
+        kept = [bool(keep) for keep in listed["kept"]]
+        rows = np.load(array_file, mmap_mode="r", allow_pickle=False)
+        wrong = "" if rows.shape == (sum(kept), *most[1:]) and rows.dtype == dtype and len(kept) == most[0] else "it has another form"
+        if listed.get("written_ns", array_file.stat().st_mtime_ns) != array_file.stat().st_mtime_ns:
+            wrong = "it was changed after it was written"
+    except DAMAGE as error:
+        wrong = str(error) or type(error).__name__
+    if wrong:
+        _LOG.warning("%s or its .json is damaged (%s): it is made again", array_file, brief(wrong))
+        return None
+    return rows, kept
 
 
 def _stacked(rows: Sequence[np.ndarray | None], row_shape: tuple[int, ...], dtype: type) -> np.ndarray:

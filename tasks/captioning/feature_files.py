@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,12 @@ from seqrl.metrics.text_files import lines_of, read_json, read_text
 
 ENDINGS = (".npy", ".npz", ".h5", ".hdf5")
 _WHOLE = "copy it again, whole"
+_LONGEST_HEADER = 2**16
+# What reading a damaged array or member of a zip file raises; headers are read by Python's own parser.
+_DAMAGE = (
+    *(ValueError, KeyError, TypeError, OverflowError, EOFError, OSError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
+)
 
 
 @dataclass(frozen=True)
@@ -205,12 +212,14 @@ def _header(file: IO[bytes], place: str, size: int) -> tuple[tuple[int, ...], np
         version = np.lib.format.read_magic(file)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, _, dtype = read(file)
-    except (ValueError, KeyError, EOFError, OSError) as error:
+    except _DAMAGE as error:
         raise ValueError(
             f"{place}: expected an array as numpy.save writes it, but its beginning does not read ({brief(str(error))})"
         ) from error
     if dtype.hasobject:
         raise ValueError(f"{place}: expected numbers, got Python objects, which are never unpacked; save an array of numbers")
+    if min(shape, default=0) < 0:
+        raise ValueError(f"{place}: expected axes of 0 or more, got {list(shape)}: it is damaged; {_WHOLE}")
     needed = file.tell() + math.prod(shape) * dtype.itemsize
     if needed > size:
         raise ValueError(f"{place}: expected {needed} bytes for {dtype} {list(shape)}, got {size}: it is cut short; {_WHOLE}")
@@ -218,14 +227,23 @@ def _header(file: IO[bytes], place: str, size: int) -> tuple[tuple[int, ...], np
 
 
 @contextmanager
+def _unpacked(place: str) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGE as error:
+        raise ValueError(f"{place}: it does not unpack ({error}); {_WHOLE}") from error
+
+
+@contextmanager
 def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
-    except zipfile.BadZipFile as error:
+        archive = zipfile.ZipFile(path)
+    except _DAMAGE as error:
         raise ValueError(
             f"{path}: expected arrays as numpy.savez writes them, but it is cut short or damaged ({error}); {_WHOLE}"
         ) from error
+    with archive:
+        yield archive
 
 
 def _open_npz(path: Path, archive: zipfile.ZipFile) -> FeatureFile:
@@ -234,10 +252,8 @@ def _open_npz(path: Path, archive: zipfile.ZipFile) -> FeatureFile:
     def read(name: str) -> np.ndarray:
         info = members[name]
         refuse_bomb(f"{path}, {brief(name)}", info.compress_size, info.file_size)
-        try:
+        with _unpacked(f"{path}, {brief(name)}"):
             data = archive.read(info)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise ValueError(f"{path}, {brief(name)}: it does not unpack ({error}); {_WHOLE}") from error
         _header(io.BytesIO(data), f"{path}, {brief(name)}", len(data))
         return np.asarray(np.lib.format.read_array(io.BytesIO(data), allow_pickle=False))
 
@@ -248,7 +264,10 @@ def _open_npz(path: Path, archive: zipfile.ZipFile) -> FeatureFile:
     for name, info in members.items():
         place = f"{path}, {brief(name)}"
         refuse_bomb(place, info.compress_size, info.file_size)
-        with archive.open(info) as file:
-            shape, dtype = _header(file, place, info.file_size)
+        with _unpacked(place):
+            # More than any header has, so that what is said of it stays apart from what is said of the packing.
+            with archive.open(info) as file:
+                beginning = file.read(_LONGEST_HEADER)
+        shape, dtype = _header(io.BytesIO(beginning), place, info.file_size)
         forms[name] = check_form(place, shape, dtype, first=0)
     return from_parts(path, forms, read)

@@ -39,34 +39,54 @@ def open_hdf5(path: Path) -> Iterator[FeatureFile]:
 
 def _data_sets(path: Path, group: Any, prefix: str, seen: set[Any], h5py: Any) -> Iterator[tuple[str, Any]]:
     """Give every data set with its full name; links out of the file and groups that hold themselves are refused."""
-    place = h5py.h5o.get_info(group.id).addr
+    with _read_whole(path, prefix):
+        place, names = h5py.h5o.get_info(group.id).addr, list(group)
     if place in seen or prefix.count("/") > _MOST_FOLDERS_DEEP:
         raise ValueError(
             f"{path}, {brief(prefix)}: expected groups that stand in one place, at most {_MOST_FOLDERS_DEEP} deep; write it anew"
         )
     seen.add(place)
-    for name in group:
-        link = group.get(name, getlink=True)
+    for name in names:
+        with _read_whole(path, prefix + name):
+            link = group.get(name, getlink=True)
         if not isinstance(link, h5py.HardLink):
             raise ValueError(
                 f"{path}, {brief(prefix + name)}: expected features in the file itself, got a link; links are not followed, copy them"
             )
-        found = group[name]
+        with _read_whole(path, prefix + name):
+            found = group[name]
         if isinstance(found, h5py.Group):
             yield from _data_sets(path, found, f"{prefix}{name}/", seen, h5py)
         elif isinstance(found, h5py.Dataset):
-            _refuse_outside(f"{path}, {brief(prefix + name)}", found)
+            _refuse_outside(path, prefix + name, found)
             yield prefix + name, found
 
 
-def _refuse_outside(place: str, found: Any) -> None:
-    if found.is_virtual or found.external:
-        raise ValueError(f"{place}: expected features in the file itself, got a data set that stands in other files; copy them into one")
+def _refuse_outside(path: Path, name: str, found: Any) -> None:
+    with _read_whole(path, name):
+        # Of a kind of numbers that NumPy lacks, h5py says so only when it is asked.
+        outside, _ = found.is_virtual or found.external, (found.shape, found.dtype)
+    if outside:
+        raise ValueError(
+            f"{path}, {brief(name)}: expected features in the file itself, got a data set that stands in other files; copy them into one"
+        )
+
+
+@contextmanager
+def _read_whole(path: Path, name: str) -> Iterator[None]:
+    """Say of what h5py cannot read where it is, and what to do; h5py's errors are of many types."""
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
+        place = f"{path}, {brief(name)}" if name else path
+        raise ValueError(f"{place}: it does not read ({brief(str(error))}); copy the file again, whole") from error
 
 
 def _described(path: Path, found: dict[str, Any]) -> FeatureFile:
     size = path.stat().st_size
-    refuse_bomb(str(path), size, sum(math.prod(part.shape or ()) * part.dtype.itemsize for part in found.values()))
+    # A row is unpacked with the whole chunk that it stands in, which may be larger than all rows.
+    numbers = (max(math.prod(part.shape or ()), math.prod(part.chunks or ())) * part.dtype.itemsize for part in found.values())
+    refuse_bomb(str(path), size, sum(numbers))
     if "features" in found and "names" in found:
         extra: dict[str, np.ndarray] = {name: _read(path, found[name]) for name in ("counts", "mask") if name in found}
         return from_arrays(path, _Rows(path, found["features"]), _names(path, found["names"]), extra)
@@ -83,10 +103,8 @@ def _names(path: Path, found: Any) -> list[str]:
 
 
 def _read(path: Path, found: Any, index: Any = ()) -> np.ndarray:
-    try:
+    with _read_whole(path, found.name):
         return np.asarray(found[index])
-    except (OSError, RuntimeError) as error:
-        raise ValueError(f"{path}, {brief(found.name)}: it does not read ({brief(str(error))}); copy the file again, whole") from error
 
 
 class _Rows:

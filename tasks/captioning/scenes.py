@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from seqrl.metrics.limits import brief
 from seqrl.metrics.text_files import read_json
-from seqrl.tasks.captioning.cache import RowWriter, atomic_write, cache_folder, content_key, is_writable
+from seqrl.tasks.captioning.cache import DAMAGE, RowWriter, atomic_write, cache_folder, content_key, is_writable
 from seqrl.tasks.captioning.scene_captions import write_captions
 from seqrl.tasks.captioning.scene_drawing import draw_figures
 from seqrl.tasks.captioning.scene_figures import MAX_FIGURES, describe_figures
@@ -102,8 +103,14 @@ def load_scenes(config: ScenesConfig, image_size: int) -> dict[str, DrawnSplit]:
     picture_file, figure_file, caption_file = (folder / f"{key}{ending}" for ending in (".npy", ".figures.npy", ".json"))
     # The captions are written last: where they stand, the pictures are whole.
     if picture_file.is_file() and figure_file.is_file() and caption_file.is_file():
-        pictures, figures = np.load(picture_file, mmap_mode="r"), np.load(figure_file)
-        return _part(scenes, pictures, figures, read_json(caption_file))
+        try:
+            pictures, figures, captions = np.load(picture_file, mmap_mode="r"), np.load(figure_file), read_json(caption_file)
+            wrong = "" if {len(pictures), len(figures), len(captions)} == {sum(map(len, scenes.values()))} else "scenes are missing"
+        except DAMAGE as error:
+            wrong = str(error) or type(error).__name__
+        if not wrong:
+            return _part(scenes, pictures, figures, captions)
+        _LOG.warning("%s or what lies beside it is damaged (%s): the scenes are drawn again", picture_file, brief(wrong))
     pictures, figures, captions = _make([scene for part in scenes.values() for scene in part], image_size, config.seed)
     if is_writable(folder):
         for path, rows in ((picture_file, pictures), (figure_file, figures)):

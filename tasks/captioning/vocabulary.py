@@ -125,16 +125,16 @@ class TokenizerVocabulary:
         tokens: the tokenisation in which words are scored.
 
     Raises:
-        ValueError: when the tokenizer has no token that could end a caption.
-        OSError: when there is no such tokenizer.
+        ValueError: when it is damaged, or has no token that could end a caption.
+        FileNotFoundError: when there is no such tokenizer.
     """
 
     def __init__(self, name: str, *, tokens: str = "ptb") -> None:
-        from transformers import AutoTokenizer
+        from seqrl.tasks.captioning.policies.hub import load_tokenizer
 
         self.name = name
         self.tokenisation = tokenisation_by_name(tokens)
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        self.tokenizer: Any = load_tokenizer(name, field="data.tokenizer")
 
         def first(*kinds: str) -> int | None:
             found = (getattr(self.tokenizer, f"{kind}_token_id") for kind in kinds)

@@ -137,10 +137,13 @@ def _keep(kept: Path, tensors: dict[str, Tensor]) -> None:
         _LOG.warning("cannot write %s: the weights are read from their pickle again next time; set SEQRL_CACHE", kept.parent)
         return
     data = save({key: tensor.contiguous() for key, tensor in tensors.items()})
-    with atomic_write(kept) as file:
-        file.write(data)
-    with atomic_write(_record_of(kept)) as file:
-        file.write(json.dumps({"sha256": hashlib.sha256(data).hexdigest()}).encode())
+    try:
+        with atomic_write(kept) as file:
+            file.write(data)
+        with atomic_write(_record_of(kept)) as file:
+            file.write(json.dumps({"sha256": hashlib.sha256(data).hexdigest()}).encode())
+    except OSError as error:
+        _LOG.warning("the weights are read from their pickle again next time: %s", error)
 
 
 def _read_kept(kept: Path, name: str) -> dict[str, Tensor] | None:

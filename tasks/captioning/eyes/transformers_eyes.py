@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 from typing import Any
 
 import torch
@@ -17,7 +16,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from seqrl.tasks.captioning.eyes.encoder import check_images, encoded, freeze_statistics
-from seqrl.tasks.captioning.policies.hub import found, load_config, load_image_processor, place
+from seqrl.tasks.captioning.policies.hub import load_config, load_image_processor, only_here, place, weights_of
 from seqrl.tasks.captioning.policies.pixels import Preparation, check_processor, processed_pixels
 
 _FIELD = "encoder"
@@ -109,14 +108,16 @@ def _load(name: str) -> tuple[Any, set[str]]:
     """Load what sees, in fp32, and the names of its weights that its files do not hold: poolers, which are not used."""
     kind = load_config(name, field=_FIELD, wanted=_WANTED).model_type
     loader: Any = AutoModel if kind in MODEL_MAPPING_NAMES else AutoBackbone
-    with found(name, field=_FIELD):
-        try:
-            # Weights of another shape are reported, as missing ones are, and refused below.
-            model, report = loader.from_pretrained(
-                place(name), trust_remote_code=False, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
-            )
-        except (ValueError, RuntimeError, ImportError, KeyError, EOFError, pickle.UnpicklingError) as error:
-            raise ValueError(f"{_FIELD}: {name} does not load as {_WANTED} ({(str(error).splitlines() or ['?'])[0]})") from error
+    with weights_of(name, field=_FIELD, wanted=_WANTED):
+        # Weights of another shape are reported, as missing ones are, and refused below.
+        model, report = loader.from_pretrained(
+            place(name),
+            trust_remote_code=False,
+            local_files_only=only_here(name),
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
     part = "vision_model." if getattr(model, "vision_model", None) is not None else ""
     seen = model.vision_model if part else model
     own = seen.state_dict().keys()

@@ -247,6 +247,11 @@ def _build_pretrained(config: PolicyConfig, vocabulary: Sized) -> nn.Module:
                 f"vocabulary: expected the {name} token {getattr(policy, name)} of {config.path}, got {token}; "
                 "make the vocabulary from this model's tokenizer"
             )
+    if getattr(vocabulary, "tokenizer", None) is None and len(vocabulary) < policy.vocabulary_size:
+        raise ValueError(
+            f"vocabulary: {config.path} writes {policy.vocabulary_size} tokens, of which the word list of the captions has "
+            f"{len(vocabulary)}; set task.data.tokenizer to the folder or name of this model's tokenizer"
+        )
     if len(vocabulary) > policy.vocabulary_size:
         raise ValueError(
             f"vocabulary: expected at most the {policy.vocabulary_size} tokens of {config.path}, got {len(vocabulary)}; "

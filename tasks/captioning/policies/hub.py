@@ -1,14 +1,22 @@
-"""Models of transformers by folder or hub name: configurations and image processors, and what to say where there are none."""
+"""Models of transformers by folder or hub name: configurations, image processors and tokenizers, and what to say where there are none."""
 
 from __future__ import annotations
 
+import pickle
+import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
+from huggingface_hub.constants import ENDPOINT
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoImageProcessor
+from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 
 
 def load_config(name: str, *, field: str, wanted: str) -> Any:
@@ -30,8 +38,8 @@ def load_config(name: str, *, field: str, wanted: str) -> Any:
         raise FileNotFoundError(f"{field}: expected {wanted}, got the folder {name}, which holds no config.json")
     with found(name, field=field):
         try:
-            return AutoConfig.from_pretrained(place(name), trust_remote_code=False)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            return AutoConfig.from_pretrained(place(name), trust_remote_code=False, local_files_only=only_here(name))
+        except (ValueError, KeyError, TypeError, AttributeError, StrictDataclassError) as error:
             raise ValueError(f"{field}: expected {wanted}, got {name}, whose config.json is of none ({_first_line(error)})") from error
 
 
@@ -48,7 +56,9 @@ def load_image_processor(name: str, *, field: str) -> Any:
     """
     with found(name, field=field, part="the image processor of "):
         try:
-            processor = AutoImageProcessor.from_pretrained(place(name), trust_remote_code=False, backend="pil")
+            processor = AutoImageProcessor.from_pretrained(
+                place(name), trust_remote_code=False, backend="pil", local_files_only=only_here(name)
+            )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{field}: the image processor of {name} cannot be used ({_first_line(error)})") from error
     if getattr(processor, "backend", "pil") == "torchvision":
@@ -58,10 +68,46 @@ def load_image_processor(name: str, *, field: str) -> Any:
     return processor
 
 
+def load_tokenizer(name: str, *, field: str) -> Any:
+    """Load a tokenizer; code that comes with it is never run.
+
+    Args:
+        name: folder, or name on the hub.
+        field: of ours that holds the name, for messages.
+
+    Raises:
+        FileNotFoundError: when there is none.
+        ValueError: when it is damaged.
+    """
+    with found(name, field=field, part="the tokenizer of "):
+        try:
+            return AutoTokenizer.from_pretrained(place(name), trust_remote_code=False, local_files_only=only_here(name))
+        except (OSError, RecursionError, MemoryError):
+            raise
+        except Exception as error:  # the library in Rust raises nothing more special
+            raise ValueError(f"{field}: the tokenizer of {name} cannot be used ({_first_line(error)})") from error
+
+
 def place(name: str) -> str:
     """Give what transformers is to open: a folder's path in full, or the hub name as it is."""
     folder = Path(name).expanduser()
     return str(folder) if folder.is_dir() else name
+
+
+def only_here(name: str) -> bool:
+    """Tell whether transformers is to look on this machine only: where there is no network, it would try for half a minute a file."""
+    return Path(name).expanduser().is_dir() or _hub_is_out_of_reach()
+
+
+@cache
+def _hub_is_out_of_reach() -> bool:
+    if getproxies():  # then others resolve names
+        return False
+    try:
+        socket.getaddrinfo(urlsplit(ENDPOINT).hostname, None)
+    except OSError:
+        return True
+    return False
 
 
 @contextmanager
@@ -84,6 +130,27 @@ def found(name: str, *, field: str, part: str = "") -> Iterator[None]:
             f"{field}: could not load {part}{name} as a folder or from the hub; check the name, or download it where there is a "
             f"network and give the folder ({_first_line(error)})"
         ) from error
+
+
+@contextmanager
+def weights_of(name: str, *, field: str, wanted: str) -> Iterator[None]:
+    """Say what to do where a model's weights do not load; a pickle is read restricted to tensors.
+
+    Args:
+        name: folder, or name on the hub.
+        field: of ours that holds the name.
+        wanted: what is expected there.
+    """
+    with found(name, field=field):
+        try:
+            yield
+        except pickle.UnpicklingError as error:  # torch's text advises to read it without restrictions
+            raise ValueError(
+                f"{field}: {name} does not load as {wanted}: its weights are a damaged pickle, or one that holds other things than "
+                "tensors, which may be programs and are never unpacked; take a copy with .safetensors"
+            ) from error
+        except (ValueError, RuntimeError, ImportError, KeyError, TypeError, EOFError, struct.error, StrictDataclassError) as error:
+            raise ValueError(f"{field}: {name} does not load as {wanted} ({_first_line(error)})") from error
 
 
 def _first_line(error: Exception) -> str:

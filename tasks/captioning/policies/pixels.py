@@ -27,6 +27,10 @@ _WITHOUT_EFFECT = ("do_reduce_labels",)
 # What a processor may give beside the pixels, where it says of all of them that they count.
 _MASKS = ("pixel_mask", "pixel_attention_mask")
 
+# Beyond all that encoders see; a processor that asks for more, or a strip of a picture made as high as it, would fill the memory.
+_LONGEST_SIDE = 4096
+_MOST_TIMES_LONGER = 100
+
 
 def processed_pixels(images: Tensor, processor: Any, *, prepared: bool = False) -> Tensor:
     """Let an image processor of transformers make an encoder's input: resizing, cropping, rescaling and whatever else it does.
@@ -87,6 +91,11 @@ class Preparation:
 
     def __call__(self, picture: Image.Image) -> np.ndarray:
         """Prepare an RGB picture of any size: uint8 [3, H, W]."""
+        if max(picture.size) > _MOST_TIMES_LONGER * min(picture.size):
+            raise ValueError(
+                f"one of {picture.width} x {picture.height} pixels came, of which at most {_MOST_TIMES_LONGER} times as long as high, "
+                "or as high as long, are resized"
+            )
         given = self._processor(picture, return_tensors="np", **_without(self._processor, _CHANGES))
         pixels = np.asarray(given["pixel_values"])[0]
         levels = np.rint(pixels)
@@ -107,7 +116,7 @@ def check_processor(processor: Any) -> None:
     Raises:
         ValueError: naming the processor and what does not fit, a step that is unknown among it.
     """
-    known = (*_MOVES, *_CHANGES, *_WITHOUT_EFFECT)
+    kind, known = f"image processor {type(processor).__name__}", (*_MOVES, *_CHANGES, *_WITHOUT_EFFECT)
     unknown = sorted(name for name, value in vars(processor).items() if name.startswith("do_") and value and name not in known)
     if unknown:
         # transformers keeps a step that its processor does not know, and leaves it out.
@@ -115,9 +124,20 @@ def check_processor(processor: Any) -> None:
             f"image processor {type(processor).__name__}: unknown step {', '.join(unknown)}; expected only "
             f"{', '.join(name for name in known if name.startswith('do_'))}; choose another model, or mend its preprocessor_config.json"
         )
+    sizes = {name: value for name, value in processor.to_dict().items() if name.endswith("size") and not name.startswith("do_")}
+    for name, value in sizes.items():
+        sides = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
+        wrong = [side for side in sides if isinstance(side, int) and not 0 < side <= _LONGEST_SIDE]
+        if wrong:
+            raise ValueError(
+                f"{kind}: expected 1 to {_LONGEST_SIDE} pixels as {name}, got {wrong[0]}; choose another model, or mend its "
+                "preprocessor_config.json"
+            )
     try:
-        processed_pixels(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), processor)
-    except (TypeError, KeyError, AttributeError, IndexError) as error:
-        raise ValueError(
-            f"image processor {type(processor).__name__}: it does not take a plain image ({error}); choose another model"
-        ) from error
+        pixels = processed_pixels(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), processor)
+    except (TypeError, KeyError, AttributeError, IndexError, ValueError) as error:
+        if str(error).startswith(kind):
+            raise
+        raise ValueError(f"{kind}: it does not take a plain image ({error}); choose another model") from error
+    if not torch.isfinite(pixels).all():
+        raise ValueError(f"{kind}: expected finite numbers for a black image, got {pixels.flatten()[0]}; mend its image_std and image_mean")

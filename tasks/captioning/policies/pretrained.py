@@ -16,12 +16,13 @@ from seqrl.policies import act_on_tokens, check_token_settings, first_leaf, inpu
 from seqrl.tasks.captioning.policies.encoder import distinct_memory_of, memory_of
 from seqrl.tasks.captioning.policies.generation import GenerationRules, special_token
 from seqrl.tasks.captioning.policies.gpt2_decoder import GPT2Decoder, why_not
-from seqrl.tasks.captioning.policies.hub import found, load_config, load_image_processor, place
+from seqrl.tasks.captioning.policies.hub import load_config, load_image_processor, only_here, place, weights_of
 from seqrl.tasks.captioning.policies.pixels import check_processor, processed_pixels
 from seqrl.token_evaluation import LinearHead, evaluate_tokens
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
 
 _LOG = logging.getLogger(__name__)
+_WANTED = "a saved VisionEncoderDecoderModel"
 
 
 class PretrainedPolicy(nn.Module):
@@ -247,8 +248,9 @@ class PretrainedPolicy(nn.Module):
 def load_model(path: str | Path) -> tuple[Any, Any]:
     """Load the image processor and the model; see `load_processor`."""
     processor = load_processor(path)
-    with found(str(path), field="path"):
-        return processor, VisionEncoderDecoderModel.from_pretrained(place(str(path)), trust_remote_code=False)
+    with weights_of(str(path), field="path", wanted=_WANTED):
+        model = VisionEncoderDecoderModel.from_pretrained(place(str(path)), trust_remote_code=False, local_files_only=only_here(str(path)))
+        return processor, model
 
 
 def load_processor(path: str | Path) -> Any:
@@ -264,7 +266,7 @@ def load_processor(path: str | Path) -> Any:
     name = str(path)
     if not name:
         raise ValueError("path: expected a folder or hub name of a VisionEncoderDecoderModel, got nothing; set policy.path")
-    config = load_config(name, field="path", wanted="a saved VisionEncoderDecoderModel")
+    config = load_config(name, field="path", wanted=_WANTED)
     if config.model_type != "vision-encoder-decoder":
         raise ValueError(f"path: expected a vision-encoder-decoder model, got {name}, which is a {config.model_type}")
     return load_image_processor(name, field="path")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.machinery
 import json
 import logging
@@ -230,6 +231,16 @@ def test_a_folder_that_cannot_be_written_only_costs_time(
     monkeypatch.setenv("SEQRL_CACHE", str(package / "file"))
     weights.load_weights("tiny")
     assert "cannot write" in caplog.text
+
+
+def test_a_full_disk_only_costs_time(package: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write_package(package, their_names())
+    monkeypatch.setattr("seqrl.tasks.captioning.cache.os.fsync", full)
+    weights.load_weights("tiny")
+    assert "read from their pickle again next time" in caplog.text and "the disk is full" in caplog.text
 
 
 def test_damaged_packages_are_refused(package: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -145,6 +147,57 @@ def test_other_eyes_other_images_and_a_missing_half_are_computed_again(root: Pat
         path.unlink()
     load_features(store, NAMES, eyes)
     assert eyes.shown == 24
+
+
+def change_a_byte(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+
+
+DAMAGES = {
+    "a byte": ("*.npy", change_a_byte),
+    "cut": ("*.npy", lambda path: path.write_bytes(path.read_bytes()[:-10])),
+    "only a header": ("*.npy", lambda path: path.write_bytes(path.read_bytes()[:60])),
+    "empty": ("*.npy", lambda path: path.write_bytes(b"")),
+    "another form": ("*.npy", lambda path: np.save(path, np.zeros((6, 2, 4), np.float16))),
+    "objects": ("*.npy", lambda path: np.save(path, np.array([{}]), allow_pickle=True)),
+    "list cut": ("*.json", lambda path: path.write_text('{"na')),
+    "list of something else": ("*.json", lambda path: path.write_text("[1]")),
+    "list of fewer": ("*.json", lambda path: path.write_text('{"kept": [true]}')),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_was_changed_in_the_cache_is_made_again(
+    damage: str, root: Path, eyes: fake_eyes.FakeEyes, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, (which, change) = FolderStore(root / "images"), DAMAGES[damage]
+    load_features(store, NAMES, eyes)
+    for path in (cache / "features").glob(which):
+        change(path)
+        os.utime(path, (1, 1))  # a file written within a tick of the clock has the same time
+    features, kept = load_features(store, NAMES, eyes)
+    assert close(features, expected(*range(6))) and kept == [True] * 6
+    assert eyes.shown == 12 and "made again" in caplog.text
+    load_features(store, NAMES, eyes)
+    assert eyes.shown == 12
+
+
+def test_a_list_of_an_earlier_version_still_counts(root: Path, eyes: fake_eyes.FakeEyes, cache: Path) -> None:
+    load_features(FolderStore(root / "images"), NAMES, eyes)
+    (path,) = (cache / "features").glob("*.json")
+    path.write_text(json.dumps({"names": NAMES, "kept": [True] * 6}))
+    load_features(FolderStore(root / "images"), NAMES, eyes)
+    assert eyes.shown == 6
+
+
+def test_a_disk_that_fills_up_says_what_to_do(root: Path, eyes: fake_eyes.FakeEyes, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache_module.RowWriter, "append", full)
+    with pytest.raises(OSError, match="features: the disk is full; make room, or set SEQRL_CACHE to another disk"):
+        load_features(FolderStore(root / "images"), NAMES, eyes)
+    assert list((cache / "features").iterdir()) == []
 
 
 def test_broken_images_are_left_out_and_captions_stay_with_their_images(root: Path, eyes: fake_eyes.FakeEyes) -> None:

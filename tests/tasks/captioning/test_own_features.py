@@ -236,6 +236,12 @@ def h5_bomb(path: Path) -> None:
         file.create_dataset(NAMES[0], (10**9, 2048), "f4", chunks=(64, 2048))
 
 
+def h5_chunk_bomb(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        for name in NAMES:
+            file.create_dataset(name, (3, 2), "f4", chunks=(10**7, 2), maxshape=(None, 2), compression="gzip")
+
+
 def h5_cycle(path: Path) -> None:
     with h5py.File(path, "w") as file:
         file["a/b"] = GRID[0]
@@ -284,7 +290,7 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
         lambda path: (write_npz_by_name(path), cut(path)),
         "expected arrays as numpy.savez writes them, but it is cut short",
     ),
-    "damaged .npz": ("f.npz", broken_npz, "cut short or damaged (Bad CRC-32 for file '4.jpg.npy')"),
+    "damaged .npz": ("f.npz", broken_npz, "'4.jpg': it does not unpack (Bad CRC-32 for file '4.jpg.npy')"),
     "damaged array": ("f.npz", damaged_array, "'features': it does not unpack (Bad CRC-32"),
     "cut .h5": ("f.h5", lambda path: (write_h5(path), cut(path)), "expected an HDF5 file, but it is none, cut short or damaged ("),
     "no .h5": ("f.h5", lambda path: path.write_text("text"), "expected an HDF5 file, but it is none"),
@@ -338,6 +344,7 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "numbers outside": ("f.h5", h5_outside, "'0.jpg': expected features in the file itself, got a data set that stands in other files"),
     "numbers elsewhere": ("f.h5", h5_virtual, "got a data set that stands in other files"),
     "larger than it can be": ("f.h5", h5_bomb, "expected at most 100 times its"),
+    "chunks larger than they can be": ("f.h5", h5_chunk_bomb, "expected at most 100 times its"),
     "a group in itself": ("f.h5", h5_cycle, "expected groups that stand in one place"),
 }
 
@@ -349,6 +356,30 @@ def test_bad_features(name: str, root: Path) -> None:
     with pytest.raises((ValueError, FileNotFoundError)) as raised:
         load(root, file)
     assert said in str(raised.value) and file in str(raised.value)
+
+
+@pytest.mark.parametrize(("name", "write"), [("f.npy", write_npy), ("f.npz", write_npz_by_name), ("f.h5", write_h5)])
+def test_a_file_with_any_byte_damaged_reads_or_is_named(name: str, write: Callable[[Path], None], root: Path) -> None:
+    path = root / name
+    write(path)
+    whole, refused = path.read_bytes(), 0
+    for place in range(0, len(whole), max(1, len(whole) // 100)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x81]) + whole[place + 1 :])
+        try:
+            with open_features(path) as found:
+                for row in range(len(found.names)):
+                    found.row(row)
+        except ValueError as error:
+            assert name in str(error), place
+            refused += 1
+    assert refused
+
+
+def test_axes_below_zero(root: Path) -> None:
+    with (root / "f.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (-6, 3, -2)})
+    with pytest.raises(ValueError, match=r"f.npy: expected axes of 0 or more, got \[-6, 3, -2\]"):
+        load(root, "f.npy")
 
 
 def test_what_grows_out_of_proportion_is_not_unpacked(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

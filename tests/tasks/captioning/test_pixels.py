@@ -174,3 +174,27 @@ def test_processors_that_give_something_else_are_refused_by_name() -> None:
             check_processor(processor)
     with pytest.raises(ValueError, match=r"images: expected uint8 \[N, 3, S, S\]"):
         processed_pixels(torch.zeros(1, 3, 8, 8), transformers.ViTImageProcessorPil())
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero")
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"size": {"height": 10**6, "width": 10**6}}, "expected 1 to 4096 pixels as size, got 1000000"),
+        ({"size": {"shortest_edge": 10**6}}, "expected 1 to 4096 pixels as size, got 1000000"),
+        ({"size": {"height": 32, "width": -1}}, "expected 1 to 4096 pixels as size, got -1"),
+        ({"image_mean": [0.5]}, "it does not take a plain image"),
+        ({"resample": 99}, "it does not take a plain image"),
+        ({"image_std": [0.0, 0.0, 0.0]}, "expected finite numbers for a black image, got -inf; mend its image_std"),
+    ],
+)
+def test_settings_that_no_encoder_has_are_refused_before_they_fill_the_memory(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=f"image processor ViTImageProcessorPil: {said}"):
+        check_processor(transformers.ViTImageProcessorPil(**settings))
+
+
+def test_a_strip_that_would_become_gigabytes_is_refused() -> None:
+    prepare = Preparation(transformers.CLIPImageProcessorPil())
+    assert prepare(Image.new("RGB", (100, 1))).shape == prepare(Image.new("RGB", (1, 1))).shape == (3, 224, 224)
+    with pytest.raises(ValueError, match="one of 1 x 60000 pixels came, of which at most 100 times as long as high"):
+        prepare(Image.new("RGB", (1, 60_000)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from seqrl.rollout import unroll  # noqa: E402
 from seqrl.run import checkpoint  # noqa: E402
 from seqrl.sources import TokenSource  # noqa: E402
 from seqrl.tasks.captioning.policies import PolicyConfig, build_policy  # noqa: E402
-from seqrl.tasks.captioning.policies.pretrained import PretrainedPolicy  # noqa: E402
+from seqrl.tasks.captioning.policies.pretrained import PretrainedPolicy, load_model  # noqa: E402
 from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary  # noqa: E402
 
 WORDS = ["<pad>", "<begin>", "<end>", "<unknown>", "a", "red", "blue", "square", "circle", "left", "of"]
@@ -180,6 +181,8 @@ def test_the_policy_is_built_from_its_configuration_with_the_model_s_tokenizer(g
     assert transformers.AutoTokenizer.from_pretrained(tmp_path / "saved").decode([5, 7]) == "red square"
     with pytest.raises(ValueError, match="tokenizer"):
         build_policy(config, Vocabulary([str(index) for index in range(50)]), 48)
+    with pytest.raises(ValueError, match="writes 11 tokens, of which the word list of the captions has 9; set task.data.tokenizer"):
+        build_policy(config, Vocabulary([str(index) for index in range(5)]), 48)
     with pytest.raises(ValueError, match="critic"):
         build_policy(PolicyConfig(type="pretrained", path=str(gpt2), critic=True), TokenizerVocabulary(str(gpt2)), 48)
 
@@ -199,6 +202,33 @@ def test_missing_and_foreign_models_are_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("seqrl.tasks.captioning.policies.hub.AutoConfig.from_pretrained", offline)
     with pytest.raises(FileNotFoundError, match="give the folder .no connection"):
         PretrainedPolicy.from_pretrained("someone/captioner")
+
+
+def test_a_tokenizer_that_is_damaged_or_missing_is_named(gpt2: Path, tmp_path: Path) -> None:
+    shutil.copytree(gpt2, tmp_path / "model")
+    (tmp_path / "model" / "tokenizer.json").write_text('{"version": "1.0"')
+    with pytest.raises(ValueError, match="data.tokenizer: the tokenizer of .* cannot be used"):
+        TokenizerVocabulary(str(tmp_path / "model"))
+    with pytest.raises((FileNotFoundError, ValueError), match="data.tokenizer: "):
+        TokenizerVocabulary(str(tmp_path / "nothing"))
+
+
+def test_weights_that_do_not_load_are_named(gpt2: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(gpt2, folder)
+    config = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(config.replace('"hidden_size": 16', '"hidden_size": 12'))
+    with pytest.raises(ValueError, match="path: .* does not load as a saved VisionEncoderDecoderModel"):
+        load_model(folder)
+    (folder / "config.json").write_text(config)
+    (folder / "model.safetensors").unlink()
+    torch.save({"a": torch.nn.Linear}, folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="path: .* never unpacked; take a copy with .safetensors"):
+        load_model(folder)
+    for junk in (b"junk", b""):
+        (folder / "pytorch_model.bin").write_bytes(junk)
+        with pytest.raises(ValueError, match="path: .* does not load as a saved VisionEncoderDecoderModel"):
+            load_model(folder)
 
 
 @pytest.fixture

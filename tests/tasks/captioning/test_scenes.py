@@ -73,6 +73,20 @@ def test_the_seed_decides_everything(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not np.array_equal(first.images, other.images) and first.captions != other.captions
 
 
+@pytest.mark.parametrize("ending", ["[0-9a-f].npy", ".figures.npy", ".json"])
+def test_a_damaged_cache_is_drawn_again(ending: str, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = load_scenes(SMALL, 32)
+    for content in (b"", b"[1]"):
+        (path,) = (cache / "scenes").glob(f"*{ending}")
+        path.write_bytes(content)
+        again = load_scenes(SMALL, 32)
+        assert "drawn again" in caplog.text and np.array_equal(first["train"].images, again["train"].images)
+        assert first["dev"].captions == again["dev"].captions
+        caplog.clear()
+    load_scenes(SMALL, 32)
+    assert "drawn again" not in caplog.text
+
+
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "occupied").write_text("")
     monkeypatch.setenv("SEQRL_CACHE", str(tmp_path / "occupied"))

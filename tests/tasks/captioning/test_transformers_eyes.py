@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ transformers = pytest.importorskip("transformers")
 
 from seqrl.tasks.captioning.eyes import Eyes, check_eyes, open_eyes, trainable_encoder  # noqa: E402
 from seqrl.tasks.captioning.eyes.transformers_eyes import supported_kinds  # noqa: E402
+from seqrl.tasks.captioning.policies import hub  # noqa: E402
 
 TRANSFORMER = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 SQUARES = {**TRANSFORMER, "image_size": 32, "patch_size": 8}
@@ -196,6 +198,27 @@ def test_a_hub_name_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
         check_eyes("nobody/nothing")
 
 
+@pytest.mark.parametrize("proxies", [{}, {"https": "http://proxy"}])
+def test_where_no_hub_can_be_asked_it_is_not_tried_for_minutes(proxies: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: Any) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    asked: list[bool] = []
+
+    def config(name: str, **settings: Any) -> None:
+        asked.append(settings["local_files_only"])
+        raise OSError("nothing here")
+
+    hub._hub_is_out_of_reach.cache_clear()
+    monkeypatch.setattr(hub, "getproxies", lambda: proxies)
+    monkeypatch.setattr("socket.getaddrinfo", unknown)
+    monkeypatch.setattr(hub.AutoConfig, "from_pretrained", config)
+    with pytest.raises(FileNotFoundError, match="could not load nobody/nothing as a folder or from the hub"):
+        check_eyes("nobody/nothing")
+    assert asked == [not proxies]
+    hub._hub_is_out_of_reach.cache_clear()
+
+
 def test_models_that_see_nothing_are_refused_by_kind(tmp_path: Path) -> None:
     transformers.BertConfig().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"whose kind is 'bert'; these are known: .*beit.* clip.* dinov2.* resnet.* siglip.* vit"):
@@ -260,9 +283,16 @@ class _Evil:
 def test_weights_that_would_run_code_or_are_no_pickle_are_refused(vit: Path) -> None:
     (vit / "model.safetensors").unlink()
     torch.save({"layernorm.bias": _Evil(vit / "ran")}, vit / "pytorch_model.bin")
-    with pytest.raises(ValueError, match="encoder: .* does not load as a vision model"):
+    with pytest.raises(ValueError, match="encoder: .* does not load as a vision model .* never unpacked; take a copy with .safetensors"):
         open_eyes(str(vit))
     assert not (vit / "ran").exists()
-    (vit / "pytorch_model.bin").write_bytes(b"no pickle at all")
-    with pytest.raises((ValueError, FileNotFoundError), match="encoder: "):
-        open_eyes(str(vit))
+    for junk in (b"no pickle at all", b"junk", b""):
+        (vit / "pytorch_model.bin").write_bytes(junk)
+        with pytest.raises(ValueError, match="encoder: .* does not load as a vision model"):
+            open_eyes(str(vit))
+
+
+def test_a_configuration_of_another_type_is_refused(vit: Path) -> None:
+    edit(vit / "config.json", lambda content: content.update(hidden_size="big"))
+    with pytest.raises(ValueError, match="whose config.json is of none .*hidden_size"):
+        check_eyes(str(vit))
