@@ -256,7 +256,7 @@ class CaptioningTask:
         self._built = None
         if policy is None:
             return
-        from seqrl.tasks.captioning.policies.hidden_states import hash_of
+        from seqrl.tasks.captioning.policies.hub import hash_of
 
         if hash_of(policy.model.encoder.state_dict()) in self.data.seen_by:
             return

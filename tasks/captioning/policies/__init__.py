@@ -58,6 +58,8 @@ class PolicyConfig:
         figure_detection: weight of a loss that teaches the encoder shape, colour and texture of drawn figures, where they are,
             in supervised training; for the source "scenes" alone. 0 for none.
         path: folder or hub name of the pretrained model.
+        fast: run a pretrained GPT-2 decoder by code of ours, which gives the same numbers; false: as transformers has it, which all other
+            decoders do anyhow. A run's first lines say which it is.
     """
 
     type: str = field(default="transformer", metadata={NAMES_CODE: ()})
@@ -74,6 +76,7 @@ class PolicyConfig:
     word_detection: float = 0.0
     figure_detection: float = 0.0
     path: str = ""
+    fast: bool = True
 
     def __post_init__(self) -> None:
         if self.type not in TYPES and ":" not in self.type:
@@ -237,6 +240,7 @@ def _build_pretrained(config: PolicyConfig, vocabulary: Sized) -> nn.Module:
         freeze_encoder=config.encoder_is_frozen,
         unknown=getattr(vocabulary, "unknown", None),
         tokenizer=getattr(vocabulary, "tokenizer", None),
+        fast=config.fast,
     )
     tokens = _special_tokens(vocabulary)
     if tokens["end"] in policy.ends:

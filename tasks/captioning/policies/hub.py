@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
+from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor
 
 
@@ -84,6 +87,16 @@ def found(name: str, *, field: str, part: str = "") -> Iterator[None]:
             f"{field}: could not load {part}{name} as a folder or from the hub; check the name, or download it where there is a "
             f"network and give the folder ({_first_line(error)})"
         ) from error
+
+
+def hash_of(weights: Mapping[str, Tensor]) -> str:
+    """Give the SHA-256 of weights with their names, types and shapes."""
+    state = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        state.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        state.update(tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b"")
+    return state.hexdigest()
 
 
 def _first_line(error: Exception) -> str:
