@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sized
 from dataclasses import dataclass, field
+from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +136,8 @@ def build_policy(config: PolicyConfig, vocabulary: Sized, image_size: int, *, fe
     if ":" in config.type:
         return find("task.policy.type", config.type)(config, vocabulary, image_size)
     encoder = _build_encoder(config, image_size, features)
+    if config.figure_detection:
+        _require_grid(encoder.num_regions, varies=features is not None and features.varies)
     return CaptionPolicy(
         encoder,
         _build_decoder(config, len(vocabulary), encoder.feature_dim),
@@ -207,6 +210,15 @@ def _build_encoder(config: PolicyConfig, image_size: int, features: FeatureShape
     if config.has_eyes:
         return trainable_encoder(config.encoder)
     return build_encoder(config.encoder, image_size)
+
+
+def _require_grid(num_regions: int, *, varies: bool) -> None:
+    if varies or isqrt(num_regions) ** 2 != num_regions:
+        number = "a number that varies" if varies else str(num_regions)
+        raise ValueError(
+            f"policy.figure_detection: expected regions of a square grid, since it looks where figures are, got {number} of them, as of "
+            "an encoder with a class token or a detector of objects; set it to 0, or choose another encoder"
+        )
 
 
 def _build_decoder(config: PolicyConfig, vocabulary_size: int, memory_dim: Any) -> nn.Module:
