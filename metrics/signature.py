@@ -25,6 +25,8 @@ KEYS: tuple[str, ...] = (
     "clip",
     "smooth",
     "beta",
+    "beam",
+    "alpha",
 )
 KEYS += ("base", "samples", "version")
 _BETWEEN_FIELDS, _BETWEEN_SIGNATURES = "|", " + "

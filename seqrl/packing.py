@@ -26,7 +26,7 @@ def pack(x: Tensor, mask: Tensor) -> Tensor:
     """
     if x.shape[:2] != mask.shape or mask.ndim != 2:
         raise ValueError(f"x: expected [B, T, ...] to fit a mask [B, T] = {list(mask.shape)}, got {list(x.shape)}")
-    places = places_of(mask)
+    places = counted_places(mask)
     if places.shape[0] == mask.numel():
         return x.flatten(0, 1)
     return _Pack.apply(x.flatten(0, 1), places).view(-1, *x.shape[2:])  # type: ignore[no-untyped-call]
@@ -45,7 +45,7 @@ def unpack(x: Tensor, mask: Tensor) -> Tensor:
     Raises:
         ValueError: when the mask does not count M places.
     """
-    places = places_of(mask)
+    places = counted_places(mask)
     if x.shape[0] != places.shape[0]:
         raise ValueError(f"x: expected {places.shape[0]} entries, as many as the mask counts, got {list(x.shape)}; pack it with this mask")
     if places.shape[0] == mask.numel():
@@ -53,7 +53,7 @@ def unpack(x: Tensor, mask: Tensor) -> Tensor:
     return _Unpack.apply(x, places, mask.numel()).view(*mask.shape, *x.shape[1:])  # type: ignore[no-untyped-call]
 
 
-def places_of(mask: Tensor) -> Tensor:
+def counted_places(mask: Tensor) -> Tensor:
     """Give the places [M] long, ascending, at which a mask [B, T] is True when its rows are laid end to end."""
     return mask.flatten().nonzero().squeeze(1)
 

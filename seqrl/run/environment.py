@@ -19,12 +19,13 @@ from seqrl.run.json_text import brief, read_json
 PACKAGES = ("seqrl", "torch", "numpy", "numba", "transformers", "accelerate", "safetensors", "gymnasium")
 
 
-def environment(*, seed: int, chosen: str = "", signatures: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def environment(*, seed: int, chosen: str = "", policy: str = "", signatures: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Collect versions, hardware, command and commit.
 
     Args:
         seed: of the run.
         chosen: number formats and threads, and why.
+        policy: which of several ways it runs in.
         signatures: how reward and dev figures are computed, see `seqrl.run.signatures`.
     """
     return {
@@ -38,13 +39,14 @@ def environment(*, seed: int, chosen: str = "", signatures: Mapping[str, Any] | 
         "num_cpus": os.cpu_count(),
         "num_threads": torch.get_num_threads(),
         "chosen": chosen,
+        "policy": policy,
         "signatures": dict(signatures or {}),
         "devices": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         "packages": {name: version for name in PACKAGES if (version := version_of(name))},
     }
 
 
-def write_environment(path: Path, *, seed: int, chosen: str = "", signatures: Mapping[str, Any] | None = None) -> None:
+def write_environment(path: Path, *, seed: int, chosen: str = "", policy: str = "", signatures: Mapping[str, Any] | None = None) -> None:
     """Write `environment` as JSON, one entry for each time the run was started; the file is replaced at once.
 
     One that is damaged, which nothing depends on, is renamed to `aside_env.json`.
@@ -60,7 +62,7 @@ def write_environment(path: Path, *, seed: int, chosen: str = "", signatures: Ma
         starts = []
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(
-        json.dumps([*starts, environment(seed=seed, chosen=chosen, signatures=signatures)], indent=1) + "\n",
+        json.dumps([*starts, environment(seed=seed, chosen=chosen, policy=policy, signatures=signatures)], indent=1) + "\n",
         encoding="utf-8",
     )
     os.replace(partial, path)

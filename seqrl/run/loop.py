@@ -253,7 +253,8 @@ def _collect_and_update(loop: Running, watch: Stopwatch) -> tuple[dict[str, floa
 def _dev_figures(loop: Running) -> dict[str, float] | None:
     """Give the figures of an evaluation, None when a signal broke it off."""
     try:
-        with loop.interrupt.abandonable(), averaged_weights(loop.trainer):
+        # Outside of what a signal breaks off: weights that were exchanged by half would be saved.
+        with averaged_weights(loop.trainer), loop.interrupt.abandonable():
             return {name: float(value) for name, value in loop.task.evaluate(loop.policy, split="dev").items()}
     except BaseException as error:
         if broken_off(loop, error):

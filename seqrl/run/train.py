@@ -86,9 +86,11 @@ def _train(config: RunConfig, newest: Path | None, troubles: list[str], *, overw
         write_config(config, folder / "config.yaml")
         signature = reward_signature(task, trainer)
         signatures = {"reward": signature, "dev": evaluation_signatures(task, "dev")}
-        write_environment(folder / "env.json", seed=config.seed, chosen=chosen, signatures=signatures)
+        way = str(getattr(policy, "how_it_runs", ""))
+        write_environment(folder / "env.json", seed=config.seed, chosen=chosen, policy=way, signatures=signatures)
         if display:
-            print(f"{config.name}: {chosen}" + (f"\n{config.name}: reward {signature}" if signature else ""))
+            lines = [chosen, *([way] if way else []), *([f"reward {signature}"] if signature else [])]
+            print("\n".join(f"{config.name}: {line}" for line in lines))
     return fit(
         trainer,
         task,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from seqrl.metrics.signature import Signature, joined, number_of_references, signature_of, written
 from seqrl.tasks.captioning.data import CaptionSplit
+from seqrl.tasks.captioning.evaluation import EvaluationConfig
 from seqrl.tasks.captioning.reward import CaptionReward
 
 
@@ -34,16 +35,22 @@ def reward_signature(reward: CaptionReward, trainer: Mapping[str, object], versi
     return joined([*mix, *parts])
 
 
-def evaluation_signatures(names: Sequence[str], split: CaptionSplit, name: str, count: int, tok: str, version: str) -> dict[str, str]:
+def evaluation_signatures(
+    names: Sequence[str], split: CaptionSplit, name: str, config: EvaluationConfig, tok: str, version: str
+) -> dict[str, str]:
     """Describe the figures of an evaluation by metric: words alone, document frequencies of the references at hand, as published ones are.
 
     Args:
         names: of the metrics.
         split: whose captions are scored.
         name: of the split.
-        count: how many of its images are.
+        config: how captions are written, and of how many images; figures of beam search, under `beam/`, say how wide it was.
         tok: name of the tokenisation.
         version: of this package.
     """
-    nrefs = number_of_references(split.references[:count])
-    return {metric: str(signature_of(metric, tok=tok, df=name, docs=count, nrefs=nrefs, version=version)) for metric in names}
+    count = min(config.max_images or len(split), len(split))
+    ways: dict[str, dict[str, object]] = {"": {}}
+    if config.beam_size > 1:
+        ways["beam/"] = {"beam": config.beam_size, "alpha": config.length_penalty}
+    shared = {"tok": tok, "df": name, "docs": count, "nrefs": number_of_references(split.references[:count]), "version": version}
+    return {f"{way}{metric}": str(signature_of(metric, **shared, **how)) for way, how in ways.items() for metric in names}  # type: ignore[arg-type]

@@ -231,8 +231,7 @@ class CaptioningTask:
         """Say how the metrics of an evaluation are computed."""
         part = self._split(split)
         names = list(dict.fromkeys([*EVALUATED, *self._evaluation.metrics]))
-        count = min(self._evaluation.max_images or len(part), len(part))
-        return evaluation_signatures(names, part, split, count, self.vocabulary.tokenisation.name, version)
+        return evaluation_signatures(names, part, split, self._evaluation, self.vocabulary.tokenisation.name, version)
 
     def state_dict(self) -> dict[str, Any]:
         """Give the position in the data and the state of the flips."""
@@ -257,7 +256,7 @@ class CaptioningTask:
         self._built = None
         if policy is None:
             return
-        from seqrl.tasks.captioning.policies.hidden_states import hash_of
+        from seqrl.tasks.captioning.policies.hub import hash_of
 
         if hash_of(policy.model.encoder.state_dict()) in self.data.seen_by:
             return

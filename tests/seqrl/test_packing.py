@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqrl.packing import pack, places_of, unpack
+from seqrl.packing import counted_places, pack, unpack
 
 MASK = torch.tensor([[True, False, True], [False, False, False], [True, True, True]])
 
@@ -28,7 +28,7 @@ def test_packs_numbers_of_any_type_and_transposed_ones() -> None:
     tokens = torch.arange(9).view(3, 3).t()
     assert pack(tokens, MASK).tolist() == [0, 6, 2, 5, 8]
     assert unpack(torch.tensor([7, 8, 9, 10, 11]), MASK).tolist() == [[7, 0, 8], [0, 0, 0], [9, 10, 11]]
-    assert places_of(MASK).tolist() == [0, 2, 6, 7, 8]
+    assert counted_places(MASK).tolist() == [0, 2, 6, 7, 8]
 
 
 @pytest.mark.parametrize("mask", [MASK, torch.ones(3, 3, dtype=torch.bool)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
@@ -16,7 +15,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from seqrl.tasks.captioning.eyes.encoder import check_images, encoded, freeze_statistics
-from seqrl.tasks.captioning.policies.hub import load_config, load_image_processor, only_here, place, weights_of
+from seqrl.tasks.captioning.policies.hub import hash_of, load_config, load_image_processor, only_here, place, weights_of
 from seqrl.tasks.captioning.policies.pixels import Preparation, check_processor, processed_pixels
 
 _FIELD = "encoder"
@@ -43,7 +42,7 @@ class TransformersEncoder(nn.Module):
         processor = check_model(name)
         self.processor, self.prepare = processor, Preparation(processor)
         self.model, random = _load(name)
-        digest = _digest({key: tensor for key, tensor in self.model.state_dict().items() if key not in random})
+        digest = hash_of({key: tensor for key, tensor in self.model.state_dict().items() if key not in random})
         self.key = json.dumps(["transformers", type(self.model).__name__, digest, "last hidden states, version 1"])
         freeze_statistics(self)
         self.num_regions, self.feature_dim = self._measure(name, learns)
@@ -133,13 +132,3 @@ def _load(name: str) -> tuple[Any, set[str]]:
     if getattr(seen, "main_input_name", "") != "pixel_values":
         raise ValueError(f"{_FIELD}: expected {_WANTED}, got {name}, a {type(seen).__name__}, which does not take pixels alone")
     return seen, missing | misshapen
-
-
-def _digest(tensors: dict[str, Tensor]) -> str:
-    """Give the SHA-256 of tensors with their names, types and shapes."""
-    state = hashlib.sha256()
-    for key in sorted(tensors):
-        tensor = tensors[key].detach().cpu().contiguous()
-        state.update(f"{key} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        state.update(tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b"")
-    return state.hexdigest()

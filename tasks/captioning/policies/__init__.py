@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sized
 from dataclasses import dataclass, field
+from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,8 @@ class PolicyConfig:
         figure_detection: weight of a loss that teaches the encoder shape, colour and texture of drawn figures, where they are,
             in supervised training; for the source "scenes" alone. 0 for none.
         path: folder or hub name of the pretrained model.
+        fast: run a pretrained GPT-2 decoder by code of ours, which gives the same numbers; false: as transformers has it, which all other
+            decoders do anyhow. A run's first lines say which it is.
     """
 
     type: str = field(default="transformer", metadata={NAMES_CODE: ()})
@@ -74,6 +77,7 @@ class PolicyConfig:
     word_detection: float = 0.0
     figure_detection: float = 0.0
     path: str = ""
+    fast: bool = True
 
     def __post_init__(self) -> None:
         if self.type not in TYPES and ":" not in self.type:
@@ -132,6 +136,8 @@ def build_policy(config: PolicyConfig, vocabulary: Sized, image_size: int, *, fe
     if ":" in config.type:
         return find("task.policy.type", config.type)(config, vocabulary, image_size)
     encoder = _build_encoder(config, image_size, features)
+    if config.figure_detection:
+        _require_grid(encoder.num_regions, varies=features is not None and features.varies)
     return CaptionPolicy(
         encoder,
         _build_decoder(config, len(vocabulary), encoder.feature_dim),
@@ -206,6 +212,15 @@ def _build_encoder(config: PolicyConfig, image_size: int, features: FeatureShape
     return build_encoder(config.encoder, image_size)
 
 
+def _require_grid(num_regions: int, *, varies: bool) -> None:
+    if varies or isqrt(num_regions) ** 2 != num_regions:
+        number = "a number that varies" if varies else str(num_regions)
+        raise ValueError(
+            f"policy.figure_detection: expected regions of a square grid, since it looks where figures are, got {number} of them, as of "
+            "an encoder with a class token or a detector of objects; set it to 0, or choose another encoder"
+        )
+
+
 def _build_decoder(config: PolicyConfig, vocabulary_size: int, memory_dim: Any) -> nn.Module:
     if config.type == "lstm":
         return LSTMDecoder(vocabulary_size, memory_dim=memory_dim, dim=config.dim, num_layers=config.num_layers, dropout=config.dropout)
@@ -237,6 +252,7 @@ def _build_pretrained(config: PolicyConfig, vocabulary: Sized) -> nn.Module:
         freeze_encoder=config.encoder_is_frozen,
         unknown=getattr(vocabulary, "unknown", None),
         tokenizer=getattr(vocabulary, "tokenizer", None),
+        fast=config.fast,
     )
     tokens = _special_tokens(vocabulary)
     if tokens["end"] in policy.ends:

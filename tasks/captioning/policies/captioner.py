@@ -68,7 +68,8 @@ class CaptionPolicy(nn.Module):
         self.wrong = never_right((end,), begin, pad, unknown)
         self.max_tokens, self.temperature = max_tokens, temperature
         self.freeze_encoder = freeze_encoder
-        self.encoder = encoder.requires_grad_(not freeze_encoder)
+        # What an encoder itself keeps from learning stays so.
+        self.encoder = encoder.requires_grad_(False) if freeze_encoder else encoder
         self.decoder: Any = decoder
         self.packs = bool(getattr(decoder, "packs", False))
         self.shares_memory = bool(getattr(decoder, "shares_memory", False))

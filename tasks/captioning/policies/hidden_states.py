@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from seqrl.tasks.captioning.images import Prepare, centre_square
+from seqrl.tasks.captioning.policies.hub import hash_of
 from seqrl.tasks.captioning.policies.pixels import Preparation, check_processor, processed_pixels
 
 _LOG = logging.getLogger(__name__)
@@ -76,12 +75,3 @@ class EncoderEyes:
         pixels = processed_pixels(images, self._processor, prepared=self._prepared)
         with torch.no_grad():
             return self._encoder(pixel_values=pixels).last_hidden_state.float()  # type: ignore[no-any-return]
-
-
-def hash_of(weights: Mapping[str, Tensor]) -> str:
-    """Give the SHA-256 of weights with their names."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(weights.items()):
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+import torch
 from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
+from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 
 
@@ -151,6 +154,16 @@ def weights_of(name: str, *, field: str, wanted: str) -> Iterator[None]:
             ) from error
         except (ValueError, RuntimeError, ImportError, KeyError, TypeError, EOFError, struct.error, StrictDataclassError) as error:
             raise ValueError(f"{field}: {name} does not load as {wanted} ({_first_line(error)})") from error
+
+
+def hash_of(weights: Mapping[str, Tensor]) -> str:
+    """Give the SHA-256 of weights with their names, types and shapes."""
+    state = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        state.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        state.update(tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b"")
+    return state.hexdigest()
 
 
 def _first_line(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from seqrl.tasks.captioning.policies.pixels import check_processor, processed_pi
 from seqrl.token_evaluation import LinearHead, evaluate_tokens
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
 
-_LOG = logging.getLogger(__name__)
 _WANTED = "a saved VisionEncoderDecoderModel"
 
 
@@ -91,11 +89,13 @@ class PretrainedPolicy(nn.Module):
         special = () if tokenizer is None else tokenizer.all_special_ids
         self.wrong = never_right(self.ends, self.begin, self.pad, unknown, *special, *range(known, self.vocabulary_size))
         self.fast = fast
-        reason = why_not(self.model.decoder) if fast else "fast=False"
-        if fast and reason:
-            _LOG.warning("%s, so that it runs as transformers has it, which takes several times as long as a plain GPT-2 here", reason)
-        else:
-            _LOG.info("the decoder runs %s", "as transformers has it (fast=False)" if reason else "by seqrl's GPT2Decoder")
+
+    @property
+    def how_it_runs(self) -> str:
+        """What runs the decoder, and why, for the first lines of a run."""
+        if reason := why_not(self.model.decoder) if self.fast else "policy.fast is false":
+            return f"the decoder runs as transformers has it, which takes several times as long as GPT2Decoder, since {reason}"
+        return "the decoder runs by seqrl's GPT2Decoder (policy.fast)"
 
     @property
     def shares_memory(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from rescued import at, raising
 from torch import Tensor, nn
 
+from seqrl import weight_average
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.run import checkpoint
 from seqrl.run.config import EarlyStop
@@ -147,6 +149,22 @@ def test_a_failed_update_leaves_the_average_before_it(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="trouble"):
         fit(trainer, evaluating([]), steps=3, run_folder=tmp_path)
     assert saved(checkpoint.step_folder(tmp_path, 2)) == pytest.approx(averages_of(trainer.path[:3])[-1])
+
+
+def test_a_signal_never_comes_between_the_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exchange, calls = weight_average._write, list[int]()
+
+    def write(*what: Any) -> None:
+        calls.append(len(calls))
+        if len(calls) == 3:  # the evaluation before the first update has exchanged them twice
+            signal.raise_signal(signal.SIGINT)
+        exchange(*what)
+
+    trainer: Any = Trainer()
+    monkeypatch.setattr(weight_average, "_write", write)
+    assert fit(trainer, evaluating([]), steps=3, run_folder=tmp_path, eval_every=2).interrupted == signal.SIGINT
+    assert saved(checkpoint.find(tmp_path)) == pytest.approx(averages_of(trainer.path)[-1])
+    assert trainer.policy.weight.item() == trainer.path[-1]
 
 
 def test_who_cannot_average_says_so() -> None:

@@ -390,6 +390,17 @@ def test_the_adapter_learns_although_the_eyes_are_frozen() -> None:
     assert all(parameter.requires_grad for parameter in policy.parameters()) and not policy.freeze_encoder
 
 
+@pytest.mark.parametrize(("shape", "said"), [(FeatureShape(5, 3), "got 5 of them"), (FeatureShape(4, 3, True), "a number that varies")])
+def test_figures_are_looked_for_in_grids_alone(shape: FeatureShape, said: str) -> None:
+    class Words(list[str]):
+        begin, end, pad = 1, 2, 0
+
+    config = PolicyConfig(encoder="a/b", dim=8, num_heads=2, figure_detection=0.5)
+    assert build_policy(config, Words("abcdefgh"), 64, features=FeatureShape(4, 3))
+    with pytest.raises(ValueError, match=f"figure_detection: expected regions of a square grid.*{said}"):
+        build_policy(config, Words("abcdefgh"), 64, features=shape)
+
+
 def test_16_bit_features_whose_sum_is_beyond_16_bits_are_not_looked_at_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = dict.fromkeys(("logp", "reward"), torch.zeros(2, 1)) | dict.fromkeys(("terminated", "truncated"), torch.zeros(2, 1).bool())
     rows |= {"action": torch.zeros(2, 1, dtype=torch.long), "value": torch.zeros(2, 2)}

@@ -16,13 +16,17 @@ transformers = pytest.importorskip("transformers")
 
 from seqrl.beam_search import beam_search  # noqa: E402
 from seqrl.decoding import sample  # noqa: E402
+from seqrl.optimiser import OptimiserConfig  # noqa: E402
 from seqrl.protocols import Policy  # noqa: E402
 from seqrl.rollout import unroll  # noqa: E402
 from seqrl.run import checkpoint  # noqa: E402
+from seqrl.run.config import RunConfig  # noqa: E402
+from seqrl.run.train import train  # noqa: E402
 from seqrl.sources import TokenSource  # noqa: E402
 from seqrl.tasks.captioning.policies import PolicyConfig, build_policy  # noqa: E402
 from seqrl.tasks.captioning.policies.pretrained import PretrainedPolicy, load_model  # noqa: E402
 from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary  # noqa: E402
+from seqrl.trainers.self_critical import SelfCriticalConfig  # noqa: E402
 
 WORDS = ["<pad>", "<begin>", "<end>", "<unknown>", "a", "red", "blue", "square", "circle", "left", "of"]
 
@@ -287,6 +291,18 @@ def test_a_frozen_encoder_looks_once(gpt2: Path, tmp_path: Path, photographs: li
     assert torch.allclose(policy(rows).logp[rows.mask], rows.logp[rows.mask], atol=1e-4)
     policy(task.demonstrations()).logp.sum().backward()
     assert "cider_d" in task.evaluate(policy) and task.sample(policy, tmp_path / "gallery", count=1)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_run_says_which_way_the_decoder_runs(
+    fast: bool, gpt2: Path, tmp_path: Path, photographs: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = task_on(tmp_path, gpt2, freeze_encoder=True, fast=fast).config
+    trainer = SelfCriticalConfig(num_samples=2, optimiser=OptimiserConfig(precision="fp32"))
+    train(RunConfig("run", task=task, trainer=trainer, steps=0, num_threads=1, runs_folder=tmp_path))
+    said = f"the decoder runs {'by seqrl' if fast else 'as transformers has it'}"
+    assert f"run: {said}" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "env.json").read_text())[0]["policy"].startswith(said)
 
 
 def test_an_encoder_that_a_run_before_has_trained_looks_for_itself(

@@ -91,10 +91,12 @@ def test_commands_print_and_keep_them(tmp_path: Path, capsys: pytest.CaptureFixt
     kept = kept_signatures(run)
     assert json.loads((run / "env.json").read_text())[0]["signatures"] == kept
     assert f"run: reward {kept['reward']}\n" in told and "|base:leave_one_out|samples:3|" in kept["reward"]
-    assert main(["evaluate", str(run), "--split=test", "--task.evaluation.max_images=0"]) == 0
+    assert main(["evaluate", str(run), "--split=test", "--task.evaluation.max_images=0", "--task.evaluation.beam_size=3"]) == 0
     cider_d = "CIDEr-D|tok:ptb|end:no|df:test|docs:2|nrefs:5|n:4|sigma:6.0|clip:yes|version:0.1.0"
     bleu4 = "BLEU-4|tok:ptb|end:no|nrefs:5|n:4|smooth:none|version:0.1.0"
-    assert {cider_d, bleu4} <= set(capsys.readouterr().out.splitlines())
+    beam = cider_d.replace("|version", "|beam:3|alpha:0.0|version")
+    assert {cider_d, bleu4, beam} <= set(capsys.readouterr().out.splitlines()) and joined(parse(beam)) == beam
     figures = json.loads((run / "evaluation_test.json").read_text())
     assert figures["signatures"]["cider_d"] == cider_d and figures["signatures"]["bleu4"] == bleu4
+    assert figures["signatures"]["beam/cider_d"] == beam and "beam/cider_d" in figures["figures"] and "beam/cider_d" not in kept["dev"]
     assert kept["dev"]["cider_d"] == cider_d.replace("test|docs:2", "dev|docs:3")

@@ -18,7 +18,8 @@ transformers = pytest.importorskip("transformers")
 
 from seqrl.tasks.captioning.eyes import Eyes, check_eyes, open_eyes, trainable_encoder  # noqa: E402
 from seqrl.tasks.captioning.eyes.transformers_eyes import supported_kinds  # noqa: E402
-from seqrl.tasks.captioning.policies import hub  # noqa: E402
+from seqrl.tasks.captioning.policies import PolicyConfig, build_policy, hub  # noqa: E402
+from seqrl.tasks.captioning.vocabulary import Vocabulary  # noqa: E402
 
 TRANSFORMER = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 SQUARES = {**TRANSFORMER, "image_size": 32, "patch_size": 8}
@@ -146,6 +147,9 @@ def test_what_the_regions_do_not_depend_on_does_not_learn(tmp_path: Path) -> Non
     assert {key.split(".")[-2] for key in fixed} == {"post_layernorm"}
     learner(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))["pooled"].square().sum().backward()
     assert {key for key, parameter in learner.named_parameters() if parameter.grad is None} == fixed
+    config = PolicyConfig(encoder=str(tmp_path), freeze_encoder=False, dim=8, num_heads=2)
+    policy = build_policy(config, Vocabulary(["dog"]), 32)
+    assert {key for key, parameter in policy.named_parameters() if not parameter.requires_grad} == {f"encoder.{key}" for key in fixed}
 
 
 def test_the_key_changes_with_weights_and_preprocessing(vit: Path) -> None:
