@@ -63,6 +63,8 @@ class CaptioningConfig:
     def __post_init__(self) -> None:
         if self.images_per_batch < 1:
             raise ValueError(f"images_per_batch: expected at least 1, got {self.images_per_batch}")
+        if self.flip and self.policy.figure_detection:
+            raise ValueError("flip: expected false with policy.figure_detection, which knows where figures are only as they were drawn")
         if self.captions_per_image < 0:
             raise ValueError(f"captions_per_image: expected 0 (all) or more, got {self.captions_per_image}")
 

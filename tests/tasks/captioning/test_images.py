@@ -15,6 +15,7 @@ from seqrl.tasks.captioning import images as images_module
 from seqrl.tasks.captioning.data_config import DataConfig
 from seqrl.tasks.captioning.image_stores import FolderStore, ZipStore, open_images
 from seqrl.tasks.captioning.images import augment, decode_image, load_images
+from seqrl.tasks.captioning.policies import PolicyConfig
 from seqrl.tasks.captioning.scenes import ScenesConfig
 from seqrl.tasks.captioning.task import CaptioningConfig
 
@@ -182,6 +183,11 @@ def test_a_task_that_flips_mirrors_its_pictures() -> None:
             )
         ]
     assert len(found) >= 16 and 0 < sum(found) < len(found)
+
+
+def test_figures_cannot_be_looked_for_in_mirrored_pictures() -> None:
+    with pytest.raises(ValueError, match="flip: expected false with policy.figure_detection"):
+        CaptioningConfig(policy=PolicyConfig(figure_detection=1.0), flip=True)
 
 
 def test_leftovers_of_a_killed_process_are_removed(folder: Path, cache: Path) -> None:
