@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +50,31 @@ def run_benchmark(main: Callable[[], None]) -> int:
     from seqrl.run.interrupt import run_command
 
     return run_command(main, name=Path(sys.argv[0]).name)
+
+
+def updates_in_the_same_time(self_critical: RunConfig, cross_entropy: RunConfig, *, rounds: int) -> int:
+    """Count the cross-entropy updates that take as long as a self-critical run, by processor time, measured in turn.
+
+    Args:
+        self_critical: how long its run is, and what an update of it does.
+        cross_entropy: what an update of the control does.
+        rounds: updates of each that are timed.
+    """
+    from seqrl.run.train import build
+
+    pairs = []
+    for config in (self_critical, cross_entropy):
+        task, policy = build(config)
+        pairs.append((config.trainer.build(policy, seed=0, num_updates=config.steps), task))
+    taken: list[list[float]] = [[], []]
+    for _ in range(rounds):
+        for (trainer, task), times in zip(pairs, taken, strict=True):
+            start = time.process_time()
+            trainer.update(trainer.collect(task))
+            times.append(time.process_time() - start)
+    slow, fast = (statistics.median(times) for times in taken)
+    print(f"an update takes {slow:.2f} s self-critical, {fast:.2f} s with cross-entropy")
+    return round(self_critical.steps * slow / fast)
 
 
 def whole(result: RunResult) -> RunResult:

@@ -9,42 +9,23 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from contenders import train_once
+from contenders import train_once, updates_in_the_same_time
 from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
 
 from seqrl.run.checkpoint import step_folders
 from seqrl.run.config import read_config
 from seqrl.run.interrupt import run_command
 from seqrl.run.statistics import bootstrap_interval
-from seqrl.run.train import build, load, read_run
+from seqrl.run.train import load, read_run
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "captioning"
 STAGES = ("xe", "control", "sc")
 FIGURES = ("cider_d", "bleu4", "rouge_l", "length", "bad_endings", "distinct")
-
-
-def updates_in_the_same_time(warm: str, *, rounds: int = 6) -> int:
-    """Count the cross-entropy updates that take as long as the self-critical run, by processor time, measured in turn."""
-    configs = [read_config(CONFIGS / f"flickr8k_{name}.yaml", [warm]) for name in ("self_critical", "xe")]
-    pairs = []
-    for config in configs:
-        task, policy = build(config)
-        pairs.append((config.trainer.build(policy, seed=0, num_updates=config.steps), task))
-    taken: list[list[float]] = [[], []]
-    for _ in range(rounds):
-        for (trainer, task), times in zip(pairs, taken, strict=True):
-            start = time.process_time()
-            trainer.update(trainer.collect(task))
-            times.append(time.process_time() - start)
-    slow, fast = (float(np.median(times)) for times in taken)
-    print(f"an update takes {slow:.2f} s self-critical, {fast:.2f} s with cross-entropy")
-    return round(configs[0].steps * slow / fast)
 
 
 def make_run(folder: Path, name: str, config: str, seed: int, *changes: str) -> Path:
@@ -63,7 +44,8 @@ def train_seed(folder: Path, seed: int) -> dict[str, Path]:
     if step_folders(runs["control"]):  # its length was measured when it was begun
         train_once(read_run(runs["control"]))
         return runs
-    more = updates_in_the_same_time(warm)
+    configs = (read_config(CONFIGS / f"flickr8k_{name}.yaml", [warm]) for name in ("self_critical", "xe"))
+    more = updates_in_the_same_time(*configs, rounds=6)
     changes = (f"--steps={more}", "--eval_every=200", "--trainer.optimiser.learning_rate=2.5e-4", "--trainer.optimiser.warmup_updates=0")
     runs["control"] = make_run(folder, "control", "flickr8k_xe.yaml", seed, warm, *changes)
     return runs

@@ -12,20 +12,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from contenders import train_once
+from contenders import train_once, updates_in_the_same_time
 from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
 
 from seqrl.run.checkpoint import step_folders
 from seqrl.run.config import read_config
 from seqrl.run.interrupt import run_command
-from seqrl.run.train import build, load, read_run
+from seqrl.run.train import load, read_run
 from seqrl.tasks.captioning.evaluation import EvaluationConfig, beam_captions, cider_d_of, greedy_captions, score_captions
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "captioning"
@@ -34,24 +33,6 @@ FIGURES = ("cider_d", "bleu4", "rouge_l", "length", "bad_endings", "distinct", "
 BEAM_SIZE = 5
 LENGTH_PENALTIES = (0.7, 1.0, 1.5, 2.0)
 RESAMPLES = 10_000
-
-
-def updates_in_the_same_time(runs: dict[str, Path], *, rounds: int = 5) -> int:
-    """Count the cross-entropy updates that take as long as the self-critical run, by processor time, measured in turn."""
-    configs = [read_run(runs["sc"]), read_run(runs["xe"])]  # with the number format that each of them chose
-    pairs = []
-    for config in configs:
-        task, policy = build(config)
-        pairs.append((config.trainer.build(policy, seed=0, num_updates=config.steps), task))
-    taken: list[list[float]] = [[], []]
-    for _ in range(rounds):
-        for (trainer, task), times in zip(pairs, taken, strict=True):
-            start = time.process_time()
-            trainer.update(trainer.collect(task))
-            times.append(time.process_time() - start)
-    slow, fast = (float(np.median(times)) for times in taken)
-    print(f"an update takes {slow:.2f} s self-critical, {fast:.2f} s with cross-entropy")
-    return round(configs[0].steps * slow / fast)
 
 
 def make_run(folder: Path, name: str, config: str, seed: int, *changes: str) -> Path:
@@ -72,7 +53,8 @@ def train_seed(folder: Path, seed: int, changes: list[str], stages: list[str]) -
     if step_folders(runs["control"]):  # its length was measured when it was begun
         train_once(read_run(runs["control"]))
         return runs
-    more = updates_in_the_same_time(runs)
+    # With the number format that each of them chose.
+    more = updates_in_the_same_time(read_run(runs["sc"]), read_run(runs["xe"]), rounds=5)
     learning_rate = read_config(CONFIGS / "flickr8k_features_xe.yaml").trainer.optimiser.learning_rate / 4
     own = (f"--steps={more}", f"--trainer.optimiser.learning_rate={learning_rate}", "--trainer.optimiser.warmup_updates=0")
     runs["control"] = make_run(folder, "control", "flickr8k_features_xe.yaml", seed, warm, *own, *changes)
