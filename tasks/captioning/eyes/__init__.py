@@ -11,14 +11,29 @@ from seqrl.run.registry import nearest
 from seqrl.tasks.captioning.eyes.efficientnet_lite import SCALES
 from seqrl.tasks.captioning.eyes.encoder import Eyes
 
-__all__ = ["Eyes", "check_eyes", "is_eyes", "open_eyes", "trainable_encoder"]
+__all__ = ["ENCODERS", "Eyes", "check_eyes", "check_name", "is_eyes", "open_eyes", "trainable_encoder"]
 
-_OURS = ("scenes", "photographs", "patches", "features")
+# What `task.policy.encoder` may name besides pretrained ones: those that start from nothing, and features of one's own.
+ENCODERS = ("scenes", "photographs", "patches", "features")
 
 
 def is_eyes(name: str) -> bool:
     """Tell whether `task.policy.encoder` names a pretrained encoder, not one of those that start from nothing or features of one's own."""
-    return name not in _OURS
+    return name not in ENCODERS
+
+
+def check_name(name: str) -> None:
+    """Refuse what can name no encoder, neither ours nor a pretrained one.
+
+    Raises:
+        ValueError: with what there is.
+    """
+    known = (*ENCODERS, *SCALES)
+    if name not in known and "/" not in name and not Path(name).expanduser().is_dir():
+        raise ValueError(
+            f"encoder: expected one of {', '.join(known)}, or a folder or hub name (owner/model) of a vision model of transformers, "
+            f"got {name!r}; {nearest(name, known)}"
+        )
 
 
 def open_eyes(name: str) -> Eyes:
@@ -67,12 +82,7 @@ def check_eyes(name: str) -> None:
 
         packaged_file(name)
         return
-    if "/" not in name and not Path(name).expanduser().is_dir():
-        known = (*_OURS, *SCALES)
-        raise ValueError(
-            f"encoder: expected one of {', '.join(known)}, or a folder or hub name (owner/model) of a vision model of transformers, "
-            f"got {name!r}; {nearest(name, known)}"
-        )
+    check_name(name)
     # transformers takes seconds to import; only those who use it wait.
     from seqrl.tasks.captioning.eyes.transformers_eyes import check_model
 

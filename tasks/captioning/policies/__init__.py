@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sized
 from dataclasses import dataclass, field
 from math import isqrt
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -13,8 +12,7 @@ from torch import nn
 from seqrl.policies import check_token_settings
 from seqrl.run.registry import find, nearest
 from seqrl.run.trust import NAMES_CODE
-from seqrl.tasks.captioning.eyes import check_eyes, is_eyes, open_eyes, trainable_encoder
-from seqrl.tasks.captioning.eyes.efficientnet_lite import SCALES
+from seqrl.tasks.captioning.eyes import check_eyes, check_name, is_eyes, open_eyes, trainable_encoder
 from seqrl.tasks.captioning.policies.captioner import CaptionPolicy
 from seqrl.tasks.captioning.policies.encoder import build_encoder
 from seqrl.tasks.captioning.policies.feature_encoder import FeatureEncoder, FeatureShape
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["CaptionPolicy", "PolicyConfig", "build_policy"]
 
 TYPES = ("transformer", "lstm", "att_lstm", "updown", "pretrained")
-ENCODERS = ("scenes", "photographs", "patches", "features")
 
 
 @dataclass
@@ -82,12 +79,7 @@ class PolicyConfig:
     def __post_init__(self) -> None:
         if self.type not in TYPES and ":" not in self.type:
             raise ValueError(f"type: expected one of {', '.join(TYPES)}, got {self.type!r}; {nearest(self.type, TYPES)}")
-        known = (*ENCODERS, *SCALES)
-        if self.encoder not in known and "/" not in self.encoder and not Path(self.encoder).expanduser().is_dir():
-            raise ValueError(
-                f"encoder: expected one of {', '.join(known)}, or a folder or hub name (owner/model) of a vision model of transformers, "
-                f"got {self.encoder!r}; {nearest(self.encoder, known)}"
-            )
+        check_name(self.encoder)
         check_token_settings(self.max_tokens, self.temperature)
 
     @property

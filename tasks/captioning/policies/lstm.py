@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqrl.tasks.captioning.policies.additive_attention import attend
 from seqrl.tasks.captioning.policies.live_rows import LiveRows
-from seqrl.tasks.captioning.policies.updown import attention_weights
 from seqrl.trajectory import Tree
 
 
@@ -126,8 +126,7 @@ class AttentionLSTMDecoder(nn.Module):
     def _read(self, embedded: Tensor, memory: Any, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Look, and go one step on; give what was seen and the next hidden and cell state."""
         regions, keys, mask = memory
-        energy = self.energy((keys + self.query(hidden).unsqueeze(1)).tanh_()).squeeze(-1)
-        seen = torch.bmm(attention_weights(energy, mask).unsqueeze(1), regions).squeeze(1) * self.gate(hidden).sigmoid()
+        seen = attend(self.energy, self.query(hidden), keys, regions, mask) * self.gate(hidden).sigmoid()
         hidden, cell = self.cell(torch.cat([embedded, seen], dim=1), (hidden, cell))
         return seen, hidden, cell
 

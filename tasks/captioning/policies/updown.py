@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqrl.tasks.captioning.policies.additive_attention import attend
 from seqrl.tasks.captioning.policies.live_rows import LiveRows
 from seqrl.trajectory import Tree
 
@@ -104,8 +105,7 @@ class UpDownDecoder(nn.Module):
         """Go one step on from both LSTMs' hidden and cell state [B, D], given what word and mean add to the first one's gates."""
         look, look_cell, speak, speak_cell = before
         look, look_cell = lstm_cell(gates + self.look_gates(torch.cat([speak, look], dim=1)), look_cell)
-        energy = self.energy((keys + self.query(look).unsqueeze(1)).tanh_()).squeeze(-1)
-        seen = torch.bmm(attention_weights(energy, mask).unsqueeze(1), regions).squeeze(1)
+        seen = attend(self.energy, self.query(look), keys, regions, mask)
         speak, speak_cell = lstm_cell(self.speak_gates(torch.cat([seen, look, speak], dim=1)), speak_cell)
         return look, look_cell, speak, speak_cell
 
@@ -128,15 +128,3 @@ def lstm_cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     write, keep, new, read = gates.chunk(4, dim=1)
     cell = keep.sigmoid() * cell + write.sigmoid() * new.tanh()
     return read.sigmoid() * cell.tanh(), cell
-
-
-def attention_weights(energy: Tensor, mask: Tensor | None) -> Tensor:
-    """Softmax over the regions that are there.
-
-    Args:
-        energy: [B, R].
-        mask: [B, R] bool; None for all.
-    """
-    if mask is not None:
-        energy = energy.masked_fill(~mask, torch.finfo(energy.dtype).min)
-    return energy.softmax(dim=1)
