@@ -46,7 +46,7 @@ def beam_search(policy: Any, context: Tree, *, beam_size: int, length_penalty: f
         for step in range(policy.max_tokens):
             logp, state = _next_logp(policy, tokens, state)
             if step == 0:  # as in `sample`
-                logp, state = select(logp, item), rows_of_items(policy, state, item)
+                logp, state = logp.index_select(0, item), rows_of_items(policy, state, item)
             parents = beams.extend(step, logp)
             rows = beams.retire(step)
             if beams.image.numel() == 0:
