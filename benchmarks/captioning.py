@@ -374,8 +374,8 @@ def main() -> None:
                 summary["memory"] = memory
             show(size, case, summary)
             report["sizes"][size]["cases"][case] = summary
-    report["load_average_after"] = os.getloadavg()
-    write_results(args.output, report)
+            report["load_average_after"] = os.getloadavg()
+            write_results(args.output, report)  # a large size takes long, and may be broken off
     print(f"written to {args.output}")
 
 
