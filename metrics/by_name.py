@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
-from seqrl.metrics.bleu import Bleu, SacreBleu
-from seqrl.metrics.cider import Cider, CiderD
-from seqrl.metrics.rouge import RougeL
-
-METRICS: dict[str, Callable[..., Any]] = {
-    "cider_d": CiderD,
-    "cider": Cider,
-    "bleu1": partial(Bleu, max_n=1),
-    "bleu2": partial(Bleu, max_n=2),
-    "bleu3": partial(Bleu, max_n=3),
-    "bleu4": partial(Bleu, max_n=4),
-    "bleu4_smoothed": partial(Bleu, max_n=4, smoothing="add_one"),
-    "rouge_l": RougeL,
-    "sacrebleu": SacreBleu,
+# name -> module, class or function in it, settings. A module is imported when its metric is first made.
+HOMES: Mapping[str, tuple[str, str, dict[str, Any]]] = {
+    "cider_d": ("seqrl.metrics.cider", "CiderD", {}),
+    "cider": ("seqrl.metrics.cider", "Cider", {}),
+    "bleu1": ("seqrl.metrics.bleu", "Bleu", {"max_n": 1}),
+    "bleu2": ("seqrl.metrics.bleu", "Bleu", {"max_n": 2}),
+    "bleu3": ("seqrl.metrics.bleu", "Bleu", {"max_n": 3}),
+    "bleu4": ("seqrl.metrics.bleu", "Bleu", {"max_n": 4}),
+    "bleu4_smoothed": ("seqrl.metrics.bleu", "Bleu", {"max_n": 4, "smoothing": "add_one"}),
+    "rouge_l": ("seqrl.metrics.rouge", "RougeL", {}),
+    "sacrebleu": ("seqrl.metrics.bleu", "SacreBleu", {}),
 }
+METRICS = tuple(HOMES)
 
 
 def metric_by_name(name: str, **settings: Any) -> Any:
@@ -30,12 +28,17 @@ def metric_by_name(name: str, **settings: Any) -> Any:
     Raises:
         ValueError: for an unknown name, with the nearest one.
     """
-    if name not in METRICS:
-        nearest = difflib.get_close_matches(name, METRICS, n=1, cutoff=0.0)[0]
-        raise ValueError(f"unknown metric {name!r}: did you mean {nearest!r}? Known are {', '.join(sorted(METRICS))}")
-    return METRICS[name](**settings)
+    return _home(name)(**{**HOMES[name][2], **settings})
 
 
 def scores_words(name: str) -> bool:
     """Tell whether a metric scores words, as rewards and evaluations of captioners need it, and not text as it was written."""
-    return not getattr(metric_by_name(name), "reads_raw_text", False)
+    return not getattr(_home(name), "reads_raw_text", False)
+
+
+def _home(name: str) -> Any:
+    if name not in HOMES:
+        nearest = difflib.get_close_matches(name, HOMES, n=1, cutoff=0.0)[0]
+        raise ValueError(f"unknown metric {name!r}: did you mean {nearest!r}? Known are {', '.join(sorted(HOMES))}")
+    module, attribute, _ = HOMES[name]
+    return getattr(import_module(module), attribute)
