@@ -18,6 +18,20 @@ HOMES: Mapping[str, tuple[str, str, dict[str, Any]]] = {
     "bleu4_smoothed": ("seqrl.metrics.bleu", "Bleu", {"max_n": 4, "smoothing": "add_one"}),
     "rouge_l": ("seqrl.metrics.rouge", "RougeL", {}),
     "sacrebleu": ("seqrl.metrics.bleu", "SacreBleu", {}),
+    "rouge1": ("seqrl.metrics.rouge_n", "RougeN", {"n": 1}),
+    "rouge2": ("seqrl.metrics.rouge_n", "RougeN", {"n": 2}),
+    "rouge_lsum": ("seqrl.metrics.rouge_n", "RougeLsum", {}),
+    "chrf": ("seqrl.metrics.sacre", "ChrF", {}),
+    "ter": ("seqrl.metrics.sacre", "Ter", {}),
+    "distinct1": ("seqrl.metrics.diversity", "Distinct", {"n": 1}),
+    "distinct2": ("seqrl.metrics.diversity", "Distinct", {"n": 2}),
+    "self_cider": ("seqrl.metrics.self_cider", "SelfCider", {}),
+    "vocabulary": ("seqrl.metrics.diversity", "VocabularySize", {}),
+    "exact_match": ("seqrl.metrics.edits", "ExactMatch", {}),
+    "edit_distance": ("seqrl.metrics.edits", "EditDistance", {}),
+    "wer": ("seqrl.metrics.edits", "WordErrorRate", {}),
+    "slot_error": ("seqrl.metrics.slots", "SlotErrorRate", {}),
+    "embedding": ("seqrl.metrics.embedding", "EmbeddingSimilarity", {}),
 }
 METRICS = tuple(HOMES)
 
