@@ -32,6 +32,7 @@ HOMES: Mapping[str, tuple[str, str, dict[str, Any]]] = {
     "wer": ("seqrl.metrics.edits", "WordErrorRate", {}),
     "slot_error": ("seqrl.metrics.slots", "SlotErrorRate", {}),
     "embedding": ("seqrl.metrics.embedding", "EmbeddingSimilarity", {}),
+    "ref_clip_score": ("seqrl.metrics.ref_clip", "RefClipScore", {}),
 }
 METRICS = tuple(HOMES)
 

@@ -144,11 +144,10 @@ def _json_of(place: str, name: str) -> Any:
         return read_json(path) if path.is_file() else None
     from transformers.utils.hub import cached_file
 
-    found = cached_file(
-        place,
-        name,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-        _raise_exceptions_for_gated_repo=False,
-    )
+    # Without a connection what is in the hub's cache counts: it holds this file, too, where sentence-transformers fetched the model.
+    lenient = {f"_raise_exceptions_for_{kind}": False for kind in ("missing_entries", "connection_errors", "gated_repo")}
+    try:
+        found = cached_file(place, name, **lenient)
+    except OSError as error:
+        raise ValueError(f"{place}: expected a folder or hub name of a model, or one of {', '.join(PACKAGED)}; {error}") from error
     return None if found is None else read_json(found)
