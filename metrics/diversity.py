@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from seqrl.metrics.item_texts import require_some
 from seqrl.metrics.rows import split_words
 from seqrl.metrics.text_scores import Sentence, checked_sentences
 
@@ -105,5 +106,6 @@ class VocabularySize:
 
 
 def _rows(hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]] | None) -> list[list[str]]:
+    require_some(len(hypotheses))
     checked_sentences(hypotheses, [["a"]] * len(hypotheses) if references is None else references)
     return [split_words(sentence) for sentence in hypotheses]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.metrics import edit_kernels
-from seqrl.metrics.item_texts import PreparedItems, mean, score_items
+from seqrl.metrics.item_texts import PreparedItems, mean, require_some, score_items
 from seqrl.metrics.rows import WordNumbers, split_words
 from seqrl.metrics.text_scores import Sentence, checked_references, checked_sentences
 
@@ -112,8 +112,7 @@ class WordErrorRate:
         """Give all edits over all words of the references that were nearest."""
         checked_sentences(hypotheses, references)
         counts = [NumberedReferences(rows).nearest(words) for words, rows in zip(hypotheses, references, strict=True)]
-        if not counts:
-            raise ValueError("expected at least one hypothesis with its references, got none")
+        require_some(len(counts))
         return sum(edits for edits, _ in counts) / sum(length for _, length in counts)
 
     def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedItems:

@@ -64,6 +64,15 @@ def mean(scores: NDArray[np.float64]) -> float:
     Raises:
         ValueError: where there is none.
     """
-    if not len(scores):
-        raise ValueError("expected at least one hypothesis with its references, got none")
+    require_some(len(scores))
     return float(scores.mean())
+
+
+def require_some(num_hypotheses: int) -> None:
+    """Refuse a corpus of nothing, which has no figure.
+
+    Raises:
+        ValueError: for no hypothesis.
+    """
+    if not num_hypotheses:
+        raise ValueError("expected at least one hypothesis with its references, got none")

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from seqrl.metrics.item_texts import PreparedItems, text_of
+from seqrl.metrics.item_texts import PreparedItems, require_some, text_of
 from seqrl.metrics.text_scores import Sentence, checked_references, checked_sentences
 
 
@@ -129,8 +129,7 @@ def _scores(metric: Any, hypotheses: Sequence[Sentence], references: Sequence[Se
 
 def _corpus(metric: Any, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
     checked_sentences(hypotheses, references)
-    if not len(hypotheses):
-        raise ValueError("expected at least one hypothesis with its references, got none")
+    require_some(len(hypotheses))
     most = max(map(len, references))
     # sacrebleu takes the first references of all items, then the second ones; None where an item has fewer
     streams = [[text_of(texts[k]) if k < len(texts) else None for texts in references] for k in range(most)]
