@@ -162,3 +162,21 @@ def test_every_metric_says_its_range(name: str) -> None:
     metric = metric_of(name)
     assert metric.bound > 0 and (math.isinf(metric.bound) or metric.bound in (1.0, 5.5, 10.0, 100.0)), metric.bound
     assert isinstance(getattr(metric, "higher_is_better", True), bool)
+
+
+@pytest.mark.parametrize("name", ["cider_d", "bleu4", "rouge_l"])
+def test_too_many_references_are_refused_before_memory_is_taken(name: str) -> None:
+    many = [f"w{number} w{number + 1} w{number + 2} w{number + 3}" for number in range(100_000)]
+    with pytest.raises(ValueError, match=r"item 0 has 100000 references with 400000 words.* give it fewer references"):
+        metric_of(name).corpus(["w1 w2", "a"], [many, ["a"]])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"chrf", "ter", "sacrebleu"}))
+def test_a_hundred_thousand_references_work_or_are_refused(name: str) -> None:
+    many = [f"w{number} w{number + 1} w{number + 2} w{number + 3}" for number in range(100_000)]
+    metric = metric_of(name)
+    try:
+        assert math.isfinite(metric.corpus([many[7], "a"], [many, ["a"]]))
+    except ValueError as error:
+        assert "fewer references" in str(error)
