@@ -47,8 +47,32 @@ def metric_by_name(name: str, **settings: Any) -> Any:
 
 
 def scores_words(name: str) -> bool:
-    """Tell whether a metric scores words, as rewards and evaluations of captioners need it, and not text as it was written."""
+    """Tell whether a metric scores words, as evaluations of captioners need it, and not text as it was written."""
     return not getattr(_home(name), "reads_raw_text", False)
+
+
+def higher_is_better(name: str) -> bool:
+    """Tell whether a larger value of a metric is the better one."""
+    return bool(getattr(_home(name), "higher_is_better", True))
+
+
+def require_rewardable(name: str) -> None:
+    """Refuse a metric that has no score for a single sentence of words.
+
+    Raises:
+        ValueError: for such a metric, or an unknown name.
+    """
+    home = _home(name)
+    if getattr(home, "scores_corpus_only", False):
+        raise ValueError(
+            f"{name} has one figure for all sentences together and none for each, so nothing can be rewarded with it; reward another, "
+            f"and report this one with task.evaluation.metrics or `seqrl score --metrics {name}`"
+        )
+    if not (hasattr(home, "score_rows") or hasattr(home, "prepare_words")):
+        raise ValueError(
+            f"{name} scores strings only, as they were written, and sampled words have lost case and punctuation; reward bleu4 or "
+            f"bleu4_smoothed instead, and score written captions with `seqrl score --metrics {name}`"
+        )
 
 
 def _home(name: str) -> Any:

@@ -105,8 +105,3 @@ def check_items(hypotheses: Sequence[Any], items: Sequence[int], num_items: int)
         raise ValueError(f"expected one item a hypothesis; got {len(hypotheses)} hypotheses and {len(items)} items")
     if len(items) and not (min(items) >= 0 and max(items) < num_items):
         raise ValueError(f"items must lie in 0..{num_items - 1}; got {min(items)}..{max(items)}")
-
-
-def higher_is_better(metric: Any) -> bool:
-    """Tell whether a larger value of a metric is the better one."""
-    return bool(getattr(metric, "higher_is_better", True))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from text_metric import SharedWords
 
-from seqrl.metrics.text_scores import KeptReferences, TextMetric, check_items, checked_references, checked_sentences, higher_is_better
+from seqrl.metrics.text_scores import KeptReferences, TextMetric, check_items, checked_references, checked_sentences
 
 
 def test_sentences_are_split_and_lists_taken_as_they_are() -> None:
@@ -28,7 +28,7 @@ def test_what_has_no_score_is_refused(hypotheses, references, message: str) -> N
 
 def test_references_are_kept_for_a_metric_without_preparation() -> None:
     metric = SharedWords()
-    assert isinstance(metric, TextMetric) and higher_is_better(metric)
+    assert isinstance(metric, TextMetric)
     kept = KeptReferences(metric, checked_references([["a dog"], ["two cats"]]))
     assert kept.score([["cats"], ["a", "cat"], []], [1, 0, 1]).tolist() == [1.0, 0.5, 0.0]  # by hand: 1 of 1, 1 of 2, nothing
     with pytest.raises(ValueError, match=r"items must lie in 0..1; got 0..2"):
