@@ -47,8 +47,14 @@ def metric_by_name(name: str, **settings: Any) -> Any:
 
 
 def scores_words(name: str) -> bool:
-    """Tell whether a metric scores words, as evaluations of captioners need it, and not text as it was written."""
+    """Tell whether a metric scores words, and not text as it was written."""
     return not getattr(_home(name), "reads_raw_text", False)
+
+
+def takes_words(name: str) -> bool:
+    """Tell whether a metric can score words, as evaluations of captioners need it, though text as it was written may suit it better."""
+    home = _home(name)
+    return scores_words(name) or (hasattr(home, "prepare_words") and not hasattr(home, "needs_images"))
 
 
 def higher_is_better(name: str) -> bool:
@@ -67,6 +73,11 @@ def require_rewardable(name: str) -> None:
         raise ValueError(
             f"{name} has one figure for all sentences together and none for each, so nothing can be rewarded with it; reward another, "
             f"and report this one with task.evaluation.metrics or `seqrl score --metrics {name}`"
+        )
+    if hasattr(home, "needs_images"):
+        raise ValueError(
+            f"{name} looks at images, which no reward by name has; call its prepare(images, references).score(captions, items) in a "
+            "function of your own, and name that: reward.function=module:name"
         )
     if not (hasattr(home, "score_rows") or hasattr(home, "prepare_words")):
         raise ValueError(

@@ -98,10 +98,6 @@ class RefClipScore:
             checked_references(references)
         return PreparedImages(self, self.encoder, images, references)
 
-    def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> Any:
-        """Refuse, since words alone are not enough."""
-        raise ValueError(_NEEDS_IMAGES)
-
     @cached_property
     def encoder(self) -> ClipEncoder:
         """The model, loaded when it is first used."""

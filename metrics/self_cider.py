@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.metrics.cider import Cider
-from seqrl.metrics.diversity import refuse_sentences
 from seqrl.metrics.document_frequency import DocumentFrequency
 from seqrl.metrics.item_texts import mean
 from seqrl.metrics.rows import split_words
@@ -70,10 +69,6 @@ class SelfCider:
     def corpus(self, hypotheses: Sequence[Sequence[Sentence]], references: Sequence[Sequence[Sentence]] | None = None) -> float:
         """Average over the images."""
         return mean(self.score(hypotheses, references))
-
-    def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> Any:
-        """Refuse, since there is no figure for a single caption."""
-        raise refuse_sentences("self_cider")
 
     def _frequency(self, num_images: int, references: Sequence[Sequence[Sentence]] | None) -> DocumentFrequency:
         if references is not None:
