@@ -99,7 +99,7 @@ def each_example(test: Callable[..., None]) -> Callable[..., None]:
     return test
 
 
-FAST = settings(max_examples=8, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+FAST = settings(max_examples=5, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -112,7 +112,7 @@ def test_any_text(name: str, items: list[tuple[str, list[str]]]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-@settings(FAST, max_examples=60)
+@settings(FAST, max_examples=40)
 @given(items=ITEMS)
 def test_much_more_of_any_text(name: str, items: list[tuple[str, list[str]]]) -> None:
     check_scores(name, items)
@@ -172,7 +172,7 @@ def test_too_many_references_are_refused_before_memory_is_taken(name: str) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {"chrf", "ter", "sacrebleu"}))
+@pytest.mark.parametrize("name", ["bleu4", "cider_d", "edit_distance", "exact_match", "rouge1", "rouge_lsum", "slot_error", "wer"])
 def test_a_hundred_thousand_references_work_or_are_refused(name: str) -> None:
     many = [f"w{number} w{number + 1} w{number + 2} w{number + 3}" for number in range(100_000)]
     metric = metric_of(name)
