@@ -20,6 +20,8 @@ def test_every_name_makes_a_metric_that_scores():
     text, reference_text = as_text(hypotheses), [as_text(rows) for rows in references]
     for name in METRICS:
         metric = metric_by_name(name)
+        if name in ("embedding", "ref_clip_score") or hasattr(metric, "scores_corpus_only"):
+            continue  # a model has to be loaded, or there is no score of a sentence
         scores = metric.score(text, reference_text)
         assert scores.shape == (len(text),) and scores.dtype == np.float64 and np.isfinite(scores).all(), name
         assert np.isfinite(metric.corpus(text, reference_text)), name
@@ -80,13 +82,13 @@ def test_every_metric_is_a_reward_or_says_why_not(name: str) -> None:
     try:
         by_name.require_rewardable(name)
     except ValueError as error:
-        assert "seqrl score --metrics" in str(error)
+        assert "seqrl score --metrics" in str(error) or (name == "ref_clip_score" and "prepare(images" in str(error))
         return
-    if name in ("embedding", "ref_clip_score"):
+    if name == "embedding":
         pytest.skip("needs a model")
-    mix = MetricMix({name: 1.0}, references, end=2, numbers=numbers)
+    mix = MetricMix({name: 1.0 if by_name.higher_is_better(name) else -1.0}, references, end=2, numbers=numbers)
     right, wrong = mix.score([[3, 4, 5, 6, 2], [numbers["boats"]] * 4 + [2]], [5, 5], [0, 0]).tolist()
-    assert (right > wrong) == by_name.higher_is_better(name)
+    assert right > wrong
 
 
 def test_works_where_no_cache_can_be_written():
