@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seqrl.metrics import kernels
+from seqrl.metrics import bleu_kernels, kernels
 from seqrl.metrics.item_texts import require_some
 from seqrl.metrics.reference_index import ReferenceIndex
 from seqrl.metrics.rows import HypothesisRows
@@ -95,29 +95,26 @@ def count_matches(index: ReferenceIndex, rows: HypothesisRows, max_n: int) -> Bl
     num_rows = len(rows.items)
     shapes = ((num_rows, max_n), (num_rows, max_n), num_rows, num_rows)
     counts = BleuCounts(*(np.empty(shape, np.int64) for shape in shapes))
-    kernels.bleu_counts(
+    kernels.scored_lengths(rows.tokens, rows.lengths, index.end_id, index.score_end, counts.lengths)
+    references = index.rows
+    bleu_kernels.bleu_counts(
         rows.tokens,
-        rows.lengths,
+        counts.lengths,
         rows.items,
-        index.end_id,
-        index.score_end,
         max_n,
-        index.table.slots,
-        index.rows.item_rows,
-        index.rows.row_starts,
-        index.max_n,
-        index.entries,
-        index.entry_starts,
-        index.counts,
-        index.count_starts,
-        *counts,
+        references.tokens,
+        references.row_starts,
+        references.item_rows,
+        counts.correct,
+        counts.possible,
+        counts.closest,
     )
     return counts
 
 
 def _unsmoothed(counts: BleuCounts) -> NDArray[np.float64]:
     scores = np.empty(len(counts.lengths), np.float64)
-    kernels.bleu_values(*counts, _TINY, _SMALL, scores)
+    bleu_kernels.bleu_values(*counts, _TINY, _SMALL, scores)
     return scores
 
 
