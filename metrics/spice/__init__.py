@@ -1,0 +1,1 @@
+"""SPICE: captions as scene graphs, compared by their tuples."""
