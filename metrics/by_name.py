@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from seqrl.metrics.bleu import Bleu, SacreBleu
@@ -21,6 +22,8 @@ METRICS: dict[str, Callable[..., Any]] = {
     "bleu4_smoothed": partial(Bleu, max_n=4, smoothing="add_one"),
     "rouge_l": RougeL,
     "sacrebleu": SacreBleu,
+    "spice": lambda **settings: import_module("seqrl.metrics.spice").Spice(**settings),
+    "spider": lambda **settings: import_module("seqrl.metrics.spider").Spider(**settings),
 }
 
 

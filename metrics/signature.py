@@ -28,7 +28,7 @@ KEYS: tuple[str, ...] = (
     "beam",
     "alpha",
 )
-KEYS += ("base", "samples", "version")
+KEYS += ("base", "samples", "parser", "version")
 _BETWEEN_FIELDS, _BETWEEN_SIGNATURES = "|", " + "
 
 

@@ -1,0 +1,198 @@
+"""Compare SPICE with the official program's scores and with people's, and time it as a reward.
+
+    python benchmarks/spice.py [--data ../shared/data] [--seeds 0,1,2] [--no-coco-size] [--no-speed]
+
+Agreement is over the 2,882 candidates of Flickr8k that come with the official program's counts and three human ratings each. The
+parser was developed while looking at the images whose name has a SHA-256 that begins with one of 0 to 7; the others tell how it does
+on images that nobody looked at. Intervals are of 300 bootstrap samples of images.
+
+Speed is captions a second of processor time, one thread, 80 captions of 16 images a batch, 5 references an image that were read
+before: captions that are all new, and captions that come again as they do in training, with a cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
+
+import numpy as np
+from numpy.typing import NDArray
+from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
+from rewards import NUM_IMAGES, SAMPLES_AN_IMAGE, read_captions, resident_bytes, sampled_captions
+from scipy.stats import kendalltau
+
+from seqrl.metrics.spice import PreparedSpice, Spice
+from seqrl.metrics.tokenize import ptb_tokenize
+from seqrl.run.interrupt import run_command
+
+ROOT = Path(__file__).resolve().parent.parent
+NUM_BATCHES, RESAMPLES, COCO_IMAGES = 50, 300, 100_000
+PUBLISHED_TAU = 0.4477  # of the official program, on all candidates of Flickr8k
+
+
+def is_development(image: str) -> bool:
+    """Say whether an image belongs to the half that was looked at while the parser was written."""
+    return hashlib.sha256(image.encode()).hexdigest()[0] < "8"
+
+
+def flickr8k(path: Path) -> dict[str, Any]:
+    """Read the candidates, tokenised, with the official F and human ratings; `images` numbers each candidate's image."""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    references = {image: [ptb_tokenize(caption) for caption in captions] for image, captions in found["references"].items()}
+    rows = found["candidates"]
+    names = sorted(references)
+    return {
+        "hypotheses": [ptb_tokenize(row["caption"]) for row in rows],
+        "references": [references[row["image_id"]] for row in rows],
+        "official": np.array([row["spice"]["f"] for row in rows], np.float64),
+        "ratings": np.array([row["ratings"] for row in rows], np.float64),
+        "images": np.array([names.index(row["image_id"]) for row in rows]),
+        "development": np.array([is_development(row["image_id"]) for row in rows]),
+    }
+
+
+def tau_c(scores: NDArray[np.float64], ratings: NDArray[np.float64]) -> float:
+    """Correlate scores [N] with the ratings [N, 3], each rating by itself, as the literature on Flickr8k does."""
+    return float(kendalltau(np.repeat(scores, ratings.shape[1]), ratings.ravel(), variant="c").statistic)
+
+
+def agreement(scores: NDArray[np.float64], data: dict[str, Any], rows: NDArray[np.bool_], rng: np.random.Generator) -> dict[str, Any]:
+    """Compare scores with the official ones and with ratings, on the candidates of `rows`."""
+    ours, official, ratings, images = scores[rows], data["official"][rows], data["ratings"][rows], data["images"][rows]
+    by_image = [np.flatnonzero(images == image) for image in np.unique(images)]
+
+    def figures(at: NDArray[np.int64]) -> dict[str, float]:
+        return {
+            "pearson": float(np.corrcoef(ours[at], official[at])[0, 1]),
+            "mean": float(ours[at].mean()),
+            "official_mean": float(official[at].mean()),
+            "tau_c": tau_c(ours[at], ratings[at]),
+            "official_tau_c": tau_c(official[at], ratings[at]),
+        }
+
+    drawn = [figures(np.concatenate([by_image[n] for n in rng.integers(len(by_image), size=len(by_image))])) for _ in range(RESAMPLES)]
+    found: dict[str, Any] = {"candidates": int(rows.sum()), "images": len(by_image), **figures(np.arange(len(ours)))}
+    differences = {"mean_difference": ("mean", "official_mean"), "tau_c_difference": ("tau_c", "official_tau_c")}
+    for name, (first, second) in differences.items():
+        found[name] = found[first] - found[second]
+        for each in drawn:
+            each[name] = each[first] - each[second]
+    found["interval_95"] = {name: np.quantile([each[name] for each in drawn], [0.025, 0.975]).tolist() for name in drawn[0]}
+    return found
+
+
+def prepared(captions: list[list[list[str]]], cached: int) -> PreparedSpice:
+    """Read the references of all images beforehand."""
+    spice = Spice(cached=cached).prepare_words(captions)
+    spice.score([rows[0] for rows in captions], range(len(captions)))
+    return spice
+
+
+def timed(spice: PreparedSpice, batches: list[tuple[list[list[str]], NDArray[np.int64]]]) -> float:
+    """Give captions a second of processor time, the median over batches that are each scored once."""
+    seconds = []
+    for hypotheses, items in batches:
+        start = time.process_time()
+        spice.score(hypotheses, items.tolist())
+        seconds.append((time.process_time() - start) / len(items))
+    return 1 / statistics.median(seconds)
+
+
+def new_captions(captions: list[list[list[str]]], seed: int) -> float:
+    """Time captions that were not seen before, without a cache."""
+    rng = np.random.default_rng(seed)
+    batches = []
+    for _ in range(NUM_BATCHES):
+        images = rng.choice(len(captions), NUM_IMAGES, replace=False)
+        batches.append((sampled_captions(captions, images, rng), np.repeat(images, SAMPLES_AN_IMAGE)))
+    return timed(prepared(captions, cached=0), batches)
+
+
+def captions_of_training(captions: list[list[list[str]]], seed: int) -> dict[str, float]:
+    """Time captions that come again: eight passes over 320 images, whose policy writes some 12 captions of each, the first ones most.
+
+    Such are the samples of a captioner that self-critical training has made sure of itself. The last four passes are timed.
+    """
+    rng = np.random.default_rng(seed)
+    images = rng.choice(len(captions), 320, replace=False)
+    written = [sampled_captions(captions, np.repeat(image, 3), rng)[:12] for image in images]
+    chances = 1 / np.arange(1, 13)
+    batches, seen, again = [], set(), []
+    for _ in range(8):
+        for part in rng.permutation(len(images)).reshape(-1, NUM_IMAGES):
+            rows = [written[place][n] for place in part for n in rng.choice(12, SAMPLES_AN_IMAGE, p=chances / chances.sum())]
+            batches.append((rows, np.repeat(images[part], SAMPLES_AN_IMAGE)))
+    half = len(batches) // 2
+    for number, (rows, _) in enumerate(batches):
+        again += [tuple(row) in seen for row in rows] if number >= half else []
+        seen |= set(map(tuple, rows))
+    spice = prepared(captions, cached=Spice().cached)
+    timed(spice, batches[:half])
+    return {"per_s": timed(spice, batches[half:]), "share_seen_before": float(np.mean(again))}
+
+
+def coco_size(captions: list[list[list[str]]]) -> dict[str, float]:
+    """Prepare references as many as COCO's, then read all of them, which scoring does for an item when it is first scored."""
+    rng = np.random.default_rng(0)
+    flat = [row for rows in captions for row in rows]
+    references = [[flat[n] for n in row] for row in rng.integers(len(flat), size=(COCO_IMAGES, 5))]
+    before, start = resident_bytes(), time.process_time()
+    spice = Spice().prepare_words(references)
+    ready = time.process_time() - start
+    spice.score([["dog"]] * COCO_IMAGES, range(COCO_IMAGES))
+    read = time.process_time() - start
+    growth = (resident_bytes() - before) / 1e6
+    return {"images": COCO_IMAGES, "captions": 5 * COCO_IMAGES, "prepare_s": ready, "read_all_s": read, "resident_growth_mb": growth}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEQRL_DATA", ROOT.parent / "shared" / "data")))
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--no-coco-size", action="store_true")
+    parser.add_argument("--no-speed", action="store_true")
+    parser.add_argument("--output", type=Path, default=RESULTS / "spice.json")
+    add_arguments(parser)
+    args = parser.parse_args()
+    require_clean(allow_dirty=args.allow_dirty)
+    seeds = [int(seed) for seed in args.seeds.split(",")]
+    report: dict[str, Any] = {"provenance": provenance(seeds, threads=1), "published_tau_c_of_all_candidates": PUBLISHED_TAU}
+    data = flickr8k(args.data / "spice" / "flickr8k_official_spice.json")
+    scores = Spice().score(data["hypotheses"], data["references"])
+    halves = {"development": data["development"], "held_out": ~data["development"], "all": np.ones(len(scores), bool)}
+    report["agreement"] = {name: agreement(scores, data, rows, np.random.default_rng(0)) for name, rows in halves.items()}
+    for half, found in report["agreement"].items():
+        for name, value in found.items():
+            if isinstance(value, float):
+                low, high = found["interval_95"][name]
+                print(f"{half:12s} {name:18s} {value:8.4f}   95% {low:8.4f} to {high:8.4f}", flush=True)
+    if not args.no_speed:
+        captions = read_captions(args.data / "coco_metrics" / "captions_val2017.json")
+        report["seeds"] = {}
+        for seed in seeds:
+            row = {"new_captions_per_s": new_captions(captions, seed), "training": captions_of_training(captions, seed)}
+            report["seeds"][seed] = row
+            print(
+                f"seed {seed}  new captions {row['new_captions_per_s']:8,.0f}/s   "
+                f"of training {row['training']['per_s']:8,.0f}/s ({row['training']['share_seen_before']:.0%} seen before)",
+                flush=True,
+            )
+        if not args.no_coco_size:
+            report["coco_size"] = coco_size(captions)
+            for name, value in report["coco_size"].items():
+                print(f"COCO size  {name:30s} {value:14,.1f}")
+    write_results(args.output, report)
+    print(f"written to {args.output}")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, name="spice.py"))
