@@ -75,16 +75,17 @@ class ReferenceTuples:
 
     def __init__(self, tuples: Iterable[tuple[str, ...]]) -> None:
         self.tuples = frozenset(tuples)
+        self.objects = frozenset(each[0] for each in self.tuples if len(each) == 1)
         self.names = frozenset(name for each in self.tuples for name in each)
 
     def matched(self, candidate: Tuples, synonyms: Synonyms) -> list[bool]:
         """Say of each tuple of a candidate whether one of these has as many names and matches it name by name."""
-        names, tuples, related = self.names, self.tuples, synonyms.related
-        found = {name: related(name) & names for each in candidate for name in each}
+        tuples, related = self.tuples, synonyms.related
+        found = {name: self.names & related(name) for each in candidate for name in each}
         matched = []
         for each in candidate:
             if len(each) == 1:
-                matched.append(any((a,) in tuples for a in found[each[0]]))
+                matched.append(not found[each[0]].isdisjoint(self.objects))
             elif len(each) == 2:
                 first, second = found[each[0]], found[each[1]]
                 matched.append(any((a, b) in tuples for a in first for b in second))

@@ -107,7 +107,8 @@ class PreparedSpice:
     def _lay_out(self, item: int) -> ReferenceTuples:
         row = self._rows[item]
         if row is None:
-            graphs = [self._parser(split_words(sentence)) for sentence in self._given[item] or ()]
+            distinct = dict.fromkeys(tuple(split_words(sentence)) for sentence in self._given[item] or ())
+            graphs = [self._parser(words) for words in distinct]
             row = self._rows[item] = self._packed(self._synonyms.merge(graphs))
             self._given[item] = None
         names, place, tuples = self._names, 0, []
