@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from seqrl.metrics.spice.grammar import Reader
 from seqrl.metrics.spice.graph import SceneGraph
+from seqrl.metrics.spice.lexicon import look_up
+from seqrl.metrics.spice.tagger import tag
 
 
 def parse(words: Sequence[str]) -> SceneGraph:
-    """Read lower-case words without punctuation as a scene graph."""
-    return SceneGraph(tuple(dict.fromkeys(words)))
+    """Read lower-case words as a scene graph."""
+    known = [look_up(word) for word in words if word]
+    notes = Reader(known, tag(known)).read()
+    return SceneGraph(tuple(notes.objects), tuple(notes.attributes), tuple(notes.relations))
