@@ -2,56 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from seqrl.metrics.spice.lexicon import Word
-from seqrl.metrics.spice.words import COUNTED, INNER_NOUNS, PARTICLES, PEOPLE, PREPOSITIONS
+from seqrl.metrics.spice.notes import Notes, Verb
+from seqrl.metrics.spice.noun_groups import NounGroups, noun_ahead
+from seqrl.metrics.spice.words import INNER_NOUNS, PARTICLES, PARTS, PREPOSITIONS
 
-_GROUP_STARTS = frozenset("TYJNS#K")
-_NOUNS = frozenset("NS")
+_GROUP_STARTS = frozenset("TYJNSH#K")
 _FINITE = frozenset("ZDVM")
 _BOUNDARY = frozenset(".,CXW")
-
-
-class Notes:
-    """Collects objects, attributes and relations, each once and in the order of their coming."""
-
-    def __init__(self) -> None:
-        self.objects: dict[str, None] = {}
-        self.attributes: dict[tuple[str, str], None] = {}
-        self.relations: dict[tuple[str, str, str], None] = {}
-
-    def attribute(self, things: Iterable[str], value: str) -> None:
-        for thing in things:
-            self.attributes[thing, value] = None
-
-    def relation(self, subjects: Iterable[str], name: str, objects: Iterable[str]) -> None:
-        objects = tuple(objects)
-        for subject in subjects:
-            for thing in objects:
-                self.relations[subject, name, thing] = None
-
-
-class Verb:
-    """A verb that waits for its objects: who does it, its name with particles, and what was found for it."""
-
-    __slots__ = ("clause", "name", "passive", "satisfied", "subjects", "takes_object")
-
-    def __init__(self, name: str, subjects: list[str], *, passive: bool, clause: bool) -> None:
-        self.name = name
-        self.subjects = subjects
-        self.passive = passive
-        self.clause = clause
-        self.takes_object = not passive
-        self.satisfied = False
 
 
 class Reader:
     """Walks once over the words of a caption; `notes` holds what it found."""
 
-    def __init__(self, words: Sequence[Word], tags: Sequence[str]) -> None:
+    def __init__(self, words: Sequence[Word], tags: Sequence[str], *, headline: bool = False) -> None:
         self.words, self.tags = words, tags
+        self.headline = headline  # the first participle has no subject
+        self.stopped = "." in tags
+        self.clausal = any(tag in "ZDBMV" for tag in tags)
         self.notes = Notes()
+        self.groups = NounGroups(words, tags, self.notes)
         self.main: list[str] = []  # subjects of the clause
         self.last: list[str] = []  # the noun group (with its coordinates) that stands nearest before
         self.head: list[str] = []  # the first group of the noun phrase whose prepositions we are reading
@@ -62,124 +34,22 @@ class Reader:
         self.finite = False  # the clause has its finite verb
         self.copula = False
         self.detached = False  # what follows has no subject
-        self.owner_candidates: list[tuple[str, str]] = []
-
-    # Noun groups
-
-    def noun_group(self, start: int) -> tuple[int, str]:
-        """Read the noun group that starts here; gives the place after it and the object's name ("" when it has none)."""
-        words, tags, end = self.words, self.tags, len(self.tags)
-        place, modifiers, owner, head = start, [], "", ""
-        determiner = ""
-        number_of_head = ""
-        while place < end:
-            tag, word = tags[place], words[place]
-            following = tags[place + 1] if place + 1 < end else "."
-            if tag == "T" or tag == "K":
-                if modifiers or determiner and word.text in ("a", "an", "the"):
-                    break
-                determiner = word.text
-            elif tag == "Y":
-                if modifiers or owner:
-                    break
-                owner = self.antecedent(word.text)
-            elif tag in "NS":
-                if following in "NS" or (following in "JPGQ" and place + 2 < end and tags[place + 2] in "NS" and following == "J"):
-                    modifiers.append(word.noun)
-                elif following == "'":
-                    head = self.thing(word, modifiers, owner)
-                    owner, head, modifiers = head, "", []
-                    place += 1
-                else:
-                    head, number_of_head = self.thing(word, modifiers, owner), tag
-                    place += 1
-                    break
-            elif tag == "#":
-                modifiers.append(word.text)
-            elif tag == "J":
-                modifiers.append(word.text)
-            elif tag in "GPQ" and self._noun_ahead(place + 1):
-                modifiers.append(word.text if ("J" in word.tags or "N" in word.tags or tag == "G") else word.verb)
-            elif tag == "R" and following in "JPGQ#" and self._noun_ahead(place + 1):
-                pass
-            elif tag in "C," and modifiers and self._adjective_ahead(place + 1):
-                pass
-            else:
-                break
-            place += 1
-        if not head and modifiers and place > start:
-            head = self._headless(place, modifiers, owner, determiner)
-        elif head and head in COUNTED and (determiner in ("a", "an") or modifiers) and place + 1 < end and words[place].text == "of":
-            return self._counted(start, place, head, modifiers[0] if modifiers else "a")
-        if head:
-            self.owner_candidates.append((head, number_of_head))
-        return place, head
-
-    def _headless(self, place: int, modifiers: list[str], owner: str, determiner: str) -> str:
-        word = self.words[place - 1]
-        if self.tags[place - 1] != "J" or not modifiers:
-            return ""
-        return self.thing(word, modifiers[:-1], owner)
-
-    def _counted(self, start: int, place: int, name: str, count: str) -> tuple[int, str]:
-        """Read "a pair of gloves" as gloves that are counted."""
-        after, head = self.noun_group(place + 1)
-        if not head:
-            return place, name
-        for key in [key for key in self.notes.attributes if key[0] == name]:
-            del self.notes.attributes[key]
-        self.notes.objects.pop(name, None)
-        self.notes.attribute((head,), count)
-        return after, head
-
-    def _noun_ahead(self, place: int) -> bool:
-        tags = self.tags
-        while place < len(tags) and tags[place] in "JGPQR#C,":
-            place += 1
-            if place < len(tags) and tags[place - 1] in "C," and tags[place] not in "JGPQRNS":
-                return False
-        return place < len(tags) and tags[place] in _NOUNS
-
-    def _adjective_ahead(self, place: int) -> bool:
-        tags = self.tags
-        if place < len(tags) and tags[place] == "C":
-            place += 1
-        return place < len(tags) and (tags[place] in "JR" or (tags[place] in "PQ" and tags[place - 1] in "C,")) and self._noun_ahead(place)
-
-    def thing(self, word: Word, modifiers: list[str], owner: str) -> str:
-        name = word.noun
-        notes = self.notes
-        notes.objects[name] = None
-        for modifier in modifiers:
-            notes.attributes[name, modifier] = None
-        if owner:
-            notes.relations[owner, "have", name] = None
-        return name
-
-    def antecedent(self, pronoun: str) -> str:
-        """Find whom a pronoun means: the clause's subject before other groups, people for he and she."""
-        if pronoun in ("my", "your", "our", "i", "you", "we", "me", "us", "whose"):
-            return ""
-        personal = pronoun in ("his", "her", "he", "she", "him")
-        candidates = [*self.main[:1], *(name for name, _ in self.owner_candidates)]
-        for name in candidates:
-            if not personal or name in PEOPLE:
-                return name
-        return candidates[0] if candidates else ""
-
-    # The walk
+        self.parted = False  # the last noun group names a part ("top") of what comes after "of"
 
     def read(self) -> Notes:
         """Read all words."""
         place, end = 0, len(self.tags)
         while place < end:
             tag = self.tags[place]
-            if (
+            if tag == "J" and not self.preposition and place and self.tags[place - 1] in "NS" and not noun_ahead(self.tags, place):
+                self.notes.attribute(self.last, self.words[place].text)
+                place += 1
+            elif (
                 tag in _GROUP_STARTS
                 or (tag in "GPQ" and self._modifies(place))
-                or (tag == "R" and self._modifies(place + 1) and self._noun_ahead(place + 1))
+                or (tag == "R" and self._modifies(place + 1) and noun_ahead(self.tags, place + 1))
             ):
-                after, name = self.noun_group(place)
+                after, name = self.groups.read(place, self.main, governed=bool(self.preposition))
                 if after > place:
                     self.take_group(name, after)
                     place = after
@@ -236,12 +106,14 @@ class Reader:
         return place + 1
 
     def start_clause(self) -> None:
+        """Forget the clause so far."""
         self.close_verb()
         self.main, self.role, self.preposition, self.pending = [], [], "", ""
         self.finite = self.copula = self.detached = False
 
     def take_pronoun(self, text: str, after: int) -> None:
-        name = self.antecedent(text)
+        """Put a pronoun to the use of what it means."""
+        name = self.groups.antecedent(text, self.main)
         if name:
             self.take_group(name, after)
         else:
@@ -282,6 +154,7 @@ class Reader:
         self.last = things
 
     def coordinate(self, things: list[str]) -> None:
+        """Give a group after "and" the relations of the group before it."""
         for subjects, name in self.role:
             self.notes.relation(subjects, name, things)
         if not self.role and not self.finite and self.verb is None and self.main is self.last:
@@ -300,9 +173,8 @@ class Reader:
             place += 1
         return False
 
-    # Prepositions
-
     def read_preposition(self, place: int) -> int:
+        """Read a preposition or a particle; gives the place after it."""
         name, after, inner = self.preposition_at(place)
         following = self.tags[after] if after < len(self.tags) else "."
         if following in _BOUNDARY or following in "IO" or (following == "R" and after + 1 < len(self.tags)):
@@ -329,20 +201,37 @@ class Reader:
         return text, place + 1, ""
 
     def attach_preposition(self, things: list[str]) -> None:
+        """Relate the object of a preposition to the verb or to a noun before it."""
         name, self.preposition = self.preposition, ""
         verb = self.verb
         if verb is not None and not self.belongs_to_noun(name, verb):
+            if not verb.satisfied and name == "next to":
+                name = "to"
             verb.satisfied = True
             verb.takes_object = False
             if verb.passive and verb.clause and name != "by":
                 self.role = []
             else:
                 self.note_role(verb.subjects, f"{verb.name} {name}", things)
-        elif self.copula and self.main:
+        elif self.copula:
             self.note_role(self.main, name, things)
             self.copula = False
         elif self.last:
-            self.note_role(self.last, name, things)
+            self.attach_to_noun(name, things)
+
+    def attach_to_noun(self, name: str, things: list[str]) -> None:
+        """Attach a preposition to a noun: to the nearest, or to the one that a chain of "of" or a part without determiner hangs on."""
+        holder = self.last[:1] if self.last is self.main else self.last
+        if name == "of" and self.parted:
+            holder = self.head[:1]
+        elif name != "of" and self.stopped and self.role and self.role[0][1] == "of" and not self.finite:
+            holder = self.head[:1] or holder
+        self.parted = bool(things) and things[-1] in PARTS and self.groups.bare and name != "of"
+        if name in INNER_NOUNS and not self.clausal:
+            inner = INNER_NOUNS[name]
+            self.notes.relation(holder, name.split()[0], (inner,))
+            name = "of"
+        self.note_role(holder, name, things)
 
     def belongs_to_noun(self, name: str, verb: Verb) -> bool:
         """Whether a preposition after a verb and something else belongs to that something."""
@@ -351,10 +240,12 @@ class Reader:
         return name in ("of", "with", "in", "on", "near", "beside", "behind", "between", "under")
 
     def note_role(self, subjects: list[str], name: str, things: list[str]) -> None:
+        """Note relations that coordinates of the objects will share."""
         self.notes.relation(subjects, name, things)
         self.role = [(subjects, name)]
 
     def read_adverb(self, place: int) -> int:
+        """Read an adverb; gives the place after it."""
         name, after, inner = self.preposition_at(place)
         if after > place + 1:
             self.preposition = name
@@ -362,8 +253,6 @@ class Reader:
         if self.verb is not None and not self.verb.satisfied and name in PARTICLES:
             self.verb.name += " " + name
         return place + 1
-
-    # Verbs
 
     def read_be(self, place: int) -> int:
         """Read a form of be: a copula, or the helper of a progressive or a passive."""
@@ -377,7 +266,7 @@ class Reader:
         if following in "GPQD":
             return self.start_verb(after, self.main, passive=following != "G", clause=True)
         self.copula = True
-        if following == "J" and not self._noun_ahead(after):
+        if following == "J" and not noun_ahead(self.tags, after):
             while after < len(tags) and tags[after] in "JRC":
                 if tags[after] == "J":
                     self.notes.attribute(self.main, self.words[after].text)
@@ -396,10 +285,18 @@ class Reader:
         self.finite, self.detached, self.pending, self.role, self.preposition = True, False, "", [], ""
 
     def read_verb(self, place: int) -> int:
+        """Read a verb and its subject; gives the place after it."""
         tag, word = self.tags[place], self.words[place]
         if tag == "M":
             self.begin_finite()
             return place + 1
+        if (tag == "Z" and word.text == "has") or word.text == "have":
+            after = place + 1
+            while after < len(self.tags) and self.tags[after] == "R":
+                after += 1
+            if after < len(self.tags) and self.tags[after] in "PQB":
+                self.begin_finite()
+                return after if self.tags[after] == "B" else self.start_verb(after, self.main, passive=False, clause=True)
         if tag in _FINITE:
             if self.finite and self.verb is None and self.tags[place - 1] in "MRB":
                 return self.start_verb(place, self.main, passive=False, clause=True)
@@ -413,6 +310,9 @@ class Reader:
         pending, self.pending = self.pending, ""
         verb = self.verb
         before = self.tags[place - 1] if place else "^"
+        if self.headline:
+            self.headline = False
+            return []
         if self.detached or before in "XW":
             return []
         if self.preposition:
@@ -428,11 +328,12 @@ class Reader:
             return verb.subjects
         if self.finite:
             return self.main if self.copula else self.last
-        if self.role and self.role[0][1] != "of":
+        if self.role and self.stopped and self.role[0][1] != "with":
             return self.head or self.last
         return self.last
 
     def start_verb(self, place: int, subjects: list[str], *, passive: bool, clause: bool) -> int:
+        """Take a verb in hand; gives the place after it."""
         self.close_verb()
         self.copula = False
         self.preposition = ""

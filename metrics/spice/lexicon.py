@@ -82,8 +82,10 @@ def _describe(text: str) -> Word:
     tags = "".join(_tags(text, kind, lemma) for kind, lemma in kinds.items()) if kinds else _guess(text)
     if text in GERUND_NOUNS and text != "swing":
         tags = "N"
-    if text in ADJECTIVES and "J" not in tags:
+    if text in ADJECTIVES:
         tags += "J"
+    elif "N" in tags and not text.endswith(_ADJECTIVE_ENDINGS):
+        tags = tags.replace("J", "")
     noun = _noun_lemma(text, kinds.get("noun"))
     verb = kinds.get("verb") or _verb_lemma(text)
     tags = "".join(dict.fromkeys(tags))
@@ -129,6 +131,8 @@ def _guess(text: str) -> str:
 def _noun_lemma(text: str, lemma: str | None) -> str:
     if text in PLURAL_ONLY or text in SINGULAR_S:
         return text
+    if text in _OTHER_LEMMAS:
+        return _OTHER_LEMMAS[text]
     if lemma is not None:
         return lemma
     if text.endswith("s") and not text.endswith(("ss", "us", "is")) and len(text) > 3:
@@ -136,6 +140,9 @@ def _noun_lemma(text: str, lemma: str | None) -> str:
             return text[:-3] + "y"
         return text[:-2] if text.endswith(("sses", "shes", "ches", "xes")) else text[:-1]
     return text
+
+
+_OTHER_LEMMAS = {"leaves": "leaf", "graffiti": "graffiti", "fries": "fries"}
 
 
 def _verb_lemma(text: str) -> str:

@@ -21,11 +21,11 @@ def _closed() -> dict[str, str]:
         "#": "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen "
         "twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million dozen",
         "I": "in on at of with by from into onto over under through across along near beside behind between among against toward towards "
-        "underneath beneath below above upon within without during around after before about off for like amongst amidst alongside inside "
-        "outside out down up past beyond atop via onto throughout except despite per versus as opposite aboard amid nearby",
+        "underneath beneath below above upon within without during around after before about off for amongst amidst like alongside inside "
+        "outside out down up past beyond atop via onto throughout except despite per versus opposite aboard amid nearby",
         "R": "not n't very too also just still almost away together apart back forward backward backwards forwards ahead indoors outdoors "
-        "sideways downhill uphill upside there here well high low far close upward upwards downward downwards then now only even "
-        "mostly again maybe perhaps long alone ready-made abreast aside overhead never always often mid-air midair",
+        "sideways downhill uphill upside there here upward upwards downward downwards then now only even "
+        "mostly again maybe perhaps alone abreast aside overhead never always often mid-air midair possibly",
     }
     return {word: tag for tag, words in classes.items() for word in words.split()}
 
@@ -55,49 +55,76 @@ PREPOSITIONS: dict[str, tuple[tuple[tuple[str, ...], str], ...]] = {
     "adjacent": ((("to",), "adjacent to"),),
     "ahead": ((("of",), "ahead of"),),
     "such": ((("as",), "such as"),),
-    "up": ((("to",), "to"),),
 }
 # The noun within such a preposition counts as an object, too.
 INNER_NOUNS = {"in front of": "front", "on top of": "top"}
 
 # Words that a caption uses as verbs more often than as nouns, by lemma.
 VERBS = frozenset(
-    """approach attempt attend balance begin bend bike bite bounce bow box breathe bring build burn buy camp carry cast catch celebrate chase
-    check chew clean climb close compete contain cook cover crash crawl cross crouch cry cut dance dig dip dive do drag draw dress drink drive
-    eat embrace enjoy enter examine exit explore face fall feed fetch fight film fix flip float fly follow frolic gather gaze get give glide go
-    grab graze grin grind grip guide hang have help hike hit hold hop hug hurdle jog jump kayak keep kick kiss kneel laugh launch lay lead lean
-    leap leave let lick lie lift listen look lounge make march meet miss mount move open overlook paddle pass peek peer perform pet pick play
-    point pose pounce prepare pretend pull push put race reach read ready recline relax rest reveal ride roll row run sail say see sell serve
-    shake share shoot show sing sit skate skateboard ski skip sled sleep slide smell smile sniff snowboard soar speak spin splash spray spread
-    squat stand stare start steer step stick stop stretch strike stroll study surf surround swim swing tackle take talk throw toss touch travel
-    trot try tumble turn type unload use vault wade wait wake wakeboard walk wander wash watch wave wear work wrestle write yell""".split()
+    """accompany applaud approach ascend attack attempt attend backflip bake balance bark bathe begin belong bend bike bite
+    block boil borrow bounce brandish breathe bring build burn bury buy call carry carve cast catch celebrate chase
+    check cheer chew chop clap clean climb cling close collide come compare compete consume contain control converse
+    cook cover crash crawl cross crouch crumble cry cuddle curl cut dance dangle decorate depict descend dig dine dip
+    direct display dive do dodge drag drape draw dribble drift drink drive drool dunk eat embrace emerge enjoy enter
+    escape examine exit explore extend face fall fasten feed fetch fiddle fight fish fix flee flip float flow fly follow
+    ford frolic frown gallop gather gaze gesture get give glide gnaw go golf grab graze greet grill grin grind grip grow
+    guide hail hang have hear help hike hit hold hop hover huddle hug hunt hurdle illuminate include inspect interact
+    jog juggle jump kayak keep kick kiss kneel know land laugh launch lay lead lean leap leave let lick lie lift listen
+    live look loom lounge lower lurk make maneuver march meet miss mix mount move mow nap navigate nuzzle obscure
+    observe occupy open operate overlook own paddle paint pant park pass pause pedal peddle peek peel peer perform pet
+    photograph pick pile play plunge point poke pose pounce pour prance preen prepare pretend protrude pull pursue push
+    put race raise rappel reach read ready recline relax remove rest return reveal ride roam roast roll rollerblade romp
+    row run sail say scale scatter scoot scramble scratch scream scrub see sell serve shake share shine shoot shout show
+    signal sing sip sit skate skateboard ski skid skip sled sleep slice slide slip smell smile smoke snap snarl sneak
+    sniff snorkel snowboard snuggle soar somersault speak spectate spin splash spray spread sprint squat squint stand
+    stare start steer step stick stir stoop stop straddle stretch strike stroll struggle study stumble surf surround
+    swallow sweep swerve swim swing swoop tackle take talk teach tend think throw tilt toss touch tow trail travel
+    traverse trek trot trudge try tug tumble turn twirl twist type unload unwrap use vault visit wade wag wait wake
+    wakeboard walk wander want wash watch wave wear wield windsurf work wrap wrestle write yawn yell zoom""".split()
 )
 # Words in -ing that stand for things or places ("a parking lot"), or that the published parser takes for things in a headless caption.
 GERUND_NOUNS = frozenset(
-    """building clothing ceiling painting railing wedding evening morning lighting crossing landing siding icing frosting wing ring string
-    king thing something nothing anything everything spring opening awning swing sling sibling duckling topping stuffing drawing being
-    writing housing carving bedding""".split()
+    """building clothing ceiling painting railing wedding evening morning lighting crossing landing siding icing frosting wing
+    ring string king thing something nothing anything everything spring opening awning swing sling sibling duckling
+    topping stuffing drawing being writing housing carving bedding""".split()
 )
 FRAGMENT_NOUNS = frozenset("standing walking skiing hanging swimming drinking waiting cooking driving surfing holding".split())
 
 COLOURS = frozenset(
-    """black white red green blue yellow brown gray grey orange pink purple tan beige gold golden silver blonde blond maroon violet turquoise teal
-    navy cream""".split()
+    """black white red green blue yellow brown gray grey orange pink purple tan beige gold golden silver blonde blond maroon
+    violet turquoise teal navy cream""".split()
 )
 # Adjectives that the lexicon has as nouns or verbs as well and that captions use before nouns.
 ADJECTIVES = COLOURS | frozenset(
-    """young old large small big little tall short long wet dry dirty clean open empty full front wooden brick many several few more other same
-    left right top bottom high low dark light bright asian american indian male female elderly adult hot cold deep round square flat metal
-    plastic stuffed stone concrete busy crowded public striped plaid patterned bare upper lower middle outer inner inside""".split()
+    """young old large small big little tall short long wet dry dirty clean open empty full front wooden brick many several few
+    more other same left right top bottom high low dark light bright asian american indian male female elderly adult hot
+    cold deep round square flat metal plastic stuffed stone concrete busy crowded public striped plaid patterned bare
+    upper lower middle outer inner inside""".split()
 )
 PEOPLE = frozenset(
-    """man woman boy girl child person people player lady guy kid surfer skier snowboarder rider skateboarder baby toddler climber biker
-    cyclist group crowd couple family team friend mother father""".split()
+    """man woman boy girl child person people player lady guy kid surfer skier snowboarder rider skateboarder baby toddler
+    climber biker cyclist group crowd couple family team friend mother father""".split()
 )
 COUNTED = frozenset("pair bunch lot couple number variety".split())
 PLURAL_ONLY = frozenset(
-    """people shorts pants scissors trousers clothes jeans binoculars sunglasses goggles tongs pliers tights leggings pajamas overalls police
-    cattle""".split()
+    """people shorts pants scissors trousers clothes jeans binoculars sunglasses goggles tongs pliers tights leggings pajamas
+    overalls police cattle""".split()
 )
 # Nouns that end like plurals and are none.
 SINGULAR_S = frozenset("tennis grass glass dress bus christmas gas lens bass moss cross mess boss compass class mattress princess".split())
+# First words of prepositions of several words -> what follows them.
+PREPOSITION_HEADS = {
+    "next": ("to",),
+    "close": ("to",),
+    "away": ("from",),
+    "due": ("to",),
+    "adjacent": ("to",),
+    "ahead": ("of",),
+    "such": ("as",),
+    "together": ("with",),
+    "instead": ("of",),
+}
+# Prepositions and adverbs that are nouns or adjectives after a determiner ("the back of a horse", "the outside wall").
+PLACES = frozenset("back inside outside above below past up down opposite".split())
+# Parts of a thing that take no determiner ("on top of"): what follows "of" belongs to the thing before.
+PARTS = frozenset("side edge back front top end middle bottom".split())
