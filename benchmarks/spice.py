@@ -4,7 +4,8 @@
 
 Agreement is over the 2,882 candidates of Flickr8k that come with the official program's counts and three human ratings each. The
 parser was developed while looking at the images whose name has a SHA-256 that begins with one of 0 to 7; the others tell how it does
-on images that nobody looked at. Intervals are of 300 bootstrap samples of images.
+on images that nobody looked at. Intervals are of 300 bootstrap samples of images. The official program read the text as written; the
+tokens of coco-caption are without punctuation, which tells its parser and ours sentences from headlines, so both are compared.
 
 Speed is captions a second of processor time, one thread, 80 captions of 16 images a batch, 5 references an image that were read
 before: captions that are all new, and captions that come again as they do in training, with a cache.
@@ -19,6 +20,7 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +46,19 @@ def is_development(image: str) -> bool:
     return hashlib.sha256(image.encode()).hexdigest()[0] < "8"
 
 
-def flickr8k(path: Path) -> dict[str, Any]:
-    """Read the candidates, tokenised, with the official F and human ratings; `images` numbers each candidate's image."""
+def words_as_written(caption: str) -> list[str]:
+    """Split a caption of Flickr8k, whose punctuation marks stand by themselves, and keep them: the official program read them so."""
+    return caption.lower().split()
+
+
+def flickr8k(path: Path, words: Callable[[str], list[str]] = words_as_written) -> dict[str, Any]:
+    """Read the candidates with the official F and human ratings; `images` numbers each candidate's image."""
     found = json.loads(path.read_text(encoding="utf-8"))
-    references = {image: [ptb_tokenize(caption) for caption in captions] for image, captions in found["references"].items()}
+    references = {image: [words(caption) for caption in captions] for image, captions in found["references"].items()}
     rows = found["candidates"]
     names = sorted(references)
     return {
-        "hypotheses": [ptb_tokenize(row["caption"]) for row in rows],
+        "hypotheses": [words(row["caption"]) for row in rows],
         "references": [references[row["image_id"]] for row in rows],
         "official": np.array([row["spice"]["f"] for row in rows], np.float64),
         "ratings": np.array([row["ratings"] for row in rows], np.float64),
@@ -88,6 +95,17 @@ def agreement(scores: NDArray[np.float64], data: dict[str, Any], rows: NDArray[n
             each[name] = each[first] - each[second]
     found["interval_95"] = {name: np.quantile([each[name] for each in drawn], [0.025, 0.975]).tolist() for name in drawn[0]}
     return found
+
+
+def compare(data: dict[str, Any], text: str) -> dict[str, Any]:
+    """Compare SPICE with official scores and people on both halves and on all candidates, and print it."""
+    scores = Spice().score(data["hypotheses"], data["references"])
+    halves = {"development": data["development"], "held_out": ~data["development"], "all": np.ones(len(scores), bool)}
+    report = {name: agreement(scores, data, rows, np.random.default_rng(0)) for name, rows in halves.items()}
+    for half, found in report.items():
+        for name, (low, high) in found["interval_95"].items():
+            print(f"{text:20s} {half:12s} {name:18s} {found[name]:8.4f}   95% {low:8.4f} to {high:8.4f}", flush=True)
+    return report
 
 
 def prepared(captions: list[list[list[str]]], cached: int) -> PreparedSpice:
@@ -166,15 +184,9 @@ def main() -> None:
     require_clean(allow_dirty=args.allow_dirty)
     seeds = [int(seed) for seed in args.seeds.split(",")]
     report: dict[str, Any] = {"provenance": provenance(seeds, threads=1), "published_tau_c_of_all_candidates": PUBLISHED_TAU}
-    data = flickr8k(args.data / "spice" / "flickr8k_official_spice.json")
-    scores = Spice().score(data["hypotheses"], data["references"])
-    halves = {"development": data["development"], "held_out": ~data["development"], "all": np.ones(len(scores), bool)}
-    report["agreement"] = {name: agreement(scores, data, rows, np.random.default_rng(0)) for name, rows in halves.items()}
-    for half, found in report["agreement"].items():
-        for name, value in found.items():
-            if isinstance(value, float):
-                low, high = found["interval_95"][name]
-                print(f"{half:12s} {name:18s} {value:8.4f}   95% {low:8.4f} to {high:8.4f}", flush=True)
+    report["agreement"] = {}
+    for text, words in {"as_written": words_as_written, "without_punctuation": ptb_tokenize}.items():
+        report["agreement"][text] = compare(flickr8k(args.data / "spice" / "flickr8k_official_spice.json", words), text)
     if not args.no_speed:
         captions = read_captions(args.data / "coco_metrics" / "captions_val2017.json")
         report["seeds"] = {}

@@ -28,6 +28,8 @@ class Spice:
     with T(c) the tuples of the caption's scene graph (object; object, attribute; subject, relation, object), T(S) those of the union of
     its references' graphs, and x the tuples of T(c) that match one of T(S): equal names, or names that share a synset of WordNet.
 
+    Captions are words as coco-caption's tokeniser gives them, or with the punctuation marks as words of their own, which the parser reads.
+
     Args:
         cached: captions whose graphs are kept between calls of prepared references, the last ones scored; rewards see captions again.
         parser: turns words into a scene graph; None takes this package's own.

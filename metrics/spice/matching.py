@@ -46,9 +46,9 @@ class Synonyms:
         relations: dict[tuple[str, ...], list[str]] = {}
         for graph in graphs:
             for name, attribute in graph.attributes:
-                attributes.setdefault((name_of[name],), []).append(attribute)
+                attributes.setdefault((name_of.get(name, name),), []).append(attribute)
             for subject, relation, target in graph.relations:
-                relations.setdefault((name_of[subject], name_of[target]), []).append(relation)
+                relations.setdefault((name_of.get(subject, subject), name_of.get(target, target)), []).append(relation)
         merged: list[tuple[str, ...]] = [(name,) for name in dict.fromkeys(name_of.values())]
         for (name,), said in attributes.items():
             merged += ((name, attribute) for attribute in dict.fromkeys(self._names(said).values()))

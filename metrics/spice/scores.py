@@ -9,7 +9,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from seqrl.metrics.rows import split_words
 from seqrl.metrics.spice.graph import SceneGraph
 from seqrl.metrics.spice.matching import ReferenceTuples, Synonyms, Tuples
 
@@ -88,7 +87,7 @@ class PreparedSpice:
         for hypothesis, item in zip(hypotheses, items, strict=True):
             if not 0 <= item < len(self._rows):
                 raise ValueError(f"item {item} has no references: items are numbered 0 to {len(self._rows) - 1}")
-            candidate = self._read(tuple(hypothesis.split() if isinstance(hypothesis, str) else hypothesis))
+            candidate = self._read(_words(hypothesis))
             reference = self._laid_out(int(item))
             matched = reference.matched(candidate, self._synonyms)
             if wanted == ("all",):
@@ -107,7 +106,7 @@ class PreparedSpice:
     def _lay_out(self, item: int) -> ReferenceTuples:
         row = self._rows[item]
         if row is None:
-            distinct = dict.fromkeys(tuple(split_words(sentence)) for sentence in self._given[item] or ())
+            distinct = dict.fromkeys(_words(sentence) for sentence in self._given[item] or ())
             graphs = [self._parser(words) for words in distinct]
             row = self._rows[item] = self._packed(self._synonyms.merge(graphs))
             self._given[item] = None
@@ -129,6 +128,10 @@ class PreparedSpice:
                     self._names.append(name)
                 row.append(self._numbers[name])
         return row
+
+
+def _words(sentence: Sentence) -> tuple[str, ...]:
+    return tuple(sentence.lower().split()) if isinstance(sentence, str) else tuple(map(str.lower, sentence))
 
 
 def _capped(matched: int, candidate: int, reference: int) -> tuple[int, int, int]:

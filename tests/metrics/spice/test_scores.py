@@ -66,6 +66,10 @@ def test_prepared_references_score_as_the_metric_does_with_and_without_a_cache()
             np.testing.assert_array_equal(prepared.score([h.split() for h in hypotheses], items), expected)
 
 
+def test_capitals_do_not_matter():
+    assert SPICE.score(["Man:RED", ["Man:RED"]], [["man:red"], [["MAN:red"]]]).tolist() == [1.0, 1.0]
+
+
 def test_references_are_read_once_and_new_captions_once():
     read = []
 
