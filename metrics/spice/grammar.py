@@ -237,6 +237,8 @@ class Reader:
         """Whether a preposition after a verb and something else belongs to that something."""
         if not verb.satisfied or not self.last:
             return False
+        if not verb.subjects:
+            return name == "of"
         return name in ("of", "with", "in", "on", "near", "beside", "behind", "between", "under")
 
     def note_role(self, subjects: list[str], name: str, things: list[str]) -> None:

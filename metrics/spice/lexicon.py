@@ -82,10 +82,16 @@ def _describe(text: str) -> Word:
     tags = "".join(_tags(text, kind, lemma) for kind, lemma in kinds.items()) if kinds else _guess(text)
     if text in GERUND_NOUNS and text != "swing":
         tags = "N"
+    if text in PLURAL_ONLY:
+        tags = "S"
     if text in ADJECTIVES:
         tags += "J"
     elif "N" in tags and not text.endswith(_ADJECTIVE_ENDINGS):
         tags = tags.replace("J", "")
+    if tags == "Z" and (verb_of := kinds["verb"]) in _entries() and any(kind == "noun" for kind, _ in _entries()[verb_of]):
+        tags = "ZS"
+    if "J" not in tags and len(text) > 6 and text.endswith(("ible", "able", "ous", "ful", "less")):
+        tags += "J"
     noun = _noun_lemma(text, kinds.get("noun"))
     verb = kinds.get("verb") or _verb_lemma(text)
     tags = "".join(dict.fromkeys(tags))

@@ -82,8 +82,11 @@ def _settle(word: Word, tag: str, context: _Context, words: Sequence[Word], plac
     following, before, text = context.following, context.before, word.text
     if tag in "RJ" and text in PREPOSITION_HEADS and following.text in PREPOSITION_HEADS[text]:
         return "R"
-    if tag in "RI" and text in PLACES and before in "TYJ#":
-        return "J" if set(following.tags) & _NOMINAL else "N"
+    if tag in "RI" and text in PLACES:
+        if before in "TYJ#":
+            return "J" if set(following.tags) & _NOMINAL else "N"
+        if before == "I" and following.text == "of":
+            return "N"
     if tag == "K":
         if text == "that" and before in "NS" and (following.tags[0] in "BMZDPU" or following.verbal or following.tags in "TY"):
             return "W"
@@ -179,7 +182,9 @@ def _after_noun(word: Word, context: _Context) -> str:
     finite = _finite_option(options, context)
     if finite and not context.headed:
         opens = following.tags[0] in _OPENS_OBJECT or following.tags in ("I", "O", "R", ".", "X", ",", "C") or following.text in PARTICLES
-        if word.verbal and (opens or finite == "D" or not set(options) & set("NS")):
+        if finite == "V" and context.before == "N" and following.tags not in ("I", "T", "Y", "U", "O") and not _coordinated(context.tags):
+            opens = False
+        if word.verbal and (opens or finite in "ZD" or not set(options) & set("NS")):
             return finite
         if following.tags in ("T", "Y", "U") or not set(options) & set("NSJRP"):
             return finite
@@ -190,6 +195,11 @@ def _after_noun(word: Word, context: _Context) -> str:
     if "P" in options and "S" not in options:
         return "P" if word.verbal or "N" not in options else _first(options, "NPJ")
     return _first(options, "SNQDJRVZ")
+
+
+def _coordinated(tags: list[str]) -> bool:
+    """Whether the noun group just read is joined to another by "and"."""
+    return "C" in tags[-4:]
 
 
 def _finite_option(options: str, context: _Context) -> str:
@@ -214,6 +224,8 @@ def _after_verb(word: Word, context: _Context) -> str:
 def _after_conjunction(word: Word, context: _Context) -> str:
     """Take the word for a verb where it could be one like the last verb of the caption."""
     options, following = word.tags, context.following
+    if "J" in options and not context.nominal_next and len(context.tags) > 1 and context.tags[-2] == "J":
+        return "J"
     for earlier in reversed(context.tags):
         if earlier in "VZDPQGB":
             same = earlier if earlier in options else ("Z" if earlier == "B" and "Z" in options else "")
@@ -236,7 +248,7 @@ def as_headline(words: Sequence[Word], tags: list[str]) -> bool:
     if "." in tags or "B" in tags or "Z" in tags or "M" in tags:
         return False
     place, plural, determined = 0, False, False
-    while place < len(tags) and tags[place] in "TYJNS#C,R":
+    while place < len(tags) and tags[place] in "TYJNS#C,RP":
         plural = tags[place] == "S" or (plural and tags[place] not in "NS")
         determined = determined or tags[place] in "T#" or tags[place] == "C"
         place += 1
@@ -248,6 +260,7 @@ def as_headline(words: Sequence[Word], tags: list[str]) -> bool:
         if determined or plural:
             tags[place] = "H"  # a noun of its own, no part of the group before
         return False
-    if plural:
-        return following in "TYU#"
-    return True
+    if plural and following in "NS":
+        tags[place] = "J"
+        return False
+    return not plural or following in "TYU#"

@@ -71,7 +71,7 @@ VERBS = frozenset(
     guide hail hang have hear help hike hit hold hop hover huddle hug hunt hurdle illuminate include inspect interact
     jog juggle jump kayak keep kick kiss kneel know land laugh launch lay lead lean leap leave let lick lie lift listen
     live look loom lounge lower lurk make maneuver march meet miss mix mount move mow nap navigate nuzzle obscure
-    observe occupy open operate overlook own paddle paint pant park pass pause pedal peddle peek peel peer perform pet
+    observe occupy open operate overlook own paddle paint park pass pause pedal peddle peek peel peer perform pet
     photograph pick pile play plunge point poke pose pounce pour prance preen prepare pretend protrude pull pursue push
     put race raise rappel reach read ready recline relax remove rest return reveal ride roam roast roll rollerblade romp
     row run sail say scale scatter scoot scramble scratch scream scrub see sell serve shake share shine shoot shout show
@@ -88,7 +88,7 @@ GERUND_NOUNS = frozenset(
     ring string king thing something nothing anything everything spring opening awning swing sling sibling duckling
     topping stuffing drawing being writing housing carving bedding""".split()
 )
-FRAGMENT_NOUNS = frozenset("standing walking skiing hanging swimming drinking waiting cooking driving surfing holding".split())
+FRAGMENT_NOUNS = frozenset("standing walking skiing swimming drinking waiting cooking".split())
 
 COLOURS = frozenset(
     """black white red green blue yellow brown gray grey orange pink purple tan beige gold golden silver blonde blond maroon
@@ -125,6 +125,6 @@ PREPOSITION_HEADS = {
     "instead": ("of",),
 }
 # Prepositions and adverbs that are nouns or adjectives after a determiner ("the back of a horse", "the outside wall").
-PLACES = frozenset("back inside outside above below past up down opposite".split())
+PLACES = frozenset("back front top inside outside above below past up down opposite".split())
 # Parts of a thing that take no determiner ("on top of"): what follows "of" belongs to the thing before.
 PARTS = frozenset("side edge back front top end middle bottom".split())
