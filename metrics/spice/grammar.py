@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from seqrl.metrics.spice.lexicon import Word
 from seqrl.metrics.spice.notes import Notes, Verb
-from seqrl.metrics.spice.noun_groups import NounGroups, noun_ahead
+from seqrl.metrics.spice.noun_groups import FARTHEST, NounGroups, noun_ahead
 from seqrl.metrics.spice.words import INNER_NOUNS, PARTICLES, PARTS, PREPOSITIONS
 
 _GROUP_STARTS = frozenset("TYJNSH#K")
@@ -49,7 +49,9 @@ class Reader:
                 or (tag in "GPQ" and self._modifies(place))
                 or (tag == "R" and self._modifies(place + 1) and noun_ahead(self.tags, place + 1))
             ):
-                after, name = self.groups.read(place, self.main, governed=bool(self.preposition))
+                after, name = self.groups.read(
+                    place, self.main, governed=bool(self.preposition) or (self.pending == "C" and self.tags[place - 2] == "J")
+                )
                 if after > place:
                     self.take_group(name, after)
                     place = after
@@ -163,11 +165,13 @@ class Reader:
             self.last = things
 
     def new_clause_ahead(self, place: int) -> bool:
-        """Whether the noun group that ends here is the subject of a finite verb of its own."""
+        """Whether the noun group that ends here is the subject of a verb of its own."""
+        if self.verb is not None and not self.finite and place < len(self.tags) and self.tags[place] == "G":
+            return True
         if not self.finite:
             return False
-        tags = self.tags
-        while place < len(tags) and tags[place] not in _BOUNDARY:
+        tags, end = self.tags, min(len(self.tags), place + 2 * FARTHEST)
+        while place < end and tags[place] not in _BOUNDARY:
             if tags[place] in "ZDB" or (tags[place] == "V" and tags[place - 1] != "O"):
                 return True
             place += 1
@@ -237,6 +241,8 @@ class Reader:
         """Whether a preposition after a verb and something else belongs to that something."""
         if not verb.satisfied or not self.last:
             return False
+        if not verb.subjects:
+            return name == "of"
         return name in ("of", "with", "in", "on", "near", "beside", "behind", "between", "under")
 
     def note_role(self, subjects: list[str], name: str, things: list[str]) -> None:
@@ -302,6 +308,9 @@ class Reader:
                 return self.start_verb(place, self.main, passive=False, clause=True)
             self.begin_finite()
             return self.start_verb(place, self.main, passive=False, clause=True)
+        if tag in "PQ" and self.verb is not None and self.verb.name == "get" and self.tags[place - 1] in "ZVDG":
+            self.verb.satisfied = True
+            return self.start_verb(place, self.verb.subjects, passive=False, clause=True)
         subjects = self.participle_subjects(place)
         return self.start_verb(place, subjects, passive=tag in "PQ" and not word.text.endswith("ing"), clause=False)
 
@@ -330,7 +339,7 @@ class Reader:
             return self.main if self.copula else self.last
         if self.role and self.stopped and self.role[0][1] != "with":
             return self.head or self.last
-        return self.last
+        return self.last[-1:]
 
     def start_verb(self, place: int, subjects: list[str], *, passive: bool, clause: bool) -> int:
         """Take a verb in hand; gives the place after it."""

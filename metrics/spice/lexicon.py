@@ -8,10 +8,12 @@ from importlib import util
 from pathlib import Path
 from typing import NamedTuple
 
-from seqrl.metrics.spice.words import ADJECTIVES, CLOSED, GERUND_NOUNS, PLURAL_ONLY, SINGULAR_S, VERBS
+from seqrl.metrics.spice.words import ADJECTIVES, CLOSED, NOUNS, ONLY_ADJECTIVES, GERUND_NOUNS, PLURAL_ONLY, SINGULAR_S, VERBS
 
 CACHED_WORDS, LONGEST_WORD = 50_000, 60
 _ADJECTIVE_ENDINGS = ("y", "ous", "ful", "less", "ish", "able", "ible", "ic", "al", "ive", "ern", "ese", "en")
+
+_SURE_ENDINGS = ("ible", "able", "ous", "ful", "less")
 
 
 class Word(NamedTuple):
@@ -82,10 +84,22 @@ def _describe(text: str) -> Word:
     tags = "".join(_tags(text, kind, lemma) for kind, lemma in kinds.items()) if kinds else _guess(text)
     if text in GERUND_NOUNS and text != "swing":
         tags = "N"
+    if text in PLURAL_ONLY:
+        tags = "S"
+    if text == "building":
+        tags = "NG"
     if text in ADJECTIVES:
         tags += "J"
-    elif "N" in tags and not text.endswith(_ADJECTIVE_ENDINGS):
+    elif "N" in tags and not text.endswith(_SURE_ENDINGS):
         tags = tags.replace("J", "")
+    if text in ONLY_ADJECTIVES:
+        tags = "J"
+    elif text in NOUNS:
+        tags += "N"
+    if tags == "Z" and (kinds["verb"] in NOUNS or any(kind == "noun" for kind, _ in _entries().get(kinds["verb"], ()))):
+        tags = "ZS"
+    if "J" not in tags and len(text) > 6 and text.endswith(_SURE_ENDINGS):
+        tags += "J"
     noun = _noun_lemma(text, kinds.get("noun"))
     verb = kinds.get("verb") or _verb_lemma(text)
     tags = "".join(dict.fromkeys(tags))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from seqrl.metrics.spice.lexicon import Word
 from seqrl.metrics.spice.notes import Notes
-from seqrl.metrics.spice.words import COUNTED, PEOPLE
+from seqrl.metrics.spice.words import COMPOUNDING, COUNTED, PEOPLE
 
 NOUNS = frozenset("NSH")
 FARTHEST = 12  # words that we look ahead
@@ -78,14 +78,16 @@ class NounGroups:
                 if following == "'":
                     owner, modifiers = self._thing(word.noun, modifiers, owner), []
                     place += 1
-                elif following in "NS" or (following == "J" and place + 2 < end and tags[place + 2] in "NS"):
+                elif following in "NS" or (following == "J" and tag == "N" and place + 2 < end and tags[place + 2] in "NS"):
                     modifiers.append(word.noun)
                 else:
                     head = self._thing(word.noun, modifiers, owner)
                     place += 1
                     break
+            elif tag == "J" and place + 1 < end and words[place + 1].text in COMPOUNDING:
+                pass
             elif tag in "#J":
-                modifiers.append(word.text)
+                modifiers.append(word.verb if word.text in _COLOURED else word.text)
             elif tag in "GPQ" and noun_ahead(tags, place + 1):
                 modifiers.append(self._participle(place))
             elif not (

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from seqrl.metrics.spice.lexicon import Word
-from seqrl.metrics.spice.words import FRAGMENT_NOUNS, PARTICLES, PLACES, PREPOSITION_HEADS
+from seqrl.metrics.spice.words import ADVERBIAL, FRAGMENT_NOUNS, PARTICLES, PLACES, PREPOSITION_HEADS
 
 _EXPECTS_NOUN = frozenset("TYJ#'K")
 _NOMINAL = frozenset("NSJ#")
@@ -21,7 +21,7 @@ _END = Word(".", ".", ".", ".", verbal=False)
 class _Context:
     """What a choice may look at: the words before and after, and what the clause has had."""
 
-    __slots__ = ("before", "following", "headed", "last_noun", "nominal_next", "plural", "tags")
+    __slots__ = ("before", "following", "headed", "last_noun", "nominal_next", "plural", "subject", "tags")
 
     def __init__(self) -> None:
         self.tags: list[str] = []
@@ -29,6 +29,7 @@ class _Context:
         self.following = _END
         self.headed = False  # the clause has a finite verb
         self.last_noun = ""  # the tag of its last noun
+        self.subject = ""  # the tag of its first noun group's head
         self.plural = False  # its subject may be a plural
         self.nominal_next = False
 
@@ -60,6 +61,8 @@ def tag(words: Sequence[Word]) -> list[str]:
 def _advance(context: _Context, word: Word, chosen: str, following: Word) -> None:
     if chosen in "NSU":
         context.last_noun = chosen
+        if not context.subject or context.before in "NS":
+            context.subject = context.subject if context.subject and context.before not in "NS" else chosen
         context.plural = context.plural or chosen == "S" or word.text in ("they", "we", "you", "i")
     elif chosen in "ZDBMV":
         context.headed = context.headed or context.before != "O"
@@ -68,11 +71,12 @@ def _advance(context: _Context, word: Word, chosen: str, following: Word) -> Non
             context.headed = True
     elif chosen in "X.W":
         context.headed = context.plural = False
-        context.last_noun = ""
+        context.last_noun = context.subject = ""
     elif chosen == "C":
         context.plural = context.plural or not context.headed
         if context.headed:
             context.headed = False
+            context.subject = ""
     if chosen != "R" or context.before == "^":
         context.before = chosen
 
@@ -82,8 +86,13 @@ def _settle(word: Word, tag: str, context: _Context, words: Sequence[Word], plac
     following, before, text = context.following, context.before, word.text
     if tag in "RJ" and text in PREPOSITION_HEADS and following.text in PREPOSITION_HEADS[text]:
         return "R"
-    if tag in "RI" and text in PLACES and before in "TYJ#":
-        return "J" if set(following.tags) & _NOMINAL else "N"
+    if tag in "RI" and text in PLACES:
+        if before in "TYJ#":
+            return "J" if set(following.tags) & _NOMINAL else "N"
+        if before == "I" and following.text == "of":
+            return "N"
+    if tag == "J" and text in ADVERBIAL and before in "VZDPG" and not set(following.tags) & _NOMINAL:
+        return "R"
     if tag == "K":
         if text == "that" and before in "NS" and (following.tags[0] in "BMZDPU" or following.verbal or following.tags in "TY"):
             return "W"
@@ -179,7 +188,10 @@ def _after_noun(word: Word, context: _Context) -> str:
     finite = _finite_option(options, context)
     if finite and not context.headed:
         opens = following.tags[0] in _OPENS_OBJECT or following.tags in ("I", "O", "R", ".", "X", ",", "C") or following.text in PARTICLES
-        if word.verbal and (opens or finite == "D" or not set(options) & set("NS")):
+        opens = opens or "G" in following.tags or (finite == "V" and context.before == "S" and context.nominal_next)
+        if finite == "V" and context.before == "N" and following.tags not in ("I", "T", "Y", "U", "O") and not _coordinated(context.tags):
+            opens = False
+        if word.verbal and (opens or finite in "ZD" or not set(options) & set("NS")):
             return finite
         if following.tags in ("T", "Y", "U") or not set(options) & set("NSJRP"):
             return finite
@@ -192,8 +204,13 @@ def _after_noun(word: Word, context: _Context) -> str:
     return _first(options, "SNQDJRVZ")
 
 
+def _coordinated(tags: list[str]) -> bool:
+    """Whether the noun group just read is joined to another by "and"."""
+    return "C" in tags[-4:]
+
+
 def _finite_option(options: str, context: _Context) -> str:
-    if "Z" in options and context.last_noun != "S":
+    if "Z" in options and (context.subject != "S" or context.before != "S"):
         return "Z"
     if "V" in options and context.plural:
         return "V"
@@ -206,7 +223,7 @@ def _after_verb(word: Word, context: _Context) -> str:
     options = word.tags
     if context.nominal_next:
         return _first(options, "JSGPQNRVZD") if "S" not in options else "S"
-    if "R" in options and "N" not in options and "S" not in options:
+    if word.text in ADVERBIAL or ("R" in options and "N" not in options and "S" not in options):
         return "R"
     return _first(options, "SNJGPQRVZD")
 
@@ -214,6 +231,8 @@ def _after_verb(word: Word, context: _Context) -> str:
 def _after_conjunction(word: Word, context: _Context) -> str:
     """Take the word for a verb where it could be one like the last verb of the caption."""
     options, following = word.tags, context.following
+    if "J" in options and not context.nominal_next and len(context.tags) > 1 and context.tags[-2] == "J":
+        return "J"
     for earlier in reversed(context.tags):
         if earlier in "VZDPQGB":
             same = earlier if earlier in options else ("Z" if earlier == "B" and "Z" in options else "")
@@ -236,7 +255,7 @@ def as_headline(words: Sequence[Word], tags: list[str]) -> bool:
     if "." in tags or "B" in tags or "Z" in tags or "M" in tags:
         return False
     place, plural, determined = 0, False, False
-    while place < len(tags) and tags[place] in "TYJNS#C,R":
+    while place < len(tags) and tags[place] in "TYJNS#C,RP":
         plural = tags[place] == "S" or (plural and tags[place] not in "NS")
         determined = determined or tags[place] in "T#" or tags[place] == "C"
         place += 1
@@ -248,6 +267,7 @@ def as_headline(words: Sequence[Word], tags: list[str]) -> bool:
         if determined or plural:
             tags[place] = "H"  # a noun of its own, no part of the group before
         return False
-    if plural:
-        return following in "TYU#"
-    return True
+    if plural and following in "NS":
+        tags[place] = "J"
+        return False
+    return not plural or following in "TYU#"

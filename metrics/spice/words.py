@@ -61,7 +61,7 @@ INNER_NOUNS = {"in front of": "front", "on top of": "top"}
 
 # Words that a caption uses as verbs more often than as nouns, by lemma.
 VERBS = frozenset(
-    """accompany applaud approach ascend attack attempt attend backflip bake balance bark bathe begin belong bend bike bite
+    """hail land screech blow accompany applaud approach ascend attack attempt attend backflip bake balance bark bathe begin belong bend bike bite
     block boil borrow bounce brandish breathe bring build burn bury buy call carry carve cast catch celebrate chase
     check cheer chew chop clap clean climb cling close collide come compare compete consume contain control converse
     cook cover crash crawl cross crouch crumble cry cuddle curl cut dance dangle decorate depict descend dig dine dip
@@ -71,7 +71,7 @@ VERBS = frozenset(
     guide hail hang have hear help hike hit hold hop hover huddle hug hunt hurdle illuminate include inspect interact
     jog juggle jump kayak keep kick kiss kneel know land laugh launch lay lead lean leap leave let lick lie lift listen
     live look loom lounge lower lurk make maneuver march meet miss mix mount move mow nap navigate nuzzle obscure
-    observe occupy open operate overlook own paddle paint pant park pass pause pedal peddle peek peel peer perform pet
+    observe occupy open operate overlook own paddle paint park pass pause pedal peddle peek peel peer perform pet
     photograph pick pile play plunge point poke pose pounce pour prance preen prepare pretend protrude pull pursue push
     put race raise rappel reach read ready recline relax remove rest return reveal ride roam roast roll rollerblade romp
     row run sail say scale scatter scoot scramble scratch scream scrub see sell serve shake share shine shoot shout show
@@ -84,11 +84,11 @@ VERBS = frozenset(
 )
 # Words in -ing that stand for things or places ("a parking lot"), or that the published parser takes for things in a headless caption.
 GERUND_NOUNS = frozenset(
-    """building clothing ceiling painting railing wedding evening morning lighting crossing landing siding icing frosting wing
+    """clothing ceiling painting railing wedding evening morning lighting crossing landing siding icing frosting wing
     ring string king thing something nothing anything everything spring opening awning swing sling sibling duckling
     topping stuffing drawing being writing housing carving bedding""".split()
 )
-FRAGMENT_NOUNS = frozenset("standing walking skiing hanging swimming drinking waiting cooking driving surfing holding".split())
+FRAGMENT_NOUNS = frozenset("standing walking skiing swimming drinking waiting cooking".split())
 
 COLOURS = frozenset(
     """black white red green blue yellow brown gray grey orange pink purple tan beige gold golden silver blonde blond maroon
@@ -96,7 +96,7 @@ COLOURS = frozenset(
 )
 # Adjectives that the lexicon has as nouns or verbs as well and that captions use before nouns.
 ADJECTIVES = COLOURS | frozenset(
-    """young old large small big little tall short long wet dry dirty clean open empty full front wooden brick many several few
+    """clear first single lush giant fake rear antique mexican hispanic african musical electric professional young old large small big little tall short long wet dry dirty clean open empty full front wooden brick many several few
     more other same left right top bottom high low dark light bright asian american indian male female elderly adult hot
     cold deep round square flat metal plastic stuffed stone concrete busy crowded public striped plaid patterned bare
     upper lower middle outer inner inside""".split()
@@ -110,6 +110,13 @@ PLURAL_ONLY = frozenset(
     """people shorts pants scissors trousers clothes jeans binoculars sunglasses goggles tongs pliers tights leggings pajamas
     overalls police cattle""".split()
 )
+# Nouns and adjectives that the word lists lack.
+NOUNS = frozenset("top pan log bar remote fencing lettering carpeting desktop shelving flooring piping yard".split())
+ONLY_ADJECTIVES = frozenset("full open young fit visible own thick wide overcast second third circular high low other".split())
+# Adjectives that are adverbs after a verb ("jumps high").
+ADVERBIAL = frozenset("high low fast close far hard long straight right left short".split())
+# Participles that take the adjective before them with them ("dark colored dogs", "middle aged man").
+COMPOUNDING = frozenset("colored coloured aged cut looking".split())
 # Nouns that end like plurals and are none.
 SINGULAR_S = frozenset("tennis grass glass dress bus christmas gas lens bass moss cross mess boss compass class mattress princess".split())
 # First words of prepositions of several words -> what follows them.
@@ -125,6 +132,6 @@ PREPOSITION_HEADS = {
     "instead": ("of",),
 }
 # Prepositions and adverbs that are nouns or adjectives after a determiner ("the back of a horse", "the outside wall").
-PLACES = frozenset("back inside outside above below past up down opposite".split())
+PLACES = frozenset("back front top inside outside above below past up down opposite".split())
 # Parts of a thing that take no determiner ("on top of"): what follows "of" belongs to the thing before.
 PARTS = frozenset("side edge back front top end middle bottom".split())
