@@ -11,6 +11,7 @@ from seqrl.metrics.spice.words import INNER_NOUNS, PARTICLES, PARTS, PREPOSITION
 
 _GROUP_STARTS = frozenset("TYJNSH#K")
 _FINITE = frozenset("ZDVM")
+MOST_SUBJECTS = 32  # keeps the time for a list of a thousand things in bounds
 _BOUNDARY = frozenset(".,CXW")
 
 
@@ -160,7 +161,8 @@ class Reader:
         for subjects, name in self.role:
             self.notes.relation(subjects, name, things)
         if not self.role and not self.finite and self.verb is None and self.main is self.last:
-            self.main = self.last = self.head = [*self.main, *things]
+            new = [name for name in things if name not in self.main]
+            self.main = self.last = self.head = [*self.main, *new][:MOST_SUBJECTS]
         else:
             self.last = things
 
