@@ -43,7 +43,8 @@ class Reader:
         while place < end:
             tag = self.tags[place]
             if tag == "J" and not self.preposition and place and self.tags[place - 1] in "NS" and not noun_ahead(self.tags, place):
-                self.notes.attribute(self.last, self.words[place].text)
+                if self.words[place].text != "full":
+                    self.notes.attribute(self.last, self.words[place].text)
                 place += 1
             elif (
                 tag in _GROUP_STARTS
@@ -314,7 +315,8 @@ class Reader:
             self.verb.satisfied = True
             return self.start_verb(place, self.verb.subjects, passive=False, clause=True)
         subjects = self.participle_subjects(place)
-        return self.start_verb(place, subjects, passive=tag in "PQ" and not word.text.endswith("ing"), clause=False)
+        covers = place + 1 < len(self.tags) and self.tags[place + 1] in "NS" and place and self.tags[place - 1] in "NS"
+        return self.start_verb(place, subjects, passive=tag in "PQ" and not covers, clause=False)
 
     def participle_subjects(self, place: int) -> list[str]:
         """Say who does what a participle says: the group before it, or the clause's subject."""

@@ -86,7 +86,7 @@ VERBS = frozenset(
 GERUND_NOUNS = frozenset(
     """clothing ceiling painting railing wedding evening morning lighting crossing landing siding icing frosting wing ring
     string king thing something nothing anything everything spring opening awning swing sling sibling duckling topping
-    stuffing drawing being writing housing carving bedding""".split()
+    stuffing drawing being writing housing carving bedding evening outing parking ground""".split()
 )
 FRAGMENT_NOUNS = frozenset("standing walking skiing swimming drinking waiting cooking".split())
 
