@@ -11,6 +11,7 @@ from seqrl.metrics.spice.words import INNER_NOUNS, PARTICLES, PARTS, PREPOSITION
 
 _GROUP_STARTS = frozenset("TYJNSH#K")
 _FINITE = frozenset("ZDVM")
+MOST_SUBJECTS = 32  # keeps the time for a list of a thousand things in bounds
 _BOUNDARY = frozenset(".,CXW")
 
 
@@ -42,7 +43,8 @@ class Reader:
         while place < end:
             tag = self.tags[place]
             if tag == "J" and not self.preposition and place and self.tags[place - 1] in "NS" and not noun_ahead(self.tags, place):
-                self.notes.attribute(self.last, self.words[place].text)
+                if self.words[place].text != "full":
+                    self.notes.attribute(self.last, self.words[place].text)
                 place += 1
             elif (
                 tag in _GROUP_STARTS
@@ -160,7 +162,8 @@ class Reader:
         for subjects, name in self.role:
             self.notes.relation(subjects, name, things)
         if not self.role and not self.finite and self.verb is None and self.main is self.last:
-            self.main = self.last = self.head = [*self.main, *things]
+            new = [name for name in things if name not in self.main]
+            self.main = self.last = self.head = [*self.main, *new][:MOST_SUBJECTS]
         else:
             self.last = things
 
@@ -312,7 +315,8 @@ class Reader:
             self.verb.satisfied = True
             return self.start_verb(place, self.verb.subjects, passive=False, clause=True)
         subjects = self.participle_subjects(place)
-        return self.start_verb(place, subjects, passive=tag in "PQ" and not word.text.endswith("ing"), clause=False)
+        covers = place + 1 < len(self.tags) and self.tags[place + 1] in "NS" and place and self.tags[place - 1] in "NS"
+        return self.start_verb(place, subjects, passive=tag in "PQ" and not covers, clause=False)
 
     def participle_subjects(self, place: int) -> list[str]:
         """Say who does what a participle says: the group before it, or the clause's subject."""

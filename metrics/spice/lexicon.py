@@ -8,7 +8,7 @@ from importlib import util
 from pathlib import Path
 from typing import NamedTuple
 
-from seqrl.metrics.spice.words import ADJECTIVES, CLOSED, NOUNS, ONLY_ADJECTIVES, GERUND_NOUNS, PLURAL_ONLY, SINGULAR_S, VERBS
+from seqrl.metrics.spice.words import ADJECTIVES, CLOSED, GERUND_NOUNS, NOUNS, ONLY_ADJECTIVES, PLURAL_ONLY, SINGULAR_S, VERBS
 
 CACHED_WORDS, LONGEST_WORD = 50_000, 60
 _ADJECTIVE_ENDINGS = ("y", "ous", "ful", "less", "ish", "able", "ible", "ic", "al", "ive", "ern", "ese", "en")
@@ -27,13 +27,19 @@ class Word(NamedTuple):
 
 
 @cache
-def _entries() -> dict[str, list[tuple[str, str]]]:
-    """Read lemminflect's forms: word -> (part of speech, lemma), without importing the package."""
-    entries: dict[str, list[tuple[str, str]]] = {}
+def _entries() -> dict[str, str]:
+    """Read lemminflect's forms, word -> "noun,dog;verb,dog", without importing the package."""
+    entries: dict[str, str] = {}
     for line in _lines("lemma_lu.csv.gz"):
-        form, kind, lemma = line.split(",")
-        entries.setdefault(form, []).append((kind, lemma.split("/")[0]))
+        form, _, rest = line.partition(",")
+        entries[form] = f"{entries[form]};{rest}" if form in entries else rest
     return entries
+
+
+def _kinds(text: str) -> dict[str, str]:
+    """Give the parts of speech that a form may be, each with its lemma."""
+    found = (entry.split(",") for entry in _entries().get(text, "").split(";") if entry)
+    return {kind: lemma.split("/")[0] for kind, lemma in found}
 
 
 @cache
@@ -41,8 +47,10 @@ def _past_only() -> dict[str, str]:
     """Say of irregular forms whether they are a past tense ("D") or a participle ("Q") only."""
     found: dict[str, str] = {}
     for line in _lines("infl_lu.csv.gz"):
+        if ",verb," not in line:
+            continue
         fields = line.split(",")
-        if fields[1] == "verb" and len(fields) > 3 and fields[3]:
+        if len(fields) > 3 and fields[3]:
             for forms, tag in ((fields[2], "D"), (fields[3], "Q")):
                 for form in forms.split("/"):
                     found[form] = tag if found.get(form, tag) == tag else "P"
@@ -79,8 +87,7 @@ def _describe(text: str) -> Word:
     if len(text) > LONGEST_WORD or not any(map(str.isalpha, text)):
         number = text[:1].isdigit() and len(text) <= LONGEST_WORD
         return Word(text, "#" if number else "N", text, text, verbal=False)
-    entries = _entries().get(text, [])
-    kinds = {kind: lemma for kind, lemma in reversed(entries)}
+    kinds = _kinds(text)
     tags = "".join(_tags(text, kind, lemma) for kind, lemma in kinds.items()) if kinds else _guess(text)
     if text in GERUND_NOUNS and text != "swing":
         tags = "N"
@@ -96,7 +103,7 @@ def _describe(text: str) -> Word:
         tags = "J"
     elif text in NOUNS:
         tags += "N"
-    if tags == "Z" and (kinds["verb"] in NOUNS or any(kind == "noun" for kind, _ in _entries().get(kinds["verb"], ()))):
+    if tags == "Z" and (kinds["verb"] in NOUNS or "noun" in _kinds(kinds["verb"])):
         tags = "ZS"
     if "J" not in tags and len(text) > 6 and text.endswith(_SURE_ENDINGS):
         tags += "J"

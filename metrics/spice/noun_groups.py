@@ -90,6 +90,8 @@ class NounGroups:
                 modifiers.append(word.verb if word.text in _COLOURED else word.text)
             elif tag in "GPQ" and noun_ahead(tags, place + 1):
                 modifiers.append(self._participle(place))
+            elif tag == "'" and owner:
+                pass
             elif not (
                 (tag == "R" and following in "JPGQ#" and noun_ahead(tags, place + 1))
                 or (tag in "C," and modifiers and adjective_ahead(tags, place + 1))

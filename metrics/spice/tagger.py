@@ -99,6 +99,9 @@ def _settle(word: Word, tag: str, context: _Context, words: Sequence[Word], plac
         return "T" if set(following.tags) & _NOMINAL else "U"
     if tag == "Y" and not set(following.tags) & set("NSJ#GPQR"):
         return "U"
+    if tag == "'" and before == "U" and context.tags[-1:] == ["U"] and "G" not in following.tags and set(following.tags) & set("NS"):
+        context.tags[-1] = context.before = "Y"
+        return tag
     if tag == "'" and before not in "NS":
         return "B"
     if tag == "T":
@@ -233,7 +236,7 @@ def _after_conjunction(word: Word, context: _Context) -> str:
     options, following = word.tags, context.following
     if "J" in options and not context.nominal_next and len(context.tags) > 1 and context.tags[-2] == "J":
         return "J"
-    for earlier in reversed(context.tags):
+    for earlier in reversed(context.tags[-40:]):
         if earlier in "VZDPQGB":
             same = earlier if earlier in options else ("Z" if earlier == "B" and "Z" in options else "")
             if same and (word.verbal or not set(options) & set("NSJ")) and not (context.nominal_next and "J" in options):
@@ -270,4 +273,5 @@ def as_headline(words: Sequence[Word], tags: list[str]) -> bool:
     if plural and following in "NS":
         tags[place] = "J"
         return False
-    return not plural or following in "TYU#"
+    phrases = sum(tag in "IO" and words[k].text != "of" for k, tag in enumerate(tags) if k > place) + (following in "TYUNSJ#")
+    return (not plural or following in "TYU#") and not (tags[0] == "T" and phrases > 1)

@@ -61,32 +61,32 @@ INNER_NOUNS = {"in front of": "front", "on top of": "top"}
 
 # Words that a caption uses as verbs more often than as nouns, by lemma.
 VERBS = frozenset(
-    """hail land screech blow accompany applaud approach ascend attack attempt attend backflip bake balance bark bathe begin belong bend bike bite
-    block boil borrow bounce brandish breathe bring build burn bury buy call carry carve cast catch celebrate chase
-    check cheer chew chop clap clean climb cling close collide come compare compete consume contain control converse
-    cook cover crash crawl cross crouch crumble cry cuddle curl cut dance dangle decorate depict descend dig dine dip
-    direct display dive do dodge drag drape draw dribble drift drink drive drool dunk eat embrace emerge enjoy enter
-    escape examine exit explore extend face fall fasten feed fetch fiddle fight fish fix flee flip float flow fly follow
-    ford frolic frown gallop gather gaze gesture get give glide gnaw go golf grab graze greet grill grin grind grip grow
-    guide hail hang have hear help hike hit hold hop hover huddle hug hunt hurdle illuminate include inspect interact
-    jog juggle jump kayak keep kick kiss kneel know land laugh launch lay lead lean leap leave let lick lie lift listen
-    live look loom lounge lower lurk make maneuver march meet miss mix mount move mow nap navigate nuzzle obscure
-    observe occupy open operate overlook own paddle paint park pass pause pedal peddle peek peel peer perform pet
-    photograph pick pile play plunge point poke pose pounce pour prance preen prepare pretend protrude pull pursue push
-    put race raise rappel reach read ready recline relax remove rest return reveal ride roam roast roll rollerblade romp
-    row run sail say scale scatter scoot scramble scratch scream scrub see sell serve shake share shine shoot shout show
-    signal sing sip sit skate skateboard ski skid skip sled sleep slice slide slip smell smile smoke snap snarl sneak
-    sniff snorkel snowboard snuggle soar somersault speak spectate spin splash spray spread sprint squat squint stand
-    stare start steer step stick stir stoop stop straddle stretch strike stroll struggle study stumble surf surround
-    swallow sweep swerve swim swing swoop tackle take talk teach tend think throw tilt toss touch tow trail travel
-    traverse trek trot trudge try tug tumble turn twirl twist type unload unwrap use vault visit wade wag wait wake
-    wakeboard walk wander want wash watch wave wear wield windsurf work wrap wrestle write yawn yell zoom""".split()
+    """hail land screech blow accompany applaud approach ascend attack attempt attend backflip bake balance bark bathe begin
+    belong bend bike bite block boil borrow bounce brandish breathe bring build burn bury buy call carry carve cast
+    catch celebrate chase check cheer chew chop clap clean climb cling close collide come compare compete consume
+    contain control converse cook cover crash crawl cross crouch crumble cry cuddle curl cut dance dangle decorate
+    depict descend dig dine dip direct display dive do dodge drag drape draw dribble drift drink drive drool dunk eat
+    embrace emerge enjoy enter escape examine exit explore extend face fall fasten feed fetch fiddle fight fish fix flee
+    flip float flow fly follow ford frolic frown gallop gather gaze gesture get give glide gnaw go golf grab graze greet
+    grill grin grind grip grow guide hail hang have hear help hike hit hold hop hover huddle hug hunt hurdle illuminate
+    include inspect interact jog juggle jump kayak keep kick kiss kneel know land laugh launch lay lead lean leap leave
+    let lick lie lift listen live look loom lounge lower lurk make maneuver march meet miss mix mount move mow nap
+    navigate nuzzle obscure observe occupy open operate overlook own paddle paint park pass pause pedal peddle peek peel
+    peer perform pet photograph pick pile play plunge point poke pose pounce pour prance preen prepare pretend protrude
+    pull pursue push put race raise rappel reach read ready recline relax remove rest return reveal ride roam roast roll
+    rollerblade romp row run sail say scale scatter scoot scramble scratch scream scrub see sell serve shake share shine
+    shoot shout show signal sing sip sit skate skateboard ski skid skip sled sleep slice slide slip smell smile smoke
+    snap snarl sneak sniff snorkel snowboard snuggle soar somersault speak spectate spin splash spray spread sprint
+    squat squint stand stare start steer step stick stir stoop stop straddle stretch strike stroll struggle study
+    stumble surf surround swallow sweep swerve swim swing swoop tackle take talk teach tend think throw tilt toss touch
+    tow trail travel traverse trek trot trudge try tug tumble turn twirl twist type unload unwrap use vault visit wade
+    wag wait wake wakeboard walk wander want wash watch wave wear wield windsurf work wrap wrestle write yawn yell zoom""".split()
 )
 # Words in -ing that stand for things or places ("a parking lot"), or that the published parser takes for things in a headless caption.
 GERUND_NOUNS = frozenset(
-    """clothing ceiling painting railing wedding evening morning lighting crossing landing siding icing frosting wing
-    ring string king thing something nothing anything everything spring opening awning swing sling sibling duckling
-    topping stuffing drawing being writing housing carving bedding""".split()
+    """clothing ceiling painting railing wedding evening morning lighting crossing landing siding icing frosting wing ring
+    string king thing something nothing anything everything spring opening awning swing sling sibling duckling topping
+    stuffing drawing being writing housing carving bedding evening outing parking ground""".split()
 )
 FRAGMENT_NOUNS = frozenset("standing walking skiing swimming drinking waiting cooking".split())
 
@@ -96,10 +96,11 @@ COLOURS = frozenset(
 )
 # Adjectives that the lexicon has as nouns or verbs as well and that captions use before nouns.
 ADJECTIVES = COLOURS | frozenset(
-    """clear first single lush giant fake rear antique mexican hispanic african musical electric professional young old large small big little tall short long wet dry dirty clean open empty full front wooden brick many several few
-    more other same left right top bottom high low dark light bright asian american indian male female elderly adult hot
-    cold deep round square flat metal plastic stuffed stone concrete busy crowded public striped plaid patterned bare
-    upper lower middle outer inner inside""".split()
+    """clear first single lush giant fake rear antique mexican hispanic african musical electric professional young old large
+    small big little tall short long wet dry dirty clean open empty full front wooden brick many several few more other
+    same left right top bottom high low dark light bright asian american indian male female elderly adult hot cold deep
+    round square flat metal plastic stuffed stone concrete busy crowded public striped plaid patterned bare upper lower
+    middle outer inner inside""".split()
 )
 PEOPLE = frozenset(
     """man woman boy girl child person people player lady guy kid surfer skier snowboarder rider skateboarder baby toddler
