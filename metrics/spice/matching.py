@@ -39,7 +39,7 @@ class Synonyms:
         that it matches; so the order of the graphs does not matter. The attributes of an object, and the relations between two, are
         merged in the same way.
 
-        Source: Anderson et al. 2016 (SPICE), section 3.2, the scene graph of a set of references.
+        Source: Anderson et al. 2016 (SPICE), the scene graph of a set of references.
         """
         name_of = self._names(name for graph in graphs for name in graph.objects)
         attributes: dict[tuple[str, ...], list[str]] = {}
