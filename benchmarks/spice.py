@@ -145,9 +145,10 @@ def new_captions(captions: list[list[list[str]]], seed: int) -> float:
 
 
 def captions_of_training(captions: list[list[list[str]]], seed: int) -> dict[str, float]:
-    """Time captions that come again: eight passes over 320 images, whose policy writes some 12 captions of each, the first ones most.
+    """Time captions that come again: eight passes over 320 images with five captions each, drawn from twelve, the n-th with chance ~ 1/n.
 
-    Such are the samples of a captioner that self-critical training has made sure of itself. The last four passes are timed.
+    So may a captioner write that self-critical training has made sure of itself; `share_seen_before` says how much of it a cache can save.
+    The last four passes are timed.
     """
     rng = np.random.default_rng(seed)
     images = rng.choice(len(captions), 320, replace=False)
