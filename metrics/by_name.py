@@ -33,6 +33,8 @@ HOMES: Mapping[str, tuple[str, str, dict[str, Any]]] = {
     "slot_error": ("seqrl.metrics.slots", "SlotErrorRate", {}),
     "embedding": ("seqrl.metrics.embedding", "EmbeddingSimilarity", {}),
     "ref_clip_score": ("seqrl.metrics.ref_clip", "RefClipScore", {}),
+    "spice": ("seqrl.metrics.spice", "Spice", {}),
+    "spider": ("seqrl.metrics.spider", "Spider", {}),
 }
 METRICS = tuple(HOMES)
 

@@ -28,7 +28,7 @@ KEYS: tuple[str, ...] = (
     "beam",
     "alpha",
 )
-KEYS += ("nc", "nw", "space", "stem", "over", "slots", "model", "base", "samples", "version")
+KEYS += ("nc", "nw", "space", "stem", "over", "slots", "model", "base", "samples", "parser", "version")
 _BETWEEN_FIELDS, _BETWEEN_SIGNATURES = "|", " + "
 
 
