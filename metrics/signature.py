@@ -27,6 +27,7 @@ KEYS: tuple[str, ...] = (
     "beta",
     "beam",
     "alpha",
+    "temperature",
 )
 KEYS += ("base", "samples", "version")
 _BETWEEN_FIELDS, _BETWEEN_SIGNATURES = "|", " + "
