@@ -76,10 +76,10 @@ class Beam:
 
 
 class Scored:
-    """A run's best checkpoint, which captions and scores a split in one of several ways."""
+    """A run's best checkpoint, or its last, which captions and scores a split in one of several ways."""
 
-    def __init__(self, run: Path) -> None:
-        _, self.task, self.policy, _ = load(run, ["--num_threads=1"])
+    def __init__(self, run: Path, *, best: bool = True) -> None:
+        _, self.task, self.policy, _ = load(run, ["--num_threads=1"], prefer_best=best)
 
     @property
     def beams(self) -> list[Beam]:
