@@ -27,6 +27,7 @@ KEYS: tuple[str, ...] = (
     "beta",
     "beam",
     "alpha",
+    "temperature",
 )
 KEYS += ("nc", "nw", "space", "stem", "over", "slots", "model", "base", "samples", "parser", "version")
 _BETWEEN_FIELDS, _BETWEEN_SIGNATURES = "|", " + "
