@@ -2,8 +2,9 @@
 
     python benchmarks/rewards_in_training.py --seeds 0,1,2 [--metrics spice,meteor,rouge_l]
 
-Of metrics that are named besides, ours alone: captions a second and the share of the reward in an update. 16 images with 5 samples and 5 references each, built-in scenes, one thread. Times are of the
-processor, since other work on the machine would meet the longer calls more often; of the same batches in turn.
+16 images with 5 samples and 5 references each, built-in scenes, one thread. Times are of the processor, since other work on the machine
+would meet the longer calls more often; of the same batches in turn. Of metrics that are named besides, ours alone: captions a second, and
+the share of the reward in an update.
 Writes benchmarks/results/rewards_in_training.json.
 """
 
