@@ -24,8 +24,6 @@ __all__ = ["Bleu", "COCOEvalCap", "Cider", "Meteor", "PTBTokenizer", "Rouge", "S
 
 Captions = Mapping[Hashable, list[str]]
 
-# coco-caption adds them to BLEU's counts.
-_TINY, _SMALL = 1e-15, 1e-9
 # Stands where a reference or a word is the empty string, which nobody writes: it matches itself alone.
 _EMPTY = "\0"
 _CATEGORIES = {
@@ -64,6 +62,7 @@ class Bleu:
         import numpy as np
 
         from seqrl.metrics.bleu import count_matches
+        from seqrl.metrics.corpus import SMALL, TINY, bleu_of_counts
         from seqrl.metrics.token_scores import index_sentences
 
         hypotheses, references = _pairs(gts, res)
@@ -77,8 +76,8 @@ class Bleu:
         if verbose > 0:
             correct, guess, length, closest = (values[0].tolist() for values in totals)
             print({"testlen": length, "reflen": closest, "guess": guess, "correct": correct})
-            print("ratio:", (length + _TINY) / (closest + _SMALL))
-        return _bleu_of(*totals)[0].tolist(), _bleu_of(*counts).T.tolist()
+            print("ratio:", (length + TINY) / (closest + SMALL))
+        return bleu_of_counts(*totals)[0].tolist(), bleu_of_counts(*counts).T.tolist()
 
     def method(self) -> str:
         """Name the metric."""
@@ -270,18 +269,6 @@ def _pairs(gts: Captions, res: Captions) -> tuple[list[str], list[list[str]]]:
                 f"image {image!r}: expected one caption and at least one reference, got {len(res[image])} and {len(gts[image])}"
             )
     return [res[image][0] for image in gts], [gts[image] for image in gts]
-
-
-def _bleu_of(
-    correct: NDArray[np.int64], possible: NDArray[np.int64], length: NDArray[np.int64], closest: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Give BLEU of 1 to n words from counts [N, n] and lengths [N], [N, n], with the program's two small numbers."""
-    import numpy as np
-
-    ratio = (length + _TINY) / (closest + _SMALL)
-    brevity = np.exp(np.minimum(0.0, 1.0 - 1.0 / ratio))
-    precision = (correct + _TINY) / (possible + _SMALL)
-    return np.cumprod(precision, axis=1) ** (1.0 / np.arange(1, correct.shape[1] + 1)) * brevity[:, None]
 
 
 def _spaced(sentence: str) -> list[str]:

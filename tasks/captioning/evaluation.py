@@ -13,6 +13,7 @@ from torch import nn
 from seqrl.beam_search import beam_search
 from seqrl.decoding import sample, with_one_end
 from seqrl.metrics import by_name
+from seqrl.metrics.corpus import Corpus
 from seqrl.policies import end_tokens, is_end
 from seqrl.run.registry import nearest
 from seqrl.run.trust import NAMES_CODE
@@ -188,7 +189,8 @@ def _batches(policy: nn.Module, split: CaptionSplit, size: int, count: int) -> A
 def score_captions(captions: Sequence[Caption], split: CaptionSplit, metrics: Sequence[str] = METRICS) -> dict[str, float]:
     """Score captions of the first images of a split; see `evaluate_captions` for the figures."""
     hypotheses, references = [words for words, _ in captions], split.words[: len(captions)]
-    figures = {name: by_name.metric_by_name(name).corpus(hypotheses, references) for name in metrics}
+    corpus = Corpus(hypotheses, references)
+    figures = {name: corpus.figure(by_name.metric_by_name(name)) for name in metrics}
     broken = [not ended or not words or words[-1] in BAD_ENDINGS for words, ended in captions]
     figures |= {
         "length": float(np.mean([len(words) for words in hypotheses])),

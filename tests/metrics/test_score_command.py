@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def command(*arguments: object) -> int:
 
 
 def figures(text: str) -> dict[str, float]:
-    return {name: float(value) for name, value in (line.split() for line in text.splitlines() if line.startswith("  "))}
+    return {row[1]: float(row[2]) for row in re.finditer(r"^  (\w+) +(-?\d+\.\d{4})", text, re.MULTILINE)}
 
 
 def test_all_forms_read_the_same(tmp_path: Path) -> None:
