@@ -25,10 +25,11 @@ KEYS: tuple[str, ...] = (
     "clip",
     "smooth",
     "beta",
+    *("nc", "nw", "space", "stem", "over", "slots", "model"),
     "beam",
     "alpha",
 )
-KEYS += ("nc", "nw", "space", "stem", "over", "slots", "model", "base", "samples", "version")
+KEYS += ("base", "samples", "version")
 _BETWEEN_FIELDS, _BETWEEN_SIGNATURES = "|", " + "
 
 
