@@ -26,8 +26,9 @@ import numpy as np
 from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
 
 from seqrl.metrics.by_name import metric_by_name
-from seqrl.metrics.embedding import EmbeddingSimilarity, PreparedEmbeddings
+from seqrl.metrics.embedding import PreparedEmbeddings
 from seqrl.metrics.packaged_models import packaged_model
+from seqrl.metrics.sentence_encoder import SentenceEncoder
 from seqrl.run.interrupt import run_command
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -103,7 +104,7 @@ def embedding(name: str, texts: list[str], references: list[list[str]]) -> Conte
     peer = SentenceTransformer(str(packaged_model("all-minilm-l6-v2")), device="cpu")
     flat = peer.encode([text for rows in references for text in rows], batch_size=64, normalize_embeddings=True)
     encoded = np.split(flat, np.cumsum([len(rows) for rows in references])[:-1])
-    prepared = PreparedEmbeddings(EmbeddingSimilarity().encoder, references, kept=0)
+    prepared = PreparedEmbeddings(SentenceEncoder("all-minilm-l6-v2"), references)  # which keeps nothing
 
     def peer_scores() -> Any:
         vectors = peer.encode(texts, batch_size=64, normalize_embeddings=True)

@@ -33,20 +33,25 @@ def mark_common(reference, candidate, marked):
     strictly more.
     """
     rows, columns = reference.shape[0], candidate.shape[0]
-    longest = np.zeros((rows + 1, columns + 1), np.int32)
+    longest = np.zeros(columns + 1, np.int32)
+    leaves_out = np.zeros((rows, columns), np.bool_)
     for row in range(rows):
+        diagonal = longest[0]
         for column in range(columns):
+            above = longest[column + 1]
+            leaves_out[row, column] = longest[column] > above
             if reference[row] == candidate[column]:
-                longest[row + 1, column + 1] = longest[row, column] + 1
+                longest[column + 1] = diagonal + 1
             else:
-                longest[row + 1, column + 1] = max(longest[row, column + 1], longest[row + 1, column])
+                longest[column + 1] = max(above, longest[column])
+            diagonal = above
     row, column = rows, columns
     while row > 0 and column > 0:
         if reference[row - 1] == candidate[column - 1]:
             marked[row - 1] = True
             row -= 1
             column -= 1
-        elif longest[row, column - 1] > longest[row - 1, column]:
+        elif leaves_out[row - 1, column - 1]:
             column -= 1
         else:
             row -= 1

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import lru_cache
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,14 @@ from numpy.typing import NDArray
 from seqrl.metrics.item_texts import mean, text_of
 from seqrl.metrics.text_scores import Sentence, check_items, checked_references, checked_sentences
 
-if TYPE_CHECKING:
-    from seqrl.metrics.sentence_encoder import SentenceEncoder
+_KEPT_SENTENCES = 50_000
 
-_KEPT_SENTENCES = 20_000
+
+class Encoder(Protocol):
+    """Gives sentences vectors of length 1."""
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Give a vector for each text, [N, dimensions]."""
 
 
 @dataclass(frozen=True)
@@ -63,54 +68,77 @@ class EmbeddingSimilarity:
         return mean(self.score(hypotheses, references))
 
     def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedEmbeddings:
-        """Encode references once; the result scores batches and keeps the sentences that it met last."""
+        """Encode references once; the result scores batches."""
         checked_references(references)
         return PreparedEmbeddings(self.encoder, references)
 
-    @cached_property
-    def encoder(self) -> SentenceEncoder:
-        """The model, loaded when it is first used."""
-        from seqrl.metrics.sentence_encoder import SentenceEncoder  # loaded here: it needs torch and transformers
-
-        return SentenceEncoder(self.model, batch_size=self.batch_size, device=self.device)
+    @property
+    def encoder(self) -> KeptEmbeddings:
+        """The model, loaded when it is first used, once a process."""
+        return _encoder(self.model, self.batch_size, self.device)
 
 
 class PreparedEmbeddings:
-    """Encoded references, and the embeddings of the last hypotheses.
+    """Encoded references.
 
     Args:
         encoder: gives vectors of length 1.
         references: for each item its sentences.
-        kept: most embeddings of hypotheses that are kept.
     """
 
-    def __init__(self, encoder: SentenceEncoder, references: Sequence[Sequence[Sentence]], *, kept: int = _KEPT_SENTENCES) -> None:
+    def __init__(self, encoder: Encoder, references: Sequence[Sequence[Sentence]]) -> None:
         texts = [[text_of(sentence) for sentence in sentences] for sentences in references]
         places = {text: place for place, text in enumerate(dict.fromkeys(text for rows in texts for text in rows))}
-        self.vectors = encoder.encode(list(places))
+        self.encoder, self.vectors = encoder, encoder.encode(list(places))
         self.items = [np.array([places[text] for text in rows], np.int64) for rows in texts]
-        self.encoder, self.kept = encoder, kept
-        self._cache: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
 
     def score(self, hypotheses: Sequence[Sentence], items: Sequence[int]) -> NDArray[np.float64]:
         """Score each hypothesis against the references of its item, [N] float64."""
         check_items(hypotheses, items, len(self.items))
         texts = [text_of(sentence) for sentence in hypotheses]
-        found = self._encoded(list(dict.fromkeys(text for text in texts if text.strip())))
+        filled = [text for text in texts if text.strip()]
+        found = dict(zip(filled, self.encoder.encode(filled), strict=True))
         scores = [
             float((self.vectors[self.items[item]] @ found[text]).max()) if text in found else 0.0
             for text, item in zip(texts, items, strict=True)
         ]
         return np.clip(np.array(scores, np.float64), -1.0, 1.0)
 
-    def _encoded(self, texts: list[str]) -> dict[str, NDArray[np.float32]]:
-        new = [text for text in texts if text not in self._cache]
-        found = {text: self._cache[text] for text in texts if text in self._cache}
-        if new:
-            found.update(zip(new, self.encoder.encode(new), strict=True))
-        for text in texts:
-            self._cache[text] = found[text]
-            self._cache.move_to_end(text)
-        while len(self._cache) > self.kept:
-            self._cache.popitem(last=False)
-        return found
+
+class KeptEmbeddings:
+    """An encoder that keeps the embeddings of the sentences that it met last; several threads may share it.
+
+    Args:
+        encoder: gives vectors of length 1.
+        kept: most embeddings that are kept.
+    """
+
+    def __init__(self, encoder: Encoder, *, kept: int = _KEPT_SENTENCES) -> None:
+        self.encoder, self.kept = encoder, kept
+        self._cache: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Give a vector for each text, [N, dimensions]."""
+        if not texts:
+            return np.zeros((0, 1), np.float32)
+        with self._lock:
+            distinct = list(dict.fromkeys(texts))
+            new = [text for text in distinct if text not in self._cache]
+            found = {text: self._cache[text] for text in distinct if text in self._cache}
+            if new:
+                found.update(zip(new, self.encoder.encode(new), strict=True))
+            for text in distinct[-self.kept :] if self.kept else []:
+                self._cache[text] = found[text]
+                self._cache.move_to_end(text)
+            while len(self._cache) > self.kept:
+                self._cache.popitem(last=False)
+        return np.stack([found[text] for text in texts])
+
+
+# Evaluations make their metrics anew each time, and a model takes longer to load than a thousand sentences to encode.
+@lru_cache(maxsize=2)
+def _encoder(model: str, batch_size: int, device: str) -> KeptEmbeddings:
+    from seqrl.metrics.sentence_encoder import SentenceEncoder  # loaded here: it needs torch and transformers
+
+    return KeptEmbeddings(SentenceEncoder(model, batch_size=batch_size, device=device))

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from corpora import published
 
-from seqrl.metrics import packaged_models, sentence_encoder
-from seqrl.metrics.embedding import EmbeddingSimilarity, PreparedEmbeddings
+from seqrl.metrics import embedding, packaged_models, sentence_encoder
+from seqrl.metrics.embedding import EmbeddingSimilarity, KeptEmbeddings, PreparedEmbeddings
 from seqrl.metrics.packaged_models import packaged_model
 
 VECTORS = {"east": (1.0, 0.0), "north": (0.0, 1.0), "between": (0.6, 0.8), "west": (-1.0, 0.0)}
@@ -32,23 +32,34 @@ class Compass:
 
 def test_the_nearest_reference_counts_and_nothing_is_encoded_twice() -> None:
     compass: Any = Compass()
-    prepared = PreparedEmbeddings(compass, [["east", "north"], ["east"], ["north", "east"]], kept=2)
+    prepared = PreparedEmbeddings(KeptEmbeddings(compass, kept=3), [["east", "north"], ["east"], ["north", "east"]])
     assert compass.asked == [["east", "north"]]
     np.testing.assert_allclose(prepared.score([["between"], ["west"], ["between"]], [0, 1, 1]), [0.8, -1.0, 0.6], rtol=1e-6)
     np.testing.assert_allclose(prepared.score([["between"], [], ["west"]], [2, 0, 0]), [0.8, 0.0, 0.0], rtol=1e-6)
     assert compass.asked[1:] == [["between", "west"]]
-    prepared.score([["north"], ["between"]], [0, 0])
-    prepared.score([["west"]], [0])  # two are kept, and these were met before
-    assert compass.asked[2:] == [["north"], ["west"]]
+    prepared.score([["east"]], [0])  # three are kept, and two others were met since
+    prepared.score([["west"], ["between"]], [0, 0])
+    assert compass.asked[2:] == [["east"]]
+    assert prepared.score([[]], [0]).tolist() == [0.0]
     with pytest.raises(ValueError, match=r"0\.\.2"):
         prepared.score([["east"]], [3])
 
 
-def test_the_metric_by_words_and_by_text() -> None:
-    metric = EmbeddingSimilarity()
-    metric.__dict__["encoder"] = Compass()
+def test_nothing_is_kept_where_nothing_should_be() -> None:
+    compass: Any = Compass()
+    kept = KeptEmbeddings(compass, kept=0)
+    assert kept.encode(["east", "west", "east"]).tolist() == [[1, 0], [-1, 0], [1, 0]] and kept.encode([]).shape[0] == 0
+    kept.encode(["west"])
+    assert compass.asked == [["east", "west"], ["west"]]
+
+
+def test_the_metric_by_words_and_by_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(embedding, "_encoder", lambda *settings: asked.append(settings) or Compass())
+    metric = EmbeddingSimilarity(batch_size=7)
     assert metric.corpus(["east", "north"], [["east"], ["between", "west"]]) == pytest.approx(0.9)
     assert metric.prepare_words([[["east"]]]).score([["between"]], [0]) == pytest.approx([0.6])
+    assert asked == [("all-minilm-l6-v2", 7, "cpu")] * 2
     with pytest.raises(ValueError, match="reference 0 of item 0 is empty"):
         metric.score(["east"], [[""]])
 

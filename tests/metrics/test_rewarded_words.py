@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -44,3 +47,13 @@ def test_what_needs_images_says_how_to_reward_it() -> None:
     with pytest.raises(ValueError, match="ref_clip_score looks at images.*prepare"):
         MetricMix({"ref_clip_score": 1.0}, REFERENCES, end=0, numbers=NUMBERS)
     assert not by_name.takes_words("ref_clip_score") and not by_name.takes_words("self_cider") and not by_name.takes_words("sacrebleu")
+
+
+def test_to_make_every_metric_loads_nothing_heavy() -> None:
+    heavy = ["torch", "transformers", "numba", "sacrebleu", "nltk", "PIL", "sentence_transformers"]
+    program = (
+        "import sys; from seqrl.metrics.by_name import METRICS, metric_by_name\n"
+        f"[metric_by_name(name).described for name in METRICS]; print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
