@@ -10,6 +10,7 @@ from typing import Any
 from seqrl.metrics.bleu import Bleu, SacreBleu
 from seqrl.metrics.cider import Cider, CiderD
 from seqrl.metrics.rouge import RougeL
+from seqrl.metrics.spice_official import SpiceOfficial
 
 METRICS: dict[str, Callable[..., Any]] = {
     "cider_d": CiderD,
@@ -21,6 +22,7 @@ METRICS: dict[str, Callable[..., Any]] = {
     "bleu4_smoothed": partial(Bleu, max_n=4, smoothing="add_one"),
     "rouge_l": RougeL,
     "sacrebleu": SacreBleu,
+    "spice_official": SpiceOfficial,
 }
 
 
