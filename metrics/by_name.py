@@ -34,6 +34,7 @@ HOMES: Mapping[str, tuple[str, str, dict[str, Any]]] = {
     "embedding": ("seqrl.metrics.embedding", "EmbeddingSimilarity", {}),
     "ref_clip_score": ("seqrl.metrics.ref_clip", "RefClipScore", {}),
     "spice": ("seqrl.metrics.spice", "Spice", {}),
+    "spice_official": ("seqrl.metrics.spice_official", "SpiceOfficial", {}),
     "spider": ("seqrl.metrics.spider", "Spider", {}),
 }
 METRICS = tuple(HOMES)

@@ -63,6 +63,7 @@ def _cased(words: list[str], *cases: Callable[[str], str]) -> list[str]:
 
 _EMAIL = r"[A-Za-z0-9][^\s\"<>|(){}]{0,254}@[^\s\"<>|(){}.]++(?:\.[^\s\"<>|(){}.]++)*+"
 
+_DOMAIN = rf"(?<!/)(?:www\.)?{_ALNUM}{{1,63}}(?:\.(?:{_ALNUM}|-){{1,63}}){{0,8}}\.(?i:com|net|org|edu)"
 _EYE = "[-^'<>=~]"
 
 _RULES = [
@@ -71,12 +72,13 @@ _RULES = [
     r"|<[!?][A-Za-z-][^<>]*>",  # a tag of HTML
     r"-(?i:[lr][rsc]b)-",
     r"(?i:https?)://[^\s\"<>|()]+[^\s\"<>|.!?(){},-]",
-    r"(?<!/)(?:www\.)?[A-Za-z0-9]{1,63}(?:\.[A-Za-z0-9-]{1,63}){0,8}\.(?i:com|net|org|edu)/[^\s\"<>|()]+[^\s\"<>|.!?(){},-]",
+    rf"{_DOMAIN}/[^\s\"<>|()]+[^\s\"<>|.!?(){{}},-]",
+    rf"[^\w\s\"<>|(){{}}\[\],.!?;:=$/'`@\\-]{_DOMAIN}(?:/[^\s\"<>|()]+[^\s\"<>|.!?(){{}},-])?",  # *x.com
     rf"(?i:www)(?:\.{_LETTER}{_ALNUM}*)+(?:-{_ALNUM}+)*+(?!\.{_ALNUM}|[^\s\"<>|.!?(){{}},-])",
     r"(?i:www\.)(?:[^\s\"<>|.!?(){},]{1,254}\.){1,8}[A-Za-z]{2,4}",
     r"&\#\d+;",
     rf"(?:mailto:)?{_EMAIL}>?|<{_EMAIL}>?",
-    r"@[A-Za-z_]\w*",
+    r"@[A-Za-z_][A-Za-z0-9_]*",
     rf"\#{_LETTER}+",
     r"[<>]?[:;=]['*o-]?[()DPdpO@|\]\[{\\](?![A-Za-z0-9])|\\\*",  # faces
     rf"{_EYE}_{_EYE}|\({_EYE}[_.]?{_EYE}\)",
@@ -104,7 +106,8 @@ _RULES = [
     rf"(?:(?i:{'|'.join(_ABBREVIATIONS)})|{'|'.join(_cased(_CAPITAL_ABBREVIATIONS, str.title, str.upper))}"
     rf"|{'|'.join(_cased(_SMALL_ABBREVIATIONS, str.lower, str.title))})\.(?!{_LETTER})",
     rf"(?i:{'|'.join(_NUMBER_ABBREVIATIONS)})\.(?=\s?\d)",
-    rf"[A-Za-z]\.(?!{_LETTER}|\s+(?:{'|'.join(_cased(_SENTENCE_STARTS, str.title, str.upper))})(?!\S))|(?i:ph\.d\.)|Ph\.(?=\s+D)",
+    rf"[A-Za-z]\.(?!{_LETTER}|\s+(?:(?:{'|'.join(_cased(_SENTENCE_STARTS, str.title, str.upper))})(?!\S)|M[rs]\.|</?[A-Za-z]))",
+    r"(?i:ph\.d\.)|Ph\.(?=\s+D)",
     rf"(?:{_UNIT}-)?[A-Za-z](?:\.[A-Za-z])+\.(?!{_LETTER})(?:-{_UNIT})*",  # u.s.-based
     rf"{_LETTER}{_ALNUM}*(?:\.{_LETTER}{_ALNUM}*)*[!?]{_LETTER}{_ALNUM}*(?:[.!?]{_LETTER}{_ALNUM}*)*",
     rf"{_LETTER}{_ALNUM}*(?:\.{_LETTER}{_ALNUM}*)+(?:-{_ALNUM}+)*(?:\.(?=[,;:\u3001]))?",
