@@ -21,6 +21,7 @@ class Reader:
     def __init__(self, words: Sequence[Word], tags: Sequence[str], *, headline: bool = False) -> None:
         self.words, self.tags = words, tags
         self.headline = headline  # the first participle has no subject
+        self.headed = headline
         self.stopped = "." in tags
         self.clausal = any(tag in "ZDBMV" for tag in tags)
         self.notes = Notes()
@@ -244,7 +245,7 @@ class Reader:
         """Whether a preposition after a verb and something else belongs to that something."""
         if not verb.satisfied or not self.last:
             return False
-        if not verb.subjects:
+        if self.headed and not verb.subjects:
             return name == "of"
         return name in ("of", "with", "in", "on", "near", "beside", "behind", "between", "under")
 
@@ -298,7 +299,8 @@ class Reader:
         tag, word = self.tags[place], self.words[place]
         if tag == "M":
             self.begin_finite()
-            return place + 1
+            does = word.text in ("do", "does", "did") and place + 1 < len(self.tags) and self.tags[place + 1] in _GROUP_STARTS
+            return self.start_verb(place, self.main, passive=False, clause=True) if does else place + 1
         if (tag == "Z" and word.text == "has") or word.text == "have":
             after = place + 1
             while after < len(self.tags) and self.tags[after] == "R":

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from seqrl.metrics.spice.lexicon import Word
-from seqrl.metrics.spice.words import ADVERBIAL, FRAGMENT_NOUNS, PARTICLES, PLACES, PREPOSITION_HEADS
+from seqrl.metrics.spice.words import ADJECTIVES, ADVERBIAL, COLOURS, FRAGMENT_NOUNS, PARTICLES, PLACES, PREPOSITION_HEADS
 
 _EXPECTS_NOUN = frozenset("TYJ#'K")
 _NOMINAL = frozenset("NSJ#")
@@ -91,8 +91,11 @@ def _settle(word: Word, tag: str, context: _Context, words: Sequence[Word], plac
             return "J" if set(following.tags) & _NOMINAL else "N"
         if before == "I" and following.text == "of":
             return "N"
-    if tag == "J" and text in ADVERBIAL and before in "VZDPG" and not set(following.tags) & _NOMINAL:
-        return "R"
+    if tag == "J" and text in ADVERBIAL and not set(following.tags) & _NOMINAL:
+        if before in "VZDPG" or (before == "I" and words[place - 1].text in PARTICLES):
+            return "R"
+    if text == "other" and place and words[place - 1].text in ("each", "one"):
+        return "U"
     if tag == "K":
         if text == "that" and before in "NS" and (following.tags[0] in "BMZDPU" or following.verbal or following.tags in "TY"):
             return "W"
@@ -116,14 +119,16 @@ def _choose(word: Word, context: _Context, words: Sequence[Word], place: int) ->
     options, before, following = word.tags, context.before, context.following
     if word.text in PREPOSITION_HEADS and following.text in PREPOSITION_HEADS[word.text]:
         return "R"
-    if word.text == "other" and place and words[place - 1].text in ("each", "one"):
-        return "U"
     context.nominal_next = bool(set(following.tags) & _NOMINAL) and not (
         following.text in PARTICLES
         or (following.text in PREPOSITION_HEADS and place + 2 < len(words) and words[place + 2].text in PREPOSITION_HEADS[following.text])
     )
-    if "J" in options and following.tags in ("C", ",") and place + 2 < len(words) and _adjective_pair(word, words[place + 2], context):
-        return "J"
+    if "J" in options and place + 2 < len(words):
+        after = words[place + 2].tags
+        if following.tags in ("C", ",") and "J" in after and (word.text in COLOURS or not set(options) & set("NS")):
+            return "J"
+        if before in "TYJVZDGPQI" and set(following.tags) & set("GPQ") and set(after) & set("NS") and word.text in ADJECTIVES:
+            return "J"
     if before in _EXPECTS_NOUN:
         return _in_noun_group(word, context)
     if before == "B":
@@ -146,11 +151,6 @@ def _choose(word: Word, context: _Context, words: Sequence[Word], place: int) ->
     if before in "C,":
         return _after_conjunction(word, context)
     return _noun_or_modifier(word, context)
-
-
-def _adjective_pair(word: Word, second: Word, context: _Context) -> bool:
-    """Whether "red and" goes on with another adjective ("red and white")."""
-    return "J" in second.tags and (("N" not in second.tags and "S" not in second.tags) or ("J" in word.tags and "J" in second.tags))
 
 
 def _first(options: str, order: str) -> str:
@@ -226,6 +226,8 @@ def _after_verb(word: Word, context: _Context) -> str:
     options = word.tags
     if context.nominal_next:
         return _first(options, "JSGPQNRVZD") if "S" not in options else "S"
+    if word.text in COLOURS:
+        return "J"
     if word.text in ADVERBIAL or ("R" in options and "N" not in options and "S" not in options):
         return "R"
     return _first(options, "SNJGPQRVZD")
