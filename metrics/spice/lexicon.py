@@ -93,8 +93,6 @@ def _describe(text: str) -> Word:
         tags = "N"
     if text in PLURAL_ONLY:
         tags = "S"
-    if text == "building":
-        tags = "NG"
     if text in ADJECTIVES:
         tags += "J"
     elif "N" in tags and not text.endswith(_SURE_ENDINGS):

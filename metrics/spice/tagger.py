@@ -50,7 +50,7 @@ def tag(words: Sequence[Word]) -> list[str]:
         context.following = following = words[place + 1] if place < last else _END
         options = word.tags
         if len(options) == 1:
-            chosen = _settle(word, options, context, words, place) if options in "IRTKJYP'" else options
+            chosen = _settle(word, options, context, words, place) if options in "IRTKJYPM'" else options
         else:
             chosen = _choose(word, context, words, place)
         _advance(context, word, chosen, following)
@@ -96,6 +96,8 @@ def _settle(word: Word, tag: str, context: _Context, words: Sequence[Word], plac
             return "R"
     if text == "other" and place and words[place - 1].text in ("each", "one"):
         return "U"
+    if text == "can" and before in "TYJN#" and not (set(following.tags) & set("VBR") and before == "N"):
+        return "N"
     if tag == "K":
         if text == "that" and before in "NS" and (following.tags[0] in "BMZDPU" or following.verbal or following.tags in "TY"):
             return "W"
@@ -179,8 +181,11 @@ def _in_noun_group(word: Word, context: _Context) -> str:
         if "G" in options or "P" in options or "Q" in options:
             return _first(options, "NGPQ") if not word.verbal else _first(options, "GPQN")
         return _first(options, "SNRVZD")
-    if context.before == "J" and context.last_noun and not context.headed and "Z" in options and word.verbal:
-        return "Z"
+    if context.before == "J" and word.verbal and context.last_noun and context.tags[-2] == "I":  # "a boy in blue watches"
+        if "Z" in options and not context.headed and word.text not in ("leaves", "waves"):
+            return "Z"
+        if "G" in options:
+            return "G"
     if context.before == "J" and "Z" in options and following.tags in ("U", "T", "Y"):
         return "Z"
     return _first(options, "SNJGPQRVZD")
@@ -259,6 +264,8 @@ def as_headline(words: Sequence[Word], tags: list[str]) -> bool:
     """
     if "." in tags or "B" in tags or "Z" in tags or "M" in tags:
         return False
+    if tags and words[0].text == "building" and tags[1:2] in (["I"], ["R"]):
+        tags[0] = "G"
     place, plural, determined = 0, False, False
     while place < len(tags) and tags[place] in "TYJNS#C,RP":
         plural = tags[place] == "S" or (plural and tags[place] not in "NS")

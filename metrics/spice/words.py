@@ -84,7 +84,7 @@ VERBS = frozenset(
 )
 # Words in -ing that stand for things or places ("a parking lot"), or that the published parser takes for things in a headless caption.
 GERUND_NOUNS = frozenset(
-    """clothing ceiling painting railing wedding evening morning lighting crossing landing siding icing frosting wing ring
+    """building clothing ceiling painting railing wedding evening morning lighting crossing landing siding icing frosting wing ring
     string king thing something nothing anything everything spring opening awning swing sling sibling duckling topping
     stuffing drawing being writing housing carving bedding evening outing parking ground""".split()
 )
