@@ -246,7 +246,7 @@ class Reader:
         if not verb.satisfied or not self.last:
             return False
         if self.headed and not verb.subjects:
-            return name == "of"
+            return name == "of" or (bool(self.role) and self.role[0][1] != verb.name)
         return name in ("of", "with", "in", "on", "near", "beside", "behind", "between", "under")
 
     def note_role(self, subjects: list[str], name: str, things: list[str]) -> None:
@@ -317,7 +317,7 @@ class Reader:
             self.verb.satisfied = True
             return self.start_verb(place, self.verb.subjects, passive=False, clause=True)
         subjects = self.participle_subjects(place)
-        covers = place + 1 < len(self.tags) and self.tags[place + 1] in "NS" and place and self.tags[place - 1] in "NS"
+        covers = place + 1 < len(self.tags) and self.tags[place + 1] in "NSTYU" and place and self.tags[place - 1] in "NS"
         return self.start_verb(place, subjects, passive=tag in "PQ" and not covers, clause=False)
 
     def participle_subjects(self, place: int) -> list[str]:

@@ -76,7 +76,7 @@ def look_up(text: str) -> Word:
     if word is None:
         if len(_words) >= CACHED_WORDS:
             _words.clear()
-        word = _words[text] = _describe(text)
+        word = _words[text] = _describe(text.lower())
     return word
 
 

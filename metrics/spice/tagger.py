@@ -129,7 +129,7 @@ def _choose(word: Word, context: _Context, words: Sequence[Word], place: int) ->
         after = words[place + 2].tags
         if following.tags in ("C", ",") and "J" in after and (word.text in COLOURS or not set(options) & set("NS")):
             return "J"
-        if before in "TYJVZDGPQI" and set(following.tags) & set("GPQ") and set(after) & set("NS") and word.text in ADJECTIVES:
+        if before in "TYJVZDGPQI^" and set(following.tags) & set("GPQ") and set(after) & set("NS") and word.text in ADJECTIVES:
             return "J"
     if before in _EXPECTS_NOUN:
         return _in_noun_group(word, context)
@@ -218,7 +218,8 @@ def _coordinated(tags: list[str]) -> bool:
 
 
 def _finite_option(options: str, context: _Context) -> str:
-    if "Z" in options and (context.subject != "S" or context.before != "S"):
+    following = context.following
+    if "Z" in options and (context.subject != "S" or context.before != "S" or following.tags[0] in "TYUIJ"):
         return "Z"
     if "V" in options and context.plural:
         return "V"
@@ -282,5 +283,5 @@ def as_headline(words: Sequence[Word], tags: list[str]) -> bool:
     if plural and following in "NS":
         tags[place] = "J"
         return False
-    phrases = sum(tag in "IO" and words[k].text != "of" for k, tag in enumerate(tags) if k > place) + (following in "TYUNSJ#")
+    phrases = sum(tag in "IO" and words[k].text not in ("of", "to") for k, tag in enumerate(tags) if k > place) + (following in "TYUNSJ#")
     return (not plural or following in "TYU#") and not (tags[0] == "T" and phrases > 1)

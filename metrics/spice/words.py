@@ -113,7 +113,7 @@ PLURAL_ONLY = frozenset(
 )
 # Nouns and adjectives that the word lists lack.
 NOUNS = frozenset("top pan log bar remote fencing lettering carpeting desktop shelving flooring piping yard".split())
-ONLY_ADJECTIVES = frozenset("full open young fit visible own thick wide overcast second third circular high low other".split())
+ONLY_ADJECTIVES = frozenset("colored coloured full open young fit visible own thick wide overcast second third circular high low other".split())
 # Adjectives that are adverbs after a verb ("jumps high").
 ADVERBIAL = frozenset("high low fast close far hard long straight right left short".split())
 # Participles that take the adjective before them with them ("dark colored dogs", "middle aged man").
