@@ -84,9 +84,9 @@ VERBS = frozenset(
 )
 # Words in -ing that stand for things or places ("a parking lot"), or that the published parser takes for things in a headless caption.
 GERUND_NOUNS = frozenset(
-    """building clothing ceiling painting railing wedding evening morning lighting crossing landing siding icing frosting wing ring
-    string king thing something nothing anything everything spring opening awning swing sling sibling duckling topping
-    stuffing drawing being writing housing carving bedding evening outing parking ground""".split()
+    """building clothing ceiling painting railing wedding evening morning lighting crossing landing siding icing frosting wing
+    ring string king thing something nothing anything everything spring opening awning swing sling sibling duckling
+    topping stuffing drawing being writing housing carving bedding evening outing parking ground""".split()
 )
 FRAGMENT_NOUNS = frozenset("standing walking skiing swimming drinking waiting cooking".split())
 
@@ -113,7 +113,9 @@ PLURAL_ONLY = frozenset(
 )
 # Nouns and adjectives that the word lists lack.
 NOUNS = frozenset("top pan log bar remote fencing lettering carpeting desktop shelving flooring piping yard".split())
-ONLY_ADJECTIVES = frozenset("colored coloured full open young fit visible own thick wide overcast second third circular high low other".split())
+ONLY_ADJECTIVES = frozenset(
+    "colored coloured full open young fit visible own thick wide overcast second third circular high low other".split()
+)
 # Adjectives that are adverbs after a verb ("jumps high").
 ADVERBIAL = frozenset("high low fast close far hard long straight right left short".split())
 # Participles that take the adjective before them with them ("dark colored dogs", "middle aged man").
