@@ -9,7 +9,7 @@ from seqrl.metrics.spice.notes import Notes, Verb
 from seqrl.metrics.spice.noun_groups import FARTHEST, NounGroups, noun_ahead
 from seqrl.metrics.spice.words import INNER_NOUNS, PARTICLES, PARTS, PREPOSITIONS
 
-_GROUP_STARTS = frozenset("TYJNSH#K")
+_GROUP_STARTS = frozenset("TYJNSHA#K")
 _FINITE = frozenset("ZDVM")
 MOST_SUBJECTS = 32  # keeps the time for a list of a thousand things in bounds
 _BOUNDARY = frozenset(".,CXW")
@@ -234,7 +234,7 @@ class Reader:
             holder = self.head[:1]
         elif name != "of" and self.stopped and self.role and self.role[0][1] == "of" and not self.finite:
             holder = self.head[:1] or holder
-        self.parted = bool(things) and things[-1] in PARTS and self.groups.bare and name != "of"
+        self.parted = bool(things) and things[-1] in PARTS and (self.groups.bare or self.stopped) and name != "of"
         if name in INNER_NOUNS and not self.clausal:
             inner = INNER_NOUNS[name]
             self.notes.relation(holder, name.split()[0], (inner,))

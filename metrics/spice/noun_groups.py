@@ -72,6 +72,10 @@ class NounGroups:
                     break
                 owner = self.antecedent(word.text, main)
                 determiner = word.text
+            elif tag == "A":
+                if modifiers or determiner:
+                    break
+                modifiers.append(word.text)
             elif tag == "H":
                 return (place, "") if modifiers or determiner else (place + 1, self._thing(word.noun, [], ""))
             elif tag in "NS":

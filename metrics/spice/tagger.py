@@ -10,7 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from seqrl.metrics.spice.lexicon import Word
-from seqrl.metrics.spice.words import ADJECTIVES, ADVERBIAL, COLOURS, FRAGMENT_NOUNS, PARTICLES, PLACES, PREPOSITION_HEADS
+from seqrl.metrics.spice.words import (
+    ADJECTIVES,
+    ADVERBIAL,
+    COLOURS,
+    FRAGMENT_ADJECTIVES,
+    FRAGMENT_NOUNS,
+    OPENING_VERBS,
+    PARTICLES,
+    PLACES,
+    PREPOSITION_HEADS,
+)
 
 _EXPECTS_NOUN = frozenset("TYJ#'K")
 _NOMINAL = frozenset("NSJ#")
@@ -96,6 +106,8 @@ def _settle(word: Word, tag: str, context: _Context, words: Sequence[Word], plac
             return "R"
     if text == "other" and place and words[place - 1].text in ("each", "one"):
         return "U"
+    if text == "nearby" and before in "ITYJ":
+        return "J"
     if text == "can" and before in "TYJN#" and not (set(following.tags) & set("VBR") and before == "N"):
         return "N"
     if tag == "K":
@@ -265,23 +277,23 @@ def as_headline(words: Sequence[Word], tags: list[str]) -> bool:
     """
     if "." in tags or "B" in tags or "Z" in tags or "M" in tags:
         return False
-    if tags and words[0].text == "building" and tags[1:2] in (["I"], ["R"]):
-        tags[0] = "G"
-    place, plural, determined = 0, False, False
+    if words and words[0].text in OPENING_VERBS and tags[1:2] and tags[1] in ("IRG" if words[0].text == "building" else "IRGP"):
+        tags[0] = "V"
+        return False
+    place, heads, determined = 0, 0, False
     while place < len(tags) and tags[place] in "TYJNS#C,RP":
-        plural = tags[place] == "S" or (plural and tags[place] not in "NS")
-        determined = determined or tags[place] in "T#" or tags[place] == "C"
+        heads += tags[place] in "NS"
+        determined = determined or tags[place] in "T#C"
         place += 1
     if place == 0 or place >= len(tags) or tags[place] != "G" or tags[place - 1] not in "NS":
         return False
+    plural = tags[place - 1] == "S"
     following = tags[place + 1] if place + 1 < len(tags) else "."
-    if words[place].text in FRAGMENT_NOUNS and following in "IRO":
-        tags[place] = "N"
-        if determined or plural:
-            tags[place] = "H"  # a noun of its own, no part of the group before
+    if words[place].text in FRAGMENT_NOUNS and following in "IO":
+        tags[place] = "H" if determined or plural else "N"
         return False
-    if plural and following in "NS":
-        tags[place] = "J"
+    if following in "NS" and words[place].text in FRAGMENT_ADJECTIVES and (plural or all(tag in "NS" for tag in tags[place + 1 :])):
+        tags[place] = "A" if determined or plural else "J"
         return False
     phrases = sum(tag in "IO" and words[k].text not in ("of", "to") for k, tag in enumerate(tags) if k > place) + (following in "TYUNSJ#")
-    return (not plural or following in "TYU#") and not (tags[0] == "T" and phrases > 1)
+    return (not plural or following in "TYUNSJ#" or place > 1) and not (tags[0] == "T" and phrases > 1)

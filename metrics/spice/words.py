@@ -25,7 +25,7 @@ def _closed() -> dict[str, str]:
         "outside out down up past beyond atop via onto throughout except despite per versus opposite aboard amid nearby",
         "R": "not n't very too also just still almost away together apart back forward backward backwards forwards ahead indoors outdoors "
         "sideways downhill uphill upside there here upward upwards downward downwards then now only even "
-        "mostly again maybe perhaps alone abreast aside overhead never always often mid-air midair possibly",
+        "mostly again maybe perhaps alone well abreast aside overhead never always often mid-air midair possibly",
     }
     return {word: tag for tag, words in classes.items() for word in words.split()}
 
@@ -88,6 +88,10 @@ GERUND_NOUNS = frozenset(
     ring string king thing something nothing anything everything spring opening awning swing sling sibling duckling
     topping stuffing drawing being writing housing carving bedding evening outing parking ground""".split()
 )
+# Participles that it takes for adjectives of the bare noun after them ("people riding bicycles").
+FRAGMENT_ADJECTIVES = frozenset("playing holding riding swinging showing eating".split())
+# Nouns that the published parser takes for verbs where they open a headline without a determiner.
+OPENING_VERBS = frozenset("bear building buy concrete house light mirror object parrot ship skateboard spoon star".split())
 FRAGMENT_NOUNS = frozenset("standing walking skiing swimming drinking waiting cooking".split())
 
 COLOURS = frozenset(
