@@ -245,6 +245,8 @@ class Reader:
         """Whether a preposition after a verb and something else belongs to that something."""
         if not verb.satisfied or not self.last:
             return False
+        if verb.clause and self.role and self.role[0][1] == verb.name:
+            return name == "of"
         if self.headed and not verb.subjects:
             return name == "of" or (bool(self.role) and self.role[0][1] != verb.name)
         return name in ("of", "with", "in", "on", "near", "beside", "behind", "between", "under")
