@@ -73,5 +73,5 @@ class Clause:
     def close_verb(self) -> None:
         """End a verb: one without objects of its own says something about its subject."""
         verb, self.verb = self.verb, None
-        if verb is not None and not verb.satisfied and verb.subjects and verb.name != "have" and (verb.clause or verb.passive):
+        if verb is not None and not verb.satisfied and verb.subjects and verb.name != "have" and verb.clause != verb.passive:
             self.notes.attribute(verb.subjects, verb.name)

@@ -90,6 +90,8 @@ class NounGroups:
                     break
             elif tag == "J" and place + 1 < end and words[place + 1].text in COMPOUNDING:
                 pass
+            elif tag == "#" and word.text == "one" and following in "NJ":
+                determiner = "one"
             elif tag in "#J":
                 modifiers.append(word.verb if word.text in _COLOURED else word.text)
             elif tag in "GPQ" and noun_ahead(tags, place + 1):

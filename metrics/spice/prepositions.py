@@ -72,7 +72,7 @@ def attach_to_noun(clause: Clause, name: str, things: list[str]) -> None:
     """Attach a preposition to a noun: to the nearest, or to the one that a chain of "of" or a part without determiner hangs on."""
     holder = clause.last[:1] if clause.last is clause.main else clause.last
     if name == "of" and clause.parted:
-        holder = clause.head[:1]
+        holder = clause.role[0][0][:1] if clause.role else clause.head[:1]
     elif name != "of" and clause.stopped and clause.role and clause.role[0][1] == "of" and not clause.finite:
         holder = clause.head[:1] or holder
     clause.parted = bool(things) and things[-1] in PARTS and (clause.groups.bare or clause.stopped) and name != "of"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from seqrl.metrics.spice.clause import GROUP_STARTS, Clause
-from seqrl.metrics.spice.noun_groups import noun_ahead
+from seqrl.metrics.spice.noun_groups import FARTHEST, noun_ahead
 from seqrl.metrics.spice.prepositions import preposition_at, read_preposition
 
 _FINITE = frozenset("ZDVM")
@@ -71,6 +71,8 @@ def participle_subjects(clause: Clause, place: int) -> list[str]:
     if clause.preposition:
         clause.preposition = ""
         return []
+    if pending == "," and before == "," and clause.tags[place] == "G" and not _listed(clause, place):
+        return []
     if pending:
         if verb is not None:
             return verb.subjects
@@ -84,6 +86,12 @@ def participle_subjects(clause: Clause, place: int) -> list[str]:
     if clause.role and clause.stopped and clause.role[0][1] != "with":
         return clause.head or clause.last
     return clause.last[-1:]
+
+
+def _listed(clause: Clause, place: int) -> bool:
+    """Whether the participle after a comma is one of several that "and" joins ("is sitting , eating , and smiling")."""
+    tags = clause.tags[place : place + 2 * FARTHEST]
+    return any(pair == ("C", "G") for pair in zip(tags, tags[1:], strict=False)) or bool(clause.verb is None and not clause.finite)
 
 
 def read_to(clause: Clause, place: int) -> int:
