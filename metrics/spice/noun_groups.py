@@ -72,6 +72,10 @@ class NounGroups:
                     break
                 owner = self.antecedent(word.text, main)
                 determiner = word.text
+            elif tag == "A":
+                if modifiers or determiner:
+                    break
+                modifiers.append(word.text)
             elif tag == "H":
                 return (place, "") if modifiers or determiner else (place + 1, self._thing(word.noun, [], ""))
             elif tag in "NS":
@@ -86,6 +90,8 @@ class NounGroups:
                     break
             elif tag == "J" and place + 1 < end and words[place + 1].text in COMPOUNDING:
                 pass
+            elif tag == "#" and word.text == "one" and following in "NJ":
+                determiner = "one"
             elif tag in "#J":
                 modifiers.append(word.verb if word.text in _COLOURED else word.text)
             elif tag in "GPQ" and noun_ahead(tags, place + 1):

@@ -10,7 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from seqrl.metrics.spice.lexicon import Word
-from seqrl.metrics.spice.words import ADVERBIAL, FRAGMENT_NOUNS, PARTICLES, PLACES, PREPOSITION_HEADS
+from seqrl.metrics.spice.words import (
+    ADJECTIVES,
+    ADVERBIAL,
+    COLOURS,
+    FRAGMENT_ADJECTIVES,
+    FRAGMENT_NOUNS,
+    OPENING_VERBS,
+    PARTICLES,
+    PLACES,
+    PREPOSITION_HEADS,
+)
 
 _EXPECTS_NOUN = frozenset("TYJ#'K")
 _NOMINAL = frozenset("NSJ#")
@@ -50,7 +60,7 @@ def tag(words: Sequence[Word]) -> list[str]:
         context.following = following = words[place + 1] if place < last else _END
         options = word.tags
         if len(options) == 1:
-            chosen = _settle(word, options, context, words, place) if options in "IRTKJYP'" else options
+            chosen = _settle(word, options, context, words, place) if options in "IRTKJYPM'" else options
         else:
             chosen = _choose(word, context, words, place)
         _advance(context, word, chosen, following)
@@ -91,8 +101,15 @@ def _settle(word: Word, tag: str, context: _Context, words: Sequence[Word], plac
             return "J" if set(following.tags) & _NOMINAL else "N"
         if before == "I" and following.text == "of":
             return "N"
-    if tag == "J" and text in ADVERBIAL and before in "VZDPG" and not set(following.tags) & _NOMINAL:
-        return "R"
+    if tag == "J" and text in ADVERBIAL and not set(following.tags) & _NOMINAL:
+        if before in "VZDPG" or (before == "I" and words[place - 1].text in PARTICLES):
+            return "R"
+    if text == "other" and place and words[place - 1].text in ("each", "one"):
+        return "U"
+    if text == "nearby" and before in "ITYJ":
+        return "J"
+    if text == "can" and before in "TYJN#" and not (set(following.tags) & set("VBR") and before == "N"):
+        return "N"
     if tag == "K":
         if text == "that" and before in "NS" and (following.tags[0] in "BMZDPU" or following.verbal or following.tags in "TY"):
             return "W"
@@ -116,14 +133,16 @@ def _choose(word: Word, context: _Context, words: Sequence[Word], place: int) ->
     options, before, following = word.tags, context.before, context.following
     if word.text in PREPOSITION_HEADS and following.text in PREPOSITION_HEADS[word.text]:
         return "R"
-    if word.text == "other" and place and words[place - 1].text in ("each", "one"):
-        return "U"
     context.nominal_next = bool(set(following.tags) & _NOMINAL) and not (
         following.text in PARTICLES
         or (following.text in PREPOSITION_HEADS and place + 2 < len(words) and words[place + 2].text in PREPOSITION_HEADS[following.text])
     )
-    if "J" in options and following.tags in ("C", ",") and place + 2 < len(words) and _adjective_pair(word, words[place + 2], context):
-        return "J"
+    if "J" in options and place + 2 < len(words):
+        after = words[place + 2].tags
+        if following.tags in ("C", ",") and "J" in after and (word.text in COLOURS or not set(options) & set("NS")):
+            return "J"
+        if before in "TYJVZDGPQI^" and set(following.tags) & set("GPQ") and set(after) & set("NS") and word.text in ADJECTIVES:
+            return "J"
     if before in _EXPECTS_NOUN:
         return _in_noun_group(word, context)
     if before == "B":
@@ -146,11 +165,6 @@ def _choose(word: Word, context: _Context, words: Sequence[Word], place: int) ->
     if before in "C,":
         return _after_conjunction(word, context)
     return _noun_or_modifier(word, context)
-
-
-def _adjective_pair(word: Word, second: Word, context: _Context) -> bool:
-    """Whether "red and" goes on with another adjective ("red and white")."""
-    return "J" in second.tags and (("N" not in second.tags and "S" not in second.tags) or ("J" in word.tags and "J" in second.tags))
 
 
 def _first(options: str, order: str) -> str:
@@ -179,8 +193,11 @@ def _in_noun_group(word: Word, context: _Context) -> str:
         if "G" in options or "P" in options or "Q" in options:
             return _first(options, "NGPQ") if not word.verbal else _first(options, "GPQN")
         return _first(options, "SNRVZD")
-    if context.before == "J" and context.last_noun and not context.headed and "Z" in options and word.verbal:
-        return "Z"
+    if context.before == "J" and word.verbal and context.last_noun and context.tags[-2] == "I":  # "a boy in blue watches"
+        if "Z" in options and not context.headed and word.text not in ("leaves", "waves"):
+            return "Z"
+        if "G" in options:
+            return "G"
     if context.before == "J" and "Z" in options and following.tags in ("U", "T", "Y"):
         return "Z"
     return _first(options, "SNJGPQRVZD")
@@ -213,7 +230,8 @@ def _coordinated(tags: list[str]) -> bool:
 
 
 def _finite_option(options: str, context: _Context) -> str:
-    if "Z" in options and (context.subject != "S" or context.before != "S"):
+    following = context.following
+    if "Z" in options and (context.subject != "S" or context.before != "S" or following.tags[0] in "TYUIJ"):
         return "Z"
     if "V" in options and context.plural:
         return "V"
@@ -226,6 +244,8 @@ def _after_verb(word: Word, context: _Context) -> str:
     options = word.tags
     if context.nominal_next:
         return _first(options, "JSGPQNRVZD") if "S" not in options else "S"
+    if word.text in COLOURS:
+        return "J"
     if word.text in ADVERBIAL or ("R" in options and "N" not in options and "S" not in options):
         return "R"
     return _first(options, "SNJGPQRVZD")
@@ -257,21 +277,23 @@ def as_headline(words: Sequence[Word], tags: list[str]) -> bool:
     """
     if "." in tags or "B" in tags or "Z" in tags or "M" in tags:
         return False
-    place, plural, determined = 0, False, False
+    if words and words[0].text in OPENING_VERBS and tags[1:2] and tags[1] in ("IRG" if words[0].text == "building" else "IRGP"):
+        tags[0] = "V"
+        return False
+    place, heads, determined = 0, 0, False
     while place < len(tags) and tags[place] in "TYJNS#C,RP":
-        plural = tags[place] == "S" or (plural and tags[place] not in "NS")
-        determined = determined or tags[place] in "T#" or tags[place] == "C"
+        heads += tags[place] in "NS"
+        determined = determined or tags[place] in "T#C"
         place += 1
     if place == 0 or place >= len(tags) or tags[place] != "G" or tags[place - 1] not in "NS":
         return False
+    plural = tags[place - 1] == "S"
     following = tags[place + 1] if place + 1 < len(tags) else "."
-    if words[place].text in FRAGMENT_NOUNS and following in "IRO":
-        tags[place] = "N"
-        if determined or plural:
-            tags[place] = "H"  # a noun of its own, no part of the group before
+    if words[place].text in FRAGMENT_NOUNS and following in "IO":
+        tags[place] = "H" if determined or plural else "N"
         return False
-    if plural and following in "NS":
-        tags[place] = "J"
+    if following in "NS" and words[place].text in FRAGMENT_ADJECTIVES and (plural or all(tag in "NS" for tag in tags[place + 1 :])):
+        tags[place] = "A" if determined or plural else "J"
         return False
-    phrases = sum(tag in "IO" and words[k].text != "of" for k, tag in enumerate(tags) if k > place) + (following in "TYUNSJ#")
-    return (not plural or following in "TYU#") and not (tags[0] == "T" and phrases > 1)
+    phrases = sum(tag in "IO" and words[k].text not in ("of", "to") for k, tag in enumerate(tags) if k > place) + (following in "TYUNSJ#")
+    return (not plural or following in "TYUNSJ#" or place > 1) and not (tags[0] == "T" and phrases > 1)
