@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from seqrl.metrics.spice.clause import Clause
 from seqrl.metrics.spice.grammar import read
 from seqrl.metrics.spice.graph import SceneGraph
+from seqrl.metrics.spice.headline import as_headline
 from seqrl.metrics.spice.lexicon import look_up
-from seqrl.metrics.spice.tagger import as_headline, tag
+from seqrl.metrics.spice.tagger import tag
 
 
 def parse(words: Sequence[str]) -> SceneGraph:
