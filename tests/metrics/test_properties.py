@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from corpora import NEED_FILES
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from seqrl.metrics.by_name import METRICS, metric_by_name
 
-# They need a model that a test would have to load; tests/metrics/test_embedding.py and test_ref_clip.py feed them odd text.
-NEED_MODELS = {"embedding", "ref_clip_score"}
 # A hypothesis is a list of captions; tests/metrics/test_diversity.py.
 NEED_LISTS = {"self_cider"}
-NAMES = sorted(set(METRICS) - NEED_MODELS - NEED_LISTS)
+NAMES = sorted(set(METRICS) - NEED_FILES - NEED_LISTS)
 PLAIN = [["a brown dog runs on the wet grass"], ["two small children sit at a table"], ["the red bus"]]
 
 ODD_WORDS = [
