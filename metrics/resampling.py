@@ -89,7 +89,10 @@ def p_value(first: NDArray[np.float64], second: NDArray[np.float64], difference:
 
     Source: Koehn 2004 (Statistical significance tests for machine translation evaluation), paired bootstrap resampling; the test that
     sacrebleu runs under that name (Post 2018).
+    Differs from: sacrebleu in 1 instead of 1 / (B + 1) for two systems that never differ.
     """
     differences = np.abs(second - first)
+    if not differences.any():
+        return 1.0
     beyond = int(np.sum(differences - differences.mean() > abs(difference)))
     return (beyond + 1) / (len(differences) + 1)
