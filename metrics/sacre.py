@@ -1,4 +1,4 @@
-"""chrF and TER as sacrebleu computes them, for text as it was written."""
+"""chrF and TER as sacrebleu computes them, and by sacrebleu but for chrF as a reward, which has loops of its own."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from seqrl.metrics.chrf_references import ChrFReferences
 from seqrl.metrics.item_texts import PreparedItems, require_some, text_of
-from seqrl.metrics.text_scores import Sentence, checked_references, checked_sentences
+from seqrl.metrics.text_scores import PreparedText, Sentence, checked_references, checked_sentences
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,16 @@ class ChrF:
         """Give sacrebleu's corpus figure, from the n-grams of all texts together."""
         return _corpus(self._metric, hypotheses, references)
 
-    def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedItems:
-        """Count the n-grams of references once; the result scores batches."""
-        return _prepared(self._metric, references)
+    def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedText:
+        """Count the n-grams of references once; the result scores batches, by loops of our own where n-grams fit whole numbers."""
+        rows = checked_references(references)
+        if self.word_order:
+            return _prepared(self._metric, rows)
+        settings = {"lowercase": self.lowercase, "whitespace": self.whitespace}
+        try:
+            return ChrFReferences(rows, order=self.char_order, beta=self.beta, **settings)
+        except OverflowError:  # hundreds of different characters about one item
+            return _prepared(self._metric, rows)
 
     @cached_property
     def _metric(self) -> Any:
@@ -112,7 +120,7 @@ class Ter:
 
     def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedItems:
         """Split references once; the result scores batches."""
-        return _prepared(self._metric, references)
+        return _prepared(self._metric, checked_references(references))
 
     @cached_property
     def _metric(self) -> Any:
@@ -137,7 +145,6 @@ def _corpus(metric: Any, hypotheses: Sequence[Sentence], references: Sequence[Se
 
 
 def _prepared(metric: Any, references: Sequence[Sequence[Sequence[str]]]) -> PreparedItems:
-    checked_references(references)
     # sacrebleu keeps counted references for a whole corpus only, in its order; here an item at a time, in any order
     items = [metric._cache_references([[text_of(words)] for words in sentences])[0] for sentences in references]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import numpy as np
@@ -48,3 +49,36 @@ def test_settings_reach_sacrebleu_and_the_signature() -> None:
     assert str(signature_of("chrf", version="1")) == "chrF|case:mixed|beta:2|nc:6|nw:0|space:no|version:1"
     assert str(signature_of(metric_by_name("chrf", word_order=2), version="1")).startswith("chrF++|")
     assert str(signature_of("ter", version="1")) == "TER|tok:tercom-nonorm-punct-noasian|case:lower|version:1"
+
+
+def texts_of_few_letters(seed: int, num_items: int, letters: str) -> tuple[list[str], list[list[str]]]:
+    """Few letters, so that long n-grams match and repeat; some hypotheses are empty, or have letters that no reference has."""
+    rng = random.Random(seed)
+
+    def text(low: int) -> str:
+        return "".join(rng.choices(letters + " ", k=rng.randint(low, 20)))
+
+    references = [["a" + text(0) for _ in range(rng.randint(1, 4))] for _ in range(num_items)]
+    return [text(0) + "?" * (item % 7 == 0) for item in range(num_items)], references
+
+
+@pytest.mark.parametrize("settings", [{}, {"lowercase": True}, {"whitespace": True}, {"beta": 1, "char_order": 3}, {"word_order": 2}])
+def test_prepared_references_score_as_sacrebleu_does(settings: dict[str, Any]) -> None:
+    texts, references = texts_of_few_letters(1, 60, "abAé\u0301\U0001f642")
+    words, lists = [text.split() for text in texts], [[text.split() for text in rows] for rows in references]
+    peer, metric = CHRF(**settings), metric_by_name("chrf", **settings)
+    expected = [peer.sentence_score(" ".join(h), [" ".join(r) for r in rs]).score for h, rs in zip(words, lists, strict=True)]
+    assert min(expected) == 0 < max(expected)
+    items = list(range(60))[::-1]
+    scores = metric.prepare_words(lists).score([words[item] for item in items], items)
+    np.testing.assert_allclose(scores[::-1], expected, rtol=0, atol=1e-9)
+
+
+def test_more_characters_than_whole_numbers_hold() -> None:
+    many = "".join(map(chr, range(0x4E00, 0x4E00 + 1500)))
+    metric = metric_by_name("chrf")
+    expected = CHRF().sentence_score(many[100:], [many]).score
+    assert metric.prepare_words([[[many]], [["a"]]]).score([[many[100:]]], [0]) == pytest.approx([expected], abs=1e-9)
+    assert metric.prepare_words([[[many[:1000]]]]).score([[many[100:1000]]], [0]) == pytest.approx(
+        [CHRF().sentence_score(many[100:1000], [many[:1000]]).score], abs=1e-9
+    )
