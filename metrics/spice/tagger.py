@@ -28,7 +28,7 @@ _END = Word(".", ".", ".", ".", verbal=False)
 class _Context:
     """What a choice may look at: the words before and after, and what the clause has had."""
 
-    __slots__ = ("before", "following", "headed", "last_noun", "nominal_next", "plural", "subject", "tags")
+    __slots__ = ("before", "following", "headed", "last_noun", "nominal_next", "plural", "single", "subject", "tags")
 
     def __init__(self) -> None:
         self.tags: list[str] = []
@@ -38,6 +38,7 @@ class _Context:
         self.last_noun = ""  # the tag of its last noun
         self.subject = ""  # the tag of its first noun group's head
         self.plural = False  # its subject may be a plural
+        self.single = False  # "a" opened the noun group, so that its head is no plural
         self.nominal_next = False
 
 
@@ -66,6 +67,10 @@ def tag(words: Sequence[Word]) -> list[str]:
 
 
 def _advance(context: _Context, word: Word, chosen: str, following: Word) -> None:
+    if chosen == "T":
+        context.single = word.text in ("a", "an")
+    elif chosen not in "JN#GPQ":
+        context.single = False
     if chosen in "NSU":
         context.last_noun = chosen
         if not context.subject or context.before in "NS":
@@ -211,6 +216,8 @@ def _in_noun_group(word: Word, context: _Context) -> str:
 def _after_noun(word: Word, context: _Context) -> str:
     options, following = word.tags, context.following
     finite = "" if word.text == "leaves" and following.tags[0] not in "TYUS" else _finite_option(options, context)
+    if context.single and "Z" in options and not context.headed and not {"N", "S"} & set(following.tags):
+        return "Z"
     if finite and not context.headed:
         opens = following.tags[0] in _OPENS_OBJECT or following.tags in ("I", "O", "R", ".", "X", ",", "C") or following.text in PARTICLES
         opens = opens or "G" in following.tags or (finite == "V" and context.before == "S" and context.nominal_next)
