@@ -97,6 +97,8 @@ def _describe(text: str) -> Word:
         tags += "J"
     elif "N" in tags and not text.endswith(_SURE_ENDINGS):
         tags = tags.replace("J", "")
+    if text == "building":
+        tags = "NG"
     if text in ONLY_ADJECTIVES:
         tags = "J"
     elif text in NOUNS:
@@ -143,7 +145,7 @@ def _guess(text: str) -> str:
     if text.endswith("ly") and len(text) > 4:
         return "R"
     if text.endswith("s") and not text.endswith(("ss", "us", "is")) and len(text) > 3:
-        return "S"
+        return "SZ"
     return "JN" if text.endswith(_ADJECTIVE_ENDINGS) and len(text) > 4 else "N"
 
 

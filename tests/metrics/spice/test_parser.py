@@ -108,7 +108,9 @@ def test_any_words_give_a_graph(words: list[str]) -> None:
     assert all(subject in named and thing in named for subject, _, thing in read.relations)
 
 
-@pytest.mark.parametrize("words", [[], [""], ["x" * 10_000], ["."], ["and"] * 50, ["'s"] * 50, ["a"] * 50, ["of", "and", "of", "."]])
+@pytest.mark.parametrize(
+    "words", [[], [""], ["x" * 10_000], ["."], ["and"] * 50, ["'s"] * 50, ["a"] * 50, ["of", "and", "of", "."], ["a", "pair", "of"] * 5000]
+)
 def test_words_that_are_no_caption(words: list[str]) -> None:
     assert isinstance(parse(words), SceneGraph)
 
