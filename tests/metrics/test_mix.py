@@ -16,7 +16,7 @@ from seqrl.metrics.mix import MetricMix
 def test_every_name_makes_a_metric_that_scores():
     hypotheses, references = random_corpus(0)
     text, reference_text = as_text(hypotheses), [as_text(rows) for rows in references]
-    for name in METRICS:
+    for name in set(METRICS) - {"spice_official"}:  # its Java program is not on every machine: test_spice_official.py
         metric = metric_by_name(name)
         scores = metric.score(text, reference_text)
         assert scores.shape == (len(text),) and scores.dtype == np.float64 and np.isfinite(scores).all(), name
