@@ -48,12 +48,14 @@ class JavaProgram:
         """Run the main method with these arguments, which hold no tabs and no line breaks.
 
         Raises:
-            RuntimeError: without Java, or where the program fails, says nothing in time, or ends with another code than 0.
+            FileNotFoundError: without Java.
+            TimeoutError: where the program says nothing in time.
+            ChildProcessError: where it fails, or ends with another code than 0.
         """
         with self._lock:
             java = shutil.which("java")
             if java is None:
-                raise RuntimeError(
+                raise FileNotFoundError(
                     f"{self.jar.name} needs Java: expected `java` on the PATH, found none; install a Java runtime (8 or newer)"
                 )
             if shutil.which("javac") is None:
@@ -77,7 +79,7 @@ class JavaProgram:
             except subprocess.TimeoutExpired as error:
                 raise self._silent() from error
         if code != 0:
-            raise RuntimeError(f"{self.jar.name} ended with code {code}{self._said()}")
+            raise ChildProcessError(f"{self.jar.name} ended with code {code}{self._said()}")
 
     def _ask(self, java: str, arguments: Sequence[str]) -> None:
         process = self._started(java)
@@ -96,9 +98,9 @@ class JavaProgram:
             code = process.wait()
             self._end()
             if code != 0:  # a program may end itself when it has done its work
-                raise RuntimeError(f"{self.jar.name} ended with code {code}{self._said()}")
+                raise ChildProcessError(f"{self.jar.name} ended with code {code}{self._said()}")
         elif answer != f"{_ANSWER}done":
-            raise RuntimeError(f"{self.jar.name} {answer.removeprefix(_ANSWER)}")
+            raise ChildProcessError(f"{self.jar.name} {answer.removeprefix(_ANSWER)}")
 
     def _started(self, java: str) -> subprocess.Popen[str]:
         if self._process is not None and self._process.poll() is None:
@@ -108,7 +110,7 @@ class JavaProgram:
         if not classes.is_dir():
             compiled = subprocess.run(["javac", "-d", str(classes), str(_DRIVER)], capture_output=True, text=True, check=False)
             if compiled.returncode != 0:
-                raise RuntimeError(
+                raise ChildProcessError(
                     f"javac could not compile {_DRIVER.name}: {compiled.stderr.strip()[-500:]}; check which javac is on the PATH"
                 )
         self._answers = queue.SimpleQueue()
@@ -146,8 +148,8 @@ class JavaProgram:
         first = next((line for line in lines if "Exception" in line or "Error" in line), lines[-1] if lines else "")
         return f": {first.strip()[:300]}" if first else " and said nothing"
 
-    def _silent(self) -> RuntimeError:
-        return RuntimeError(
+    def _silent(self) -> TimeoutError:
+        return TimeoutError(
             f"{self.jar.name} gave no answer in {self.timeout_s:g} s and was ended{self._said()}; give it more time, more memory "
             f"(now {self.heap}) or fewer sentences a call"
         )

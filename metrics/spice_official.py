@@ -41,8 +41,10 @@ class SpiceOfficial:
         cache_size: how many scores are kept, the latest ones.
 
     Raises:
-        FileNotFoundError: at the first score, where a jar is missing; it says what to fetch and where to put it.
-        RuntimeError: where Java is missing, or the program fails, is silent for too long or writes what is no result.
+        FileNotFoundError: at the first score, where a jar or Java is missing; it says what to fetch and where to put it.
+        ValueError: for a jar that was cut short, an item without references or an empty reference.
+        TimeoutError: where the program is silent for too long.
+        ChildProcessError: where it fails, or writes what is no result.
 
     Source: Anderson et al. 2016 (SPICE); the program is called as coco-caption does.
     """
@@ -170,7 +172,7 @@ def _read_scores(path: Path, count: int, program: str) -> list[float]:
         scores = {int(row["image_id"]): float(row["scores"]["All"]["f"] or 0.0) for row in json.loads(text)}
         found = [scores[number] for number in range(count)]
     except (ValueError, TypeError, KeyError) as error:
-        raise RuntimeError(
+        raise ChildProcessError(
             f"{program} wrote no result for {count} items: expected a list of image_id and scores, got {text[:80]!r} "
             f"({type(error).__name__}); run the jar by itself to see what is wrong"
         ) from error

@@ -18,7 +18,7 @@ from seqrl.metrics.rows import WordNumbers, number_references
 def test_every_name_makes_a_metric_that_scores():
     hypotheses, references = random_corpus(0)
     text, reference_text = as_text(hypotheses), [as_text(rows) for rows in references]
-    for name in METRICS:
+    for name in set(METRICS) - {"spice_official"}:  # its Java program is not on every machine: test_spice_official.py
         metric = metric_by_name(name)
         if name in NEED_FILES or hasattr(metric, "scores_corpus_only"):  # there is no score of a sentence
             continue

@@ -75,7 +75,7 @@ def test_what_goes_wrong_is_said_and_the_next_call_works(spice):
         ("die", "ended with code 3: java.lang.OutOfMemoryError: heap"),
         ("garbage", "expected a list of image_id and scores, got '{\"image'"),
     ]:
-        with pytest.raises(RuntimeError, match=said.replace("{", r"\{")):
+        with pytest.raises(ChildProcessError, match=said.replace("{", r"\{")):
             spice.score([text, "a"], [["x"], ["x"]])
         np.testing.assert_allclose(spice.score([f"{len(text)} b"], [["x"]]), [1 / 2])
     np.testing.assert_allclose(spice.score(["open"], [["x"]]), [0.0])  # no number
@@ -87,7 +87,7 @@ def test_a_program_that_ends_itself_or_says_nothing(jar):
     np.testing.assert_allclose(metric.score(["leave now"], [["x"]]), [1 / 2])
     np.testing.assert_allclose(metric.score(["leave"], [["x"]]), [1])
     hasty = SpiceOfficial(jar=str(jar), heap="64m", timeout_s=3)
-    with pytest.raises(RuntimeError, match="gave no answer in 3 s"):
+    with pytest.raises(TimeoutError, match="gave no answer in 3 s"):
         hasty.score(["hang"], [["x"]])
     assert hasty._state.program._process is None
 
@@ -101,7 +101,7 @@ def test_without_javac_each_call_has_a_process(jar, monkeypatch, tmp_path):
     np.testing.assert_allclose(metric.score(["count", "count it"], [["x"], ["x"]]), [0.1, 0.1])
     assert len(metric._state.kept) == 1
     np.testing.assert_allclose(metric.score(["count two"], [["x"]]), [0.1])
-    with pytest.raises(RuntimeError, match="ended with code 1: .*IllegalStateException"):
+    with pytest.raises(ChildProcessError, match="ended with code 1: .*IllegalStateException"):
         metric.score(["crash"], [["x"]])
 
 
@@ -118,7 +118,7 @@ def test_missing_or_cut_jars_say_what_to_fetch_and_where_to_put_it(tmp_path, mon
         SpiceOfficial().score(["a"], [["b"]])
     models.write_bytes(whole)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(RuntimeError, match="needs Java: expected `java` on the PATH"):
+    with pytest.raises(FileNotFoundError, match="needs Java: expected `java` on the PATH"):
         SpiceOfficial().score(["a"], [["b"]])
 
 
