@@ -21,7 +21,15 @@ METRICS: dict[str, Callable[..., Any]] = {
     "bleu4_smoothed": partial(Bleu, max_n=4, smoothing="add_one"),
     "rouge_l": RougeL,
     "sacrebleu": SacreBleu,
+    "meteor": lambda **settings: _meteor(**settings),
 }
+
+
+def _meteor(**settings: Any) -> Any:
+    """Make METEOR; its word lists are imported when it is first asked for."""
+    from seqrl.metrics.meteor import Meteor
+
+    return Meteor(**settings)
 
 
 def metric_by_name(name: str, **settings: Any) -> Any:
