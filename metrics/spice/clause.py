@@ -18,7 +18,7 @@ class Clause:
     Args:
         words: of the caption.
         tags: one letter a word, see `tagger`.
-        headline: whether the caption's first participle has no subject, see `tagger.as_headline`.
+        headline: whether the caption's first participle has no subject, see `headline.as_headline`.
     """
 
     def __init__(self, words: Sequence[Word], tags: Sequence[str], *, headline: bool = False) -> None:

@@ -143,7 +143,7 @@ def _guess(text: str) -> str:
     if text.endswith("ly") and len(text) > 4:
         return "R"
     if text.endswith("s") and not text.endswith(("ss", "us", "is")) and len(text) > 3:
-        return "S"
+        return "SZ"
     return "JN" if text.endswith(_ADJECTIVE_ENDINGS) and len(text) > 4 else "N"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from seqrl.metrics.spice.clause import BOUNDARY, Clause
 from seqrl.metrics.spice.lexicon import Word
 from seqrl.metrics.spice.notes import Verb
-from seqrl.metrics.spice.words import INNER_NOUNS, PARTICLES, PARTS, PREPOSITIONS
+from seqrl.metrics.spice.words import COLOURS, INNER_NOUNS, PARTICLES, PARTS, PREPOSITIONS
 
 
 def preposition_at(words: Sequence[Word], place: int) -> tuple[str, int, str]:
@@ -57,7 +57,10 @@ def attach_preposition(clause: Clause, things: list[str]) -> None:
             name = "to"
         verb.satisfied = True
         verb.takes_object = False
-        if verb.passive and verb.clause and name != "by":
+        dressed = verb.name.startswith("dress") and len(things) == 1 and things[0] in COLOURS
+        if dressed:
+            clause.notes.forget(things[0])
+        if dressed or (verb.passive and verb.clause and name != "by"):
             clause.role = []
         else:
             clause.note_role(verb.subjects, f"{verb.name} {name}", things)

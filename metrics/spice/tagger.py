@@ -14,9 +14,6 @@ from seqrl.metrics.spice.words import (
     ADJECTIVES,
     ADVERBIAL,
     COLOURS,
-    FRAGMENT_ADJECTIVES,
-    FRAGMENT_NOUNS,
-    OPENING_VERBS,
     PARTICLES,
     PLACES,
     PREPOSITION_HEADS,
@@ -31,7 +28,7 @@ _END = Word(".", ".", ".", ".", verbal=False)
 class _Context:
     """What a choice may look at: the words before and after, and what the clause has had."""
 
-    __slots__ = ("before", "following", "headed", "last_noun", "nominal_next", "plural", "subject", "tags")
+    __slots__ = ("before", "following", "headed", "last_noun", "nominal_next", "plural", "single", "subject", "tags")
 
     def __init__(self) -> None:
         self.tags: list[str] = []
@@ -41,6 +38,7 @@ class _Context:
         self.last_noun = ""  # the tag of its last noun
         self.subject = ""  # the tag of its first noun group's head
         self.plural = False  # its subject may be a plural
+        self.single = False  # "a" opened the noun group, so that its head is no plural
         self.nominal_next = False
 
 
@@ -69,6 +67,10 @@ def tag(words: Sequence[Word]) -> list[str]:
 
 
 def _advance(context: _Context, word: Word, chosen: str, following: Word) -> None:
+    if chosen == "T":
+        context.single = word.text in ("a", "an")
+    elif chosen not in "JN#GPQ":
+        context.single = False
     if chosen in "NSU":
         context.last_noun = chosen
         if not context.subject or context.before in "NS":
@@ -99,7 +101,7 @@ def _settle(word: Word, tag: str, context: _Context, words: Sequence[Word], plac
     if tag in "RI" and text in PLACES:
         if before in "TYJ#":
             return "J" if set(following.tags) & _NOMINAL else "N"
-        if before == "I" and following.text == "of":
+        if before in "I^N" and following.text == "of":
             return "N"
     if tag == "J" and text in ADVERBIAL and not set(following.tags) & _NOMINAL:
         if before in "VZDPG" or (before == "I" and words[place - 1].text in PARTICLES):
@@ -108,7 +110,7 @@ def _settle(word: Word, tag: str, context: _Context, words: Sequence[Word], plac
         return "U"
     if text == "nearby" and before in "ITYJ":
         return "J"
-    if text == "can" and before in "TYJN#" and not (set(following.tags) & set("VBR") and before == "N"):
+    if text == "can" and before in "TYJN#" and not (("V" in following.tags or following.text == "not") and before == "N"):
         return "N"
     if tag == "K":
         if text == "that" and before in "NS" and (following.tags[0] in "BMZDPU" or following.verbal or following.tags in "TY"):
@@ -133,10 +135,7 @@ def _choose(word: Word, context: _Context, words: Sequence[Word], place: int) ->
     options, before, following = word.tags, context.before, context.following
     if word.text in PREPOSITION_HEADS and following.text in PREPOSITION_HEADS[word.text]:
         return "R"
-    context.nominal_next = bool(set(following.tags) & _NOMINAL) and not (
-        following.text in PARTICLES
-        or (following.text in PREPOSITION_HEADS and place + 2 < len(words) and words[place + 2].text in PREPOSITION_HEADS[following.text])
-    )
+    context.nominal_next = _begins_nominal(following, words, place)
     if "J" in options and place + 2 < len(words):
         after = words[place + 2].tags
         if following.tags in ("C", ",") and "J" in after and (word.text in COLOURS or not set(options) & set("NS")):
@@ -165,6 +164,17 @@ def _choose(word: Word, context: _Context, words: Sequence[Word], place: int) ->
     if before in "C,":
         return _after_conjunction(word, context)
     return _noun_or_modifier(word, context)
+
+
+def _begins_nominal(following: Word, words: Sequence[Word], place: int) -> bool:
+    """Whether the next word may go on with a noun group."""
+    after = words[place + 2] if place + 2 < len(words) else _END
+    text, tags = following.text, following.tags
+    if text in PARTICLES or (text in PREPOSITION_HEADS and after.text in PREPOSITION_HEADS[text]):
+        return False
+    if "N" in tags or "S" in tags or "#" in tags:
+        return True
+    return "J" in tags and ("P" not in tags or not _NOMINAL.isdisjoint(after.tags))
 
 
 def _first(options: str, order: str) -> str:
@@ -205,7 +215,9 @@ def _in_noun_group(word: Word, context: _Context) -> str:
 
 def _after_noun(word: Word, context: _Context) -> str:
     options, following = word.tags, context.following
-    finite = _finite_option(options, context)
+    finite = "" if word.text == "leaves" and following.tags[0] not in "TYUS" else _finite_option(options, context)
+    if context.single and "Z" in options and not context.headed and not {"N", "S"} & set(following.tags):
+        return "Z"
     if finite and not context.headed:
         opens = following.tags[0] in _OPENS_OBJECT or following.tags in ("I", "O", "R", ".", "X", ",", "C") or following.text in PARTICLES
         opens = opens or "G" in following.tags or (finite == "V" and context.before == "S" and context.nominal_next)
@@ -267,33 +279,3 @@ def _after_conjunction(word: Word, context: _Context) -> str:
     if "Z" in options and word.verbal and following.tags[0] in "TYIOR":
         return "Z"
     return _noun_or_modifier(word, context)
-
-
-def as_headline(words: Sequence[Word], tags: list[str]) -> bool:
-    """Whether a caption is a headline: one noun group and a participle, no finite verb and no full stop ("a man riding a horse").
-
-    The published parser, which learned from newspapers, reads such a caption as a clause whose verb has no subject, or takes "walking"
-    and its like for the head of the noun group; both are copied here, in place.
-    """
-    if "." in tags or "B" in tags or "Z" in tags or "M" in tags:
-        return False
-    if words and words[0].text in OPENING_VERBS and tags[1:2] and tags[1] in ("IRG" if words[0].text == "building" else "IRGP"):
-        tags[0] = "V"
-        return False
-    place, heads, determined = 0, 0, False
-    while place < len(tags) and tags[place] in "TYJNS#C,RP":
-        heads += tags[place] in "NS"
-        determined = determined or tags[place] in "T#C"
-        place += 1
-    if place == 0 or place >= len(tags) or tags[place] != "G" or tags[place - 1] not in "NS":
-        return False
-    plural = tags[place - 1] == "S"
-    following = tags[place + 1] if place + 1 < len(tags) else "."
-    if words[place].text in FRAGMENT_NOUNS and following in "IO":
-        tags[place] = "H" if determined or plural else "N"
-        return False
-    if following in "NS" and words[place].text in FRAGMENT_ADJECTIVES and (plural or all(tag in "NS" for tag in tags[place + 1 :])):
-        tags[place] = "A" if determined or plural else "J"
-        return False
-    phrases = sum(tag in "IO" and words[k].text not in ("of", "to") for k, tag in enumerate(tags) if k > place) + (following in "TYUNSJ#")
-    return (not plural or following in "TYUNSJ#" or place > 1) and not (tags[0] == "T" and phrases > 1)

@@ -25,7 +25,7 @@ def _closed() -> dict[str, str]:
         "outside out down up past beyond atop via onto throughout except despite per versus opposite aboard amid nearby",
         "R": "not n't very too also just still almost away together apart back forward backward backwards forwards ahead indoors outdoors "
         "sideways downhill uphill upside there here upward upwards downward downwards then now only even "
-        "mostly again maybe perhaps alone well abreast aside overhead never always often mid-air midair possibly",
+        "mostly again maybe perhaps alone well abreast aside overhead never always often possibly",
     }
     return {word: tag for tag, words in classes.items() for word in words.split()}
 
