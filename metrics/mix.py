@@ -1,4 +1,4 @@
-"""A weighted sum of metrics over token ids: what a captioner is rewarded with."""
+"""A weighted sum of metrics over token ids and over the words that they stand for: what a captioner is rewarded with."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seqrl.metrics.by_name import metric_by_name
+from seqrl.metrics.by_name import metric_by_name, require_rewardable
 from seqrl.metrics.document_frequency import DocumentFrequency
 from seqrl.metrics.reference_index import ReferenceIndex
+from seqrl.metrics.rows import HypothesisRows
+from seqrl.metrics.text_scores import PreparedText
 from seqrl.metrics.token_scores import TokenMetric
 
 
 class MetricMix:
     """Weighted sum of metrics against references that are counted once for all of them.
 
-    score = sum_k weight_k metric_k, each metric in its own range (CIDEr 0 to 10, the others 0 to 1).
+    score = sum_k weight_k metric_k, each metric in its own range (CIDEr 0 to 10, SPICE, METEOR, BLEU and ROUGE 0 to 1).
 
     Args:
         weights: metric name -> weight, for instance {"cider_d": 1.0, "bleu4": 0.5}.
@@ -26,10 +28,12 @@ class MetricMix:
         end: id of the end token; a row is read up to its first one.
         score_end: the end token counts as a word in every metric.
         tokenisation: name or fingerprint of what made the ids; refused where `document_frequency` names another.
+        numbers: the words' ids, word i in place i; what metrics of words such as SPICE spell ids with. Words may be added to it later.
+            These metrics never score the end of a sentence.
 
     Raises:
-        ValueError: for an unknown name, no weight at all, a weight that is not finite, a metric of strings only, or what
-            `ReferenceIndex` and CIDEr refuse.
+        ValueError: for an unknown name, no weight at all, a weight that is not finite, a metric of whole corpora or of strings only,
+            one of words without `numbers`, or what `ReferenceIndex` and CIDEr refuse.
     """
 
     def __init__(
@@ -41,24 +45,33 @@ class MetricMix:
         end: int | None = None,
         score_end: bool = False,
         tokenisation: str | None = None,
+        numbers: Mapping[str, int] | None = None,
     ) -> None:
         if not weights:
             raise ValueError("a mix of metrics needs at least one weight, for instance {'cider_d': 1.0}")
         self.weights = {name: float(weight) for name, weight in weights.items()}
         self.metrics: dict[str, TokenMetric] = {}
+        self.texts: dict[str, PreparedText] = {}
+        self._end, self._numbers, self._words = end, numbers, list(numbers or ())
+        if numbers is not None and list(numbers.values()) != list(range(len(numbers))):
+            raise ValueError("numbers: expected the words with the ids 0, 1, 2, ... in this order")
         for name, weight in self.weights.items():
             if not math.isfinite(weight):
                 raise ValueError(f"the weight of {name} must be a finite number, got {weight}")
+            require_rewardable(name)
             metric = metric_by_name(name)
-            if not isinstance(metric, TokenMetric):
-                raise ValueError(
-                    f"{name} scores strings only, as they were written, and token ids have none; reward bleu4 or bleu4_smoothed instead, "
-                    f"and score written captions with `seqrl score --metrics {name}`"
-                )
-            self.metrics[name] = metric
+            if isinstance(metric, TokenMetric):
+                self.metrics[name] = metric
+            elif numbers is None:
+                raise ValueError(f"{name} scores words, and nothing says which words the ids stand for; pass numbers={{word: id}}")
+            elif document_frequency is not None and hasattr(metric, "document_frequency"):
+                raise ValueError(f"{name} counts its own document frequencies over the words of the references; give none, or leave it out")
+            else:
+                spelled = [[[self._words[token] for token in row] for row in rows] for rows in references]
+                self.texts[name] = metric.prepare_words(spelled)
         self.index = ReferenceIndex(
             references,
-            max_n=4 if document_frequency is None else document_frequency.max_n,
+            max_n=document_frequency.max_n if document_frequency is not None else 4 if self.metrics else 1,
             end=end,
             score_end=score_end,
             document_frequency=document_frequency,
@@ -70,7 +83,22 @@ class MetricMix:
     def parts(self, tokens: ArrayLike, lengths: ArrayLike, items: ArrayLike) -> dict[str, NDArray[np.float64]]:
         """Score rows with each metric by itself, unweighted: name -> [N] float64; arguments as in `score`."""
         rows = self.index.check(tokens, lengths, items)
-        return {name: metric.score_rows(self.index, rows) for name, metric in self.metrics.items()}
+        scores = {name: metric.score_rows(self.index, rows) for name, metric in self.metrics.items()}
+        if self.texts:
+            words, places = self._spelled(rows), rows.items.tolist()
+            scores |= {name: prepared.score(words, places) for name, prepared in self.texts.items()}
+        return {name: scores[name] for name in self.weights}
+
+    def _spelled(self, rows: HypothesisRows) -> list[list[str]]:
+        assert self._numbers is not None
+        if len(self._words) != len(self._numbers):
+            self._words = list(self._numbers)
+        spelled = []
+        for row, length in zip(rows.tokens.tolist(), rows.lengths.tolist(), strict=True):
+            ids = row[:length]
+            ids = ids[: ids.index(self._end)] if self._end in ids else ids
+            spelled.append([self._words[token] for token in ids])
+        return spelled
 
     def score(self, tokens: ArrayLike, lengths: ArrayLike, items: ArrayLike) -> NDArray[np.float64]:
         """Score rows of token ids.

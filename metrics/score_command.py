@@ -5,17 +5,21 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from seqrl.metrics.by_name import METRICS, metric_by_name, scores_words
+from seqrl.metrics.by_name import HOMES, METRICS, metric_by_name, scores_words
+from seqrl.metrics.resampling import SAMPLES, SEED
 from seqrl.metrics.score_files import MISSING, UNDERSTOOD, Pairs, read_pairs
+from seqrl.metrics.score_table import Scored, print_comparison, print_table, resample
 from seqrl.metrics.signature import number_of_references, package_version, signature_of
 from seqrl.metrics.tokenisations import TOKENISATIONS, Tokenisation, tokenisation_by_name, unspaced_example
 
 SHOWN = ("cider_d", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l")
 # What sacrebleu calls the same.
 _SACREBLEU_NAMES = {"ptb": "13a", "characters": "char"}
+_LONGEST_REASON = 160  # characters
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "references", type=Path, help="the same: one item a line with tabs between, lists of lists, {id: [text]}, or COCO captions"
     )
-    parser.add_argument("--metrics", default=",".join(SHOWN), help=f"names with commas between: {', '.join(METRICS)}")
+    parser.add_argument("--metrics", default=",".join(SHOWN), help=f"names with commas between, or all: {', '.join(METRICS)}")
+    parser.add_argument("--compare", type=Path, help="hypotheses of another system about the same items, to be compared with the first")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="METRIC.SETTING=VALUE",
+        help="a setting of a metric, for instance embedding.model=folder",
+    )
     parser.add_argument(
         "--missing",
         choices=MISSING,
@@ -37,39 +49,78 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="ptb",
         help="what a word is: coco-caption's (ptb), or each character, for Chinese, Japanese or Thai; sacrebleu then uses char, not 13a",
     )
-    parser.add_argument("--json", type=Path, help="also write the corpus figures and each hypothesis's scores to this file")
+    parser.add_argument("--resamples", type=int, default=SAMPLES, help="of the bootstrap, for 95%% intervals and p; 0 for none")
+    parser.add_argument("--seed", type=int, default=SEED, help="of the bootstrap")
+    parser.add_argument(
+        "--signature",
+        action=argparse.BooleanOptionalAction,
+        help="print how each figure was computed; by default for metrics that are named, not for all",
+    )
+    parser.add_argument("--json", type=Path, help="also write figures, intervals and each hypothesis's scores to this file")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print a table of corpus figures."""
-    metrics = {name: _metric(name, args.tokens) for name in args.metrics.split(",")}
+    if args.resamples < 0 or args.resamples == 1:
+        raise ValueError(f"--resamples: expected 0 (none) or at least 2, got {args.resamples}")
+    every = args.metrics == "all"
+    metrics, left_out = _metrics(METRICS if every else args.metrics.split(","), args.tokens, settings_of(args.set), every=every)
     pairs = read_pairs(args.hypotheses, args.references, missing=args.missing)
     tokenisation = tokenisation_by_name(args.tokens)
+    systems = [pairs] if args.compare is None else [pairs, _same_items(pairs, args)]
     if args.tokens == "ptb":
         _warn_of_unspaced(pairs)
-    split = None
-    figures: dict[str, float] = {}
-    scores: dict[str, list[float]] = {}
-    for name, metric in metrics.items():
-        texts: tuple[Any, Any] = pairs.hypotheses, pairs.references
-        if scores_words(name):
-            split = split or split_pairs(pairs, tokenisation, args.references)
-            texts = split
-        figures[name] = metric.corpus(*texts)
-        if args.json:
-            scores[name] = [float(score) for score in metric.score(*texts)]
-    _print(figures, pairs, args.missing)
-    settings: dict[str, Any] = {
-        "docs": len(pairs.references),
-        "nrefs": number_of_references(pairs.references),
-        "version": package_version(),
-    }
-    signatures = {name: str(signature_of(metric, tok=args.tokens, **settings)) for name, metric in metrics.items()}
-    print("\n".join(signatures.values()))
+    needs_words = any(map(scores_words, metrics))
+    split = [split_pairs(each, tokenisation, args.references) if needs_words else None for each in systems]
+    scored = [
+        Scored(each.hypotheses, each.references, words, sentences=args.json is not None) for each, words in zip(systems, split, strict=True)
+    ]
+    for name in list(metrics):
+        try:
+            for system in scored:
+                system.add(name, metrics[name], words=scores_words(name), statistics=args.resamples > 0)
+        except (ImportError, OSError, ValueError) as error:
+            if not every:
+                raise
+            left_out[name] = error
+            del metrics[name]
+    if not metrics:
+        raise ValueError(f"no metric can score these files: {'; '.join(f'{name}: {_brief(why)}' for name, why in left_out.items())}")
+    for system in scored:
+        system.keep(metrics)
+    resample(scored, args.resamples, args.seed)
+    _print_counts(pairs, args.missing)
+    if args.compare is None:
+        print_table(scored[0], metrics)
+    else:
+        print_comparison(scored[0], scored[1], metrics, names=(str(args.hypotheses), str(args.compare)))
+    for name, why in left_out.items():
+        print(f"left out: {name} ({_brief(why)})")
+    signatures = _signatures(metrics, pairs, args.tokens)
+    if args.signature or (args.signature is None and not every):
+        print("\n".join(signatures.values()))
     if args.json:
-        content = {"corpus": figures, "ids": pairs.keys, "scores": scores, "signatures": signatures}
-        args.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        args.json.write_text(json.dumps(_content(pairs, scored, signatures), indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def settings_of(given: list[str]) -> dict[str, dict[str, Any]]:
+    """Read METRIC.SETTING=VALUE: settings by metric; a value that is no JSON is text.
+
+    Raises:
+        ValueError: for another form or an unknown metric.
+    """
+    settings: dict[str, dict[str, Any]] = {}
+    for each in given:
+        name, equals, value = each.partition("=")
+        metric, dot, field = name.partition(".")
+        if not (equals and dot and field) or metric not in HOMES:
+            raise ValueError(f"--set: expected METRIC.SETTING=VALUE, for instance rouge_l.beta=1.0, got {each!r}")
+        try:
+            settings.setdefault(metric, {})[field] = json.loads(value)
+        except ValueError:
+            settings.setdefault(metric, {})[field] = value
+    return settings
 
 
 def split_pairs(pairs: Pairs, tokenisation: Tokenisation, path: Path) -> tuple[list[list[str]], list[list[list[str]]]]:
@@ -85,9 +136,44 @@ def split_pairs(pairs: Pairs, tokenisation: Tokenisation, path: Path) -> tuple[l
     return [tokenisation.split(text) for text in pairs.hypotheses], references
 
 
-def _metric(name: str, tokens: str) -> Any:
-    # A metric that takes text as it was written splits it itself.
-    return metric_by_name(name) if scores_words(name) else metric_by_name(name, tokenize=_SACREBLEU_NAMES[tokens])
+def _metrics(
+    names: Any, tokens: str, settings: Mapping[str, dict[str, Any]], *, every: bool
+) -> tuple[dict[str, Any], dict[str, Exception]]:
+    """Make the metrics; of all of them those that cannot be made are left out, each with the reason."""
+    metrics: dict[str, Any] = {}
+    left_out: dict[str, Exception] = {}
+    for name in names:
+        try:
+            metrics[name] = _metric(name, tokens, settings.get(name, {}))
+        except (ImportError, OSError, ValueError) as error:
+            if not every:
+                raise
+            left_out[name] = error
+    return metrics, left_out
+
+
+def _metric(name: str, tokens: str, settings: dict[str, Any]) -> Any:
+    # sacrebleu takes text as it was written, and splits it itself.
+    own = {"tokenize": _SACREBLEU_NAMES[tokens]} if name == "sacrebleu" else {}
+    try:
+        return metric_by_name(name, **{**own, **settings})
+    except TypeError as error:
+        raise ValueError(f"--set: {name} does not take {', '.join(settings)} ({error})") from error
+
+
+def _same_items(pairs: Pairs, args: argparse.Namespace) -> Pairs:
+    """Read the other system's hypotheses, in the order of the first's."""
+    other = read_pairs(args.compare, args.references, missing=args.missing)
+    if set(other.keys) != set(pairs.keys):
+        strange = sorted(set(other.keys) ^ set(pairs.keys))
+        raise ValueError(
+            f"{args.compare}: expected hypotheses about the items of {args.hypotheses}, but only one of them has {', '.join(strange[:3])}"
+            f"{', ...' if len(strange) > 3 else ''}; give both the same, or count what is missing as empty with --missing empty"
+        )
+    place = {key: number for number, key in enumerate(other.keys)}
+    order = [place[key] for key in pairs.keys]
+    hypotheses, references = [other.hypotheses[n] for n in order], [other.references[n] for n in order]
+    return Pairs(pairs.keys, hypotheses, references, other.num_missing, other.num_in_references)
 
 
 def _warn_of_unspaced(pairs: Pairs) -> None:
@@ -100,11 +186,31 @@ def _warn_of_unspaced(pairs: Pairs) -> None:
         )
 
 
-def _print(figures: dict[str, float], pairs: Pairs, missing: str) -> None:
+def _print_counts(pairs: Pairs, missing: str) -> None:
     print(f"{len(pairs.hypotheses)} hypotheses, {sum(map(len, pairs.references))} references")
     if pairs.num_missing:
         treated = "count as empty" if missing == "empty" else "are left out"
         print(f"{pairs.num_missing} of {pairs.num_in_references} items have no hypothesis and {treated}")
-    width = max(map(len, figures))
-    for name, figure in figures.items():
-        print(f"  {name:<{width}}  {figure:.4f}")
+
+
+def _brief(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
+
+
+def _signatures(metrics: Mapping[str, Any], pairs: Pairs, tokens: str) -> dict[str, str]:
+    settings: dict[str, Any] = {
+        "docs": len(pairs.references),
+        "nrefs": number_of_references(pairs.references),
+        "version": package_version(),
+    }
+    return {name: str(signature_of(metric, tok=tokens, **settings)) for name, metric in metrics.items()}
+
+
+def _content(pairs: Pairs, scored: list[Scored], signatures: dict[str, str]) -> dict[str, Any]:
+    first = scored[0]
+    content = {"corpus": first.figures, "intervals": first.intervals, "ids": pairs.keys, "scores": first.scores, "signatures": signatures}
+    if len(scored) > 1:
+        other = scored[1]
+        content["compared"] = {"corpus": other.figures, "intervals": other.intervals, "scores": other.scores, "p": first.p_values(other)}
+    return content

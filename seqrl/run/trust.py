@@ -65,7 +65,7 @@ def _installed() -> set[str]:
 
 
 def code_of_fields(config: Any, tree: Any, path: str = "") -> list[NamedCode]:
-    """List the values `module:name` of fields that are marked with `NAMES_CODE`; those that nobody has set are left out.
+    """List the values `module:name` of fields that are marked with `NAMES_CODE`, or of lists of them; unset ones are left out.
 
     Args:
         config: a dataclass, decoded from the tree.
@@ -81,8 +81,12 @@ def code_of_fields(config: Any, tree: Any, path: str = "") -> list[NamedCode]:
             continue
         if dataclasses.is_dataclass(value):
             found += code_of_fields(value, given, name)
-        elif NAMES_CODE in field.metadata and ":" in str(value) and str(value).partition(":")[0] not in field.metadata[NAMES_CODE]:
-            found.append(NamedCode(name, str(value), isinstance(given, CommandLineText)))
+        elif NAMES_CODE in field.metadata:
+            values = value if isinstance(value, list) else [value]
+            sources = given if isinstance(given, list) and len(given) == len(values) else [given] * len(values)
+            for each, source in zip(values, sources, strict=True):
+                if ":" in str(each) and str(each).partition(":")[0] not in field.metadata[NAMES_CODE]:
+                    found.append(NamedCode(name, str(each), isinstance(source, CommandLineText)))
     return found
 
 

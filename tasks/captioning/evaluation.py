@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from seqrl.beam_search import beam_search
 from seqrl.decoding import sample, with_one_end
 from seqrl.metrics import by_name
+from seqrl.metrics.corpus import Corpus
 from seqrl.policies import end_tokens, is_end
 from seqrl.run.registry import nearest
+from seqrl.run.trust import NAMES_CODE
 from seqrl.tasks.captioning.data import CaptionSplit, rows_of
 from seqrl.tasks.captioning.facts import fact_figures
 from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
 from seqrl.trees import map_tree
 
 METRICS = ("cider_d", "cider", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l")
+
+# What else is reported of all captions.
+FIGURES = ("length", "bad_endings", "distinct", "vocabulary")
 
 # A finished English caption does not end with one of these.
 BAD_ENDINGS = frozenset(
@@ -38,7 +44,8 @@ class EvaluationConfig:
         beam_size: also report beam search of this width, under `beam/`; 0 leaves it out.
         length_penalty: exponent of the length by which beam search divides a caption's log-probability.
         temperature: by which beam search divides the logits, in place of `policy.temperature`, which is for sampling; null for that one.
-        metrics: names of metrics to report besides the usual ones; those of the reward and of early stopping are reported anyhow.
+        metrics: names of metrics to report besides the usual ones, or functions of one's own as `module:name`, of the form of
+            `reward.function`, whose mean is reported under their name; those of the reward and of early stopping are reported anyhow.
     """
 
     max_images: int = 0
@@ -46,7 +53,7 @@ class EvaluationConfig:
     beam_size: int = 0
     length_penalty: float = 0.0
     temperature: float | None = None
-    metrics: list[str] = field(default_factory=list)
+    metrics: list[str] = field(default_factory=list, metadata={NAMES_CODE: ()})
 
     def __post_init__(self) -> None:
         if self.max_images < 0 or self.max_images == 1:
@@ -57,13 +64,40 @@ class EvaluationConfig:
             raise ValueError(f"beam_size: expected 0 (none) or more, got {self.beam_size}")
         if self.temperature is not None and not self.temperature > 0:
             raise ValueError(f"temperature: expected a positive number, or null for that of the policy, got {self.temperature}")
-        for name in self.metrics:
+        for name in self.registered:
             if name not in by_name.METRICS:
                 raise ValueError(f"metrics: there is no metric {name!r}; {nearest(name, by_name.METRICS)}")
+            if not by_name.scores_words(name):
+                raise ValueError(
+                    f"metrics: {name} scores strings only, as they were written, and captioners' words have lost case and punctuation; "
+                    f"report bleu4 or bleu4_smoothed instead, and score written captions with `seqrl score --metrics {name}`"
+                )
+        figures = [name.rpartition(":")[2] for name in self.functions]
+        for name in figures:
+            if name in by_name.METRICS or name in FIGURES or figures.count(name) > 1:
+                raise ValueError(f"metrics: {name!r} names two figures; give the function another name")
+
+    @property
+    def registered(self) -> list[str]:
+        """Names of metrics."""
+        return [name for name in self.metrics if ":" not in name]
+
+    @property
+    def functions(self) -> list[str]:
+        """Functions of one's own."""
+        return [name for name in dict.fromkeys(self.metrics) if ":" in name]
+
+
+# Scores captions, words with spaces between, against their references as they were written.
+Function = Callable[[Sequence[str], Sequence[Sequence[str]]], NDArray[np.float64]]
 
 
 def evaluate_captions(
-    policy: nn.Module, split: CaptionSplit, vocabulary: Vocabulary | TokenizerVocabulary, config: EvaluationConfig
+    policy: nn.Module,
+    split: CaptionSplit,
+    vocabulary: Vocabulary | TokenizerVocabulary,
+    config: EvaluationConfig,
+    functions: Mapping[str, Function] | None = None,
 ) -> dict[str, float]:
     """Caption the images and score the captions.
 
@@ -72,6 +106,7 @@ def evaluate_captions(
         split: images and references; document frequencies are those of these references, as published figures have it.
         vocabulary: what the token ids stand for.
         config: see `EvaluationConfig`.
+        functions: of one's own, by the name of their figure.
 
     Returns:
         For greedy decoding each metric's corpus figure, then `length` (words), `bad_endings` (share of captions that break
@@ -83,12 +118,24 @@ def evaluate_captions(
         ValueError: when there are fewer than two images, which would make every CIDEr 0.
     """
     count = min(config.max_images or len(split), len(split))
-    metrics = list(dict.fromkeys([*METRICS, *config.metrics]))
-    figures = score_captions(greedy_captions(policy, split, vocabulary, config, count), split, metrics)
+    metrics = list(dict.fromkeys([*METRICS, *config.registered]))
+
+    def figures_of(captions: Sequence[Caption]) -> dict[str, float]:
+        texts = [vocabulary.tokenisation.join(words) for words, _ in captions]
+        own = {name: _mean_score(function, texts, split, config.images_per_batch) for name, function in (functions or {}).items()}
+        return score_captions(captions, split, metrics) | own
+
+    figures = figures_of(greedy_captions(policy, split, vocabulary, config, count))
     if config.beam_size > 1:
-        beam = beam_captions(policy, split, vocabulary, config, count)
-        figures |= {f"beam/{key}": number for key, number in score_captions(beam, split, metrics).items()}
+        beam = figures_of(beam_captions(policy, split, vocabulary, config, count))
+        figures |= {f"beam/{key}": number for key, number in beam.items()}
     return figures
+
+
+def _mean_score(function: Function, captions: Sequence[str], split: CaptionSplit, size: int) -> float:
+    # No more captions a call than a batch has, or a time limit that is ample in training would be short here.
+    parts = [slice(start, min(start + size, len(captions))) for start in range(0, len(captions), size)]
+    return float(np.concatenate([function(captions[part], split.references[part]) for part in parts]).mean())
 
 
 Caption = tuple[list[str], bool]  # words, and whether the end token was reached
@@ -147,7 +194,8 @@ def _batches(policy: nn.Module, split: CaptionSplit, size: int, count: int) -> A
 def score_captions(captions: Sequence[Caption], split: CaptionSplit, metrics: Sequence[str] = METRICS) -> dict[str, float]:
     """Score captions of the first images of a split; see `evaluate_captions` for the figures."""
     hypotheses, references = [words for words, _ in captions], split.words[: len(captions)]
-    figures = {name: by_name.metric_by_name(name).corpus(hypotheses, references) for name in metrics}
+    corpus = Corpus(hypotheses, references)
+    figures = {name: corpus.figure(by_name.metric_by_name(name)) for name in metrics}
     broken = [not ended or not words or words[-1] in BAD_ENDINGS for words, ended in captions]
     figures |= {
         "length": float(np.mean([len(words) for words in hypotheses])),

@@ -1,10 +1,11 @@
-"""What a sampled caption earns: a weighted mix of metrics on token ids, or a function of one's own on strings."""
+"""What a sampled caption earns: a weighted mix of metrics on token ids or words, or a function of one's own on strings."""
 
 from __future__ import annotations
 
-import difflib
 import math
+import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,16 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqrl.metrics.by_name import METRICS, scores_words
+from seqrl.metrics import by_name
 from seqrl.metrics.document_frequency import DocumentFrequency
 from seqrl.metrics.mix import MetricMix
 from seqrl.metrics.rows import END_WORD, WordNumbers, number_references, pad_rows
+from seqrl.run.registry import nearest
 from seqrl.run.trust import NAMES_CODE
 from seqrl.tasks.captioning.data import CaptionSplit
-from seqrl.tasks.captioning.reward_function import RewardFunction, checked_scores, import_function
+from seqrl.tasks.captioning.reward_function import RewardFunction, call_function, import_function
 from seqrl.tasks.captioning.reward_workers import RewardWorkers
 from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
-from seqrl.time_limit import time_limit
 from seqrl.token_rollout import SCORE_TIMEOUT_S
 
 
@@ -58,16 +59,7 @@ class RewardConfig:
 
     def __post_init__(self) -> None:
         for name, weight in self.metrics.items():
-            if name not in METRICS:
-                nearest = difflib.get_close_matches(name, METRICS, n=1, cutoff=0.0)[0]
-                raise ValueError(f"metrics: there is no metric {name!r}; did you mean {nearest!r}? Known are {', '.join(sorted(METRICS))}")
-            if not scores_words(name):
-                raise ValueError(
-                    f"metrics: {name} scores strings only, as they were written, and sampled words have lost case and punctuation; reward "
-                    f"bleu4 or bleu4_smoothed instead, and score written captions with `seqrl score --metrics {name}`"
-                )
-            if not math.isfinite(weight):
-                raise ValueError(f"metrics.{name}: expected a finite weight, got {weight}")
+            _check_metric(name, weight)
         if self.ahead not in (0, 1):
             raise ValueError(f"ahead: expected 0 (the reward is waited for) or 1 (one batch ahead), got {self.ahead}")
         if self.workers < 0:
@@ -96,6 +88,21 @@ class RewardConfig:
             raise FileNotFoundError(
                 f"reward.document_frequency: no file {self.document_frequency}; leave it empty to count over the training split"
             )
+
+
+def _check_metric(name: str, weight: float) -> None:
+    if name not in by_name.METRICS:
+        raise ValueError(f"metrics: there is no metric {name!r}; {nearest(name, by_name.METRICS)}")
+    try:
+        by_name.require_rewardable(name)
+    except ValueError as error:
+        raise ValueError(f"metrics: {error}") from None
+    if not math.isfinite(weight):
+        raise ValueError(f"metrics.{name}: expected a finite weight, got {weight}")
+    if weight > 0 and not by_name.higher_is_better(name):
+        raise ValueError(
+            f"metrics.{name}: expected a weight below 0, since less is better there, got {weight}; write {{{name}: {-weight}}}"
+        )
 
 
 class CaptionReward:
@@ -129,6 +136,7 @@ class CaptionReward:
             raise ValueError(
                 "reward.workers: expected a function by its name, task.reward.function=module:name, got an object; set workers=0"
             )
+        self._lock = threading.Lock()
         self._workers = RewardWorkers(config.function, config.workers, config.timeout_s) if config.workers else None
         # A word list's ids are the numbers themselves; a tokenizer's pieces are first put together to words.
         self._by_words = isinstance(vocabulary, TokenizerVocabulary)
@@ -146,6 +154,7 @@ class CaptionReward:
                 end=self._end,
                 score_end=self.config.score_end,
                 tokenisation=self.vocabulary.tokenisation.name if self._by_words else f"vocabulary {self.vocabulary.fingerprint()}",
+                numbers=self._numbers,
             )
         except ValueError as error:
             where = f"reward.document_frequency {file}" if file else "reward.metrics"
@@ -194,6 +203,11 @@ class CaptionReward:
         name = getattr(self._function, "__qualname__", type(self._function).__qualname__)
         return self.config.function or f"{getattr(self._function, '__module__', '')}:{name}"
 
+    @property
+    def has_function(self) -> bool:
+        """Whether a function of one's own is rewarded."""
+        return self._function is not None
+
     @cached_property
     def frequency(self) -> DocumentFrequency | None:
         """The document frequencies, which end token and tokenisation are part of; None where no CIDEr is rewarded."""
@@ -213,14 +227,20 @@ class CaptionReward:
         return self.vocabulary.tokenisation.join(self.vocabulary.decode(ids))
 
     def _call(self, hypotheses: np.ndarray, sizes: np.ndarray, images: np.ndarray) -> np.ndarray:
-        assert self._function is not None
         captions = [self._text(row[:size].tolist()) for row, size in zip(hypotheses, sizes, strict=True)]
-        references = [self.references[image] for image in images]
+        return self.score_texts(captions, [self.references[image] for image in images])
+
+    def score_texts(self, captions: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
+        """Call the function of one's own with captions and their references as they were written, [B] float64; for evaluations, too.
+
+        Raises:
+            What `score` raises for such a function.
+        """
+        assert self._function is not None
         if self._workers is not None:
             return self._workers.score(captions, references)
-        with time_limit(self.config.timeout_s, f"the reward function {self.config.function} (task.reward.timeout_s)"):
-            given: object = self._function(captions, references)
-        return checked_scores(given, len(captions))
+        with self._lock:  # with `ahead`, an evaluation may want it while a batch is being scored
+            return call_function(self._function, captions, references, name=self.config.function, timeout_s=self.config.timeout_s)
 
     def _rounded(self, scores: np.ndarray, tokens: Tensor, lengths: Tensor, images: np.ndarray) -> np.ndarray:
         """Give scores in the number format that trainers use, where each is finite."""

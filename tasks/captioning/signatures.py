@@ -36,12 +36,13 @@ def reward_signature(reward: CaptionReward, trainer: Mapping[str, object], versi
 
 
 def evaluation_signatures(
-    names: Sequence[str], split: CaptionSplit, name: str, config: EvaluationConfig, tok: str, version: str
+    names: Sequence[str], functions: Mapping[str, str], split: CaptionSplit, name: str, config: EvaluationConfig, tok: str, version: str
 ) -> dict[str, str]:
     """Describe the figures of an evaluation by metric: words alone, document frequencies of the references at hand, as published ones are.
 
     Args:
         names: of the metrics.
+        functions: of one's own, `module:name` by the name of the figure.
         split: whose captions are scored.
         name: of the split.
         config: how captions are written, and of how many images; figures of beam search, under `beam/`, say how wide it was.
@@ -51,6 +52,14 @@ def evaluation_signatures(
     count = min(config.max_images or len(split), len(split))
     ways: dict[str, dict[str, object]] = {"": {}}
     if config.beam_size > 1:
-        ways["beam/"] = {"beam": config.beam_size, "alpha": config.length_penalty, "temperature": config.temperature}
-    shared = {"tok": tok, "df": name, "docs": count, "nrefs": number_of_references(split.references[:count]), "version": version}
-    return {f"{way}{metric}": str(signature_of(metric, **shared, **how)) for way, how in ways.items() for metric in names}  # type: ignore[arg-type]
+        ways["beam/"] = {"beam": config.beam_size, "alpha": config.length_penalty}
+        if config.temperature is not None:
+            ways["beam/"]["temperature"] = config.temperature
+    words = {"tok": tok, "nrefs": number_of_references(split.references[:count]), "version": version}
+    shared = {**words, "df": name, "docs": count}
+    figures = {f"{way}{metric}": str(signature_of(metric, **shared, **how)) for way, how in ways.items() for metric in names}  # type: ignore[arg-type]
+    for way, how in ways.items():
+        for figure, function in functions.items():
+            fields = {"function": function, **words, **how}
+            figures[f"{way}{figure}"] = str(Signature("function", {key: written(value) for key, value in fields.items()}))
+    return figures

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from seqrl.ahead import RewardsAhead
 from seqrl.decoding import sample, sample_beside_greedy, with_one_end
-from seqrl.metrics.by_name import METRICS
+from seqrl.metrics import by_name
 from seqrl.policies import end_tokens
 from seqrl.tasks.captioning.checks import refuse_single_images, refuse_what_images_lack
 from seqrl.tasks.captioning.data import CaptionData, DataConfig, load_data, rows_of
@@ -24,9 +24,11 @@ from seqrl.tasks.captioning.evaluation import EvaluationConfig, evaluate_caption
 from seqrl.tasks.captioning.gallery import Captioned, GalleryItem, write_gallery
 from seqrl.tasks.captioning.images import augment
 from seqrl.tasks.captioning.imitated_rows import imitated_rows
+from seqrl.tasks.captioning.own_metrics import own_metrics
 from seqrl.tasks.captioning.policies import PolicyConfig, build_policy, sight_of, unfrozen_sight
 from seqrl.tasks.captioning.policies.feature_encoder import FeatureShape
 from seqrl.tasks.captioning.reward import CaptionReward, RewardConfig
+from seqrl.tasks.captioning.reward_function import import_function
 from seqrl.tasks.captioning.sampled import Captions, Sampled
 from seqrl.tasks.captioning.signatures import evaluation_signatures, reward_signature
 from seqrl.tasks.item_order import ItemOrder
@@ -75,6 +77,8 @@ class CaptioningConfig:
     def build(self, seed: int) -> CaptioningTask:
         """Load the data and make the task; what can be refused without the data is refused before."""
         self.reward.check()
+        for name in self.evaluation.functions:
+            import_function(name, field="evaluation.metrics")
         self.policy.check_encoder()
         self.data.check()
         self.data.check_features(self.policy.encoder, flip=self.flip or self.flip_rollouts)
@@ -116,6 +120,7 @@ class CaptioningTask:
         self._ends: tuple[int, ...] = (data.vocabulary.end,)
         rewarded = [] if reward or config.reward.function else [name for name, weight in config.reward.metrics.items() if weight]
         self._evaluation = replace(config.evaluation, metrics=[*config.evaluation.metrics, *rewarded])
+        self._own = own_metrics(config.evaluation.functions, self.reward, config.reward.timeout_s)
         self._references = [self._complete(captions) for captions in data.train.words]
 
     @property
@@ -196,13 +201,14 @@ class CaptioningTask:
         return imitated_rows(tokens, context, items[index], begin=self.vocabulary.begin, pad=self.vocabulary.pad)
 
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
-        """Caption the images of a split and score them with every metric; see `evaluate_captions`."""
-        return evaluate_captions(policy, self._split(split), self.vocabulary, self._evaluation)
+        """Caption the images of a split and score them with every metric, one's own among them; see `evaluate_captions`."""
+        functions = {figure: own.score for figure, own in self._own.items()}
+        return evaluate_captions(policy, self._split(split), self.vocabulary, self._evaluation, functions)
 
     def watch(self, figure: str) -> None:
         """Report a metric in evaluations from now on; names of other figures change nothing."""
         name = figure.removeprefix("beam/")
-        if name in METRICS:
+        if name in by_name.METRICS:
             self._evaluation = replace(self._evaluation, metrics=[*self._evaluation.metrics, name])
 
     def sample(self, policy: nn.Module, directory: Path, *, count: int = 8, split: str = "dev") -> list[Path]:
@@ -232,8 +238,9 @@ class CaptioningTask:
     def evaluation_signatures(self, split: str, *, version: str) -> dict[str, str]:
         """Say how the metrics of an evaluation are computed."""
         part = self._split(split)
-        names = list(dict.fromkeys([*EVALUATED, *self._evaluation.metrics]))
-        return evaluation_signatures(names, part, split, self._evaluation, self.vocabulary.tokenisation.name, version)
+        names = list(dict.fromkeys([*EVALUATED, *self._evaluation.registered]))
+        functions = {figure: own.name for figure, own in self._own.items()}
+        return evaluation_signatures(names, functions, part, split, self._evaluation, self.vocabulary.tokenisation.name, version)
 
     def state_dict(self) -> dict[str, Any]:
         """Give the position in the data and the state of the flips."""

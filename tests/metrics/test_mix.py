@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from corpora import as_text, padded, random_corpus
 
+from seqrl.metrics import by_name
 from seqrl.metrics.by_name import METRICS, metric_by_name
 from seqrl.metrics.mix import MetricMix
+from seqrl.metrics.rows import WordNumbers, number_references
 
 
 def test_every_name_makes_a_metric_that_scores():
@@ -52,6 +54,39 @@ def test_mix_refuses_what_it_cannot_score():
     with pytest.raises(ValueError, match="at least 2 images"):
         MetricMix({"cider_d": 1.0}, references[:1])
     assert MetricMix({"bleu4": 1.0}, references[:1]).score([[5]], [1], [0]).shape == (1,)
+
+
+def test_metrics_of_words_are_scored_with_those_of_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(by_name, "HOMES", {**by_name.HOMES, "shared": ("text_metric", "SharedWords", {})})
+    numbers = WordNumbers({word: place for place, word in enumerate("<pad> <begin> <end> dog cat".split())})
+    references = number_references([["a dog", "the dog"], ["cat cat"]], numbers)  # a, the: 5 and 6
+    mix = MetricMix({"shared": 2.0, "bleu1": 1.0}, references, end=2, score_end=True, numbers=numbers)
+    rows = [[3, 5, 2, 9], [numbers["new"], 4, 4, 0], [2, 3, 3, 3]]  # dog a; new cat cat; nothing: what follows the end is never read
+    parts = mix.parts(rows, [4, 3, 4], [0, 1, 1])
+    assert list(parts) == ["shared", "bleu1"] and parts["shared"].tolist() == [1.0, 2 / 3, 0.0]  # by hand; the end is no word there
+    np.testing.assert_array_equal(mix.score(rows, [4, 3, 4], [0, 1, 1]), 2 * parts["shared"] + parts["bleu1"])
+    alone = MetricMix({"shared": 1.0}, references[:1], end=2, numbers=numbers)
+    assert alone.score([[3, 6, 0]], [2], [0]).tolist() == [1.0]
+    with pytest.raises(ValueError, match="shared scores words, and nothing says which words"):
+        MetricMix({"shared": 1.0}, references)
+    with pytest.raises(ValueError, match="ids 0, 1, 2"):
+        MetricMix({"shared": 1.0}, references, numbers={"a": 1})
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_is_a_reward_or_says_why_not(name: str) -> None:
+    numbers = WordNumbers({"<pad>": 0, "<begin>": 1, "<end>": 2})
+    references = number_references([["a dog runs fast", "the dog runs"], ["two cats sleep"]], numbers)
+    try:
+        by_name.require_rewardable(name)
+    except ValueError as error:
+        assert "seqrl score --metrics" in str(error)
+        return
+    if name in ("embedding", "ref_clip_score"):
+        pytest.skip("needs a model")
+    mix = MetricMix({name: 1.0}, references, end=2, numbers=numbers)
+    right, wrong = mix.score([[3, 4, 5, 6, 2], [numbers["boats"]] * 4 + [2]], [5, 5], [0, 0]).tolist()
+    assert (right > wrong) == by_name.higher_is_better(name)
 
 
 def test_works_where_no_cache_can_be_written():

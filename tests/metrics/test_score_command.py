@@ -3,12 +3,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sacrebleu
+from corpora import as_text, random_corpus
+from sacrebleu.significance import PairedTest
 
+from seqrl.metrics import by_name, score_command
 from seqrl.metrics.score_command import add_arguments, read_pairs, run
 
 DATA = Path(os.environ.get("SEQRL_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
@@ -33,7 +39,7 @@ def command(*arguments: object) -> int:
 
 
 def figures(text: str) -> dict[str, float]:
-    return {name: float(value) for name, value in (line.split() for line in text.splitlines() if line.startswith("  "))}
+    return {row[1]: float(row[2]) for row in re.finditer(r"^  (\w+) +(-?\d+\.\d{4})", text, re.MULTILINE)}
 
 
 def test_all_forms_read_the_same(tmp_path: Path) -> None:
@@ -206,3 +212,93 @@ def test_characters_agree_with_sacrebleu_where_there_is_no_punctuation(tmp_path:
     own = {sacrebleu.corpus_bleu(hypotheses, [references], tokenize=name).score for name in ("char", "zh")}
     assert len(own) == 1
     assert figures(capsys.readouterr().out)["bleu4"] == pytest.approx(own.pop() / 100, abs=1e-4)
+
+
+def some_files(tmp_path: Path) -> tuple[Path, Path, Path]:
+    hypotheses, references = random_corpus(0, num_items=30)
+    other = [row[:-1] + [3] for row in hypotheses]
+    return (
+        write(tmp_path / "h.json", dict(zip(map(str, range(30)), as_text(hypotheses), strict=True))),
+        write(tmp_path / "r.json", dict(zip(map(str, range(30)), [as_text(rows) for rows in references], strict=True))),
+        write(tmp_path / "other.json", dict(zip(map(str, range(29, -1, -1)), as_text(other)[::-1], strict=True))),
+    )
+
+
+def test_all_metrics_with_intervals(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    few = {name: by_name.HOMES[name] for name in ("cider_d", "bleu4", "rouge_l", "sacrebleu")}
+    absent = {"absent": ("seqrl.metrics.nowhere", "Absent", {}), "shared": ("text_metric", "SharedWords", {})}
+    monkeypatch.setattr(by_name, "HOMES", few | absent)
+    monkeypatch.setattr(score_command, "METRICS", (*few, *absent))
+    hypotheses, references, _ = some_files(tmp_path)
+    assert command(hypotheses, references, "--metrics", "all", "--json", tmp_path / "out.json") == 0
+    out = capsys.readouterr().out
+    assert set(figures(out)) == {*few, "shared"} and "left out: absent (No module named 'seqrl.metrics.nowhere')" in out
+    assert "|" not in out  # no signatures of all
+    written = json.loads((tmp_path / "out.json").read_text())
+    for name, figure in written["corpus"].items():
+        low, high = written["intervals"][name]
+        assert low <= figure <= high and f"{low:.4f} to {high:.4f}" in out
+    assert command(hypotheses, references, "--metrics", "all", "--signature", "--resamples", "0") == 0
+    out = capsys.readouterr().out
+    assert "CIDEr-D|" in out and "interval" not in out
+
+
+def test_nothing_that_can_score_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score_command, "METRICS", ("cider_d",))
+    files = write(tmp_path / "h.txt", "a dog\n"), write(tmp_path / "r.txt", "a dog\n")
+    with pytest.raises(ValueError, match="no metric can score these files: cider_d: document frequencies need at least 2 images"):
+        command(*files, "--metrics", "all")
+    with pytest.raises(ValueError, match="document frequencies need at least 2 images"):
+        command(*files)
+    assert command(*files, "--metrics", "bleu1,rouge_l") == 0  # one item, one reference
+
+
+def test_two_systems_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hypotheses, references, other = some_files(tmp_path)
+    assert command(hypotheses, references, "--compare", other, "--metrics", "sacrebleu,cider_d", "--json", tmp_path / "out.json") == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^  sacrebleu +\d+\.\d{4} +\d+\.\d{4} +\+\d+\.\d{4} +-?\d+\.\d{4} to \d+\.\d{4} +0\.\d{4}", out, re.MULTILINE), out
+    written = json.loads((tmp_path / "out.json").read_text())
+    # The other file is in another order; sacrebleu's own test of the same texts gives the same p.
+    texts = [json.loads(path.read_text()) for path in (hypotheses, references, other)]
+    first, second = [list(texts[0].values()), [texts[2][key] for key in texts[0]]]
+    rows = list(texts[1].values())
+    streams = [[row[k] if k < len(row) else None for row in rows] for k in range(4)]
+    test = PairedTest([("a", first), ("b", second)], {"BLEU": sacrebleu.BLEU()}, streams, test_type="bs")  # type: ignore[arg-type]
+    expected = test()[1]["BLEU"]
+    assert written["compared"]["corpus"]["sacrebleu"] == pytest.approx(expected[1].score)
+    assert written["compared"]["p"]["sacrebleu"] == pytest.approx(expected[1].p_value)
+    assert command(hypotheses, references, "--compare", hypotheses, "--metrics", "cider_d,bleu4") == 0
+    assert len(re.findall(r"\+0\.0000 +0\.0000 to 0\.0000 +1\.0000$", capsys.readouterr().out, re.MULTILINE)) == 2
+
+
+def test_systems_about_other_items_are_not_compared(tmp_path: Path) -> None:
+    references = write(tmp_path / "r.json", {"1": ["a"], "2": ["b"], "3": ["c"]})
+    first, second = write(tmp_path / "a.json", {"1": "a", "2": "b"}), write(tmp_path / "b.json", {"2": "b", "3": "c"})
+    with pytest.raises(
+        ValueError, match=r"b.json: expected hypotheses about the items of .*a.json, but only one of them has 1, 3; give both"
+    ):
+        command(first, references, "--compare", second, "--missing", "leave_out", "--metrics", "bleu1")
+
+
+def test_settings_of_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = write(tmp_path / "h.txt", "a dog runs\n"), write(tmp_path / "r.txt", "a dog\n")
+    assert command(*files, "--metrics", "rouge_l", "--set", "rouge_l.beta=1.0") == 0
+    out = capsys.readouterr().out
+    assert figures(out) == {"rouge_l": 0.8} and "beta:1.0" in out  # 2 (2/3) 1 / (1 + 2/3)
+    for wrong, message in (("rouge_l.beta", "METRIC.SETTING=VALUE"), ("rouge.beta=1", "METRIC.SETTING=VALUE"), ("rouge_l.bta=1", "bta")):
+        with pytest.raises(ValueError, match=f"--set: .*{message}"):
+            command(*files, "--metrics", "rouge_l", "--set", wrong)
+    with pytest.raises(ValueError, match="--resamples: expected 0"):
+        command(*files, "--resamples", "-1")
+
+
+@pytest.mark.parametrize("split", [lambda text: text, str.lower], ids=["cased", "lower"])
+def test_sacrebleu_is_that_of_its_own_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], split: Any) -> None:
+    hypotheses = ["The Dog's owner isn't here, is he?", "Two men ride a bike.", "“Quoted” — text…", "  spaces   inside "]
+    references = ["The dog's owner is not here.", "Two Men ride a red bike!", '"Quoted" text...', "spaces inside it"]
+    files = [write(tmp_path / name, "\n".join(map(split, texts)) + "\n") for name, texts in (("h.txt", hypotheses), ("r.txt", references))]
+    program = [sys.executable, "-m", "sacrebleu", str(files[1]), "-i", str(files[0]), "-b", "-w", "4"]
+    own = subprocess.run(program, capture_output=True, text=True, check=True).stdout
+    assert command(*files, "--metrics", "sacrebleu", "--resamples", "0") == 0
+    assert figures(capsys.readouterr().out)["sacrebleu"] == pytest.approx(float(own), abs=1e-4)

@@ -339,7 +339,8 @@ IMPORTS = {
     "seqrl/run/registry.py": "task.type, trainer.type: `code_of_types`; task.policy.type: marked with NAMES_CODE; commands: entry points",
     "seqrl/public_names.py": "our own names",
     "seqrl/metrics/__init__.py": "our own names",
-    "seqrl/tasks/captioning/reward_function.py": "reward.function: marked with NAMES_CODE; in its worker processes, too",
+    "seqrl/metrics/by_name.py": "our own names",
+    "seqrl/tasks/captioning/reward_function.py": "reward.function, evaluation.metrics: marked with NAMES_CODE; in worker processes, too",
     "seqrl/tasks/control/environments.py": "task.environment: marked with NAMES_CODE",
 }
 

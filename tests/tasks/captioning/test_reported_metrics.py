@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from seqrl.metrics import by_name
 from seqrl.run.config import EarlyStop
 from seqrl.run.loop import fit
 from seqrl.tasks.captioning.data_config import DataConfig
@@ -14,7 +16,7 @@ from seqrl.tasks.captioning.policies import PolicyConfig
 from seqrl.tasks.captioning.reward import RewardConfig
 from seqrl.tasks.captioning.scenes import ScenesConfig
 from seqrl.tasks.captioning.task import CaptioningConfig, CaptioningTask
-from seqrl.trainers import Supervised
+from seqrl.trainers import SelfCritical, Supervised
 
 
 @pytest.fixture
@@ -48,3 +50,79 @@ def test_a_metric_that_is_watched_is_reported(metric: str, make) -> None:
 def test_unknown_metrics_are_refused_with_the_nearest() -> None:
     with pytest.raises(ValueError, match="there is no metric 'rouge'; did you mean 'rouge_l'"):
         EvaluationConfig(metrics=["rouge"])
+
+
+OWN = """
+calls = []
+
+def words(captions, references):
+    calls.append(len(captions))
+    assert all(isinstance(text, str) for texts in references for text in texts)
+    return [float(len(caption.split())) for caption in captions]
+
+def length(captions, references):
+    return words(captions, references)
+
+def nothing(captions, references):
+    return [0.5] * len(captions)
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module of one's own."""
+    name = f"own_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    return name
+
+
+def test_functions_of_ones_own_are_reported_and_watched(make, own: str) -> None:
+    evaluation = EvaluationConfig(metrics=[f"{own}:words", f"{own}:nothing"], beam_size=2, images_per_batch=3)
+    task = make(evaluation=evaluation)
+    result = fit(Supervised(task.build_policy()), task, steps=1, eval_every=1, early_stop=EarlyStop("words"))
+    figures = result.evaluation
+    assert figures["words"] == figures["length"] and figures["beam/words"] == figures["beam/length"] and figures["nothing"] == 0.5
+    assert result.best_value == max(result.best_value, figures["words"])
+    assert set(sys.modules[own].calls) == {3, 1}  # 4 images, 3 a batch
+    assert f"function:{own}:words" in task.evaluation_signatures("dev", version="1")["words"]
+
+
+def test_the_rewarded_function_is_reported(make, own: str) -> None:
+    for workers in (0, 1):
+        task = make(reward=RewardConfig(function=f"{own}:words", workers=workers), evaluation=EvaluationConfig(metrics=[f"{own}:words"]))
+        result = fit(SelfCritical(task.build_policy()), task, steps=1, eval_every=1, early_stop=EarlyStop("words"))
+        assert result.evaluation["words"] == result.evaluation["length"]
+    # One whose name is taken has been rewarded before such figures were reported.
+    task = make(reward=RewardConfig(function=f"{own}:length"))
+    assert task.evaluate(task.build_policy())["reward_length"] == task.evaluate(task.build_policy())["length"]
+
+
+def test_a_reward_that_is_an_object_is_reported(make) -> None:
+    task = make()
+    mine = CaptioningTask(task.config, task.data, reward=lambda captions, references: [1.5] * len(captions))
+    assert mine.evaluate(mine.build_policy())["reward"] == 1.5
+
+
+def test_names_of_functions_are_refused_where_they_stand_for_two_figures(make, own: str) -> None:
+    for names in ([f"{own}:length"], [f"{own}:words", "other:words"]):
+        with pytest.raises(ValueError, match="names two figures; give the function another name"):
+            EvaluationConfig(metrics=names)
+    with pytest.raises(ValueError, match=r"evaluation.metrics: cannot import 'absent:words'"):
+        make(evaluation=EvaluationConfig(metrics=["absent:words"]))
+    with pytest.raises(ValueError, match="metrics: sacrebleu scores strings only"):
+        EvaluationConfig(metrics=["sacrebleu"])
+
+
+def test_a_metric_of_words_is_rewarded_and_reported(make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "metrics")
+    monkeypatch.setattr(by_name, "HOMES", {**by_name.HOMES, "shared": ("text_metric", "SharedWords", {})})
+    monkeypatch.setattr(by_name, "METRICS", tuple(by_name.HOMES))
+    task = make(reward=RewardConfig(metrics={"shared": 1.0, "cider_d": 0.5}))
+    result = fit(SelfCritical(task.build_policy()), task, steps=2, eval_every=1, early_stop=EarlyStop("shared"))
+    assert 0.0 <= result.evaluation["shared"] <= 1.0 and "cider_d" in result.evaluation
+    with pytest.raises(
+        ValueError, match="metrics.shared: expected a weight below 0, since less is better there, got 1.0; write {shared: -1.0}"
+    ):
+        monkeypatch.setattr(sys.modules["text_metric"].SharedWords, "higher_is_better", False, raising=False)
+        RewardConfig(metrics={"shared": 1.0})

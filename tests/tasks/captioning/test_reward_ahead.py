@@ -25,7 +25,7 @@ from seqrl.trainers.self_critical import SelfCritical, SelfCriticalConfig
 CONFIG = """
 name: run
 steps: 6
-eval_every: 2
+eval_every: 0
 save_every: 2
 log_every: 1
 num_threads: 1

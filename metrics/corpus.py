@@ -1,0 +1,116 @@
+"""A corpus that several metrics are to score: its words are numbered and its references counted once for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqrl.metrics.bleu import Bleu, BleuCounts, SacreBleu, count_matches
+from seqrl.metrics.cider import Cider, CiderD
+from seqrl.metrics.reference_index import ReferenceIndex
+from seqrl.metrics.resampling import Statistics, mean_statistics
+from seqrl.metrics.rouge import RougeL
+from seqrl.metrics.rows import HypothesisRows
+from seqrl.metrics.token_scores import Sentence, TokenMetric, index_sentences
+
+_MAX_N = 4
+# coco-caption adds them to BLEU's counts.
+TINY, SMALL = 1e-15, 1e-9
+
+
+class Corpus:
+    """Hypotheses and their references.
+
+    Args:
+        hypotheses: [N] tokenised strings or lists of words; for metrics of text as it was written, that text.
+        references: [N] lists of the same.
+
+    Raises:
+        ValueError: what the metrics refuse, when they score.
+    """
+
+    def __init__(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> None:
+        self.hypotheses, self.references = hypotheses, references
+
+    def scores(self, metric: Any) -> NDArray[np.float64]:
+        """Score each hypothesis, [N] float64."""
+        if not _may_share(metric):
+            return np.asarray(metric.score(self.hypotheses, self.references), np.float64)
+        index, rows = self._numbered
+        return np.asarray(metric.score_rows(index, rows), np.float64)
+
+    def figure(self, metric: Any) -> float:
+        """Give the metric's corpus figure."""
+        if type(metric) is Bleu and _may_share(metric):
+            return self.statistics(metric).of_all()
+        if type(metric) in (CiderD, Cider, RougeL) and _may_share(metric):
+            return float(self.scores(metric).mean())
+        return float(metric.corpus(self.hypotheses, self.references))
+
+    def statistics(self, metric: Any) -> Statistics:
+        """Give what resampled corpora are scored from.
+
+        A metric may offer its own: `statistics(hypotheses, references)` gives rows [N, K], and `from_statistics(sums)` turns sums of rows
+        [B, K] into corpus figures [B]. Others are taken for the mean of their sentences' scores, and what comes says so where they are not.
+
+        Raises:
+            ValueError: for a metric that has one figure for the corpus and no scores of sentences.
+        """
+        if type(metric) is Bleu and _may_share(metric):
+            return _bleu_statistics(self._matches, metric.max_n)
+        if hasattr(metric, "statistics"):
+            return Statistics(np.asarray(metric.statistics(self.hypotheses, self.references), np.float64), metric.from_statistics)
+        engine = metric._metric(effective_order=False) if isinstance(metric, SacreBleu) else getattr(metric, "_metric", None)
+        if hasattr(engine, "_extract_corpus_statistics"):
+            return _sacrebleu_statistics(engine, self.hypotheses, self.references)
+        scores = self.scores(metric)
+        same = np.isclose(scores.mean(), self.figure(metric), rtol=1e-9, atol=1e-12)
+        return mean_statistics(scores, "" if same else "the mean of the sentences' scores")
+
+    @cached_property
+    def _numbered(self) -> tuple[ReferenceIndex, HypothesisRows]:
+        return index_sentences(self.hypotheses, self.references, max_n=_MAX_N)
+
+    @cached_property
+    def _matches(self) -> BleuCounts:
+        return count_matches(*self._numbered, _MAX_N)
+
+
+def bleu_of_counts(
+    correct: NDArray[Any], possible: NDArray[Any], length: NDArray[Any], closest: NDArray[Any], *, tiny: float = TINY, small: float = SMALL
+) -> NDArray[np.float64]:
+    """Give coco-caption's BLEU of 1 to n words from matches and n-grams [N, n] and lengths [N] of sentence and reference; [N, n].
+
+    score_n = (prod_k (correct_k + tiny) / (possible_k + small))^(1/n) min(1, exp(1 - r / c)), with c = length + tiny, r = closest + small
+    """
+    brevity = np.exp(np.minimum(0.0, 1.0 - (closest + small) / (length + tiny)))
+    orders = np.arange(1, correct.shape[1] + 1)
+    return np.cumprod((correct + tiny) / (possible + small), axis=1) ** (1.0 / orders) * brevity[:, None]
+
+
+def _may_share(metric: Any) -> bool:
+    plain = not getattr(metric, "score_end", False) and getattr(metric, "document_frequency", None) is None
+    return isinstance(metric, TokenMetric) and metric.max_n <= _MAX_N and plain
+
+
+def _bleu_statistics(counts: BleuCounts, n: int) -> Statistics:
+    rows = np.column_stack([counts.correct[:, :n], counts.possible[:, :n], counts.lengths, counts.closest]).astype(np.float64)
+    return Statistics(rows, lambda sums: bleu_of_counts(sums[:, :n], sums[:, n : 2 * n], sums[:, -2], sums[:, -1])[:, -1])
+
+
+def _sacrebleu_statistics(engine: Any, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]]) -> Statistics:
+    # sacrebleu takes the first references of all items, then the second ones; None where an item has fewer.
+    most = max(map(len, references))
+    streams = [[texts[k] if k < len(texts) else None for texts in references] for k in range(most)]
+    rows = np.array(engine._extract_corpus_statistics(hypotheses, streams), np.float64)
+    whole = np.array_equal(rows, np.rint(rows))
+
+    def figure(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        counts = np.rint(sums).astype(np.int64) if whole else sums
+        return np.array([engine._compute_score_from_stats(list(row)).score for row in counts.tolist()], np.float64)
+
+    return Statistics(rows, figure)

@@ -1,0 +1,138 @@
+"""The tables of `seqrl score`: corpus figures of one system with their intervals, or of two that are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqrl.metrics.corpus import Corpus
+from seqrl.metrics.resampling import Statistics, bootstrap, interval, p_value
+
+_SIGNIFICANT = 0.05
+
+
+class Scored:
+    """The figures of one system.
+
+    Args:
+        hypotheses: [N] texts as they were written.
+        references: [N] lists of texts.
+        words: the same split into words; None where no metric wants words.
+        sentences: keep the scores of sentences, too.
+
+    Attributes:
+        figures: corpus figure by metric.
+        statistics: what resampled corpora are scored from; none for a metric that has no scores of sentences.
+        resampled: [resamples] figures by metric, after `resample`.
+        scores: of each sentence by metric.
+    """
+
+    def __init__(
+        self,
+        hypotheses: Sequence[str],
+        references: Sequence[Sequence[str]],
+        words: tuple[list[list[str]], list[list[list[str]]]] | None,
+        *,
+        sentences: bool,
+    ) -> None:
+        self._raw = Corpus(hypotheses, references)
+        self._words = None if words is None else Corpus(*words)
+        self._sentences = sentences
+        self.figures: dict[str, float] = {}
+        self.statistics: dict[str, Statistics] = {}
+        self.resampled: dict[str, NDArray[np.float64]] = {}
+        self.scores: dict[str, list[float]] = {}
+
+    def add(self, name: str, metric: Any, *, words: bool, statistics: bool) -> None:
+        """Score with one more metric; `words` where it scores words, not text as it was written."""
+        corpus = self._words if words else self._raw
+        assert corpus is not None
+        single = not getattr(metric, "scores_corpus_only", False)
+        if statistics and single:
+            self.statistics[name] = found = corpus.statistics(metric)
+            self.figures[name] = corpus.figure(metric) if found.what else found.of_all()
+        else:
+            self.figures[name] = corpus.figure(metric)
+        if self._sentences and single:
+            self.scores[name] = corpus.scores(metric).tolist()
+
+    def keep(self, names: Mapping[str, Any]) -> None:
+        """Forget metrics that another system could not be scored with."""
+        for found in (self.figures, self.statistics, self.scores):
+            for name in set(found) - set(names):
+                found.pop(name)  # type: ignore[attr-defined]
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The middle 95% of the resampled figures."""
+        return {name: interval(figures) for name, figures in self.resampled.items()}
+
+    def p_values(self, other: Scored) -> dict[str, float]:
+        """Give how often chance alone makes the two systems differ by more, by metric."""
+        return {
+            name: p_value(figures, other.resampled[name], other.statistics[name].of_all() - self.statistics[name].of_all())
+            for name, figures in self.resampled.items()
+        }
+
+
+def resample(systems: Sequence[Scored], samples: int, seed: int) -> None:
+    """Draw sentences, the same ones for all metrics and systems, and keep the figures of what was drawn."""
+    names = list(systems[0].statistics)
+    if not samples or not names:
+        return
+    drawn = iter(bootstrap([system.statistics[name] for system in systems for name in names], samples=samples, seed=seed))
+    for system in systems:
+        system.resampled = {name: next(drawn) for name in names}
+
+
+def print_table(scored: Scored, metrics: Mapping[str, Any]) -> None:
+    """Print each figure with the interval of the resampled ones."""
+    rows = [[name, f"{figure:.4f}", _interval(scored.resampled.get(name)), _less(metrics[name])] for name, figure in scored.figures.items()]
+    _print(rows, ["", "", "95% interval" if scored.resampled else "", ""])
+    _print_notes(scored)
+
+
+def print_comparison(first: Scored, second: Scored, metrics: Mapping[str, Any], *, names: tuple[str, str]) -> None:
+    """Print the figures of two systems, the difference with its interval, and p."""
+    print(f"A: {names[0]}\nB: {names[1]}")
+    p_values = first.p_values(second)
+    rows = []
+    for name, figure in first.figures.items():
+        cells = [name, f"{figure:.4f}", f"{second.figures[name]:.4f}", f"{second.figures[name] - figure:+.4f}"]
+        if name in p_values:
+            mark = " *" if p_values[name] < _SIGNIFICANT else ""
+            cells += [_interval(second.resampled[name] - first.resampled[name]), f"{p_values[name]:.4f}{mark}"]
+        else:
+            cells += ["", ""]
+        rows.append([*cells, _less(metrics[name])])
+    _print(rows, ["", "A", "B", "B - A", "95% interval", "p", ""] if p_values else ["", "A", "B", "B - A", "", "", ""])
+    if p_values:
+        print("p: paired bootstrap; * below 0.05")
+    _print_notes(first)
+
+
+def _print(rows: Sequence[Sequence[str]], heading: Sequence[str]) -> None:
+    shown = [list(heading), *rows] if any(heading) else list(rows)
+    widths = [max(len(row[column]) for row in shown) for column in range(len(heading))]
+    for row in shown:
+        print("  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _print_notes(scored: Scored) -> None:
+    for name, statistics in scored.statistics.items():
+        if statistics.what and scored.resampled:
+            print(f"{name}: the interval is that of {statistics.what}, {statistics.of_all():.4f}")
+
+
+def _interval(figures: NDArray[np.float64] | None) -> str:
+    if figures is None:
+        return ""
+    low, high = interval(figures)
+    return f"{low:.4f} to {high:.4f}"
+
+
+def _less(metric: Any) -> str:
+    return "" if getattr(metric, "higher_is_better", True) else "less is better"

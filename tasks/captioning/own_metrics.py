@@ -1,0 +1,50 @@
+"""Functions of one's own as figures of an evaluation: those that the setting names, and the one that is rewarded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from seqrl.metrics import by_name
+from seqrl.tasks.captioning.evaluation import FIGURES, Function
+from seqrl.tasks.captioning.reward import CaptionReward
+from seqrl.tasks.captioning.reward_function import call_function, import_function
+
+
+@dataclass(frozen=True)
+class OwnMetric:
+    """A function, and what it is called: `module:name`."""
+
+    name: str
+    score: Function
+
+
+def own_metrics(names: Sequence[str], reward: CaptionReward, timeout_s: float) -> dict[str, OwnMetric]:
+    """Give each function with the name of its figure: that of the function, without its module.
+
+    Args:
+        names: `module:name` of the functions to report.
+        reward: of the task; where it is a function, it is reported as it is called in training, in its processes, too. One that is called
+            as a figure that there is already goes by `reward_` and its name.
+        timeout_s: seconds after which a function that does not answer is given up.
+
+    Raises:
+        ValueError: when a function cannot be imported, or two have one name.
+    """
+    found: dict[str, OwnMetric] = {}
+    for name in names:
+        if not (reward.has_function and name == reward.function_name):
+            function = import_function(name, field="evaluation.metrics")
+            found[figure_of(name)] = OwnMetric(name, partial(call_function, function, name=name, timeout_s=timeout_s))
+    if reward.has_function:
+        figure = figure_of(reward.function_name)
+        taken = figure in by_name.METRICS or figure in FIGURES or figure in found
+        found[f"reward_{figure}" if taken else figure] = OwnMetric(reward.function_name, reward.score_texts)
+    return found
+
+
+def figure_of(name: str) -> str:
+    """Give the name of a function's figure."""
+    figure = name.rpartition(":")[2].rpartition(".")[2]
+    return figure if figure.isidentifier() else "reward"  # a lambda has no name
