@@ -18,6 +18,8 @@ HOMES: Mapping[str, tuple[str, str, dict[str, Any]]] = {
     "bleu4_smoothed": ("seqrl.metrics.bleu", "Bleu", {"max_n": 4, "smoothing": "add_one"}),
     "rouge_l": ("seqrl.metrics.rouge", "RougeL", {}),
     "sacrebleu": ("seqrl.metrics.bleu", "SacreBleu", {}),
+    "spice": ("seqrl.metrics.spice", "Spice", {}),
+    "spider": ("seqrl.metrics.spider", "Spider", {}),
 }
 METRICS = tuple(HOMES)
 

@@ -29,7 +29,7 @@ KEYS: tuple[str, ...] = (
     "alpha",
     "temperature",
 )
-KEYS += ("base", "samples", "version")
+KEYS += ("base", "samples", "parser", "version")
 _BETWEEN_FIELDS, _BETWEEN_SIGNATURES = "|", " + "
 
 

@@ -1,0 +1,1 @@
+"""METEOR 1.5: see `seqrl.metrics.meteor.metric`."""
