@@ -1,9 +1,10 @@
 """CIDEr-D inside self-critical updates: our scoring of each sampled batch against pycocoevalcap's, in the same loop.
 
-python benchmarks/rewards_in_training.py --seeds 0,1,2
+    python benchmarks/rewards_in_training.py --seeds 0,1,2 [--metrics spice,meteor,rouge_l]
 
-16 images with 5 samples and 5 references each, built-in scenes, one thread. Times are of the
-processor, since other work on the machine would meet the longer calls more often; of the same batches in turn.
+16 images with 5 samples and 5 references each, built-in scenes, one thread. Times are of the processor, since other work on the machine
+would meet the longer calls more often; of the same batches in turn. Of metrics that are named besides, ours alone: captions a second, and
+the share of the reward in an update.
 Writes benchmarks/results/rewards_in_training.json.
 """
 
@@ -20,6 +21,7 @@ import torch
 from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
 from pycocoevalcap.cider.cider import Cider
 
+from seqrl.metrics.by_name import higher_is_better
 from seqrl.run.interrupt import run_command
 from seqrl.tasks.captioning import reward
 from seqrl.tasks.captioning.data import DataConfig, load_data
@@ -61,11 +63,36 @@ def run_seed(seed: int, updates: int) -> dict[str, float]:
     return rates | {"ratio": rates["ours"] / rates["pycocoevalcap"]}
 
 
+def run_metric(name: str, seed: int, updates: int) -> dict[str, float]:
+    """Train for some updates on a metric; give its captions a second and its share of an update's time."""
+    from seqrl.trainers import SelfCriticalConfig
+
+    torch.manual_seed(seed)
+    config = CaptioningConfig()
+    config.reward.metrics = {name: 1.0 if higher_is_better(name) else -1.0}
+    task = CaptioningTask(config, load_data(DataConfig()), seed=seed)
+    trainer = SelfCriticalConfig().build(task.build_policy(), seed=seed, num_updates=updates)
+    rewards, shares = [], []
+    batch = 0
+    for _ in range(updates):
+        before, start = task.seconds_in_reward, time.process_time()
+        trajectory = trainer.collect(task)
+        trainer.update(trajectory)
+        rewards.append(task.seconds_in_reward - before)
+        shares.append(rewards[-1] / (time.process_time() - start))
+        batch = trajectory.batch_size
+    # The first updates load tables and meet every caption for the first time; the last ones are those of a long training.
+    late = slice(updates // 2, None)
+    first, last = batch / float(np.median(rewards[: updates // 2])), batch / float(np.median(rewards[late]))
+    return {"captions_per_second_first_half": first, "captions_per_second": last, "share": float(np.median(shares[late]))}
+
+
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--updates", type=int, default=40)
+    parser.add_argument("--metrics", default="", help="more metrics to reward, names with commas between")
     add_arguments(parser)
     arguments = parser.parse_args()
     require_clean(allow_dirty=arguments.allow_dirty)
@@ -76,6 +103,10 @@ def main() -> None:
     for seed in seeds:
         results["seeds"][seed] = rates = run_seed(seed, arguments.updates)
         print(f"seed {seed}: ours {rates['ours']:,.0f}/s, pycocoevalcap {rates['pycocoevalcap']:,.0f}/s, ratio {rates['ratio']:.0f}")
+    for name in filter(None, arguments.metrics.split(",")):
+        rows = results.setdefault("metrics", {})[name] = {seed: run_metric(name, seed, arguments.updates) for seed in seeds}
+        median = {key: float(np.median([row[key] for row in rows.values()])) for key in next(iter(rows.values()))}
+        print(f"{name}: {median['captions_per_second']:,.0f} captions a second, {100 * median['share']:.1f}% of an update")
     write_results(RESULTS / "rewards_in_training.json", results)
 
 

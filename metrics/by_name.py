@@ -34,8 +34,14 @@ def metric_by_name(name: str, **settings: Any) -> Any:
 
 
 def scores_words(name: str) -> bool:
-    """Tell whether a metric scores words, as evaluations of captioners need it, and not text as it was written."""
+    """Tell whether a metric scores words, and not text as it was written."""
     return not getattr(_home(name), "reads_raw_text", False)
+
+
+def takes_words(name: str) -> bool:
+    """Tell whether a metric can score words, as evaluations of captioners need it, though text as it was written may suit it better."""
+    home = _home(name)
+    return scores_words(name) or (hasattr(home, "prepare_words") and not hasattr(home, "needs_images"))
 
 
 def higher_is_better(name: str) -> bool:

@@ -18,6 +18,7 @@ from seqrl.metrics.rows import HypothesisRows
 from seqrl.metrics.token_scores import Sentence, TokenMetric, index_sentences
 
 _MAX_N = 4
+_SOME = 20
 # coco-caption adds them to BLEU's counts.
 TINY, SMALL = 1e-15, 1e-9
 
@@ -35,13 +36,19 @@ class Corpus:
 
     def __init__(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> None:
         self.hypotheses, self.references = hypotheses, references
+        self._scored: list[tuple[Any, NDArray[np.float64]]] = []
 
     def scores(self, metric: Any) -> NDArray[np.float64]:
-        """Score each hypothesis, [N] float64."""
-        if not _may_share(metric):
-            return np.asarray(metric.score(self.hypotheses, self.references), np.float64)
-        index, rows = self._numbered
-        return np.asarray(metric.score_rows(index, rows), np.float64)
+        """Score each hypothesis, [N] float64; what was scored with the same metric before is kept."""
+        for known, scores in self._scored:
+            if known is metric:
+                return scores
+        if _may_share(metric):
+            scores = np.asarray(metric.score_rows(*self._numbered), np.float64)
+        else:
+            scores = np.asarray(metric.score(self.hypotheses, self.references), np.float64)
+        self._scored.append((metric, scores))
+        return scores
 
     def figure(self, metric: Any) -> float:
         """Give the metric's corpus figure."""
@@ -68,8 +75,12 @@ class Corpus:
         if hasattr(engine, "_extract_corpus_statistics"):
             return _sacrebleu_statistics(engine, self.hypotheses, self.references)
         scores = self.scores(metric)
-        same = np.isclose(scores.mean(), self.figure(metric), rtol=1e-9, atol=1e-12)
-        return mean_statistics(scores, "" if same else "the mean of the sentences' scores")
+        return mean_statistics(scores, "" if self._is_mean(metric) else "the mean of the sentences' scores")
+
+    def _is_mean(self, metric: Any) -> bool:
+        """Tell whether a metric's corpus figure is the mean of its scores, by that of the first sentences: all would be scored twice."""
+        some = self.hypotheses[:_SOME], self.references[:_SOME]
+        return bool(np.isclose(np.mean(metric.score(*some)), metric.corpus(*some), rtol=1e-9, atol=1e-12))
 
     @cached_property
     def _numbered(self) -> tuple[ReferenceIndex, HypothesisRows]:

@@ -67,7 +67,7 @@ class EvaluationConfig:
         for name in self.registered:
             if name not in by_name.METRICS:
                 raise ValueError(f"metrics: there is no metric {name!r}; {nearest(name, by_name.METRICS)}")
-            if not by_name.scores_words(name):
+            if not by_name.takes_words(name):
                 raise ValueError(
                     f"metrics: {name} scores strings only, as they were written, and captioners' words have lost case and punctuation; "
                     f"report bleu4 or bleu4_smoothed instead, and score written captions with `seqrl score --metrics {name}`"

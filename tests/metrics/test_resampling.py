@@ -41,7 +41,10 @@ def test_a_resampled_figure_is_that_of_the_corpus_that_was_drawn(name: str) -> N
         pytest.skip("has no scores of sentences, or needs a model")
     hypotheses, references = texts(3)
     corpus = Corpus(hypotheses, references)
-    found = corpus.statistics(metric)
+    try:
+        found = corpus.statistics(metric)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
     assert corpus.figure(metric) == pytest.approx(metric.corpus(hypotheses, references), abs=1e-9)
     np.testing.assert_allclose(corpus.scores(metric), metric.score(hypotheses, references), rtol=0, atol=1e-12)
     drawn = np.random.default_rng(7).integers(0, 40, size=(3, 40))

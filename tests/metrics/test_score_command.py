@@ -302,3 +302,47 @@ def test_sacrebleu_is_that_of_its_own_command(tmp_path: Path, capsys: pytest.Cap
     own = subprocess.run(program, capture_output=True, text=True, check=True).stdout
     assert command(*files, "--metrics", "sacrebleu", "--resamples", "0") == 0
     assert figures(capsys.readouterr().out)["sacrebleu"] == pytest.approx(float(own), abs=1e-4)
+
+
+ODD = {
+    "an empty hypothesis": (b"\na dog\n", b"a dog\na dog\n"),
+    "a mark and carriage returns": (b"\xef\xbb\xbfa dog\r\na cat\r\n", b"a dog\r\na cat\r\n"),
+    "utf-16": ("a dog\na cat\n".encode("utf-16"), b"a dog\ra cat\r"),
+    "a nul in JSON": (rb'["a\u0000dog", "x"]', rb'[["a \u0000 dog"], ["x"]]'),
+    "lone surrogates": (rb'["a \ud800 dog", "x \udfff"]', rb'[["a \ud83d dog"], ["x y"]]'),
+    "a lone surrogate for an id": (rb'{"\ud800": "a dog", "2": "a"}', rb'{"\ud800": ["a dog"], "2": ["a"]}'),
+    "emoji and marks": (json.dumps(["👍🏽 a dog 👨‍👩‍👧", "مُعَلِّم"]).encode(), json.dumps([["👍🏽 dog"], ["مُعَلِّم"]]).encode()),
+    "long words and texts": (json.dumps(["a" * 10_000, "b " * 3000]).encode(), json.dumps([["a" * 10_000], ["b " * 3000]]).encode()),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_text_is_scored(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = tmp_path / "h.txt", tmp_path / "r.txt"
+    for path, content in zip(files, ODD[name], strict=True):
+        path.write_bytes(content)
+    metrics = (*score_command.SHOWN, "sacrebleu")
+    assert command(*files, "--metrics", ",".join(metrics), "--resamples", "20", "--json", tmp_path / "out.json") == 0
+    shown = figures(capsys.readouterr().out)
+    assert set(shown) == set(metrics)
+    for metric, value in shown.items():
+        assert 0 <= value <= {"sacrebleu": 100, "cider_d": 10}.get(metric, 1)
+    assert "NaN" not in (tmp_path / "out.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("hypotheses", "references", "said"),
+    [
+        (b"", b"", "h.txt: holds no hypothesis"),
+        (b"\n", b"\n", "r.txt: item 1 has no reference, or an empty one"),
+        (b"a\nb\nc\n", b"a\nb\n", "h.txt has 3 items, .*r.txt 2; expected as many"),
+        (b"a\0dog\nx\n", b"a dog\na cat\n", "h.txt, line 1, character 2: expected text, got a NUL"),
+        (b"a\xffdog\nx\n", b"a dog\na cat\n", "h.txt, line 1, character 2: expected UTF-8 text, got the byte 0xff"),
+        (rb'{"\ud800": "a"}', b'{"2": ["a"]}', r"no references for '\\ud800'"),
+    ],
+)
+def test_files_that_cannot_be_scored_are_named(hypotheses: bytes, references: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "h.txt").write_bytes(hypotheses)
+    (tmp_path / "r.txt").write_bytes(references)
+    with pytest.raises(ValueError, match=said):
+        command(tmp_path / "h.txt", tmp_path / "r.txt")

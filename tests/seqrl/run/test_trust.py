@@ -79,6 +79,7 @@ NAMES = {
     "within one of ours": {"task": {"type": "seqrl.run.config:RunConfig", "name": "x", "steps": 1, "task": {"type": "this:Zen"}}},
     "within one of a list": {"task__environment_options": {"rooms": [{"type": "evil:Config"}]}},
     "reward": {"task": {"type": "captioning", "reward": {"function": "evil:reward"}}},
+    "metrics": {"task": {"type": "captioning", "evaluation": {"metrics": ["cider_d", "evil:metric"]}}},
     "policy": {"task": {"type": "captioning", "policy": {"type": "evil:build"}}},
     "environment": {"task__environment": "evil:MyEnv-v0"},
     "environment behind a known module": {"task__environment": "ale_py:evil:MyEnv-v0"},
@@ -111,7 +112,7 @@ def test_what_a_run_names_is_not_imported(
     assert harmless or (err.startswith("seqrl: ") and "Traceback" not in err)
     assert not (tmp_path / "marker").exists() and "this" not in sys.modules
     assert not any(module.startswith("evil") for module in sys.modules)
-    if name in ("task", "trainer", "package", "reward", "policy", "environment") and where == "inside":
+    if name in ("task", "trainer", "package", "reward", "metrics", "policy", "environment") and where == "inside":
         file = stranger / ("evil_package/part.py" if name == "package" else "evil.py")
         assert "--allow-code" in err and str(file) in err
 
