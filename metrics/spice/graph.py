@@ -14,7 +14,7 @@ class SceneGraph:
         attributes: pairs (object, attribute); a count is an attribute, too ("two dogs": (dog, two)).
         relations: triples (subject, relation, object), e.g. (man, sit on, bench).
 
-    Source: Anderson, Fernando, Johnson and Gould, "SPICE: Semantic Propositional Image Caption Evaluation" (2016), section 3.1.
+    Source: Anderson et al. 2016, SPICE: Semantic propositional image caption evaluation, section 3.1.
     """
 
     objects: tuple[str, ...] = ()

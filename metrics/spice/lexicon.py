@@ -76,14 +76,14 @@ def look_up(text: str) -> Word:
     if word is None:
         if len(_words) >= CACHED_WORDS:
             _words.clear()
-        word = _words[text] = _describe(text)
+        word = _words[text] = _describe(text.lower())
     return word
 
 
 def _describe(text: str) -> Word:
     closed = CLOSED.get(text)
     if closed is not None:
-        return Word(text, closed, text, _verb_lemma(text), verbal=False)
+        return Word(text, closed, text, _kinds(text).get("verb", text), verbal=False)
     if len(text) > LONGEST_WORD or not any(map(str.isalpha, text)):
         number = text[:1].isdigit() and len(text) <= LONGEST_WORD
         return Word(text, "#" if number else "N", text, text, verbal=False)
@@ -93,8 +93,6 @@ def _describe(text: str) -> Word:
         tags = "N"
     if text in PLURAL_ONLY:
         tags = "S"
-    if text == "building":
-        tags = "NG"
     if text in ADJECTIVES:
         tags += "J"
     elif "N" in tags and not text.endswith(_SURE_ENDINGS):
@@ -135,7 +133,7 @@ def _guess(text: str) -> str:
     """Guess from the ending of a word that no list has."""
     if "-" in text:
         last = text.rsplit("-", 1)[1]
-        if last.endswith(("ed", "ing")) or last in ADJECTIVES or last in ("old", "sized", "like", "free", "up"):
+        if last.endswith(("ed", "ing")) or last in ADJECTIVES or last in ("old", "sized", "like", "free"):
             return "J"
         return _guess(last) if last and "-" not in last and last not in _entries() else "N"
     if text.endswith("ing") and len(text) > 5:
@@ -145,7 +143,7 @@ def _guess(text: str) -> str:
     if text.endswith("ly") and len(text) > 4:
         return "R"
     if text.endswith("s") and not text.endswith(("ss", "us", "is")) and len(text) > 3:
-        return "S"
+        return "SZ"
     return "JN" if text.endswith(_ADJECTIVE_ENDINGS) and len(text) > 4 else "N"
 
 

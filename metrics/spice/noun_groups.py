@@ -46,13 +46,14 @@ class NounGroups:
         self.heads: list[str] = []  # of the groups so far
         self.bare = False  # the last noun group had no determiner
 
-    def read(self, start: int, main: Sequence[str], *, governed: bool) -> tuple[int, str]:
+    def read(self, start: int, main: Sequence[str], *, governed: bool, counting: bool = False) -> tuple[int, str]:
         """Read the noun group that starts here.
 
         Args:
             start: place of its first word.
             main: subjects of the clause, whom its pronouns may mean.
             governed: whether a preposition stands before it.
+            counting: whether it is what "a pair of" counts.
 
         Returns:
             the place after it, and the object's name ("" when it has none).
@@ -72,6 +73,10 @@ class NounGroups:
                     break
                 owner = self.antecedent(word.text, main)
                 determiner = word.text
+            elif tag == "A":
+                if modifiers or determiner:
+                    break
+                modifiers.append(word.text)
             elif tag == "H":
                 return (place, "") if modifiers or determiner else (place + 1, self._thing(word.noun, [], ""))
             elif tag in "NS":
@@ -86,6 +91,8 @@ class NounGroups:
                     break
             elif tag == "J" and place + 1 < end and words[place + 1].text in COMPOUNDING:
                 pass
+            elif tag == "#" and word.text == "one" and following in "NJ":
+                determiner = "one"
             elif tag in "#J":
                 modifiers.append(word.verb if word.text in _COLOURED else word.text)
             elif tag in "GPQ" and noun_ahead(tags, place + 1):
@@ -100,7 +107,9 @@ class NounGroups:
             place += 1
         if not head and modifiers and tags[place - 1] == "J" and (governed or determiner) and determiner != "all":
             head = self._thing(words[place - 1].noun, modifiers[:-1], owner)
-        elif head in COUNTED and (determiner in ("a", "an") or modifiers) and place + 1 < end and words[place].text == "of":
+        elif (
+            head in COUNTED and not counting and (determiner in ("a", "an") or modifiers) and place + 1 < end and words[place].text == "of"
+        ):
             return self._counted(place, head, modifiers[0] if modifiers else "a", main)
         if head:
             self.bare = not determiner and not owner
@@ -124,7 +133,7 @@ class NounGroups:
 
     def _counted(self, place: int, name: str, count: str, main: Sequence[str]) -> tuple[int, str]:
         """Read "a pair of gloves" as gloves that are counted."""
-        after, head = self.read(place + 1, main, governed=True)
+        after, head = self.read(place + 1, main, governed=True, counting=True)
         if not head:
             return place, name
         self.notes.forget(name)

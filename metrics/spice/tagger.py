@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from seqrl.metrics.spice.lexicon import Word
-from seqrl.metrics.spice.words import ADVERBIAL, FRAGMENT_NOUNS, PARTICLES, PLACES, PREPOSITION_HEADS
+from seqrl.metrics.spice.words import (
+    ADJECTIVES,
+    ADVERBIAL,
+    COLOURS,
+    PARTICLES,
+    PLACES,
+    PREPOSITION_HEADS,
+)
 
 _EXPECTS_NOUN = frozenset("TYJ#'K")
 _NOMINAL = frozenset("NSJ#")
@@ -21,7 +28,7 @@ _END = Word(".", ".", ".", ".", verbal=False)
 class _Context:
     """What a choice may look at: the words before and after, and what the clause has had."""
 
-    __slots__ = ("before", "following", "headed", "last_noun", "nominal_next", "plural", "subject", "tags")
+    __slots__ = ("before", "following", "headed", "last_noun", "nominal_next", "plural", "single", "subject", "tags")
 
     def __init__(self) -> None:
         self.tags: list[str] = []
@@ -31,6 +38,7 @@ class _Context:
         self.last_noun = ""  # the tag of its last noun
         self.subject = ""  # the tag of its first noun group's head
         self.plural = False  # its subject may be a plural
+        self.single = False  # "a" opened the noun group, so that its head is no plural
         self.nominal_next = False
 
 
@@ -50,7 +58,7 @@ def tag(words: Sequence[Word]) -> list[str]:
         context.following = following = words[place + 1] if place < last else _END
         options = word.tags
         if len(options) == 1:
-            chosen = _settle(word, options, context, words, place) if options in "IRTKJYP'" else options
+            chosen = _settle(word, options, context, words, place) if options in "IRTKJYPM'" else options
         else:
             chosen = _choose(word, context, words, place)
         _advance(context, word, chosen, following)
@@ -59,6 +67,10 @@ def tag(words: Sequence[Word]) -> list[str]:
 
 
 def _advance(context: _Context, word: Word, chosen: str, following: Word) -> None:
+    if chosen == "T":
+        context.single = word.text in ("a", "an")
+    elif chosen not in "JN#GPQ":
+        context.single = False
     if chosen in "NSU":
         context.last_noun = chosen
         if not context.subject or context.before in "NS":
@@ -89,10 +101,17 @@ def _settle(word: Word, tag: str, context: _Context, words: Sequence[Word], plac
     if tag in "RI" and text in PLACES:
         if before in "TYJ#":
             return "J" if set(following.tags) & _NOMINAL else "N"
-        if before == "I" and following.text == "of":
+        if before in "I^N" and following.text == "of":
             return "N"
-    if tag == "J" and text in ADVERBIAL and before in "VZDPG" and not set(following.tags) & _NOMINAL:
-        return "R"
+    if tag == "J" and text in ADVERBIAL and not set(following.tags) & _NOMINAL:
+        if before in "VZDPG" or (before == "I" and words[place - 1].text in PARTICLES):
+            return "R"
+    if text == "other" and place and words[place - 1].text in ("each", "one"):
+        return "U"
+    if text == "nearby" and before in "ITYJ":
+        return "J"
+    if text == "can" and before in "TYJN#" and not (("V" in following.tags or following.text == "not") and before == "N"):
+        return "N"
     if tag == "K":
         if text == "that" and before in "NS" and (following.tags[0] in "BMZDPU" or following.verbal or following.tags in "TY"):
             return "W"
@@ -116,14 +135,13 @@ def _choose(word: Word, context: _Context, words: Sequence[Word], place: int) ->
     options, before, following = word.tags, context.before, context.following
     if word.text in PREPOSITION_HEADS and following.text in PREPOSITION_HEADS[word.text]:
         return "R"
-    if word.text == "other" and place and words[place - 1].text in ("each", "one"):
-        return "U"
-    context.nominal_next = bool(set(following.tags) & _NOMINAL) and not (
-        following.text in PARTICLES
-        or (following.text in PREPOSITION_HEADS and place + 2 < len(words) and words[place + 2].text in PREPOSITION_HEADS[following.text])
-    )
-    if "J" in options and following.tags in ("C", ",") and place + 2 < len(words) and _adjective_pair(word, words[place + 2], context):
-        return "J"
+    context.nominal_next = _begins_nominal(following, words, place)
+    if "J" in options and place + 2 < len(words):
+        after = words[place + 2].tags
+        if following.tags in ("C", ",") and "J" in after and (word.text in COLOURS or not set(options) & set("NS")):
+            return "J"
+        if before in "TYJVZDGPQI^" and set(following.tags) & set("GPQ") and set(after) & set("NS") and word.text in ADJECTIVES:
+            return "J"
     if before in _EXPECTS_NOUN:
         return _in_noun_group(word, context)
     if before == "B":
@@ -148,9 +166,15 @@ def _choose(word: Word, context: _Context, words: Sequence[Word], place: int) ->
     return _noun_or_modifier(word, context)
 
 
-def _adjective_pair(word: Word, second: Word, context: _Context) -> bool:
-    """Whether "red and" goes on with another adjective ("red and white")."""
-    return "J" in second.tags and (("N" not in second.tags and "S" not in second.tags) or ("J" in word.tags and "J" in second.tags))
+def _begins_nominal(following: Word, words: Sequence[Word], place: int) -> bool:
+    """Whether the next word may go on with a noun group."""
+    after = words[place + 2] if place + 2 < len(words) else _END
+    text, tags = following.text, following.tags
+    if text in PARTICLES or (text in PREPOSITION_HEADS and after.text in PREPOSITION_HEADS[text]):
+        return False
+    if "N" in tags or "S" in tags or "#" in tags:
+        return True
+    return "J" in tags and ("P" not in tags or not _NOMINAL.isdisjoint(after.tags))
 
 
 def _first(options: str, order: str) -> str:
@@ -179,8 +203,11 @@ def _in_noun_group(word: Word, context: _Context) -> str:
         if "G" in options or "P" in options or "Q" in options:
             return _first(options, "NGPQ") if not word.verbal else _first(options, "GPQN")
         return _first(options, "SNRVZD")
-    if context.before == "J" and context.last_noun and not context.headed and "Z" in options and word.verbal:
-        return "Z"
+    if context.before == "J" and word.verbal and context.last_noun and context.tags[-2] == "I":  # "a boy in blue watches"
+        if "Z" in options and not context.headed and word.text not in ("leaves", "waves"):
+            return "Z"
+        if "G" in options:
+            return "G"
     if context.before == "J" and "Z" in options and following.tags in ("U", "T", "Y"):
         return "Z"
     return _first(options, "SNJGPQRVZD")
@@ -188,7 +215,9 @@ def _in_noun_group(word: Word, context: _Context) -> str:
 
 def _after_noun(word: Word, context: _Context) -> str:
     options, following = word.tags, context.following
-    finite = _finite_option(options, context)
+    finite = "" if word.text == "leaves" and following.tags[0] not in "TYUS" else _finite_option(options, context)
+    if context.single and "Z" in options and not context.headed and not {"N", "S"} & set(following.tags):
+        return "Z"
     if finite and not context.headed:
         opens = following.tags[0] in _OPENS_OBJECT or following.tags in ("I", "O", "R", ".", "X", ",", "C") or following.text in PARTICLES
         opens = opens or "G" in following.tags or (finite == "V" and context.before == "S" and context.nominal_next)
@@ -213,7 +242,8 @@ def _coordinated(tags: list[str]) -> bool:
 
 
 def _finite_option(options: str, context: _Context) -> str:
-    if "Z" in options and (context.subject != "S" or context.before != "S"):
+    following = context.following
+    if "Z" in options and (context.subject != "S" or context.before != "S" or following.tags[0] in "TYUIJ"):
         return "Z"
     if "V" in options and context.plural:
         return "V"
@@ -226,6 +256,8 @@ def _after_verb(word: Word, context: _Context) -> str:
     options = word.tags
     if context.nominal_next:
         return _first(options, "JSGPQNRVZD") if "S" not in options else "S"
+    if word.text in COLOURS:
+        return "J"
     if word.text in ADVERBIAL or ("R" in options and "N" not in options and "S" not in options):
         return "R"
     return _first(options, "SNJGPQRVZD")
@@ -247,31 +279,3 @@ def _after_conjunction(word: Word, context: _Context) -> str:
     if "Z" in options and word.verbal and following.tags[0] in "TYIOR":
         return "Z"
     return _noun_or_modifier(word, context)
-
-
-def as_headline(words: Sequence[Word], tags: list[str]) -> bool:
-    """Whether a caption is a headline: one noun group and a participle, no finite verb and no full stop ("a man riding a horse").
-
-    The published parser, which learned from newspapers, reads such a caption as a clause whose verb has no subject, or takes "walking"
-    and its like for the head of the noun group; both are copied here, in place.
-    """
-    if "." in tags or "B" in tags or "Z" in tags or "M" in tags:
-        return False
-    place, plural, determined = 0, False, False
-    while place < len(tags) and tags[place] in "TYJNS#C,RP":
-        plural = tags[place] == "S" or (plural and tags[place] not in "NS")
-        determined = determined or tags[place] in "T#" or tags[place] == "C"
-        place += 1
-    if place == 0 or place >= len(tags) or tags[place] != "G" or tags[place - 1] not in "NS":
-        return False
-    following = tags[place + 1] if place + 1 < len(tags) else "."
-    if words[place].text in FRAGMENT_NOUNS and following in "IRO":
-        tags[place] = "N"
-        if determined or plural:
-            tags[place] = "H"  # a noun of its own, no part of the group before
-        return False
-    if plural and following in "NS":
-        tags[place] = "J"
-        return False
-    phrases = sum(tag in "IO" and words[k].text != "of" for k, tag in enumerate(tags) if k > place) + (following in "TYUNSJ#")
-    return (not plural or following in "TYU#") and not (tags[0] == "T" and phrases > 1)

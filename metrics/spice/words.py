@@ -25,7 +25,7 @@ def _closed() -> dict[str, str]:
         "outside out down up past beyond atop via onto throughout except despite per versus opposite aboard amid nearby",
         "R": "not n't very too also just still almost away together apart back forward backward backwards forwards ahead indoors outdoors "
         "sideways downhill uphill upside there here upward upwards downward downwards then now only even "
-        "mostly again maybe perhaps alone abreast aside overhead never always often mid-air midair possibly",
+        "mostly again maybe perhaps alone well abreast aside overhead never always often possibly",
     }
     return {word: tag for tag, words in classes.items() for word in words.split()}
 
@@ -84,10 +84,14 @@ VERBS = frozenset(
 )
 # Words in -ing that stand for things or places ("a parking lot"), or that the published parser takes for things in a headless caption.
 GERUND_NOUNS = frozenset(
-    """clothing ceiling painting railing wedding evening morning lighting crossing landing siding icing frosting wing ring
-    string king thing something nothing anything everything spring opening awning swing sling sibling duckling topping
-    stuffing drawing being writing housing carving bedding evening outing parking ground""".split()
+    """building clothing ceiling painting railing wedding evening morning lighting crossing landing siding icing frosting wing
+    ring string king thing something nothing anything everything spring opening awning swing sling sibling duckling
+    topping stuffing drawing being writing housing carving bedding evening outing parking ground""".split()
 )
+# Participles that it takes for adjectives of the bare noun after them ("people riding bicycles").
+FRAGMENT_ADJECTIVES = frozenset("playing holding riding swinging showing eating".split())
+# Nouns that the published parser takes for verbs where they open a headline without a determiner.
+OPENING_VERBS = frozenset("bear building buy concrete house light mirror object parrot ship skateboard spoon star".split())
 FRAGMENT_NOUNS = frozenset("standing walking skiing swimming drinking waiting cooking".split())
 
 COLOURS = frozenset(
@@ -113,7 +117,9 @@ PLURAL_ONLY = frozenset(
 )
 # Nouns and adjectives that the word lists lack.
 NOUNS = frozenset("top pan log bar remote fencing lettering carpeting desktop shelving flooring piping yard".split())
-ONLY_ADJECTIVES = frozenset("full open young fit visible own thick wide overcast second third circular high low other".split())
+ONLY_ADJECTIVES = frozenset(
+    "colored coloured full open young fit visible own thick wide overcast second third circular high low other".split()
+)
 # Adjectives that are adverbs after a verb ("jumps high").
 ADVERBIAL = frozenset("high low fast close far hard long straight right left short".split())
 # Participles that take the adjective before them with them ("dark colored dogs", "middle aged man").

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import pytest
 from graphs import SYNONYMS, graph
 
-from seqrl.metrics.spice.matching import ReferenceTuples
+from seqrl.metrics.spice.matching import ReferenceTuples, english_synonyms
 
 
 def matched(candidate: str, *references: str) -> list[str]:
@@ -43,3 +44,20 @@ def test_the_order_of_graphs_does_not_matter():
     expected = SYNONYMS.merge(graphs)
     for start in range(4):
         assert set(SYNONYMS.merge(graphs[start:] + graphs[:start])) == set(expected)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "official"),
+    [
+        # "Three dogs running on a racing track .": to dog and to track is to follow
+        ("dog dog:three track track:racing dog:run_on:track", 4),
+        # "A shaggy dog runs down a dirt trail in a lush forest .": to trail, too
+        ("dog dog:shaggy trail trail:dirt forest forest:lush dog:run_down:trail trail:in:forest", 7),
+        # "Two men holding their fishing poles .": what they hold they have
+        ("man man:two pole pole:fishing man:hold:pole man:have:pole", 5),
+        # "A girl in a winter coat with a birthday cake .": to coat is to cake
+        ("girl coat coat:winter cake cake:birthday girl:in:coat coat:with:cake", 6),
+    ],
+)
+def test_the_official_program_counts_synonyms_once_in_a_caption(drawn, official):
+    assert len(english_synonyms().merge([graph(drawn)])) == official

@@ -79,14 +79,14 @@ def with_their_objects(facts: set[tuple[str, ...]]) -> set[tuple[str, ...]]:
 
 
 def test_agrees_with_the_published_parser() -> None:
-    """F1 of tuples on the odd lines, which nobody looked at while the rules were written."""
+    """F1 of tuples on every fourth line (the third, the seventh), at which nobody looked while the rules were written."""
     shared, ours, theirs, objects = 0, 0, 0, [0, 0]
-    for caption, facts in published()[::2]:
+    for caption, facts in published()[2::4]:
         mine, other = with_their_objects(set(parse(caption).tuples())), with_their_objects(facts)
         shared, ours, theirs = shared + len(mine & other), ours + len(mine), theirs + len(other)
         objects[0] += 2 * sum(len(fact) == 1 for fact in mine & other)
         objects[1] += sum(len(fact) == 1 for fact in mine) + sum(len(fact) == 1 for fact in other)
-    assert 2 * shared / (ours + theirs) > 0.85
+    assert 2 * shared / (ours + theirs) > 0.86
     assert objects[0] / objects[1] > 0.92
 
 
@@ -108,7 +108,9 @@ def test_any_words_give_a_graph(words: list[str]) -> None:
     assert all(subject in named and thing in named for subject, _, thing in read.relations)
 
 
-@pytest.mark.parametrize("words", [[], [""], ["x" * 10_000], ["."], ["and"] * 50, ["'s"] * 50, ["a"] * 50, ["of", "and", "of", "."]])
+@pytest.mark.parametrize(
+    "words", [[], [""], ["x" * 10_000], ["."], ["and"] * 50, ["'s"] * 50, ["a"] * 50, ["of", "and", "of", "."], ["a", "pair", "of"] * 5000]
+)
 def test_words_that_are_no_caption(words: list[str]) -> None:
     assert isinstance(parse(words), SceneGraph)
 
