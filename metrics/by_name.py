@@ -20,6 +20,7 @@ HOMES: Mapping[str, tuple[str, str, dict[str, Any]]] = {
     "sacrebleu": ("seqrl.metrics.bleu", "SacreBleu", {}),
     "spice": ("seqrl.metrics.spice", "Spice", {}),
     "spider": ("seqrl.metrics.spider", "Spider", {}),
+    "meteor": ("seqrl.metrics.meteor", "Meteor", {}),
 }
 METRICS = tuple(HOMES)
 
