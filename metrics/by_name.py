@@ -33,7 +33,7 @@ HOMES: Mapping[str, tuple[str, str, dict[str, Any]]] = {
     "slot_error": ("seqrl.metrics.slots", "SlotErrorRate", {}),
     "embedding": ("seqrl.metrics.embedding", "EmbeddingSimilarity", {}),
     "ref_clip_score": ("seqrl.metrics.ref_clip", "RefClipScore", {}),
-    "meteor": ("seqrl.metrics.meteor.metric", "Meteor", {}),
+    "meteor": ("seqrl.metrics.meteor", "Meteor", {}),
     "spice": ("seqrl.metrics.spice", "Spice", {}),
     "spice_official": ("seqrl.metrics.spice_official", "SpiceOfficial", {}),
     "spider": ("seqrl.metrics.spider", "Spider", {}),

@@ -52,7 +52,9 @@ def evaluation_signatures(
     count = min(config.max_images or len(split), len(split))
     ways: dict[str, dict[str, object]] = {"": {}}
     if config.beam_size > 1:
-        ways["beam/"] = {"beam": config.beam_size, "alpha": config.length_penalty, "temperature": config.temperature}
+        ways["beam/"] = {"beam": config.beam_size, "alpha": config.length_penalty}
+        if config.temperature is not None:
+            ways["beam/"]["temperature"] = config.temperature
     words = {"tok": tok, "nrefs": number_of_references(split.references[:count]), "version": version}
     shared = {**words, "df": name, "docs": count}
     figures = {f"{way}{metric}": str(signature_of(metric, **shared, **how)) for way, how in ways.items() for metric in names}  # type: ignore[arg-type]

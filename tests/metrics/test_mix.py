@@ -91,6 +91,7 @@ def test_every_metric_is_a_reward_or_says_why_not(name: str) -> None:
     assert right > wrong
 
 
+@pytest.mark.slow
 def test_works_where_no_cache_can_be_written():
     program = (
         "import numba.core.caching as caching\n"

@@ -79,7 +79,9 @@ def test_normalise_maps_bytes_to_plus_minus_two() -> None:
         normalise(images.float())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[] if kind in ("transformer", "lstm") else [pytest.mark.slow]) for kind in KINDS]
+)
 def test_every_policy_learns_to_tell_two_images_apart(kind: str) -> None:
     policy = small_policy(type=kind, dropout=0.0)
     assert isinstance(policy, Policy)
