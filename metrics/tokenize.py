@@ -67,6 +67,8 @@ _DOMAIN = rf"(?<!/)(?:www\.)?{_ALNUM}{{1,63}}(?:\.(?:{_ALNUM}|-){{1,63}}){{0,8}}
 _EYE = "[-^'<>=~]"
 
 _RULES = [
+    # most words are found by this one, without looking at the others
+    r"(?!(?i:cannot|gonna|wanna|gotta|lemme|gimme)(?:\s|$))[A-Za-zÀ-ÖØ-öø-ÿ]++(?=\s|$)",
     r"\(\d{3}\)[ -]?\d{3}-\d{4}",  # a telephone number
     r"""<[A-Za-z][A-Za-z0-9_:.-]*(?:\s+[A-Za-z][A-Za-z0-9_:.-]*(?:=(?:"[^"]*"|'[^']*'))?)*\s*/?\s*>|</[A-Za-z][A-Za-z0-9_:.-]*\s*>"""
     r"|<[!?][A-Za-z-][^<>]*>",  # a tag of HTML
