@@ -62,7 +62,8 @@ class Corpus:
         """Give what resampled corpora are scored from.
 
         A metric may offer its own: `statistics(hypotheses, references)` gives rows [N, K], or the scores [N] and these rows, and
-        `from_statistics(sums)` turns sums of rows [B, K] into corpus figures [B]. Others are taken for the mean of their sentences' scores, and what comes says so where they are not.
+        `from_statistics(sums)` turns sums of rows [B, K] into corpus figures [B]. Others are taken for the mean of their sentences' scores,
+        and what comes says so where they are not.
 
         Raises:
             ValueError: for a metric that has one figure for the corpus and no scores of sentences.
