@@ -4,8 +4,8 @@ An n-gram is numbered by walking a trie kept in one open-addressing hash: the ke
 (plus one; zero for the root) in the upper 32 bits and its last token in the lower 32. This is exact for every vocabulary
 size and every n, and the parts of an n-gram that no reference holds end the walk early.
 
-A loop and all that it calls stand in one file (those of BLEU in `bleu_kernels.py`) because numba's cache looks only at the file of the
-outermost function: with a callee in another file, an edit there would leave stale machine code behind.
+A loop and all that it calls stand in one file because numba's cache looks only at the file of the outermost function: with a callee in
+another file, an edit there would leave stale machine code behind. The loops of BLEU and ROUGE-L stand in files of their own.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
@@ -22,7 +22,6 @@ from seqrl.metrics.compiled import compiled
 ROW_BITS = 20  # of a sortable (n-gram, reference) pair: at most 2**20 references an item
 
 _EMPTY = -1
-_BITS = 64  # of a number
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2**64 divided by the golden ratio
 _FOLD = np.uint64(32)
 
@@ -283,59 +282,3 @@ def cider_scores(
                 total[reference] *= math.exp(-(difference * difference) / (2.0 * sigma * sigma))
             score += total[reference]
         scores[row] = 10.0 * score / (max_n * num_rows)
-
-
-@compiled
-def _common(tokens, length, words, column):
-    """Give the length of the longest common subsequence of tokens[:length] and words, column by column of its table."""
-    width = words.shape[0]
-    column[: width + 1] = 0
-    for position in range(length):
-        diagonal = np.int64(0)
-        for place in range(1, width + 1):
-            above = column[place]
-            column[place] = diagonal + 1 if tokens[position] == words[place - 1] else max(above, column[place - 1])
-            diagonal = above
-    return column[width]
-
-
-@compiled
-def _common_bits(tokens, length, words):
-    """Give the same for fewer than 64 tokens, whose column of the table is one number.
-
-    Bit i of `steps` is 0 where the column grows from token i to the next (Hyyrö 2004, Bit-parallel LCS-length computation revisited).
-    """
-    steps = ~np.uint64(0)
-    one = np.uint64(1)
-    for place in range(words.shape[0]):
-        word = np.int64(words[place])
-        equal = np.uint64(0)
-        for position in range(length):
-            equal |= np.uint64(tokens[position] == word) << np.uint64(position)
-        shared = steps & equal
-        steps = (steps + shared) | (steps - shared)
-    common = np.int64(0)
-    for position in range(length):
-        common += np.int64((steps >> np.uint64(position)) & one == 0)
-    return common
-
-
-@compiled
-def rouge_scores(tokens, lengths, items, end, score_end, beta, flat, row_starts, item_rows, longest, scores):
-    """Fill scores[row] with ROUGE-L: best precision and best recall of the longest common subsequence over references."""
-    column = np.empty(longest + 1, np.int64)
-    for row in range(tokens.shape[0]):
-        length = _scored_length(tokens[row], lengths[row], end, score_end)
-        precision, recall = 0.0, 0.0
-        for reference in range(item_rows[items[row]], item_rows[items[row] + 1]):
-            words = flat[row_starts[reference] : row_starts[reference + 1]]
-            if length < _BITS:
-                common = _common_bits(tokens[row], length, words)
-            else:
-                common = _common(tokens[row], length, words, column)
-            if common > 0:
-                precision = max(precision, common / length)
-                recall = max(recall, common / words.shape[0])
-        scores[row] = 0.0
-        if precision > 0.0:
-            scores[row] = (1.0 + beta * beta) * precision * recall / (recall + beta * beta * precision)
