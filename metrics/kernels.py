@@ -4,8 +4,8 @@ An n-gram is numbered by walking a trie kept in one open-addressing hash: the ke
 (plus one; zero for the root) in the upper 32 bits and its last token in the lower 32. This is exact for every vocabulary
 size and every n, and the parts of an n-gram that no reference holds end the walk early.
 
-A loop and all that it calls stand in one file (those of BLEU in `bleu_kernels.py`) because numba's cache looks only at the file of the
-outermost function: with a callee in another file, an edit there would leave stale machine code behind.
+A loop and all that it calls stand in one file because numba's cache looks only at the file of the outermost function: with a callee in
+another file, an edit there would leave stale machine code behind. The loops of BLEU and ROUGE-L stand in files of their own.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
@@ -282,31 +282,3 @@ def cider_scores(
                 total[reference] *= math.exp(-(difference * difference) / (2.0 * sigma * sigma))
             score += total[reference]
         scores[row] = 10.0 * score / (max_n * num_rows)
-
-
-@compiled
-def rouge_scores(tokens, lengths, items, end, score_end, beta, flat, row_starts, item_rows, longest, scores):
-    """Fill scores[row] with ROUGE-L: best precision and best recall of the longest common subsequence over references."""
-    common = np.empty(longest + 1, np.int64)
-    for row in range(tokens.shape[0]):
-        length = _scored_length(tokens[row], lengths[row], end, score_end)
-        precision, recall = 0.0, 0.0
-        for reference in range(item_rows[items[row]], item_rows[items[row] + 1]):
-            start = row_starts[reference]
-            width = row_starts[reference + 1] - start
-            common[: width + 1] = 0
-            for position in range(length):
-                diagonal = np.int64(0)
-                for column in range(1, width + 1):
-                    above = common[column]
-                    if tokens[row, position] == flat[start + column - 1]:
-                        common[column] = diagonal + 1
-                    else:
-                        common[column] = max(above, common[column - 1])
-                    diagonal = above
-            if common[width] > 0:
-                precision = max(precision, common[width] / length)
-                recall = max(recall, common[width] / width)
-        scores[row] = 0.0
-        if precision > 0.0:
-            scores[row] = (1.0 + beta * beta) * precision * recall / (recall + beta * beta * precision)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from seqrl.metrics import kernels
+from seqrl.metrics import kernels, rouge_kernels
 from seqrl.metrics.item_texts import mean
 from seqrl.metrics.reference_index import ReferenceIndex
 from seqrl.metrics.rows import HypothesisRows
@@ -64,12 +64,12 @@ class RougeL:
     def score_rows(self, index: ReferenceIndex, rows: HypothesisRows) -> NDArray[np.float64]:
         """Score rows of token ids against prepared references, [N] float64."""
         scores = np.empty(len(rows.items), np.float64)
-        kernels.rouge_scores(
+        lengths = np.empty(len(rows.items), np.int64)
+        kernels.scored_lengths(rows.tokens, rows.lengths, index.end_id, index.score_end, lengths)
+        rouge_kernels.rouge_scores(
             rows.tokens,
-            rows.lengths,
+            lengths,
             rows.items,
-            index.end_id,
-            index.score_end,
             self.beta,
             index.rows.tokens,
             index.rows.row_starts,
