@@ -3,16 +3,17 @@
     SEQRL_DATA=/folder/of/data python benchmarks/flickr8k_features.py --seeds 0,1,2
 
 Runs that are already finished under --folder are evaluated as they are, so that seeds may be trained side by side with --train-only=xe,sc.
-The length penalty of the beam search is chosen on dev: for cross-entropy the one with the best CIDEr-D, for the other stages the one whose
-captions are as long as those of cross-entropy, so that no gain is bought with short captions. Test is scored once. Writes
-benchmarks/results/flickr8k_features.json.
+Temperature and length penalty of the beam search are chosen on dev: for cross-entropy those of the best CIDEr-D; for the other stages
+the best CIDEr-D among those whose captions are as long as cross-entropy's, to LENGTH_WITHIN, so that no gain is bought with short captions,
+and of which as many are different, where there are such. Test is scored once. Writes benchmarks/results/flickr8k_features.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,14 @@ from seqrl.run.checkpoint import step_folders
 from seqrl.run.config import read_config
 from seqrl.run.interrupt import run_command
 from seqrl.run.train import load, read_run
-from seqrl.tasks.captioning.evaluation import EvaluationConfig, beam_captions, cider_d_of, greedy_captions, score_captions
+from seqrl.tasks.captioning.evaluation import Caption, beam_captions, cider_d_of, greedy_captions, score_captions
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "captioning"
 STAGES = ("xe", "control", "sc")
 FIGURES = ("cider_d", "bleu4", "rouge_l", "length", "bad_endings", "distinct", "vocabulary")
 BEAM_SIZE = 5
-LENGTH_PENALTIES = (0.7, 1.0, 1.5, 2.0)
+LENGTH_PENALTIES = (0.7, 1.0, 1.5, 2.0, 2.5, 3.0)
+LENGTH_WITHIN = 0.025
 RESAMPLES = 10_000
 
 
@@ -61,31 +63,65 @@ def train_seed(folder: Path, seed: int, changes: list[str], stages: list[str]) -
     return runs
 
 
+@dataclass(frozen=True)
+class Beam:
+    """How a beam search divides: the logits by the temperature, a caption's log-probability by its length's power."""
+
+    temperature: float
+    length_penalty: float
+
+    def __str__(self) -> str:
+        """Name it in a file of results."""
+        return f"temperature {self.temperature}, length penalty {self.length_penalty}"
+
+
 class Scored:
-    """A run's best checkpoint, which captions and scores a split in one of several ways."""
+    """A run's best checkpoint, or its last, which captions and scores a split in one of several ways."""
 
-    def __init__(self, run: Path) -> None:
-        _, self.task, self.policy, _ = load(run, ["--num_threads=1"])
+    def __init__(self, run: Path, *, best: bool = True) -> None:
+        _, self.task, self.policy, _ = load(run, ["--num_threads=1"], prefer_best=best)
 
-    def score(self, split: str, penalty: float | None) -> tuple[dict[str, float], list[float]]:
-        """Give the figures of a split and each caption's CIDEr-D, greedily where there is no penalty, else by beam search."""
+    @property
+    def beams(self) -> list[Beam]:
+        """The ways of searching that are tried: at the temperature of sampling, and at one."""
+        temperatures = sorted({float(self.policy.temperature), 1.0})
+        return [Beam(temperature, penalty) for temperature in temperatures for penalty in LENGTH_PENALTIES]
+
+    def captions(self, split: str, beam: Beam | None) -> list[Caption]:
+        """Caption a split, greedily where there is no beam."""
         part, task = getattr(self.task.data, split), self.task
-        settings: EvaluationConfig = replace(task.config.evaluation, beam_size=BEAM_SIZE, length_penalty=penalty or 0.0)
-        write = greedy_captions if penalty is None else beam_captions
-        captions = write(self.policy, part, task.vocabulary, settings, len(part))
+        if beam is None:
+            return greedy_captions(self.policy, part, task.vocabulary, task.config.evaluation, len(part))
+        settings = replace(task.config.evaluation, beam_size=BEAM_SIZE, length_penalty=beam.length_penalty, temperature=beam.temperature)
+        return beam_captions(self.policy, part, task.vocabulary, settings, len(part))
+
+    def score(self, split: str, beam: Beam | None) -> tuple[dict[str, float], list[float]]:
+        """Give the figures of a split and each caption's CIDEr-D."""
+        captions, part = self.captions(split, beam), getattr(self.task.data, split)
         figures = score_captions(captions, part)
         return {name: figures[name] for name in FIGURES}, cider_d_of(captions, part)
 
 
-def choose_penalty(scored: list[Scored], length: float | None) -> tuple[float, dict[float, dict[str, float]]]:
-    """Give the length penalty whose captions of dev have nearly a mean length, or the best mean CIDEr-D, and the means of all penalties."""
-    means = {}
-    for penalty in LENGTH_PENALTIES:
-        rows = [each.score("dev", penalty)[0] for each in scored]
-        means[penalty] = {key: float(np.mean([row[key] for row in rows])) for key in FIGURES}
-    if length is None:
-        return max(means, key=lambda penalty: means[penalty]["cider_d"]), means
-    return min(means, key=lambda penalty: abs(means[penalty]["length"] - length)), means
+def mean_figures(scored: Sequence[Scored], beam: Beam) -> dict[str, float]:
+    """Average the figures of dev over the seeds."""
+    rows = [each.score("dev", beam)[0] for each in scored]
+    return {key: float(np.mean([row[key] for row in rows])) for key in FIGURES}
+
+
+def choose_beam(means: Mapping[Beam, Mapping[str, float]], start: Mapping[str, float] | None) -> Beam:
+    """Choose how to search by the mean figures of dev.
+
+    Args:
+        means: of each way of searching.
+        start: figures of cross-entropy that length and variety are to match; None to match nothing.
+    """
+    allowed = list(means)
+    if start is not None:
+        as_long = [beam for beam in means if abs(means[beam]["length"] / start["length"] - 1) <= LENGTH_WITHIN]
+        as_varied = [beam for beam in as_long if means[beam]["distinct"] >= start["distinct"]]
+        nearest = min(means, key=lambda beam: abs(means[beam]["length"] - start["length"]))
+        allowed = as_varied or as_long or [nearest]
+    return max(allowed, key=lambda beam: means[beam]["cider_d"])
 
 
 def bootstrap_difference(better: list[float], worse: list[float]) -> dict[str, float]:
@@ -99,17 +135,19 @@ def bootstrap_difference(better: list[float], worse: list[float]) -> dict[str, f
 
 def evaluate(runs: dict[int, dict[str, Path]]) -> dict[str, Any]:
     """Score all stages and seeds, and compare stages image by image."""
-    results: dict[str, Any] = {"penalty": {}, "dev_by_penalty": {}, "figures": {"dev": {}, "test": {}}, "compared": {}}
+    results: dict[str, Any] = {"beam": {}, "dev_by_beam": {}, "figures": {"dev": {}, "test": {}}, "compared": {}}
     each_caption: dict[tuple[str, str], list[list[float]]] = {}
-    length = None
+    start = None
     for stage in STAGES:
         scored = [Scored(of_seed[stage]) for of_seed in runs.values()]
-        penalty, means = choose_penalty(scored, length)
-        length = means[penalty]["length"] if length is None else length
-        results["penalty"][stage], results["dev_by_penalty"][stage] = penalty, means
+        means = {beam: mean_figures(scored, beam) for beam in scored[0].beams}
+        beam = choose_beam(means, start)
+        start = means[beam] if start is None else start
+        results["beam"][stage], results["dev_by_beam"][stage] = asdict(beam), {str(tried): row for tried, row in means.items()}
+        print(stage, beam, means[beam], flush=True)
         for split, stages in results["figures"].items():
             for way in ("greedy", "beam"):
-                pairs = [each.score(split, penalty if way == "beam" else None) for each in scored]
+                pairs = [each.score(split, beam if way == "beam" else None) for each in scored]
                 stages.setdefault(stage, {})[way] = [figures for figures, _ in pairs]
                 if split == "test":
                     each_caption[stage, way] = [scores for _, scores in pairs]

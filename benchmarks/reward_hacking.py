@@ -33,6 +33,7 @@ COMMON = (
     *(f"--steps={UPDATES}", f"--eval_every={EVERY}", "--save_every=0", "--log_every=10", "--early_stop=null"),
     "--allow_other_fingerprint=true",  # without the end token the reward's document frequencies are others
     "--task.evaluation.beam_size=0",
+    "--task.flip_rollouts=false",  # mirrored photographs prevent some of it, too
 )
 # What asks for trouble: the end of a caption earns nothing, nothing holds the policy back, and smoothed labels make its samples random.
 BARE = (

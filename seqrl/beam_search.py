@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,7 +15,9 @@ from seqrl.trajectory import Tree
 
 
 @torch.no_grad()
-def beam_search(policy: Any, context: Tree, *, beam_size: int, length_penalty: float = 0.0) -> tuple[list[list[int]], list[float]]:
+def beam_search(
+    policy: Any, context: Tree, *, beam_size: int, length_penalty: float = 0.0, temperature: float | None = None
+) -> tuple[list[list[int]], list[float]]:
     """Search the caption a with the largest log p(a) / ((5 + |a|) / 6)^alpha.
 
     |a| counts the end token. K beams go on for each image; of the K best continuations those that end are kept apart, and
@@ -25,12 +29,13 @@ def beam_search(policy: Any, context: Tree, *, beam_size: int, length_penalty: f
         context: leaves [N, ...].
         beam_size: K, the captions kept for each context; with 1 this is greedy decoding.
         length_penalty: alpha; 0 compares plain log-probabilities, larger values favour longer captions.
+        temperature: divides the logits in place of the policy's own; None for the policy's own.
 
     Returns:
         The best caption of each context, without the end token, and its score.
 
     Raises:
-        ValueError: when beam_size is below 1 or length_penalty negative.
+        ValueError: when beam_size is below 1, length_penalty negative or temperature not positive, or the policy has no temperature.
 
     Source: Wu et al. 2016 (Google's neural machine translation system), length normalisation.
     Differs from: Wu et al. in having no coverage penalty and no pruning.
@@ -39,12 +44,14 @@ def beam_search(policy: Any, context: Tree, *, beam_size: int, length_penalty: f
         raise ValueError(f"beam_size: expected at least 1, got {beam_size}")
     if length_penalty < 0:
         raise ValueError(f"length_penalty: expected 0 or more, got {length_penalty}")
-    with evaluation_mode(policy):
+    with evaluation_mode(policy), _at_temperature(policy, temperature):
         beams = Beams(policy, first_leaf(context).shape[0], beam_size, length_penalty, first_leaf(context).device)
-        state = rows_of_items(policy, policy.initial_state(context), beams.image.repeat_interleave(beam_size))
-        tokens = torch.full((beams.total.numel(),), policy.begin, dtype=torch.long, device=beams.total.device)
+        item, state = beams.image.repeat_interleave(beam_size), policy.initial_state(context)
+        tokens = torch.full_like(beams.image, policy.begin)
         for step in range(policy.max_tokens):
             logp, state = _next_logp(policy, tokens, state)
+            if step == 0:  # as in `sample`
+                logp, state = logp.index_select(0, item), rows_of_items(policy, state, item)
             parents = beams.extend(step, logp)
             rows = beams.retire(step)
             if beams.image.numel() == 0:
@@ -52,6 +59,26 @@ def beam_search(policy: Any, context: Tree, *, beam_size: int, length_penalty: f
             state = _reorder(policy, state, parents if rows is None else parents[rows], rows)
             tokens = beams.tokens[:, :, step].flatten()
     return beams.best, beams.best_score
+
+
+@contextmanager
+def _at_temperature(policy: Any, temperature: float | None) -> Iterator[None]:
+    """Let a policy divide its logits by another number for a while."""
+    if temperature is None:
+        yield
+        return
+    if not temperature > 0:
+        raise ValueError(f"temperature: expected a positive number, or None for the policy's own, got {temperature}")
+    if not hasattr(policy, "temperature"):
+        raise ValueError(
+            f"temperature: {type(policy).__name__} has no attribute of that name to search with {temperature} in its place; leave it out"
+        )
+    own = policy.temperature
+    policy.temperature = temperature
+    try:
+        yield
+    finally:
+        policy.temperature = own
 
 
 def _next_logp(policy: Any, tokens: Tensor, state: Tree) -> tuple[Tensor, Tree]:

@@ -145,6 +145,33 @@ def reward_hacking(files: Any) -> str:
     return table(head, rows)
 
 
+def reward_matrix(files: Any) -> str:
+    """Each metric optimised, all of them reported; then what captions look like."""
+    results = files.read("reward_matrix.json")
+    metrics, parts = results["metrics"], []
+    columns = [*((metric, 3, 1) for metric in metrics), ("length", 1, 1), ("bad_endings", 1, 100), ("distinct", 0, 100)]
+    titles = [*(_title(metric) for metric in metrics), "words", "broken off, %", "different, %"]
+    for way, name in (("beam", "beam 5"), ("greedy", "greedy")):
+        rows = []
+        for reward, figures in results["summary"][way].items():
+            cells = [
+                " ".join([number(scale * figures[key]["mean"], digits), _between(figures[key], scale, digits)])
+                for key, digits, scale in columns
+            ]
+            rows.append([_title(reward), *cells])
+        parts.append(table([f"trained for, {len(results['provenance']['seeds'])} seeds; test, {name}", *titles], rows))
+    rows = [[_title(reward), *captions["beam"]] for reward, captions in results["examples"].items()]
+    places = [f"photograph {place + 1}" for place in range(len(rows[0]) - 1)]
+    return "\n\n".join([*parts, table(["trained for, first seed", *places], rows)])
+
+
+_TITLES = {"cider_d": "CIDEr-D", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "meteor": "METEOR", "spice": "SPICE", "spider": "SPIDEr"}
+
+
+def _title(reward: str) -> str:
+    return " + ".join(_TITLES.get(part, part) for part in reward.split("+"))
+
+
 def captioning_trainers(files: Any) -> str:
     """Ten trainers from one checkpoint."""
     results = files.read("captioning_trainers.json")
@@ -182,4 +209,4 @@ def captioning_trainers(files: Any) -> str:
     )
 
 
-BLOCKS = (rewards, flickr8k, flickr8k_features, reward_hacking, captioning_trainers)
+BLOCKS = (rewards, flickr8k, flickr8k_features, reward_hacking, reward_matrix, captioning_trainers)

@@ -43,6 +43,7 @@ class EvaluationConfig:
         images_per_batch: images captioned at a time.
         beam_size: also report beam search of this width, under `beam/`; 0 leaves it out.
         length_penalty: exponent of the length by which beam search divides a caption's log-probability.
+        temperature: by which beam search divides the logits, in place of `policy.temperature`, which is for sampling; null for that one.
         metrics: names of metrics to report besides the usual ones, or functions of one's own as `module:name`, of the form of
             `reward.function`, whose mean is reported under their name; those of the reward and of early stopping are reported anyhow.
     """
@@ -51,6 +52,7 @@ class EvaluationConfig:
     images_per_batch: int = 100
     beam_size: int = 0
     length_penalty: float = 0.0
+    temperature: float | None = None
     metrics: list[str] = field(default_factory=list, metadata={NAMES_CODE: ()})
 
     def __post_init__(self) -> None:
@@ -60,6 +62,8 @@ class EvaluationConfig:
             raise ValueError(f"images_per_batch: expected at least 1, got {self.images_per_batch}")
         if self.beam_size < 0:
             raise ValueError(f"beam_size: expected 0 (none) or more, got {self.beam_size}")
+        if self.temperature is not None and not self.temperature > 0:
+            raise ValueError(f"temperature: expected a positive number, or null for that of the policy, got {self.temperature}")
         for name in self.registered:
             if name not in by_name.METRICS:
                 raise ValueError(f"metrics: there is no metric {name!r}; {nearest(name, by_name.METRICS)}")
@@ -159,7 +163,8 @@ def beam_captions(
     """Write captions by beam search for the first `count` images."""
     captions: list[Caption] = []
     for context in _batches(policy, split, config.images_per_batch, count):
-        rows, _ = beam_search(policy, context, beam_size=config.beam_size, length_penalty=config.length_penalty)
+        how = {"beam_size": config.beam_size, "length_penalty": config.length_penalty, "temperature": config.temperature}
+        rows, _ = beam_search(policy, context, **how)  # type: ignore[arg-type]
         longest = int(getattr(policy, "max_tokens"))  # noqa: B009
         captions += [(vocabulary.decode(row), len(row) < longest) for row in rows]
     return captions

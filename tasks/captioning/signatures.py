@@ -53,11 +53,15 @@ def evaluation_signatures(
     ways: dict[str, dict[str, object]] = {"": {}}
     if config.beam_size > 1:
         ways["beam/"] = {"beam": config.beam_size, "alpha": config.length_penalty}
+        if config.temperature is not None:
+            ways["beam/"]["temperature"] = config.temperature
     words = {"tok": tok, "nrefs": number_of_references(split.references[:count]), "version": version}
     shared = {**words, "df": name, "docs": count}
     figures = {f"{way}{metric}": str(signature_of(metric, **shared, **how)) for way, how in ways.items() for metric in names}  # type: ignore[arg-type]
     for way, how in ways.items():
         for figure, function in functions.items():
             fields = {"function": function, **words, **how}
-            figures[f"{way}{figure}"] = str(Signature("function", {key: written(value) for key, value in fields.items()}))
+            figures[f"{way}{figure}"] = str(
+                Signature("function", {key: written(value) for key, value in fields.items() if value is not None})
+            )
     return figures

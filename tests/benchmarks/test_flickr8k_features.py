@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FIGURES = {  # of dev, by length penalty: CIDEr-D and words a caption
-    0.7: (0.50, 8.9),
-    1.0: (0.54, 9.1),
-    1.5: (0.53, 9.4),
-    2.0: (0.52, 9.7),
+FIGURES = {  # of dev, by temperature and length penalty: CIDEr-D, words a caption, share of different ones
+    (0.4, 0.7): (0.54, 8.9, 0.80),
+    (0.4, 1.0): (0.53, 9.8, 0.83),
+    (1.0, 0.7): (0.55, 10.2, 0.79),
+    (1.0, 1.0): (0.56, 10.6, 0.90),
 }
 
 
@@ -27,20 +27,25 @@ class Scored:
     def __init__(self, more: float) -> None:
         self.more = more
 
-    def score(self, split: str, penalty: float) -> tuple[dict[str, float], list[float]]:
+    def score(self, split: str, beam: Any) -> tuple[dict[str, float], list[float]]:
         assert split == "dev"  # nothing may be chosen on test
-        cider_d, length = FIGURES[penalty]
-        others = dict.fromkeys(("bleu4", "rouge_l", "bad_endings", "distinct", "vocabulary"), 0.0)
-        return {"cider_d": cider_d + self.more, "length": length + self.more, **others}, []
+        found = zip(("cider_d", "length", "distinct"), FIGURES[beam.temperature, beam.length_penalty], strict=True)
+        others = dict.fromkeys(("bleu4", "rouge_l", "bad_endings", "vocabulary"), 0.0)
+        return {**others, **{name: figure + self.more for name, figure in found}}, []
 
 
-def test_penalty_is_the_best_on_dev_or_gives_captions_of_the_length_asked_for(benchmark: Any) -> None:
-    assert benchmark.LENGTH_PENALTIES == tuple(FIGURES)
+def test_the_beam_is_the_best_on_dev_among_those_that_are_as_long_and_as_varied(benchmark: Any) -> None:
     scored = [Scored(0.1), Scored(-0.1)]
-    best, means = benchmark.choose_penalty(scored, None)
-    assert best == 1.0 and means[1.0]["cider_d"] == pytest.approx(0.54) and means[2.0]["length"] == pytest.approx(9.7)
-    assert benchmark.choose_penalty(scored, 9.74)[0] == 2.0
-    assert benchmark.choose_penalty(scored, 8.0)[0] == 0.7
+    means = {beam: benchmark.mean_figures(scored, beam) for beam in (benchmark.Beam(*each) for each in FIGURES)}
+    assert means[benchmark.Beam(0.4, 1.0)]["length"] == pytest.approx(9.8)
+    for start, chosen in (
+        (None, (1.0, 1.0)),
+        ({"length": 10.0, "distinct": 0.82}, (0.4, 1.0)),  # 9.8 and 10.2 words are within 2.5%, but of the latter too many are equal
+        ({"length": 10.0, "distinct": 0.78}, (1.0, 0.7)),
+        ({"length": 10.0, "distinct": 0.95}, (1.0, 0.7)),  # none is as varied
+        ({"length": 8.0, "distinct": 0.5}, (0.4, 0.7)),  # none is as long
+    ):
+        assert benchmark.choose_beam(means, start) == benchmark.Beam(*chosen), start
 
 
 def test_bootstrap_pairs_the_images(benchmark: Any) -> None:

@@ -11,10 +11,13 @@ from seqrl.run.registry import nearest
 from seqrl.tasks.captioning.eyes.efficientnet_lite import SCALES
 from seqrl.tasks.captioning.eyes.encoder import Eyes
 
-__all__ = ["ENCODERS", "Eyes", "check_eyes", "check_name", "is_eyes", "open_eyes", "trainable_encoder"]
+__all__ = ["CROPS", "ENCODERS", "Eyes", "check_crop", "check_eyes", "check_name", "is_eyes", "open_eyes", "trainable_encoder"]
 
 # What `task.policy.encoder` may name besides pretrained ones: those that start from nothing, and features of one's own.
 ENCODERS = ("scenes", "photographs", "patches", "features")
+
+# How much of a photograph EfficientNet-Lite sees; models of transformers have image processors that say so.
+CROPS = ("published", "whole")
 
 
 def is_eyes(name: str) -> bool:
@@ -36,34 +39,51 @@ def check_name(name: str) -> None:
         )
 
 
-def open_eyes(name: str) -> Eyes:
+def check_crop(name: str, crop: str) -> None:
+    """Refuse a crop that is unknown, or that the encoder `name` does not take.
+
+    Raises:
+        ValueError: with what it takes.
+    """
+    if crop not in CROPS:
+        raise ValueError(f"crop: expected one of {', '.join(CROPS)}, got {crop!r}; {nearest(crop, CROPS)}")
+    if crop != CROPS[0] and name not in SCALES:
+        raise ValueError(
+            f"crop: expected {CROPS[0]} with encoder {name!r}, got {crop!r}, which is for {', '.join(SCALES)} alone; the crop of a vision "
+            "model of transformers stands in its preprocessor_config.json, and the other encoders see whole pictures"
+        )
+
+
+def open_eyes(name: str, *, crop: str = CROPS[0]) -> Eyes:
     """Load a pretrained encoder, frozen.
 
     Args:
         name: "efficientnet_lite0", "efficientnet_lite1" or "efficientnet_lite2", or folder or hub name of a vision model of transformers.
+        crop: one of `CROPS`.
 
     Raises:
         ModuleNotFoundError: when its weights are not installed; the message holds what to type.
         FileNotFoundError: when there is nothing of that name.
         ValueError: when it cannot serve, or is damaged.
     """
-    return Eyes(name, _encoder(name, learns=False))
+    return Eyes(name, _encoder(name, crop, learns=False))
 
 
-def trainable_encoder(name: str) -> nn.Module:
+def trainable_encoder(name: str, *, crop: str = CROPS[0]) -> nn.Module:
     """Load a pretrained encoder that learns; statistics of its batch normalisations stay as they are.
 
     It maps uint8 images [N, 3, H, W] to `regions` [N, R, D] and `pooled` [N, D], and has `feature_dim`, `num_regions` and `prepare`.
 
     Args:
         name: as `open_eyes` takes it.
+        crop: as `open_eyes` takes it.
 
     Raises:
         ModuleNotFoundError: when its weights are not installed; the message holds what to type.
         FileNotFoundError: when there is nothing of that name.
         ValueError: when it cannot serve, or is damaged.
     """
-    return _encoder(name, learns=True)
+    return _encoder(name, crop, learns=True)
 
 
 def check_eyes(name: str) -> None:
@@ -89,12 +109,13 @@ def check_eyes(name: str) -> None:
     check_model(name)
 
 
-def _encoder(name: str, *, learns: bool) -> Any:
+def _encoder(name: str, crop: str, *, learns: bool) -> Any:
+    check_crop(name, crop)
     check_eyes(name)
     if name in SCALES:
         from seqrl.tasks.captioning.eyes.efficientnet_eyes import EfficientNetEncoder
 
-        return EfficientNetEncoder(name, folded=not learns)
+        return EfficientNetEncoder(name, crop=crop, folded=not learns)
     from seqrl.tasks.captioning.eyes.transformers_eyes import TransformersEncoder
 
     return TransformersEncoder(name, learns=learns)

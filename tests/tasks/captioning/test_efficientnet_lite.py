@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from seqrl.tasks.captioning.eyes import Eyes, check_eyes, is_eyes, open_eyes, trainable_encoder
 from seqrl.tasks.captioning.eyes import efficientnet_weights as weights
-from seqrl.tasks.captioning.eyes.efficientnet_eyes import CentreCrop, scaled
+from seqrl.tasks.captioning.eyes.efficientnet_eyes import CentreCrop, WholePicture, scaled
 from seqrl.tasks.captioning.eyes.efficientnet_lite import SCALES, EfficientNetLite, Scale
 from seqrl.tasks.captioning.eyes.encoder import encoded
+from seqrl.tasks.captioning.policies import PolicyConfig
 
 NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 peers = pytest.importorskip("efficientnet_lite_pytorch")
@@ -120,6 +121,29 @@ def test_a_photograph_is_cut_and_resized_as_published() -> None:
     assert len({CentreCrop(size).key for size in (224, 240, 260)}) == 3
 
 
+def test_a_whole_photograph_keeps_its_edges() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (128, 224, 3), dtype=np.uint8)
+    # Rows of one colour stay what they are, whatever the width: the bicubic filter is applied to each axis by itself.
+    rows = np.repeat(picture[:, :1], 224, axis=1)
+    by_axis = Image.fromarray(rows[:, :1]).resize((1, 224), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(WholePicture(224)(Image.fromarray(rows)).transpose(1, 2, 0), np.repeat(np.asarray(by_axis), 224, axis=1))
+    small = Image.fromarray(picture[:, :128])
+    expected = np.asarray(small.resize((240, 240), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(WholePicture(240)(small).transpose(1, 2, 0), expected)
+    assert WholePicture(260)(Image.new("RGB", (1, 500))).shape == WholePicture(260).shape == (3, 260, 260)
+    assert len({crop(size).key for size in (224, 240) for crop in (CentreCrop, WholePicture)}) == 4
+
+
+def test_a_crop_that_is_unknown_or_not_taken_is_refused() -> None:
+    with pytest.raises(ValueError, match="crop: expected one of published, whole, got 'hole'; did you mean 'whole'"):
+        open_eyes(NAMES[0], crop="hole")
+    with pytest.raises(ValueError, match="crop: expected published with encoder 'owner/vit', got 'whole'.*preprocessor_config.json"):
+        trainable_encoder("owner/vit", crop="whole")
+    with pytest.raises(ValueError, match="crop: expected published with encoder 'scenes', got 'whole'"):
+        PolicyConfig(crop="whole")
+    assert PolicyConfig(encoder=NAMES[0]).crop == "published", "as it was before there was a choice"
+
+
 def test_missing_weights_name_the_line_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "find_spec", lambda name: None)
     for call in (check_eyes, open_eyes, trainable_encoder):
@@ -189,6 +213,9 @@ def test_eyes_and_what_learns_from_them_see_the_same(package: Path) -> None:
     eyes, learner = open_eyes("tiny"), trainable_encoder("tiny").train()
     assert isinstance(eyes, Eyes) and (eyes.feature_dim, eyes.num_regions) == (1280, 4) == (learner.feature_dim, learner.num_regions)
     assert weights.load_weights("tiny")[1] in eyes.key and eyes.prepare.key in eyes.key and eyes.prepare.shape == (3, 40, 40)
+    whole = open_eyes("tiny", crop="whole")
+    assert isinstance(whole.prepare, WholePicture) and whole.key != eyes.key and "crop_padding" in eyes.key
+    assert isinstance(trainable_encoder("tiny", crop="whole").prepare, WholePicture)
     images = torch.randint(0, 256, (2, 3, 40, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     before = {key: tensor.clone() for key, tensor in learner.state_dict().items()}
     seen, learned = eyes(images), learner(images)

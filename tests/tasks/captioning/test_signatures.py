@@ -99,4 +99,6 @@ def test_commands_print_and_keep_them(tmp_path: Path, capsys: pytest.CaptureFixt
     figures = json.loads((run / "evaluation_test.json").read_text())
     assert figures["signatures"]["cider_d"] == cider_d and figures["signatures"]["bleu4"] == bleu4
     assert figures["signatures"]["beam/cider_d"] == beam and "beam/cider_d" in figures["figures"] and "beam/cider_d" not in kept["dev"]
+    assert main(["evaluate", str(run), "--split=test", "--task.evaluation.beam_size=3", "--task.evaluation.temperature=0.5"]) == 0
+    assert beam.replace("|version", "|temperature:0.5|version") in capsys.readouterr().out.splitlines()
     assert kept["dev"]["cider_d"] == cider_d.replace("test|docs:2", "dev|docs:3")

@@ -1,0 +1,29 @@
+"""Where METEOR keeps what it has made of its table of paraphrases."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+def meteor_cache_folder() -> Path:
+    """Give `meteor` in the folder of prepared data: `$SEQRL_CACHE`, or `~/.cache/seqrl`."""
+    chosen = os.environ.get("SEQRL_CACHE")
+    return (Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "seqrl") / "meteor"
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """Open a file beside `path` for writing and rename it into place once the block has ended without an error."""
+    temporary = path.with_name(f"{path.name}.part-{os.getpid()}")
+    try:
+        with temporary.open("w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,229 @@
+"""METEOR 1.5 as coco-caption calls it, without Java: words match by form, stem, synonym and paraphrase; scattered ones cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqrl.metrics.meteor import kernels
+from seqrl.metrics.meteor.normalise import normalise
+from seqrl.metrics.meteor.paraphrases import Paraphrases, english_paraphrases
+from seqrl.metrics.meteor.words import WordTable
+
+Sentence = str | Sequence[str]
+_MOST_WORDS = 2000
+_MOST_NEW_WORDS = 500_000
+
+
+@dataclass(frozen=True)
+class Meteor:
+    """METEOR 1.5, English, the best score over the references, range 0 to 1.
+
+    P = sum_m w_m (delta c_m + (1 - delta) f_m) / (delta c + (1 - delta) f) over the modules m (exact, stem, synonym, paraphrase), with c
+    content and f function words of the hypothesis and c_m, f_m those matched; R alike for the reference;
+    score = P R / (alpha P + (1 - alpha) R) (1 - gamma (chunks / matched words)^beta).
+
+    The corpus figure is the score of the statistics of all sentences together, each against its best reference.
+
+    Args:
+        alpha, beta, gamma, delta: the published parameters for English.
+        weights: of the four modules.
+
+    Raises:
+        ValueError: for an item without references, an empty reference, or a sentence of more than 2,000 words.
+
+    Source: Denkowski & Lavie 2014, Meteor universal: language specific translation evaluation for any target language; Denkowski & Lavie
+    2011, Meteor 1.3, the criteria of the alignment.
+    Differs from: the papers, as the Java program does, in what the alignment maximises: words that count, then few chunks; see
+    `seqrl.metrics.meteor.alignment`.
+    """
+
+    reads_raw_text: ClassVar[bool] = False
+    higher_is_better: ClassVar[bool] = True
+    bound: ClassVar[float] = 1.0
+
+    alpha: float = 0.85
+    beta: float = 0.2
+    gamma: float = 0.6
+    delta: float = 0.75
+    weights: tuple[float, float, float, float] = (1.0, 0.6, 0.8, 0.6)
+
+    @property
+    def described(self) -> tuple[str, dict[str, Any]]:
+        """Name and settings for a signature, see `seqrl.metrics.signature`."""
+        return "METEOR-1.5", {"alpha": self.alpha, "beta": self.beta}
+
+    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
+        """Score each hypothesis against its references: tokenised strings or lists of words, [N] float64."""
+        return self.statistics(hypotheses, references)[0]
+
+    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
+        """Give the published figure, from the statistics of all sentences together."""
+        statistics = self.statistics(hypotheses, references)[1]
+        return float(kernels.score_statistics(statistics.sum(axis=0), self.settings))
+
+    def statistics(
+        self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Give the scores [N] and the counts that they come from [N, 23], in the order in which METEOR 1.5 prints them."""
+        if isinstance(hypotheses, str):
+            raise ValueError("the hypotheses are one string; expected a list of sentences: wrap it in a list")
+        if len(hypotheses) != len(references):
+            raise ValueError(f"expected one list of references for each hypothesis, got {len(references)} for {len(hypotheses)}")
+        for item, rows in enumerate(references):
+            if isinstance(rows, str):
+                raise ValueError(f"the references of item {item} are one string; expected a list of sentences: wrap it in a list")
+        prepared = self.prepare_words([[_words(row) for row in rows] for rows in references])
+        return prepared.statistics([_words(row) for row in hypotheses], range(len(hypotheses)))
+
+    @property
+    def settings(self) -> NDArray[np.float64]:
+        """The parameters as the compiled loops read them."""
+        return np.array([self.alpha, self.beta, self.gamma, self.delta, *self.weights], np.float64)
+
+    def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedMeteor:
+        """Look up the words and phrases of references once; the result scores batches of hypotheses."""
+        return PreparedMeteor(self, references, english_paraphrases())
+
+
+def _words(sentence: Sentence) -> list[str]:
+    return sentence.split() if isinstance(sentence, str) else list(sentence)
+
+
+class PreparedMeteor:
+    """References whose words, stems, synonyms and phrases are known; scores hypotheses of words against them.
+
+    Args:
+        metric: whose settings count.
+        references: for each item its references, each a list of words.
+        paraphrases: the table.
+
+    Raises:
+        ValueError: as `Meteor` does.
+    """
+
+    def __init__(self, metric: Meteor, references: Sequence[Sequence[Sequence[str]]], paraphrases: Paraphrases) -> None:
+        self._settings = metric.settings
+        self._paraphrases = paraphrases
+        self._table = WordTable(paraphrases.numbers)
+        self._tokens: dict[str, list[int]] = {}
+        rows: list[list[int]] = []
+        counts = np.zeros(len(references) + 1, np.int64)
+        for item, sentences in enumerate(references):
+            if not len(sentences):
+                raise ValueError(f"item {item} has no references: give it at least one, or leave the item out")
+            for place, sentence in enumerate(sentences):
+                if not any(word.strip() for word in sentence):
+                    raise ValueError(f"reference {place} of item {item} is empty: no score is defined against it, so remove the reference")
+                rows.append(self._number(sentence))
+            counts[item + 1] = len(sentences)
+        self._item_rows = np.cumsum(counts)
+        self._words, self._row_starts = _packed(rows)
+        self._find_phrases()
+        self._known = len(self._table.numbers)
+
+    def _number(self, words: Sequence[str]) -> list[int]:
+        tokens = self._tokens
+        numbers: list[int] = []
+        for word in words:
+            known = tokens.get(word)
+            if known is None:
+                if "." in word:
+                    return self._checked(self._table.number(normalise(" ".join(words))))
+                known = self._table.number(normalise(word))
+                tokens[word] = known
+            numbers += known
+        return self._checked(numbers)
+
+    def _checked(self, numbers: list[int]) -> list[int]:
+        if len(numbers) > _MOST_WORDS:
+            raise ValueError(f"METEOR aligns sentences of at most {_MOST_WORDS} words, got one of {len(numbers)}: split it, or shorten it")
+        return numbers
+
+    def _find_phrases(self) -> None:
+        table, words = self._paraphrases, self._table.arrays()
+        num_items, num_rows = len(self._item_rows) - 1, len(self._row_starts) - 1
+        row_items = np.repeat(np.arange(num_items), np.diff(self._item_rows))
+        found = np.empty((len(self._words) * table.max_words + table.max_words, 3), np.int32)
+        self._found_starts = np.zeros(num_rows + 1, np.int64)
+        self._digests = np.zeros((num_items, kernels.DIGEST_WORDS), np.uint64)
+        kernels.prepare_rows(
+            self._words,
+            self._row_starts,
+            row_items,
+            words.phrase_words,
+            table.slots,
+            table.phrases,
+            table.max_words,
+            found,
+            self._found_starts,
+            self._digests,
+        )
+        self._found = found[: self._found_starts[-1]].copy()
+        of_items = np.repeat(row_items, np.diff(self._found_starts))
+        keys = np.unique(of_items * 2**32 + self._found[:, 2])
+        self._item_phrases = (keys % 2**32).astype(np.int32)
+        self._item_phrase_starts = np.searchsorted(keys, np.arange(num_items + 1) * 2**32)
+
+    def score(self, hypotheses: Sequence[Sequence[str]], items: Sequence[int]) -> NDArray[np.float64]:
+        """Score hypotheses of words, each against the references of its item, [N] float64."""
+        return self.statistics(hypotheses, items)[0]
+
+    def statistics(self, hypotheses: Sequence[Sequence[str]], items: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Give the scores [N] and their counts [N, 23]."""
+        wanted = np.fromiter(items, np.int64, len(items))
+        num_items = len(self._item_rows) - 1
+        if len(hypotheses) != len(wanted):
+            raise ValueError(f"expected one item for each hypothesis, got {len(wanted)} for {len(hypotheses)}")
+        if len(wanted) and (wanted.min() < 0 or wanted.max() >= num_items):
+            raise ValueError(f"items: expected numbers in 0..{num_items - 1}, got {wanted.min()}..{wanted.max()}")
+        if len(self._table.numbers) > self._known + _MOST_NEW_WORDS:
+            self._forget()
+        rows, starts = _packed([self._number(words) for words in hypotheses])
+        words, table = self._table.arrays(), self._paraphrases
+        scores, statistics = np.zeros(len(wanted)), np.zeros((len(wanted), kernels.NUM_STATISTICS))
+        kernels.score_rows(
+            rows,
+            starts,
+            wanted,
+            self._words,
+            self._row_starts,
+            self._item_rows,
+            self._found,
+            self._found_starts,
+            self._digests,
+            self._item_phrases,
+            self._item_phrase_starts,
+            words.stems,
+            words.synset_starts,
+            words.synsets,
+            words.digests,
+            words.function,
+            words.phrase_words,
+            table.slots,
+            table.phrases,
+            table.starts,
+            table.others,
+            table.max_words,
+            self._settings,
+            scores,
+            statistics,
+        )
+        return scores, statistics
+
+    def _forget(self) -> None:
+        """Drop the words that only hypotheses had, so that memory stays bounded."""
+        known = list(self._table.numbers)[: self._known]
+        self._table = WordTable(self._paraphrases.numbers)
+        self._table.number(known)
+        self._tokens = {}
+
+
+def _packed(rows: list[list[int]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    starts = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum([len(row) for row in rows], out=starts[1:])
+    return np.fromiter((number for row in rows for number in row), np.int32, int(starts[-1])), starts
