@@ -115,6 +115,15 @@ class WordErrorRate:
         require_some(len(counts))
         return sum(edits for edits, _ in counts) / sum(length for _, length in counts)
 
+    def statistics(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
+        """Count edits to the nearest reference and its words, [N, 2]; the corpus figure is made of their sums."""
+        checked_sentences(hypotheses, references)
+        return np.array([NumberedReferences(rows).nearest(words) for words, rows in zip(hypotheses, references, strict=True)], np.float64)
+
+    def from_statistics(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Give the corpus figures [B] of sums [B, 2]."""
+        return sums[:, 0] / sums[:, 1]
+
     def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedItems:
         """Number the words of references once; the result scores batches."""
         checked_references(references)

@@ -88,6 +88,16 @@ class SlotErrorRate:
         items = map(self._slots_of_item, references)
         return slot_error_rate(self._least(hypothesis, item) for hypothesis, item in zip(hypotheses, items, strict=True))
 
+    def statistics(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
+        """Count errors and required slots, [N, 2]; the corpus figure is made of their sums."""
+        checked_sentences(hypotheses, references)
+        found = [self._least(text, self._slots_of_item(rows)) for text, rows in zip(hypotheses, references, strict=True)]
+        return np.array([(each.missing + each.redundant, each.required) for each in found], np.float64)
+
+    def from_statistics(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Give the corpus figures [B] of sums [B, 2]; 0 where no slot is required."""
+        return sums[:, 0] / np.maximum(sums[:, 1], 1.0)
+
     def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedItems:
         """Find the required slots once; the result scores batches."""
         checked_references(references)
