@@ -25,6 +25,7 @@ import numpy as np
 from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
 
 from seqrl.metrics.meteor import Meteor, kernels
+from seqrl.metrics.meteor.metric import added
 from seqrl.metrics.meteor.paraphrases import load_paraphrases
 from seqrl.metrics.meteor.resources import meteor_folder
 from seqrl.metrics.tokenize import ptb_tokenize
@@ -86,8 +87,8 @@ def agreement(captions: Captions, java: np.ndarray, settings: np.ndarray) -> dic
         "different": int((apart > 1e-6).sum()),
         "largest_difference": float(apart.max()),
         "mean_difference": float((scores - expected).mean()),
-        "corpus": float(kernels.score_statistics(statistics.sum(axis=0), settings)),
-        "corpus_java": float(kernels.score_statistics(java.sum(axis=0), settings)),
+        "corpus": float(kernels.score_statistics(added(statistics), settings)),
+        "corpus_java": float(kernels.score_statistics(added(java), settings)),
     }
 
 
