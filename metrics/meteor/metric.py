@@ -91,7 +91,7 @@ class Meteor:
 
 
 def added(statistics: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Add the statistics [N, 23] of sentences; one that matches its reference whole, in one chunk, adds no chunk, as in the Java program."""
+    """Add the statistics [N, 23] of sentences; one that matches its reference whole, in one chunk, adds no chunk, as in Java."""
     total = statistics.sum(axis=0)
     whole = (statistics[:, 21] == statistics[:, 0]) & (statistics[:, 22] == statistics[:, 1]) & (statistics[:, 20] == 1)
     total[20] -= whole.sum()
