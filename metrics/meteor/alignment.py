@@ -9,6 +9,8 @@ from seqrl.metrics.compiled import compiled
 
 EXACT, STEM, SYNONYM, PARAPHRASE = 0, 1, 2, 3
 BEAM = 40
+_MOST_STATES = 4000
+_MOST_COMPARED = 512
 # A match is a row of start and length in the hypothesis, start and length in the reference, module, and whether it is fixed.
 # A state of the search holds its value and the words of hypothesis and reference that follow its last match.
 
@@ -76,7 +78,7 @@ def _prune(states: NDArray[np.int64], used: NDArray[np.uint64], trail: NDArray[n
 def _place(states: NDArray[np.int64], used: NDArray[np.uint64], trail: NDArray[np.int64], new: int, node: int) -> int:
     """Count the state that was written at `new`, unless one with the same future is there; of two the better stays, of equals the first."""
     trail[new, 0] = node
-    for other in range(new):
+    for other in range(min(new, _MOST_COMPARED)):
         if states[other, 1] != states[new, 1] or states[other, 2] != states[new, 2]:
             continue
         same = True
@@ -105,6 +107,8 @@ def search(matches: NDArray[np.int64], firsts: NDArray[np.int64], r_words: int, 
     widest = 1
     for j in range(r_words):
         widest = max(widest, firsts[j + 1] - firsts[j] + 1)
+    # words that stand a hundred times in a sentence leave little to search for
+    beam = max(1, min(beam, _MOST_STATES // widest))
     room = beam * widest
     steps = 0
     for j in range(r_words):

@@ -64,7 +64,7 @@ class Meteor:
     def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
         """Give the published figure, from the statistics of all sentences together."""
         statistics = self.statistics(hypotheses, references)[1]
-        return float(kernels.score_statistics(statistics.sum(axis=0), self.settings))
+        return float(kernels.score_statistics(added(statistics), self.settings))
 
     def statistics(
         self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]
@@ -92,6 +92,14 @@ class Meteor:
     def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedMeteor:
         """Look up the words and phrases of references once; the result scores batches of hypotheses."""
         return PreparedMeteor(self, references, english_paraphrases())
+
+
+def added(statistics: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Add the statistics [N, 23] of sentences; one that matches its reference whole, in one chunk, adds no chunk, as in Java."""
+    total = statistics.sum(axis=0)
+    whole = (statistics[:, 21] == statistics[:, 0]) & (statistics[:, 22] == statistics[:, 1]) & (statistics[:, 20] == 1)
+    total[20] -= whole.sum()
+    return total
 
 
 def _words(sentence: Sentence) -> list[str]:

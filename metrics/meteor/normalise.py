@@ -49,8 +49,8 @@ def _split_period(token: str, following: str) -> list[str]:
     if not words or len(words[-1]) < 2 or not words[-1].endswith(".") or not words[-1].strip("."):
         return words
     stem = words[-1][:-1]
-    keeps = ("." in stem and any(letter.isalpha() for letter in stem)) or stem in _prefixes()[0] or following[:1].islower()
-    if keeps or (stem in _prefixes()[1] and following[:1].isdigit()):
+    keeps = ("." in stem and any(letter.isalpha() for letter in stem)) or token[:-1] in _prefixes()[0] or following[:1].islower()
+    if keeps or (token[:-1] in _prefixes()[1] and following[:1].isdigit()):
         return words
     return [*words[:-1], stem, "."]
 
@@ -58,9 +58,9 @@ def _split_period(token: str, following: str) -> list[str]:
 @cache
 def _prefixes() -> tuple[frozenset[str], frozenset[str]]:
     """Give what keeps its period always, and what keeps it before a number."""
-    lines = [line.strip().lower() for line in read_lines("nonbreaking/english.prefixes")]
-    kept = {line for line in lines if line and not line.startswith("#") and "#numeric_only#" not in line}
-    numeric = {line.split()[0] for line in lines if line.endswith("#numeric_only#")}
+    lines = [line.strip() for line in read_lines("nonbreaking/english.prefixes")]
+    kept = {line for line in lines if line and not line.startswith("#") and "#NUMERIC_ONLY#" not in line}
+    numeric = {line.split()[0] for line in lines if line.endswith("#NUMERIC_ONLY#")}
     return frozenset(kept), frozenset(numeric)
 
 
@@ -81,7 +81,7 @@ def _split(token: str) -> list[str]:
     text = re.sub(r"(?<=[^\W\d_])'(?=[^\W\d_])", " '", text)
     text = re.sub(r"(?<=\d)'(?=s(?!\w))", " '", text)
     text = re.sub(r"(?<!\s)'(?![^\W\d_])|(?<![\w\s])'|(?<!\S)'(?=\w)", " ' ", text) if " '" not in text else text
-    return [part for word in text.split() for part in _letters_apart(word.lower())]
+    return [part.lower() for word in text.split() for part in _letters_apart(word)]
 
 
 def _letters_apart(word: str) -> list[str]:

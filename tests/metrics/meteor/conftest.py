@@ -26,10 +26,11 @@ def write_table() -> Writer:
     return _write
 
 
-@pytest.fixture
-def small_table(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[paraphrases.Paraphrases]:
+@pytest.fixture(scope="module", autouse=True)
+def small_table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[paraphrases.Paraphrases]:
     """Let METEOR read five pairs of phrases instead of five million."""
     folder = tmp_path_factory.mktemp("meteor")
     table = paraphrases.load_paraphrases(_write(folder / "table.gz"), folder)
-    monkeypatch.setattr("seqrl.metrics.meteor.metric.english_paraphrases", lambda: table)
-    yield table
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("seqrl.metrics.meteor.metric.english_paraphrases", lambda: table)
+        yield table
