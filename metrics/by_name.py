@@ -50,6 +50,11 @@ def higher_is_better(name: str) -> bool:
     return bool(getattr(_home(name), "higher_is_better", True))
 
 
+def needs_model(name: str) -> bool:
+    """Tell whether a metric loads a model, which takes longer than all metrics that load none."""
+    return "model" in getattr(_home(name), "__dataclass_fields__", {})
+
+
 def require_rewardable(name: str) -> None:
     """Refuse a metric that has no score for a single sentence of words.
 

@@ -155,10 +155,11 @@ class Meteor:
     def compute_score(self, gts: Captions, res: Captions) -> tuple[float, list[float]]:
         """Give the corpus figure and the captions' scores."""
         from seqrl.metrics.by_name import metric_by_name
+        from seqrl.metrics.corpus import Corpus
 
-        hypotheses, references = _pairs(gts, res)
-        metric = metric_by_name("meteor")
-        return float(metric.corpus(hypotheses, references)), metric.score(hypotheses, references).tolist()
+        corpus, metric = Corpus(*_pairs(gts, res)), metric_by_name("meteor")
+        found = corpus.statistics(metric)  # the sentences are aligned once for both
+        return corpus.figure(metric) if found.what else found.of_all(), corpus.scores(metric).tolist()
 
     def method(self) -> str:
         """Name the metric."""

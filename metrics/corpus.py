@@ -61,16 +61,21 @@ class Corpus:
     def statistics(self, metric: Any) -> Statistics:
         """Give what resampled corpora are scored from.
 
-        A metric may offer its own: `statistics(hypotheses, references)` gives rows [N, K], and `from_statistics(sums)` turns sums of rows
-        [B, K] into corpus figures [B]. Others are taken for the mean of their sentences' scores, and what comes says so where they are not.
+        A metric may offer its own: `statistics(hypotheses, references)` gives rows [N, K], or the scores [N] and these rows, and
+        `from_statistics(sums)` turns sums of rows [B, K] into corpus figures [B]. Others are taken for the mean of their sentences' scores,
+        and what comes says so where they are not.
 
         Raises:
             ValueError: for a metric that has one figure for the corpus and no scores of sentences.
         """
         if type(metric) is Bleu and _may_share(metric):
             return _bleu_statistics(self._matches, metric.max_n)
-        if hasattr(metric, "statistics"):
-            return Statistics(np.asarray(metric.statistics(self.hypotheses, self.references), np.float64), metric.from_statistics)
+        if hasattr(metric, "from_statistics"):
+            found = metric.statistics(self.hypotheses, self.references)
+            if isinstance(found, tuple):
+                scores, found = found
+                self._scored.append((metric, np.asarray(scores, np.float64)))
+            return Statistics(np.asarray(found, np.float64), metric.from_statistics)
         engine = metric._metric(effective_order=False) if isinstance(metric, SacreBleu) else getattr(metric, "_metric", None)
         if hasattr(engine, "_extract_corpus_statistics"):
             return _sacrebleu_statistics(engine, self.hypotheses, self.references)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from seqrl.metrics.by_name import HOMES, METRICS, metric_by_name, scores_words
+from seqrl.metrics.by_name import HOMES, METRICS, metric_by_name, needs_model, scores_words
 from seqrl.metrics.resampling import SAMPLES, SEED
 from seqrl.metrics.score_files import MISSING, UNDERSTOOD, Pairs, read_pairs
 from seqrl.metrics.score_table import Scored, print_comparison, print_table, resample
@@ -144,6 +144,8 @@ def _metrics(
     left_out: dict[str, Exception] = {}
     for name in names:
         try:
+            if every and needs_model(name) and "model" not in settings.get(name, {}):
+                raise ValueError(f"no model is named: --set {name}.model=FOLDER")
             metrics[name] = _metric(name, tokens, settings.get(name, {}))
         except (ImportError, OSError, ValueError) as error:
             if not every:

@@ -239,8 +239,12 @@ class CaptionReward:
         assert self._function is not None
         if self._workers is not None:
             return self._workers.score(captions, references)
+        return call_function(self._locked, captions, references, name=self.config.function, timeout_s=self.config.timeout_s)
+
+    def _locked(self, captions: Sequence[str], references: Sequence[Sequence[str]]) -> Sequence[float]:
+        assert self._function is not None
         with self._lock:  # with `ahead`, an evaluation may want it while a batch is being scored
-            return call_function(self._function, captions, references, name=self.config.function, timeout_s=self.config.timeout_s)
+            return self._function(captions, references)
 
     def _rounded(self, scores: np.ndarray, tokens: Tensor, lengths: Tensor, images: np.ndarray) -> np.ndarray:
         """Give scores in the number format that trainers use, where each is finite."""

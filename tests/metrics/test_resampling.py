@@ -70,6 +70,30 @@ def test_a_metric_that_is_no_mean_says_so() -> None:
     assert Corpus(["a b", "c"], [["a"], ["c"]]).statistics(SharedWords()).what == ""
 
 
+def test_a_metric_offers_its_own_statistics() -> None:
+    class Ratio(SharedWords):
+        """Shared words over words, of the corpus."""
+
+        calls = 0
+
+        def statistics(self, hypotheses, references):
+            Ratio.calls += 1
+            scores = super().score(hypotheses, references)
+            lengths = np.array([len(text.split()) for text in hypotheses])
+            return scores, np.stack([scores * lengths, lengths], axis=1)
+
+        def score(self, hypotheses, references):
+            raise AssertionError("scored again")
+
+        def from_statistics(self, sums):
+            return sums[:, 0] / sums[:, 1]
+
+    corpus, metric = Corpus(["a b c d", "e"], [["a"], ["e"]]), Ratio()
+    found = corpus.statistics(metric)
+    assert found.of_all() == 2 / 5 and corpus.scores(metric).tolist() == [0.25, 1.0] and Ratio.calls == 1
+    assert set(bootstrap([found], samples=50)[0]) == {0.25, 1.0, 0.4}
+
+
 def test_draws_do_not_depend_on_how_many_are_drawn_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     statistics = mean_statistics(np.arange(7.0))
     whole = bootstrap([statistics], samples=11)[0]

@@ -226,13 +226,18 @@ def some_files(tmp_path: Path) -> tuple[Path, Path, Path]:
 
 def test_all_metrics_with_intervals(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     few = {name: by_name.HOMES[name] for name in ("cider_d", "bleu4", "rouge_l", "sacrebleu")}
-    absent = {"absent": ("seqrl.metrics.nowhere", "Absent", {}), "shared": ("text_metric", "SharedWords", {})}
+    absent = {
+        "absent": ("seqrl.metrics.nowhere", "Absent", {}),
+        "shared": ("text_metric", "SharedWords", {}),
+        "seen": ("text_metric", "Seen", {}),
+    }
     monkeypatch.setattr(by_name, "HOMES", few | absent)
     monkeypatch.setattr(score_command, "METRICS", (*few, *absent))
     hypotheses, references, _ = some_files(tmp_path)
     assert command(hypotheses, references, "--metrics", "all", "--json", tmp_path / "out.json") == 0
     out = capsys.readouterr().out
     assert set(figures(out)) == {*few, "shared"} and "left out: absent (No module named 'seqrl.metrics.nowhere')" in out
+    assert "left out: seen (no model is named: --set seen.model=FOLDER)" in out
     assert "|" not in out  # no signatures of all
     written = json.loads((tmp_path / "out.json").read_text())
     for name, figure in written["corpus"].items():

@@ -29,3 +29,10 @@ class SharedWords:
 
     def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedText:
         return KeptReferences(self, checked_references(references))
+
+
+@dataclass(frozen=True)
+class Seen(SharedWords):
+    """One that takes a model."""
+
+    model: str = "small"
