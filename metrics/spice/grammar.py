@@ -92,10 +92,10 @@ def take_group(clause: Clause, name: str, after: int) -> None:
     things = [name] if name else []
     if clause.preposition:
         attach_preposition(clause, things)
-    elif pending and clause.last and not new_clause_ahead(clause, after):
+    elif pending and (clause.last or clause.role) and not new_clause_ahead(clause, after, pending):
         coordinate(clause, things)
         return
-    elif pending and clause.finite:
+    elif pending and (clause.finite or not clause.main):
         clause.close_verb()
         clause.main, clause.finite, clause.copula, clause.role = things, False, False, []
         clause.head = things
@@ -139,9 +139,11 @@ def coordinate(clause: Clause, things: list[str]) -> None:
         clause.last = things
 
 
-def new_clause_ahead(clause: Clause, place: int) -> bool:
+def new_clause_ahead(clause: Clause, place: int, pending: str) -> bool:
     """Whether the noun group that ends here is the subject of a verb of its own."""
     if clause.verb is not None and not clause.finite and place < len(clause.tags) and clause.tags[place] == "G":
+        return True
+    if clause.verb is not None and not clause.verb.subjects and not clause.main and pending == "," and not clause.headed:
         return True
     if not clause.finite:
         return False

@@ -97,6 +97,8 @@ def _describe(text: str) -> Word:
         tags += "J"
     elif "N" in tags and not text.endswith(_SURE_ENDINGS):
         tags = tags.replace("J", "")
+    if text == "building":
+        tags = "NG"
     if text in ONLY_ADJECTIVES:
         tags = "J"
     elif text in NOUNS:

@@ -17,6 +17,7 @@ Sentence = str | Sequence[str]
 
 CATEGORIES = ("all", "object", "relation", "attribute", "colour", "count", "size")
 _BY_LENGTH = {1: "object", 2: "attribute", 3: "relation"}
+# The paper names these kinds of attributes; which words belong to them is our own list.
 _KINDS_OF_ATTRIBUTE = {
     "colour": """red orange yellow green blue purple violet indigo pink brown black white gray grey tan beige gold golden silver
         blond blonde brunette turquoise teal cyan magenta maroon crimson scarlet navy khaki ivory cream lavender lilac burgundy

@@ -28,7 +28,7 @@ _END = Word(".", ".", ".", ".", verbal=False)
 class _Context:
     """What a choice may look at: the words before and after, and what the clause has had."""
 
-    __slots__ = ("before", "following", "headed", "last_noun", "nominal_next", "plural", "single", "subject", "tags")
+    __slots__ = ("alone", "before", "following", "headed", "last_noun", "nominal_next", "plural", "single", "subject", "tags", "whole")
 
     def __init__(self) -> None:
         self.tags: list[str] = []
@@ -40,6 +40,8 @@ class _Context:
         self.plural = False  # its subject may be a plural
         self.single = False  # "a" opened the noun group, so that its head is no plural
         self.nominal_next = False
+        self.alone = False  # the word before is "one"
+        self.whole = False  # the word before is "all"
 
 
 def tag(words: Sequence[Word]) -> list[str]:
@@ -67,6 +69,7 @@ def tag(words: Sequence[Word]) -> list[str]:
 
 
 def _advance(context: _Context, word: Word, chosen: str, following: Word) -> None:
+    context.alone, context.whole = word.text == "one", word.text == "all"
     if chosen == "T":
         context.single = word.text in ("a", "an")
     elif chosen not in "JN#GPQ":
@@ -135,7 +138,11 @@ def _choose(word: Word, context: _Context, words: Sequence[Word], place: int) ->
     options, before, following = word.tags, context.before, context.following
     if word.text in PREPOSITION_HEADS and following.text in PREPOSITION_HEADS[word.text]:
         return "R"
+    if word.text == "building":
+        return "G" if before == "B" else "N"
     context.nominal_next = _begins_nominal(following, words, place)
+    if context.single and context.nominal_next and following.verbal and "Z" in following.tags and not context.headed and "N" in options:
+        context.nominal_next = False  # "a kid in a blue top leaps"
     if "J" in options and place + 2 < len(words):
         after = words[place + 2].tags
         if following.tags in ("C", ",") and "J" in after and (word.text in COLOURS or not set(options) & set("NS")):
@@ -197,13 +204,17 @@ def _noun_or_modifier(word: Word, context: _Context) -> str:
 
 def _in_noun_group(word: Word, context: _Context) -> str:
     options, following = word.tags, context.following
+    if context.before == "#" and word.verbal and context.alone and not {"N", "S"} & set(following.tags):  # "while one looks on"
+        return _first(options, "ZGNS")
+    if context.before == "T" and word.text in COLOURS and context.whole:
+        return "J"
     if context.nominal_next:
         if "J" in options and "S" not in options:
             return "J"
         if "G" in options or "P" in options or "Q" in options:
             return _first(options, "NGPQ") if not word.verbal else _first(options, "GPQN")
         return _first(options, "SNRVZD")
-    if context.before == "J" and word.verbal and context.last_noun and context.tags[-2] == "I":  # "a boy in blue watches"
+    if context.before == "J" and word.verbal and context.last_noun and context.tags[-2] in "IG":  # "a boy in blue watches"
         if "Z" in options and not context.headed and word.text not in ("leaves", "waves"):
             return "Z"
         if "G" in options:
