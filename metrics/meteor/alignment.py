@@ -37,12 +37,17 @@ def mark_fixed(matches: NDArray[np.int64], count: int, h_cover: NDArray[np.int64
 
 @compiled
 def _worth(matches: NDArray[np.int64], m: int, joins: bool) -> int:
-    """Value of a match: exact words first, then few chunks, then all words, then places that are near each other."""
-    exact = matches[m, 1] if matches[m, 4] == 0 else 0
-    chunk = 0 if joins else 1
-    words = matches[m, 1] + matches[m, 3]
-    distance = abs(matches[m, 0] - matches[m, 2])
-    return ((exact * 4096 - chunk) * 16384 + words) * 8388608 - distance
+    """Value of a match: words that count first, then few chunks.
+
+    Exact words count one each. In a match of paraphrases six tenths of the words of each side count, rounded down; those of stems and
+    synonyms do not, so that they are taken where they are the only match of their words or make no further chunk.
+    """
+    counted = 0
+    if matches[m, 4] == 0:
+        counted = matches[m, 1] + matches[m, 3]
+    elif matches[m, 4] == 3:
+        counted = matches[m, 1] * 6 // 10 + matches[m, 3] * 6 // 10
+    return counted * 4096 - (0 if joins else 1)
 
 
 @compiled
@@ -54,21 +59,16 @@ def _overlaps(used: NDArray[np.uint64], start: int, length: int) -> bool:
 
 
 @compiled
-def _best_first(states: NDArray[np.int64], used: NDArray[np.uint64], trail: NDArray[np.int64], count: int, beam: int) -> int:
-    """Bring the best `beam` states to the front, if there are more; of equals the first."""
+def _prune(states: NDArray[np.int64], used: NDArray[np.uint64], trail: NDArray[np.int64], count: int, beam: int, done: int) -> int:
+    """Keep the best `beam` states in their order, if there are more; of equals the first. A chunk that may still grow costs nothing yet."""
     if count <= beam:
         return count
+    values = np.empty(count, np.int64)
+    for s in range(count):
+        values[s] = -(states[s, 0] + (states[s, 2] >= done)) * 65536 + s
+    kept = np.sort(np.argsort(values)[:beam])
     for place in range(beam):
-        best = place
-        for other in range(place + 1, count):
-            if states[other, 0] > states[best, 0]:
-                best = other
-        if best != place:
-            for k in range(states.shape[1]):
-                states[place, k], states[best, k] = states[best, k], states[place, k]
-            for k in range(used.shape[1]):
-                used[place, k], used[best, k] = used[best, k], used[place, k]
-            trail[place, 0], trail[best, 0] = trail[best, 0], trail[place, 0]
+        states[place], used[place], trail[place, 0] = states[kept[place]], used[kept[place]], trail[kept[place], 0]
     return beam
 
 
@@ -143,7 +143,7 @@ def search(matches: NDArray[np.int64], firsts: NDArray[np.int64], r_words: int, 
                     node = num_nodes
                     num_nodes += 1
                 new = _place(then, then_used, then_trail, new, node)
-        new = _best_first(then, then_used, then_trail, new, beam)
+        new = _prune(then, then_used, then_trail, new, beam, j + 1)
         now, then = then, now
         now_used, then_used = then_used, now_used
         now_trail, then_trail = then_trail, now_trail

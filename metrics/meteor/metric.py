@@ -38,7 +38,8 @@ class Meteor:
 
     Source: Denkowski & Lavie 2014, Meteor universal: language specific translation evaluation for any target language; Denkowski & Lavie
     2011, Meteor 1.3, the criteria of the alignment.
-    Differs from: the papers, as the Java program does, in the order of the criteria: exact words, chunks, all words, distance.
+    Differs from: the papers, as the Java program does, in what the alignment maximises: words that count, then few chunks; see
+    `seqrl.metrics.meteor.alignment`.
     """
 
     reads_raw_text: ClassVar[bool] = False
