@@ -23,6 +23,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 PACKAGES = (
     *("torch", "numpy", "numba", "gymnasium", "transformers", "accelerate", "safetensors"),
     *("ale-py", "mujoco", "stable-baselines3", "pycocoevalcap", "scikit-learn"),
+    *("rouge-score", "sacrebleu", "nltk", "sentence-transformers"),
 )
 FIELDS = ("command", "seeds", "versions", "cpu", "threads", "commit", "clean", "date")
 # What a measurement writes itself does not make the tree dirty for the next one.

@@ -9,9 +9,11 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seqrl.metrics import kernels
+from seqrl.metrics import bleu_kernels, kernels
+from seqrl.metrics.item_texts import require_some
 from seqrl.metrics.reference_index import ReferenceIndex
 from seqrl.metrics.rows import HypothesisRows
+from seqrl.metrics.text_scores import checked_sentences
 from seqrl.metrics.token_scores import PreparedMetric, Sentence, index_sentences, prepare_references
 
 SMOOTHINGS = ("none", "add_one", "exponential")
@@ -54,6 +56,7 @@ class Bleu:
     max_n: int = 4
     smoothing: str = "none"
     score_end: bool = False
+    bound: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
         """Refuse an unknown smoothing."""
@@ -72,6 +75,7 @@ class Bleu:
 
     def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
         """Give the published figure, from the matches and lengths of all sentences together."""
+        require_some(len(hypotheses))
         index, rows = index_sentences(hypotheses, references, max_n=self.max_n, score_end=self.score_end)
         counts = count_matches(index, rows, self.max_n)
         return float(_unsmoothed(BleuCounts(*(values.sum(axis=0, keepdims=True) for values in counts)))[0])
@@ -91,29 +95,26 @@ def count_matches(index: ReferenceIndex, rows: HypothesisRows, max_n: int) -> Bl
     num_rows = len(rows.items)
     shapes = ((num_rows, max_n), (num_rows, max_n), num_rows, num_rows)
     counts = BleuCounts(*(np.empty(shape, np.int64) for shape in shapes))
-    kernels.bleu_counts(
+    kernels.scored_lengths(rows.tokens, rows.lengths, index.end_id, index.score_end, counts.lengths)
+    references = index.rows
+    bleu_kernels.bleu_counts(
         rows.tokens,
-        rows.lengths,
+        counts.lengths,
         rows.items,
-        index.end_id,
-        index.score_end,
         max_n,
-        index.table.slots,
-        index.rows.item_rows,
-        index.rows.row_starts,
-        index.max_n,
-        index.entries,
-        index.entry_starts,
-        index.counts,
-        index.count_starts,
-        *counts,
+        references.tokens,
+        references.row_starts,
+        references.item_rows,
+        counts.correct,
+        counts.possible,
+        counts.closest,
     )
     return counts
 
 
 def _unsmoothed(counts: BleuCounts) -> NDArray[np.float64]:
     scores = np.empty(len(counts.lengths), np.float64)
-    kernels.bleu_values(*counts, _TINY, _SMALL, scores)
+    bleu_kernels.bleu_values(*counts, _TINY, _SMALL, scores)
     return scores
 
 
@@ -144,13 +145,15 @@ class SacreBleu:
         lowercase: compare without case.
 
     Raises:
-        ValueError: for lists of words, whose case and punctuation nothing brings back.
+        ValueError: for lists of words, whose case and punctuation nothing brings back; for an item without references, an empty
+            reference or lists of different lengths.
 
     Source: Post 2018 (A call for clarity in reporting BLEU scores).
     """
 
     tokenize: str = "13a"
     lowercase: bool = False
+    bound: ClassVar[float] = 100.0
     reads_raw_text: ClassVar[bool] = True
 
     @property
@@ -160,6 +163,7 @@ class SacreBleu:
 
     def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
         """Score each hypothesis by itself, with effective order as sacrebleu advises for sentences, [N] float64."""
+        checked_sentences(hypotheses, references)
         metric = self._metric(effective_order=True)
         scores = [
             metric.sentence_score(self._text(h), list(map(self._text, rs))).score for h, rs in zip(hypotheses, references, strict=True)
@@ -168,7 +172,9 @@ class SacreBleu:
 
     def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
         """Give sacrebleu's corpus figure; hypotheses may have different numbers of references."""
-        most = max(map(len, references), default=0)
+        checked_sentences(hypotheses, references)
+        require_some(len(hypotheses))
+        most = max(map(len, references))
         streams = [[self._text(rs[k]) if k < len(rs) else None for rs in references] for k in range(most)]
         return float(self._metric(effective_order=False).corpus_score(list(map(self._text, hypotheses)), streams).score)
 

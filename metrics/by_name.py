@@ -18,9 +18,25 @@ HOMES: Mapping[str, tuple[str, str, dict[str, Any]]] = {
     "bleu4_smoothed": ("seqrl.metrics.bleu", "Bleu", {"max_n": 4, "smoothing": "add_one"}),
     "rouge_l": ("seqrl.metrics.rouge", "RougeL", {}),
     "sacrebleu": ("seqrl.metrics.bleu", "SacreBleu", {}),
-    "spice": ("seqrl.metrics.spice", "Spice", {}),
-    "spider": ("seqrl.metrics.spider", "Spider", {}),
+    "rouge1": ("seqrl.metrics.rouge_n", "RougeN", {"n": 1}),
+    "rouge2": ("seqrl.metrics.rouge_n", "RougeN", {"n": 2}),
+    "rouge_lsum": ("seqrl.metrics.rouge_n", "RougeLsum", {}),
+    "chrf": ("seqrl.metrics.sacre", "ChrF", {}),
+    "ter": ("seqrl.metrics.sacre", "Ter", {}),
+    "distinct1": ("seqrl.metrics.diversity", "Distinct", {"n": 1}),
+    "distinct2": ("seqrl.metrics.diversity", "Distinct", {"n": 2}),
+    "self_cider": ("seqrl.metrics.self_cider", "SelfCider", {}),
+    "vocabulary": ("seqrl.metrics.diversity", "VocabularySize", {}),
+    "exact_match": ("seqrl.metrics.edits", "ExactMatch", {}),
+    "edit_distance": ("seqrl.metrics.edits", "EditDistance", {}),
+    "wer": ("seqrl.metrics.edits", "WordErrorRate", {}),
+    "slot_error": ("seqrl.metrics.slots", "SlotErrorRate", {}),
+    "embedding": ("seqrl.metrics.embedding", "EmbeddingSimilarity", {}),
+    "ref_clip_score": ("seqrl.metrics.ref_clip", "RefClipScore", {}),
     "meteor": ("seqrl.metrics.meteor", "Meteor", {}),
+    "spice": ("seqrl.metrics.spice", "Spice", {}),
+    "spice_official": ("seqrl.metrics.spice_official", "SpiceOfficial", {}),
+    "spider": ("seqrl.metrics.spider", "Spider", {}),
 }
 METRICS = tuple(HOMES)
 
@@ -35,14 +51,15 @@ def metric_by_name(name: str, **settings: Any) -> Any:
 
 
 def scores_words(name: str) -> bool:
-    """Tell whether a metric scores words, and not text as it was written."""
+    """Tell whether a metric is given words, and not text as it was written."""
     return not getattr(_home(name), "reads_raw_text", False)
 
 
 def takes_words(name: str) -> bool:
-    """Tell whether a metric can score words, as evaluations of captioners need it, though text as it was written may suit it better."""
+    """Tell whether a metric can score the words of a captioner: it scores words, or makes a text of them."""
     home = _home(name)
-    return scores_words(name) or (hasattr(home, "prepare_words") and not hasattr(home, "needs_images"))
+    apart = hasattr(home, "needs_images") or getattr(home, "scores_corpus_only", False)
+    return scores_words(name) or (hasattr(home, "prepare_words") and not apart)
 
 
 def higher_is_better(name: str) -> bool:
@@ -66,6 +83,11 @@ def require_rewardable(name: str) -> None:
         raise ValueError(
             f"{name} has one figure for all sentences together and none for each, so nothing can be rewarded with it; reward another, "
             f"and report this one with task.evaluation.metrics or `seqrl score --metrics {name}`"
+        )
+    if hasattr(home, "needs_images"):
+        raise ValueError(
+            f"{name} looks at images, which no reward by name has; call its prepare(images, references).score(captions, items) in a "
+            "function of your own, and name that: reward.function=module:name"
         )
     if not (hasattr(home, "score_rows") or hasattr(home, "prepare_words")):
         raise ValueError(

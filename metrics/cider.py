@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.metrics import kernels
 from seqrl.metrics.document_frequency import DocumentFrequency, require_several_items
+from seqrl.metrics.item_texts import mean
 from seqrl.metrics.reference_index import ReferenceIndex
 from seqrl.metrics.rows import HypothesisRows
 from seqrl.metrics.token_scores import PreparedMetric, Sentence, index_sentences, prepare_references
@@ -45,6 +46,7 @@ class CiderD:
     document_frequency: DocumentFrequency | None = None
     score_end: bool = False
     tokenisation: str | None = None
+    bound: ClassVar[float] = 10.0
 
     @property
     def described(self) -> tuple[str, dict[str, Any]]:
@@ -57,7 +59,7 @@ class CiderD:
 
     def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
         """Give the published figure: the mean of the scores."""
-        return float(self.score(hypotheses, references).mean())
+        return mean(self.score(hypotheses, references))
 
     def prepare(self, references: Sequence[Sequence[Sequence[int]]] | ReferenceIndex, *, end: int | None = None) -> PreparedMetric:
         """Count references of token ids once (rows without special tokens); the result scores batches of rows."""
@@ -84,6 +86,7 @@ class Cider:
     document_frequency: DocumentFrequency | None = None
     score_end: bool = False
     tokenisation: str | None = None
+    bound: ClassVar[float] = 10.0
 
     @property
     def described(self) -> tuple[str, dict[str, Any]]:
@@ -96,7 +99,7 @@ class Cider:
 
     def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
         """Give the published figure: the mean of the scores."""
-        return float(self.score(hypotheses, references).mean())
+        return mean(self.score(hypotheses, references))
 
     def prepare(self, references: Sequence[Sequence[Sequence[int]]] | ReferenceIndex, *, end: int | None = None) -> PreparedMetric:
         """Count references of token ids once (rows without special tokens); the result scores batches of rows."""

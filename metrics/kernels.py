@@ -4,8 +4,8 @@ An n-gram is numbered by walking a trie kept in one open-addressing hash: the ke
 (plus one; zero for the root) in the upper 32 bits and its last token in the lower 32. This is exact for every vocabulary
 size and every n, and the parts of an n-gram that no reference holds end the walk early.
 
-All loops stand in this one file because numba's cache looks only at the file of the outermost function: with a callee in
-another file, an edit there would leave stale machine code behind.
+A loop and all that it calls stand in one file (those of BLEU in `bleu_kernels.py`) because numba's cache looks only at the file of the
+outermost function: with a callee in another file, an edit there would leave stale machine code behind.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
@@ -154,6 +154,13 @@ def _scored_length(tokens, length, end, score_end):
 
 
 @compiled
+def scored_lengths(tokens, lengths, end, score_end, scored):
+    """Fill scored[row] with how many tokens of each row count as words."""
+    for row in range(tokens.shape[0]):
+        scored[row] = _scored_length(tokens[row], lengths[row], end, score_end)
+
+
+@compiled
 def _extend(tokens, length, order, slots, gram, first, multiplicity):
     """Turn the n-grams of `order` words into those of one more, in place, for each starting position.
 
@@ -275,83 +282,6 @@ def cider_scores(
                 total[reference] *= math.exp(-(difference * difference) / (2.0 * sigma * sigma))
             score += total[reference]
         scores[row] = 10.0 * score / (max_n * num_rows)
-
-
-@compiled
-def bleu_counts(
-    tokens,
-    lengths,
-    items,
-    end,
-    score_end,
-    max_n,
-    slots,
-    item_rows,
-    row_starts,
-    index_n,
-    entries,
-    entry_starts,
-    counts,
-    count_starts,
-    correct,
-    possible,
-    own_lengths,
-    closest_lengths,
-):
-    """Fill correct and possible [row, order] with the clipped matches and the n-grams, and the lengths of row and closest reference."""
-    width = tokens.shape[1]
-    gram = np.empty(width, np.int64)
-    first = np.empty(width, np.int64)
-    multiplicity = np.empty(width, np.int64)
-    for row in range(tokens.shape[0]):
-        item = items[row]
-        row_first, row_last = item_rows[item], item_rows[item + 1]
-        num_rows = row_last - row_first
-        item_entry = entry_starts[item * index_n]
-        length = _scored_length(tokens[row], lengths[row], end, score_end)
-        own_lengths[row] = length
-        closest = np.int64(-1)
-        for reference in range(row_first, row_last):
-            other = row_starts[reference + 1] - row_starts[reference]
-            gap, best = abs(other - length), abs(closest - length)
-            if closest < 0 or gap < best or (gap == best and other < closest):
-                closest = other
-        closest_lengths[row] = closest
-        for order in range(max_n):
-            correct[row, order] = 0
-            possible[row, order] = max(length - order, 0)
-        for order in range(min(max_n, length)):
-            _extend(tokens[row], length, order, slots, gram, first, multiplicity)
-            segment = item * index_n + order
-            low, high = entry_starts[segment], entry_starts[segment + 1]
-            for position in range(length - order):
-                if first[position] != position:
-                    gram[position] = gram[first[position]]
-                    continue
-                if gram[position] < 0:
-                    continue
-                entry = _find_entry(entries, low, high, gram[position])
-                if entry == high or entries[entry] != gram[position]:
-                    gram[position] = -1  # no longer n-gram that starts here can match either
-                    continue
-                base = count_starts[item] + (entry - item_entry) * num_rows
-                most = np.int64(0)
-                for reference in range(num_rows):
-                    most = max(most, np.int64(counts[base + reference]))
-                correct[row, order] += min(most, multiplicity[position])
-
-
-@compiled
-def bleu_values(correct, possible, lengths, closest, tiny, small, scores):
-    """Fill scores[row] with coco-caption's BLEU of its counts."""
-    for row in range(correct.shape[0]):
-        product = 1.0
-        for order in range(correct.shape[1]):
-            product *= (correct[row, order] + tiny) / (possible[row, order] + small)
-        ratio = (lengths[row] + tiny) / (closest[row] + small)
-        scores[row] = product ** (1.0 / correct.shape[1])
-        if ratio < 1.0:
-            scores[row] *= math.exp(1.0 - 1.0 / ratio)
 
 
 @compiled

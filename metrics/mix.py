@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seqrl.metrics.by_name import metric_by_name, require_rewardable
+from seqrl.metrics.by_name import higher_is_better, metric_by_name, require_rewardable
 from seqrl.metrics.document_frequency import DocumentFrequency
 from seqrl.metrics.reference_index import ReferenceIndex
 from seqrl.metrics.rows import HypothesisRows
@@ -32,8 +32,8 @@ class MetricMix:
             These metrics never score the end of a sentence.
 
     Raises:
-        ValueError: for an unknown name, no weight at all, a weight that is not finite, a metric of whole corpora or of strings only,
-            one of words without `numbers`, or what `ReferenceIndex` and CIDEr refuse.
+        ValueError: for an unknown name, no weight at all, a weight that is not finite, or above 0 where less is better, a metric of whole
+            corpora or of strings only, one of words without `numbers`, or what `ReferenceIndex` and CIDEr refuse.
     """
 
     def __init__(
@@ -58,6 +58,10 @@ class MetricMix:
         for name, weight in self.weights.items():
             if not math.isfinite(weight):
                 raise ValueError(f"the weight of {name} must be a finite number, got {weight}")
+            if weight > 0 and not higher_is_better(name):
+                raise ValueError(
+                    f"the weight of {name} must be below 0, since less is better there, got {weight}; for instance {{{name!r}: {-weight}}}"
+                )
             require_rewardable(name)
             metric = metric_by_name(name)
             if isinstance(metric, TokenMetric):

@@ -14,6 +14,8 @@ from seqrl.metrics.ngram_table import NgramTable
 from seqrl.metrics.rows import HypothesisRows, pack_references
 
 _ITEMS_A_CHUNK = 1024
+# Every n-gram of an item has a count for each of its references; 8 GiB of counts for one item are too many.
+_MOST_COUNTS = 2**32
 
 
 class ReferenceIndex:
@@ -70,9 +72,16 @@ class ReferenceIndex:
             raise ValueError(f"an item has {rows_per_item.max()} references; at most {(1 << kernels.ROW_BITS) - 1} can be counted")
         item_tokens = rows.row_starts[rows.item_rows]
         tokens_per_item = np.diff(item_tokens)
+        needed = tokens_per_item * rows_per_item * max_n
+        if len(needed) and needed.max() > _MOST_COUNTS:
+            item = int(np.argmax(needed))
+            raise ValueError(
+                f"item {item} has {rows_per_item[item]} references with {tokens_per_item[item]} words together, whose n-grams need up to "
+                f"{2 * needed[item] / 2**30:.0f} GiB; at most {2 * _MOST_COUNTS / 2**30:.0f} GiB are taken, so give it fewer references"
+            )
         # upper bounds: memory that is never written is never taken
         self.entries = np.empty(int(item_tokens[-1]) * max_n, np.int32)
-        self.counts = np.empty(int((tokens_per_item * rows_per_item).sum()) * max_n, np.uint16)
+        self.counts = np.empty(int(needed.sum()), np.uint16)
         self.entry_starts = np.zeros(rows.num_items * max_n + 1, np.int64)
         self.count_starts = np.zeros(rows.num_items + 1, np.int64)
         most_tokens = int(tokens_per_item.max(initial=0))

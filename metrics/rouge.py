@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.metrics import kernels
+from seqrl.metrics.item_texts import mean
 from seqrl.metrics.reference_index import ReferenceIndex
 from seqrl.metrics.rows import HypothesisRows
 from seqrl.metrics.token_scores import PreparedMetric, Sentence, index_sentences, prepare_references
@@ -35,6 +36,7 @@ class RougeL:
 
     beta: float = 1.2
     score_end: bool = False
+    bound: ClassVar[float] = 1.0
 
     @property
     def max_n(self) -> int:
@@ -53,7 +55,7 @@ class RougeL:
 
     def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
         """Give the published figure: the mean of the scores."""
-        return float(self.score(hypotheses, references).mean())
+        return mean(self.score(hypotheses, references))
 
     def prepare(self, references: Sequence[Sequence[Sequence[int]]] | ReferenceIndex, *, end: int | None = None) -> PreparedMetric:
         """Take references of token ids (rows without special tokens); the result scores batches of rows."""

@@ -25,6 +25,7 @@ KEYS: tuple[str, ...] = (
     "clip",
     "smooth",
     "beta",
+    *("nc", "nw", "space", "stem", "over", "slots", "model"),
     "beam",
     "alpha",
     "temperature",
@@ -118,6 +119,8 @@ def signature_of(metric: Any, *, version: str, tok: str = "ptb", end: bool = Fal
         fields["df"] = f"{df}+end" if end else df
     else:
         fields = {key: value for key, value in fields.items() if key not in ("docs", "counts")}
+    # only n-grams of ids can count the end as a word; what scores words gets them without it
+    end = end and not hasattr(metric, "prepare_words")
     words = {} if getattr(metric, "reads_raw_text", False) else {"tok": tok, "end": end}
     given = {**words, **fields, **own, "version": version}
     return Signature(label, {key: written(value) for key, value in given.items() if value is not None})

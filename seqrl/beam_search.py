@@ -46,10 +46,12 @@ def beam_search(
         raise ValueError(f"length_penalty: expected 0 or more, got {length_penalty}")
     with evaluation_mode(policy), _at_temperature(policy, temperature):
         beams = Beams(policy, first_leaf(context).shape[0], beam_size, length_penalty, first_leaf(context).device)
-        state = rows_of_items(policy, policy.initial_state(context), beams.image.repeat_interleave(beam_size))
-        tokens = torch.full((beams.total.numel(),), policy.begin, dtype=torch.long, device=beams.total.device)
+        item, state = beams.image.repeat_interleave(beam_size), policy.initial_state(context)
+        tokens = torch.full_like(beams.image, policy.begin)
         for step in range(policy.max_tokens):
             logp, state = _next_logp(policy, tokens, state)
+            if step == 0:  # as in `sample`
+                logp, state = logp.index_select(0, item), rows_of_items(policy, state, item)
             parents = beams.extend(step, logp)
             rows = beams.retire(step)
             if beams.image.numel() == 0:

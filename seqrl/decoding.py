@@ -120,11 +120,13 @@ def _write(
         if getattr(policy, "freeze_encoder", False) and isinstance(context, dict) and "image" in context:
             context = {"memory": policy.encode(context["image"])}
         rows = _Rows(policy, context, num_greedy, num_sampled, given)
-        state = rows_of_items(policy, policy.initial_state(context), rows.index // rows.num_each)
-        tokens = torch.full_like(rows.index, policy.begin)
+        item, state = rows.index // rows.num_each, policy.initial_state(context)
+        tokens = torch.full((N,), policy.begin, dtype=torch.long, device=device)
         for step in range(policy.max_tokens):
             noise = rows.to_all(draw_uniform((N * num_sampled,), generator, device), -1) if rows.draws() else None
             logits, state = policy.next_logits(tokens, state)
+            if step == 0:  # All rows of an item begin with the same token, so their first step is taken once.
+                logits, state = logits.index_select(0, item), rows_of_items(policy, state, item)
             if given is None or step >= given.shape[1]:
                 tokens, logp = choose_token(_restrict(logits.float(), top_k, top_p) if top_k or top_p < 1 else logits, noise)
             else:

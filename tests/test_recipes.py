@@ -79,6 +79,7 @@ def in_house_style(files: list[Path], folder: Path) -> None:
     in_subprocess(f"ruff check {settings} {names}", folder)
 
 
+@pytest.mark.slow
 def test_a_metric(copy: Path) -> None:
     in_house_style(follow("a metric", copy, in_subprocess), copy)
 

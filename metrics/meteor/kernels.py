@@ -278,15 +278,14 @@ def score_rows(
         for row in range(item_rows[items[n]], item_rows[items[n] + 1]):
             reference = r_words[r_starts[row] : r_starts[row + 1]]
             r_phrases = r_found[r_found_starts[row] : r_found_starts[row + 1]]
-            count = room + 1
-            while count > room:
-                count = _find_matches(
-                    hypothesis, reference, stems, synset_starts, synsets, digests, reachable, num_reachable, r_phrases, matches
-                )
-                if count > room:
-                    room = 2 * count
-                    matches, ordered = np.empty((room, 6), np.int64), np.empty((room, 6), np.int64)
-                    chosen = np.empty(room, np.bool_)
+            count = _find_matches(
+                hypothesis, reference, stems, synset_starts, synsets, digests, reachable, num_reachable, r_phrases, matches
+            )
+            if count > room:  # it counts those that have no room, too
+                room = 2 * count
+                matches, ordered = np.empty((room, 6), np.int64), np.empty((room, 6), np.int64)
+                chosen = np.empty(room, np.bool_)
+                _find_matches(hypothesis, reference, stems, synset_starts, synsets, digests, reachable, num_reachable, r_phrases, matches)
             every = mark_fixed(matches, count, h_cover, r_cover)
             _sort_by_reference(matches, count, len(reference), ordered, firsts)
             if every:

@@ -80,6 +80,10 @@ class Meteor:
         prepared = self.prepare_words([[_words(row) for row in rows] for rows in references])
         return prepared.statistics([_words(row) for row in hypotheses], range(len(hypotheses)))
 
+    def from_statistics(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Give the corpus figures [B] of sums of statistics [B, 23]."""
+        return np.array([kernels.score_statistics(row, self.settings) for row in sums], np.float64)
+
     @property
     def settings(self) -> NDArray[np.float64]:
         """The parameters as the compiled loops read them."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from seqrl.metrics.item_texts import require_some
 from seqrl.metrics.spice.graph import SceneGraph
 from seqrl.metrics.spice.matching import Synonyms, english_synonyms
 from seqrl.metrics.spice.parser import parse
@@ -61,6 +62,7 @@ class Spice:
 
     def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
         """Give the published figure: the mean of the scores."""
+        require_some(len(hypotheses))
         return float(self.score(hypotheses, references).mean())
 
     def counts(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> dict[str, NDArray[np.int64]]:

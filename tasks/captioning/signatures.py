@@ -61,5 +61,7 @@ def evaluation_signatures(
     for way, how in ways.items():
         for figure, function in functions.items():
             fields = {"function": function, **words, **how}
-            figures[f"{way}{figure}"] = str(Signature("function", {key: written(value) for key, value in fields.items()}))
+            figures[f"{way}{figure}"] = str(
+                Signature("function", {key: written(value) for key, value in fields.items() if value is not None})
+            )
     return figures

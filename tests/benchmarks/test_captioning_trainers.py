@@ -28,6 +28,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
     return module
 
 
+@pytest.mark.slow
 def test_two_methods(benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQRL_CACHE", str(tmp_path / "cache"))
     output, figure = tmp_path / "out.json", tmp_path / "out.png"

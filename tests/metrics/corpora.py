@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 DATA = Path(os.environ.get("SEQRL_DATA", Path(__file__).resolve().parents[2].parent / "shared" / "data"))
+# Metrics that need a model or a program that is not there.
+NEED_FILES = frozenset({"embedding", "ref_clip_score", "spice_official"})
 
 
 def random_corpus(seed: int, num_items: int = 12, vocabulary: int = 8) -> tuple[list[list[int]], list[list[list[int]]]]:

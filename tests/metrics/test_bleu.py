@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ import sacrebleu
 from corpora import as_text, padded, published, random_corpus
 from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 
-from seqrl.metrics.bleu import Bleu, SacreBleu
+from seqrl.metrics.bleu import Bleu, SacreBleu, count_matches
 from seqrl.metrics.reference_index import ReferenceIndex
+from seqrl.metrics.rows import pad_rows
 
 
 def official(hypotheses, references):
@@ -32,6 +34,29 @@ def test_equals_coco_caption_and_the_token_path(seed):
         assert metric.corpus(text, reference_text) == pytest.approx(corpus[n - 1], abs=1e-12)
         by_id = metric.prepare(index).score(tokens, lengths, np.arange(len(hypotheses)))
         np.testing.assert_allclose(by_id, metric.score(text, reference_text), rtol=0, atol=1e-9)
+
+
+def ngrams(row, n):
+    return Counter(tuple(row[place : place + n]) for place in range(len(row) - n + 1))
+
+
+@pytest.mark.parametrize("vocabulary", [1, 2, 30])
+def test_matches_equal_those_of_counting_every_ngram(vocabulary):
+    hypotheses, references = random_corpus(vocabulary, num_items=30, vocabulary=vocabulary)
+    far = {token: 2**31 - 1 - 1024 * token for token in range(3, 40)}  # ids that meet in the table of words
+    references = [[[far[token] for token in row] for row in rows] for rows in references]
+    items = np.random.default_rng(0).integers(len(references), size=200)
+    rows = [[far.get(token, token) for token in hypotheses[k % len(hypotheses)]] for k in range(len(items))]
+    counts = count_matches(ReferenceIndex(references, max_n=6), pad_rows(rows, items), 6)
+    for place, (row, item) in enumerate(zip(rows, items, strict=True)):
+        for n in range(1, 7):
+            most = Counter()
+            for reference in references[item]:
+                most |= ngrams(reference, n)
+            assert counts.correct[place, n - 1] == (ngrams(row, n) & most).total()
+            assert counts.possible[place, n - 1] == ngrams(row, n).total()
+        closest = min((abs(len(reference) - len(row)), len(reference)) for reference in references[item])[1]
+        assert (counts.lengths[place], counts.closest[place]) == (len(row), closest)
 
 
 def test_gives_the_published_figures():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from corpora import as_text, padded, random_corpus
+from corpora import NEED_FILES, as_text, padded, random_corpus
 
 from seqrl.metrics import by_name
 from seqrl.metrics.by_name import METRICS, metric_by_name
@@ -18,8 +18,10 @@ from seqrl.metrics.rows import WordNumbers, number_references
 def test_every_name_makes_a_metric_that_scores():
     hypotheses, references = random_corpus(0)
     text, reference_text = as_text(hypotheses), [as_text(rows) for rows in references]
-    for name in METRICS:
+    for name in set(METRICS) - {"spice_official"}:  # its Java program is not on every machine: test_spice_official.py
         metric = metric_by_name(name)
+        if name in NEED_FILES or hasattr(metric, "scores_corpus_only"):  # there is no score of a sentence
+            continue
         scores = metric.score(text, reference_text)
         assert scores.shape == (len(text),) and scores.dtype == np.float64 and np.isfinite(scores).all(), name
         assert np.isfinite(metric.corpus(text, reference_text)), name
@@ -80,15 +82,16 @@ def test_every_metric_is_a_reward_or_says_why_not(name: str) -> None:
     try:
         by_name.require_rewardable(name)
     except ValueError as error:
-        assert "seqrl score --metrics" in str(error)
+        assert "seqrl score --metrics" in str(error) or (name == "ref_clip_score" and "prepare(images" in str(error))
         return
-    if name in ("embedding", "ref_clip_score"):
-        pytest.skip("needs a model")
-    mix = MetricMix({name: 1.0}, references, end=2, numbers=numbers)
+    if name in NEED_FILES:
+        pytest.skip("needs a model or a program")
+    mix = MetricMix({name: 1.0 if by_name.higher_is_better(name) else -1.0}, references, end=2, numbers=numbers)
     right, wrong = mix.score([[3, 4, 5, 6, 2], [numbers["boats"]] * 4 + [2]], [5, 5], [0, 0]).tolist()
-    assert (right > wrong) == by_name.higher_is_better(name)
+    assert right > wrong
 
 
+@pytest.mark.slow
 def test_works_where_no_cache_can_be_written():
     program = (
         "import numba.core.caching as caching\n"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import sacrebleu
-from corpora import as_text, random_corpus
+from corpora import NEED_FILES, as_text, random_corpus
 from sacrebleu.significance import PairedTest
 from text_metric import SharedWords
 
@@ -37,8 +37,8 @@ def test_intervals_and_significance_are_those_of_sacrebleu(seed: int) -> None:
 @pytest.mark.parametrize("name", METRICS)
 def test_a_resampled_figure_is_that_of_the_corpus_that_was_drawn(name: str) -> None:
     metric = metric_by_name(name)
-    if getattr(metric, "scores_corpus_only", False) or name in ("embedding", "ref_clip_score"):
-        pytest.skip("has no scores of sentences, or needs a model")
+    if getattr(metric, "scores_corpus_only", False) or name in NEED_FILES:
+        pytest.skip("has no scores of sentences, or needs a model or a program")
     hypotheses, references = texts(3)
     corpus = Corpus(hypotheses, references)
     try:

@@ -33,6 +33,11 @@ def test_what_a_reward_adds() -> None:
     assert parse(written)[0].fields["df"] == "train+end"
 
 
+def test_metrics_of_words_never_count_the_end() -> None:
+    assert str(signature_of("wer", version="1", end=True)) == "WER|tok:ptb|end:no|version:1"
+    assert str(signature_of("rouge_l", version="1", end=True)) == "ROUGE-L|tok:ptb|end:yes|beta:1.2|version:1"
+
+
 def test_the_settings_of_a_metric_count() -> None:
     metrics = [CiderD(), CiderD(sigma=5.0), CiderD(max_n=3), Bleu(), Bleu(max_n=3), Bleu(smoothing="exponential")]
     metrics += [CiderD()] * 3

@@ -84,6 +84,7 @@ def test_what_takes_long_is_broken_off_and_done_again(
     same_run(whole.run_folder, folder)
 
 
+@pytest.mark.slow
 def test_a_save_is_finished(interrupted: Callable[..., Ended], toy_yaml: Path, tmp_path: Path, same_run: Callable[..., None]) -> None:
     ended = interrupted(["train", str(toy_yaml), "--name=parts", "--quiet"], "save:1", TERM, pause_s=1.0)
     folder = tmp_path / "runs" / "parts"
@@ -134,6 +135,7 @@ def test_between_seeds(interrupted: Callable[..., Ended], toy_yaml: Path, tmp_pa
     assert checkpoint.find(folder).name == "step_00000012" and not (tmp_path / "runs" / "toy_seed1").exists()
 
 
+@pytest.mark.slow
 def test_looking_at_a_run(interrupted: Callable[..., Ended], toy_yaml: Path) -> None:
     folder = train(read_config(toy_yaml), display=False).run_folder
     ended = interrupted(["evaluate", str(folder), "--allow-code"], "evaluate:1", TERM)

@@ -144,6 +144,7 @@ def test_a_dead_process_leaves_nothing_that_lasts(
     assert not (folder / LOCK).exists()
 
 
+@pytest.mark.slow
 def test_one_of_eight_that_start_at_once_wins(tmp_path: Path, children: list[int]) -> None:
     """Four times; the file is there from a dead one every other time."""
     for number in range(4):

@@ -38,7 +38,7 @@ RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "glimpses": (GLIMPSES, {"type": "ppo", "advantage": "leave_one_out", "num_samples": 3}),
     "atari": (ATARI, {"type": "ppo", "minibatch_unit": "steps", "epochs": 1, "minibatches": 2}),
 }
-QUICK = ("captions_supervised", "cartpole_ppo")
+QUICK = ("cartpole_ppo",)
 Times = Callable[[RunConfig], float]
 SHORTEN = Bench.shorten  # which no other test may use
 

@@ -57,6 +57,7 @@ def test_class_that_is_not_registered_is_named_by_its_module() -> None:
     assert registry.name_of(registry.TASKS, toy_for_runs.ToyTaskConfig) == "toy_for_runs:ToyTaskConfig"
 
 
+@pytest.mark.slow
 def test_a_users_own_metrics_and_tasks_stay_theirs(tmp_path: Path) -> None:
     """Whoever has folders or files of these names in their project can import ours beside them."""
     (tmp_path / "metrics.py").write_text("THEIRS = True\n")

@@ -158,6 +158,7 @@ def test_components_of_installed_packages_need_no_permission(stranger: Path) -> 
     assert call(["evaluate"], stranger) == 0
 
 
+@pytest.mark.slow
 def test_folders_with_the_names_of_packages_stand_in_for_none(stranger: Path, tmp_path: Path) -> None:
     code = EVIL.format(marker=tmp_path / "marker")
     for name in ("seqrl", "numpy", "torch", "yaml", "gymnasium", "tensorboard", "ale_py"):
@@ -178,6 +179,7 @@ def test_folders_with_the_names_of_packages_stand_in_for_none(stranger: Path, tm
     assert not (tmp_path / "marker").exists()
 
 
+@pytest.mark.slow
 def test_as_a_module_the_current_folder_comes_off_the_path(stranger: Path, tmp_path: Path) -> None:
     for name in ("json", "rich", "yaml"):
         (stranger / f"{name}.py").write_text(EVIL.format(marker=tmp_path / "marker"), encoding="utf-8")

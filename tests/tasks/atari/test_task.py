@@ -105,6 +105,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(precision: Any) -> None:
     assert all(torch.equal(got[name], weight) for name, weight in expected.items())
 
 
+@pytest.mark.slow
 def test_the_precision_is_the_tasks_and_is_kept() -> None:
     for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         assert [encoder.dtype for encoder in encoders(small(precision=precision).build_policy())] == [dtype]
@@ -126,6 +127,7 @@ def test_sampling_and_learning_agree_about_log_probabilities() -> None:
     assert torch.allclose(evaluation.logp, trajectory.logp, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_pictures(tmp_path: Path) -> None:
     task = small(environment="pong", max_frames=60)
     gif, sheet, text = task.sample(Repeater(0), tmp_path, count=1)

@@ -256,6 +256,7 @@ def test_samples_show_where_it_looks(tmp_path: Path) -> None:
     assert task.record(task.build_policy(), tmp_path / "played.gif", episodes=1)[0].startswith("episode 0: return")
 
 
+@pytest.mark.slow
 def test_naming_the_environment_loads_no_task_of_attention() -> None:
     listed = "*sorted(name for name in sys.modules if name.startswith('seqrl.tasks.attention'))"
     code = f"import sys, seqrl.tasks.control.environments as made; made.find_spec({ENVIRONMENT!r}); print({listed})"

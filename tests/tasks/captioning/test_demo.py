@@ -41,6 +41,7 @@ def test_two_in_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "demo: is in use by process" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_small_demo_writes_table_and_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("SEQRL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(demonstration, "run_side_by_side", in_this_process)

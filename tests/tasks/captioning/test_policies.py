@@ -17,6 +17,7 @@ from seqrl.trajectory import Trajectory
 
 SMALL = PolicyConfig(dim=32, num_layers=2, num_heads=4, max_tokens=7)
 KINDS = ("transformer", "lstm", "att_lstm", "updown")
+SLOW_KINDS = ("att_lstm", "updown")  # to learn
 
 
 def vocabulary() -> Vocabulary:
@@ -79,7 +80,7 @@ def test_normalise_maps_bytes_to_plus_minus_two() -> None:
         normalise(images.float())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind in SLOW_KINDS else []) for kind in KINDS])
 def test_every_policy_learns_to_tell_two_images_apart(kind: str) -> None:
     policy = small_policy(type=kind, dropout=0.0)
     assert isinstance(policy, Policy)

@@ -48,8 +48,8 @@ def test_a_metric_that_is_watched_is_reported(metric: str, make) -> None:
 
 
 def test_unknown_metrics_are_refused_with_the_nearest() -> None:
-    with pytest.raises(ValueError, match="there is no metric 'rouge'; did you mean 'rouge_l'"):
-        EvaluationConfig(metrics=["rouge"])
+    with pytest.raises(ValueError, match="there is no metric 'rouge_ll'; did you mean 'rouge_l'"):
+        EvaluationConfig(metrics=["rouge_ll"])
 
 
 OWN = """

@@ -1,0 +1,111 @@
+"""Distinct-n and vocabulary: how varied all hypotheses of a corpus are together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqrl.metrics.item_texts import require_some
+from seqrl.metrics.rows import split_words
+from seqrl.metrics.text_scores import Sentence, checked_sentences
+
+DIVISORS = ("words", "ngrams")
+
+
+def refuse_sentences(name: str) -> ValueError:
+    """Make the error of a metric that has one figure for a whole corpus, and none for a sentence."""
+    return ValueError(
+        f"{name} has one figure for all hypotheses together and none for each, so it is no reward and has no scores by sentence; report it "
+        "with corpus(), `seqrl score` or the evaluation, and reward another metric"
+    )
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """Distinct-n: how many different n-grams a corpus has, over its words, range 0 to 1; 0 where it has no words.
+
+    score = different n-grams / words
+
+    Args:
+        n: words of an n-gram.
+        over: "words" divides by all words, as the paper does; "ngrams" by all n-grams, as much code does, which is the same for n = 1.
+
+    Raises:
+        ValueError: for an n below 1 or an unknown divisor; when sentences are to be scored one by one.
+
+    Source: Li et al. 2016 (A diversity-promoting objective function for neural conversation models), distinct-1 and distinct-2.
+    """
+
+    n: int = 1
+    over: str = "words"
+    bound: ClassVar[float] = 1.0
+    higher_is_better: ClassVar[bool] = True
+    scores_corpus_only: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be counted."""
+        if self.n < 1:
+            raise ValueError(f"n: expected at least 1 word, got {self.n}")
+        if self.over not in DIVISORS:
+            raise ValueError(f"over: expected one of {', '.join(DIVISORS)}, got {self.over!r}")
+
+    @property
+    def described(self) -> tuple[str, dict[str, Any]]:
+        """Name and settings for a signature, see `seqrl.metrics.signature`."""
+        return f"distinct-{self.n}", {"over": self.over}
+
+    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
+        """Refuse, since there is no figure for a single sentence."""
+        raise refuse_sentences(f"distinct{self.n}")
+
+    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]] | None = None) -> float:
+        """Count over all hypotheses: tokenised strings or lists of words; references are not read."""
+        rows = _rows(hypotheses, references)
+        grams = {gram for row in rows for gram in zip(*(row[k:] for k in range(self.n)), strict=False)}
+        total = sum(map(len, rows)) if self.over == "words" else sum(max(len(row) - self.n + 1, 0) for row in rows)
+        return len(grams) / total if total else 0.0
+
+    def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> Any:
+        """Refuse, since there is no figure for a single sentence."""
+        raise refuse_sentences(f"distinct{self.n}")
+
+
+@dataclass(frozen=True)
+class VocabularySize:
+    """How many different words all hypotheses have together.
+
+    Raises:
+        ValueError: when sentences are to be scored one by one.
+    """
+
+    bound: ClassVar[float] = math.inf
+    higher_is_better: ClassVar[bool] = True
+    scores_corpus_only: ClassVar[bool] = True
+
+    @property
+    def described(self) -> tuple[str, dict[str, Any]]:
+        """Name and settings for a signature, see `seqrl.metrics.signature`."""
+        return "vocabulary", {}
+
+    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
+        """Refuse, since there is no figure for a single sentence."""
+        raise refuse_sentences("vocabulary")
+
+    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]] | None = None) -> float:
+        """Count over all hypotheses: tokenised strings or lists of words; references are not read."""
+        return float(len({word for row in _rows(hypotheses, references) for word in row}))
+
+    def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> Any:
+        """Refuse, since there is no figure for a single sentence."""
+        raise refuse_sentences("vocabulary")
+
+
+def _rows(hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]] | None) -> list[list[str]]:
+    require_some(len(hypotheses))
+    checked_sentences(hypotheses, [["a"]] * len(hypotheses) if references is None else references)
+    return [split_words(sentence) for sentence in hypotheses]

@@ -1,0 +1,155 @@
+"""chrF and TER as sacrebleu computes them, and by sacrebleu but for chrF as a reward, which has loops of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqrl.metrics.chrf_references import ChrFReferences
+from seqrl.metrics.item_texts import PreparedItems, require_some, text_of
+from seqrl.metrics.text_scores import PreparedText, Sentence, checked_references, checked_sentences
+
+
+@dataclass(frozen=True)
+class ChrF:
+    """chrF: F-score of the character n-grams shared with the best reference, range 0 to 100; with words, chrF++.
+
+    score = 100 (1 + beta^2) P R / (beta^2 P + R), with P and R the mean precision and recall over the orders of n-grams.
+
+    Args:
+        char_order: longest n-gram of characters.
+        word_order: longest n-gram of words; 0 for chrF, 2 for chrF++.
+        beta: weight of recall against precision.
+        lowercase: compare without case.
+        whitespace: spaces count as characters.
+
+    Raises:
+        ValueError: for an item without references, an empty reference or lists of different lengths.
+
+    Source: Popović 2015 (chrF: character n-gram F-score for automatic MT evaluation); Popović 2017 (chrF++: words helping character
+    n-grams); computed by sacrebleu, Post 2018.
+    """
+
+    char_order: int = 6
+    word_order: int = 0
+    beta: int = 2
+    lowercase: bool = False
+    whitespace: bool = False
+    bound: ClassVar[float] = 100.0
+    higher_is_better: ClassVar[bool] = True
+    reads_raw_text: ClassVar[bool] = True
+
+    @property
+    def described(self) -> tuple[str, dict[str, Any]]:
+        """Name and settings for a signature, see `seqrl.metrics.signature`."""
+        settings = {"case": "lower" if self.lowercase else "mixed", "nc": self.char_order, "nw": self.word_order, "space": self.whitespace}
+        return "chrF" + "+" * self.word_order, {**settings, "beta": self.beta}
+
+    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
+        """Score each text by itself, [N] float64; lists of words are put together with spaces."""
+        return _scores(self._metric, hypotheses, references)
+
+    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
+        """Give sacrebleu's corpus figure, from the n-grams of all texts together."""
+        return _corpus(self._metric, hypotheses, references)
+
+    def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedText:
+        """Count the n-grams of references once; the result scores batches, by loops of our own where n-grams fit whole numbers."""
+        rows = checked_references(references)
+        if self.word_order:
+            return _prepared(self._metric, rows)
+        settings = {"lowercase": self.lowercase, "whitespace": self.whitespace}
+        try:
+            return ChrFReferences(rows, order=self.char_order, beta=self.beta, **settings)
+        except OverflowError:  # hundreds of different characters about one item
+            return _prepared(self._metric, rows)
+
+    @cached_property
+    def _metric(self) -> Any:
+        from sacrebleu.metrics.chrf import CHRF  # loaded here: importing sacrebleu takes longer than the other metrics together
+
+        return CHRF(self.char_order, self.word_order, self.beta, self.lowercase, self.whitespace)
+
+
+@dataclass(frozen=True)
+class Ter:
+    """Translation edit rate in percent: edits and moves of phrases to the nearest reference, over the references' mean length; 0 is best.
+
+    TER = 100 (insertions + deletions + exchanges + shifts) / mean words of the references
+
+    Args:
+        normalized: separate punctuation from words and read escaped characters first.
+        no_punct: leave punctuation out.
+        asian_support: split Chinese, Japanese and Korean into characters, with `normalized` or `no_punct`.
+        case_sensitive: compare with case.
+
+    Raises:
+        ValueError: for an item without references, an empty reference or lists of different lengths.
+
+    Source: Snover et al. 2006 (A study of translation edit rate with targeted human annotation); computed by sacrebleu, Post 2018.
+    """
+
+    normalized: bool = False
+    no_punct: bool = False
+    asian_support: bool = False
+    case_sensitive: bool = False
+    bound: ClassVar[float] = math.inf
+    higher_is_better: ClassVar[bool] = False
+    reads_raw_text: ClassVar[bool] = True
+
+    @property
+    def described(self) -> tuple[str, dict[str, Any]]:
+        """Name and settings for a signature, see `seqrl.metrics.signature`."""
+        tok = f"tercom-{'norm' if self.normalized else 'nonorm'}-{'nopunct' if self.no_punct else 'punct'}"
+        case = "mixed" if self.case_sensitive else "lower"
+        return "TER", {"tok": f"{tok}-{'asian' if self.asian_support else 'noasian'}", "case": case}
+
+    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
+        """Score each text by itself, [N] float64; lists of words are put together with spaces."""
+        return _scores(self._metric, hypotheses, references)
+
+    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
+        """Give sacrebleu's corpus figure: all edits over the lengths of all references."""
+        return _corpus(self._metric, hypotheses, references)
+
+    def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedItems:
+        """Split references once; the result scores batches."""
+        return _prepared(self._metric, checked_references(references))
+
+    @cached_property
+    def _metric(self) -> Any:
+        from sacrebleu.metrics.ter import TER  # loaded here: importing sacrebleu takes longer than the other metrics together
+
+        return TER(self.normalized, self.no_punct, self.asian_support, self.case_sensitive)
+
+
+def _scores(metric: Any, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
+    checked_sentences(hypotheses, references)
+    pairs = zip(hypotheses, references, strict=True)
+    return np.array([metric.sentence_score(text_of(text), list(map(text_of, texts))).score for text, texts in pairs], np.float64)
+
+
+def _corpus(metric: Any, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
+    checked_sentences(hypotheses, references)
+    require_some(len(hypotheses))
+    most = max(map(len, references))
+    # sacrebleu takes the first references of all items, then the second ones; None where an item has fewer
+    streams = [[text_of(texts[k]) if k < len(texts) else None for texts in references] for k in range(most)]
+    return float(metric.corpus_score(list(map(text_of, hypotheses)), streams).score)
+
+
+def _prepared(metric: Any, references: Sequence[Sequence[Sequence[str]]]) -> PreparedItems:
+    # sacrebleu keeps counted references for a whole corpus only, in its order; here an item at a time, in any order
+    items = [metric._cache_references([[text_of(words)] for words in sentences])[0] for sentences in references]
+
+    def score_one(words: Sequence[str], item: Any) -> float:
+        counts = metric._compute_segment_statistics(metric._preprocess_segment(text_of(words)), item)
+        return float(metric._compute_score_from_stats(counts).score)
+
+    return PreparedItems(items, score_one)

@@ -1,0 +1,117 @@
+"""Slot error rate: which slots of a dialogue act a response leaves out, and which it adds or repeats."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqrl.metrics.item_texts import PreparedItems, score_items
+from seqrl.metrics.rows import split_words
+from seqrl.metrics.text_scores import Sentence, checked_references, checked_sentences
+
+
+class SlotErrors(NamedTuple):
+    """Slots that a response leaves out, slots that it has too many, and slots that it should have."""
+
+    missing: int
+    redundant: int
+    required: int
+
+    @property
+    def rate(self) -> float:
+        """Errors over required slots; over 1 where none is required."""
+        return (self.missing + self.redundant) / max(self.required, 1)
+
+
+def slot_errors(mentioned: Iterable[str], required: Iterable[str]) -> SlotErrors:
+    """Compare the slots of a response with those of its dialogue act; each counts as often as it stands, the order does not.
+
+    Args:
+        mentioned: the slots that the response realises.
+        required: the slots that the act asks for.
+    """
+    has, needs = Counter(mentioned), Counter(required)
+    return SlotErrors((needs - has).total(), (has - needs).total(), needs.total())
+
+
+def slot_error_rate(errors: Iterable[SlotErrors]) -> float:
+    """Give the published figure of a corpus: (missing + redundant) / required, each summed over all responses.
+
+    Raises:
+        ValueError: where no slot is required at all.
+
+    Source: Wen et al. 2015 (Semantically conditioned LSTM-based natural language generation), ERR = (p + q) / N.
+    """
+    missing, redundant, required = map(sum, zip(*errors, strict=True)) if (errors := list(errors)) else (0, 0, 0)
+    if not required:
+        raise ValueError("slot error rate: expected responses to acts with slots, got none that requires any")
+    return (missing + redundant) / required
+
+
+@dataclass(frozen=True)
+class SlotErrorRate:
+    """Slot error rate of lists of slots, or of delexicalised text; 0 is best, and many redundant slots are above 1.
+
+    ERR = (missing + redundant) / required, the least over the references.
+
+    Args:
+        prefix: only words that begin with it are slots, for instance "SLOT_" in delexicalised text; by default every word is one.
+
+    Raises:
+        ValueError: for an item without references, an empty reference or lists of different lengths.
+
+    Source: Wen et al. 2015 (Semantically conditioned LSTM-based natural language generation), ERR = (p + q) / N.
+    """
+
+    prefix: str = ""
+    bound: ClassVar[float] = math.inf
+    higher_is_better: ClassVar[bool] = False
+
+    @property
+    def described(self) -> tuple[str, dict[str, Any]]:
+        """Name and settings for a signature, see `seqrl.metrics.signature`."""
+        return "slot-error-rate", {"slots": f"{self.prefix}*"} if self.prefix else {}
+
+    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
+        """Rate each response (its slots as a list, or separated by spaces) against the slots required, [N] float64."""
+        return score_items(hypotheses, references, self._slots_of_item, self._rate)
+
+    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
+        """Give all errors over all required slots."""
+        checked_sentences(hypotheses, references)
+        items = map(self._slots_of_item, references)
+        return slot_error_rate(self._least(hypothesis, item) for hypothesis, item in zip(hypotheses, items, strict=True))
+
+    def statistics(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
+        """Count errors and required slots, [N, 2]; the corpus figure is made of their sums."""
+        checked_sentences(hypotheses, references)
+        found = [self._least(text, self._slots_of_item(rows)) for text, rows in zip(hypotheses, references, strict=True)]
+        return np.array([(each.missing + each.redundant, each.required) for each in found], np.float64)
+
+    def from_statistics(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Give the corpus figures [B] of sums [B, 2]; 0 where no slot is required."""
+        return sums[:, 0] / np.maximum(sums[:, 1], 1.0)
+
+    def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedItems:
+        """Find the required slots once; the result scores batches."""
+        checked_references(references)
+        return PreparedItems(list(map(self._slots_of_item, references)), self._rate)
+
+    def _slots(self, sentence: Sentence) -> list[str]:
+        return [word for word in split_words(sentence) if word.startswith(self.prefix)]
+
+    def _slots_of_item(self, sentences: Sequence[Sentence]) -> list[list[str]]:
+        return list(map(self._slots, sentences))
+
+    def _least(self, sentence: Sentence, item: list[list[str]]) -> SlotErrors:
+        mentioned = self._slots(sentence)
+        return min((slot_errors(mentioned, required) for required in item), key=lambda errors: (errors.rate, errors.required))
+
+    def _rate(self, sentence: Sentence, item: list[list[str]]) -> float:
+        return self._least(sentence, item).rate
