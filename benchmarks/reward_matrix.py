@@ -50,8 +50,9 @@ METRICS = ("cider_d", "bleu4", "rouge_l", "meteor", "spice", "spider")
 ASIDE = ("length", "bad_endings", "distinct", "vocabulary")
 TITLES = {"cider_d": "CIDEr-D", "bleu4": "BLEU-4", "rouge_l": "ROUGE-L", "meteor": "METEOR", "spice": "SPICE", "spider": "SPIDEr"}
 UPDATES = 200
+# Cross-entropy's, so that the beams are not at their best for the others; greedy captions have no such setting.
 BEAM = Beam(temperature=1.0, length_penalty=1.0)
-WAYS: dict[str, Beam | None] = {"beam": BEAM, "greedy": None}
+WAYS: dict[str, Beam | None] = {"greedy": None, "beam": BEAM}
 EXAMPLES = 5
 FIXED = ("--eval_every=0", "--save_every=100", "--early_stop=null", "--task.evaluation.beam_size=0")
 
@@ -123,27 +124,30 @@ def cells(summary: Summary, metrics: Sequence[str]) -> list[list[str]]:
     ]
 
 
-def draw(summary: Summary, metrics: Sequence[str], path: Path) -> None:
-    """Draw a cell a reward and metric: the figure, its change from cross-entropy, and by colour that beside its column's greatest."""
+def draw(summary: Mapping[str, Summary], metrics: Sequence[str], path: Path) -> None:
+    """Draw a panel a way of writing captions: figures, changes from cross-entropy, and by colour these beside their column's greatest."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rewards, start = [name for name in summary if name != START], summary[START]
-    change = changes(summary, metrics)
-    figure = Figure(figsize=(1.5 + 1.15 * len(metrics), 1.2 + 0.6 * len(rewards)), layout="constrained")
+    rewards = [name for name in next(iter(summary.values())) if name != START]
+    figure = Figure(figsize=(1.0 + 0.95 * len(metrics) * len(summary), 1.3 + 0.55 * len(rewards)), layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    panel = figure.subplots()
-    panel.imshow(change / np.maximum(np.abs(change).max(axis=0), 0.02), cmap="RdBu", vmin=-1.4, vmax=1.4, aspect="auto")
-    for row, texts in enumerate(cells(summary, metrics)):
-        for column, text in enumerate(texts):
-            panel.text(column, row, text, ha="center", va="center", fontsize=8)
-    panel.set_xticks(range(len(metrics)), [f"{title_of(metric)}\n({start[metric]['mean']:.3f})" for metric in metrics])
-    panel.set_yticks(range(len(rewards)), [title_of(reward) for reward in rewards])
-    panel.xaxis.tick_top()
-    panel.set_xlabel("metric on test (of cross-entropy)")
-    panel.set_ylabel("reward")
-    panel.spines[:].set_visible(False)
-    panel.tick_params(length=0)
+    panels = figure.subplots(1, len(summary), squeeze=False, sharey=True)[0]
+    for panel, (way, of_way) in zip(panels, summary.items(), strict=True):
+        change = changes(of_way, metrics)
+        panel.imshow(change / np.maximum(np.abs(change).max(axis=0), 0.02), cmap="RdBu", vmin=-2, vmax=2, aspect="auto")
+        for row, texts in enumerate(cells(of_way, metrics)):
+            for column, text in enumerate(texts):
+                panel.text(column, row, text, ha="center", va="center", fontsize=8)
+        panel.set_xticks(
+            range(len(metrics)), [f"{title_of(metric)}\n({of_way[START][metric]['mean']:.3f})" for metric in metrics], fontsize=9
+        )
+        panel.xaxis.tick_top()
+        panel.set_xlabel(f"{way}: metric on test (of cross-entropy)")
+        panel.spines[:].set_visible(False)
+        panel.tick_params(length=0)
+    panels[0].set_yticks(range(len(rewards)), [title_of(reward) for reward in rewards])
+    panels[0].set_ylabel("reward")
     partial = path.with_name(f".{path.name}.partial")
     canvas.print_png(str(partial))
     os.replace(partial, path)
@@ -181,7 +185,7 @@ def main() -> None:
         examples[reward] = scored[0][1]
         for way, rows in figures.items():
             rows[reward] = [each[way] for each, _ in scored]
-        print(reward, "  ".join(f"{key} {cell['mean']:.4f}" for key, cell in mean_of_seeds(figures["beam"][reward]).items()), flush=True)
+        print(reward, "  ".join(f"{key} {cell['mean']:.4f}" for key, cell in mean_of_seeds(figures["greedy"][reward]).items()), flush=True)
     summary = {way: {reward: mean_of_seeds(of_seeds) for reward, of_seeds in rows.items()} for way, rows in figures.items()}
     results: dict[str, Any] = {
         "provenance": provenance([int(seed) for seed in seeds]),
@@ -193,7 +197,7 @@ def main() -> None:
         "examples": examples,
     }
     write_results(arguments.output, results)
-    draw(summary["beam"], metrics, arguments.figure)
+    draw(summary, metrics, arguments.figure)
 
 
 if __name__ == "__main__":

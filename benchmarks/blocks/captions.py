@@ -151,7 +151,7 @@ def reward_matrix(files: Any) -> str:
     metrics, parts = results["metrics"], []
     columns = [*((metric, 3, 1) for metric in metrics), ("length", 1, 1), ("bad_endings", 1, 100), ("distinct", 0, 100)]
     titles = [*(_title(metric) for metric in metrics), "words", "broken off, %", "different, %"]
-    for way, name in (("beam", "beam 5"), ("greedy", "greedy")):
+    for way, name in (("greedy", "greedy"), ("beam", "beam 5")):
         rows = []
         for reward, figures in results["summary"][way].items():
             cells = [
@@ -160,7 +160,7 @@ def reward_matrix(files: Any) -> str:
             ]
             rows.append([_title(reward), *cells])
         parts.append(table([f"trained for, {len(results['provenance']['seeds'])} seeds; test, {name}", *titles], rows))
-    rows = [[_title(reward), *captions["beam"]] for reward, captions in results["examples"].items()]
+    rows = [[_title(reward), *captions["greedy"]] for reward, captions in results["examples"].items()]
     places = [f"photograph {place + 1}" for place in range(len(rows[0]) - 1)]
     return "\n\n".join([*parts, table(["trained for, first seed", *places], rows)])
 

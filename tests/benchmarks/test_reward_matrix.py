@@ -39,7 +39,7 @@ def test_seeds_are_averaged_and_cells_hold_the_figure_and_its_change(
     assert summary["cider_d"]["cider_d"] == pytest.approx({"mean": 0.6, "low": 0.5, "high": 0.7})
     written = benchmark.cells(summary, ["cider_d", "bleu4"])
     assert written == [["0.600\n+20.0%", "0.180\n-10.0%"], ["0.500\n+0.0%", "0.200\n+0.0%"]]
-    benchmark.draw(summary, ["cider_d", "bleu4"], tmp_path / "matrix.png")
+    benchmark.draw({"greedy": summary, "beam": summary}, ["cider_d", "bleu4"], tmp_path / "matrix.png")
     assert (tmp_path / "matrix.png").read_bytes().startswith(b"\x89PNG") and len(list(tmp_path.iterdir())) == 1
     assert benchmark.title_of("cider_d+spice") == "CIDEr-D + SPICE"
 
