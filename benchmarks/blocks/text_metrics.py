@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from blocks.text import number, rounded, table
+from blocks.text import number, rounded, span, table
 
 HEAD = ("metric", "agrees with", "to how much, on what", "captions a second", "needs")
 # Metrics of text_metrics.json: what they are called, and what they need beside the package itself.
@@ -24,7 +24,12 @@ ALONE = ("exact_match", "slot_error", "self_cider", "distinct1", "distinct2", "v
 
 def text_metrics(files: Any) -> str:
     """The metrics in one table: agreement, speed, needs."""
-    rows = [*_of_ngrams(files.read("rewards.json")), *_meteor(files), *_spice(files), *_others(files.read("text_metrics.json"))]
+    rows = [
+        *_of_ngrams(files.read("rewards.json")),
+        *_meteor(files.read("meteor.json")),
+        *_spice(files),
+        *_others(files.read("text_metrics.json")),
+    ]
     tokens = files.read("tokeniser.json")
     coco, rates = tokens["texts"]["coco"], tokens["captions_per_s"]
     agreed = f"{100 * coco['agreement']:.4f}% of {number(coco['words'])} words of {number(coco['lines'])} raw COCO captions"
@@ -44,8 +49,13 @@ def _of_ngrams(found: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
-def _meteor(files: Any) -> list[list[str]]:
-    return []
+def _meteor(found: dict[str, Any]) -> list[list[str]]:
+    thousand, coco, rounds = found["thousand"], found["coco"], found["rounds"]
+    equal = [f"{100 * part['equal_to_1e-6']:.1f}% of {number(part['captions'])}" for part in (thousand, coco)]
+    corpus = f"corpus {number(coco['corpus'], 4)} for {number(coco['corpus_java'], 4)}"
+    speed = f"{rounded(statistics.fmean(each['ours_per_s'] for each in rounds))}, {span([each['ratio'] for each in rounds])} times as fast"
+    agreed = f"to 1e-6 on {' and '.join(equal)} COCO captions; {corpus}"
+    return [["`meteor`", "METEOR 1.5 (Java)", agreed, speed, "-"]]
 
 
 def _spice(files: Any) -> list[list[str]]:
