@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -53,6 +54,8 @@ class MetricMix:
         self.metrics: dict[str, TokenMetric] = {}
         self.texts: dict[str, PreparedText] = {}
         self._end, self._numbers, self._words = end, numbers, list(numbers or ())
+        self._lock = threading.Lock()
+        spelled: list[list[list[str]]] | None = None
         if numbers is not None and list(numbers.values()) != list(range(len(numbers))):
             raise ValueError("numbers: expected the words with the ids 0, 1, 2, ... in this order")
         for name, weight in self.weights.items():
@@ -71,7 +74,7 @@ class MetricMix:
             elif document_frequency is not None and hasattr(metric, "document_frequency"):
                 raise ValueError(f"{name} counts its own document frequencies over the words of the references; give none, or leave it out")
             else:
-                spelled = [[[self._words[token] for token in row] for row in rows] for rows in references]
+                spelled = spelled or [[[self._words[token] for token in row] for row in rows] for rows in references]
                 self.texts[name] = metric.prepare_words(spelled)
         self.index = ReferenceIndex(
             references,
@@ -89,8 +92,9 @@ class MetricMix:
         rows = self.index.check(tokens, lengths, items)
         scores = {name: metric.score_rows(self.index, rows) for name, metric in self.metrics.items()}
         if self.texts:
-            words, places = self._spelled(rows), rows.items.tolist()
-            scores |= {name: prepared.score(words, places) for name, prepared in self.texts.items()}
+            with self._lock:  # these keep what they have read, and several threads may score
+                words, places = self._spelled(rows), rows.items.tolist()
+                scores |= {name: prepared.score(words, places) for name, prepared in self.texts.items()}
         return {name: scores[name] for name in self.weights}
 
     def _spelled(self, rows: HypothesisRows) -> list[list[str]]:

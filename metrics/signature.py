@@ -14,6 +14,7 @@ KEYS: tuple[str, ...] = (
     "weight",
     "function",
     "tok",
+    "text",
     "case",
     "end",
     "df",
@@ -93,7 +94,9 @@ def joined(signatures: Iterable[Signature]) -> str:
     return _BETWEEN_SIGNATURES.join(map(str, signatures))
 
 
-def signature_of(metric: Any, *, version: str, tok: str = "ptb", end: bool = False, df: str = "references", **fields: Any) -> Signature:
+def signature_of(
+    metric: Any, *, version: str, tok: str = "ptb", text: str | None = None, end: bool = False, df: str = "references", **fields: Any
+) -> Signature:
     """Describe a metric.
 
     A metric's own settings come from its attribute `described`: its name as papers write it, and settings by key; one without goes
@@ -103,6 +106,7 @@ def signature_of(metric: Any, *, version: str, tok: str = "ptb", end: bool = Fal
         metric: a metric, or the name under which one is registered, see `seqrl.metrics.by_name`.
         version: of this package.
         tok: name of the tokenisation; metrics of text as it was written name their own.
+        text: name of the tokenisation whose words, with spaces between, such metrics were given in place of that text.
         end: whether the end of a sentence counts as a word, in the score and in the document frequencies.
         df: where document frequencies come from, said of metrics that have them: "references" for those of the scored items, a split's
             name, or "file".
@@ -115,13 +119,13 @@ def signature_of(metric: Any, *, version: str, tok: str = "ptb", end: bool = Fal
     name = metric if isinstance(metric, str) else type(metric).__name__
     metric = metric_by_name(metric) if isinstance(metric, str) else metric
     label, own = getattr(metric, "described", (name, {}))
+    # only n-grams of ids can count the end as a word; what scores words gets them without it
+    end = end and not hasattr(metric, "prepare_words")
     if hasattr(metric, "document_frequency"):
         fields["df"] = f"{df}+end" if end else df
     else:
         fields = {key: value for key, value in fields.items() if key not in ("docs", "counts")}
-    # only n-grams of ids can count the end as a word; what scores words gets them without it
-    end = end and not hasattr(metric, "prepare_words")
-    words = {} if getattr(metric, "reads_raw_text", False) else {"tok": tok, "end": end}
+    words = {"text": text} if getattr(metric, "reads_raw_text", False) else {"tok": tok, "end": end}
     given = {**words, **fields, **own, "version": version}
     return Signature(label, {key: written(value) for key, value in given.items() if value is not None})
 

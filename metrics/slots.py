@@ -92,6 +92,7 @@ class SlotErrorRate:
         """Count errors and required slots, [N, 2]; the corpus figure is made of their sums."""
         checked_sentences(hypotheses, references)
         found = [self._least(text, self._slots_of_item(rows)) for text, rows in zip(hypotheses, references, strict=True)]
+        slot_error_rate(found)  # refuses what has no figure
         return np.array([(each.missing + each.redundant, each.required) for each in found], np.float64)
 
     def from_statistics(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -15,8 +15,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from seqrl.metrics.item_texts import mean
 from seqrl.metrics.java_program import JavaProgram, require_jar
-from seqrl.metrics.token_scores import Sentence
+from seqrl.metrics.rows import split_words
+from seqrl.metrics.text_scores import Sentence, check_items, checked_references, checked_sentences
 
 JAR_VARIABLE = "SEQRL_SPICE_JAR"
 _MODELS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
@@ -63,21 +65,16 @@ class SpiceOfficial:
 
     def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
         """Score each hypothesis against its references: tokenised strings or lists of words, [N] float64."""
-        if len(hypotheses) != len(references):
-            raise ValueError(f"expected one list of references a hypothesis; got {len(hypotheses)} hypotheses and {len(references)} lists")
-        return self._score(
-            [_text(hypothesis) for hypothesis in hypotheses], [_texts(sentences, item) for item, sentences in enumerate(references)]
-        )
+        words, rows = checked_sentences(hypotheses, references)
+        return self._score([" ".join(each) for each in words], list(map(_texts, rows)))
 
     def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
         """Average the scores."""
-        if not hypotheses:
-            raise ValueError("there are no hypotheses to score; give at least one")
-        return float(self.score(hypotheses, references).mean())
+        return mean(self.score(hypotheses, references))
 
     def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedOfficial:
         """Take the references of items, each a list of lists of words; the result scores batches."""
-        return PreparedOfficial(self, [_texts(sentences, item) for item, sentences in enumerate(references)])
+        return PreparedOfficial(self, list(map(_texts, checked_references(references))))
 
     def close(self) -> None:
         """End the Java process; a later score starts another."""
@@ -122,11 +119,8 @@ class PreparedOfficial:
 
     def score(self, hypotheses: Sequence[Sequence[str]], items: Sequence[int]) -> NDArray[np.float64]:
         """Score lists of words against the references of their items, [N] float64."""
-        if len(hypotheses) != len(items):
-            raise ValueError(f"expected one item a hypothesis; got {len(hypotheses)} hypotheses and {len(items)} items")
-        if wrong := [item for item in items if not 0 <= item < len(self.references)]:
-            raise ValueError(f"items must lie in 0..{len(self.references) - 1}; got {wrong[0]}")
-        return self.metric._score([_text(hypothesis) for hypothesis in hypotheses], [self.references[item] for item in items])
+        check_items(hypotheses, items, len(self.references))
+        return self.metric._score([" ".join(split_words(each)) for each in hypotheses], [self.references[item] for item in items])
 
 
 @dataclass
@@ -137,18 +131,8 @@ class _State:
     kept: OrderedDict[_Key, float] = field(default_factory=OrderedDict)
 
 
-def _text(sentence: Sentence) -> str:
-    words = sentence.split() if isinstance(sentence, str) else sentence
-    return " ".join(words)
-
-
-def _texts(sentences: Sequence[Sentence], item: int) -> tuple[str, ...]:
-    texts = tuple(map(_text, sentences))
-    if not texts:
-        raise ValueError(f"item {item} has no references; give it at least one, or leave the item out")
-    if not all(texts):
-        raise ValueError(f"item {item} has an empty reference; leave it out")
-    return texts
+def _texts(rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    return tuple(" ".join(words) for words in rows)
 
 
 def _find_jar(given: str | None) -> Path:

@@ -37,7 +37,8 @@ def sample(
     Args:
         policy: a token policy: `initial_state`, `next_logits`, `begin`, `end` or `ends`, `pad`, `max_tokens`. One with
             `freeze_encoder` also has `encode`, and its trajectory carries the memory in place of the images. For one with
-            `shares_memory`, `state["memory"]` keeps one row an item, and `state["item"]` [L] says at which of them each row looks.
+            `shares_memory`, `state["memory"]` keeps one row an item, and `state["item"]` [L] says at which of them each row looks; it
+            is not there at the first step, which is taken once an item.
         context: leaves [N, ...].
         num_samples: rows about each context; B = N * num_samples, the rows of a context next to each other.
         greedy: take the most probable token.

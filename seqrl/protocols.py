@@ -61,6 +61,7 @@ class Task(Protocol):
       a process that joins a run which goes on with more of them.
     - `fingerprint()`: name -> what its weights depend on beside the configuration; compared before weights are loaded.
     - `watch(figure)`: asks evaluations to give this figure, too, where the task can; for early stopping.
+    - `less_is_better(figure)`: whether the smallest value is the best, so that early stopping refuses to keep the largest.
     - `warnings_for(evaluations)`: kind -> what is wrong in the figures of all evaluations so far.
     - `pop_figures()`: what happened in rollouts since the last call: `episode/count`, `episode/return_mean`, `episode/return_max`,
       `episode/length` of the episodes that ended, and `progress/num_env_steps` since the run began.

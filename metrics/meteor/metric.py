@@ -80,8 +80,12 @@ class Meteor:
         prepared = self.prepare_words([[_words(row) for row in rows] for rows in references])
         return prepared.statistics([_words(row) for row in hypotheses], range(len(hypotheses)))
 
+    def summands(self, statistics: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Give what sentences of these statistics [N, 23] add to those of a corpus, [N, 23]."""
+        return summands(statistics)
+
     def from_statistics(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give the corpus figures [B] of sums of statistics [B, 23]."""
+        """Give the corpus figures [B] of sums of what sentences add [B, 23]."""
         return np.array([kernels.score_statistics(row, self.settings) for row in sums], np.float64)
 
     @property
@@ -95,11 +99,17 @@ class Meteor:
 
 
 def added(statistics: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Add the statistics [N, 23] of sentences; one that matches its reference whole, in one chunk, adds no chunk, as in Java."""
-    total = statistics.sum(axis=0)
-    whole = (statistics[:, 21] == statistics[:, 0]) & (statistics[:, 22] == statistics[:, 1]) & (statistics[:, 20] == 1)
-    total[20] -= whole.sum()
+    """Add the statistics [N, 23] of sentences, see `summands`."""
+    total: NDArray[np.float64] = summands(statistics).sum(axis=0)
     return total
+
+
+def summands(statistics: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give what each sentence adds to a corpus [N, 23]; one that matches its reference whole, in one chunk, adds no chunk, as in Java."""
+    whole = (statistics[:, 21] == statistics[:, 0]) & (statistics[:, 22] == statistics[:, 1]) & (statistics[:, 20] == 1)
+    rows = statistics.copy()
+    rows[:, 20] -= whole
+    return rows
 
 
 def _words(sentence: Sentence) -> list[str]:

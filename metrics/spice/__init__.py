@@ -13,7 +13,8 @@ from seqrl.metrics.item_texts import require_some
 from seqrl.metrics.spice.graph import SceneGraph
 from seqrl.metrics.spice.matching import Synonyms, english_synonyms
 from seqrl.metrics.spice.parser import parse
-from seqrl.metrics.spice.scores import CATEGORIES, Parser, PreparedSpice, Sentence, f_score
+from seqrl.metrics.spice.scores import CATEGORIES, Parser, PreparedSpice, f_score
+from seqrl.metrics.text_scores import Sentence
 
 __all__ = ["CATEGORIES", "PARSER_VERSION", "PreparedSpice", "SceneGraph", "Spice", "Synonyms", "parse"]
 

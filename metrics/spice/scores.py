@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from seqrl.metrics.spice.graph import SceneGraph
 from seqrl.metrics.spice.matching import ReferenceTuples, Synonyms, Tuples
+from seqrl.metrics.text_scores import Sentence, checked_references
 
 Parser = Callable[[Sequence[str]], SceneGraph]
-Sentence = str | Sequence[str]
 
 CATEGORIES = ("all", "object", "relation", "attribute", "colour", "count", "size")
 _BY_LENGTH = {1: "object", 2: "attribute", 3: "relation"}
@@ -57,7 +57,7 @@ class PreparedSpice:
     """
 
     def __init__(self, references: Sequence[Sequence[Sentence]], parser: Parser, synonyms: Synonyms, cached: int) -> None:
-        _check_references(references)
+        checked_references(references)
         self._parser, self._synonyms = parser, synonyms
         self._given: list[Sequence[Sentence] | None] = list(references)
         self._rows: list[array[int] | None] = [None] * len(references)
@@ -138,14 +138,3 @@ def _words(sentence: Sentence) -> tuple[str, ...]:
 def _capped(matched: int, candidate: int, reference: int) -> tuple[int, int, int]:
     # Synonymy is not transitive: two names of a caption may match one of the references', which may not count as two.
     return min(matched, reference), candidate, reference
-
-
-def _check_references(references: Sequence[Sequence[Sentence]]) -> None:
-    for item, sentences in enumerate(references):
-        if isinstance(sentences, str):
-            raise ValueError(f"the references of item {item} are one string; expected a list of sentences: wrap it in a list")
-        if not len(sentences):
-            raise ValueError(f"item {item} has no references: give it at least one, or leave the item out")
-        for number, sentence in enumerate(sentences):
-            if not len(sentence) or (isinstance(sentence, str) and not sentence.strip()):
-                raise ValueError(f"reference {number} of item {item} is empty: no score is defined against it, so remove the reference")

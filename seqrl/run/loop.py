@@ -164,9 +164,19 @@ def fit(
 
 
 def watch(task: Task, early_stop: EarlyStop | None) -> None:
-    """Ask a task's evaluations for the figure that is watched, where it can be asked."""
-    ask = getattr(task, "watch", None)
-    if early_stop is not None and callable(ask):
+    """Ask a task's evaluations for the figure that is watched, where it can be asked.
+
+    Raises:
+        ValueError: when the largest value is to be the best of a figure of which the task says that less is better.
+    """
+    if early_stop is None:
+        return
+    ask, less = getattr(task, "watch", None), getattr(task, "less_is_better", None)
+    if early_stop.mode == "max" and callable(less) and less(early_stop.metric):
+        raise ValueError(
+            f"early_stop.mode: less is better for {early_stop.metric}, so its largest value is not the best; set early_stop.mode=min"
+        )
+    if callable(ask):
         ask(early_stop.metric)
 
 

@@ -19,7 +19,7 @@ def reward_signature(reward: CaptionReward, trainer: Mapping[str, object], versi
         version: of this package.
     """
     config, tok = reward.config, reward.vocabulary.tokenisation.name
-    shared = {"version": version, "tok": tok, "nrefs": number_of_references(reward.references), **trainer}
+    shared: dict[str, object] = {"version": version, "tok": tok, "nrefs": number_of_references(reward.references), **trainer}
     variety = {"weight": config.variety, "version": version, **trainer}
     parts = [Signature("variety", {key: written(value) for key, value in variety.items()})] if config.variety else []
     if not reward.weights:
@@ -27,9 +27,11 @@ def reward_signature(reward: CaptionReward, trainer: Mapping[str, object], versi
         return joined(parts)
     frequency = reward.frequency
     counted = {} if frequency is None else {"docs": frequency.num_images, "counts": frequency.fingerprint[:8]}
-    df = "file" if config.document_frequency else "train"
+    # SPIDEr counts for itself, over the words of the same captions and without their ends.
+    own = {"docs": len(reward.references)}
+    shared |= {"text": tok, "end": config.score_end, "df": "file" if config.document_frequency else "train"}
     mix = [
-        signature_of(name, weight=weight, end=config.score_end, df=df, **counted, **shared)  # type: ignore[arg-type]
+        signature_of(name, weight=weight, **(counted if name in ("cider_d", "cider") else own), **shared)  # type: ignore[arg-type]
         for name, weight in reward.weights.items()
     ]
     return joined([*mix, *parts])
@@ -56,7 +58,7 @@ def evaluation_signatures(
         if config.temperature is not None:
             ways["beam/"]["temperature"] = config.temperature
     words = {"tok": tok, "nrefs": number_of_references(split.references[:count]), "version": version}
-    shared = {**words, "df": name, "docs": count}
+    shared = {**words, "text": tok, "df": name, "docs": count}
     figures = {f"{way}{metric}": str(signature_of(metric, **shared, **how)) for way, how in ways.items() for metric in names}  # type: ignore[arg-type]
     for way, how in ways.items():
         for figure, function in functions.items():

@@ -211,6 +211,11 @@ class CaptioningTask:
         if name in by_name.METRICS:
             self._evaluation = replace(self._evaluation, metrics=[*self._evaluation.metrics, name])
 
+    def less_is_better(self, figure: str) -> bool:
+        """Tell whether the smallest value of a figure of evaluations is the best."""
+        name = figure.removeprefix("beam/")
+        return name in by_name.METRICS and not by_name.higher_is_better(name)
+
     def sample(self, policy: nn.Module, directory: Path, *, count: int = 8, split: str = "dev") -> list[Path]:
         """Write a gallery (PNG and HTML) of images with their captions and scores."""
         part = self._split(split)

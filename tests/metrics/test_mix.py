@@ -3,7 +3,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -73,6 +76,24 @@ def test_metrics_of_words_are_scored_with_those_of_ids(monkeypatch: pytest.Monke
         MetricMix({"shared": 1.0}, references)
     with pytest.raises(ValueError, match="ids 0, 1, 2"):
         MetricMix({"shared": 1.0}, references, numbers={"a": 1})
+
+
+def test_metrics_of_words_are_scored_by_one_thread_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(by_name, "HOMES", {**by_name.HOMES, "shared": ("text_metric", "SharedWords", {})})
+    mix = MetricMix({"shared": 1.0}, [[[0]]], numbers={"a": 0})
+    inside, together = [], []
+
+    def score(words, items):
+        inside.append(words)
+        time.sleep(0.005)
+        together.append(len(inside))
+        inside.pop()
+        return np.ones(len(words))
+
+    monkeypatch.setitem(mix.texts, "shared", SimpleNamespace(score=score))
+    with ThreadPoolExecutor(4) as threads:
+        assert [float(scores[0]) for scores in threads.map(lambda _: mix.score([[0]], [1], [0]), range(8))] == [1.0] * 8
+    assert together == [1] * 8
 
 
 @pytest.mark.parametrize("name", METRICS)

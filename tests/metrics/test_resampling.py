@@ -60,6 +60,16 @@ def test_a_resampled_figure_is_that_of_the_corpus_that_was_drawn(name: str) -> N
     assert scores_words(name) or name != "cider_d"
 
 
+def test_figures_of_statistics_are_those_of_the_metric_where_sentences_do_not_simply_add_up() -> None:
+    # METEOR counts no chunk of a sentence that is its reference.
+    metric, pairs = metric_by_name("meteor"), (["a dog runs fast", "mat the on cat a"], [["a dog runs fast"], ["the cat sat on a mat"]])
+    assert Corpus(*pairs).statistics(metric).of_all() == pytest.approx(metric.corpus(*pairs), abs=1e-12)
+    metric, pairs = metric_by_name("slot_error", prefix="@"), (["a b"], [["a c"]])
+    for figure in (metric.corpus, lambda *pairs: Corpus(*pairs).statistics(metric)):
+        with pytest.raises(ValueError, match="none that requires any"):
+            figure(*pairs)
+
+
 def test_a_metric_that_is_no_mean_says_so() -> None:
     class Odd(SharedWords):
         def corpus(self, hypotheses, references):

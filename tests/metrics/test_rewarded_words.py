@@ -31,6 +31,29 @@ def test_a_reward_by_name_is_the_metric_on_the_words(name: str) -> None:
     assert by_name.takes_words(name)
 
 
+@pytest.mark.parametrize("name", sorted({*OTHERS, "meteor", "spice", "spider"} & set(METRICS)))
+def test_scores_do_not_depend_on_what_was_scored_before(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that goes on from a checkpoint begins with empty caches and has to be the same to the last bit."""
+    monkeypatch.setattr("seqrl.metrics.meteor.metric._MOST_NEW_WORDS", 2)  # so that they are dropped on the way
+    numbers = {word: number for number, word in enumerate([*WORDS, *"two dogs run brown boats sitting in front of big the".split()])}
+    weight = 1.0 if by_name.higher_is_better(name) else -1.0
+    draw = np.random.default_rng(3)
+    tokens, items = draw.integers(0, len(numbers), (24, 7)), draw.integers(0, 2, 24)
+    lengths = np.full(24, 7)
+
+    def scored(*parts: slice) -> np.ndarray:
+        mix = MetricMix({name: weight}, REFERENCES, end=0, numbers=numbers)
+        scores = np.zeros(24)
+        for part in parts:
+            scores[part] = mix.score(tokens[part], lengths[part], items[part])
+        return scores
+
+    together = scored(slice(0, 24))
+    np.testing.assert_array_equal(scored(slice(20, 24), slice(9, 20), slice(0, 9), slice(20, 24)), together)
+    np.testing.assert_array_equal(scored(*(slice(row, row + 1) for row in range(23, -1, -1))), together)
+    assert len(set(together.tolist())) > 1 or name == "exact_match"
+
+
 @pytest.mark.parametrize("name", ["ter", "wer", "edit_distance", "slot_error"])
 def test_what_should_be_small_is_never_rewarded(name: str) -> None:
     with pytest.raises(ValueError, match=f"the weight of {name} must be below 0, since less is better"):

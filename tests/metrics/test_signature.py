@@ -7,6 +7,7 @@ import pytest
 from seqrl.metrics.bleu import Bleu
 from seqrl.metrics.cider import CiderD
 from seqrl.metrics.signature import Signature, joined, number_of_references, parse, signature_of
+from seqrl.metrics.spice import PARSER_VERSION
 
 SCORED = {"docs": 1000, "nrefs": "5", "version": "0.1.0"}
 BY_HAND = {
@@ -80,3 +81,13 @@ def test_what_is_no_signature(text: str, said: str) -> None:
 def test_numbers_of_references() -> None:
     assert number_of_references([["a"] * 5] * 2) == "5"
     assert number_of_references([["a"], ["a"] * 5, ["a"] * 3]) == "1-5"
+
+
+def test_spider_counts_its_own_frequencies_without_ends() -> None:
+    written = str(signature_of("spider", version="1", end=True, df="train", docs=8))
+    assert written == f"SPIDEr|tok:ptb|end:no|df:train|docs:8|n:4|sigma:6.0|clip:yes|parser:{PARSER_VERSION}|version:1"
+
+
+def test_what_reads_text_says_which_words_it_was_given_in_its_place() -> None:
+    assert str(signature_of("chrf", version="1", text="ptb")) == "chrF|text:ptb|case:mixed|beta:2|nc:6|nw:0|space:no|version:1"
+    assert str(signature_of("wer", version="1", text="ptb")) == "WER|tok:ptb|end:no|version:1"

@@ -127,12 +127,14 @@ def test_bad_input_is_refused_before_anything_is_started():
     for hypotheses, references, said in [
         (["a"], [], "one list of references a hypothesis"),
         (["a"], [[]], "item 0 has no references"),
-        (["a"], [[" "]], "item 0 has an empty reference"),
+        (["a"], [[" "]], "reference 0 of item 0 is empty"),
+        (["a"], ["a dog"], "the references of item 0 are one string"),
+        ("a", [["a"]], "the hypotheses are one string"),
     ]:
         with pytest.raises(ValueError, match=said):
             metric.score(hypotheses, references)
     prepared = metric.prepare_words([[["a"]]])
-    with pytest.raises(ValueError, match="items must lie in 0..0; got 1"):
+    with pytest.raises(ValueError, match="items must lie in 0..0; got 1..1"):
         prepared.score([["a"]], [1])
     with pytest.raises(ValueError, match="one item a hypothesis"):
         prepared.score([["a"]], [])

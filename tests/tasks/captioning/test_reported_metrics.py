@@ -9,7 +9,7 @@ import pytest
 
 from seqrl.metrics import by_name
 from seqrl.run.config import EarlyStop
-from seqrl.run.loop import fit
+from seqrl.run.loop import fit, watch
 from seqrl.tasks.captioning.data_config import DataConfig
 from seqrl.tasks.captioning.evaluation import METRICS, EvaluationConfig
 from seqrl.tasks.captioning.policies import PolicyConfig
@@ -45,6 +45,16 @@ def test_a_metric_that_is_watched_is_reported(metric: str, make) -> None:
     task = make(evaluation=EvaluationConfig(beam_size=2))
     result = fit(Supervised(task.build_policy()), task, steps=1, eval_every=1, early_stop=EarlyStop(metric))
     assert result.best_value == max(result.best_value, result.evaluation[metric])
+
+
+@pytest.mark.parametrize("metric", ["wer", "beam/wer"])
+def test_of_what_less_is_better_the_least_is_kept(metric: str, make) -> None:
+    task = make(evaluation=EvaluationConfig(beam_size=2))
+    with pytest.raises(ValueError, match=f"early_stop.mode: less is better for {metric}, .*set early_stop.mode=min"):
+        watch(task, EarlyStop(metric))
+    watch(task, EarlyStop(metric, mode="min"))
+    assert metric in task.evaluation_signatures("dev", version="1")
+    watch(task, EarlyStop("bleu4", mode="min"))  # whoever asks for the worst gets it
 
 
 def test_unknown_metrics_are_refused_with_the_nearest() -> None:

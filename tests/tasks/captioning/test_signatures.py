@@ -67,6 +67,17 @@ def test_a_reward_by_hand() -> None:
     assert signature(own) == "function|function:os.path:commonprefix|tok:ptb|nrefs:5|base:leave_one_out|samples:5|version:0.1.0"
 
 
+def test_each_metric_of_a_mix_says_what_it_was_counted_over_and_given() -> None:
+    cider, spider, chrf = parse(signature(task_of(metrics={"cider_d": 1.0, "spider": 1.0, "chrf": 0.01})))
+    assert cider.fields["df"] == "train+end" and "counts" in cider.fields and "text" not in cider.fields
+    # SPIDEr counts the words of the same captions by itself, without their ends.
+    assert spider.fields["df"] == "train" and spider.fields["docs"] == "8" and "counts" not in spider.fields
+    assert chrf.fields["text"] == "ptb"
+    task = task_of()
+    task.watch("chrf")
+    assert parse(task.evaluation_signatures("dev", version="1")["chrf"])[0].fields["text"] == "ptb"
+
+
 def test_every_setting_changes_the_signature(tmp_path: Path) -> None:
     task = task_of()
     rows = [[task.vocabulary.encode(words) for words in captions] for captions in task.data.train.words[:5]]
