@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gymnasium as gym
 
-from seqrl.tasks.dialog.names import MOVIE_BOOKING, MOVIE_TURNS
+from seqrl.tasks.dialog.names import MOVIE_BOOKING, MOVIE_TURNS, RESTAURANT, RESTAURANT_TURNS
 
-if MOVIE_BOOKING not in gym.registry:
-    gym.register(
-        MOVIE_BOOKING,
-        entry_point="seqrl.tasks.dialog.movie_environment:MovieBooking",
-        vector_entry_point="seqrl.tasks.dialog.movie_environment:MovieBookings",
-        max_episode_steps=MOVIE_TURNS,
-    )
+for name, module, classes, turns in (
+    (MOVIE_BOOKING, "movie_environment", ("MovieBooking", "MovieBookings"), MOVIE_TURNS),
+    (RESTAURANT, "restaurant_environment", ("RestaurantDialog", "RestaurantDialogRows"), RESTAURANT_TURNS),
+):
+    if name not in gym.registry:
+        one, many = (f"seqrl.tasks.dialog.{module}:{made}" for made in classes)
+        gym.register(name, entry_point=one, vector_entry_point=many, max_episode_steps=turns)

@@ -4,3 +4,5 @@ from __future__ import annotations
 
 MOVIE_BOOKING = "seqrl/MovieBooking-v0"
 MOVIE_TURNS = 20  # the system's; the user's are as many
+RESTAURANT = "seqrl/RestaurantDialog-v0"
+RESTAURANT_TURNS = 25
