@@ -135,7 +135,7 @@ class AtariFactory:
         over: NDArray[np.bool_] = info["game_over"]
         return over
 
-    def describe(self, returns: Tensor) -> dict[str, float]:
+    def describe(self, returns: Tensor, lengths: Tensor) -> dict[str, float]:
         """Add the mean score on the scale where a random player has 0 and a person 1, for the 57 games that have one."""
         score = human_normalised(self.name, float(returns.double().mean()))
         return {} if score is None else {"human_normalised_score": score}

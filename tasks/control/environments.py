@@ -26,7 +26,7 @@ from seqrl.tasks.control.spaces import check_spaces
 
 Vectorization = Literal["auto", "sync", "async"]
 # What registers the environments seqrl/...
-OUR_MODULES = ("seqrl.tasks.control.masked_cartpole", "seqrl.tasks.gridworld", "seqrl.tasks.attention.catch")
+OUR_MODULES = ("seqrl.tasks.control.masked_cartpole", "seqrl.tasks.gridworld", "seqrl.tasks.attention.catch", "seqrl.tasks.dialog")
 # Modules that a configuration may name before an id without being asked: they come with this package or with its extras.
 KNOWN_MODULES = ("ale_py", *OUR_MODULES)
 # The extra of this package that brings what gymnasium's packages of environments need.
@@ -53,8 +53,8 @@ class EnvironmentFactory(Protocol):
         """Make a vector environment that resets itself in `NEXT_STEP` mode.
 
         One that has `state_dict()` and `load_state_dict(state)` is resumed exactly. A factory may also have
-        `whole_game(info, ended)`, see `seqrl.sources.VectorEnvSource`, and `describe(returns)`, which gives further figures
-        of an evaluation from its episodes' returns [N].
+        `whole_game(info, ended)`, see `seqrl.sources.VectorEnvSource`, and `describe(returns, lengths)`, which gives further
+        figures of an evaluation from its episodes' returns and numbers of steps, [N] each.
 
         Args:
             num_envs: number of rows.
@@ -66,6 +66,9 @@ class EnvironmentFactory(Protocol):
 @dataclass(frozen=True)
 class GymnasiumFactory:
     """Makes any gymnasium environment by its id; see `make_environments`.
+
+    Two static methods of an environment's class are asked, where it has them: `describe_episodes(returns, lengths)` gives further
+    figures of an evaluation, and `evaluation_options(options)` the options under which a policy is evaluated.
 
     Attributes:
         name: gymnasium's id.
@@ -89,15 +92,28 @@ class GymnasiumFactory:
     def make(self, num_envs: int, *, training: bool, render_mode: str | None = None) -> Any:
         """Make the environments."""
         how: Vectorization = "auto" if self.vectorization == "async" and not training else self.vectorization
+        adapted = None if training else self._class_method("evaluation_options")
         return make_environments(
             self.name,
             num_envs,
             vectorization=how,
             max_episode_steps=self.limit,
             render_mode=render_mode,
-            options=self.options,
+            options=adapted(self.options) if adapted else self.options,
             mask_key=self.mask_key,
         )
+
+    def describe(self, returns: torch.Tensor, lengths: torch.Tensor) -> dict[str, float]:
+        """Give the figures that the environment's class makes of an evaluation's returns and lengths, [N] each."""
+        figures = self._class_method("describe_episodes")
+        return dict(figures(returns, lengths)) if figures else {}
+
+    def _class_method(self, name: str) -> Callable[..., Any] | None:
+        """Find a static method of an environment that is given as module:class."""
+        entry = find_spec(self.name).entry_point
+        maker = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
+        found: Callable[..., Any] | None = getattr(maker, name, None)
+        return found
 
 
 def make_environments(

@@ -240,7 +240,7 @@ class ControlTask:
             "return_min": float(total.min()),
             "return_max": float(total.max()),
             "length": float(length.double().mean()),
-            **(describe(total) if callable(describe) else {}),
+            **(describe(total, length) if callable(describe) else {}),
         }
 
     def sample(self, policy: nn.Module, directory: Path, *, count: int = 8) -> list[Path]:

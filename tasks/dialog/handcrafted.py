@@ -1,0 +1,81 @@
+"""The hand-crafted policy of the restaurant domain, by thresholds, and the search for the best ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqrl.tasks.dialog import restaurant_user as user
+from seqrl.tasks.dialog.restaurant_data import RestaurantData
+from seqrl.tasks.dialog.restaurant_dialogs import CONFIRM, FAREWELL, OFFER, OTHERS, SUCCESS, TELL, TURN, RestaurantDialogs
+
+Acting = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.int64]]
+GRID = {"request": (0.2, 0.4, 0.6), "confirm": (0.4, 0.6, 0.75, 0.9), "question": (0.2, 0.4, 0.6), "goodbye": (0.2, 0.4, 0.6)}
+
+
+@dataclass(frozen=True)
+class HandCrafted:
+    """Asks for each slot until it is sure, offers, answers questions, and says goodbye when the user does.
+
+    It sees what a learning policy sees, and its acts are within the same masks.
+
+    Attributes:
+        columns: where the features stand, see `RestaurantDialogs.columns`.
+        request: a slot less believed than this is requested.
+        confirm: one less believed than this is confirmed.
+        question: belief from which on a question is answered.
+        goodbye: confidence from which on a goodbye or a wish for an alternative is believed.
+    """
+
+    columns: Mapping[str, slice]
+    request: float = 0.4
+    confirm: float = 0.6
+    question: float = 0.4
+    goodbye: float = 0.4
+
+    def __call__(self, seen: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Choose acts [N] from features [N, F] and masks [N, A]."""
+        part = {name: seen[:, place] for name, place in self.columns.items()}
+        belief = np.maximum(part["first"], part["any"])
+        unclear, unsure = belief < self.request, belief < self.confirm
+        slot = np.where(unclear.any(axis=1), unclear.argmax(axis=1), CONFIRM + unsure.argmax(axis=1))
+        slot = np.where((unclear | unsure).any(axis=1), slot, OFFER)
+        heard, stands = part["heard"], part["offered"][:, 1] > 0
+        told = stands & (part["open"][:, 0] >= self.question)
+        act = np.where(stands, OFFER, slot)
+        act = np.where(told, TELL, act)
+        act = np.where(stands & (heard[:, user.ALTERNATIVES] >= self.goodbye), OTHERS, act)
+        act = np.where(stands & (heard[:, user.BYE] >= self.goodbye), FAREWELL, act)
+        return np.where(mask[np.arange(len(act)), act], act, OFFER)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How dialogs went, [N] each: whether they were successes, the system's turns, and the reward."""
+
+    success: NDArray[np.bool_]
+    turns: NDArray[np.int64]
+    reward: NDArray[np.float64]
+
+
+def play_dialogs(acting: Acting, data: RestaurantData, *, error_rate: float, count: int, seed: int) -> Outcome:
+    """Play dialogs to their ends with a policy that maps features and masks to acts."""
+    dialogs, random, rows = RestaurantDialogs(data, count, error_rate), np.random.default_rng(seed), np.ones(count, dtype=bool)
+    dialogs.start(random, rows)
+    reward, turns = np.zeros(count), np.zeros(count, dtype=np.int64)
+    while rows.any():
+        earned, ended = dialogs.play(acting(dialogs.seen(), dialogs.allowed()), random, rows)
+        reward, turns, rows = reward + earned, turns + rows, rows & ~ended
+    return Outcome(reward - TURN * turns > SUCCESS / 2, turns, reward)
+
+
+def search_thresholds(data: RestaurantData, *, error_rate: float, count: int = 500, seed: int = 0) -> HandCrafted:
+    """Try all thresholds of `GRID` on the same dialogs and give those with the highest mean reward."""
+    columns = RestaurantDialogs(data, 1).columns
+    tried = [HandCrafted(columns, *values) for values in product(*GRID.values())]
+    rewards = [play_dialogs(policy, data, error_rate=error_rate, count=count, seed=seed).reward.mean() for policy in tried]
+    return tried[int(np.argmax(rewards))]

@@ -1,0 +1,56 @@
+"""Movie booking as gymnasium environments; the folder's `__init__` registers them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqrl.tasks.dialog.environment import ManyDialogs, OneDialog
+from seqrl.tasks.dialog.movie_data import read_movies
+from seqrl.tasks.dialog.movie_dialogs import MovieDialogs
+
+FOLDER = "$SEQRL_DATA/movie_booking"
+
+
+class MovieBooking(OneDialog):
+    """One dialog, see `MovieDialogs`.
+
+    Args:
+        folder: with movies.json and user_goals.json; `~` and `$NAME` are replaced.
+        rule_dialogs: so many dialogs, the first ones, are the rule agent's: the mask leaves its act alone. Evaluations have none.
+        render_mode: "ansi" or None.
+
+    Raises:
+        FileNotFoundError: when the files are not there.
+        ValueError: when they do not hold what they should.
+    """
+
+    def __init__(self, folder: str = FOLDER, rule_dialogs: int = 0, render_mode: str | None = None) -> None:
+        super().__init__(MovieDialogs(read_movies(folder), 1, rule_dialogs), render_mode)
+
+    @staticmethod
+    def evaluation_options(options: Mapping[str, Any]) -> dict[str, Any]:
+        """Leave the rule agent out where a policy is evaluated."""
+        return {name: value for name, value in options.items() if name != "rule_dialogs"}
+
+    @staticmethod
+    def describe_episodes(returns: Tensor, lengths: Tensor) -> dict[str, float]:
+        """Give the share of successes, which are what pays, and the mean number of turns of both sides."""
+        return {"success": float((returns > 0).double().mean()), "turns": float(2 * lengths.to(torch.float64).mean())}
+
+
+class MovieBookings(ManyDialogs):
+    """Many dialogs at once, see `MovieBooking`."""
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        folder: str = FOLDER,
+        rule_dialogs: int = 0,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        super().__init__(MovieDialogs(read_movies(folder), num_envs, rule_dialogs), num_envs, max_episode_steps, render_mode)

@@ -1,0 +1,260 @@
+"""The restaurant domain: a system that may mishear helps a simulated user to find a restaurant and what it wants to know about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqrl.tasks.dialog import restaurant_user as user
+from seqrl.tasks.dialog.names import RESTAURANT_TURNS
+from seqrl.tasks.dialog.restaurant_data import ANY, INFORMABLE, NONE, REQUESTABLE, VALUES, RestaurantData, matches
+from seqrl.tasks.dialog.restaurant_user import Said
+
+SUCCESS, TURN = 20.0, -1.0
+SLOTS = len(INFORMABLE)
+CONFIRM, SELECT = SLOTS, 2 * SLOTS  # the acts of the first slot; requests stand before them
+OFFER, TELL, OTHERS, FAREWELL, NUM_ACTIONS = range(3 * SLOTS, 3 * SLOTS + 5)
+ACTIONS = tuple(f"{act}({slot})" for act in ("request", "confirm", "select") for slot in INFORMABLE) + (
+    "offer",
+    "inform",
+    "alternatives",
+    "bye",
+)
+FUSSY = 0.2  # share of users who want to hear of another restaurant first
+RIVAL = 0.02  # belief from which on a second value is worth a choice
+
+
+class RestaurantDialogs:
+    """N dialogs about restaurants.
+
+    The system requests, confirms or lets the user select a slot's value, offers the first restaurant that fits the likeliest values
+    (or says that none does), informs about what the user most likely asked, offers an alternative, or says goodbye, which ends the
+    dialog. The user answers by its goal: a wrong value is corrected, a restaurant that does not fit is met with a constraint it
+    breaks, a goal that nothing fits is changed; then come a wish for an alternative, the questions, and goodbye. Success is a
+    goodbye after a restaurant that fits was offered and all questions about it were answered. A turn of the system costs 1, a success pays
+    20, and after 25 turns the dialog has failed.
+
+    A slot's belief b over its values, "anything" and "not said" moves with each value v heard at confidence c to
+    b(w) <- (1 - c) b(w) + c [w = v]; a no takes the share c from the value that was to be confirmed.
+
+    Attributes:
+        state: arrays by name. constraints [N, 3] and asked [N, 3], the goals; fussy [N]; refused [N], the restaurant that a fussy user
+            turned down, or -1; offered [N], a restaurant or -1; answered [N, 3]; belief [N, 3, 14]; wanted [N, 3], belief that a
+            question was put; act, heard [N], what the user did and what was heard; score [N]; last [N], the system's act or 13; turn [N];
+            empty [N], whether the last offer found nothing.
+
+    Args:
+        data: see `RestaurantData`.
+        num_dialogs: N.
+        error_rate: chance that a turn of the user is misheard.
+
+    Raises:
+        ValueError: when `error_rate` is no probability.
+
+    Source: Young et al. 2013 (POMDP-based statistical spoken dialog systems: a review) for acts, belief and reward; Schatzmann et
+    al. 2007 (Agenda-based user simulation for bootstrapping a POMDP dialogue system) for the user.
+    Differs from: the papers, where an N-best list is heard; here its first entry.
+    """
+
+    def __init__(self, data: RestaurantData, num_dialogs: int, error_rate: float = 0.0) -> None:
+        if not 0 <= error_rate <= 1:
+            raise ValueError(f"error_rate: expected a probability in 0..1, got {error_rate}")
+        self.data, self.error_rate, size = data, error_rate, num_dialogs
+        whole: dict[str, NDArray[Any]] = {
+            name: np.zeros(size, dtype=np.int64) for name in ("refused", "offered", "act", "heard", "last", "turn")
+        }
+        flags = {name: np.zeros((size, SLOTS), dtype=bool) for name in ("asked", "answered")}
+        self.state: dict[str, NDArray[Any]] = {}
+        self.state.update(whole | flags | {name: np.zeros(size, dtype=bool) for name in ("fussy", "empty")})
+        self.state.update(constraints=np.zeros((size, SLOTS), dtype=np.int64), score=np.zeros(size))
+        self.state.update(belief=np.zeros((size, SLOTS, NONE + 1)), wanted=np.zeros((size, SLOTS)))
+        self.num_actions, self.columns = NUM_ACTIONS, {}
+        start, columns = 0, self._columns()
+        for name, column in columns.items():
+            self.columns[name] = slice(start, start + column.shape[1])
+            start += column.shape[1]
+        self.num_features = start
+
+    def start(self, random: np.random.Generator, rows: NDArray[np.bool_]) -> None:
+        """Draw goals; the user says one or two of its constraints."""
+        state, size = self.state, int(rows.sum())
+        if not size:
+            return
+        goal = random.integers(len(self.data.constraints), size=size)
+        state["constraints"][rows], state["asked"][rows] = self.data.constraints[goal], self.data.asked[goal]
+        state["fussy"][rows] = random.random(size) < FUSSY
+        state["refused"][rows], state["offered"][rows], state["last"][rows] = -1, -1, NUM_ACTIONS
+        for name in ("answered", "belief", "wanted", "turn", "empty"):
+            state[name][rows] = 0
+        state["belief"][rows, :, NONE] = 1.0
+        said = Said.nothing(len(rows))
+        first = user.one_of(np.ones((len(rows), SLOTS), dtype=bool), random) | user.volunteered(random, len(rows))
+        user.informed(said, state["constraints"], first)
+        self._hear(said, np.full(len(rows), NUM_ACTIONS), self.likeliest(), random, rows)
+
+    def play(
+        self, action: NDArray[np.int64], random: np.random.Generator, rows: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Say one act [N] in some dialogs; give rewards and whether they ended, [N] each."""
+        if not rows.any():
+            return np.zeros(len(rows)), rows
+        state, likeliest = self.state, self.likeliest()
+        fits = user.satisfied(self.data.restaurants, state["offered"], state["constraints"]) & (state["offered"] != state["refused"])
+        success = rows & (action == FAREWELL) & fits & (state["answered"] | ~state["asked"]).all(axis=1)
+        state["turn"] += rows
+        state["last"][rows], state["empty"][rows] = action[rows], False
+        self._offer(action, likeliest, rows)
+        self._tell(action, rows)
+        said = self._answer(action, likeliest, random, rows)
+        self._hear(said, action, likeliest, random, rows)
+        ended = rows & ((action == FAREWELL) | (state["turn"] >= RESTAURANT_TURNS))
+        return rows * TURN + success * SUCCESS, ended
+
+    def likeliest(self) -> NDArray[np.int64]:
+        """Give the most believed value of each slot, or `ANY` or `NONE`, [N, 3]."""
+        result: NDArray[np.int64] = self.state["belief"].argmax(axis=2)
+        return result
+
+    def _offer(self, action: NDArray[np.int64], likeliest: NDArray[np.int64], rows: NDArray[np.bool_]) -> None:
+        """Find what to offer: what stands, if it fits what is believed, else the first that does; or the next one as an alternative."""
+        state, at = self.state, np.flatnonzero(rows & ((action == OFFER) | (action == OTHERS)))
+        if not len(at):
+            return
+        fits, before, other = matches(self.data.restaurants, likeliest[at]), state["offered"][at], action[at] == OTHERS
+        places = np.arange(fits.shape[1])
+        stands = (before >= 0) & fits[np.arange(len(at)), before] & ~other
+        fits[other & (before >= 0), before[other & (before >= 0)]] = False
+        distance = np.where(fits, (places - before[:, None] - 1) % len(places), len(places))
+        first = np.where(other, distance.argmin(axis=1), fits.argmax(axis=1))
+        found = fits.any(axis=1) | stands
+        now = np.where(stands | ~found, before, first)
+        state["empty"][at] = ~found
+        state["answered"][at[now != before]] = False
+        state["offered"][at] = now
+
+    def _tell(self, action: NDArray[np.int64], rows: NDArray[np.bool_]) -> None:
+        """Answer the question that was put most likely, of those not answered."""
+        state, at = self.state, np.flatnonzero(rows & (action == TELL) & (self.state["offered"] >= 0))
+        open_question = np.where(state["answered"][at], -1.0, state["wanted"][at])
+        state["answered"][at, open_question.argmax(axis=1)] = True
+
+    def _answer(
+        self, action: NDArray[np.int64], likeliest: NDArray[np.int64], random: np.random.Generator, rows: NDArray[np.bool_]
+    ) -> Said:
+        """Let the users answer."""
+        state, size, slots = self.state, len(action), np.arange(SLOTS)
+        said, goal = Said.nothing(size), state["constraints"]
+        slot = slots == (action % SLOTS)[:, None]
+        choosing = (action < CONFIRM) | ((action >= SELECT) & (action < OFFER))
+        user.informed(said, goal, (slot | user.volunteered(random, size)) & choosing[:, None])
+        confirming = (action >= CONFIRM) & (action < SELECT)
+        right = (slot & (likeliest == goal)).any(axis=1)
+        said.act[confirming & right] = user.AFFIRM
+        user.informed(said, goal, slot & (confirming & ~right)[:, None], user.NEGATE)
+        later = rows & (action >= OFFER) & (action != FAREWELL)
+        stated = likeliest < ANY
+        wrong = stated & (likeliest != goal) & (later & state["empty"])[:, None]
+        user.informed(said, goal, user.one_of(wrong, random))
+        rest = later & state["empty"] & ~wrong.any(axis=1)
+        changing = rest & ~matches(self.data.restaurants, goal).any(axis=1)
+        if changing.any():
+            changed = goal.copy()
+            changed[changing] = user.relaxed(self.data.restaurants, goal[changing], random)
+            user.informed(said, changed, (changed != goal) & changing[:, None])
+            goal[changing] = changed[changing]
+        content = rest & ~changing  # nothing else was found: who wanted something else takes what there is
+        state["refused"][content], state["fussy"][content] = -1, False
+        self._judge(said, (later & ~state["empty"]) | content, random)
+        return said
+
+    def _judge(self, said: Said, rows: NDArray[np.bool_], random: np.random.Generator) -> None:
+        """Let users in some dialogs [N] say what they think of what was offered: it does not fit, another one, a question, goodbye."""
+        state, goal, offered = self.state, self.state["constraints"], self.state["offered"]
+        fits = user.satisfied(self.data.restaurants, offered, goal)
+        broken = (self.data.restaurants[offered] != goal) & (goal < ANY) | (offered < 0)[:, None]
+        user.informed(said, goal, user.one_of(broken & (rows & ~fits)[:, None], random))
+        picky = rows & fits & state["fussy"]
+        if picky.any():
+            picky[picky] = user.has_other(self.data.restaurants, goal[picky])
+            state["refused"][picky], state["fussy"][rows & fits] = offered[picky], False
+        wants_other = rows & fits & (state["refused"] == offered)
+        said.act[wants_other] = user.ALTERNATIVES
+        questions = state["asked"] & ~state["answered"]
+        asks = rows & fits & ~wants_other & questions.any(axis=1)
+        said.act[asks] = user.REQUEST
+        said.question[asks] = questions.argmax(axis=1)[asks]
+        said.act[rows & fits & ~wants_other & ~asks] = user.BYE
+
+    def _hear(
+        self, said: Said, action: NDArray[np.int64], likeliest: NDArray[np.int64], random: np.random.Generator, rows: NDArray[np.bool_]
+    ) -> None:
+        """Bring the beliefs up to date with what is heard in some dialogs [N]."""
+        state = self.state
+        heard, score = user.misheard(said, self.error_rate, random)
+        state["act"][rows], state["heard"][rows], state["score"][rows] = said.act[rows], heard.act[rows], score[rows]
+        values, confirming = heard.values.copy(), (action >= CONFIRM) & (action < SELECT)
+        at, slot = np.flatnonzero(rows & confirming), action[rows & confirming] - CONFIRM
+        yes, no = heard.act[at] == user.AFFIRM, heard.act[at] == user.NEGATE
+        values[at[yes], slot[yes]] = likeliest[at[yes], slot[yes]]
+        place = at[no], slot[no], likeliest[at[no], slot[no]]
+        taken = state["belief"][place] * score[at[no]]
+        state["belief"][place] -= taken
+        state["belief"][at[no], slot[no], NONE] += taken
+        dialog, slot = np.nonzero((values >= 0) & rows[:, None])
+        sure = score[dialog]
+        state["belief"][dialog, slot] *= (1 - sure)[:, None]
+        state["belief"][dialog, slot, values[dialog, slot]] += sure
+        asking = np.flatnonzero(rows & (heard.question >= 0))
+        question = heard.question[asking]
+        state["wanted"][asking, question] += score[asking] * (1 - state["wanted"][asking, question])
+
+    def allowed(self) -> NDArray[np.bool_]:
+        """Give which acts make sense, [N, 13]: nothing confirmed or selected that was not heard, nothing told of what was not offered."""
+        state = self.state
+        mask = np.ones((len(state["turn"]), NUM_ACTIONS), dtype=bool)
+        mask[:, CONFIRM:SELECT] = state["belief"][:, :, NONE] < 1
+        mask[:, SELECT:OFFER] = (state["belief"][:, :, :ANY] > RIVAL).sum(axis=2) > 1
+        mask[:, TELL] = ((state["wanted"] > 0) & ~state["answered"]).any(axis=1)
+        mask[:, TELL:NUM_ACTIONS] &= (state["offered"] >= 0)[:, None]
+        return mask
+
+    def seen(self) -> NDArray[np.float32]:
+        """Give what the system sees, [N, F], by `columns`."""
+        return np.concatenate(list(self._columns().values()), axis=1, dtype=np.float32)
+
+    def _columns(self) -> dict[str, NDArray[Any]]:
+        state, size = self.state, len(self.state["turn"])
+        top = np.partition(state["belief"][:, :, :ANY], ANY - 2, axis=2)[:, :, -2:]
+        fits = matches(self.data.restaurants, self.likeliest())
+        stands = (state["offered"] >= 0) & fits[np.arange(size), state["offered"]]
+        count = fits.sum(axis=1)
+        return {
+            "first": top[:, :, 1],
+            "second": top[:, :, 0],
+            "any": state["belief"][:, :, ANY],
+            "unsaid": state["belief"][:, :, NONE],
+            "wanted": state["wanted"],
+            "answered": state["answered"],
+            "open": np.where(state["answered"], 0.0, state["wanted"]).max(axis=1, keepdims=True),
+            "heard": np.eye(len(user.USER_ACTS))[state["heard"]] * state["score"][:, None],
+            "last": np.eye(NUM_ACTIONS + 1)[state["last"]],
+            "offered": np.stack([state["offered"] >= 0, stands, state["empty"]], axis=1),
+            "fitting": np.stack([np.log1p(count) / np.log1p(len(self.data.restaurants)), count == 0, count == 1], axis=1),
+            "turn": (state["turn"] / RESTAURANT_TURNS)[:, None],
+        }
+
+    def say(self, row: int) -> str:
+        """Write the last two turns of a dialog: the system's act, and what the user did and what was heard of it."""
+        state, last = self.state, int(self.state["last"][row])
+        likely = ", ".join(
+            f"{slot}={(*VALUES[n], *[''] * (ANY - len(VALUES[n])), 'anything', 'unknown')[value]}"
+            for n, (slot, value) in enumerate(zip(INFORMABLE, self.likeliest()[row], strict=True))
+        )
+        offered = self.data.name(int(state["offered"][row])) if state["offered"][row] >= 0 else "nothing"
+        questions = [slot for slot, put in zip(REQUESTABLE, state["wanted"][row] > 0, strict=True) if put]
+        system = "" if last == NUM_ACTIONS else f"system: {ACTIONS[last]}\n"
+        heard = f"{user.USER_ACTS[state['heard'][row]]} ({state['score'][row]:.2f})"
+        belief = f"{likely}; asked for {', '.join(questions) or 'nothing'}; offered {offered}"
+        return f"{system}user: {user.USER_ACTS[state['act'][row]]}, heard: {heard}\nbelieved: {belief}"

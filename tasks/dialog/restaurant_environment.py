@@ -1,0 +1,65 @@
+"""The restaurant domain as gymnasium environments; the folder's `__init__` registers them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from seqrl.tasks.dialog.environment import ManyDialogs, OneDialog
+from seqrl.tasks.dialog.restaurant_data import Goals, restaurant_data
+from seqrl.tasks.dialog.restaurant_dialogs import SUCCESS, TURN, RestaurantDialogs
+
+
+class RestaurantDialog(OneDialog):
+    """One dialog, see `RestaurantDialogs`.
+
+    Args:
+        error_rate: chance that a turn of the user is misheard.
+        goals: "all", "train" or "unseen"; a policy that learns from "train" is evaluated on "unseen".
+        num_restaurants: in the built-in database.
+        database_seed: it is drawn from.
+        render_mode: "ansi" or None.
+
+    Raises:
+        ValueError: when a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        error_rate: float = 0.0,
+        goals: Goals = "all",
+        num_restaurants: int = 110,
+        database_seed: int = 0,
+        render_mode: str | None = None,
+    ) -> None:
+        super().__init__(RestaurantDialogs(restaurant_data(num_restaurants, database_seed, goals), 1, error_rate), render_mode)
+
+    @staticmethod
+    def evaluation_options(options: Mapping[str, Any]) -> dict[str, Any]:
+        """Evaluate on goals that were not trained with."""
+        return {**options, "goals": "unseen"} if options.get("goals") == "train" else dict(options)
+
+    @staticmethod
+    def describe_episodes(returns: Tensor, lengths: Tensor) -> dict[str, float]:
+        """Give the share of successes and the mean number of turns of both sides."""
+        success = returns - TURN * lengths > SUCCESS / 2
+        return {"success": float(success.double().mean()), "turns": float(2 * lengths.double().mean())}
+
+
+class RestaurantDialogRows(ManyDialogs):
+    """Many dialogs at once, see `RestaurantDialog`."""
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        error_rate: float = 0.0,
+        goals: Goals = "all",
+        num_restaurants: int = 110,
+        database_seed: int = 0,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        dialogs = RestaurantDialogs(restaurant_data(num_restaurants, database_seed, goals), num_envs, error_rate)
+        super().__init__(dialogs, num_envs, max_episode_steps, render_mode)

@@ -1,0 +1,103 @@
+"""The simulated user of the restaurant domain: what it says to an act of the system, by its goal and agenda, and how that is misheard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seqrl.tasks.dialog.restaurant_data import ANY, VALUES, matches
+
+SILENT, INFORM, AFFIRM, NEGATE, ALTERNATIVES, REQUEST, BYE = range(7)
+USER_ACTS = ("null", "inform", "affirm", "negate", "reqalts", "request", "bye")
+MORE, DELETED = 0.25, 0.3  # chances: to say a constraint nobody asked for; that a misheard turn is not heard at all
+RIGHT_SCORE, WRONG_SCORE = (8.0, 2.0), (3.0, 4.0)  # beta distributions of the confidence score
+
+
+@dataclass
+class Said:
+    """A turn of N users.
+
+    Attributes:
+        act: [N] number in `USER_ACTS`.
+        values: [N, 3] what is said about each informable slot, a value or `ANY`; -1 for nothing.
+        question: [N] number of the slot requested, or -1.
+    """
+
+    act: NDArray[np.int64]
+    values: NDArray[np.int64]
+    question: NDArray[np.int64]
+
+    @classmethod
+    def nothing(cls, size: int) -> Said:
+        """Give a turn in which nobody says anything."""
+        return cls(np.full(size, SILENT), np.full((size, len(VALUES)), -1), np.full(size, -1))
+
+
+def informed(said: Said, constraints: NDArray[np.int64], which: NDArray[np.bool_], act: int = INFORM) -> None:
+    """Let users say their constraints [N, 3] of the slots `which` [N, 3], where there is any."""
+    rows = which.any(axis=1)
+    said.act[rows] = act
+    said.values[which] = constraints[which]
+
+
+def volunteered(random: np.random.Generator, size: int) -> NDArray[np.bool_]:
+    """Draw one slot [N, 3] in some turns, to be said without having been asked for."""
+    slots = np.arange(len(VALUES)) == random.integers(len(VALUES), size=size)[:, None]
+    return slots & (random.random(size) < MORE)[:, None]
+
+
+def one_of(flags: NDArray[np.bool_], random: np.random.Generator) -> NDArray[np.bool_]:
+    """Choose one of the flags set in each row, [N, K]; none where none is."""
+    best = np.where(flags, random.random(flags.shape), -1.0).argmax(axis=1)
+    return flags & (np.arange(flags.shape[1]) == best[:, None])
+
+
+def relaxed(restaurants: NDArray[np.int64], constraints: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
+    """Change as few constraints [N, 3] as a restaurant needs to fit, to one of the nearest restaurants' values."""
+    away = ((restaurants[None] != constraints[:, None]) & (constraints < ANY)[:, None]).sum(axis=2)
+    nearest = restaurants[(away + random.random(away.shape)).argmin(axis=1)]
+    result: NDArray[np.int64] = np.where(constraints < ANY, nearest, constraints)
+    return result
+
+
+def satisfied(restaurants: NDArray[np.int64], offered: NDArray[np.int64], constraints: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Say whether what was offered [N], -1 for nothing, has all constraints [N, 3]."""
+    of = restaurants[offered]
+    fits: NDArray[np.bool_] = (offered >= 0) & ((constraints >= ANY) | (of == constraints)).all(axis=1)
+    return fits
+
+
+def has_other(restaurants: NDArray[np.int64], constraints: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Say whether more than one restaurant fits, [N]."""
+    result: NDArray[np.bool_] = matches(restaurants, constraints).sum(axis=1) > 1
+    return result
+
+
+def misheard(said: Said, error_rate: float, random: np.random.Generator) -> tuple[Said, NDArray[np.float64]]:
+    """Pass turns through a recogniser that makes errors in the meaning; give what it hears, and its confidence scores [N].
+
+    With the chance `error_rate` a turn is not heard, or is taken for another: other values, a yes for a no, another slot requested, a
+    goodbye for a wish for alternatives. The score is drawn from Beta(8, 2) where the turn was heard right, else from Beta(3, 4);
+    without errors it is 1.
+    """
+    size = len(said.act)
+    if error_rate == 0:
+        return said, np.ones(size)
+    wrong, lost = random.random(size) < error_rate, random.random(size) < DELETED
+    act, values, question = said.act.copy(), said.values.copy(), said.question.copy()
+    swapped = np.array([SILENT, INFORM, NEGATE, AFFIRM, BYE, REQUEST, ALTERNATIVES])[act]
+    for slot, known in enumerate(VALUES):
+        count = len(known)
+        place = np.where(values[:, slot] == ANY, count, values[:, slot])
+        place = (place + random.integers(1, count + 1, size=size)) % (count + 1)
+        other = np.where(place == count, ANY, place)
+        values[:, slot] = np.where(wrong & (values[:, slot] >= 0), other, values[:, slot])
+    question = np.where(wrong & (question >= 0), (question + random.integers(1, 3, size=size)) % 3, question)
+    values[wrong & (act == NEGATE)] = -1
+    act = np.where(wrong, swapped, act)
+    gone = wrong & lost
+    act[gone], values[gone], question[gone] = SILENT, -1, -1
+    score = np.where(wrong, random.beta(*WRONG_SCORE, size=size), random.beta(*RIGHT_SCORE, size=size))
+    return Said(act, values, question), score
