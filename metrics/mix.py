@@ -74,7 +74,7 @@ class MetricMix:
             elif document_frequency is not None and hasattr(metric, "document_frequency"):
                 raise ValueError(f"{name} counts its own document frequencies over the words of the references; give none, or leave it out")
             else:
-                spelled = spelled or [[[self._words[token] for token in row] for row in rows] for rows in references]
+                spelled = spelled or [[self._words_of(row) for row in rows] for rows in references]
                 self.texts[name] = metric.prepare_words(spelled)
         self.index = ReferenceIndex(
             references,
@@ -105,8 +105,14 @@ class MetricMix:
         for row, length in zip(rows.tokens.tolist(), rows.lengths.tolist(), strict=True):
             ids = row[:length]
             ids = ids[: ids.index(self._end)] if self._end in ids else ids
-            spelled.append([self._words[token] for token in ids])
+            spelled.append(self._words_of(ids))
         return spelled
+
+    def _words_of(self, ids: Sequence[int]) -> list[str]:
+        try:
+            return [self._words[token] for token in ids]
+        except IndexError:
+            raise ValueError(f"token ids: expected those of {len(self._words)} words (numbers), got {max(ids)}") from None
 
     def score(self, tokens: ArrayLike, lengths: ArrayLike, items: ArrayLike) -> NDArray[np.float64]:
         """Score rows of token ids.

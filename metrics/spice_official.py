@@ -6,9 +6,11 @@ import importlib.util
 import json
 import math
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -33,8 +35,9 @@ _Key = tuple[str, tuple[str, ...]]
 class SpiceOfficial:
     """SPICE by the program of its authors, range 0 to 1: F-score of the tuples of two scene graphs.
 
-    One Java process answers all calls where javac is installed (else one is started for each), and scores are kept by their words, so that
-    nothing is scored twice. A hypothesis without words scores 0, and so does one whose score the program leaves open.
+    One Java process answers all calls of metrics with the same settings where javac is installed (else one is started for each), and scores
+    are kept by their words, so that nothing is scored twice, by the next evaluation either. A hypothesis without words scores 0, and so
+    does one whose score the program leaves open.
 
     Args:
         jar: spice-1.0.jar; by default what SEQRL_SPICE_JAR names, or else the one of pycocoevalcap.
@@ -56,7 +59,6 @@ class SpiceOfficial:
     timeout_s: float = 3600.0
     cache_size: int = 200_000
     bound: ClassVar[float] = 1.0
-    _state: _State = field(default_factory=lambda: _State(), init=False, repr=False, compare=False)
 
     @property
     def described(self) -> tuple[str, dict[str, Any]]:
@@ -76,12 +78,20 @@ class SpiceOfficial:
         """Take the references of items, each a list of lists of words; the result scores batches."""
         return PreparedOfficial(self, list(map(_texts, checked_references(references))))
 
+    @property
+    def _state(self) -> _State:
+        return _state_of(self.jar or os.environ.get(JAR_VARIABLE), self.heap, self.timeout_s)
+
     def close(self) -> None:
         """End the Java process; a later score starts another."""
         if self._state.program is not None:
             self._state.program.close()
 
     def _score(self, hypotheses: Sequence[str], references: Sequence[tuple[str, ...]]) -> NDArray[np.float64]:
+        with self._state.lock:  # an evaluation may score while a reward does
+            return self._score_alone(hypotheses, references)
+
+    def _score_alone(self, hypotheses: Sequence[str], references: Sequence[tuple[str, ...]]) -> NDArray[np.float64]:
         kept = self._state.kept
         keys = list(zip(hypotheses, references, strict=True))
         known = {key: kept[key] for key in keys if key in kept} | {key: 0.0 for key in keys if not key[0]}
@@ -129,6 +139,13 @@ class _State:
 
     program: JavaProgram | None = None
     kept: OrderedDict[_Key, float] = field(default_factory=OrderedDict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+# Evaluations make their metrics anew each time, and the program takes a minute to load its models.
+@lru_cache(maxsize=4)
+def _state_of(jar: str | None, heap: str, timeout_s: float) -> _State:
+    return _State()
 
 
 def _texts(rows: Sequence[Sequence[str]]) -> tuple[str, ...]:

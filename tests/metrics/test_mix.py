@@ -74,6 +74,9 @@ def test_metrics_of_words_are_scored_with_those_of_ids(monkeypatch: pytest.Monke
     assert alone.score([[3, 6, 0]], [2], [0]).tolist() == [1.0]
     with pytest.raises(ValueError, match="shared scores words, and nothing says which words"):
         MetricMix({"shared": 1.0}, references)
+    for make in (lambda: alone.score([[3, 99]], [2], [0]), lambda: MetricMix({"shared": 1.0}, [[[3], [99]]], numbers=numbers)):
+        with pytest.raises(ValueError, match=r"token ids: expected those of 8 words \(numbers\), got 99"):
+            make()
     with pytest.raises(ValueError, match="ids 0, 1, 2"):
         MetricMix({"shared": 1.0}, references, numbers={"a": 1})
 

@@ -60,6 +60,8 @@ def test_one_process_scores_all_that_is_new(spice):
     prepared = spice.prepare_words([[["a", "dog", "runs"]], [["x"]]])
     np.testing.assert_allclose(prepared.score([["a"], [], ["a", "b", "c", "d", "e"]], [0, 1, 0]), [1, 0, 1 / 5])
     assert spice._state.program._process is process and process.poll() is None
+    again = SpiceOfficial(jar=spice.jar, heap="64m", timeout_s=60)  # as the next evaluation makes it
+    assert again.score(["a dog"], REFERENCES[:1]).tolist() == [1 / 2] and again._state.program._process is process
     # the number of calls, which only one process knows: four above that had something new, and what is known is not asked again
     np.testing.assert_allclose(spice.score(["count it"], [["x"]]), [0.5])
     np.testing.assert_allclose(spice.score(["count it"], [["x"]]), [0.5])
