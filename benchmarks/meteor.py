@@ -25,13 +25,14 @@ import numpy as np
 from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
 
 from seqrl.metrics.meteor import Meteor, kernels
-from seqrl.metrics.meteor.metric import added
+from seqrl.metrics.meteor.metric import summable
 from seqrl.metrics.meteor.paraphrases import load_paraphrases
 from seqrl.metrics.meteor.resources import meteor_folder
 from seqrl.metrics.tokenize import ptb_tokenize
 from seqrl.run.interrupt import run_command
 
 ROOT = Path(__file__).resolve().parent.parent
+MOST_LISTED = 1000
 Captions = tuple[list[str], list[list[str]]]
 
 
@@ -86,9 +87,13 @@ def agreement(captions: Captions, java: np.ndarray, settings: np.ndarray) -> dic
         "equal_to_1e-6": float((apart <= 1e-6).mean()),
         "different": int((apart > 1e-6).sum()),
         "largest_difference": float(apart.max()),
+        "differing": [
+            {"row": int(row), "ours": round(float(scores[row]), 9), "java": round(float(expected[row]), 9)}
+            for row in np.flatnonzero(apart > 1e-6)[:MOST_LISTED]
+        ],
         "mean_difference": float((scores - expected).mean()),
-        "corpus": float(kernels.score_statistics(added(statistics), settings)),
-        "corpus_java": float(kernels.score_statistics(added(java), settings)),
+        "corpus": float(kernels.score_statistics(statistics.sum(axis=0), settings)),
+        "corpus_java": float(kernels.score_statistics(summable(java).sum(axis=0), settings)),
     }
 
 
@@ -135,7 +140,8 @@ def main() -> None:
     java.close()
     for name, value in report.items():
         if name != "provenance":
-            print(name, value, flush=True)
+            shown = {key: each for key, each in value.items() if key != "differing"} if isinstance(value, dict) else value
+            print(name, shown, flush=True)
     write_results(args.output, report)
     print(f"written to {args.output}")
 

@@ -62,8 +62,8 @@ class Corpus:
         """Give what resampled corpora are scored from.
 
         A metric may offer its own: `statistics(hypotheses, references)` gives rows [N, K], or the scores [N] and these rows, and
-        `from_statistics(sums)` turns sums of rows [B, K] into corpus figures [B]; `summands(rows)` gives what is summed where it is not the
-        rows themselves. Others are taken for the mean of their sentences' scores, and what comes says so where they are not.
+        `from_statistics(sums)` turns sums of rows [B, K] into corpus figures [B]. Others are taken for the mean of their sentences' scores,
+        and what comes says so where they are not.
 
         Raises:
             ValueError: for a metric that has one figure for the corpus and no scores of sentences.
@@ -75,8 +75,7 @@ class Corpus:
             if isinstance(found, tuple):
                 scores, found = found
                 self._scored.append((metric, np.asarray(scores, np.float64)))
-            rows = np.asarray(found, np.float64)
-            return Statistics(metric.summands(rows) if hasattr(metric, "summands") else rows, metric.from_statistics)
+            return Statistics(np.asarray(found, np.float64), metric.from_statistics)
         engine = metric._metric(effective_order=False) if isinstance(metric, SacreBleu) else getattr(metric, "_metric", None)
         if hasattr(engine, "_extract_corpus_statistics"):
             return _sacrebleu_statistics(engine, self.hypotheses, self.references)

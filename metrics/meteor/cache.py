@@ -16,6 +16,22 @@ def meteor_cache_folder() -> Path:
 
 
 @contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Let one process at a time make the file at `path`, where the system has locks and the folder can be written; others wait here."""
+    try:
+        import fcntl
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.with_name(f"{path.name}.lock").open("wb")
+    except (ImportError, OSError):
+        yield
+        return
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def written_whole(path: Path) -> Iterator[BinaryIO]:
     """Open a file beside `path` for writing and rename it into place once the block has ended without an error."""
     temporary = path.with_name(f"{path.name}.part-{os.getpid()}")

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from seqrl.metrics.item_texts import require_some
 from seqrl.metrics.meteor import kernels
 from seqrl.metrics.meteor.normalise import normalise
 from seqrl.metrics.meteor.paraphrases import Paraphrases, english_paraphrases
@@ -63,13 +64,14 @@ class Meteor:
 
     def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
         """Give the published figure, from the statistics of all sentences together."""
+        require_some(len(hypotheses))
         statistics = self.statistics(hypotheses, references)[1]
-        return float(kernels.score_statistics(added(statistics), self.settings))
+        return float(kernels.score_statistics(statistics.sum(axis=0), self.settings))
 
     def statistics(
         self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Give the scores [N] and the counts that they come from [N, 23], in the order in which METEOR 1.5 prints them."""
+        """Give the scores [N] and the counts that they come from [N, 23], in the order in which METEOR 1.5 prints them, see `summable`."""
         if isinstance(hypotheses, str):
             raise ValueError("the hypotheses are one string; expected a list of sentences: wrap it in a list")
         if len(hypotheses) != len(references):
@@ -78,14 +80,11 @@ class Meteor:
             if isinstance(rows, str):
                 raise ValueError(f"the references of item {item} are one string; expected a list of sentences: wrap it in a list")
         prepared = self.prepare_words([[_words(row) for row in rows] for rows in references])
-        return prepared.statistics([_words(row) for row in hypotheses], range(len(hypotheses)))
-
-    def summands(self, statistics: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give what sentences of these statistics [N, 23] add to those of a corpus, [N, 23]."""
-        return summands(statistics)
+        scores, statistics = prepared.statistics([_words(row) for row in hypotheses], range(len(hypotheses)))
+        return scores, summable(statistics)
 
     def from_statistics(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give the corpus figures [B] of sums of what sentences add [B, 23]."""
+        """Give the corpus figures [B] of sums of statistics [B, 23]."""
         return np.array([kernels.score_statistics(row, self.settings) for row in sums], np.float64)
 
     @property
@@ -98,18 +97,12 @@ class Meteor:
         return PreparedMeteor(self, references, english_paraphrases())
 
 
-def added(statistics: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Add the statistics [N, 23] of sentences, see `summands`."""
-    total: NDArray[np.float64] = summands(statistics).sum(axis=0)
-    return total
-
-
-def summands(statistics: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give what each sentence adds to a corpus [N, 23]; one that matches its reference whole, in one chunk, adds no chunk, as in Java."""
+def summable(statistics: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Take the chunk from statistics [N, 23] of sentences that match their reference whole, in one chunk: Java adds none for them."""
     whole = (statistics[:, 21] == statistics[:, 0]) & (statistics[:, 22] == statistics[:, 1]) & (statistics[:, 20] == 1)
-    rows = statistics.copy()
-    rows[:, 20] -= whole
-    return rows
+    kept = statistics.copy()
+    kept[whole, 20] = 0.0
+    return kept
 
 
 def _words(sentence: Sentence) -> list[str]:
@@ -196,7 +189,7 @@ class PreparedMeteor:
         return self.statistics(hypotheses, items)[0]
 
     def statistics(self, hypotheses: Sequence[Sequence[str]], items: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Give the scores [N] and their counts [N, 23]."""
+        """Give the scores [N] and their counts [N, 23], each as METEOR 1.5 prints them."""
         wanted = np.fromiter(items, np.int64, len(items))
         num_items = len(self._item_rows) - 1
         if len(hypotheses) != len(wanted):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import sys
 import zlib
 from dataclasses import dataclass
 from functools import cache
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqrl.metrics.meteor.cache import meteor_cache_folder, written_whole
+from seqrl.metrics.meteor.cache import alone, meteor_cache_folder, written_whole
 from seqrl.metrics.meteor.resources import meteor_folder
 
 _LOG = logging.getLogger(__name__)
@@ -77,17 +78,23 @@ def load_paraphrases(table: Path, folder: Path | None = None) -> Paraphrases:
     path = folder / f"paraphrases-{_FORMAT}-{_fingerprint(table)}.bin"
     arrays = _read(path)
     if arrays is None:
-        _LOG.warning("METEOR: reading %s once, which takes about a minute; its index is kept in %s", table.name, folder)
-        made = _index(*_read_pairs(table))
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _write(path, made)
-        except OSError as error:
-            _LOG.warning("METEOR: cannot write %s (%s): the index is made again next time; set SEQRL_CACHE to a folder for it", path, error)
-        arrays = _read(path) or made
+        with alone(path):
+            arrays = _read(path) or _make(table, path)  # another process may have made it while this one waited
     words = arrays["words"].tobytes().decode("utf-8").split("\n")
     max_words = int(words.pop())
     return Paraphrases({word: number for number, word in enumerate(words)}, max_words, **{k: arrays[k] for k in list(_ARRAYS)[1:]})
+
+
+def _make(table: Path, path: Path) -> dict[str, NDArray[Any]]:
+    """Make the index of a table, keep it at `path` where that can be written, and say so on stderr: it takes a while."""
+    print(f"METEOR: reading {table.name} once, which takes about a minute; its index is kept in {path.parent}", file=sys.stderr, flush=True)
+    made = _index(*_read_pairs(table))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, made)
+    except OSError as error:
+        _LOG.warning("METEOR: cannot write %s (%s): the index is made again next time; set SEQRL_CACHE to a folder for it", path, error)
+    return _read(path) or made
 
 
 def _fingerprint(table: Path) -> str:
@@ -171,17 +178,25 @@ def _hash_table(hashes: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray
 
 
 def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    """Write the arrays end to end behind a header of their sizes and a checksum of their ends."""
+    """Write the arrays end to end behind a header of their sizes and a checksum, and the sizes once more behind them."""
     sizes = np.array([_FORMAT, *(arrays[name].nbytes for name in _ARRAYS)], np.int64)
+    body = b"".join(arrays[name].tobytes().ljust(-(-arrays[name].nbytes // 64) * 64, b"\0") for name in _ARRAYS)
     with written_whole(path) as file:
-        file.write(sizes.tobytes().ljust(64, b"\0"))
-        for name in _ARRAYS:
-            file.write(arrays[name].tobytes().ljust(-(-arrays[name].nbytes // 64) * 64, b"\0"))
+        file.write((sizes.tobytes() + _checksum(np.frombuffer(body, np.uint8)).to_bytes(8, "little")).ljust(64, b"\0"))
+        file.write(body)
         file.write(sizes.tobytes())
 
 
+def _checksum(body: NDArray[np.uint8]) -> int:
+    """Check 4 KiB of every 64 KiB, so that a process starts in milliseconds; never 0, which indexes without a checksum have."""
+    value = 0
+    for start in range(0, len(body), 65536):
+        value = zlib.crc32(body[start : start + 4096], value)
+    return value or 1
+
+
 def _read(path: Path) -> dict[str, NDArray[Any]] | None:
-    """Map the arrays into memory; None where the file is missing, cut short or of another form."""
+    """Map the arrays into memory; None where the file is missing, cut short, damaged or of another form."""
     if not path.is_file():
         return None
     whole = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)
@@ -192,6 +207,9 @@ def _read(path: Path) -> dict[str, NDArray[Any]] | None:
     padded = [-(-int(size) // 64) * 64 for size in sizes[1:]]
     right = sizes[0] == _FORMAT and min(padded) >= 0 and len(whole) == 64 + sum(padded) + 8 * count
     if not right or not np.array_equal(whole[-8 * count :], whole[: 8 * count]):
+        return None
+    written = int.from_bytes(whole[8 * count : 8 * count + 8].tobytes(), "little")
+    if written and written != _checksum(whole[64 : 64 + sum(padded)]):
         return None
     arrays, start = {}, 64
     for (name, kind), size, step in zip(_ARRAYS.items(), sizes[1:], padded, strict=True):

@@ -27,7 +27,8 @@ def synsets_of(word: str) -> tuple[int, ...]:
     found = set(synsets.get(word, ()))
     bases = english_bases().get(word)
     if bases is None:
-        made = (word[: -len(ending)] + put for ending, put in _ENDINGS if word.endswith(ending))
+        # two letters are no form of another word: "as" is not the plural of "a"
+        made = (word[: -len(ending)] + put for ending, put in _ENDINGS if word.endswith(ending) and len(word) > 2)
         bases = next(((base,) for base in made if base in synsets), ())
     for base in bases:
         found.update(synsets.get(base, ()))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from seqrl.metrics.meteor import paraphrases
 from seqrl.metrics.meteor.paraphrases import Paraphrases, load_paraphrases, phrase_hash
 
 Writer = Callable[..., Path]
@@ -45,18 +49,45 @@ def test_many_phrases_are_all_found_again(write_table: Writer, tmp_path: Path) -
             slot = (slot + 1) % len(table.slots)
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "other"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "other", "byte"])
 def test_a_damaged_cache_is_made_again(write_table: Writer, tmp_path: Path, damage: str) -> None:
     source = write_table(tmp_path / "table.gz")
     first = load_paraphrases(source, tmp_path)
     path = next(tmp_path.glob("*.bin"))
     whole = path.read_bytes()
     path.unlink()  # what is mapped must not be cut
-    path.write_bytes({"cut": whole[:-70], "empty": b"", "other": b"x" * len(whole)}[damage])
+    byte = whole[:100] + bytes([whole[100] ^ 1]) + whole[101:]
+    path.write_bytes({"byte": byte, "cut": whole[:-70], "empty": b"", "other": b"x" * len(whole)}[damage])
     again = load_paraphrases(source, tmp_path)
     assert again.numbers == first.numbers
     np.testing.assert_array_equal(again.others, first.others)
     assert path.read_bytes() == whole
+
+
+def test_two_processes_make_the_index_once(write_table: Writer, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = write_table(tmp_path / "table.gz")
+    making, release, made = threading.Event(), threading.Event(), []
+
+    def slow(table: Path, path: Path) -> dict[str, NDArray[Any]]:
+        made.append(path)
+        making.set()
+        assert release.wait(10)
+        return make(table, path)
+
+    make = paraphrases._make
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paraphrases, "_make", slow)
+        threads = [threading.Thread(target=load_paraphrases, args=(source, tmp_path)) for _ in range(2)]
+        threads[0].start()
+        assert making.wait(10)
+        threads[1].start()  # waits for the lock, which belongs to an open file, so threads show it as processes do
+        threads[1].join(0.1)
+        assert threads[1].is_alive()
+        release.set()
+        for thread in threads:
+            thread.join(10)
+    assert len(made) == 1
+    assert capfd.readouterr().err.count("reading table.gz once") == 1
 
 
 def test_another_table_has_a_cache_of_its_own(write_table: Writer, tmp_path: Path) -> None:
