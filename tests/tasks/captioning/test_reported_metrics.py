@@ -47,6 +47,12 @@ def test_a_metric_that_is_watched_is_reported(metric: str, make) -> None:
     assert result.best_value == max(result.best_value, result.evaluation[metric])
 
 
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("inf"), float("nan")])
+def test_temperatures_that_no_beam_can_search_at_are_refused(temperature: float) -> None:
+    with pytest.raises(ValueError, match="temperature: expected a positive, finite number, or null"):
+        EvaluationConfig(beam_size=2, temperature=temperature)
+
+
 def test_unknown_metrics_are_refused_with_the_nearest() -> None:
     with pytest.raises(ValueError, match="there is no metric 'rouge_ll'; did you mean 'rouge_l'"):
         EvaluationConfig(metrics=["rouge_ll"])
