@@ -53,8 +53,21 @@ class HypothesisRows:
 
 
 def split_words(sentence: str | Sequence[str]) -> list[str]:
-    """Give the words of a tokenised sentence: a string is split at white space, a list is taken as it is."""
-    return sentence.split() if isinstance(sentence, str) else list(sentence)
+    """Give the words of a tokenised sentence: a string is split at white space, a list is taken as it is.
+
+    Raises:
+        ValueError: for what is no sentence, such as None or bytes, whose items are numbers and would be scored as words.
+    """
+    if isinstance(sentence, str):
+        return sentence.split()
+    if isinstance(sentence, (bytes, bytearray)):
+        raise ValueError(f"expected a sentence, text or a list of words, got bytes {bytes(sentence[:20])!r}; decode them first")
+    try:
+        return list(sentence)
+    except TypeError:
+        raise ValueError(
+            f"expected a sentence, text or a list of words, got {type(sentence).__name__} {str(sentence)[:20]!r}; an empty one is ''"
+        ) from None
 
 
 def _starts(lengths: Sequence[int] | NDArray[Any]) -> NDArray[np.int64]:

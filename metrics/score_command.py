@@ -63,8 +63,9 @@ def run(args: argparse.Namespace) -> int:
     """Print a table of corpus figures."""
     if args.resamples < 0 or args.resamples == 1:
         raise ValueError(f"--resamples: expected 0 (none) or at least 2, got {args.resamples}")
-    every = args.metrics == "all"
-    metrics, left_out = _metrics(METRICS if every else args.metrics.split(","), args.tokens, settings_of(args.set), every=every)
+    names = names_of(args.metrics)
+    every = names == METRICS
+    metrics, left_out = _metrics(names, args.tokens, settings_of(args.set), every=every)
     pairs = read_pairs(args.hypotheses, args.references, missing=args.missing)
     tokenisation = tokenisation_by_name(args.tokens)
     systems = [pairs] if args.compare is None else [pairs, _same_items(pairs, args)]
@@ -102,6 +103,18 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         args.json.write_text(json.dumps(_content(pairs, scored, signatures), indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def names_of(given: str) -> tuple[str, ...]:
+    """Read names with commas between, and perhaps spaces; `METRICS` where one of them is "all".
+
+    Raises:
+        ValueError: for no name at all.
+    """
+    names = tuple(name.strip() for name in given.split(",") if name.strip())
+    if not names:
+        raise ValueError(f"--metrics: expected names with commas between, or all, got {given!r}; known are {', '.join(METRICS)}")
+    return METRICS if "all" in names else names
 
 
 def settings_of(given: list[str]) -> dict[str, dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from seqrl.metrics.by_name import METRICS
 from seqrl.run.config import EarlyStop
 from seqrl.run.loop import fit
 from seqrl.tasks.attention.data_config import DataConfig as AttentionDataConfig
@@ -214,3 +215,10 @@ def test_every_cited_paper_has_a_row() -> None:
             for authors, year in re.findall(r"([A-Z]\w+(?:,? (?:[A-Z]\w+|& [A-Z]\w+|et\s+al\.))*) ((?:19|20)\d\d)\b", paragraph):
                 first = authors.split()[0].strip(",")
                 assert re.search(rf"{first}\b[^|]*? {year}", table), f"docs/papers.md: no row names {authors} {year}, cited in {name}"
+
+
+def test_every_metric_is_described() -> None:
+    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    cells = re.findall(r"^\| (`[^|]*) \|", text[text.index("### What each is") : text.index("# What is logged")], re.MULTILINE)
+    named = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)} | {"bleu2", "bleu3"}  # between bleu1 and bleu4
+    assert named == set(METRICS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,8 +63,8 @@ class EvaluationConfig:
             raise ValueError(f"images_per_batch: expected at least 1, got {self.images_per_batch}")
         if self.beam_size < 0:
             raise ValueError(f"beam_size: expected 0 (none) or more, got {self.beam_size}")
-        if self.temperature is not None and not self.temperature > 0:
-            raise ValueError(f"temperature: expected a positive number, or null for that of the policy, got {self.temperature}")
+        if self.temperature is not None and not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature: expected a positive, finite number, or null for that of the policy, got {self.temperature}")
         for name in self.registered:
             if name not in by_name.METRICS:
                 raise ValueError(f"metrics: there is no metric {name!r}; {nearest(name, by_name.METRICS)}")

@@ -224,6 +224,13 @@ def some_files(tmp_path: Path) -> tuple[Path, Path, Path]:
     )
 
 
+def test_names_of_metrics() -> None:
+    assert score_command.names_of(" bleu4, rouge_l,") == ("bleu4", "rouge_l")
+    assert score_command.names_of("all") == score_command.names_of("bleu4,all") == score_command.METRICS
+    with pytest.raises(ValueError, match="--metrics: expected names with commas between, or all, got ' , '"):
+        score_command.names_of(" , ")
+
+
 def test_all_metrics_with_intervals(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     few = {name: by_name.HOMES[name] for name in ("cider_d", "bleu4", "rouge_l", "sacrebleu")}
     absent = {

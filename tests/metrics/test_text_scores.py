@@ -19,6 +19,9 @@ def test_sentences_are_split_and_lists_taken_as_they_are() -> None:
         (["a", "b"], [["a"], "b"], "the references of item 1 are one string"),
         (["a", "b"], [["a"], []], "item 1 has no references"),
         (["a", "b"], [["a"], ["b", " "]], "reference 1 of item 1 is empty"),
+        ([b"a dog"], [["a"]], "expected a sentence, text or a list of words, got bytes b'a dog'; decode"),
+        ([None], [["a"]], "expected a sentence, text or a list of words, got NoneType"),
+        (["a"], [[3]], "expected a sentence, text or a list of words, got int '3'"),
     ],
 )
 def test_what_has_no_score_is_refused(hypotheses, references, message: str) -> None:

@@ -57,6 +57,12 @@ def test_of_what_less_is_better_the_least_is_kept(metric: str, make) -> None:
     watch(task, EarlyStop("bleu4", mode="min"))  # whoever asks for the worst gets it
 
 
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("inf"), float("nan")])
+def test_temperatures_that_no_beam_can_search_at_are_refused(temperature: float) -> None:
+    with pytest.raises(ValueError, match="temperature: expected a positive, finite number, or null"):
+        EvaluationConfig(beam_size=2, temperature=temperature)
+
+
 def test_unknown_metrics_are_refused_with_the_nearest() -> None:
     with pytest.raises(ValueError, match="there is no metric 'rouge_ll'; did you mean 'rouge_l'"):
         EvaluationConfig(metrics=["rouge_ll"])
