@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from seqrl.tasks.captioning.data_config import DataConfig
     from seqrl.tasks.captioning.evaluation import EvaluationConfig, evaluate_captions
     from seqrl.tasks.captioning.policies import CaptionPolicy, PolicyConfig, build_policy
-    from seqrl.tasks.captioning.reward import CaptionReward, RewardConfig
     from seqrl.tasks.captioning.scenes import ScenesConfig
     from seqrl.tasks.captioning.task import CaptioningConfig, CaptioningTask
-    from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
+    from seqrl.tasks.writing.reward import RewardConfig, TextReward
+    from seqrl.tasks.writing.vocabulary import TokenizerVocabulary, Vocabulary
 
 __all__ = [
     "CaptionData",
     "CaptionPolicy",
-    "CaptionReward",
+    "TextReward",
     "CaptionSplit",
     "CaptioningConfig",
     "CaptioningTask",
@@ -40,7 +40,7 @@ _MODULES = {
     "data_config": ("DataConfig",),
     "evaluation": ("EvaluationConfig", "evaluate_captions"),
     "policies": ("CaptionPolicy", "PolicyConfig", "build_policy"),
-    "reward": ("CaptionReward", "RewardConfig"),
+    "reward": ("TextReward", "RewardConfig"),
     "scenes": ("ScenesConfig",),
     "task": ("CaptioningConfig", "CaptioningTask"),
     "vocabulary": ("TokenizerVocabulary", "Vocabulary"),

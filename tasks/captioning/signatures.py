@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from seqrl.metrics.signature import Signature, joined, number_of_references, signature_of, written
 from seqrl.tasks.captioning.data import CaptionSplit
 from seqrl.tasks.captioning.evaluation import EvaluationConfig
-from seqrl.tasks.captioning.reward import CaptionReward
+from seqrl.tasks.writing.reward import TextReward
 
 
-def reward_signature(reward: CaptionReward, trainer: Mapping[str, object], version: str) -> str:
+def reward_signature(reward: TextReward, trainer: Mapping[str, object], version: str) -> str:
     """Describe what a sampled caption earns: one signature for each metric of the mix, with what belongs to all of them in each.
 
     Args:

@@ -23,15 +23,15 @@ from seqrl.tasks.captioning.evaluation import METRICS as EVALUATED
 from seqrl.tasks.captioning.evaluation import EvaluationConfig, evaluate_captions, write_captions
 from seqrl.tasks.captioning.gallery import Captioned, GalleryItem, write_gallery
 from seqrl.tasks.captioning.images import augment
-from seqrl.tasks.captioning.imitated_rows import imitated_rows
 from seqrl.tasks.captioning.own_metrics import own_metrics
 from seqrl.tasks.captioning.policies import PolicyConfig, build_policy, sight_of, unfrozen_sight
 from seqrl.tasks.captioning.policies.feature_encoder import FeatureShape
-from seqrl.tasks.captioning.reward import CaptionReward, RewardConfig
-from seqrl.tasks.captioning.reward_function import import_function
-from seqrl.tasks.captioning.sampled import Captions, Sampled
 from seqrl.tasks.captioning.signatures import evaluation_signatures, reward_signature
 from seqrl.tasks.item_order import ItemOrder
+from seqrl.tasks.writing.imitated_rows import imitated_rows
+from seqrl.tasks.writing.reward import RewardConfig, TextReward
+from seqrl.tasks.writing.reward_function import import_function
+from seqrl.tasks.writing.sampled import Captions, Sampled
 from seqrl.trajectory import Trajectory, Tree, map_tree
 
 _LOG = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ class CaptioningTask:
         self.config = config
         self.data = data
         self.vocabulary = data.vocabulary
-        self.reward = CaptionReward(config.reward, data.train, data.vocabulary, function=reward)
+        self.reward = TextReward(config.reward, data.train, data.vocabulary, function=reward)
         self._ahead = RewardsAhead(self.reward.score, Sampled.of_state, config.reward.timeout_s) if config.reward.ahead else None
         self._order = ItemOrder(len(data.train), seed=seed)
         self._generator = torch.Generator().manual_seed(seed)

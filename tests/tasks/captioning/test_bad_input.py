@@ -20,7 +20,7 @@ from seqrl.run import checkpoint
 from seqrl.run.cli import main
 from seqrl.run.log import read_metrics
 from seqrl.tasks.captioning import images
-from seqrl.tasks.captioning.reward import RewardConfig
+from seqrl.tasks.writing.reward import RewardConfig
 
 NUM_IMAGES = 6
 CAPTIONS = ["A {} dog runs .", "A {} dog in the snow .", "The dog jumps ."]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,10 +21,9 @@ from seqrl.metrics.mix import MetricMix
 from seqrl.metrics.rows import END_WORD, WordNumbers, number_references, pad_rows
 from seqrl.run.registry import nearest
 from seqrl.run.trust import NAMES_CODE
-from seqrl.tasks.captioning.data import CaptionSplit
-from seqrl.tasks.captioning.reward_function import RewardFunction, call_function, import_function
-from seqrl.tasks.captioning.reward_workers import RewardWorkers
-from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
+from seqrl.tasks.writing.reward_function import RewardFunction, call_function, import_function
+from seqrl.tasks.writing.reward_workers import RewardWorkers
+from seqrl.tasks.writing.vocabulary import AnyVocabulary
 from seqrl.token_rollout import SCORE_TIMEOUT_S
 
 
@@ -105,12 +105,27 @@ def _check_metric(name: str, weight: float) -> None:
         )
 
 
-class CaptionReward:
-    """Scores captions of training images.
+class References(Protocol):
+    """What a reward reads of a split: its references as they were written and as words, and what an item is called in a message."""
+
+    @property
+    def references(self) -> Sequence[Sequence[str]]:
+        """Texts of each item."""
+
+    @property
+    def words(self) -> Sequence[Sequence[Sequence[str]]]:
+        """Their words."""
+
+    def describe(self, index: int) -> str:
+        """Name an item."""
+
+
+class TextReward:
+    """Scores texts about training items: captions of images, replies to prompts.
 
     Args:
         config: see `RewardConfig`.
-        split: the images' references.
+        split: the items' references.
         vocabulary: what the token ids stand for.
         function: a function of one's own; overrides the configured metrics.
 
@@ -121,15 +136,15 @@ class CaptionReward:
     def __init__(
         self,
         config: RewardConfig,
-        split: CaptionSplit,
-        vocabulary: Vocabulary | TokenizerVocabulary,
+        split: References,
+        vocabulary: AnyVocabulary,
         *,
         function: RewardFunction | None = None,
     ) -> None:
         self.config = config
         self.vocabulary = vocabulary
         self.references = split.references
-        self.image_ids = split.image_ids
+        self._describe = split.describe
         self.seconds = 0.0
         self._function = function or (import_function(config.function) if config.function else None)
         if function is not None and config.workers:
@@ -139,12 +154,13 @@ class CaptionReward:
         self._lock = threading.Lock()
         self._workers = RewardWorkers(config.function, config.workers, config.timeout_s) if config.workers else None
         # A word list's ids are the numbers themselves; a tokenizer's pieces are first put together to words.
-        self._by_words = isinstance(vocabulary, TokenizerVocabulary)
-        self._numbers = WordNumbers({} if isinstance(vocabulary, TokenizerVocabulary) else {w: n for n, w in enumerate(vocabulary.words)})
+        known = getattr(vocabulary, "words", None)
+        self._by_words = known is None
+        self._numbers = WordNumbers({} if known is None else {word: number for number, word in enumerate(known)})
         self._end = self._numbers[END_WORD] if self._by_words else vocabulary.end
         self._mix = None if self._function is not None else self._make_mix(split)
 
-    def _make_mix(self, split: CaptionSplit) -> MetricMix:
+    def _make_mix(self, split: References) -> MetricMix:
         file = self.config.document_frequency
         try:
             return MetricMix(
@@ -167,7 +183,7 @@ class CaptionReward:
         Args:
             tokens: [B, T] long.
             lengths: [B] long, tokens of each caption, its end token included.
-            items: [B] long, the training image of each.
+            items: [B] long, the training item of each.
 
         Returns:
             [B] float32, on the tokens' device.
@@ -252,8 +268,8 @@ class CaptionReward:
             source = "the reward function" if self._mix is None else "the metrics of task.reward"
             caption = self._text(tokens[worst, : int(lengths[worst])].tolist())
             raise ValueError(
-                f"{source} gave {scores[worst]:g} for sample {worst}, {caption!r}, of image "
-                f"{self.image_ids[images[worst]]}; expected a finite number, at most {np.finfo(np.float32).max:.2g}"
+                f"{source} gave {scores[worst]:g} for sample {worst}, {caption!r}, of "
+                f"{self._describe(int(images[worst]))}; expected a finite number, at most {np.finfo(np.float32).max:.2g}"
             )
         return rounded
 
