@@ -33,6 +33,7 @@ class RewardConfig:
 
     Attributes:
         metrics: weight of each metric, by its name.
+        settings: of metrics by their names, such as {slot_error: {prefix: SLOT_}}: which words of a text are slots.
         function: a function of one's own instead, as `module:name`; it takes captions and the lists of their references and
             gives one number a caption. Captions are the words that all metrics score (lower case, without punctuation); references are
             as they were written, so split them in the same way (`seqrl.metrics.ptb_tokenize`) before you compare words.
@@ -49,6 +50,7 @@ class RewardConfig:
     """
 
     metrics: dict[str, float] = field(default_factory=lambda: {"cider_d": 1.0})
+    settings: dict[str, dict[str, int | float | str]] = field(default_factory=dict)
     function: str = field(default="", metadata={NAMES_CODE: ()})
     variety: float = 0.0
     score_end: bool = True
@@ -60,6 +62,8 @@ class RewardConfig:
     def __post_init__(self) -> None:
         for name, weight in self.metrics.items():
             _check_metric(name, weight)
+        for name, settings in self.settings.items():
+            _check_settings(name, settings)
         if self.ahead not in (0, 1):
             raise ValueError(f"ahead: expected 0 (the reward is waited for) or 1 (one batch ahead), got {self.ahead}")
         if self.workers < 0:
@@ -103,6 +107,15 @@ def _check_metric(name: str, weight: float) -> None:
         raise ValueError(
             f"metrics.{name}: expected a weight below 0, since less is better there, got {weight}; write {{{name}: {-weight}}}"
         )
+
+
+def _check_settings(name: str, settings: dict[str, int | float | str]) -> None:
+    if name not in by_name.METRICS:
+        raise ValueError(f"settings: there is no metric {name!r}; {nearest(name, by_name.METRICS)}")
+    try:
+        by_name.metric_by_name(name, **settings)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"settings.{name}: {error}") from None
 
 
 class References(Protocol):
@@ -171,6 +184,7 @@ class TextReward:
                 score_end=self.config.score_end,
                 tokenisation=self.vocabulary.tokenisation.name if self._by_words else f"vocabulary {self.vocabulary.fingerprint()}",
                 numbers=self._numbers,
+                settings=self.config.settings,
             )
         except ValueError as error:
             where = f"reward.document_frequency {file}" if file else "reward.metrics"
@@ -272,6 +286,9 @@ class TextReward:
                 f"{self._describe(int(images[worst]))}; expected a finite number, at most {np.finfo(np.float32).max:.2g}"
             )
         return rounded
+
+
+CaptionReward = TextReward  # its name among the public ones of captioning
 
 
 def opening_shares(tokens: np.ndarray) -> np.ndarray:
