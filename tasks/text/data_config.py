@@ -12,12 +12,14 @@ from seqrl.tasks.paths import expanded
 from seqrl.tasks.text.pair_files import read_aligned, read_json_pairs
 from seqrl.tasks.text.pairs import Pairs
 from seqrl.tasks.text.restaurant import RestaurantConfig, builtin_pairs
+from seqrl.tasks.text.rnnlg import Rnnlg
 
 _FILES = {"prompts", "references", "dev_prompts", "dev_references", "test_prompts", "test_references"}
 _SETTINGS_READ = {
     "builtin": {"builtin"},
     "files": {"path", "num_dev", "num_test", *_FILES},
     "jsonl": {"path", "num_dev", "num_test", "pairs", "dev_pairs", "test_pairs"},
+    "rnnlg": {"path", "domain"},
 }
 _SETTINGS_READ_BY_ALL = {"source", "max_pairs", "min_count", "tokens", "pieces", "max_prompt_tokens"}
 
@@ -27,7 +29,8 @@ class DataConfig:
     """Where pairs of texts come from.
 
     Attributes:
-        source: "builtin" (dialogue acts about restaurants, made here), "files" (two aligned files) or "jsonl" (`prompt` and `references`).
+        source: "builtin" (dialogue acts about restaurants, made here), "files" (two aligned files), "jsonl" (`prompt` and `references`)
+            or "rnnlg" (dialogue acts and responses of the RNNLG toolkit, without their values).
         path: folder that the names below are relative to; `~` and `$NAME` are expanded.
         prompts: "files": the training prompts, one a line; a name in .gz is unpacked.
         references: "files": line i answers line i of the prompts.
@@ -38,6 +41,7 @@ class DataConfig:
         pairs: "jsonl": the training file.
         dev_pairs: "jsonl": the file to choose by; held out of training where empty.
         test_pairs: "jsonl": the file to report; held out of dev where empty.
+        domain: "rnnlg": folder of the domain in `path`, where the toolkit's resource files lie.
         num_dev: training pairs, the last ones, held out as dev where there is no file of them.
         num_test: dev pairs, the last ones, held out as test where there is no file of them.
         max_pairs: keep only the first ones of each part, for a quick look; 0 keeps all.
@@ -59,6 +63,7 @@ class DataConfig:
     pairs: str = ""
     dev_pairs: str = ""
     test_pairs: str = ""
+    domain: str = "restaurant"
     num_dev: int = 0
     num_test: int = 0
     max_pairs: int = 0
@@ -95,7 +100,12 @@ def load_pairs(config: DataConfig) -> dict[str, Pairs]:
         FileNotFoundError: when a file is not there.
         ValueError: when a file's content is wrong, or nothing is left to learn from or to choose by.
     """
-    parts = builtin_pairs(config.builtin) if config.source == "builtin" else _read_parts(config)
+    if config.source == "builtin":
+        parts = builtin_pairs(config.builtin)
+    elif config.source == "rnnlg":
+        parts = Rnnlg(expanded(config.path), config.domain).pairs()
+    else:
+        parts = _read_parts(config)
     return {name: part.part(slice(0, config.max_pairs or None)) for name, part in parts.items()}
 
 

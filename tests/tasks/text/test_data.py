@@ -17,7 +17,7 @@ from seqrl.tasks.text.restaurant import RestaurantConfig, builtin_pairs
 def test_builtin_acts_are_said_in_six_ways_with_their_slots() -> None:
     parts = builtin_pairs(RestaurantConfig(seed=3))
     acts = [set(part.prompts) for part in parts.values()]
-    assert sum(map(len, acts)) == len(set.union(*acts)) > 300 and [len(part) for part in parts.values()][:2] == [40, 40]
+    assert sum(map(len, acts)) == len(set.union(*acts)) > 250 and [len(part) for part in parts.values()][:2] == [40, 40]
     for part in parts.values():
         for act, references in zip(part.prompts, part.references, strict=True):
             assert len(set(references)) == 6
@@ -27,7 +27,7 @@ def test_builtin_acts_are_said_in_six_ways_with_their_slots() -> None:
                 assert ("kid" in text or "children" in text) == ("kidsallowed" in act)
     assert builtin_pairs(RestaurantConfig(seed=3)) == parts
     with pytest.raises(ValueError, match="fewer than .* acts"):
-        builtin_pairs(RestaurantConfig(num_dev=300, num_test=300))
+        builtin_pairs(RestaurantConfig(num_dev=150, num_test=150))
 
 
 def test_aligned_files(tmp_path: Path) -> None:
