@@ -255,7 +255,7 @@ def _own_captioner(images: Any, seed: int, *, frozen: bool) -> Ours:
     import torch
 
     from seqrl.tasks.captioning.policies import PolicyConfig, build_policy
-    from seqrl.tasks.captioning.vocabulary import Vocabulary
+    from seqrl.tasks.writing.vocabulary import Vocabulary
 
     torch.manual_seed(seed)
     words = Vocabulary([f"word{index}" for index in range(2_596)])

@@ -24,9 +24,9 @@ from provenance import RESULTS, add_arguments, provenance, require_clean, write_
 from seqrl.run.interrupt import run_command
 from seqrl.tasks.captioning.data import DataConfig, load_data
 from seqrl.tasks.captioning.policies import PolicyConfig
-from seqrl.tasks.captioning.reward import RewardConfig
 from seqrl.tasks.captioning.scenes import ScenesConfig
 from seqrl.tasks.captioning.task import CaptioningConfig, CaptioningTask
+from seqrl.tasks.writing.reward import RewardConfig
 
 NUM_CAPTIONS = 16 * 5 + 16
 SETTINGS = {"at once": (0, 0), "two workers": (2, 0), "ahead": (0, 1), "ahead, two workers": (2, 1)}

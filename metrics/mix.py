@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,6 +32,7 @@ class MetricMix:
         tokenisation: name or fingerprint of what made the ids; refused where `document_frequency` names another.
         numbers: the words' ids, word i in place i; what metrics of words such as SPICE spell ids with. Words may be added to it later.
             These metrics never score the end of a sentence.
+        settings: of metrics by name, such as {"slot_error": {"prefix": "SLOT_"}}.
 
     Raises:
         ValueError: for an unknown name, no weight at all, a weight that is not finite, or above 0 where less is better, a metric of whole
@@ -47,6 +49,7 @@ class MetricMix:
         score_end: bool = False,
         tokenisation: str | None = None,
         numbers: Mapping[str, int] | None = None,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         if not weights:
             raise ValueError("a mix of metrics needs at least one weight, for instance {'cider_d': 1.0}")
@@ -66,7 +69,7 @@ class MetricMix:
                     f"the weight of {name} must be below 0, since less is better there, got {weight}; for instance {{{name!r}: {-weight}}}"
                 )
             require_rewardable(name)
-            metric = metric_by_name(name)
+            metric = metric_by_name(name, **(settings or {}).get(name, {}))
             if isinstance(metric, TokenMetric):
                 self.metrics[name] = metric
             elif numbers is None:

@@ -18,7 +18,7 @@ from seqrl.metrics.tokenisations import TOKENISATIONS, Tokenisation, tokenisatio
 
 SHOWN = ("cider_d", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l")
 # What sacrebleu calls the same.
-_SACREBLEU_NAMES = {"ptb": "13a", "characters": "char"}
+_SACREBLEU_NAMES = {"ptb": "13a", "characters": "char", "spaces": "none"}
 _LONGEST_REASON = 160  # characters
 
 
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tokens",
         choices=sorted(TOKENISATIONS, reverse=True),
         default="ptb",
-        help="what a word is: coco-caption's (ptb), or each character, for Chinese, Japanese or Thai; sacrebleu then uses char, not 13a",
+        help="what a word is: coco-caption's (ptb), what stands between spaces, or each character, for Chinese, Japanese or Thai",
     )
     parser.add_argument("--resamples", type=int, default=SAMPLES, help="of the bootstrap, for 95%% intervals and p; 0 for none")
     parser.add_argument("--seed", type=int, default=SEED, help="of the bootstrap")

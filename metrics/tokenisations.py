@@ -1,4 +1,4 @@
-"""What counts as a word: coco-caption's words, or single characters for scripts that put no spaces between words."""
+"""What counts as a word: coco-caption's words, what stands between spaces, or characters for scripts that put no spaces between words."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ def character_tokenize(text: str) -> list[str]:
 TOKENISATIONS = {
     "ptb": Tokenisation("ptb", ptb_tokenize, " "),
     "characters": Tokenisation("characters", character_tokenize, ""),
+    "spaces": Tokenisation("spaces", str.split, " "),
 }
 
 

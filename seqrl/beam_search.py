@@ -49,14 +49,14 @@ def beam_search(
         item, state = beams.image.repeat_interleave(beam_size), policy.initial_state(context)
         tokens = torch.full_like(beams.image, policy.begin)
         for step in range(policy.max_tokens):
-            logp, state = _next_logp(policy, tokens, state)
+            logp, state = next_logp_of(policy, tokens, state)
             if step == 0:  # as in `sample`
                 logp, state = logp.index_select(0, item), rows_of_items(policy, state, item)
             parents = beams.extend(step, logp)
             rows = beams.retire(step)
             if beams.image.numel() == 0:
                 break
-            state = _reorder(policy, state, parents if rows is None else parents[rows], rows)
+            state = reorder(policy, state, parents if rows is None else parents[rows], rows)
             tokens = beams.tokens[:, :, step].flatten()
     return beams.best, beams.best_score
 
@@ -81,7 +81,7 @@ def _at_temperature(policy: Any, temperature: float | None) -> Iterator[None]:
         policy.temperature = own
 
 
-def _next_logp(policy: Any, tokens: Tensor, state: Tree) -> tuple[Tensor, Tree]:
+def next_logp_of(policy: Any, tokens: Tensor, state: Tree) -> tuple[Tensor, Tree]:
     """Give what a beam adds to its log-probability for each token [B, V]; a policy may have rules of its own for it."""
     if hasattr(policy, "next_logp"):
         return policy.next_logp(tokens, state)  # type: ignore[no-any-return]
@@ -89,7 +89,7 @@ def _next_logp(policy: Any, tokens: Tensor, state: Tree) -> tuple[Tensor, Tree]:
     return logits.float().log_softmax(dim=-1), state
 
 
-def _reorder(policy: Any, state: Tree, parents: Tensor, kept: Tensor | None) -> Tree:
+def reorder(policy: Any, state: Tree, parents: Tensor, kept: Tensor | None) -> Tree:
     """Give each beam its parent's state; the memory, equal for all beams of an image, only loses the dropped rows."""
     if not isinstance(state, dict):
         return select(state, parents)

@@ -13,15 +13,15 @@ def imported_when_used(package: str, modules: Mapping[str, Sequence[str]]) -> tu
 
     Args:
         package: its name; it has an `__all__`.
-        modules: its modules, named from the package on, with the public names that come from each.
+        modules: named from the package on, or from `seqrl.` on where they stand elsewhere, with the public names that come from each.
     """
-    homes = {name: module for module, names in modules.items() for name in names}
+    homes = {name: module if module.startswith("seqrl.") else f"{package}.{module}" for module, names in modules.items() for name in names}
     namespace = sys.modules[package].__dict__
 
     def get(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}; it has {', '.join(namespace['__all__'])}")
-        value = namespace[name] = getattr(import_module(f"{package}.{homes[name]}"), name)
+        value = namespace[name] = getattr(import_module(homes[name]), name)
         return value
 
     def names() -> list[str]:

@@ -24,7 +24,9 @@ SMALL_CAPTIONING = ["--task.images_per_batch=4", "--task.data.max_images=12"]
 SMALL_CONTROL = ["--task.num_eval_episodes=2", "--task.max_episode_steps=20", "--task.num_envs=4", "--task.num_steps=16"]
 SMALL_ATARI = ["--task.num_eval_episodes=2", "--task.max_frames=80", "--task.num_envs=2", "--task.num_steps=8"]
 SMALL_ATTENTION = ["--task.images_per_batch=4", "--task.evaluation.num_paths=1"]
+SMALL_TEXT = ["--task.prompts_per_batch=4", "--task.data.max_pairs=12"]
 SMALL = {"captioning": SMALL_CAPTIONING, "control": SMALL_CONTROL, "atari": SMALL_ATARI, "attention": SMALL_ATTENTION}  # by the task's type
+SMALL["seqrl.tasks.text.task:TextConfig"] = SMALL_TEXT
 # Others of the same settings are tried in the fast tier: breakout_ppo, halfcheetah_ppo, flickr8k_xe and scenes_self_critical.
 ALIKE = ("breakout_ppo_short", "hopper_ppo", "walker2d_ppo", "pong_ppo", "flickr8k_features_xe", "flickr8k_features_self_critical")
 # Figures of an update, of which each trainer gives one: tables have no gradient.

@@ -24,6 +24,10 @@ from seqrl.tasks.captioning.scenes import ScenesConfig
 from seqrl.tasks.captioning.task import CaptioningConfig
 from seqrl.tasks.control.policy import ControlPolicyConfig
 from seqrl.tasks.control.task import ControlConfig
+from seqrl.tasks.text.evaluation import EvaluationConfig as TextEvaluationConfig
+from seqrl.tasks.text.policy import PolicyConfig as TextPolicyConfig
+from seqrl.tasks.text.task import TextConfig
+from seqrl.tasks.writing.reward import RewardConfig
 from seqrl.trainers import (
     A2CConfig,
     OffPolicyConfig,
@@ -109,10 +113,17 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
             evaluation=EvaluationConfig(beam_size=2),
             images_per_batch=2,
         )
+        replies = TextConfig(
+            policy=TextPolicyConfig(dim=16, num_layers=1, max_tokens=6),
+            reward=RewardConfig(metrics={"bleu4_smoothed": 1.0, "slot_error": -1.0}, settings={"slot_error": {"prefix": "SLOT_"}}),
+            evaluation=TextEvaluationConfig(max_prompts=4),
+            prompts_per_batch=2,
+        )
         looking = {"glimpse_size": 4, "num_glimpses": 2, "images_per_batch": 4}
         attention = AttentionConfig(AttentionDataConfig(image_size=8), GlimpsePolicyConfig(hidden_units=8), **looking)  # type: ignore[arg-type]
         for task_config, config, metric in (
             (captioning, SupervisedConfig(), "cider_d"),
+            (replies, SupervisedConfig(), "slot_error"),
             (attention, ReinforceConfig(), "error_percent"),
             (attention, TRPOConfig(critic_epochs=1), "error_percent"),
             (ControlConfig(num_envs=2, num_steps=12, num_eval_episodes=2, max_episode_steps=10), PPOConfig(), "return_mean"),

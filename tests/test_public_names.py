@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ["seqrl", "seqrl.metrics", "seqrl.tasks.captioning", "seqrl.tasks.control", "seqrl.tasks.atari", "seqrl.tasks.attention"]
+PACKAGES = [
+    "seqrl",
+    "seqrl.metrics",
+    "seqrl.tasks.captioning",
+    "seqrl.tasks.control",
+    "seqrl.tasks.atari",
+    "seqrl.tasks.attention",
+    "seqrl.tasks.text",
+]
 SLOW = {"torch", "numpy", "numba", "transformers", "gymnasium", "accelerate"}
 
 

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from seqrl.tasks.captioning.data_config import DataConfig
     from seqrl.tasks.captioning.evaluation import EvaluationConfig, evaluate_captions
     from seqrl.tasks.captioning.policies import CaptionPolicy, PolicyConfig, build_policy
-    from seqrl.tasks.captioning.reward import CaptionReward, RewardConfig
     from seqrl.tasks.captioning.scenes import ScenesConfig
     from seqrl.tasks.captioning.task import CaptioningConfig, CaptioningTask
-    from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
+    from seqrl.tasks.writing.reward import CaptionReward, RewardConfig
+    from seqrl.tasks.writing.vocabulary import TokenizerVocabulary, Vocabulary
 
 __all__ = [
     "CaptionData",
@@ -40,9 +40,9 @@ _MODULES = {
     "data_config": ("DataConfig",),
     "evaluation": ("EvaluationConfig", "evaluate_captions"),
     "policies": ("CaptionPolicy", "PolicyConfig", "build_policy"),
-    "reward": ("CaptionReward", "RewardConfig"),
+    "seqrl.tasks.writing.reward": ("CaptionReward", "RewardConfig"),
     "scenes": ("ScenesConfig",),
     "task": ("CaptioningConfig", "CaptioningTask"),
-    "vocabulary": ("TokenizerVocabulary", "Vocabulary"),
+    "seqrl.tasks.writing.vocabulary": ("TokenizerVocabulary", "Vocabulary"),
 }
 __getattr__, __dir__ = imported_when_used(__name__, _MODULES)

@@ -21,7 +21,7 @@ from seqrl.tasks.captioning.scene_layout import Scene
 from seqrl.tasks.captioning.scene_words import grammar_words
 from seqrl.tasks.captioning.scenes import load_scenes
 from seqrl.tasks.captioning.shown import Showing
-from seqrl.tasks.captioning.vocabulary import SPECIALS, TokenizerVocabulary, Vocabulary
+from seqrl.tasks.writing.vocabulary import SPECIALS, TokenizerVocabulary, Vocabulary
 
 _LOG = logging.getLogger(__name__)
 
@@ -72,6 +72,10 @@ class CaptionSplit:
     def __len__(self) -> int:
         """Number of images."""
         return len(self.image_ids)
+
+    def describe(self, index: int) -> str:
+        """Name an image in a message."""
+        return f"image {self.image_ids[index]}"
 
     def picture(self, index: int) -> np.ndarray:
         """Give an image to be looked at, uint8 [3, S, S]."""

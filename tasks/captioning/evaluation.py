@@ -20,7 +20,7 @@ from seqrl.run.registry import nearest
 from seqrl.run.trust import NAMES_CODE
 from seqrl.tasks.captioning.data import CaptionSplit, rows_of
 from seqrl.tasks.captioning.facts import fact_figures
-from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
+from seqrl.tasks.writing.vocabulary import TokenizerVocabulary, Vocabulary
 from seqrl.trees import map_tree
 
 METRICS = ("cider_d", "cider", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l")

@@ -8,8 +8,8 @@ from functools import partial
 
 from seqrl.metrics import by_name
 from seqrl.tasks.captioning.evaluation import FIGURES, Function
-from seqrl.tasks.captioning.reward import CaptionReward
-from seqrl.tasks.captioning.reward_function import call_function, import_function
+from seqrl.tasks.writing.reward import TextReward
+from seqrl.tasks.writing.reward_function import call_function, import_function
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class OwnMetric:
     score: Function
 
 
-def own_metrics(names: Sequence[str], reward: CaptionReward, timeout_s: float) -> dict[str, OwnMetric]:
+def own_metrics(names: Sequence[str], reward: TextReward, timeout_s: float) -> dict[str, OwnMetric]:
     """Give each function with the name of its figure: that of the function, without its module.
 
     Args:

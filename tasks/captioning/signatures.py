@@ -1,40 +1,12 @@
-"""What the figures of a captioner's reward and evaluation depend on; see `seqrl.metrics.signature`."""
+"""What the figures of a captioner's evaluation depend on; see `seqrl.metrics.signature`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from seqrl.metrics.signature import Signature, joined, number_of_references, signature_of, written
+from seqrl.metrics.signature import Signature, number_of_references, signature_of, written
 from seqrl.tasks.captioning.data import CaptionSplit
 from seqrl.tasks.captioning.evaluation import EvaluationConfig
-from seqrl.tasks.captioning.reward import CaptionReward
-
-
-def reward_signature(reward: CaptionReward, trainer: Mapping[str, object], version: str) -> str:
-    """Describe what a sampled caption earns: one signature for each metric of the mix, with what belongs to all of them in each.
-
-    Args:
-        reward: of the task.
-        trainer: what its rewards are compared with, `base` and `samples`.
-        version: of this package.
-    """
-    config, tok = reward.config, reward.vocabulary.tokenisation.name
-    shared: dict[str, object] = {"version": version, "tok": tok, "nrefs": number_of_references(reward.references), **trainer}
-    variety = {"weight": config.variety, "version": version, **trainer}
-    parts = [Signature("variety", {key: written(value) for key, value in variety.items()})] if config.variety else []
-    if not reward.weights:
-        parts.insert(0, Signature("function", {key: written(value) for key, value in {"function": reward.function_name, **shared}.items()}))
-        return joined(parts)
-    frequency = reward.frequency
-    counted = {} if frequency is None else {"docs": frequency.num_images, "counts": frequency.fingerprint[:8]}
-    # SPIDEr counts for itself, over the words of the same captions and without their ends.
-    own = {"docs": len(reward.references)}
-    shared |= {"text": tok, "end": config.score_end, "df": "file" if config.document_frequency else "train"}
-    mix = [
-        signature_of(name, weight=weight, **(counted if name in ("cider_d", "cider") else own), **shared)  # type: ignore[arg-type]
-        for name, weight in reward.weights.items()
-    ]
-    return joined([*mix, *parts])
 
 
 def evaluation_signatures(

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from seqrl.ahead import RewardsAhead
-from seqrl.decoding import sample, sample_beside_greedy, with_one_end
 from seqrl.metrics import by_name
 from seqrl.policies import end_tokens
 from seqrl.tasks.captioning.checks import refuse_single_images, refuse_what_images_lack
@@ -23,15 +22,17 @@ from seqrl.tasks.captioning.evaluation import METRICS as EVALUATED
 from seqrl.tasks.captioning.evaluation import EvaluationConfig, evaluate_captions, write_captions
 from seqrl.tasks.captioning.gallery import Captioned, GalleryItem, write_gallery
 from seqrl.tasks.captioning.images import augment
-from seqrl.tasks.captioning.imitated_rows import imitated_rows
 from seqrl.tasks.captioning.own_metrics import own_metrics
 from seqrl.tasks.captioning.policies import PolicyConfig, build_policy, sight_of, unfrozen_sight
 from seqrl.tasks.captioning.policies.feature_encoder import FeatureShape
-from seqrl.tasks.captioning.reward import CaptionReward, RewardConfig
-from seqrl.tasks.captioning.reward_function import import_function
-from seqrl.tasks.captioning.sampled import Captions, Sampled
-from seqrl.tasks.captioning.signatures import evaluation_signatures, reward_signature
+from seqrl.tasks.captioning.signatures import evaluation_signatures
 from seqrl.tasks.item_order import ItemOrder
+from seqrl.tasks.writing.imitated_references import ImitatedReferences
+from seqrl.tasks.writing.imitated_rows import imitated_rows
+from seqrl.tasks.writing.reward import RewardConfig, TextReward
+from seqrl.tasks.writing.reward_function import import_function
+from seqrl.tasks.writing.sampled import Sampled, sampled_rows
+from seqrl.tasks.writing.signatures import reward_signature
 from seqrl.trajectory import Trajectory, Tree, map_tree
 
 _LOG = logging.getLogger(__name__)
@@ -112,16 +113,15 @@ class CaptioningTask:
         self.config = config
         self.data = data
         self.vocabulary = data.vocabulary
-        self.reward = CaptionReward(config.reward, data.train, data.vocabulary, function=reward)
+        self.reward = TextReward(config.reward, data.train, data.vocabulary, function=reward)
         self._ahead = RewardsAhead(self.reward.score, Sampled.of_state, config.reward.timeout_s) if config.reward.ahead else None
         self._order = ItemOrder(len(data.train), seed=seed)
         self._generator = torch.Generator().manual_seed(seed)
         self._built: nn.Module | None = None
-        self._ends: tuple[int, ...] = (data.vocabulary.end,)
         rewarded = [] if reward or config.reward.function else [name for name, weight in config.reward.metrics.items() if weight]
         self._evaluation = replace(config.evaluation, metrics=[*config.evaluation.metrics, *rewarded])
         self._own = own_metrics(config.evaluation.functions, self.reward, config.reward.timeout_s)
-        self._references = [self._complete(captions) for captions in data.train.words]
+        self._references = self._imitated((data.vocabulary.end,))
 
     @property
     def seconds_in_reward(self) -> float:
@@ -140,9 +140,8 @@ class CaptioningTask:
         if self.data.prepared:
             policy.prepared = True  # type: ignore[assignment]
         self._built = policy if self.config.policy.type == "pretrained" and self.data.seen_by else None
-        if set(end_tokens(policy)) != set(self._ends):
-            self._ends = end_tokens(policy)
-            self._references = [self._complete(captions) for captions in self.data.train.words]
+        if set(end_tokens(policy)) != set(self._references.ends):
+            self._references = self._imitated(end_tokens(policy))
         return policy
 
     def rollout(
@@ -173,15 +172,18 @@ class CaptioningTask:
         """Caption the next images, without rewards."""
         items = self._order.next(self.config.images_per_batch)
         context = self._context(items, policy)
-        forced = self._forced(items, num_forced_steps) if num_forced_steps else None
-        settings: Any = {"num_samples": num_samples, "forced": forced, "group": items, "generator": generator}
-        best: Trajectory | None = None
-        if greedy_baseline and not greedy:
-            trajectory, best = sample_beside_greedy(policy, context, **settings)
-        else:
-            trajectory = sample(policy, context, greedy=greedy, **settings)
-            best = sample(policy, context, greedy=True, group=items) if greedy_baseline else None
-        return Sampled(trajectory, self._captions(trajectory, policy), None if best is None else self._captions(best, policy), num_samples)
+        forced = self._references.beginnings(items, num_forced_steps, self._generator) if num_forced_steps else None
+        return sampled_rows(
+            policy,
+            context,
+            items,
+            end=self.vocabulary.end,
+            num_samples=num_samples,
+            greedy=greedy,
+            greedy_baseline=greedy_baseline,
+            forced=forced,
+            generator=generator,
+        )
 
     def demonstrations(self, group: Tensor | None = None) -> Trajectory:
         """Give reference captions of the next images, or of the training images that `group` numbers."""
@@ -189,7 +191,7 @@ class CaptioningTask:
         items = self._order.next(self.config.images_per_batch) if group is None else group.cpu()
         rows, tokens = [], []
         for row, item in enumerate(items.tolist()):
-            chosen = self._choose_references(item)
+            chosen = self._references.choose(item, self.config.captions_per_image, self._generator)
             tokens += chosen
             rows += [row] * len(chosen)
         images = self._augmented(items) if augmented else self._images(items)
@@ -259,11 +261,6 @@ class CaptioningTask:
         if self._ahead is not None and "ahead" in state:
             self._ahead.load_state_dict(state["ahead"])
 
-    def _captions(self, trajectory: Trajectory, policy: nn.Module) -> Captions:
-        """Take whole captions, forced tokens included."""
-        assert trajectory.group is not None
-        return Captions(with_one_end(trajectory.action, policy, self.vocabulary.end), trajectory.counted.sum(dim=1), trajectory.group)
-
     def _keep_to_own_encoder(self) -> None:
         """Give up the hidden states of the encoder at `policy.path` where the policy has another one, which a run before has trained."""
         policy: Any = self._built
@@ -310,35 +307,5 @@ class CaptioningTask:
         images[swapped] = images[swapped].flip(3) if features is None else rows_of(features, items[swapped].numpy())
         return images
 
-    def _complete(self, captions: list[list[str]]) -> list[list[int]]:
-        """Token ids of an image's references that the policy can write to the end; all, cut short, where none is.
-
-        To imitate captions that were cut would teach the policy to break off.
-        """
-        longest = self.config.policy.max_tokens
-        rows = [self._ended(self.vocabulary.encode(words)) for words in captions]
-        return [row for row in rows if len(row) <= longest] or [row[:longest] for row in rows]
-
-    def _ended(self, tokens: list[int]) -> list[int]:
-        """Give tokens up to the first one that ends a row of the policy, some of whose end tokens may be words; else with an end."""
-        length = next((place for place, token in enumerate(tokens) if token in self._ends), None)
-        return [*tokens, self.vocabulary.end] if length is None else tokens[: length + 1]
-
-    def _choose_references(self, item: int) -> list[list[int]]:
-        references = self._references[item]
-        count = self.config.captions_per_image
-        if not count or count >= len(references):
-            return references
-        return [references[index] for index in torch.randperm(len(references), generator=self._generator)[:count].tolist()]
-
-    def _forced(self, items: Tensor, num_steps: int) -> Tensor:
-        """First tokens of a reference of each image, drawn at random.
-
-        The rows of an image share it: where it ends early, none of them has a choice left, and no group keeps a single row.
-        """
-        rows = []
-        for item in items.tolist():
-            references = self._references[item]
-            rows.append(references[int(torch.randint(len(references), (), generator=self._generator))][:num_steps])
-        longest = max(len(row) for row in rows)
-        return torch.tensor([row + [self.vocabulary.pad] * (longest - len(row)) for row in rows])
+    def _imitated(self, ends: Sequence[int]) -> ImitatedReferences:
+        return ImitatedReferences(self.data.train.words, self.vocabulary, self.config.policy.max_tokens, ends)

@@ -30,6 +30,8 @@ from seqrl.tasks.captioning.scenes import ScenesConfig
 from seqrl.tasks.captioning.task import CaptioningConfig, CaptioningTask
 from seqrl.tasks.control.policy import ControlPolicyConfig
 from seqrl.tasks.control.task import ControlConfig
+from seqrl.tasks.text.policy import PolicyConfig as TextPolicyConfig
+from seqrl.tasks.text.task import TextConfig, TextTask
 from seqrl.token_rollout import token_rollout
 from seqrl.trajectory import Trajectory
 
@@ -97,6 +99,13 @@ def _regions() -> Any:
     config = CaptioningConfig(_scenes(), policy, images_per_batch=NUM_CONTEXTS, captions_per_image=2)
     drawn = _drawn()
     return CaptioningTask(config, replace(drawn, train=seen(drawn.train), dev=seen(drawn.dev)))
+
+
+def _replies(kind: str) -> Any:
+    """Replies to prompts of different lengths."""
+    policy = TextPolicyConfig(type=kind, dim=12, num_layers=1, num_heads=2, max_tokens=MAX_TOKENS, dropout=0.0, critic=True)
+    prompts, references = ["a b", "b", "c a b d", "d a"], [["b a", "b then a"], ["b"], ["d b a c"], ["a d"]]
+    return TextTask(prompts, references, "bleu4_smoothed", config=TextConfig(policy=policy, prompts_per_batch=NUM_CONTEXTS))
 
 
 class Writer(nn.Module):
@@ -229,6 +238,8 @@ KINDS: dict[str, Kind] = {
         _captions(critic=True, word_detection=0.3, figure_detection=0.2),
     ),
     "captions_regions": Kind("captions, regions of one's own", "texts", TEXTS | {DEMONSTRATIONS, CRITIC}, lambda _: _regions(), slow=True),
+    "replies": Kind("replies to texts", "texts", TEXTS | {DEMONSTRATIONS, CRITIC}, lambda _: _replies("transformer"), slow=True),
+    "replies_recurrent": Kind("replies, recurrent", "texts", TEXTS | {DEMONSTRATIONS, CRITIC}, lambda _: _replies("recurrent"), slow=True),
     "own_texts": Kind("one's own `TokenPolicy`", "texts", TEXTS, lambda _: OwnTask()),
     "glimpses": Kind("digits", "glimpses", GLIMPSES, _glimpses()),
     "glimpses_early": Kind(

@@ -29,8 +29,8 @@ from seqrl.tasks.captioning import caption_files
 from seqrl.tasks.captioning.feature_files import open_features
 from seqrl.tasks.captioning.image_stores import FolderStore, ZipStore
 from seqrl.tasks.captioning.images import load_images
-from seqrl.tasks.captioning.vocabulary import read_vocabulary
 from seqrl.tasks.image_bytes import decode_picture, read_encoded
+from seqrl.tasks.writing.vocabulary import read_vocabulary
 
 DEEP = "[" * 10_000
 LONG_NUMBER = "[" + "1" * 5_000 + "]"

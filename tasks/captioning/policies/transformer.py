@@ -39,10 +39,10 @@ class DecoderLayer(nn.Module):
     def forward(self, x: Tensor, memory: tuple[Tensor, Tensor], tokens: _Tokens, mask: Tensor | None) -> Tensor:
         """Map the tokens' [M, D] to [M, D], each seeing those before it in its row and the memory of its row's image."""
         query, key, value = (part.transpose(1, 2) for part in tokens.in_rows(self._heads(self.self_in(self.self_norm(x)), 3)).unbind(2))
-        seen = tokens.of_rows(_attend(query, key, value, is_causal=True).transpose(1, 2).flatten(2))
+        seen = tokens.of_rows(attend_all(query, key, value, is_causal=True).transpose(1, 2).flatten(2))
         x = x + self.dropout(self.self_out(seen))
         (query,) = self._heads(self.cross_query(self.cross_norm(x)), 1).unbind(1)
-        seen = tokens.by_image.take_back(_attend(tokens.by_image.lay_out(query).transpose(1, 2), *memory, mask=mask).transpose(1, 2))
+        seen = tokens.by_image.take_back(attend_all(tokens.by_image.lay_out(query).transpose(1, 2), *memory, mask=mask).transpose(1, 2))
         return self._think(x, seen.flatten(1))
 
     def step(self, x: Tensor, memory: tuple[Tensor, Tensor], cache: Tensor, position: int, image: Places, mask: Tensor | None) -> Tensor:
@@ -69,7 +69,7 @@ class DecoderLayer(nn.Module):
         return x.view(x.shape[0], parts, self.num_heads, x.shape[1] // (parts * self.num_heads))
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, *, is_causal: bool = False, mask: Tensor | None = None) -> Tensor:
+def attend_all(query: Tensor, key: Tensor, value: Tensor, *, is_causal: bool = False, mask: Tensor | None = None) -> Tensor:
     """softmax(Q K^T / sqrt(d)) V (Vaswani et al. 2017), [B, H, T, d] each; `mask` [B, R] says which keys are there."""
     allowed = None if mask is None else mask[:, None, None, :]
     if query.device.type != "cpu" or not query.requires_grad:

@@ -343,7 +343,7 @@ IMPORTS = {
     "seqrl/public_names.py": "our own names",
     "seqrl/metrics/__init__.py": "our own names",
     "seqrl/metrics/by_name.py": "our own names",
-    "seqrl/tasks/captioning/reward_function.py": "reward.function, evaluation.metrics: marked with NAMES_CODE; in worker processes, too",
+    "seqrl/tasks/writing/reward_function.py": "reward.function, evaluation.metrics: marked with NAMES_CODE; in worker processes, too",
     "seqrl/tasks/control/environments.py": "task.environment: marked with NAMES_CODE",
 }
 

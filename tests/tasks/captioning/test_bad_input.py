@@ -20,7 +20,7 @@ from seqrl.run import checkpoint
 from seqrl.run.cli import main
 from seqrl.run.log import read_metrics
 from seqrl.tasks.captioning import images
-from seqrl.tasks.captioning.reward import RewardConfig
+from seqrl.tasks.writing.reward import RewardConfig
 
 NUM_IMAGES = 6
 CAPTIONS = ["A {} dog runs .", "A {} dog in the snow .", "The dog jumps ."]
@@ -163,7 +163,7 @@ SETTINGS = {
         "task.reward: metrics: sacrebleu scores strings only, as they were written, and sampled words have lost case",
     ),
     "key twice": ("--task.reward.metrics={bleu4: 1, bleu4: 2}", "the key 'bleu4' stands in line 1 and again in line 1"),
-    "unknown tokens": ("--task.data.tokens=character", "tokens: expected one of ptb, characters, got 'character'"),
+    "unknown tokens": ("--task.data.tokens=character", "tokens: expected one of ptb, characters, spaces, got 'character'"),
     "no reward": ("--task.reward.metrics={cider_d: 0}", "expected at least one metric with a weight other than 0"),
     "one image of dev": ("--task.evaluation.max_images=1", "CIDEr over one image is always 0"),
     "no images a batch": ("--task.evaluation.images_per_batch=0", "task.evaluation: images_per_batch: expected at least 1, got 0"),

@@ -168,7 +168,7 @@ def test_captions_in_characters(root: Path, caplog: pytest.LogCaptureFixture) ->
     caplog.clear()
     data = load_data(config(root, tokens="characters"))
     assert data.dev.words[0] == [list("一只狗在草地上奔跑")] and "狗" in data.vocabulary and not caplog.text  # type: ignore[operator]
-    with pytest.raises(ValueError, match="tokens: expected one of ptb, characters, got 'bytes'"):
+    with pytest.raises(ValueError, match="tokens: expected one of ptb, characters, spaces, got 'bytes'"):
         load_data(config(root, tokens="bytes"))
 
 

@@ -12,7 +12,7 @@ from seqrl.decoding import sample
 from seqrl.protocols import Policy
 from seqrl.tasks.captioning.policies import PolicyConfig, build_policy
 from seqrl.tasks.captioning.policies.encoder import ConvolutionalEncoder, PatchEncoder, build_encoder, normalise
-from seqrl.tasks.captioning.vocabulary import Vocabulary
+from seqrl.tasks.writing.vocabulary import Vocabulary
 from seqrl.trajectory import Trajectory
 
 SMALL = PolicyConfig(dim=32, num_layers=2, num_heads=4, max_tokens=7)

@@ -25,7 +25,7 @@ from seqrl.run.train import train  # noqa: E402
 from seqrl.sources import TokenSource  # noqa: E402
 from seqrl.tasks.captioning.policies import PolicyConfig, build_policy  # noqa: E402
 from seqrl.tasks.captioning.policies.pretrained import PretrainedPolicy, load_model  # noqa: E402
-from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary  # noqa: E402
+from seqrl.tasks.writing.vocabulary import TokenizerVocabulary, Vocabulary  # noqa: E402
 from seqrl.trainers.self_critical import SelfCriticalConfig  # noqa: E402
 
 WORDS = ["<pad>", "<begin>", "<end>", "<unknown>", "a", "red", "blue", "square", "circle", "left", "of"]

@@ -17,9 +17,9 @@ from seqrl.run.log import read_metrics
 from seqrl.run.train import resume, train
 from seqrl.tasks.captioning.data_config import DataConfig
 from seqrl.tasks.captioning.policies import PolicyConfig
-from seqrl.tasks.captioning.reward import RewardConfig
 from seqrl.tasks.captioning.scenes import ScenesConfig
 from seqrl.tasks.captioning.task import CaptioningConfig, CaptioningTask
+from seqrl.tasks.writing.reward import RewardConfig
 from seqrl.trainers.self_critical import SelfCritical, SelfCriticalConfig
 
 CONFIG = """

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from seqrl.failures import RewardFailed
-from seqrl.tasks.captioning.reward import RewardConfig
-from seqrl.tasks.captioning.reward_workers import RewardWorkers
+from seqrl.tasks.writing.reward import RewardConfig
+from seqrl.tasks.writing.reward_workers import RewardWorkers
 
 ROOT = Path(__file__).resolve().parents[3]
 FUNCTIONS = """
@@ -108,7 +108,7 @@ def test_none_is_left_when_the_main_process_is_killed(workers: Callable[..., Rew
     function = workers("lengths").function
     code = f"""
 import sys, time
-from seqrl.tasks.captioning.reward_workers import RewardWorkers
+from seqrl.tasks.writing.reward_workers import RewardWorkers
 pool = RewardWorkers({function!r}, 2, 60.0)
 pool.score(["a", "b"], [[], []])
 open({str(tmp_path / "ready")!r}, "w").close()

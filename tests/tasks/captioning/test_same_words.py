@@ -15,8 +15,8 @@ from seqrl.metrics.cider import CiderD
 from seqrl.policies import TokenPolicy
 from seqrl.tasks.captioning.data import CaptionSplit
 from seqrl.tasks.captioning.evaluation import EvaluationConfig, beam_captions, evaluate_captions, greedy_captions, write_captions
-from seqrl.tasks.captioning.reward import CaptionReward, RewardConfig
-from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
+from seqrl.tasks.writing.reward import RewardConfig, TextReward
+from seqrl.tasks.writing.vocabulary import TokenizerVocabulary, Vocabulary
 
 WORDS = [["a dog runs".split()], ["two cats sleep here".split()], ["a boat".split()]]
 
@@ -52,7 +52,7 @@ def policy_of(vocabulary: Vocabulary | TokenizerVocabulary, rows: list[list[int]
 def scored_as_reward(vocabulary: Vocabulary | TokenizerVocabulary, rows: list[list[int]]) -> np.ndarray:
     lengths = torch.tensor([min(len(row), 8) for row in rows])
     tokens = torch.tensor([(row + [0] * 8)[:8] for row in rows])
-    reward = CaptionReward(RewardConfig(score_end=False), split_of(WORDS), vocabulary)
+    reward = TextReward(RewardConfig(score_end=False), split_of(WORDS), vocabulary)
     return reward.score(tokens, lengths, torch.arange(len(rows))).numpy()
 
 
@@ -93,7 +93,7 @@ def test_a_function_of_ones_own_sees_what_is_evaluated() -> None:
         seen.extend(captions)
         return [0.0] * len(captions)
 
-    scorer = CaptionReward(RewardConfig(), split_of(WORDS), vocabulary, function=reward)
+    scorer = TextReward(RewardConfig(), split_of(WORDS), vocabulary, function=reward)
     scorer.score(torch.tensor([[4, 3, 5, 2, 0]]), torch.tensor([4]), torch.tensor([0]))
     assert seen == [f"{vocabulary.words[4]} <unknown> {vocabulary.words[5]}"]
 

@@ -13,9 +13,9 @@ from seqrl.run.cli import main
 from seqrl.run.signatures import kept_signatures, reward_signature
 from seqrl.tasks.captioning.data_config import DataConfig
 from seqrl.tasks.captioning.policies import PolicyConfig
-from seqrl.tasks.captioning.reward import RewardConfig
 from seqrl.tasks.captioning.scenes import ScenesConfig
 from seqrl.tasks.captioning.task import CaptioningConfig, CaptioningTask
+from seqrl.tasks.writing.reward import RewardConfig
 from seqrl.trainers import Supervised
 from seqrl.trainers.self_critical import SelfCritical, SelfCriticalConfig
 

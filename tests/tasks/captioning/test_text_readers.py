@@ -12,7 +12,7 @@ import pytest
 
 from seqrl.metrics.score_files import read_pairs
 from seqrl.tasks.captioning.caption_files import read_coco, read_jsonl, read_karpathy, read_list, read_token_file
-from seqrl.tasks.captioning.vocabulary import read_vocabulary
+from seqrl.tasks.writing.vocabulary import read_vocabulary
 
 NAME, CAPTION = "café.jpg", "Eine Bö\u2028 wirft den 狗 um"
 TEXTS: dict[str, tuple[str, Callable[[Path], Any]]] = {

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from seqrl.tasks.captioning.data import DataConfig, load_data
-from seqrl.tasks.captioning.reward import CaptionReward, RewardConfig, opening_shares
 from seqrl.tasks.captioning.scenes import ScenesConfig
+from seqrl.tasks.writing.reward import RewardConfig, TextReward, opening_shares
 
 
 def test_shares_by_hand() -> None:
@@ -23,7 +23,7 @@ def test_variety_is_added_to_the_score(tmp_path: Path, monkeypatch: pytest.Monke
     rows[1][0], rows[2][0], rows[0][0] = 9, 9, 8
     given = torch.tensor(rows), torch.tensor([8, 8, 8]), torch.tensor([0, 1, 2])
     plain, varied = (
-        CaptionReward(config, data.train, data.vocabulary).score(*given) for config in (RewardConfig(), RewardConfig(variety=3.0))
+        TextReward(config, data.train, data.vocabulary).score(*given) for config in (RewardConfig(), RewardConfig(variety=3.0))
     )
     assert (varied - plain).tolist() == pytest.approx([3 * 2 / 3, 3 / 3, 3 / 3], abs=1e-5)
     with pytest.raises(ValueError, match="variety: expected a weight of 0 or more, got -1"):

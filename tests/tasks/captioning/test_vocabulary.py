@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary, read_vocabulary
+from seqrl.tasks.writing.vocabulary import TokenizerVocabulary, Vocabulary, read_vocabulary
 
 CAPTIONS = [["a", "dog", "runs"], ["a", "cat"], ["a", "dog"]]
 

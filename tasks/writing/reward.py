@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,10 +21,9 @@ from seqrl.metrics.mix import MetricMix
 from seqrl.metrics.rows import END_WORD, WordNumbers, number_references, pad_rows
 from seqrl.run.registry import nearest
 from seqrl.run.trust import NAMES_CODE
-from seqrl.tasks.captioning.data import CaptionSplit
-from seqrl.tasks.captioning.reward_function import RewardFunction, call_function, import_function
-from seqrl.tasks.captioning.reward_workers import RewardWorkers
-from seqrl.tasks.captioning.vocabulary import TokenizerVocabulary, Vocabulary
+from seqrl.tasks.writing.reward_function import RewardFunction, call_function, import_function
+from seqrl.tasks.writing.reward_workers import RewardWorkers
+from seqrl.tasks.writing.vocabulary import AnyVocabulary
 from seqrl.token_rollout import SCORE_TIMEOUT_S
 
 
@@ -33,6 +33,7 @@ class RewardConfig:
 
     Attributes:
         metrics: weight of each metric, by its name.
+        settings: of metrics by their names, such as {slot_error: {prefix: SLOT_}}: which words of a text are slots.
         function: a function of one's own instead, as `module:name`; it takes captions and the lists of their references and
             gives one number a caption. Captions are the words that all metrics score (lower case, without punctuation); references are
             as they were written, so split them in the same way (`seqrl.metrics.ptb_tokenize`) before you compare words.
@@ -49,6 +50,7 @@ class RewardConfig:
     """
 
     metrics: dict[str, float] = field(default_factory=lambda: {"cider_d": 1.0})
+    settings: dict[str, dict[str, int | float | str]] = field(default_factory=dict)
     function: str = field(default="", metadata={NAMES_CODE: ()})
     variety: float = 0.0
     score_end: bool = True
@@ -60,6 +62,8 @@ class RewardConfig:
     def __post_init__(self) -> None:
         for name, weight in self.metrics.items():
             _check_metric(name, weight)
+        for name, settings in self.settings.items():
+            _check_settings(name, settings)
         if self.ahead not in (0, 1):
             raise ValueError(f"ahead: expected 0 (the reward is waited for) or 1 (one batch ahead), got {self.ahead}")
         if self.workers < 0:
@@ -105,12 +109,36 @@ def _check_metric(name: str, weight: float) -> None:
         )
 
 
-class CaptionReward:
-    """Scores captions of training images.
+def _check_settings(name: str, settings: dict[str, int | float | str]) -> None:
+    if name not in by_name.METRICS:
+        raise ValueError(f"settings: there is no metric {name!r}; {nearest(name, by_name.METRICS)}")
+    try:
+        by_name.metric_by_name(name, **settings)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"settings.{name}: {error}") from None
+
+
+class References(Protocol):
+    """What a reward reads of a split: its references as they were written and as words, and what an item is called in a message."""
+
+    @property
+    def references(self) -> Sequence[Sequence[str]]:
+        """Texts of each item."""
+
+    @property
+    def words(self) -> Sequence[Sequence[Sequence[str]]]:
+        """Their words."""
+
+    def describe(self, index: int) -> str:
+        """Name an item."""
+
+
+class TextReward:
+    """Scores texts about training items: captions of images, replies to prompts.
 
     Args:
         config: see `RewardConfig`.
-        split: the images' references.
+        split: the items' references.
         vocabulary: what the token ids stand for.
         function: a function of one's own; overrides the configured metrics.
 
@@ -121,15 +149,15 @@ class CaptionReward:
     def __init__(
         self,
         config: RewardConfig,
-        split: CaptionSplit,
-        vocabulary: Vocabulary | TokenizerVocabulary,
+        split: References,
+        vocabulary: AnyVocabulary,
         *,
         function: RewardFunction | None = None,
     ) -> None:
         self.config = config
         self.vocabulary = vocabulary
         self.references = split.references
-        self.image_ids = split.image_ids
+        self._describe = split.describe
         self.seconds = 0.0
         self._function = function or (import_function(config.function) if config.function else None)
         if function is not None and config.workers:
@@ -139,12 +167,13 @@ class CaptionReward:
         self._lock = threading.Lock()
         self._workers = RewardWorkers(config.function, config.workers, config.timeout_s) if config.workers else None
         # A word list's ids are the numbers themselves; a tokenizer's pieces are first put together to words.
-        self._by_words = isinstance(vocabulary, TokenizerVocabulary)
-        self._numbers = WordNumbers({} if isinstance(vocabulary, TokenizerVocabulary) else {w: n for n, w in enumerate(vocabulary.words)})
+        known = getattr(vocabulary, "words", None)
+        self._by_words = known is None
+        self._numbers = WordNumbers({} if known is None else {word: number for number, word in enumerate(known)})
         self._end = self._numbers[END_WORD] if self._by_words else vocabulary.end
         self._mix = None if self._function is not None else self._make_mix(split)
 
-    def _make_mix(self, split: CaptionSplit) -> MetricMix:
+    def _make_mix(self, split: References) -> MetricMix:
         file = self.config.document_frequency
         try:
             return MetricMix(
@@ -155,6 +184,7 @@ class CaptionReward:
                 score_end=self.config.score_end,
                 tokenisation=self.vocabulary.tokenisation.name if self._by_words else f"vocabulary {self.vocabulary.fingerprint()}",
                 numbers=self._numbers,
+                settings=self.config.settings,
             )
         except ValueError as error:
             where = f"reward.document_frequency {file}" if file else "reward.metrics"
@@ -167,7 +197,7 @@ class CaptionReward:
         Args:
             tokens: [B, T] long.
             lengths: [B] long, tokens of each caption, its end token included.
-            items: [B] long, the training image of each.
+            items: [B] long, the training item of each.
 
         Returns:
             [B] float32, on the tokens' device.
@@ -256,10 +286,13 @@ class CaptionReward:
             source = "the reward function" if self._mix is None else "the metrics of task.reward"
             caption = self._text(tokens[worst, : int(lengths[worst])].tolist())
             raise ValueError(
-                f"{source} gave {scores[worst]:g} for sample {worst}, {caption!r}, of image "
-                f"{self.image_ids[images[worst]]}; expected a finite number, at most {np.finfo(np.float32).max:.2g}"
+                f"{source} gave {scores[worst]:g} for sample {worst}, {caption!r}, of "
+                f"{self._describe(int(images[worst]))}; expected a finite number, at most {np.finfo(np.float32).max:.2g}"
             )
         return rounded
+
+
+CaptionReward = TextReward  # its name among the public ones of captioning
 
 
 def opening_shares(tokens: np.ndarray) -> np.ndarray:

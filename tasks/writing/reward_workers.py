@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from seqrl.failures import RewardFailed
 
 # Modules are found where this process finds them, and nowhere else: -P leaves the current folder out.
-_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from seqrl.tasks.captioning.reward_worker import main; main(sys.argv[2])"
+_START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from seqrl.tasks.writing.reward_worker import main; main(sys.argv[2])"
 _SHOWN = 60  # characters of a caption in an error
 
 
@@ -33,7 +33,7 @@ class RewardWorkers:
     them; the next one starts new ones.
 
     Args:
-        function: `module:name`, see `seqrl.tasks.captioning.reward_function.import_function`.
+        function: `module:name`, see `seqrl.tasks.writing.reward_function.import_function`.
         number: of processes.
         timeout_s: seconds after which a call is given up; 0 for never.
     """

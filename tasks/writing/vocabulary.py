@@ -7,13 +7,47 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from seqrl.metrics.limits import brief
 from seqrl.metrics.text_files import json_of, read_text, refuse_twice
-from seqrl.metrics.tokenisations import tokenisation_by_name
+from seqrl.metrics.tokenisations import Tokenisation, tokenisation_by_name
 
 SPECIALS = ("<pad>", "<begin>", "<end>", "<unknown>")
+
+
+class AnyVocabulary(Protocol):
+    """What every vocabulary has, be its ids words or pieces of words."""
+
+    tokenisation: Tokenisation
+
+    @property
+    def pad(self) -> int:
+        """Token after the end."""
+
+    @property
+    def begin(self) -> int:
+        """Token before the first one."""
+
+    @property
+    def end(self) -> int:
+        """Token that ends a text."""
+
+    @property
+    def unknown(self) -> int:
+        """Token of what has none of its own."""
+
+    def __len__(self) -> int:
+        """Number of ids."""
+
+    def encode(self, words: Sequence[str]) -> list[int]:
+        """Give ids."""
+
+    def decode(self, ids: Iterable[int]) -> list[str]:
+        """Give words."""
+
+    def fingerprint(self) -> str:
+        """Give 16 hexadecimal digits."""
 
 
 class Vocabulary:

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from seqrl.trajectory import FIELDS, Trajectory, map_tree
+from seqrl.decoding import sample, sample_beside_greedy, with_one_end
+from seqrl.trajectory import FIELDS, Trajectory, Tree, map_tree
 
 
 @dataclass(frozen=True)
@@ -76,3 +78,44 @@ class Sampled:
             rows["context"] = map_tree(lambda leaf: leaf.repeat_interleave(num_samples, dim=0), rows["context"])
         greedy = None if state["greedy"] is None else Captions(**state["greedy"])
         return cls(Trajectory.of_known(rows), Captions(**state["captions"]), greedy, num_samples)
+
+
+def sampled_rows(
+    policy: nn.Module,
+    context: Tree,
+    items: Tensor,
+    *,
+    end: int,
+    num_samples: int,
+    greedy: bool,
+    greedy_baseline: bool,
+    forced: Tensor | None,
+    generator: torch.Generator | None,
+) -> Sampled:
+    """Write rows about items, without rewards.
+
+    Args:
+        policy: see `seqrl.decoding.sample`.
+        context: leaves [N, ...].
+        items: [N] long.
+        end: token that the vocabulary ends a text with.
+        num_samples: rows about each item.
+        greedy: write the most probable tokens.
+        greedy_baseline: also write the greedy row of each item.
+        forced: [N, S] first tokens; None for none.
+        generator: draws the tokens.
+    """
+    settings: Any = {"num_samples": num_samples, "forced": forced, "group": items, "generator": generator}
+    best: Trajectory | None = None
+    if greedy_baseline and not greedy:
+        rows, best = sample_beside_greedy(policy, context, **settings)
+    else:
+        rows = sample(policy, context, greedy=greedy, **settings)
+        best = sample(policy, context, greedy=True, group=items) if greedy_baseline else None
+    return Sampled(rows, captions_of(rows, policy, end), None if best is None else captions_of(best, policy, end), num_samples)
+
+
+def captions_of(rows: Trajectory, policy: nn.Module, end: int) -> Captions:
+    """Take whole texts, forced tokens included."""
+    assert rows.group is not None
+    return Captions(with_one_end(rows.action, policy, end), rows.counted.sum(dim=1), rows.group)

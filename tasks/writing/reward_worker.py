@@ -11,7 +11,7 @@ import threading
 import traceback
 from typing import Any, BinaryIO
 
-from seqrl.tasks.captioning.reward_function import RewardFunction, checked_scores, import_function
+from seqrl.tasks.writing.reward_function import RewardFunction, checked_scores, import_function
 
 
 def main(name: str) -> None:

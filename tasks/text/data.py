@@ -1,0 +1,108 @@
+"""Pairs of texts as ids: a vocabulary of the training side, prompts as padded rows, references as words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+from torch import Tensor
+
+from seqrl.metrics.tokenisations import tokenisation_by_name
+from seqrl.tasks.text.pairs import Pairs
+from seqrl.tasks.text.pieces import PieceVocabulary
+from seqrl.tasks.writing.vocabulary import SPECIALS, AnyVocabulary, Vocabulary
+
+
+@dataclass(frozen=True)
+class TextSplit:
+    """One part of a data set.
+
+    Attributes:
+        name: "train", "dev" or "test".
+        pairs: the texts.
+        words: of each item's references.
+        tokens: [N, S] long, prompts with an end token, then padding.
+        mask: [N, S] bool, what is no padding.
+    """
+
+    name: str
+    pairs: Pairs
+    words: list[list[list[str]]]
+    tokens: Tensor
+    mask: Tensor
+
+    def __len__(self) -> int:
+        """Number of prompts."""
+        return len(self.pairs)
+
+    @property
+    def references(self) -> Sequence[Sequence[str]]:
+        """Texts of each item."""
+        return self.pairs.references
+
+    def describe(self, index: int) -> str:
+        """Name an item in a message."""
+        return f"the prompt {self.pairs.prompts[index][:60]!r}"
+
+    def rows(self, index: Tensor | slice) -> dict[str, Tensor]:
+        """Give prompts as a policy reads them."""
+        return {"tokens": self.tokens[index], "mask": self.mask[index]}
+
+
+def make_vocabulary(pairs: Pairs, *, tokens: str, min_count: int, pieces: int) -> AnyVocabulary:
+    """Make the vocabulary of both sides of pairs; one list serves both, so that a name is the same in a prompt and in a reply.
+
+    Args:
+        pairs: the training ones alone.
+        tokens: what a word is.
+        min_count: rarer words become the unknown word.
+        pieces: number of byte pairs to learn instead; 0 for a word list.
+
+    Raises:
+        ValueError: when there is no word, or a reference holds the name of a special token.
+    """
+    texts = chain(pairs.prompts, chain.from_iterable(pairs.references))
+    if pieces:
+        return PieceVocabulary(texts, pieces, tokens=tokens)
+    split = tokenisation_by_name(tokens).split
+    return Vocabulary.build(map(split, texts), min_count, tokens=tokens)
+
+
+def make_split(name: str, pairs: Pairs, vocabulary: AnyVocabulary, max_prompt_tokens: int) -> TextSplit:
+    """Number a part of a data set.
+
+    Args:
+        name: of the part.
+        pairs: the texts.
+        vocabulary: gives ids.
+        max_prompt_tokens: longer prompts lose their beginning, since what was said last matters most; 0 for no limit.
+
+    Raises:
+        ValueError: when a reference has no word, or names a special token of a word list.
+    """
+    split = vocabulary.tokenisation.split
+    words = [[split(text) for text in texts] for texts in pairs.references]
+    for index, references in enumerate(words):
+        _check(pairs, index, references, reserved=SPECIALS if isinstance(vocabulary, Vocabulary) else ())
+    rows = [vocabulary.encode(split(prompt)) for prompt in pairs.prompts]
+    rows = [[*(row[-(max_prompt_tokens - 1) :] if max_prompt_tokens > 1 else row), vocabulary.end] for row in rows]
+    lengths = torch.tensor([len(row) for row in rows], dtype=torch.long)
+    width = int(lengths.max()) if rows else 1
+    tokens = torch.tensor([row + [vocabulary.pad] * (width - len(row)) for row in rows], dtype=torch.long).view(len(rows), width)
+    return TextSplit(name, pairs, words, tokens, torch.arange(width) < lengths.unsqueeze(1))
+
+
+def _check(pairs: Pairs, index: int, references: list[list[str]], reserved: Sequence[str]) -> None:
+    for text, words in zip(pairs.references[index], references, strict=True):
+        if not words:
+            raise ValueError(
+                f"{pairs.place(index)}: {text[:60]!r} holds no word after tokenisation; an empty reference cannot be scored, leave it out"
+            )
+        special = next((word for word in words if word in reserved), None)
+        if special:
+            raise ValueError(
+                f"{pairs.place(index)}: a reference holds {special}, the name of a token of the word list; a policy would be rewarded for "
+                "writing it, so replace it by a word"
+            )

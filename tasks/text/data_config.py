@@ -1,0 +1,141 @@
+"""The settings that say where pairs of texts come from."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from seqrl.metrics.tokenisations import tokenisation_by_name
+from seqrl.run.registry import nearest
+from seqrl.tasks.paths import expanded
+from seqrl.tasks.text.pair_files import read_aligned, read_json_pairs
+from seqrl.tasks.text.pairs import Pairs
+from seqrl.tasks.text.restaurant import RestaurantConfig, builtin_pairs
+from seqrl.tasks.text.rnnlg import Rnnlg
+
+_FILES = {"prompts", "references", "dev_prompts", "dev_references", "test_prompts", "test_references"}
+_SETTINGS_READ = {
+    "builtin": {"builtin"},
+    "files": {"path", "num_dev", "num_test", *_FILES},
+    "jsonl": {"path", "num_dev", "num_test", "pairs", "dev_pairs", "test_pairs"},
+    "rnnlg": {"path", "domain"},
+}
+_SETTINGS_READ_BY_ALL = {"source", "max_pairs", "min_count", "tokens", "pieces", "max_prompt_tokens"}
+
+
+@dataclass
+class DataConfig:
+    """Where pairs of texts come from.
+
+    Attributes:
+        source: "builtin" (dialogue acts about restaurants, made here), "files" (two aligned files), "jsonl" (`prompt` and `references`)
+            or "rnnlg" (dialogue acts and responses of the RNNLG toolkit, without their values).
+        path: folder that the names below are relative to; `~` and `$NAME` are expanded.
+        prompts: "files": the training prompts, one a line; a name in .gz is unpacked.
+        references: "files": line i answers line i of the prompts.
+        dev_prompts: "files": the same to choose by; held out of training where empty.
+        dev_references: of them.
+        test_prompts: "files": the same to report; held out of dev where empty.
+        test_references: of them.
+        pairs: "jsonl": the training file.
+        dev_pairs: "jsonl": the file to choose by; held out of training where empty.
+        test_pairs: "jsonl": the file to report; held out of dev where empty.
+        domain: "rnnlg": folder of the domain in `path`, where the toolkit's resource files lie.
+        num_dev: training pairs, the last ones, held out as dev where there is no file of them.
+        num_test: dev pairs, the last ones, held out as test where there is no file of them.
+        max_pairs: keep only the first ones of each part, for a quick look; 0 keeps all.
+        min_count: words that are rarer in training become the unknown word.
+        tokens: what a word is, to a word list and to every metric of words: "spaces", "ptb" or "characters".
+        pieces: number of byte pairs to learn from the training side and to write in, in the place of a word list; 0 for a word list.
+        max_prompt_tokens: longer prompts lose their beginning; 0 for no limit.
+        builtin: how many acts, for "builtin".
+    """
+
+    source: str = "builtin"
+    path: str = ""
+    prompts: str = ""
+    references: str = ""
+    dev_prompts: str = ""
+    dev_references: str = ""
+    test_prompts: str = ""
+    test_references: str = ""
+    pairs: str = ""
+    dev_pairs: str = ""
+    test_pairs: str = ""
+    domain: str = "restaurant"
+    num_dev: int = 0
+    num_test: int = 0
+    max_pairs: int = 0
+    min_count: int = 1
+    tokens: str = "spaces"
+    pieces: int = 0
+    max_prompt_tokens: int = 0
+    builtin: RestaurantConfig = field(default_factory=RestaurantConfig)
+
+    def __post_init__(self) -> None:
+        if self.source not in _SETTINGS_READ:
+            raise ValueError(
+                f"source: expected one of {', '.join(_SETTINGS_READ)}, got {self.source!r}; {nearest(self.source, _SETTINGS_READ)}"
+            )
+        for name in ("num_dev", "num_test", "max_pairs", "pieces", "max_prompt_tokens"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)}")
+        if self.min_count < 1:
+            raise ValueError(f"min_count: expected at least 1, got {self.min_count}")
+        tokenisation_by_name(self.tokens)
+        read = _SETTINGS_READ[self.source] | _SETTINGS_READ_BY_ALL
+        fields = dataclasses.fields(self)
+        unread = [
+            each.name for each in fields if each.name not in read and each.name != "builtin" and getattr(self, each.name) != each.default
+        ]
+        if unread:
+            raise ValueError(f"{unread[0]}: source {self.source} does not read it; it reads {', '.join(sorted(read))}")
+
+
+def load_pairs(config: DataConfig) -> dict[str, Pairs]:
+    """Read or make the pairs of each part.
+
+    Raises:
+        FileNotFoundError: when a file is not there.
+        ValueError: when a file's content is wrong, or nothing is left to learn from or to choose by.
+    """
+    if config.source == "builtin":
+        parts = builtin_pairs(config.builtin)
+    elif config.source == "rnnlg":
+        parts = Rnnlg(expanded(config.path), config.domain).pairs()
+    else:
+        parts = _read_parts(config)
+    return {name: part.part(slice(0, config.max_pairs or None)) for name, part in parts.items()}
+
+
+def _read_parts(config: DataConfig) -> dict[str, Pairs]:
+    train, dev, test = (_read(config, part) for part in ("", "dev_", "test_"))
+    if train is None:
+        what = "prompts and references" if config.source == "files" else "pairs"
+        raise ValueError(f"data: source {config.source} needs {what}; set their file names")
+    if dev is None:
+        _require(config.num_dev, len(train), "num_dev", "training")
+        train, dev = train.part(slice(0, -config.num_dev)), train.part(slice(-config.num_dev, None))
+    if test is None:
+        test = Pairs([], [])
+        if config.num_test:
+            _require(config.num_test, len(dev), "num_test", "dev")
+            dev, test = dev.part(slice(0, -config.num_test)), dev.part(slice(-config.num_test, None))
+    return {"train": train, "dev": dev, "test": test}
+
+
+def _require(count: int, there: int, name: str, part: str) -> None:
+    if not 0 < count < there:
+        raise ValueError(f"{name}: expected 1 to {there - 1} of the {there} {part} pairs to hold out, got {count}; or name files of them")
+
+
+def _read(config: DataConfig, part: str) -> Pairs | None:
+    folder = expanded(config.path) if config.path else Path()
+    if config.source == "jsonl":
+        name = getattr(config, f"{part}pairs")
+        return read_json_pairs(folder / name) if name else None
+    prompts, references = getattr(config, f"{part}prompts"), getattr(config, f"{part}references")
+    if bool(prompts) != bool(references):
+        raise ValueError(f"data: expected both {part}prompts and {part}references, got only one of them")
+    return read_aligned(folder / prompts, folder / references) if prompts else None

@@ -1,0 +1,122 @@
+"""Replies to a fixed set of prompts, as texts and as words, scored as a corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor, nn
+
+from seqrl.beam_search import beam_search
+from seqrl.decoding import sample, with_one_end
+from seqrl.metrics import by_name
+from seqrl.metrics.corpus import Corpus
+from seqrl.policies import end_tokens, is_end
+from seqrl.run.registry import nearest
+from seqrl.tasks.text.data import TextSplit
+from seqrl.tasks.writing.vocabulary import AnyVocabulary
+
+METRICS = ("sacrebleu", "bleu4")
+# What else is reported of all replies.
+FIGURES = ("length", "length_ratio", "distinct1", "distinct2", "unfinished")
+
+
+@dataclass
+class EvaluationConfig:
+    """How replies are written and scored in evaluations.
+
+    Attributes:
+        max_prompts: only the first ones of the split, for quick evaluations during training; 0 takes all.
+        prompts_per_batch: prompts answered at a time.
+        beam_size: also report beam search of this width, under `beam/`; 0 leaves it out.
+        length_penalty: exponent of the length by which beam search divides a reply's log-probability.
+        metrics: names of metrics to report besides the usual ones; those of the reward and of early stopping are reported anyhow.
+    """
+
+    max_prompts: int = 0
+    prompts_per_batch: int = 128
+    beam_size: int = 0
+    length_penalty: float = 0.0
+    metrics: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for name, least in (("max_prompts", 0), ("prompts_per_batch", 1), ("beam_size", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}")
+        for name in self.metrics:
+            if name not in by_name.METRICS:
+                raise ValueError(f"metrics: there is no metric {name!r}; {nearest(name, by_name.METRICS)}")
+
+
+class Reply(NamedTuple):
+    """A reply's words, and whether it came to its end."""
+
+    words: list[str]
+    ended: bool
+
+
+def greedy_replies(policy: Any, split: TextSplit, vocabulary: AnyVocabulary, config: EvaluationConfig, count: int) -> list[Reply]:
+    """Write the most probable reply, token by token, to the first `count` prompts."""
+    replies: list[Reply] = []
+    for context in _batches(policy, split, config.prompts_per_batch, count):
+        rows = sample(policy, context, greedy=True)
+        lengths = rows.mask.sum(dim=1)
+        ended = is_end(rows.action.gather(1, (lengths - 1).unsqueeze(1)).squeeze(1), end_tokens(policy))
+        tokens = with_one_end(rows.action, policy, vocabulary.end).tolist()
+        replies += [
+            Reply(vocabulary.decode(row[:length]), end) for row, length, end in zip(tokens, lengths.tolist(), ended.tolist(), strict=True)
+        ]
+    return replies
+
+
+def beam_replies(policy: Any, split: TextSplit, vocabulary: AnyVocabulary, config: EvaluationConfig, count: int) -> list[Reply]:
+    """Write replies by beam search to the first `count` prompts."""
+    replies: list[Reply] = []
+    for context in _batches(policy, split, config.prompts_per_batch, count):
+        rows, _ = beam_search(policy, context, beam_size=config.beam_size, length_penalty=config.length_penalty)
+        replies += [Reply(vocabulary.decode(row), len(row) < policy.max_tokens) for row in rows]
+    return replies
+
+
+def score_replies(
+    replies: Sequence[Reply],
+    split: TextSplit,
+    vocabulary: AnyVocabulary,
+    metrics: Sequence[str],
+    settings: Mapping[str, Mapping[str, Any]],
+) -> dict[str, float]:
+    """Score replies to the first prompts of a split.
+
+    Args:
+        replies: N of them.
+        split: prompts and references.
+        vocabulary: what a word is.
+        metrics: names; those of text as it was written get texts, the others words.
+        settings: of metrics by name.
+
+    Returns:
+        Each metric's corpus figure, then `length` (words), `length_ratio` (words over those of the references that are nearest in length),
+        `distinct1`, `distinct2`, and `unfinished` (share of the replies that were cut at the longest length).
+    """
+    words, references = [reply.words for reply in replies], split.words[: len(replies)]
+    texts = [vocabulary.tokenisation.join(each) for each in words]
+    kinds = {True: Corpus(words, references), False: Corpus(texts, split.references[: len(replies)])}
+    made = {name: by_name.metric_by_name(name, **settings.get(name, {})) for name in metrics}
+    figures = {name: kinds[by_name.scores_words(name)].figure(metric) for name, metric in made.items()}
+    lengths = [len(each) for each in words]
+    nearest_lengths = [min((abs(len(r) - n), len(r)) for r in rs)[1] for n, rs in zip(lengths, references, strict=True)]
+    return figures | {
+        "length": float(np.mean(lengths)),
+        "length_ratio": sum(lengths) / sum(nearest_lengths),
+        **{f"distinct{n}": by_name.metric_by_name(f"distinct{n}").corpus(words) for n in (1, 2)},
+        "unfinished": float(np.mean([not reply.ended for reply in replies])),
+    }
+
+
+def _batches(policy: nn.Module, split: TextSplit, size: int, count: int) -> Iterator[dict[str, dict[str, Tensor]]]:
+    device = next(policy.parameters()).device
+    for start in range(0, count, size):
+        rows = split.rows(slice(start, min(start + size, count)))
+        yield {"image": {name: leaf.to(device) for name, leaf in rows.items()}}

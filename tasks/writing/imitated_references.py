@@ -1,0 +1,56 @@
+"""The references that a policy imitates, as rows of ids that it can write to the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from seqrl.tasks.writing.vocabulary import AnyVocabulary
+
+
+class ImitatedReferences:
+    """Token ids of each item's references, each to its end.
+
+    To imitate texts that were cut would teach the policy to break off: an item's references that are too long are left out, and cut
+    short only where all of them are.
+
+    Args:
+        words: of each item's references.
+        vocabulary: gives their ids.
+        max_tokens: longest row that the policy writes, end token included.
+        ends: tokens that end a row of the policy, of which some may be words.
+    """
+
+    def __init__(self, words: Sequence[Sequence[Sequence[str]]], vocabulary: AnyVocabulary, max_tokens: int, ends: Sequence[int]) -> None:
+        self._vocabulary, self._max_tokens, self.ends = vocabulary, max_tokens, tuple(ends)
+        self.rows = [self._complete(references) for references in words]
+
+    def choose(self, item: int, count: int, generator: torch.Generator) -> list[list[int]]:
+        """Draw `count` references of an item; 0 for all."""
+        references = self.rows[item]
+        if not count or count >= len(references):
+            return references
+        return [references[index] for index in torch.randperm(len(references), generator=generator)[:count].tolist()]
+
+    def beginnings(self, items: Tensor, num_steps: int, generator: torch.Generator) -> Tensor:
+        """Give the first tokens of a reference of each item [N], drawn at random, [N, S] with S <= num_steps.
+
+        The rows of an item share it: where it ends early, none of them has a choice left, and no group keeps a single row.
+        """
+        rows = []
+        for item in items.tolist():
+            references = self.rows[item]
+            rows.append(references[int(torch.randint(len(references), (), generator=generator))][:num_steps])
+        longest = max(len(row) for row in rows)
+        return torch.tensor([row + [self._vocabulary.pad] * (longest - len(row)) for row in rows])
+
+    def _complete(self, references: Sequence[Sequence[str]]) -> list[list[int]]:
+        rows = [self._ended(self._vocabulary.encode(words)) for words in references]
+        return [row for row in rows if len(row) <= self._max_tokens] or [row[: self._max_tokens] for row in rows]
+
+    def _ended(self, tokens: list[int]) -> list[int]:
+        """Give tokens up to the first one that ends a row of the policy; else with an end."""
+        length = next((place for place, token in enumerate(tokens) if token in self.ends), None)
+        return [*tokens, self._vocabulary.end] if length is None else tokens[: length + 1]

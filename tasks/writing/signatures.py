@@ -1,0 +1,37 @@
+"""What the figures of a reward depend on; see `seqrl.metrics.signature`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from seqrl.metrics.by_name import metric_by_name
+from seqrl.metrics.signature import Signature, joined, number_of_references, signature_of, written
+from seqrl.tasks.writing.reward import TextReward
+
+
+def reward_signature(reward: TextReward, trainer: Mapping[str, object], version: str) -> str:
+    """Describe what a sampled text earns: one signature for each metric of the mix, with what belongs to all of them in each.
+
+    Args:
+        reward: of the task.
+        trainer: what its rewards are compared with, `base` and `samples`.
+        version: of this package.
+    """
+    config, tok = reward.config, reward.vocabulary.tokenisation.name
+    shared: dict[str, object] = {"version": version, "tok": tok, "nrefs": number_of_references(reward.references), **trainer}
+    variety = {"weight": config.variety, "version": version, **trainer}
+    parts = [Signature("variety", {key: written(value) for key, value in variety.items()})] if config.variety else []
+    if not reward.weights:
+        parts.insert(0, Signature("function", {key: written(value) for key, value in {"function": reward.function_name, **shared}.items()}))
+        return joined(parts)
+    frequency = reward.frequency
+    counted = {} if frequency is None else {"docs": frequency.num_images, "counts": frequency.fingerprint[:8]}
+    # SPIDEr counts for itself, over the words of the same texts and without their ends.
+    own = {"docs": len(reward.references)}
+    shared |= {"text": tok, "end": config.score_end, "df": "file" if config.document_frequency else "train"}
+    made = {name: metric_by_name(name, **config.settings[name]) if name in config.settings else name for name in reward.weights}
+    mix = [
+        signature_of(made[name], weight=weight, **(counted if name in ("cider_d", "cider") else own), **shared)  # type: ignore[arg-type]
+        for name, weight in reward.weights.items()
+    ]
+    return joined([*mix, *parts])
