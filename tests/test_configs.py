@@ -28,7 +28,17 @@ SMALL_TEXT = ["--task.prompts_per_batch=4", "--task.data.max_pairs=12"]
 SMALL = {"captioning": SMALL_CAPTIONING, "control": SMALL_CONTROL, "atari": SMALL_ATARI, "attention": SMALL_ATTENTION}  # by the task's type
 SMALL["seqrl.tasks.text.task:TextConfig"] = SMALL_TEXT
 # Others of the same settings are tried in the fast tier: breakout_ppo, halfcheetah_ppo, flickr8k_xe and scenes_self_critical.
-ALIKE = ("breakout_ppo_short", "hopper_ppo", "walker2d_ppo", "pong_ppo", "flickr8k_features_xe", "flickr8k_features_self_critical")
+ALIKE = (
+    "hotel_xe",
+    "hotel_self_critical",
+    "multi30k_self_critical",
+    "breakout_ppo_short",
+    "hopper_ppo",
+    "walker2d_ppo",
+    "pong_ppo",
+    "flickr8k_features_xe",
+    "flickr8k_features_self_critical",
+)
 # Figures of an update, of which each trainer gives one: tables have no gradient.
 UPDATED = ("optimiser/grad_norm", "action_value/error", "elite/num_rows")
 
