@@ -60,10 +60,11 @@ def split_words(sentence: str | Sequence[str]) -> list[str]:
     """
     if isinstance(sentence, str):
         return sentence.split()
-    if isinstance(sentence, (bytes, bytearray)):
-        raise ValueError(f"expected a sentence, text or a list of words, got bytes {bytes(sentence[:20])!r}; decode them first")
+    given: Any = sentence
+    if isinstance(given, (bytes, bytearray)):
+        raise ValueError(f"expected a sentence, text or a list of words, got bytes {bytes(given[:20])!r}; decode them first")
     try:
-        return list(sentence)
+        return list(given)
     except TypeError:
         raise ValueError(
             f"expected a sentence, text or a list of words, got {type(sentence).__name__} {str(sentence)[:20]!r}; an empty one is ''"

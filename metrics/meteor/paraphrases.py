@@ -191,7 +191,7 @@ def _checksum(body: NDArray[np.uint8]) -> int:
     """Check 4 KiB of every 64 KiB, so that a process starts in milliseconds; never 0, which indexes without a checksum have."""
     value = 0
     for start in range(0, len(body), 65536):
-        value = zlib.crc32(body[start : start + 4096], value)
+        value = zlib.crc32(body[start : start + 4096].tobytes(), value)
     return value or 1
 
 
