@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from contenders import whole
 from numpy.typing import NDArray
 from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, write_results
 
@@ -96,7 +97,7 @@ def trained(args: argparse.Namespace, name: str, seed: int, label: str, override
     overrides = [f"--runs_folder={args.runs_folder}", f"--name={run}", f"--seed={seed}", "--num_threads=1"]
     overrides += [f"--steps={args.steps}", f"--eval_every={max(1, args.steps // 5)}"] if args.steps else []
     config = read_config(ROOT / "configs" / "dialog" / f"{name}.yaml", overrides + ([override] if override else []))
-    train(config, overwrite=True, display=False)
+    whole(train(config, overwrite=True, display=False))
     return args.runs_folder / run
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,4 +14,6 @@ def __getattr__(name: str) -> Any:
     """Import the metric when it is first asked for: SPICE reads the word lists without it."""
     if name != "Meteor":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has Meteor")
-    return import_module(f"{__name__}.metric").Meteor
+    from seqrl.metrics.meteor.metric import Meteor
+
+    return Meteor

@@ -37,5 +37,5 @@ def test_text_without_spaces_is_found(texts: list[str], example: str | None) -> 
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(ValueError, match="tokens: expected one of ptb, characters, got 'words'"):
+    with pytest.raises(ValueError, match="tokens: expected one of ptb, characters, spaces, got 'words'"):
         tokenisation_by_name("words")
