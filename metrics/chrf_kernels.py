@@ -8,23 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from seqrl.metrics.compiled import compiled
-
-
-@compiled
-def sort(values, count):
-    """Sort values[:count] in place (Shell's method)."""
-    gap = 1
-    while gap < count // 3:
-        gap = 3 * gap + 1
-    while gap > 0:
-        for start in range(gap, count):
-            value = values[start]
-            place = start
-            while place >= gap and values[place - gap] > value:
-                values[place] = values[place - gap]
-                place -= gap
-            values[place] = value
-        gap //= 3
+from seqrl.metrics.kernels import sort
 
 
 @compiled

@@ -49,7 +49,7 @@ def rehash(keys, numbers, slots):
 
 
 @compiled
-def _sort(values, count):
+def sort(values, count):
     """Sort values[:count] in place (Shell's method: short code, and quick at the few dozen of one item)."""
     gap = 1
     while gap < count // 3:
@@ -107,7 +107,7 @@ def add_items(
                     gram[place] = slots[slot, 1]
                     pairs[filled] = (np.int64(slots[slot, 1]) << ROW_BITS) | (row - row_first)
                     filled += 1
-            _sort(pairs, filled)
+            sort(pairs, filled)
             previous = np.int64(-1)
             for k in range(filled):
                 number = pairs[k] >> ROW_BITS
