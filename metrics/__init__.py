@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seqrl.metrics.bleu import Bleu, SacreBleu
     from seqrl.metrics.by_name import metric_by_name
-    from seqrl.metrics.cider import Cider, CiderD
+    from seqrl.metrics.cider import Cider, CiderD, CiderR
     from seqrl.metrics.document_frequency import DocumentFrequency
     from seqrl.metrics.mix import MetricMix
     from seqrl.metrics.rouge import RougeL
@@ -21,6 +21,7 @@ __all__ = [
     "Bleu",
     "Cider",
     "CiderD",
+    "CiderR",
     "DocumentFrequency",
     "MetricMix",
     "RougeL",
@@ -32,7 +33,7 @@ __all__ = [
 _NAMES = {
     "bleu": ("Bleu", "SacreBleu"),
     "by_name": ("metric_by_name",),
-    "cider": ("Cider", "CiderD"),
+    "cider": ("Cider", "CiderD", "CiderR"),
     "document_frequency": ("DocumentFrequency",),
     "mix": ("MetricMix",),
     "rouge": ("RougeL",),

@@ -10,6 +10,7 @@ from typing import Any
 # name -> module, class or function in it, settings. A module is imported when its metric is first made.
 HOMES: Mapping[str, tuple[str, str, dict[str, Any]]] = {
     "cider_d": ("seqrl.metrics.cider", "CiderD", {}),
+    "cider_r": ("seqrl.metrics.cider", "CiderR", {}),
     "cider": ("seqrl.metrics.cider", "Cider", {}),
     "bleu1": ("seqrl.metrics.bleu", "Bleu", {"max_n": 1}),
     "bleu2": ("seqrl.metrics.bleu", "Bleu", {"max_n": 2}),

@@ -1,4 +1,4 @@
-"""CIDEr-D and CIDEr: how much a caption agrees with what people write about an image, n-grams weighed by how telling they are."""
+"""CIDEr-D, CIDEr-R and CIDEr: how much a caption agrees with what people write about an image, n-grams weighed by how telling they are."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from seqrl.metrics.rows import HypothesisRows
 from seqrl.metrics.token_scores import PreparedMetric, Sentence, index_sentences, prepare_references
 
 _NO_PENALTY = 0.0  # the compiled loop takes a sigma of zero for plain CIDEr
+_NOT_ROBUST = np.empty(0)
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,69 @@ class Cider:
         return _score_rows(index, rows, self.max_n, _NO_PENALTY)
 
 
+@dataclass(frozen=True)
+class CiderR:
+    """CIDEr-R: CIDEr-D for sentences whose lengths differ much, with penalties on relative length and on repeated words.
+
+    score = 10/n sum_n 1/m sum_j r_j^a exp(-(l - l_j)^2 / (alpha l_j^2))^b min(g_n(c), g_n(s_j)) . g_n(s_j) / (|g_n(c)| |g_n(s_j)|)
+    r_j = (prod_w 1 / (1 + d_w))^(1/W),  d_w = |count_w(c) - count_w(s_j)|, or count_w(c) - 1 where s_j lacks w
+
+    over the W different words of c; the rest as in `CiderD`.
+
+    Args:
+        max_n: longest n-gram, in words.
+        repetition_weight: a.
+        length_weight: b.
+        alpha: the larger, the less a length costs.
+        document_frequency, score_end, tokenisation: as in `CiderD`.
+
+    Raises:
+        ValueError: as `CiderD`, and for an alpha that is not above 0.
+
+    Source: Oliveira dos Santos et al. 2021 (CIDEr-R: robust consensus-based image description evaluation).
+    Differs from: the authors' code, which divides by the number of bigrams of the reference where the paper has its words, and counts
+    the repetitions of runs of letters, where here each token is a word.
+    """
+
+    max_n: int = 4
+    repetition_weight: float = 0.8
+    length_weight: float = 0.2
+    alpha: float = 1.0
+    document_frequency: DocumentFrequency | None = None
+    score_end: bool = False
+    tokenisation: str | None = None
+    bound: ClassVar[float] = 10.0
+
+    def __post_init__(self) -> None:
+        if not self.alpha > 0:
+            raise ValueError(f"alpha: expected a number above 0, got {self.alpha}")
+
+    @property
+    def described(self) -> tuple[str, dict[str, Any]]:
+        """Name and settings for a signature, see `seqrl.metrics.signature`."""
+        weights = {"repetition": self.repetition_weight, "length": self.length_weight, "relative": self.alpha}
+        return "CIDEr-R", {"n": self.max_n, **weights, "clip": True}
+
+    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
+        """Score each hypothesis against its references: tokenised strings or lists of words, [N] float64."""
+        return _score_sentences(self, hypotheses, references)
+
+    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
+        """Give the published figure: the mean of the scores."""
+        return mean(self.score(hypotheses, references))
+
+    def prepare(self, references: Sequence[Sequence[Sequence[int]]] | ReferenceIndex, *, end: int | None = None) -> PreparedMetric:
+        """Count references of token ids once (rows without special tokens); the result scores batches of rows."""
+        return _prepare(self, references, end)
+
+    def score_rows(self, index: ReferenceIndex, rows: HypothesisRows) -> NDArray[np.float64]:
+        """Score rows of token ids against prepared references, [N] float64."""
+        robust = np.array([self.repetition_weight, self.length_weight, self.alpha])
+        return _score_rows(index, rows, self.max_n, _NO_PENALTY, robust)
+
+
 def _score_sentences(
-    metric: CiderD | Cider, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]
+    metric: CiderD | CiderR | Cider, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]
 ) -> NDArray[np.float64]:
     if metric.document_frequency is None:
         require_several_items(len(references))
@@ -126,7 +188,9 @@ def _score_sentences(
     return metric.score_rows(index, rows)
 
 
-def _prepare(metric: CiderD | Cider, references: Sequence[Sequence[Sequence[int]]] | ReferenceIndex, end: int | None) -> PreparedMetric:
+def _prepare(
+    metric: CiderD | CiderR | Cider, references: Sequence[Sequence[Sequence[int]]] | ReferenceIndex, end: int | None
+) -> PreparedMetric:
     index = prepare_references(
         references,
         max_n=metric.max_n,
@@ -139,7 +203,9 @@ def _prepare(metric: CiderD | Cider, references: Sequence[Sequence[Sequence[int]
     return PreparedMetric(metric, index)
 
 
-def _score_rows(index: ReferenceIndex, rows: HypothesisRows, max_n: int, sigma: float) -> NDArray[np.float64]:
+def _score_rows(
+    index: ReferenceIndex, rows: HypothesisRows, max_n: int, sigma: float, robust: NDArray[np.float64] = _NOT_ROBUST
+) -> NDArray[np.float64]:
     weights, norms = index.prepare_cider()
     scores = np.empty(len(rows.items), np.float64)
     kernels.cider_scores(
@@ -150,6 +216,7 @@ def _score_rows(index: ReferenceIndex, rows: HypothesisRows, max_n: int, sigma: 
         index.score_end,
         max_n,
         sigma,
+        robust,
         index.table.slots,
         index.table.document_frequency,
         weights,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.metrics.bleu import Bleu, BleuCounts, SacreBleu, count_matches
-from seqrl.metrics.cider import Cider, CiderD
+from seqrl.metrics.cider import Cider, CiderD, CiderR
 from seqrl.metrics.reference_index import ReferenceIndex
 from seqrl.metrics.resampling import Statistics, mean_statistics
 from seqrl.metrics.rouge import RougeL
@@ -54,7 +54,7 @@ class Corpus:
         """Give the metric's corpus figure."""
         if type(metric) is Bleu and _may_share(metric):
             return self.statistics(metric).of_all()
-        if type(metric) in (CiderD, Cider, RougeL) and _may_share(metric):
+        if type(metric) in (CiderD, CiderR, Cider, RougeL) and _may_share(metric):
             return float(self.scores(metric).mean())
         return float(metric.corpus(self.hypotheses, self.references))
 

@@ -205,6 +205,16 @@ def _find_entry(entries, low, high, number):
 
 
 @compiled
+def _add_repetitions(number, count, entries, low, high, counts, start, item_entry, num_rows, repeated):
+    """Add to repeated[reference] log(1 + how often a word stands too often or too seldom); once is right where the reference lacks it."""
+    entry = _find_entry(entries, low, high, number) if number >= 0 else high
+    known = entry < high and entries[entry] == number
+    for reference in range(num_rows):
+        other = np.int64(counts[start + (entry - item_entry) * num_rows + reference]) if known else 0
+        repeated[reference] += math.log(1.0 + (abs(count - other) if other > 0 else count - 1))
+
+
+@compiled
 def cider_scores(
     tokens,
     lengths,
@@ -213,6 +223,7 @@ def cider_scores(
     score_end,
     max_n,
     sigma,
+    robust,
     slots,
     document_frequency,
     weights,
@@ -226,7 +237,9 @@ def cider_scores(
     count_starts,
     scores,
 ):
-    """Fill scores[row] with CIDEr-D, or with plain CIDEr where sigma is zero."""
+    """Fill scores[row] with CIDEr-D, with CIDEr-R where `robust` holds its three settings, or with plain CIDEr where sigma is zero."""
+    relative = robust.shape[0] > 0
+    clip = relative or sigma > 0.0
     width = tokens.shape[1]
     gram = np.empty(width, np.int64)
     first = np.empty(width, np.int64)
@@ -237,12 +250,15 @@ def cider_scores(
         most_rows = max(most_rows, item_rows[items[row] + 1] - item_rows[items[row]])
     product = np.empty(most_rows, np.float64)
     total = np.empty(most_rows, np.float64)
+    repeated = np.zeros(most_rows, np.float64)
     for row in range(tokens.shape[0]):
         item = items[row]
         row_first, num_rows = item_rows[item], item_rows[item + 1] - item_rows[item]
         item_entry = entry_starts[item * index_n]
         length = _scored_length(tokens[row], lengths[row], end, score_end)
         total[:num_rows] = 0.0
+        repeated[:num_rows] = 0.0
+        distinct = 0
         for order in range(min(max_n, length)):
             _extend(tokens[row], length, order, slots, gram, first, multiplicity)
             segment = item * index_n + order
@@ -257,6 +273,9 @@ def cider_scores(
                 weight = weights[document_frequency[number]] if number >= 0 else weights[0]
                 count = multiplicity[position]
                 squares += (count * weight) ** 2
+                if relative and order == 0:
+                    distinct += 1
+                    _add_repetitions(number, count, entries, low, high, counts, count_starts[item], item_entry, num_rows, repeated)
                 if number < 0 or (order > 0 and not (matched[position] and matched[position + 1])):
                     matched[position] = False
                     continue
@@ -266,7 +285,7 @@ def cider_scores(
                     base = count_starts[item] + (entry - item_entry) * num_rows
                     for reference in range(num_rows):
                         other = np.int64(counts[base + reference])
-                        common = min(count, other) if sigma > 0.0 else count
+                        common = min(count, other) if clip else count
                         product[reference] += weight * weight * (common * other)
             norm = math.sqrt(squares)
             for reference in range(num_rows):
@@ -275,10 +294,15 @@ def cider_scores(
                     total[reference] += product[reference] / scale
         score = 0.0
         for reference in range(num_rows):
-            if sigma > 0.0 and total[reference] > 0.0:
+            if clip and total[reference] > 0.0:
                 other_length = row_starts[row_first + reference + 1] - row_starts[row_first + reference]
                 # the official length is the number of bigrams: one less than the words, but never below zero
                 difference = max(length - 1, 0) - max(other_length - 1, 0)
-                total[reference] *= math.exp(-(difference * difference) / (2.0 * sigma * sigma))
+                square = float(difference * difference)
+                if relative:
+                    cost = robust[1] * square / (robust[2] * other_length * other_length) + robust[0] * repeated[reference] / distinct
+                else:
+                    cost = square / (2.0 * sigma * sigma)
+                total[reference] *= math.exp(-cost)
             score += total[reference]
         scores[row] = 10.0 * score / (max_n * num_rows)

@@ -8,7 +8,7 @@ import pytest
 from corpora import as_text, padded, published, random_corpus
 from pycocoevalcap.cider.cider_scorer import CiderScorer
 
-from seqrl.metrics.cider import Cider, CiderD
+from seqrl.metrics.cider import Cider, CiderD, CiderR
 from seqrl.metrics.document_frequency import DocumentFrequency
 from seqrl.metrics.reference_index import ReferenceIndex
 
@@ -21,8 +21,12 @@ def official(hypotheses, references):
     return float(mean), scores
 
 
-def brute_force(hypotheses, references, corpus, clipped):
-    """CIDEr or CIDEr-D from dictionaries of n-grams; document frequencies from `corpus`."""
+def gaussian(hypothesis, row):
+    return math.exp(-((len(hypothesis) - len(row)) ** 2) / 72)
+
+
+def brute_force(hypotheses, references, corpus, clipped, penalty_of=gaussian):
+    """CIDEr, CIDEr-D or CIDEr-R from dictionaries of n-grams; document frequencies from `corpus`."""
 
     def grams(row, n):
         return Counter(tuple(row[i : i + n]) for i in range(len(row) - n + 1))
@@ -41,7 +45,7 @@ def brute_force(hypotheses, references, corpus, clipped):
                 other = vector(row)
                 product = sum((min(own[g], other[g]) if clipped else own[g]) * other[g] for g in own if g in other)
                 scale = math.sqrt(sum(v * v for v in own.values()) * sum(v * v for v in other.values()))
-                penalty = math.exp(-((len(hypothesis) - len(row)) ** 2) / 72) if clipped else 1.0
+                penalty = penalty_of(hypothesis, row) if clipped else 1.0
                 total += penalty * product / scale / len(rows) if scale else 0.0
         scores.append(10 * total / 4)
     return np.array(scores)
@@ -201,3 +205,41 @@ def test_an_index_is_shared_by_metrics():
         np.testing.assert_array_equal(
             metric.prepare(index).score(tokens, lengths, items), metric.prepare(references).score(tokens, lengths, items)
         )
+
+
+# SacreEOS 1.0.2, which takes the paper's lengths in words.
+ROBUST = (
+    ["a dog a dog runs", "the red bus", "a cat"],
+    [["a dog runs fast on the grass", "the dog runs"], ["a red bus stops", "the bus"], ["a cat sits", "one"]],
+    [1.5496904177944881, 2.34641647687505, 1.7289165132235178],
+)
+
+
+def test_cider_r_gives_the_figures_of_another_implementation():
+    hypotheses, references, expected = ROBUST
+    np.testing.assert_allclose(CiderR().score(hypotheses, references), expected, rtol=0, atol=1e-12)
+
+
+def test_cider_r_on_captions_of_coco():
+    hypotheses, references, _ = published()
+    assert CiderR().corpus(hypotheses, references) == pytest.approx(0.6243616957066707, abs=1e-9)  # SacreEOS 1.0.2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_cider_r_is_its_equation(seed):
+    hypotheses, references = random_corpus(seed)
+
+    def penalty(hypothesis, row):
+        own, other = Counter(hypothesis), Counter(row)
+        repeated = [1 / (1 + (abs(own[word] - other[word]) if word in other else own[word] - 1)) for word in own] or [1.0]
+        length = math.exp(-((len(hypothesis) - len(row)) ** 2) / (2.0 * len(row) ** 2))
+        return math.prod(repeated) ** (0.3 / len(repeated)) * length**0.9
+
+    metric = CiderR(repetition_weight=0.3, length_weight=0.9, alpha=2.0)
+    scores = metric.score(as_text(hypotheses), [as_text(rows) for rows in references])
+    np.testing.assert_allclose(scores, brute_force(hypotheses, references, references, True, penalty), rtol=0, atol=1e-12)
+
+
+def test_cider_r_refuses_an_alpha_of_nothing():
+    with pytest.raises(ValueError, match="alpha: expected a number above 0, got 0"):
+        CiderR(alpha=0)
