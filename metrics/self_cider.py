@@ -88,10 +88,8 @@ def _captions_of(item: Sequence[Sentence], number: int) -> list[list[str]]:
     if not isinstance(item, str):
         require_list(item, f"the captions of item {number}")
     if isinstance(item, str) or len(item) < 2:
-        raise ValueError(
-            f"self_cider compares several captions about one image: expected a list of at least 2, got "
-            f"{item if isinstance(item, str) else list(item)!r} for item {number}"
-        )
+        got = "one" if isinstance(item, str) else f"{len(item)} for item {number}"
+        raise ValueError(f"expected several captions of each image, got {got}: call SelfCider().score(lists of captions, references)")
     return [split_words(caption) for caption in item]
 
 
