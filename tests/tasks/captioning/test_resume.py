@@ -70,9 +70,7 @@ def test_killed_run_ends_with_the_same_weights_to_the_bit(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "reward", [[], ["--task.reward.ahead=1", "--task.reward.metrics={cider_d: 1.0, meteor: 1.0, spice: 1.0, wer: -0.1}"]]
-)
+@pytest.mark.parametrize("reward", [[], ["--task.reward.ahead=1", "--task.reward.metrics={cider_d: 1.0, spice: 1.0, wer: -0.1}"]])
 def test_two_processes_share_a_run_and_resume_it_exactly(tmp_path: Path, reward: list[str]) -> None:
     def launch(*arguments: str) -> int:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "seqrl"]
