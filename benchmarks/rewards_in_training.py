@@ -1,11 +1,12 @@
 """CIDEr-D inside self-critical updates: our scoring of each sampled batch against pycocoevalcap's, in the same loop.
 
-    python benchmarks/rewards_in_training.py --seeds 0,1,2 [--metrics spice,meteor,rouge_l]
+    python benchmarks/rewards_in_training.py --seeds 0,1,2
+    python benchmarks/rewards_in_training.py --seeds 0,1,2 --metrics spice,meteor,rouge_l
 
 16 images with 5 samples and 5 references each, built-in scenes, one thread. Times are of the processor, since other work on the machine
-would meet the longer calls more often; of the same batches in turn. Of metrics that are named besides, ours alone: captions a second, and
-the share of the reward in an update.
-Writes benchmarks/results/rewards_in_training.json.
+would meet the longer calls more often; of the same batches in turn. Where metrics are named, these and ours alone: captions a second,
+and the share of the reward in an update.
+Writes benchmarks/results/rewards_in_training.json, or rewards_in_training_metrics.json where metrics are named.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from pycocoevalcap.cider.cider import Cider
 
 from seqrl.metrics.by_name import higher_is_better
 from seqrl.run.interrupt import run_command
-from seqrl.tasks.captioning import reward
 from seqrl.tasks.captioning.data import DataConfig, load_data
 from seqrl.tasks.captioning.task import CaptioningConfig, CaptioningTask
+from seqrl.tasks.writing import reward
 from seqrl.trajectory import Trajectory
 
 
@@ -92,21 +93,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--updates", type=int, default=40)
-    parser.add_argument("--metrics", default="", help="more metrics to reward, names with commas between")
+    parser.add_argument("--metrics", default="", help="metrics to reward in place of the comparison, names with commas between")
     add_arguments(parser)
     arguments = parser.parse_args()
     require_clean(allow_dirty=arguments.allow_dirty)
     torch.set_num_threads(1)
     reward.time = types.SimpleNamespace(perf_counter=time.process_time)  # type: ignore[attr-defined]
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
-    results: dict[str, Any] = {"provenance": provenance(seeds), "seeds": {}}
+    results: dict[str, Any] = {"provenance": provenance(seeds), "updates": arguments.updates}
+    names = [name.strip() for name in arguments.metrics.split(",") if name.strip()]
+    if names:
+        results["metrics"] = {}
+        for name in names:
+            rows = results["metrics"][name] = {seed: run_metric(name, seed, arguments.updates) for seed in seeds}
+            median = {key: float(np.median([row[key] for row in rows.values()])) for key in next(iter(rows.values()))}
+            print(f"{name}: {median['captions_per_second']:,.0f} captions a second, {100 * median['share']:.1f}% of an update", flush=True)
+        write_results(RESULTS / "rewards_in_training_metrics.json", results)
+        return
+    results["seeds"] = {}
     for seed in seeds:
         results["seeds"][seed] = rates = run_seed(seed, arguments.updates)
         print(f"seed {seed}: ours {rates['ours']:,.0f}/s, pycocoevalcap {rates['pycocoevalcap']:,.0f}/s, ratio {rates['ratio']:.0f}")
-    for name in filter(None, arguments.metrics.split(",")):
-        rows = results.setdefault("metrics", {})[name] = {seed: run_metric(name, seed, arguments.updates) for seed in seeds}
-        median = {key: float(np.median([row[key] for row in rows.values()])) for key in next(iter(rows.values()))}
-        print(f"{name}: {median['captions_per_second']:,.0f} captions a second, {100 * median['share']:.1f}% of an update")
     write_results(RESULTS / "rewards_in_training.json", results)
 
 

@@ -75,8 +75,8 @@ class Bleu:
 
     def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
         """Give the published figure, from the matches and lengths of all sentences together."""
-        require_some(len(hypotheses))
         index, rows = index_sentences(hypotheses, references, max_n=self.max_n, score_end=self.score_end)
+        require_some(len(rows.items))
         counts = count_matches(index, rows, self.max_n)
         return float(_unsmoothed(BleuCounts(*(values.sum(axis=0, keepdims=True) for values in counts)))[0])
 

@@ -13,7 +13,7 @@ from seqrl.metrics import kernels
 from seqrl.metrics.document_frequency import DocumentFrequency, require_several_items
 from seqrl.metrics.item_texts import mean
 from seqrl.metrics.reference_index import ReferenceIndex
-from seqrl.metrics.rows import HypothesisRows
+from seqrl.metrics.rows import HypothesisRows, require_pairs
 from seqrl.metrics.token_scores import PreparedMetric, Sentence, index_sentences, prepare_references
 
 _NO_PENALTY = 0.0  # the compiled loop takes a sigma of zero for plain CIDEr
@@ -175,6 +175,7 @@ class CiderR:
 def _score_sentences(
     metric: CiderD | CiderR | Cider, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]
 ) -> NDArray[np.float64]:
+    require_pairs(hypotheses, references)
     if metric.document_frequency is None:
         require_several_items(len(references))
     index, rows = index_sentences(

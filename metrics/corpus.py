@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from seqrl.metrics.bleu import Bleu, BleuCounts, SacreBleu, count_matches
 from seqrl.metrics.cider import Cider, CiderD, CiderR
+from seqrl.metrics.item_texts import require_some
 from seqrl.metrics.reference_index import ReferenceIndex
 from seqrl.metrics.resampling import Statistics, mean_statistics
 from seqrl.metrics.rouge import RougeL
-from seqrl.metrics.rows import HypothesisRows
+from seqrl.metrics.rows import HypothesisRows, require_pairs
+from seqrl.metrics.text_scores import checked_sentences
 from seqrl.metrics.token_scores import Sentence, TokenMetric, index_sentences
 
 _MAX_N = 4
@@ -31,10 +33,11 @@ class Corpus:
         references: [N] lists of the same.
 
     Raises:
-        ValueError: what the metrics refuse, when they score.
+        ValueError: for what is no list, or lists of different lengths; what else the metrics refuse, when they score.
     """
 
     def __init__(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> None:
+        require_pairs(hypotheses, references)
         self.hypotheses, self.references = hypotheses, references
         self._scored: list[tuple[Any, NDArray[np.float64]]] = []
 
@@ -119,6 +122,8 @@ def _bleu_statistics(counts: BleuCounts, n: int) -> Statistics:
 
 
 def _sacrebleu_statistics(engine: Any, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]]) -> Statistics:
+    checked_sentences(hypotheses, references)
+    require_some(len(hypotheses))
     # sacrebleu takes the first references of all items, then the second ones; None where an item has fewer.
     most = max(map(len, references))
     streams = [[texts[k] if k < len(texts) else None for texts in references] for k in range(most)]

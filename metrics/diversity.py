@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.metrics.item_texts import require_some
-from seqrl.metrics.rows import split_words
+from seqrl.metrics.rows import require_list, split_words
 from seqrl.metrics.text_scores import Sentence, checked_sentences
 
 DIVISORS = ("words", "ngrams")
@@ -106,6 +106,10 @@ class VocabularySize:
 
 
 def _rows(hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]] | None) -> list[list[str]]:
-    require_some(len(hypotheses))
-    checked_sentences(hypotheses, [["a"]] * len(hypotheses) if references is None else references)
-    return [split_words(sentence) for sentence in hypotheses]
+    if references is not None:
+        rows, _ = checked_sentences(hypotheses, references)
+    else:
+        require_list(hypotheses, "the hypotheses")
+        rows = [split_words(sentence) for sentence in hypotheses]
+    require_some(len(rows))
+    return rows

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from seqrl.metrics.limits import brief, refuse_bomb
 from seqrl.metrics.ngram_table import NgramTable
-from seqrl.metrics.rows import END_WORD, WordNumbers, number_references
+from seqrl.metrics.rows import END_WORD, WordNumbers, number_references, require_list
 from seqrl.metrics.text_files import parse_json
 
 _FORMAT = "document-frequency-1"
@@ -89,6 +89,7 @@ class DocumentFrequency:
         """
         from seqrl.metrics.reference_index import ReferenceIndex  # the index counts; it reads this class where frequencies are given
 
+        require_list(references, "the references", "lists of sentences")
         require_several_items(len(references))
         words: tuple[str, ...] | None = None
         if holds_words(references):

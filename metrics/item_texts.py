@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqrl.metrics.rows import split_words
 from seqrl.metrics.text_scores import Sentence, check_items, checked_sentences
 
 
@@ -55,7 +56,7 @@ def score_items(
 
 def text_of(sentence: Sentence) -> str:
     """Give a sentence as text: as it was written, or words with spaces between."""
-    return sentence if isinstance(sentence, str) else " ".join(sentence)
+    return sentence if isinstance(sentence, str) else " ".join(split_words(sentence))
 
 
 def mean(scores: NDArray[np.float64]) -> float:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from seqrl.metrics.by_name import higher_is_better, metric_by_name, require_rewardable
 from seqrl.metrics.document_frequency import DocumentFrequency
 from seqrl.metrics.reference_index import ReferenceIndex
-from seqrl.metrics.rows import HypothesisRows
+from seqrl.metrics.rows import HypothesisRows, require_list
 from seqrl.metrics.text_scores import PreparedText
 from seqrl.metrics.token_scores import TokenMetric
 
@@ -51,6 +51,7 @@ class MetricMix:
         numbers: Mapping[str, int] | None = None,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
+        require_list(references, "the references", "lists of rows")
         if not weights:
             raise ValueError("a mix of metrics needs at least one weight, for instance {'cider_d': 1.0}")
         self.weights = {name: float(weight) for name, weight in weights.items()}

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import quote_plus
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.metrics.item_texts import mean, text_of
+from seqrl.metrics.rows import require_list
 from seqrl.metrics.text_scores import Sentence, check_items, checked_references
 
 if TYPE_CHECKING:
@@ -57,7 +59,8 @@ class RefClipScore:
     @property
     def described(self) -> tuple[str, dict[str, Any]]:
         """Name and settings for a signature, see `seqrl.metrics.signature`."""
-        return "RefCLIPScore", {"model": self.model.rstrip("/").rsplit("/", 1)[-1] or None}
+        model = self.model.rstrip("/").rsplit("/", 1)[-1] or None
+        return "RefCLIPScore", {"model": model, "w": self.weight, "prompt": quote_plus(self.prompt) or None}
 
     def score(
         self,
@@ -92,7 +95,9 @@ class RefClipScore:
         """Encode images and references once; the result scores batches of captions."""
         if images is None:
             raise ValueError(_NEEDS_IMAGES)
+        require_list(images, "the images", "images")
         if references is not None:
+            require_list(references, "the references", "lists of sentences")
             if len(references) != len(images):
                 raise ValueError(f"expected one list of references an image; got {len(images)} images and {len(references)} lists")
             checked_references(references)
@@ -129,9 +134,9 @@ class PreparedImages:
             items: [N] numbers of images.
             every_item: refuse another number of captions than images.
         """
-        if isinstance(hypotheses, str) or (every_item and len(hypotheses) != len(self.images)):
-            given = "one string" if isinstance(hypotheses, str) else f"{len(hypotheses)} captions and {len(self.images)} images"
-            raise ValueError(f"expected a list with one caption an image, got {given}")
+        require_list(hypotheses, "the captions")
+        if every_item and len(hypotheses) != len(self.images):
+            raise ValueError(f"expected a list with one caption an image, got {len(hypotheses)} captions and {len(self.images)} images")
         check_items(hypotheses, items, len(self.images))
         texts = [text_of(sentence) for sentence in hypotheses]
         captions = self._encode(texts).astype(np.float64)

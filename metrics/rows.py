@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -56,19 +56,87 @@ def split_words(sentence: str | Sequence[str]) -> list[str]:
     """Give the words of a tokenised sentence: a string is split at white space, a list is taken as it is.
 
     Raises:
-        ValueError: for what is no sentence, such as None or bytes, whose items are numbers and would be scored as words.
+        ValueError: for what is no sentence, such as None, a mapping or bytes, or a list with anything but strings in it.
     """
     if isinstance(sentence, str):
         return sentence.split()
-    given: Any = sentence
-    if isinstance(given, (bytes, bytearray)):
-        raise ValueError(f"expected a sentence, text or a list of words, got bytes {bytes(given[:20])!r}; decode them first")
+    if not isinstance(sentence, list | tuple):
+        _require_words(sentence)
+    words = list(sentence)
     try:
-        return list(given)
+        "".join(words)  # the fastest look at all of them
     except TypeError:
-        raise ValueError(
-            f"expected a sentence, text or a list of words, got {type(sentence).__name__} {str(sentence)[:20]!r}; an empty one is ''"
-        ) from None
+        wrong: Any = next(word for word in words if not isinstance(word, str))
+        nested = "; there is one list too many around it" if isinstance(wrong, list | tuple) else "; words are strings"
+        raise ValueError(f"expected a sentence, text or a list of words, but where a word stands got {_shown(wrong)}{nested}") from None
+    return words
+
+
+def _require_words(given: Any) -> None:
+    expected = "expected a sentence, text or a list of words, got"
+    if isinstance(given, bytes | bytearray):
+        raise ValueError(f"{expected} bytes {bytes(given[:20])!r}; decode them first")
+    if isinstance(given, Iterable) and not _is_list(given):
+        raise ValueError(f"{expected} a {type(given).__name__}; give its words as a list")
+    if not isinstance(given, Iterable):
+        raise ValueError(f"{expected} {type(given).__name__} {str(given)[:20]!r}; an empty one is ''")
+
+
+def require_list(given: Any, what: str, of: str = "sentences") -> None:
+    """Refuse what is no list in an order: a mapping would be scored by its keys, and of an iterator nothing is left after a first look.
+
+    Args:
+        given: lists, tuples, arrays and their like pass.
+        what: names it in the message, for instance "the hypotheses".
+        of: what it is a list of.
+
+    Raises:
+        ValueError: says what came, and what to give.
+    """
+    if isinstance(given, list | tuple):
+        return
+    if isinstance(given, str):
+        raise ValueError(f"{what} are one string; expected a list of {of}: wrap it in a list")
+    if _is_list(given):
+        return
+    kind = type(given).__name__
+    if isinstance(given, Mapping):
+        got = f"a {kind}, whose keys would be scored; give its values as a list, in the order of what they belong to"
+    elif isinstance(given, Set):
+        got = f"a {kind}, which has no order; give a list"
+    elif isinstance(given, bytes | bytearray):
+        got = "bytes; decode them, and wrap the text in a list"
+    elif isinstance(given, Iterable):
+        got = f"a {kind}; make a list of it with list()"
+    else:
+        got = f"{_shown(given)}; give a list, which may hold empty texts where there is none"
+    raise ValueError(f"{what}: expected a list of {of}, got {got}")
+
+
+def require_pairs(hypotheses: Any, references: Any) -> None:
+    """Refuse hypotheses and references that are no lists of the same length.
+
+    Raises:
+        ValueError: as `require_list`, or saying both lengths.
+    """
+    require_list(hypotheses, "the hypotheses")
+    require_list(references, "the references", "lists of sentences")
+    if len(hypotheses) != len(references):
+        raise ValueError(f"expected one list of references a hypothesis; got {len(hypotheses)} hypotheses and {len(references)} lists")
+
+
+def _is_list(given: Any) -> bool:
+    if isinstance(given, Mapping | Set | bytes | bytearray) or not hasattr(given, "__getitem__"):
+        return False
+    try:
+        len(given)
+    except TypeError:  # an array without dimensions
+        return False
+    return True
+
+
+def _shown(given: Any) -> str:
+    return "None" if given is None else f"the {type(given).__name__} {str(given)[:20]}"
 
 
 def _starts(lengths: Sequence[int] | NDArray[Any]) -> NDArray[np.int64]:
@@ -90,6 +158,9 @@ def pack_references(references: Sequence[Sequence[Sequence[int]]], *, end: int |
     """
     if score_end and end is None:
         raise ValueError("score_end=True needs the id of the end token: pass end=...")
+    require_list(references, "the references", "lists of rows")
+    for item, rows in enumerate(references):
+        require_list(rows, f"the references of item {item}", "rows")
     item_rows = _starts([len(rows) for rows in references])
     _reject_missing(np.diff(item_rows), "item {} has no references: give it at least one, or leave the item out")
     rows = list(chain.from_iterable(references))
@@ -128,13 +199,13 @@ def number_references(references: Sequence[str | Sequence[str | Sequence[str]]],
     """Turn references of words into rows of numbers, numbering new words on the way.
 
     Raises:
-        ValueError: when an item's references are one string instead of a list of sentences.
+        ValueError: where there is no list of lists of sentences.
     """
+    require_list(references, "the references", "lists of sentences")
     look_up = numbers.__getitem__
     numbered = []
     for item, sentences in enumerate(references):
-        if isinstance(sentences, str):
-            raise ValueError(f"the references of item {item} are one string; expected a list of sentences: wrap it in a list")
+        require_list(sentences, f"the references of item {item}")
         numbered.append([list(map(look_up, split_words(sentence))) for sentence in sentences])
     return numbered
 
@@ -143,8 +214,7 @@ def number_hypotheses(
     hypotheses: str | Sequence[str | Sequence[str]], numbers: Mapping[str, int], *, end: int | None = None
 ) -> HypothesisRows:
     """Turn one hypothesis an item into padded rows of numbers, the end token appended where `end` is given."""
-    if isinstance(hypotheses, str):
-        raise ValueError("the hypotheses are one string; expected a list of sentences: wrap it in a list")
+    require_list(hypotheses, "the hypotheses")
     closing = [] if end is None else [end]
     rows = [[numbers[word] for word in split_words(sentence)] + closing for sentence in hypotheses]
     return pad_rows(rows, range(len(rows)))

@@ -14,6 +14,7 @@ from seqrl.metrics.resampling import SAMPLES, SEED
 from seqrl.metrics.score_files import MISSING, UNDERSTOOD, Pairs, read_pairs
 from seqrl.metrics.score_table import Scored, print_comparison, print_table, resample
 from seqrl.metrics.signature import number_of_references, package_version, signature_of
+from seqrl.metrics.slots import prefix_of_slots
 from seqrl.metrics.tokenisations import TOKENISATIONS, Tokenisation, tokenisation_by_name, unspaced_example
 
 SHOWN = ("cider_d", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l")
@@ -73,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
         _warn_of_unspaced(pairs)
     needs_words = any(map(scores_words, metrics))
     split = [split_pairs(each, tokenisation, args.references) if needs_words else None for each in systems]
+    if every and split[0] is not None:
+        _settle_slots(metrics, left_out, split[0][1])
     scored = [
         Scored(each.hypotheses, each.references, words, sentences=args.json is not None) for each, words in zip(systems, split, strict=True)
     ]
@@ -170,10 +173,24 @@ def _metrics(
 def _metric(name: str, tokens: str, settings: dict[str, Any]) -> Any:
     # sacrebleu takes text as it was written, and splits it itself.
     own = {"tokenize": _SACREBLEU_NAMES[tokens]} if name == "sacrebleu" else {}
+    if name == "slot_error" and tokens != "spaces" and "prefix" in settings:
+        settings = {**settings, "prefix": str(settings["prefix"]).lower()}  # as the words are that it is given
     try:
         return metric_by_name(name, **{**own, **settings})
     except TypeError as error:
         raise ValueError(f"--set: {name} does not take {', '.join(settings)} ({error})") from error
+
+
+def _settle_slots(metrics: dict[str, Any], left_out: dict[str, Exception], references: list[list[list[str]]]) -> None:
+    """Of all metrics take slot_error only where it is known which words are slots: every word would count as one."""
+    if "slot_error" not in metrics or metrics["slot_error"].prefix:
+        return
+    prefix = prefix_of_slots(references)
+    if prefix is None:
+        left_out["slot_error"] = ValueError("nothing says which words are slots: --set slot_error.prefix=SLOT_")
+        del metrics["slot_error"]
+    else:
+        metrics["slot_error"] = metric_by_name("slot_error", prefix=prefix)
 
 
 def _same_items(pairs: Pairs, args: argparse.Namespace) -> Pairs:

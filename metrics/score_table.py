@@ -90,8 +90,10 @@ def resample(systems: Sequence[Scored], samples: int, seed: int) -> None:
 
 def print_table(scored: Scored, metrics: Mapping[str, Any]) -> None:
     """Print each figure with the interval of the resampled ones."""
-    rows = [[name, f"{figure:.4f}", _interval(scored.resampled.get(name)), _less(metrics[name])] for name, figure in scored.figures.items()]
-    _print(rows, ["", "", "95% interval" if scored.resampled else "", ""])
+    rows = [
+        [name, f"{figure:.4f}", _interval(scored.resampled.get(name)), _scale(metrics[name])] for name, figure in scored.figures.items()
+    ]
+    _print(rows, ["", "", "95% interval" if scored.resampled else "", "scale"])
     _print_notes(scored)
 
 
@@ -107,8 +109,8 @@ def print_comparison(first: Scored, second: Scored, metrics: Mapping[str, Any], 
             cells += [_interval(second.resampled[name] - first.resampled[name]), f"{p_values[name]:.4f}{mark}"]
         else:
             cells += ["", ""]
-        rows.append([*cells, _less(metrics[name])])
-    _print(rows, ["", "A", "B", "B - A", "95% interval", "p", ""] if p_values else ["", "A", "B", "B - A", "", "", ""])
+        rows.append([*cells, _scale(metrics[name])])
+    _print(rows, ["", "A", "B", "B - A", *(["95% interval", "p"] if p_values else ["", ""]), "scale"])
     if p_values:
         print("p: paired bootstrap; * below 0.05")
     _print_notes(first)
@@ -134,5 +136,8 @@ def _interval(figures: NDArray[np.float64] | None) -> str:
     return f"{low:.4f} to {high:.4f}"
 
 
-def _less(metric: Any) -> str:
-    return "" if getattr(metric, "higher_is_better", True) else "less is better"
+def _scale(metric: Any) -> str:
+    """Say the range of a metric, 0 to 1 beside 0 to 100, and where less is better."""
+    least, most = getattr(metric, "least", 0.0), getattr(metric, "bound", None)
+    scale = "" if most is None else f"{least:g} to {most:g}" if most < float("inf") else f"{least:g} and more"
+    return ", ".join(filter(None, [scale, "" if getattr(metric, "higher_is_better", True) else "less is better"]))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from seqrl.metrics.cider import Cider
 from seqrl.metrics.document_frequency import DocumentFrequency
 from seqrl.metrics.item_texts import mean
-from seqrl.metrics.rows import split_words
+from seqrl.metrics.rows import require_list, split_words
 from seqrl.metrics.text_scores import Sentence, checked_references
 
 _CIDER_FACTOR = 10.0
@@ -62,6 +62,7 @@ class SelfCider:
         Returns:
             [images] float64.
         """
+        require_list(hypotheses, "the hypotheses", "lists of captions")
         captions = [_captions_of(item, number) for number, item in enumerate(hypotheses)]
         frequency = self._frequency(len(captions), references)
         return np.array([_diversity(kernel) for kernel in _kernels(captions, self.max_n, frequency)], np.float64)
@@ -72,6 +73,7 @@ class SelfCider:
 
     def _frequency(self, num_images: int, references: Sequence[Sequence[Sentence]] | None) -> DocumentFrequency:
         if references is not None:
+            require_list(references, "the references", "lists of sentences")
             if len(references) != num_images:
                 raise ValueError(f"expected one list of references an image; got {num_images} images and {len(references)} lists")
             checked_references(references)
@@ -83,11 +85,11 @@ class SelfCider:
 
 
 def _captions_of(item: Sequence[Sentence], number: int) -> list[list[str]]:
+    if not isinstance(item, str):
+        require_list(item, f"the captions of item {number}")
     if isinstance(item, str) or len(item) < 2:
-        raise ValueError(
-            f"self_cider compares several captions about one image: expected a list of at least 2, got "
-            f"{item if isinstance(item, str) else list(item)!r} for item {number}"
-        )
+        got = "one" if isinstance(item, str) else f"{len(item)} for item {number}"
+        raise ValueError(f"expected several captions of each image, got {got}: call SelfCider().score(lists of captions, references)")
     return [split_words(caption) for caption in item]
 
 

@@ -26,7 +26,7 @@ KEYS: tuple[str, ...] = (
     "clip",
     "smooth",
     "beta",
-    *("nc", "nw", "space", "stem", "over", "slots", "model"),
+    *("nc", "nw", "space", "stem", "over", "slots", "model", "w", "prompt", "parameters", "weights", "synonyms"),
     "beam",
     "alpha",
     "temperature",

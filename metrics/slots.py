@@ -15,6 +15,9 @@ from seqrl.metrics.item_texts import PreparedItems, score_items
 from seqrl.metrics.rows import split_words
 from seqrl.metrics.text_scores import Sentence, checked_references, checked_sentences
 
+# How delexicalised data marks them, RNNLG's for instance.
+_SLOT = "SLOT_"
+
 
 class SlotErrors(NamedTuple):
     """Slots that a response leaves out, slots that it has too many, and slots that it should have."""
@@ -50,8 +53,17 @@ def slot_error_rate(errors: Iterable[SlotErrors]) -> float:
     """
     missing, redundant, required = map(sum, zip(*errors, strict=True)) if (errors := list(errors)) else (0, 0, 0)
     if not required:
-        raise ValueError("slot error rate: expected responses to acts with slots, got none that requires any")
+        raise ValueError(
+            "slot error rate: expected responses to acts with slots, got none that requires any; which words are slots says "
+            "the prefix, such as slot_error.prefix=SLOT_ for delexicalised text"
+        )
     return (missing + redundant) / required
+
+
+def prefix_of_slots(references: Iterable[Iterable[Sequence[str]]]) -> str | None:
+    """Find what slots begin with in delexicalised text, SLOT_ in capitals or not; None where no word of the references is one."""
+    words = (word for sentences in references for words in sentences for word in words)
+    return next((word[: len(_SLOT)] for word in words if word[: len(_SLOT)].upper() == _SLOT), None)
 
 
 @dataclass(frozen=True)

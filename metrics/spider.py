@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from seqrl.metrics.cider import CiderD
 from seqrl.metrics.document_frequency import DocumentFrequency
-from seqrl.metrics.item_texts import require_some
+from seqrl.metrics.item_texts import mean
 from seqrl.metrics.reference_index import ReferenceIndex
 from seqrl.metrics.rows import WordNumbers, number_references, pad_rows, split_words
 from seqrl.metrics.spice import PreparedSpice, Spice
@@ -72,8 +72,7 @@ class Spider:
 
     def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
         """Give the published figure: the mean of the scores."""
-        require_some(len(hypotheses))
-        return float(self.score(hypotheses, references).mean())
+        return mean(self.score(hypotheses, references))
 
     def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedSpider:
         """Take references once; the result scores captions against them."""

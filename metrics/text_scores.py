@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from seqrl.metrics.rows import split_words
+from seqrl.metrics.rows import require_list, require_pairs, split_words
 
 Sentence = str | Sequence[str]
 
@@ -66,12 +66,10 @@ def checked_sentences(
         references: for each hypothesis its references, the same.
 
     Raises:
-        ValueError: for lists of different lengths, one string in the place of a list, an item without references, or an empty reference.
+        ValueError: for lists of different lengths, what is no list of sentences (`seqrl.metrics.rows.require_list`), an item without
+            references, or an empty reference.
     """
-    if isinstance(hypotheses, str):
-        raise ValueError("the hypotheses are one string; expected a list of sentences: wrap it in a list")
-    if len(hypotheses) != len(references):
-        raise ValueError(f"expected one list of references a hypothesis; got {len(hypotheses)} hypotheses and {len(references)} lists")
+    require_pairs(hypotheses, references)
     return [split_words(sentence) for sentence in hypotheses], checked_references(references)
 
 
@@ -79,12 +77,12 @@ def checked_references(references: Sequence[Sequence[Sentence]]) -> list[list[li
     """Split references into words.
 
     Raises:
-        ValueError: for an item whose references are one string, one without references, or an empty reference.
+        ValueError: for what is no list of lists of sentences, an item without references, or an empty reference.
     """
+    require_list(references, "the references", "lists of sentences")
     checked = []
     for item, sentences in enumerate(references):
-        if isinstance(sentences, str):
-            raise ValueError(f"the references of item {item} are one string; expected a list of sentences: wrap it in a list")
+        require_list(sentences, f"the references of item {item}")
         if not len(sentences):
             raise ValueError(f"item {item} has no references: give it at least one, or leave the item out")
         words = [split_words(sentence) for sentence in sentences]
@@ -96,11 +94,12 @@ def checked_references(references: Sequence[Sequence[Sentence]]) -> list[list[li
 
 
 def check_items(hypotheses: Sequence[Any], items: Sequence[int], num_items: int) -> None:
-    """Refuse items that prepared references do not have.
+    """Refuse hypotheses that are no list, and items that prepared references do not have.
 
     Raises:
-        ValueError: for another number of items than hypotheses, or an item out of range.
+        ValueError: for what is no list, another number of items than hypotheses, or an item out of range.
     """
+    require_list(hypotheses, "the hypotheses")
     if len(hypotheses) != len(items):
         raise ValueError(f"expected one item a hypothesis; got {len(hypotheses)} hypotheses and {len(items)} items")
     if len(items) and not (min(items) >= 0 and max(items) < num_items):

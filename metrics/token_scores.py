@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from seqrl.metrics.document_frequency import DocumentFrequency
 from seqrl.metrics.reference_index import ReferenceIndex
-from seqrl.metrics.rows import END_WORD, HypothesisRows, WordNumbers, number_hypotheses, number_references
+from seqrl.metrics.rows import END_WORD, HypothesisRows, WordNumbers, number_hypotheses, number_references, require_pairs
 
 Sentence = str | Sequence[str]
 
@@ -66,11 +66,10 @@ def index_sentences(
     Where `score_end`, each sentence is taken to be finished: the end counts as one more word on both sides.
 
     Raises:
-        ValueError: for lists of different lengths, an item without references, an empty reference, or document
-            frequencies that were made differently.
+        ValueError: for what is no list of sentences, lists of different lengths, an item without references, an empty
+            reference, or document frequencies that were made differently.
     """
-    if len(hypotheses) != len(references):
-        raise ValueError(f"expected one list of references a hypothesis; got {len(hypotheses)} hypotheses and {len(references)} lists")
+    require_pairs(hypotheses, references)
     numbers = WordNumbers({END_WORD: 0})
     if document_frequency is not None:
         numbers = WordNumbers({word: number for number, word in enumerate(document_frequency.words or ())})

@@ -14,8 +14,8 @@ from seqrl.metrics.meteor import kernels
 from seqrl.metrics.meteor.normalise import normalise
 from seqrl.metrics.meteor.paraphrases import Paraphrases, english_paraphrases
 from seqrl.metrics.meteor.words import WordTable
+from seqrl.metrics.text_scores import Sentence, check_items, checked_references, checked_sentences
 
-Sentence = str | Sequence[str]
 _MOST_WORDS = 2000
 _MOST_NEW_WORDS = 500_000
 
@@ -56,7 +56,8 @@ class Meteor:
     @property
     def described(self) -> tuple[str, dict[str, Any]]:
         """Name and settings for a signature, see `seqrl.metrics.signature`."""
-        return "METEOR-1.5", {"alpha": self.alpha, "beta": self.beta}
+        parameters = (self.alpha, self.beta, self.gamma, self.delta)
+        return "METEOR-1.5", {"parameters": ",".join(map(str, parameters)), "weights": ",".join(map(str, self.weights))}
 
     def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
         """Score each hypothesis against its references: tokenised strings or lists of words, [N] float64."""
@@ -64,23 +65,17 @@ class Meteor:
 
     def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
         """Give the published figure, from the statistics of all sentences together."""
-        require_some(len(hypotheses))
         statistics = self.statistics(hypotheses, references)[1]
+        require_some(len(statistics))
         return float(kernels.score_statistics(statistics.sum(axis=0), self.settings))
 
     def statistics(
         self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Give the scores [N] and the counts that they come from [N, 23], in the order in which METEOR 1.5 prints them, see `summable`."""
-        if isinstance(hypotheses, str):
-            raise ValueError("the hypotheses are one string; expected a list of sentences: wrap it in a list")
-        if len(hypotheses) != len(references):
-            raise ValueError(f"expected one list of references for each hypothesis, got {len(references)} for {len(hypotheses)}")
-        for item, rows in enumerate(references):
-            if isinstance(rows, str):
-                raise ValueError(f"the references of item {item} are one string; expected a list of sentences: wrap it in a list")
-        prepared = self.prepare_words([[_words(row) for row in rows] for rows in references])
-        scores, statistics = prepared.statistics([_words(row) for row in hypotheses], range(len(hypotheses)))
+        words, rows = checked_sentences(hypotheses, references)
+        prepared = PreparedMeteor(self, rows, english_paraphrases())
+        scores, statistics = prepared.statistics(words, range(len(words)))
         return scores, summable(statistics)
 
     def from_statistics(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -94,7 +89,7 @@ class Meteor:
 
     def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedMeteor:
         """Look up the words and phrases of references once; the result scores batches of hypotheses."""
-        return PreparedMeteor(self, references, english_paraphrases())
+        return PreparedMeteor(self, checked_references(references), english_paraphrases())
 
 
 def summable(statistics: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -105,16 +100,12 @@ def summable(statistics: NDArray[np.float64]) -> NDArray[np.float64]:
     return kept
 
 
-def _words(sentence: Sentence) -> list[str]:
-    return sentence.split() if isinstance(sentence, str) else list(sentence)
-
-
 class PreparedMeteor:
     """References whose words, stems, synonyms and phrases are known; scores hypotheses of words against them.
 
     Args:
         metric: whose settings count.
-        references: for each item its references, each a list of words.
+        references: for each item its references, each a list of words, as `checked_references` gives them.
         paraphrases: the table.
 
     Raises:
@@ -129,8 +120,6 @@ class PreparedMeteor:
         rows: list[list[int]] = []
         counts = np.zeros(len(references) + 1, np.int64)
         for item, sentences in enumerate(references):
-            if not len(sentences):
-                raise ValueError(f"item {item} has no references: give it at least one, or leave the item out")
             for place, sentence in enumerate(sentences):
                 if not any(word.strip() for word in sentence):
                     raise ValueError(f"reference {place} of item {item} is empty: no score is defined against it, so remove the reference")
@@ -190,12 +179,8 @@ class PreparedMeteor:
 
     def statistics(self, hypotheses: Sequence[Sequence[str]], items: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Give the scores [N] and their counts [N, 23], each as METEOR 1.5 prints them."""
+        check_items(hypotheses, items, len(self._item_rows) - 1)
         wanted = np.fromiter(items, np.int64, len(items))
-        num_items = len(self._item_rows) - 1
-        if len(hypotheses) != len(wanted):
-            raise ValueError(f"expected one item for each hypothesis, got {len(wanted)} for {len(hypotheses)}")
-        if len(wanted) and (wanted.min() < 0 or wanted.max() >= num_items):
-            raise ValueError(f"items: expected numbers in 0..{num_items - 1}, got {wanted.min()}..{wanted.max()}")
         if len(self._table.numbers) > self._known + _MOST_NEW_WORDS:
             self._forget()
         rows, starts = _packed([self._number(words) for words in hypotheses])

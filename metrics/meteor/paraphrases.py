@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqrl.metrics.meteor.cache import alone, meteor_cache_folder, written_whole
+from seqrl.metrics.cache_files import alone, atomic_write, cache_folder
 from seqrl.metrics.meteor.resources import meteor_folder
 
 _LOG = logging.getLogger(__name__)
@@ -67,14 +67,14 @@ def load_paraphrases(table: Path, folder: Path | None = None) -> Paraphrases:
 
     Args:
         table: gzip of three lines a pair: probability, phrase, phrase.
-        folder: of the cache; `meteor_cache_folder` by default.
+        folder: of the cache; `meteor` in the folder of prepared data by default.
 
     Raises:
         FileNotFoundError, ValueError: see `english_paraphrases`.
     """
     if not table.is_file():
         raise FileNotFoundError(f"{table}: expected METEOR's table of paraphrases there, found none; {_NEEDED}")
-    folder = folder or meteor_cache_folder()
+    folder = folder or cache_folder() / "meteor"
     path = folder / f"paraphrases-{_FORMAT}-{_fingerprint(table)}.bin"
     arrays = _read(path)
     if arrays is None:
@@ -181,7 +181,7 @@ def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
     """Write the arrays end to end behind a header of their sizes and a checksum, and the sizes once more behind them."""
     sizes = np.array([_FORMAT, *(arrays[name].nbytes for name in _ARRAYS)], np.int64)
     body = b"".join(arrays[name].tobytes().ljust(-(-arrays[name].nbytes // 64) * 64, b"\0") for name in _ARRAYS)
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         file.write((sizes.tobytes() + _checksum(np.frombuffer(body, np.uint8)).to_bytes(8, "little")).ljust(64, b"\0"))
         file.write(body)
         file.write(sizes.tobytes())

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from seqrl.metrics.item_texts import require_some
+from seqrl.metrics.item_texts import mean
+from seqrl.metrics.rows import require_list, require_pairs, split_words
 from seqrl.metrics.spice.graph import SceneGraph
 from seqrl.metrics.spice.matching import Synonyms, english_synonyms
 from seqrl.metrics.spice.parser import parse
@@ -54,7 +55,8 @@ class Spice:
     @property
     def described(self) -> tuple[str, dict[str, Any]]:
         """Name and settings for a signature, see `seqrl.metrics.signature`."""
-        return "SPICE", {"parser": PARSER_VERSION if self.parser is None else getattr(self.parser, "__name__", "own")}
+        parser = PARSER_VERSION if self.parser is None else getattr(self.parser, "__name__", "own")
+        return "SPICE", {"parser": parser, "synonyms": None if self.synonyms is None else "own"}
 
     def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
         """Score each hypothesis against its references: tokenised strings or lists of words, [N] float64."""
@@ -63,8 +65,7 @@ class Spice:
 
     def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
         """Give the published figure: the mean of the scores."""
-        require_some(len(hypotheses))
-        return float(self.score(hypotheses, references).mean())
+        return mean(self.score(hypotheses, references))
 
     def counts(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> dict[str, NDArray[np.int64]]:
         """Count tuples in each category of `CATEGORIES`: matched, of the candidate, of the references, [N, 3] each."""
@@ -88,14 +89,14 @@ class Spice:
         return PreparedSpice(references, self.parser or parse, self.synonyms or english_synonyms(), self.cached)
 
     def _prepared(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> tuple[PreparedSpice, list[int]]:
-        if len(hypotheses) != len(references):
-            raise ValueError(f"expected one list of references a hypothesis; got {len(hypotheses)} hypotheses and {len(references)} lists")
+        require_pairs(hypotheses, references)
         # Captions of one image come with the same references, which are read once.
         numbers: dict[Any, int] = {}
         distinct: list[Sequence[Sentence]] = []
         items = []
-        for sentences in references:
-            key = sentences if isinstance(sentences, str) else tuple(s if isinstance(s, str) else tuple(s) for s in sentences)
+        for item, sentences in enumerate(references):
+            require_list(sentences, f"the references of item {item}")
+            key = tuple(sentence if isinstance(sentence, str) else tuple(split_words(sentence)) for sentence in sentences)
             if key not in numbers:
                 numbers[key] = len(distinct)
                 distinct.append(sentences)

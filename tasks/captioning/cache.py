@@ -1,37 +1,28 @@
-"""Where prepared data is kept between runs, and how it is written so that no half of it is ever seen."""
+"""Rows of arrays that are prepared once and mapped from the cache afterwards."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
 import math
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from seqrl.metrics.cache_files import atomic_write, cache_folder, is_writable
 from seqrl.metrics.limits import brief
 from seqrl.metrics.text_files import read_json
 
 _LOG = logging.getLogger(__name__)
 _ROWS_A_WRITE = 64
-_STALE_AFTER_SECONDS = 86_400
 # What reading a damaged .npy or .json raises; headers of arrays are read by Python's own parser.
 DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, SyntaxError, OverflowError, TokenError)
-
-
-def cache_folder() -> Path:
-    """Give the folder of prepared data: `$SEQRL_CACHE`, or `~/.cache/seqrl`."""
-    chosen = os.environ.get("SEQRL_CACHE")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "seqrl"
 
 
 def content_key(*parts: Any) -> str:
@@ -42,44 +33,6 @@ def content_key(*parts: Any) -> str:
     """
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:20]
-
-
-def is_writable(folder: Path) -> bool:
-    """Tell whether files can be made in a folder, which is created if need be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError:
-        return False
-    return True
-
-
-@contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Open a file beside `path` for writing and rename it into place once the block has ended without an error.
-
-    Args:
-        path: the file to appear; its folder exists.
-
-    Raises:
-        OSError: when the disk is full or the folder cannot be written.
-    """
-    _remove_stale(path)
-    temporary = path.with_name(f"{path.name}.part-{os.getpid()}")
-    try:
-        with temporary.open("w+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OSError(error.errno, f"{path.parent}: the disk is full; make room, or set SEQRL_CACHE to another disk") from error
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class RowWriter:
@@ -212,13 +165,3 @@ def _require_space(folder: Path, needed: int, kind: str) -> None:
         raise OSError(
             f"{folder}: expected {needed / 1e9:.2f} GB free for {kind}, found {free / 1e9:.2f} GB; set SEQRL_CACHE to another disk"
         )
-
-
-def _remove_stale(path: Path) -> None:
-    """Remove what a killed process left behind."""
-    for leftover in path.parent.glob(f"{path.name}.part-*"):
-        try:
-            if time.time() - leftover.stat().st_mtime > _STALE_AFTER_SECONDS:
-                leftover.unlink()
-        except FileNotFoundError:
-            continue

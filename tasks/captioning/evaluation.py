@@ -73,7 +73,7 @@ class EvaluationConfig:
                     f"metrics: {name} scores strings only, as they were written, and captioners' words have lost case and punctuation; "
                     f"report bleu4 or bleu4_smoothed instead, and score written captions with `seqrl score --metrics {name}`"
                 )
-        figures = [name.rpartition(":")[2] for name in self.functions]
+        figures = [figure_of(name) for name in self.functions]
         for name in figures:
             if name in by_name.METRICS or name in FIGURES or figures.count(name) > 1:
                 raise ValueError(f"metrics: {name!r} names two figures; give the function another name")
@@ -87,6 +87,12 @@ class EvaluationConfig:
     def functions(self) -> list[str]:
         """Functions of one's own."""
         return [name for name in dict.fromkeys(self.metrics) if ":" in name]
+
+
+def figure_of(function: str) -> str:
+    """Give the name of the figure of a function `module:name`: the part behind the last dot."""
+    figure = function.rpartition(":")[2].rpartition(".")[2]
+    return figure if figure.isidentifier() else "reward"  # a lambda has no name
 
 
 # Scores captions, words with spaces between, against their references as they were written.

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from seqrl.metrics.cache_files import atomic_write, cache_folder, is_writable
 from seqrl.metrics.limits import brief
 from seqrl.metrics.text_files import read_json
-from seqrl.tasks.captioning.cache import DAMAGE, RowWriter, atomic_write, cache_folder, content_key, is_writable
+from seqrl.tasks.captioning.cache import DAMAGE, RowWriter, content_key
 from seqrl.tasks.captioning.scene_captions import write_captions
 from seqrl.tasks.captioning.scene_drawing import draw_figures
 from seqrl.tasks.captioning.scene_figures import MAX_FIGURES, describe_figures

@@ -120,7 +120,8 @@ class CaptioningTask:
         self._built: nn.Module | None = None
         rewarded = [] if reward or config.reward.function else [name for name, weight in config.reward.metrics.items() if weight]
         self._evaluation = replace(config.evaluation, metrics=[*config.evaluation.metrics, *rewarded])
-        self._own = own_metrics(config.evaluation.functions, self.reward, config.reward.timeout_s)
+        drawn = data.dev.scenes is not None
+        self._own = own_metrics(config.evaluation.functions, self.reward, config.reward.timeout_s, drawn=drawn)
         self._references = self._imitated((data.vocabulary.end,))
 
     @property

@@ -32,6 +32,7 @@ from seqrl.tasks.control.policy import ControlPolicyConfig
 from seqrl.tasks.control.task import ControlConfig
 from seqrl.tasks.text.policy import PolicyConfig as TextPolicyConfig
 from seqrl.tasks.text.task import TextConfig, TextTask
+from seqrl.tasks.writing.reward import RewardConfig
 from seqrl.token_rollout import token_rollout
 from seqrl.trajectory import Trajectory
 
@@ -88,7 +89,7 @@ def _drawn() -> Any:
 
 
 def _regions() -> Any:
-    """Captions of features of one's own: three regions an image at most, of which some do not count."""
+    """Captions of features of one's own, three regions an image at most, of which some do not count; rewarded by metrics of words."""
 
     def seen(split: Any) -> Any:
         draws = np.random.default_rng(len(split))
@@ -96,7 +97,8 @@ def _regions() -> Any:
         return replace(split, images={"regions": draws.normal(size=(len(split), 3, 5)).astype(np.float16), "mask": mask}, figures=None)
 
     policy = PolicyConfig(encoder="features", dim=12, num_layers=1, num_heads=2, max_tokens=MAX_TOKENS, dropout=0.0, critic=True)
-    config = CaptioningConfig(_scenes(), policy, images_per_batch=NUM_CONTEXTS, captions_per_image=2)
+    reward = RewardConfig(metrics={"cider_d": 1.0, "spice": 2.0, "wer": -0.1})
+    config = CaptioningConfig(_scenes(), policy, reward, images_per_batch=NUM_CONTEXTS, captions_per_image=2)
     drawn = _drawn()
     return CaptioningTask(config, replace(drawn, train=seen(drawn.train), dev=seen(drawn.dev)))
 
@@ -237,7 +239,9 @@ KINDS: dict[str, Kind] = {
         TEXTS | {DEMONSTRATIONS, CRITIC},
         _captions(critic=True, word_detection=0.3, figure_detection=0.2),
     ),
-    "captions_regions": Kind("captions, regions of one's own", "texts", TEXTS | {DEMONSTRATIONS, CRITIC}, lambda _: _regions(), slow=True),
+    "captions_regions": Kind(
+        "captions, own regions, metrics of words", "texts", TEXTS | {DEMONSTRATIONS, CRITIC}, lambda _: _regions(), slow=True
+    ),
     "replies": Kind("replies to texts", "texts", TEXTS | {DEMONSTRATIONS, CRITIC}, lambda _: _replies("transformer"), slow=True),
     "replies_recurrent": Kind("replies, recurrent", "texts", TEXTS | {DEMONSTRATIONS, CRITIC}, lambda _: _replies("recurrent"), slow=True),
     "own_texts": Kind("one's own `TokenPolicy`", "texts", TEXTS, lambda _: OwnTask()),

@@ -84,9 +84,9 @@ def test_self_cider_of_the_same_and_of_strangers() -> None:
 
 def test_self_cider_refuses_single_captions() -> None:
     metric = metric_by_name("self_cider")
-    with pytest.raises(ValueError, match="expected a list of at least 2, got a dog for item 0|expected a list of at least 2, got 'a dog'"):
+    with pytest.raises(ValueError, match="expected several captions of each image, got one: call SelfCider"):
         metric.corpus(["a dog", "a cat"], [["a"], ["b"]])
-    with pytest.raises(ValueError, match="at least 2"):
+    with pytest.raises(ValueError, match="expected several captions of each image, got 1 for item 0"):
         metric.score([["a dog"], ["a cat", "b"]], [["a"], ["b"]])
     with pytest.raises(ValueError, match="give references, or document_frequency"):
         metric.score([["a dog", "b"]])

@@ -156,6 +156,52 @@ def test_what_cannot_be_scored_is_refused(name: str, texts: Any, references: Any
             metric.prepare_words([[text.split() for text in rows] for rows in references])
 
 
+NO_LISTS: tuple[tuple[Callable[[], Any], Callable[[], Any], str], ...] = (  # made anew each time: an iterator can be read once
+    (lambda: {"a dog": 0, "b": 1}, lambda: [["a"], ["b"]], "hypotheses.* expected a list of sentences, got a dict"),
+    (lambda: ["a", "b"], lambda: {0: ["a"], 1: ["b"]}, "references: expected a list of lists of sentences, got a dict"),
+    (lambda: ["a", "b"], lambda: [["a"], {"b": 1}], "references of item 1: expected a list of sentences, got a dict"),
+    (lambda: (text for text in ["a", "b"]), lambda: [["a"], ["b"]], "hypotheses.* got a generator.* list"),
+    (lambda: ["a", "b"], lambda: iter([["a"], ["b"]]), "references.* got a list_iterator.* list"),
+    (lambda: ["a", "b"], lambda: [["a"], (text for text in "b")], "references of item 1.* got a generator"),
+    (lambda: {"a", "b"}, lambda: [["a"], ["b"]], "hypotheses.* got a set, which has no order"),
+    (lambda: None, lambda: [["a"], ["b"]], "hypotheses: expected a list of sentences, got None"),
+    (lambda: ["a", "b"], lambda: None, "references: expected a list of lists of sentences, got None"),
+    (lambda: ["a", "b"], lambda: [["a"], None], "references of item 1.* got None"),
+    (lambda: ["a", "b"], lambda: [["a"], 3], "references of item 1.* got the int 3"),
+    (lambda: ["a", "b"], lambda: "a b", "references are one string"),
+    (lambda: ["a", "b"], lambda: [["a"], b"b"], "references of item 1.* got bytes"),
+    (lambda: ["a", None], lambda: [["a"], ["b"]], "expected a sentence.* got NoneType"),
+    (lambda: ["a", {"b": 1}], lambda: [["a"], ["b"]], "expected a sentence.* got a dict"),
+    (lambda: ["a", (word for word in "b")], lambda: [["a"], ["b"]], "expected a sentence.* got a generator"),
+    (lambda: ["a", [3, 4]], lambda: [["a"], ["b"]], "expected a sentence.* word .* got the int 3"),
+    (lambda: ["a", [["b"]]], lambda: [["a"], ["b"]], r"expected a sentence.* word .* got the list \['b'\].* one list too many"),
+    (lambda: ["a", "b"], lambda: [["a"], [[["b"]]]], "expected a sentence.* one list too many"),
+    (lambda: ["a", "b"], lambda: [["a"], [2.5]], "expected a sentence.* got float"),
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_no_list_of_sentences_is_refused(name: str) -> None:
+    metric = metric_of(name)
+    for make_texts, make_references, told in NO_LISTS:
+        if make_references() is None and hasattr(metric, "scores_corpus_only"):
+            continue  # it needs none
+        with pytest.raises(ValueError, match=told):
+            metric.corpus(make_texts(), make_references())
+        if getattr(metric, "scores_corpus_only", False):
+            continue
+        with pytest.raises(ValueError, match=told):
+            metric.score(make_texts(), make_references())
+    if hasattr(metric, "prepare_words") and not hasattr(metric, "scores_corpus_only"):
+        prepared = metric.prepare_words([[["a"]], [["b"]]])
+        for wrong, told in (({0: ["a"]}, "got a dict"), ((words for words in [["a"]]), "got a generator"), ("a", "one string")):
+            with pytest.raises(ValueError, match=told):
+                prepared.score(wrong, [0])
+        for wrong, told in (({0: [["a"]], 1: [["b"]]}, "got a dict"), ([[["a"]], {"b": 1}], "item 1.* got a dict")):
+            with pytest.raises(ValueError, match=told):
+                metric.prepare_words(wrong)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_metric_says_its_range(name: str) -> None:
     metric = metric_of(name)

@@ -265,6 +265,45 @@ def test_nothing_that_can_score_is_an_error(tmp_path: Path, monkeypatch: pytest.
     assert command(*files, "--metrics", "bleu1,rouge_l") == 0  # one item, one reference
 
 
+def test_slots_are_counted_where_it_is_known_which_words_are_slots(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score_command, "METRICS", ("bleu1", "slot_error"))
+    plain = write(tmp_path / "h.txt", "a dog runs\n"), write(tmp_path / "r.txt", "a dog\n")
+    assert command(*plain, "--metrics", "all") == 0
+    out = capsys.readouterr().out
+    assert set(figures(out)) == {"bleu1"} and "left out: slot_error (nothing says which words are slots: --set slot_error.prefix=" in out
+    assert command(*plain, "--metrics", "slot_error", "--tokens", "spaces") == 0  # who asks for it by name has lists of slots
+    assert figures(capsys.readouterr().out) == {"slot_error": 0.5}
+    slots = write(tmp_path / "s.txt", "SLOT_NAME serves SLOT_FOOD.\n"), write(tmp_path / "q.txt", "SLOT_NAME is in SLOT_AREA, SLOT_NAME.\n")
+    named = ("--metrics", "slot_error", "--set", "slot_error.prefix=SLOT_")
+    for arguments in (("--metrics", "all"), ("--metrics", "all", *named[2:]), named, ("--metrics", "all", "--compare", slots[0])):
+        assert command(*slots, *arguments) == 0
+        out = capsys.readouterr().out
+        assert figures(out)["slot_error"] == pytest.approx(1.0), out  # name and area are missing, food is too much, of three; by hand
+        assert "left out" not in out
+    with pytest.raises(ValueError, match="which words are slots says the prefix.*slot_error.prefix"):
+        command(*plain, *named)
+
+
+def test_the_table_says_the_scale_of_each_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hypotheses, references, other = some_files(tmp_path)
+    names = "bleu4,sacrebleu,cider_d,wer,chrf"
+    for more in ((), ("--resamples", "0"), ("--compare", other)):
+        assert command(hypotheses, references, "--metrics", names, *more) == 0
+        rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.startswith("  ") and line.strip()}
+        ends = {"bleu4": "0 to 1", "sacrebleu": "0 to 100", "cider_d": "0 to 10", "wer": "0 and more, less is better", "chrf": "0 to 100"}
+        assert {name: rows[name].endswith(f"  {end}") for name, end in ends.items()} == dict.fromkeys(ends, True), rows
+
+
+def test_one_caption_an_image_is_told_in_brief(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score_command, "METRICS", ("bleu1", "self_cider"))
+    assert command(write(tmp_path / "h.txt", "a dog runs " * 20), write(tmp_path / "r.txt", "a dog\n"), "--metrics", "all") == 0
+    told = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("left out"))
+    call = "SelfCider().score(lists of captions, references)"
+    assert told == f"left out: self_cider (expected several captions of each image, got one: call {call})"
+
+
 def test_two_systems_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hypotheses, references, other = some_files(tmp_path)
     assert command(hypotheses, references, "--compare", other, "--metrics", "sacrebleu,cider_d", "--json", tmp_path / "out.json") == 0
@@ -281,7 +320,7 @@ def test_two_systems_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert written["compared"]["corpus"]["sacrebleu"] == pytest.approx(expected[1].score)
     assert written["compared"]["p"]["sacrebleu"] == pytest.approx(expected[1].p_value)
     assert command(hypotheses, references, "--compare", hypotheses, "--metrics", "cider_d,bleu4") == 0
-    assert len(re.findall(r"\+0\.0000 +0\.0000 to 0\.0000 +1\.0000$", capsys.readouterr().out, re.MULTILINE)) == 2
+    assert len(re.findall(r"\+0\.0000 +0\.0000 to 0\.0000 +1\.0000 +0 to 10?$", capsys.readouterr().out, re.MULTILINE)) == 2
 
 
 def test_systems_about_other_items_are_not_compared(tmp_path: Path) -> None:

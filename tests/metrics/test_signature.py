@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from seqrl.metrics.bleu import Bleu
+from seqrl.metrics.by_name import METRICS, metric_by_name
 from seqrl.metrics.cider import CiderD
 from seqrl.metrics.signature import Signature, joined, number_of_references, parse, signature_of
-from seqrl.metrics.spice import PARSER_VERSION
+from seqrl.metrics.spice import PARSER_VERSION, Spice, Synonyms
+from seqrl.metrics.spice import parse as parse_scene
 
 SCORED = {"docs": 1000, "nrefs": "5", "version": "0.1.0"}
 BY_HAND = {
@@ -45,6 +49,53 @@ def test_the_settings_of_a_metric_count() -> None:
     settings = [{}] * 6 + [{"tok": "characters"}, {"end": True}, {"df": "file"}]
     written = [str(signature_of(metric, version="1", **more)) for metric, more in zip(metrics, settings, strict=True)]
     assert len(set(written)) == len(written)
+
+
+# Where and how fast, not what; document frequencies, end and tokenisation are what `signature_of` is told.
+NO_SETTINGS = {
+    "batch_size",
+    "device",
+    "cached",
+    "jar",
+    "heap",
+    "timeout_s",
+    "cache_size",
+    "document_frequency",
+    "score_end",
+    "tokenisation",
+}
+OTHERS = {
+    ("bleu4", "smoothing"): "add_one",
+    ("distinct1", "over"): "ngrams",
+    ("spice", "parser"): parse_scene,
+    ("spice", "synonyms"): Synonyms({}),
+    ("spider", "spice"): Spice(parser=parse_scene),
+    ("meteor", "weights"): (1.0, 0.6, 0.8, 0.5),
+    ("ref_clip_score", "prompt"): " a | b + c ",
+}
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in METRICS if name not in ("bleu1", "bleu2", "bleu3", "bleu4_smoothed", "rouge2", "distinct2")]
+)
+def test_no_setting_of_a_metric_is_left_out(name: str) -> None:
+    metric = metric_by_name(name)
+    for each in dataclasses.fields(metric):
+        if each.name in NO_SETTINGS:
+            continue
+        value = getattr(metric, each.name)
+        other = OTHERS.get((name, each.name))
+        if other is None:
+            other = {bool: lambda v: not v, int: lambda v: v + 1, float: lambda v: v / 2, str: lambda v: f"{v}other"}[type(value)](value)
+        told = str(signature_of(dataclasses.replace(metric, **{each.name: other}), version="1"))
+        assert told != str(signature_of(metric, version="1")), each.name
+        assert str(parse(told)[0]) == told
+
+
+def test_meteor_and_clip_by_hand() -> None:
+    told = str(signature_of("meteor", version="1", beam=3, alpha=0.7))
+    assert told == "METEOR-1.5|tok:ptb|end:no|parameters:0.85,0.2,0.6,0.75|weights:1.0,0.6,0.8,0.6|beam:3|alpha:0.7|version:1"
+    assert str(signature_of("ref_clip_score", version="1")) == "RefCLIPScore|w:2.5|prompt:A+photo+depicts+|version:1"
 
 
 def test_a_metric_of_ones_own_goes_by_its_class() -> None:

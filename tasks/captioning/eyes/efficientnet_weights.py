@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from seqrl.tasks.captioning.cache import atomic_write, cache_folder, is_writable
+from seqrl.metrics.cache_files import atomic_write, cache_folder, is_writable
 from seqrl.tasks.captioning.eyes.efficientnet_lite import SCALES, EfficientNetLite
 
 _LOG = logging.getLogger(__name__)

@@ -101,7 +101,7 @@ def test_words_that_only_hypotheses_have_are_forgotten(small_table: Paraphrases,
     [
         (["a"], [[]], "no references"),
         (["a"], [["  "]], "empty"),
-        (["a", "b"], [["a"]], "one list of references for each hypothesis"),
+        (["a", "b"], [["a"]], "one list of references a hypothesis"),
         ("a b", [["a"]], "wrap it in a list"),
         (["a"], ["a b"], "wrap it in a list"),
         (["a " * 2001], [["a"]], "at most 2000 words"),

@@ -265,7 +265,7 @@ def test_a_full_disk_only_costs_time(package: Path, monkeypatch: pytest.MonkeyPa
         raise OSError(errno.ENOSPC, "No space left on device")
 
     write_package(package, their_names())
-    monkeypatch.setattr("seqrl.tasks.captioning.cache.os.fsync", full)
+    monkeypatch.setattr("seqrl.metrics.cache_files.os.fsync", full)
     weights.load_weights("tiny")
     assert "read from their pickle again next time" in caplog.text and "the disk is full" in caplog.text
 

@@ -6,7 +6,7 @@ import pytest
 from seqrl.metrics.tokenize import ptb_tokenize
 from seqrl.tasks.captioning.data import DataConfig, load_data
 from seqrl.tasks.captioning.evaluation import score_captions
-from seqrl.tasks.captioning.facts import Facts, _candidates, _matches, check_caption, fact_figures
+from seqrl.tasks.captioning.facts import FIGURES, Facts, _candidates, _matches, check_caption, fact_figures
 from seqrl.tasks.captioning.scene_captions import write_caption
 from seqrl.tasks.captioning.scene_layout import RELATIONS, Draws, Scene, Thing, draw_scene
 from seqrl.tasks.captioning.scene_reading import KINDS, read_caption
@@ -96,6 +96,7 @@ def test_a_caption_of_another_scene_is_mostly_wrong() -> None:
     scenes = [draw_scene(draws) for _ in range(200)]
     words = [ptb_tokenize(write_caption(scene, draws)) for scene in scenes]
     figures = fact_figures(words, scenes[1:] + scenes[:1])
+    assert sorted(figures) == sorted(FIGURES)
     # With 9 shapes and 2 to 4 things a shape is there by chance in about a third of the cases, a background in a sixth.
     assert figures["shapes_right"] < 0.45 and figures["colours_right"] < 0.45 and figures["relations_right"] < 0.1
 

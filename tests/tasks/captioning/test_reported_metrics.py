@@ -79,6 +79,14 @@ def words(captions, references):
 def length(captions, references):
     return words(captions, references)
 
+def reward_length(captions, references):
+    return words(captions, references)
+
+def templates(captions, references):
+    return [0.25] * len(captions)
+
+facts_right = shapes_right = cider_d = templates
+
 def nothing(captions, references):
     return [0.5] * len(captions)
 """
@@ -121,9 +129,17 @@ def test_a_reward_that_is_an_object_is_reported(make) -> None:
 
 
 def test_names_of_functions_are_refused_where_they_stand_for_two_figures(make, own: str) -> None:
-    for names in ([f"{own}:length"], [f"{own}:words", "other:words"]):
+    for names in ([f"{own}:length"], [f"{own}:cider_d"], [f"{own}:words", "other:words"]):
         with pytest.raises(ValueError, match="names two figures; give the function another name"):
             EvaluationConfig(metrics=names)
+    for name in ("facts_right", "shapes_right", "templates"):  # of drawn scenes, and of these alone
+        with pytest.raises(ValueError, match=f"evaluation.metrics: '{own}:{name}' is called as a figure of drawn scenes, {name}; give"):
+            make(evaluation=EvaluationConfig(metrics=[f"{own}:{name}"]))
+    task = make(reward=RewardConfig(function=f"{own}:templates"))
+    figures = task.evaluate(task.build_policy())
+    assert figures["reward_templates"] == 0.25 and figures["templates"] >= 1.0
+    with pytest.raises(ValueError, match=f"evaluation.metrics: 'reward_length' names the figure of the reward {own}:length, too"):
+        make(reward=RewardConfig(function=f"{own}:length"), evaluation=EvaluationConfig(metrics=[f"{own}:reward_length"]))
     with pytest.raises(ValueError, match=r"evaluation.metrics: cannot import 'absent:words'"):
         make(evaluation=EvaluationConfig(metrics=["absent:words"]))
     with pytest.raises(ValueError, match="metrics: sacrebleu scores strings only"):

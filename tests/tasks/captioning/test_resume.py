@@ -70,14 +70,14 @@ def test_killed_run_ends_with_the_same_weights_to_the_bit(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ahead", [0, 1])
-def test_two_processes_share_a_run_and_resume_it_exactly(tmp_path: Path, ahead: int) -> None:
+@pytest.mark.parametrize("reward", [[], ["--task.reward.ahead=1", "--task.reward.metrics={cider_d: 1.0, spice: 1.0, wer: -0.1}"]])
+def test_two_processes_share_a_run_and_resume_it_exactly(tmp_path: Path, reward: list[str]) -> None:
     def launch(*arguments: str) -> int:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "seqrl"]
         return subprocess.run([*command, *arguments, "--quiet"], cwd=ROOT, timeout=280, env=os.environ).returncode
 
-    assert launch("train", str(CONFIG), *settings(tmp_path, "whole", 8), f"--task.reward.ahead={ahead}") == 0
-    assert launch("train", str(CONFIG), *settings(tmp_path, "parts", 4), f"--task.reward.ahead={ahead}") == 0
+    assert launch("train", str(CONFIG), *settings(tmp_path, "whole", 8), *reward) == 0
+    assert launch("train", str(CONFIG), *settings(tmp_path, "parts", 4), *reward) == 0
     assert launch("resume", str(tmp_path / "parts"), "--steps=8") == 0
     whole, parts = without_times(tmp_path / "whole"), without_times(tmp_path / "parts")
     # One process writes; the counts are those of both: 4 images x 5 samples x 2 processes, and some demonstrations.
