@@ -32,6 +32,7 @@ ALIKE = (
     "hotel_xe",
     "hotel_self_critical",
     "hotel_minimum_risk",
+    "hotel_sc_lstm",
     "multi30k_self_critical",
     "breakout_ppo_short",
     "hopper_ppo",
