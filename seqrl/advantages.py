@@ -85,7 +85,7 @@ def moving_average(
 
     Source: Williams 1992 (Simple statistical gradient-following algorithms), reinforcement comparison.
     """
-    _, valid = _check(score, None, valid)
+    _, valid = check_rows(score, None, valid)
     if not 0.0 <= decay <= 1.0:
         raise ValueError(f"decay: expected a number in 0..1, got {decay}")
     if mean is None:
@@ -116,7 +116,7 @@ def leave_one_out(score: Tensor, group: Tensor | None = None, valid: Tensor | No
     Source: Kool et al. 2019 (Buy 4 REINFORCE samples, get a baseline for free!); Luo 2020 (A better variant of self-critical sequence
     training).
     """
-    index, valid = _check(score, group, valid)
+    index, valid = check_rows(score, group, valid)
     return torch.where(valid, _above_others(score, index, valid, group), 0.0)
 
 
@@ -147,7 +147,7 @@ def leave_one_out_to_go(returns: Tensor, counted: Tensor, group: Tensor | None =
     """
     if returns.ndim != 2 or counted.shape != returns.shape:
         raise ValueError(f"counted: expected shape [B, T] like returns {list(returns.shape)}, got {list(counted.shape)}")
-    index, valid = _check(returns[:, 0], group, valid)
+    index, valid = check_rows(returns[:, 0], group, valid)
     time = torch.arange(returns.shape[1], device=returns.device).expand_as(returns)
     last = torch.where(counted, time, 0).amax(dim=1, keepdim=True)
     held = returns.gather(1, torch.minimum(time, last))
@@ -174,9 +174,9 @@ def group_mean(score: Tensor, group: Tensor | None = None, valid: Tensor | None 
 
     Source: Liu et al. 2025 (Understanding R1-Zero-like training: a critical perspective), Dr. GRPO.
     """
-    index, valid = _check(score, group, valid)
-    mean, count = _group_mean(score, index, valid)
-    _check_group_size(count, group, "group_mean")
+    index, valid = check_rows(score, group, valid)
+    mean, count = group_mean_of(score, index, valid)
+    refuse_single_rows(count, group, "group_mean")
     return torch.where(valid, score - mean, 0.0)
 
 
@@ -201,10 +201,10 @@ def group_norm(score: Tensor, group: Tensor | None = None, valid: Tensor | None 
     Source: Shao et al. 2024 (DeepSeekMath), GRPO with outcome supervision.
     Differs from: the paper has no ε, and does not say which standard deviation it takes.
     """
-    index, valid = _check(score, group, valid)
-    mean, count = _group_mean(score, index, valid)
-    _check_group_size(count, group, "group_norm")
-    variance, _ = _group_mean((score - mean).square(), index, valid)
+    index, valid = check_rows(score, group, valid)
+    mean, count = group_mean_of(score, index, valid)
+    refuse_single_rows(count, group, "group_norm")
+    variance, _ = group_mean_of((score - mean).square(), index, valid)
     return torch.where(valid, (score - mean) / (variance.sqrt() + epsilon), 0.0)
 
 
@@ -227,7 +227,7 @@ def require_one_episode(ended: Tensor, counted: Tensor, method: str, instead: st
         )
 
 
-def _check(score: Tensor, group: Tensor | None, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+def check_rows(score: Tensor, group: Tensor | None, valid: Tensor | None) -> tuple[Tensor, Tensor]:
     """Compare shapes, number the groups from 0, and fill in the rows that count."""
     if score.ndim != 1:
         raise ValueError(f"score: expected shape [B], one a row, got {list(score.shape)}; sum the rewards over the steps first")
@@ -241,12 +241,12 @@ def _check(score: Tensor, group: Tensor | None, valid: Tensor | None) -> tuple[T
 
 def _above_others(x: Tensor, index: Tensor, valid: Tensor, group: Tensor | None) -> Tensor:
     """How far each entry is above the mean of the other rows of its group that count; [B] or, for each column, [B, T], like x."""
-    mean, count = _group_mean(x, index, valid)
-    _check_group_size(count.view(count.shape[0], -1)[:, 0], group, "leave_one_out")
+    mean, count = group_mean_of(x, index, valid)
+    refuse_single_rows(count.view(count.shape[0], -1)[:, 0], group, "leave_one_out")
     return (x - mean) * count / (count - 1).clamp(min=1)
 
 
-def _group_mean(x: Tensor, index: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+def group_mean_of(x: Tensor, index: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """Mean of the rows of each row's group that count, and how many they are; [B] or, for each column, [B, T], like x."""
     zeros = torch.zeros_like(x)
     total = zeros.index_add(0, index, torch.where(valid, x, 0.0))
@@ -254,7 +254,7 @@ def _group_mean(x: Tensor, index: Tensor, valid: Tensor) -> tuple[Tensor, Tensor
     return (total / count.clamp(min=1))[index], count[index]
 
 
-def _check_group_size(count: Tensor, group: Tensor | None, method: str) -> None:
+def refuse_single_rows(count: Tensor, group: Tensor | None, method: str) -> None:
     """Refuse a group with a single row, which has nothing to be compared with."""
     lonely = count == 1
     if bool(lonely.any()):

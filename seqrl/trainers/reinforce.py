@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from seqrl import advantages, losses, returns
 from seqrl.behaviour import RowRatios
 from seqrl.diagnostics import describe_advantage, describe_rollout, explained_variance
+from seqrl.minimum_risk import candidates, minimum_risk
 from seqrl.mixing import MixConfig, collect_mixed, imitated, imitation_loss
 from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
 from seqrl.protocols import Task, demonstrations_of, lags, require_critic, require_probabilities, require_whole_rows
@@ -19,7 +20,7 @@ from seqrl.reduce import AverageOver, masked_mean
 from seqrl.row_advantages import RowBaseline, one_episode, row_advantage
 from seqrl.trajectory import Evaluation, Trajectory
 
-Baseline = Literal["none", "moving_average", "critic", "leave_one_out", "group_norm", "greedy"]
+Baseline = Literal["none", "moving_average", "critic", "leave_one_out", "group_norm", "greedy", "minimum_risk"]
 INSTEAD = "trainer.baseline to none, moving_average or critic"
 
 
@@ -31,12 +32,14 @@ class ReinforceConfig:
         baseline: what is subtracted from the return. "none"; "moving_average" of the returns so far; "critic", the
             policy's value estimate; "leave_one_out", the mean of the group's other rows (Kool et al. 2019), at the same step with
             reward_to_go; "group_norm", the group's mean, divided by its deviation: GRPO's advantage, without the rest of GRPO, which is
-            the trainer ppo's (Shao et al. 2024); "greedy", the greedy row's score, without a discount. The last two compare whole
-            rows, and the last three need one episode a row.
+            the trainer ppo's (Shao et al. 2024); "greedy", the greedy row's score, without a discount; "minimum_risk", the expected
+            score of the policy renormalised over the group's rows, which are weighed by it, too, see `seqrl.minimum_risk` (Shen et al.
+            2016, Wen et al. 2016). The last three compare whole rows, and the last four need one episode a row.
         num_samples: rows sampled for each context.
         discount: gamma, per step.
         reward_to_go: credit an action with what came after it only, instead of the return of its whole episode; without effect on
-            "group_norm" and "greedy".
+            "group_norm", "greedy" and "minimum_risk".
+        sharpness: "minimum_risk" alone: the exponent of the probabilities before they are renormalised; Shen's alpha, Wen's gamma.
         average_decay: decay of the moving average.
         whiten: scale the advantages of a batch to mean 0 and deviation 1.
         average_over: what all losses are averaged over: "steps", "rows" (each row's sum, Williams's) or "row_means"; see
@@ -52,6 +55,7 @@ class ReinforceConfig:
     num_samples: int = 5
     discount: float = 1.0
     reward_to_go: bool = True
+    sharpness: float = 1.0
     average_decay: float = 0.95
     whiten: bool = False
     average_over: AverageOver = "steps"
@@ -69,6 +73,8 @@ class ReinforceConfig:
             raise ValueError(f"num_samples: expected at least 1, got {self.num_samples}")
         if not 0 <= self.discount <= 1:
             raise ValueError(f"discount: expected a number from 0 to 1, got {self.discount}")
+        if not self.sharpness > 0:
+            raise ValueError(f"sharpness: expected a number above 0, got {self.sharpness}")
         if self.baseline == "greedy" and self.discount != 1:
             raise ValueError(
                 f"discount: expected 1 with baseline greedy, whose scores are sums without discount, got {self.discount}; "
@@ -89,6 +95,8 @@ class Reinforce:
 
     Source: Williams 1992 (Simple statistical gradient-following algorithms), episodic REINFORCE; returns to go: Sutton et al. 2000
     (Policy gradient methods for reinforcement learning with function approximation).
+
+    With "minimum_risk" and `average_over: rows` it is the gradient of the expected score over each group's rows.
 
     Differs from: Williams (1992) in dividing by the number of steps of the batch unless `average_over` is "rows". As that number depends
     on the actions, this is a ratio estimator: the fewer the rows, the more biased.
@@ -115,7 +123,7 @@ class Reinforce:
 
     def check_task(self, task: Task) -> None:
         """Refuse stretches of steps where whole episodes are compared, and a mix where there is nothing to imitate."""
-        if self.config.baseline in get_args(RowBaseline):
+        if self.config.baseline in (*get_args(RowBaseline), "minimum_risk"):
             require_whole_rows(task, f"reinforce with baseline {self.config.baseline}")
         self.config.mix.check_task(task)
         self.lags = lags(task, "reinforce", dropout=self.config.dropout)
@@ -174,7 +182,7 @@ class Reinforce:
         value = trajectory.value if config.baseline == "critic" else torch.zeros_like(trajectory.value)
         ended = trajectory.terminated | trajectory.truncated
         go = returns.discounted_return(trajectory.reward, value, trajectory.terminated, trajectory.truncated, config.discount)
-        if config.reward_to_go and config.baseline != "group_norm":
+        if config.reward_to_go and config.baseline not in ("group_norm", "minimum_risk"):
             credit = go
         else:
             credit = returns.episode_return(go, ended, trajectory.counted)
@@ -187,6 +195,11 @@ class Reinforce:
         if config.baseline == "leave_one_out" and config.reward_to_go:
             one_episode(trajectory, "baseline leave_one_out", INSTEAD)
             return go, advantages.leave_one_out_to_go(go, trajectory.counted, trajectory.group, mask.any(dim=1))
+        if config.baseline == "minimum_risk":
+            one_episode(trajectory, "baseline minimum_risk", INSTEAD)
+            logp, same = candidates(trajectory)
+            row = minimum_risk(logp, credit[:, -1], config.sharpness, trajectory.group, mask.any(dim=1), same)
+            return go, row.unsqueeze(1).expand_as(go)
         # A row's steps share its advantage: there is no return to go of a normed score, nor of the greedy row at this row's steps.
         score = trajectory.score if config.baseline == "greedy" else credit[:, -1]
         row = row_advantage(config.baseline, trajectory, score, setting="baseline", instead=INSTEAD)

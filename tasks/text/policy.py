@@ -16,9 +16,10 @@ from seqrl.run.trust import NAMES_CODE
 from seqrl.tasks.captioning.policies.captioner import CaptionPolicy
 from seqrl.tasks.captioning.policies.lstm import AttentionLSTMDecoder
 from seqrl.tasks.captioning.policies.transformer import TransformerDecoder, attend_all
+from seqrl.tasks.text.sc_lstm import SemanticPolicy
 from seqrl.tasks.writing.vocabulary import AnyVocabulary
 
-TYPES = ("transformer", "recurrent")
+TYPES = ("transformer", "recurrent", "sc_lstm")
 
 
 @dataclass
@@ -26,11 +27,12 @@ class PolicyConfig:
     """Which policy to build, and how large.
 
     Attributes:
-        type: "transformer", or "recurrent" (a GRU that reads both ways, and an LSTM that attends to it); or `module:function` for a policy
-            of one's own, such as a model of transformers, where the function takes this configuration and the vocabulary. It reads
-            `context["image"]`, prompts as `tokens` [N, S] and `mask` [N, S].
+        type: "transformer", or "recurrent" (a GRU that reads both ways, and an LSTM that attends to it), or "sc_lstm", the semantically
+            conditioned LSTM, for prompts that are sets of slots; or `module:function` for a policy of one's own, such as a model of
+            transformers, where the function takes this configuration and the vocabulary. It reads `context["image"]`, prompts as `tokens`
+            [N, S] and `mask` [N, S].
         dim: size of the features.
-        num_layers: layers of the encoder, and of the transformer's decoder.
+        num_layers: layers of the encoder, and of the transformer's decoder; "sc_lstm" has one.
         num_heads: attention heads (transformer).
         dropout: probability of dropping an entry while training.
         max_tokens: longest reply, end token included.
@@ -68,6 +70,10 @@ def build_policy(config: PolicyConfig, vocabulary: AnyVocabulary, max_prompt_tok
     """
     if ":" in config.type:
         return find("task.policy.type", config.type)(config, vocabulary)  # type: ignore[no-any-return]
+    tokens: dict[str, Any] = {name: getattr(vocabulary, name) for name in ("begin", "end", "pad", "unknown")}
+    shared: dict[str, Any] = {name: getattr(config, name) for name in ("max_tokens", "temperature", "tie_embeddings", "critic")}
+    if config.type == "sc_lstm":
+        return SemanticPolicy(len(vocabulary), dim=config.dim, dropout=config.dropout, **shared, **tokens)
     sizes: dict[str, Any] = {"memory_dim": config.dim, "dim": config.dim, "dropout": config.dropout}
     encoder: nn.Module
     decoder: Any
@@ -79,18 +85,7 @@ def build_policy(config: PolicyConfig, vocabulary: AnyVocabulary, max_prompt_tok
         stack: dict[str, Any] = {"num_layers": config.num_layers, "num_heads": config.num_heads}
         decoder = TransformerDecoder(len(vocabulary), max_tokens=config.max_tokens, **stack, **sizes)
         encoder = TransformerEncoder(decoder.token_embedding, max_tokens=max_prompt_tokens, dropout=config.dropout, **stack)
-    return CaptionPolicy(
-        encoder,
-        decoder,
-        max_tokens=config.max_tokens,
-        temperature=config.temperature,
-        tie_embeddings=config.tie_embeddings,
-        critic=config.critic,
-        begin=vocabulary.begin,
-        end=vocabulary.end,
-        pad=vocabulary.pad,
-        unknown=vocabulary.unknown,
-    )
+    return CaptionPolicy(encoder, decoder, **shared, **tokens)
 
 
 def memory_of(features: Tensor, mask: Tensor) -> dict[str, Tensor]:

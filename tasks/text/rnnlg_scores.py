@@ -54,22 +54,32 @@ def corpus_bleu4(groups: Iterable[tuple[Sequence[str], Sequence[str]]]) -> float
     return min(1.0, math.exp(1 - wanted / written)) * math.exp(sum(map(math.log, precisions)) / 4)
 
 
+def references_of(data: Rnnlg, lines: Sequence[Line]) -> list[list[str]]:
+    """Give each line's references: all responses to lines with the same delexicalised act, with this line's values.
+
+    Args:
+        data: puts values in.
+        lines: of a split.
+    """
+    # One reference that stands there a hundred times says no more than once.
+    shared: dict[str, dict[str, None]] = defaultdict(dict)
+    for line in lines:
+        shared[data.prompt(line.act)][line.response] = None
+    return [[data.lexicalise(text, line.act) for text in shared[data.prompt(line.act)]] for line in lines]
+
+
 def score_responses(data: Rnnlg, lines: Sequence[Line], responses: Sequence[Sequence[str]]) -> Figures:
-    """Score responses to every line; references are all responses to lines with the same delexicalised act, with this line's values.
+    """Score responses to every line; references are those of `references_of`.
 
     Args:
         data: puts values in.
         lines: of a split.
         responses: for each line its delexicalised responses.
     """
-    # One reference that stands there a hundred times says no more than once.
-    shared: dict[str, dict[str, None]] = defaultdict(dict)
-    for line in lines:
-        shared[data.prompt(line.act)][line.response] = None
     groups, slots, errors, delexicalised = [], 0, 0, 0
-    for line, texts in zip(lines, responses, strict=True):
+    for line, texts, references in zip(lines, responses, references_of(data, lines), strict=True):
         written = [data.lexicalise(text, line.act) for text in texts]
-        groups.append((written, [data.lexicalise(text, line.act) for text in shared[data.prompt(line.act)]]))
+        groups.append((written, references))
         for text in written:
             counts = data.errors(data.delexicalise(text, line.act), line.act)
             slots, errors, delexicalised = slots + counts[0], errors + counts[1], delexicalised + counts[2]

@@ -47,6 +47,8 @@ class TextConfig:
         evaluation: how replies are written and scored in evaluations.
         prompts_per_batch: distinct prompts of an update; a trainer draws `num_samples` replies to each.
         references_per_prompt: references of a prompt that a supervised update imitates; 0 takes all.
+        draw_by_references: draw a prompt as often as it has references, for data whose common prompts are to count more, instead of once an
+            epoch; the updates of an epoch are then as many as there are references.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -55,6 +57,7 @@ class TextConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     prompts_per_batch: int = 16
     references_per_prompt: int = 0
+    draw_by_references: bool = False
 
     def __post_init__(self) -> None:
         if self.prompts_per_batch < 1:
@@ -117,7 +120,9 @@ class TextTask:
         self.train = self.splits["train"]
         self.reward = TextReward(config.reward, self.train, self.vocabulary, function=reward if callable(reward) else None)
         self._ahead = RewardsAhead(self.reward.score, Sampled.of_state, config.reward.timeout_s) if config.reward.ahead else None
-        self._order = ItemOrder(len(self.train), seed=seed)
+        repeats = torch.tensor([len(texts) if config.draw_by_references else 1 for texts in train.references])
+        self._drawn = torch.arange(len(self.train)).repeat_interleave(repeats)
+        self._order = ItemOrder(len(self._drawn), seed=seed)
         self._generator = torch.Generator().manual_seed(seed)
         self._references = self._imitated((self.vocabulary.end,))
         rewarded = [] if self.reward.has_function else list(self.reward.weights)
@@ -152,7 +157,7 @@ class TextTask:
         """Reply to the next prompts; see `seqrl.protocols.Task`. With `reward.ahead` the replies are those that the last call sampled."""
 
         def draw() -> Sampled:
-            items = self._order.next(self.config.prompts_per_batch)
+            items = self._next_items()
             context = {"image": {name: leaf.to(next(policy.parameters()).device) for name, leaf in self.train.rows(items).items()}}
             return sampled_rows(
                 policy,
@@ -172,7 +177,7 @@ class TextTask:
 
     def demonstrations(self, group: Tensor | None = None) -> Trajectory:
         """Give references of the next prompts, or of the training prompts that `group` numbers."""
-        items = self._order.next(self.config.prompts_per_batch) if group is None else group.cpu()
+        items = self._next_items() if group is None else group.cpu()
         chosen = [self._references.choose(item, self.config.references_per_prompt, self._generator) for item in items.tolist()]
         rows = items.repeat_interleave(torch.tensor([len(each) for each in chosen]))
         tokens = [row for each in chosen for row in each]
@@ -233,6 +238,9 @@ class TextTask:
         self._generator.set_state(state["generator"])
         if self._ahead is not None and "ahead" in state:
             self._ahead.load_state_dict(state["ahead"])
+
+    def _next_items(self) -> Tensor:
+        return self._drawn[self._order.next(self.config.prompts_per_batch)]
 
     def _imitated(self, ends: Sequence[int]) -> ImitatedReferences:
         return ImitatedReferences(self.train.words, self.vocabulary, self.config.policy.max_tokens, ends)

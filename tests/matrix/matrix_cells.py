@@ -62,6 +62,7 @@ VARIANTS: dict[str, Variant] = {
     "reinforce_leave_one_out": Variant("reinforce", {"baseline": "leave_one_out", "num_samples": 3}, _needs(SAMPLES)),
     "reinforce_group_norm": Variant("reinforce", {"baseline": "group_norm", "num_samples": 3, "entropy_weight": 0.1}, _needs(SAMPLES)),
     "reinforce_greedy": Variant("reinforce", {"baseline": "greedy", "num_samples": 3, "reward_to_go": False}, _needs(SAMPLES)),
+    "reinforce_minimum_risk": Variant("reinforce", {"baseline": "minimum_risk", "num_samples": 3, "sharpness": 0.5}, _needs(SAMPLES)),
     "self_critical_leave_one_out": Variant("self_critical", {"num_samples": 3, "entropy_weight": 0.1}, _needs(SAMPLES)),
     "self_critical_greedy": Variant("self_critical", {"baseline": "greedy", "num_samples": 3}, _needs(SAMPLES)),
     "ppo_gae": Variant("ppo", {**_ONE_STEP, "epochs": 2, "entropy_weight": 0.1}, _needs(CRITIC)),

@@ -47,6 +47,15 @@ def test_a_function_is_given_texts_and_pays_for_them() -> None:
     assert task.evaluate(task.build_policy())["reward"] >= 0
 
 
+def test_prompts_are_drawn_as_often_as_they_have_references() -> None:
+    drawn = TextTask(
+        ["a", "b"], [["x"] * 3, ["y"]], "bleu4_smoothed", config=TextConfig(policy=SMALL, prompts_per_batch=4, draw_by_references=True)
+    )
+    assert sorted(drawn.demonstrations().group.tolist()) == [0] * 9 + [1]  # type: ignore[union-attr]
+    rows = drawn.rollout(drawn.build_policy().eval(), num_samples=2, generator=torch.Generator().manual_seed(0))
+    assert sorted(rows.group.tolist()) == [0] * 6 + [1] * 2  # type: ignore[union-attr]
+
+
 def test_demonstrations_are_the_references_to_their_end() -> None:
     task = make()
     rows = task.demonstrations(torch.tensor([0, 1]))
