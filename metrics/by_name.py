@@ -71,6 +71,11 @@ def higher_is_better(name: str) -> bool:
     return bool(getattr(_home(name), "higher_is_better", True))
 
 
+def scores_together(name: str) -> bool:
+    """Tell whether a metric's scores depend on what else is scored in the same call."""
+    return bool(getattr(_home(name), "scores_together", False))
+
+
 def needs_model(name: str) -> bool:
     """Tell whether a metric loads a model, which takes longer than all metrics that load none."""
     return "model" in getattr(_home(name), "__dataclass_fields__", {})

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+from numpy.typing import NDArray
+
 from seqrl.metrics import by_name
-from seqrl.tasks.captioning.evaluation import FIGURES, Function
 from seqrl.tasks.writing.reward import TextReward
 from seqrl.tasks.writing.reward_function import call_function, import_function
 
 
 @dataclass(frozen=True)
 class OwnMetric:
-    """A function, and what it is called: `module:name`."""
+    """A function of texts, references and, where there are any, prompts, and what it is called: `module:name`."""
 
     name: str
-    score: Function
+    score: Callable[..., NDArray[np.float64]]
 
 
-def own_metrics(names: Sequence[str], reward: TextReward, timeout_s: float) -> dict[str, OwnMetric]:
+def own_metrics(names: Sequence[str], reward: TextReward, timeout_s: float, *, taken: Container[str]) -> dict[str, OwnMetric]:
     """Give each function with the name of its figure: that of the function, without its module.
 
     Args:
@@ -28,6 +30,7 @@ def own_metrics(names: Sequence[str], reward: TextReward, timeout_s: float) -> d
         reward: of the task; where it is a function, it is reported as it is called in training, in its processes, too. One that is called
             as a figure that there is already goes by `reward_` and its name.
         timeout_s: seconds after which a function that does not answer is given up.
+        taken: names of other figures.
 
     Raises:
         ValueError: when a function cannot be imported, or two have one name.
@@ -39,9 +42,26 @@ def own_metrics(names: Sequence[str], reward: TextReward, timeout_s: float) -> d
             found[figure_of(name)] = OwnMetric(name, partial(call_function, function, name=name, timeout_s=timeout_s))
     if reward.has_function:
         figure = figure_of(reward.function_name)
-        taken = figure in by_name.METRICS or figure in FIGURES or figure in found
-        found[f"reward_{figure}" if taken else figure] = OwnMetric(reward.function_name, reward.score_texts)
+        known = figure in by_name.METRICS or figure in taken or figure in found
+        found[f"reward_{figure}" if known else figure] = OwnMetric(reward.function_name, reward.score_texts)
     return found
+
+
+def functions_among(names: Sequence[str]) -> list[str]:
+    """Give the names that are functions of one's own, `module:name`, each once."""
+    return [name for name in dict.fromkeys(names) if ":" in name]
+
+
+def refuse_two_figures(functions: Sequence[str], taken: Container[str]) -> None:
+    """Refuse functions whose figures have one name, or that of another figure.
+
+    Raises:
+        ValueError: naming it.
+    """
+    figures = [name.rpartition(":")[2] for name in functions]
+    for name in figures:
+        if name in by_name.METRICS or name in taken or figures.count(name) > 1:
+            raise ValueError(f"metrics: {name!r} names two figures; give the function another name")
 
 
 def figure_of(name: str) -> str:
