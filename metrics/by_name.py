@@ -17,6 +17,8 @@ HOMES: Mapping[str, tuple[str, str, dict[str, Any]]] = {
     "bleu3": ("seqrl.metrics.bleu", "Bleu", {"max_n": 3}),
     "bleu4": ("seqrl.metrics.bleu", "Bleu", {"max_n": 4}),
     "bleu4_smoothed": ("seqrl.metrics.bleu", "Bleu", {"max_n": 4, "smoothing": "add_one"}),
+    "sentence_bleu": ("seqrl.metrics.sentence_bleu", "SentenceBleu", {}),
+    "corpus_bleu_gain": ("seqrl.metrics.corpus_gain", "CorpusBleuGain", {}),
     "rouge_l": ("seqrl.metrics.rouge", "RougeL", {}),
     "sacrebleu": ("seqrl.metrics.bleu", "SacreBleu", {}),
     "rouge1": ("seqrl.metrics.rouge_n", "RougeN", {"n": 1}),
@@ -32,6 +34,8 @@ HOMES: Mapping[str, tuple[str, str, dict[str, Any]]] = {
     "edit_distance": ("seqrl.metrics.edits", "EditDistance", {}),
     "wer": ("seqrl.metrics.edits", "WordErrorRate", {}),
     "slot_error": ("seqrl.metrics.slots", "SlotErrorRate", {}),
+    "length_error": ("seqrl.metrics.penalties", "LengthError", {}),
+    "repetition": ("seqrl.metrics.penalties", "Repetition", {}),
     "embedding": ("seqrl.metrics.embedding", "EmbeddingSimilarity", {}),
     "ref_clip_score": ("seqrl.metrics.ref_clip", "RefClipScore", {}),
     "meteor": ("seqrl.metrics.meteor", "Meteor", {}),
@@ -66,6 +70,11 @@ def takes_words(name: str) -> bool:
 def higher_is_better(name: str) -> bool:
     """Tell whether a larger value of a metric is the better one."""
     return bool(getattr(_home(name), "higher_is_better", True))
+
+
+def scores_together(name: str) -> bool:
+    """Tell whether a metric's scores depend on what else is scored in the same call."""
+    return bool(getattr(_home(name), "scores_together", False))
 
 
 def needs_model(name: str) -> bool:

@@ -53,7 +53,9 @@ class Task(Protocol):
 
     - `demonstrations(group=None) -> Trajectory`: the next rows to imitate, `imitate` True and `mask` False, or those of the contexts
       [N] (a rollout's `group`); for supervised training and mixes.
-    - `sample(policy, directory, count=8) -> list[Path]`: writes something to look at; for `seqrl sample`.
+    - `sample(policy, directory, count=8) -> list[Path]`: writes something to look at; for `seqrl sample`. Where it takes `before`, it gets
+      the policy that the run started from, to be shown beside it.
+    - `keep_samples(policy, path, split=)`: writes what an evaluation scored; for `seqrl evaluate`. It may take `before`, too.
     - `record(policy, path, episodes=, seed=)`: writes an animation and gives a line about each episode; for `seqrl record`.
     - `state_dict()` and `load_state_dict(state)`: all that the next rollout depends on (data position, environment state,
       generators); without them a resumed run draws its data anew.

@@ -123,7 +123,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         attention = AttentionConfig(AttentionDataConfig(image_size=8), GlimpsePolicyConfig(hidden_units=8), **looking)  # type: ignore[arg-type]
         for task_config, config, metric in (
             (captioning, SupervisedConfig(), "cider_d"),
-            (replies, SupervisedConfig(), "slot_error"),
+            (replies, SupervisedConfig(), "sacrebleu"),
             (attention, ReinforceConfig(), "error_percent"),
             (attention, TRPOConfig(critic_epochs=1), "error_percent"),
             (ControlConfig(num_envs=2, num_steps=12, num_eval_episodes=2, max_episode_steps=10), PPOConfig(), "return_mean"),

@@ -254,6 +254,8 @@ def _sample(parsed: argparse.Namespace, rest: list[str]) -> int:
     for path in sample(
         parsed.folder, rest, count=parsed.count, output=parsed.output, which=parsed.checkpoint, allow_code=parsed.allow_code
     ):
+        if path.suffix == ".txt":
+            print(path.read_text(encoding="utf-8"))
         print(path)
     return 0
 

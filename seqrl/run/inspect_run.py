@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+from torch import nn
+
+from seqrl.protocols import Task
 from seqrl.run import registry
+from seqrl.run.config import RunConfig
 from seqrl.run.run_folder import check_place, check_writable
 from seqrl.run.signatures import evaluation_signatures
-from seqrl.run.train import load, load_with_meta
+from seqrl.run.train import load, load_with_meta, start_from, task_fingerprints
+
+_LOG = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -23,7 +32,7 @@ def evaluate(
     which: str | None = None,
     allow_code: bool = False,
 ) -> tuple[Path, dict[str, float], dict[str, str]]:
-    """Score a run's policy and write the figures to a file.
+    """Score a run's policy and write the figures to a file; beside it, where the task keeps samples, what was scored.
 
     Args:
         run: run folder (its best checkpoint, or else the newest) or checkpoint folder.
@@ -41,7 +50,7 @@ def evaluate(
         FileNotFoundError: when there is no checkpoint.
         OSError: when the file cannot be written, which is seen before the evaluation; what is seen after it has the figures in its text.
     """
-    _, task, policy, folder, meta = load_with_meta(run, overrides, which=which, allow_code=allow_code)
+    config, task, policy, folder, meta = load_with_meta(run, overrides, which=which, allow_code=allow_code)
     policy.eval()
     output = output or folder.parent.parent / f"evaluation_{split}.json"
     check_place(output, way="--output=FILE")
@@ -63,7 +72,24 @@ def evaluate(
         os.replace(partial, output)
     except OSError as error:
         raise OSError(f"{output}: could not be written ({error}); the figures are {json.dumps(figures)}") from error
+    keep = getattr(task, "keep_samples", None)
+    if callable(keep):
+        keep(policy, output.with_name(f"{output.stem}_samples"), split=split, **_before(keep, config, task))
     return folder, figures, signatures
+
+
+def _before(show: Callable[..., Any], config: RunConfig, task: Task) -> dict[str, nn.Module]:
+    """Give the policy that a run started from, as the argument `before`, where that can be shown and is at hand."""
+    start = config.init_from
+    if start is None or "before" not in inspect.signature(show).parameters:
+        return {}
+    policy = task.build_policy()
+    try:
+        start_from(start, policy, {} if config.allow_other_fingerprint else task_fingerprints(task))
+    except (OSError, ValueError) as error:
+        _LOG.warning("what the run started from is not shown: %s", error)
+        return {}
+    return {"before": policy.eval()}
 
 
 def record(
@@ -140,4 +166,4 @@ def sample(
     policy.eval()
     output = output or folder.parent.parent / "samples"
     check_writable(output, way="--output=FOLDER")
-    return list(give(policy, output, count=count))
+    return list(give(policy, output, count=count, **_before(give, config, task)))

@@ -20,6 +20,7 @@ from seqrl.run.registry import nearest
 from seqrl.run.trust import NAMES_CODE
 from seqrl.tasks.captioning.data import CaptionSplit, rows_of
 from seqrl.tasks.captioning.facts import fact_figures
+from seqrl.tasks.writing.own_metrics import functions_among, refuse_two_figures
 from seqrl.tasks.writing.vocabulary import TokenizerVocabulary, Vocabulary
 from seqrl.trees import map_tree
 
@@ -73,10 +74,7 @@ class EvaluationConfig:
                     f"metrics: {name} scores strings only, as they were written, and captioners' words have lost case and punctuation; "
                     f"report bleu4 or bleu4_smoothed instead, and score written captions with `seqrl score --metrics {name}`"
                 )
-        figures = [figure_of(name) for name in self.functions]
-        for name in figures:
-            if name in by_name.METRICS or name in FIGURES or figures.count(name) > 1:
-                raise ValueError(f"metrics: {name!r} names two figures; give the function another name")
+        refuse_two_figures(self.functions, FIGURES)
 
     @property
     def registered(self) -> list[str]:
@@ -86,13 +84,7 @@ class EvaluationConfig:
     @property
     def functions(self) -> list[str]:
         """Functions of one's own."""
-        return [name for name in dict.fromkeys(self.metrics) if ":" in name]
-
-
-def figure_of(function: str) -> str:
-    """Give the name of the figure of a function `module:name`: the part behind the last dot."""
-    figure = function.rpartition(":")[2].rpartition(".")[2]
-    return figure if figure.isidentifier() else "reward"  # a lambda has no name
+        return functions_among(self.metrics)
 
 
 # Scores captions, words with spaces between, against their references as they were written.

@@ -12,25 +12,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqrl.ahead import RewardsAhead
 from seqrl.metrics import by_name
 from seqrl.policies import end_tokens
 from seqrl.tasks.captioning.checks import refuse_single_images, refuse_what_images_lack
 from seqrl.tasks.captioning.data import CaptionData, DataConfig, load_data, rows_of
 from seqrl.tasks.captioning.diagnostics import warnings_for
+from seqrl.tasks.captioning.evaluation import FIGURES, EvaluationConfig, evaluate_captions, write_captions
+from seqrl.tasks.captioning.facts import FIGURES as FACT_FIGURES
 from seqrl.tasks.captioning.evaluation import METRICS as EVALUATED
-from seqrl.tasks.captioning.evaluation import EvaluationConfig, evaluate_captions, write_captions
 from seqrl.tasks.captioning.gallery import Captioned, GalleryItem, write_gallery
 from seqrl.tasks.captioning.images import augment
-from seqrl.tasks.captioning.own_metrics import own_metrics
 from seqrl.tasks.captioning.policies import PolicyConfig, build_policy, sight_of, unfrozen_sight
 from seqrl.tasks.captioning.policies.feature_encoder import FeatureShape
 from seqrl.tasks.captioning.signatures import evaluation_signatures
-from seqrl.tasks.item_order import ItemOrder
 from seqrl.tasks.writing.imitated_references import ImitatedReferences
 from seqrl.tasks.writing.imitated_rows import imitated_rows
+from seqrl.tasks.writing.own_metrics import own_metrics
 from seqrl.tasks.writing.reward import RewardConfig, TextReward
 from seqrl.tasks.writing.reward_function import import_function
+from seqrl.tasks.writing.rollouts import Rollouts, split_named
 from seqrl.tasks.writing.sampled import Sampled, sampled_rows
 from seqrl.tasks.writing.signatures import reward_signature
 from seqrl.trajectory import Trajectory, Tree, map_tree
@@ -114,25 +114,23 @@ class CaptioningTask:
         self.data = data
         self.vocabulary = data.vocabulary
         self.reward = TextReward(config.reward, data.train, data.vocabulary, function=reward)
-        self._ahead = RewardsAhead(self.reward.score, Sampled.of_state, config.reward.timeout_s) if config.reward.ahead else None
-        self._order = ItemOrder(len(data.train), seed=seed)
-        self._generator = torch.Generator().manual_seed(seed)
+        self._rollouts = Rollouts(len(data.train), self.reward, seed=seed)
         self._built: nn.Module | None = None
         rewarded = [] if reward or config.reward.function else [name for name, weight in config.reward.metrics.items() if weight]
         self._evaluation = replace(config.evaluation, metrics=[*config.evaluation.metrics, *rewarded])
-        drawn = data.dev.scenes is not None
-        self._own = own_metrics(config.evaluation.functions, self.reward, config.reward.timeout_s, drawn=drawn)
+        taken = {*FIGURES, *FACT_FIGURES} if data.dev.scenes is not None else FIGURES
+        self._own = own_metrics(config.evaluation.functions, self.reward, config.reward.timeout_s, taken=taken)
         self._references = self._imitated((data.vocabulary.end,))
 
     @property
     def seconds_in_reward(self) -> float:
         """Time spent scoring captions so far; with `reward.ahead` the time spent waiting for it."""
-        return self.reward.seconds if self._ahead is None else self._ahead.waited_s
+        return self._rollouts.seconds_in_reward
 
     @property
     def reward_ahead(self) -> int:
         """By how many updates rows are older than the policy that learns from them."""
-        return self.config.reward.ahead
+        return self._rollouts.lag
 
     def build_policy(self) -> nn.Module:
         """Make the configured policy for this vocabulary; what it imitates from then on ends where its own rows would."""
@@ -157,9 +155,7 @@ class CaptioningTask:
     ) -> Trajectory:
         """Caption the next images; see `seqrl.protocols.Task`. With `reward.ahead` the captions are those that the last call sampled."""
         draw = partial(self._sampled, policy, num_samples, greedy, greedy_baseline, num_forced_steps, generator)
-        if self._ahead is None or greedy:
-            return draw().rewarded(self.reward.score)
-        return self._ahead.next(draw, (num_samples, greedy_baseline))
+        return self._rollouts.rewarded(draw, num_samples=num_samples, greedy=greedy, greedy_baseline=greedy_baseline)
 
     def _sampled(
         self,
@@ -171,9 +167,9 @@ class CaptioningTask:
         generator: torch.Generator | None,
     ) -> Sampled:
         """Caption the next images, without rewards."""
-        items = self._order.next(self.config.images_per_batch)
+        items = self._rollouts.next_items(self.config.images_per_batch)
         context = self._context(items, policy)
-        forced = self._references.beginnings(items, num_forced_steps, self._generator) if num_forced_steps else None
+        forced = self._references.beginnings(items, num_forced_steps, self._rollouts.generator) if num_forced_steps else None
         return sampled_rows(
             policy,
             context,
@@ -189,10 +185,10 @@ class CaptioningTask:
     def demonstrations(self, group: Tensor | None = None) -> Trajectory:
         """Give reference captions of the next images, or of the training images that `group` numbers."""
         augmented = group is None and self.config.flip
-        items = self._order.next(self.config.images_per_batch) if group is None else group.cpu()
+        items = self._rollouts.next_items(self.config.images_per_batch) if group is None else group.cpu()
         rows, tokens = [], []
         for row, item in enumerate(items.tolist()):
-            chosen = self._references.choose(item, self.config.captions_per_image, self._generator)
+            chosen = self._references.choose(item, self.config.captions_per_image, self._rollouts.generator)
             tokens += chosen
             rows += [row] * len(chosen)
         images = self._augmented(items) if augmented else self._images(items)
@@ -219,13 +215,19 @@ class CaptioningTask:
         name = figure.removeprefix("beam/")
         return name in by_name.METRICS and not by_name.higher_is_better(name)
 
-    def sample(self, policy: nn.Module, directory: Path, *, count: int = 8, split: str = "dev") -> list[Path]:
-        """Write a gallery (PNG and HTML) of images with their captions and scores."""
+    def sample(
+        self, policy: nn.Module, directory: Path, *, count: int = 8, split: str = "dev", before: nn.Module | None = None
+    ) -> list[Path]:
+        """Write a gallery (PNG and HTML) of images with their captions and scores, those of the policy `before` training among them."""
         part = self._split(split)
-        captions, scores = write_captions(policy, part, self.vocabulary, self.config.evaluation, count=count)
+        writers = {"caption": policy} if before is None else {"before": before, "after": policy}
+        columns: dict[str, list[Captioned]] = {}
+        for label, writer in writers.items():
+            found = write_captions(writer, part, self.vocabulary, self.config.evaluation, count=count)
+            columns[label] = [Captioned(caption, score) for caption, score in zip(*found, strict=True)]
         items = [
-            GalleryItem(part.image_ids[index], part.picture(index), {"caption": Captioned(caption, score)}, part.references[index])
-            for index, (caption, score) in enumerate(zip(captions, scores, strict=True))
+            GalleryItem(part.image_ids[index], part.picture(index), dict(zip(columns, captions, strict=True)), part.references[index])
+            for index, captions in enumerate(zip(*columns.values(), strict=True))
         ]
         return write_gallery(items, directory)
 
@@ -252,15 +254,11 @@ class CaptioningTask:
 
     def state_dict(self) -> dict[str, Any]:
         """Give the position in the data and the state of the flips."""
-        ahead = {} if self._ahead is None else {"ahead": self._ahead.state_dict()}
-        return {"order": self._order.state_dict(), "generator": self._generator.get_state(), **ahead}
+        return self._rollouts.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
-        self._order.load_state_dict(state["order"])
-        self._generator.set_state(state["generator"])
-        if self._ahead is not None and "ahead" in state:
-            self._ahead.load_state_dict(state["ahead"])
+        self._rollouts.load_state_dict(state)
 
     def _keep_to_own_encoder(self) -> None:
         """Give up the hidden states of the encoder at `policy.path` where the policy has another one, which a run before has trained."""
@@ -281,12 +279,7 @@ class CaptioningTask:
 
     def _split(self, name: str) -> Any:
         self._keep_to_own_encoder()
-        part = getattr(self.data, name, None)
-        if name not in ("train", "dev", "test") or part is None:
-            raise ValueError(f"split: expected train, dev or test, got {name!r}")
-        if not len(part):
-            raise ValueError(f"split: {name} has no images in this data set; hold some out with task.data.num_dev or num_test")
-        return part
+        return split_named(name, {"train": self.data.train, "dev": self.data.dev, "test": self.data.test}, "images")
 
     def _context(self, items: Tensor, policy: nn.Module) -> Tree:
         device = next(policy.parameters()).device
@@ -299,12 +292,14 @@ class CaptioningTask:
 
     def _augmented(self, items: Tensor) -> Tree:
         """Give images of which about half are mirrored, and moved by some pixels where they are pictures."""
-        return augment(self._images(items), self._generator, flip=True) if self.data.train.mirrored is None else self._mirrored(items)
+        return (
+            augment(self._images(items), self._rollouts.generator, flip=True) if self.data.train.mirrored is None else self._mirrored(items)
+        )
 
     def _mirrored(self, items: Tensor) -> Tree:
         """Give images of which about half are mirrored, or their features."""
         images, features = self._images(items), self.data.train.mirrored
-        swapped = torch.rand(len(items), generator=self._generator) < 0.5
+        swapped = torch.rand(len(items), generator=self._rollouts.generator) < 0.5
         images[swapped] = images[swapped].flip(3) if features is None else rows_of(features, items[swapped].numpy())
         return images
 

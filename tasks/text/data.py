@@ -42,6 +42,11 @@ class TextSplit:
         """Texts of each item."""
         return self.pairs.references
 
+    @property
+    def prompts(self) -> Sequence[str]:
+        """Text of each prompt."""
+        return self.pairs.prompts
+
     def describe(self, index: int) -> str:
         """Name an item in a message."""
         return f"the prompt {self.pairs.prompts[index][:60]!r}"
@@ -86,12 +91,19 @@ def make_split(name: str, pairs: Pairs, vocabulary: AnyVocabulary, max_prompt_to
     words = [[split(text) for text in texts] for texts in pairs.references]
     for index, references in enumerate(words):
         _check(pairs, index, references, reserved=SPECIALS if isinstance(vocabulary, Vocabulary) else ())
-    rows = [vocabulary.encode(split(prompt)) for prompt in pairs.prompts]
+    tokens, mask = prompt_rows(pairs.prompts, vocabulary, max_prompt_tokens)
+    return TextSplit(name, pairs, words, tokens, mask)
+
+
+def prompt_rows(prompts: Sequence[str], vocabulary: AnyVocabulary, max_prompt_tokens: int) -> tuple[Tensor, Tensor]:
+    """Give prompts as ids with an end, then padding, [N, S] long, and what is no padding, [N, S] bool; arguments as in `make_split`."""
+    split = vocabulary.tokenisation.split
+    rows = [vocabulary.encode(split(prompt)) for prompt in prompts]
     rows = [[*(row[-(max_prompt_tokens - 1) :] if max_prompt_tokens > 1 else row), vocabulary.end] for row in rows]
     lengths = torch.tensor([len(row) for row in rows], dtype=torch.long)
     width = int(lengths.max()) if rows else 1
     tokens = torch.tensor([row + [vocabulary.pad] * (width - len(row)) for row in rows], dtype=torch.long).view(len(rows), width)
-    return TextSplit(name, pairs, words, tokens, torch.arange(width) < lengths.unsqueeze(1))
+    return tokens, torch.arange(width) < lengths.unsqueeze(1)
 
 
 def _check(pairs: Pairs, index: int, references: list[list[str]], reserved: Sequence[str]) -> None:

@@ -15,12 +15,15 @@ from seqrl.metrics import by_name
 from seqrl.metrics.corpus import Corpus
 from seqrl.policies import end_tokens, is_end
 from seqrl.run.registry import nearest
+from seqrl.run.trust import NAMES_CODE
 from seqrl.tasks.text.data import TextSplit
+from seqrl.tasks.writing.own_metrics import OwnMetric, functions_among, refuse_two_figures
+from seqrl.tasks.writing.reward import TextReward
 from seqrl.tasks.writing.vocabulary import AnyVocabulary
 
 METRICS = ("sacrebleu", "bleu4")
 # What else is reported of all replies.
-FIGURES = ("length", "length_ratio", "distinct1", "distinct2", "unfinished")
+FIGURES = ("length", "length_ratio", "distinct1", "distinct2", "unfinished", "unknown_slots", "broken_slots")
 
 
 @dataclass
@@ -32,22 +35,34 @@ class EvaluationConfig:
         prompts_per_batch: prompts answered at a time.
         beam_size: also report beam search of this width, under `beam/`; 0 leaves it out.
         length_penalty: exponent of the length by which beam search divides a reply's log-probability.
-        metrics: names of metrics to report besides the usual ones; those of the reward and of early stopping are reported anyhow.
+        metrics: names of metrics to report besides the usual ones, or functions of one's own as `module:name`, of the form of
+            `reward.function`, whose mean is reported under their name; those of the reward and of early stopping are reported anyhow.
     """
 
     max_prompts: int = 0
     prompts_per_batch: int = 128
     beam_size: int = 0
     length_penalty: float = 0.0
-    metrics: list[str] = field(default_factory=list)
+    metrics: list[str] = field(default_factory=list, metadata={NAMES_CODE: ()})
 
     def __post_init__(self) -> None:
         for name, least in (("max_prompts", 0), ("prompts_per_batch", 1), ("beam_size", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}")
-        for name in self.metrics:
+        for name in self.registered:
             if name not in by_name.METRICS:
                 raise ValueError(f"metrics: there is no metric {name!r}; {nearest(name, by_name.METRICS)}")
+        refuse_two_figures(self.functions, FIGURES)
+
+    @property
+    def registered(self) -> list[str]:
+        """Names of metrics."""
+        return [name for name in self.metrics if ":" not in name]
+
+    @property
+    def functions(self) -> list[str]:
+        """Functions of one's own."""
+        return functions_among(self.metrics)
 
 
 class Reply(NamedTuple):
@@ -113,6 +128,29 @@ def score_replies(
         **{f"distinct{n}": by_name.metric_by_name(f"distinct{n}").corpus(words) for n in (1, 2)},
         "unfinished": float(np.mean([not reply.ended for reply in replies])),
     }
+
+
+def own_figures(own: Mapping[str, OwnMetric], texts: Sequence[str], split: TextSplit, size: int) -> dict[str, float]:
+    """Average what functions of one's own give for replies to the first prompts of a split, no more replies a call than `size`."""
+    parts = [slice(start, min(start + size, len(texts))) for start in range(0, len(texts), size)]
+    return {
+        figure: float(np.concatenate([metric.score(texts[part], split.references[part], split.prompts[part]) for part in parts]).mean())
+        for figure, metric in own.items()
+    }
+
+
+def scores_of(replies: Sequence[Reply], split: TextSplit, reward: TextReward) -> list[float]:
+    """Give what a reward pays for replies to the first prompts of a split, each by itself, without its end."""
+    count, words = len(replies), [reply.words for reply in replies]
+    texts = [reward.vocabulary.tokenisation.join(each) for each in words]
+    if reward.has_function:
+        return [float(score) for score in reward.score_texts(texts, split.references[:count], split.prompts[:count])]
+    total = np.zeros(count)
+    for name, weight in reward.weights.items():
+        metric = by_name.metric_by_name(name, **reward.config.settings.get(name, {}))
+        of_words = by_name.scores_words(name)
+        total += weight * metric.score(words if of_words else texts, split.words[:count] if of_words else split.references[:count])
+    return [float(score) for score in total]
 
 
 def _batches(policy: nn.Module, split: TextSplit, size: int, count: int) -> Iterator[dict[str, dict[str, Tensor]]]:

@@ -57,3 +57,18 @@ def merged(pairs: Sequence[tuple[str, str]]) -> Pairs:
     for prompt, reference in pairs:
         found.setdefault(prompt, []).append(reference)
     return Pairs(list(found), list(found.values()))
+
+
+def as_lists(references: Sequence[str] | Sequence[Sequence[str]]) -> list[Sequence[str]]:
+    """Give lists of references where each prompt has one text."""
+    if isinstance(references, str):
+        raise ValueError(
+            f"references: expected a list with one text, or a list of texts, for each prompt, got the text {references[:40]!r}"
+        )
+    return [[each] if isinstance(each, str) else each for each in references]
+
+
+def held_out(pairs: Pairs) -> tuple[Pairs, Pairs]:
+    """Hold the last tenth of pairs out; where there are fewer than ten, they are learned from and chosen by."""
+    count = len(pairs) // 10
+    return (pairs.part(slice(0, -count)), pairs.part(slice(-count, None))) if count else (pairs, pairs)

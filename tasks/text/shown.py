@@ -1,35 +1,106 @@
-"""Prompts, references and replies beside each other, for people and for programs."""
+"""Prompts, references and replies before and after a training beside each other, for people and for programs."""
 
 from __future__ import annotations
 
+import html
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from seqrl.tasks.text.pairs import Pairs
+from seqrl.tasks.text.slots import Slots
+
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 90rem; padding: 0 1rem; color: #1c1c1c }
+table { border-collapse: collapse; width: 100% } th, td { text-align: left; vertical-align: top }
+th, td { padding: .5rem; border-top: 1px solid #ddd }
+mark { background: #d9efe5; border-radius: 3px; padding: 0 .2rem } mark.unknown { background: #fbe3b0 } mark.broken { background: #f6c9c4 }
+.missing { color: #c62828 } .score { color: #0b6e4f; font-variant-numeric: tabular-nums }
+"""
 
 
-def write_replies(pairs: Pairs, replies: Sequence[str], scores: Sequence[float], folder: Path) -> list[Path]:
-    """Write the first pairs with their replies as text and as a JSON object a line.
+@dataclass(frozen=True)
+class Written:
+    """Replies to the first prompts, and what the reward pays for each."""
+
+    texts: Sequence[str]
+    scores: Sequence[float]
+
+
+def write_rows(pairs: Pairs, columns: Mapping[str, Written], path: Path) -> Path:
+    """Write a JSON object a line: prompt, references, and for each column, such as `before` and `after`, the reply and its score.
 
     Args:
         pairs: prompts and references.
-        replies: to the first prompts.
-        scores: what the reward pays for each.
+        columns: replies to the first prompts, by name.
+        path: replaced as a whole.
+    """
+    count = min(len(written.texts) for written in columns.values())
+    lines = []
+    for index in range(count):
+        row: dict[str, Any] = {"prompt": pairs.prompts[index], "references": list(pairs.references[index])}
+        row |= {name: written.texts[index] for name, written in columns.items()}
+        row |= {f"{name}_score": float(written.scores[index]) for name, written in columns.items()}
+        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text("".join(lines), encoding="utf-8")
+    partial.replace(path)
+    return path
+
+
+def write_replies(pairs: Pairs, columns: Mapping[str, Written], slots: Slots, folder: Path) -> list[Path]:
+    """Write the first pairs with their replies as text, as a page, and as a JSON object a line.
+
+    Args:
+        pairs: prompts and references.
+        columns: replies to the first prompts, by name.
+        slots: are marked.
         folder: made where it is not there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shown, rows = [], []
-    for prompt, references, reply, score in zip(pairs.prompts, pairs.references, replies, scores, strict=False):
-        shown += [
-            f"input      {prompt}",
-            *(f"reference  {text}" for text in references),
-            f"output     {reply}",
-            f"score      {score:.3f}",
-            "",
-        ]
-        rows.append({"prompt": prompt, "references": list(references), "output": reply, "score": score})
-    text, lines = folder / "replies.txt", folder / "replies.jsonl"
-    text.write_text("\n".join(shown), encoding="utf-8")
-    lines.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return [text, lines]
+    count = min(len(written.texts) for written in columns.values())
+    text, page = folder / "replies.txt", folder / "replies.html"
+    text.write_text("\n".join(_as_text(pairs, columns, slots, index) for index in range(count)), encoding="utf-8")
+    head = "".join(f"<th>{name}</th>" for name in ("input", "references", *columns))
+    rows = "\n".join(_as_row(pairs, columns, slots, index) for index in range(count))
+    page.write_text(
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>replies</title><style>{_STYLE}</style>\n'
+        f"<table><tr>{head}</tr>\n{rows}\n</table></html>\n",
+        encoding="utf-8",
+    )
+    return [text, page, write_rows(pairs, columns, folder / "replies.jsonl")]
+
+
+def _as_text(pairs: Pairs, columns: Mapping[str, Written], slots: Slots, index: int) -> str:
+    prompt, references = pairs.prompts[index], pairs.references[index]
+    wanted, lines = slots.wanted(prompt, references), [f"input      {slots.marked(prompt)}"]
+    lines += [f"reference  {slots.marked(text)}" for text in references]
+    for name, written in columns.items():
+        reply = written.texts[index]
+        missing = sorted(wanted - set(reply.split()))
+        left_out = f"  (left out: {', '.join(missing)})" if missing else ""
+        lines.append(f"{name:9}  {slots.marked(reply, wanted)}  {written.scores[index]:.3f}{left_out}")
+    return "\n".join([*lines, ""])
+
+
+def _as_row(pairs: Pairs, columns: Mapping[str, Written], slots: Slots, index: int) -> str:
+    prompt, references = pairs.prompts[index], pairs.references[index]
+    wanted = slots.wanted(prompt, references)
+    cells = [_coloured(prompt, slots, None), "<br>".join(_coloured(text, slots, None) for text in references)]
+    for written in columns.values():
+        reply = written.texts[index]
+        missing = " ".join(sorted(wanted - set(reply.split())))
+        left_out = f' <span class="missing">left out: {html.escape(missing)}</span>' if missing else ""
+        cells.append(f'{_coloured(reply, slots, wanted)}<br><span class="score">{written.scores[index]:.3f}</span>{left_out}')
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _coloured(text: str, slots: Slots, wanted: set[str] | None) -> str:
+    """Write words as HTML, slots with a colour behind them."""
+    words = []
+    for word in text.split(" "):
+        shown, kind = html.escape(word), slots.kind(word, wanted)
+        words.append(f'<mark class="{kind}">{shown}</mark>' if kind else shown)
+    return " ".join(words)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -11,25 +11,36 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqrl.ahead import RewardsAhead
 from seqrl.metrics import by_name
 from seqrl.policies import end_tokens
-from seqrl.tasks.item_order import ItemOrder
-from seqrl.tasks.text.data import TextSplit, make_split, make_vocabulary
+from seqrl.tasks.text.data import TextSplit, make_split, make_vocabulary, prompt_rows
 from seqrl.tasks.text.data_config import DataConfig, load_pairs
-from seqrl.tasks.text.evaluation import METRICS, EvaluationConfig, Reply, beam_replies, greedy_replies, score_replies
-from seqrl.tasks.text.pairs import Pairs
+from seqrl.tasks.text.evaluation import (
+    FIGURES,
+    METRICS,
+    EvaluationConfig,
+    Reply,
+    beam_replies,
+    greedy_replies,
+    own_figures,
+    score_replies,
+    scores_of,
+)
+from seqrl.tasks.text.pairs import Pairs, as_lists, held_out
 from seqrl.tasks.text.policy import PolicyConfig, build_policy
-from seqrl.tasks.text.shown import write_replies
+from seqrl.tasks.text.shown import Written, write_replies, write_rows
 from seqrl.tasks.text.signatures import evaluation_signatures
+from seqrl.tasks.text.slots import Slots
 from seqrl.tasks.writing.imitated_references import ImitatedReferences
 from seqrl.tasks.writing.imitated_rows import imitated_rows
+from seqrl.tasks.writing.own_metrics import own_metrics
 from seqrl.tasks.writing.reward import RewardConfig, TextReward
+from seqrl.tasks.writing.reward_function import RewardFunction, import_function
+from seqrl.tasks.writing.rollouts import Rollouts, split_named
 from seqrl.tasks.writing.sampled import Sampled, sampled_rows
 from seqrl.tasks.writing.signatures import reward_signature
+from seqrl.tasks.writing.vocabulary import AnyVocabulary, any_vocabulary
 from seqrl.trajectory import Trajectory
-
-Reward = Callable[[Sequence[str], Sequence[Sequence[str]]], Sequence[float]]
 
 
 def _smoothed_bleu() -> RewardConfig:
@@ -72,6 +83,8 @@ class TextConfig:
     def build(self, seed: int) -> TextTask:
         """Read the pairs and make the task."""
         self.reward.check()
+        for name in self.evaluation.functions:
+            import_function(name, field="evaluation.metrics")
         parts = load_pairs(self.data)
         train, dev, test = (parts[name] for name in ("train", "dev", "test"))
         return TextTask(train.prompts, train.references, dev=dev, test=test, places=train.places, config=self, seed=seed)
@@ -82,9 +95,11 @@ class TextTask:
 
     Args:
         prompts: [N] texts.
-        references: [N] lists of texts to imitate and to be compared with.
-        reward: a function of one's own, (replies, references) -> one number a reply; a metric's name, or weights by name. None for the
-            configured reward.
+        references: [N] lists of texts to imitate and to be compared with, or [N] texts, one for each prompt.
+        reward: a metric's name, weights of metrics by name, or a function of one's own that gives one number a reply, of (replies,
+            references) or of (prompts, replies, references). None for the configured reward.
+        vocabulary: a list of words, a tokenizer of `transformers` or the name of one, or what has the methods of
+            `seqrl.tasks.writing.vocabulary.AnyVocabulary`; the words, or byte pairs, of the training side when None.
         dev: pairs to choose by; the last tenth of the prompts is held out when None.
         test: pairs to report.
         config: see `TextConfig`; its `data` says what a word is and how long a prompt may be.
@@ -98,9 +113,10 @@ class TextTask:
     def __init__(
         self,
         prompts: Sequence[str],
-        references: Sequence[Sequence[str]],
-        reward: Reward | str | Mapping[str, float] | None = None,
+        references: Sequence[str] | Sequence[Sequence[str]],
+        reward: RewardFunction | str | Mapping[str, float] | None = None,
         *,
+        vocabulary: Any = None,
         dev: Pairs | None = None,
         test: Pairs | None = None,
         config: TextConfig | None = None,
@@ -108,35 +124,37 @@ class TextTask:
         seed: int = 0,
     ) -> None:
         self.config = config = _rewarding(config or TextConfig(), reward)
-        train = Pairs(list(prompts), list(references), places)
+        train, data = Pairs(list(prompts), as_lists(references), places), config.data
         if dev is None:
-            train, dev = _held_out(train)
-        data = config.data
-        self.vocabulary = make_vocabulary(train, tokens=data.tokens, min_count=data.min_count, pieces=data.pieces)
+            train, dev = held_out(train)
+        self.vocabulary: AnyVocabulary = (
+            make_vocabulary(train, tokens=data.tokens, min_count=data.min_count, pieces=data.pieces)
+            if vocabulary is None
+            else any_vocabulary(vocabulary, tokens=data.tokens)
+        )
         make = partial(make_split, vocabulary=self.vocabulary, max_prompt_tokens=data.max_prompt_tokens)
         self.splits: dict[str, TextSplit] = {
             name: make(name, pairs) for name, pairs in (("train", train), ("dev", dev), ("test", test or Pairs([], [])))
         }
         self.train = self.splits["train"]
+        self.slots = Slots.of(data.slot_prefix, train)
         self.reward = TextReward(config.reward, self.train, self.vocabulary, function=reward if callable(reward) else None)
-        self._ahead = RewardsAhead(self.reward.score, Sampled.of_state, config.reward.timeout_s) if config.reward.ahead else None
         repeats = torch.tensor([len(texts) if config.draw_by_references else 1 for texts in train.references])
         self._drawn = torch.arange(len(self.train)).repeat_interleave(repeats)
-        self._order = ItemOrder(len(self._drawn), seed=seed)
-        self._generator = torch.Generator().manual_seed(seed)
+        self._rollouts = Rollouts(len(self._drawn), self.reward, seed=seed)
         self._references = self._imitated((self.vocabulary.end,))
-        rewarded = [] if self.reward.has_function else list(self.reward.weights)
-        self._metrics = list(dict.fromkeys([*METRICS, *config.evaluation.metrics, *rewarded]))
+        self._own = own_metrics(config.evaluation.functions, self.reward, config.reward.timeout_s, taken=FIGURES)
+        self._metrics = list(dict.fromkeys([*METRICS, *config.evaluation.registered, *self.reward.weights]))
 
     @property
     def seconds_in_reward(self) -> float:
         """Time spent scoring replies so far; with `reward.ahead` the time spent waiting for it."""
-        return self.reward.seconds if self._ahead is None else self._ahead.waited_s
+        return self._rollouts.seconds_in_reward
 
     @property
     def reward_ahead(self) -> int:
         """By how many updates rows are older than the policy that learns from them."""
-        return self.config.reward.ahead
+        return self._rollouts.lag
 
     def build_policy(self) -> nn.Module:
         """Make the configured policy for this vocabulary."""
@@ -167,18 +185,16 @@ class TextTask:
                 num_samples=num_samples,
                 greedy=greedy,
                 greedy_baseline=greedy_baseline,
-                forced=self._references.beginnings(items, num_forced_steps, self._generator) if num_forced_steps else None,
+                forced=self._references.beginnings(items, num_forced_steps, self._rollouts.generator) if num_forced_steps else None,
                 generator=generator,
             )
 
-        if self._ahead is None or greedy:
-            return draw().rewarded(self.reward.score)
-        return self._ahead.next(draw, (num_samples, greedy_baseline))
+        return self._rollouts.rewarded(draw, num_samples=num_samples, greedy=greedy, greedy_baseline=greedy_baseline)
 
     def demonstrations(self, group: Tensor | None = None) -> Trajectory:
         """Give references of the next prompts, or of the training prompts that `group` numbers."""
         items = self._next_items() if group is None else group.cpu()
-        chosen = [self._references.choose(item, self.config.references_per_prompt, self._generator) for item in items.tolist()]
+        chosen = [self._references.choose(item, self.config.references_per_prompt, self._rollouts.generator) for item in items.tolist()]
         rows = items.repeat_interleave(torch.tensor([len(each) for each in chosen]))
         tokens = [row for each in chosen for row in each]
         return imitated_rows(tokens, {"image": self.train.rows(rows)}, rows, begin=self.vocabulary.begin, pad=self.vocabulary.pad)
@@ -186,7 +202,7 @@ class TextTask:
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
         """Reply to the prompts of a split and score the replies; see `score_replies`. What beam search writes is scored under `beam/`."""
         part, config = self._split(split), self.config.evaluation
-        count = min(config.max_prompts or len(part), len(part))
+        count = self._count(part)
         figures = self._figures(greedy_replies(policy, part, self.vocabulary, config, count), part)
         if config.beam_size > 1:
             beam = self._figures(beam_replies(policy, part, self.vocabulary, config, count), part)
@@ -199,19 +215,37 @@ class TextTask:
         if name in by_name.METRICS and name not in self._metrics:
             self._metrics.append(name)
 
-    def sample(self, policy: nn.Module, directory: Path, *, count: int = 8, split: str = "dev") -> list[Path]:
-        """Write inputs, references and outputs beside each other, with what the first metric of the reward says of each."""
+    def less_is_better(self, figure: str) -> bool:
+        """Tell whether the smallest value of a figure of evaluations is the best."""
+        name = figure.removeprefix("beam/")
+        return name in ("unfinished", "unknown_slots", "broken_slots") or (name in by_name.METRICS and not by_name.higher_is_better(name))
+
+    def reply(self, policy: nn.Module, prompts: Sequence[str]) -> list[str]:
+        """Write the most probable reply, token by token, to any prompts, [N]."""
+        pairs = Pairs(list(prompts), [[prompt or "-"] for prompt in prompts])  # nothing is compared
+        tokens, mask = prompt_rows(pairs.prompts, self.vocabulary, self.config.data.max_prompt_tokens)
+        part = TextSplit("given", pairs, [], tokens, mask)
+        return self._texts(greedy_replies(policy, part, self.vocabulary, self.config.evaluation, len(part)))
+
+    def sample(
+        self, policy: nn.Module, directory: Path, *, count: int = 8, split: str = "dev", before: nn.Module | None = None
+    ) -> list[Path]:
+        """Write inputs, references and replies beside each other, slots marked, each reply with what it is paid.
+
+        Args:
+            policy: writes the replies.
+            directory: for replies.txt, replies.html and replies.jsonl.
+            count: of prompts.
+            split: whose first prompts they are.
+            before: the policy that training started from, whose replies are shown, too.
+        """
         part = self._split(split)
-        replies = greedy_replies(policy, part, self.vocabulary, self.config.evaluation, min(count, len(part)))
-        texts, references = self._texts(replies), part.references[: len(replies)]
-        if self.reward.has_function:
-            scores = self.reward.score_texts(texts, references)
-        else:
-            name = next(iter(self.reward.weights))
-            metric = by_name.metric_by_name(name, **self.config.reward.settings.get(name, {}))
-            words = by_name.scores_words(name)
-            scores = metric.score([r.words for r in replies] if words else texts, part.words[: len(replies)] if words else references)
-        return write_replies(part.pairs, texts, [float(score) for score in scores], directory)
+        return write_replies(part.pairs, self._written(policy, before, part, min(count, len(part))), self.slots, directory)
+
+    def keep_samples(self, policy: nn.Module, path: Path, *, split: str = "dev", before: nn.Module | None = None) -> Path:
+        """Write the replies to all prompts that an evaluation looks at as JSON lines; arguments as in `sample`."""
+        part = self._split(split)
+        return write_rows(part.pairs, self._written(policy, before, part, self._count(part)), path.with_suffix(".jsonl"))
 
     def fingerprint(self) -> dict[str, str]:
         """Name what the weights depend on beside the configuration: the vocabulary, and document frequencies where they are rewarded."""
@@ -229,18 +263,14 @@ class TextTask:
 
     def state_dict(self) -> dict[str, Any]:
         """Give the position in the data and the state of the draws."""
-        ahead = {} if self._ahead is None else {"ahead": self._ahead.state_dict()}
-        return {"order": self._order.state_dict(), "generator": self._generator.get_state(), **ahead}
+        return self._rollouts.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
-        self._order.load_state_dict(state["order"])
-        self._generator.set_state(state["generator"])
-        if self._ahead is not None and "ahead" in state:
-            self._ahead.load_state_dict(state["ahead"])
+        self._rollouts.load_state_dict(state)
 
     def _next_items(self) -> Tensor:
-        return self._drawn[self._order.next(self.config.prompts_per_batch)]
+        return self._drawn[self._rollouts.next_items(self.config.prompts_per_batch)]
 
     def _imitated(self, ends: Sequence[int]) -> ImitatedReferences:
         return ImitatedReferences(self.train.words, self.vocabulary, self.config.policy.max_tokens, ends)
@@ -248,30 +278,31 @@ class TextTask:
     def _texts(self, replies: Sequence[Reply]) -> list[str]:
         return [self.vocabulary.tokenisation.join(reply.words) for reply in replies]
 
+    def _written(self, policy: nn.Module, before: nn.Module | None, part: TextSplit, count: int) -> dict[str, Written]:
+        writers = {"output": policy} if before is None else {"before": before, "after": policy}
+        written = {}
+        for name, writer in writers.items():
+            replies = greedy_replies(writer, part, self.vocabulary, self.config.evaluation, count)
+            written[name] = Written(self._texts(replies), scores_of(replies, part, self.reward))
+        return written
+
     def _figures(self, replies: Sequence[Reply], part: TextSplit) -> dict[str, float]:
         figures = score_replies(replies, part, self.vocabulary, self._metrics, self.config.reward.settings)
-        if self.reward.has_function:
-            scores = self.reward.score_texts(self._texts(replies), part.references[: len(replies)])
-            figures["reward"] = float(scores.mean())
-        return figures
+        figures |= self.slots.figures([reply.words for reply in replies], part.pairs)
+        return figures | own_figures(self._own, self._texts(replies), part, self.config.evaluation.prompts_per_batch)
+
+    def _count(self, part: TextSplit) -> int:
+        return min(self.config.evaluation.max_prompts or len(part), len(part))
 
     def _split(self, name: str) -> TextSplit:
-        if name not in self.splits:
-            raise ValueError(f"split: expected train, dev or test, got {name!r}")
-        if not len(self.splits[name]):
-            raise ValueError(f"split: {name} has no pairs in this data set; hold some out with task.data.num_dev or num_test")
-        return self.splits[name]
+        return split_named(name, self.splits, "pairs")
 
 
-def _rewarding(config: TextConfig, reward: Reward | str | Mapping[str, float] | None) -> TextConfig:
-    """Put a reward that was given as names and weights into the configuration."""
+def _rewarding(config: TextConfig, reward: RewardFunction | str | Mapping[str, float] | None) -> TextConfig:
+    """Put a reward that was given as names and weights into the configuration, and say which words slots are."""
+    slots: dict[str, int | float | str] = {"prefix": config.data.slot_prefix}
+    config = replace(config, reward=replace(config.reward, settings={"slot_error": slots} | config.reward.settings))
     if reward is None or callable(reward):
         return config
     weights = {reward: 1.0} if isinstance(reward, str) else dict(reward)
     return replace(config, reward=replace(config.reward, metrics=weights))
-
-
-def _held_out(pairs: Pairs) -> tuple[Pairs, Pairs]:
-    """Hold the last tenth of pairs out; where there are fewer than ten, they are learned from and chosen by."""
-    count = len(pairs) // 10
-    return (pairs.part(slice(0, -count)), pairs.part(slice(-count, None))) if count else (pairs, pairs)

@@ -2,120 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
-from typing import Protocol
+from functools import cached_property, wraps
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from seqrl.metrics import by_name
 from seqrl.metrics.document_frequency import DocumentFrequency
 from seqrl.metrics.mix import MetricMix
 from seqrl.metrics.rows import END_WORD, WordNumbers, number_references, pad_rows
-from seqrl.run.registry import nearest
-from seqrl.run.trust import NAMES_CODE
+from seqrl.tasks.writing.reward_config import RewardConfig as RewardConfig
 from seqrl.tasks.writing.reward_function import RewardFunction, call_function, import_function
 from seqrl.tasks.writing.reward_workers import RewardWorkers
 from seqrl.tasks.writing.vocabulary import AnyVocabulary
-from seqrl.token_rollout import SCORE_TIMEOUT_S
-
-
-@dataclass
-class RewardConfig:
-    """What to reward.
-
-    Attributes:
-        metrics: weight of each metric, by its name.
-        settings: of metrics by their names, such as {slot_error: {prefix: SLOT_}}: which words of a text are slots.
-        function: a function of one's own instead, as `module:name`; it takes captions and the lists of their references and
-            gives one number a caption. Captions are the words that all metrics score (lower case, without punctuation); references are
-            as they were written, so split them in the same way (`seqrl.metrics.ptb_tokenize`) before you compare words.
-        variety: weight of 1 - the share of the batch's captions that begin with the same word, added to the score. A metric that
-            compares with references pays one opening best for all images; this pays for the others.
-        score_end: score the end token as a word, which costs captions that break off. The published metrics do not, and
-            evaluation never does.
-        document_frequency: file of saved document frequencies for CIDEr; those of the training split when empty.
-        workers: processes that call a function of one's own, each with a part of the captions; 0 calls it in this one. The function
-            has to score each caption by itself.
-        ahead: 1 computes the reward of a batch while the next one is sampled, so that each is learned from one update after it was
-            sampled, weighed with importance ratios; only by trainers that have these. 0 computes it at once.
-        timeout_s: seconds after which a function of one's own that does not answer is given up; 0 for never. See `seqrl.time_limit`.
-    """
-
-    metrics: dict[str, float] = field(default_factory=lambda: {"cider_d": 1.0})
-    settings: dict[str, dict[str, int | float | str]] = field(default_factory=dict)
-    function: str = field(default="", metadata={NAMES_CODE: ()})
-    variety: float = 0.0
-    score_end: bool = True
-    document_frequency: str = ""
-    ahead: int = 0
-    workers: int = field(default=0, metadata={"decisive": False})
-    timeout_s: float = field(default=SCORE_TIMEOUT_S, metadata={"decisive": False})
-
-    def __post_init__(self) -> None:
-        for name, weight in self.metrics.items():
-            _check_metric(name, weight)
-        for name, settings in self.settings.items():
-            _check_settings(name, settings)
-        if self.ahead not in (0, 1):
-            raise ValueError(f"ahead: expected 0 (the reward is waited for) or 1 (one batch ahead), got {self.ahead}")
-        if self.workers < 0:
-            raise ValueError(f"workers: expected 0 (none) or more processes, got {self.workers}")
-        if self.workers and not self.function:
-            raise ValueError(
-                f"workers: expected 0 without reward.function, got {self.workers}; metrics take microseconds and need no processes"
-            )
-        if not self.timeout_s >= 0:
-            raise ValueError(f"timeout_s: expected 0 or more, got {self.timeout_s}")
-        if not (math.isfinite(self.variety) and self.variety >= 0):
-            raise ValueError(f"variety: expected a weight of 0 or more, got {self.variety}")
-        if not self.function and not any(self.metrics.values()):
-            raise ValueError("metrics: expected at least one metric with a weight other than 0, for instance {cider_d: 1.0}")
-
-    def check(self) -> None:
-        """Import the function and look for the file, before data that may take long are loaded.
-
-        Raises:
-            ValueError: when there is no such function.
-            FileNotFoundError: when there is no such file.
-        """
-        if self.function:
-            import_function(self.function)
-        elif self.document_frequency and not Path(self.document_frequency).is_file():
-            raise FileNotFoundError(
-                f"reward.document_frequency: no file {self.document_frequency}; leave it empty to count over the training split"
-            )
-
-
-def _check_metric(name: str, weight: float) -> None:
-    if name not in by_name.METRICS:
-        raise ValueError(f"metrics: there is no metric {name!r}; {nearest(name, by_name.METRICS)}")
-    try:
-        by_name.require_rewardable(name)
-    except ValueError as error:
-        raise ValueError(f"metrics: {error}") from None
-    if not math.isfinite(weight):
-        raise ValueError(f"metrics.{name}: expected a finite weight, got {weight}")
-    if weight > 0 and not by_name.higher_is_better(name):
-        raise ValueError(
-            f"metrics.{name}: expected a weight below 0, since less is better there, got {weight}; write {{{name}: {-weight}}}"
-        )
-
-
-def _check_settings(name: str, settings: dict[str, int | float | str]) -> None:
-    if name not in by_name.METRICS:
-        raise ValueError(f"settings: there is no metric {name!r}; {nearest(name, by_name.METRICS)}")
-    try:
-        by_name.metric_by_name(name, **settings)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"settings.{name}: {error}") from None
 
 
 class References(Protocol):
@@ -157,6 +60,7 @@ class TextReward:
         self.config = config
         self.vocabulary = vocabulary
         self.references = split.references
+        self.prompts: Sequence[str] | None = getattr(split, "prompts", None)
         self._describe = split.describe
         self.seconds = 0.0
         self._function = function or (import_function(config.function) if config.function else None)
@@ -190,6 +94,23 @@ class TextReward:
             where = f"reward.document_frequency {file}" if file else "reward.metrics"
             remedy = "; leave it empty to count over the training split" if file else ""
             raise ValueError(f"{where}: {error}{remedy}") from error
+
+    def paid(self, tokens: Tensor, lengths: Tensor, items: Tensor) -> Tensor:
+        """Give what `Sampled.rewarded` pays out: scores [B], with `per_token` those of all beginnings [B, T+1]; arguments as in `score`."""
+        return (self.prefix_scores if self.config.per_token else self.score)(tokens, lengths, items)
+
+    def prefix_scores(self, tokens: Tensor, lengths: Tensor, items: Tensor) -> Tensor:
+        """Score the first t tokens of each caption in column t, [B, T+1]; 0 in column 0, and the whole caption behind its end.
+
+        Arguments and errors are those of `score`.
+        """
+        B, T = tokens.shape
+        lengths = lengths.to(tokens.device)
+        column = torch.arange(T + 1, device=tokens.device).expand(B, T + 1)
+        row, length = ((column > 0) & (column <= lengths.unsqueeze(1))).nonzero(as_tuple=True)
+        found = torch.zeros(B, T + 1, device=tokens.device)
+        found[row, length] = self.score(tokens[row], length, items.to(row.device)[row])
+        return found.gather(1, torch.minimum(column, lengths.unsqueeze(1)))
 
     def score(self, tokens: Tensor, lengths: Tensor, items: Tensor) -> Tensor:
         """Score captions.
@@ -258,9 +179,10 @@ class TextReward:
 
     def _call(self, hypotheses: np.ndarray, sizes: np.ndarray, images: np.ndarray) -> np.ndarray:
         captions = [self._text(row[:size].tolist()) for row, size in zip(hypotheses, sizes, strict=True)]
-        return self.score_texts(captions, [self.references[image] for image in images])
+        prompts = None if self.prompts is None else [self.prompts[image] for image in images]
+        return self.score_texts(captions, [self.references[image] for image in images], prompts)
 
-    def score_texts(self, captions: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
+    def score_texts(self, captions: Sequence[str], references: Sequence[Sequence[str]], prompts: Sequence[str] | None = None) -> np.ndarray:
         """Call the function of one's own with captions and their references as they were written, [B] float64; for evaluations, too.
 
         Raises:
@@ -268,13 +190,17 @@ class TextReward:
         """
         assert self._function is not None
         if self._workers is not None:
-            return self._workers.score(captions, references)
-        return call_function(self._locked, captions, references, name=self.config.function, timeout_s=self.config.timeout_s)
+            return self._workers.score(captions, references, prompts)
+        name, timeout_s = self.config.function, self.config.timeout_s
+        return call_function(self._locked(self._function), captions, references, prompts, name=name, timeout_s=timeout_s)
 
-    def _locked(self, captions: Sequence[str], references: Sequence[Sequence[str]]) -> Sequence[float]:
-        assert self._function is not None
-        with self._lock:  # with `ahead`, an evaluation may want it while a batch is being scored
-            return self._function(captions, references)
+    def _locked(self, function: RewardFunction) -> RewardFunction:
+        @wraps(function)
+        def call(*columns: Any) -> Sequence[float]:
+            with self._lock:  # with `ahead`, an evaluation may want it while a batch is being scored
+                return function(*columns)
+
+        return call
 
     def _rounded(self, scores: np.ndarray, tokens: Tensor, lengths: Tensor, images: np.ndarray) -> np.ndarray:
         """Give scores in the number format that trainers use, where each is finite."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 
 from seqrl.time_limit import time_limit
 
-RewardFunction = Callable[[Sequence[str], Sequence[Sequence[str]]], Sequence[float]]
+# Of texts and the lists of their references, or of prompts, texts and references.
+RewardFunction = Callable[..., Sequence[float]]
 
 
 def import_function(name: str, *, field: str = "reward.function") -> RewardFunction:
@@ -32,15 +34,47 @@ def import_function(name: str, *, field: str = "reward.function") -> RewardFunct
     return function
 
 
+def takes_prompts(function: Callable[..., Any]) -> bool:
+    """Tell whether a function is one of prompts, texts and references, by the number of arguments that have no default."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # of what is not written in Python
+        return False
+    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(each.kind in places and each.default is each.empty for each in parameters) == 3
+
+
+def columns_for(
+    function: RewardFunction, captions: Sequence[str], references: Sequence[Sequence[str]], prompts: Sequence[str] | None
+) -> tuple[Sequence[Any], ...]:
+    """Give the arguments of a function: texts and references, the prompts before them where it takes them.
+
+    Raises:
+        ValueError: when it takes prompts and there are none.
+    """
+    if not takes_prompts(function):
+        return captions, references
+    if prompts is None:
+        raise ValueError("the reward function takes three arguments, prompts first, and here are none; expected (captions, references)")
+    return prompts, captions, references
+
+
 def call_function(
-    function: RewardFunction, captions: Sequence[str], references: Sequence[Sequence[str]], *, name: str, timeout_s: float
+    function: RewardFunction,
+    captions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    prompts: Sequence[str] | None = None,
+    *,
+    name: str,
+    timeout_s: float,
 ) -> NDArray[np.float64]:
     """Score captions with a function of one's own, [number].
 
     Args:
-        function: of captions and the lists of their references.
+        function: of captions and the lists of their references, or of prompts, captions and references.
         captions: words with spaces between.
         references: of each caption, as they were written.
+        prompts: of each, where there are any.
         name: of the function, for messages.
         timeout_s: seconds after which it is given up; 0 for never.
 
@@ -48,8 +82,9 @@ def call_function(
         ValueError: when it does not give one number a caption.
         TimeoutError: when it does not answer.
     """
+    columns = columns_for(function, captions, references, prompts)
     with time_limit(timeout_s, f"the reward function {name} (task.reward.timeout_s)"):
-        given: object = function(captions, references)
+        given: object = function(*columns)
     return checked_scores(given, len(captions))
 
 

@@ -11,13 +11,13 @@ import threading
 import traceback
 from typing import Any, BinaryIO
 
-from seqrl.tasks.writing.reward_function import RewardFunction, checked_scores, import_function
+from seqrl.tasks.writing.reward_function import RewardFunction, checked_scores, columns_for, import_function
 
 
 def main(name: str) -> None:
     """Answer requests.
 
-    A request is [captions, references]; the answer has `scores`, or `refused` where they are no numbers, or `raised` and
+    A request is [captions, references, prompts or null]; the answer has `scores`, or `refused` where they are no numbers, or `raised` and
     `traceback` where the function failed.
 
     Args:
@@ -31,18 +31,18 @@ def main(name: str) -> None:
     threading.Thread(target=_listen, args=(inbox, requests), daemon=True).start()
     function: RewardFunction | None = None
     while True:
-        captions, references = json.loads(requests.get())
+        captions, references, prompts = json.loads(requests.get())
         try:
             function = function or import_function(name)
-            answer = _answer(function, captions, references)
+            answer = _answer(function, captions, references, prompts)
         except BaseException as error:  # whatever it is, it is told; the process that asked decides
             answer = {"raised": f"{type(error).__name__}: {error}"[:500], "traceback": traceback.format_exc()[-3000:]}
         outbox.write(json.dumps(answer).encode() + b"\n")
         outbox.flush()
 
 
-def _answer(function: RewardFunction, captions: list[str], references: list[list[str]]) -> dict[str, Any]:
-    given = function(captions, references)
+def _answer(function: RewardFunction, captions: list[str], references: list[list[str]], prompts: list[str] | None) -> dict[str, Any]:
+    given = function(*columns_for(function, captions, references, prompts))
     try:
         return {"scores": checked_scores(given, len(captions)).tolist()}
     except ValueError as error:

@@ -44,7 +44,9 @@ class RewardWorkers:
         self._lock = threading.Lock()
         self._end = weakref.finalize(self, _end_all, self._processes)
 
-    def score(self, captions: Sequence[str], references: Sequence[Sequence[str]]) -> NDArray[np.float64]:
+    def score(
+        self, captions: Sequence[str], references: Sequence[Sequence[str]], prompts: Sequence[str] | None = None
+    ) -> NDArray[np.float64]:
         """Score captions, [N], in their order.
 
         Raises:
@@ -54,7 +56,7 @@ class RewardWorkers:
         """
         with self._lock:
             try:
-                return self._score(captions, references)
+                return self._score(captions, references, prompts)
             except BaseException:  # half of an answer may still be on its way
                 self.close()
                 raise
@@ -63,7 +65,7 @@ class RewardWorkers:
         """End the processes."""
         _end_all(self._processes)
 
-    def _score(self, captions: Sequence[str], references: Sequence[Sequence[str]]) -> NDArray[np.float64]:
+    def _score(self, captions: Sequence[str], references: Sequence[Sequence[str]], prompts: Sequence[str] | None) -> NDArray[np.float64]:
         deadline = time.monotonic() + self.timeout_s if self.timeout_s else None
         self._start()
         bounds = np.linspace(0, len(captions), min(self.number, len(captions)) + 1).astype(int).tolist()
@@ -71,7 +73,8 @@ class RewardWorkers:
         with selectors.DefaultSelector() as waiting:
             for process, part in zip(self._processes, parts, strict=False):
                 assert process.stdin is not None and process.stdout is not None
-                request = json.dumps([list(captions[part]), [list(each) for each in references[part]]])
+                asked = None if prompts is None else list(prompts[part])
+                request = json.dumps([list(captions[part]), [list(each) for each in references[part]], asked])
                 with suppress(BrokenPipeError):  # it has ended, which its empty answer will say
                     process.stdin.write(request.encode() + b"\n")
                     process.stdin.flush()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seqrl.decoding import sample, sample_beside_greedy, with_one_end
+from seqrl.shaping import score_differences
 from seqrl.trajectory import FIELDS, Trajectory, Tree, map_tree
 
 
@@ -53,13 +54,16 @@ class Sampled:
         """Fill the rewards in.
 
         Args:
-            score: gives [B] from tokens, lengths and items.
+            score: gives [B] from tokens, lengths and items; or [B, T+1], in column t the score of the first t tokens, of which each token
+                is paid what it adds.
         """
         scores = score(self.captions.tokens, self.captions.lengths, self.captions.items)
-        rows = self.rows.replace(reward=self.rows.reward + scores.unsqueeze(1) * self.rows.terminated)
+        paid = scores.unsqueeze(1) * self.rows.terminated if scores.ndim == 1 else credit(scores, self.rows)
+        rows = self.rows.replace(reward=self.rows.reward + paid)
         if self.greedy is None:
             return rows
         baseline = score(self.greedy.tokens, self.greedy.lengths, self.greedy.items)
+        baseline = baseline if baseline.ndim == 1 else baseline[:, -1]
         return rows.replace(baseline=baseline.repeat_interleave(self.num_samples))
 
     def state_dict(self) -> dict[str, Any]:
@@ -78,6 +82,22 @@ class Sampled:
             rows["context"] = map_tree(lambda leaf: leaf.repeat_interleave(num_samples, dim=0), rows["context"])
         greedy = None if state["greedy"] is None else Captions(**state["greedy"])
         return cls(Trajectory.of_known(rows), Captions(**state["captions"]), greedy, num_samples)
+
+
+def credit(prefix_score: Tensor, rows: Trajectory) -> Tensor:
+    """Pay each token that the policy chose what it adds to the score; the first of them what was forced before, too.
+
+    Args:
+        prefix_score: [B, T+1], in column t the score of the first t tokens; what stands behind a row's end is the score of the whole.
+        rows: whose tokens they are.
+
+    Returns:
+        [B, T], of which each row adds up to the score of the whole.
+    """
+    chosen = torch.nn.functional.pad(rows.mask.cumsum(dim=1), (1, 0)) > 0
+    column = torch.arange(prefix_score.shape[1], device=prefix_score.device)
+    whole = column >= rows.counted.sum(dim=1, keepdim=True)  # of a row that was forced to its end nothing was chosen
+    return score_differences(torch.where(chosen | whole, prefix_score, 0.0), rows.counted)
 
 
 def sampled_rows(

@@ -19,6 +19,7 @@ def reward_signature(reward: TextReward, trainer: Mapping[str, object], version:
     """
     config, tok = reward.config, reward.vocabulary.tokenisation.name
     shared: dict[str, object] = {"version": version, "tok": tok, "nrefs": number_of_references(reward.references), **trainer}
+    shared |= {"credit": "token"} if config.per_token else {}
     variety = {"weight": config.variety, "version": version, **trainer}
     parts = [Signature("variety", {key: written(value) for key, value in variety.items()})] if config.variety else []
     if not reward.weights:

@@ -155,7 +155,7 @@ class TokenizerVocabulary:
     begin token its classification or end token serves, and where it has no padding its end token does.
 
     Args:
-        name: model name or local folder.
+        name: model name or local folder, or the tokenizer itself.
         tokens: the tokenisation in which words are scored.
 
     Raises:
@@ -163,12 +163,14 @@ class TokenizerVocabulary:
         FileNotFoundError: when there is no such tokenizer.
     """
 
-    def __init__(self, name: str, *, tokens: str = "ptb") -> None:
-        from seqrl.tasks.captioning.policies.hub import load_tokenizer
-
-        self.name = name
+    def __init__(self, name: Any, *, tokens: str = "ptb") -> None:
         self.tokenisation = tokenisation_by_name(tokens)
-        self.tokenizer: Any = load_tokenizer(name, field="data.tokenizer")
+        if isinstance(name, str):
+            from seqrl.tasks.captioning.policies.hub import load_tokenizer
+
+            self.name, self.tokenizer = name, load_tokenizer(name, field="data.tokenizer")
+        else:
+            self.name, self.tokenizer = str(getattr(name, "name_or_path", "")), name
 
         def first(*kinds: str) -> int | None:
             found = (getattr(self.tokenizer, f"{kind}_token_id") for kind in kinds)
@@ -176,7 +178,7 @@ class TokenizerVocabulary:
 
         end = first("eos", "sep")
         if end is None:
-            raise ValueError(f"tokenizer {name}: expected an end (eos or sep) token, got none; choose another tokenizer")
+            raise ValueError(f"tokenizer {self.name}: expected an end (eos or sep) token, got none; choose another tokenizer")
         begin, pad, unknown = first("bos", "cls"), first("pad"), first("unk")
         self.end = end
         self.begin = end if begin is None else begin
@@ -228,6 +230,28 @@ class TokenizerVocabulary:
                 "it is not the one that was saved"
             )
         return vocabulary
+
+
+def any_vocabulary(given: Any, *, tokens: str) -> AnyVocabulary:
+    """Make a vocabulary of a list of words, or of a tokenizer of `transformers` or its name; give one as it is.
+
+    Args:
+        given: any of them.
+        tokens: the tokenisation in which words are scored.
+
+    Raises:
+        ValueError: for something else.
+    """
+    if all(hasattr(given, name) for name in ("tokenisation", "encode", "decode", "end")):
+        return given  # type: ignore[no-any-return]
+    if isinstance(given, str) or hasattr(given, "convert_ids_to_tokens"):
+        return TokenizerVocabulary(given, tokens=tokens)
+    if isinstance(given, Sequence) and all(isinstance(word, str) for word in given):
+        return Vocabulary(given, tokens=tokens)
+    raise ValueError(
+        f"vocabulary: expected a list of words, or a tokenizer of transformers or its name, got a {type(given).__name__}; wrap one of the "
+        "package tokenizers in transformers.PreTrainedTokenizerFast(tokenizer_object=...), with its special tokens named"
+    )
 
 
 def read_vocabulary(path: Path) -> Vocabulary | TokenizerVocabulary:

@@ -112,7 +112,7 @@ def test_every_metric_is_a_reward_or_says_why_not(name: str) -> None:
         pytest.skip("needs a model or a program")
     mix = MetricMix({name: 1.0 if by_name.higher_is_better(name) else -1.0}, references, end=2, numbers=numbers)
     right, wrong = mix.score([[3, 4, 5, 6, 2], [numbers["boats"]] * 4 + [2]], [5, 5], [0, 0]).tolist()
-    assert right > wrong
+    assert right > wrong or (name == "length_error" and right == wrong == 0)  # both are as long as a reference
 
 
 @pytest.mark.slow

@@ -17,7 +17,10 @@ NUMBERS = {word: number for number, word in enumerate(WORDS)}
 REFERENCES = [[[1, 2, 3], [2, 3]], [[1, 4, 5]]]
 TEXTS = [["a dog runs", "dog runs"], ["a cat sits"]]
 CORPUS_ONLY = ["distinct1", "distinct2", "vocabulary", "self_cider"]
-OTHERS = sorted({"rouge1", "rouge2", "rouge_lsum", "chrf", "ter", "exact_match", "edit_distance", "wer", "slot_error"} & set(METRICS))
+OTHERS = sorted(
+    {"rouge1", "rouge2", "rouge_lsum", "chrf", "ter", "exact_match", "edit_distance", "wer", "slot_error", "sentence_bleu"}
+    | {"length_error", "repetition"}
+)
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -54,7 +57,7 @@ def test_scores_do_not_depend_on_what_was_scored_before(name: str, monkeypatch: 
     assert len(set(together.tolist())) > 1 or name == "exact_match"
 
 
-@pytest.mark.parametrize("name", ["ter", "wer", "edit_distance", "slot_error"])
+@pytest.mark.parametrize("name", ["ter", "wer", "edit_distance", "slot_error", "length_error", "repetition"])
 def test_what_should_be_small_is_never_rewarded(name: str) -> None:
     with pytest.raises(ValueError, match=f"the weight of {name} must be below 0, since less is better"):
         MetricMix({name: 1.0}, REFERENCES, end=0, numbers=NUMBERS)

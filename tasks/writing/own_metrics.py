@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+from numpy.typing import NDArray
+
 from seqrl.metrics import by_name
-from seqrl.tasks.captioning.evaluation import FIGURES, Function, figure_of
-from seqrl.tasks.captioning.facts import FIGURES as FACT_FIGURES
 from seqrl.tasks.writing.reward import TextReward
 from seqrl.tasks.writing.reward_function import call_function, import_function
 
 
 @dataclass(frozen=True)
 class OwnMetric:
-    """A function, and what it is called: `module:name`."""
+    """A function of texts, references and, where there are any, prompts, and what it is called: `module:name`."""
 
     name: str
-    score: Function
+    score: Callable[..., NDArray[np.float64]]
 
 
-def own_metrics(names: Sequence[str], reward: TextReward, timeout_s: float, *, drawn: bool) -> dict[str, OwnMetric]:
+def own_metrics(names: Sequence[str], reward: TextReward, timeout_s: float, *, taken: Container[str]) -> dict[str, OwnMetric]:
     """Give each function with the name of its figure: that of the function, without its module.
 
     Args:
@@ -29,24 +30,23 @@ def own_metrics(names: Sequence[str], reward: TextReward, timeout_s: float, *, d
         reward: of the task; where it is a function, it is reported as it is called in training, in its processes, too. One that is called
             as a figure that there is already goes by `reward_` and its name.
         timeout_s: seconds after which a function that does not answer is given up.
-        drawn: the images are drawn scenes, whose captions have figures of their own.
+        taken: names of other figures.
 
     Raises:
         ValueError: when a function cannot be imported, or is called as another figure.
     """
     found: dict[str, OwnMetric] = {}
-    facts = FACT_FIGURES if drawn else ()
     for name in names:
         if not (reward.has_function and name == reward.function_name):
             function, figure = import_function(name, field="evaluation.metrics"), figure_of(name)
-            if figure in facts:
+            if figure in taken:
                 raise ValueError(
-                    f"evaluation.metrics: {name!r} is called as a figure of drawn scenes, {figure}; give the function another name"
+                    f"evaluation.metrics: {name!r} is called as another figure of evaluations, {figure}; give the function another name"
                 )
             found[figure] = OwnMetric(name, partial(call_function, function, name=name, timeout_s=timeout_s))
     if reward.has_function:
         figure = figure_of(reward.function_name)
-        if figure in by_name.METRICS or figure in FIGURES or figure in facts or figure in found:
+        if figure in by_name.METRICS or figure in taken or figure in found:
             figure = f"reward_{figure}"
         if figure in found:
             raise ValueError(
@@ -54,3 +54,26 @@ def own_metrics(names: Sequence[str], reward: TextReward, timeout_s: float, *, d
             )
         found[figure] = OwnMetric(reward.function_name, reward.score_texts)
     return found
+
+
+def functions_among(names: Sequence[str]) -> list[str]:
+    """Give the names that are functions of one's own, `module:name`, each once."""
+    return [name for name in dict.fromkeys(names) if ":" in name]
+
+
+def refuse_two_figures(functions: Sequence[str], taken: Container[str]) -> None:
+    """Refuse functions whose figures have one name, or that of another figure.
+
+    Raises:
+        ValueError: naming it.
+    """
+    figures = [figure_of(name) for name in functions]
+    for name in figures:
+        if name in by_name.METRICS or name in taken or figures.count(name) > 1:
+            raise ValueError(f"metrics: {name!r} names two figures; give the function another name")
+
+
+def figure_of(name: str) -> str:
+    """Give the name of a function's figure: the part behind the last dot."""
+    figure = name.rpartition(":")[2].rpartition(".")[2]
+    return figure if figure.isidentifier() else "reward"  # a lambda has no name

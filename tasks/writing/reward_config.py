@@ -1,0 +1,115 @@
+"""What a text is rewarded with: settings, and what of them can be refused before there are data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from seqrl.metrics import by_name
+from seqrl.run.registry import nearest
+from seqrl.run.trust import NAMES_CODE
+from seqrl.tasks.writing.reward_function import import_function
+from seqrl.token_rollout import SCORE_TIMEOUT_S
+
+
+@dataclass
+class RewardConfig:
+    """What to reward.
+
+    Attributes:
+        metrics: weight of each metric, by its name.
+        settings: of metrics by their names, such as {slot_error: {prefix: SLOT_}}: which words of a text are slots.
+        function: a function of one's own instead, as `module:name`; it takes captions and the lists of their references and
+            gives one number a caption; one of three arguments gets the prompts first, where there are any. Captions are the words that
+            all metrics score (lower case, without punctuation); references are as they were written, so split them in the same way
+            (`seqrl.metrics.ptb_tokenize`) before you compare words.
+        variety: weight of 1 - the share of the batch's captions that begin with the same word, added to the score. A metric that
+            compares with references pays one opening best for all images; this pays for the others.
+        score_end: score the end token as a word, which costs captions that break off. The published metrics do not, and
+            evaluation never does.
+        per_token: pay each token what it adds to the score of the text so far (`seqrl.shaping.score_differences`), in place of the whole
+            score at the end; a row's sum is the same. Only trainers that give credit by step make use of it: `reinforce` with
+            `reward_to_go`, `ppo` with `gae`, `a2c`, `vtrace`. Each text is scored once a token.
+        document_frequency: file of saved document frequencies for CIDEr; those of the training split when empty.
+        workers: processes that call a function of one's own, each with a part of the captions; 0 calls it in this one. The function
+            has to score each caption by itself.
+        ahead: 1 computes the reward of a batch while the next one is sampled, so that each is learned from one update after it was
+            sampled, weighed with importance ratios; only by trainers that have these. 0 computes it at once.
+        timeout_s: seconds after which a function of one's own that does not answer is given up; 0 for never. See `seqrl.time_limit`.
+    """
+
+    metrics: dict[str, float] = field(default_factory=lambda: {"cider_d": 1.0})
+    settings: dict[str, dict[str, int | float | str]] = field(default_factory=dict)
+    function: str = field(default="", metadata={NAMES_CODE: ()})
+    variety: float = 0.0
+    score_end: bool = True
+    per_token: bool = False
+    document_frequency: str = ""
+    ahead: int = 0
+    workers: int = field(default=0, metadata={"decisive": False})
+    timeout_s: float = field(default=SCORE_TIMEOUT_S, metadata={"decisive": False})
+
+    def __post_init__(self) -> None:
+        for name, weight in self.metrics.items():
+            _check_metric(name, weight)
+        for name, settings in self.settings.items():
+            _check_settings(name, settings)
+        if self.ahead not in (0, 1):
+            raise ValueError(f"ahead: expected 0 (the reward is waited for) or 1 (one batch ahead), got {self.ahead}")
+        if self.workers < 0:
+            raise ValueError(f"workers: expected 0 (none) or more processes, got {self.workers}")
+        if self.workers and not self.function:
+            raise ValueError(
+                f"workers: expected 0 without reward.function, got {self.workers}; metrics take microseconds and need no processes"
+            )
+        if not self.timeout_s >= 0:
+            raise ValueError(f"timeout_s: expected 0 or more, got {self.timeout_s}")
+        if not (math.isfinite(self.variety) and self.variety >= 0):
+            raise ValueError(f"variety: expected a weight of 0 or more, got {self.variety}")
+        together = [] if self.function else [name for name, weight in self.metrics.items() if weight and by_name.scores_together(name)]
+        if self.per_token and (self.variety or together):
+            what = together[0] if together else "variety"
+            raise ValueError(
+                f"per_token: expected false with {what}, which compares the texts of a batch, of which the beginnings are no part"
+            )
+        if not self.function and not any(self.metrics.values()):
+            raise ValueError("metrics: expected at least one metric with a weight other than 0, for instance {cider_d: 1.0}")
+
+    def check(self) -> None:
+        """Import the function and look for the file, before data that may take long are loaded.
+
+        Raises:
+            ValueError: when there is no such function.
+            FileNotFoundError: when there is no such file.
+        """
+        if self.function:
+            import_function(self.function)
+        elif self.document_frequency and not Path(self.document_frequency).is_file():
+            raise FileNotFoundError(
+                f"reward.document_frequency: no file {self.document_frequency}; leave it empty to count over the training split"
+            )
+
+
+def _check_metric(name: str, weight: float) -> None:
+    if name not in by_name.METRICS:
+        raise ValueError(f"metrics: there is no metric {name!r}; {nearest(name, by_name.METRICS)}")
+    try:
+        by_name.require_rewardable(name)
+    except ValueError as error:
+        raise ValueError(f"metrics: {error}") from None
+    if not math.isfinite(weight):
+        raise ValueError(f"metrics.{name}: expected a finite weight, got {weight}")
+    if weight > 0 and not by_name.higher_is_better(name):
+        raise ValueError(
+            f"metrics.{name}: expected a weight below 0, since less is better there, got {weight}; write {{{name}: {-weight}}}"
+        )
+
+
+def _check_settings(name: str, settings: dict[str, int | float | str]) -> None:
+    if name not in by_name.METRICS:
+        raise ValueError(f"settings: there is no metric {name!r}; {nearest(name, by_name.METRICS)}")
+    try:
+        by_name.metric_by_name(name, **settings)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"settings.{name}: {error}") from None

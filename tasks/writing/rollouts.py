@@ -1,0 +1,92 @@
+"""Which items are written about next, and the rows about them with their rewards: the state that tasks of written texts share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from seqrl.ahead import RewardsAhead
+from seqrl.tasks.item_order import ItemOrder
+from seqrl.tasks.writing.reward import TextReward
+from seqrl.tasks.writing.sampled import Sampled
+from seqrl.trajectory import Trajectory
+
+Part = TypeVar("Part")
+
+
+class Rollouts:
+    """Goes through the training items, and has rows about them rewarded, now or one batch later.
+
+    Args:
+        num_items: of the training split.
+        reward: pays for the rows; its `ahead` says when.
+        seed: of the order of the items and of what else is drawn.
+
+    Attributes:
+        generator: of what is drawn beside the tokens.
+        lag: by how many updates rows are older than the policy that learns from them.
+    """
+
+    def __init__(self, num_items: int, reward: TextReward, *, seed: int) -> None:
+        self._reward = reward
+        config = reward.config
+        self.lag = config.ahead
+        self._ahead = RewardsAhead(reward.paid, Sampled.of_state, config.timeout_s) if config.ahead else None
+        self._order = ItemOrder(num_items, seed=seed)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    @property
+    def seconds_in_reward(self) -> float:
+        """Time spent on scores so far; with `reward.ahead` the time spent waiting for them."""
+        return self._reward.seconds if self._ahead is None else self._ahead.waited_s
+
+    def next_items(self, count: int) -> Tensor:
+        """Give the numbers of the next training items, [count] long."""
+        return self._order.next(count)
+
+    def rewarded(self, draw: Callable[[], Sampled], *, num_samples: int, greedy: bool, greedy_baseline: bool) -> Trajectory:
+        """Give rows with their rewards; with `reward.ahead` those that the last call drew.
+
+        Args:
+            draw: writes rows about the next items.
+            num_samples: rows about each item.
+            greedy: the rows are greedy ones, which are always scored at once.
+            greedy_baseline: there are greedy rows beside them.
+        """
+        if self._ahead is None or greedy:
+            return draw().rewarded(self._reward.paid)
+        return self._ahead.next(draw, (num_samples, greedy_baseline))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the position in the data, the state of the draws, and the rows whose rewards are not there yet."""
+        ahead = {} if self._ahead is None else {"ahead": self._ahead.state_dict()}
+        return {"order": self._order.state_dict(), "generator": self.generator.get_state(), **ahead}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to a saved state."""
+        self._order.load_state_dict(state["order"])
+        self.generator.set_state(state["generator"])
+        if self._ahead is not None and "ahead" in state:
+            self._ahead.load_state_dict(state["ahead"])
+
+
+def split_named(name: str, splits: Mapping[str, Part], what: str) -> Part:
+    """Look a split up.
+
+    Args:
+        name: of the split.
+        splits: train, dev and test, of which some may be empty.
+        what: they hold.
+
+    Raises:
+        ValueError: when there is no such split, or nothing in it.
+    """
+    if name not in splits:
+        raise ValueError(f"split: expected train, dev or test, got {name!r}")
+    part: Any = splits[name]
+    if not len(part):
+        raise ValueError(f"split: {name} has no {what} in this data set; hold some out with task.data.num_dev or num_test")
+    return splits[name]
