@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from seqrl.tasks.control.chatting import Acting
 from seqrl.tasks.dialog import restaurant_user as user
 from seqrl.tasks.dialog.hearing import HEARS, understand
-from seqrl.tasks.dialog.restaurant_data import ANY, INFORMABLE, NONE, REQUESTABLE
-from seqrl.tasks.dialog.restaurant_dialogs import ACTIONS, NUM_ACTIONS, OFFER, SLOTS, SUCCESS, TURN, RestaurantDialogs
+from seqrl.tasks.dialog.restaurant_acts import ACTIONS, NUM_ACTIONS, OFFER, SLOTS
+from seqrl.tasks.dialog.restaurant_data import ANY
+from seqrl.tasks.dialog.restaurant_dialogs import SUCCESS, TURN, RestaurantDialogs
+from seqrl.tasks.dialog.restaurant_shown import bars, user_act
 from seqrl.tasks.dialog.restaurant_user import Said
-from seqrl.tasks.dialog.voice import GREETING, SystemAct, spoken, value_of
-
-BAR, SHOWN = 20, 0.01  # characters of a certain belief; belief from which on a value is shown
+from seqrl.tasks.dialog.voice import GREETING, SystemAct, spoken
 
 
 class RestaurantConversation:
@@ -52,7 +51,7 @@ class RestaurantConversation:
         state["constraints"][:], state["asked"][:], state["fussy"][:] = ANY, False, False
         self.ended, self._paid, self._success = False, 0.0, False
         self._acting.begin()
-        self._act, self._likeliest = np.array([NUM_ACTIONS]), self.dialogs.likeliest()
+        self._act = np.array([NUM_ACTIONS])
         return GREETING
 
     def reply(self, text: str) -> str | None:
@@ -68,13 +67,12 @@ class RestaurantConversation:
         heard = said
         if self._mishear:
             heard, score = user.misheard(said, self.dialogs.error_rate, self._random)
-        self.dialogs.hear(said, heard, score, self._act, self._likeliest, self._one)
+        self.dialogs.hear(said, heard, score, self._act, self.dialogs.meant.copy(), self._one)
         self._act = np.array([self._acting.choose(self.dialogs.seen(), self.dialogs.allowed())])
-        self._likeliest = self.dialogs.likeliest()
-        reward, ended = self.dialogs.speak(self._act, self._likeliest, self._one)
+        reward, ended = self.dialogs.speak(self._act, self.dialogs.likeliest(), self._one)
         self._paid, self.ended = self._paid + float(reward[0]), bool(ended[0])
         self._success = bool(reward[0] > TURN + SUCCESS / 2)
-        return self._voice(spoken(self.dialogs, self._likeliest[0]))
+        return self._voice(spoken(self.dialogs, 0))
 
     def _want(self, said: Said) -> None:
         """Take over what somebody says into the goal."""
@@ -92,35 +90,8 @@ class RestaurantConversation:
         if self.ended:
             paid += ", a success" if self._success else ", no success: what was wanted was not offered, or a question not answered"
         return {
-            "heard": f"{shown(self.dialogs.heard, 0)} ({state['score'][0]:.2f})" if state["turn"][0] else "nothing yet",
-            "belief": "\n".join(beliefs(self.dialogs, 0)),
+            "heard": f"{user_act(self.dialogs.heard, 0)} ({state['score'][0]:.2f})" if state["turn"][0] else "nothing yet",
+            "belief": "\n".join(bars(self.dialogs, 0)),
             "act": ACTIONS[action] if action < NUM_ACTIONS else "none yet",
             "paid": paid,
         }
-
-
-def shown(said: Said, row: int) -> str:
-    """Write a user's turn as an act, such as inform(food=thai)."""
-    slots = [f"{slot}={value_of(n, int(said.values[row, n]))}" for n, slot in enumerate(INFORMABLE) if said.values[row, n] >= 0]
-    slots += [REQUESTABLE[said.question[row]]] if said.question[row] >= 0 else []
-    return f"{user.USER_ACTS[said.act[row]]}({', '.join(slots)})"
-
-
-def beliefs(dialogs: RestaurantDialogs, row: int) -> list[str]:
-    """Write each slot's belief as bars, a line for each value that is believed at all, and the questions that may be open."""
-    lines = []
-    for n, slot in enumerate(INFORMABLE):
-        for value, share in believed(dialogs, row, n):
-            lines.append(f"{slot:<9} {value:<11} {share:.2f} {'█' * round(BAR * share)}")
-            slot = ""
-    for slot, share, done in zip(REQUESTABLE, dialogs.state["wanted"][row], dialogs.state["answered"][row], strict=True):
-        if share >= SHOWN:
-            lines.append(f"{slot:<9} {'answered' if done else 'asked for':<11} {share:.2f} {'█' * round(BAR * share)}")
-    return lines
-
-
-def believed(dialogs: RestaurantDialogs, row: int, slot: int) -> list[tuple[str, float]]:
-    """List the values of a slot that are believed at all, the likeliest first."""
-    belief: Any = dialogs.state["belief"][row, slot]
-    order = [int(value) for value in belief.argsort(kind="stable")[::-1] if belief[value] >= SHOWN]
-    return [(value_of(slot, value) if value < NONE else "not said", float(belief[value])) for value in order]

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.tasks.dialog import restaurant_user as user
+from seqrl.tasks.dialog.restaurant_acts import CONFIRM, FAREWELL, OFFER, OTHERS, TELL
 from seqrl.tasks.dialog.restaurant_data import RestaurantData
-from seqrl.tasks.dialog.restaurant_dialogs import CONFIRM, FAREWELL, OFFER, OTHERS, SUCCESS, TELL, TURN, RestaurantDialogs
+from seqrl.tasks.dialog.restaurant_dialogs import SUCCESS, TURN, RestaurantDialogs
 
 Acting = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.int64]]
 GRID = {

@@ -71,6 +71,11 @@ def restaurant_data(num_restaurants: int = 110, seed: int = 0, goals: Goals = "a
     return RestaurantData(np.stack(columns, axis=1), grid[:, :-1], asked)
 
 
+def value_of(slot: int, number: int) -> str:
+    """Name a value, "anything" or "not said"."""
+    return VALUES[slot][number] if number < len(VALUES[slot]) else ("anything" if number == ANY else "not said")
+
+
 def matches(restaurants: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Say which restaurants [E, 3] have the values wanted [N, 3], where `ANY` and `NONE` want nothing; gives [N, E]."""
     free = wanted >= ANY

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from seqrl.tasks.dialog.restaurant_data import ANY, INFORMABLE, REQUESTABLE, VALUES
-from seqrl.tasks.dialog.restaurant_dialogs import ACTIONS, FAREWELL, OFFER, OTHERS, SLOTS, TELL, RestaurantDialogs
+from seqrl.tasks.dialog.restaurant_acts import ACTIONS, FAREWELL, OFFER, OTHERS, SLOTS, TELL
+from seqrl.tasks.dialog.restaurant_data import ANY, INFORMABLE, REQUESTABLE, VALUES, value_of
+
+if TYPE_CHECKING:
+    from seqrl.tasks.dialog.restaurant_dialogs import RestaurantDialogs
 
 GREETING = "Hello. What are you looking for?"
 _ASKED = (
@@ -35,25 +38,25 @@ class SystemAct:
     text: str = ""
 
 
-def spoken(dialogs: RestaurantDialogs, likeliest: Any) -> SystemAct:
-    """Give the last act of a single dialog, given the values [3] that were the likeliest when it was chosen."""
-    state, action = dialogs.state, int(dialogs.state["last"][0])
+def spoken(dialogs: RestaurantDialogs, row: int) -> SystemAct:
+    """Give the last act of a dialog."""
+    state, action, likeliest = dialogs.state, int(dialogs.state["last"][row]), dialogs.meant[row]
     if action == FAREWELL:
         return SystemAct("goodbye", {}, "Goodbye, and enjoy your meal.")
     if action < OFFER:
-        return _about_slot(dialogs, ACTIONS[action].split("(")[0], action % SLOTS, likeliest)
+        return _about_slot(dialogs, row, ACTIONS[action].split("(")[0], action % SLOTS)
     wanted = {
         _NAMES[slot]: VALUES[n][value] for n, (slot, value) in enumerate(zip(INFORMABLE, likeliest, strict=True)) if value < len(VALUES[n])
     }
-    if state["empty"][0]:
-        other = "other " if action == OTHERS and state["offered"][0] >= 0 else ""
+    if state["empty"][row]:
+        other = "other " if action == OTHERS and state["offered"][row] >= 0 else ""
         food, area, price = (wanted.get(_NAMES[slot], "") for slot in INFORMABLE)
         kind = " ".join(word for word in (price, food, "restaurant") if word)
         return SystemAct("inform_no_match", wanted, f"I am sorry, I know no {other}{kind}{f' in the {area}' if area else ''}.")
-    number = int(state["offered"][0])
+    number = int(state["offered"][row])
     name = dialogs.data.name(number)
     if action == TELL:
-        slot = REQUESTABLE[int(dialogs.told[0])]
+        slot = REQUESTABLE[int(dialogs.told[row])]
         value = dialogs.data.fact(number, slot)
         return SystemAct("inform", {"name": name, slot: value}, f"The {slot} of {name.title()} is {value}.")
     food, area, price = (VALUES[n][value] for n, value in enumerate(dialogs.data.restaurants[number]))
@@ -62,22 +65,17 @@ def spoken(dialogs: RestaurantDialogs, likeliest: Any) -> SystemAct:
     return SystemAct("inform", {"name": name, "food": food, "area": area, "pricerange": price}, text)
 
 
-def _about_slot(dialogs: RestaurantDialogs, act: str, slot: int, likeliest: Any) -> SystemAct:
+def _about_slot(dialogs: RestaurantDialogs, row: int, act: str, slot: int) -> SystemAct:
     """Say a request, a confirmation or a choice."""
-    name, value = _NAMES[INFORMABLE[slot]], int(likeliest[slot])
+    name, value = _NAMES[INFORMABLE[slot]], int(dialogs.meant[row, slot])
     if act == "request":
         return SystemAct("request", {name: "?"}, _ASKED[slot])
     if act == "confirm":
         wanted = value_of(slot, value)
         thing = _ANYTHING[slot] if value == ANY else _THING[slot].format(wanted)
         return SystemAct("confirm", {name: wanted}, f"You want {thing}, is that right?")
-    first, second = (VALUES[slot][n] for n in dialogs.state["belief"][0, slot, : len(VALUES[slot])].argsort()[::-1][:2])
+    first, second = (value_of(slot, int(n)) for n in dialogs.choices[row])
     return SystemAct("select", {name: f"{first} or {second}"}, f"Would you like {_THING[slot].format(f'{first} or {second}')}?")
-
-
-def value_of(slot: int, number: int) -> str:
-    """Name a value, "anything" or "not said"."""
-    return VALUES[slot][number] if number < len(VALUES[slot]) else ("anything" if number == ANY else "not said")
 
 
 class WrittenVoice:
