@@ -93,7 +93,7 @@ class WrittenVoice:
     def __init__(self, task: Any, policy: Any) -> None:
         from seqrl.tasks.text.task import TextTask
 
-        prompts = [prompt for split in task.splits.values() for prompt in split.pairs.prompts] if isinstance(task, TextTask) else []
+        prompts = list(task.train.pairs.prompts) if isinstance(task, TextTask) else []  # what it has learned to say
         self.task, self.policy = task, policy
         self.known = {frozenset(prompt.split()): prompt for prompt in prompts if "SLOT_" in prompt or "=?" in prompt or prompt == "goodbye"}
         if not any("SLOT_NAME" in parts for parts in self.known):
