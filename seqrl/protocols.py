@@ -57,6 +57,8 @@ class Task(Protocol):
       the policy that the run started from, to be shown beside it.
     - `keep_samples(policy, path, split=)`: writes what an evaluation scored; for `seqrl evaluate`. It may take `before`, too.
     - `record(policy, path, episodes=, seed=)`: writes an animation and gives a line about each episode; for `seqrl record`.
+    - `chat(policy, seed=, mishear=, voice=) -> Conversation`: lets somebody talk to the policy; `voice` is None, or task and policy of a
+      run that puts acts into words; for `seqrl chat`.
     - `state_dict()` and `load_state_dict(state)`: all that the next rollout depends on (data position, environment state,
       generators); without them a resumed run draws its data anew.
     - `load_shared_state(state)`: takes from another process's state what is one for all, such as the unit of rewards, and no data; for
@@ -105,6 +107,27 @@ class Task(Protocol):
 
     def build_policy(self) -> nn.Module:
         """Make a policy of the kind and size that the task's configuration names."""
+
+
+class Conversation(Protocol):
+    """A dialog of somebody with a policy.
+
+    Attributes:
+        hears: what can be heard, for somebody of whose words nothing was.
+        ended: whether the dialog is over; the next reply begins another one.
+    """
+
+    hears: str
+    ended: bool
+
+    def begin(self) -> str:
+        """Begin anew; give the greeting."""
+
+    def reply(self, text: str) -> str | None:
+        """Give what the policy says to a text; None where nothing in it can be heard, which changes nothing."""
+
+    def facts(self) -> dict[str, str]:
+        """Give what is behind the last turn, name -> text of one or several lines."""
 
 
 @runtime_checkable

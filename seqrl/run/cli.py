@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from seqrl.run.loop import RunResult
 
 EXIT_BAD_INPUT, EXIT_FAILED = 2, 1
-READS_RUNS = ("train", "resume", "evaluate", "sample", "record", "show")
+READS_RUNS = ("train", "resume", "evaluate", "sample", "record", "chat", "show")
 MOST_CHARACTERS = 4000  # of an error's text; what it quotes may come from anybody
 Command = Callable[[argparse.Namespace, list[str]], int]
 
@@ -111,6 +111,13 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     command.add_argument("--episodes", type=int, default=1, help="how many, one after the other; 1 by default")
     command.add_argument("--seed", type=int, default=0, help="of the first episode's start; 0 by default")
     command.add_argument("--output", type=Path, help="a .gif or .mp4; RUN/figures/episode.gif by default")
+    command = add("chat", "Talk to a trained policy: keywords or sentences in, what it says out, until the end of the file", _chat)
+    command.add_argument("folder", type=Path, metavar="run", help="run or checkpoint folder")
+    command.add_argument("--checkpoint", help="which one: number of its step, best, or path")
+    command.add_argument("--voice", type=Path, metavar="RUN", help="run of a text task that puts acts into words; templates by default")
+    command.add_argument("--show", action="store_true", help="after each turn show what was heard and believed, the act, and what was paid")
+    command.add_argument("--mishear", action="store_true", help="hear as badly as in training; else as typed")
+    command.add_argument("--seed", type=int, default=0, help="of what is misheard; 0 by default")
     command = add("show", "Print a configuration with every default and its meaning", _show)
     command.add_argument("config", type=Path, help="YAML file, name of a configuration, or run folder")
     command = add("list", "List tasks, trainers, configs and runs", _list)
@@ -272,6 +279,14 @@ def _record(parsed: argparse.Namespace, rest: list[str]) -> int:
     }
     path, lines = record(parsed.folder, rest, **settings)
     print("\n".join([*lines, str(path)]))
+    return 0
+
+
+def _chat(parsed: argparse.Namespace, rest: list[str]) -> int:
+    from seqrl.run.chat import chat
+
+    settings = {"seed": parsed.seed, "mishear": parsed.mishear, "voice": parsed.voice, "which": parsed.checkpoint}
+    chat(parsed.folder, rest, show=parsed.show, allow_code=parsed.allow_code, **settings)
     return 0
 
 

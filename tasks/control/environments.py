@@ -67,8 +67,9 @@ class EnvironmentFactory(Protocol):
 class GymnasiumFactory:
     """Makes any gymnasium environment by its id; see `make_environments`.
 
-    Two static methods of an environment's class are asked, where it has them: `describe_episodes(returns, lengths)` gives further
-    figures of an evaluation, and `evaluation_options(options)` the options under which a policy is evaluated.
+    Static methods of an environment's class are asked, where it has them: `describe_episodes(returns, lengths)` gives further
+    figures of an evaluation, `evaluation_options(options)` the options under which a policy is evaluated, and
+    `conversation(options, acting, seed=, mishear=, voice=)` a dialog with somebody, in which `acting` chooses what is said.
 
     Attributes:
         name: gymnasium's id.
@@ -107,6 +108,12 @@ class GymnasiumFactory:
         """Give the figures that the environment's class makes of an evaluation's returns and lengths, [N] each."""
         figures = self._class_method("describe_episodes")
         return dict(figures(returns, lengths)) if figures else {}
+
+    @property
+    def conversation(self) -> Callable[..., Any] | None:
+        """What opens a dialog of somebody with a policy, where the environment is one."""
+        found = self._class_method("conversation")
+        return None if found is None else partial(found, self.options)
 
     def _class_method(self, name: str) -> Callable[..., Any] | None:
         """Find a static method of an environment that is given as module:class."""

@@ -14,6 +14,7 @@ from torch import nn
 
 from seqrl.sources import VectorEnvSource
 from seqrl.tasks.control.episodes import EpisodeSource
+from seqrl.tasks.control.recording import WHOLE
 
 LARGEST_FRAMES = 150
 FRAME_WIDTH = 300
@@ -26,7 +27,7 @@ def draw_episodes(
 ) -> list[Path]:
     """Play greedy episodes, write a GIF and a PNG of some of its frames for each, and `episodes.txt`.
 
-    Where the environment cannot draw, there is the text alone, and it says why.
+    Where the environment cannot draw, there is the text alone, and it says why. Where a frame holds the episode so far, the last one is.
 
     Args:
         policy: acts greedily.
@@ -47,7 +48,10 @@ def draw_episodes(
         episode = EpisodeSource(source, seed=seed + index)
         total, frames = _play(policy, episode, envs if missing is None else None, max_steps)
         lines.append(f"episode {index}: return {total:g} in {len(frames)} steps, seed {seed + index}")
-        if missing is None:
+        if missing is None and envs.metadata.get(WHOLE):
+            files += [directory / f"episode_{index}.png"]
+            Image.fromarray(np.asarray(envs.render()[0])).save(files[-1])
+        elif missing is None:
             drawn = [frame for frame in frames if frame is not None]
             files += [directory / f"episode_{index}.gif", directory / f"episode_{index}.png"]
             _write_gif(files[-2], drawn, envs.metadata.get("render_fps", 30))

@@ -1,4 +1,4 @@
-"""Records episodes as one animation: a GIF, or an MP4 where imageio-ffmpeg is installed."""
+"""Records episodes as one animation: a GIF, an MP4 where imageio-ffmpeg is installed, or a PNG of how each ended."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ from seqrl.tasks.control.episodes import EpisodeSource
 Frame = NDArray[np.uint8]
 # Enough for the eye; more only makes the file larger.
 FRAMES_PER_SECOND, FRAME_WIDTH, LAST_FRAME_S = 25, 300, 1.0
-SUFFIXES = (".gif", ".mp4")
+SUFFIXES = (".gif", ".mp4", ".png")
+# Name in an environment's metadata: a frame holds all of the episode so far, and is to be read.
+WHOLE = "frame_shows_episode"
 
 
 @torch.no_grad()
@@ -29,11 +31,13 @@ def record_episodes(
 ) -> list[str]:
     """Play greedy episodes and write them, one after the other, as one animation at the environment's own pace.
 
+    A .png gets the last frame of each alone. Where a frame holds the episode so far (`WHOLE`), it keeps its size, and shows the end, too.
+
     Args:
         policy: acts greedily.
         make: takes a render mode or None, gives a source with one row. Where it cannot draw but is seen as
             pictures, as Atari is, the newest picture that the policy saw is drawn.
-        path: the file, .gif or .mp4.
+        path: the file, .gif, .mp4 or .png.
         episodes: how many.
         seed: of the first episode; the others' follow.
         max_steps: where an episode is given up.
@@ -47,23 +51,32 @@ def record_episodes(
     check_path(path)
     source, draw = _drawing(make)
     pace = float(source.envs.metadata.get("render_fps") or 30)
-    every = max(1, round(pace / FRAMES_PER_SECOND))
+    every, still = max(1, round(pace / FRAMES_PER_SECOND)), path.suffix == ".png"
+    whole = bool(source.envs.metadata.get(WHOLE))
     frames: list[Frame] = []
+    ends: list[Frame] = []
     lines = []
     for index in range(episodes):
         episode = EpisodeSource(source, seed=seed + index)
         state, total, num_steps = policy.initial_state(None), 0.0, 0  # type: ignore[operator]
         while not episode.finished and num_steps < max_steps:
-            if num_steps % every == 0:
-                frames.append(_scaled(draw(episode.obs)))
+            if num_steps % every == 0 and not (whole and still):
+                frames.append(draw(episode.obs) if whole else _scaled(draw(episode.obs)))
             step = policy.act(episode.obs, state, greedy=True)  # type: ignore[operator]
             state, num_steps = step.state, num_steps + 1
             total += float(episode.step(step.action)[1])
+        if whole:
+            frames.append(draw(episode.obs))
+        ends.append(frames[-1])
         # For a moment, so that one sees where an episode ends.
         frames += [frames[-1]] * round(LAST_FRAME_S * pace / every)
         lines.append(f"episode {index}: return {total:g} in {num_steps} steps, seed {seed + index}")
     source.envs.close()
-    write_animation(path, frames, pace / every)
+    if still:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.concatenate(ends)).save(path)
+    else:
+        write_animation(path, _padded(frames), pace / every)
     return lines
 
 
@@ -71,10 +84,10 @@ def check_path(path: Path) -> None:
     """Refuse a file that could not be written in the end.
 
     Raises:
-        ValueError: when the ending is neither .gif nor .mp4, or what writes MP4 is not installed.
+        ValueError: when the ending is none of .gif, .mp4 and .png, or what writes MP4 is not installed.
     """
     if path.suffix not in SUFFIXES:
-        raise ValueError(f"{path}: expected a file that ends in {' or '.join(SUFFIXES)}")
+        raise ValueError(f"{path}: expected a file that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
     if path.suffix == ".mp4":
         _ffmpeg(path)
 
@@ -126,6 +139,12 @@ def _newest_picture(obs: Any) -> Frame:
     if picture.ndim == 3 and picture.shape[-1] != 3:
         picture = picture[-1]
     return np.asarray(picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2), dtype=np.uint8)
+
+
+def _padded(frames: Sequence[Frame]) -> list[Frame]:
+    """Bring frames of one width to the height of the largest, with white below."""
+    height = max(len(frame) for frame in frames)
+    return [np.pad(frame, ((0, height - len(frame)), (0, 0), (0, 0)), constant_values=255) for frame in frames]
 
 
 def _scaled(frame: Frame) -> Frame:

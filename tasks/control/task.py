@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from seqrl.policies import evaluation_mode
+from seqrl.protocols import Conversation
 from seqrl.rollout import unroll
 from seqrl.run.trust import NAMES_CODE
 from seqrl.sources import Episode, VectorEnvSource
+from seqrl.tasks.control.chatting import Acting
 from seqrl.tasks.control.environments import (
     KNOWN_MODULES,
     EnvironmentFactory,
@@ -252,6 +254,21 @@ class ControlTask:
         """Write greedy episodes as one animation, a GIF or an MP4; give a line about each."""
         with evaluation_mode(policy):
             return record_episodes(policy, self._drawn, path, episodes=episodes, seed=seed, max_steps=self._limit)
+
+    def chat(self, policy: nn.Module, *, seed: int = 0, mishear: bool = False, voice: tuple[Any, nn.Module] | None = None) -> Conversation:
+        """Let somebody talk to the policy, in an environment that is a dialog; see `seqrl.protocols.Task`.
+
+        Raises:
+            ValueError: when it is none, or the policy sees several turns at once.
+        """
+        converse = getattr(self._factory, "conversation", None)
+        if converse is None or self.config.frame_stack > 1:
+            raise ValueError(
+                f"environment {self._factory.name}: expected one to talk to, with task.frame_stack=1; seqrl/RestaurantDialog-v0 is"
+            )
+        acting = Acting(policy, masked=shows_masks(self.config.action_masks, self._source.envs))
+        conversation: Conversation = converse(acting, seed=seed, mishear=mishear, voice=voice)
+        return conversation
 
     def state_dict(self) -> dict[str, Any]:
         """Give all that the next rollout depends on.

@@ -10,11 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.tasks.dialog import restaurant_user as user
+from seqrl.tasks.dialog.restaurant_acts import CONFIRM, FAREWELL, OFFER, OTHERS, TELL
 from seqrl.tasks.dialog.restaurant_data import RestaurantData
-from seqrl.tasks.dialog.restaurant_dialogs import CONFIRM, FAREWELL, OFFER, OTHERS, SUCCESS, TELL, TURN, RestaurantDialogs
+from seqrl.tasks.dialog.restaurant_dialogs import SUCCESS, TURN, RestaurantDialogs
 
 Acting = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.int64]]
-GRID = {"request": (0.2, 0.4, 0.6), "confirm": (0.4, 0.6, 0.75, 0.9), "question": (0.2, 0.4, 0.6), "goodbye": (0.2, 0.4, 0.6)}
+GRID = {
+    "request": (0.0, 0.3, 0.6),
+    "confirm": (0.0, 0.3, 0.6, 0.8),
+    "question": (0.0, 0.2, 0.4),
+    "alternatives": (0.2, 0.4, 0.6),
+    "goodbye": (0.2, 0.4, 0.5, 0.6, 0.8),
+}
 
 
 @dataclass(frozen=True)
@@ -25,30 +32,32 @@ class HandCrafted:
 
     Attributes:
         columns: where the features stand, see `RestaurantDialogs.columns`.
-        request: a slot less believed than this is requested.
-        confirm: one less believed than this is confirmed.
+        request: a slot less believed than this is requested; with 0 none is, and what an offer is answered with tells the system more.
+        confirm: one of which something was heard, less believed than this, is confirmed.
         question: belief from which on a question is answered.
-        goodbye: confidence from which on a goodbye or a wish for an alternative is believed.
+        alternatives: confidence from which on a wish for an alternative is believed.
+        goodbye: confidence from which on a goodbye is.
     """
 
     columns: Mapping[str, slice]
     request: float = 0.4
     confirm: float = 0.6
     question: float = 0.4
+    alternatives: float = 0.4
     goodbye: float = 0.4
 
     def __call__(self, seen: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Choose acts [N] from features [N, F] and masks [N, A]."""
         part = {name: seen[:, place] for name, place in self.columns.items()}
         belief = np.maximum(part["first"], part["any"])
-        unclear, unsure = belief < self.request, belief < self.confirm
+        unclear, unsure = belief < self.request, (belief < self.confirm) & (part["unsaid"] < 1)
         slot = np.where(unclear.any(axis=1), unclear.argmax(axis=1), CONFIRM + unsure.argmax(axis=1))
         slot = np.where((unclear | unsure).any(axis=1), slot, OFFER)
         heard, stands = part["heard"], part["offered"][:, 1] > 0
         told = stands & (part["open"][:, 0] >= self.question)
         act = np.where(stands, OFFER, slot)
         act = np.where(told, TELL, act)
-        act = np.where(stands & (heard[:, user.ALTERNATIVES] >= self.goodbye), OTHERS, act)
+        act = np.where(stands & (heard[:, user.ALTERNATIVES] >= self.alternatives), OTHERS, act)
         act = np.where(stands & (heard[:, user.BYE] >= self.goodbye), FAREWELL, act)
         return np.where(mask[np.arange(len(act)), act], act, OFFER)
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqrl.tasks.dialog.drawing import Turn
 from seqrl.tasks.dialog.movie_data import MovieData, fitting
 from seqrl.tasks.dialog.names import MOVIE_TURNS
 
@@ -211,14 +212,32 @@ class MovieDialogs:
 
     def say(self, row: int) -> str:
         """Write the last two turns of a dialog."""
-        state, slots = self.state, self.data.slots
-        last = int(state["last"][row])
+        last = int(self.state["last"][row])
         system = "" if last == self.num_actions else f"system: {self.name_action(last, row)}\n"
+        return f"{system}user: {self._said(row)}"
+
+    def _said(self, row: int) -> str:
+        state, slots = self.state, self.data.slots
         wanted = [slots[slot] for slot in np.flatnonzero(state["wanted"][row])]
         heard = [
             f"{slots[slot]}={self._value(int(slot), int(self.constraints[row, slot]))}" for slot in np.flatnonzero(state["heard"][row])
         ]
-        return f"{system}user: {USER_ACTS[state['act'][row]]}({', '.join(heard + wanted)})"
+        return f"{USER_ACTS[state['act'][row]]}({', '.join(heard + wanted)})"
+
+    def goal(self, row: int) -> str:
+        """Write what the user of a dialog wants."""
+        slots, goal = self.data.slots, self.constraints[row]
+        wishes = [f"{slots[n]}={self._value(int(n), int(goal[n]))}" for n in np.flatnonzero(goal >= 0)]
+        questions = [slots[n] for n in np.flatnonzero(self.asked[row])]
+        return ", ".join(wishes) + (f"; wants to know {', '.join(questions)}" if questions else "")
+
+    def turn(self, row: int, reward: float | None, ended: bool) -> Turn:
+        """Give the last two turns of a dialog to be drawn, with what the system knows; nothing is misheard."""
+        state, known = self.state, self.known()[row]
+        act = "" if state["last"][row] == self.num_actions else self.name_action(int(state["last"][row]), row)
+        beliefs = [(self.data.slots[n], self._value(int(n), int(known[n])), 1.0) for n in np.flatnonzero(known >= 0)]
+        said = self._said(row)
+        return Turn(act, "", said, said, 1.0, [] if ended else beliefs, reward)
 
     def name_action(self, action: int, row: int) -> str:
         """Write an act as acts are written, with the value that was told."""

@@ -35,6 +35,15 @@ class RestaurantData:
         """Give a restaurant a name."""
         return f"{('golden', 'silver', 'old', 'little', 'royal')[restaurant % 5]} {FOODS[self.restaurants[restaurant, 0]]} {restaurant}"
 
+    def fact(self, restaurant: int, slot: str) -> str:
+        """Give what a restaurant's phone, address or postcode is."""
+        facts = {
+            "phone": f"01223 {300_000 + 7_919 * restaurant % 600_000}",
+            "address": f"{1 + 37 * restaurant % 98} {('mill', 'park', 'bridge', 'castle', 'regent')[restaurant % 5]} street",
+            "postcode": f"CB{1 + restaurant % 5} {1 + restaurant % 9}{chr(65 + restaurant % 26)}{chr(65 + restaurant // 26 % 26)}",
+        }
+        return facts[slot]
+
 
 def restaurant_data(num_restaurants: int = 110, seed: int = 0, goals: Goals = "all") -> RestaurantData:
     """Draw restaurants, some foods more often than others, and list goals.
@@ -60,6 +69,11 @@ def restaurant_data(num_restaurants: int = 110, seed: int = 0, goals: Goals = "a
     grid = grid if goals == "all" else grid[unseen == (goals == "unseen")]
     asked = grid[:, -1:] >> np.arange(len(REQUESTABLE)) & 1 == 1
     return RestaurantData(np.stack(columns, axis=1), grid[:, :-1], asked)
+
+
+def value_of(slot: int, number: int) -> str:
+    """Name a value, "anything" or "not said"."""
+    return VALUES[slot][number] if number < len(VALUES[slot]) else ("anything" if number == ANY else "not said")
 
 
 def matches(restaurants: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.bool_]:

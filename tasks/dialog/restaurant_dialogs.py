@@ -7,21 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqrl.tasks.dialog import restaurant_shown as shown
 from seqrl.tasks.dialog import restaurant_user as user
+from seqrl.tasks.dialog.drawing import Turn
 from seqrl.tasks.dialog.names import RESTAURANT_TURNS
-from seqrl.tasks.dialog.restaurant_data import ANY, INFORMABLE, NONE, REQUESTABLE, VALUES, RestaurantData, matches
+from seqrl.tasks.dialog.restaurant_acts import CONFIRM, FAREWELL, NUM_ACTIONS, OFFER, OTHERS, SELECT, SLOTS, TELL
+from seqrl.tasks.dialog.restaurant_data import ANY, NONE, RestaurantData, matches
 from seqrl.tasks.dialog.restaurant_user import Said
 
 SUCCESS, TURN = 20.0, -1.0
-SLOTS = len(INFORMABLE)
-CONFIRM, SELECT = SLOTS, 2 * SLOTS  # the acts of the first slot; requests stand before them
-OFFER, TELL, OTHERS, FAREWELL, NUM_ACTIONS = range(3 * SLOTS, 3 * SLOTS + 5)
-ACTIONS = tuple(f"{act}({slot})" for act in ("request", "confirm", "select") for slot in INFORMABLE) + (
-    "offer",
-    "inform",
-    "alternatives",
-    "bye",
-)
 FUSSY = 0.2  # share of users who want to hear of another restaurant first
 RIVAL = 0.02  # belief from which on a second value is worth a choice
 
@@ -44,6 +38,8 @@ class RestaurantDialogs:
             turned down, or -1; offered [N], a restaurant or -1; answered [N, 3]; belief [N, 3, 14]; wanted [N, 3], belief that a
             question was put; act, heard [N], what the user did and what was heard; score [N]; last [N], the system's act or 13; turn [N];
             empty [N], whether the last offer found nothing.
+        said, heard: the users' last turns; meant [N, 3], the values that the system took for the likeliest when it spoke last;
+            choices [N, 2], those it let the user select from; told [N], the question that it answered. Nothing depends on them.
 
     Args:
         data: see `RestaurantData`.
@@ -70,6 +66,8 @@ class RestaurantDialogs:
         self.state.update(whole | flags | {name: np.zeros(size, dtype=bool) for name in ("fussy", "empty")})
         self.state.update(constraints=np.zeros((size, SLOTS), dtype=np.int64), score=np.zeros(size))
         self.state.update(belief=np.zeros((size, SLOTS, NONE + 1)), wanted=np.zeros((size, SLOTS)))
+        self.said, self.heard, self.told = Said.nothing(size), Said.nothing(size), np.full(size, -1)
+        self.meant, self.choices = np.full((size, SLOTS), NONE), np.zeros((size, 2), dtype=np.int64)
         self.num_actions, self.columns = NUM_ACTIONS, {}
         start, columns = 0, self._columns()
         for name, column in columns.items():
@@ -85,14 +83,20 @@ class RestaurantDialogs:
         goal = random.integers(len(self.data.constraints), size=size)
         state["constraints"][rows], state["asked"][rows] = self.data.constraints[goal], self.data.asked[goal]
         state["fussy"][rows] = random.random(size) < FUSSY
+        self.forget(rows)
+        said = Said.nothing(len(rows))
+        first = user.one_of(np.ones((len(rows), SLOTS), dtype=bool), random) | user.volunteered(random, len(rows))
+        user.informed(said, state["constraints"], first)
+        heard, score = user.misheard(said, self.error_rate, random)
+        self.hear(said, heard, score, np.full(len(rows), NUM_ACTIONS), self.likeliest(), rows)
+
+    def forget(self, rows: NDArray[np.bool_]) -> None:
+        """Put some dialogs [N] before their first turn; the goals stay."""
+        state = self.state
         state["refused"][rows], state["offered"][rows], state["last"][rows] = -1, -1, NUM_ACTIONS
         for name in ("answered", "belief", "wanted", "turn", "empty"):
             state[name][rows] = 0
         state["belief"][rows, :, NONE] = 1.0
-        said = Said.nothing(len(rows))
-        first = user.one_of(np.ones((len(rows), SLOTS), dtype=bool), random) | user.volunteered(random, len(rows))
-        user.informed(said, state["constraints"], first)
-        self._hear(said, np.full(len(rows), NUM_ACTIONS), self.likeliest(), random, rows)
 
     def play(
         self, action: NDArray[np.int64], random: np.random.Generator, rows: NDArray[np.bool_]
@@ -100,15 +104,27 @@ class RestaurantDialogs:
         """Say one act [N] in some dialogs; give rewards and whether they ended, [N] each."""
         if not rows.any():
             return np.zeros(len(rows)), rows
-        state, likeliest = self.state, self.likeliest()
+        likeliest = self.likeliest()
+        reward, ended = self.speak(action, likeliest, rows)
+        said = self._answer(action, likeliest, random, rows)
+        heard, score = user.misheard(said, self.error_rate, random)
+        self.hear(said, heard, score, action, likeliest, rows)
+        return reward, ended
+
+    def speak(
+        self, action: NDArray[np.int64], likeliest: NDArray[np.int64], rows: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Say one act [N] in some dialogs, before the users answer; give rewards and whether they ended, [N] each."""
+        state = self.state
+        self.meant[rows] = likeliest[rows]
+        at = np.flatnonzero(rows & (action >= SELECT) & (action < OFFER))
+        self.choices[at] = state["belief"][at, action[at] - SELECT, :ANY].argsort(axis=1)[:, :-3:-1]
         fits = user.satisfied(self.data.restaurants, state["offered"], state["constraints"]) & (state["offered"] != state["refused"])
         success = rows & (action == FAREWELL) & fits & (state["answered"] | ~state["asked"]).all(axis=1)
         state["turn"] += rows
         state["last"][rows], state["empty"][rows] = action[rows], False
         self._offer(action, likeliest, rows)
         self._tell(action, rows)
-        said = self._answer(action, likeliest, random, rows)
-        self._hear(said, action, likeliest, random, rows)
         ended = rows & ((action == FAREWELL) | (state["turn"] >= RESTAURANT_TURNS))
         return rows * TURN + success * SUCCESS, ended
 
@@ -138,7 +154,8 @@ class RestaurantDialogs:
         """Answer the question that was put most likely, of those not answered."""
         state, at = self.state, np.flatnonzero(rows & (action == TELL) & (self.state["offered"] >= 0))
         open_question = np.where(state["answered"][at], -1.0, state["wanted"][at])
-        state["answered"][at, open_question.argmax(axis=1)] = True
+        self.told[at] = open_question.argmax(axis=1)
+        state["answered"][at, self.told[at]] = True
 
     def _answer(
         self, action: NDArray[np.int64], likeliest: NDArray[np.int64], random: np.random.Generator, rows: NDArray[np.bool_]
@@ -187,13 +204,29 @@ class RestaurantDialogs:
         said.question[asks] = questions.argmax(axis=1)[asks]
         said.act[rows & fits & ~wants_other & ~asks] = user.BYE
 
-    def _hear(
-        self, said: Said, action: NDArray[np.int64], likeliest: NDArray[np.int64], random: np.random.Generator, rows: NDArray[np.bool_]
+    def hear(
+        self,
+        said: Said,
+        heard: Said,
+        score: NDArray[np.float64],
+        action: NDArray[np.int64],
+        likeliest: NDArray[np.int64],
+        rows: NDArray[np.bool_],
     ) -> None:
-        """Bring the beliefs up to date with what is heard in some dialogs [N]."""
+        """Bring the beliefs up to date with what is heard in some dialogs [N].
+
+        Args:
+            said: by the users.
+            heard: of it.
+            score: [N] confidence of what is heard.
+            action: [N] act that was answered.
+            likeliest: [N, 3] values when it was said.
+            rows: which dialogs.
+        """
         state = self.state
-        heard, score = user.misheard(said, self.error_rate, random)
         state["act"][rows], state["heard"][rows], state["score"][rows] = said.act[rows], heard.act[rows], score[rows]
+        self.said.take(said, rows)
+        self.heard.take(heard, rows)
         values, confirming = heard.values.copy(), (action >= CONFIRM) & (action < SELECT)
         at, slot = np.flatnonzero(rows & confirming), action[rows & confirming] - CONFIRM
         yes, no = heard.act[at] == user.AFFIRM, heard.act[at] == user.NEGATE
@@ -246,15 +279,13 @@ class RestaurantDialogs:
         }
 
     def say(self, row: int) -> str:
-        """Write the last two turns of a dialog: the system's act, and what the user did and what was heard of it."""
-        state, last = self.state, int(self.state["last"][row])
-        likely = ", ".join(
-            f"{slot}={(*VALUES[n], *[''] * (ANY - len(VALUES[n])), 'anything', 'unknown')[value]}"
-            for n, (slot, value) in enumerate(zip(INFORMABLE, self.likeliest()[row], strict=True))
-        )
-        offered = self.data.name(int(state["offered"][row])) if state["offered"][row] >= 0 else "nothing"
-        questions = [slot for slot, put in zip(REQUESTABLE, state["wanted"][row] > 0, strict=True) if put]
-        system = "" if last == NUM_ACTIONS else f"system: {ACTIONS[last]}\n"
-        heard = f"{user.USER_ACTS[state['heard'][row]]} ({state['score'][row]:.2f})"
-        belief = f"{likely}; asked for {', '.join(questions) or 'nothing'}; offered {offered}"
-        return f"{system}user: {user.USER_ACTS[state['act'][row]]}, heard: {heard}\nbelieved: {belief}"
+        """Write the last two turns of a dialog: the system's act, and what the user said and what was heard of it."""
+        return shown.last_turns(self, row)
+
+    def goal(self, row: int) -> str:
+        """Write what the user of a dialog wants."""
+        return shown.goal(self, row)
+
+    def turn(self, row: int, reward: float | None, ended: bool) -> Turn:
+        """Give the last two turns of a dialog to be drawn; after its end the user says nothing."""
+        return shown.turn(self, row, reward, ended)

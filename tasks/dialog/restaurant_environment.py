@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
+from seqrl.tasks.control.chatting import Acting
+from seqrl.tasks.dialog.conversation import RestaurantConversation
 from seqrl.tasks.dialog.environment import ManyDialogs, OneDialog
 from seqrl.tasks.dialog.restaurant_data import Goals, restaurant_data
 from seqrl.tasks.dialog.restaurant_dialogs import SUCCESS, TURN, RestaurantDialogs
+from seqrl.tasks.dialog.voice import WrittenVoice
 
 
 class RestaurantDialog(OneDialog):
@@ -46,6 +50,16 @@ class RestaurantDialog(OneDialog):
         """Give the share of successes and the mean number of turns of both sides."""
         success = returns - TURN * lengths > SUCCESS / 2
         return {"success": float(success.double().mean()), "turns": float(2 * lengths.double().mean())}
+
+    @staticmethod
+    def conversation(
+        options: Mapping[str, Any], acting: Acting, *, seed: int, mishear: bool, voice: tuple[Any, Any] | None
+    ) -> RestaurantConversation:
+        """Let somebody talk to a policy about the same restaurants."""
+        dialogs = RestaurantDialog(**{**options, "goals": "all"}).dialogs
+        assert isinstance(dialogs, RestaurantDialogs)
+        say = None if voice is None else WrittenVoice(*voice).say
+        return RestaurantConversation(dialogs, acting, np.random.default_rng(seed), mishear=mishear, voice=say)
 
 
 class RestaurantDialogRows(ManyDialogs):

@@ -34,6 +34,11 @@ class Said:
         """Give a turn in which nobody says anything."""
         return cls(np.full(size, SILENT), np.full((size, len(VALUES)), -1), np.full(size, -1))
 
+    def take(self, other: Said, rows: NDArray[np.bool_]) -> None:
+        """Take over the turns of some users [N]."""
+        for name in ("act", "values", "question"):
+            getattr(self, name)[rows] = getattr(other, name)[rows]
+
 
 def informed(said: Said, constraints: NDArray[np.int64], which: NDArray[np.bool_], act: int = INFORM) -> None:
     """Let users say their constraints [N, 3] of the slots `which` [N, 3], where there is any."""

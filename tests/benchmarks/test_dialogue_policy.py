@@ -19,8 +19,12 @@ def test_trains_tests_and_writes_both_policies(tmp_path: Path) -> None:
     command += ["--dialogs=60", "--steps=2", f"--runs-folder={tmp_path}", f"--output={output}", "--allow-dirty"]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     crafted, learned = json.loads(output.read_text())["rows"]
-    assert crafted["policy"] == "hand-crafted" and crafted["success"][0] > 0.9 and crafted["thresholds"]["confirm"] > 0
-    assert learned["policy"] == "ppo" and learned["seed"] == 3 and len(learned["curve"]) == 3
+    assert (
+        crafted["policy"] == "hand-crafted"
+        and crafted["success"][0] > 0.9
+        and set(crafted["thresholds"]) == {"request", "confirm", "question", "alternatives", "goodbye"}
+    )
+    assert learned["policy"] == "ppo" and learned["seed"] == 3 and len(learned["curve"]) == 3 and learned["commit"]
     success, turns, reward = (learned[name][0] for name in ("success", "turns", "reward"))
     assert abs(reward - (20 * success - turns)) < 1e-9
     assert "errors 15%: ppo seed 3: success" in printed

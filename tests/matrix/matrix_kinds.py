@@ -30,6 +30,7 @@ from seqrl.tasks.captioning.scenes import ScenesConfig
 from seqrl.tasks.captioning.task import CaptioningConfig, CaptioningTask
 from seqrl.tasks.control.policy import ControlPolicyConfig
 from seqrl.tasks.control.task import ControlConfig
+from seqrl.tasks.dialog.names import RESTAURANT
 from seqrl.tasks.text.policy import PolicyConfig as TextPolicyConfig
 from seqrl.tasks.text.task import TextConfig, TextTask
 from seqrl.tasks.writing.reward import RewardConfig
@@ -224,6 +225,7 @@ def _atari() -> Callable[[str], Any]:
 
 
 _MEMORY = {"memory": "lstm", "memory_size": 6}
+_MISHEARD = {"environment_options": {"error_rate": 0.3, "goals": "train", "num_restaurants": 20}}
 KINDS: dict[str, Kind] = {
     "captions": Kind("captions", "texts", TEXTS | {DEMONSTRATIONS}, _captions()),
     "captions_critic": Kind("captions, with a critic", "texts", TEXTS | {DEMONSTRATIONS, CRITIC}, _captions(critic=True)),
@@ -285,6 +287,10 @@ KINDS: dict[str, Kind] = {
         "environments",
         PLAYED,
         _control("seqrl/GlimpseCatch-v0", "episodes", {**_MEMORY, "shared_trunk": True}),
+    ),
+    "dialog_steps": Kind("dialogs, steps", "environments", STEPS | {VALUES}, _control(RESTAURANT, "steps", **_MISHEARD), slow=True),
+    "dialog_episodes": Kind(
+        "dialogs, episodes", "environments", PLAYED | {VALUES}, _control(RESTAURANT, "episodes", _MEMORY, **_MISHEARD), slow=True
     ),
     "atari_steps": Kind("Atari, steps", "environments", STEPS | {VALUES}, _atari(), slow=True),
     "numbers_steps": Kind("FrozenLake one-hot, steps", "tables", STEPS | {VALUES, VALUE_TABLE}, _control("FrozenLake-v1", "steps")),

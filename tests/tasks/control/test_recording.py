@@ -86,7 +86,7 @@ def test_what_cannot_be_recorded_is_said_before_playing(tmp_path: Path, monkeypa
 
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     refuse(tmp_path / "a.mp4", r'pip install "seqrl\[video\]", or choose a .gif', None)
-    refuse(tmp_path / "a.avi", "ends in .gif or .mp4", None)
+    refuse(tmp_path / "a.avi", "ends in .gif, .mp4 or .png", None)
     blind = type("Blind", (Seen,), {"observation_space": gym.spaces.Box(0, 1, (3,), np.float32)})
     refuse(tmp_path / "a.gif", "no render mode rgb_array and is not seen as pictures", lambda mode: source(blind))
 

@@ -13,8 +13,9 @@ from seqrl.tasks.control.environments import GymnasiumFactory, make_environments
 from seqrl.tasks.dialog import restaurant_user as user
 from seqrl.tasks.dialog.handcrafted import HandCrafted, play_dialogs
 from seqrl.tasks.dialog.names import RESTAURANT, RESTAURANT_TURNS
+from seqrl.tasks.dialog.restaurant_acts import ACTIONS
 from seqrl.tasks.dialog.restaurant_data import ANY, NONE, RestaurantData, restaurant_data
-from seqrl.tasks.dialog.restaurant_dialogs import ACTIONS, RestaurantDialogs
+from seqrl.tasks.dialog.restaurant_dialogs import RestaurantDialogs
 from seqrl.tasks.dialog.restaurant_environment import RestaurantDialog, RestaurantDialogRows
 
 # Three restaurants: (food, area, price).

@@ -1,0 +1,123 @@
+"""Lets somebody at a terminal talk to a trained policy."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from seqrl.protocols import Conversation
+from seqrl.run import registry
+from seqrl.run.train import load
+
+
+def open_conversation(
+    run: Path,
+    overrides: Sequence[str] = (),
+    *,
+    seed: int = 0,
+    mishear: bool = False,
+    voice: Path | None = None,
+    which: str | None = None,
+    allow_code: bool = False,
+) -> Conversation:
+    """Load a run's policy to talk to.
+
+    Args:
+        run: run or checkpoint folder.
+        overrides: changes of the configuration.
+        seed: of what is misheard.
+        mishear: hear with the errors that the run's configuration tells.
+        voice: run whose policy puts the acts into words.
+        which: checkpoint to take, see `seqrl.run.train.load`.
+        allow_code: see there.
+
+    Raises:
+        ValueError: when a number is out of range, nobody can talk to the task, or a checkpoint does not fit.
+    """
+    if seed < 0:
+        raise ValueError(f"--seed: expected at least 0, got {seed}")
+    config, task, policy, _ = load(run, overrides, which=which, allow_code=allow_code)
+    give = getattr(task, "chat", None)
+    if not callable(give):
+        name = registry.name_of(registry.TASKS, type(config.task))
+        raise ValueError(f"task {name}: nobody can talk to its policies; train one with configs/dialog/restaurant_ppo.yaml, for instance")
+    voiced_by = None if voice is None else load(voice, allow_code=allow_code)[1:3]
+    conversation: Conversation = give(policy, seed=seed, mishear=mishear, voice=voiced_by)
+    return conversation
+
+
+def talk(conversation: Conversation, lines: Iterator[str], out: TextIO, *, show: bool = False) -> None:
+    """Answer lines until they end or one is /quit.
+
+    A line that begins with / asks for something: a fact by its name, /new, /help or /quit.
+
+    Args:
+        conversation: that was opened.
+        lines: what is typed.
+        out: gets what the system says, and what is asked for.
+        show: write all facts after each turn.
+    """
+
+    def write(text: str) -> None:
+        print(text, file=out, flush=True)
+
+    facts = conversation.facts()
+    commands = f"{', '.join(f'/{name}' for name in facts)} show what is behind a turn, /new begins anew, /help, /quit"
+    write(f"system: {conversation.begin()}\n  ({commands})")
+    for line in lines:
+        text = line.strip()
+        if text == "/quit":
+            break
+        if not text:
+            continue
+        if text == "/new":
+            write(f"system: {conversation.begin()}")
+        elif text == "/help":
+            write(f"  {commands}\n  I can hear {conversation.hears}")
+        elif text[0] == "/":
+            facts = conversation.facts()
+            write(_indented(facts[text[1:]]) if text[1:] in facts else f"  there is no {text.split()[0]}; {commands}")
+        else:
+            said = conversation.reply(text)
+            if said is None:
+                write(f"  nothing heard, and no turn taken; I can hear {conversation.hears}")
+                continue
+            write(f"system: {said}")
+            facts = conversation.facts()
+            if show:
+                write(
+                    "\n".join(f"  {name}:\n{_indented(fact, 4)}" if "\n" in fact else f"  {name}: {fact}" for name, fact in facts.items())
+                )
+            if conversation.ended:
+                write(f"  the dialog has ended: {facts['paid']}; type to begin another one")
+
+
+def typed(source: TextIO) -> Iterator[str]:
+    """Give the lines that are typed, each after a prompt where a person sits there, until the end of the file."""
+    person = source.isatty()
+    while True:
+        if person:
+            print("you: ", end="", flush=True)
+        line = ""
+        try:
+            line = source.readline()
+        finally:
+            if person and not line:  # the end of the file, or Ctrl-C: what follows stands on a line of its own
+                print()
+        if not line:
+            return
+        yield line
+
+
+def chat(run: Path, overrides: Sequence[str] = (), *, show: bool = False, **settings: object) -> None:
+    """Open a conversation and hold it at the terminal; see `open_conversation` for the settings."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # what is no text cannot be understood, but ends nothing
+    talk(open_conversation(run, overrides, **settings), typed(sys.stdin), sys.stdout, show=show)  # type: ignore[arg-type]
+
+
+def _indented(text: str, by: int = 2) -> str:
+    return "\n".join(f"{' ' * by}{line}" for line in text.splitlines())
