@@ -18,8 +18,8 @@ from seqrl.tasks.captioning.checks import refuse_single_images, refuse_what_imag
 from seqrl.tasks.captioning.data import CaptionData, DataConfig, load_data, rows_of
 from seqrl.tasks.captioning.diagnostics import warnings_for
 from seqrl.tasks.captioning.evaluation import FIGURES, EvaluationConfig, evaluate_captions, write_captions
-from seqrl.tasks.captioning.facts import FIGURES as FACT_FIGURES
 from seqrl.tasks.captioning.evaluation import METRICS as EVALUATED
+from seqrl.tasks.captioning.facts import FIGURES as FACT_FIGURES
 from seqrl.tasks.captioning.gallery import Captioned, GalleryItem, write_gallery
 from seqrl.tasks.captioning.images import augment
 from seqrl.tasks.captioning.policies import PolicyConfig, build_policy, sight_of, unfrozen_sight
