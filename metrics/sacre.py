@@ -15,6 +15,8 @@ from seqrl.metrics.chrf_references import ChrFReferences
 from seqrl.metrics.item_texts import PreparedItems, require_some, text_of
 from seqrl.metrics.text_scores import PreparedText, Sentence, checked_references, checked_sentences
 
+_MOST_WORDS_OF_TER = 500
+
 
 @dataclass(frozen=True)
 class ChrF:
@@ -90,7 +92,7 @@ class Ter:
         case_sensitive: compare with case.
 
     Raises:
-        ValueError: for an item without references, an empty reference or lists of different lengths.
+        ValueError: for an item without references, an empty reference, lists of different lengths or a text of more than 500 words.
 
     Source: Snover et al. 2006 (A study of translation edit rate with targeted human annotation); computed by sacrebleu, Post 2018.
     """
@@ -126,7 +128,19 @@ class Ter:
     def _metric(self) -> Any:
         from sacrebleu.metrics.ter import TER  # loaded here: importing sacrebleu takes longer than the other metrics together
 
-        return TER(self.normalized, self.no_punct, self.asian_support, self.case_sensitive)
+        class Bounded(TER):
+            """The time of the search for moves grows with more than the square of the words."""
+
+            def _preprocess_segment(self, sent: str) -> str:
+                text = super()._preprocess_segment(sent)
+                if (words := len(text.split())) > _MOST_WORDS_OF_TER:
+                    raise ValueError(
+                        f"TER looks for moves in texts of at most {_MOST_WORDS_OF_TER} words, got one of {words}, which takes minutes: "
+                        "give sentences, or sacrebleu's own command the time that it needs"
+                    )
+                return text
+
+        return Bounded(self.normalized, self.no_punct, self.asian_support, self.case_sensitive)
 
 
 def _scores(metric: Any, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.metrics.ter import TER
 
 from seqrl.metrics.by_name import metric_by_name
+from seqrl.metrics.corpus import Corpus
 from seqrl.metrics.signature import signature_of
 
 PEERS = {"chrf": CHRF, "ter": TER}
@@ -82,3 +83,19 @@ def test_more_characters_than_whole_numbers_hold() -> None:
     assert metric.prepare_words([[[many[:1000]]]]).score([[many[100:1000]]], [0]) == pytest.approx(
         [CHRF().sentence_score(many[100:1000], [many[:1000]]).score], abs=1e-9
     )
+
+
+def test_ter_of_long_texts_is_refused_before_it_takes_minutes() -> None:
+    metric, long = metric_by_name("ter"), "a b c d e " * 101
+    message = "TER looks for moves in texts of at most 500 words, got one of 505"
+    prepared = metric.prepare_words([[["a", "b"]]])
+    for call in (
+        lambda: metric.score([long], [["a"]]),
+        lambda: metric.corpus(["a"], [["a", long]]),
+        lambda: metric.prepare_words([[long.split()]]),
+        lambda: prepared.score([long.split()], [0]),
+        lambda: Corpus([long], [["a"]]).statistics(metric),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+    assert metric.score([long[:1000]], [[long[:1000]]]).tolist() == [0.0]
