@@ -66,8 +66,9 @@ class SentenceBleu:
 
     def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
         """Give the figure of all matches and lengths together."""
-        require_some(len(hypotheses))
-        return float(self.from_statistics(self.statistics(hypotheses, references).sum(axis=0, keepdims=True))[0])
+        counts = self.statistics(hypotheses, references)
+        require_some(len(counts))
+        return float(self.from_statistics(counts.sum(axis=0, keepdims=True))[0])
 
     def statistics(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
         """Count matches and n-grams of each order, words, and words of the closest reference, [N, 2 n + 2]."""

@@ -23,7 +23,7 @@ KEYS: tuple[str, ...] = (
     "counts",
     "nrefs",
     "n",
-    "sigma",
+    *("sigma", "repetition", "length", "relative"),
     "clip",
     "smooth",
     "eff",
