@@ -23,9 +23,9 @@ from pycocoevalcap.cider.cider import Cider
 
 from seqrl.metrics.by_name import higher_is_better
 from seqrl.run.interrupt import run_command
-from seqrl.tasks.captioning import reward
 from seqrl.tasks.captioning.data import DataConfig, load_data
 from seqrl.tasks.captioning.task import CaptioningConfig, CaptioningTask
+from seqrl.tasks.writing import reward
 from seqrl.trajectory import Trajectory
 
 
