@@ -58,6 +58,8 @@ class TextConfig:
         evaluation: how replies are written and scored in evaluations.
         prompts_per_batch: distinct prompts of an update; a trainer draws `num_samples` replies to each.
         references_per_prompt: references of a prompt that a supervised update imitates; 0 takes all.
+        draw_by_references: draw a prompt as often as it has references, for data whose common prompts are to count more, instead of once an
+            epoch; the updates of an epoch are then as many as there are references.
     """
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -66,6 +68,7 @@ class TextConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     prompts_per_batch: int = 16
     references_per_prompt: int = 0
+    draw_by_references: bool = False
 
     def __post_init__(self) -> None:
         if self.prompts_per_batch < 1:
@@ -135,8 +138,12 @@ class TextTask:
         }
         self.train = self.splits["train"]
         self.slots = Slots.of(data.slot_prefix, train)
+        for split in self.splits.values():
+            self.slots.warn_of_strange(split.name, split.pairs)
         self.reward = TextReward(config.reward, self.train, self.vocabulary, function=reward if callable(reward) else None)
-        self._rollouts = Rollouts(len(self.train), self.reward, seed=seed)
+        repeats = torch.tensor([len(texts) if config.draw_by_references else 1 for texts in train.references])
+        self._drawn = torch.arange(len(self.train)).repeat_interleave(repeats)
+        self._rollouts = Rollouts(len(self._drawn), self.reward, seed=seed)
         self._references = self._imitated((self.vocabulary.end,))
         self._own = own_metrics(config.evaluation.functions, self.reward, config.reward.timeout_s, taken=FIGURES)
         self._metrics = list(dict.fromkeys([*METRICS, *config.evaluation.registered, *self.reward.weights]))
@@ -170,7 +177,7 @@ class TextTask:
         """Reply to the next prompts; see `seqrl.protocols.Task`. With `reward.ahead` the replies are those that the last call sampled."""
 
         def draw() -> Sampled:
-            items = self._rollouts.next_items(self.config.prompts_per_batch)
+            items = self._next_items()
             context = {"image": {name: leaf.to(next(policy.parameters()).device) for name, leaf in self.train.rows(items).items()}}
             return sampled_rows(
                 policy,
@@ -188,7 +195,7 @@ class TextTask:
 
     def demonstrations(self, group: Tensor | None = None) -> Trajectory:
         """Give references of the next prompts, or of the training prompts that `group` numbers."""
-        items = self._rollouts.next_items(self.config.prompts_per_batch) if group is None else group.cpu()
+        items = self._next_items() if group is None else group.cpu()
         chosen = [self._references.choose(item, self.config.references_per_prompt, self._rollouts.generator) for item in items.tolist()]
         rows = items.repeat_interleave(torch.tensor([len(each) for each in chosen]))
         tokens = [row for each in chosen for row in each]
@@ -216,7 +223,12 @@ class TextTask:
         return name in ("unfinished", "unknown_slots", "broken_slots") or (name in by_name.METRICS and not by_name.higher_is_better(name))
 
     def reply(self, policy: nn.Module, prompts: Sequence[str]) -> list[str]:
-        """Write the most probable reply, token by token, to any prompts, [N]."""
+        """Write the most probable reply, token by token, to any prompts, [N].
+
+        Raises:
+            ValueError: when a prompt asks for a slot that no training pair has.
+        """
+        self.slots.require_known(prompts)
         pairs = Pairs(list(prompts), [[prompt or "-"] for prompt in prompts])  # nothing is compared
         tokens, mask = prompt_rows(pairs.prompts, self.vocabulary, self.config.data.max_prompt_tokens)
         part = TextSplit("given", pairs, [], tokens, mask)
@@ -263,6 +275,9 @@ class TextTask:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
         self._rollouts.load_state_dict(state)
+
+    def _next_items(self) -> Tensor:
+        return self._drawn[self._rollouts.next_items(self.config.prompts_per_batch)]
 
     def _imitated(self, ends: Sequence[int]) -> ImitatedReferences:
         return ImitatedReferences(self.train.words, self.vocabulary, self.config.policy.max_tokens, ends)
