@@ -1,6 +1,6 @@
 """What rewards, and credit for each token, do to replies to the built-in dialogue acts.
 
-    python benchmarks/text_rewards.py [--seeds 0,1,2] [--updates 150] [--runs FOLDER]
+    python benchmarks/text_rewards.py [--seeds 0,1,2] [--updates 80] [--runs FOLDER]
 
 The cross-entropy model of configs/dialog/builtin_xe.yaml learns on in five ways, as many updates each: by more cross-entropy, by
 self-critical training of BLEU - slot errors (configs/dialog/builtin_self_critical.yaml), by REINFORCE of the same with a leave-one-out
@@ -39,7 +39,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--updates", type=int, default=150)
+    parser.add_argument("--updates", type=int, default=80)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "text_rewards", help="folder of the runs")
     add_arguments(parser)
     given = parser.parse_args()
