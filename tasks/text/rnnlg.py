@@ -14,6 +14,7 @@ from itertools import permutations
 from pathlib import Path
 
 from seqrl.metrics.text_files import json_of, lines_of, read_json, read_text
+from seqrl.run.registry import nearest
 from seqrl.tasks.text.acts import Act, parse_act
 from seqrl.tasks.text.pairs import Pairs, merged
 
@@ -57,6 +58,7 @@ class Rnnlg:
         self.tokens: dict[str, str] = found["general"]
         self.keywords: dict[str, list[str]] = found["binary"]
         self._known = set(lines_of(read_text(folder / "feat_template.txt")))
+        self._slots = {match[1] for match in map(_FEATURES.fullmatch, self._known) if match}
         self._mapping = [line.split("\t") for line in lines_of(read_text(folder / "mapping.pair"))]
 
     @cached_property
@@ -138,11 +140,20 @@ class Rnnlg:
                 raise ValueError(f"{path}, item {index}: expected [act, response, baseline], got {str(row)[:60]}")
             shown = json.dumps(row[0], ensure_ascii=False)
             start = next((number for number in range(start, len(lines)) if shown in lines[number]), start)
-            act = parse_act(row[0], f"{path}, line {start + 1}")
+            place = f"{path}, line {start + 1}"
+            act = parse_act(row[0], place)
+            self._require_known(act, row[0], place)
             start += 1
             response, baseline = (self.delexicalise(self._normalised(text), act) for text in row[1:])
             found.append(Line(act, response, baseline))
         return found
+
+    def _require_known(self, act: Act, text: str, place: str) -> None:
+        """Refuse a slot that the resource files do not know, which would count as no error wherever it is left out."""
+        for slot, _ in act.slots:
+            if slot not in self._slots:
+                column = _column(text, slot)
+                raise ValueError(f"{place}, column {column}: there is no slot {slot!r} in feat_template.txt; {nearest(slot, self._slots)}")
 
     def _normalised(self, text: str) -> str:
         """Cut a last full stop, question or exclamation mark, and write as the toolkit's table of words does."""
@@ -150,3 +161,9 @@ class Rnnlg:
         for before, after in self._mapping:
             text = text.replace(f" {before} ", f" {after} ")
         return " ".join(text.split())
+
+
+def _column(text: str, slot: str) -> int:
+    """Find where a slot stands in an act as it was written, with the underlines and spaces that its name has lost; from 1."""
+    found = re.search(r"(?<=[(;])\s*" + r"[_ ]*".join(map(re.escape, slot)) + r"[_ ]*(?=[=;)])", text)
+    return found.start() + 1 if found else 1

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from seqrl.run.registry import nearest
 from seqrl.tasks.text.pairs import Pairs
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,32 @@ class Slots:
         """Collect the slots of prompts and references."""
         texts = (text for texts in (pairs.prompts, *pairs.references) for text in texts)
         return cls(prefix, frozenset(word for text in texts for word in text.split() if word.startswith(prefix)))
+
+    def strange(self, text: str) -> list[str]:
+        """Give the words with the prefix that are no slot of the training side."""
+        return [word for word in text.split() if self.known and word.startswith(self.prefix) and word not in self.known]
+
+    def require_known(self, prompts: Sequence[str]) -> None:
+        """Refuse prompts with a slot that nobody has learned to say.
+
+        Raises:
+            ValueError: naming prompt, slot and the one that may be meant.
+        """
+        for number, prompt in enumerate(prompts):
+            for word in self.strange(prompt):
+                raise ValueError(f"prompt {number}: no training pair has the slot {word}; {nearest(word, self.known)}")
+
+    def warn_of_strange(self, name: str, pairs: Pairs) -> None:
+        """Say which slots of a split no policy can have learned.
+
+        Args:
+            name: of the split.
+            pairs: of it.
+        """
+        found = {word: pairs.place(index) for index, prompt in enumerate(pairs.prompts) for word in reversed(self.strange(prompt))}
+        if found:
+            shown = ", ".join(f"{word} ({place})" for word, place in sorted(found.items())[:5])
+            _LOG.warning("%s: no training pair has these slots, so that no reply can say them: %s", name, shown)
 
     def wanted(self, prompt: str, references: Sequence[str]) -> set[str]:
         """Give the slots that a prompt asks for; those of its references where it names none, as a question in plain words does."""

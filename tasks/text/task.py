@@ -138,6 +138,8 @@ class TextTask:
         }
         self.train = self.splits["train"]
         self.slots = Slots.of(data.slot_prefix, train)
+        for split in self.splits.values():
+            self.slots.warn_of_strange(split.name, split.pairs)
         self.reward = TextReward(config.reward, self.train, self.vocabulary, function=reward if callable(reward) else None)
         repeats = torch.tensor([len(texts) if config.draw_by_references else 1 for texts in train.references])
         self._drawn = torch.arange(len(self.train)).repeat_interleave(repeats)
@@ -221,7 +223,12 @@ class TextTask:
         return name in ("unfinished", "unknown_slots", "broken_slots") or (name in by_name.METRICS and not by_name.higher_is_better(name))
 
     def reply(self, policy: nn.Module, prompts: Sequence[str]) -> list[str]:
-        """Write the most probable reply, token by token, to any prompts, [N]."""
+        """Write the most probable reply, token by token, to any prompts, [N].
+
+        Raises:
+            ValueError: when a prompt asks for a slot that no training pair has.
+        """
+        self.slots.require_known(prompts)
         pairs = Pairs(list(prompts), [[prompt or "-"] for prompt in prompts])  # nothing is compared
         tokens, mask = prompt_rows(pairs.prompts, self.vocabulary, self.config.data.max_prompt_tokens)
         part = TextSplit("given", pairs, [], tokens, mask)

@@ -87,7 +87,9 @@ def test_no_setting_of_a_metric_is_left_out(name: str) -> None:
         value = getattr(metric, each.name)
         other = OTHERS.get((name, each.name))
         if other is None:
-            other = {bool: lambda v: not v, int: lambda v: v + 1, float: lambda v: v / 2 or 0.5, str: lambda v: f"{v}other"}[type(value)](value)
+            other = {bool: lambda v: not v, int: lambda v: v + 1, float: lambda v: v / 2 or 0.5, str: lambda v: f"{v}other"}[type(value)](
+                value
+            )
         told = str(signature_of(dataclasses.replace(metric, **{each.name: other}), version="1"))
         assert told != str(signature_of(metric, version="1")), each.name
         assert str(parse(told)[0]) == told
