@@ -7,8 +7,8 @@ python benchmarks/dialogue_policy.py speed
 restaurants: trains configs/dialog/restaurant_<trainer>.yaml at each error rate, searches the thresholds of the hand-crafted policy on
 dev dialogs at that rate, and plays the same test dialogs about goals not trained with. Success, turns of the system and reward,
 each with a 95% interval over dialogs.
-movies: trains configs/dialog/movie_booking_<trainer>.yaml, tests the last policy, and prints the success of each evaluation beside the
-published agent's after as many dialogs.
+movies: trains configs/dialog/movie_booking_<trainer>.yaml, tests the last policy or, where the configuration watches a figure, the best on
+dev, and prints the success of each evaluation beside the published agent's after as many dialogs.
 speed: steps the vector forms with acts drawn evenly from the masks; turns of the system a second of processor time, one thread.
 
 Writes benchmarks/results/dialogue_policy_<what>.json after each row. Runs lie in runs/dialogue_policy; those that are finished are not done

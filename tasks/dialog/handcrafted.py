@@ -71,9 +71,10 @@ class Outcome:
     reward: NDArray[np.float64]
 
 
-def play_dialogs(acting: Acting, data: RestaurantData, *, error_rate: float, count: int, seed: int) -> Outcome:
+def play_dialogs(acting: Acting, data: RestaurantData, *, error_rate: float, count: int, seed: int, num_hypotheses: int = 1) -> Outcome:
     """Play dialogs to their ends with a policy that maps features and masks to acts."""
-    dialogs, random, rows = RestaurantDialogs(data, count, error_rate), np.random.default_rng(seed), np.ones(count, dtype=bool)
+    dialogs = RestaurantDialogs(data, count, error_rate, num_hypotheses)
+    random, rows = np.random.default_rng(seed), np.ones(count, dtype=bool)
     dialogs.start(random, rows)
     reward, turns = np.zeros(count), np.zeros(count, dtype=np.int64)
     while rows.any():

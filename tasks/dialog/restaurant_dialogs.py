@@ -45,19 +45,21 @@ class RestaurantDialogs:
         data: see `RestaurantData`.
         num_dialogs: N.
         error_rate: chance that a turn of the user is misheard.
+        num_hypotheses: heard of each turn; beliefs take in all of them, what is seen of the last turn is the first.
 
     Raises:
-        ValueError: when `error_rate` is no probability.
+        ValueError: when `error_rate` is no probability, or nothing is to be heard.
 
     Source: Young et al. 2013 (POMDP-based statistical spoken dialog systems: a review) for acts, belief and reward; Schatzmann et
     al. 2007 (Agenda-based user simulation for bootstrapping a POMDP dialogue system) for the user.
-    Differs from: the papers, where an N-best list is heard; here its first entry.
     """
 
-    def __init__(self, data: RestaurantData, num_dialogs: int, error_rate: float = 0.0) -> None:
+    def __init__(self, data: RestaurantData, num_dialogs: int, error_rate: float = 0.0, num_hypotheses: int = 1) -> None:
         if not 0 <= error_rate <= 1:
             raise ValueError(f"error_rate: expected a probability in 0..1, got {error_rate}")
-        self.data, self.error_rate, size = data, error_rate, num_dialogs
+        if num_hypotheses < 1:
+            raise ValueError(f"num_hypotheses: expected at least 1, got {num_hypotheses}")
+        self.data, self.error_rate, self.num_hypotheses, size = data, error_rate, num_hypotheses, num_dialogs
         whole: dict[str, NDArray[Any]] = {
             name: np.zeros(size, dtype=np.int64) for name in ("refused", "offered", "act", "heard", "last", "turn")
         }
@@ -87,8 +89,7 @@ class RestaurantDialogs:
         said = Said.nothing(len(rows))
         first = user.one_of(np.ones((len(rows), SLOTS), dtype=bool), random) | user.volunteered(random, len(rows))
         user.informed(said, state["constraints"], first)
-        heard, score = user.misheard(said, self.error_rate, random)
-        self.hear(said, heard, score, np.full(len(rows), NUM_ACTIONS), self.likeliest(), rows)
+        self._mishear(said, np.full(len(rows), NUM_ACTIONS), self.likeliest(), random, rows)
 
     def forget(self, rows: NDArray[np.bool_]) -> None:
         """Put some dialogs [N] before their first turn; the goals stay."""
@@ -107,8 +108,7 @@ class RestaurantDialogs:
         likeliest = self.likeliest()
         reward, ended = self.speak(action, likeliest, rows)
         said = self._answer(action, likeliest, random, rows)
-        heard, score = user.misheard(said, self.error_rate, random)
-        self.hear(said, heard, score, action, likeliest, rows)
+        self._mishear(said, action, likeliest, random, rows)
         return reward, ended
 
     def speak(
@@ -204,6 +204,16 @@ class RestaurantDialogs:
         said.question[asks] = questions.argmax(axis=1)[asks]
         said.act[rows & fits & ~wants_other & ~asks] = user.BYE
 
+    def _mishear(
+        self, said: Said, action: NDArray[np.int64], likeliest: NDArray[np.int64], random: np.random.Generator, rows: NDArray[np.bool_]
+    ) -> None:
+        """Hear what is said with errors, the last hypothesis first: so each has the share that those before it leave."""
+        heard, score = user.misheard(said, self.error_rate, random)
+        if self.num_hypotheses > 1 and self.error_rate > 0:
+            for rival, share in reversed(user.rivals_of(said, heard, self.num_hypotheses - 1, random)):
+                self._believe(rival, share, action, likeliest, rows)
+        self.hear(said, heard, score, action, likeliest, rows)
+
     def hear(
         self,
         said: Said,
@@ -227,6 +237,13 @@ class RestaurantDialogs:
         state["act"][rows], state["heard"][rows], state["score"][rows] = said.act[rows], heard.act[rows], score[rows]
         self.said.take(said, rows)
         self.heard.take(heard, rows)
+        self._believe(heard, score, action, likeliest, rows)
+
+    def _believe(
+        self, heard: Said, score: NDArray[np.float64], action: NDArray[np.int64], likeliest: NDArray[np.int64], rows: NDArray[np.bool_]
+    ) -> None:
+        """Move the beliefs of some dialogs [N] towards a hypothesis."""
+        state = self.state
         values, confirming = heard.values.copy(), (action >= CONFIRM) & (action < SELECT)
         at, slot = np.flatnonzero(rows & confirming), action[rows & confirming] - CONFIRM
         yes, no = heard.act[at] == user.AFFIRM, heard.act[at] == user.NEGATE

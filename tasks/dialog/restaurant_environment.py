@@ -24,6 +24,7 @@ class RestaurantDialog(OneDialog):
         goals: "all", "train" or "unseen"; a policy that learns from "train" is evaluated on "unseen".
         num_restaurants: in the built-in database.
         database_seed: it is drawn from.
+        num_hypotheses: that are heard of each turn, with their confidences.
         render_mode: "ansi" or None.
 
     Raises:
@@ -36,9 +37,11 @@ class RestaurantDialog(OneDialog):
         goals: Goals = "all",
         num_restaurants: int = 110,
         database_seed: int = 0,
+        num_hypotheses: int = 1,
         render_mode: str | None = None,
     ) -> None:
-        super().__init__(RestaurantDialogs(restaurant_data(num_restaurants, database_seed, goals), 1, error_rate), render_mode)
+        data = restaurant_data(num_restaurants, database_seed, goals)
+        super().__init__(RestaurantDialogs(data, 1, error_rate, num_hypotheses), render_mode)
 
     @staticmethod
     def evaluation_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,8 +75,9 @@ class RestaurantDialogRows(ManyDialogs):
         goals: Goals = "all",
         num_restaurants: int = 110,
         database_seed: int = 0,
+        num_hypotheses: int = 1,
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
     ) -> None:
-        dialogs = RestaurantDialogs(restaurant_data(num_restaurants, database_seed, goals), num_envs, error_rate)
+        dialogs = RestaurantDialogs(restaurant_data(num_restaurants, database_seed, goals), num_envs, error_rate, num_hypotheses)
         super().__init__(dialogs, num_envs, max_episode_steps, render_mode)

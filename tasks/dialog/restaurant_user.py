@@ -12,7 +12,8 @@ from seqrl.tasks.dialog.restaurant_data import ANY, VALUES, matches
 SILENT, INFORM, AFFIRM, NEGATE, ALTERNATIVES, REQUEST, BYE = range(7)
 USER_ACTS = ("null", "inform", "affirm", "negate", "reqalts", "request", "bye")
 MORE, DELETED = 0.25, 0.3  # chances: to say a constraint nobody asked for; that a misheard turn is not heard at all
-RIGHT_SCORE, WRONG_SCORE = (8.0, 2.0), (3.0, 4.0)  # beta distributions of the confidence score
+RIGHT_SCORE, WRONG_SCORE, RIVAL_SHARE = (8.0, 2.0), (3.0, 4.0), (2.0, 3.0)  # beta distributions of confidence scores
+SECOND_RIGHT = 0.5  # chance that what was said is the second hypothesis where the first one is wrong
 
 
 @dataclass
@@ -91,6 +92,37 @@ def misheard(said: Said, error_rate: float, random: np.random.Generator) -> tupl
     if error_rate == 0:
         return said, np.ones(size)
     wrong, lost = random.random(size) < error_rate, random.random(size) < DELETED
+    heard = _taken_for_another(said, wrong, random)
+    gone = wrong & lost
+    heard.act[gone], heard.values[gone], heard.question[gone] = SILENT, -1, -1
+    return heard, np.where(wrong, random.beta(*WRONG_SCORE, size=size), random.beta(*RIGHT_SCORE, size=size))
+
+
+def rivals_of(said: Said, heard: Said, count: int, random: np.random.Generator) -> list[tuple[Said, NDArray[np.float64]]]:
+    """Give what else the recogniser takes for possible after its first hypothesis, likeliest first.
+
+    Where the first hypothesis is wrong, the second one is what was said in half of the turns; all others are wrong.
+
+    Args:
+        said: by the users.
+        heard: the first hypothesis.
+        count: of further hypotheses.
+        random: draws them.
+
+    Returns:
+        each with the share [N], drawn from Beta(2, 3), that it has of the confidence which those before it leave.
+    """
+    size, found = len(said.act), []
+    missed = (heard.act != said.act) | (heard.values != said.values).any(axis=1) | (heard.question != said.question)
+    for place in range(count):
+        right = missed & (random.random(size) < SECOND_RIGHT) if place == 0 else np.zeros(size, dtype=bool)
+        found.append((_taken_for_another(said, ~right, random), random.beta(*RIVAL_SHARE, size=size)))
+    return found
+
+
+def _taken_for_another(said: Said, wrong: NDArray[np.bool_], random: np.random.Generator) -> Said:
+    """Change the turns of some users [N] into others of a like form."""
+    size = len(said.act)
     act, values, question = said.act.copy(), said.values.copy(), said.question.copy()
     swapped = np.array([SILENT, INFORM, NEGATE, AFFIRM, BYE, REQUEST, ALTERNATIVES])[act]
     for slot, known in enumerate(VALUES):
@@ -101,8 +133,4 @@ def misheard(said: Said, error_rate: float, random: np.random.Generator) -> tupl
         values[:, slot] = np.where(wrong & (values[:, slot] >= 0), other, values[:, slot])
     question = np.where(wrong & (question >= 0), (question + random.integers(1, 3, size=size)) % 3, question)
     values[wrong & (act == NEGATE)] = -1
-    act = np.where(wrong, swapped, act)
-    gone = wrong & lost
-    act[gone], values[gone], question[gone] = SILENT, -1, -1
-    score = np.where(wrong, random.beta(*WRONG_SCORE, size=size), random.beta(*RIGHT_SCORE, size=size))
-    return Said(act, values, question), score
+    return Said(np.where(wrong, swapped, act), values, question)

@@ -76,7 +76,7 @@ def test_what_is_heard(text: str, act: int, values: tuple[int, ...], question: i
     assert score == pytest.approx(12 / 13 if text == "mexcan" else 1.0)  # 2 · 6 letters of 6 + 7
 
 
-@pytest.mark.parametrize("text", ["", "qwertz", "12345 !?", "\ufffd\u4f60", "a b c", "tha"])
+@pytest.mark.parametrize("text", ["", "what is their website", "qwertz", "12345 !?", "\ufffd\u4f60", "a b c", "tha"])
 def test_what_cannot_be_heard(text: str) -> None:
     assert understand(text) is None
     assert conversation().reply(text) is None

@@ -133,6 +133,43 @@ def test_errors_are_as_frequent_as_said_and_scored_lower() -> None:
     assert user.misheard(said, 0.0, random)[0] is said
 
 
+def test_several_hypotheses_share_the_confidence() -> None:
+    size, random = 20_000, np.random.default_rng(0)
+    said = user.Said(np.full(size, user.INFORM), np.tile([2, -1, -1], (size, 1)), np.full(size, -1))
+    heard, score = user.misheard(said, 0.4, random)
+    (second, share), (third, rest) = user.rivals_of(said, heard, 2, random)
+    wrong = heard.values[:, 0] != 2
+    assert (
+        abs((second.values[wrong, 0] == 2).mean() - 0.5) < 0.02
+        and (second.values[~wrong, 0] != 2).all()
+        and (third.values[:, 0] != 2).all()
+    )
+    assert abs(share.mean() - 0.4) < 0.01 and abs(rest.mean() - 0.4) < 0.01 and score.max() < 1
+
+
+def test_beliefs_weigh_each_hypothesis_by_its_confidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = RestaurantData(TABLE, np.array([[0, 0, 0]]), np.ones((1, 3), dtype=bool))
+    dialogs, one = RestaurantDialogs(data, 1, 0.5, num_hypotheses=3), np.ones(1, dtype=bool)
+    dialogs.start(np.random.default_rng(0), one)
+    dialogs.state["belief"][:] = 0
+    dialogs.state["belief"][0, :, NONE] = 1.0
+
+    def informed(value: int) -> user.Said:
+        return user.Said(np.array([user.INFORM]), np.array([[value, -1, -1]]), np.array([-1]))
+
+    monkeypatch.setattr(user, "misheard", lambda *_: (informed(5), np.array([0.5])))
+    monkeypatch.setattr(user, "rivals_of", lambda *_: [(informed(7), np.array([0.6])), (informed(5), np.array([0.5]))])
+    dialogs.play(np.array([ACTIONS.index("offer")]), np.random.default_rng(0), one)
+    np.testing.assert_allclose(dialogs.state["belief"][0, 0, [5, 7, NONE]], [0.6, 0.3, 0.1])
+
+
+def test_more_hypotheses_tell_more() -> None:
+    data = restaurant_data(goals="unseen")
+    policy = HandCrafted(RestaurantDialogs(data, 1).columns, 0.0, 0.0, 0.0, 0.5, 0.5)
+    reward = [play_dialogs(policy, data, error_rate=0.4, count=1000, seed=5, num_hypotheses=n).reward.mean() for n in (1, 2)]
+    assert reward[1] > reward[0] + 0.3
+
+
 def test_unseen_goals_are_others_than_those_of_training() -> None:
     rows = {name: restaurant_data(goals=name) for name in ("all", "train", "unseen")}
     listed = {name: set(map(tuple, np.hstack([data.constraints, data.asked]).tolist())) for name, data in rows.items()}
@@ -177,6 +214,7 @@ def test_successes_are_told_from_returns_and_lengths() -> None:
     ("settings", "told"),
     [
         ({"error_rate": 1.5}, "error_rate: expected a probability"),
+        ({"num_hypotheses": 0}, "num_hypotheses: expected at least 1"),
         ({"goals": "seen"}, "goals: expected one of all, train, unseen"),
         ({"num_restaurants": 0}, "num_restaurants: expected at least 1"),
     ],
