@@ -129,6 +129,20 @@ def spice_agreement(files: Any) -> str:
 {table(["F1 against the official parser's graphs", "looked at", "not looked at"], second)}"""
 
 
+def metrics_in_training(files: Any) -> str:
+    """Rates of metrics that are rewarded, and what share of an update they take."""
+    found = files.read("rewards_in_training_metrics.json")
+    rows = []
+    for name, seeds in found["metrics"].items():
+        first, later, share = (
+            [seed[key] for seed in seeds.values()] for key in ("captions_per_second_first_half", "captions_per_second", "share")
+        )
+        shares = span([100 * value for value in share], 1)
+        rows.append([f"`{name}`", rounded(statistics.median(first)), rounded(statistics.median(later)), f"{shares}%"])
+    head = ["reward", "captions a second, first half of the updates", "second half", "share of an update's time"]
+    return table(head, rows)
+
+
 def drop_in(files: Any) -> str:
     """The drop-in's classes beside pycocoevalcap's."""
     found = files.read("drop_in.json")
@@ -152,4 +166,4 @@ def drop_in(files: Any) -> str:
     return table(head, rows)
 
 
-BLOCKS = (text_metrics, spice_agreement, drop_in)
+BLOCKS = (text_metrics, spice_agreement, metrics_in_training, drop_in)
