@@ -27,8 +27,7 @@ SMALL_ATTENTION = ["--task.images_per_batch=4", "--task.evaluation.num_paths=1"]
 SMALL_TEXT = ["--task.prompts_per_batch=4", "--task.data.max_pairs=12"]
 SMALL = {"captioning": SMALL_CAPTIONING, "control": SMALL_CONTROL, "atari": SMALL_ATARI, "attention": SMALL_ATTENTION}  # by the task's type
 SMALL |= dict.fromkeys(("text", "seqrl.tasks.text.task:TextConfig"), SMALL_TEXT)
-# Others of the same settings are tried in the fast tier: restaurant_minimum_risk, breakout_ppo, halfcheetah_ppo, flickr8k_xe and
-# scenes_self_critical.
+# Others of the same settings are tried in the fast tier: restaurant_minimum_risk, breakout_ppo, halfcheetah_ppo, scenes_self_critical.
 ALIKE = (
     "hotel_xe",
     "restaurant_self_critical",
