@@ -129,8 +129,8 @@ class TextTask:
             train, dev = held_out(train)
         self.vocabulary: AnyVocabulary = (
             make_vocabulary(train, tokens=data.tokens, min_count=data.min_count, pieces=data.pieces)
-            if vocabulary is None
-            else any_vocabulary(vocabulary, tokens=data.tokens)
+            if vocabulary is None and not data.tokenizer
+            else any_vocabulary(data.tokenizer if vocabulary is None else vocabulary, tokens=data.tokens)
         )
         make = partial(make_split, vocabulary=self.vocabulary, max_prompt_tokens=data.max_prompt_tokens)
         self.splits: dict[str, TextSplit] = {
