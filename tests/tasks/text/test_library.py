@@ -41,6 +41,30 @@ def test_rewards_that_people_type(reward: Any) -> None:
     assert rows.score.isfinite().all() and all(torch.isfinite(torch.tensor(list(task.evaluate(policy).values()))))
 
 
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"reward": "blue4"}, "there is no metric 'blue4'; did you mean 'bleu4'"),
+        ({"reward": {"sentence_bleu": 1.0, longest: 0.5}}, r"reward: expected the name of a metric.*to mix a function with metrics"),
+        ({"reward": ["sentence_bleu"]}, "reward: expected the name of a metric"),
+        ({"reward": {"wer": 1.0}}, "metrics.wer: expected a weight below 0"),
+        ({"reward": {"distinct1": 1.0}}, "distinct1 has one figure for all sentences together"),
+        ({"prompts": "one two"}, "prompts: expected a list of texts, got the text 'one two'"),
+        ({"prompts": [["hi", "you"], "b", "c", "d"]}, "prompt 0: expected a text, got a list"),
+        ({"prompts": PROMPTS[:3]}, "3 prompts and 4 lists of references"),
+    ],
+)
+def test_what_people_mistype_is_told(given: Any, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        TextTask(**{"prompts": PROMPTS, "references": REFERENCES, "reward": "sentence_bleu", "config": CONFIG, **given})
+
+
+def test_a_function_of_a_single_reply_is_told_that_it_gets_lists() -> None:
+    task = TextTask(PROMPTS, REFERENCES, lambda reply, references: 1.0, config=CONFIG)
+    with pytest.raises(ValueError, match=r"scores of shape \[\] .* the function gets lists and gives a list"):
+        task.rollout(task.build_policy().eval())
+
+
 def test_a_function_of_three_arguments_sees_the_prompts() -> None:
     seen: list[tuple[str, str, tuple[str, ...]]] = []
 
