@@ -11,15 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from seqrl.beam_search import beam_search
-from seqrl.decoding import sample, with_one_end
 from seqrl.metrics import by_name
 from seqrl.metrics.corpus import Corpus
-from seqrl.policies import end_tokens, is_end
 from seqrl.run.registry import nearest
 from seqrl.run.trust import NAMES_CODE
 from seqrl.tasks.captioning.data import CaptionSplit, rows_of
 from seqrl.tasks.captioning.facts import fact_figures
+from seqrl.tasks.writing.decoded import Decoded, beam_texts, greedy_texts
 from seqrl.tasks.writing.own_metrics import functions_among, refuse_two_figures
 from seqrl.tasks.writing.vocabulary import TokenizerVocabulary, Vocabulary
 from seqrl.trees import map_tree
@@ -137,36 +135,22 @@ def _mean_score(function: Function, captions: Sequence[str], split: CaptionSplit
     return float(np.concatenate([function(captions[part], split.references[part]) for part in parts]).mean())
 
 
-Caption = tuple[list[str], bool]  # words, and whether the end token was reached
+Caption = Decoded
 
 
 def greedy_captions(
     policy: nn.Module, split: CaptionSplit, vocabulary: Vocabulary | TokenizerVocabulary, config: EvaluationConfig, count: int
 ) -> list[Caption]:
     """Write the most probable caption, token by token, for the first `count` images."""
-    captions: list[Caption] = []
-    for context in _batches(policy, split, config.images_per_batch, count):
-        trajectory = sample(policy, context, greedy=True)
-        lengths = trajectory.mask.sum(dim=1)
-        last = trajectory.action.gather(1, (lengths - 1).unsqueeze(1)).squeeze(1)
-        finished = is_end(last, end_tokens(policy))
-        tokens = with_one_end(trajectory.action, policy, vocabulary.end)
-        for row, length, ended in zip(tokens.tolist(), lengths.tolist(), finished.tolist(), strict=True):
-            captions.append((vocabulary.decode(row[:length]), ended))
-    return captions
+    return greedy_texts(policy, _batches(policy, split, config.images_per_batch, count), vocabulary)
 
 
 def beam_captions(
     policy: nn.Module, split: CaptionSplit, vocabulary: Vocabulary | TokenizerVocabulary, config: EvaluationConfig, count: int
 ) -> list[Caption]:
     """Write captions by beam search for the first `count` images."""
-    captions: list[Caption] = []
-    for context in _batches(policy, split, config.images_per_batch, count):
-        how = {"beam_size": config.beam_size, "length_penalty": config.length_penalty, "temperature": config.temperature}
-        rows, _ = beam_search(policy, context, **how)  # type: ignore[arg-type]
-        longest = int(getattr(policy, "max_tokens"))  # noqa: B009
-        captions += [(vocabulary.decode(row), len(row) < longest) for row in rows]
-    return captions
+    how = {"beam_size": config.beam_size, "length_penalty": config.length_penalty, "temperature": config.temperature}
+    return beam_texts(policy, _batches(policy, split, config.images_per_batch, count), vocabulary, **how)
 
 
 def write_captions(

@@ -21,7 +21,7 @@ _SETTINGS_READ = {
     "jsonl": {"path", "num_dev", "num_test", "pairs", "dev_pairs", "test_pairs"},
     "rnnlg": {"path", "domain"},
 }
-_SETTINGS_READ_BY_ALL = {"source", "max_pairs", "min_count", "tokens", "pieces", "max_prompt_tokens", "slot_prefix"}
+_SETTINGS_READ_BY_ALL = {"source", "max_pairs", "min_count", "tokens", "pieces", "tokenizer", "max_prompt_tokens", "slot_prefix"}
 
 
 @dataclass
@@ -48,6 +48,7 @@ class DataConfig:
         min_count: words that are rarer in training become the unknown word.
         tokens: what a word is, to a word list and to every metric of words: "spaces", "ptb" or "characters".
         pieces: number of byte pairs to learn from the training side and to write in, in the place of a word list; 0 for a word list.
+        tokenizer: name or folder of a tokenizer of `transformers` to read and write with, in the place of both.
         max_prompt_tokens: longer prompts lose their beginning; 0 for no limit.
         slot_prefix: words that begin with it stand for values: evaluations count those that are wrong, `slot_error` compares them,
             `seqrl sample` marks them. Texts without such words have no slots.
@@ -72,6 +73,7 @@ class DataConfig:
     min_count: int = 1
     tokens: str = "spaces"
     pieces: int = 0
+    tokenizer: str = ""
     max_prompt_tokens: int = 0
     slot_prefix: str = "SLOT_"
     builtin: RestaurantConfig = field(default_factory=RestaurantConfig)
@@ -86,6 +88,8 @@ class DataConfig:
                 raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)}")
         if self.min_count < 1:
             raise ValueError(f"min_count: expected at least 1, got {self.min_count}")
+        if self.pieces and self.tokenizer:
+            raise ValueError(f"pieces: expected 0 with a tokenizer, which has pieces of its own, got {self.pieces}")
         if not self.slot_prefix:
             raise ValueError("slot_prefix: expected the beginning of the words that are slots, such as SLOT_, got none")
         tokenisation_by_name(self.tokens)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
-from seqrl.beam_search import beam_search
-from seqrl.decoding import sample, with_one_end
 from seqrl.metrics import by_name
 from seqrl.metrics.corpus import Corpus
-from seqrl.policies import end_tokens, is_end
 from seqrl.run.registry import nearest
 from seqrl.run.trust import NAMES_CODE
 from seqrl.tasks.text.data import TextSplit
+from seqrl.tasks.writing.decoded import Decoded, beam_texts, greedy_texts
 from seqrl.tasks.writing.own_metrics import OwnMetric, functions_among, refuse_two_figures
 from seqrl.tasks.writing.reward import TextReward
 from seqrl.tasks.writing.vocabulary import AnyVocabulary
@@ -65,34 +63,18 @@ class EvaluationConfig:
         return functions_among(self.metrics)
 
 
-class Reply(NamedTuple):
-    """A reply's words, and whether it came to its end."""
-
-    words: list[str]
-    ended: bool
+Reply = Decoded
 
 
 def greedy_replies(policy: Any, split: TextSplit, vocabulary: AnyVocabulary, config: EvaluationConfig, count: int) -> list[Reply]:
     """Write the most probable reply, token by token, to the first `count` prompts."""
-    replies: list[Reply] = []
-    for context in _batches(policy, split, config.prompts_per_batch, count):
-        rows = sample(policy, context, greedy=True)
-        lengths = rows.mask.sum(dim=1)
-        ended = is_end(rows.action.gather(1, (lengths - 1).unsqueeze(1)).squeeze(1), end_tokens(policy))
-        tokens = with_one_end(rows.action, policy, vocabulary.end).tolist()
-        replies += [
-            Reply(vocabulary.decode(row[:length]), end) for row, length, end in zip(tokens, lengths.tolist(), ended.tolist(), strict=True)
-        ]
-    return replies
+    return greedy_texts(policy, _batches(policy, split, config.prompts_per_batch, count), vocabulary)
 
 
 def beam_replies(policy: Any, split: TextSplit, vocabulary: AnyVocabulary, config: EvaluationConfig, count: int) -> list[Reply]:
     """Write replies by beam search to the first `count` prompts."""
-    replies: list[Reply] = []
-    for context in _batches(policy, split, config.prompts_per_batch, count):
-        rows, _ = beam_search(policy, context, beam_size=config.beam_size, length_penalty=config.length_penalty)
-        replies += [Reply(vocabulary.decode(row), len(row) < policy.max_tokens) for row in rows]
-    return replies
+    how = {"beam_size": config.beam_size, "length_penalty": config.length_penalty}
+    return beam_texts(policy, _batches(policy, split, config.prompts_per_batch, count), vocabulary, **how)
 
 
 def score_replies(

@@ -59,6 +59,21 @@ def merged(pairs: Sequence[tuple[str, str]]) -> Pairs:
     return Pairs(list(found), list(found.values()))
 
 
+def as_prompts(prompts: Sequence[str]) -> list[str]:
+    """Give prompts as a list.
+
+    Raises:
+        ValueError: for a single text, or what is none.
+    """
+    if isinstance(prompts, str):
+        raise ValueError(f"prompts: expected a list of texts, got the text {prompts[:40]!r}; put it in a list")
+    found = list(prompts)
+    for index, prompt in enumerate(found):
+        if not isinstance(prompt, str):
+            raise ValueError(f"prompt {index}: expected a text, got a {type(prompt).__name__}; join the turns of a dialog to one text")
+    return found
+
+
 def as_lists(references: Sequence[str] | Sequence[Sequence[str]]) -> list[Sequence[str]]:
     """Give lists of references where each prompt has one text."""
     if isinstance(references, str):

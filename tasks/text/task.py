@@ -26,7 +26,7 @@ from seqrl.tasks.text.evaluation import (
     score_replies,
     scores_of,
 )
-from seqrl.tasks.text.pairs import Pairs, as_lists, held_out
+from seqrl.tasks.text.pairs import Pairs, as_lists, as_prompts, held_out
 from seqrl.tasks.text.policy import PolicyConfig, build_policy
 from seqrl.tasks.text.shown import Written, write_replies, write_rows
 from seqrl.tasks.text.signatures import evaluation_signatures
@@ -35,6 +35,7 @@ from seqrl.tasks.writing.imitated_references import ImitatedReferences
 from seqrl.tasks.writing.imitated_rows import imitated_rows
 from seqrl.tasks.writing.own_metrics import own_metrics
 from seqrl.tasks.writing.reward import RewardConfig, TextReward
+from seqrl.tasks.writing.reward_config import rewarding
 from seqrl.tasks.writing.reward_function import RewardFunction, import_function
 from seqrl.tasks.writing.rollouts import Rollouts, split_named
 from seqrl.tasks.writing.sampled import Sampled, sampled_rows
@@ -124,13 +125,13 @@ class TextTask:
         seed: int = 0,
     ) -> None:
         self.config = config = _rewarding(config or TextConfig(), reward)
-        train, data = Pairs(list(prompts), as_lists(references), places), config.data
+        train, data = Pairs(as_prompts(prompts), as_lists(references), places), config.data
         if dev is None:
             train, dev = held_out(train)
         self.vocabulary: AnyVocabulary = (
             make_vocabulary(train, tokens=data.tokens, min_count=data.min_count, pieces=data.pieces)
-            if vocabulary is None
-            else any_vocabulary(vocabulary, tokens=data.tokens)
+            if vocabulary is None and not data.tokenizer
+            else any_vocabulary(data.tokenizer if vocabulary is None else vocabulary, tokens=data.tokens)
         )
         make = partial(make_split, vocabulary=self.vocabulary, max_prompt_tokens=data.max_prompt_tokens)
         self.splits: dict[str, TextSplit] = {
@@ -308,8 +309,5 @@ class TextTask:
 def _rewarding(config: TextConfig, reward: RewardFunction | str | Mapping[str, float] | None) -> TextConfig:
     """Put a reward that was given as names and weights into the configuration, and say which words slots are."""
     slots: dict[str, int | float | str] = {"prefix": config.data.slot_prefix}
-    config = replace(config, reward=replace(config.reward, settings={"slot_error": slots} | config.reward.settings))
-    if reward is None or callable(reward):
-        return config
-    weights = {reward: 1.0} if isinstance(reward, str) else dict(reward)
-    return replace(config, reward=replace(config.reward, metrics=weights))
+    settings = {"slot_error": slots} | config.reward.settings
+    return replace(config, reward=rewarding(replace(config.reward, settings=settings), reward))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from seqrl.metrics import by_name
 from seqrl.run.registry import nearest
 from seqrl.run.trust import NAMES_CODE
-from seqrl.tasks.writing.reward_function import import_function
+from seqrl.tasks.writing.reward_function import RewardFunction, import_function
 from seqrl.token_rollout import SCORE_TIMEOUT_S
 
 
@@ -89,6 +90,23 @@ class RewardConfig:
             raise FileNotFoundError(
                 f"reward.document_frequency: no file {self.document_frequency}; leave it empty to count over the training split"
             )
+
+
+def rewarding(config: RewardConfig, reward: RewardFunction | str | Mapping[str, float] | None) -> RewardConfig:
+    """Put a reward that is given as a name, or as weights by name, into a configuration; a function, or None, changes nothing.
+
+    Raises:
+        ValueError: when it is something else, or no such metric can be rewarded.
+    """
+    if reward is None or callable(reward):
+        return config
+    weights = {reward: 1.0} if isinstance(reward, str) else reward
+    if not isinstance(weights, Mapping) or not all(isinstance(name, str) for name in weights):
+        raise ValueError(
+            f"reward: expected the name of a metric, weights by name such as {{'sentence_bleu': 1.0}}, or a function, got {reward!r}; to "
+            "mix a function with metrics, add `seqrl.metrics.by_name.metric_by_name(name).score(replies, references)` in it"
+        )
+    return replace(config, metrics=dict(weights))
 
 
 def _check_metric(name: str, weight: float) -> None:

@@ -100,5 +100,8 @@ def checked_scores(given: Any, number: int) -> NDArray[np.float64]:
     except (TypeError, ValueError) as error:
         raise ValueError(f"the reward function gave {str(given)[:80]!r}; expected one number a caption ({error})") from error
     if scores.shape != (number,):
-        raise ValueError(f"the reward function gave scores of shape {list(scores.shape)} for {number} captions; expected one number each")
+        why = "" if scores.shape else ": the function gets lists and gives a list"
+        raise ValueError(
+            f"the reward function gave scores of shape {list(scores.shape)} for {number} captions; expected one number each{why}"
+        )
     return scores

@@ -40,6 +40,13 @@ def test_the_rewards_metrics_and_those_of_the_setting_are_reported(make) -> None
     assert reported(task)[: len(METRICS) + 2] == [*METRICS, "bleu4_smoothed", "length"]
 
 
+def test_a_gallery_shows_captions_before_and_after(make, tmp_path: Path) -> None:
+    task = make()
+    files = task.sample(task.build_policy(), tmp_path, count=1, before=task.build_policy())
+    (page,) = [path.read_text() for path in files if path.suffix == ".html"]
+    assert 0 < page.index("before") < page.index("after")
+
+
 @pytest.mark.parametrize("metric", ["bleu4_smoothed", "beam/bleu4_smoothed"])
 def test_a_metric_that_is_watched_is_reported(metric: str, make) -> None:
     task = make(evaluation=EvaluationConfig(beam_size=2))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from seqrl.policies import TokenPolicy
 from seqrl.tasks.text import DataConfig, Pairs, PolicyConfig, TextConfig, TextTask
 from seqrl.tasks.text.evaluation import EvaluationConfig
-from seqrl.tasks.writing.vocabulary import Vocabulary
+from seqrl.tasks.writing.vocabulary import TokenizerVocabulary, Vocabulary
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "text.md"
 PROMPTS = ["one two", "two three four", "three", "four one"]
@@ -37,6 +39,30 @@ def test_rewards_that_people_type(reward: Any) -> None:
     policy = task.build_policy().eval()
     rows = task.rollout(policy, num_samples=2, generator=torch.Generator().manual_seed(0))
     assert rows.score.isfinite().all() and all(torch.isfinite(torch.tensor(list(task.evaluate(policy).values()))))
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"reward": "blue4"}, "there is no metric 'blue4'; did you mean 'bleu4'"),
+        ({"reward": {"sentence_bleu": 1.0, longest: 0.5}}, r"reward: expected the name of a metric.*to mix a function with metrics"),
+        ({"reward": ["sentence_bleu"]}, "reward: expected the name of a metric"),
+        ({"reward": {"wer": 1.0}}, "metrics.wer: expected a weight below 0"),
+        ({"reward": {"distinct1": 1.0}}, "distinct1 has one figure for all sentences together"),
+        ({"prompts": "one two"}, "prompts: expected a list of texts, got the text 'one two'"),
+        ({"prompts": [["hi", "you"], "b", "c", "d"]}, "prompt 0: expected a text, got a list"),
+        ({"prompts": PROMPTS[:3]}, "3 prompts and 4 lists of references"),
+    ],
+)
+def test_what_people_mistype_is_told(given: Any, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        TextTask(**{"prompts": PROMPTS, "references": REFERENCES, "reward": "sentence_bleu", "config": CONFIG, **given})
+
+
+def test_a_function_of_a_single_reply_is_told_that_it_gets_lists() -> None:
+    task = TextTask(PROMPTS, REFERENCES, lambda reply, references: 1.0, config=CONFIG)
+    with pytest.raises(ValueError, match=r"scores of shape \[\] .* the function gets lists and gives a list"):
+        task.rollout(task.build_policy().eval())
 
 
 def test_a_function_of_three_arguments_sees_the_prompts() -> None:
@@ -84,6 +110,8 @@ def test_a_word_list_of_ones_own() -> None:
     assert isinstance(task.vocabulary, Vocabulary) and task.vocabulary.words[4:] == tuple(words)
     again = TextTask(PROMPTS, REFERENCES, "sentence_bleu", vocabulary=task.vocabulary, config=CONFIG)
     assert again.fingerprint() == task.fingerprint()
+    with pytest.raises(ValueError, match="at least one word in the vocabulary, got none"):
+        TextTask(PROMPTS, REFERENCES, vocabulary=[], config=CONFIG)
     with pytest.raises(ValueError, match="vocabulary: expected a list of words, or a tokenizer .*, got a int"):
         TextTask(PROMPTS, REFERENCES, vocabulary=7, config=CONFIG)
 
@@ -113,6 +141,45 @@ def test_a_tokenizer_of_ones_own() -> None:
     assert len(task.vocabulary) == 14 and task.vocabulary.decode(task.vocabulary.encode(["two", "one"])) == ["two", "one"]
     rows = task.rollout(task.build_policy().eval(), generator=torch.Generator().manual_seed(0))
     assert rows.score.isfinite().all()
+
+
+def test_a_configuration_names_a_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seqrl.tasks.captioning.policies.hub.load_tokenizer", lambda name, field: Tokenizer())
+    config = replace(CONFIG, data=DataConfig(source="files", tokenizer="letters"))
+    task = TextTask(PROMPTS, REFERENCES, "sentence_bleu", config=config)
+    assert isinstance(task.vocabulary, TokenizerVocabulary) and task.vocabulary.name == "letters"
+    with pytest.raises(ValueError, match="pieces: expected 0 with a tokenizer"):
+        DataConfig(source="files", tokenizer="letters", pieces=300)
+
+
+class Reader(torch.nn.Module):
+    """Logits by the prompt's words and the token before."""
+
+    def __init__(self, num_tokens: int) -> None:
+        super().__init__()
+        self.read, self.write = torch.nn.EmbeddingBag(num_tokens, 16), torch.nn.Embedding(num_tokens, 16)
+        self.logits = torch.nn.Linear(16, num_tokens)
+
+    def forward(self, context: Any, tokens: torch.Tensor) -> torch.Tensor:
+        prompts = context["image"]
+        seen = self.read(prompts["tokens"])
+        return self.logits(self.write(tokens) + seen.unsqueeze(1))
+
+
+def own_policy(config: PolicyConfig, vocabulary: Any) -> TokenPolicy:
+    return TokenPolicy(
+        Reader(len(vocabulary)), begin=vocabulary.begin, end=vocabulary.end, pad=vocabulary.pad, max_tokens=config.max_tokens
+    )
+
+
+def test_a_policy_of_ones_own_reads_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    config = replace(CONFIG, policy=PolicyConfig(type="test_library:own_policy", max_tokens=5))
+    task = TextTask(PROMPTS, REFERENCES, "sentence_bleu", config=config)
+    policy = task.build_policy()
+    rows = task.rollout(policy.eval(), num_samples=2, greedy_baseline=True, generator=torch.Generator().manual_seed(0))
+    assert policy(rows).logp[rows.mask].shape == rows.logp[rows.mask].shape and len(task.reply(policy, ["one two"])) == 1
+    assert torch.isfinite(torch.tensor(list(task.evaluate(policy).values()))).all()
 
 
 def test_any_prompt_is_replied_to() -> None:

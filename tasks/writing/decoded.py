@@ -1,0 +1,41 @@
+"""What a policy writes about a fixed set of contexts, as words: the most probable token each time, or by beam search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from seqrl.beam_search import beam_search
+from seqrl.decoding import sample, with_one_end
+from seqrl.policies import end_tokens, is_end
+from seqrl.tasks.writing.vocabulary import AnyVocabulary
+
+
+class Decoded(NamedTuple):
+    """A text's words, and whether it came to its end."""
+
+    words: list[str]
+    ended: bool
+
+
+def greedy_texts(policy: Any, contexts: Iterable[Any], vocabulary: AnyVocabulary) -> list[Decoded]:
+    """Write the most probable text, token by token, about the contexts of each batch."""
+    found: list[Decoded] = []
+    for context in contexts:
+        rows = sample(policy, context, greedy=True)
+        lengths = rows.mask.sum(dim=1)
+        ended = is_end(rows.action.gather(1, (lengths - 1).unsqueeze(1)).squeeze(1), end_tokens(policy))
+        tokens = with_one_end(rows.action, policy, vocabulary.end).tolist()
+        found += [
+            Decoded(vocabulary.decode(row[:length]), end) for row, length, end in zip(tokens, lengths.tolist(), ended.tolist(), strict=True)
+        ]
+    return found
+
+
+def beam_texts(policy: Any, contexts: Iterable[Any], vocabulary: AnyVocabulary, **how: Any) -> list[Decoded]:
+    """Write texts by beam search about the contexts of each batch; `how` goes to `seqrl.beam_search.beam_search`."""
+    found: list[Decoded] = []
+    for context in contexts:
+        rows, _ = beam_search(policy, context, **how)
+        found += [Decoded(vocabulary.decode(row), len(row) < policy.max_tokens) for row in rows]
+    return found
