@@ -111,7 +111,7 @@ class MovieDialogs:
         self._informed(live[(action[live] >= slots) & (action[live] < self.book)], action)
         success = np.zeros(len(action), dtype=bool)
         booking = live[action[live] == self.book]
-        success[booking] = self._books(booking)
+        success[booking] = self.books(booking)
         refused = booking[~success[booking]]
         state["act"][refused] = DENY
         state["denied"][refused] += 1
@@ -135,18 +135,23 @@ class MovieDialogs:
         if not len(rows):
             return
         state, slot = self.state, self.tellable[action[rows] - len(self.data.slots)]
-        state["told"][rows, slot] = UNTOLD
-        fits = fitting(self.data.showings, self.known()[rows])
-        for row, where, fit in zip(rows, slot, fits, strict=True):
-            values = self.data.showings[fit, where]
-            counts = np.bincount(values[values >= 0], minlength=1)
-            state["told"][row, where] = int(counts.argmax()) if counts.any() else NOTHING
+        self.tell(rows, slot)
         wanted, told = self.constraints[rows, slot], state["told"][rows, slot]
         wrong = (wanted >= 0) & (wanted != told)
         state["said"][rows, slot] |= wanted >= 0
         state["heard"][rows[wrong], slot[wrong]] = True
         state["act"][rows] = INFORM
         self._go_on(rows[~wrong])
+
+    def tell(self, rows: NDArray[np.int64], slot: NDArray[np.int64]) -> None:
+        """Tell the value of a slot [R] that most of the showings have which fit what is known, in the dialogs numbered [R]."""
+        state = self.state
+        state["told"][rows, slot] = UNTOLD
+        fits = fitting(self.data.showings, self.known()[rows])
+        for row, where, fit in zip(rows, slot, fits, strict=True):
+            values = self.data.showings[fit, where]
+            counts = np.bincount(values[values >= 0], minlength=1)
+            state["told"][row, where] = int(counts.argmax()) if counts.any() else NOTHING
 
     def _go_on(self, rows: NDArray[np.int64]) -> None:
         """Put the next open question, else say the next constraint, else ask for tickets, in the dialogs numbered [R]."""
@@ -160,7 +165,7 @@ class MovieDialogs:
         state["voiced"][rows[asks], first[asks]] = state["wanted"][rows[asks], first[asks]] = True
         state["said"][rows[tells], second[tells]] = state["heard"][rows[tells], second[tells]] = True
 
-    def _books(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def books(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Say in which of the dialogs numbered [R] the user accepts the showing that the system books."""
         if not len(rows):
             return np.zeros(0, dtype=bool)
@@ -214,9 +219,10 @@ class MovieDialogs:
         """Write the last two turns of a dialog."""
         last = int(self.state["last"][row])
         system = "" if last == self.num_actions else f"system: {self.name_action(last, row)}\n"
-        return f"{system}user: {self._said(row)}"
+        return f"{system}user: {self.user_act(row)}"
 
-    def _said(self, row: int) -> str:
+    def user_act(self, row: int) -> str:
+        """Write what the user did last as an act, such as inform(city=seattle)."""
         state, slots = self.state, self.data.slots
         wanted = [slots[slot] for slot in np.flatnonzero(state["wanted"][row])]
         heard = [
@@ -236,7 +242,7 @@ class MovieDialogs:
         state, known = self.state, self.known()[row]
         act = "" if state["last"][row] == self.num_actions else self.name_action(int(state["last"][row]), row)
         beliefs = [(self.data.slots[n], self._value(int(n), int(known[n])), 1.0) for n in np.flatnonzero(known >= 0)]
-        said = self._said(row)
+        said = self.user_act(row)
         return Turn(act, "", said, said, 1.0, [] if ended else beliefs, reward)
 
     def name_action(self, action: int, row: int) -> str:

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqrl.tasks.control.chatting import Acting
 from seqrl.tasks.dialog.environment import ManyDialogs, OneDialog
+from seqrl.tasks.dialog.movie_conversation import MovieConversation
 from seqrl.tasks.dialog.movie_data import read_movies
 from seqrl.tasks.dialog.movie_dialogs import MovieDialogs
 
@@ -40,6 +42,19 @@ class MovieBooking(OneDialog):
     def describe_episodes(returns: Tensor, lengths: Tensor) -> dict[str, float]:
         """Give the share of successes, which are what pays, and the mean number of turns of both sides."""
         return {"success": float((returns > 0).double().mean()), "turns": float(2 * lengths.to(torch.float64).mean())}
+
+    @staticmethod
+    def conversation(
+        options: Mapping[str, Any], acting: Acting, *, seed: int, mishear: bool, voice: tuple[Any, Any] | None
+    ) -> MovieConversation:
+        """Let somebody talk to a policy about the same showings.
+
+        Raises:
+            ValueError: when it is to mishear, or to speak with another voice than the templates.
+        """
+        if mishear or voice is not None:
+            raise ValueError("movie booking: expected neither --mishear nor --voice, since nothing is misheard in it; leave them out")
+        return MovieConversation(read_movies(options.get("folder", FOLDER)), acting)
 
 
 class MovieBookings(ManyDialogs):

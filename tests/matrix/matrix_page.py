@@ -48,6 +48,8 @@ MEASURED: dict[tuple[str, str], tuple[str, str]] = {
     ("vtrace", "cartpole_steps"): ("on_policy.json", "cartpole_vtrace"),
     ("off_policy", "cartpole_steps"): ("on_policy.json", "cartpole_off_policy"),
     ("dqn", "cartpole_steps"): ("dqn_ablation.json", "replay and target network"),
+    **{(trainer, "dialog_steps"): ("dialogue_policy_restaurants.json", trainer) for trainer in ("ppo", "a2c", "dqn")},
+    ("reinforce", "dialog_episodes"): ("dialogue_policy_restaurants.json", "reinforce"),
     ("q_table", "table_steps"): ("tables.json", "frozen_lake_q_learning"),
     ("cem", "table_episodes"): ("tables.json", "frozen_lake_cem"),
 }
