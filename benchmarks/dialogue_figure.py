@@ -2,7 +2,7 @@
 
     python benchmarks/dialogue_figure.py
 
-Reads benchmarks/results/dialogue_policy_{restaurants,movies}.json; writes docs/figures/dialogue_policy.png.
+Reads benchmarks/results/dialogue_policy_{restaurants,rates,movies}.json; writes docs/figures/dialogue_policy.png.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ def main() -> None:
     from matplotlib.figure import Figure
     from PIL import Image
 
-    restaurants, movies = (json.loads((RESULTS / f"dialogue_policy_{name}.json").read_text("utf-8")) for name in ("restaurants", "movies"))
+    names = ("restaurants", "rates", "movies")
+    restaurants, rates, movies = (json.loads((RESULTS / f"dialogue_policy_{name}.json").read_text("utf-8")) for name in names)
     figure = Figure(figsize=(12.5, 3.9), layout="constrained")
     canvas, panels = FigureCanvasAgg(figure), figure.subplots(1, 3)
-    _draw_rates(panels[0], restaurants["rows"])
+    _draw_rates(panels[0], restaurants["rows"] + rates["rows"])
     _draw_learning(panels[1], restaurants["rows"])
     _draw_movies(panels[2], movies)
     for panel in panels:

@@ -1,6 +1,7 @@
 """Dialogue policies: reinforcement learning beside a hand-crafted policy under misunderstandings, and beside a published learning curve.
 
 python benchmarks/dialogue_policy.py restaurants [--trainers ppo,a2c,dqn,reinforce] [--error-rates 0.15,0.3,0] [--seeds 0,1,2]
+python benchmarks/dialogue_policy.py restaurants --trainers ppo --error-rates 0.1,0.2,0.4 --output .../dialogue_policy_rates.json
 SEQRL_DATA=folder python benchmarks/dialogue_policy.py movies [--trainers dqn,ppo] [--seeds 0,1,2]
 python benchmarks/dialogue_policy.py speed
 
