@@ -9,6 +9,11 @@ from dataclasses import dataclass, field
 from seqrl.tasks.captioning.scene_layout import Scene
 from seqrl.tasks.captioning.scene_reading import KINDS, Claim, Statement, read_caption
 
+# What `fact_figures` gives.
+FIGURES = (
+    *("facts_said", "facts_right", "facts_left_out", "facts_right_share", "objects_said", "openings", "top_opening", "templates"),
+    *("top_template", *(f"{kind}_right" for kind in KINDS)),
+)
 _COLUMNS = ("left", "middle", "right")
 
 

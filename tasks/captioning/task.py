@@ -19,6 +19,7 @@ from seqrl.tasks.captioning.data import CaptionData, DataConfig, load_data, rows
 from seqrl.tasks.captioning.diagnostics import warnings_for
 from seqrl.tasks.captioning.evaluation import FIGURES, EvaluationConfig, evaluate_captions, write_captions
 from seqrl.tasks.captioning.evaluation import METRICS as EVALUATED
+from seqrl.tasks.captioning.facts import FIGURES as FACT_FIGURES
 from seqrl.tasks.captioning.gallery import Captioned, GalleryItem, write_gallery
 from seqrl.tasks.captioning.images import augment
 from seqrl.tasks.captioning.policies import PolicyConfig, build_policy, sight_of, unfrozen_sight
@@ -117,7 +118,8 @@ class CaptioningTask:
         self._built: nn.Module | None = None
         rewarded = [] if reward or config.reward.function else [name for name, weight in config.reward.metrics.items() if weight]
         self._evaluation = replace(config.evaluation, metrics=[*config.evaluation.metrics, *rewarded])
-        self._own = own_metrics(config.evaluation.functions, self.reward, config.reward.timeout_s, taken=FIGURES)
+        facts = () if data.dev.scenes is None else FACT_FIGURES
+        self._own = own_metrics(config.evaluation.functions, self.reward, config.reward.timeout_s, taken=FIGURES, facts=facts)
         self._references = self._imitated((data.vocabulary.end,))
 
     @property

@@ -22,7 +22,9 @@ class OwnMetric:
     score: Callable[..., NDArray[np.float64]]
 
 
-def own_metrics(names: Sequence[str], reward: TextReward, timeout_s: float, *, taken: Container[str]) -> dict[str, OwnMetric]:
+def own_metrics(
+    names: Sequence[str], reward: TextReward, timeout_s: float, *, taken: Container[str], facts: Container[str] = ()
+) -> dict[str, OwnMetric]:
     """Give each function with the name of its figure: that of the function, without its module.
 
     Args:
@@ -31,19 +33,29 @@ def own_metrics(names: Sequence[str], reward: TextReward, timeout_s: float, *, t
             as a figure that there is already goes by `reward_` and its name.
         timeout_s: seconds after which a function that does not answer is given up.
         taken: names of other figures.
+        facts: those of figures of drawn scenes, where the images are some.
 
     Raises:
-        ValueError: when a function cannot be imported, or two have one name.
+        ValueError: when a function cannot be imported, or is called as another figure.
     """
     found: dict[str, OwnMetric] = {}
     for name in names:
         if not (reward.has_function and name == reward.function_name):
-            function = import_function(name, field="evaluation.metrics")
-            found[figure_of(name)] = OwnMetric(name, partial(call_function, function, name=name, timeout_s=timeout_s))
+            function, figure = import_function(name, field="evaluation.metrics"), figure_of(name)
+            if figure in facts:
+                raise ValueError(
+                    f"evaluation.metrics: {name!r} is called as a figure of drawn scenes, {figure}; give the function another name"
+                )
+            found[figure] = OwnMetric(name, partial(call_function, function, name=name, timeout_s=timeout_s))
     if reward.has_function:
         figure = figure_of(reward.function_name)
-        known = figure in by_name.METRICS or figure in taken or figure in found
-        found[f"reward_{figure}" if known else figure] = OwnMetric(reward.function_name, reward.score_texts)
+        if figure in by_name.METRICS or figure in taken or figure in facts or figure in found:
+            figure = f"reward_{figure}"
+        if figure in found:
+            raise ValueError(
+                f"evaluation.metrics: {figure!r} names the figure of the reward {reward.function_name}, too; give the function another name"
+            )
+        found[figure] = OwnMetric(reward.function_name, reward.score_texts)
     return found
 
 
@@ -58,13 +70,13 @@ def refuse_two_figures(functions: Sequence[str], taken: Container[str]) -> None:
     Raises:
         ValueError: naming it.
     """
-    figures = [name.rpartition(":")[2] for name in functions]
+    figures = [figure_of(name) for name in functions]
     for name in figures:
         if name in by_name.METRICS or name in taken or figures.count(name) > 1:
             raise ValueError(f"metrics: {name!r} names two figures; give the function another name")
 
 
 def figure_of(name: str) -> str:
-    """Give the name of a function's figure."""
+    """Give the name of the figure of a function `module:name`: the part behind the last dot."""
     figure = name.rpartition(":")[2].rpartition(".")[2]
     return figure if figure.isidentifier() else "reward"  # a lambda has no name
