@@ -26,7 +26,7 @@ SMALL_ATARI = ["--task.num_eval_episodes=2", "--task.max_frames=80", "--task.num
 SMALL_ATTENTION = ["--task.images_per_batch=4", "--task.evaluation.num_paths=1"]
 SMALL_TEXT = ["--task.prompts_per_batch=4", "--task.data.max_pairs=12"]
 SMALL = {"captioning": SMALL_CAPTIONING, "control": SMALL_CONTROL, "atari": SMALL_ATARI, "attention": SMALL_ATTENTION}  # by the task's type
-SMALL |= dict.fromkeys(("text", "seqrl.tasks.text.task:TextConfig"), SMALL_TEXT)
+SMALL["seqrl.tasks.text.task:TextConfig"] = SMALL["text"] = SMALL_TEXT
 # Others of the same settings are tried in the fast tier: breakout_ppo, halfcheetah_ppo, flickr8k_xe and scenes_self_critical.
 ALIKE = (
     "hotel_xe",

@@ -118,8 +118,8 @@ class CaptioningTask:
         self._built: nn.Module | None = None
         rewarded = [] if reward or config.reward.function else [name for name, weight in config.reward.metrics.items() if weight]
         self._evaluation = replace(config.evaluation, metrics=[*config.evaluation.metrics, *rewarded])
-        facts = () if data.dev.scenes is None else FACT_FIGURES
-        self._own = own_metrics(config.evaluation.functions, self.reward, config.reward.timeout_s, taken=FIGURES, facts=facts)
+        taken = {*FIGURES, *FACT_FIGURES} if data.dev.scenes is not None else FIGURES
+        self._own = own_metrics(config.evaluation.functions, self.reward, config.reward.timeout_s, taken=taken)
         self._references = self._imitated((data.vocabulary.end,))
 
     @property

@@ -22,9 +22,7 @@ class OwnMetric:
     score: Callable[..., NDArray[np.float64]]
 
 
-def own_metrics(
-    names: Sequence[str], reward: TextReward, timeout_s: float, *, taken: Container[str], facts: Container[str] = ()
-) -> dict[str, OwnMetric]:
+def own_metrics(names: Sequence[str], reward: TextReward, timeout_s: float, *, taken: Container[str]) -> dict[str, OwnMetric]:
     """Give each function with the name of its figure: that of the function, without its module.
 
     Args:
@@ -33,7 +31,6 @@ def own_metrics(
             as a figure that there is already goes by `reward_` and its name.
         timeout_s: seconds after which a function that does not answer is given up.
         taken: names of other figures.
-        facts: those of figures of drawn scenes, where the images are some.
 
     Raises:
         ValueError: when a function cannot be imported, or is called as another figure.
@@ -42,14 +39,14 @@ def own_metrics(
     for name in names:
         if not (reward.has_function and name == reward.function_name):
             function, figure = import_function(name, field="evaluation.metrics"), figure_of(name)
-            if figure in facts:
+            if figure in taken:
                 raise ValueError(
-                    f"evaluation.metrics: {name!r} is called as a figure of drawn scenes, {figure}; give the function another name"
+                    f"evaluation.metrics: {name!r} is called as another figure of evaluations, {figure}; give the function another name"
                 )
             found[figure] = OwnMetric(name, partial(call_function, function, name=name, timeout_s=timeout_s))
     if reward.has_function:
         figure = figure_of(reward.function_name)
-        if figure in by_name.METRICS or figure in taken or figure in facts or figure in found:
+        if figure in by_name.METRICS or figure in taken or figure in found:
             figure = f"reward_{figure}"
         if figure in found:
             raise ValueError(
@@ -77,6 +74,6 @@ def refuse_two_figures(functions: Sequence[str], taken: Container[str]) -> None:
 
 
 def figure_of(name: str) -> str:
-    """Give the name of the figure of a function `module:name`: the part behind the last dot."""
+    """Give the name of a function's figure: the part behind the last dot."""
     figure = name.rpartition(":")[2].rpartition(".")[2]
     return figure if figure.isidentifier() else "reward"  # a lambda has no name
