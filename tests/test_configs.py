@@ -41,6 +41,7 @@ ALIKE = (
     "pong_ppo",
     "flickr8k_features_xe",
     "flickr8k_features_self_critical",
+    "builtin_per_token",
 )
 # Figures of an update, of which each trainer gives one: tables have no gradient.
 UPDATED = ("optimiser/grad_norm", "action_value/error", "elite/num_rows")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from typing import Any
 
 from blocks.text import mean, mean_and_span, number, span, table
@@ -74,12 +73,15 @@ def text_rewards(files: Any) -> str:
         runs = [run["test"] for run in results["ways"][way].values()]
         cells = [mean_and_span([run[key] for run in runs], 3) for key in ("bleu4", "slot_error", "length_ratio", "unknown_slots")]
         rows.append([who, *cells])
-    gains = [statistics.fmean([run["test"]["bleu4"] for run in results["ways"][way].values()]) for way in ("per_token", "reinforce")]
+    bleu, errors = (
+        [results["ways"]["per_token"][seed]["test"][key] - run["test"][key] for seed, run in results["ways"]["reinforce"].items()]
+        for key in ("bleu4", "slot_error")
+    )
     head = ["built-in acts, test", "corpus BLEU-4", "slot error rate", "length ratio", "replies with a slot that nobody asked for"]
     return f"""{table(head, rows)}
 
 Mean and range of {len(results["ways"]["xe"])} seeds, {results["updates"]} updates each after cross-entropy.
-Credit for each token changes BLEU-4 by {number(gains[0] - gains[1], 3)}."""
+Credit for each token changes BLEU-4 by {span(bleu, 3)} and the slot error rate by {span(errors, 3)}, seed by seed."""
 
 
 BLOCKS = (replies, text_rewards)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -144,7 +146,8 @@ def test_a_tokenizer_of_ones_own() -> None:
 
 
 def test_a_configuration_names_a_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqrl.tasks.captioning.policies.hub.load_tokenizer", lambda name, field: Tokenizer())
+    hub = SimpleNamespace(load_tokenizer=lambda name, field: Tokenizer())  # the real one takes seconds to load
+    monkeypatch.setitem(sys.modules, "seqrl.tasks.captioning.policies.hub", hub)  # type: ignore[arg-type]
     config = replace(CONFIG, data=DataConfig(source="files", tokenizer="letters"))
     task = TextTask(PROMPTS, REFERENCES, "sentence_bleu", config=config)
     assert isinstance(task.vocabulary, TokenizerVocabulary) and task.vocabulary.name == "letters"
