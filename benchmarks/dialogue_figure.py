@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from contenders import run_benchmark
 from provenance import RESULTS, ROOT
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
@@ -88,4 +89,4 @@ def _shade(panel: Any, curves: Sequence[Sequence[Sequence[float]]], colour: str,
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_benchmark(main))
