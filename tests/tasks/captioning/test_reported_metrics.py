@@ -126,7 +126,8 @@ def test_the_rewarded_function_is_reported(make, own: str) -> None:
         assert result.evaluation["words"] == result.evaluation["length"]
     # One whose name is taken has been rewarded before such figures were reported.
     task = make(reward=RewardConfig(function=f"{own}:length"))
-    assert task.evaluate(task.build_policy())["reward_length"] == task.evaluate(task.build_policy())["length"]
+    figures = task.evaluate(task.build_policy())
+    assert figures["reward_length"] == figures["length"]
 
 
 def test_a_reward_that_is_an_object_is_reported(make) -> None:
