@@ -21,8 +21,10 @@ def git(folder: Path, *arguments: str) -> str:
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """A small repository of its own with the script in it."""
-    for name, text in (("benchmarks/provenance.py", (ROOT / "benchmarks" / "provenance.py").read_text()), ("seqrl/__init__.py", "")):
-        (tmp_path / name).parent.mkdir()
+    script = (ROOT / "benchmarks" / "provenance.py").read_text()
+    # Python leaves compiled files behind unless it is told not to.
+    for name, text in (("benchmarks/provenance.py", script), ("seqrl/__init__.py", ""), (".gitignore", "__pycache__/\n")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", ".")
