@@ -31,6 +31,16 @@ class BleuCounts(NamedTuple):
     lengths: NDArray[np.int64]
     closest: NDArray[np.int64]
 
+    def stacked(self) -> NDArray[np.float64]:
+        """Give a row for each sentence, [N, 2 n + 2], whose sums are the counts of a corpus."""
+        return np.column_stack(self).astype(np.float64)
+
+    @classmethod
+    def of_stacked(cls, rows: NDArray[Any]) -> BleuCounts:
+        """Take such rows, or sums of them, apart."""
+        n = rows.shape[1] // 2 - 1
+        return cls(rows[:, :n], rows[:, n : 2 * n], rows[:, -2], rows[:, -1])
+
 
 @dataclass(frozen=True)
 class Bleu:

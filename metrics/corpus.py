@@ -117,8 +117,8 @@ def _may_share(metric: Any) -> bool:
 
 
 def _bleu_statistics(counts: BleuCounts, n: int) -> Statistics:
-    rows = np.column_stack([counts.correct[:, :n], counts.possible[:, :n], counts.lengths, counts.closest]).astype(np.float64)
-    return Statistics(rows, lambda sums: bleu_of_counts(sums[:, :n], sums[:, n : 2 * n], sums[:, -2], sums[:, -1])[:, -1])
+    rows = counts._replace(correct=counts.correct[:, :n], possible=counts.possible[:, :n]).stacked()
+    return Statistics(rows, lambda sums: bleu_of_counts(*BleuCounts.of_stacked(sums))[:, -1])
 
 
 def _sacrebleu_statistics(engine: Any, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]]) -> Statistics:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from seqrl.metrics.bleu import count_matches
+from seqrl.metrics.bleu import BleuCounts, count_matches
 from seqrl.metrics.corpus import bleu_of_counts
 from seqrl.metrics.item_texts import require_some
 from seqrl.metrics.reference_index import ReferenceIndex
@@ -71,9 +71,8 @@ class CorpusBleuGain:
         return len(items) * (self._bleu(others[place] + counts) - self._bleu(others)[place])
 
     def _counts(self, index: ReferenceIndex, rows: HypothesisRows) -> NDArray[np.float64]:
-        found = count_matches(index, rows, self.max_n)
-        return np.column_stack([found.correct, found.possible, found.lengths, found.closest]).astype(np.float64)
+        return count_matches(index, rows, self.max_n).stacked()
 
     def _bleu(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        sums, n = np.maximum(sums, 0.0), self.max_n  # a difference of equal numbers may be a little below 0
-        return bleu_of_counts(sums[:, :n], sums[:, n : 2 * n], sums[:, -2], sums[:, -1])[:, -1]
+        # a difference of equal numbers may be a little below 0
+        return bleu_of_counts(*BleuCounts.of_stacked(np.maximum(sums, 0.0)))[:, -1]

@@ -72,13 +72,11 @@ class SentenceBleu:
 
     def statistics(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
         """Count matches and n-grams of each order, words, and words of the closest reference, [N, 2 n + 2]."""
-        counts = count_matches(*index_sentences(hypotheses, references, max_n=self.max_n), self.max_n)
-        return np.column_stack([counts.correct, counts.possible, counts.lengths, counts.closest]).astype(np.float64)
+        return count_matches(*index_sentences(hypotheses, references, max_n=self.max_n), self.max_n).stacked()
 
     def from_statistics(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Give the corpus figures [B] of sums [B, 2 n + 2]."""
-        n = self.max_n
-        return self._values(sums[:, :n], sums[:, n : 2 * n], sums[:, -2], sums[:, -1], effective=False)
+        return self._values(*BleuCounts.of_stacked(sums), effective=False)
 
     def score_rows(self, index: ReferenceIndex, rows: HypothesisRows) -> NDArray[np.float64]:
         """Score rows of token ids against prepared references, [N] float64."""
