@@ -70,14 +70,15 @@ def runs_of(folder: Path, seed: int) -> dict[str, Path]:
 def judge(runs: dict[str, Path]) -> dict[str, Any]:
     """Translate test with each model, and compare."""
     translators = {stage: Translator(run) for stage, run in runs.items()}
-    penalty = max(PENALTIES, key=lambda each: translators["xe"].bleu("dev", each))
+    tried = {each: translators["xe"].bleu("dev", each) for each in PENALTIES}
+    penalty = max(tried, key=lambda each: tried[each])
     metric, rows, statistics = metric_by_name("sacrebleu"), {}, {}
     for stage, translator in translators.items():
         texts, references = translator.translate("test", penalty)
         words, shown = (sum(len(text.split()) for text in each) for each in (texts, [lines[0] for lines in references]))
         statistics[stage] = Corpus(texts, references).statistics(metric)
         rows[stage] = {
-            "dev_bleu": translator.bleu("dev", penalty),
+            "dev_bleu": tried[penalty] if stage == "xe" else translator.bleu("dev", penalty),
             "bleu": float(metric.corpus(texts, references)),
             "length_ratio": words / shown,
             "updates": read_config(runs[stage] / "config.yaml").steps,
