@@ -77,6 +77,12 @@ def scores_together(name: str) -> bool:
     return bool(getattr(_home(name), "scores_together", False))
 
 
+def reads_document_frequency(name: str) -> bool:
+    """Tell whether a metric of token ids weighs n-grams by document frequencies; what scores words counts its own."""
+    home = _home(name)
+    return hasattr(home, "score_rows") and "document_frequency" in getattr(home, "__dataclass_fields__", {})
+
+
 def needs_model(name: str) -> bool:
     """Tell whether a metric loads a model, which takes longer than all metrics that load none."""
     return "model" in getattr(_home(name), "__dataclass_fields__", {})

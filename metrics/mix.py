@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seqrl.metrics.by_name import higher_is_better, metric_by_name, require_rewardable
+from seqrl.metrics.by_name import higher_is_better, metric_by_name, reads_document_frequency, require_rewardable
 from seqrl.metrics.document_frequency import DocumentFrequency
 from seqrl.metrics.reference_index import ReferenceIndex
 from seqrl.metrics.rows import HypothesisRows, require_list
@@ -88,7 +88,7 @@ class MetricMix:
             document_frequency=document_frequency,
             tokenisation=tokenisation,
         )
-        if {"cider_d", "cider"} & set(self.metrics):
+        if any(map(reads_document_frequency, self.metrics)):
             self.index.prepare_cider()
 
     def parts(self, tokens: ArrayLike, lengths: ArrayLike, items: ArrayLike) -> dict[str, NDArray[np.float64]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from seqrl.metrics.by_name import reads_document_frequency
 from seqrl.tasks.captioning.data import CaptionData
 from seqrl.tasks.captioning.policies.feature_encoder import FeatureShape
 
@@ -18,7 +19,7 @@ def refuse_single_images(config: CaptioningConfig, data: CaptionData) -> None:
         ValueError: naming the split.
     """
     wanted = [("dev", data.dev)]
-    if not config.reward.function and not config.reward.document_frequency and {"cider_d", "cider"} & set(config.reward.metrics):
+    if not config.reward.function and not config.reward.document_frequency and any(map(reads_document_frequency, config.reward.metrics)):
         wanted.append(("train", data.train))
     for name, split in wanted:
         if len(split) < 2:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqrl.metrics.by_name import reads_document_frequency
 from seqrl.metrics.document_frequency import DocumentFrequency
 from seqrl.metrics.mix import MetricMix
 from seqrl.metrics.rows import END_WORD, WordNumbers, number_references, pad_rows
@@ -162,7 +163,7 @@ class TextReward:
     @cached_property
     def frequency(self) -> DocumentFrequency | None:
         """The document frequencies, which end token and tokenisation are part of; None where no CIDEr is rewarded."""
-        if self._mix is None or not {"cider_d", "cider"} & set(self._mix.weights):
+        if self._mix is None or not any(map(reads_document_frequency, self._mix.weights)):
             return None
         return self._mix.index.document_frequency()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from seqrl.metrics.by_name import metric_by_name
+from seqrl.metrics.by_name import metric_by_name, reads_document_frequency
 from seqrl.metrics.signature import Signature, joined, number_of_references, signature_of, written
 from seqrl.tasks.writing.reward import TextReward
 
@@ -32,7 +32,7 @@ def reward_signature(reward: TextReward, trainer: Mapping[str, object], version:
     shared |= {"text": tok, "end": config.score_end, "df": "file" if config.document_frequency else "train"}
     made = {name: metric_by_name(name, **config.settings[name]) if name in config.settings else name for name in reward.weights}
     mix = [
-        signature_of(made[name], weight=weight, **(counted if name in ("cider_d", "cider") else own), **shared)  # type: ignore[arg-type]
+        signature_of(made[name], weight=weight, **(counted if reads_document_frequency(name) else own), **shared)  # type: ignore[arg-type]
         for name, weight in reward.weights.items()
     ]
     return joined([*mix, *parts])

@@ -67,6 +67,14 @@ def test_a_reward_by_hand() -> None:
     assert signature(own) == "function|function:os.path:commonprefix|tok:ptb|nrefs:5|base:leave_one_out|samples:5|version:0.1.0"
 
 
+def test_every_cider_tells_its_document_frequencies() -> None:
+    for name in ("cider", "cider_r"):
+        task = task_of(metrics={"cider_d": 0.0, name: 1.0})
+        assert task.fingerprint()["document_frequency"] == task_of().fingerprint()["document_frequency"]
+        (fields,) = (each.fields for each in parse(signature(task)))
+        assert fields["df"] == "train+end" and fields["docs"] == "8" and fields["counts"] == task.fingerprint()["document_frequency"][:8]
+
+
 def test_each_metric_of_a_mix_says_what_it_was_counted_over_and_given() -> None:
     cider, spider, chrf = parse(signature(task_of(metrics={"cider_d": 1.0, "spider": 1.0, "chrf": 0.01})))
     assert cider.fields["df"] == "train+end" and "counts" in cider.fields and "text" not in cider.fields
