@@ -66,6 +66,8 @@ def make_accelerator(precision: str, timeout_s: float = TIMEOUT_S) -> Any | None
     if num_launched() == 1 and not is_connected() and precision != "fp16" and not has_gpu:
         return None
     refuse_parted()
+    # cuDNN's attention makes a plan anew for every length of a batch, which takes many times as long as the attention itself.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
     from accelerate.utils import InitProcessGroupKwargs

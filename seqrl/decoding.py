@@ -206,7 +206,7 @@ class _Rows:
         num_forced = self.num_forced if which.start or self.num_each == count else 0
         was_forced = torch.arange(T, device=device) < num_forced
         logp = chosen(self.logp).masked_fill(~written, 0)
-        numbers = torch.arange(N, device=device) if group is None else group
+        numbers = torch.arange(N, device=device) if group is None else group.to(device)
         return Trajectory(
             action=action,
             logp=logp,
