@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -258,9 +258,23 @@ class RecurrentTorso(nn.Module):
 
     def _run(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         leaves = tuple(state[name].unsqueeze(0) for name in self.names)
-        output, last = self.cell(x.contiguous(), leaves if len(leaves) > 1 else leaves[0])
+        output, last = run_recurrent(self.cell, x.contiguous(), leaves if len(leaves) > 1 else leaves[0])
         parts = last if isinstance(last, tuple) else (last,)
         return output, {name: part.squeeze(0) for name, part in zip(self.names, parts, strict=True)}
+
+
+def run_recurrent(layer: nn.LSTM | nn.GRU, x: Any, before: Any = None) -> Any:
+    """Run a recurrent layer that has no dropout of its own, in training mode, which changes none of its numbers.
+
+    cuDNN gives derivatives in training mode alone, and the updates of reinforcement run in evaluation mode.
+
+    Args:
+        layer: of torch.
+        x: its input.
+        before: its state before the first step; zeros when None.
+    """
+    assert not layer.dropout, "a layer that drops computes something else in training mode"
+    return layer.train()(x, before)
 
 
 def restarts(mask: Tensor) -> Tensor:

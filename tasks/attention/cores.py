@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqrl.networks import initialise_orthogonal
+from seqrl.networks import initialise_orthogonal, run_recurrent
 from seqrl.tasks.attention.rectifier import Activations, RectifierPass, RectifierWeights, recur, run_pass, take_in
 from seqrl.trajectory import Tree, tree_leaves
 
@@ -220,7 +220,7 @@ class LSTMCore(nn.Module):
 
     def run(self, glimpse: Tensor, location: Tensor) -> tuple[Tensor, Tensor]:
         """Take in all glimpses; see `Core.run`."""
-        hidden = self.memory(self._joined(glimpse, location))[0]
+        hidden = run_recurrent(self.memory, self._joined(glimpse, location))[0]
         return hidden, hidden[-1]
 
     def empty(self, num_rows: int) -> Tree:
@@ -233,7 +233,7 @@ class LSTMCore(nn.Module):
         """Take in one glimpse; see `Core.advance`."""
         assert isinstance(state, tuple)
         before = tuple(part.unsqueeze(0) for part in tree_leaves(state))
-        output, after = self.memory(self._joined(glimpse, location).unsqueeze(0), before)
+        output, after = run_recurrent(self.memory, self._joined(glimpse, location).unsqueeze(0), before)
         return output[0], tuple(part.squeeze(0) for part in after)
 
     def _joined(self, glimpse: Tensor, location: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqrl.distributions import Gaussian
-from seqrl.networks import initialise_orthogonal
+from seqrl.networks import initialise_orthogonal, run_recurrent
 from seqrl.tasks.attention.cores import CoreSize, look_by_advancing
 from seqrl.tasks.attention.policy import GlimpsePolicyConfig, count_named, evaluate_looks, seen_in
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
@@ -88,8 +88,8 @@ class DramCore(nn.Module):
         """
         first, first_cell, second, second_cell = (part.unsqueeze(0) for part in state)
         features = self.see(glimpse).relu() * self.place(location).relu()
-        below, memory = self.lower(features, (first.contiguous(), first_cell.contiguous()))
-        above, plan = self.upper(below.detach() if self.separate else below, (second, second_cell))
+        below, memory = run_recurrent(self.lower, features, (first.contiguous(), first_cell.contiguous()))
+        above, plan = run_recurrent(self.upper, below.detach() if self.separate else below, (second, second_cell))
         return torch.cat([below, above], dim=2), tuple(part.squeeze(0) for part in (*memory, *plan))
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from seqrl.networks import run_recurrent
 from seqrl.policies import check_token_settings
 from seqrl.run.registry import find, nearest
 from seqrl.run.trust import NAMES_CODE
@@ -126,7 +127,7 @@ class RecurrentEncoder(nn.Module):
         tokens, mask = trimmed(prompts)
         embedded = self.dropout(self.norm(self.token_embedding(tokens)))
         packed = pack_padded_sequence(embedded, mask.sum(dim=1).cpu(), batch_first=True, enforce_sorted=False)
-        features, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=tokens.shape[1])
+        features, _ = pad_packed_sequence(run_recurrent(self.gru, packed)[0], batch_first=True, total_length=tokens.shape[1])
         return memory_of(self.dropout(self.project(features)), mask)
 
 

@@ -89,11 +89,12 @@ def uneven(rows: Trajectory, cut: bool = False) -> Trajectory:
     generator = torch.Generator().manual_seed(11)
 
     def noise(like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=generator).to(like.dtype)
+        return torch.randn(like.shape, generator=generator).to(like)
 
     if cut and rows.imitate is None and rows.num_steps > 3:
-        length = (torch.arange(rows.batch_size) * 2) % 4 + rows.num_steps - 3
-        place = torch.arange(rows.num_steps)
+        device = rows.mask.device
+        length = (torch.arange(rows.batch_size, device=device) * 2) % 4 + rows.num_steps - 3
+        place = torch.arange(rows.num_steps, device=device)
         kept = rows.mask & (place < length.unsqueeze(1))
         last = kept & ~torch.nn.functional.pad(kept[:, 1:], (0, 1))
         rows = rows.replace(mask=kept, terminated=last)

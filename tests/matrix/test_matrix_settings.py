@@ -196,3 +196,20 @@ def test_half_precision_learns_nearly_the_same(variant: str, kind: str) -> None:
         flat, near = (torch.cat([g.flatten().double() for g in gradients.values()]) for gradients in (one, other))
         if float(flat.norm()) > 1e-6:
             assert float(torch.nn.functional.cosine_similarity(flat, near, dim=0)) > 0.85
+
+
+REMEMBERING = ("captions_lstm", "replies_recurrent", "glimpses_early", "glimpses_dram", "memory_steps")
+
+
+@pytest.mark.parametrize("kind", REMEMBERING)
+def test_recurrent_layers_learn_in_training_mode_as_cudnn_wants(kind: str) -> None:
+    """cuDNN refuses derivatives in evaluation mode, in which reinforcement updates: the numbers are the same."""
+    variant = next(name for name, v in VARIANTS.items() if v.trainer == "reinforce" and missing(v, KINDS[kind]) is None)
+    policy, rows = make_policy(variant, kind), rows_of(variant, kind)
+    policy.eval()
+    seen: list[bool] = []
+    for module in policy.modules():
+        if isinstance(module, torch.nn.LSTM | torch.nn.GRU):
+            module.register_forward_pre_hook(lambda layer, given: seen.append(layer.training))
+    policy(rows)
+    assert seen and all(seen)

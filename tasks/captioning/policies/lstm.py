@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqrl.networks import run_recurrent
 from seqrl.tasks.captioning.policies.additive_attention import attend
 from seqrl.tasks.captioning.policies.live_rows import LiveRows
 from seqrl.trajectory import Tree
@@ -37,13 +38,13 @@ class LSTMDecoder(nn.Module):
 
     def start(self, memory: Any) -> dict[str, Tree]:
         """Show the image; give hidden and cell state [B, layers, D]."""
-        _, (hidden, cell) = self.lstm(self.image_embedding(memory["pooled"]).unsqueeze(1))
+        _, (hidden, cell) = run_recurrent(self.lstm, self.image_embedding(memory["pooled"]).unsqueeze(1))
         return {"hidden": hidden.transpose(0, 1), "cell": cell.transpose(0, 1)}
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, dict[str, Tree]]:
         """Read one token [B] a row; give features [B, D] and the next state."""
         before = tuple(state[name].transpose(0, 1).contiguous() for name in ("hidden", "cell"))
-        output, (hidden, cell) = self.lstm(self.dropout(self.token_embedding(tokens)).unsqueeze(1), before)
+        output, (hidden, cell) = run_recurrent(self.lstm, self.dropout(self.token_embedding(tokens)).unsqueeze(1), before)
         return self._features(output).squeeze(1), {"hidden": hidden.transpose(0, 1), "cell": cell.transpose(0, 1)}
 
     def forward(self, tokens: Tensor, memory: Any, image: Tensor | None = None) -> Tensor:
@@ -51,7 +52,7 @@ class LSTMDecoder(nn.Module):
         start: Any = self.start(memory)
         chosen = (start[name] if image is None else start[name][image] for name in ("hidden", "cell"))
         before = tuple(leaf.transpose(0, 1).contiguous() for leaf in chosen)
-        output, _ = self.lstm(self.dropout(self.token_embedding(tokens)), before)
+        output, _ = run_recurrent(self.lstm, self.dropout(self.token_embedding(tokens)), before)
         return self._features(output)
 
     def _features(self, output: Tensor) -> Tensor:
