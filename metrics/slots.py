@@ -66,6 +66,18 @@ def prefix_of_slots(references: Iterable[Iterable[Sequence[str]]]) -> str | None
     return next((word[: len(_SLOT)] for word in words if word[: len(_SLOT)].upper() == _SLOT), None)
 
 
+def _slot_of_keyword(text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for part in text.split():
+        slot, equals, words = part.partition("=")
+        given = words.split(",")
+        twice = [word for word in given if word in found]
+        if not (slot and equals and all(given)) or twice:
+            raise ValueError(f"keywords: expected slot=word,word with spaces between slots and each word once, got {part[:60]!r}")
+        found |= dict.fromkeys(given, slot)
+    return found
+
+
 @dataclass(frozen=True)
 class SlotErrorRate:
     """Slot error rate of lists of slots, or of delexicalised text; 0 is best, and many redundant slots are above 1.
@@ -74,21 +86,29 @@ class SlotErrorRate:
 
     Args:
         prefix: only words that begin with it are slots, for instance "SLOT_" in delexicalised text; by default every word is one.
+        keywords: words that realise slots without a value, "kidsallowed=child,kid hasinternet=wifi": each counts as its slot. They say
+            nothing of yes or no.
 
     Raises:
-        ValueError: for an item without references, an empty reference or lists of different lengths.
+        ValueError: for keywords of another form, an item without references, an empty reference or lists of different lengths.
 
-    Source: Wen et al. 2015 (Semantically conditioned LSTM-based natural language generation), ERR = (p + q) / N.
+    Source: Wen et al. 2015 (Semantically conditioned LSTM-based natural language generation), ERR = (p + q) / N; keywords: RNNLG's toolkit.
     """
 
     prefix: str = ""
+    keywords: str = ""
     bound: ClassVar[float] = math.inf
     higher_is_better: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.keywords and not self.prefix:
+            raise ValueError("keywords: expected a prefix beside them, since without one every word is a slot; set prefix, such as SLOT_")
+        object.__setattr__(self, "_slot_of", _slot_of_keyword(self.keywords))
 
     @property
     def described(self) -> tuple[str, dict[str, Any]]:
         """Name and settings for a signature, see `seqrl.metrics.signature`."""
-        return "slot-error-rate", {"slots": f"{self.prefix}*"} if self.prefix else {}
+        return "slot-error-rate", {"slots": " ".join([f"{self.prefix}*", *self.keywords.split()])} if self.prefix else {}
 
     def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
         """Rate each response (its slots as a list, or separated by spaces) against the slots required, [N] float64."""
@@ -117,7 +137,9 @@ class SlotErrorRate:
         return PreparedItems(list(map(self._slots_of_item, references)), self._rate)
 
     def _slots(self, sentence: Sentence) -> list[str]:
-        return [word for word in split_words(sentence) if word.startswith(self.prefix)]
+        slot_of: dict[str, str] = self.__dict__["_slot_of"]
+        words = split_words(sentence)
+        return [slot_of.get(word, word) for word in words if word in slot_of or word.startswith(self.prefix)]
 
     def _slots_of_item(self, sentences: Sequence[Sentence]) -> list[list[str]]:
         return list(map(self._slots, sentences))

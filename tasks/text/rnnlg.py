@@ -83,8 +83,10 @@ class Rnnlg:
         return sorted(found)
 
     def prompt(self, act: Act) -> str:
-        """Write an act without values: its kind, then SLOT_NAME for a value, kidsallowed=yes for a special one, food=? for a question."""
-        shown = (f"SLOT_{slot.upper()}" if value[0] == "_" else f"{slot}={value}" for slot, value in self.features(act))
+        """Write an act without values: its kind, then SLOT_NAME for a value, `kidsallowed kidsallowed=yes` for a special one, `food food=?`
+        for a question: a pair of slot and value that nobody has trained on is an unknown word, and its slot still a known one.
+        """
+        shown = (f"SLOT_{slot.upper()}" if value[0] == "_" else f"{slot} {slot}={value}" for slot, value in self.features(act))
         return " ".join([act.kind, *shown])
 
     def delexicalise(self, text: str, act: Act) -> str:

@@ -72,6 +72,25 @@ def test_slots_of_delexicalised_text() -> None:
     assert prepared.score([hypotheses[1].split(), hypotheses[0].split()], [1, 0]) == pytest.approx([0.0, 2 / 3])
 
 
+def test_keywords_say_slots_without_a_value() -> None:
+    metric = SlotErrorRate(prefix="SLOT_", keywords="kids=child,kid,children wifi=internet,wifi")
+    reference = [["SLOT_NAME welcomes every kid and has internet"]]
+    said = ["SLOT_NAME has wifi and is for children", "SLOT_NAME has internet", "SLOT_NAME : child or kid , wifi", "children"]
+    assert metric.score(said, reference * 4).tolist() == pytest.approx([0, 1 / 3, 1 / 3, 2 / 3])  # by hand
+    assert metric.corpus(said, reference * 4) == pytest.approx(4 / 12)
+    assert metric.prepare_words([["SLOT_NAME has wifi".split()]]).score(["SLOT_NAME"], [0]).tolist() == [0.5]
+    assert SlotErrorRate(prefix="SLOT_").score(said[:1], reference).tolist() == [0.0]
+    assert metric.described[1] == {"slots": "SLOT_* kids=child,kid,children wifi=internet,wifi"}
+
+
+@pytest.mark.parametrize("text", ["kids", "kids=", "=kid", "kids=kid,", "kids=kid boys=kid"])
+def test_keywords_of_another_form_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="keywords: expected slot=word,word"):
+        SlotErrorRate(prefix="SLOT_", keywords=text)
+    with pytest.raises(ValueError, match="keywords: expected a prefix"):
+        SlotErrorRate(keywords="kids=kid")
+
+
 @pytest.mark.parametrize("name", ["edit_distance", "wer", "exact_match", "slot_error"])
 def test_items_that_are_not_there(name: str) -> None:
     with pytest.raises(ValueError, match=r"0\.\.0"):

@@ -63,8 +63,8 @@ def test_malformed_acts_are_refused_by_column(text: str, problem: str) -> None:
 def test_values_leave_and_come_back(small: Rnnlg) -> None:
     first, second, third = small.lines["test"]
     assert first.response == "SLOT_NAME serves SLOT_FOOD , kid -s are fine"
-    assert small.prompt(first.act) == small.prompt(second.act) == "inform SLOT_FOOD kidsallowed=dontcare SLOT_NAME"
-    assert small.prompt(third.act) == "?request food=?"
+    assert small.prompt(first.act) == small.prompt(second.act) == "inform SLOT_FOOD kidsallowed kidsallowed=dontcare SLOT_NAME"
+    assert small.prompt(third.act) == "?request food food=?"
     assert small.lexicalise(first.response, second.act) == "piperade serves basque , kid -s are fine"
     assert [len(texts) for texts in small.pairs()["train"].references] == [2, 1]
 
