@@ -5,7 +5,7 @@
 Trains configs/text/multi30k_xe.yaml, from its best checkpoint configs/text/multi30k_self_critical.yaml, and a control that goes on with
 cross-entropy for the processor time of the self-critical run. Each translates the test half of val with a beam of 5; sacrebleu's corpus
 BLEU with its signature, and the paired bootstrap of self-critical training against where it began. The length penalty of the beam is the
-one of 0, 0.5 and 1 that gives the cross-entropy model of the seed most BLEU on dev. Runs that are finished under --folder are not done
+one of 0, 0.5, 1 and 1.5 that gives the cross-entropy model of the seed most BLEU on dev. Runs that are finished under --folder are not done
 again. Writes benchmarks/results/multi30k.json after each seed.
 """
 
@@ -30,7 +30,7 @@ from seqrl.run.train import load
 from seqrl.tasks.text.evaluation import beam_replies
 
 CONFIGS = ROOT / "configs" / "text"
-BEAM, PENALTIES = 5, (0.0, 0.5, 1.0)
+BEAM, PENALTIES = 5, (0.0, 0.5, 1.0, 1.5)
 CONTROL_RATE = 3.0e-4
 
 
