@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: help install test check-types test-fast test-slow demo format clean
+.PHONY: help install test check-types test-fast test-slow test-gpu demo format clean
 
 # The first Python that is new enough; `make PYTHON=/path/to/python3.12 test` chooses another.
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -61,6 +61,13 @@ test-fast: $(STAMP)
 
 test-slow: $(STAMP)  ## Run the tests that learn to a threshold
 	$(BIN)/python -m pytest -q -n $(WORKERS) -m slow --durations=15 $(PYTEST_FLAGS)
+
+# On a machine that nothing can be installed on, `make test-gpu VENV= PYTHON=python3` takes the packages that are there.
+GPU_PYTHON := $(if $(VENV),$(BIN)/python,$(PYTHON))
+
+test-gpu: $(if $(VENV),$(STAMP))  ## Run every trainer on every kind of task on the GPU, in each number format
+	@test -n "$(VENV)" || $(GPU_PYTHON) -c 'import setuptools; setuptools.setup()' -q egg_info  # tasks and trainers are found by it
+	PYTHONPATH=.:$$PYTHONPATH $(GPU_PYTHON) -m pytest -q -n $(WORKERS) -m "not slow" tests/matrix $(PYTEST_FLAGS)
 
 demo: $(STAMP)  ## Optimise a captioner for CIDEr-D before your eyes: four minutes on two cores; ARGS=--help lists what else
 	@exec $(BIN)/python -m seqrl.tasks.captioning.demo $(ARGS)

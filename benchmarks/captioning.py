@@ -111,7 +111,7 @@ class Task:
 
         from seqrl.decoding import sample_beside_greedy
 
-        items, context = torch.arange(NUM_IMAGES), {"image": self.images}
+        items, context = torch.arange(NUM_IMAGES), {"image": self.images.to(next(policy.parameters()).device)}
         with self.clock.part("sample"):
             rows, greedy = sample_beside_greedy(policy, context, num_samples=num_samples, group=items, generator=generator)
         scores, baseline = self._score(rows), self._score(greedy)
@@ -123,8 +123,9 @@ class Task:
         import torch
 
         with self.clock.part("reward"):
-            scores = self.reward.score(rows.action.numpy(), rows.mask.sum(dim=1).numpy(), rows.group.numpy())
-            return torch.as_tensor(scores, dtype=torch.float32)
+            parts = (rows.action, rows.mask.sum(dim=1), rows.group)
+            scores = self.reward.score(*(part.cpu().numpy() for part in parts))
+            return torch.as_tensor(scores, dtype=torch.float32, device=rows.action.device)
 
 
 class Ours:
@@ -191,7 +192,11 @@ class Peer:
         with self.clock.part("reward"):
             lengths = [_lengths(tokens[:, 1:], END) for tokens in (rows, greedy)]
             scores = [
-                torch.as_tensor(self.reward.score(tokens[:, 1:].numpy(), length.numpy(), items.numpy()), dtype=torch.float32)
+                torch.as_tensor(
+                    self.reward.score(tokens[:, 1:].cpu().numpy(), length.cpu().numpy(), items.numpy()),
+                    dtype=torch.float32,
+                    device=tokens.device,
+                )
                 for tokens, length, items in zip(
                     (rows, greedy),
                     lengths,
@@ -216,7 +221,7 @@ class Peer:
             encoded = BaseModelOutput(last_hidden_state=hidden.repeat_interleave(NUM_SAMPLES, dim=0))
             logits = self.model(encoder_outputs=encoded, decoder_input_ids=rows[:, :-1]).logits
         logp = logits.log_softmax(dim=-1).gather(2, rows[:, 1:].unsqueeze(2)).squeeze(2)
-        mask = torch.arange(logp.shape[1]) < lengths.unsqueeze(1)
+        mask = torch.arange(logp.shape[1], device=logp.device) < lengths.unsqueeze(1)
         loss = -(advantage.unsqueeze(1) * logp * mask).sum() / mask.sum()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
