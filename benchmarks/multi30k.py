@@ -1,6 +1,6 @@
 """Multi30k, English to German: cross-entropy to its end, then sentence BLEU by self-critical training, beside more cross-entropy.
 
-    SEQRL_DATA=folder python benchmarks/multi30k.py [--seeds 0,1,2] [--folder runs/multi30k]
+    SEQRL_DATA=folder python benchmarks/multi30k.py [--seeds 0,1,2] [--folder runs/multi30k] [--without-control]
 
 Trains configs/text/multi30k_xe.yaml, from its best checkpoint configs/text/multi30k_self_critical.yaml, and a control that goes on with
 cross-entropy for the processor time of the self-critical run. Each translates the test half of val with a beam of 5; sacrebleu's corpus
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from seqrl.metrics.resampling import bootstrap, interval, p_value
 from seqrl.metrics.signature import signature_of
 from seqrl.run.config import read_config
 from seqrl.run.train import load
-from seqrl.tasks.text.evaluation import beam_replies
+from seqrl.tasks.text.evaluation import beam_replies, greedy_replies
 
 CONFIGS = ROOT / "configs" / "text"
 BEAM, PENALTIES = 5, (0.0, 0.5, 1.0, 1.5)
@@ -40,31 +41,39 @@ class Translator:
     def __init__(self, run: Path) -> None:
         _, self.task, self.policy, _ = load(run)
 
-    def translate(self, split: str, length_penalty: float) -> tuple[list[str], list[list[str]]]:
+    def translate(self, split: str, length_penalty: float, *, greedy: bool = False) -> tuple[list[str], list[list[str]]]:
         """Give translations and references of a split."""
         part, vocabulary = self.task.splits[split], self.task.vocabulary
         config = dataclasses.replace(self.task.config.evaluation, beam_size=BEAM, length_penalty=length_penalty)
         with torch.no_grad():
-            replies = beam_replies(self.policy, part, vocabulary, config, len(part))
+            replies = (greedy_replies if greedy else beam_replies)(self.policy, part, vocabulary, config, len(part))
         return [vocabulary.tokenisation.join(reply.words) for reply in replies], part.pairs.references
 
-    def bleu(self, split: str, length_penalty: float) -> float:
+    def bleu(self, split: str, length_penalty: float = 0.0, *, greedy: bool = False) -> float:
         """Give sacrebleu's corpus BLEU."""
-        return float(metric_by_name("sacrebleu").corpus(*self.translate(split, length_penalty)))
+        return float(metric_by_name("sacrebleu").corpus(*self.translate(split, length_penalty, greedy=greedy)))
 
 
-def runs_of(folder: Path, seed: int) -> dict[str, Path]:
-    """Train the three models of a seed, unless they stand."""
+def runs_of(folder: Path, seed: int, *, control: bool) -> dict[str, Path]:
+    """Train the models of a seed, unless they stand."""
     own = [f"--runs_folder={folder}", f"--seed={seed}"]
     start = train_once(read_config(CONFIGS / "multi30k_xe.yaml", [*own, f"--name=xe_{seed}"]))
     warm = [*own, f"--init_from={start}"]
     rewarded = read_config(CONFIGS / "multi30k_self_critical.yaml", [*warm, f"--name=sc_{seed}"])
+    if not control:
+        return {"xe": start, "sc": train_once(rewarded)}
     more = [*warm, f"--seed={seed + 100}", f"--name=control_{seed}", f"--trainer.optimiser.learning_rate={CONTROL_RATE}"]
     begun = folder / f"control_{seed}" / "config.yaml"
     unsized = read_config(CONFIGS / "multi30k_xe.yaml", more)
     steps = read_config(begun).steps if begun.is_file() else updates_in_the_same_time(rewarded, unsized, rounds=6)
-    control = read_config(CONFIGS / "multi30k_xe.yaml", [*more, f"--steps={steps}", f"--eval_every={max(1, steps // 4)}"])
-    return {"xe": start, "sc": train_once(rewarded), "control": train_once(control)}
+    longer = read_config(CONFIGS / "multi30k_xe.yaml", [*more, f"--steps={steps}", f"--eval_every={max(1, steps // 4)}"])
+    return {"xe": start, "sc": train_once(rewarded), "control": train_once(longer)}
+
+
+def trained_on(run: Path) -> str:
+    """Name the device that a run was trained on, and the version of PyTorch."""
+    facts = json.loads((run / "env.json").read_text(encoding="utf-8"))[-1]
+    return f"{', '.join(facts.get('devices') or [facts['cpu']])}, torch {facts['packages']['torch']}"
 
 
 def judge(runs: dict[str, Path]) -> dict[str, Any]:
@@ -80,11 +89,14 @@ def judge(runs: dict[str, Path]) -> dict[str, Any]:
         rows[stage] = {
             "dev_bleu": tried[penalty] if stage == "xe" else translator.bleu("dev", penalty),
             "bleu": float(metric.corpus(texts, references)),
+            "greedy_dev_bleu": translator.bleu("dev", greedy=True),
+            "greedy_bleu": translator.bleu("test", greedy=True),
+            "trained_on": trained_on(runs[stage]),
             "length_ratio": words / shown,
             "updates": read_config(runs[stage] / "config.yaml").steps,
         }
     drawn = dict(zip(statistics, bootstrap(list(statistics.values())), strict=True))
-    for stage in ("sc", "control"):
+    for stage in runs.keys() - {"xe"}:
         gain = rows[stage]["bleu"] - rows["xe"]["bleu"]
         rows[stage] |= {"gain": gain, "interval": interval(drawn[stage] - drawn["xe"]), "p": p_value(drawn["xe"], drawn[stage], gain)}
     return {"length_penalty": penalty, "stages": rows}
@@ -95,6 +107,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "multi30k")
+    parser.add_argument("--without-control", action="store_true", help="leave out the model that goes on with cross-entropy")
     parser.add_argument("--output", type=Path, default=RESULTS / "multi30k.json")
     add_arguments(parser)
     args = parser.parse_args()
@@ -102,7 +115,7 @@ def main() -> None:
     torch.set_num_threads(1)
     found: dict[str, Any] = {}
     for seed in [int(seed) for seed in args.seeds.split(",")]:
-        found[str(seed)] = judge(runs_of(args.folder, seed))
+        found[str(seed)] = judge(runs_of(args.folder, seed, control=not args.without_control))
         print(seed, found[str(seed)], flush=True)
         facts = {"signature": str(signature_of("sacrebleu", version="1")), "provenance": provenance(list(map(int, found)), threads=1)}
         write_results(args.output, {"beam": BEAM, "seeds": found, **facts})
