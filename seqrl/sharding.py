@@ -105,7 +105,7 @@ class Shards:
         shape, stride = resting.shape, resting.stride()
         with meeting("for the weights of all"):
             parts = DTensor.from_local(part, resting.device_mesh, resting.placements, run_check=False, shape=shape, stride=stride)
-            found: Tensor = parts.full_tensor().clone()
+            found: Tensor = parts.full_tensor().cpu().clone()  # an accelerator has no room for the whole of all
         return found
 
     def part(self, like: Tensor, whole: Tensor) -> Tensor:
