@@ -34,8 +34,8 @@ def scaling(files: Any) -> str:
     head = ["what differs", "parameters (million)", "update (ms)", "captions a second", "peak of memory (MiB)"]
     error = 100 * results["fit"]["largest_error"]
     mean = 100 * results["fit"]["mean_error"]
-    return f"""Otherwise {base["images"]} images, {base["samples"]} captions of each, {base["tokens"]} tokens at most, {base["layers"]} layers
-of {base["dim"]}. Times are processor time, memory is what policy and updates need beyond imports and data.
+    return f"""Otherwise {base["images"]} images, {base["samples"]} captions of each, {base["tokens"]} tokens at most,
+{base["layers"]} layers of {base["dim"]}. Times are processor time, memory is what policy and updates need beyond imports and data.
 
 {table(head, rows)}
 
