@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 FEW_NUMBERS = 100_000
+# What is kept of each parameter in its own shape.
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass
@@ -109,7 +111,7 @@ class AdamW:
         for index, moments in enumerate(self._moments):
             saved = state["state"].get(index)  # torch's AdamW leaves parameters out that have had no gradient
             moments.step = 0.0 if saved is None else float(saved["step"])
-            for tensor, name in ((moments.exp_avg, "exp_avg"), (moments.exp_avg_sq, "exp_avg_sq")):
+            for tensor, name in zip((moments.exp_avg, moments.exp_avg_sq), MOMENTS, strict=True):
                 tensor.zero_() if saved is None else tensor.copy_(saved[name])
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 # How long one process waits for another by default; while the main one evaluates or saves, the others wait for longer.
 TIMEOUT_S = 600.0
+# The variable by which `seqrl --num_processes` tells the processes that it starts its own number.
+LAUNCHER = "SEQRL_LAUNCHER"
 
 
 class EnvironmentFailed(RuntimeError):  # an exception can only inherit

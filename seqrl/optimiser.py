@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
 from operator import add
@@ -19,6 +19,7 @@ from seqrl.diagnostics import Seen, describe_update, read
 from seqrl.optimiser_config import OptimiserConfig as OptimiserConfig
 from seqrl.optimiser_config import schedule_factor as schedule_factor
 from seqrl.reduce import AverageOver, count_of, masked_mean, masked_sum
+from seqrl.sharding import Shards, whole
 from seqrl.skipped import SkippedSteps
 from seqrl.trajectory import Evaluation, Trajectory
 from seqrl.weight_average import WeightAverage
@@ -62,13 +63,33 @@ class Optimiser:
         if self.num_processes > 1:
             broadcast_weights(policy)
         self._policy = policy
-        self._adamw = AdamW(trainable, weight_decay=config.weight_decay, beta1=config.beta1, beta2=config.beta2, epsilon=config.epsilon)
-        self.average = WeightAverage(trainable, config.ema_decay) if config.ema_decay else None
+        self._shards: Shards | None = None
+        self._take_up(trainable)
         self._skipped = SkippedSteps(config.max_skipped_updates)
         self._broken_loss: float | None = None
         # A module that accelerate has prepared keeps its first precision for good, and a policy may meet several trainers; so it
         # is not prepared, and the precision is chosen around each forward pass.
         self._module: Callable[[Trajectory], Evaluation] = torch.compile(policy, dynamic=True) if config.compile else policy
+
+    def _take_up(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Optimise these tensors from now on."""
+        config = self.config
+        self._adamw = AdamW(parameters, weight_decay=config.weight_decay, beta1=config.beta1, beta2=config.beta2, epsilon=config.epsilon)
+        self.average = WeightAverage(parameters, config.ema_decay) if config.ema_decay else None
+
+    def shard(self) -> None:
+        """Share weights, gradients and averages out over the processes from now on, where `sharding` says so and there are several.
+
+        From then on the policy has all of its weights inside of `seqrl.sharding.whole` only, which sampling enters by itself.
+        """
+        if self.config.sharding == "none" or self.num_processes == 1 or self._shards is not None:
+            return
+        state = self.state_dict()
+        self._shards = Shards(self._policy)
+        self._take_up(self._shards.own)
+        # Without the hooks around it, which would put the weights together and apart once more.
+        self._module = self._policy.forward
+        self.load_state_dict(state)
 
     @property
     def device(self) -> torch.device:
@@ -192,6 +213,12 @@ class Optimiser:
         Raises:
             ValueError: see `minimise`.
         """
+        with whole(self._policy):
+            return self._step(trajectory, loss_terms, aux_on, aux_total)
+
+    def _step(
+        self, trajectory: Trajectory, loss_terms: LossTerms, aux_on: Trajectory | None, aux_total: Tensor | None
+    ) -> dict[str, Tensor | float]:
         self._begin()
         total = self._total_of_aux(trajectory if aux_on is None else aux_on, aux_total)
         sums: dict[str, Tensor | float] = {}
@@ -211,7 +238,21 @@ class Optimiser:
     def _begin(self) -> None:
         """Forget what an error may have left of a step."""
         self._broken_loss = None
+        self._clear_gradients()
+
+    def _clear_gradients(self) -> None:
         self._adamw.clear_gradients()
+        if self._shards is not None:
+            for parameter in self._learned():
+                parameter.grad = None
+
+    def _learned(self) -> list[nn.Parameter]:
+        """Give the whole parameters in the order of AdamW's, of which it has parts where they are shared out."""
+        return self._adamw.parameters if self._shards is None else self._shards.whole_of(self._adamw.parameters)
+
+    def _gradient_norm(self) -> Tensor:
+        norm = global_norm(self._adamw.gradients())
+        return norm if self._shards is None else (self.mean(norm.square()) * self.num_processes).sqrt()
 
     def _evaluate(self, part: Trajectory) -> Evaluation:
         with self._autocast():
@@ -283,7 +324,7 @@ class Optimiser:
         scaler = None if self._accelerator is None else self._accelerator.scaler
         if scaler is not None:
             scaler.unscale_(self._adamw)
-        total = global_norm(self._adamw.gradients())
+        total = self._gradient_norm()
         norm, rate, limit = total.item(), self.learning_rate, self.config.max_grad_norm
         divisor = (total / limit).float() if limit and norm > limit else None
         finite = math.isfinite(norm)
@@ -296,15 +337,17 @@ class Optimiser:
             scaler.update()  # after an overflow the next scale is smaller
         if not finite:  # with fp16 it counts where a smaller loss scale can no longer be of help
             return self._skip(f"the gradient norm is {norm}", counts=scaler is None or scaler.get_scale() <= 1)
-        self._adamw.clear_gradients()
+        self._clear_gradients()
         self._skipped.taken = True
+        if self._shards is not None:
+            self._shards.changed()
         if self.average is not None:
             self.average.step()
         return {**terms, "optimiser/grad_norm": norm, "optimiser/learning_rate": rate, SKIPPED: 0.0}
 
     def _skip(self, trouble: str, *, counts: bool = True) -> dict[str, Tensor | float]:
         """Leave a step out, and note it; give what to log."""
-        self._adamw.clear_gradients()
+        self._clear_gradients()
         self._skipped.skip(f"{trouble} at update {self.num_finished}", counts=counts)
         return {"optimiser/learning_rate": self.learning_rate, SKIPPED: 1.0}
 
@@ -316,14 +359,17 @@ class Optimiser:
         broken = self._broken_loss is not None
         if self.num_processes == 1:
             return broken
-        parameters = self._adamw.parameters
+        parameters = self._learned()
         flags = [*(float(p.grad is not None) for p in parameters), float(broken)]
         *has_gradient, share_broken = self.mean(torch.tensor(flags, device=self.device)).tolist()
         if share_broken:
             return True
-        used = [parameter for parameter, share in zip(parameters, has_gradient, strict=True) if share]
-        for parameter in used:
-            parameter.grad = self.mean(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
+        for own, parameter, share in zip(self._adamw.parameters, parameters, has_gradient, strict=True):
+            if not share:
+                continue
+            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            parameter.grad = None
+            own.grad = self.mean(gradient) if self._shards is None else self._shards.average(own, gradient)
         return False
 
     def finish_update(self) -> None:
@@ -341,10 +387,14 @@ class Optimiser:
         state: dict[str, Any] = {"adamw": self._adamw.state_dict(), "num_finished": self.num_finished, "num_skipped": skipped}
         if self._accelerator is not None and self._accelerator.scaler is not None:
             state["scaler"] = self._accelerator.scaler.state_dict()
-        return state if self.average is None else state | {"average": self.average.state_dict()}
+        if self.average is not None:
+            state["average"] = self.average.state_dict()
+        return state if self._shards is None else self._shards.changed_state(state, self._shards.gather, self._adamw)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
+        if self._shards is not None:
+            state = self._shards.changed_state(state, self._shards.part, self._adamw)
         self._adamw.load_state_dict(state["adamw"])
         self.num_finished = state["num_finished"]
         self._skipped.in_a_row = state.get("num_skipped", 0)  # which checkpoints of earlier versions do not hold

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 Schedule = Literal["constant", "linear", "cosine"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Sharding = Literal["none", "full"]
 
 
 @dataclass
@@ -33,6 +34,8 @@ class OptimiserConfig:
             `seqrl.run.measured_settings`, and fp32 outside of a run. Sampling stays in fp32, so that PPO's ratios start a
             little off 1 (under 1 % with bf16).
         compile: wrap the policy's forward in `torch.compile`.
+        sharding: "full": of several processes each keeps its part of weights, gradients and averages only, and has the whole while it
+            samples and computes gradients (torch's `fully_shard`), which saves memory; the training is the same. "none": each keeps all.
     """
 
     learning_rate: float = 3e-4
@@ -49,6 +52,7 @@ class OptimiserConfig:
     max_skipped_updates: int = field(default=10, metadata={"decisive": False})
     precision: Precision = "auto"
     compile: bool = False
+    sharding: Sharding = field(default="none", metadata={"decisive": False})
 
     def __post_init__(self) -> None:
         if self.learning_rate <= 0:
@@ -62,7 +66,7 @@ class OptimiserConfig:
         if self.max_grad_norm < 0 or self.weight_decay < 0 or self.warmup_updates < 0:
             given = f"{self.max_grad_norm}, {self.weight_decay} and {self.warmup_updates}"
             raise ValueError(f"max_grad_norm, weight_decay, warmup_updates: expected no negative numbers, got {given}")
-        for name, choices in (("schedule", get_args(Schedule)), ("precision", get_args(Precision))):
+        for name, choices in (("schedule", get_args(Schedule)), ("precision", get_args(Precision)), ("sharding", get_args(Sharding))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
 

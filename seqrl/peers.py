@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import socket
 import sys
 import threading
@@ -20,7 +21,7 @@ from typing import Any
 
 import torch
 
-from seqrl.failures import ProcessLost
+from seqrl.failures import LAUNCHER, ProcessLost
 
 BEAT_S, SILENT_S = 0.5, 5.0
 # After so long something is said of who does not come, and not again for a while.
@@ -176,7 +177,7 @@ class Peers:
     def _watch(self) -> None:
         """Beat, and look at the others, until the processes part."""
         keys = [f"seqrl/{kind}/{number}" for number in self.beats for kind in ("beat", "left")]
-        ticks, woken = 0, False
+        ticks, woken, alone = 0, False, False
         while not self._over:
             if self.number and self.peers[0].condition() == "gone" and _first_holds_store():
                 self._store_lost = True
@@ -190,6 +191,9 @@ class Peers:
                 return
             ticks += 1
             self._notice()
+            if self.depth and not alone and _launcher_is_gone():
+                alone = True
+                os.kill(os.getpid(), signal.SIGTERM)
             woken = self._wake.wait(self._period_s)
             self._wake.clear()
 
@@ -249,6 +253,12 @@ def default_store() -> Any:
 def _first_holds_store() -> bool:
     """Say whether the store ends with the first process; that of torchrun does not."""
     return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+
+
+def _launcher_is_gone() -> bool:
+    """Say whether `seqrl --num_processes`, which would hand signals on, has ended before this process."""
+    launcher = os.environ.get(LAUNCHER)
+    return launcher is not None and os.getppid() != int(launcher)
 
 
 def _on_accelerators() -> bool:

@@ -9,17 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqrl.sharding import whole
 from seqrl.token_evaluation import evaluate_tokens as evaluate_tokens
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree, map_tree, tree_leaves
 
 
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Switch dropout and the like off for a while; every submodule gets its own mode back, also after an exception."""
+    """Switch dropout and the like off for a while; every submodule gets its own mode back, also after an exception.
+
+    Weights that are shared out over the processes are put together for as long, for which every process has to enter it.
+    """
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
-        yield
+        with whole(module):
+            yield
     finally:
         for part, training in modes:
             part.training = training

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from seqrl.failures import EnvironmentFailed, ProcessLost, RewardFailed
 from seqrl.run import registry
 from seqrl.run.interrupt import current_command, exit_code, resume_command, run_command
+from seqrl.run.launching import OPTION, check_number, launch, without_option
 
 if TYPE_CHECKING:
     from seqrl.run.config import RunConfig
@@ -33,7 +35,8 @@ def _main(arguments: Sequence[str]) -> int:
     try:
         parser = make_parser(arguments)
         parsed, rest = parser.parse_known_args(arguments)
-        return int(parsed.run(parsed, rest) or 0)
+        number = check_number(getattr(parsed, "num_processes", None), os.environ)
+        return int(parsed.run(parsed, rest) or 0) if number == 1 else launch(without_option(arguments), number)
     except Exception as error:
         command = current_command()
         # torchrun sends a signal to those that are left when one process has ended, which says less than the error.
@@ -87,11 +90,15 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
         "config", type=Path, help="YAML file, or a name that `seqrl list` shows; --field.field=value sets any of its fields"
     )
     command.add_argument("--seeds", help="train once for each, 0,1,2 say, as NAME_seed0 ...")
+    command.add_argument(
+        OPTION, type=int, help="processes on this machine that train one policy together, see docs/scaling.md; 1 by default"
+    )
     command.add_argument("--overwrite", action="store_true", help="delete an earlier run of this name")
     command.add_argument("--quiet", action="store_true", help="show no progress")
     command = add("resume", "Go on with a run: seqrl resume RUN [--steps=MORE]", _resume)
     command.add_argument("folder", type=Path, metavar="run", help="its folder, for instance runs/demo")
     command.add_argument("--checkpoint", help="go on from this one, not from the newest: number of its step, or path")
+    command.add_argument(OPTION, type=int, help="processes that go on with it, more or fewer than before, too; 1 by default")
     command.add_argument("--quiet", action="store_true", help="show no progress")
     command = add("evaluate", "Score a trained policy", _evaluate)
     command.add_argument(

@@ -1,6 +1,6 @@
 """What SIGINT (Ctrl-C) and SIGTERM do: the first one ends a command or a run in good order, the second one ends it on the spot.
 
-Nothing but the standard library is imported here, so that a command can set its handlers before all else.
+Nothing that takes time is imported here, so that a command can set its handlers before all else.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
+
+from seqrl.failures import LAUNCHER
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # `timeout` sends its signal to the command and then to the command's group, which is one request and not two; so does torchrun, later.
@@ -39,7 +41,14 @@ class Interrupted(KeyboardInterrupt):  # an exception can only inherit
 def resume_command(run_folder: object) -> str:
     """Give the command that goes on with a run exactly: with as many processes as it has."""
     number = int(os.environ.get("WORLD_SIZE", 1))
-    return f"torchrun --nproc_per_node {number} -m seqrl resume {run_folder}" if number > 1 else f"seqrl resume {run_folder}"
+    if number == 1:
+        return f"seqrl resume {run_folder}"
+    launched = LAUNCHER in os.environ
+    return (
+        f"seqrl resume {run_folder} --num_processes {number}"
+        if launched
+        else f"torchrun --nproc_per_node {number} -m seqrl resume {run_folder}"
+    )
 
 
 def exit_code(number: int) -> int:

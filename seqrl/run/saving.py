@@ -19,6 +19,7 @@ from seqrl.run.interrupt import resume_command
 from seqrl.run.log import JsonLines
 from seqrl.run.processes import is_main, num_processes, process_index, wait_for_all, wait_for_main
 from seqrl.run.seeding import random_state, restore_random_state
+from seqrl.sharding import written_out
 from seqrl.weight_average import average_of, averaged_weights
 
 
@@ -245,17 +246,17 @@ class Saver:
             folder.parent.mkdir(parents=True, exist_ok=True)
             torch.save(state, handed_over[process_index() - 1])
         wait_for_all("to save")
-        if is_main():
-            meta = {
-                **self.meta,
-                "step": progress.step,
-                "num_processes": num_processes(),
-                "evaluation": progress.evaluation if progress.evaluated_step == progress.step else {},
-            }
-            # What is evaluated is what others load; the trainer's state holds the weights that learn, too.
-            with averaged_weights(self.trainer):
+        meta = {
+            **self.meta,
+            "step": progress.step,
+            "num_processes": num_processes(),
+            "evaluation": progress.evaluation if progress.evaluated_step == progress.step else {},
+        }
+        # What is evaluated is what others load; the trainer's state holds the weights that learn, too.
+        with averaged_weights(self.trainer), written_out(self.policy):
+            if is_main():
                 checkpoint.save(folder, self.policy, state, meta, other_processes=handed_over)
-        wait_for_main("for the checkpoint")
+            wait_for_main("for the checkpoint")
 
 
 def keeps_state(task: Any) -> TypeGuard[Any]:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from seqrl.accelerator import connect
+from seqrl.meetings import told_to_others
 from seqrl.run.config import RunConfig, read_tree
 from seqrl.run.lock import hold
 from seqrl.run.loop import RunResult
@@ -31,6 +33,7 @@ def read_seeds(text: str) -> list[int]:
     return seeds
 
 
+@told_to_others
 def train_seeds(
     configs: Sequence[RunConfig],
     *,
@@ -53,6 +56,7 @@ def train_seeds(
     Raises:
         OSError, ValueError: when one of the folders cannot be used, naming each, or the disk has no room for all runs; before any begins.
     """
+    connect(configs[0].process_timeout_s)  # so that an error of one is heard by the others
     check_all_folders(configs, overwrite=overwrite)
     chose: Path | None = None
     failed: dict[Path, tuple[int, Exception]] = {}

@@ -82,6 +82,8 @@ class A2C:
         ValueError: when the policy has no critic.
     """
 
+    can_be_sharded = True
+
     def __init__(self, policy: nn.Module, config: A2CConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         self.policy = policy
         self.config = config or A2CConfig()

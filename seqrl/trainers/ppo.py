@@ -161,6 +161,7 @@ class PPO:
     """
 
     weighs_older_rows = True
+    can_be_sharded = True
 
     def __init__(self, policy: nn.Module, config: PPOConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         require_probabilities(policy, "ppo")

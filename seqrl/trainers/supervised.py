@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from seqrl.mixing import imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task, demonstrations_of, require_demonstrations
+from seqrl.sharding import whole
 from seqrl.trajectory import Evaluation, Trajectory
 
 
@@ -51,6 +52,8 @@ class Supervised:
         seed: of the scheduled sampling.
         num_updates: length of the run, for the learning-rate schedule.
     """
+
+    can_be_sharded = True
 
     def __init__(self, policy: nn.Module, config: SupervisedConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         self.policy = policy
@@ -102,7 +105,7 @@ class Supervised:
         if resample is None or not isinstance(trajectory.obs, Tensor):
             raise ValueError(f"scheduled sampling needs a policy of tokens with a `resample` method; {type(self.policy).__name__} has none")
         self.policy.eval()
-        with torch.no_grad():
+        with torch.no_grad(), whole(self.policy):
             drawn = resample(trajectory, self.generator)
         assert trajectory.imitate is not None
         swap = torch.rand(drawn.shape, generator=self.generator, device=drawn.device) < probability

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,33 +34,53 @@ class EvaluationConfig:
             raise ValueError(f"num_paths, images_per_batch: expected at least 0 and 1, got {given}")
 
 
+# For each image that a process has looked at, by the name of the figure: whether it was wrong, and each object's nats.
+Share = dict[str, Tensor]
+
+
 @torch.no_grad()
-def evaluate_looking(look: Looker, label: Tensor, config: EvaluationConfig) -> dict[str, float]:
-    """Count errors; an image with several objects is wrong where one of them is.
+def look_at(look: Looker, label: Tensor, config: EvaluationConfig, part: int = 0, parts: int = 1) -> Share:
+    """Look at a process's share of the images; one with several objects is wrong where one of them is.
+
+    Each batch has random numbers of its own, so that it does not matter who looks at it.
 
     Args:
         look: takes indices of images [B], whether to take the mean path, and a generator; gives logits [B, K, C].
         label: [N, K] long.
         config: see `EvaluationConfig`.
+        part: number of the process.
+        parts: of processes.
+    """
+    found: dict[str, list[Tensor]] = {"error_percent": [], "cross_entropy": []}
+    for items in torch.arange(label.shape[0], device=label.device).split(config.images_per_batch)[part::parts]:
+        generator = torch.Generator(label.device).manual_seed(SEED + int(items[0]))
+        right = label[items]
+        logits = look(items, True, generator)
+        found["cross_entropy"].append(F.cross_entropy(logits.flatten(0, 1), right.flatten(), reduction="none"))
+        found["error_percent"].append(is_wrong(logits, right))
+        if config.num_paths:
+            paths = [look(items, False, generator).softmax(dim=-1) for _ in range(config.num_paths)]
+            found.setdefault("error_percent_sampled", []).append(is_wrong(paths[0], right))
+            found.setdefault("error_percent_averaged", []).append(is_wrong(torch.stack(paths).sum(dim=0), right))
+    return {name: torch.cat(each).cpu() for name, each in found.items() if each}
+
+
+def figures_of(shares: Sequence[Share]) -> dict[str, float]:
+    """Give the figures of all processes together.
 
     Returns:
         error_percent of the mean path, error_percent_sampled of one sampled path, error_percent_averaged of the mean of the
         probabilities over `num_paths` of them; and the mean path's cross_entropy, nats an object.
     """
-    generator = torch.Generator(label.device).manual_seed(SEED)
-    wrong: dict[str, list[Tensor]] = {}
-    cross_entropy: list[Tensor] = []
-    for items in torch.arange(label.shape[0], device=label.device).split(config.images_per_batch):
-        right = label[items]
-        logits = look(items, True, generator)
-        cross_entropy.append(F.cross_entropy(logits.flatten(0, 1), right.flatten(), reduction="none"))
-        wrong.setdefault("error_percent", []).append(is_wrong(logits, right))
-        if config.num_paths:
-            paths = [look(items, False, generator).softmax(dim=-1) for _ in range(config.num_paths)]
-            wrong.setdefault("error_percent_sampled", []).append(is_wrong(paths[0], right))
-            wrong.setdefault("error_percent_averaged", []).append(is_wrong(torch.stack(paths).sum(dim=0), right))
-    figures = {name: 100.0 * float(masked_mean(torch.cat(parts).float(), None)) for name, parts in wrong.items()}
-    return figures | {"cross_entropy": float(masked_mean(torch.cat(cross_entropy), None))}
+    names = dict.fromkeys(name for share in shares for name in share)
+    means = {name: float(masked_mean(torch.cat([share[name] for share in shares if name in share]).float(), None)) for name in names}
+    cross_entropy = means.pop("cross_entropy")
+    return {name: 100.0 * mean for name, mean in means.items()} | {"cross_entropy": cross_entropy}
+
+
+def evaluate_looking(look: Looker, label: Tensor, config: EvaluationConfig) -> dict[str, float]:
+    """Count errors on all images; see `look_at` and `figures_of`."""
+    return figures_of([look_at(look, label, config)])
 
 
 def is_wrong(scores: Tensor, label: Tensor) -> Tensor:

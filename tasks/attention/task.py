@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,7 +18,7 @@ from seqrl.tasks.attention.cores import RectifierCore
 from seqrl.tasks.attention.data import AttentionData, DataConfig, load_data
 from seqrl.tasks.attention.dram import DramPolicy, Seeing, shrink
 from seqrl.tasks.attention.drawing import Look, draw_looks
-from seqrl.tasks.attention.evaluation import EvaluationConfig, evaluate_looking
+from seqrl.tasks.attention.evaluation import EvaluationConfig, Share, figures_of, look_at
 from seqrl.tasks.attention.looking import FirstLocation, Looking, choose_places, grid, look
 from seqrl.tasks.attention.naming import object_of_step, read_steps
 from seqrl.tasks.attention.policy import GlimpsePolicy, GlimpsePolicyConfig
@@ -179,11 +180,15 @@ class AttentionTask:
         )
 
     def evaluate(self, policy: Any, *, split: str = "dev") -> dict[str, float]:
-        """Count the errors on a split; see `evaluate_looking`.
+        """Count the errors on a split; see `figures_of`.
 
         Raises:
             ValueError: when there is no such split, or nothing in it.
         """
+        return figures_of([self.evaluation_share(policy, split=split)])
+
+    def evaluation_share(self, policy: Any, *, split: str, part: int = 0, parts: int = 1) -> Share:
+        """Look at one process's share of the images."""
         device = policy.critic.weight.device
         images, label = (part.to(device) for part in self.data.placed(split))
 
@@ -192,7 +197,11 @@ class AttentionTask:
             return self._read(policy, self._look(policy, prepared, label[items], greedy=greedy, generator=generator)[1])
 
         with evaluation_mode(policy):
-            return evaluate_looking(logits, label, self.config.evaluation)
+            return look_at(logits, label, self.config.evaluation, part, parts)
+
+    def evaluation_figures(self, shares: Sequence[Share], *, split: str) -> dict[str, float]:
+        """Count the errors of all processes."""
+        return figures_of(shares)
 
     def sample(self, policy: Any, directory: Path, *, count: int = 8, split: str = "dev") -> list[Path]:
         """Draw the mean paths over the first images of a split, as a PNG and as an animated GIF."""

@@ -17,7 +17,7 @@ from seqrl.run.registry import nearest
 from seqrl.run.trust import NAMES_CODE
 from seqrl.tasks.captioning.data import CaptionSplit, rows_of
 from seqrl.tasks.captioning.facts import fact_figures
-from seqrl.tasks.writing.decoded import Decoded, beam_texts, greedy_texts
+from seqrl.tasks.writing.decoded import Decoded, batches_of, beam_texts, greedy_texts, in_order
 from seqrl.tasks.writing.own_metrics import functions_among, refuse_two_figures
 from seqrl.tasks.writing.vocabulary import TokenizerVocabulary, Vocabulary
 from seqrl.trees import map_tree
@@ -96,10 +96,51 @@ def evaluate_captions(
     config: EvaluationConfig,
     functions: Mapping[str, Function] | None = None,
 ) -> dict[str, float]:
-    """Caption the images and score the captions.
+    """Caption the images and score the captions; see `figures_of`."""
+    return figures_of([captions_of(policy, split, vocabulary, config)], split, vocabulary, config, functions)
+
+
+# Captions of each batch of a process: greedy ones, and under "beam/" those of beam search.
+Share = dict[str, list[list[Decoded]]]
+
+
+def captions_of(
+    policy: nn.Module,
+    split: CaptionSplit,
+    vocabulary: Vocabulary | TokenizerVocabulary,
+    config: EvaluationConfig,
+    part: int = 0,
+    parts: int = 1,
+) -> Share:
+    """Caption a process's share of the images.
 
     Args:
         policy: see `seqrl.decoding.sample`.
+        split: images and references.
+        vocabulary: what the token ids stand for.
+        config: see `EvaluationConfig`.
+        part: number of the process.
+        parts: of processes.
+    """
+    count = min(config.max_images or len(split), len(split))
+    batches = batches_of(count, config.images_per_batch, part, parts)
+    share = {"": [greedy_texts(policy, _contexts(policy, split, [rows]), vocabulary) for rows in batches]}
+    if config.beam_size > 1:
+        share["beam/"] = [beam_texts(policy, _contexts(policy, split, [rows]), vocabulary, **_beam(config)) for rows in batches]
+    return share
+
+
+def figures_of(
+    shares: Sequence[Share],
+    split: CaptionSplit,
+    vocabulary: Vocabulary | TokenizerVocabulary,
+    config: EvaluationConfig,
+    functions: Mapping[str, Function] | None = None,
+) -> dict[str, float]:
+    """Score the captions of all processes, as a corpus.
+
+    Args:
+        shares: what `captions_of` gave to each process.
         split: images and references; document frequencies are those of these references, as published figures have it.
         vocabulary: what the token ids stand for.
         config: see `EvaluationConfig`.
@@ -114,18 +155,13 @@ def evaluate_captions(
     Raises:
         ValueError: when there are fewer than two images, which would make every CIDEr 0.
     """
-    count = min(config.max_images or len(split), len(split))
     metrics = list(dict.fromkeys([*METRICS, *config.registered]))
-
-    def figures_of(captions: Sequence[Caption]) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for kind in shares[0]:
+        captions = in_order([share[kind] for share in shares])
         texts = [vocabulary.tokenisation.join(words) for words, _ in captions]
         own = {name: _mean_score(function, texts, split, config.images_per_batch) for name, function in (functions or {}).items()}
-        return score_captions(captions, split, metrics) | own
-
-    figures = figures_of(greedy_captions(policy, split, vocabulary, config, count))
-    if config.beam_size > 1:
-        beam = figures_of(beam_captions(policy, split, vocabulary, config, count))
-        figures |= {f"beam/{key}": number for key, number in beam.items()}
+        figures |= {f"{kind}{name}": number for name, number in (score_captions(captions, split, metrics) | own).items()}
     return figures
 
 
@@ -142,15 +178,14 @@ def greedy_captions(
     policy: nn.Module, split: CaptionSplit, vocabulary: Vocabulary | TokenizerVocabulary, config: EvaluationConfig, count: int
 ) -> list[Caption]:
     """Write the most probable caption, token by token, for the first `count` images."""
-    return greedy_texts(policy, _batches(policy, split, config.images_per_batch, count), vocabulary)
+    return greedy_texts(policy, _contexts(policy, split, batches_of(count, config.images_per_batch)), vocabulary)
 
 
 def beam_captions(
     policy: nn.Module, split: CaptionSplit, vocabulary: Vocabulary | TokenizerVocabulary, config: EvaluationConfig, count: int
 ) -> list[Caption]:
     """Write captions by beam search for the first `count` images."""
-    how = {"beam_size": config.beam_size, "length_penalty": config.length_penalty, "temperature": config.temperature}
-    return beam_texts(policy, _batches(policy, split, config.images_per_batch, count), vocabulary, **how)
+    return beam_texts(policy, _contexts(policy, split, batches_of(count, config.images_per_batch)), vocabulary, **_beam(config))
 
 
 def write_captions(
@@ -168,10 +203,14 @@ def cider_d_of(captions: Sequence[Caption], split: CaptionSplit) -> list[float]:
     return by_name.metric_by_name("cider_d").score(padded, split.words)[: len(captions)].tolist()
 
 
-def _batches(policy: nn.Module, split: CaptionSplit, size: int, count: int) -> Any:
+def _beam(config: EvaluationConfig) -> dict[str, Any]:
+    return {"beam_size": config.beam_size, "length_penalty": config.length_penalty, "temperature": config.temperature}
+
+
+def _contexts(policy: nn.Module, split: CaptionSplit, batches: Sequence[slice]) -> Any:
     device = next(policy.parameters()).device
-    for start in range(0, count, size):
-        yield {"image": map_tree(lambda leaf: leaf.to(device), rows_of(split.images, slice(start, min(start + size, count))))}
+    for rows in batches:
+        yield {"image": map_tree(lambda leaf: leaf.to(device), rows_of(split.images, rows))}
 
 
 def score_captions(captions: Sequence[Caption], split: CaptionSplit, metrics: Sequence[str] = METRICS) -> dict[str, float]:

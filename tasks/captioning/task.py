@@ -17,7 +17,7 @@ from seqrl.policies import end_tokens
 from seqrl.tasks.captioning.checks import refuse_single_images, refuse_what_images_lack
 from seqrl.tasks.captioning.data import CaptionData, DataConfig, load_data, rows_of
 from seqrl.tasks.captioning.diagnostics import warnings_for
-from seqrl.tasks.captioning.evaluation import FIGURES, EvaluationConfig, evaluate_captions, write_captions
+from seqrl.tasks.captioning.evaluation import FIGURES, EvaluationConfig, Share, captions_of, figures_of, write_captions
 from seqrl.tasks.captioning.evaluation import METRICS as EVALUATED
 from seqrl.tasks.captioning.facts import FIGURES as FACT_FIGURES
 from seqrl.tasks.captioning.gallery import Captioned, GalleryItem, write_gallery
@@ -200,9 +200,17 @@ class CaptioningTask:
         return imitated_rows(tokens, context, items[index], begin=self.vocabulary.begin, pad=self.vocabulary.pad)
 
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
-        """Caption the images of a split and score them with every metric, one's own among them; see `evaluate_captions`."""
+        """Caption the images of a split and score them with every metric, one's own among them; see `figures_of`."""
+        return self.evaluation_figures([self.evaluation_share(policy, split=split)], split=split)
+
+    def evaluation_share(self, policy: nn.Module, *, split: str, part: int = 0, parts: int = 1) -> Share:
+        """Caption one process's share of the images."""
+        return captions_of(policy, self._split(split), self.vocabulary, self._evaluation, part, parts)
+
+    def evaluation_figures(self, shares: Sequence[Share], *, split: str) -> dict[str, float]:
+        """Score the captions of all processes."""
         functions = {figure: own.score for figure, own in self._own.items()}
-        return evaluate_captions(policy, self._split(split), self.vocabulary, self._evaluation, functions)
+        return figures_of(shares, self._split(split), self.vocabulary, self._evaluation, functions)
 
     def watch(self, figure: str) -> None:
         """Report a metric in evaluations from now on; names of other figures change nothing."""

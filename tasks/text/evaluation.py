@@ -14,7 +14,7 @@ from seqrl.metrics.corpus import Corpus
 from seqrl.run.registry import nearest
 from seqrl.run.trust import NAMES_CODE
 from seqrl.tasks.text.data import TextSplit
-from seqrl.tasks.writing.decoded import Decoded, beam_texts, greedy_texts
+from seqrl.tasks.writing.decoded import Decoded, batches_of, beam_texts, greedy_texts
 from seqrl.tasks.writing.own_metrics import OwnMetric, functions_among, refuse_two_figures
 from seqrl.tasks.writing.reward import TextReward
 from seqrl.tasks.writing.vocabulary import AnyVocabulary
@@ -66,15 +66,27 @@ class EvaluationConfig:
 Reply = Decoded
 
 
+# Replies of each batch of a process: greedy ones, and under "beam/" those of beam search.
+Share = dict[str, list[list[Decoded]]]
+
+
+def replies_of(policy: Any, split: TextSplit, vocabulary: AnyVocabulary, config: EvaluationConfig, part: int = 0, parts: int = 1) -> Share:
+    """Reply to a process's share of the prompts; `part` is its number among `parts`."""
+    batches = batches_of(min(config.max_prompts or len(split), len(split)), config.prompts_per_batch, part, parts)
+    share = {"": [greedy_texts(policy, _contexts(policy, split, [rows]), vocabulary) for rows in batches]}
+    if config.beam_size > 1:
+        share["beam/"] = [beam_texts(policy, _contexts(policy, split, [rows]), vocabulary, **_beam(config)) for rows in batches]
+    return share
+
+
 def greedy_replies(policy: Any, split: TextSplit, vocabulary: AnyVocabulary, config: EvaluationConfig, count: int) -> list[Reply]:
     """Write the most probable reply, token by token, to the first `count` prompts."""
-    return greedy_texts(policy, _batches(policy, split, config.prompts_per_batch, count), vocabulary)
+    return greedy_texts(policy, _contexts(policy, split, batches_of(count, config.prompts_per_batch)), vocabulary)
 
 
 def beam_replies(policy: Any, split: TextSplit, vocabulary: AnyVocabulary, config: EvaluationConfig, count: int) -> list[Reply]:
     """Write replies by beam search to the first `count` prompts."""
-    how = {"beam_size": config.beam_size, "length_penalty": config.length_penalty}
-    return beam_texts(policy, _batches(policy, split, config.prompts_per_batch, count), vocabulary, **how)
+    return beam_texts(policy, _contexts(policy, split, batches_of(count, config.prompts_per_batch)), vocabulary, **_beam(config))
 
 
 def score_replies(
@@ -135,8 +147,11 @@ def scores_of(replies: Sequence[Reply], split: TextSplit, reward: TextReward) ->
     return [float(score) for score in total]
 
 
-def _batches(policy: nn.Module, split: TextSplit, size: int, count: int) -> Iterator[dict[str, dict[str, Tensor]]]:
+def _beam(config: EvaluationConfig) -> dict[str, Any]:
+    return {"beam_size": config.beam_size, "length_penalty": config.length_penalty}
+
+
+def _contexts(policy: nn.Module, split: TextSplit, batches: Sequence[slice]) -> Iterator[dict[str, dict[str, Tensor]]]:
     device = next(policy.parameters()).device
-    for start in range(0, count, size):
-        rows = split.rows(slice(start, min(start + size, count)))
-        yield {"image": {name: leaf.to(device) for name, leaf in rows.items()}}
+    for rows in batches:
+        yield {"image": {name: leaf.to(device) for name, leaf in split.rows(rows).items()}}

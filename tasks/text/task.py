@@ -20,9 +20,10 @@ from seqrl.tasks.text.evaluation import (
     METRICS,
     EvaluationConfig,
     Reply,
-    beam_replies,
+    Share,
     greedy_replies,
     own_figures,
+    replies_of,
     score_replies,
     scores_of,
 )
@@ -31,6 +32,7 @@ from seqrl.tasks.text.policy import PolicyConfig, build_policy
 from seqrl.tasks.text.shown import Written, write_replies, write_rows
 from seqrl.tasks.text.signatures import evaluation_signatures
 from seqrl.tasks.text.slots import Slots
+from seqrl.tasks.writing.decoded import in_order
 from seqrl.tasks.writing.imitated_references import ImitatedReferences
 from seqrl.tasks.writing.imitated_rows import imitated_rows
 from seqrl.tasks.writing.own_metrics import own_metrics
@@ -204,12 +206,18 @@ class TextTask:
 
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
         """Reply to the prompts of a split and score the replies; see `score_replies`. What beam search writes is scored under `beam/`."""
-        part, config = self._split(split), self.config.evaluation
-        count = self._count(part)
-        figures = self._figures(greedy_replies(policy, part, self.vocabulary, config, count), part)
-        if config.beam_size > 1:
-            beam = self._figures(beam_replies(policy, part, self.vocabulary, config, count), part)
-            figures |= {f"beam/{name}": figure for name, figure in beam.items()}
+        return self.evaluation_figures([self.evaluation_share(policy, split=split)], split=split)
+
+    def evaluation_share(self, policy: nn.Module, *, split: str, part: int = 0, parts: int = 1) -> Share:
+        """Reply to one process's share of the prompts."""
+        return replies_of(policy, self._split(split), self.vocabulary, self.config.evaluation, part, parts)
+
+    def evaluation_figures(self, shares: Sequence[Share], *, split: str) -> dict[str, float]:
+        """Score the replies of all processes."""
+        figures: dict[str, float] = {}
+        for kind in shares[0]:
+            found = self._figures(in_order([share[kind] for share in shares]), self._split(split))
+            figures |= {f"{kind}{name}": figure for name, figure in found.items()}
         return figures
 
     def watch(self, figure: str) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from seqrl.beam_search import beam_search
 from seqrl.decoding import sample, with_one_end
 from seqrl.policies import end_tokens, is_end
 from seqrl.tasks.writing.vocabulary import AnyVocabulary
+
+Found = TypeVar("Found")
 
 
 class Decoded(NamedTuple):
@@ -39,3 +41,22 @@ def beam_texts(policy: Any, contexts: Iterable[Any], vocabulary: AnyVocabulary, 
         rows, _ = beam_search(policy, context, **how)
         found += [Decoded(vocabulary.decode(row), len(row) < policy.max_tokens) for row in rows]
     return found
+
+
+def batches_of(count: int, size: int, part: int = 0, parts: int = 1) -> list[slice]:
+    """Cut items into batches, and give those of one of several processes: every so manieth, from its own number on.
+
+    Args:
+        count: of items.
+        size: of a batch; smaller where some process would have nothing to do.
+        part: number of the process.
+        parts: of processes.
+    """
+    size = min(size, max(1, -(-count // parts)))
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)][part::parts]
+
+
+def in_order(shares: Sequence[Sequence[Sequence[Found]]]) -> list[Found]:
+    """Put what several processes have found in each of their batches back into the order of the items, each once."""
+    longest = max(map(len, shares))
+    return [found for place in range(longest) for share in shares if place < len(share) for found in share[place]]
