@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 from seqrl.metrics import by_name
@@ -17,8 +16,9 @@ from seqrl.run.registry import nearest
 from seqrl.run.trust import NAMES_CODE
 from seqrl.tasks.captioning.data import CaptionSplit, rows_of
 from seqrl.tasks.captioning.facts import fact_figures
+from seqrl.tasks.writing.asked import Asked
 from seqrl.tasks.writing.decoded import Decoded, beam_texts, greedy_texts
-from seqrl.tasks.writing.own_metrics import functions_among, refuse_two_figures
+from seqrl.tasks.writing.own_metrics import OwnMetric, functions_among, refuse_two_figures
 from seqrl.tasks.writing.vocabulary import TokenizerVocabulary, Vocabulary
 from seqrl.trees import map_tree
 
@@ -85,16 +85,12 @@ class EvaluationConfig:
         return functions_among(self.metrics)
 
 
-# Scores captions, words with spaces between, against their references as they were written.
-Function = Callable[[Sequence[str], Sequence[Sequence[str]]], NDArray[np.float64]]
-
-
 def evaluate_captions(
     policy: nn.Module,
     split: CaptionSplit,
     vocabulary: Vocabulary | TokenizerVocabulary,
     config: EvaluationConfig,
-    functions: Mapping[str, Function] | None = None,
+    functions: Mapping[str, OwnMetric] | None = None,
 ) -> dict[str, float]:
     """Caption the images and score the captions.
 
@@ -119,7 +115,8 @@ def evaluate_captions(
 
     def figures_of(captions: Sequence[Caption]) -> dict[str, float]:
         texts = [vocabulary.tokenisation.join(words) for words, _ in captions]
-        own = {name: _mean_score(function, texts, split, config.images_per_batch) for name, function in (functions or {}).items()}
+        asked = Asked.about(split, range(len(texts)), texts)
+        own = {name: function.mean(asked, config.images_per_batch) for name, function in (functions or {}).items()}
         return score_captions(captions, split, metrics) | own
 
     figures = figures_of(greedy_captions(policy, split, vocabulary, config, count))
@@ -127,12 +124,6 @@ def evaluate_captions(
         beam = figures_of(beam_captions(policy, split, vocabulary, config, count))
         figures |= {f"beam/{key}": number for key, number in beam.items()}
     return figures
-
-
-def _mean_score(function: Function, captions: Sequence[str], split: CaptionSplit, size: int) -> float:
-    # No more captions a call than a batch has, or a time limit that is ample in training would be short here.
-    parts = [slice(start, min(start + size, len(captions))) for start in range(0, len(captions), size)]
-    return float(np.concatenate([function(captions[part], split.references[part]) for part in parts]).mean())
 
 
 Caption = Decoded
