@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqrl.failures import EnvironmentFailed, ProcessLost, RewardFailed
+from seqrl.run import export as export_command
 from seqrl.run import registry
 from seqrl.run.interrupt import current_command, exit_code, resume_command, run_command
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from seqrl.run.loop import RunResult
 
 EXIT_BAD_INPUT, EXIT_FAILED = 2, 1
-READS_RUNS = ("train", "resume", "evaluate", "sample", "record", "chat", "show")
+READS_RUNS = ("train", "resume", "evaluate", "sample", "export", "record", "chat", "show")
 MOST_CHARACTERS = 4000  # of an error's text; what it quotes may come from anybody
 Command = Callable[[argparse.Namespace, list[str]], int]
 
@@ -105,6 +106,7 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     command.add_argument("--checkpoint", help="which one: number of its step, best, or path")
     command.add_argument("--count", type=int, default=8, help="how many; 8 by default")
     command.add_argument("--output", type=Path, help="where they go; RUN/samples by default")
+    export_command.add_arguments(add("export", "Write a trained model of transformers as a folder that `from_pretrained` loads", _export))
     command = add("record", "Write an animation of episodes that a trained policy plays", _record)
     command.add_argument("folder", type=Path, metavar="run", help="run or checkpoint folder")
     command.add_argument("--checkpoint", help="which one: number of its step, best, or path")
@@ -264,6 +266,13 @@ def _sample(parsed: argparse.Namespace, rest: list[str]) -> int:
         if path.suffix == ".txt":
             print(path.read_text(encoding="utf-8"))
         print(path)
+    return 0
+
+
+def _export(parsed: argparse.Namespace, rest: list[str]) -> int:
+    settings = {"which": parsed.checkpoint, "license": parsed.license, "push": parsed.push, "allow_code": parsed.allow_code}
+    folder = export_command.export(parsed.folder, parsed.output, rest, **settings)
+    print(f"{parsed.output}: {folder}, with its model card README.md" + (f"; also on the hub as {parsed.push}" if parsed.push else ""))
     return 0
 
 
