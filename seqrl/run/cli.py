@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqrl.failures import EnvironmentFailed, ProcessLost, RewardFailed
-from seqrl.run import export as export_command
 from seqrl.run import registry
 from seqrl.run.interrupt import current_command, exit_code, resume_command, run_command
 
@@ -72,6 +71,8 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="seqrl", description="Trains policies over sequences with reinforcement learning.", allow_abbrev=False
     )
+    from seqrl.run import export
+
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(name: str, help: str, run: Command) -> argparse.ArgumentParser:
@@ -106,7 +107,7 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     command.add_argument("--checkpoint", help="which one: number of its step, best, or path")
     command.add_argument("--count", type=int, default=8, help="how many; 8 by default")
     command.add_argument("--output", type=Path, help="where they go; RUN/samples by default")
-    export_command.add_arguments(add("export", "Write a trained model of transformers as a folder that `from_pretrained` loads", _export))
+    export.add_arguments(add("export", "Write a trained model of transformers as a folder that `from_pretrained` loads", _export))
     command = add("record", "Write an animation of episodes that a trained policy plays", _record)
     command.add_argument("folder", type=Path, metavar="run", help="run or checkpoint folder")
     command.add_argument("--checkpoint", help="which one: number of its step, best, or path")
@@ -270,8 +271,10 @@ def _sample(parsed: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _export(parsed: argparse.Namespace, rest: list[str]) -> int:
+    from seqrl.run.export import export
+
     settings = {"which": parsed.checkpoint, "license": parsed.license, "push": parsed.push, "allow_code": parsed.allow_code}
-    folder = export_command.export(parsed.folder, parsed.output, rest, **settings)
+    folder = export(parsed.folder, parsed.output, rest, **settings)
     print(f"{parsed.output}: {folder}, with its model card README.md" + (f"; also on the hub as {parsed.push}" if parsed.push else ""))
     return 0
 

@@ -26,7 +26,7 @@ from seqrl.tasks.text.evaluation import (
     score_replies,
     scores_of,
 )
-from seqrl.tasks.text.pairs import Messages, Pairs, as_lists, as_prompts, held_out
+from seqrl.tasks.text.pairs import Pairs, as_lists, as_prompts, held_out
 from seqrl.tasks.text.policy import PolicyConfig, build_policy
 from seqrl.tasks.text.shown import Written, write_replies, write_rows
 from seqrl.tasks.text.signatures import evaluation_signatures
@@ -108,8 +108,8 @@ class TextTask:
         dev: pairs to choose by; the last tenth of the prompts is held out when None.
         test: pairs to report.
         config: see `TextConfig`; its `data` says what a word is and how long a prompt may be.
-        places: where each prompt stands, for messages.
         columns: [N] each, what else functions in TRL's form are told about a prompt, by name.
+        places: where each prompt stands, for messages.
         seed: of the order of the prompts.
 
     Raises:
@@ -118,7 +118,7 @@ class TextTask:
 
     def __init__(
         self,
-        prompts: Sequence[str] | Sequence[Messages],
+        prompts: Sequence[str] | Sequence[Sequence[Mapping[str, Any]]],
         references: Sequence[str] | Sequence[Sequence[str]],
         reward: OwnRewardLike | str | Mapping[str, float] | None = None,
         *,
@@ -126,8 +126,8 @@ class TextTask:
         dev: Pairs | None = None,
         test: Pairs | None = None,
         config: TextConfig | None = None,
-        places: Sequence[str] = (),
         columns: Mapping[str, Sequence[Any]] | None = None,
+        places: Sequence[str] = (),
         seed: int = 0,
     ) -> None:
         self.config = config = _rewarding(config or TextConfig(), reward)
