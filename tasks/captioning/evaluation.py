@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from seqrl.metrics import by_name
@@ -16,9 +17,9 @@ from seqrl.run.registry import nearest
 from seqrl.run.trust import NAMES_CODE
 from seqrl.tasks.captioning.data import CaptionSplit, rows_of
 from seqrl.tasks.captioning.facts import fact_figures
-from seqrl.tasks.writing.asked import Asked
 from seqrl.tasks.writing.decoded import Decoded, beam_texts, greedy_texts
-from seqrl.tasks.writing.own_metrics import OwnMetric, functions_among, refuse_two_figures
+from seqrl.tasks.writing.own_metrics import functions_among, refuse_two_figures
+from seqrl.tasks.writing.own_rewards import mean_score
 from seqrl.tasks.writing.vocabulary import TokenizerVocabulary, Vocabulary
 from seqrl.trees import map_tree
 
@@ -85,12 +86,16 @@ class EvaluationConfig:
         return functions_among(self.metrics)
 
 
+# Scores captions, words with spaces between, beside what is known about their images: of a `seqrl.tasks.writing.asked.Asked`.
+Function = Callable[..., NDArray[np.float64]]
+
+
 def evaluate_captions(
     policy: nn.Module,
     split: CaptionSplit,
     vocabulary: Vocabulary | TokenizerVocabulary,
     config: EvaluationConfig,
-    functions: Mapping[str, OwnMetric] | None = None,
+    functions: Mapping[str, Function] | None = None,
 ) -> dict[str, float]:
     """Caption the images and score the captions.
 
@@ -115,8 +120,7 @@ def evaluate_captions(
 
     def figures_of(captions: Sequence[Caption]) -> dict[str, float]:
         texts = [vocabulary.tokenisation.join(words) for words, _ in captions]
-        asked = Asked.about(split, range(len(texts)), texts)
-        own = {name: function.mean(asked, config.images_per_batch) for name, function in (functions or {}).items()}
+        own = {name: _mean_score(function, texts, split, config.images_per_batch) for name, function in (functions or {}).items()}
         return score_captions(captions, split, metrics) | own
 
     figures = figures_of(greedy_captions(policy, split, vocabulary, config, count))
@@ -124,6 +128,10 @@ def evaluate_captions(
         beam = figures_of(beam_captions(policy, split, vocabulary, config, count))
         figures |= {f"beam/{key}": number for key, number in beam.items()}
     return figures
+
+
+def _mean_score(function: Function, captions: Sequence[str], split: CaptionSplit, size: int) -> float:
+    return mean_score(function, captions, split, size)
 
 
 Caption = Decoded

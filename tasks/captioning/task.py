@@ -207,7 +207,8 @@ class CaptioningTask:
 
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
         """Caption the images of a split and score them with every metric, one's own among them; see `evaluate_captions`."""
-        return evaluate_captions(policy, self._split(split), self.vocabulary, self._evaluation, self._own)
+        functions = {figure: own.score for figure, own in self._own.items()}
+        return evaluate_captions(policy, self._split(split), self.vocabulary, self._evaluation, functions)
 
     def watch(self, figure: str) -> None:
         """Report a metric in evaluations from now on; names of other figures change nothing."""

@@ -14,9 +14,9 @@ from seqrl.metrics.corpus import Corpus
 from seqrl.run.registry import nearest
 from seqrl.run.trust import NAMES_CODE
 from seqrl.tasks.text.data import TextSplit
-from seqrl.tasks.writing.asked import Asked
 from seqrl.tasks.writing.decoded import Decoded, beam_texts, greedy_texts
 from seqrl.tasks.writing.own_metrics import OwnMetric, functions_among, refuse_two_figures
+from seqrl.tasks.writing.own_rewards import mean_score
 from seqrl.tasks.writing.reward import TextReward
 from seqrl.tasks.writing.trl_form import Notes
 from seqrl.tasks.writing.vocabulary import AnyVocabulary
@@ -116,8 +116,7 @@ def score_replies(
 
 def own_figures(own: Mapping[str, OwnMetric], texts: Sequence[str], split: TextSplit, size: int) -> dict[str, float]:
     """Average what functions of one's own give for replies to the first prompts of a split, no more replies a call than `size`."""
-    asked = Asked.about(split, range(len(texts)), texts)
-    return {figure: metric.mean(asked, size) for figure, metric in own.items()}
+    return {figure: mean_score(metric.score, texts, split, size) for figure, metric in own.items()}
 
 
 def scores_of(replies: Sequence[Reply], split: TextSplit, reward: TextReward, notes: Notes) -> list[float]:
@@ -132,7 +131,7 @@ def scores_of(replies: Sequence[Reply], split: TextSplit, reward: TextReward, no
     count, words = len(replies), [reply.words for reply in replies]
     texts = [reward.vocabulary.tokenisation.join(each) for each in words]
     if reward.own is not None:
-        return [float(score) for score in reward.own.score(Asked.about(split, range(count), texts), notes=notes)]
+        return reward.own.score_first(texts, split, notes)
     total = np.zeros(count)
     for name, weight in reward.weights.items():
         metric = by_name.metric_by_name(name, **reward.config.settings.get(name, {}))

@@ -22,18 +22,6 @@ class OwnMetric:
     name: str
     score: Callable[[Asked], NDArray[np.float64]]
 
-    def mean(self, asked: Asked, size: int) -> float:
-        """Average it over the texts that it has a score for; NaN where it has none for any.
-
-        Args:
-            asked: the texts.
-            size: no more of them a call, or a time limit that is ample in training would be short here.
-        """
-        parts = [self.score(asked.part(slice(start, start + size))) for start in range(0, len(asked), size)]
-        scores = np.concatenate(parts)
-        counted = scores[~np.isnan(scores)]
-        return float(counted.mean()) if len(counted) else float("nan")
-
 
 def own_metrics(names: Sequence[str], reward: TextReward, timeout_s: float, *, taken: Container[str]) -> dict[str, OwnMetric]:
     """Give each function with the name of its figure: that of the function, without its module.

@@ -85,6 +85,10 @@ class OwnRewards:
         """Give the weighted sums, [N]; NaN for a text that no function has a score for."""
         return self.total(*self.parts(asked, state or TrainerState(), notes or Notes()))
 
+    def score_first(self, texts: Sequence[str], split: Any, notes: Notes) -> list[float]:
+        """Score texts about the first items of a split; NaN for one that no function has a score for."""
+        return [float(score) for score in self.score(Asked.about(split, range(len(texts)), texts), notes=notes)]
+
     def total(self, scores: NDArray[np.float64], counts: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Sum scores [K, N] up where they count, [N]; NaN where none does."""
         total = np.asarray(self.weights) @ np.where(counts, scores, 0.0)
@@ -101,6 +105,21 @@ class OwnRewards:
 
     def _ids(self, text: str) -> list[int]:
         return [*self.vocabulary.encode(self.vocabulary.tokenisation.split(text)), self.vocabulary.end]
+
+
+def mean_score(function: Callable[[Asked], NDArray[np.float64]], texts: Sequence[str], split: Any, size: int) -> float:
+    """Average scores over the texts that have one; NaN where none has.
+
+    Args:
+        function: gives [N], NaN for a text that it leaves out.
+        texts: about the first items of the split.
+        split: see `seqrl.tasks.writing.asked.Asked.about`.
+        size: no more of them a call, or a time limit that is ample in training would be short here.
+    """
+    asked = Asked.about(split, range(len(texts)), texts)
+    scores = np.concatenate([function(asked.part(slice(start, start + size))) for start in range(0, len(asked), size)])
+    counted = scores[~np.isnan(scores)]
+    return float(counted.mean()) if len(counted) else float("nan")
 
 
 def named_functions(given: Any) -> tuple[list[Named], list[float]] | None:

@@ -409,3 +409,14 @@ def test_captions_are_told_which_image_they_are_of(tmp_path: Path, monkeypatch: 
     assert seen == [("", data.train.image_ids[item], data.train.references[item]) for item in rows.group.tolist()]
     assert rows.score.sum() > 0 and set(task.pop_figures()) == {"reward/left_out", "reward/mean_length", "reward/std_length"}
     assert task.evaluate(policy)["reward_length"] > 0
+
+
+async def never(completions: Any, **kwargs: Any) -> list[float]:
+    await asyncio.sleep(60)
+    return [1.0] * len(completions)
+
+
+def test_what_is_awaited_for_too_long_is_given_up() -> None:
+    config = replace(CONFIG, reward=replace(CONFIG.reward, timeout_s=0.2))
+    with pytest.raises(TimeoutError, match=r"never \(task.reward.timeout_s\) did not answer for 0.2 seconds"):
+        rolled([words, never], config=config)
