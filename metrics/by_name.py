@@ -63,8 +63,18 @@ def scores_words(name: str) -> bool:
 def takes_words(name: str) -> bool:
     """Tell whether a metric can score the words of a captioner: it scores words, or makes a text of them."""
     home = _home(name)
-    apart = hasattr(home, "needs_images") or getattr(home, "scores_corpus_only", False)
+    apart = needs_images(name) or scores_corpus_only(name)
     return scores_words(name) or (hasattr(home, "prepare_words") and not apart)
+
+
+def scores_corpus_only(name: str) -> bool:
+    """Tell whether a metric has one figure for all texts together and none for each."""
+    return bool(getattr(_home(name), "scores_corpus_only", False))
+
+
+def needs_images(name: str) -> bool:
+    """Tell whether a metric looks at images."""
+    return hasattr(_home(name), "needs_images")
 
 
 def higher_is_better(name: str) -> bool:
@@ -95,12 +105,12 @@ def require_rewardable(name: str) -> None:
         ValueError: for such a metric, or an unknown name.
     """
     home = _home(name)
-    if getattr(home, "scores_corpus_only", False):
+    if scores_corpus_only(name):
         raise ValueError(
             f"{name} has one figure for all sentences together and none for each, so nothing can be rewarded with it; reward another, "
             f"and report this one with task.evaluation.metrics or `seqrl score --metrics {name}`"
         )
-    if hasattr(home, "needs_images"):
+    if needs_images(name):
         raise ValueError(
             f"{name} looks at images, which no reward by name has; call its prepare(images, references).score(captions, items) in a "
             "function of your own, and name that: reward.function=module:name"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from seqrl.run.loop import RunResult
 
 EXIT_BAD_INPUT, EXIT_FAILED = 2, 1
-READS_RUNS = ("train", "resume", "evaluate", "sample", "record", "chat", "show")
+READS_RUNS = ("train", "resume", "evaluate", "sample", "export", "record", "chat", "show")
 MOST_CHARACTERS = 4000  # of an error's text; what it quotes may come from anybody
 Command = Callable[[argparse.Namespace, list[str]], int]
 
@@ -74,6 +74,8 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="seqrl", description="Trains policies over sequences with reinforcement learning.", allow_abbrev=False
     )
+    from seqrl.run import export
+
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(name: str, help: str, run: Command) -> argparse.ArgumentParser:
@@ -112,6 +114,7 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     command.add_argument("--checkpoint", help="which one: number of its step, best, or path")
     command.add_argument("--count", type=int, default=8, help="how many; 8 by default")
     command.add_argument("--output", type=Path, help="where they go; RUN/samples by default")
+    export.add_arguments(add("export", "Write a trained model of transformers as a folder that `from_pretrained` loads", _export))
     command = add("record", "Write an animation of episodes that a trained policy plays", _record)
     command.add_argument("folder", type=Path, metavar="run", help="run or checkpoint folder")
     command.add_argument("--checkpoint", help="which one: number of its step, best, or path")
@@ -271,6 +274,15 @@ def _sample(parsed: argparse.Namespace, rest: list[str]) -> int:
         if path.suffix == ".txt":
             print(path.read_text(encoding="utf-8"))
         print(path)
+    return 0
+
+
+def _export(parsed: argparse.Namespace, rest: list[str]) -> int:
+    from seqrl.run.export import export
+
+    settings = {"which": parsed.checkpoint, "license": parsed.license, "push": parsed.push, "allow_code": parsed.allow_code}
+    folder = export(parsed.folder, parsed.output, rest, **settings)
+    print(f"{parsed.output}: {folder}, with its model card README.md" + (f"; also on the hub as {parsed.push}" if parsed.push else ""))
     return 0
 
 

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from torch import nn
 from seqrl.protocols import Task
 from seqrl.run import registry
 from seqrl.run.config import RunConfig
+from seqrl.run.json_text import read_json
 from seqrl.run.run_folder import check_place, check_writable
-from seqrl.run.signatures import evaluation_signatures
+from seqrl.run.signatures import evaluation_signatures, kept_signatures
 from seqrl.run.train import load, load_with_meta, start_from, task_fingerprints
 
 _LOG = logging.getLogger(__name__)
@@ -76,6 +77,29 @@ def evaluate(
     if callable(keep):
         keep(policy, output.with_name(f"{output.stem}_samples"), split=split, **_before(keep, config, task))
     return folder, figures, signatures
+
+
+def kept_evaluations(folder: Path, meta: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Give what was evaluated of a checkpoint: on dev while it was trained, and what `evaluate` wrote about it into the run's folder since.
+
+    Args:
+        folder: of the checkpoint.
+        meta: its own.
+
+    Returns:
+        `split`, `figures` and `signatures` of each split, by the newest evaluation without changed settings.
+    """
+    run = folder.parent.parent
+    found: dict[str, dict[str, Any]] = {}
+    if meta.get("evaluation"):
+        found["dev"] = {"split": "dev", "figures": meta["evaluation"], "signatures": kept_signatures(run).get("dev", {})}
+    for path in sorted(run.glob("evaluation_*.json"), key=lambda path: path.stat().st_mtime):
+        record = read_json(path)
+        if not isinstance(record, dict) or not {"step", "split", "figures", "checkpoint"} <= record.keys() or record.get("overrides"):
+            continue
+        if record["step"] == meta["step"] and Path(str(record["checkpoint"])).name == folder.name:
+            found[record["split"]] = {key: record.get(key, {}) for key in ("split", "figures", "signatures")}
+    return list(found.values())
 
 
 def _before(show: Callable[..., Any], config: RunConfig, task: Task) -> dict[str, nn.Module]:

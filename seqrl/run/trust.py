@@ -65,7 +65,7 @@ def _installed() -> set[str]:
 
 
 def code_of_fields(config: Any, tree: Any, path: str = "") -> list[NamedCode]:
-    """List the values `module:name` of fields that are marked with `NAMES_CODE`, or of lists of them; unset ones are left out.
+    """List the values `module:name` of fields marked with `NAMES_CODE`, of lists of them or mappings from them; unset ones are left out.
 
     Args:
         config: a dataclass, decoded from the tree.
@@ -82,8 +82,8 @@ def code_of_fields(config: Any, tree: Any, path: str = "") -> list[NamedCode]:
         if dataclasses.is_dataclass(value):
             found += code_of_fields(value, given, name)
         elif NAMES_CODE in field.metadata:
-            values = value if isinstance(value, list) else [value]
-            sources = given if isinstance(given, list) and len(given) == len(values) else [given] * len(values)
+            values = list(value) if isinstance(value, list | dict) else [value]
+            sources = list(given) if isinstance(given, list | dict) and len(given) == len(values) else [given] * len(values)
             for each, source in zip(values, sources, strict=True):
                 if ":" in str(each) and str(each).partition(":")[0] not in field.metadata[NAMES_CODE]:
                     found.append(NamedCode(name, str(each), isinstance(source, CommandLineText)))

@@ -19,7 +19,7 @@ def refuse_single_images(config: CaptioningConfig, data: CaptionData) -> None:
         ValueError: naming the split.
     """
     wanted = [("dev", data.dev)]
-    if not config.reward.function and not config.reward.document_frequency and any(map(reads_document_frequency, config.reward.metrics)):
+    if not config.reward.named and not config.reward.document_frequency and any(map(reads_document_frequency, config.reward.metrics)):
         wanted.append(("train", data.train))
     for name, split in wanted:
         if len(split) < 2:

@@ -73,6 +73,11 @@ class CaptionSplit:
         """Number of images."""
         return len(self.image_ids)
 
+    @property
+    def columns(self) -> dict[str, list[str]]:
+        """What functions of one's own are told about the images beside their references, by name."""
+        return {"image_id": self.image_ids}
+
     def describe(self, index: int) -> str:
         """Name an image in a message."""
         return f"image {self.image_ids[index]}"

@@ -19,6 +19,7 @@ from seqrl.tasks.captioning.data import CaptionSplit, rows_of
 from seqrl.tasks.captioning.facts import fact_figures
 from seqrl.tasks.writing.decoded import Decoded, batches_of, beam_texts, greedy_texts, in_order
 from seqrl.tasks.writing.own_metrics import functions_among, refuse_two_figures
+from seqrl.tasks.writing.own_rewards import mean_score
 from seqrl.tasks.writing.vocabulary import TokenizerVocabulary, Vocabulary
 from seqrl.trees import map_tree
 
@@ -85,8 +86,8 @@ class EvaluationConfig:
         return functions_among(self.metrics)
 
 
-# Scores captions, words with spaces between, against their references as they were written.
-Function = Callable[[Sequence[str], Sequence[Sequence[str]]], NDArray[np.float64]]
+# Scores captions, words with spaces between, beside what is known about their images: of a `seqrl.tasks.writing.asked.Asked`.
+Function = Callable[..., NDArray[np.float64]]
 
 
 def evaluate_captions(
@@ -166,9 +167,7 @@ def figures_of(
 
 
 def _mean_score(function: Function, captions: Sequence[str], split: CaptionSplit, size: int) -> float:
-    # No more captions a call than a batch has, or a time limit that is ample in training would be short here.
-    parts = [slice(start, min(start + size, len(captions))) for start in range(0, len(captions), size)]
-    return float(np.concatenate([function(captions[part], split.references[part]) for part in parts]).mean())
+    return mean_score(function, captions, split, size)
 
 
 Caption = Decoded

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from seqrl.tasks.captioning.signatures import evaluation_signatures
 from seqrl.tasks.writing.imitated_references import ImitatedReferences
 from seqrl.tasks.writing.imitated_rows import imitated_rows
 from seqrl.tasks.writing.own_metrics import own_metrics
+from seqrl.tasks.writing.own_rewards import OwnRewardLike
 from seqrl.tasks.writing.reward import RewardConfig, TextReward
 from seqrl.tasks.writing.reward_function import import_function
 from seqrl.tasks.writing.rollouts import Rollouts, split_named
@@ -94,7 +95,8 @@ class CaptioningTask:
         config: see `CaptioningConfig`.
         data: images with captions.
         seed: of the order of the images and of the flips.
-        reward: a function of one's own, (captions, references) -> one number a caption, instead of the configured mix.
+        reward: a function of one's own, (captions, references) -> one number a caption, or in TRL's form (see
+            `seqrl.tasks.writing.trl_form`), instead of the configured mix; several in a list, or weights by function.
 
     Raises:
         ValueError: when a split has a single image, over which CIDEr is always 0.
@@ -106,7 +108,7 @@ class CaptioningTask:
         data: CaptionData,
         *,
         seed: int = 0,
-        reward: Callable[[Sequence[str], Sequence[Sequence[str]]], Sequence[float]] | None = None,
+        reward: OwnRewardLike | None = None,
     ) -> None:
         refuse_single_images(config, data)
         refuse_what_images_lack(config, data)
@@ -116,7 +118,7 @@ class CaptioningTask:
         self.reward = TextReward(config.reward, data.train, data.vocabulary, function=reward)
         self._rollouts = Rollouts(len(data.train), self.reward, seed=seed)
         self._built: nn.Module | None = None
-        rewarded = [] if reward or config.reward.function else [name for name, weight in config.reward.metrics.items() if weight]
+        rewarded = [] if reward or config.reward.named else [name for name, weight in config.reward.metrics.items() if weight]
         self._evaluation = replace(config.evaluation, metrics=[*config.evaluation.metrics, *rewarded])
         taken = {*FIGURES, *FACT_FIGURES} if data.dev.scenes is not None else FIGURES
         self._own = own_metrics(config.evaluation.functions, self.reward, config.reward.timeout_s, taken=taken)
@@ -126,6 +128,10 @@ class CaptioningTask:
     def seconds_in_reward(self) -> float:
         """Time spent scoring captions so far; with `reward.ahead` the time spent waiting for it."""
         return self._rollouts.seconds_in_reward
+
+    def pop_figures(self) -> dict[str, float]:
+        """Give what functions of one's own have logged since the last call."""
+        return self._rollouts.pop_figures()
 
     @property
     def reward_ahead(self) -> int:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from seqrl.metrics.tokenisations import tokenisation_by_name
-from seqrl.tasks.text.pairs import Pairs
+from seqrl.tasks.text.pairs import Messages, Pairs
 from seqrl.tasks.text.pieces import PieceVocabulary
 from seqrl.tasks.writing.vocabulary import SPECIALS, AnyVocabulary, Vocabulary
 
@@ -46,6 +47,16 @@ class TextSplit:
     def prompts(self) -> Sequence[str]:
         """Text of each prompt."""
         return self.pairs.prompts
+
+    @property
+    def messages(self) -> Sequence[Messages] | None:
+        """The prompts as lists of messages, where they were given as such."""
+        return self.pairs.messages or None
+
+    @property
+    def columns(self) -> Mapping[str, Sequence[Any]]:
+        """What else the data hold about an item."""
+        return self.pairs.columns
 
     def describe(self, index: int) -> str:
         """Name an item in a message."""

@@ -16,7 +16,9 @@ from seqrl.run.trust import NAMES_CODE
 from seqrl.tasks.text.data import TextSplit
 from seqrl.tasks.writing.decoded import Decoded, batches_of, beam_texts, greedy_texts
 from seqrl.tasks.writing.own_metrics import OwnMetric, functions_among, refuse_two_figures
+from seqrl.tasks.writing.own_rewards import mean_score
 from seqrl.tasks.writing.reward import TextReward
+from seqrl.tasks.writing.trl_form import Notes
 from seqrl.tasks.writing.vocabulary import AnyVocabulary
 
 METRICS = ("sacrebleu", "bleu4")
@@ -126,19 +128,22 @@ def score_replies(
 
 def own_figures(own: Mapping[str, OwnMetric], texts: Sequence[str], split: TextSplit, size: int) -> dict[str, float]:
     """Average what functions of one's own give for replies to the first prompts of a split, no more replies a call than `size`."""
-    parts = [slice(start, min(start + size, len(texts))) for start in range(0, len(texts), size)]
-    return {
-        figure: float(np.concatenate([metric.score(texts[part], split.references[part], split.prompts[part]) for part in parts]).mean())
-        for figure, metric in own.items()
-    }
+    return {figure: mean_score(metric.score, texts, split, size) for figure, metric in own.items()}
 
 
-def scores_of(replies: Sequence[Reply], split: TextSplit, reward: TextReward) -> list[float]:
-    """Give what a reward pays for replies to the first prompts of a split, each by itself, without its end."""
+def scores_of(replies: Sequence[Reply], split: TextSplit, reward: TextReward, notes: Notes) -> list[float]:
+    """Give what a reward pays for replies to the first prompts of a split, each by itself, without its end.
+
+    Args:
+        replies: N of them.
+        split: prompts and references.
+        reward: of the task.
+        notes: what functions of one's own log meanwhile.
+    """
     count, words = len(replies), [reply.words for reply in replies]
     texts = [reward.vocabulary.tokenisation.join(each) for each in words]
-    if reward.has_function:
-        return [float(score) for score in reward.score_texts(texts, split.references[:count], split.prompts[:count])]
+    if reward.own is not None:
+        return reward.own.score_first(texts, split, notes)
     total = np.zeros(count)
     for name, weight in reward.weights.items():
         metric = by_name.metric_by_name(name, **reward.config.settings.get(name, {}))

@@ -9,7 +9,7 @@ from typing import Any
 
 from seqrl.metrics.limits import brief, require_regular
 from seqrl.metrics.text_files import json_lines_of, lines_of, text_of
-from seqrl.tasks.text.pairs import Pairs
+from seqrl.tasks.text.pairs import Pairs, are_messages, as_prompts, joined_turns
 
 # More than any corpus of sentences that fits in memory; a small archive may unpack to anything.
 _MOST_BYTES = 2**31
@@ -30,13 +30,16 @@ def read_aligned(prompts: Path, references: Path) -> Pairs:
 
 
 def read_json_pairs(path: Path) -> Pairs:
-    """Read a JSON object a line: `prompt`, a text or a list of turns, and `references`, a list of texts (or `reference`, one).
+    """Read a JSON object a line: `prompt`, a text, a list of turns or of messages, and `references`, a list of texts (or `reference`, one).
+
+    What else a line holds are columns for rewards in TRL's form; None where a line has no such key.
 
     Raises:
         FileNotFoundError: when it is not there.
-        ValueError: when a line is something else, naming it.
+        ValueError: when a line is something else, naming it, or only some prompts are lists of messages.
     """
-    prompts, references, places = list[str](), list[list[str]](), list[str]()
+    prompts, references, places = list[Any](), list[list[str]](), list[str]()
+    rest = list[dict[str, Any]]()
     for place, value in json_lines_of(_read(path), str(path)):
         if not isinstance(value, dict) or "prompt" not in value or not ({"references", "reference"} & set(value)):
             raise ValueError(f'{place}: expected {{"prompt": ..., "references": [...]}}, got {brief(str(value))}')
@@ -46,15 +49,20 @@ def read_json_pairs(path: Path) -> Pairs:
         prompts.append(_prompt(value["prompt"], place))
         references.append(texts)
         places.append(place)
-    return Pairs(prompts, references, places)
+        rest.append({key: each for key, each in value.items() if key not in ("prompt", "references", "reference")})
+    try:
+        texts, messages = as_prompts(prompts)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    names = dict.fromkeys(name for row in rest for name in row)
+    return Pairs(texts, references, places, messages, {name: [row.get(name) for row in rest] for name in names})
 
 
-def _prompt(value: Any, place: str) -> str:
-    """Put the turns of a dialog together, each on its own side of a bar."""
-    if isinstance(value, list) and all(isinstance(turn, str) for turn in value):
-        return " | ".join(value)
-    if not isinstance(value, str):
-        raise ValueError(f"{place}: expected a prompt as a text or a list of turns, got {brief(str(value))}")
+def _prompt(value: Any, place: str) -> Any:
+    if isinstance(value, list) and value and all(isinstance(turn, str) for turn in value):
+        return joined_turns(value)
+    if not isinstance(value, str) and not are_messages(value):
+        raise ValueError(f"{place}: expected a prompt as a text or a list of turns or messages, got {brief(str(value))}")
     return value
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeGuard
+
+Messages = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -14,6 +17,8 @@ class Pairs:
         prompts: [N] texts.
         references: [N] lists of texts, at least one each.
         places: [N] where each stands, for messages; numbers of the items when empty.
+        messages: [N] the prompts as lists of messages, where they were given as such; else empty. For rewards in TRL's form.
+        columns: [N] each, what else the data hold, by name. For rewards in TRL's form.
 
     Raises:
         ValueError: when their numbers differ, or an item has no reference, or an empty one.
@@ -22,6 +27,8 @@ class Pairs:
     prompts: Sequence[str]
     references: Sequence[Sequence[str]]
     places: Sequence[str] = field(default=())
+    messages: Sequence[Messages] = field(default=())
+    columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be scored."""
@@ -29,6 +36,9 @@ class Pairs:
             raise ValueError(
                 f"expected references for every prompt, got {len(self.prompts)} prompts and {len(self.references)} lists of references"
             )
+        for name, values in self.columns.items():
+            if len(values) != len(self.prompts):
+                raise ValueError(f"column {name!r}: expected a value for each of {len(self.prompts)} prompts, got {len(values)}")
         for index, references in enumerate(self.references):
             if isinstance(references, str):
                 raise ValueError(f"{self.place(index)}: expected a list of references, got the text {references[:40]!r}; put it in a list")
@@ -48,7 +58,8 @@ class Pairs:
 
     def part(self, which: slice) -> Pairs:
         """Take some of the pairs."""
-        return Pairs(self.prompts[which], self.references[which], self.places[which])
+        columns = {name: values[which] for name, values in self.columns.items()}
+        return Pairs(self.prompts[which], self.references[which], self.places[which], self.messages[which], columns)
 
 
 def merged(pairs: Sequence[tuple[str, str]]) -> Pairs:
@@ -59,19 +70,40 @@ def merged(pairs: Sequence[tuple[str, str]]) -> Pairs:
     return Pairs(list(found), list(found.values()))
 
 
-def as_prompts(prompts: Sequence[str]) -> list[str]:
-    """Give prompts as a list.
+def are_messages(prompt: Any) -> TypeGuard[Messages]:
+    """Tell whether a prompt is a list of messages, `{"role": ..., "content": a text}`."""
+    return (
+        isinstance(prompt, list | tuple)
+        and bool(prompt)
+        and all(isinstance(turn, Mapping) and "role" in turn and isinstance(turn.get("content"), str) for turn in prompt)
+    )
+
+
+def joined_turns(turns: Sequence[str]) -> str:
+    """Put the turns of a dialog together, each on its own side of a bar."""
+    return " | ".join(turns)
+
+
+def as_prompts(prompts: Sequence[str] | Sequence[Messages]) -> tuple[list[str], Sequence[Messages]]:
+    """Give prompts as texts, and as lists of messages where they are such.
 
     Raises:
-        ValueError: for a single text, or what is none.
+        ValueError: for a single text, for what is none, or for texts among lists of messages.
     """
     if isinstance(prompts, str):
         raise ValueError(f"prompts: expected a list of texts, got the text {prompts[:40]!r}; put it in a list")
-    found = list(prompts)
-    for index, prompt in enumerate(found):
+    found: list[Any] = list(prompts)
+    messages = [prompt for prompt in found if are_messages(prompt)]
+    texts = [joined_turns([turn["content"] for turn in prompt]) if are_messages(prompt) else prompt for prompt in found]
+    for index, prompt in enumerate(texts):
         if not isinstance(prompt, str):
-            raise ValueError(f"prompt {index}: expected a text, got a {type(prompt).__name__}; join the turns of a dialog to one text")
-    return found
+            raise ValueError(
+                f"prompt {index}: expected a text, got a {type(prompt).__name__}; join the turns of a dialog to one text, or give "
+                'messages, [{"role": "user", "content": "hello"}]'
+            )
+    if messages and len(messages) != len(found):
+        raise ValueError(f"prompts: expected texts or lists of messages, got {len(messages)} lists of messages among {len(found)} prompts")
+    return texts, messages or ()
 
 
 def as_lists(references: Sequence[str] | Sequence[Sequence[str]]) -> list[Sequence[str]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ mark { background: #d9efe5; border-radius: 3px; padding: 0 .2rem } mark.unknown 
 
 @dataclass(frozen=True)
 class Written:
-    """Replies to the first prompts, and what the reward pays for each."""
+    """Replies to the first prompts, what the reward pays for each, and columns that its functions logged by `log_extra`."""
 
     texts: Sequence[str]
     scores: Sequence[float]
+    extra: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
 def write_rows(pairs: Pairs, columns: Mapping[str, Written], path: Path) -> Path:
@@ -42,12 +44,18 @@ def write_rows(pairs: Pairs, columns: Mapping[str, Written], path: Path) -> Path
     for index in range(count):
         row: dict[str, Any] = {"prompt": pairs.prompts[index], "references": list(pairs.references[index])}
         row |= {name: written.texts[index] for name, written in columns.items()}
-        row |= {f"{name}_score": float(written.scores[index]) for name, written in columns.items()}
-        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+        row |= {f"{name}_score": _number(written.scores[index]) for name, written in columns.items()}
+        extra = [(f"{name}_{key}", values) for name, written in columns.items() for key, values in written.extra.items()]
+        row |= {key: values[index] for key, values in extra if len(values) == count}
+        lines.append(json.dumps(row, ensure_ascii=False, default=str) + "\n")
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text("".join(lines), encoding="utf-8")
     partial.replace(path)
     return path
+
+
+def _number(score: float) -> float | None:
+    return None if math.isnan(score) else float(score)  # JSON knows no NaN
 
 
 def write_replies(pairs: Pairs, columns: Mapping[str, Written], slots: Slots, folder: Path) -> list[Path]:

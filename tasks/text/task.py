@@ -36,12 +36,14 @@ from seqrl.tasks.writing.decoded import in_order
 from seqrl.tasks.writing.imitated_references import ImitatedReferences
 from seqrl.tasks.writing.imitated_rows import imitated_rows
 from seqrl.tasks.writing.own_metrics import own_metrics
+from seqrl.tasks.writing.own_rewards import OwnRewardLike, named_functions
 from seqrl.tasks.writing.reward import RewardConfig, TextReward
 from seqrl.tasks.writing.reward_config import rewarding
-from seqrl.tasks.writing.reward_function import RewardFunction, import_function
+from seqrl.tasks.writing.reward_function import import_function
 from seqrl.tasks.writing.rollouts import Rollouts, split_named
 from seqrl.tasks.writing.sampled import Sampled, sampled_rows
 from seqrl.tasks.writing.signatures import reward_signature
+from seqrl.tasks.writing.trl_form import Notes
 from seqrl.tasks.writing.vocabulary import AnyVocabulary, any_vocabulary
 from seqrl.trajectory import Trajectory
 
@@ -90,22 +92,25 @@ class TextConfig:
             import_function(name, field="evaluation.metrics")
         parts = load_pairs(self.data)
         train, dev, test = (parts[name] for name in ("train", "dev", "test"))
-        return TextTask(train.prompts, train.references, dev=dev, test=test, places=train.places, config=self, seed=seed)
+        parts_of: Any = {"dev": dev, "test": test, "places": train.places, "columns": train.columns}
+        return TextTask(train.messages or train.prompts, train.references, **parts_of, config=self, seed=seed)
 
 
 class TextTask:
     """Draws prompts, lets a policy reply, and scores the replies against the references.
 
     Args:
-        prompts: [N] texts.
+        prompts: [N] texts, or lists of messages, `{"role": ..., "content": ...}`, whose contents are read as one text.
         references: [N] lists of texts to imitate and to be compared with, or [N] texts, one for each prompt.
         reward: a metric's name, weights of metrics by name, or a function of one's own that gives one number a reply, of (replies,
-            references) or of (prompts, replies, references). None for the configured reward.
+            references), of (prompts, replies, references), or in TRL's form (see `seqrl.tasks.writing.trl_form`); several functions in a
+            list, or weights by function. None for the configured reward.
         vocabulary: a list of words, a tokenizer of `transformers` or the name of one, or what has the methods of
             `seqrl.tasks.writing.vocabulary.AnyVocabulary`; the words, or byte pairs, of the training side when None.
         dev: pairs to choose by; the last tenth of the prompts is held out when None.
         test: pairs to report.
         config: see `TextConfig`; its `data` says what a word is and how long a prompt may be.
+        columns: [N] each, what else functions in TRL's form are told about a prompt, by name.
         places: where each prompt stands, for messages.
         seed: of the order of the prompts.
 
@@ -115,19 +120,21 @@ class TextTask:
 
     def __init__(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[str] | Sequence[Sequence[Mapping[str, Any]]],
         references: Sequence[str] | Sequence[Sequence[str]],
-        reward: RewardFunction | str | Mapping[str, float] | None = None,
+        reward: OwnRewardLike | str | Mapping[str, float] | None = None,
         *,
         vocabulary: Any = None,
         dev: Pairs | None = None,
         test: Pairs | None = None,
         config: TextConfig | None = None,
+        columns: Mapping[str, Sequence[Any]] | None = None,
         places: Sequence[str] = (),
         seed: int = 0,
     ) -> None:
         self.config = config = _rewarding(config or TextConfig(), reward)
-        train, data = Pairs(as_prompts(prompts), as_lists(references), places), config.data
+        texts, messages = as_prompts(prompts)
+        train, data = Pairs(texts, as_lists(references), places, messages, columns or {}), config.data
         if dev is None:
             train, dev = held_out(train)
         self.vocabulary: AnyVocabulary = (
@@ -143,7 +150,7 @@ class TextTask:
         self.slots = Slots.of(data.slot_prefix, train)
         for split in self.splits.values():
             self.slots.warn_of_strange(split.name, split.pairs)
-        self.reward = TextReward(config.reward, self.train, self.vocabulary, function=reward if callable(reward) else None)
+        self.reward = TextReward(config.reward, self.train, self.vocabulary, function=None if named_functions(reward) is None else reward)  # type: ignore[arg-type]
         repeats = torch.tensor([len(texts) if config.draw_by_references else 1 for texts in train.references])
         self._drawn = torch.arange(len(self.train)).repeat_interleave(repeats)
         self._rollouts = Rollouts(len(self._drawn), self.reward, seed=seed)
@@ -155,6 +162,10 @@ class TextTask:
     def seconds_in_reward(self) -> float:
         """Time spent scoring replies so far; with `reward.ahead` the time spent waiting for it."""
         return self._rollouts.seconds_in_reward
+
+    def pop_figures(self) -> dict[str, float]:
+        """Give what functions of one's own have logged since the last call."""
+        return self._rollouts.pop_figures()
 
     @property
     def reward_ahead(self) -> int:
@@ -299,7 +310,9 @@ class TextTask:
         written = {}
         for name, writer in writers.items():
             replies = greedy_replies(writer, part, self.vocabulary, self.config.evaluation, count)
-            written[name] = Written(self._texts(replies), scores_of(replies, part, self.reward))
+            notes = Notes()
+            scores = scores_of(replies, part, self.reward, notes)
+            written[name] = Written(self._texts(replies), scores, notes.extra)
         return written
 
     def _figures(self, replies: Sequence[Reply], part: TextSplit) -> dict[str, float]:
@@ -314,7 +327,7 @@ class TextTask:
         return split_named(name, self.splits, "pairs")
 
 
-def _rewarding(config: TextConfig, reward: RewardFunction | str | Mapping[str, float] | None) -> TextConfig:
+def _rewarding(config: TextConfig, reward: OwnRewardLike | str | Mapping[str, float] | None) -> TextConfig:
     """Put a reward that was given as names and weights into the configuration, and say which words slots are."""
     slots: dict[str, int | float | str] = {"prefix": config.data.slot_prefix}
     settings = {"slot_error": slots} | config.reward.settings

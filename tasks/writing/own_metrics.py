@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.metrics import by_name
+from seqrl.tasks.writing.asked import Asked
+from seqrl.tasks.writing.own_rewards import OwnRewards, figure_of
 from seqrl.tasks.writing.reward import TextReward
-from seqrl.tasks.writing.reward_function import call_function, import_function
+from seqrl.tasks.writing.reward_function import import_function
 
 
 @dataclass(frozen=True)
 class OwnMetric:
-    """A function of texts, references and, where there are any, prompts, and what it is called: `module:name`."""
+    """A function of one's own, and what it is called: `module:name`; a score is NaN where it leaves a text out."""
 
     name: str
-    score: Callable[..., NDArray[np.float64]]
+    score: Callable[[Asked], NDArray[np.float64]]
 
 
 def own_metrics(names: Sequence[str], reward: TextReward, timeout_s: float, *, taken: Container[str]) -> dict[str, OwnMetric]:
@@ -27,8 +28,8 @@ def own_metrics(names: Sequence[str], reward: TextReward, timeout_s: float, *, t
 
     Args:
         names: `module:name` of the functions to report.
-        reward: of the task; where it is a function, it is reported as it is called in training, in its processes, too. One that is called
-            as a figure that there is already goes by `reward_` and its name.
+        reward: of the task; functions that it pays for are reported as they are called in training, in its processes, too, without their
+            weights. One that is called as a figure that there is already goes by `reward_` and its name.
         timeout_s: seconds after which a function that does not answer is given up.
         taken: names of other figures.
 
@@ -36,23 +37,24 @@ def own_metrics(names: Sequence[str], reward: TextReward, timeout_s: float, *, t
         ValueError: when a function cannot be imported, or is called as another figure.
     """
     found: dict[str, OwnMetric] = {}
+    rewarded = [] if reward.own is None else reward.own.names
     for name in names:
-        if not (reward.has_function and name == reward.function_name):
+        if name not in rewarded:
             function, figure = import_function(name, field="evaluation.metrics"), figure_of(name)
             if figure in taken:
                 raise ValueError(
                     f"evaluation.metrics: {name!r} is called as another figure of evaluations, {figure}; give the function another name"
                 )
-            found[figure] = OwnMetric(name, partial(call_function, function, name=name, timeout_s=timeout_s))
-    if reward.has_function:
-        figure = figure_of(reward.function_name)
+            own = OwnRewards([(name, function)], [1.0], reward.vocabulary, workers=0, timeout_s=timeout_s)
+            found[figure] = OwnMetric(name, own.alone(0))
+    for place, name in enumerate(rewarded):
+        assert reward.own is not None
+        figure = figure_of(name)
         if figure in by_name.METRICS or figure in taken or figure in found:
             figure = f"reward_{figure}"
         if figure in found:
-            raise ValueError(
-                f"evaluation.metrics: {figure!r} names the figure of the reward {reward.function_name}, too; give the function another name"
-            )
-        found[figure] = OwnMetric(reward.function_name, reward.score_texts)
+            raise ValueError(f"evaluation.metrics: {figure!r} names the figure of the reward {name}, too; give the function another name")
+        found[figure] = OwnMetric(name, reward.own.alone(place))
     return found
 
 
@@ -71,9 +73,3 @@ def refuse_two_figures(functions: Sequence[str], taken: Container[str]) -> None:
     for name in figures:
         if name in by_name.METRICS or name in taken or figures.count(name) > 1:
             raise ValueError(f"metrics: {name!r} names two figures; give the function another name")
-
-
-def figure_of(name: str) -> str:
-    """Give the name of a function's figure: the part behind the last dot."""
-    figure = name.rpartition(":")[2].rpartition(".")[2]
-    return figure if figure.isidentifier() else "reward"  # a lambda has no name

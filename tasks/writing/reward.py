@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
+import logging
 import time
 from collections.abc import Sequence
-from functools import cached_property, wraps
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,10 +16,14 @@ from seqrl.metrics.by_name import reads_document_frequency
 from seqrl.metrics.document_frequency import DocumentFrequency
 from seqrl.metrics.mix import MetricMix
 from seqrl.metrics.rows import END_WORD, WordNumbers, number_references, pad_rows
+from seqrl.tasks.writing.asked import Asked
+from seqrl.tasks.writing.own_rewards import OwnRewardLike, OwnRewards, named_functions
 from seqrl.tasks.writing.reward_config import RewardConfig as RewardConfig
-from seqrl.tasks.writing.reward_function import RewardFunction, call_function, import_function
-from seqrl.tasks.writing.reward_workers import RewardWorkers
+from seqrl.tasks.writing.reward_config import imported
+from seqrl.tasks.writing.trl_form import Notes, TrainerState
 from seqrl.tasks.writing.vocabulary import AnyVocabulary
+
+_LOG = logging.getLogger(__name__)
 
 
 class References(Protocol):
@@ -44,7 +48,7 @@ class TextReward:
         config: see `RewardConfig`.
         split: the items' references.
         vocabulary: what the token ids stand for.
-        function: a function of one's own; overrides the configured metrics.
+        function: a function of one's own, a list of them, or weights by function; overrides what is configured.
 
     Raises:
         ValueError: when nothing is rewarded, a metric or function is unknown, or frequencies were made differently.
@@ -56,27 +60,33 @@ class TextReward:
         split: References,
         vocabulary: AnyVocabulary,
         *,
-        function: RewardFunction | None = None,
+        function: OwnRewardLike | None = None,
     ) -> None:
         self.config = config
         self.vocabulary = vocabulary
         self.references = split.references
-        self.prompts: Sequence[str] | None = getattr(split, "prompts", None)
-        self._describe = split.describe
+        self._split = split
         self.seconds = 0.0
-        self._function = function or (import_function(config.function) if config.function else None)
-        if function is not None and config.workers:
-            raise ValueError(
-                "reward.workers: expected a function by its name, task.reward.function=module:name, got an object; set workers=0"
-            )
-        self._lock = threading.Lock()
-        self._workers = RewardWorkers(config.function, config.workers, config.timeout_s) if config.workers else None
+        self.batches = 0
+        self._notes, self._figures, self._warned = Notes(), dict[str, float](), False
+        self.own = self._own_rewards(function)
         # A word list's ids are the numbers themselves; a tokenizer's pieces are first put together to words.
         known = getattr(vocabulary, "words", None)
         self._by_words = known is None
         self._numbers = WordNumbers({} if known is None else {word: number for number, word in enumerate(known)})
         self._end = self._numbers[END_WORD] if self._by_words else vocabulary.end
-        self._mix = None if self._function is not None else self._make_mix(split)
+        self._mix = None if self.own is not None else self._make_mix(split)
+
+    def _own_rewards(self, function: OwnRewardLike | None) -> OwnRewards | None:
+        config = self.config
+        given = None if function is None else named_functions(function)
+        if given is not None and config.workers:
+            raise ValueError(
+                "reward.workers: expected a function by its name, task.reward.function=module:name, got an object; set workers=0"
+            )
+        if given is None and config.named:
+            given = imported(config), list(config.named.values())
+        return None if given is None else OwnRewards(*given, self.vocabulary, workers=config.workers, timeout_s=config.timeout_s)
 
     def _make_mix(self, split: References) -> MetricMix:
         file = self.config.document_frequency
@@ -122,7 +132,7 @@ class TextReward:
             items: [B] long, the training item of each.
 
         Returns:
-            [B] float32, on the tokens' device.
+            [B] float32, on the tokens' device; NaN for a caption that every function of one's own gave None for.
 
         Raises:
             ValueError: when a function of one's own gives a wrong number of scores, or a score is not finite in float32.
@@ -131,8 +141,9 @@ class TextReward:
         """
         start = time.perf_counter()
         hypotheses, sizes, images = tokens.cpu().numpy(), lengths.cpu().numpy(), items.cpu().numpy()
+        left_out = np.zeros(len(images), np.bool_)
         if self._mix is None:
-            scores = self._call(hypotheses, sizes, images)
+            scores, left_out = self._call(hypotheses, sizes, images)
         else:
             if self._by_words:
                 rows = [self._word_numbers(row[:size]) for row, size in zip(hypotheses, sizes, strict=True)]
@@ -142,23 +153,12 @@ class TextReward:
         if self.config.variety:
             scores = scores + self.config.variety * (1 - opening_shares(tokens.cpu().numpy()))
         self.seconds += time.perf_counter() - start
-        return torch.as_tensor(self._rounded(scores, tokens, lengths, images), device=tokens.device)
+        return torch.as_tensor(self._rounded(scores, left_out, tokens, lengths, images), device=tokens.device)
 
     @property
     def weights(self) -> dict[str, float]:
         """Weight of each metric that is rewarded; empty where a function of one's own is."""
         return {} if self._mix is None else self._mix.weights
-
-    @property
-    def function_name(self) -> str:
-        """Name of the function of one's own."""
-        name = getattr(self._function, "__qualname__", type(self._function).__qualname__)
-        return self.config.function or f"{getattr(self._function, '__module__', '')}:{name}"
-
-    @property
-    def has_function(self) -> bool:
-        """Whether a function of one's own is rewarded."""
-        return self._function is not None
 
     @cached_property
     def frequency(self) -> DocumentFrequency | None:
@@ -178,48 +178,70 @@ class TextReward:
     def _text(self, ids: list[int]) -> str:
         return self.vocabulary.tokenisation.join(self.vocabulary.decode(ids))
 
-    def _call(self, hypotheses: np.ndarray, sizes: np.ndarray, images: np.ndarray) -> np.ndarray:
-        captions = [self._text(row[:size].tolist()) for row, size in zip(hypotheses, sizes, strict=True)]
-        prompts = None if self.prompts is None else [self.prompts[image] for image in images]
-        return self.score_texts(captions, [self.references[image] for image in images], prompts)
+    def _call(self, hypotheses: np.ndarray, sizes: np.ndarray, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Give what functions of one's own pay, [B] float64, and which captions they leave out, [B]."""
+        assert self.own is not None
+        ids = [row[:size].tolist() for row, size in zip(hypotheses, sizes, strict=True)]
+        asked = Asked.about(self._split, images.tolist(), [self._text(row) for row in ids], ids)
+        scores, counts = self.own.parts(asked, TrainerState(self.batches), self._notes)
+        left_out = np.asarray(~counts.any(axis=0))
+        if not self._figures and not self.config.per_token and (self.own.may_leave_out or len(self.own.functions) > 1):
+            with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused below
+                self._figures = figures_of(self.own.figures, scores, counts)
+        if left_out.any() and not self._warned:
+            self._warned = True
+            row = int(left_out.argmax())
+            _LOG.warning(
+                "every reward function gave None for %d of %d texts, such as %r, of %s; they are left out of learning (said once; "
+                "reward/left_out counts them)",
+                int(left_out.sum()),
+                len(asked),
+                asked.texts[row],
+                self._split.describe(int(images[row])),
+            )
+        return self.own.total(scores, counts), left_out
 
-    def score_texts(self, captions: Sequence[str], references: Sequence[Sequence[str]], prompts: Sequence[str] | None = None) -> np.ndarray:
-        """Call the function of one's own with captions and their references as they were written, [B] float64; for evaluations, too.
+    def begin_batch(self) -> None:
+        """Forget what functions of one's own have logged since the last batch."""
+        self._notes, self._figures = Notes(), {}
 
-        Raises:
-            What `score` raises for such a function.
-        """
-        assert self._function is not None
-        if self._workers is not None:
-            return self._workers.score(captions, references, prompts)
-        name, timeout_s = self.config.function, self.config.timeout_s
-        return call_function(self._locked(self._function), captions, references, prompts, name=name, timeout_s=timeout_s)
+    def end_batch(self) -> dict[str, float]:
+        """Count a batch whose rows are all scored; give what functions of one's own have logged of it."""
+        self.batches += 1
+        return self._figures | {f"logged/{name}": float(np.mean(values)) for name, values in self._notes.metrics.items()}
 
-    def _locked(self, function: RewardFunction) -> RewardFunction:
-        @wraps(function)
-        def call(*columns: Any) -> Sequence[float]:
-            with self._lock:  # with `ahead`, an evaluation may want it while a batch is being scored
-                return function(*columns)
-
-        return call
-
-    def _rounded(self, scores: np.ndarray, tokens: Tensor, lengths: Tensor, images: np.ndarray) -> np.ndarray:
+    def _rounded(self, scores: np.ndarray, left_out: np.ndarray, tokens: Tensor, lengths: Tensor, images: np.ndarray) -> np.ndarray:
         """Give scores in the number format that trainers use, where each is finite."""
         with np.errstate(over="ignore"):
             rounded = scores.astype(np.float32)
-        finite = np.isfinite(rounded)
+        finite = np.isfinite(rounded) | left_out
         if not finite.all():
             worst = int(np.argmin(finite))
             source = "the reward function" if self._mix is None else "the metrics of task.reward"
             caption = self._text(tokens[worst, : int(lengths[worst])].tolist())
             raise ValueError(
                 f"{source} gave {scores[worst]:g} for sample {worst}, {caption!r}, of "
-                f"{self._describe(int(images[worst]))}; expected a finite number, at most {np.finfo(np.float32).max:.2g}"
+                f"{self._split.describe(int(images[worst]))}; expected a finite number, at most {np.finfo(np.float32).max:.2g}"
             )
         return rounded
 
 
 CaptionReward = TextReward  # its name among the public ones of captioning
+
+
+def figures_of(names: Sequence[str], scores: np.ndarray, counts: np.ndarray) -> dict[str, float]:
+    """Describe what functions of one's own pay, over the texts that each has a score for.
+
+    Args:
+        names: [K] of the functions.
+        scores: [K, N].
+        counts: [K, N] bool.
+    """
+    figures: dict[str, float] = {"reward/left_out": float((~counts.any(axis=0)).mean())}
+    for name, row, counted in zip(names, scores, counts, strict=True):
+        if counted.any():
+            figures |= {f"reward/mean_{name}": float(row[counted].mean()), f"reward/std_{name}": float(row[counted].std())}
+    return figures
 
 
 def opening_shares(tokens: np.ndarray) -> np.ndarray:

@@ -10,7 +10,8 @@ from pathlib import Path
 from seqrl.metrics import by_name
 from seqrl.run.registry import nearest
 from seqrl.run.trust import NAMES_CODE
-from seqrl.tasks.writing.reward_function import RewardFunction, import_function
+from seqrl.tasks.writing.own_rewards import OwnRewardLike, named_functions
+from seqrl.tasks.writing.reward_function import Named, import_function
 from seqrl.token_rollout import SCORE_TIMEOUT_S
 
 
@@ -24,7 +25,10 @@ class RewardConfig:
         function: a function of one's own instead, as `module:name`; it takes captions and the lists of their references and
             gives one number a caption; one of three arguments gets the prompts first, where there are any. Captions are the words that
             all metrics score (lower case, without punctuation); references are as they were written, so split them in the same way
-            (`seqrl.metrics.ptb_tokenize`) before you compare words.
+            (`seqrl.metrics.ptb_tokenize`) before you compare words. One in TRL's form, see `seqrl.tasks.writing.trl_form`, is told all by
+            keyword, the data's columns among it, and may give None for a caption, which then does not count.
+        functions: several of them instead, weights by `module:name`; a caption is paid their weighted sum, over those that do not give
+            None for it.
         variety: weight of 1 - the share of the batch's captions that begin with the same word, added to the score. A metric that
             compares with references pays one opening best for all images; this pays for the others.
         score_end: score the end token as a word, which costs captions that break off. The published metrics do not, and
@@ -43,6 +47,7 @@ class RewardConfig:
     metrics: dict[str, float] = field(default_factory=lambda: {"cider_d": 1.0})
     settings: dict[str, dict[str, int | float | str]] = field(default_factory=dict)
     function: str = field(default="", metadata={NAMES_CODE: ()})
+    functions: dict[str, float] = field(default_factory=dict, metadata={NAMES_CODE: ()})
     variety: float = 0.0
     score_end: bool = True
     per_token: bool = False
@@ -56,11 +61,12 @@ class RewardConfig:
             _check_metric(name, weight)
         for name, settings in self.settings.items():
             _check_settings(name, settings)
+        _check_functions(self.function, self.functions)
         if self.ahead not in (0, 1):
             raise ValueError(f"ahead: expected 0 (the reward is waited for) or 1 (one batch ahead), got {self.ahead}")
         if self.workers < 0:
             raise ValueError(f"workers: expected 0 (none) or more processes, got {self.workers}")
-        if self.workers and not self.function:
+        if self.workers and not self.named:
             raise ValueError(
                 f"workers: expected 0 without reward.function, got {self.workers}; metrics take microseconds and need no processes"
             )
@@ -68,45 +74,72 @@ class RewardConfig:
             raise ValueError(f"timeout_s: expected 0 or more, got {self.timeout_s}")
         if not (math.isfinite(self.variety) and self.variety >= 0):
             raise ValueError(f"variety: expected a weight of 0 or more, got {self.variety}")
-        together = [] if self.function else [name for name, weight in self.metrics.items() if weight and by_name.scores_together(name)]
+        together = [] if self.named else [name for name, weight in self.metrics.items() if weight and by_name.scores_together(name)]
         if self.per_token and (self.variety or together):
             what = together[0] if together else "variety"
             raise ValueError(
                 f"per_token: expected false with {what}, which compares the texts of a batch, of which the beginnings are no part"
             )
-        if not self.function and not any(self.metrics.values()):
+        if not self.named and not any(self.metrics.values()):
             raise ValueError("metrics: expected at least one metric with a weight other than 0, for instance {cider_d: 1.0}")
 
+    @property
+    def named(self) -> dict[str, float]:
+        """Weights of functions of one's own by `module:name`; empty where metrics are rewarded."""
+        return {self.function: 1.0} if self.function else self.functions
+
     def check(self) -> None:
-        """Import the function and look for the file, before data that may take long are loaded.
+        """Import the functions and look for the file, before data that may take long are loaded.
 
         Raises:
             ValueError: when there is no such function.
             FileNotFoundError: when there is no such file.
         """
-        if self.function:
-            import_function(self.function)
+        if self.named:
+            imported(self)
         elif self.document_frequency and not Path(self.document_frequency).is_file():
             raise FileNotFoundError(
                 f"reward.document_frequency: no file {self.document_frequency}; leave it empty to count over the training split"
             )
 
 
-def rewarding(config: RewardConfig, reward: RewardFunction | str | Mapping[str, float] | None) -> RewardConfig:
-    """Put a reward that is given as a name, or as weights by name, into a configuration; a function, or None, changes nothing.
+def imported(config: RewardConfig) -> list[Named]:
+    """Import the functions of one's own that a configuration names.
+
+    Raises:
+        ValueError: when there is no such function.
+    """
+    field = "reward.function" if config.function else "reward.functions"
+    return [(name, import_function(name, field=field)) for name in config.named]
+
+
+def rewarding(config: RewardConfig, reward: OwnRewardLike | str | Mapping[str, float] | None) -> RewardConfig:
+    """Put a reward that is given as a name, or as weights by name, into a configuration; functions, or None, change nothing.
 
     Raises:
         ValueError: when it is something else, or no such metric can be rewarded.
     """
-    if reward is None or callable(reward):
+    if reward is None or named_functions(reward):
         return config
     weights = {reward: 1.0} if isinstance(reward, str) else reward
     if not isinstance(weights, Mapping) or not all(isinstance(name, str) for name in weights):
         raise ValueError(
-            f"reward: expected the name of a metric, weights by name such as {{'sentence_bleu': 1.0}}, or a function, got {reward!r}; to "
-            "mix a function with metrics, add `seqrl.metrics.by_name.metric_by_name(name).score(replies, references)` in it"
+            f"reward: expected the name of a metric, weights by name such as {{'sentence_bleu': 1.0}}, a function, a list of functions or "
+            f"weights by function, got {reward!r}; to mix a function with metrics, add "
+            "`seqrl.metrics.by_name.metric_by_name(name).score(replies, references)` in it"
         )
-    return replace(config, metrics=dict(weights))
+    return replace(config, metrics={str(name): weight for name, weight in weights.items()})
+
+
+def _check_functions(function: str, functions: Mapping[str, float]) -> None:
+    if function and functions:
+        raise ValueError(f"functions: expected none beside function={function!r}; name that among them, with its weight")
+    for name, weight in functions.items():
+        if ":" not in name:
+            remedy = f"; metrics are weighed in reward.metrics, {{{name}: {weight}}}" if name in by_name.METRICS else ""
+            raise ValueError(f"functions: expected module:name, got {name!r}{remedy}")
+        if not math.isfinite(weight):
+            raise ValueError(f"functions.{name}: expected a finite weight, got {weight}")
 
 
 def _check_metric(name: str, weight: float) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seqrl.time_limit import time_limit
+from seqrl.tasks.writing.asked import Asked
+from seqrl.tasks.writing.trl_form import Notes, TrainerState, checked_optional, has_trl_form, is_async, keywords_for
 
-# Of texts and the lists of their references, or of prompts, texts and references.
-RewardFunction = Callable[..., Sequence[float]]
+# Of texts and the lists of their references, of prompts, texts and references, or by keyword in TRL's form.
+RewardFunction = Callable[..., Any]
 
 
 def import_function(name: str, *, field: str = "reward.function") -> RewardFunction:
@@ -59,33 +62,70 @@ def columns_for(
     return prompts, captions, references
 
 
-def call_function(
-    function: RewardFunction,
-    captions: Sequence[str],
-    references: Sequence[Sequence[str]],
-    prompts: Sequence[str] | None = None,
-    *,
-    name: str,
-    timeout_s: float,
-) -> NDArray[np.float64]:
-    """Score captions with a function of one's own, [number].
+Named = tuple[str, RewardFunction]
+
+
+def ask(functions: Sequence[Named], asked: Asked, state: TrainerState, notes: Notes) -> list[Any]:
+    """Call several functions of one's own, and give what each answered; those that are `async` are awaited together.
 
     Args:
-        function: of captions and the lists of their references, or of prompts, captions and references.
-        captions: words with spaces between.
-        references: of each caption, as they were written.
-        prompts: of each, where there are any.
-        name: of the function, for messages.
-        timeout_s: seconds after which it is given up; 0 for never.
+        functions: name and function; see `seqrl.tasks.writing.trl_form` for the two forms that they have.
+        asked: N texts and what belongs to them.
+        state: how far the training is.
+        notes: what functions log.
 
     Raises:
-        ValueError: when it does not give one number a caption.
-        TimeoutError: when it does not answer.
+        ValueError: when one takes prompts, or a column, that there are none of.
     """
-    columns = columns_for(function, captions, references, prompts)
-    with time_limit(timeout_s, f"the reward function {name} (task.reward.timeout_s)"):
-        given: object = function(*columns)
-    return checked_scores(given, len(captions))
+    given: list[Any] = [None] * len(functions)
+    awaited: dict[int, tuple[RewardFunction, Mapping[str, Any]]] = {}
+    for place, (name, function) in enumerate(functions):
+        if not has_trl_form(function):
+            given[place] = function(*columns_for(function, asked.texts, asked.references, asked.prompts))
+            continue
+        keywords = keywords_for(function, name, asked, state, notes)
+        if is_async(function):
+            awaited[place] = (function, keywords)
+        else:
+            given[place] = function(**keywords)
+    if awaited:
+        for place, answer in zip(awaited, _awaited(list(awaited.values())), strict=True):
+            given[place] = answer
+    return given
+
+
+def checked_answers(functions: Sequence[Named], given: Sequence[Any], number: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Give what functions answered as numbers.
+
+    Returns:
+        ([K, number] scores, 0 where there is none; [K, number] whether there is one: those in TRL's form may leave texts out).
+
+    Raises:
+        ValueError: when one did not give one number a text.
+    """
+    scores, counts = np.zeros((len(functions), number)), np.ones((len(functions), number), np.bool_)
+    for place, (name, function) in enumerate(functions):
+        if has_trl_form(function):
+            answers = checked_optional(given[place], number, name)
+            counts[place] = ~np.isnan(answers)
+            scores[place] = np.where(counts[place], answers, 0.0)
+        else:
+            scores[place] = checked_scores(given[place], number)
+    return scores, counts
+
+
+def _awaited(calls: Sequence[tuple[RewardFunction, Mapping[str, Any]]]) -> list[Any]:
+    """Call async functions and wait for all of them together; a notebook's loop, which runs already, cannot be used for that."""
+
+    async def together() -> list[Any]:
+        return list(await asyncio.gather(*(function(**keywords) for function, keywords in calls)))  # type: ignore[call-overload]
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(together())
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(lambda: asyncio.run(together())).result()
 
 
 def checked_scores(given: Any, number: int) -> NDArray[np.float64]:

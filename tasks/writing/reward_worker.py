@@ -11,17 +11,20 @@ import threading
 import traceback
 from typing import Any, BinaryIO
 
-from seqrl.tasks.writing.reward_function import RewardFunction, checked_scores, columns_for, import_function
+from seqrl.tasks.writing.asked import Asked
+from seqrl.tasks.writing.reward_function import Named, ask, checked_answers, import_function
+from seqrl.tasks.writing.trl_form import Notes, TrainerState
 
 
-def main(name: str) -> None:
+def main(names: str) -> None:
     """Answer requests.
 
-    A request is [captions, references, prompts or null]; the answer has `scores`, or `refused` where they are no numbers, or `raised` and
-    `traceback` where the function failed.
+    A request has `asked`, the fields of `seqrl.tasks.writing.asked.Asked`, `which` of the functions are called, and `global_step`; the
+    answer has `scores` and `counts`, a row for each function, and what they logged, or `refused` where they are no numbers, or `raised`
+    and `traceback` where a function failed.
 
     Args:
-        name: of the function, `module:name`.
+        names: of the functions, a JSON list of `module:name`.
     """
     # What the function, or a program that it starts, prints or reads must not get between the lines.
     inbox, outbox = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
@@ -29,24 +32,26 @@ def main(name: str) -> None:
     os.dup2(2, 1)
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(inbox, requests), daemon=True).start()
-    function: RewardFunction | None = None
+    functions: list[Named] = []
     while True:
-        captions, references, prompts = json.loads(requests.get())
+        request = json.loads(requests.get())
         try:
-            function = function or import_function(name)
-            answer = _answer(function, captions, references, prompts)
+            functions = functions or [(name, import_function(name)) for name in json.loads(names)]
+            answer = _answer([functions[place] for place in request["which"]], Asked(**request["asked"]), request["global_step"])
         except BaseException as error:  # whatever it is, it is told; the process that asked decides
             answer = {"raised": f"{type(error).__name__}: {error}"[:500], "traceback": traceback.format_exc()[-3000:]}
         outbox.write(json.dumps(answer).encode() + b"\n")
         outbox.flush()
 
 
-def _answer(function: RewardFunction, captions: list[str], references: list[list[str]], prompts: list[str] | None) -> dict[str, Any]:
-    given = function(*columns_for(function, captions, references, prompts))
+def _answer(functions: list[Named], asked: Asked, global_step: int) -> dict[str, Any]:
+    notes = Notes()
+    given = ask(functions, asked, TrainerState(global_step), notes)
     try:
-        return {"scores": checked_scores(given, len(captions)).tolist()}
+        scores, counts = checked_answers(functions, given, len(asked))
     except ValueError as error:
         return {"refused": str(error)}
+    return {"scores": scores.tolist(), "counts": counts.tolist(), "metrics": notes.metrics, "extra": notes.extra}
 
 
 def _listen(inbox: BinaryIO, requests: queue.SimpleQueue[bytes]) -> None:

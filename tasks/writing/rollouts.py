@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from seqrl.ahead import RewardsAhead
+from seqrl.diagnostics import average_of
 from seqrl.tasks.item_order import ItemOrder
 from seqrl.tasks.writing.reward import TextReward
 from seqrl.tasks.writing.sampled import Sampled
 from seqrl.trajectory import Trajectory
 
 Part = TypeVar("Part")
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Rows that are about to be rewarded as one batch, whose figures go to the end of `scored`."""
+
+    sampled: Sampled
+    reward: TextReward
+    scored: deque[dict[str, float]]
+
+    @property
+    def settings(self) -> tuple[Any, ...]:
+        return self.sampled.settings
+
+    def rewarded(self, score: Callable[..., Any]) -> Trajectory:
+        self.reward.begin_batch()
+        rows = self.sampled.rewarded(score)
+        self.scored.append(self.reward.end_batch())
+        return rows
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.sampled.state_dict()
 
 
 class Rollouts:
@@ -34,7 +59,9 @@ class Rollouts:
         self._reward = reward
         config = reward.config
         self.lag = config.ahead
-        self._ahead = RewardsAhead(reward.paid, Sampled.of_state, config.timeout_s) if config.ahead else None
+        self._ahead = RewardsAhead(reward.paid, self._of_state, config.timeout_s) if config.ahead else None
+        self._scored: deque[dict[str, float]] = deque()  # figures of batches that have a reward and were not given yet
+        self._given, self._gathered = 0, list[dict[str, float]]()
         self._order = ItemOrder(num_items, seed=seed)
         self.generator = torch.Generator().manual_seed(seed)
 
@@ -56,19 +83,36 @@ class Rollouts:
             greedy: the rows are greedy ones, which are always scored at once.
             greedy_baseline: there are greedy rows beside them.
         """
-        if self._ahead is None or greedy:
+        if greedy:
             return draw().rewarded(self._reward.paid)
-        return self._ahead.next(draw, (num_samples, greedy_baseline))
+        if self._ahead is None:
+            rows = _Batch(draw(), self._reward, self._scored).rewarded(self._reward.paid)
+        else:
+            rows = self._ahead.next(lambda: _Batch(draw(), self._reward, self._scored), (num_samples, greedy_baseline))
+        self._given += 1
+        if figures := self._scored.popleft():
+            self._gathered.append(figures)
+        return rows
+
+    def pop_figures(self) -> dict[str, float]:
+        """Give the means of what functions of one's own have logged of the batches that were given since the last call."""
+        gathered, self._gathered = self._gathered, []
+        return average_of(gathered) if gathered else {}
+
+    def _of_state(self, state: Mapping[str, Any]) -> _Batch:
+        return _Batch(Sampled.of_state(state), self._reward, self._scored)
 
     def state_dict(self) -> dict[str, Any]:
         """Give the position in the data, the state of the draws, and the rows whose rewards are not there yet."""
         ahead = {} if self._ahead is None else {"ahead": self._ahead.state_dict()}
-        return {"order": self._order.state_dict(), "generator": self.generator.get_state(), **ahead}
+        return {"order": self._order.state_dict(), "generator": self.generator.get_state(), "batches": self._given, **ahead}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go back to a saved state."""
         self._order.load_state_dict(state["order"])
         self.generator.set_state(state["generator"])
+        self._given = self._reward.batches = state.get("batches", 0)
+        self._scored.clear()
         if self._ahead is not None and "ahead" in state:
             self._ahead.load_state_dict(state["ahead"])
 

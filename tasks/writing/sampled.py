@@ -53,18 +53,45 @@ class Sampled:
     def rewarded(self, score: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Trajectory:
         """Fill the rewards in.
 
+        A row whose score, or greedy baseline, is NaN is left out of learning: none of its steps counts, and no other row is compared
+        with it.
+
         Args:
             score: gives [B] from tokens, lengths and items; or [B, T+1], in column t the score of the first t tokens, of which each token
                 is paid what it adds.
+
+        Raises:
+            ValueError: when no row is left.
         """
         scores = score(self.captions.tokens, self.captions.lengths, self.captions.items)
+        baseline = None
+        if self.greedy is not None:
+            baseline = score(self.greedy.tokens, self.greedy.lengths, self.greedy.items)
+            baseline = (baseline if baseline.ndim == 1 else baseline[:, -1]).repeat_interleave(self.num_samples)
+        unknown = scores.isnan() if scores.ndim == 1 else scores.isnan().any(dim=1)
+        unknown = unknown if baseline is None else unknown | baseline.isnan()
+        if not bool(unknown.any()):
+            return self._paid(scores, baseline)
+        left_out = unknown if baseline is not None or self.num_samples == 1 else self._with_lone_rows(unknown)
+        if bool(left_out.all()):
+            least = "one row" if self.num_samples == 1 or baseline is not None else "two rows about one item"
+            raise ValueError(
+                f"the reward functions gave None for {int(unknown.sum())} of {len(unknown)} rows, which leaves nothing to learn from; "
+                f"expected numbers for {least} at least"
+            )
+        scores = scores.masked_fill(left_out if scores.ndim == 1 else left_out.unsqueeze(1), 0.0)
+        rows = self._paid(scores, None if baseline is None else baseline.nan_to_num(0.0))
+        return rows.replace(mask=rows.mask & ~left_out.unsqueeze(1), reward=rows.reward.masked_fill(left_out.unsqueeze(1), 0.0))
+
+    def _paid(self, scores: Tensor, baseline: Tensor | None) -> Trajectory:
         paid = scores.unsqueeze(1) * self.rows.terminated if scores.ndim == 1 else credit(scores, self.rows)
         rows = self.rows.replace(reward=self.rows.reward + paid)
-        if self.greedy is None:
-            return rows
-        baseline = score(self.greedy.tokens, self.greedy.lengths, self.greedy.items)
-        baseline = baseline if baseline.ndim == 1 else baseline[:, -1]
-        return rows.replace(baseline=baseline.repeat_interleave(self.num_samples))
+        return rows if baseline is None else rows.replace(baseline=baseline)
+
+    def _with_lone_rows(self, unknown: Tensor) -> Tensor:
+        """Leave out, too, the one row of an item that has a score: there is nothing to compare it with."""
+        known = ~unknown.view(-1, self.num_samples)
+        return unknown | ((known.sum(dim=1, keepdim=True) == 1) & known).flatten()
 
     def state_dict(self) -> dict[str, Any]:
         """Give tensors; what the captions of an image share, once."""

@@ -23,16 +23,21 @@ def reward_signature(reward: TextReward, trainer: Mapping[str, object], version:
     variety = {"weight": config.variety, "version": version, **trainer}
     parts = [Signature("variety", {key: written(value) for key, value in variety.items()})] if config.variety else []
     if not reward.weights:
-        parts.insert(0, Signature("function", {key: written(value) for key, value in {"function": reward.function_name, **shared}.items()}))
+        own = reward.own
+        assert own is not None
+        several = len(own.names) > 1
+        for place, (name, weight) in enumerate(zip(own.names, own.weights, strict=True)):
+            fields = {**({"weight": weight} if several else {}), "function": name, **shared}
+            parts.insert(place, Signature("function", {key: written(value) for key, value in fields.items()}))
         return joined(parts)
     frequency = reward.frequency
     counted = {} if frequency is None else {"docs": frequency.num_images, "counts": frequency.fingerprint[:8]}
     # SPIDEr counts for itself, over the words of the same texts and without their ends.
-    own = {"docs": len(reward.references)}
+    counts_itself = {"docs": len(reward.references)}
     shared |= {"text": tok, "end": config.score_end, "df": "file" if config.document_frequency else "train"}
     made = {name: metric_by_name(name, **config.settings[name]) if name in config.settings else name for name in reward.weights}
     mix = [
-        signature_of(made[name], weight=weight, **(counted if reads_document_frequency(name) else own), **shared)  # type: ignore[arg-type]
+        signature_of(made[name], weight=weight, **(counted if reads_document_frequency(name) else counts_itself), **shared)  # type: ignore[arg-type]
         for name, weight in reward.weights.items()
     ]
     return joined([*mix, *parts])

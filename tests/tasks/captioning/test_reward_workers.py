@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 from seqrl.failures import RewardFailed
+from seqrl.tasks.writing.asked import Asked
 from seqrl.tasks.writing.reward import RewardConfig
 from seqrl.tasks.writing.reward_workers import RewardWorkers
+from seqrl.tasks.writing.trl_form import Notes, TrainerState
 
 ROOT = Path(__file__).resolve().parents[3]
 FUNCTIONS = """
@@ -50,7 +52,11 @@ def workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Re
     module = f"workers_{tmp_path.name}"
     (tmp_path / f"{module}.py").write_text(FUNCTIONS)
     monkeypatch.syspath_prepend(str(tmp_path))
-    return lambda name, number=2, timeout_s=60.0: RewardWorkers(f"{module}:{name}", number, timeout_s)
+    return lambda name, number=2, timeout_s=60.0: RewardWorkers([f"{module}:{name}"], number, timeout_s)
+
+
+def score(pool: RewardWorkers, captions: list[str], references: list[list[str]]) -> np.ndarray:
+    return pool.score(Asked(captions, references), TrainerState(), Notes())[0][0]
 
 
 def is_running(pid: int) -> bool:
@@ -72,8 +78,8 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
 def test_scores_come_in_the_captions_order(number: int, workers: Callable[..., RewardWorkers], tmp_path: Path) -> None:
     pool = workers("lengths", number)
     by_hand = [5.1, 0.2, 14.5, 5.1, 70_000.2]
-    assert pool.score(CAPTIONS, REFERENCES).tolist() == pytest.approx(by_hand, abs=1e-9)
-    assert pool.score(CAPTIONS[:2], REFERENCES[:2]).tolist() == pytest.approx(by_hand[:2])
+    assert score(pool, CAPTIONS, REFERENCES).tolist() == pytest.approx(by_hand, abs=1e-9)
+    assert score(pool, CAPTIONS[:2], REFERENCES[:2]).tolist() == pytest.approx(by_hand[:2])
     pids = [int(path.name[3:]) for path in tmp_path.glob("pid*")]
     assert len(pids) == number and all(map(is_running, pids))
     del pool
@@ -84,33 +90,35 @@ def test_failures_name_the_captions_and_the_next_call_goes_on(workers: Callable[
     pool = workers("fails")
     rows = [[]] * 4
     with pytest.raises(RewardFailed, match=r"(?s):fails raised ZeroDivisionError: no words for captions 2 to 3 of 4, .*'fail'.*line 14"):
-        pool.score(["a", "b", "fail", "c"], rows)
+        score(pool, ["a", "b", "fail", "c"], rows)
     with pytest.raises(RewardFailed, match="ended \\(signal 9, SIGKILL\\) for captions 0 to 1 of 4, the first of them 'a'"):
-        pool.score(["a", "die", "b", "c"], rows)
+        score(pool, ["a", "die", "b", "c"], rows)
     with pytest.raises(RewardFailed, match="raised SystemExit: 7 for captions 0 to 1"):
-        pool.score(["leave", "a", "b", "c"], rows)
+        score(pool, ["leave", "a", "b", "c"], rows)
     with pytest.raises(ValueError, match=r"gave scores of shape \[1\] for 2 captions; expected one number each; for captions 2 to 3"):
-        pool.score(["a", "b", "short", "c"], rows)
-    assert pool.score(["a", "b", "c"], rows[:3]).tolist() == [1.0, 1.0, 1.0]
-    absent = RewardWorkers("os:no_such_function", 1, 60.0)
+        score(pool, ["a", "b", "short", "c"], rows)
+    assert score(pool, ["a", "b", "c"], rows[:3]).tolist() == [1.0, 1.0, 1.0]
+    absent = RewardWorkers(["os:no_such_function"], 1, 60.0)
     with pytest.raises(RewardFailed, match="cannot import 'os:no_such_function'"):
-        absent.score(["a"], [[]])
+        score(absent, ["a"], [[]])
 
 
 def test_what_hangs_is_given_up_with_all_that_it_started(workers: Callable[..., RewardWorkers], tmp_path: Path) -> None:
     pool = workers("fails", timeout_s=1.5)
     with pytest.raises(TimeoutError, match=r":fails \(task.reward.timeout_s\) did not answer for 1.5 seconds"):
-        pool.score(["a", "hang"], [[], []])
+        score(pool, ["a", "hang"], [[], []])
     assert wait_until(lambda: not is_running(int((tmp_path / "pid0").read_text())))
 
 
 def test_none_is_left_when_the_main_process_is_killed(workers: Callable[..., RewardWorkers], tmp_path: Path) -> None:
-    function = workers("lengths").function
+    function = workers("lengths").functions
     code = f"""
 import sys, time
+from seqrl.tasks.writing.asked import Asked
 from seqrl.tasks.writing.reward_workers import RewardWorkers
+from seqrl.tasks.writing.trl_form import Notes, TrainerState
 pool = RewardWorkers({function!r}, 2, 60.0)
-pool.score(["a", "b"], [[], []])
+pool.score(Asked(["a", "b"], [[], []]), TrainerState(), Notes())
 open({str(tmp_path / "ready")!r}, "w").close()
 time.sleep(60)
 """

@@ -82,10 +82,10 @@ def test_a_function_of_three_arguments_sees_the_prompts() -> None:
 
 
 def test_a_function_of_prompts_has_none_to_read_about_images() -> None:
-    from seqrl.tasks.writing.reward_function import call_function
+    from seqrl.tasks.writing.reward_function import columns_for
 
     with pytest.raises(ValueError, match="three arguments, prompts first, and here are none"):
-        call_function(says_prompt, ["a"], [["a"]], name="f", timeout_s=0)
+        columns_for(says_prompt, ["a"], [["a"]], None)
 
 
 def test_functions_of_ones_own_are_reported_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,171 @@
+"""The README.md of an exported model: what it is, how it was trained, and what its figures are and how they were computed."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seqrl.run import registry
+from seqrl.run.config import RunConfig, to_plain
+from seqrl.run.environment import version_of
+from seqrl.run.json_text import read_json
+
+_TASKS = {"image": "image-to-text", "encoder-decoder": "text2text-generation", "decoder": "text-generation"}
+_LOADERS = {
+    "preprocessor_config.json": "AutoImageProcessor",
+    "processor_config.json": "AutoProcessor",
+    "tokenizer_config.json": "AutoTokenizer",
+}
+
+
+def model_card(
+    folder: Path, config: RunConfig, meta: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]], *, license: str, name: str
+) -> str:
+    """Write a model card, with a header of YAML as the hub reads it. Folders of this machine are named by their last part alone.
+
+    Args:
+        folder: of the exported model.
+        config: of the run.
+        meta: of the checkpoint.
+        evaluations: of it: `split`, `figures` and `signatures` each.
+        license: identifier.
+        name: of the model.
+    """
+    tree = _without_folders(to_plain(config))
+    model, starts = json.loads((folder / "config.json").read_text(encoding="utf-8")), _starts(config)
+    kind = _kind(model)
+    parts = [
+        _header(tree, kind, evaluations, license, name),
+        f"# {name.rpartition('/')[2]}",
+        f"{_article(str(tree['task'].get('type', '')))}, trained with seqrl "
+        f"{version_of('seqrl') or ''} (trainer `{registry.name_of(registry.TRAINERS, type(config.trainer))}`): "
+        f"checkpoint of update {meta['step']} of {config.steps}.",
+        "## Use",
+        _usage(folder, model, name),
+        f"`generate` writes greedily, {_most_tokens(folder)} tokens at most, as it was evaluated; `generation_config.json` says so.",
+        "## Figures",
+        _figures(evaluations),
+        "## Training",
+        _training(config, starts),
+        "Data: `" + _data(tree) + "`.",
+        "The whole configuration:",
+        "```yaml\n" + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=140).rstrip() + "\n```",
+        "## License",
+        "Not stated; whoever trained it knows the license of the model it began as, and of the data."
+        if license == "unknown"
+        else f"{license}, as stated by whoever exported it.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _header(tree: Mapping[str, Any], kind: str, evaluations: Sequence[Mapping[str, Any]], license: str, name: str) -> str:
+    task = _TASKS[kind]
+    results = [
+        {
+            "task": {"type": task},
+            "dataset": {"name": _data(tree), "type": str(_data_of(tree).get("source", "unknown")), "split": each["split"]},
+            "metrics": [
+                {"type": key, "value": float(value), "name": str(each["signatures"].get(key, key))}
+                for key, value in each["figures"].items()
+            ],
+        }
+        for each in evaluations
+    ]
+    header: dict[str, Any] = {"license": license, "library_name": "transformers", "pipeline_tag": task}
+    header["tags"] = ["seqrl", "reinforcement-learning"]
+    base = str(_policy_of(tree).get("path", ""))
+    if re.fullmatch(r"[\w.\-]+/[\w.\-]+", base):
+        header["base_model"] = base
+    if results:
+        header["model-index"] = [{"name": name.rpartition("/")[2], "results": results}]
+    return "---\n" + yaml.safe_dump(header, sort_keys=False, allow_unicode=True, width=1000).rstrip() + "\n---"
+
+
+def _article(task: str) -> str:
+    return {"captioning": "A captioner of images", "text": "A model that answers texts with texts"}.get(task, "A model of sequences")
+
+
+def _kind(model: Mapping[str, Any]) -> str:
+    if "vision_config" in model or model.get("model_type") == "vision-encoder-decoder":
+        return "image"
+    return "encoder-decoder" if model.get("is_encoder_decoder") else "decoder"
+
+
+def _usage(folder: Path, model: Mapping[str, Any], name: str) -> str:
+    architecture = next(iter(model.get("architectures") or []), "AutoModel")
+    loaders = [loader for file, loader in _LOADERS.items() if (folder / file).is_file()]
+    variables = {"AutoImageProcessor": "processor", "AutoProcessor": "processor", "AutoTokenizer": "tokenizer"}
+    lines = [f"from transformers import {', '.join([*loaders, architecture])}", "", f'model = {architecture}.from_pretrained("{name}")']
+    lines += [f'{variables[loader]} = {loader}.from_pretrained("{name}")' for loader in loaders]
+    return "```python\n" + "\n".join(lines) + "\n```"
+
+
+def _most_tokens(folder: Path) -> int:
+    return int(json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))["max_new_tokens"])
+
+
+def _figures(evaluations: Sequence[Mapping[str, Any]]) -> str:
+    if not evaluations:
+        return "None were computed of this checkpoint; `seqrl evaluate RUN --split=test`, and another export, fills them in."
+    parts = []
+    for each in evaluations:
+        rows = [f"| `{name}` | {value:.4f} | {_cell(each['signatures'].get(name, ''))} |" for name, value in each["figures"].items()]
+        parts.append("\n".join([f"| figure, {each['split']} | value | signature |", "|---|---|---|", *rows]))
+    return "\n\n".join(parts)
+
+
+def _cell(signature: str) -> str:
+    escaped = signature.replace("|", "\\|")
+    return f"`{escaped}`" if signature else ""
+
+
+def _training(config: RunConfig, starts: Sequence[Mapping[str, Any]]) -> str:
+    lines = [f"- seed: {config.seed}"]
+    signature = starts[-1].get("signatures", {}).get("reward") if starts else ""
+    lines += [f"- reward: `{signature}`"] if signature else []
+    for start in starts:
+        command = shlex.join(_shortened(str(word)) for word in start.get("command", []))
+        packages = ", ".join(f"{name} {version}" for name, version in dict(start.get("packages", {})).items())
+        commit = start.get("git_commit") or "unknown"
+        lines.append(f"- command: `{command}`, commit {commit}, Python {start.get('python')}, {packages}")
+    return "\n".join(lines)
+
+
+def _starts(config: RunConfig) -> list[dict[str, Any]]:
+    path = config.run_folder / "env.json"
+    starts = read_json(path) if path.is_file() else []
+    return [dict(start) for start in starts] if isinstance(starts, list) else []
+
+
+def _data_of(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(tree.get("task", {}).get("data") or {})
+
+
+def _policy_of(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(tree.get("task", {}).get("policy") or {})
+
+
+def _data(tree: Mapping[str, Any]) -> str:
+    data = _data_of(tree)
+    named = [str(data[key]) for key in ("path", "dataset", "domain", "captions", "pairs", "prompts") if data.get(key)]
+    return " ".join([str(data.get("source", "unknown")), *dict.fromkeys(named)])
+
+
+def _without_folders(value: Any) -> Any:
+    """Name absolute paths by their last part, since they say nothing elsewhere."""
+    if isinstance(value, Mapping):
+        return {key: _without_folders(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_folders(entry) for entry in value]
+    return _shortened(value) if isinstance(value, str) else value
+
+
+def _shortened(text: str) -> str:
+    head, equals, tail = text.rpartition("=")
+    return f"{head}{equals}{Path(tail).name}" if Path(tail).is_absolute() else text

@@ -1,0 +1,65 @@
+"""What functions of one's own are asked about: texts, and what belongs to the items that the texts are about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Asked:
+    """N texts and, row by row, what is known about their items.
+
+    Attributes:
+        texts: words with spaces between.
+        references: lists of texts as they were written.
+        prompts: texts, where there are any.
+        messages: the prompts as lists of messages, `{"role": ..., "content": ...}`, where they are given as such.
+        ids: the texts' token ids, an end token included where there is one; None where only the words are known.
+        columns: what else the data hold about an item, by name.
+    """
+
+    texts: Sequence[str]
+    references: Sequence[Sequence[str]]
+    prompts: Sequence[str] | None = None
+    messages: Sequence[Any] | None = None
+    ids: Sequence[Sequence[int]] | None = None
+    columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+    @classmethod
+    def about(cls, split: Any, items: Iterable[int], texts: Sequence[str], ids: Sequence[Sequence[int]] | None = None) -> Asked:
+        """Put texts beside what a split holds about their items.
+
+        Args:
+            split: has `references`; `prompts`, `messages` and `columns` where it has any.
+            items: number of the item that each text is about.
+            texts: see the class.
+            ids: see the class.
+        """
+        items = list(items)
+
+        def taken(values: Sequence[Any] | None) -> list[Any] | None:
+            return None if values is None else [values[item] for item in items]
+
+        columns = {name: [values[item] for item in items] for name, values in getattr(split, "columns", {}).items()}
+        references = [split.references[item] for item in items]
+        return cls(texts, references, taken(getattr(split, "prompts", None)), taken(getattr(split, "messages", None)), ids, columns)
+
+    def __len__(self) -> int:
+        """Number of texts."""
+        return len(self.texts)
+
+    def part(self, which: slice) -> Asked:
+        """Take some rows."""
+        prompts, messages, ids = (_part(each, which) for each in (self.prompts, self.messages, self.ids))
+        columns = {name: values[which] for name, values in self.columns.items()}
+        return Asked(self.texts[which], self.references[which], prompts, messages, ids, columns)
+
+    def as_plain(self) -> dict[str, Any]:
+        """Give it as what can be sent to another process as JSON."""
+        return asdict(self) | {"references": [list(each) for each in self.references]}
+
+
+def _part(rows: Sequence[Any] | None, which: slice) -> Any:
+    return None if rows is None else rows[which]
