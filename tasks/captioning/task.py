@@ -266,7 +266,7 @@ class CaptioningTask:
         self._built = None
         if policy is None:
             return
-        from seqrl.tasks.captioning.policies.hub import hash_of
+        from seqrl.tasks.writing.pretrained.hub import hash_of
 
         if hash_of(policy.model.encoder.state_dict()) in self.data.seen_by:
             return
@@ -304,4 +304,4 @@ class CaptioningTask:
         return images
 
     def _imitated(self, ends: Sequence[int]) -> ImitatedReferences:
-        return ImitatedReferences(self.data.train.words, self.vocabulary, self.config.policy.max_tokens, ends)
+        return ImitatedReferences(self.data.train, self.vocabulary, self.config.policy.max_tokens, ends)

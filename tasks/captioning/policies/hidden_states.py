@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from seqrl.tasks.captioning.images import Prepare, centre_square
-from seqrl.tasks.captioning.policies.hub import hash_of
 from seqrl.tasks.captioning.policies.pixels import Preparation, check_processor, processed_pixels
+from seqrl.tasks.writing.pretrained.hub import hash_of
 
 _LOG = logging.getLogger(__name__)
 

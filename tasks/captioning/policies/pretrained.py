@@ -12,11 +12,12 @@ from transformers import VisionEncoderDecoderModel
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from seqrl.policies import act_on_tokens, check_token_settings, first_leaf, input_tokens, never_right, resample_tokens
-from seqrl.tasks.captioning.policies.encoder import distinct_memory_of, memory_of
-from seqrl.tasks.captioning.policies.generation import GenerationRules, special_token
 from seqrl.tasks.captioning.policies.gpt2_decoder import GPT2Decoder, why_not
-from seqrl.tasks.captioning.policies.hub import load_config, load_image_processor, only_here, place, weights_of
 from seqrl.tasks.captioning.policies.pixels import check_processor, processed_pixels
+from seqrl.tasks.writing.memory import distinct_memory_of, memory_of
+from seqrl.tasks.writing.pretrained.adapter import special_tokens
+from seqrl.tasks.writing.pretrained.generation import GenerationRules
+from seqrl.tasks.writing.pretrained.hub import load_config, load_image_processor, only_here, place, weights_of
 from seqrl.token_evaluation import LinearHead, evaluate_tokens
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
 
@@ -74,11 +75,11 @@ class PretrainedPolicy(nn.Module):
         self.model: Any = model
         self.processor = processor
         self.tokenizer = tokenizer
-        start = special_token(model, "decoder_start_token_id") or special_token(model, "bos_token_id")
+        start = special_tokens(model, "decoder_start_token_id", "bos_token_id")
         self.begin = _chosen("decoder_start_token_id", begin, start)[0]
-        self.ends = _chosen("eos_token_id", end, special_token(model, "eos_token_id"))
+        self.ends = _chosen("eos_token_id", end, special_tokens(model, "eos_token_id"))
         self.end = self.ends[0]
-        self.pad = _chosen("pad_token_id", pad, special_token(model, "pad_token_id") or self.ends)[0]
+        self.pad = _chosen("pad_token_id", pad, special_tokens(model, "pad_token_id") or self.ends)[0]
         self.rules = GenerationRules(model.generation_config, self.ends, max_tokens)
         self.max_tokens, self.temperature = max_tokens, temperature
         self.freeze_encoder = freeze_encoder

@@ -203,7 +203,7 @@ def test_missing_and_foreign_models_are_named(tmp_path: Path, monkeypatch: pytes
     def offline(*_: Any, **__: Any) -> None:
         raise OSError("no connection to the hub")
 
-    monkeypatch.setattr("seqrl.tasks.captioning.policies.hub.AutoConfig.from_pretrained", offline)
+    monkeypatch.setattr("seqrl.tasks.writing.pretrained.hub.AutoConfig.from_pretrained", offline)
     with pytest.raises(FileNotFoundError, match="give the folder .no connection"):
         PretrainedPolicy.from_pretrained("someone/captioner")
 

@@ -1,0 +1,68 @@
+"""A pretrained model for texts by folder or hub name, or as an object, made a policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoModelForSeq2SeqLM
+
+from seqrl.tasks.writing.pretrained.adapter import Adapter
+from seqrl.tasks.writing.pretrained.encoder_decoder import EncoderDecoder
+from seqrl.tasks.writing.pretrained.hub import load_config, load_tokenizer, only_here, place, weights_of
+from seqrl.tasks.writing.pretrained.policy import TransformersPolicy
+
+ENCODER_DECODERS = ("bart", "marian", "mbart", "mt5", "pegasus", "t5")
+_WANTED = "a model for texts"
+
+
+def text_policy(model: Any, tokenizer: Any, **settings: Any) -> TransformersPolicy:
+    """Make a policy of a model of transformers and its tokenizer.
+
+    Args:
+        model: an encoder-decoder for texts, or a model that goes on with a text; it learns in place.
+        tokenizer: of the model.
+        settings: keyword arguments of `TransformersPolicy`.
+
+    Raises:
+        ValueError: when the model is of another kind, naming those that work.
+    """
+    return TransformersPolicy(_adapter(model), tokenizer=tokenizer, **settings)
+
+
+def load_text_policy(path: str | Path, **settings: Any) -> TransformersPolicy:
+    """Load a model and its tokenizer from a folder or the hub; code that comes with a model is never run.
+
+    Args:
+        path: folder, or name on the hub.
+        settings: keyword arguments of `TransformersPolicy`.
+
+    Raises:
+        FileNotFoundError: when there is no such folder, or the hub does not give it.
+        ValueError: when it holds another kind of model, naming those that work.
+    """
+    name = str(path)
+    if not name:
+        raise ValueError("policy.path: expected a folder or hub name of a model for texts, got nothing; set task.policy.path")
+    config = load_config(name, field="policy.path", wanted=_WANTED)
+    if config.model_type not in ENCODER_DECODERS:
+        raise _unsupported(name, config.model_type)
+    tokenizer = load_tokenizer(name, field="policy.path")
+    with weights_of(name, field="policy.path", wanted=_WANTED):
+        model = AutoModelForSeq2SeqLM.from_pretrained(
+            place(name), trust_remote_code=False, local_files_only=only_here(name), dtype="float32"
+        )
+    return text_policy(model, tokenizer, **settings)
+
+
+def _adapter(model: Any) -> Adapter:
+    kind = model.config.model_type
+    if kind in ENCODER_DECODERS:
+        return EncoderDecoder(model)
+    raise _unsupported(type(model).__name__, kind)
+
+
+def _unsupported(name: str, kind: str) -> ValueError:
+    return ValueError(
+        f"policy.path: expected a model of one of the kinds {', '.join(ENCODER_DECODERS)}, got {name}, which is of kind {kind}"
+    )
