@@ -42,7 +42,11 @@ ALIKE = (
     "flickr8k_features_xe",
     "flickr8k_features_self_critical",
     "builtin_per_token",
+    "coco_self_critical_blip",
+    "coco_self_critical_smolvlm",
 )
+# The kind of the tiny model that stands in for a pretrained one, where it is no vision encoder-decoder.
+KINDS = {"coco_self_critical_blip": "blip", "coco_self_critical_smolvlm": "idefics3"}
 # Figures of an update, of which each trainer gives one: tables have no gradient.
 UPDATED = ("optimiser/grad_norm", "action_value/error", "elite/num_rows")
 
@@ -65,7 +69,7 @@ def test_config_trains_for_two_steps(path: Path, tmp_path: Path, monkeypatch: py
     if "type: dqn" in text:
         overrides += ["--trainer.learning_starts=10", "--trainer.replay_capacity=200", "--trainer.gradient_steps=2"]
     if "type: pretrained" in text:
-        save_tiny_model(tmp_path / "model")
+        save_tiny_model(tmp_path / "model", KINDS.get(path.stem, ""))
         overrides += [f"--task.policy.path={tmp_path / 'model'}", f"--task.data.tokenizer={tmp_path / 'model'}"]
         overrides += [f"--task.data.path={DATA / 'coco_mini'}", "--task.data.num_test=0", "--task.data.image_size=32"]
         overrides += ["--task.data.max_images=0", "--task.data.skip_broken_images=true"]
@@ -86,8 +90,14 @@ def test_config_is_short_and_says_how_to_run_it(path: Path) -> None:
     assert read_config(path).name == path.stem
 
 
-def save_tiny_model(folder: Path) -> None:
+def save_tiny_model(folder: Path, kind: str = "") -> None:
     transformers = pytest.importorskip("transformers")
+    if kind:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(str(ROOT / "tests" / "tasks" / "captioning"))
+            import tiny_models
+        tiny_models.save(folder, kind)
+        return
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     torch.manual_seed(0)
