@@ -5,14 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModelForSeq2SeqLM
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from seqrl.tasks.writing.pretrained.adapter import Adapter
+from seqrl.tasks.writing.pretrained.decoder_only import DecoderOnly
 from seqrl.tasks.writing.pretrained.encoder_decoder import EncoderDecoder
 from seqrl.tasks.writing.pretrained.hub import load_config, load_tokenizer, only_here, place, weights_of
 from seqrl.tasks.writing.pretrained.policy import TransformersPolicy
 
-ENCODER_DECODERS = ("bart", "marian", "mbart", "mt5", "pegasus", "t5")
+# Those that tests compare with transformers, in sampling, learning, greedy and beam search.
+ENCODER_DECODERS = ("bart", "blenderbot-small", "led", "longt5", "marian", "mbart", "mt5", "pegasus", "plbart", "t5", "umt5")
+DECODERS = tuple(
+    """bloom cohere ernie4_5 falcon gemma gemma2 gemma3_text glm gpt2 gpt_neo gpt_neox gptj granite helium llama mistral nemotron olmo olmo2
+    opt persimmon phi phi3 qwen2 qwen3 smollm3 stablelm starcoder2""".split()
+)
 _WANTED = "a model for texts"
 
 
@@ -45,13 +51,12 @@ def load_text_policy(path: str | Path, **settings: Any) -> TransformersPolicy:
     if not name:
         raise ValueError("policy.path: expected a folder or hub name of a model for texts, got nothing; set task.policy.path")
     config = load_config(name, field="policy.path", wanted=_WANTED)
-    if config.model_type not in ENCODER_DECODERS:
+    if config.model_type not in (*ENCODER_DECODERS, *DECODERS):
         raise _unsupported(name, config.model_type)
+    kind = AutoModelForSeq2SeqLM if config.model_type in ENCODER_DECODERS else AutoModelForCausalLM
     tokenizer = load_tokenizer(name, field="policy.path")
     with weights_of(name, field="policy.path", wanted=_WANTED):
-        model = AutoModelForSeq2SeqLM.from_pretrained(
-            place(name), trust_remote_code=False, local_files_only=only_here(name), dtype="float32"
-        )
+        model = kind.from_pretrained(place(name), trust_remote_code=False, local_files_only=only_here(name), dtype="float32")
     return text_policy(model, tokenizer, **settings)
 
 
@@ -59,6 +64,8 @@ def _adapter(model: Any) -> Adapter:
     kind = model.config.model_type
     if kind in ENCODER_DECODERS:
         return EncoderDecoder(model)
+    if kind in DECODERS:
+        return DecoderOnly(model)
     raise _unsupported(type(model).__name__, kind)
 
 
