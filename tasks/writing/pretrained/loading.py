@@ -11,6 +11,7 @@ from seqrl.tasks.writing.pretrained.adapter import Adapter
 from seqrl.tasks.writing.pretrained.decoder_only import DecoderOnly
 from seqrl.tasks.writing.pretrained.encoder_decoder import EncoderDecoder
 from seqrl.tasks.writing.pretrained.hub import load_config, load_tokenizer, only_here, place, weights_of
+from seqrl.tasks.writing.pretrained.number_formats import Dtype, weights_format
 from seqrl.tasks.writing.pretrained.policy import TransformersPolicy
 
 # Those that tests compare with transformers, in sampling, learning, greedy and beam search.
@@ -36,17 +37,19 @@ def text_policy(model: Any, tokenizer: Any, **settings: Any) -> TransformersPoli
     return TransformersPolicy(_adapter(model), tokenizer=tokenizer, **settings)
 
 
-def load_text_policy(path: str | Path, **settings: Any) -> TransformersPolicy:
+def load_text_policy(path: str | Path, *, dtype: Dtype = "fp32", **settings: Any) -> TransformersPolicy:
     """Load a model and its tokenizer from a folder or the hub; code that comes with a model is never run.
 
     Args:
         path: folder, or name on the hub.
+        dtype: number format of the model's weights.
         settings: keyword arguments of `TransformersPolicy`.
 
     Raises:
         FileNotFoundError: when there is no such folder, or the hub does not give it.
-        ValueError: when it holds another kind of model, naming those that work.
+        ValueError: when it holds another kind of model, naming those that work, or the device lacks the number format.
     """
+    weights = weights_format(dtype, only_lora_learns=settings.get("lora") is not None)
     name = str(path)
     if not name:
         raise ValueError("policy.path: expected a folder or hub name of a model for texts, got nothing; set task.policy.path")
@@ -56,7 +59,7 @@ def load_text_policy(path: str | Path, **settings: Any) -> TransformersPolicy:
     kind = AutoModelForSeq2SeqLM if config.model_type in ENCODER_DECODERS else AutoModelForCausalLM
     tokenizer = load_tokenizer(name, field="policy.path")
     with weights_of(name, field="policy.path", wanted=_WANTED):
-        model = kind.from_pretrained(place(name), trust_remote_code=False, local_files_only=only_here(name), dtype="float32")
+        model = kind.from_pretrained(place(name), trust_remote_code=False, local_files_only=only_here(name), dtype=weights)
     return text_policy(model, tokenizer, **settings)
 
 

@@ -73,6 +73,10 @@ class Lora:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that GPT-2's matrices are stored the other way round, which peft then takes into account
             self._tuner = LoraModel(model, peft_config, "default")
+        # Beside weights of 16 bits, too: what is learned at first is too small for them.
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
 
     def merged(self) -> Any:
         """Give a copy of the model whose weights are W + (alpha / rank) B A."""

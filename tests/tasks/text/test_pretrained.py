@@ -10,7 +10,7 @@ import torch
 
 transformers = pytest.importorskip("transformers")
 
-from tiny_models import (  # noqa: E402
+from tiny_text_models import (  # noqa: E402
     LENGTH,
     PROMPTS,
     REFERENCES,
