@@ -18,6 +18,8 @@ from seqrl.tasks.captioning.policies.lstm import AttentionLSTMDecoder
 from seqrl.tasks.captioning.policies.transformer import TransformerDecoder, attend_all
 from seqrl.tasks.text.data_config import DataConfig
 from seqrl.tasks.text.sc_lstm import SemanticPolicy
+from seqrl.tasks.writing.pretrained.lora import LoraConfig
+from seqrl.tasks.writing.pretrained.number_formats import Dtype
 from seqrl.tasks.writing.vocabulary import AnyVocabulary
 
 TYPES = ("transformer", "recurrent", "sc_lstm", "pretrained")
@@ -41,7 +43,11 @@ class PolicyConfig:
         tie_embeddings: use the decoder's token embeddings as the output matrix, too.
         critic: also estimate values, for baselines that need them.
         path: folder or hub name of the pretrained model.
+        prefix: text before each prompt that a pretrained model reads, such as "translate English to German: ".
         freeze_encoder: no gradients through a pretrained encoder, nor through embeddings that it shares with the decoder.
+        lora: what a pretrained model learns beside its own weights, which then stay as they are; null to train these. Needs peft.
+        gradient_checkpointing: run a pretrained model's layers again for their gradients, which takes less memory and more time.
+        dtype: number format of a pretrained model's weights: "fp32", "bf16", or with `lora` on a GPU "fp16".
     """
 
     type: str = field(default="transformer", metadata={NAMES_CODE: ()})
@@ -54,7 +60,11 @@ class PolicyConfig:
     tie_embeddings: bool = True
     critic: bool = False
     path: str = ""
+    prefix: str = ""
     freeze_encoder: bool = False
+    lora: LoraConfig | None = None
+    gradient_checkpointing: bool = False
+    dtype: Dtype = "fp32"
 
     def __post_init__(self) -> None:
         if self.type not in TYPES and ":" not in self.type:
@@ -69,10 +79,11 @@ def load_pretrained(config: PolicyConfig) -> Any:
     # transformers takes seconds to import; only those who use it wait.
     from seqrl.tasks.writing.pretrained.loading import load_text_policy
 
-    return load_text_policy(config.path, max_tokens=config.max_tokens, temperature=config.temperature, freeze_encoder=config.freeze_encoder)
+    names = ("dtype", "max_tokens", "temperature", "freeze_encoder", "lora", "gradient_checkpointing")
+    return load_text_policy(config.path, **{name: getattr(config, name) for name in names})
 
 
-def model_vocabulary(policy: Any, data: DataConfig) -> AnyVocabulary:
+def model_vocabulary(policy: Any, data: DataConfig, prefix: str) -> AnyVocabulary:
     """Make the vocabulary that a pretrained policy reads and writes in: its own tokenizer.
 
     Raises:
@@ -85,7 +96,7 @@ def model_vocabulary(policy: Any, data: DataConfig) -> AnyVocabulary:
             raise ValueError(
                 f"data.{name}: a pretrained model reads and writes with its own tokenizer, got {getattr(data, name)!r}; leave it out"
             )
-    return ModelVocabulary(policy.tokenizer, policy, tokens=data.tokens)
+    return ModelVocabulary(policy.tokenizer, policy, prefix=prefix, tokens=data.tokens)
 
 
 def build_policy(config: PolicyConfig, vocabulary: AnyVocabulary, max_prompt_tokens: int) -> nn.Module:

@@ -15,6 +15,7 @@ from seqrl.decoding import select
 from seqrl.tasks.captioning.adapters.kind import ImageKind
 from seqrl.tasks.captioning.policies.pixels import processed_pixels
 from seqrl.tasks.writing.pretrained.adapter import State, cache_of, layers_of
+from seqrl.tasks.writing.pretrained.checkpointing import checkpoints
 from seqrl.token_evaluation import LinearHead
 
 
@@ -183,7 +184,9 @@ class ImageAdapter:
         return features, {**state, "cache": _own(cache)}
 
     def _checkpoints(self) -> bool:
-        return self.model.training and any(getattr(part, "gradient_checkpointing", False) for part in self.model.modules())
+        """Tell whether layers run again in the backward pass, by our way or that of transformers, which is off where dropout is."""
+        own = self.model.training and any(getattr(part, "gradient_checkpointing", False) for part in self.model.modules())
+        return torch.is_grad_enabled() and (own or checkpoints(self.model))
 
 
 def _own(cache: Any) -> Any:

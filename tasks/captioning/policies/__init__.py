@@ -19,6 +19,8 @@ from seqrl.tasks.captioning.policies.feature_encoder import FeatureEncoder, Feat
 from seqrl.tasks.captioning.policies.lstm import AttentionLSTMDecoder, LSTMDecoder
 from seqrl.tasks.captioning.policies.transformer import TransformerDecoder
 from seqrl.tasks.captioning.policies.updown import UpDownDecoder
+from seqrl.tasks.writing.pretrained.lora import LoraConfig
+from seqrl.tasks.writing.pretrained.number_formats import Dtype
 
 if TYPE_CHECKING:
     from seqrl.tasks.captioning.features import Eyes
@@ -61,6 +63,9 @@ class PolicyConfig:
             SmolVLM and LLaVA what the user says of the image, which the model's chat template puts into its form.
         processor: settings of a pretrained model's image processor that are to be others than it was saved with, such as
             {do_image_splitting: false}.
+        lora: what a pretrained model learns beside its own weights, which then stay as they are; null to train these. Needs peft.
+        gradient_checkpointing: run a pretrained model's layers again for their gradients, which takes less memory and more time.
+        dtype: number format of a pretrained model's weights: "fp32", "bf16", or with `lora` on a GPU "fp16".
         fast: run a pretrained GPT-2 decoder by code of ours, which gives the same numbers; false: as transformers has it, which all other
             decoders do anyhow. A run's first lines say which it is.
     """
@@ -82,6 +87,9 @@ class PolicyConfig:
     path: str = ""
     prompt: str = ""
     processor: dict[str, Any] = field(default_factory=dict)
+    lora: LoraConfig | None = None
+    gradient_checkpointing: bool = False
+    dtype: Dtype = "fp32"
     fast: bool = True
 
     def __post_init__(self) -> None:
@@ -90,6 +98,10 @@ class PolicyConfig:
         check_name(self.encoder)
         check_crop(self.encoder, self.crop)
         check_token_settings(self.max_tokens, self.temperature)
+        unread: dict[str, Any] = {"prompt": "", "processor": {}, "lora": None, "gradient_checkpointing": False, "dtype": "fp32"}
+        for name, default in unread.items():
+            if self.type in TYPES and self.type != "pretrained" and getattr(self, name) != default:
+                raise ValueError(f"{name}: type {self.type} does not read it, which type pretrained does; leave it out")
 
     @property
     def has_eyes(self) -> bool:
@@ -256,6 +268,9 @@ def _build_pretrained(config: PolicyConfig, vocabulary: Sized) -> nn.Module:
         prompt=config.prompt,
         fast=config.fast,
         changes=config.processor,
+        dtype=config.dtype,
+        lora=config.lora,
+        gradient_checkpointing=config.gradient_checkpointing,
         max_tokens=config.max_tokens,
         temperature=config.temperature,
         freeze_encoder=config.encoder_is_frozen,

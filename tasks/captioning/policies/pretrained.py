@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoProcessor
 
 from seqrl.run.registry import nearest
 from seqrl.tasks.captioning.adapters.kinds import Readers, adapter_of, check_kind, class_of, needs_whole_processor
 from seqrl.tasks.captioning.policies.pixels import check_processor
 from seqrl.tasks.writing.pretrained.hub import found, load_config, load_image_processor, load_tokenizer, only_here, place, weights_of
+from seqrl.tasks.writing.pretrained.number_formats import Dtype, weights_format
 from seqrl.tasks.writing.pretrained.policy import TransformersPolicy
 
 _WANTED = "a model of transformers that writes about images"
@@ -48,6 +50,7 @@ def load_captioner(
     prompt: str = "",
     fast: bool = True,
     changes: Mapping[str, Any] | None = None,
+    dtype: Dtype = "fp32",
     **settings: Any,
 ) -> TransformersPolicy:
     """Load a model with what reads for it from a folder or the hub; code that comes with a model is never run.
@@ -58,13 +61,14 @@ def load_captioner(
         prompt: text that captions go on from, see `adapter_of`.
         fast: see `adapter_of`.
         changes: settings of the image processor that are to be others, such as `{"do_image_splitting": False}`.
+        dtype: number format of the model's weights.
         settings: keyword arguments of `TransformersPolicy`.
 
     Raises:
         FileNotFoundError: when there is no such folder, or the hub does not give it.
-        ValueError: when it holds another kind of model, or parts that do not fit each other.
+        ValueError: when it holds another kind of model, or parts that do not fit each other, or the device lacks the number format.
     """
-    processor, model = load_model(path, changes)
+    processor, model = load_model(path, changes, dtype=weights_format(dtype, only_lora_learns=settings.get("lora") is not None))
     name, whole = str(path), None
     if needs_whole_processor(model.config.model_type):
         whole = _load_whole_processor(name, processor)
@@ -73,12 +77,12 @@ def load_captioner(
     return captioner_of(model, processor, tokenizer=tokenizer, prompt=prompt, fast=fast, whole=whole, **settings)
 
 
-def load_model(path: str | Path, changes: Mapping[str, Any] | None = None) -> tuple[Any, Any]:
-    """Load the image processor and the model; see `load_processor`."""
+def load_model(path: str | Path, changes: Mapping[str, Any] | None = None, *, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
+    """Load the image processor, see `load_processor`, and the model with weights of a number format."""
     processor, kind = _load_processor(path, changes)
     with weights_of(str(path), field="path", wanted=f"a saved {class_of(kind).__name__}"):
         model = class_of(kind).from_pretrained(
-            place(str(path)), trust_remote_code=False, local_files_only=only_here(str(path)), dtype="float32"
+            place(str(path)), trust_remote_code=False, local_files_only=only_here(str(path)), dtype=dtype
         )
     return processor, model
 

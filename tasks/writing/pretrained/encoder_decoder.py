@@ -13,6 +13,10 @@ from seqrl.decoding import select
 from seqrl.tasks.writing.pretrained.adapter import State, cache_of, layers_of, moved_to_one_side
 from seqrl.token_evaluation import LinearHead
 
+# Kinds whose logits are the output matrix on the last hidden states, with a bias, or on the hidden states as they are scaled here.
+_BIASED = frozenset(("bart", "blenderbot-small", "led", "marian", "mbart", "pegasus", "plbart"))
+_SCALED = frozenset(("longt5", "mt5", "t5"))
+
 
 class EncoderDecoder:
     """Runs a model for conditional generation, whose prompts are `tokens` [N, S] and `mask` [N, S], padded on either side.
@@ -60,9 +64,19 @@ class EncoderDecoder:
         return output.logits[:, -1], {"memory": memory, "cache": layers_of(output.past_key_values.self_attention_cache)}
 
     def features(self, tokens: Tensor, mask: Tensor, memory: State, item: Tensor | None) -> tuple[Tensor, LinearHead | None]:
-        """Give the logits [M, V]."""
+        """Give the decoder's last hidden states [M, D] and the output matrix, or, where that is not all, the logits [M, V]."""
         memory = memory if item is None else select(memory, item)  # type: ignore[assignment]
-        return self._run(tokens, memory["hidden"], memory["mask"], use_cache=False).logits[mask], None
+        kind, head = self.model.config.model_type, self.model.get_output_embeddings()
+        # One that has been wrapped does more than its weights say.
+        if kind not in _BIASED | _SCALED or type(head) is not nn.Linear:
+            return self._run(tokens, memory["hidden"], memory["mask"], use_cache=False).logits[mask], None
+        read = {"encoder_hidden_states": memory["hidden"], "encoder_attention_mask": memory["mask"].long()}
+        found = self.model.get_decoder()(input_ids=tokens, use_cache=False, **read).last_hidden_state[mask]
+        if kind in _BIASED:
+            return found, LinearHead(head.weight, self.model.final_logits_bias[0])
+        return found * self.model.model_dim**-0.5 if getattr(self.model.config, "scale_decoder_outputs", False) else found, LinearHead(
+            head.weight
+        )
 
     def save(self, folder: Path) -> None:
         """Nothing belongs to it beside weights and tokenizer."""

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from seqrl.policies import act_on_tokens, check_token_settings, first_leaf, input_tokens, never_right, resample_tokens
 from seqrl.tasks.writing.memory import distinct_memory_of, memory_of
 from seqrl.tasks.writing.pretrained.adapter import Adapter, special_tokens
+from seqrl.tasks.writing.pretrained.checkpointing import checkpoint_layers
 from seqrl.tasks.writing.pretrained.generation import GenerationRules
+from seqrl.tasks.writing.pretrained.lora import Lora, LoraConfig
 from seqrl.token_evaluation import LinearHead, evaluate_tokens
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
 
@@ -33,6 +35,8 @@ class TransformersPolicy(nn.Module):
             demonstrations; `end_demonstrations_with` chooses another.
         pad: token after the end; the model's own when None, or else the end token.
         unknown: token of words that have none of their own.
+        lora: learn small matrices beside the model's own; None to train all weights.
+        gradient_checkpointing: run layers again in the backward pass, in the place of keeping what they computed.
         tokenizer: saved beside the model, so that others can read what it writes. Label smoothing leaves out its special tokens, but
             those that end a text, and what the model has beyond it; sampling may choose all of them.
 
@@ -54,6 +58,8 @@ class TransformersPolicy(nn.Module):
         end: int | None = None,
         pad: int | None = None,
         unknown: int | None = None,
+        lora: LoraConfig | None = None,
+        gradient_checkpointing: bool = False,
         tokenizer: Any = None,
     ) -> None:
         super().__init__()
@@ -69,6 +75,9 @@ class TransformersPolicy(nn.Module):
         settings = getattr(adapter, "generation_config", self.model.generation_config)
         self.rules = GenerationRules(settings, self.ends, max_tokens, continues=adapter.continues)
         self.max_tokens, self.temperature = max_tokens, temperature
+        self.lora = None if lora is None else Lora(self.model, lora, left_out=adapter.encoder if freeze_encoder else None)
+        if gradient_checkpointing:
+            checkpoint_layers(self.model)
         self.freeze_encoder = freeze_encoder
         if freeze_encoder:
             if adapter.encoder is None:
@@ -98,10 +107,12 @@ class TransformersPolicy(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a folder that plain transformers loads: the model, its tokenizer where known, and what else belongs to it.
 
+        What LoRA has learned is put into the weights.
+
         Args:
             folder: made when it is missing.
         """
-        self.model.save_pretrained(folder)
+        (self.model if self.lora is None else self.lora.merged()).save_pretrained(folder)
         self.adapter.save(Path(folder))
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder)

@@ -19,13 +19,14 @@ class ModelVocabulary:
     Args:
         tokenizer: of transformers.
         policy: of the model; its special tokens and `vocabulary_size` are read, and its demonstrations end with the tokenizer's end.
+        prefix: text before each prompt.
         tokens: the tokenisation in which words are scored.
 
     Raises:
         ValueError: when the tokenizer has more tokens than the model.
     """
 
-    def __init__(self, tokenizer: Any, policy: Any, *, tokens: str = "spaces") -> None:
+    def __init__(self, tokenizer: Any, policy: Any, *, prefix: str = "", tokens: str = "spaces") -> None:
         self.tokenisation = tokenisation_by_name(tokens)
         self.tokenizer = tokenizer
         if len(tokenizer) > policy.vocabulary_size:
@@ -33,7 +34,7 @@ class ModelVocabulary:
                 f"tokenizer: expected at most the {policy.vocabulary_size} tokens that the model writes, got {len(tokenizer)}; take the "
                 "tokenizer that belongs to the model, or resize the model's embeddings"
             )
-        self._continues = bool(policy.adapter.continues)
+        self._prefix, self._continues = prefix, bool(policy.adapter.continues)
         if tokenizer.eos_token_id in policy.ends:
             policy.end_demonstrations_with(tokenizer.eos_token_id)
         self.begin, self.end, self.pad = int(policy.begin), int(policy.end), int(policy.pad)
@@ -48,12 +49,12 @@ class ModelVocabulary:
 
         Args:
             text: any.
-            max_tokens: longer ones lose their beginning; 0 for no limit.
+            max_tokens: longer ones lose their beginning, with the prefix; 0 for no limit.
         """
         side, self.tokenizer.truncation_side = self.tokenizer.truncation_side, "left"
         try:
             how: dict[str, Any] = {"truncation": True, "max_length": max_tokens} if max_tokens else {}
-            found = list(self.tokenizer(text, **how)["input_ids"])
+            found = list(self.tokenizer(self._prefix + text, **how)["input_ids"])
         finally:
             self.tokenizer.truncation_side = side
         # A model that goes on with a prompt needs a token to go on from.

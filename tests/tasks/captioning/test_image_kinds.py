@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from tiny_models import KINDS, NUMBER  # noqa: E402
 from seqrl.beam_search import beam_search  # noqa: E402
 from seqrl.decoding import sample  # noqa: E402
 from seqrl.tasks.captioning.policies.pretrained import captioner_of, load_processor  # noqa: E402
+from seqrl.tasks.writing.pretrained.lora import LoraConfig  # noqa: E402
 from seqrl.tasks.writing.pretrained.policy import TransformersPolicy  # noqa: E402
 
 LENGTH = 7
@@ -172,6 +174,45 @@ def test_what_rows_share_is_computed_once_with_the_same_gradient(kind: str) -> N
     assert len(seen) == 2 and len(gradients[0]) == len(gradients[1])
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradient, gradients[1][name], atol=1e-4, rtol=1e-3, msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_layers_that_run_again_have_the_same_gradient(kind: str) -> None:
+    prompt, images = PROMPTS.get(kind, "describe the image"), pictures(2)
+    gradients = []
+    for again in (False, True):
+        policy = policy_of(kind, prompt, gradient_checkpointing=again, freeze_encoder=True)
+        rows = sample(policy, {"image": images}, num_samples=3, generator=torch.Generator().manual_seed(0))
+        (policy(rows).logp * torch.arange(1, rows.batch_size + 1).unsqueeze(1)).sum().backward()
+        gradients.append({name: parameter.grad for name, parameter in policy.named_parameters() if parameter.grad is not None})
+    assert len(gradients[0]) == len(gradients[1])
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name], atol=1e-4, rtol=1e-3, msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_lora_begins_with_the_model_and_is_saved_as_one(kind: str, tmp_path: Path) -> None:
+    """The output matrix, which is often the embeddings, is left alone, and so is a frozen encoder."""
+    prompt, images = PROMPTS.get(kind, "describe the image"), pictures(2)
+    plain = policy_of(kind, prompt)
+    policy = policy_of(kind, prompt, lora=LoraConfig(rank=2), freeze_encoder=True)
+    assert written(policy, images, greedy=True) == written(plain, images, greedy=True)
+    rows = sample(policy, {"image": images}, num_samples=3, generator=torch.Generator().manual_seed(0))
+    learned = {name for name, parameter in policy.named_parameters() if parameter.requires_grad}
+    frozen = set(policy.adapter.encoder.parameters())
+    assert learned and all("lora_" in name for name in learned) and not any(part.requires_grad for part in frozen)
+    optimiser = torch.optim.SGD([part for part in policy.parameters() if part.requires_grad], lr=0.05)
+    for _ in range(2):
+        optimiser.zero_grad()
+        policy(rows).logp.sum().backward()
+        optimiser.step()
+    policy.save_pretrained(tmp_path)
+    saved = type(plain.model).from_pretrained(tmp_path)
+    plain.model.load_state_dict(saved.state_dict())
+    torch.testing.assert_close(plain(rows).logp, policy(rows).logp, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(policy(rows).logp[rows.mask], rows.logp[rows.mask], atol=1e-3)
 
 
 def test_what_does_not_fit_together_is_named() -> None:

@@ -1,4 +1,4 @@
-"""Tiny models of transformers for texts: load, sample, one step, save; against transformers' own forward pass and `generate`."""
+"""Models of transformers for texts as policies, against their own forward pass and `generate`."""
 
 from __future__ import annotations
 
@@ -7,132 +7,164 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 transformers = pytest.importorskip("transformers")
+
+from tiny_text_models import (  # noqa: E402
+    LENGTH,
+    PROMPTS,
+    REFERENCES,
+    context_of,
+    generated,
+    make_model,
+    make_tokenizer,
+    policy_of,
+    teacher_forced,
+)
 
 from seqrl.beam_search import beam_search  # noqa: E402
 from seqrl.decoding import sample  # noqa: E402
 from seqrl.tasks.text import PolicyConfig, TextConfig, TextTask  # noqa: E402
-from seqrl.tasks.writing.pretrained.loading import load_text_policy, text_policy  # noqa: E402
+from seqrl.tasks.writing.pretrained.loading import DECODERS, ENCODER_DECODERS, text_policy  # noqa: E402
+from seqrl.trajectory import Trajectory  # noqa: E402
 
-SPECIALS = ["<pad>", "</s>", "<s>", "<unk>"]
-WORDS = ["a", "red", "blue", "green", "small", "large", "dog", "cat", "bird", "sees", "no", "two", "the", "old", "house", "runs"]
-LENGTH = 7
-# Strong enough that tokens differ, weak enough that rounding does not.
-SCALE = {"t5": 1.0}
-PROMPTS = ["a red dog", "the old cat sees no small bird", "two", "blue house sees"]
-
-
-def make_tokenizer(*, closes: bool) -> Any:
-    """Word pieces of one word each; what is read is closed with an end token where `closes`."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    words = {word: index for index, word in enumerate(SPECIALS + WORDS)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    if closes:
-        tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    named = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named)
+KINDS = ("t5", "bart", "marian", "gpt2", "llama", "qwen2")
+EVERY = [pytest.param(kind, marks=[] if kind in KINDS else [pytest.mark.slow]) for kind in (*ENCODER_DECODERS, *DECODERS)]
+RULES: dict[str, dict[str, Any]] = {
+    "marian": {"bad_words_ids": [[0], [5, 6]], "forced_eos_token_id": 1},
+    "bart": {"forced_bos_token_id": 2, "forced_eos_token_id": 1, "no_repeat_ngram_size": 2, "min_length": 4},
+    "t5": {"eos_token_id": [1, 9, 13, 17], "suppress_tokens": [0, 3], "repetition_penalty": 1.5},
+    "gpt2": {"eos_token_id": [1, 9, 13], "no_repeat_ngram_size": 2, "min_new_tokens": 3, "forced_eos_token_id": 17},
+    "llama": {"repetition_penalty": 1.6, "bad_words_ids": [[8], [5, 6], [10, 4, 7]], "begin_suppress_tokens": [1, 5]},
+    "qwen2": {"eos_token_id": [1, 5, 6, 7], "sequence_bias": [[[6], -3.0], [[8, 9], 2.0]]},
+}
 
 
-def make_model(kind: str, seed: int = 0, **settings: Any) -> Any:
-    torch.manual_seed(seed)
-    config: Any
-    size = {"vocab_size": len(SPECIALS) + len(WORDS), "pad_token_id": 0, "eos_token_id": 1}
-    if kind == "t5":
-        shape = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "dropout_rate": 0.1}
-        config = transformers.T5Config(**shape, decoder_start_token_id=0, **size)
-        model = transformers.T5ForConditionalGeneration(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(SCALE[kind])
-    for name, value in settings.items():
-        setattr(model.generation_config, name, value)
-    return model.eval()
+def drawn(policy: Any, num_samples: int = 3, *, left: bool = False) -> Trajectory:
+    return sample(policy, context_of(policy, left=left), num_samples=num_samples, generator=torch.Generator().manual_seed(1))
 
 
-def policy_of(kind: str, seed: int = 0, **settings: Any) -> Any:
-    own = {name: settings.pop(name) for name in ("temperature", "freeze_encoder", "max_tokens") if name in settings}
-    return text_policy(make_model(kind, seed, **settings), make_tokenizer(closes=True), **{"max_tokens": LENGTH, **own}).eval()
+def actions(rows: Trajectory) -> list[list[int]]:
+    return [action[mask].tolist() for action, mask in zip(rows.action, rows.mask, strict=True)]
 
 
-def context_of(policy: Any, *, left: bool = False) -> dict[str, dict[str, Tensor]]:
-    rows = [policy.tokenizer(prompt)["input_ids"] for prompt in PROMPTS]
-    width = max(map(len, rows)) + 2  # columns of padding alone are nothing special
-    padded = [[0] * (width - len(row)) + row if left else row + [0] * (width - len(row)) for row in rows]
-    mask = [[bool(left) ^ (place < (width - len(row) if left else len(row))) for place in range(width)] for row in rows]
-    return {"image": {"tokens": torch.tensor(padded), "mask": torch.tensor(mask)}}
-
-
-KINDS = ["t5"]
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY)
 def test_sampled_log_probabilities_are_the_model_s_own_of_each_row_alone(kind: str) -> None:
-    """Teacher-forced by the plain model, without padding."""
-    policy = policy_of(kind, temperature=1.3)
-    rows = sample(policy, context_of(policy), num_samples=3, generator=torch.Generator().manual_seed(1))
+    policy = policy_of(kind, temperature=1.3, eos_token_id=[1, 6, 9, 13, 17])
+    rows = drawn(policy)
     assert len(set(rows.mask.sum(dim=1).tolist())) > 1
-    assert torch.allclose(policy(rows).logp[rows.mask], rows.logp[rows.mask], atol=1e-5)
-    for index in range(rows.batch_size):
-        action = rows.action[index][rows.mask[index]]
-        logits = teacher_forced(policy, PROMPTS[index // 3], action)
-        expected = (logits / 1.3).log_softmax(dim=-1).gather(1, action.unsqueeze(1)).squeeze(1)
-        assert torch.allclose(rows.logp[index][rows.mask[index]], expected, atol=1e-5)
+    with torch.no_grad():
+        assert torch.allclose(policy(rows).logp[rows.mask], rows.logp[rows.mask], atol=1e-5)
+        for index in range(rows.batch_size):
+            action = rows.action[index][rows.mask[index]]
+            expected = (teacher_forced(policy, PROMPTS[index // 3], action) / 1.3).log_softmax(dim=-1).gather(1, action.unsqueeze(1))
+            assert torch.allclose(rows.logp[index][rows.mask[index]], expected.squeeze(1), atol=1e-5)
 
 
-@torch.no_grad()
-def teacher_forced(policy: Any, prompt: str, action: Tensor) -> Tensor:
-    read = policy.tokenizer([prompt], return_tensors="pt")
-    tokens = torch.cat([torch.tensor([policy.begin]), action[:-1]]).unsqueeze(0)
-    return policy.model(input_ids=read["input_ids"], attention_mask=read["attention_mask"], decoder_input_ids=tokens).logits[0]  # type: ignore[no-any-return]
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY)
 def test_greedy_and_beam_search_are_those_of_generate(kind: str) -> None:
-    for seed in range(2):
-        policy = policy_of(kind, seed)
-        greedy = sample(policy, context_of(policy), greedy=True)
-        ours = [action[mask].tolist() for action, mask in zip(greedy.action, greedy.mask, strict=True)]
-        assert ours == generated(policy, num_beams=1)
-        found, _ = beam_search(policy, context_of(policy), beam_size=3)
-        theirs = generated(policy, num_beams=3, length_penalty=0.0, early_stopping="never")
-        assert found == [[token for token in row if token not in policy.ends] for row in theirs]
+    policy = policy_of(kind, seed=1)
+    assert actions(sample(policy, context_of(policy), greedy=True)) == generated(policy, num_beams=1)
+    found, _ = beam_search(policy, context_of(policy), beam_size=3)
+    theirs = generated(policy, num_beams=3, length_penalty=0.0, early_stopping="never")
+    assert found == [[token for token in row if token not in policy.ends] for row in theirs]
 
 
-def generated(policy: Any, **settings: Any) -> list[list[int]]:
-    """What `generate` writes about each prompt alone, up to its first end token."""
-    rows = []
-    for prompt in PROMPTS:
-        read = policy.tokenizer([prompt], return_tensors="pt")
-        read = {name: read[name] for name in ("input_ids", "attention_mask")}
-        row = policy.model.generate(**read, max_new_tokens=policy.max_tokens, do_sample=False, **settings)[0, 1:].tolist()
-        length = next((place for place, token in enumerate(row) if token in policy.ends), len(row) - 1)
-        rows.append(row[: length + 1])
-    return rows
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY)
 def test_padding_on_either_side_gives_the_same_numbers(kind: str) -> None:
     policy = policy_of(kind)
-    right, left = (
-        sample(policy, context_of(policy, left=side), num_samples=2, generator=torch.Generator().manual_seed(3)) for side in (False, True)
-    )
+    right, left = drawn(policy), drawn(policy, left=True)
     assert torch.equal(right.action, left.action) and torch.equal(right.logp, left.logp)
-    assert torch.allclose(policy(right).logp, policy(left).logp, atol=1e-6)
+    with torch.no_grad():
+        assert torch.allclose(policy(right).logp, policy(left).logp, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rules_of_generation_are_those_of_generate_and_of_learning(kind: str) -> None:
+    ended = set()
+    for seed in range(3):
+        policy = policy_of(kind, seed, **RULES[kind])
+        greedy = actions(sample(policy, context_of(policy), greedy=True))
+        assert greedy == generated(policy, num_beams=1), seed
+        found, _ = beam_search(policy, context_of(policy), beam_size=3)
+        theirs = generated(policy, num_beams=3, length_penalty=0.0, early_stopping="never")
+        assert found == [[token for token in row if token not in policy.ends] for row in theirs], seed
+        rows = drawn(policy, 4)
+        with torch.no_grad():
+            assert torch.allclose(policy(rows).logp[rows.mask], rows.logp[rows.mask], atol=1e-5)
+        ended |= {row[-1] for row in actions(rows)}
+    assert len(ended & set(policy.ends)) > 1 or len(policy.ends) == 1
+
+
+def test_a_forbidden_word_leaves_its_probability_to_the_others_and_a_forced_one_is_certain() -> None:
+    marian, bart = policy_of("marian", bad_words_ids=[[0]]), policy_of("bart", forced_bos_token_id=2)
+    rows = drawn(marian)
+    assert not bool((rows.action[rows.mask] == 0).any())
+    action = rows.action[0][rows.mask[0]]
+    with torch.no_grad():
+        logits = teacher_forced(marian, PROMPTS[0], action)
+    logits[:, 0] = float("-inf")
+    expected = logits.log_softmax(dim=-1).gather(1, action.unsqueeze(1)).squeeze(1)
+    assert torch.allclose(rows.logp[0][rows.mask[0]], expected, atol=1e-5)
+    rows = drawn(bart)
+    assert set(rows.action[:, 0].tolist()) == {2} and bool((rows.logp[:, 0] == 0).all())
+    assert bart.begin == 1 and marian.begin == 0
+
+
+@pytest.mark.parametrize("kind", ["t5", "marian", "gpt2", "llama"])
+def test_gradients_are_the_plain_model_s_with_one_reading_of_each_prompt(kind: str) -> None:
+    policy = policy_of(kind)
+    rows = drawn(policy, 2)
+    (policy(rows).logp * rows.mask).sum().backward()
+    ours = {name: parameter.grad for name, parameter in policy.model.named_parameters()}
+    policy.zero_grad()
+    total = torch.zeros(())
+    for index in range(rows.batch_size):
+        action = rows.action[index][rows.mask[index]]
+        total = total + teacher_forced(policy, PROMPTS[index // 2], action).log_softmax(dim=-1).gather(1, action.unsqueeze(1)).sum()
+    total.backward()
+    for name, parameter in policy.model.named_parameters():
+        assert (ours[name] is None) == (parameter.grad is None), name
+        if parameter.grad is not None:
+            assert torch.allclose(ours[name], parameter.grad, atol=1e-4, rtol=1e-3), name
+
+
+@pytest.mark.parametrize("kind", ["t5", "bart", "gpt2", "llama"])
+def test_gradient_checkpointing_changes_no_number_and_runs_layers_again(kind: str) -> None:
+    plain, policy = policy_of(kind), policy_of(kind, gradient_checkpointing=True)
+    rows, again = drawn(plain, 2), drawn(policy, 2)
+    assert torch.equal(rows.action, again.action) and torch.equal(rows.logp, again.logp)
+    calls = []
+    policy.model.get_decoder().register_forward_hook(lambda *_: calls.append("model"))
+    layer = next(part for part in policy.model.get_decoder().modules() if "forward" in vars(part))
+    next(part for part in layer.modules() if isinstance(part, torch.nn.LayerNorm) or "Norm" in type(part).__name__).register_forward_hook(
+        lambda *_: calls.append("layer")
+    )
+    for each in (plain, policy):
+        (each(rows).logp * rows.mask).sum().backward()
+    assert calls.count("layer") == 2 * calls.count("model")
+    for ours, theirs in zip(policy.parameters(), plain.parameters(), strict=True):
+        assert (ours.grad is None) == (theirs.grad is None)
+        assert ours.grad is None or torch.allclose(ours.grad, theirs.grad, atol=1e-4, rtol=1e-3)
 
 
 def test_the_task_reads_and_writes_with_the_model_s_tokenizer(tmp_path: Path) -> None:
     make_model("t5").save_pretrained(tmp_path)
     make_tokenizer(closes=True).save_pretrained(tmp_path)
     config = TextConfig(policy=PolicyConfig(type="pretrained", path=str(tmp_path), max_tokens=LENGTH), prompts_per_batch=2)
-    task = TextTask(PROMPTS, ["a dog", "a cat", "two birds", "the house runs"], "sentence_bleu", config=config)
+    task = TextTask(PROMPTS, REFERENCES, "sentence_bleu", config=config)
     policy = task.build_policy().eval()
     assert task.train.tokens[0].tolist() == [4, 5, 10, 1, 0, 0, 0, 0]
     rows = task.demonstrations(torch.tensor([0, 3]))
     assert rows.action.tolist() == [[4, 10, 1, 0], [16, 18, 19, 1]] and rows.obs[:, 0].tolist() == [0, 0]  # type: ignore[index]
-    drawn = task.rollout(policy, num_samples=2, generator=torch.Generator().manual_seed(0))
-    assert drawn.score.isfinite().all() and "bleu4" in task.evaluate(policy) and len(task.reply(policy, ["a red bird"])) == 1
-    assert isinstance(load_text_policy(tmp_path).tokenizer.eos_token_id, int)
+    first = task.rollout(policy, num_samples=2, generator=torch.Generator().manual_seed(0))
+    assert first.score.isfinite().all() and "bleu4" in task.evaluate(policy) and len(task.reply(policy, ["a red bird"])) == 1
+
+
+def test_a_model_that_goes_on_with_prompts_learns_replies_alone() -> None:
+    policy = text_policy(make_model("gpt2"), make_tokenizer(closes=False), max_tokens=LENGTH)
+    task = TextTask(PROMPTS, REFERENCES, "sentence_bleu", policy=policy, config=TextConfig(prompts_per_batch=2))
+    assert task.build_policy() is policy and task.train.tokens[0].tolist() == [4, 5, 10, 0, 0, 0, 0]
+    rows = task.demonstrations(torch.tensor([0]))
+    expected = teacher_forced(policy.eval(), PROMPTS[0], torch.tensor([4, 10, 1])).log_softmax(dim=-1)
+    assert torch.allclose(policy(rows).logp[0], expected[torch.arange(3), torch.tensor([4, 10, 1])], atol=1e-5)
