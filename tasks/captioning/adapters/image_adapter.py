@@ -40,7 +40,7 @@ class ImageAdapter:
         return self.kind.model
 
     @property
-    def encoder(self) -> nn.Module:
+    def encoder(self) -> Any:
         """What sees."""
         return self.kind.encoder
 
@@ -149,7 +149,10 @@ class ImageAdapter:
         Raises:
             ValueError: naming both.
         """
-        pixels = processed_pixels(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), self.processor)
+        # One that does not resize wants pictures as they are to be.
+        size = 64 if getattr(self.processor, "do_resize", False) else getattr(self.encoder.config, "image_size", 64)
+        height, width = (size, size) if isinstance(size, int) else size
+        pixels = processed_pixels(torch.zeros(1, 3, height, width, dtype=torch.uint8), self.processor)
         try:
             with torch.no_grad():
                 return self.kind.project(self.kind.see(pixels.to(next(self.encoder.parameters())))).shape[1]

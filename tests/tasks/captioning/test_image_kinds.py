@@ -24,8 +24,9 @@ from seqrl.tasks.writing.pretrained.lora import LoraConfig  # noqa: E402
 from seqrl.tasks.writing.pretrained.policy import TransformersPolicy  # noqa: E402
 
 LENGTH = 7
+CHAT = ("idefics3", "smolvlm", "llava")
 PROMPTS = {"vision-encoder-decoder": "a photo", "blip": "a photo of", "git": "a photo of"}
-CASES = [*((kind, "") for kind in KINDS), *PROMPTS.items(), ("idefics3", "describe the image"), ("llava", "describe the image")]
+CASES = [*((kind, "") for kind in KINDS), *PROMPTS.items(), *((kind, "describe the image") for kind in CHAT)]
 # One case of each way to run a model is enough between changes to them.
 FAST = {("blip", "a photo of"), ("git", "a photo of"), ("idefics3", "describe the image")}
 QUICK = [pytest.param(*case, marks=() if case in FAST else pytest.mark.slow) for case in CASES]
@@ -43,7 +44,7 @@ def policy_of(kind: str, prompt: str = "", *, seed: int = 0, rules: dict[str, An
     writer = model.text_decoder if kind == "blip" else model
     for name, value in (rules or {}).items():
         setattr(writer.generation_config, name, value)
-    whole = tiny_models.whole_processor(kind) if kind in ("idefics3", "llava") else None
+    whole = tiny_models.whole_processor(kind) if kind in CHAT else None
     pictures = whole.image_processor if whole is not None else tiny_models.pictures_reader(kind)
     parts = {"tokenizer": tiny_models.tokenizer(), "prompt": prompt, "whole": whole}
     return captioner_of(model, pictures, **parts, max_tokens=LENGTH, **settings).eval()
@@ -59,7 +60,7 @@ def pictures(count: int, size: int = 32) -> Tensor:
 def inputs_of(kind: str, prompt: str, images: Tensor) -> dict[str, Tensor]:
     """Give what plain transformers gives its model for images and a prompt, as its documentation says."""
     shown = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
-    if kind in ("idefics3", "llava"):
+    if kind in CHAT:
         said = [{"type": "text", "text": prompt}] if prompt else []
         turns = [[{"role": "user", "content": [{"type": "image", "image": image}, *said]}] for image in shown]
         return dict(
@@ -108,7 +109,7 @@ def test_greedy_captions_and_beams_are_those_of_generate(kind: str, prompt: str)
 @pytest.mark.parametrize(
     "rules", [pytest.param(name, marks=() if name == "bad_words" else pytest.mark.slow) for name in RULES if name != "none"]
 )
-@pytest.mark.parametrize("kind", [pytest.param(kind, marks=() if kind in ("blip", "git") else pytest.mark.slow) for kind in KINDS])
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=() if kind == "git" else pytest.mark.slow) for kind in KINDS])
 def test_rules_of_generation_are_those_of_generate(kind: str, rules: str) -> None:
     if kind == "blip" and "eos_token_id" in RULES[rules]:
         pytest.skip("BLIP's generate knows one end token, which it takes from its configuration")
@@ -137,7 +138,7 @@ def test_what_is_sampled_has_the_model_s_own_probabilities(kind: str, prompt: st
     for row in range(rows.batch_size):
         one = {key: leaf[row // 4 : row // 4 + 1] for key, leaf in inputs.items() if key not in ("input_ids", name, "attention_mask")}
         caption = rows.action[row][rows.mask[row]]
-        if kind in ("idefics3", "llava") and bool((caption == NUMBER["<image>"]).any()):
+        if kind in CHAT and bool((caption == NUMBER["<image>"]).any()):
             continue  # the model itself would look for a second image
         whole = torch.cat([torch.tensor(policy.adapter.prompt), caption]).unsqueeze(0)
         logits = policy.model(**one, **{name: whole}).logits[0, -len(caption) - 1 : -1] / 0.8
@@ -145,7 +146,7 @@ def test_what_is_sampled_has_the_model_s_own_probabilities(kind: str, prompt: st
         torch.testing.assert_close(rows.logp[row][rows.mask[row]], expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=() if kind == "idefics3" else pytest.mark.slow) for kind in KINDS])
 def test_a_frozen_encoder_gets_no_gradient_but_what_follows_it_does(kind: str) -> None:
     policy = policy_of(kind, PROMPTS.get(kind, ""), freeze_encoder=True)
     rows = sample(policy, {"image": pictures(2)}, num_samples=2, generator=torch.Generator().manual_seed(0))
