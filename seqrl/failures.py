@@ -23,6 +23,10 @@ class RewardFailed(RuntimeError):  # an exception can only inherit
     """A reward function of somebody's own raised or ended in a process of its own; the text says what it said, and for which captions."""
 
 
+class OutOfMemory(RuntimeError):  # an exception can only inherit
+    """The device has too little memory; the text says for what, and which settings to change."""
+
+
 class NoStepTaken(ValueError):  # an exception can only inherit
     """No optimiser step could be taken for too long; raised by all processes of a run alike, so that they can save together."""
 

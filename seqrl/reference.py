@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -22,7 +23,7 @@ class Reference:
     loss:   L_t + β d_t, with d_t the estimate for the policy being learned, through which the gradient flows: each step pays for itself
 
     Args:
-        policy: copied.
+        policy: copied, but for its frozen weights, which both share.
         kl_in: "reward" or "loss".
         estimator: of d_t, see `seqrl.losses.kl`.
         weight: β, reward per nat.
@@ -32,8 +33,20 @@ class Reference:
     """
 
     def __init__(self, policy: nn.Module, kl_in: KLIn, estimator: losses.KLEstimator, weight: float) -> None:
-        self.policy = copy.deepcopy(policy).requires_grad_(False).eval()
+        # What never changes needs no copy: all of a model but what LoRA learns beside it, or a frozen encoder.
+        frozen = {name: weight for name, weight in policy.named_parameters(remove_duplicate=False) if not weight.requires_grad}
+        self._shared = frozenset(frozen)
+        self.policy = copy.deepcopy(policy, {id(weight): weight for weight in frozen.values()}).requires_grad_(False).eval()
         self.kl_in, self.estimator, self.weight = kl_in, estimator, weight
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Give the weights that are not the policy's own."""
+        return {name: tensor for name, tensor in self.policy.state_dict().items() if name not in self._shared}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go back to saved weights; checkpoints of earlier versions hold those that are shared, too."""
+        own = {name: tensor for name, tensor in self.policy.state_dict().items() if name in self._shared}
+        self.policy.load_state_dict({**state, **own})
 
     @torch.no_grad()
     def penalise(self, trajectory: Trajectory) -> tuple[Trajectory, tuple[Tensor, ...], dict[str, float]]:

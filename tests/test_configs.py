@@ -42,7 +42,12 @@ ALIKE = (
     "flickr8k_features_xe",
     "flickr8k_features_self_critical",
     "builtin_per_token",
+    "builtin_gpt2_ppo",
+    "coco_self_critical_blip",
+    "coco_self_critical_smolvlm",
 )
+# The kind of the tiny model that stands in for a pretrained one, where it is no vision encoder-decoder.
+KINDS = {"coco_self_critical_blip": "blip", "coco_self_critical_smolvlm": "idefics3"}
 # Figures of an update, of which each trainer gives one: tables have no gradient.
 UPDATED = ("optimiser/grad_norm", "action_value/error", "elite/num_rows")
 
@@ -65,8 +70,12 @@ def test_config_trains_for_two_steps(path: Path, tmp_path: Path, monkeypatch: py
     if "type: dqn" in text:
         overrides += ["--trainer.learning_starts=10", "--trainer.replay_capacity=200", "--trainer.gradient_steps=2"]
     if "type: pretrained" in text:
-        save_tiny_model(tmp_path / "model")
-        overrides += [f"--task.policy.path={tmp_path / 'model'}", f"--task.data.tokenizer={tmp_path / 'model'}"]
+        overrides += [f"--task.policy.path={tmp_path / 'model'}"]
+    if "type: pretrained" in text and "type: text" in text:
+        save_tiny_text_model(tmp_path / "model")
+    elif "type: pretrained" in text:
+        save_tiny_model(tmp_path / "model", KINDS.get(path.stem, ""))
+        overrides += [f"--task.data.tokenizer={tmp_path / 'model'}"]
         overrides += [f"--task.data.path={DATA / 'coco_mini'}", "--task.data.num_test=0", "--task.data.image_size=32"]
         overrides += ["--task.data.max_images=0", "--task.data.skip_broken_images=true"]
     result = train(read_config(path, overrides), display=False)
@@ -86,9 +95,14 @@ def test_config_is_short_and_says_how_to_run_it(path: Path) -> None:
     assert read_config(path).name == path.stem
 
 
-def save_tiny_model(folder: Path) -> None:
+def save_tiny_model(folder: Path, kind: str = "") -> None:
     transformers = pytest.importorskip("transformers")
-    from tokenizers import Tokenizer, models, pre_tokenizers
+    if kind:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(str(ROOT / "tests" / "tasks" / "captioning"))
+            import tiny_models
+        tiny_models.save(folder, kind)
+        return
 
     torch.manual_seed(0)
     specials = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
@@ -100,9 +114,26 @@ def save_tiny_model(folder: Path) -> None:
     config = transformers.VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
     config.decoder_start_token_id, config.pad_token_id, config.eos_token_id = 1, 0, 2
     transformers.VisionEncoderDecoderModel(config).save_pretrained(folder)
+    save_tokenizer(folder)
+    settings = {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings), encoding="utf-8")
+
+
+def save_tiny_text_model(folder: Path) -> None:
+    """A model that goes on with prompts, which every configuration of texts takes; the kinds are tried in tests/tasks/text."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    specials = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    config = transformers.GPT2Config(vocab_size=len(WORDS), n_positions=512, n_embd=16, n_layer=1, n_head=2, **specials)
+    transformers.GPT2LMHeadModel(config).save_pretrained(folder)
+    save_tokenizer(folder)
+
+
+def save_tokenizer(folder: Path) -> None:
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
     tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="<unknown>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     named = {"pad_token": "<pad>", "bos_token": "<begin>", "eos_token": "<end>", "unk_token": "<unknown>"}
     transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named).save_pretrained(folder)
-    settings = {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}}
-    (folder / "preprocessor_config.json").write_text(json.dumps(settings), encoding="utf-8")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seqrl.failures import EnvironmentFailed, ProcessLost, RewardFailed
+from seqrl.failures import EnvironmentFailed, OutOfMemory, ProcessLost, RewardFailed
 from seqrl.run import registry
 from seqrl.run.interrupt import current_command, exit_code, resume_command, run_command
 from seqrl.run.launching import OPTION, check_number, launch, without_option
@@ -57,7 +57,7 @@ def _say_failed(error: Exception) -> int:
             text = f"{text[: MOST_CHARACTERS // 2]} ... ({len(text)} characters) ... {text[-MOST_CHARACTERS // 2 :]}"
         print(f"seqrl: {text}{notes}", file=sys.stderr)
         return EXIT_BAD_INPUT
-    if isinstance(error, EnvironmentFailed | ProcessLost | RewardFailed):
+    if isinstance(error, EnvironmentFailed | OutOfMemory | ProcessLost | RewardFailed):
         # Not a fault of this package, so its traceback tells nothing.
         print(f"seqrl: {'; '.join([str(error), *getattr(error, '__notes__', [])])}", file=sys.stderr)
         return EXIT_FAILED

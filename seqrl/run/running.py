@@ -21,6 +21,7 @@ from seqrl.run.figures import Gathered
 from seqrl.run.interrupt import Interrupt, Interrupted, resume_command
 from seqrl.run.lasting import LastingTroubles
 from seqrl.run.log import Log, RunFolderGone
+from seqrl.run.memory import explained
 from seqrl.run.processes import from_all, is_main, num_processes
 from seqrl.run.recurring import Recurring
 from seqrl.run.saving import Progress, Saver, Snapshot
@@ -105,7 +106,10 @@ def rescuing(running: Running, doing: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        rescue(running, error, doing)
+        known = explained(error, doing, running.trainer, running.task)
+        rescue(running, known, doing)
+        if known is not error:
+            raise known from error
         raise
 
 
@@ -118,7 +122,11 @@ def changing_weights(running: Running) -> Iterator[None]:
         yield
     except BaseException as error:
         running.whole = running.versions() == before
-        rescue(running, error, f"in update {running.progress.step + 1}")
+        doing = f"in update {running.progress.step + 1}"
+        known = explained(error, doing, running.trainer, running.task)
+        rescue(running, known, doing)
+        if known is not error:
+            raise known from error
         raise
 
 

@@ -308,7 +308,7 @@ class PPO:
 
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's, the generator's and the reference policy's state."""
-        reference = None if self.reference is None else self.reference.policy.state_dict()
+        reference = None if self.reference is None else self.reference.state_dict()
         return {"optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state(), "reference": reference}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -316,4 +316,4 @@ class PPO:
         self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"].cpu())
         if self.reference is not None:
-            self.reference.policy.load_state_dict(state["reference"])
+            self.reference.load_state_dict(state["reference"])

@@ -107,10 +107,17 @@ def make_split(name: str, pairs: Pairs, vocabulary: AnyVocabulary, max_prompt_to
 
 
 def prompt_rows(prompts: Sequence[str], vocabulary: AnyVocabulary, max_prompt_tokens: int) -> tuple[Tensor, Tensor]:
-    """Give prompts as ids with an end, then padding, [N, S] long, and what is no padding, [N, S] bool; arguments as in `make_split`."""
-    split = vocabulary.tokenisation.split
-    rows = [vocabulary.encode(split(prompt)) for prompt in prompts]
-    rows = [[*(row[-(max_prompt_tokens - 1) :] if max_prompt_tokens > 1 else row), vocabulary.end] for row in rows]
+    """Give prompts as ids, then padding, [N, S] long, and what is no padding, [N, S] bool; arguments as in `make_split`.
+
+    Each has an end token, unless the vocabulary has rules of its own for what is read (`encode_prompt`).
+    """
+    own_rules = getattr(vocabulary, "encode_prompt", None)
+    if own_rules is not None:
+        rows = [own_rules(prompt, max_prompt_tokens) for prompt in prompts]
+    else:
+        split = vocabulary.tokenisation.split
+        rows = [vocabulary.encode(split(prompt)) for prompt in prompts]
+        rows = [[*(row[-(max_prompt_tokens - 1) :] if max_prompt_tokens > 1 else row), vocabulary.end] for row in rows]
     lengths = torch.tensor([len(row) for row in rows], dtype=torch.long)
     width = int(lengths.max()) if rows else 1
     tokens = torch.tensor([row + [vocabulary.pad] * (width - len(row)) for row in rows], dtype=torch.long).view(len(rows), width)

@@ -17,10 +17,13 @@ from seqrl.run.trust import NAMES_CODE
 from seqrl.tasks.captioning.policies.captioner import CaptionPolicy
 from seqrl.tasks.captioning.policies.lstm import AttentionLSTMDecoder
 from seqrl.tasks.captioning.policies.transformer import TransformerDecoder, attend_all
+from seqrl.tasks.text.data_config import DataConfig
 from seqrl.tasks.text.sc_lstm import SemanticPolicy
+from seqrl.tasks.writing.pretrained.lora import LoraConfig
+from seqrl.tasks.writing.pretrained.number_formats import Dtype
 from seqrl.tasks.writing.vocabulary import AnyVocabulary
 
-TYPES = ("transformer", "recurrent", "sc_lstm")
+TYPES = ("transformer", "recurrent", "sc_lstm", "pretrained")
 
 
 @dataclass
@@ -29,9 +32,9 @@ class PolicyConfig:
 
     Attributes:
         type: "transformer", or "recurrent" (a GRU that reads both ways, and an LSTM that attends to it), or "sc_lstm", the semantically
-            conditioned LSTM, for prompts that are sets of slots; or `module:function` for a policy of one's own, such as a model of
-            transformers, where the function takes this configuration and the vocabulary. It reads `context["image"]`, prompts as `tokens`
-            [N, S] and `mask` [N, S].
+            conditioned LSTM, for prompts that are sets of slots, or "pretrained", a model of transformers with its tokenizer, whose sizes
+            are its own; or `module:function` for a policy of one's own, where the function takes this configuration and the vocabulary.
+            It reads `context["image"]`, prompts as `tokens` [N, S] and `mask` [N, S].
         dim: size of the features.
         num_layers: layers of the encoder, and of the transformer's decoder; "sc_lstm" has one.
         num_heads: attention heads (transformer).
@@ -40,6 +43,12 @@ class PolicyConfig:
         temperature: divides the logits, in sampling and re-evaluation alike.
         tie_embeddings: use the decoder's token embeddings as the output matrix, too.
         critic: also estimate values, for baselines that need them.
+        path: folder or hub name of the pretrained model.
+        prefix: text before each prompt that a pretrained model reads, such as "translate English to German: ".
+        freeze_encoder: no gradients through a pretrained encoder, nor through embeddings that it shares with the decoder.
+        lora: what a pretrained model learns beside its own weights, which then stay as they are; null to train these. Needs peft.
+        gradient_checkpointing: run a pretrained model's layers again for their gradients, which takes less memory and more time.
+        dtype: number format of a pretrained model's weights: "fp32", "bf16", or with `lora` on a GPU "fp16".
     """
 
     type: str = field(default="transformer", metadata={NAMES_CODE: ()})
@@ -51,11 +60,44 @@ class PolicyConfig:
     temperature: float = 1.0
     tie_embeddings: bool = True
     critic: bool = False
+    path: str = ""
+    prefix: str = ""
+    freeze_encoder: bool = False
+    lora: LoraConfig | None = None
+    gradient_checkpointing: bool = False
+    dtype: Dtype = "fp32"
 
     def __post_init__(self) -> None:
         if self.type not in TYPES and ":" not in self.type:
             raise ValueError(f"type: expected one of {', '.join(TYPES)}, got {self.type!r}; {nearest(self.type, TYPES)}")
         check_token_settings(self.max_tokens, self.temperature)
+        if self.type == "pretrained" and self.critic:
+            raise ValueError("critic: a pretrained model has no critic; choose a baseline that needs none, such as leave_one_out")
+
+
+def load_pretrained(config: PolicyConfig) -> Any:
+    """Load the pretrained model that a configuration names; see `seqrl.tasks.writing.pretrained.loading.load_text_policy`."""
+    # transformers takes seconds to import; only those who use it wait.
+    from seqrl.tasks.writing.pretrained.loading import load_text_policy
+
+    names = ("dtype", "max_tokens", "temperature", "freeze_encoder", "lora", "gradient_checkpointing")
+    return load_text_policy(config.path, **{name: getattr(config, name) for name in names})
+
+
+def model_vocabulary(policy: Any, data: DataConfig, prefix: str) -> AnyVocabulary:
+    """Make the vocabulary that a pretrained policy reads and writes in: its own tokenizer.
+
+    Raises:
+        ValueError: when the settings ask for another one, or tokenizer and model do not fit.
+    """
+    from seqrl.tasks.writing.pretrained.vocabulary import ModelVocabulary
+
+    for name in ("tokenizer", "pieces"):
+        if getattr(data, name):
+            raise ValueError(
+                f"data.{name}: a pretrained model reads and writes with its own tokenizer, got {getattr(data, name)!r}; leave it out"
+            )
+    return ModelVocabulary(policy.tokenizer, policy, prefix=prefix, tokens=data.tokens)
 
 
 def build_policy(config: PolicyConfig, vocabulary: AnyVocabulary, max_prompt_tokens: int) -> nn.Module:
@@ -69,6 +111,8 @@ def build_policy(config: PolicyConfig, vocabulary: AnyVocabulary, max_prompt_tok
     Raises:
         ValueError: when its sizes do not fit.
     """
+    if config.type == "pretrained":
+        return load_pretrained(config)  # type: ignore[no-any-return]
     if ":" in config.type:
         return find("task.policy.type", config.type)(config, vocabulary)  # type: ignore[no-any-return]
     tokens: dict[str, Any] = {name: getattr(vocabulary, name) for name in ("begin", "end", "pad", "unknown")}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seqrl.policies import act_on_tokens, check_token_settings, input_tokens, never_right, resample_tokens
-from seqrl.tasks.captioning.policies.encoder import distinct_memory_of, memory_of
+from seqrl.tasks.writing.memory import distinct_memory_of, memory_of
 from seqrl.token_evaluation import LinearHead, evaluate_tokens
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
 

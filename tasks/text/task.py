@@ -28,7 +28,7 @@ from seqrl.tasks.text.evaluation import (
     scores_of,
 )
 from seqrl.tasks.text.pairs import Pairs, as_lists, as_prompts, held_out
-from seqrl.tasks.text.policy import PolicyConfig, build_policy
+from seqrl.tasks.text.policy import PolicyConfig, build_policy, load_pretrained, model_vocabulary
 from seqrl.tasks.text.shown import Written, write_replies, write_rows
 from seqrl.tasks.text.signatures import evaluation_signatures
 from seqrl.tasks.text.slots import Slots
@@ -112,6 +112,8 @@ class TextTask:
         config: see `TextConfig`; its `data` says what a word is and how long a prompt may be.
         columns: [N] each, what else functions in TRL's form are told about a prompt, by name.
         places: where each prompt stands, for messages.
+        policy: a policy that is ready, in the place of the configured one: `seqrl.tasks.writing.pretrained.loading.text_policy` makes one
+            of a model of transformers and its tokenizer, which is the vocabulary then.
         seed: of the order of the prompts.
 
     Raises:
@@ -130,6 +132,7 @@ class TextTask:
         config: TextConfig | None = None,
         columns: Mapping[str, Sequence[Any]] | None = None,
         places: Sequence[str] = (),
+        policy: Any = None,
         seed: int = 0,
     ) -> None:
         self.config = config = _rewarding(config or TextConfig(), reward)
@@ -137,11 +140,10 @@ class TextTask:
         train, data = Pairs(texts, as_lists(references), places, messages, columns or {}), config.data
         if dev is None:
             train, dev = held_out(train)
-        self.vocabulary: AnyVocabulary = (
-            make_vocabulary(train, tokens=data.tokens, min_count=data.min_count, pieces=data.pieces)
-            if vocabulary is None and not data.tokenizer
-            else any_vocabulary(data.tokenizer if vocabulary is None else vocabulary, tokens=data.tokens)
-        )
+        self._given = policy
+        # Its tokenizer is needed first; the first `build_policy` gives it out.
+        self._loaded = load_pretrained(config.policy) if policy is None and config.policy.type == "pretrained" else None
+        self.vocabulary: AnyVocabulary = self._make_vocabulary(train, vocabulary)
         make = partial(make_split, vocabulary=self.vocabulary, max_prompt_tokens=data.max_prompt_tokens)
         self.splits: dict[str, TextSplit] = {
             name: make(name, pairs) for name, pairs in (("train", train), ("dev", dev), ("test", test or Pairs([], [])))
@@ -174,7 +176,8 @@ class TextTask:
 
     def build_policy(self) -> nn.Module:
         """Make the configured policy for this vocabulary."""
-        policy = build_policy(self.config.policy, self.vocabulary, self.train.tokens.shape[1])
+        policy = self._given or self._loaded or build_policy(self.config.policy, self.vocabulary, self.train.tokens.shape[1])
+        self._loaded = None
         self._references = self._imitated(end_tokens(policy))
         return policy
 
@@ -296,11 +299,19 @@ class TextTask:
         """Go back to a saved state."""
         self._rollouts.load_state_dict(state)
 
+    def _make_vocabulary(self, train: Pairs, given: Any) -> AnyVocabulary:
+        data, policy = self.config.data, self._given or self._loaded
+        if given is None and getattr(policy, "tokenizer", None) is not None:
+            return model_vocabulary(policy, data, self.config.policy.prefix)
+        if given is None and not data.tokenizer:
+            return make_vocabulary(train, tokens=data.tokens, min_count=data.min_count, pieces=data.pieces)
+        return any_vocabulary(data.tokenizer if given is None else given, tokens=data.tokens)
+
     def _next_items(self) -> Tensor:
         return self._drawn[self._rollouts.next_items(self.config.prompts_per_batch)]
 
     def _imitated(self, ends: Sequence[int]) -> ImitatedReferences:
-        return ImitatedReferences(self.train.words, self.vocabulary, self.config.policy.max_tokens, ends)
+        return ImitatedReferences(self.train, self.vocabulary, self.config.policy.max_tokens, ends)
 
     def _texts(self, replies: Sequence[Reply]) -> list[str]:
         return [self.vocabulary.tokenisation.join(reply.words) for reply in replies]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from seqrl.tasks.writing.reward import References
 from seqrl.tasks.writing.vocabulary import AnyVocabulary
 
 
@@ -17,15 +18,17 @@ class ImitatedReferences:
     short only where all of them are.
 
     Args:
-        words: of each item's references.
-        vocabulary: gives their ids.
+        split: the items' references, as words and as they were written.
+        vocabulary: gives their ids, of texts where it has rules of its own for what is written (`encode_reference`), else of words.
         max_tokens: longest row that the policy writes, end token included.
         ends: tokens that end a row of the policy, of which some may be words.
     """
 
-    def __init__(self, words: Sequence[Sequence[Sequence[str]]], vocabulary: AnyVocabulary, max_tokens: int, ends: Sequence[int]) -> None:
+    def __init__(self, split: References, vocabulary: AnyVocabulary, max_tokens: int, ends: Sequence[int]) -> None:
         self._vocabulary, self._max_tokens, self.ends = vocabulary, max_tokens, tuple(ends)
-        self.rows = [self._complete(references) for references in words]
+        own_rules = getattr(vocabulary, "encode_reference", None)
+        encode, items = (vocabulary.encode, split.words) if own_rules is None else (own_rules, split.references)
+        self.rows = [self._complete([encode(reference) for reference in references]) for references in items]
 
     def choose(self, item: int, count: int, generator: torch.Generator) -> list[list[int]]:
         """Draw `count` references of an item; 0 for all."""
@@ -46,8 +49,8 @@ class ImitatedReferences:
         longest = max(len(row) for row in rows)
         return torch.tensor([row + [self._vocabulary.pad] * (longest - len(row)) for row in rows])
 
-    def _complete(self, references: Sequence[Sequence[str]]) -> list[list[int]]:
-        rows = [self._ended(self._vocabulary.encode(words)) for words in references]
+    def _complete(self, references: Sequence[list[int]]) -> list[list[int]]:
+        rows = [self._ended(tokens) for tokens in references]
         return [row for row in rows if len(row) <= self._max_tokens] or [row[: self._max_tokens] for row in rows]
 
     def _ended(self, tokens: list[int]) -> list[int]:

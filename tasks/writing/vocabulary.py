@@ -166,7 +166,7 @@ class TokenizerVocabulary:
     def __init__(self, name: Any, *, tokens: str = "ptb") -> None:
         self.tokenisation = tokenisation_by_name(tokens)
         if isinstance(name, str):
-            from seqrl.tasks.captioning.policies.hub import load_tokenizer
+            from seqrl.tasks.writing.pretrained.hub import load_tokenizer
 
             self.name, self.tokenizer = name, load_tokenizer(name, field="data.tokenizer")
         else:

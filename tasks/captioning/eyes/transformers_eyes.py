@@ -15,8 +15,8 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from seqrl.tasks.captioning.eyes.encoder import check_images, encoded, freeze_statistics
-from seqrl.tasks.captioning.policies.hub import hash_of, load_config, load_image_processor, only_here, place, weights_of
 from seqrl.tasks.captioning.policies.pixels import Preparation, check_processor, processed_pixels
+from seqrl.tasks.writing.pretrained.hub import hash_of, load_config, load_image_processor, only_here, place, weights_of
 
 _FIELD = "encoder"
 _WANTED = "a vision model of transformers"

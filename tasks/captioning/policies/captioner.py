@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from seqrl.packing import unpack
 from seqrl.policies import act_on_tokens, check_token_settings, first_leaf, input_tokens, never_right, resample_tokens
-from seqrl.tasks.captioning.policies.encoder import distinct_memory_of, memory_of
 from seqrl.tasks.captioning.policies.figures import FigureDetector
+from seqrl.tasks.writing.memory import distinct_memory_of, memory_of
 from seqrl.token_evaluation import LinearHead, evaluate_tokens
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
 

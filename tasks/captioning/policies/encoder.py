@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqrl.policies import distinct_rows
-from seqrl.trajectory import Trajectory, Tree, map_tree
+from seqrl.trajectory import Tree
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -157,35 +155,3 @@ def build_encoder(preset: str, image_size: int) -> nn.Module:
     if preset == "patches":
         return PatchEncoder(image_size)
     raise ValueError(f"encoder: expected scenes, photographs or patches, got {preset!r}")
-
-
-def memory_of(policy: Any, context: Tree) -> Any:
-    """Give the encoded images [B, ...] of a context: its `memory` where it has one, else its encoded `image`.
-
-    Args:
-        policy: has `encode(images)`.
-        context: a mapping with `image`, uint8 [B, 3, S, S], or `memory`, what `encode` gave.
-
-    Raises:
-        ValueError: when the context has neither.
-    """
-    if isinstance(context, dict) and "memory" in context:
-        return context["memory"]
-    if isinstance(context, dict) and "image" in context:
-        return policy.encode(context["image"])
-    found = sorted(context) if isinstance(context, dict) else type(context).__name__
-    raise ValueError(f'context: expected a mapping with "image" or "memory", got {found}')
-
-
-def distinct_memory_of(policy: Any, trajectory: Trajectory) -> tuple[Any, Tensor | None]:
-    """Give the encoded images [N, ...] of a trajectory's distinct groups, and [B] the place of each row's image among them.
-
-    The second is None where every row has an image of its own.
-    """
-    context, group = trajectory.context, trajectory.group
-    if group is None:
-        return memory_of(policy, context), None
-    first, inverse = distinct_rows(group)
-    if first.shape[0] == group.shape[0]:
-        return memory_of(policy, context), None
-    return memory_of(policy, map_tree(lambda leaf: leaf[first], context)), inverse

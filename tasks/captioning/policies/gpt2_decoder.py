@@ -30,6 +30,8 @@ def why_not(decoder: Any) -> str:
     if not config.add_cross_attention or config.reorder_and_upcast_attn or decoder.lm_head.bias is not None:
         return "the decoder's attention or output is not GPT-2's usual one"
     for name, part in decoder.named_modules():
+        if "forward" in vars(part):
+            return f"{name or 'the decoder'} has another forward pass of its own"
         if part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks:
             return f"{name or 'the decoder'} has hooks"
         if type(part) not in _KNOWN and not name.endswith("mlp.act") and type(part) is not nn.ModuleList:

@@ -147,7 +147,7 @@ def test_a_tokenizer_of_ones_own() -> None:
 
 def test_a_configuration_names_a_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
     hub = SimpleNamespace(load_tokenizer=lambda name, field: Tokenizer())  # the real one takes seconds to load
-    monkeypatch.setitem(sys.modules, "seqrl.tasks.captioning.policies.hub", hub)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "seqrl.tasks.writing.pretrained.hub", hub)  # type: ignore[arg-type]
     config = replace(CONFIG, data=DataConfig(source="files", tokenizer="letters"))
     task = TextTask(PROMPTS, REFERENCES, "sentence_bleu", config=config)
     assert isinstance(task.vocabulary, TokenizerVocabulary) and task.vocabulary.name == "letters"

@@ -43,6 +43,8 @@ _HONOURED = (
     "suppress_tokens",
     "begin_suppress_tokens",
 )
+# Of the whole row with its prompt, where a model goes on with one.
+_COUNTS_PROMPT = frozenset(("min_length", "forced_bos_token_id"))
 
 
 class GenerationRules:
@@ -52,12 +54,13 @@ class GenerationRules:
         settings: the model's generation settings.
         ends: all end tokens.
         max_tokens: longest row, end token included, where a forced end comes.
+        continues: the model goes on with a prompt, which rules then read as a part of the row, as `generate` has it.
 
     Raises:
-        ValueError: naming the settings that change what is written and are not understood.
+        ValueError: naming the settings that change what is written and are not understood, or that no row of a batch can keep.
     """
 
-    def __init__(self, settings: Any, ends: tuple[int, ...], max_tokens: int) -> None:
+    def __init__(self, settings: Any, ends: tuple[int, ...], max_tokens: int, *, continues: bool = False) -> None:
         given = {name: value for name, value in settings.to_dict().items() if _says_something(name, value)}
         strange = sorted(name for name in given if name not in _HONOURED)
         if strange:
@@ -65,40 +68,54 @@ class GenerationRules:
                 f"generation_config: expected settings among {', '.join(_HONOURED)}, got {', '.join(strange)}, which change what is "
                 "written; take them out of generation_config.json"
             )
+        counted = sorted(set(given) & _COUNTS_PROMPT) if continues else []
+        if counted:
+            raise ValueError(
+                f"generation_config: {', '.join(counted)} of a model that goes on with a prompt would count the prompt, whose length "
+                "differs from row to row; take it out of generation_config.json, or say min_new_tokens"
+            )
         self.names = tuple(name for name in _HONOURED if name in given)
-        self._given, self._ends, self._length = given, ends, max_tokens + 1
-        self._processors: dict[torch.device, list[Any]] = {}
+        self._given, self._ends, self._max_tokens = given, ends, max_tokens
+        self._processors: dict[tuple[torch.device, int], list[tuple[str, Any]]] = {}
 
     def __bool__(self) -> bool:
         """Tell whether there is any rule."""
         return bool(self.names)
 
-    def apply(self, tokens: Tensor, scores: Tensor) -> Tensor:
+    def apply(self, tokens: Tensor, scores: Tensor, prompt: Tensor | None = None) -> Tensor:
         """Change scores.
 
         Args:
             tokens: [B, t] long, the row so far, begin token included.
             scores: [B, V] logits, or in beam search log-probabilities.
+            prompt: [B, S] long, in the place of the begin token, -1 before a row's first one; None for none.
 
         Returns:
             [B, V] float32.
         """
-        if scores.device not in self._processors:
-            self._processors[scores.device] = [self._make(name, scores.device) for name in self.names]
+        row = tokens if prompt is None else torch.cat([prompt, tokens[:, 1:]], dim=1)
+        first = 1 if prompt is None else prompt.shape[1]
+        key = (scores.device, first)
+        if key not in self._processors:
+            self._processors[key] = [(name, self._make(name, scores.device, first)) for name in self.names]
         scores = scores.float()
-        for processor in self._processors[scores.device]:
-            scores = processor(tokens, scores)
+        for name, processor in self._processors[key]:
+            # It asks for the logit of each token: padding stands for one that is there anyhow.
+            read = torch.where(row < 0, row[:, first - 1 : first], row) if name == "repetition_penalty" else row
+            scores = processor(read, scores)
         return scores
 
-    def apply_to_rows(self, tokens: Tensor, scores: Tensor, mask: Tensor) -> Tensor:
-        """Change the scores [B, T, V] of the steps in mask [B, T]; tokens [B, T] are those seen before each step.
+    def apply_to_rows(self, tokens: Tensor, scores: Tensor, mask: Tensor, prompt: Tensor | None = None) -> Tensor:
+        """Change the scores [B, T, V] of the steps in mask [B, T]; tokens [B, T] are those seen before each step, prompt as in `apply`.
 
         Demonstrations are left as they are: a rule may forbid what they show.
         """
-        changed = torch.stack([self.apply(tokens[:, : step + 1], scores[:, step]) for step in range(tokens.shape[1])], dim=1)
+        steps = range(tokens.shape[1])
+        changed = torch.stack([self.apply(tokens[:, : step + 1], scores[:, step], prompt) for step in steps], dim=1)
         return torch.where(mask.unsqueeze(2), changed, scores.float())
 
-    def _make(self, name: str, device: torch.device) -> Any:
+    def _make(self, name: str, device: torch.device, first: int) -> Any:
+        """Make the processor of a rule for rows whose first `first` tokens are no action."""
         value, ends = self._given[name], list(self._ends)
         on = {"device": str(device)}
         makers = {
@@ -107,15 +124,15 @@ class GenerationRules:
             "no_repeat_ngram_size": lambda: generation.NoRepeatNGramLogitsProcessor(value),
             "bad_words_ids": lambda: generation.NoBadWordsLogitsProcessor(value, torch.tensor(ends, device=device)),
             "min_length": lambda: generation.MinLengthLogitsProcessor(value, ends, **on),
-            "min_new_tokens": lambda: generation.MinNewTokensLengthLogitsProcessor(1, value, ends, **on),
+            "min_new_tokens": lambda: generation.MinNewTokensLengthLogitsProcessor(first, value, ends, **on),
             "forced_bos_token_id": lambda: generation.ForcedBOSTokenLogitsProcessor(value),
-            "forced_eos_token_id": lambda: generation.ForcedEOSTokenLogitsProcessor(self._length, value, **on),
+            "forced_eos_token_id": lambda: generation.ForcedEOSTokenLogitsProcessor(first + self._max_tokens, value, **on),
             "exponential_decay_length_penalty": lambda: generation.ExponentialDecayLengthPenalty(
-                tuple(value), torch.tensor(ends, device=device), 1
+                tuple(value), torch.tensor(ends, device=device), first
             ),
             "suppress_tokens": lambda: generation.SuppressTokensLogitsProcessor(value, **on),
             "begin_suppress_tokens": lambda: generation.SuppressTokensAtBeginLogitsProcessor(
-                value, 1 + ("forced_bos_token_id" in self._given), **on
+                value, first + ("forced_bos_token_id" in self._given), **on
             ),
         }
         return makers[name]()
@@ -124,17 +141,3 @@ class GenerationRules:
 def _says_something(name: str, value: Any) -> bool:
     nothing = value is None or value is False or value in ([], {}, ())
     return name not in _OTHERS and not nothing and value != _NEUTRAL.get(name)
-
-
-def special_token(model: Any, name: str) -> tuple[int, ...]:
-    """Find the ids of a special token in a model's settings; several for an end token, none where it has none.
-
-    Args:
-        model: a `VisionEncoderDecoderModel`.
-        name: for instance "eos_token_id".
-    """
-    for config in (model.generation_config, model.config, model.config.decoder):
-        found = getattr(config, name, None)
-        if found is not None and found != []:
-            return tuple(int(token) for token in found) if isinstance(found, list | tuple) else (int(found),)
-    return ()

@@ -1,0 +1,86 @@
+"""The tokenizer of a pretrained model as a vocabulary: prompts and references become what the model was trained to read and to write."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from seqrl.metrics.tokenisations import tokenisation_by_name
+
+
+class ModelVocabulary:
+    """A tokenizer with the special tokens of the model that it belongs to.
+
+    A prompt is tokenised by the tokenizer's own rules for what is read (T5 ends it, BART puts it between two tokens), a reference by those
+    for what is written (`text_target`), which a Marian tokenizer reads in another language. Texts come back without special tokens.
+
+    Args:
+        tokenizer: of transformers.
+        policy: of the model; its special tokens and `vocabulary_size` are read, and its demonstrations end with the tokenizer's end.
+        prefix: text before each prompt.
+        tokens: the tokenisation in which words are scored.
+
+    Raises:
+        ValueError: when the tokenizer has more tokens than the model.
+    """
+
+    def __init__(self, tokenizer: Any, policy: Any, *, prefix: str = "", tokens: str = "spaces") -> None:
+        self.tokenisation = tokenisation_by_name(tokens)
+        self.tokenizer = tokenizer
+        if len(tokenizer) > policy.vocabulary_size:
+            raise ValueError(
+                f"tokenizer: expected at most the {policy.vocabulary_size} tokens that the model writes, got {len(tokenizer)}; take the "
+                "tokenizer that belongs to the model, or resize the model's embeddings"
+            )
+        self._prefix, self._continues = prefix, bool(policy.adapter.continues)
+        if tokenizer.eos_token_id in policy.ends:
+            policy.end_demonstrations_with(tokenizer.eos_token_id)
+        self.begin, self.end, self.pad = int(policy.begin), int(policy.end), int(policy.pad)
+        self.unknown = self.end if tokenizer.unk_token_id is None else int(tokenizer.unk_token_id)
+
+    def __len__(self) -> int:
+        """Number of ids, added tokens included."""
+        return len(self.tokenizer)
+
+    def encode_prompt(self, text: str, max_tokens: int = 0) -> list[int]:
+        """Give the ids of a text that is read, with the special tokens that belong there.
+
+        Args:
+            text: any.
+            max_tokens: longer ones lose their beginning, with the prefix; 0 for no limit.
+        """
+        side, self.tokenizer.truncation_side = self.tokenizer.truncation_side, "left"
+        try:
+            how: dict[str, Any] = {"truncation": True, "max_length": max_tokens} if max_tokens else {}
+            found = list(self.tokenizer(self._prefix + text, **how)["input_ids"])
+        finally:
+            self.tokenizer.truncation_side = side
+        # A model that goes on with a prompt needs a token to go on from.
+        return found or [self.end if self.tokenizer.bos_token_id is None else int(self.tokenizer.bos_token_id)]
+
+    def encode_reference(self, text: str) -> list[int]:
+        """Give the ids of a text that is written, up to its end token."""
+        if self._continues:
+            return [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.end]
+        found = list(self.tokenizer(text_target=text)["input_ids"])
+        return found if found and found[-1] == self.end else [*found, self.end]
+
+    def encode(self, words: Sequence[str]) -> list[int]:
+        """Give the ids of words, joined to a text; no begin or end token is added."""
+        return list(self.tokenizer(text_target=self.tokenisation.join(words), add_special_tokens=False)["input_ids"])
+
+    def decode(self, ids: Iterable[int]) -> list[str]:
+        """Give the words of a text, up to the end token: what is rewarded, evaluated and shown; special tokens count nowhere."""
+        kept: list[int] = []
+        for index in ids:
+            if index == self.end:
+                break
+            kept.append(int(index))
+        return self.tokenisation.split(self.tokenizer.decode(kept, skip_special_tokens=True))
+
+    def fingerprint(self) -> str:
+        """Give 16 hexadecimal digits that differ where any id stands for another token."""
+        tokens = self.tokenizer.convert_ids_to_tokens(list(range(len(self))))
+        return hashlib.sha256(json.dumps([tokens, self.begin, self.end]).encode()).hexdigest()[:16]
