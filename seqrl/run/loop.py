@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from seqrl.batch_share import share_batches
 from seqrl.failures import ProcessLost
 from seqrl.meetings import told_to_others
 from seqrl.protocols import Task, Trainer, require_weights_of_older_rows
@@ -92,6 +93,7 @@ def fit(
     writers: Sequence[Writer] = (),
     meta: Mapping[str, Any] | None = None,
     resume_from: Path | None = None,
+    split_batches: bool = False,
 ) -> RunResult:
     """Train for a number of updates.
 
@@ -111,6 +113,7 @@ def fit(
         writers: more places for the figures.
         meta: kept in each checkpoint's meta.json.
         resume_from: checkpoint folder to go on from, exactly.
+        split_batches: let several processes divide each batch; task and trainer are seeded alike in all of them.
 
     Raises:
         ValueError: when the trainer cannot serve the task, the checkpoint does not fit, or the watched figure is not evaluated.
@@ -125,9 +128,13 @@ def fit(
     require_weights_of_older_rows(task, trainer)
     progress, num_bytes, digest = Progress(), 0, None
     if resume_from is not None:
-        progress, num_bytes, digest = restore(resume_from, trainer, task, policy)
+        progress, num_bytes, digest = restore(resume_from, trainer, task, policy, shared=split_batches)
         # A resumed run may have been given more patience.
         progress.stopped_early = _out_of_patience(progress, early_stop)
+    shared = None
+    if split_batches and num_processes() > 1:
+        state = from_main(trainer.generator.get_state() if hasattr(trainer, "generator") else None)
+        shared = share_batches(trainer, task, process_index(), num_processes(), state)
     shard(trainer)
     lines = None
     if run_folder is not None:
@@ -143,12 +150,12 @@ def fit(
     saver.note_present(progress, resume_from)
     lasting = LastingTroubles(steps, getattr(policy, "max_entropy", None), progress.lasting)
     interrupt = Interrupt()
-    loop = Running(trainer, task, policy, run_folder, log, saver, progress, early_stop, gathered, lasting, interrupt)
+    loop = Running(trainer, task, policy, run_folder, log, saver, progress, early_stop, gathered, lasting, interrupt, shared)
     if lines and lines.has_changed:
         warn(
             loop, {"changed_figures": f"Earlier lines of {run_folder}/metrics.jsonl are not as they were written, so a figure may be wrong"}
         )
-    if resume_from is not None and (changed := redistributing.describe(resume_from, trainer)):
+    if resume_from is not None and not split_batches and (changed := redistributing.describe(resume_from, trainer)):
         redistributing.carry_counts(gathered, task)
         warn(loop, changed)
     due = Due(steps=steps, eval_every=eval_every, save_every=save_every, save_minutes=save_minutes, log_every=log_every)
@@ -253,6 +260,8 @@ def _collect_and_update(loop: Running, watch: Stopwatch) -> tuple[dict[str, floa
     """Give the figures, the numbers of rows and actions, and where they are."""
     with rescuing(loop, f"while collecting for update {loop.progress.step + 1}"), watch.part("collect"):
         trajectory = loop.trainer.collect(loop.task)
+        if loop.shared is not None:
+            loop.shared.catch_up()
         refuse_broken_rewards(trajectory)
     counts = [trajectory.batch_size, int(trajectory.counted.sum())]
     if loop.snapshot is not None and loop.snapshot.weights is None:
