@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from seqrl.auxiliary import aux_count
+from seqrl.batch_share import SharedGenerator
 from seqrl.trajectory import Trajectory
 
 Part: TypeAlias = tuple[Trajectory, Tensor, Tensor, *tuple[Tensor, ...]]
@@ -57,13 +59,25 @@ class Minibatches:
         if self._whole is not None:
             yield self._whole, self._column(advantage, None), self._column(target, None), *(self._column(other, None) for other in others)
             return
-        order = torch.randperm(self._size, generator=self._generator, device=advantage.device)
+        order, bounds = self._order(advantage.device)
         # All are put in order at once; the parts are views of that.
         shuffled, advantage, target = self._select(order), self._column(advantage, order), self._column(target, order)
         others = tuple(self._column(other, order) for other in others)
-        for start in range(self.number):
-            part = slice(start * self._size // self.number, (start + 1) * self._size // self.number)
+        for part in (slice(*pair) for pair in zip(bounds, bounds[1:], strict=False)):
             yield shuffled.select_rows(part), advantage[part], target[part], *(other[part] for other in others)
+
+    def _order(self, device: torch.device) -> tuple[Tensor, list[int]]:
+        """Shuffle; give the new order [size], and where in it the parts begin and end."""
+        if not isinstance(self._generator, SharedGenerator):
+            order = torch.randperm(self._size, generator=self._generator, device=device)
+            return order, [part * self._size // self.number for part in range(self.number + 1)]
+        if self._places is not None or self._trajectory.imitate is not None:
+            raise ValueError(
+                "split_batches: expected several minibatches to be cut from sampled rows alone, got steps, or demonstrations beside them; "
+                "set trainer.minibatches=1, or trainer.minibatch_unit=rows and trainer.mix.weight=0"
+            )
+        parts = self._generator.order(self._size, self.number)
+        return torch.cat(parts), [0, *accumulate(map(len, parts))]
 
     def _select(self, order: Tensor | None) -> Trajectory:
         if self._places is None:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqrl.batch_share import SharedGenerator
 from seqrl.sharding import whole
 from seqrl.token_evaluation import evaluate_tokens as evaluate_tokens
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree, map_tree, tree_leaves
@@ -32,6 +33,8 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
 
 def draw_uniform(shape: Sequence[int], generator: torch.Generator | None, device: torch.device | str) -> Tensor:
     """Draw float32 numbers from [0, 1) on the generator's own device and move them to `device`."""
+    if isinstance(generator, SharedGenerator):
+        return generator.uniform(shape).to(device)
     source = device if generator is None else generator.device
     return torch.rand(tuple(shape), generator=generator, device=source).to(device)
 

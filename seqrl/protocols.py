@@ -67,6 +67,9 @@ class Task(Protocol):
     - `watch(figure)`: asks evaluations to give this figure, too, where the task can; for early stopping.
     - `less_is_better(figure)`: whether the smallest value is the best, so that early stopping refuses to keep the largest.
     - `warnings_for(evaluations)`: kind -> what is wrong in the figures of all evaluations so far.
+    - `evaluation_share(policy, split=, part=, parts=)` and `evaluation_figures(shares, split=) -> dict`: what process `part` of `parts`
+      finds out for an evaluation, as plain data, and the figures of what all have found; without them the first process evaluates alone.
+    - `share_batches(share)`: divides each batch with other processes from now on, see `seqrl.batch_share`.
     - `pop_figures()`: what happened in rollouts since the last call: `episode/count`, `episode/return_mean`, `episode/return_max`,
       `episode/length` of the episodes that ended, and `progress/num_env_steps` since the run began.
     - `seconds_in_reward`: time spent scoring so far.
@@ -139,6 +142,8 @@ class Trainer(Protocol):
     - `check_task(task)`: refuses a task that it cannot serve; a run asks it before anything else.
     - `weighs_older_rows`: True where it weighs rows by how likely the present policy finds them, so that a task may give rows of an
       earlier update (`reward_ahead`); others are refused.
+    - `can_be_sharded`: True where it reads and changes weights through its optimiser alone, see `seqrl.sharding`.
+    - `can_split_batches`: True where it draws one number a row and shuffles by `Minibatches`, see `seqrl.batch_share`.
     - `reward_settings() -> dict`: `base` and `samples`, what rewards are compared with; of trainers that follow rewards, for signatures.
     """
 

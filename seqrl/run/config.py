@@ -64,6 +64,8 @@ class RunConfig:
             is where a setting says `precision: auto`, see `seqrl.run.measured_settings`. The run's config.yaml keeps what was
             chosen; the same file and seed give the same weights to the bit.
         deterministic: refuse operations that give other results each time.
+        split_batches: several processes divide each batch of a task of texts among them and draw what one process would, so that their
+            number changes nothing but the time; without it each has a batch of its own, see docs/scaling.md.
         process_timeout_s: under several processes, how long one waits for another that does not come before it ends and says which; the
             main one may evaluate and save for longer.
     """
@@ -85,6 +87,7 @@ class RunConfig:
     trackers: list[str] = field(default_factory=list)
     num_threads: int | None = None
     deterministic: bool = True
+    split_batches: bool = False
     process_timeout_s: float = TIMEOUT_S
 
     def __post_init__(self) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from seqrl.run.interrupt import GRACE_S, Interrupt
 from seqrl.run.lasting import LastingTroubles
 from seqrl.run.lock import holding_run_folder
 from seqrl.run.log import JsonLines, Log, Writer
-from seqrl.run.processes import from_all, from_main, is_main, num_processes, process_index, total, wait_for_main
+from seqrl.run.processes import is_main, num_processes, total
 from seqrl.run.registry import nearest
 from seqrl.run.run_folder import check_writable
 from seqrl.run.running import (
@@ -45,9 +44,9 @@ from seqrl.run.running import (
     write,
 )
 from seqrl.run.saving import Progress, Saver, keeps_state, restore
+from seqrl.run.sharing_out import dev_figures, divide_batches
 from seqrl.run.timing import Stopwatch
-from seqrl.sharding import shard, whole
-from seqrl.weight_average import averaged_weights
+from seqrl.sharding import shard
 
 
 @dataclass(frozen=True)
@@ -92,6 +91,7 @@ def fit(
     writers: Sequence[Writer] = (),
     meta: Mapping[str, Any] | None = None,
     resume_from: Path | None = None,
+    split_batches: bool = False,
 ) -> RunResult:
     """Train for a number of updates.
 
@@ -111,6 +111,7 @@ def fit(
         writers: more places for the figures.
         meta: kept in each checkpoint's meta.json.
         resume_from: checkpoint folder to go on from, exactly.
+        split_batches: let several processes divide each batch; task and trainer are seeded alike in all of them.
 
     Raises:
         ValueError: when the trainer cannot serve the task, the checkpoint does not fit, or the watched figure is not evaluated.
@@ -125,9 +126,10 @@ def fit(
     require_weights_of_older_rows(task, trainer)
     progress, num_bytes, digest = Progress(), 0, None
     if resume_from is not None:
-        progress, num_bytes, digest = restore(resume_from, trainer, task, policy)
+        progress, num_bytes, digest = restore(resume_from, trainer, task, policy, shared=split_batches)
         # A resumed run may have been given more patience.
         progress.stopped_early = _out_of_patience(progress, early_stop)
+    shared = divide_batches(trainer, task) if split_batches else None
     shard(trainer)
     lines = None
     if run_folder is not None:
@@ -143,12 +145,12 @@ def fit(
     saver.note_present(progress, resume_from)
     lasting = LastingTroubles(steps, getattr(policy, "max_entropy", None), progress.lasting)
     interrupt = Interrupt()
-    loop = Running(trainer, task, policy, run_folder, log, saver, progress, early_stop, gathered, lasting, interrupt)
+    loop = Running(trainer, task, policy, run_folder, log, saver, progress, early_stop, gathered, lasting, interrupt, shared)
     if lines and lines.has_changed:
         warn(
             loop, {"changed_figures": f"Earlier lines of {run_folder}/metrics.jsonl are not as they were written, so a figure may be wrong"}
         )
-    if resume_from is not None and (changed := redistributing.describe(resume_from, trainer)):
+    if resume_from is not None and not split_batches and (changed := redistributing.describe(resume_from, trainer)):
         redistributing.carry_counts(gathered, task)
         warn(loop, changed)
     due = Due(steps=steps, eval_every=eval_every, save_every=save_every, save_minutes=save_minutes, log_every=log_every)
@@ -253,6 +255,8 @@ def _collect_and_update(loop: Running, watch: Stopwatch) -> tuple[dict[str, floa
     """Give the figures, the numbers of rows and actions, and where they are."""
     with rescuing(loop, f"while collecting for update {loop.progress.step + 1}"), watch.part("collect"):
         trajectory = loop.trainer.collect(loop.task)
+        if loop.shared is not None:
+            loop.shared.catch_up()
         refuse_broken_rewards(trajectory)
     counts = [trajectory.batch_size, int(trajectory.counted.sum())]
     if loop.snapshot is not None and loop.snapshot.weights is None:
@@ -263,36 +267,6 @@ def _collect_and_update(loop: Running, watch: Stopwatch) -> tuple[dict[str, floa
     return stats, counts, trajectory.reward.device
 
 
-def _dev_figures(loop: Running) -> dict[str, float] | None:
-    """Give the figures of an evaluation, None when a signal broke it off; every process must call it."""
-
-    def look(function: Callable[[], Any]) -> Any:
-        try:
-            with loop.interrupt.abandonable():
-                return function()
-        except BaseException as error:
-            if broken_off(loop, error):
-                return None
-            raise
-
-    task, policy, number = loop.task, loop.policy, num_processes()
-    share, figures_of = getattr(task, "evaluation_share", None), getattr(task, "evaluation_figures", None)
-    # Outside of what a signal breaks off: weights that were exchanged by half would be saved, and processes would wait for each other.
-    with averaged_weights(loop.trainer), whole(policy):
-        evaluate: Callable[[], Mapping[str, float]] = partial(task.evaluate, policy, split="dev")
-        if number > 1 and callable(share) and callable(figures_of):
-            own = look(lambda: (share(policy, split="dev", part=process_index(), parts=number),))
-            wait_for_main("for the evaluation", lambda: loop.interrupt.asked)
-            shares = from_all(own)
-            if None in shares:
-                return None
-            evaluate = partial(figures_of, [each for (each,) in shares], split="dev")
-        found = look(lambda: {name: float(value) for name, value in evaluate().items()}) if is_main() else None
-        wait_for_main("for the evaluation", lambda: loop.interrupt.asked)
-        figures: dict[str, float] | None = from_main(found)
-        return figures
-
-
 def _evaluate(loop: Running, watch: Stopwatch) -> bool:
     """Score on dev, keep the best, count how long it has not improved; say whether it came to its end."""
     progress, stop = loop.progress, loop.early_stop
@@ -300,7 +274,7 @@ def _evaluate(loop: Running, watch: Stopwatch) -> bool:
     keep_figures(loop)
     loop.snapshot = loop.saver.snapshot_for_evaluation(progress)
     with rescuing(loop, f"in the evaluation after update {progress.step}"), watch.part("evaluate"):
-        figures = _dev_figures(loop)
+        figures = dev_figures(loop)
     if figures is None:
         return False
     loop.snapshot = loop.copied = None

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from seqrl.batch_share import SharedGenerator
 from seqrl.diagnostics import AT_ONCE, warnings_for
 from seqrl.failures import NoStepTaken
 from seqrl.protocols import Task, Trainer
@@ -44,6 +45,8 @@ class Running:
     gathered: Gathered
     lasting: LastingTroubles
     interrupt: Interrupt
+    # What several processes draw from that divide each batch.
+    shared: SharedGenerator | None = None
     # The newest copy of the state before an update; and what a signal goes back to, while something can be broken off.
     copied: Snapshot | None = None
     snapshot: Snapshot | None = None

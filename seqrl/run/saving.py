@@ -264,17 +264,24 @@ def keeps_state(task: Any) -> TypeGuard[Any]:
     return hasattr(task, "state_dict") and hasattr(task, "load_state_dict")
 
 
-def restore(folder: Path, trainer: Trainer, task: Task, policy: nn.Module) -> tuple[Progress, int, str | None]:
+def restore(folder: Path, trainer: Trainer, task: Task, policy: nn.Module, *, shared: bool = False) -> tuple[Progress, int, str | None]:
     """Go back to a checkpoint; give the progress, and length and SHA-256 of the metrics file.
 
     A process that the checkpoint knows nothing of joins with what all share, see `seqrl.run.redistributing`.
+
+    Args:
+        folder: of the checkpoint.
+        trainer: gets its state back.
+        task: likewise.
+        policy: gets its weights back.
+        shared: whether the processes divide each batch, so that the state of the first one is that of all.
 
     Raises:
         ValueError: when the checkpoint is of another architecture, or damaged.
     """
     checkpoint.load_weights(folder, policy)
-    new = redistributing.is_new(folder)
-    state = checkpoint.load_state(folder, 0 if new else process_index())
+    new = redistributing.is_new(folder) and not shared
+    state = checkpoint.load_state(folder, 0 if new or shared else process_index())
     if new:
         redistributing.join(state, trainer, task)
     else:

@@ -106,6 +106,7 @@ def _train(config: RunConfig, newest: Path | None, troubles: list[str], *, overw
         writers=writers,
         meta={"config": decisive(config), "fingerprint": fingerprint(config), "task": task_fingerprints(task)},
         resume_from=newest,
+        split_batches=config.split_batches,
     )
 
 
@@ -175,7 +176,7 @@ def build(config: RunConfig, seed: int | None = None) -> tuple[Task, nn.Module]:
     """
     seed = config.seed if seed is None else seed
     seed_everything(seed, deterministic=config.deterministic, num_threads=config.num_threads or 1)
-    task = config.task.build(data_seed(seed))
+    task = config.task.build(config.seed if config.split_batches else data_seed(seed))
     return task, task.build_policy()
 
 

@@ -17,6 +17,7 @@ from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
 from seqrl.protocols import Task, demonstrations_of, require_critic, require_probabilities, require_whole_rows
 from seqrl.reduce import AverageOver, masked_mean
 from seqrl.reference import KLIn, Reference
+from seqrl.sharding import whole
 from seqrl.small_ppo import is_small, ppo_gradients
 from seqrl.trainers.ppo_advantages import Advantage, estimate, revalued
 from seqrl.trajectory import Evaluation, Trajectory
@@ -162,6 +163,7 @@ class PPO:
 
     weighs_older_rows = True
     can_be_sharded = True
+    can_split_batches = True
 
     def __init__(self, policy: nn.Module, config: PPOConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         require_probabilities(policy, "ppo")
@@ -234,7 +236,8 @@ class PPO:
         aux_total = minibatches.aux_total(self.policy)
         for epoch in range(config.epochs):
             if epoch and config.recompute_advantage:
-                advantage, target = self._advantage(revalued(trajectory, self.policy))
+                with whole(self.policy):
+                    advantage, target = self._advantage(revalued(trajectory, self.policy))
             if not epoch or config.recompute_advantage:
                 scaled = self.optimiser.whiten(advantage, trajectory.mask) if by_batch else advantage
             if len(parts) != 1 or config.recompute_advantage:

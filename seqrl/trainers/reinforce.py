@@ -110,6 +110,7 @@ class Reinforce:
 
     weighs_older_rows = True
     can_be_sharded = True
+    can_split_batches = True
 
     def __init__(self, policy: nn.Module, config: ReinforceConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         require_probabilities(policy, "reinforce")

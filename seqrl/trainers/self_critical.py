@@ -78,6 +78,7 @@ class SelfCritical:
 
     weighs_older_rows = True
     can_be_sharded = True
+    can_split_batches = True
 
     def __init__(self, policy: nn.Module, config: SelfCriticalConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         require_probabilities(policy, "self_critical")

@@ -54,6 +54,7 @@ class Supervised:
     """
 
     can_be_sharded = True
+    can_split_batches = True
 
     def __init__(self, policy: nn.Module, config: SupervisedConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         self.policy = policy

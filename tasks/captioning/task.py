@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqrl.batch_share import BatchShare
 from seqrl.metrics import by_name
 from seqrl.policies import end_tokens
 from seqrl.tasks.captioning.checks import refuse_single_images, refuse_what_images_lack
@@ -178,22 +179,23 @@ class CaptioningTask:
         items = self._rollouts.next_items(self.config.images_per_batch)
         context = self._context(items, policy)
         forced = self._references.beginnings(items, num_forced_steps, self._rollouts.generator) if num_forced_steps else None
+        own: Any = self._rollouts.own
         return sampled_rows(
             policy,
-            context,
-            items,
+            own(context),
+            own(items),
             end=self.vocabulary.end,
             num_samples=num_samples,
             greedy=greedy,
             greedy_baseline=greedy_baseline,
-            forced=forced,
+            forced=own(forced),
             generator=generator,
         )
 
     def demonstrations(self, group: Tensor | None = None) -> Trajectory:
         """Give reference captions of the next images, or of the training images that `group` numbers."""
         augmented = group is None and self.config.flip
-        items = self._rollouts.next_items(self.config.images_per_batch) if group is None else group.cpu()
+        items = self._rollouts.next_items(self.config.images_per_batch) if group is None else self._rollouts.around(group.cpu())
         rows, tokens = [], []
         for row, item in enumerate(items.tolist()):
             chosen = self._references.choose(item, self.config.captions_per_image, self._rollouts.generator)
@@ -205,7 +207,12 @@ class CaptioningTask:
         # Beside samples, whose rows have none, there is nothing to detect.
         if group is None and self.config.policy.figure_detection and self.data.train.figures is not None:
             context["figures"] = torch.from_numpy(self.data.train.figures[items.numpy()])[index]
-        return imitated_rows(tokens, context, items[index], begin=self._begin, pad=self.vocabulary.pad)
+        shown = imitated_rows(tokens, context, items[index], begin=self._begin, pad=self.vocabulary.pad)
+        return self._rollouts.own_rows(shown, group)
+
+    def share_batches(self, share: BatchShare) -> None:
+        """Divide each batch with other processes from now on."""
+        self._rollouts.divide(share)
 
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
         """Caption the images of a split and score them with every metric, one's own among them; see `figures_of`."""

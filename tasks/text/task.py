@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from seqrl.batch_share import BatchShare
 from seqrl.metrics import by_name
 from seqrl.policies import end_tokens
 from seqrl.tasks.text.data import TextSplit, make_split, make_vocabulary, prompt_rows
@@ -193,18 +194,21 @@ class TextTask:
     ) -> Trajectory:
         """Reply to the next prompts; see `seqrl.protocols.Task`. With `reward.ahead` the replies are those that the last call sampled."""
 
+        own: Any = self._rollouts.own
+
         def draw() -> Sampled:
             items = self._next_items()
             context = {"image": {name: leaf.to(next(policy.parameters()).device) for name, leaf in self.train.rows(items).items()}}
+            forced = self._references.beginnings(items, num_forced_steps, self._rollouts.generator) if num_forced_steps else None
             return sampled_rows(
                 policy,
-                context,
-                items,
+                own(context),
+                own(items),
                 end=self.vocabulary.end,
                 num_samples=num_samples,
                 greedy=greedy,
                 greedy_baseline=greedy_baseline,
-                forced=self._references.beginnings(items, num_forced_steps, self._rollouts.generator) if num_forced_steps else None,
+                forced=own(forced),
                 generator=generator,
             )
 
@@ -212,11 +216,22 @@ class TextTask:
 
     def demonstrations(self, group: Tensor | None = None) -> Trajectory:
         """Give references of the next prompts, or of the training prompts that `group` numbers."""
-        items = self._next_items() if group is None else group.cpu()
+        items = self._next_items() if group is None else self._rollouts.around(group.cpu())
         chosen = [self._references.choose(item, self.config.references_per_prompt, self._rollouts.generator) for item in items.tolist()]
         rows = items.repeat_interleave(torch.tensor([len(each) for each in chosen]))
         tokens = [row for each in chosen for row in each]
-        return imitated_rows(tokens, {"image": self.train.rows(rows)}, rows, begin=self.vocabulary.begin, pad=self.vocabulary.pad)
+        shown = imitated_rows(tokens, {"image": self.train.rows(rows)}, rows, begin=self.vocabulary.begin, pad=self.vocabulary.pad)
+        return self._rollouts.own_rows(shown, group)
+
+    def share_batches(self, share: BatchShare) -> None:
+        """Divide each batch with other processes from now on.
+
+        Raises:
+            ValueError: when a prompt may be drawn twice for one batch.
+        """
+        if self.config.draw_by_references:
+            raise ValueError("split_batches: expected task.draw_by_references=false, with which a batch may hold a prompt twice")
+        self._rollouts.divide(share)
 
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
         """Reply to the prompts of a split and score the replies; see `score_replies`. What beam search writes is scored under `beam/`."""

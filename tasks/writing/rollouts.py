@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from seqrl.ahead import RewardsAhead
+from seqrl.batch_share import BatchShare
 from seqrl.diagnostics import average_of
 from seqrl.tasks.item_order import ItemOrder
 from seqrl.tasks.writing.reward import TextReward
 from seqrl.tasks.writing.sampled import Sampled
-from seqrl.trajectory import Trajectory
+from seqrl.trajectory import Trajectory, Tree
 
 Part = TypeVar("Part")
 
@@ -51,6 +52,7 @@ class Rollouts:
         seed: of the order of the items and of what else is drawn.
 
     Attributes:
+        share: of a batch that several processes divide; None where each has one of its own.
         generator: of what is drawn beside the tokens.
         lag: by how many updates rows are older than the policy that learns from them.
     """
@@ -64,6 +66,7 @@ class Rollouts:
         self._given, self._gathered = 0, list[dict[str, float]]()
         self._order = ItemOrder(num_items, seed=seed)
         self.generator = torch.Generator().manual_seed(seed)
+        self.share: BatchShare | None = None
 
     @property
     def seconds_in_reward(self) -> float:
@@ -71,8 +74,43 @@ class Rollouts:
         return self._reward.seconds if self._ahead is None else self._ahead.waited_s
 
     def next_items(self, count: int) -> Tensor:
-        """Give the numbers of the next training items, [count] long."""
-        return self._order.next(count)
+        """Give the numbers of the next training items, [count] long, those of all processes where they divide a batch."""
+        items = self._order.next(count)
+        if self.share is not None:
+            self.share.begin(items)
+        return items
+
+    def divide(self, share: BatchShare) -> None:
+        """Divide each batch with other processes from now on.
+
+        Raises:
+            ValueError: when rewards are computed ahead, of rows that a run with more or fewer processes could not go on with.
+        """
+        if self._ahead is not None:
+            raise ValueError("split_batches: expected task.reward.ahead=0, since rows that wait for a reward are of one process's share")
+        self.share = share
+
+    def own(self, tree: Tree) -> Tree:
+        """Take this process's part of something with a row for each of the next items."""
+        return tree if self.share is None or tree is None else self.share.of(tree)
+
+    def around(self, group: Tensor) -> Tensor:
+        """Give the items of the whole batch that this process has a part of, in the order that one process would ask for them.
+
+        Args:
+            group: the items that this process asks for.
+        """
+        if self.share is None:
+            return group
+        items = self.share.items
+        return items.unique() if bool((group[1:] >= group[:-1]).all()) else items
+
+    def own_rows(self, rows: Trajectory, group: Tensor | None) -> Trajectory:
+        """Take of demonstrations for the whole batch those of this process's items, or of `group`."""
+        if self.share is None or rows.group is None:
+            return rows
+        wanted = self.share.items[self.share.own] if group is None else group.to(rows.group.device)
+        return rows.select_rows(torch.isin(rows.group, wanted).nonzero().squeeze(1))
 
     def rewarded(self, draw: Callable[[], Sampled], *, num_samples: int, greedy: bool, greedy_baseline: bool) -> Trajectory:
         """Give rows with their rewards; with `reward.ahead` those that the last call drew.

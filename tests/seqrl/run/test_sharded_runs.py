@@ -1,4 +1,4 @@
-"""A run whose weights are shared out over two processes: its checkpoints are whole, and go on in one process."""
+"""A run that shares weights and batches out over two processes trains as one does; its checkpoints are whole, and go on in one."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 from launched import ROOT
+from safetensors.torch import load_file
 from torch import nn
 
 from seqrl.optimiser import OptimiserConfig
 from seqrl.run import checkpoint
+from seqrl.run.config import read_config
 from seqrl.run.log import read_metrics
-from seqrl.run.train import load, resume
+from seqrl.run.train import load, resume, train
 from seqrl.sharding import shard, shards_of, whole
 from seqrl.tasks.control import ControlConfig, ControlPolicyConfig
 from seqrl.trainers import A2CConfig, VTraceConfig
@@ -23,6 +25,7 @@ CONFIG = """name: it
 steps: 3
 eval_every: 3
 num_threads: 1
+split_batches: true
 task:
   type: text
   prompts_per_batch: 3
@@ -47,6 +50,10 @@ def test_evaluates_saves_and_goes_on(tmp_path: Path) -> None:
     (tmp_path / "it.yaml").write_text(CONFIG.replace("FOLDER", str(tmp_path)) + f"runs_folder: {tmp_path}\n")
     command = [sys.executable, "-m", "seqrl", "train", str(tmp_path / "it.yaml"), "--num_processes=2", "--quiet"]
     subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
+    alone = train(read_config(tmp_path / "it.yaml", ["--name=alone"]), display=False)
+    weights = [load_file(checkpoint.step_folder(tmp_path / name, 3) / checkpoint.WEIGHTS) for name in ("it", "alone")]
+    assert weights[0].keys() == weights[1].keys() and alone.step == 3
+    assert max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[0]) < 1e-5
     logged = [line for line in read_metrics(tmp_path / "it") if "dev/sacrebleu" in line]
     assert [line["step"] for line in logged] == [0, 3]
     # What two processes have written and the first one has scored is what one writes and scores with the saved average.
@@ -58,6 +65,9 @@ def test_evaluates_saves_and_goes_on(tmp_path: Path) -> None:
     assert sorted(tuple(moments["exp_avg"].shape) for moments in saved["adamw"]["state"].values()) == shapes
     assert [tuple(one.shape) for one in saved["average"]["learning"]] == [tuple(one.shape) for one in policy.parameters()]
     result = resume(tmp_path / "it", ["--steps=4", "--eval_every=0"], display=False)
+    alone = resume(tmp_path / "alone", ["--steps=4", "--eval_every=0"], display=False)
+    weights = [load_file(checkpoint.step_folder(tmp_path / name, 4) / checkpoint.WEIGHTS) for name in ("it", "alone")]
+    assert max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[0]) < 1e-5
     assert result.step == 4 and checkpoint.num_saved(checkpoint.step_folder(tmp_path / "it", 4)) == 1
 
 
