@@ -12,7 +12,6 @@ from torch import Tensor
 
 from seqrl.ahead import RewardsAhead
 from seqrl.batch_share import BatchShare
-from seqrl.diagnostics import average_of
 from seqrl.tasks.item_order import ItemOrder
 from seqrl.tasks.writing.reward import TextReward
 from seqrl.tasks.writing.sampled import Sampled
@@ -134,8 +133,12 @@ class Rollouts:
 
     def pop_figures(self) -> dict[str, float]:
         """Give the means of what functions of one's own have logged of the batches that were given since the last call."""
-        gathered, self._gathered = self._gathered, []
-        return average_of(gathered) if gathered else {}
+        columns: dict[str, list[float]] = {}
+        for figures in self._gathered:
+            for name, figure in figures.items():
+                columns.setdefault(name, []).append(figure)
+        self._gathered = []
+        return {name: sum(column) / len(column) for name, column in columns.items()}
 
     def _of_state(self, state: Mapping[str, Any]) -> _Batch:
         return _Batch(Sampled.of_state(state), self._reward, self._scored)

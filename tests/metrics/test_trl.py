@@ -16,7 +16,7 @@ from seqrl.metrics.trl import completion_text, reward
 
 REFERENCES = [["A red dog runs.", "The dog runs fast!"], ["Two cats sleep."], ["A bird sings, loudly."]]
 TEXTS = ["a dog runs", "Two cats sleep.", ""]
-OTHERS = {"spice_official", "meteor"}  # need Java, and a table that takes a while to read
+OTHERS = {"spice_official", "meteor", "spice", "spider"}  # need Java, or tables that take a while to read
 
 
 def test_cider_d_is_that_of_the_corpus_that_was_given() -> None:
@@ -46,7 +46,7 @@ def test_frequencies_may_be_counted_or_saved_before(tmp_path: Path) -> None:
 FAST = [name for name in METRICS if not (scores_corpus_only(name) or needs_model(name) or name in OTHERS)]
 
 
-@pytest.mark.parametrize("name", [*FAST, pytest.param("meteor", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [*FAST, *(pytest.param(name, marks=pytest.mark.slow) for name in ("meteor", "spider"))])
 def test_every_metric_can_be_one(name: str) -> None:
     sign = 1.0 if higher_is_better(name) else -1.0
     counted = {"document_frequency": REFERENCES} if name in ("cider", "cider_d", "cider_r", "spider") else {}

@@ -116,7 +116,6 @@ def test_completions_are_messages_where_prompts_are() -> None:
     assert task.train.prompts[0] == "answer | one two" and all(prompt in conversations for prompt, _ in seen)
     assert {(len(each), each[0]["role"]) for _, each in seen} == {(1, "assistant")}
     assert rows.score.tolist() == [float(len(each[0]["content"].split())) for _, each in seen]
-    assert task.evaluate(task.build_policy())["reward"] >= 0
 
 
 def test_json_lines_bring_columns_and_messages(tmp_path: Path) -> None:
