@@ -283,7 +283,7 @@ class TextTask:
     def _make_vocabulary(self, train: Pairs, given: Any) -> AnyVocabulary:
         data, policy = self.config.data, self._given or self._loaded
         if given is None and getattr(policy, "tokenizer", None) is not None:
-            return model_vocabulary(policy, data, self.config.policy.prefix)
+            return model_vocabulary(policy, data, self.config.policy)
         if given is None and not data.tokenizer:
             return make_vocabulary(train, tokens=data.tokens, min_count=data.min_count, pieces=data.pieces)
         return any_vocabulary(data.tokenizer if given is None else given, tokens=data.tokens)

@@ -73,6 +73,5 @@ def _adapter(model: Any) -> Adapter:
 
 
 def _unsupported(name: str, kind: str) -> ValueError:
-    return ValueError(
-        f"policy.path: expected a model of one of the kinds {', '.join(ENCODER_DECODERS)}, got {name}, which is of kind {kind}"
-    )
+    kinds = ", ".join((*ENCODER_DECODERS, *DECODERS))
+    return ValueError(f"policy.path: expected a model of one of the kinds {kinds}, got {name}, which is of kind {kind}")
