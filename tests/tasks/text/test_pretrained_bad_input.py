@@ -44,6 +44,8 @@ def test_a_model_that_is_missing_or_of_another_kind_is_named(tmp_path: Path) -> 
     small = transformers.BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
     with pytest.raises(ValueError, match="got BertModel, which is of kind bert"):
         text_policy(transformers.BertModel(small), make_tokenizer(closes=True))
+    with pytest.raises(ValueError, match="got a T5Model, which has no output matrix; load it by AutoModelForSeq2SeqLM"):
+        text_policy(transformers.T5Model(make_model("t5").config), make_tokenizer(closes=True))
 
 
 def test_a_tokenizer_that_does_not_fit_is_refused(tmp_path: Path) -> None:
