@@ -13,7 +13,8 @@ import transformers
 from torch import Tensor
 
 from seqrl.decoding import sample
-from seqrl.tasks.captioning.policies.pretrained import PretrainedPolicy
+from seqrl.tasks.captioning.policies.pretrained import captioner_of
+from seqrl.tasks.writing.pretrained.policy import TransformersPolicy
 
 PAD, BEGIN, END = 0, 1, 2
 IMAGE_SIZE, PATCH_SIZE, MAX_TOKENS = 128, 16, 20
@@ -108,14 +109,14 @@ def _let_end(model: Any, *, ending: bool) -> None:
     body.wte.weight[END] = scale * direction
 
 
-def policy_of(model: Any, **settings: Any) -> PretrainedPolicy:
+def policy_of(model: Any, **settings: Any) -> TransformersPolicy:
     """Wrap a model as a policy whose images need no resizing."""
     with tempfile.TemporaryDirectory() as folder:
         side = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
         text = json.dumps({"image_processor_type": "ViTImageProcessor", "size": side, "do_resize": False})
         (Path(folder) / "preprocessor_config.json").write_text(text, encoding="utf-8")
         processor = transformers.AutoImageProcessor.from_pretrained(folder)
-    return PretrainedPolicy(model, processor, max_tokens=MAX_TOKENS, **settings)
+    return captioner_of(model, processor, max_tokens=MAX_TOKENS, **settings)
 
 
 def pictures(count: int, *, seed: int) -> Tensor:

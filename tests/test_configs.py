@@ -43,7 +43,11 @@ ALIKE = (
     "flickr8k_features_self_critical",
     "builtin_per_token",
     "builtin_gpt2_ppo",
+    "coco_self_critical_blip",
+    "coco_self_critical_smolvlm",
 )
+# The kind of the tiny model that stands in for a pretrained one, where it is no vision encoder-decoder.
+KINDS = {"coco_self_critical_blip": "blip", "coco_self_critical_smolvlm": "idefics3"}
 # Figures of an update, of which each trainer gives one: tables have no gradient.
 UPDATED = ("optimiser/grad_norm", "action_value/error", "elite/num_rows")
 
@@ -70,7 +74,7 @@ def test_config_trains_for_two_steps(path: Path, tmp_path: Path, monkeypatch: py
     if "type: pretrained" in text and "type: text" in text:
         save_tiny_text_model(tmp_path / "model")
     elif "type: pretrained" in text:
-        save_tiny_model(tmp_path / "model")
+        save_tiny_model(tmp_path / "model", KINDS.get(path.stem, ""))
         overrides += [f"--task.data.tokenizer={tmp_path / 'model'}"]
         overrides += [f"--task.data.path={DATA / 'coco_mini'}", "--task.data.num_test=0", "--task.data.image_size=32"]
         overrides += ["--task.data.max_images=0", "--task.data.skip_broken_images=true"]
@@ -91,8 +95,14 @@ def test_config_is_short_and_says_how_to_run_it(path: Path) -> None:
     assert read_config(path).name == path.stem
 
 
-def save_tiny_model(folder: Path) -> None:
+def save_tiny_model(folder: Path, kind: str = "") -> None:
     transformers = pytest.importorskip("transformers")
+    if kind:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(str(ROOT / "tests" / "tasks" / "captioning"))
+            import tiny_models
+        tiny_models.save(folder, kind)
+        return
 
     torch.manual_seed(0)
     specials = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}

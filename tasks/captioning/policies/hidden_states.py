@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqrl.tasks.captioning.images import Prepare, centre_square
 from seqrl.tasks.captioning.policies.pixels import Preparation, check_processor, processed_pixels
@@ -44,29 +45,33 @@ def prepare_for(processor: Any) -> Preparation | None:
 
 
 class EncoderEyes:
-    """The encoder of a `VisionEncoderDecoderModel` as frozen eyes.
+    """The encoder of a pretrained model that writes about images as frozen eyes.
 
     Args:
         path: folder, or name on the hub.
         image_size: side of the squares that are stored where the model's image processor cannot be parted, pixels.
+        changes: settings of the image processor that are to be others.
 
     Raises:
         FileNotFoundError: when there is no such model.
         ValueError: when it is another kind of model.
     """
 
-    def __init__(self, path: str | Path, image_size: int) -> None:
+    def __init__(self, path: str | Path, image_size: int, changes: Mapping[str, Any] | None = None) -> None:
+        from seqrl.tasks.captioning.adapters.kinds import seeing_part
         from seqrl.tasks.captioning.policies.pretrained import load_model
 
-        self._processor, model = load_model(path)
+        self._processor, model = load_model(path, changes)
         check_processor(self._processor)
-        self._encoder: nn.Module = model.encoder.eval().requires_grad_(False)
+        self._kind: Any = seeing_part(model)
+        encoder: Any = self._kind.encoder.eval().requires_grad_(False)
         parted: Prepare | None = prepare_for(self._processor)
         self._prepared = parted is not None
         self.prepare: Prepare = parted or Squares(image_size)
         self.name = str(path)
-        self.weights = hash_of(self._encoder.state_dict())
-        self.key = f"hidden states 1 {self.weights} {self.prepare.key} {model.encoder.config.to_json_string()}"
+        self.weights = hash_of(encoder.state_dict())
+        self.key = f"hidden states 1 {self.weights} {self.prepare.key} {encoder.config.to_json_string()}"
+        self.key += getattr(self._kind, "how_it_sees", "")
         shape = self(torch.zeros(1, *self.prepare.shape, dtype=torch.uint8)).shape
         self.num_regions, self.feature_dim = shape[1], shape[2]
 
@@ -74,4 +79,4 @@ class EncoderEyes:
         """Give the last hidden states [N, R, D] float32 of prepared images uint8 [N, 3, H, W]."""
         pixels = processed_pixels(images, self._processor, prepared=self._prepared)
         with torch.no_grad():
-            return self._encoder(pixel_values=pixels).last_hidden_state.float()  # type: ignore[no-any-return]
+            return self._kind.see(pixels).float()  # type: ignore[no-any-return]

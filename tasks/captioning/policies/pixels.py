@@ -24,6 +24,8 @@ _MOVES: tuple[str, ...] = (
 _CHANGES = ("do_rescale", "do_normalize", "include_top")  # the last is EfficientNet's second normalisation
 # Set by some processors, and without effect on a picture: a segmentation's labels.
 _WITHOUT_EFFECT = ("do_reduce_labels",)
+# Steps that cut a picture into a number of tiles that depends on its form, and so give images different numbers of tokens.
+_SPLITS = ("do_image_splitting", "do_pan_and_scan")
 # What a processor may give beside the pixels, where it says of all of them that they count.
 _MASKS = ("pixel_mask", "pixel_attention_mask")
 
@@ -50,7 +52,7 @@ def processed_pixels(images: Tensor, processor: Any, *, prepared: bool = False) 
         raise ValueError(f"images: expected uint8 [N, 3, S, S], got {images.dtype} {list(images.shape)}")
     changes = _without(processor, _MOVES) if prepared else {}
     given = processor(list(images.cpu().numpy()), input_data_format="channels_first", return_tensors="np", **changes)
-    pixels, name = np.asarray(given["pixel_values"]), type(processor).__name__
+    pixels, name = _one_picture(np.asarray(given["pixel_values"]), len(images)), type(processor).__name__
     others = [key for key in given if key != "pixel_values" and not (key in _MASKS and np.asarray(given[key]).all())]
     if pixels.ndim != 4 or pixels.shape[:2] != (len(images), 3) or others:
         rest = f", and {', '.join(others)}" if others else ""
@@ -59,6 +61,11 @@ def processed_pixels(images: Tensor, processor: Any, *, prepared: bool = False) 
             "choose a model whose encoder sees the whole image as one picture"
         )
     return torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32)).to(images.device)
+
+
+def _one_picture(pixels: np.ndarray, count: int = 1) -> np.ndarray:
+    """Give the pictures [N, 3, H, W] of N images; some processors take these for N pictures of one text, [1, N, 3, H, W]."""
+    return pixels[0] if pixels.ndim == 5 and pixels.shape[:2] == (1, count) else pixels
 
 
 class Preparation:
@@ -80,7 +87,7 @@ class Preparation:
             picture = Image.fromarray(draws.integers(0, 256, (height, width, 3), dtype=np.uint8))
             stored = self(picture)
             shapes.add(stored.shape)
-            whole = np.asarray(processor(picture, return_tensors="np")["pixel_values"])
+            whole = _one_picture(np.asarray(processor(picture, return_tensors="np")["pixel_values"]))
             parted = processed_pixels(torch.from_numpy(stored).unsqueeze(0), processor, prepared=True).numpy()
             if whole.shape != parted.shape or not np.abs(whole - parted).max() < 1e-5:
                 raise ValueError(f"image processor {name}: expected steps that move pixels before those that change numbers")
@@ -97,7 +104,7 @@ class Preparation:
                 "or as high as long, are resized"
             )
         given = self._processor(picture, return_tensors="np", **_without(self._processor, _CHANGES))
-        pixels = np.asarray(given["pixel_values"])[0]
+        pixels = _one_picture(np.asarray(given["pixel_values"]))[0]
         levels = np.rint(pixels)
         if pixels.ndim != 3 or len(pixels) != 3 or np.abs(levels - pixels).max() > 1e-3 or levels.min() < 0 or levels.max() > 255:
             raise ValueError(
@@ -117,6 +124,12 @@ def check_processor(processor: Any) -> None:
         ValueError: naming the processor and what does not fit, a step that is unknown among it.
     """
     kind, known = f"image processor {type(processor).__name__}", (*_MOVES, *_CHANGES, *_WITHOUT_EFFECT)
+    splits = [name for name in _SPLITS if getattr(processor, name, None)]
+    if splits:
+        raise ValueError(
+            f"{kind}: {splits[0]} cuts an image into tiles, of which each would have its own tokens, and images different numbers of "
+            f"them; set task.policy.processor: {{{splits[0]}: false}}, with which the model sees one picture of the whole image"
+        )
     unknown = sorted(name for name, value in vars(processor).items() if name.startswith("do_") and value and name not in known)
     if unknown:
         # transformers keeps a step that its processor does not know, and leaves it out.

@@ -19,7 +19,8 @@ class Adapter(Protocol):
     """One kind of model; it holds no weights but those of `model`, and is no module itself.
 
     What it may have beside: `shares_memory`, that rows about one item share what their state holds under "memory" (see
-    `seqrl.decoding.sample`); `how_it_runs`, a sentence for the first lines of a run; `check()`, which refuses what cannot be.
+    `seqrl.decoding.sample`); `how_it_runs`, a sentence for the first lines of a run; `generation_config`, settings that rule what
+    is written where they are not the model's; `check()`, which refuses what cannot be.
     """
 
     @property

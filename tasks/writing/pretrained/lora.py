@@ -85,7 +85,10 @@ class Lora:
 
 def linear_layers(model: Any) -> list[str]:
     """Name the linear layers of a model of transformers, but for its output matrix."""
+    from transformers import PreTrainedModel
     from transformers.pytorch_utils import Conv1D
 
-    output = model.get_output_embeddings()
-    return [name for name, part in model.named_modules() if isinstance(part, nn.Linear | Conv1D) and part is not output]
+    outputs = [part.get_output_embeddings() for part in model.modules() if isinstance(part, PreTrainedModel)]
+    return [
+        name for name, part in model.named_modules() if isinstance(part, nn.Linear | Conv1D) and all(part is not each for each in outputs)
+    ]

@@ -72,7 +72,8 @@ class TransformersPolicy(nn.Module):
         # Where the prompt's last token stands in its place, the begin token is only a mark.
         self.begin = _chosen("decoder_start_token_id", begin, first or (self.ends if adapter.continues else ()))[0]
         self.pad = _chosen("pad_token_id", pad, special_tokens(self.model, "pad_token_id") or self.ends)[0]
-        self.rules = GenerationRules(self.model.generation_config, self.ends, max_tokens, continues=adapter.continues)
+        settings = getattr(adapter, "generation_config", self.model.generation_config)
+        self.rules = GenerationRules(settings, self.ends, max_tokens, continues=adapter.continues)
         self.max_tokens, self.temperature = max_tokens, temperature
         self.lora = None if lora is None else Lora(self.model, lora)
         if gradient_checkpointing:

@@ -16,7 +16,8 @@ from seqrl.decoding import sample  # noqa: E402
 from seqrl.policies import TokenPolicy, end_tokens  # noqa: E402
 from seqrl.rollout import unroll  # noqa: E402
 from seqrl.sources import TokenSource  # noqa: E402
-from seqrl.tasks.captioning.policies.pretrained import PretrainedPolicy  # noqa: E402
+from seqrl.tasks.captioning.policies.pretrained import captioner_of  # noqa: E402
+from seqrl.tasks.writing.pretrained.policy import TransformersPolicy  # noqa: E402
 
 VOCABULARY, LENGTH = 24, 9
 RULES: dict[str, dict[str, Any]] = {
@@ -54,18 +55,18 @@ def tiny_model(seed: int = 0, **settings: Any) -> Any:
     return model.eval()
 
 
-def policy_of(model: Any, **settings: Any) -> PretrainedPolicy:
+def policy_of(model: Any, **settings: Any) -> TransformersPolicy:
     processor = transformers.ViTImageProcessorPil(size={"height": 16, "width": 16})
-    return PretrainedPolicy(model, processor, max_tokens=LENGTH, **settings).eval()
+    return captioner_of(model, processor, max_tokens=LENGTH, **settings).eval()
 
 
 def pictures(count: int) -> Tensor:
     return torch.randint(0, 256, (count, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def generated(policy: PretrainedPolicy, images: Tensor, **settings: Any) -> list[list[int]]:
+def generated(policy: TransformersPolicy, images: Tensor, **settings: Any) -> list[list[int]]:
     """What `generate` writes, without the begin token and up to the first end token."""
-    pixels = policy.processor(list(images), return_tensors="pt")["pixel_values"]
+    pixels = policy.adapter.processor(list(images), return_tensors="pt")["pixel_values"]
     rows = policy.model.generate(pixel_values=pixels, max_length=LENGTH + 1, do_sample=False, **settings)[:, 1:].tolist()
     return [cut(row, (2, 3, 4, 5)) for row in rows]
 
@@ -106,7 +107,7 @@ def test_beams_are_those_of_generate(rules: str) -> None:
 
 
 @torch.no_grad()
-def score_of(policy: PretrainedPolicy, image: Tensor, row: list[int]) -> float:
+def score_of(policy: TransformersPolicy, image: Tensor, row: list[int]) -> float:
     """Sum what beam search adds for each token of a row."""
     state, before, total = policy.initial_state({"image": image}), torch.tensor([policy.begin]), 0.0
     for token in row:

@@ -13,7 +13,8 @@ transformers = pytest.importorskip("transformers")
 
 from seqrl.decoding import sample  # noqa: E402
 from seqrl.tasks.captioning.policies.gpt2_decoder import GPT2Decoder, why_not  # noqa: E402
-from seqrl.tasks.captioning.policies.pretrained import PretrainedPolicy  # noqa: E402
+from seqrl.tasks.captioning.policies.pretrained import captioner_of  # noqa: E402
+from seqrl.tasks.writing.pretrained.policy import TransformersPolicy  # noqa: E402
 from seqrl.trajectory import Trajectory  # noqa: E402
 
 LENGTH = 9
@@ -26,7 +27,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def pair(seed: int = 0, *, kind: str = "gelu_new", dropout: float = 0.0, **settings: Any) -> tuple[PretrainedPolicy, PretrainedPolicy]:
+def pair(seed: int = 0, *, kind: str = "gelu_new", dropout: float = 0.0, **settings: Any) -> tuple[TransformersPolicy, TransformersPolicy]:
     """The fast and the plain way to run one model."""
     torch.manual_seed(seed)
     encoder = transformers.ViTConfig(
@@ -42,7 +43,7 @@ def pair(seed: int = 0, *, kind: str = "gelu_new", dropout: float = 0.0, **setti
             parameter.mul_(5).add_(0.05 * torch.randn(parameter.shape))
     model.generation_config = transformers.GenerationConfig(bos_token_id=1, decoder_start_token_id=1, pad_token_id=0, eos_token_id=[2, 3])
     processor = transformers.ViTImageProcessorPil(size={"height": 16, "width": 16})
-    fast, plain = (PretrainedPolicy(model, processor, max_tokens=LENGTH, fast=fast, **settings) for fast in (True, False))
+    fast, plain = (captioner_of(model, processor, max_tokens=LENGTH, fast=fast, **settings) for fast in (True, False))
     assert fast.shares_memory and not plain.shares_memory
     return fast, plain
 
@@ -51,11 +52,11 @@ def pictures(count: int) -> Tensor:
     return torch.randint(0, 256, (count, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def written(policy: PretrainedPolicy, num_samples: int = 4) -> Trajectory:
+def written(policy: TransformersPolicy, num_samples: int = 4) -> Trajectory:
     return sample(policy, {"image": pictures(3)}, num_samples=num_samples, generator=torch.Generator().manual_seed(1))
 
 
-def trajectories(policy: PretrainedPolicy) -> Iterator[Trajectory]:
+def trajectories(policy: TransformersPolicy) -> Iterator[Trajectory]:
     """Rows next to each other, in disorder, each with an image of its own, and with steps that do not count between others."""
     rows = written(policy)
     yield rows

@@ -24,7 +24,8 @@ from seqrl.run.config import RunConfig  # noqa: E402
 from seqrl.run.train import train  # noqa: E402
 from seqrl.sources import TokenSource  # noqa: E402
 from seqrl.tasks.captioning.policies import PolicyConfig, build_policy  # noqa: E402
-from seqrl.tasks.captioning.policies.pretrained import PretrainedPolicy, load_model  # noqa: E402
+from seqrl.tasks.captioning.policies.pretrained import load_captioner, load_model  # noqa: E402
+from seqrl.tasks.writing.pretrained.policy import TransformersPolicy  # noqa: E402
 from seqrl.tasks.writing.vocabulary import TokenizerVocabulary, Vocabulary  # noqa: E402
 from seqrl.trainers.self_critical import SelfCriticalConfig  # noqa: E402
 
@@ -98,7 +99,7 @@ def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_samples_equal_the_generic_loop_and_forward(folder: Path) -> None:
-    policy = PretrainedPolicy.from_pretrained(folder, max_tokens=7).eval()
+    policy = load_captioner(folder, max_tokens=7).eval()
     assert isinstance(policy, Policy)
     images = pictures(3)
     ours = sample(policy, {"image": images}, num_samples=4, generator=torch.Generator().manual_seed(1))
@@ -113,7 +114,7 @@ def test_samples_equal_the_generic_loop_and_forward(folder: Path) -> None:
 
 
 def test_greedy_and_beam_search_equal_those_of_transformers(folder: Path) -> None:
-    policy = PretrainedPolicy.from_pretrained(folder, max_tokens=7).eval()
+    policy = load_captioner(folder, max_tokens=7).eval()
     images = pictures(4, size=32)
     processor = transformers.AutoImageProcessor.from_pretrained(folder)
     pixels = processor(list(images), return_tensors="pt")["pixel_values"]
@@ -132,14 +133,14 @@ def test_greedy_and_beam_search_equal_those_of_transformers(folder: Path) -> Non
         assert row == other or score >= forced_score(policy, images, image, other) - 1e-4
 
 
-def forced_score(policy: PretrainedPolicy, images: Tensor, image: int, row: list[int]) -> float:
+def forced_score(policy: TransformersPolicy, images: Tensor, image: int, row: list[int]) -> float:
     forced = torch.tensor([[*row, 2][: policy.max_tokens]])
     trajectory = sample(policy, {"image": images[image : image + 1]}, forced=forced, greedy=True)
     return float(trajectory.logp[trajectory.imitate].sum()) if trajectory.imitate is not None else 0.0
 
 
 def test_what_was_trained_loads_in_plain_transformers_with_the_same_logits(folder: Path, tmp_path: Path) -> None:
-    policy = PretrainedPolicy.from_pretrained(folder, max_tokens=6).train()
+    policy = load_captioner(folder, max_tokens=6).train()
     images = pictures(2, size=32)
     trajectory = sample(policy, {"image": images}, num_samples=2, generator=torch.Generator().manual_seed(0))
     before = [parameter.detach().clone() for parameter in policy.parameters()]
@@ -169,7 +170,7 @@ def test_what_was_trained_loads_in_plain_transformers_with_the_same_logits(folde
 
 
 def test_a_frozen_encoder_gets_no_gradient_but_the_projection_does(gpt2: Path) -> None:
-    policy = PretrainedPolicy.from_pretrained(gpt2, max_tokens=5, freeze_encoder=True)
+    policy = load_captioner(gpt2, max_tokens=5, freeze_encoder=True)
     trajectory = sample(policy, {"image": pictures(2)}, num_samples=2, generator=torch.Generator().manual_seed(0))
     assert isinstance(trajectory.context, dict) and set(trajectory.context) == {"memory"}
     policy(trajectory).logp.sum().backward()
@@ -193,19 +194,19 @@ def test_the_policy_is_built_from_its_configuration_with_the_model_s_tokenizer(g
 
 def test_missing_and_foreign_models_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FileNotFoundError, match="does not exist"):
-        PretrainedPolicy.from_pretrained(tmp_path / "nothing")
+        load_captioner(tmp_path / "nothing")
     with pytest.raises(ValueError, match=r"policy\.path"):
-        PretrainedPolicy.from_pretrained("")
+        load_captioner("")
     transformers.GPT2Config(n_layer=1).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="gpt2"):
-        PretrainedPolicy.from_pretrained(tmp_path)
+        load_captioner(tmp_path)
 
     def offline(*_: Any, **__: Any) -> None:
         raise OSError("no connection to the hub")
 
     monkeypatch.setattr("seqrl.tasks.writing.pretrained.hub.AutoConfig.from_pretrained", offline)
     with pytest.raises(FileNotFoundError, match="give the folder .no connection"):
-        PretrainedPolicy.from_pretrained("someone/captioner")
+        load_captioner("someone/captioner")
 
 
 def test_a_tokenizer_that_is_damaged_or_missing_is_named(gpt2: Path, tmp_path: Path) -> None:
@@ -326,7 +327,7 @@ def test_label_smoothing_leaves_out_special_tokens_but_the_end(folder: Path, tmp
     vocabulary = TokenizerVocabulary(str(folder))
     policy = build_policy(PolicyConfig(type="pretrained", path=str(folder), max_tokens=7), vocabulary, 32)
     assert policy.wrong == (0, 1, 3)
-    assert PretrainedPolicy.from_pretrained(folder, pad=2, unknown=2, begin=2).wrong == ()  # as GPT-2, which has one token for all of it
+    assert load_captioner(folder, pad=2, unknown=2, begin=2).wrong == ()  # as GPT-2, which has one token for all of it
     rows = sample(policy, {"image": pictures(2)}, num_samples=2, generator=torch.Generator().manual_seed(1))
     mean = policy(rows).mean_logp
     right = [2, *range(4, len(WORDS))]

@@ -18,7 +18,8 @@ transformers = pytest.importorskip("transformers")
 
 from seqrl.tasks.captioning.eyes import Eyes, check_eyes, open_eyes, trainable_encoder  # noqa: E402
 from seqrl.tasks.captioning.eyes.transformers_eyes import supported_kinds  # noqa: E402
-from seqrl.tasks.captioning.policies import PolicyConfig, build_policy, hub  # noqa: E402
+from seqrl.tasks.captioning.policies import PolicyConfig, build_policy  # noqa: E402
+from seqrl.tasks.writing.pretrained import hub  # noqa: E402
 from seqrl.tasks.writing.vocabulary import Vocabulary  # noqa: E402
 
 TRANSFORMER = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}

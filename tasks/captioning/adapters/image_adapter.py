@@ -1,0 +1,191 @@
+"""The adapter of models that write about images: images are encoded and prompts are read once an item, however many rows follow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+
+from seqrl.decoding import select
+from seqrl.tasks.captioning.adapters.kind import ImageKind
+from seqrl.tasks.captioning.policies.pixels import processed_pixels
+from seqrl.tasks.writing.pretrained.adapter import State, cache_of, layers_of
+from seqrl.tasks.writing.pretrained.checkpointing import checkpoints
+from seqrl.token_evaluation import LinearHead
+
+
+class ImageAdapter:
+    """Writes with one kind of model, from a prompt that is the same for every image.
+
+    Args:
+        kind: of model.
+        processor: its image processor, which is applied to the images as they are stored; where `prepared` is set, those steps are
+            left out that `seqrl.tasks.captioning.policies.pixels.Preparation` has done on the photographs.
+        prompt: tokens; the last one is the begin token of every row, those before are read once an item.
+        whole: processor of images and texts that is saved beside the model; the image processor alone when None.
+    """
+
+    def __init__(self, kind: ImageKind, processor: Any, prompt: Sequence[int], whole: Any = None) -> None:
+        self.kind, self.processor, self.prepared, self._saved = kind, processor, False, whole or processor
+        self.prompt, self.begin = tuple(prompt), prompt[-1]
+
+    @property
+    def model(self) -> Any:
+        """The model of transformers, which learns in place."""
+        return self.kind.model
+
+    @property
+    def encoder(self) -> nn.Module:
+        """What sees."""
+        return self.kind.encoder
+
+    @property
+    def generation_config(self) -> Any:
+        """Settings that rule what `generate` writes."""
+        return self.kind.writer.generation_config
+
+    @property
+    def how_it_runs(self) -> str:
+        """What is to be known of how the decoder is run."""
+        return str(getattr(self.kind, "how_it_runs", ""))
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether rows about one item share its keys and values while they are written."""
+        faster = self._faster()
+        return faster is not None and not faster.drops
+
+    @property
+    def continues(self) -> bool:
+        """Whether there is a prompt of more than a begin token."""
+        return len(self.prompt) > 1
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of tokens that it has logits for."""
+        return int(self.kind.writer.get_output_embeddings().weight.shape[0])
+
+    def encode(self, inputs: Tensor) -> State:
+        """Look at images.
+
+        Args:
+            inputs: uint8 images [N, 3, S, S], or the encoder's hidden states [N, R, D], real numbers, which are kept.
+
+        Returns:
+            `hidden` [N, R, D], and `prompt` [N, S] where there is one.
+        """
+        dtype = next(self.encoder.parameters()).dtype
+        if inputs.is_floating_point():
+            hidden = inputs.to(dtype)
+        else:
+            hidden = self.kind.see(processed_pixels(inputs, self.processor, prepared=self.prepared).to(dtype))
+        prompt = torch.tensor(self.prompt, device=hidden.device).repeat(hidden.shape[0], 1)
+        return {"hidden": hidden, "prompt": prompt} if self.continues else {"hidden": hidden}
+
+    def start(self, memory: State, max_tokens: int) -> State:
+        """Read the prompt but for its last token, once an item.
+
+        Without a prompt a decoder reads the begin token, since only it knows the shapes; it is cut off again.
+        """
+        seen = self.kind.project(memory["hidden"])
+        faster = self._faster()
+        if faster is not None and not faster.drops:
+            return faster.start(seen, max_tokens)  # type: ignore[no-any-return]
+        tokens = torch.tensor(self.prompt[:-1] or self.prompt, device=seen.device).expand(seen.shape[0], -1)
+        cache: Any = EncoderDecoderCache(DynamicCache(), DynamicCache()) if self.kind.crosses else DynamicCache()
+        self.kind.read(tokens, seen, cache)
+        length = self.kind.num_own_places + len(self.prompt) - 1
+        across = layers_of(cache.cross_attention_cache) if self.kind.crosses else ()
+        return {
+            "seen": seen,
+            "across": across,
+            "cache": tuple((keys[:, :, :length], values[:, :, :length]) for keys, values in _own(cache)),
+        }
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Read one token of every row."""
+        if "position" in state:
+            faster = self._faster()
+            features, after = faster.step(tokens, state)
+            return F.linear(features, faster.output_weight), after
+        features, after = self._read(tokens.unsqueeze(1), state)
+        features, head = self.kind.head(features[:, -1])
+        return (features if head is None else head(features)), after
+
+    def features(self, tokens: Tensor, mask: Tensor, memory: State, item: Tensor | None) -> tuple[Tensor, LinearHead | None]:
+        """Read whole rows; see `seqrl.tasks.writing.pretrained.adapter.Adapter`."""
+        faster = self._faster()
+        if faster is not None:
+            return faster.read(tokens, mask, self.kind.project(memory["hidden"]), item), LinearHead(faster.output_weight)
+        if item is None or self._checkpoints():
+            # Nothing is shared, or keys and values cannot be kept: each row reads the prompt itself.
+            seen = self.kind.project(memory["hidden"])
+            seen = seen if item is None else seen[item]
+            prefix = torch.tensor(self.prompt[:-1], dtype=torch.long, device=tokens.device).expand(tokens.shape[0], -1)
+            features = self.kind.read(torch.cat([prefix, tokens], dim=1), seen, None)[:, len(self.prompt) - 1 :]
+        else:
+            state: Any = select(self.start(memory, tokens.shape[1]), item)
+            features, _ = self._read(tokens, state)
+        features, head = self.kind.head(features[mask])
+        if head is None or type(head) is nn.Linear:
+            return features, None if head is None else LinearHead(head.weight, head.bias)
+        return head(features), None  # a layer that something was added to
+
+    def save(self, folder: Path) -> None:
+        """Write the processor."""
+        self._saved.save_pretrained(folder)
+
+    def look_once(self) -> int:
+        """Look at a black image, so that a processor that does not fit the model is refused before any long work.
+
+        Returns:
+            In how many places the decoder sees an image.
+
+        Raises:
+            ValueError: naming both.
+        """
+        pixels = processed_pixels(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), self.processor)
+        try:
+            with torch.no_grad():
+                return self.kind.project(self.kind.see(pixels.to(next(self.encoder.parameters())))).shape[1]
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"image processor {type(self.processor).__name__}: its pictures of {pixels.shape[-2]} x {pixels.shape[-1]} pixels do not "
+                f"fit the {type(self.model).__name__} ({error}); give its sizes in task.policy.processor, or take the one that "
+                "belongs to the model"
+            ) from error
+
+    def check_length(self, max_tokens: int) -> None:
+        """Refuse rows that are longer than the decoder has places for, where it learned each place by itself.
+
+        Raises:
+            ValueError: saying how long they may be.
+        """
+        config = self.kind.writer.config
+        config = getattr(config, "decoder", config)
+        limit, needed = getattr(config, "max_position_embeddings", None), len(self.prompt) + max_tokens - 1
+        if limit is not None and not hasattr(config, "rope_parameters") and needed > limit:
+            raise ValueError(
+                f"max_tokens: expected at most {limit + 1 - len(self.prompt)}, since the {type(self.model).__name__} has {limit} places "
+                f"and the prompt {len(self.prompt)} tokens, got {max_tokens}"
+            )
+
+    def _faster(self) -> Any:
+        return None if self.continues else self.kind.faster()
+
+    def _read(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        cache = cache_of(state["cache"], state["across"] if self.kind.crosses else None)
+        features = self.kind.read(tokens, state["seen"], cache)
+        return features, {**state, "cache": _own(cache)}
+
+    def _checkpoints(self) -> bool:
+        return torch.is_grad_enabled() and checkpoints(self.model)
+
+
+def _own(cache: Any) -> Any:
+    return layers_of(cache.self_attention_cache if isinstance(cache, EncoderDecoderCache) else cache)
