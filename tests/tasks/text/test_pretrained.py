@@ -164,6 +164,7 @@ def test_the_task_reads_and_writes_with_the_model_s_tokenizer(tmp_path: Path) ->
 def test_a_model_that_goes_on_with_prompts_learns_replies_alone() -> None:
     policy = text_policy(make_model("gpt2"), make_tokenizer(closes=False), max_tokens=LENGTH)
     task = TextTask(PROMPTS, REFERENCES, "sentence_bleu", policy=policy, config=TextConfig(prompts_per_batch=2))
+    assert task.demonstrations(torch.tensor([3])).action.tolist() == [[16, 18, 19, 1]]
     assert task.build_policy() is policy and task.train.tokens[0].tolist() == [4, 5, 10, 0, 0, 0, 0]
     rows = task.demonstrations(torch.tensor([0]))
     expected = teacher_forced(policy.eval(), PROMPTS[0], torch.tensor([4, 10, 1])).log_softmax(dim=-1)

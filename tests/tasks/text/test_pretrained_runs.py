@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from seqrl.run import checkpoint  # noqa: E402
 from seqrl.run.cli import main  # noqa: E402
 from seqrl.run.config import EarlyStop, RunConfig  # noqa: E402
 from seqrl.run.log import read_metrics  # noqa: E402
+from seqrl.run.loop import fit  # noqa: E402
 from seqrl.run.train import load, resume, train  # noqa: E402
 from seqrl.tasks.text import DataConfig, PolicyConfig, TextConfig, TextTask  # noqa: E402
 from seqrl.tasks.writing.pretrained.loading import load_text_policy  # noqa: E402
 from seqrl.tasks.writing.pretrained.lora import LoraConfig  # noqa: E402
 from seqrl.trainers.ppo import PPO, PPOConfig  # noqa: E402
-from seqrl.trainers.self_critical import SelfCriticalConfig  # noqa: E402
+from seqrl.trainers.self_critical import SelfCritical, SelfCriticalConfig  # noqa: E402
 
 FAST = OptimiserConfig(learning_rate=0.03, precision="fp32")
 
@@ -132,3 +134,15 @@ def test_weights_of_16_bits_learn(folder: Path) -> None:
         kinds = {weight.dtype for weight in found.values()}
         assert kinds == ({torch.bfloat16, torch.float32} if settings else {torch.bfloat16})
         assert read_metrics(folder / name)[-1]["step"] == 3
+
+
+@pytest.mark.slow
+def test_the_page_s_script_of_a_pretrained_model_runs(folder: Path) -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "text.md").read_text(encoding="utf-8")
+    code = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)[1]
+    for shown, there in (("/folder/of/t5", folder / "t5"), ("/folder/for/plain/transformers", folder / "plain"), ("steps=1000", "steps=1")):
+        assert shown in code
+        code = code.replace(shown, str(there))
+    known = {"model": make_model("t5"), "tokenizer": make_tokenizer(closes=True), "prompts": PROMPTS, "references": REFERENCES}
+    exec(code, known | {"TextTask": TextTask, "fit": fit, "SelfCritical": SelfCritical})
+    assert transformers.AutoModelForSeq2SeqLM.from_pretrained(folder / "plain").config.model_type == "t5"
