@@ -87,7 +87,9 @@ class TransformersPolicy(nn.Module):
         # Models are often rounded up to more tokens than their tokenizer has.
         known = self.vocabulary_size if tokenizer is None else len(tokenizer)
         special = () if tokenizer is None else tokenizer.all_special_ids
-        self.wrong = never_right(self.ends, self.begin, self.pad, unknown, *special, *range(known, self.vocabulary_size))
+        # The last token of a prompt may be a word like any other.
+        mark = None if adapter.continues else self.begin
+        self.wrong = never_right(self.ends, mark, self.pad, unknown, *special, *range(known, self.vocabulary_size))
 
     @property
     def how_it_runs(self) -> str:

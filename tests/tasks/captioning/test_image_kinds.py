@@ -14,7 +14,7 @@ transformers = pytest.importorskip("transformers")
 
 import tiny_models  # noqa: E402
 from PIL import Image  # noqa: E402
-from tiny_models import KINDS, NUMBER  # noqa: E402
+from tiny_models import KINDS, NUMBER, WORDS  # noqa: E402
 
 from seqrl.beam_search import beam_search  # noqa: E402
 from seqrl.decoding import sample  # noqa: E402
@@ -33,8 +33,13 @@ RULES: dict[str, dict[str, Any]] = {
     "none": {},
     "several_ends": {"eos_token_id": [2, 4, 10, 13]},
     "bad_words": {"bad_words_ids": [[9], [11, 12], [16, 10, 12]]},
-    "min_new_tokens": {"min_new_tokens": 4, "eos_token_id": [2, 12, 20]},
-    "together": {"no_repeat_ngram_size": 2, "suppress_tokens": [11], "forced_eos_token_id": 4, "repetition_penalty": 1.3},
+    "together": {
+        "min_new_tokens": 4,
+        "no_repeat_ngram_size": 2,
+        "suppress_tokens": [11],
+        "forced_eos_token_id": 4,
+        "repetition_penalty": 1.3,
+    },
 }
 
 
@@ -121,14 +126,14 @@ def test_rules_of_generation_are_those_of_generate(kind: str, rules: str) -> Non
         assert found == [[token for token in row if token not in policy.ends] for row in theirs]
 
 
-@pytest.mark.parametrize("rules", ["none", *(pytest.param(name, marks=pytest.mark.slow) for name in ("several_ends", "together"))])
+@pytest.mark.parametrize("ruled", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("kind", "prompt"), QUICK)
-def test_what_is_sampled_has_the_model_s_own_probabilities(kind: str, prompt: str, rules: str) -> None:
+def test_what_is_sampled_has_the_model_s_own_probabilities(kind: str, prompt: str, ruled: bool) -> None:
     """Those of one pass of the whole model over prompt and caption, and those that `forward` says."""
-    given = {} if kind == "blip" and rules == "several_ends" else RULES[rules]
+    given = RULES["together"] | (RULES["several_ends"] if kind != "blip" else {}) if ruled else {}
     policy, images = policy_of(kind, prompt, rules=given, temperature=0.8), pictures(3)
     rows = sample(policy, {"image": images}, num_samples=4, generator=torch.Generator().manual_seed(1))
-    assert rows.mask.sum(dim=1).unique().shape[0] > 1 or rules != "several_ends" or not given
+    assert rows.mask.sum(dim=1).unique().shape[0] > 1 or kind == "blip" or not ruled
     torch.testing.assert_close(policy(rows).logp[rows.mask], rows.logp[rows.mask], atol=1e-5, rtol=1e-5)
     if given:
         return
@@ -208,6 +213,12 @@ def test_what_does_not_fit_together_is_named() -> None:
         ValueError, match=r"expected a model of one of the kinds .*blip \(BlipFor.*git \(GitFor.*idefics3.*, which is a gpt2"
     ):
         captioner_of(transformers.GPT2LMHeadModel(config), fitting)
+
+
+def test_label_smoothing_takes_the_last_word_of_a_prompt_for_a_word() -> None:
+    prompted, plain = policy_of("git", "a photo of"), policy_of("git")
+    assert WORDS[prompted.begin] == "of" and NUMBER["of"] not in prompted.wrong
+    assert plain.begin == 1 and 1 in plain.wrong and set(prompted.wrong) == set(plain.wrong)
 
 
 def test_image_tokens_that_do_not_fit_are_named() -> None:
