@@ -55,7 +55,9 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(checkpoint.find(run, prefer_best=False) / checkpoint.WEIGHTS)
 
 
-@pytest.mark.parametrize("lora", [None, LoraConfig(rank=2, targets=["q", "v"])], ids=["all", "lora"])
+@pytest.mark.parametrize(
+    "lora", [pytest.param(None, marks=pytest.mark.slow, id="all"), pytest.param(LoraConfig(rank=2, targets=["q", "v"]), id="lora")]
+)
 def test_a_run_goes_on_to_the_bit_and_its_result_loads_in_plain_transformers(lora: LoraConfig | None, folder: Path) -> None:
     trainer = SelfCriticalConfig(num_samples=3, optimiser=FAST)
     settings: Any = {"trainer": trainer, "lora": lora}
