@@ -172,3 +172,20 @@ def test_a_model_that_goes_on_with_prompts_learns_replies_alone() -> None:
     rows = task.demonstrations(torch.tensor([0]))
     expected = teacher_forced(policy.eval(), PROMPTS[0], torch.tensor([4, 10, 1])).log_softmax(dim=-1)
     assert torch.allclose(policy(rows).logp[0], expected[torch.arange(3), torch.tensor([4, 10, 1])], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["t5", "bart"])
+def test_a_frozen_encoder_reads_once_and_gets_no_gradient(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, plain = policy_of(kind, freeze_encoder=True), policy_of(kind)
+    rows, same = drawn(policy, 2), drawn(plain, 2)
+    assert torch.equal(rows.action, same.action) and isinstance(rows.context, dict) and set(rows.context) == {"memory"}
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(policy.adapter.encoder, "forward", refuse)
+    logp = policy(rows).logp
+    assert torch.allclose(logp, plain(same).logp, atol=1e-6)
+    logp.sum().backward()
+    assert all(weight.grad is None for weight in policy.adapter.encoder.parameters())
+    assert any(weight.grad is not None for weight in policy.model.get_decoder().parameters())
