@@ -52,7 +52,8 @@ def test_gradients_of_layers_that_run_again_are_the_same(kind: str, tmp_path: Pa
         assert gradient is None or torch.allclose(gradient, checkpointed[name], atol=1e-4 * max(1.0, float(gradient.abs().max()))), name
 
 
-@pytest.mark.parametrize("kind", QUICK)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 def test_lora_learns_alone_and_is_merged_into_what_plain_transformers_loads(kind: str, tmp_path: Path) -> None:
     tiny_models.save(tmp_path / "model", kind)
     policy = policy_of(tmp_path / "model", kind, lora=LoraConfig(rank=2))

@@ -55,12 +55,17 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(checkpoint.find(run, prefer_best=False) / checkpoint.WEIGHTS)
 
 
-@pytest.mark.parametrize("lora", [None, LoraConfig(rank=2, targets=["q", "v"])], ids=["all", "lora"])
-def test_a_run_goes_on_to_the_bit_and_its_result_loads_in_plain_transformers(lora: LoraConfig | None, folder: Path) -> None:
+@pytest.mark.parametrize(
+    "lora", [pytest.param(None, marks=pytest.mark.slow, id="all"), pytest.param(LoraConfig(rank=2, targets=["q", "v"]), id="lora")]
+)
+def test_a_run_goes_on_to_the_bit_and_its_result_loads_in_plain_transformers(
+    lora: LoraConfig | None, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     trainer = SelfCriticalConfig(num_samples=3, optimiser=FAST)
     settings: Any = {"trainer": trainer, "lora": lora}
     train(run_of(folder, "whole", steps=4, **settings), display=False)
     train(run_of(folder, "parts", steps=2, **settings), display=False)
+    assert not any(bar in capfd.readouterr().err for bar in ("Loading weights", "Writing model shards"))
     resume(folder / "parts", ["--steps=4"], display=False)
     whole, parts = weights(folder / "whole"), weights(folder / "parts")
     assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
@@ -88,6 +93,7 @@ def written(policy: Any) -> tuple[Any, Any]:
 )
 def test_lora_learns_by_ppo_beside_one_copy_of_the_model(kind: str, num_updates: int, tmp_path: Path) -> None:
     policy = policy_of(kind, lora=LoraConfig(rank=2), gradient_checkpointing=True)
+    assert re.fullmatch(r"LoRA learns [\d,]+ numbers beside [\d,]+", policy.how_it_runs)
     before = {name: weight.clone() for name, weight in policy.named_parameters()}
     task = TextTask(PROMPTS, REFERENCES, lambda replies, references: [float("dog" in reply.split()) for reply in replies], policy=policy)
     settings: Any = {"advantage": "leave_one_out", "num_samples": 8, "epochs": 2, "minibatches": 2}
