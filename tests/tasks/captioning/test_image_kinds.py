@@ -18,9 +18,11 @@ from tiny_models import KINDS, NUMBER, WORDS  # noqa: E402
 
 from seqrl.beam_search import beam_search  # noqa: E402
 from seqrl.decoding import sample  # noqa: E402
+from seqrl.tasks.captioning.adapters.kinds import followed  # noqa: E402
 from seqrl.tasks.captioning.policies.pretrained import captioner_of, load_processor  # noqa: E402
 from seqrl.tasks.writing.pretrained.lora import LoraConfig  # noqa: E402
 from seqrl.tasks.writing.pretrained.policy import TransformersPolicy  # noqa: E402
+from seqrl.tasks.writing.vocabulary import TokenizerVocabulary  # noqa: E402
 
 LENGTH = 7
 CHAT = ("idefics3", "smolvlm", "llava")
@@ -213,6 +215,32 @@ def test_what_does_not_fit_together_is_named() -> None:
         ValueError, match=r"expected a model of one of the kinds .*blip \(BlipFor.*git \(GitFor.*idefics3.*, which is a gpt2"
     ):
         captioner_of(transformers.GPT2LMHeadModel(config), fitting)
+
+
+SMOLVLM = (
+    "<begin>{% for m in messages %}{{ m['role'] | capitalize }}{{ ':' if m['content'][0]['type'] == 'image' else ': ' }}"
+    "{% for part in m['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% else %}<image>{% endif %}{% endfor %}"
+    "<end_of_utterance>\n{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+
+
+@pytest.mark.parametrize(("before", "kind"), [("each", "Ġ"), ("first", "▁")])
+def test_references_are_written_as_what_follows_the_prompt(before: str, kind: str) -> None:
+    """GPT-2 writes a space into the word that it stands before; Llama, too, and puts one before a text of its own."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    pieces = ["<end>", "<unknown>", "Assistant", ":", "a", f"{kind}a", f"{kind}dog", f"{kind}Assistant", kind]
+    made = Tokenizer(
+        models.BPE(vocab={word: number for number, word in enumerate(pieces)}, merges=[], unk_token="<unknown>", ignore_merges=True)
+    )
+    space = pre_tokenizers.ByteLevel(add_prefix_space=False) if before == "each" else pre_tokenizers.Metaspace(prepend_scheme="first")
+    made.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(":", "isolated"), space])
+    vocabulary = TokenizerVocabulary(transformers.PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<end>", unk_token="<unknown>"))
+    after, gap = followed(tiny_models.whole_processor("idefics3", chat_template=SMOLVLM), "describe the image")
+    assert (after, gap) == ("Assistant:", " ")
+    assert [pieces[number] for number in vocabulary.encode(["a", "dog"], after=after, gap=gap)] == [f"{kind}a", f"{kind}dog"]
+    assert [pieces[number] for number in vocabulary.encode(["a", "dog"])] == ["a" if before == "each" else f"{kind}a", f"{kind}dog"]
+    assert followed(None, "a photo of") == ("a photo of", " ") and followed(None, "") == ("", "")
 
 
 def test_label_smoothing_takes_the_last_word_of_a_prompt_for_a_word() -> None:
