@@ -45,6 +45,7 @@ class PolicyConfig:
         critic: also estimate values, for baselines that need them.
         path: folder or hub name of the pretrained model.
         prefix: text before each prompt that a pretrained model reads, such as "translate English to German: ".
+        chat: put each prompt into the chat template of a pretrained model's tokenizer, as what the user says.
         freeze_encoder: no gradients through a pretrained encoder, nor through embeddings that it shares with the decoder.
         lora: what a pretrained model learns beside its own weights, which then stay as they are; null to train these. Needs peft.
         gradient_checkpointing: run a pretrained model's layers again for their gradients, which takes less memory and more time.
@@ -62,6 +63,7 @@ class PolicyConfig:
     critic: bool = False
     path: str = ""
     prefix: str = ""
+    chat: bool = False
     freeze_encoder: bool = False
     lora: LoraConfig | None = None
     gradient_checkpointing: bool = False
@@ -84,7 +86,7 @@ def load_pretrained(config: PolicyConfig) -> Any:
     return load_text_policy(config.path, **{name: getattr(config, name) for name in names})
 
 
-def model_vocabulary(policy: Any, data: DataConfig, prefix: str) -> AnyVocabulary:
+def model_vocabulary(policy: Any, data: DataConfig, config: PolicyConfig) -> AnyVocabulary:
     """Make the vocabulary that a pretrained policy reads and writes in: its own tokenizer.
 
     Raises:
@@ -97,7 +99,7 @@ def model_vocabulary(policy: Any, data: DataConfig, prefix: str) -> AnyVocabular
             raise ValueError(
                 f"data.{name}: a pretrained model reads and writes with its own tokenizer, got {getattr(data, name)!r}; leave it out"
             )
-    return ModelVocabulary(policy.tokenizer, policy, prefix=prefix, tokens=data.tokens)
+    return ModelVocabulary(policy.tokenizer, policy, prefix=config.prefix, chat=config.chat, tokens=data.tokens)
 
 
 def build_policy(config: PolicyConfig, vocabulary: AnyVocabulary, max_prompt_tokens: int) -> nn.Module:

@@ -157,7 +157,7 @@ class TextTask:
         repeats = torch.tensor([len(texts) if config.draw_by_references else 1 for texts in train.references])
         self._drawn = torch.arange(len(self.train)).repeat_interleave(repeats)
         self._rollouts = Rollouts(len(self._drawn), self.reward, seed=seed)
-        self._references = self._imitated((self.vocabulary.end,))
+        self._references = self._imitated(self._given or self._loaded)
         self._own = own_metrics(config.evaluation.functions, self.reward, config.reward.timeout_s, taken=FIGURES)
         self._metrics = list(dict.fromkeys([*METRICS, *config.evaluation.registered, *self.reward.weights]))
 
@@ -179,7 +179,7 @@ class TextTask:
         """Make the configured policy for this vocabulary."""
         policy = self._given or self._loaded or build_policy(self.config.policy, self.vocabulary, self.train.tokens.shape[1])
         self._loaded = None
-        self._references = self._imitated(end_tokens(policy))
+        self._references = self._imitated(policy)
         return policy
 
     def rollout(
@@ -317,7 +317,7 @@ class TextTask:
     def _make_vocabulary(self, train: Pairs, given: Any) -> AnyVocabulary:
         data, policy = self.config.data, self._given or self._loaded
         if given is None and getattr(policy, "tokenizer", None) is not None:
-            return model_vocabulary(policy, data, self.config.policy.prefix)
+            return model_vocabulary(policy, data, self.config.policy)
         if given is None and not data.tokenizer:
             return make_vocabulary(train, tokens=data.tokens, min_count=data.min_count, pieces=data.pieces)
         return any_vocabulary(data.tokenizer if given is None else given, tokens=data.tokens)
@@ -325,8 +325,9 @@ class TextTask:
     def _next_items(self) -> Tensor:
         return self._drawn[self._rollouts.next_items(self.config.prompts_per_batch)]
 
-    def _imitated(self, ends: Sequence[int]) -> ImitatedReferences:
-        return ImitatedReferences(self.train, self.vocabulary, self.config.policy.max_tokens, ends)
+    def _imitated(self, policy: Any) -> ImitatedReferences:
+        ends = (self.vocabulary.end,) if policy is None else end_tokens(policy)
+        return ImitatedReferences(self.train, self.vocabulary, getattr(policy, "max_tokens", self.config.policy.max_tokens), ends)
 
     def _texts(self, replies: Sequence[Reply]) -> list[str]:
         return [self.vocabulary.tokenisation.join(reply.words) for reply in replies]

@@ -28,9 +28,13 @@ class ImageAdapter:
             left out that `seqrl.tasks.captioning.policies.pixels.Preparation` has done on the photographs.
         prompt: tokens; the last one is the begin token of every row, those before are read once an item.
         whole: processor of images and texts that is saved beside the model; the image processor alone when None.
+        follows: the end of the prompt's text, and what stands between it and a caption.
     """
 
-    def __init__(self, kind: ImageKind, processor: Any, prompt: Sequence[int], whole: Any = None) -> None:
+    def __init__(
+        self, kind: ImageKind, processor: Any, prompt: Sequence[int], whole: Any = None, follows: tuple[str, str] = ("", "")
+    ) -> None:
+        self.follows = follows
         self.kind, self.processor, self.prepared, self._saved = kind, processor, False, whole or processor
         self.prompt, self.begin = tuple(prompt), prompt[-1]
 

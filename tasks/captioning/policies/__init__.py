@@ -268,13 +268,13 @@ def _build_pretrained(config: PolicyConfig, vocabulary: Sized) -> nn.Module:
         prompt=config.prompt,
         fast=config.fast,
         changes=config.processor,
-        dtype=config.dtype,
-        lora=config.lora,
-        gradient_checkpointing=config.gradient_checkpointing,
         max_tokens=config.max_tokens,
         temperature=config.temperature,
         freeze_encoder=config.encoder_is_frozen,
         unknown=getattr(vocabulary, "unknown", None),
+        lora=config.lora,
+        gradient_checkpointing=config.gradient_checkpointing,
+        dtype=config.dtype,
     )
     end = int(vocabulary.end)  # type: ignore[attr-defined]
     if end not in policy.ends:

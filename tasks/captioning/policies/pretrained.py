@@ -68,7 +68,8 @@ def load_captioner(
         FileNotFoundError: when there is no such folder, or the hub does not give it.
         ValueError: when it holds another kind of model, or parts that do not fit each other, or the device lacks the number format.
     """
-    processor, model = load_model(path, changes, dtype=weights_format(dtype, only_lora_learns=settings.get("lora") is not None))
+    weights = weights_format(dtype, only_lora_learns=settings.get("lora") is not None)
+    processor, model = load_model(path, changes, weights)
     name, whole = str(path), None
     if needs_whole_processor(model.config.model_type):
         whole = _load_whole_processor(name, processor)
@@ -77,12 +78,12 @@ def load_captioner(
     return captioner_of(model, processor, tokenizer=tokenizer, prompt=prompt, fast=fast, whole=whole, **settings)
 
 
-def load_model(path: str | Path, changes: Mapping[str, Any] | None = None, *, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
-    """Load the image processor, see `load_processor`, and the model with weights of a number format."""
+def load_model(path: str | Path, changes: Mapping[str, Any] | None = None, weights: torch.dtype = torch.float32) -> tuple[Any, Any]:
+    """Load the image processor and the model; see `load_processor`."""
     processor, kind = _load_processor(path, changes)
     with weights_of(str(path), field="path", wanted=f"a saved {class_of(kind).__name__}"):
         model = class_of(kind).from_pretrained(
-            place(str(path)), trust_remote_code=False, local_files_only=only_here(str(path)), dtype=dtype
+            place(str(path)), trust_remote_code=False, local_files_only=only_here(str(path)), dtype=weights
         )
     return processor, model
 

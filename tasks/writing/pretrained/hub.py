@@ -20,6 +20,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
+from transformers.utils import logging
 
 
 def load_config(name: str, *, field: str, wanted: str) -> Any:
@@ -144,7 +145,7 @@ def weights_of(name: str, *, field: str, wanted: str) -> Iterator[None]:
         field: of ours that holds the name.
         wanted: what is expected there.
     """
-    with found(name, field=field):
+    with found(name, field=field), without_progress_bars():
         try:
             yield
         except pickle.UnpicklingError as error:  # torch's text advises to read it without restrictions
@@ -154,6 +155,18 @@ def weights_of(name: str, *, field: str, wanted: str) -> Iterator[None]:
             ) from error
         except (ValueError, RuntimeError, ImportError, KeyError, TypeError, EOFError, struct.error, StrictDataclassError) as error:
             raise ValueError(f"{field}: {name} does not load as {wanted} ({_first_line(error)})") from error
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Let transformers load and save without a bar for each file, which would cut through a run's own lines."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def hash_of(weights: Mapping[str, Tensor]) -> str:

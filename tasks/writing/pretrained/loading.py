@@ -65,6 +65,11 @@ def load_text_policy(path: str | Path, *, dtype: Dtype = "fp32", **settings: Any
 
 def _adapter(model: Any) -> Adapter:
     kind = model.config.model_type
+    if kind in (*ENCODER_DECODERS, *DECODERS) and model.get_output_embeddings() is None:
+        raise ValueError(
+            f"policy.path: expected a model that writes, got a {type(model).__name__}, which has no output matrix; load it by "
+            "AutoModelForSeq2SeqLM or AutoModelForCausalLM"
+        )
     if kind in ENCODER_DECODERS:
         return EncoderDecoder(model)
     if kind in DECODERS:
@@ -73,6 +78,5 @@ def _adapter(model: Any) -> Adapter:
 
 
 def _unsupported(name: str, kind: str) -> ValueError:
-    return ValueError(
-        f"policy.path: expected a model of one of the kinds {', '.join(ENCODER_DECODERS)}, got {name}, which is of kind {kind}"
-    )
+    kinds = ", ".join((*ENCODER_DECODERS, *DECODERS))
+    return ValueError(f"policy.path: expected a model of one of the kinds {kinds}, got {name}, which is of kind {kind}")

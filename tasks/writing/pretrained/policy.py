@@ -13,6 +13,7 @@ from seqrl.tasks.writing.memory import distinct_memory_of, memory_of
 from seqrl.tasks.writing.pretrained.adapter import Adapter, special_tokens
 from seqrl.tasks.writing.pretrained.checkpointing import checkpoint_layers
 from seqrl.tasks.writing.pretrained.generation import GenerationRules
+from seqrl.tasks.writing.pretrained.hub import without_progress_bars
 from seqrl.tasks.writing.pretrained.lora import Lora, LoraConfig
 from seqrl.token_evaluation import LinearHead, evaluate_tokens
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
@@ -87,12 +88,18 @@ class TransformersPolicy(nn.Module):
         # Models are often rounded up to more tokens than their tokenizer has.
         known = self.vocabulary_size if tokenizer is None else len(tokenizer)
         special = () if tokenizer is None else tokenizer.all_special_ids
-        self.wrong = never_right(self.ends, self.begin, self.pad, unknown, *special, *range(known, self.vocabulary_size))
+        # The last token of a prompt may be a word like any other.
+        mark = None if adapter.continues else self.begin
+        self.wrong = never_right(self.ends, mark, self.pad, unknown, *special, *range(known, self.vocabulary_size))
 
     @property
     def how_it_runs(self) -> str:
         """What is to be known of how the model is run, for the first lines of a run."""
-        return getattr(self.adapter, "how_it_runs", "")
+        learned = sum(weight.numel() for weight in self.parameters() if weight.requires_grad)
+        lora = (
+            "" if self.lora is None else f"LoRA learns {learned:,} numbers beside {sum(map(Tensor.numel, self.parameters())) - learned:,}"
+        )
+        return "; ".join(part for part in (getattr(self.adapter, "how_it_runs", ""), lora) if part)
 
     @property
     def shares_memory(self) -> bool:
@@ -112,7 +119,8 @@ class TransformersPolicy(nn.Module):
         Args:
             folder: made when it is missing.
         """
-        (self.model if self.lora is None else self.lora.merged()).save_pretrained(folder)
+        with without_progress_bars():
+            (self.model if self.lora is None else self.lora.merged()).save_pretrained(folder)
         self.adapter.save(Path(folder))
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder)

@@ -20,13 +20,15 @@ class ModelVocabulary:
         tokenizer: of transformers.
         policy: of the model; its special tokens and `vocabulary_size` are read, and its demonstrations end with the tokenizer's end.
         prefix: text before each prompt.
+        chat: put prompts into the tokenizer's chat template, as what the user says.
         tokens: the tokenisation in which words are scored.
 
     Raises:
-        ValueError: when the tokenizer has more tokens than the model.
+        ValueError: when the tokenizer has more tokens than the model, or no chat template where one is asked for, or the model cannot write
+            as long texts as the policy may.
     """
 
-    def __init__(self, tokenizer: Any, policy: Any, *, prefix: str = "", tokens: str = "spaces") -> None:
+    def __init__(self, tokenizer: Any, policy: Any, *, prefix: str = "", chat: bool = False, tokens: str = "spaces") -> None:
         self.tokenisation = tokenisation_by_name(tokens)
         self.tokenizer = tokenizer
         if len(tokenizer) > policy.vocabulary_size:
@@ -34,7 +36,14 @@ class ModelVocabulary:
                 f"tokenizer: expected at most the {policy.vocabulary_size} tokens that the model writes, got {len(tokenizer)}; take the "
                 "tokenizer that belongs to the model, or resize the model's embeddings"
             )
-        self._prefix, self._continues = prefix, bool(policy.adapter.continues)
+        if chat and not tokenizer.chat_template:
+            raise ValueError("policy.chat: the tokenizer has no chat template; set it to false, or take a model that was trained to chat")
+        self._prefix, self._chat, self._continues = prefix, chat, bool(policy.adapter.continues)
+        # The begin token takes a place, too; of a model that goes on with a prompt it is the prompt's.
+        places = _num_places(policy.model.config)
+        self._longest = places - (policy.max_tokens if self._continues else 0)
+        if policy.max_tokens + 1 > places:
+            raise ValueError(f"policy.max_tokens: expected at most {places - 1} with this model, got {policy.max_tokens}")
         if tokenizer.eos_token_id in policy.ends:
             policy.end_demonstrations_with(tokenizer.eos_token_id)
         self.begin, self.end, self.pad = int(policy.begin), int(policy.end), int(policy.pad)
@@ -50,13 +59,26 @@ class ModelVocabulary:
         Args:
             text: any.
             max_tokens: longer ones lose their beginning, with the prefix; 0 for no limit.
+
+        Raises:
+            ValueError: when it is longer than the model can read.
         """
         side, self.tokenizer.truncation_side = self.tokenizer.truncation_side, "left"
+        how: dict[str, Any] = {"truncation": True, "max_length": max_tokens} if max_tokens else {}
         try:
-            how: dict[str, Any] = {"truncation": True, "max_length": max_tokens} if max_tokens else {}
-            found = list(self.tokenizer(self._prefix + text, **how)["input_ids"])
+            if self._chat:
+                said = [{"role": "user", "content": self._prefix + text}]
+                how |= {"add_generation_prompt": True, "tokenize": True, "return_dict": True}
+                found = list(self.tokenizer.apply_chat_template(said, **how)["input_ids"])
+            else:
+                found = list(self.tokenizer(self._prefix + text, **how)["input_ids"])
         finally:
             self.tokenizer.truncation_side = side
+        if len(found) > self._longest:
+            raise ValueError(
+                f"the prompt {text[:60]!r} has {len(found)} tokens, of which the model can read {self._longest}; "
+                f"set data.max_prompt_tokens={self._longest}, so that longer ones lose their beginning"
+            )
         # A model that goes on with a prompt needs a token to go on from.
         return found or [self.end if self.tokenizer.bos_token_id is None else int(self.tokenizer.bos_token_id)]
 
@@ -84,3 +106,9 @@ class ModelVocabulary:
         """Give 16 hexadecimal digits that differ where any id stands for another token."""
         tokens = self.tokenizer.convert_ids_to_tokens(list(range(len(self))))
         return hashlib.sha256(json.dumps([tokens, self.begin, self.end]).encode()).hexdigest()[:16]
+
+
+def _num_places(config: Any) -> int:
+    """Tell how many tokens a model can tell apart by their places; a very large number where there is no limit, as in T5."""
+    names = ("max_position_embeddings", "max_decoder_position_embeddings")
+    return next((int(found) for found in (getattr(config, name, None) for name in names) if found), 2**31)

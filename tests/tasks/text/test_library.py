@@ -204,7 +204,7 @@ def test_slots_are_compared_without_a_setting() -> None:
 
 @pytest.mark.slow
 def test_the_page_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    code, _ = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
     names: dict[str, Any] = {}
     torch.manual_seed(0)  # or the first weights would depend on the tests before

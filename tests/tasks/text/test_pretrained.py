@@ -28,7 +28,8 @@ from seqrl.tasks.text import PolicyConfig, TextConfig, TextTask  # noqa: E402
 from seqrl.tasks.writing.pretrained.loading import DECODERS, ENCODER_DECODERS, text_policy  # noqa: E402
 from seqrl.trajectory import Trajectory  # noqa: E402
 
-KINDS = ("t5", "bart", "marian", "gpt2", "llama", "qwen2")
+# One of each way to run a model is enough between changes to them.
+KINDS = ("t5", "marian", "gpt2", "llama")
 EVERY = [pytest.param(kind, marks=[] if kind in KINDS else [pytest.mark.slow]) for kind in (*ENCODER_DECODERS, *DECODERS)]
 RULES: dict[str, dict[str, Any]] = {
     "marian": {"bad_words_ids": [[0], [5, 6]], "forced_eos_token_id": 1},
@@ -79,10 +80,12 @@ def test_padding_on_either_side_gives_the_same_numbers(kind: str) -> None:
         assert torch.allclose(policy(right).logp, policy(left).logp, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_rules_of_generation_are_those_of_generate_and_of_learning(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "num_seeds"), [("marian", 1), ("gpt2", 1), *(pytest.param(kind, 4, marks=pytest.mark.slow) for kind in RULES)]
+)
+def test_rules_of_generation_are_those_of_generate_and_of_learning(kind: str, num_seeds: int) -> None:
     ended = set()
-    for seed in range(3):
+    for seed in range(num_seeds):
         policy = policy_of(kind, seed, **RULES[kind])
         greedy = actions(sample(policy, context_of(policy), greedy=True))
         assert greedy == generated(policy, num_beams=1), seed
@@ -93,7 +96,7 @@ def test_rules_of_generation_are_those_of_generate_and_of_learning(kind: str) ->
         with torch.no_grad():
             assert torch.allclose(policy(rows).logp[rows.mask], rows.logp[rows.mask], atol=1e-5)
         ended |= {row[-1] for row in actions(rows)}
-    assert len(ended & set(policy.ends)) > 1 or len(policy.ends) == 1
+    assert len(ended & set(policy.ends)) > 1 or len(policy.ends) == 1 or num_seeds == 1
 
 
 def test_a_forbidden_word_leaves_its_probability_to_the_others_and_a_forced_one_is_certain() -> None:
@@ -164,7 +167,25 @@ def test_the_task_reads_and_writes_with_the_model_s_tokenizer(tmp_path: Path) ->
 def test_a_model_that_goes_on_with_prompts_learns_replies_alone() -> None:
     policy = text_policy(make_model("gpt2"), make_tokenizer(closes=False), max_tokens=LENGTH)
     task = TextTask(PROMPTS, REFERENCES, "sentence_bleu", policy=policy, config=TextConfig(prompts_per_batch=2))
+    assert task.demonstrations(torch.tensor([3])).action.tolist() == [[16, 18, 19, 1]]
     assert task.build_policy() is policy and task.train.tokens[0].tolist() == [4, 5, 10, 0, 0, 0, 0]
     rows = task.demonstrations(torch.tensor([0]))
     expected = teacher_forced(policy.eval(), PROMPTS[0], torch.tensor([4, 10, 1])).log_softmax(dim=-1)
     assert torch.allclose(policy(rows).logp[0], expected[torch.arange(3), torch.tensor([4, 10, 1])], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["t5", "bart"])
+def test_a_frozen_encoder_reads_once_and_gets_no_gradient(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy, plain = policy_of(kind, freeze_encoder=True), policy_of(kind)
+    rows, same = drawn(policy, 2), drawn(plain, 2)
+    assert torch.equal(rows.action, same.action) and isinstance(rows.context, dict) and set(rows.context) == {"memory"}
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(policy.adapter.encoder, "forward", refuse)
+    logp = policy(rows).logp
+    assert torch.allclose(logp, plain(same).logp, atol=1e-6)
+    logp.sum().backward()
+    assert all(weight.grad is None for weight in policy.adapter.encoder.parameters())
+    assert any(weight.grad is not None for weight in policy.model.get_decoder().parameters())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ from seqrl.run import checkpoint  # noqa: E402
 from seqrl.run.cli import main  # noqa: E402
 from seqrl.run.config import EarlyStop, RunConfig  # noqa: E402
 from seqrl.run.log import read_metrics  # noqa: E402
+from seqrl.run.loop import fit  # noqa: E402
 from seqrl.run.train import load, resume, train  # noqa: E402
 from seqrl.tasks.text import DataConfig, PolicyConfig, TextConfig, TextTask  # noqa: E402
 from seqrl.tasks.writing.pretrained.loading import load_text_policy  # noqa: E402
 from seqrl.tasks.writing.pretrained.lora import LoraConfig  # noqa: E402
 from seqrl.trainers.ppo import PPO, PPOConfig  # noqa: E402
-from seqrl.trainers.self_critical import SelfCriticalConfig  # noqa: E402
+from seqrl.trainers.self_critical import SelfCritical, SelfCriticalConfig  # noqa: E402
 
 FAST = OptimiserConfig(learning_rate=0.03, precision="fp32")
 
@@ -53,12 +55,17 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(checkpoint.find(run, prefer_best=False) / checkpoint.WEIGHTS)
 
 
-@pytest.mark.parametrize("lora", [None, LoraConfig(rank=2, targets=["q", "v"])], ids=["all", "lora"])
-def test_a_run_goes_on_to_the_bit_and_its_result_loads_in_plain_transformers(lora: LoraConfig | None, folder: Path) -> None:
+@pytest.mark.parametrize(
+    "lora", [pytest.param(None, marks=pytest.mark.slow, id="all"), pytest.param(LoraConfig(rank=2, targets=["q", "v"]), id="lora")]
+)
+def test_a_run_goes_on_to_the_bit_and_its_result_loads_in_plain_transformers(
+    lora: LoraConfig | None, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     trainer = SelfCriticalConfig(num_samples=3, optimiser=FAST)
     settings: Any = {"trainer": trainer, "lora": lora}
     train(run_of(folder, "whole", steps=4, **settings), display=False)
     train(run_of(folder, "parts", steps=2, **settings), display=False)
+    assert not any(bar in capfd.readouterr().err for bar in ("Loading weights", "Writing model shards"))
     resume(folder / "parts", ["--steps=4"], display=False)
     whole, parts = weights(folder / "whole"), weights(folder / "parts")
     assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
@@ -86,6 +93,7 @@ def written(policy: Any) -> tuple[Any, Any]:
 )
 def test_lora_learns_by_ppo_beside_one_copy_of_the_model(kind: str, num_updates: int, tmp_path: Path) -> None:
     policy = policy_of(kind, lora=LoraConfig(rank=2), gradient_checkpointing=True)
+    assert re.fullmatch(r"LoRA learns [\d,]+ numbers beside [\d,]+", policy.how_it_runs)
     before = {name: weight.clone() for name, weight in policy.named_parameters()}
     task = TextTask(PROMPTS, REFERENCES, lambda replies, references: [float("dog" in reply.split()) for reply in replies], policy=policy)
     settings: Any = {"advantage": "leave_one_out", "num_samples": 8, "epochs": 2, "minibatches": 2}
@@ -132,3 +140,15 @@ def test_weights_of_16_bits_learn(folder: Path) -> None:
         kinds = {weight.dtype for weight in found.values()}
         assert kinds == ({torch.bfloat16, torch.float32} if settings else {torch.bfloat16})
         assert read_metrics(folder / name)[-1]["step"] == 3
+
+
+@pytest.mark.slow
+def test_the_page_s_script_of_a_pretrained_model_runs(folder: Path) -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "text.md").read_text(encoding="utf-8")
+    code = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)[1]
+    for shown, there in (("/folder/of/t5", folder / "t5"), ("/folder/for/plain/transformers", folder / "plain"), ("steps=1000", "steps=1")):
+        assert shown in code
+        code = code.replace(shown, str(there))
+    known = {"model": make_model("t5"), "tokenizer": make_tokenizer(closes=True), "prompts": PROMPTS, "references": REFERENCES}
+    exec(code, known | {"TextTask": TextTask, "fit": fit, "SelfCritical": SelfCritical})
+    assert transformers.AutoModelForSeq2SeqLM.from_pretrained(folder / "plain").config.model_type == "t5"
