@@ -18,9 +18,9 @@ from seqrl.run.json_text import read_json
 
 _TASKS = {"image": "image-to-text", "encoder-decoder": "text2text-generation", "decoder": "text-generation"}
 _LOADERS = {
-    "preprocessor_config.json": "AutoImageProcessor",
-    "processor_config.json": "AutoProcessor",
-    "tokenizer_config.json": "AutoTokenizer",
+    "preprocessor_config.json": ("AutoImageProcessor", "processor"),
+    "processor_config.json": ("AutoProcessor", "processor"),
+    "tokenizer_config.json": ("AutoTokenizer", "tokenizer"),
 }
 
 
@@ -47,7 +47,7 @@ def model_card(
         f"{version_of('seqrl') or ''} (trainer `{registry.name_of(registry.TRAINERS, type(config.trainer))}`): "
         f"checkpoint of update {meta['step']} of {config.steps}.",
         "## Use",
-        _usage(folder, model, name),
+        _usage(folder, model, kind, name),
         f"`generate` writes greedily, {_most_tokens(folder)} tokens at most, as it was evaluated; `generation_config.json` says so.",
         "## Figures",
         _figures(evaluations),
@@ -97,12 +97,26 @@ def _kind(model: Mapping[str, Any]) -> str:
     return "encoder-decoder" if model.get("is_encoder_decoder") else "decoder"
 
 
-def _usage(folder: Path, model: Mapping[str, Any], name: str) -> str:
+def _usage(folder: Path, model: Mapping[str, Any], kind: str, name: str) -> str:
+    """Show how it is called, with the settings that `generation_config.json` has, for models that hand on what is said alone."""
     architecture = next(iter(model.get("architectures") or []), "AutoModel")
-    loaders = [loader for file, loader in _LOADERS.items() if (folder / file).is_file()]
-    variables = {"AutoImageProcessor": "processor", "AutoProcessor": "processor", "AutoTokenizer": "tokenizer"}
-    lines = [f"from transformers import {', '.join([*loaders, architecture])}", "", f'model = {architecture}.from_pretrained("{name}")']
-    lines += [f'{variables[loader]} = {loader}.from_pretrained("{name}")' for loader in loaders]
+    loaders = {loader: variable for file, (loader, variable) in _LOADERS.items() if (folder / file).is_file()}
+    variables = list(loaders.values())
+    reader = variables[0] if variables else "tokenizer"
+    given = 'images, return_tensors="pt"' if kind == "image" else 'prompts, return_tensors="pt", padding=True'
+    how = {"decoder": ', padding_side="left", return_token_type_ids=False', "encoder-decoder": ", return_token_type_ids=False"}.get(
+        kind, ""
+    )
+    lines = [
+        f"from transformers import {', '.join([*loaders, architecture])}",
+        "",
+        f'model = {architecture}.from_pretrained("{name}").eval()',
+    ]
+    lines += [f'{variable} = {loader}.from_pretrained("{name}")' for loader, variable in loaders.items()]
+    lines += [f"inputs = {reader}({given}{how})"]
+    lines += [f"written = model.generate(**inputs, max_new_tokens={_most_tokens(folder)}, num_beams=1, do_sample=False)"]
+    lines += ['written = written[:, inputs["input_ids"].shape[1] :]  # without the prompt'] if kind == "decoder" else []
+    lines += [f"print({variables[-1] if variables else reader}.batch_decode(written, skip_special_tokens=True))"]
     return "```python\n" + "\n".join(lines) + "\n```"
 
 

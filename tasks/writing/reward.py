@@ -160,6 +160,11 @@ class TextReward:
         """Weight of each metric that is rewarded; empty where a function of one's own is."""
         return {} if self._mix is None else self._mix.weights
 
+    @property
+    def may_leave_out(self) -> bool:
+        """Whether functions of one's own may leave texts out of learning."""
+        return self.own is not None and self.own.may_leave_out
+
     @cached_property
     def frequency(self) -> DocumentFrequency | None:
         """The document frequencies, which end token and tokenisation are part of; None where no CIDEr is rewarded."""

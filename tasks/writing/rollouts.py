@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from seqrl import accelerator
 from seqrl.ahead import RewardsAhead
 from seqrl.batch_share import BatchShare
 from seqrl.tasks.item_order import ItemOrder
@@ -119,6 +120,9 @@ class Rollouts:
             num_samples: rows about each item.
             greedy: the rows are greedy ones, which are always scored at once.
             greedy_baseline: there are greedy rows beside them.
+
+        Raises:
+            ValueError: when reward functions leave out all rows, those of all processes.
         """
         if greedy:
             return draw().rewarded(self._reward.paid)
@@ -129,6 +133,8 @@ class Rollouts:
         self._given += 1
         if figures := self._scored.popleft():
             self._gathered.append(figures)
+        if self._reward.may_leave_out:
+            _require_some(rows, compared=num_samples > 1 and not greedy_baseline)
         return rows
 
     def pop_figures(self) -> dict[str, float]:
@@ -156,6 +162,22 @@ class Rollouts:
         self._scored.clear()
         if self._ahead is not None and "ahead" in state:
             self._ahead.load_state_dict(state["ahead"])
+
+
+def _require_some(rows: Trajectory, *, compared: bool) -> None:
+    """Refuse a batch of which all rows, of all processes, were left out.
+
+    Args:
+        rows: of this process.
+        compared: whether rows about one item are compared with each other.
+    """
+    counts = rows.mask.any().float().view(1)
+    if not bool(torch.stack(accelerator.gather(counts, "for the rewards")).any()):
+        least = "two rows about one item" if compared else "one row"
+        raise ValueError(
+            f"the reward functions gave None for so many of the {rows.batch_size} rows that nothing is left to learn from; expected "
+            f"numbers for {least} at least"
+        )
 
 
 def split_named(name: str, splits: Mapping[str, Part], what: str) -> Part:

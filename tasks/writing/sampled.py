@@ -59,9 +59,6 @@ class Sampled:
         Args:
             score: gives [B] from tokens, lengths and items; or [B, T+1], in column t the score of the first t tokens, of which each token
                 is paid what it adds.
-
-        Raises:
-            ValueError: when no row is left.
         """
         scores = score(self.captions.tokens, self.captions.lengths, self.captions.items)
         baseline = None
@@ -73,12 +70,6 @@ class Sampled:
         if not bool(unknown.any()):
             return self._paid(scores, baseline)
         left_out = unknown if baseline is not None or self.num_samples == 1 else self._with_lone_rows(unknown)
-        if bool(left_out.all()):
-            least = "one row" if self.num_samples == 1 or baseline is not None else "two rows about one item"
-            raise ValueError(
-                f"the reward functions gave None for {int(unknown.sum())} of {len(unknown)} rows, which leaves nothing to learn from; "
-                f"expected numbers for {least} at least"
-            )
         scores = scores.masked_fill(left_out if scores.ndim == 1 else left_out.unsqueeze(1), 0.0)
         rows = self._paid(scores, None if baseline is None else baseline.nan_to_num(0.0))
         return rows.replace(mask=rows.mask & ~left_out.unsqueeze(1), reward=rows.reward.masked_fill(left_out.unsqueeze(1), 0.0))

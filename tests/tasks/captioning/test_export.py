@@ -122,6 +122,9 @@ def test_plain_transformers_writes_what_was_evaluated(
     assert any(not torch.equal(one, other) for one, other in zip(before.parameters(), model.parameters(), strict=True))
 
     card = Path("out/README.md").read_text()
+    capsys.readouterr()
+    exec(card.split("```python\n")[1].split("```")[0], {"images": photographs})  # what it shows, done
+    assert capsys.readouterr().out.strip() == str(ours)
     header = yaml.safe_load(card.split("---\n")[1])
     assert (header["license"], header["library_name"], header["pipeline_tag"]) == ("apache-2.0", "transformers", "image-to-text")
     (results,) = header["model-index"][0]["results"]

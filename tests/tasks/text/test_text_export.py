@@ -49,7 +49,9 @@ def save_model(kind: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "lora"), [("t5", False), ("gpt2", False), ("gpt2", True)])
-def test_plain_transformers_writes_the_same_replies(kind: str, lora: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_transformers_writes_the_same_replies(
+    kind: str, lora: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     import transformers
 
     from seqrl.run.train import load
@@ -85,5 +87,9 @@ trainer: {{type: reinforce, num_samples: 3, optimiser: {{precision: fp32, learni
         row = model.generate(**inputs)[0]
         theirs.append(tokenizer.decode(row if kind == "t5" else row[inputs["input_ids"].shape[1] :], skip_special_tokens=True))
     assert [text.split() for text in theirs] == [text.split() for text in ours] and len(set(ours)) > 1
-    card = yaml.safe_load(Path("out/README.md").read_text().split("---\n")[1])
+    text = Path("out/README.md").read_text()
+    capsys.readouterr()
+    exec(text.split("```python\n")[1].split("```")[0], {"prompts": prompts})  # what it shows, done
+    assert capsys.readouterr().out.strip() == str(theirs)
+    card = yaml.safe_load(text.split("---\n")[1])
     assert card["pipeline_tag"] == ("text2text-generation" if kind == "t5" else "text-generation")

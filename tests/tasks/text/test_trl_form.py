@@ -238,7 +238,7 @@ def test_a_greedy_row_without_a_score_leaves_its_item_out() -> None:
     [
         (
             lambda n: [None] * n,
-            "gave None for 6 of 6 rows, which leaves nothing to learn from; expected numbers for two rows about one item",
+            "gave None for so many of the 6 rows that nothing is left to learn from; expected numbers for two rows about one",
         ),
         (lambda n: [1.0] * (n - 1), "gave 5 answers for 6 texts; expected one number, or None, each"),
         (lambda n: "good", "gave 'good'; expected a list of 6 numbers, or None for a row that does not count"),
