@@ -261,6 +261,9 @@ def test_image_tokens_that_do_not_fit_are_named() -> None:
     plain = tiny_models.whole_processor("idefics3", chat_template=None)
     with pytest.raises(ValueError, match="prompt: expected <image> in it, where the image belongs, since the model has no chat template"):
         captioner_of(model, pictures, whole=plain, prompt="describe the image")
+    texts = tiny_models.whole_processor("idefics3", chat_template="{% for m in messages %}{{ 'user ' + m['content'] }}{% endfor %}")
+    with pytest.raises(ValueError, match="prompt: the model's chat template does not take an image and a text .* with <image> where"):
+        captioner_of(model, pictures, whole=texts, prompt="describe the image")
     assert captioner_of(model, pictures, whole=plain, prompt="user <image> assistant").adapter.prompt.count(NUMBER["<image>"]) == 4
     with pytest.raises(ValueError, match="a Idefics3ForConditionalGeneration needs its processor"):
         captioner_of(model, pictures)
