@@ -44,6 +44,7 @@ class PolicyConfig:
         critic: also estimate values, for baselines that need them.
         path: folder or hub name of the pretrained model.
         prefix: text before each prompt that a pretrained model reads, such as "translate English to German: ".
+        suffix: text after each prompt, which tells a model that goes on with it where the reply begins, such as " =>".
         chat: put each prompt into the chat template of a pretrained model's tokenizer, as what the user says.
         freeze_encoder: no gradients through a pretrained encoder, nor through embeddings that it shares with the decoder.
         lora: what a pretrained model learns beside its own weights, which then stay as they are; null to train these. Needs peft.
@@ -62,6 +63,7 @@ class PolicyConfig:
     critic: bool = False
     path: str = ""
     prefix: str = ""
+    suffix: str = ""
     chat: bool = False
     freeze_encoder: bool = False
     lora: LoraConfig | None = None
@@ -98,7 +100,7 @@ def model_vocabulary(policy: Any, data: DataConfig, config: PolicyConfig) -> Any
             raise ValueError(
                 f"data.{name}: a pretrained model reads and writes with its own tokenizer, got {getattr(data, name)!r}; leave it out"
             )
-    return ModelVocabulary(policy.tokenizer, policy, prefix=config.prefix, chat=config.chat, tokens=data.tokens)
+    return ModelVocabulary(policy.tokenizer, policy, around=(config.prefix, config.suffix), chat=config.chat, tokens=data.tokens)
 
 
 def build_policy(config: PolicyConfig, vocabulary: AnyVocabulary, max_prompt_tokens: int) -> nn.Module:

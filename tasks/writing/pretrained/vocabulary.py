@@ -19,7 +19,7 @@ class ModelVocabulary:
     Args:
         tokenizer: of transformers.
         policy: of the model; its special tokens and `vocabulary_size` are read, and its demonstrations end with the tokenizer's end.
-        prefix: text before each prompt.
+        around: text before and after each prompt.
         chat: put prompts into the tokenizer's chat template, as what the user says.
         tokens: the tokenisation in which words are scored.
 
@@ -28,7 +28,9 @@ class ModelVocabulary:
             as long texts as the policy may.
     """
 
-    def __init__(self, tokenizer: Any, policy: Any, *, prefix: str = "", chat: bool = False, tokens: str = "spaces") -> None:
+    def __init__(
+        self, tokenizer: Any, policy: Any, *, around: tuple[str, str] = ("", ""), chat: bool = False, tokens: str = "spaces"
+    ) -> None:
         self.tokenisation = tokenisation_by_name(tokens)
         self.tokenizer = tokenizer
         if len(tokenizer) > policy.vocabulary_size:
@@ -38,7 +40,7 @@ class ModelVocabulary:
             )
         if chat and not tokenizer.chat_template:
             raise ValueError("policy.chat: the tokenizer has no chat template; set it to false, or take a model that was trained to chat")
-        self._prefix, self._chat, self._continues = prefix, chat, bool(policy.adapter.continues)
+        self._around, self._chat, self._continues = around, chat, bool(policy.adapter.continues)
         # The begin token takes a place, too; of a model that goes on with a prompt it is the prompt's.
         places = _num_places(policy.model.config)
         self._longest = places - (policy.max_tokens if self._continues else 0)
@@ -63,15 +65,16 @@ class ModelVocabulary:
         Raises:
             ValueError: when it is longer than the model can read.
         """
+        read = text.join(self._around)
         side, self.tokenizer.truncation_side = self.tokenizer.truncation_side, "left"
         how: dict[str, Any] = {"truncation": True, "max_length": max_tokens} if max_tokens else {}
         try:
             if self._chat:
-                said = [{"role": "user", "content": self._prefix + text}]
+                said = [{"role": "user", "content": read}]
                 how |= {"add_generation_prompt": True, "tokenize": True, "return_dict": True}
                 found = list(self.tokenizer.apply_chat_template(said, **how)["input_ids"])
             else:
-                found = list(self.tokenizer(self._prefix + text, **how)["input_ids"])
+                found = list(self.tokenizer(read, **how)["input_ids"])
         finally:
             self.tokenizer.truncation_side = side
         if len(found) > self._longest:

@@ -125,9 +125,10 @@ def test_what_a_kind_does_not_have_is_refused(tmp_path: Path) -> None:
         policy.encode({"tokens": torch.zeros(2, 3, dtype=torch.long), "mask": torch.zeros(2, 3, dtype=torch.bool)})
 
 
-def test_prefix_and_chat_template_stand_around_the_prompt(tmp_path: Path) -> None:
+def test_prefix_suffix_and_chat_template_stand_around_the_prompt(tmp_path: Path) -> None:
     folder = saved(tmp_path)
     assert task_of(folder, prefix="the small ").train.tokens[2, :4].tolist() == [16, 8, 15, 1]
+    assert task_of(folder, suffix=" sees").train.tokens[2, :3].tolist() == [15, 13, 1]
     tokenizer = make_tokenizer(closes=True)
     tokenizer.chat_template = TEMPLATE
     tokenizer.save_pretrained(folder)
