@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -11,9 +13,11 @@ import torch
 from seqrl.failures import OutOfMemory
 
 # By the part of a run that needed it: the ends of the settings that make it need less.
-_LOWER = {"collecting": ("_per_batch", "num_envs", "num_samples", "max_tokens"), "evaluation": ("_per_batch", "beam_size", "num_envs")}
-_LOWER_IN_UPDATES = ("minibatch_size", "_per_batch", "num_samples", "max_tokens")
-_RAISE_IN_UPDATES = ("accumulation", "minibatches", "gradient_checkpointing")
+_LOWER = {
+    "collecting": ("_per_batch", "num_envs", "num_samples", "max_tokens"),
+    "evaluation": ("_per_batch", "beam_size", "num_envs"),
+    "update": ("_per_batch", "num_samples", "max_tokens"),
+}
 
 
 def explained(error: BaseException, doing: str, trainer: Any, task: Any) -> BaseException:
@@ -21,25 +25,47 @@ def explained(error: BaseException, doing: str, trainer: Any, task: Any) -> Base
 
     Args:
         error: just caught.
-        doing: what ended, for instance "while collecting for update 3" or "in update 3".
+        doing: what ended: while collecting, in an evaluation or in or before an update, for instance "while collecting for update 3".
         trainer: its `config` is read where it has one.
         task: likewise.
     """
     if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
         return error
     settings = [*_settings(getattr(task, "config", None), "task"), *_settings(getattr(trainer, "config", None), "trainer")]
-    part = next((part for part in _LOWER if part in doing), None)
-    evaluates = part == "evaluation"
-    lower = [
-        f"{name}={value}"
-        for name, value in settings
-        if name.endswith(_LOWER_IN_UPDATES if part is None else _LOWER[part]) and (".evaluation." in name) == evaluates
-    ]
-    more = [f"{name}={str(value).lower()}" for name, value in settings if part is None and name.endswith(_RAISE_IN_UPDATES)]
-    advice = ([f"raise {', '.join(more)} (the update stays the same)"] if more else []) + ([f"lower {', '.join(lower)}"] if lower else [])
+    advice = ", or ".join(_advice(settings, next((part for part in _LOWER if part in doing), "update"))) or "use smaller batches"
     where = "the GPU" if isinstance(error, torch.OutOfMemoryError) else "the machine"
     said = " ".join(str(error).split("\n")[0].split())
-    return OutOfMemory(f"{where} has too little memory {doing}; {', or '.join(advice) or 'use smaller batches'} ({said[:200]})")
+    return OutOfMemory(f"{where} has too little memory {doing}; {advice} ({said[:200]})")
+
+
+def _advice(settings: Sequence[tuple[str, Any]], part: str) -> Iterator[str]:
+    """Give what to change so that a part of a run needs less memory, first what leaves the result as it is."""
+    if part == "update":
+        same = [f"raise {name}={value}" for name, value in settings if name.endswith(".accumulation")]
+        same += [f"set {name}=true" for name, value in settings if name.endswith(".gradient_checkpointing") and not value]
+        if same:
+            yield f"{' or '.join(same)} (the update stays the same)"
+        yield from (f"set {name}={{rank: 8}}" for name, value in settings if name.endswith(".lora") and value is None)
+    lower = [each for each in settings if each[0].endswith(_LOWER[part]) and (".evaluation." in each[0]) == (part == "evaluation")]
+    if lower:
+        yield f"lower {', '.join(f'{name}={value}' for name, value in lower)}"
+
+
+@contextmanager
+def explaining(doing: str, config: Any) -> Iterator[None]:
+    """Say which settings of a run to change where memory is short.
+
+    Args:
+        doing: what is done, for instance "before the first update".
+        config: of the run.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        known = explained(error, doing, SimpleNamespace(config=config.trainer), SimpleNamespace(config=config.task))
+        if known is not error:
+            raise known from error
+        raise
 
 
 def _settings(config: Any, prefix: str) -> Iterator[tuple[str, Any]]:

@@ -22,6 +22,7 @@ from seqrl.run.lock import hold
 from seqrl.run.log import Writer, make_tracker
 from seqrl.run.loop import RunResult, fit, watch
 from seqrl.run.measured_settings import choose_settings, chosen_before, known_threads, threads
+from seqrl.run.memory import explaining
 from seqrl.run.processes import data_seed, from_main, is_main
 from seqrl.run.redistributing import seed_from
 from seqrl.run.run_folder import check_folder, check_writable, delete_earlier_run
@@ -70,8 +71,9 @@ def train(
 def _train(config: RunConfig, newest: Path | None, troubles: list[str], *, overwrite: bool, display: bool, space_for: int) -> RunResult:
     """Do a run in a folder that is ready for it and held."""
     folder = config.run_folder
-    config, chosen, task, policy = _resumed(config, newest) if newest is not None else begin(config)
-    trainer = config.trainer.build(policy, seed=seed_from(newest, config.seed), num_updates=config.steps)
+    with explaining("before the first update", config):
+        config, chosen, task, policy = _resumed(config, newest) if newest is not None else begin(config)
+        trainer = config.trainer.build(policy, seed=seed_from(newest, config.seed), num_updates=config.steps)
     # Weights, two moments of the optimiser, perhaps the weights in another form; the newest checkpoint beside the best one.
     copies = (4 if hasattr(policy, "save_pretrained") else 3) * (config.keep_checkpoints + 2)
     check_writable(folder, space_for * copies * num_bytes(policy))

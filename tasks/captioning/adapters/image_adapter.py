@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from seqrl.decoding import select
+from seqrl.tasks.captioning.adapters.encoder_decoder import places_before
 from seqrl.tasks.captioning.adapters.kind import ImageKind
 from seqrl.tasks.captioning.policies.pixels import processed_pixels
 from seqrl.tasks.writing.pretrained.adapter import State, cache_of, layers_of
@@ -173,10 +174,11 @@ class ImageAdapter:
         Raises:
             ValueError: saying how long they may be.
         """
-        config = self.kind.writer.config
-        config = getattr(config, "decoder", config)
-        limit, needed = getattr(config, "max_position_embeddings", None), len(self.prompt) + max_tokens - 1
-        if limit is not None and not hasattr(config, "rope_parameters") and needed > limit:
+        decoder = getattr(self.kind.writer, "decoder", self.kind.writer)
+        config, needed = decoder.config, len(self.prompt) + max_tokens - 1
+        limit = None if hasattr(config, "rope_parameters") else getattr(config, "max_position_embeddings", None)
+        limit = None if limit is None else limit - places_before(decoder)
+        if limit is not None and needed > limit:
             raise ValueError(
                 f"max_tokens: expected at most {limit + 1 - len(self.prompt)}, since the {type(self.model).__name__} has {limit} places "
                 f"and the prompt {len(self.prompt)} tokens, got {max_tokens}"

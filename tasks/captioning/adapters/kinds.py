@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import transformers
+from jinja2 import TemplateError
 from PIL import Image
 
 from seqrl.tasks.captioning.adapters.blip import Blip
@@ -163,9 +164,15 @@ def chat_prompt(model: Any, readers: Readers, prompt: str) -> tuple[int, ...]:
     else:
         said = [{"type": "text", "text": prompt}] if prompt else []
         turn = {"role": "user", "content": [{"type": "image", "image": black}, *said]}
-        found = whole.apply_chat_template([turn], add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="np")
-    tokens = tuple(int(token) for token in found["input_ids"][0])
-    return tokens
+        how: dict[str, Any] = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "np"}
+        try:
+            found = whole.apply_chat_template([turn], **how)
+        except (TemplateError, TypeError) as error:
+            raise ValueError(
+                f"prompt: the model's chat template does not take an image and a text ({error}); write the whole prompt, with {token} "
+                "where the image belongs"
+            ) from error
+    return tuple(int(number) for number in found["input_ids"][0])
 
 
 def followed(whole: Any, prompt: str) -> tuple[str, str]:
@@ -179,7 +186,10 @@ def followed(whole: Any, prompt: str) -> tuple[str, str]:
         return prompt, "" if not prompt or prompt[-1].isspace() else " "
     user = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}
     asked = whole.apply_chat_template([user], add_generation_prompt=True)
-    said = whole.apply_chat_template([user, {"role": "assistant", "content": [{"type": "text", "text": "caption"}]}])
+    try:
+        said = whole.apply_chat_template([user, {"role": "assistant", "content": [{"type": "text", "text": "caption"}]}])
+    except (TemplateError, TypeError):  # one that takes questions only says nothing of answers
+        said = ""
     end = asked[len(asked.rstrip()) :]
     last = (asked.split() or [""])[-1] + end
     gap = said[len(asked) : said.find("caption", len(asked))] if said.startswith(asked) and "caption" in said[len(asked) :] else ""

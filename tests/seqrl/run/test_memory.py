@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from rescued import at, make, newest
+from toy_for_runs import ToyTaskConfig, ToyTrainerConfig
 
 from seqrl.failures import OutOfMemory
+from seqrl.run.config import RunConfig
 from seqrl.run.loop import fit
+from seqrl.run.train import train
 from seqrl.trainers import SelfCriticalConfig
 
 CUDA = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB\nof which 1.00 GiB is free."
@@ -25,6 +28,7 @@ class Evaluation:
 @dataclass
 class Policy:
     max_tokens: int = 40
+    lora: Evaluation | None = None
     gradient_checkpointing: bool = False
 
 
@@ -49,7 +53,8 @@ def short() -> None:
         ),
         (
             "update",
-            r"in update 5; raise task.policy.gradient_checkpointing=false, trainer.optimiser.accumulation=1 \(the update stays the same\), "
+            r"in update 5; raise trainer.optimiser.accumulation=1 or set task.policy.gradient_checkpointing=true "
+            r"\(the update stays the same\), or set task.policy.lora=\{rank: 8\}, "
             r"or lower task.prompts_per_batch=16, task.policy.max_tokens=40, trainer.num_samples=5 \(CUDA",
         ),
         ("evaluate", r"in the evaluation after update 4; lower task.evaluation.prompts_per_batch=64, task.evaluation.beam_size=5 \(CUDA"),
@@ -65,6 +70,13 @@ def test_a_gpu_without_memory_names_the_settings_that_need_less(part: str, said:
     with pytest.raises(OutOfMemory, match=said) as raised:
         fit(trainer, task, steps=8, run_folder=tmp_path, eval_every=4)
     assert newest(tmp_path) == 4 and f"step_{4:08d}" in raised.value.__notes__[0]
+
+
+def test_a_policy_that_does_not_fit_is_told_before_the_first_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = RunConfig("run", task=ToyTaskConfig(), trainer=ToyTrainerConfig(), steps=1, runs_folder=tmp_path, num_threads=1)
+    monkeypatch.setattr("toy_for_runs.ToyTrainerConfig.build", lambda *_, **__: short())
+    with pytest.raises(OutOfMemory, match="the GPU has too little memory before the first update; use smaller batches"):
+        train(config, display=False)
 
 
 def test_other_troubles_stay_as_they_are(tmp_path: Path) -> None:

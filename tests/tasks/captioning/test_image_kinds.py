@@ -152,6 +152,23 @@ def test_what_is_sampled_has_the_model_s_own_probabilities(kind: str, prompt: st
         torch.testing.assert_close(rows.logp[row][rows.mask[row]], expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
+def test_a_decoder_that_counts_from_behind_its_padding_token() -> None:
+    """RoBERTa, which over a whole row does not count padding tokens, though it did when it wrote them."""
+    model, words, images = tiny_models.model("vision-encoder-decoder", decoder="roberta"), tiny_models.tokenizer(), pictures(4)
+    policy = captioner_of(model, tiny_models.pictures_reader("vision-encoder-decoder"), tokenizer=words, max_tokens=LENGTH).eval()
+    assert written(policy, images, greedy=True) == generated(policy, "vision-encoder-decoder", "", images, num_beams=1)
+    rows = sample(policy, {"image": images}, num_samples=6, generator=torch.Generator().manual_seed(0))
+    assert bool(((rows.action == 0) & rows.mask).any())
+    torch.testing.assert_close(policy(rows).logp[rows.mask], rows.logp[rows.mask], atol=1e-5, rtol=1e-5)
+    whole = policy(rows.replace(group=None)).logp
+    torch.testing.assert_close(whole[rows.mask], rows.logp[rows.mask], atol=1e-5, rtol=1e-5)
+    with pytest.raises(
+        ValueError, match="max_tokens: expected at most 511, since the Vision.* has 511 places and the prompt 1 tokens, got 512"
+    ):
+        captioner_of(model, tiny_models.pictures_reader("vision-encoder-decoder"), max_tokens=512)
+
+
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=() if kind == "idefics3" else pytest.mark.slow) for kind in KINDS])
 def test_a_frozen_encoder_gets_no_gradient_but_what_follows_it_does(kind: str) -> None:
     policy = policy_of(kind, PROMPTS.get(kind, ""), freeze_encoder=True)
@@ -261,6 +278,9 @@ def test_image_tokens_that_do_not_fit_are_named() -> None:
     plain = tiny_models.whole_processor("idefics3", chat_template=None)
     with pytest.raises(ValueError, match="prompt: expected <image> in it, where the image belongs, since the model has no chat template"):
         captioner_of(model, pictures, whole=plain, prompt="describe the image")
+    texts = tiny_models.whole_processor("idefics3", chat_template="{% for m in messages %}{{ 'user ' + m['content'] }}{% endfor %}")
+    with pytest.raises(ValueError, match="prompt: the model's chat template does not take an image and a text .* with <image> where"):
+        captioner_of(model, pictures, whole=texts, prompt="describe the image")
     assert captioner_of(model, pictures, whole=plain, prompt="user <image> assistant").adapter.prompt.count(NUMBER["<image>"]) == 4
     with pytest.raises(ValueError, match="a Idefics3ForConditionalGeneration needs its processor"):
         captioner_of(model, pictures)
