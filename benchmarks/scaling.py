@@ -59,6 +59,8 @@ def cell(settings: dict[str, Any]) -> dict[str, Any] | None:
     data = DataConfig(source="scenes", image_size=64, scenes=ScenesConfig(num_train=96, num_dev=4, num_test=4))
     task = CaptioningConfig(data=data, policy=policy_config, images_per_batch=settings["images"]).build(rank)
     torch.manual_seed(0)
+    import torch.distributed.fsdp  # which takes memory that has nothing to do with weights
+
     before_mb = resident_mb("VmRSS")
     policy = task.build_policy()
     optimiser = OptimiserConfig(precision="fp32", sharding=settings.get("sharding", "none"))

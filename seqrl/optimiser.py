@@ -364,12 +364,12 @@ class Optimiser:
         *has_gradient, share_broken = self.mean(torch.tensor(flags, device=self.device)).tolist()
         if share_broken:
             return True
-        for own, parameter, share in zip(self._adamw.parameters, parameters, has_gradient, strict=True):
-            if not share:
-                continue
-            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            parameter.grad = None
-            own.grad = self.mean(gradient) if self._shards is None else self._shards.average(own, gradient)
+        used = [place for place, share in enumerate(has_gradient) if share]
+        if self._shards is not None:
+            self._shards.average([self._adamw.parameters[place] for place in used], [parameters[place] for place in used])
+            return False
+        for parameter in (parameters[place] for place in used):
+            parameter.grad = self.mean(torch.zeros_like(parameter) if parameter.grad is None else parameter.grad)
         return False
 
     def finish_update(self) -> None:

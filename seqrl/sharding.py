@@ -13,6 +13,8 @@ from seqrl.adamw import MOMENTS, AdamW
 from seqrl.meetings import meeting
 
 _ATTRIBUTE = "_seqrl_shards"
+# Gradients are exchanged so many numbers at a time: one exchange costs the same whatever its size, and takes room for a copy.
+BUCKET_NUMBERS = 2**22
 
 
 class Shards:
@@ -77,20 +79,43 @@ class Shards:
         found = dict(self._unit.named_parameters())
         return [found[self._name_of[id(part)]] for part in own]
 
-    def average(self, like: Tensor, gradient: Tensor) -> Tensor:
-        """Average a whole gradient over the processes; give this process's part of it. Every process must call it.
+    def average(self, own: Sequence[nn.Parameter], whole: Sequence[nn.Parameter]) -> None:
+        """Average whole gradients over the processes and set this one's parts of them; every process must call it.
 
         Args:
-            like: one of `own`.
-            gradient: of this process's rows.
+            own: some of `own`, whose `grad` is set.
+            whole: what they are parts of; their `grad`, None for zeros, is taken away.
         """
-        from torch.distributed.tensor import DTensor, Partial
+        bucket: list[tuple[nn.Parameter, nn.Parameter]] = []
+        for pair in zip(own, whole, strict=True):
+            full = sum(parameter.numel() for _, parameter in bucket) >= BUCKET_NUMBERS
+            if bucket and (full or bucket[0][1].dtype != pair[1].dtype):
+                self._average(bucket)
+                bucket = []
+            bucket.append(pair)
+        if bucket:
+            self._average(bucket)
 
-        resting = self._at_rest(like)
+    def _average(self, pairs: Sequence[tuple[nn.Parameter, nn.Parameter]]) -> None:
+        """Average some gradients in one exchange, in which the parts of a process lie together, each with the room of the first one's."""
+        number = torch.distributed.get_world_size()
+        places, size = [], 0
+        for _, parameter in pairs:
+            room = -(-len(parameter) // number) * parameter[:1].numel()
+            places.append(slice(size, size + room))
+            size += room
+        kind, device = pairs[0][1].dtype, pairs[0][1].device
+        sent, received = torch.zeros(number, size, dtype=kind, device=device), torch.empty(size, dtype=kind, device=device)
+        for (_, parameter), place in zip(pairs, places, strict=True):
+            gradient, parameter.grad = parameter.grad, None
+            for process, part in enumerate(() if gradient is None else gradient.chunk(number)):
+                sent[process, place][: part.numel()] = part.flatten()
         with meeting("in an update of the weights"):
-            total = DTensor.from_local(gradient, resting.device_mesh, [Partial()], run_check=False)
-            part: Tensor = total.redistribute(placements=resting.placements).to_local()
-        return part / resting.device_mesh.size()
+            exchange = getattr(torch.distributed, "reduce_scatter_single", None) or torch.distributed.reduce_scatter_tensor  # its old name
+            exchange(received, sent.flatten())
+        received /= number
+        for (part, _), place in zip(pairs, places, strict=True):
+            part.grad = received[place][: part.numel()].view_as(part).clone()
 
     def gather(self, like: Tensor, part: Tensor) -> Tensor:
         """Put the parts of all processes together; every process must call it.
@@ -206,5 +231,11 @@ def shard(trainer: Any) -> None:
         raise ValueError(
             "optimiser.sharding: expected precision fp32 or bf16, since the loss scale of fp16 looks at one process's gradients alone; set "
             "precision=bf16"
+        )
+    scalars = [name for name, parameter in trainer.policy.named_parameters() if not parameter.ndim]
+    if scalars:
+        raise ValueError(
+            f"optimiser.sharding: expected parameters with a first dimension to cut, got a single number ({', '.join(scalars)}); give it "
+            "the shape [1], or set sharding=none"
         )
     optimiser.shard()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from launched import ROOT
 from safetensors.torch import load_file
 from torch import nn
@@ -85,6 +86,10 @@ def test_what_cannot_be_shared_out_is_refused() -> None:
         shard(trainer_of(A2CConfig, compile=True))
     with pytest.raises(ValueError, match="expected precision fp32 or bf16"):
         shard(trainer_of(A2CConfig, precision="fp16"))
+    scalar = trainer_of(A2CConfig)
+    scalar.policy.register_parameter("scale", nn.Parameter(torch.ones(())))  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match=r"got a single number \(scale\); give it the shape \[1\]"):
+        shard(scalar)
     with pytest.raises(ValueError, match="sharding: expected one of none, full, got 'half'"):
         OptimiserConfig(sharding="half")  # type: ignore[arg-type]
 
