@@ -39,6 +39,24 @@ class LoraConfig:
             raise ValueError(f"dropout: expected 0 up to 1, got {self.dropout}")
 
 
+def refuse_without_model(config: Any) -> None:
+    """Refuse settings of a policy that only a pretrained model reads, where there is none.
+
+    Args:
+        config: of the policy, with `type`, `lora`, `gradient_checkpointing` and `dtype`.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    if config.type == "pretrained" or ":" in config.type:
+        return
+    for name, usual in (("lora", None), ("gradient_checkpointing", False), ("dtype", "fp32")):
+        if getattr(config, name) != usual:
+            raise ValueError(
+                f"{name}: expected none with a policy of type {config.type}, got {getattr(config, name)}; only type pretrained has it"
+            )
+
+
 class Lora:
     """The matrices that a model learns in the place of its weights.
 
