@@ -97,7 +97,8 @@ def _let_end(model: Any, *, ending: bool) -> None:
     policy, images = policy_of(model, fast=False), {"image": pictures(8, seed=1)}
     body.wte.weight[END] = 0
     rows = sample(policy, images, num_samples=4, generator=torch.Generator().manual_seed(2))
-    hidden = policy.initial_state(images)["memory"]["hidden"].repeat_interleave(4, dim=0)  # type: ignore[index, call-overload]
+    adapter: Any = policy.adapter
+    hidden = adapter.kind.project(policy.encode(images["image"])["hidden"]).repeat_interleave(4, dim=0)  # type: ignore[index, call-overload]
     seen = body(input_ids=rows.obs[:, :-1], encoder_hidden_states=hidden).last_hidden_state
     others, along = model.decoder.lm_head(seen).logsumexp(dim=2), seen @ direction
     low, high = 0.0, 100.0

@@ -8,7 +8,7 @@ reward, the greedy one as the baseline, one step of AdamW with clipped gradients
 (do_sample with num_return_sequences=5, and greedy; use_cache) and learn from whole logits, log_softmax, and torch's own AdamW. The
 `loop` is the one that a reader of the manual writes: pixels go into both calls, and into the model once for every sample. The `careful`
 one encodes each image once for both calls, and once more with gradients unless the encoder is frozen. Ours is `SelfCritical` on
-`PretrainedPolicy`; where the encoder is frozen it reads hidden states that were computed before, as `seqrl train` does; with `--sides
+`TransformersPolicy`; where the encoder is frozen it reads hidden states that were computed before, as `seqrl train` does; with `--sides
 ours,plain,loop,careful` also with the decoder as transformers has it (`fast=False`). They take turns in one process, and the first turn
 of each does not count. `own` is this project's small captioner for photographs, which has no peer; its captions never end, since its
 weights are fresh.

@@ -141,8 +141,9 @@ class CaptioningTask:
             policy.adapter.prepared = True  # type: ignore[union-attr]
         self._begin = int(getattr(policy, "begin", self._begin))  # a pretrained model's own, or the last token of its prompt
         self._built = policy if self.config.policy.type == "pretrained" and self.data.seen_by else None
-        if set(end_tokens(policy)) != set(self._references.ends):
-            self._references = self._imitated(end_tokens(policy))
+        follows = getattr(getattr(policy, "adapter", None), "follows", ("", ""))
+        if set(end_tokens(policy)) != set(self._references.ends) or any(follows):
+            self._references = self._imitated(end_tokens(policy), *follows)
         return policy
 
     def rollout(
@@ -305,5 +306,7 @@ class CaptioningTask:
         images[swapped] = images[swapped].flip(3) if features is None else rows_of(features, items[swapped].numpy())
         return images
 
-    def _imitated(self, ends: Sequence[int]) -> ImitatedReferences:
-        return ImitatedReferences(self.data.train, self.vocabulary, self.config.policy.max_tokens, ends)
+    def _imitated(self, ends: Sequence[int], after: str = "", gap: str = "") -> ImitatedReferences:
+        vocabulary: Any = self.vocabulary
+        encode = partial(vocabulary.encode, after=after, gap=gap) if (after or gap) and hasattr(vocabulary, "tokenizer") else None
+        return ImitatedReferences(self.data.train, self.vocabulary, self.config.policy.max_tokens, ends, encode=encode)

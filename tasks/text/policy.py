@@ -74,7 +74,7 @@ class PolicyConfig:
         if self.type not in TYPES and ":" not in self.type:
             raise ValueError(f"type: expected one of {', '.join(TYPES)}, got {self.type!r}; {nearest(self.type, TYPES)}")
         check_token_settings(self.max_tokens, self.temperature)
-        refuse_without_model(self)
+        refuse_without_model(self, path="", prefix="", suffix="", chat=False, freeze_encoder=False)
         if self.type == "pretrained" and self.critic:
             raise ValueError("critic: a pretrained model has no critic; choose a baseline that needs none, such as leave_one_out")
 

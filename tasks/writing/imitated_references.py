@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -22,13 +22,22 @@ class ImitatedReferences:
         vocabulary: gives their ids, of texts where it has rules of its own for what is written (`encode_reference`), else of words.
         max_tokens: longest row that the policy writes, end token included.
         ends: tokens that end a row of the policy, of which some may be words.
+        encode: gives the ids of words in the place of the vocabulary.
     """
 
-    def __init__(self, split: References, vocabulary: AnyVocabulary, max_tokens: int, ends: Sequence[int]) -> None:
+    def __init__(
+        self,
+        split: References,
+        vocabulary: AnyVocabulary,
+        max_tokens: int,
+        ends: Sequence[int],
+        *,
+        encode: Callable[[Sequence[str]], list[int]] | None = None,
+    ) -> None:
         self._vocabulary, self._max_tokens, self.ends = vocabulary, max_tokens, tuple(ends)
         own_rules = getattr(vocabulary, "encode_reference", None)
-        encode, items = (vocabulary.encode, split.words) if own_rules is None else (own_rules, split.references)
-        self.rows = [self._complete([encode(reference) for reference in references]) for references in items]
+        given, items = (encode or vocabulary.encode, split.words) if own_rules is None else (own_rules, split.references)
+        self.rows = [self._complete([given(reference) for reference in references]) for references in items]
 
     def choose(self, item: int, count: int, generator: torch.Generator) -> list[list[int]]:
         """Draw `count` references of an item; 0 for all."""

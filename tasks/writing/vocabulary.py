@@ -189,9 +189,20 @@ class TokenizerVocabulary:
         """Number of ids, added tokens included."""
         return len(self.tokenizer)
 
-    def encode(self, words: Sequence[str]) -> list[int]:
-        """Give the ids of the words, joined to a text; no begin or end token is added."""
-        return list(self.tokenizer(self.tokenisation.join(words), add_special_tokens=False)["input_ids"])
+    def encode(self, words: Sequence[str], *, after: str = "", gap: str = "") -> list[int]:
+        """Give the ids of the words, joined to a text; no begin or end token is added.
+
+        Args:
+            words: of the text.
+            after: what stands before it, such as a prompt: a tokenizer may write a word otherwise where a text goes on.
+            gap: between the two.
+        """
+        text = self.tokenisation.join(words)
+        before, whole = self._ids(after), self._ids(f"{after}{gap}{text}")
+        return whole[len(before) :] if whole[: len(before)] == before else self._ids(text)
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         """Give the words of a caption, up to the end token: what is rewarded, evaluated and shown.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import VisionEncoderDecoderModel
 
@@ -53,8 +54,14 @@ class EncoderDecoder:
 
     def read(self, tokens: Tensor, seen: Tensor, cache: Any) -> Tensor:
         """Give logits [B, T, V] of tokens [B, T] that follow those in the cache."""
-        output = self.model.decoder(input_ids=tokens, encoder_hidden_states=seen, past_key_values=cache, use_cache=cache is not None)
-        return output.logits  # type: ignore[no-any-return]
+        settings: dict[str, Any] = {"past_key_values": cache, "use_cache": cache is not None}
+        padding = places_before(self.model.decoder) - 1
+        if padding >= 0:
+            # As they are numbered token by token; over a whole row such a decoder would leave out the padding tokens that were written.
+            first = 1 if cache is None else 1 + cache.get_seq_length()
+            places = torch.arange(first, first + tokens.shape[1], device=tokens.device).expand_as(tokens)
+            settings["position_ids"] = padding + places.masked_fill(tokens == padding, 0)
+        return self.model.decoder(input_ids=tokens, encoder_hidden_states=seen, **settings).logits  # type: ignore[no-any-return]
 
     def faster(self) -> GPT2Decoder | None:
         """Give what stands in for a GPT-2 decoder, where it can; layers may have been changed since the last time."""
@@ -63,3 +70,10 @@ class EncoderDecoder:
     def head(self, features: Tensor) -> tuple[Tensor, None]:
         """Give logits as they are."""
         return features, None
+
+
+def places_before(decoder: Any) -> int:
+    """Give how many of a decoder's places stand before the first token's: RoBERTa and its like count from behind the padding token."""
+    embeddings = getattr(decoder.base_model, "embeddings", None)
+    counts = hasattr(embeddings, "create_position_ids_from_input_ids") and hasattr(embeddings, "padding_idx")
+    return int(embeddings.padding_idx) + 1 if counts and embeddings is not None else 0

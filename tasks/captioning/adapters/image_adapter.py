@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from seqrl.decoding import select
+from seqrl.tasks.captioning.adapters.encoder_decoder import places_before
 from seqrl.tasks.captioning.adapters.kind import ImageKind
 from seqrl.tasks.captioning.policies.pixels import processed_pixels
 from seqrl.tasks.writing.pretrained.adapter import State, cache_of, layers_of
@@ -28,9 +29,13 @@ class ImageAdapter:
             left out that `seqrl.tasks.captioning.policies.pixels.Preparation` has done on the photographs.
         prompt: tokens; the last one is the begin token of every row, those before are read once an item.
         whole: processor of images and texts that is saved beside the model; the image processor alone when None.
+        follows: the end of the prompt's text, and what stands between it and a caption.
     """
 
-    def __init__(self, kind: ImageKind, processor: Any, prompt: Sequence[int], whole: Any = None) -> None:
+    def __init__(
+        self, kind: ImageKind, processor: Any, prompt: Sequence[int], whole: Any = None, follows: tuple[str, str] = ("", "")
+    ) -> None:
+        self.follows = follows
         self.kind, self.processor, self.prepared, self._saved = kind, processor, False, whole or processor
         self.prompt, self.begin = tuple(prompt), prompt[-1]
 
@@ -40,7 +45,7 @@ class ImageAdapter:
         return self.kind.model
 
     @property
-    def encoder(self) -> nn.Module:
+    def encoder(self) -> Any:
         """What sees."""
         return self.kind.encoder
 
@@ -149,7 +154,10 @@ class ImageAdapter:
         Raises:
             ValueError: naming both.
         """
-        pixels = processed_pixels(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), self.processor)
+        # One that does not resize wants pictures as they are to be.
+        size = 64 if getattr(self.processor, "do_resize", False) else getattr(self.encoder.config, "image_size", 64)
+        height, width = (size, size) if isinstance(size, int) else size
+        pixels = processed_pixels(torch.zeros(1, 3, height, width, dtype=torch.uint8), self.processor)
         try:
             with torch.no_grad():
                 return self.kind.project(self.kind.see(pixels.to(next(self.encoder.parameters())))).shape[1]
@@ -166,10 +174,11 @@ class ImageAdapter:
         Raises:
             ValueError: saying how long they may be.
         """
-        config = self.kind.writer.config
-        config = getattr(config, "decoder", config)
-        limit, needed = getattr(config, "max_position_embeddings", None), len(self.prompt) + max_tokens - 1
-        if limit is not None and not hasattr(config, "rope_parameters") and needed > limit:
+        decoder = getattr(self.kind.writer, "decoder", self.kind.writer)
+        config, needed = decoder.config, len(self.prompt) + max_tokens - 1
+        limit = None if hasattr(config, "rope_parameters") else getattr(config, "max_position_embeddings", None)
+        limit = None if limit is None else limit - places_before(decoder)
+        if limit is not None and needed > limit:
             raise ValueError(
                 f"max_tokens: expected at most {limit + 1 - len(self.prompt)}, since the {type(self.model).__name__} has {limit} places "
                 f"and the prompt {len(self.prompt)} tokens, got {max_tokens}"
@@ -184,7 +193,9 @@ class ImageAdapter:
         return features, {**state, "cache": _own(cache)}
 
     def _checkpoints(self) -> bool:
-        return torch.is_grad_enabled() and checkpoints(self.model)
+        """Tell whether layers run again in the backward pass, by our way or that of transformers, which is off where dropout is."""
+        own = self.model.training and any(getattr(part, "gradient_checkpointing", False) for part in self.model.modules())
+        return torch.is_grad_enabled() and (own or checkpoints(self.model))
 
 
 def _own(cache: Any) -> Any:

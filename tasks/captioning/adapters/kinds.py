@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import transformers
+from jinja2 import TemplateError
 from PIL import Image
 
 from seqrl.tasks.captioning.adapters.blip import Blip
@@ -104,7 +105,7 @@ def adapter_of(model: Any, readers: Readers, *, prompt: str = "", fast: bool = T
             "prompt: it is read by the model's tokenizer, which was not given; set task.data.tokenizer, or leave the prompt out"
         )
     made, tokens, special = _parts(kind, model, readers, prompt, fast=fast)
-    adapter = ImageAdapter(made, readers.pictures, tokens, readers.whole)
+    adapter = ImageAdapter(made, readers.pictures, tokens, readers.whole, followed(readers.whole, prompt))
     seen = adapter.look_once()
     if kind in _IMAGE_TEXT and tokens.count(model.config.image_token_id) != seen:
         raise ValueError(
@@ -163,9 +164,36 @@ def chat_prompt(model: Any, readers: Readers, prompt: str) -> tuple[int, ...]:
     else:
         said = [{"type": "text", "text": prompt}] if prompt else []
         turn = {"role": "user", "content": [{"type": "image", "image": black}, *said]}
-        found = whole.apply_chat_template([turn], add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="np")
-    tokens = tuple(int(token) for token in found["input_ids"][0])
-    return tokens
+        how: dict[str, Any] = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "np"}
+        try:
+            found = whole.apply_chat_template([turn], **how)
+        except (TemplateError, TypeError) as error:
+            raise ValueError(
+                f"prompt: the model's chat template does not take an image and a text ({error}); write the whole prompt, with {token} "
+                "where the image belongs"
+            ) from error
+    return tuple(int(number) for number in found["input_ids"][0])
+
+
+def followed(whole: Any, prompt: str) -> tuple[str, str]:
+    """Give the end of a prompt's text, as far as no special token is in it, and what a text that follows it begins with.
+
+    Args:
+        whole: processor with a chat template, in whose form a turn of the assistant is written; None for none.
+        prompt: as `adapter_of` takes it.
+    """
+    if whole is None or str(getattr(whole, "image_token", "<image>")) in prompt:
+        return prompt, "" if not prompt or prompt[-1].isspace() else " "
+    user = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}
+    asked = whole.apply_chat_template([user], add_generation_prompt=True)
+    try:
+        said = whole.apply_chat_template([user, {"role": "assistant", "content": [{"type": "text", "text": "caption"}]}])
+    except (TemplateError, TypeError):  # one that takes questions only says nothing of answers
+        said = ""
+    end = asked[len(asked.rstrip()) :]
+    last = (asked.split() or [""])[-1] + end
+    gap = said[len(asked) : said.find("caption", len(asked))] if said.startswith(asked) and "caption" in said[len(asked) :] else ""
+    return last, gap if gap.isspace() else ""
 
 
 def _refuse_unread_rules(model: Any) -> None:

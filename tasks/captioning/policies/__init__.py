@@ -98,7 +98,7 @@ class PolicyConfig:
         check_name(self.encoder)
         check_crop(self.encoder, self.crop)
         check_token_settings(self.max_tokens, self.temperature)
-        refuse_without_model(self)
+        refuse_without_model(self, prompt="", processor={})
 
     @property
     def has_eyes(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,22 +40,21 @@ class LoraConfig:
             raise ValueError(f"dropout: expected 0 up to 1, got {self.dropout}")
 
 
-def refuse_without_model(config: Any) -> None:
+def refuse_without_model(config: Any, **others: Any) -> None:
     """Refuse settings of a policy that only a pretrained model reads, where there is none.
 
     Args:
         config: of the policy, with `type`, `lora`, `gradient_checkpointing` and `dtype`.
+        others: more such settings, each with the value that says nothing.
 
     Raises:
         ValueError: naming the setting.
     """
     if config.type == "pretrained" or ":" in config.type:
         return
-    for name, usual in (("lora", None), ("gradient_checkpointing", False), ("dtype", "fp32")):
+    for name, usual in {"lora": None, "gradient_checkpointing": False, "dtype": "fp32", **others}.items():
         if getattr(config, name) != usual:
-            raise ValueError(
-                f"{name}: expected none with a policy of type {config.type}, got {getattr(config, name)}; only type pretrained has it"
-            )
+            raise ValueError(f"{name}: type {config.type} does not read it, which type pretrained does; leave it out")
 
 
 class Lora:
@@ -63,19 +63,20 @@ class Lora:
     Args:
         model: of transformers; its layers are wrapped in place, and its own weights frozen.
         config: see `LoraConfig`.
+        left_out: part of the model whose layers stay as they are.
 
     Raises:
         ValueError: when peft is not installed, or the model has no such layers, naming those that it has.
     """
 
-    def __init__(self, model: nn.Module, config: LoraConfig) -> None:
+    def __init__(self, model: nn.Module, config: LoraConfig, *, left_out: nn.Module | None = None) -> None:
         try:
             from peft import LoraConfig as PeftConfig
             from peft import LoraModel
         except ModuleNotFoundError as error:
             raise ValueError("policy.lora: LoRA needs the package peft; pip install peft, or leave lora out") from error
-        layers = linear_layers(model)
-        lacking = [target for target in config.targets if not any(name == target or name.endswith(f".{target}") for name in layers)]
+        layers = linear_layers(model, left_out=left_out)
+        lacking = [target for target in config.targets if not any(_is_among(name, [target]) for name in layers)]
         if lacking:
             ends = sorted({name.rsplit(".", 1)[-1] for name in layers})
             raise ValueError(
@@ -86,7 +87,7 @@ class Lora:
             r=config.rank,
             lora_alpha=config.alpha,  # type: ignore[arg-type]
             lora_dropout=config.dropout,
-            target_modules=list(config.targets) or layers,
+            target_modules=[name for name in layers if not config.targets or _is_among(name, config.targets)],
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that GPT-2's matrices are stored the other way round, which peft then takes into account
@@ -101,12 +102,17 @@ class Lora:
         return copy.deepcopy(self._tuner).merge_and_unload()
 
 
-def linear_layers(model: Any) -> list[str]:
-    """Name the linear layers of a model of transformers, but for its output matrix."""
+def linear_layers(model: Any, *, left_out: nn.Module | None = None) -> list[str]:
+    """Name the linear layers of a model of transformers, but for output matrices, of parts of it, too, and those of what is left out."""
     from transformers import PreTrainedModel
     from transformers.pytorch_utils import Conv1D
 
-    outputs = [part.get_output_embeddings() for part in model.modules() if isinstance(part, PreTrainedModel)]
-    return [
-        name for name, part in model.named_modules() if isinstance(part, nn.Linear | Conv1D) and all(part is not each for each in outputs)
-    ]
+    not_these = set() if left_out is None else set(left_out.modules())
+    for part in model.modules():
+        if isinstance(part, PreTrainedModel):
+            not_these.add(part.get_output_embeddings())
+    return [name for name, part in model.named_modules() if isinstance(part, nn.Linear | Conv1D) and part not in not_these]
+
+
+def _is_among(name: str, targets: Sequence[str]) -> bool:
+    return any(name == target or name.endswith(f".{target}") for target in targets)

@@ -76,7 +76,7 @@ class TransformersPolicy(nn.Module):
         settings = getattr(adapter, "generation_config", self.model.generation_config)
         self.rules = GenerationRules(settings, self.ends, max_tokens, continues=adapter.continues)
         self.max_tokens, self.temperature = max_tokens, temperature
-        self.lora = None if lora is None else Lora(self.model, lora)
+        self.lora = None if lora is None else Lora(self.model, lora, left_out=adapter.encoder if freeze_encoder else None)
         if gradient_checkpointing:
             checkpoint_layers(self.model)
         self.freeze_encoder = freeze_encoder
@@ -88,7 +88,9 @@ class TransformersPolicy(nn.Module):
         # Models are often rounded up to more tokens than their tokenizer has.
         known = self.vocabulary_size if tokenizer is None else len(tokenizer)
         special = () if tokenizer is None else tokenizer.all_special_ids
-        self.wrong = never_right(self.ends, self.begin, self.pad, unknown, *special, *range(known, self.vocabulary_size))
+        # The last token of a prompt may be a word like any other.
+        mark = None if adapter.continues else self.begin
+        self.wrong = never_right(self.ends, mark, self.pad, unknown, *special, *range(known, self.vocabulary_size))
 
     @property
     def how_it_runs(self) -> str:

@@ -40,7 +40,7 @@ def tokenizer(*, leave_out: str = "") -> Any:
 
 def pictures_reader(kind: str) -> Any:
     """Make the image processor of a kind of model."""
-    if kind == "idefics3":
+    if kind in ("idefics3", "smolvlm"):
         return transformers.Idefics3ImageProcessorPil(
             size={"longest_edge": 48}, max_image_size={"longest_edge": 32}, do_image_splitting=False
         )
@@ -54,7 +54,7 @@ def pictures_reader(kind: str) -> Any:
 def whole_processor(kind: str, text: Any = None, **settings: Any) -> Any:
     """Make the processor of images and texts of a kind of model; None where it has none."""
     parts = pictures_reader(kind), tokenizer() if text is None else text
-    if kind == "idefics3":
+    if kind in ("idefics3", "smolvlm"):  # whose own processor wants packages for videos, and makes the same of an image
         return transformers.Idefics3Processor(*parts, **({"image_seq_len": 4, "chat_template": TEMPLATE} | settings))
     if kind == "llava":
         usual = {"patch_size": 8, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1, "chat_template": TEMPLATE}
@@ -96,12 +96,12 @@ def _made(kind: str, encoder: str, decoder: str) -> Any:
     if kind == "git":
         text = {"vocab_size": len(WORDS), "hidden_size": 24, "max_position_embeddings": 40, **_SMALL, **_SPECIAL}
         return transformers.GitForCausalLM(transformers.GitConfig(vision_config=_EYES, **text))
-    if kind == "idefics3":
+    if kind in ("idefics3", "smolvlm"):
         text = transformers.LlamaConfig(**_LLAMA).to_dict()
-        config = transformers.Idefics3Config(
-            vision_config=_EYES, text_config=text, image_token_id=NUMBER["<image>"], scale_factor=2, **_SPECIAL
-        )
-        return transformers.Idefics3ForConditionalGeneration(config)
+        parts = {"vision_config": _EYES, "text_config": text, "image_token_id": NUMBER["<image>"], "scale_factor": 2, **_SPECIAL}
+        if kind == "smolvlm":
+            return transformers.SmolVLMForConditionalGeneration(transformers.SmolVLMConfig(**parts))
+        return transformers.Idefics3ForConditionalGeneration(transformers.Idefics3Config(**parts))
     if kind == "llava":
         eyes, words = transformers.CLIPVisionConfig(**_EYES), transformers.LlamaConfig(**_LLAMA)
         return transformers.LlavaForConditionalGeneration(
