@@ -19,7 +19,7 @@ from seqrl.tasks.captioning.policies.lstm import AttentionLSTMDecoder
 from seqrl.tasks.captioning.policies.transformer import TransformerDecoder, attend_all
 from seqrl.tasks.text.data_config import DataConfig
 from seqrl.tasks.text.sc_lstm import SemanticPolicy
-from seqrl.tasks.writing.pretrained.lora import LoraConfig
+from seqrl.tasks.writing.pretrained.lora import LoraConfig, refuse_without_model
 from seqrl.tasks.writing.pretrained.number_formats import Dtype
 from seqrl.tasks.writing.vocabulary import AnyVocabulary
 
@@ -75,6 +75,7 @@ class PolicyConfig:
         if self.type not in TYPES and ":" not in self.type:
             raise ValueError(f"type: expected one of {', '.join(TYPES)}, got {self.type!r}; {nearest(self.type, TYPES)}")
         check_token_settings(self.max_tokens, self.temperature)
+        refuse_without_model(self, path="", prefix="", suffix="", chat=False, freeze_encoder=False)
         if self.type == "pretrained" and self.critic:
             raise ValueError("critic: a pretrained model has no critic; choose a baseline that needs none, such as leave_one_out")
 

@@ -19,7 +19,7 @@ from seqrl.tasks.captioning.policies.feature_encoder import FeatureEncoder, Feat
 from seqrl.tasks.captioning.policies.lstm import AttentionLSTMDecoder, LSTMDecoder
 from seqrl.tasks.captioning.policies.transformer import TransformerDecoder
 from seqrl.tasks.captioning.policies.updown import UpDownDecoder
-from seqrl.tasks.writing.pretrained.lora import LoraConfig
+from seqrl.tasks.writing.pretrained.lora import LoraConfig, refuse_without_model
 from seqrl.tasks.writing.pretrained.number_formats import Dtype
 
 if TYPE_CHECKING:
@@ -98,10 +98,7 @@ class PolicyConfig:
         check_name(self.encoder)
         check_crop(self.encoder, self.crop)
         check_token_settings(self.max_tokens, self.temperature)
-        unread: dict[str, Any] = {"prompt": "", "processor": {}, "lora": None, "gradient_checkpointing": False, "dtype": "fp32"}
-        for name, default in unread.items():
-            if self.type in TYPES and self.type != "pretrained" and getattr(self, name) != default:
-                raise ValueError(f"{name}: type {self.type} does not read it, which type pretrained does; leave it out")
+        refuse_without_model(self, prompt="", processor={})
 
     @property
     def has_eyes(self) -> bool:

@@ -40,6 +40,23 @@ class LoraConfig:
             raise ValueError(f"dropout: expected 0 up to 1, got {self.dropout}")
 
 
+def refuse_without_model(config: Any, **others: Any) -> None:
+    """Refuse settings of a policy that only a pretrained model reads, where there is none.
+
+    Args:
+        config: of the policy, with `type`, `lora`, `gradient_checkpointing` and `dtype`.
+        others: more such settings, each with the value that says nothing.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    if config.type == "pretrained" or ":" in config.type:
+        return
+    for name, usual in {"lora": None, "gradient_checkpointing": False, "dtype": "fp32", **others}.items():
+        if getattr(config, name) != usual:
+            raise ValueError(f"{name}: type {config.type} does not read it, which type pretrained does; leave it out")
+
+
 class Lora:
     """The matrices that a model learns in the place of its weights.
 

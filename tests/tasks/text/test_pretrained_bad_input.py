@@ -13,6 +13,7 @@ transformers = pytest.importorskip("transformers")
 
 from tiny_text_models import NUM_TOKENS, PROMPTS, REFERENCES, make_model, make_tokenizer, policy_of  # noqa: E402
 
+from seqrl.tasks.captioning.policies import PolicyConfig as CaptionerConfig  # noqa: E402
 from seqrl.tasks.text import DataConfig, PolicyConfig, TextConfig, TextTask  # noqa: E402
 from seqrl.tasks.writing.pretrained.loading import load_text_policy, text_policy  # noqa: E402
 from seqrl.tasks.writing.pretrained.lora import LoraConfig  # noqa: E402
@@ -118,6 +119,10 @@ def test_what_a_kind_does_not_have_is_refused(tmp_path: Path) -> None:
         policy_of("gpt2", min_length=4)
     with pytest.raises(ValueError, match="critic: a pretrained model has no critic"):
         PolicyConfig(type="pretrained", critic=True)
+    for settings in ({"lora": LoraConfig()}, {"gradient_checkpointing": True}, {"dtype": "bf16"}):
+        for kind in (PolicyConfig, CaptionerConfig):
+            with pytest.raises(ValueError, match=f"{next(iter(settings))}: type transformer does not read it"):
+                kind(**settings)
     with pytest.raises(ValueError, match="policy.chat: the tokenizer has no chat template"):
         task_of(saved(tmp_path), chat=True)
     policy = policy_of("t5")
