@@ -21,6 +21,7 @@ from seqrl.tasks.control import ControlConfig, ControlPolicyConfig
 from seqrl.trainers import A2CConfig, OffPolicyConfig, PPOConfig, ReinforceConfig, SelfCriticalConfig, VTraceConfig
 from seqrl.trainers.cem import CrossEntropyConfig
 from seqrl.trainers.dqn import DQNConfig
+from seqrl.trainers.supervised import SupervisedConfig
 from seqrl.trainers.trpo import TRPOConfig
 from seqrl.trajectory import Evaluation, Trajectory, concatenate
 
@@ -71,6 +72,7 @@ ANYWHERE = {
 }
 TOKENS = {
     "leave_one_out": SelfCriticalConfig(num_samples=4),
+    "supervised": SupervisedConfig(label_smoothing=0.1),
     "cem_by_group": CrossEntropyConfig(num_samples=6, threshold="group", percentile=60, gradient_steps=2),
 }
 KINDS: dict[str, dict[str, Any]] = {
@@ -128,6 +130,8 @@ def trainer_of(cell: str, **settings: Any) -> Any:
 def rows_of(cell: str) -> Trajectory:
     """Collect some rows."""
     kind = cell.partition("/")[0]
+    if cell == "tokens/supervised":
+        return TokenTask(num_contexts=6).demonstrations()
     policy, task, generator = policy_of(kind).eval(), task_of(kind), torch.Generator().manual_seed(1)
     for _ in range(2):  # the second stretch starts somewhere in an episode, and what it sees is normalised
         rows: Trajectory = task.rollout(policy, num_samples=6 if kind == "tokens" else 1, generator=generator)
