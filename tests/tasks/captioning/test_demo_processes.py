@@ -64,7 +64,8 @@ def test_an_exception_ends_both_with_one_signal_each(tmp_path: Path) -> None:
     stages = [stage(tmp_path, name, NOTES_SIGNALS) for name in ("one", "other")]
 
     def until_ready() -> None:
-        if all((tmp_path / f"{name}.signals").is_file() for name in ("one", "other")):
+        notes = [tmp_path / f"{name}.signals" for name in ("one", "other")]
+        if all(each.is_file() and "ready" in each.read_text() for each in notes):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
