@@ -111,6 +111,7 @@ def measure(settings: dict[str, Any]) -> dict[str, Any]:
         port = free.getsockname()[1]
     command = [sys.executable, __file__, "--cell", json.dumps(settings)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "MALLOC_ARENA_MAX": "1"}
+    environment["MALLOC_MMAP_THRESHOLD_"] = str(MEGABYTE)  # else glibc keeps much of what was freed
     if number > 1:
         environment |= {"WORLD_SIZE": str(number), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} if number > 1 else {} for rank in range(number)]

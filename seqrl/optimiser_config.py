@@ -35,7 +35,8 @@ class OptimiserConfig:
             little off 1 (under 1 % with bf16).
         compile: wrap the policy's forward in `torch.compile`.
         sharding: "full": of several processes each keeps its part of weights, gradients and averages only, and has the whole while it
-            samples and computes gradients (torch's `fully_shard`), which saves memory; the training is the same. "none": each keeps all.
+            samples and computes gradients (torch's `fully_shard`); the training is the same, and docs/scaling.md says what it costs.
+            "none": each keeps all.
     """
 
     learning_rate: float = 3e-4
