@@ -133,7 +133,7 @@ def features(point: dict[str, Any]) -> list[float]:
     return [1.0, point["images"], tokens, tokens * point["parameters"] / 1e6]
 
 
-def fit(points: list[dict[str, Any]]) -> dict[str, Any]:
+def fitted(points: list[dict[str, Any]]) -> dict[str, Any]:
     """Fit the milliseconds of an update on one process, by relative errors, with no negative part.
 
     t = once + image * images + rows * tokens * (token + million * parameters / 1e6)
@@ -194,7 +194,7 @@ def main() -> None:
         for processes, sharding in ((1, "none"), (2, "none"), (2, "full")):
             several.append(measure({**size, **updates, "size": name, "processes": processes, "sharding": sharding}))
     pair = next(point for point in several if point["size"] == "base" and point["processes"] == 2 and point["sharding"] == "none")
-    results = {"one": one, "several": several, "fit": fit(one), "modelled": beyond(pair, [2, 4, 8, 16])}
+    results = {"one": one, "several": several, "fit": fitted(one), "modelled": beyond(pair, [2, 4, 8, 16])}
     print(json.dumps(results["fit"], indent=1))
     write_results(RESULTS / "scaling.json", {"provenance": provenance([0], threads=1), **results})
 
