@@ -77,7 +77,9 @@ def export(
         partial.mkdir(parents=True)
         policy.save_pretrained(partial)  # type: ignore[operator]
         _set_generation(partial, policy)
-        card = model_card(partial, config, meta, kept_evaluations(folder, meta), license=license, name=push or output.resolve().name)
+        prompt = getattr(getattr(policy, "adapter", None), "prompt", ())
+        evaluations, name = kept_evaluations(folder, meta), push or output.resolve().name
+        card = model_card(partial, config, meta, evaluations, license=license, name=name, prompt=prompt)
         (partial / "README.md").write_text(card, encoding="utf-8")
         for path in partial.rglob("*"):
             flush(path)

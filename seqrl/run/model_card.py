@@ -25,7 +25,14 @@ _LOADERS = {
 
 
 def model_card(
-    folder: Path, config: RunConfig, meta: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]], *, license: str, name: str
+    folder: Path,
+    config: RunConfig,
+    meta: Mapping[str, Any],
+    evaluations: Sequence[Mapping[str, Any]],
+    *,
+    license: str,
+    name: str,
+    prompt: Sequence[int] = (),
 ) -> str:
     """Write a model card, with a header of YAML as the hub reads it. Folders of this machine are named by their last part alone.
 
@@ -36,6 +43,7 @@ def model_card(
         evaluations: of it: `split`, `figures` and `signatures` each.
         license: identifier.
         name: of the model.
+        prompt: tokens that an image's text goes on from, a begin token first; none where each text has a prompt of its own.
     """
     tree = _without_folders(to_plain(config))
     model, starts = json.loads((folder / "config.json").read_text(encoding="utf-8")), _starts(config)
@@ -47,7 +55,7 @@ def model_card(
         f"{version_of('seqrl') or ''} (trainer `{registry.name_of(registry.TRAINERS, type(config.trainer))}`): "
         f"checkpoint of update {meta['step']} of {config.steps}.",
         "## Use",
-        _usage(folder, model, kind, name),
+        _usage(folder, model, kind, name, str(_policy_of(tree).get("prompt", "")), prompt),
         f"`generate` writes greedily, {_most_tokens(folder)} tokens at most, as it was evaluated; `generation_config.json` says so.",
         "## Figures",
         _figures(evaluations),
@@ -97,7 +105,7 @@ def _kind(model: Mapping[str, Any]) -> str:
     return "encoder-decoder" if model.get("is_encoder_decoder") else "decoder"
 
 
-def _usage(folder: Path, model: Mapping[str, Any], kind: str, name: str) -> str:
+def _usage(folder: Path, model: Mapping[str, Any], kind: str, name: str, said: str, prompt: Sequence[int]) -> str:
     """Show how it is called, with the settings that `generation_config.json` has, for models that hand on what is said alone."""
     architecture = next(iter(model.get("architectures") or []), "AutoModel")
     loaders = {loader: variable for file, (loader, variable) in _LOADERS.items() if (folder / file).is_file()}
@@ -113,10 +121,40 @@ def _usage(folder: Path, model: Mapping[str, Any], kind: str, name: str) -> str:
         f'model = {architecture}.from_pretrained("{name}").eval()',
     ]
     lines += [f'{variable} = {loader}.from_pretrained("{name}")' for loader, variable in loaders.items()]
+    settings = f"max_new_tokens={_most_tokens(folder)}, num_beams=1, do_sample=False"
+    if kind == "image" and "image_token_id" in model:
+        return _block([*lines, *_of_chat(said, settings)])
     lines += [f"inputs = {reader}({given}{how})"]
-    lines += [f"written = model.generate(**inputs, max_new_tokens={_most_tokens(folder)}, num_beams=1, do_sample=False)"]
-    lines += ['written = written[:, inputs["input_ids"].shape[1] :]  # without the prompt'] if kind == "decoder" else []
-    lines += [f"print({variables[-1] if variables else reader}.batch_decode(written, skip_special_tokens=True))"]
+    if kind == "image" and said:
+        # BLIP takes an end token behind its prompt, and leaves it out.
+        ids, name_of_ids = list(prompt), "decoder_input_ids" if model.get("is_encoder_decoder") else "input_ids"
+        ids += [model["text_config"]["sep_token_id"]] if model.get("model_type") == "blip" else []
+        lines += [f"prompt = torch.tensor([{ids}] * len(images))  # {said!r}"]
+        lines[0] = f"import torch\n{lines[0]}"
+        lines += [f"written = model.generate(**inputs, {name_of_ids}=prompt, {settings})", f"written = written[:, {len(prompt)} :]"]
+    else:
+        lines += [f"written = model.generate(**inputs, {settings})"]
+        lines += ['written = written[:, inputs["input_ids"].shape[1] :]  # without the prompt'] if kind == "decoder" else []
+    return _block([*lines, f"print({variables[-1] if variables else reader}.batch_decode(written, skip_special_tokens=True))"])
+
+
+def _of_chat(said: str, settings: str) -> list[str]:
+    """Show how a model is called whose prompt holds the image."""
+    turn = [{"type": "text", "text": said}] if said else []
+    return [
+        "written = []",
+        "for image in images:",
+        f'    turn = {{"role": "user", "content": [{{"type": "image", "image": image}}, *{json.dumps(turn)}]}}',
+        "    inputs = processor.apply_chat_template(",
+        '        [turn], add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"',
+        "    )",
+        f"    tokens = model.generate(**inputs, {settings})[0]",
+        '    written.append(processor.decode(tokens[inputs["input_ids"].shape[1] :], skip_special_tokens=True))',
+        "print(written)",
+    ]
+
+
+def _block(lines: Sequence[str]) -> str:
     return "```python\n" + "\n".join(lines) + "\n```"
 
 

@@ -61,7 +61,7 @@ def settings(folder: Path, kind: str, **others: Any) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "frozen"), [*((kind, False) for kind in KINDS if kind != "llava"), ("idefics3", True)])
 def test_what_a_run_has_learned_writes_the_same_in_plain_transformers(
-    kind: str, frozen: bool, tmp_path: Path, photographs: list[Any], capsys: pytest.CaptureFixture[str]
+    kind: str, frozen: bool, tmp_path: Path, photographs: list[Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny_models.save(tmp_path / "model", kind)
     assert main(["train", *settings(tmp_path, kind, **(LORA if frozen else {}))]) == 0
@@ -81,6 +81,13 @@ def test_what_a_run_has_learned_writes_the_same_in_plain_transformers(
     seeing = {id(part) for part in policy.adapter.encoder.parameters()}
     encoder = {name for name, part in policy.model.named_parameters() if id(part) in seeing}
     assert changed - encoder and bool(changed & encoder) is not frozen
+
+    assert main(["export", str(tmp_path / "run"), str(tmp_path / "out")]) == 0
+    monkeypatch.chdir(tmp_path)
+    shown = (tmp_path / "out" / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    capsys.readouterr()
+    exec(shown, {"images": photographs[4:]})  # what the model card shows, done
+    assert capsys.readouterr().out.strip() == str([" ".join(task.vocabulary.decode(row)) for row in ours])
 
 
 def plain_captions(kind: str, folder: Path, model: Any, shown: list[Any]) -> list[list[int]]:
