@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,7 +32,8 @@ NUM_IMAGES_OF_AN_EPOCH, NUM_ENVS, NUM_STEPS, EPOCHS, MINIBATCHES = 60_000, 8, 12
 
 def device() -> torch.device:
     """Give the accelerator, or the CPU where there is none."""
-    return torch.accelerator.current_accelerator() or torch.device("cpu") if torch.accelerator.is_available() else torch.device("cpu")
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return found or torch.device("cpu")
 
 
 def seconds(call: Callable[[], Any]) -> float:
@@ -71,11 +73,10 @@ def captioning(seed: int, *, dry: bool) -> dict[str, list[float]]:
                 config = SelfCriticalConfig(baseline="greedy", num_samples=5, optimiser=optimiser)
                 side.trainer = SelfCritical(side.trainer.policy, config, seed=seed)
                 side.trainer.policy.eval()
-                calls[f"{name}_{precision}"] = lambda side=side, precision=precision: _under(side.step, precision)  # type: ignore[misc]
             else:
                 side.model.to(device())
                 side.pixels = side.pixels.to(device())
-                calls[f"{name}_{precision}"] = lambda side=side, precision=precision: _under(side.step, precision)  # type: ignore[misc]
+            calls[f"{name}_{precision}"] = partial(_under, side.step, precision)
         found |= in_turn(calls, 1 if dry else 8)
     return found
 

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -103,7 +104,11 @@ class SlotErrorRate:
     def __post_init__(self) -> None:
         if self.keywords and not self.prefix:
             raise ValueError("keywords: expected a prefix beside them, since without one every word is a slot; set prefix, such as SLOT_")
-        object.__setattr__(self, "_slot_of", _slot_of_keyword(self.keywords))
+        _ = self._slot_of  # refuses keywords of another form
+
+    @cached_property
+    def _slot_of(self) -> dict[str, str]:
+        return _slot_of_keyword(self.keywords)
 
     @property
     def described(self) -> tuple[str, dict[str, Any]]:
@@ -137,8 +142,7 @@ class SlotErrorRate:
         return PreparedItems(list(map(self._slots_of_item, references)), self._rate)
 
     def _slots(self, sentence: Sentence) -> list[str]:
-        slot_of: dict[str, str] = self.__dict__["_slot_of"]
-        words = split_words(sentence)
+        slot_of, words = self._slot_of, split_words(sentence)
         return [slot_of.get(word, word) for word in words if word in slot_of or word.startswith(self.prefix)]
 
     def _slots_of_item(self, sentences: Sequence[Sentence]) -> list[list[str]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from seqrl.metrics.tokenisations import tokenisation_by_name
-from seqrl.tasks.writing.vocabulary import SPECIALS
+from seqrl.tasks.writing.vocabulary import SPECIALS, before_end
 
 
 class PieceVocabulary:
@@ -58,12 +58,7 @@ class PieceVocabulary:
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         """Give the words up to the end token; special tokens leave nothing behind, and bytes that are no text a mark."""
-        kept: list[int] = []
-        for index in ids:
-            if index == self.end:
-                break
-            kept.append(int(index))
-        return self.tokenisation.split(self._tokenizer.decode(kept, skip_special_tokens=True))
+        return self.tokenisation.split(self._tokenizer.decode(before_end(ids, self.end), skip_special_tokens=True))
 
     def fingerprint(self) -> str:
         """Give 16 hexadecimal digits that differ where any id stands for another piece."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,6 +49,11 @@ class AnyVocabulary(Protocol):
 
     def fingerprint(self) -> str:
         """Give 16 hexadecimal digits."""
+
+
+def before_end(ids: Iterable[int], end: int) -> list[int]:
+    """Give the ids before the first end token; all where there is none."""
+    return [int(index) for index in takewhile(lambda index: index != end, ids)]
 
 
 class Vocabulary:
@@ -121,12 +127,7 @@ class Vocabulary:
         Raises:
             IndexError: when an id is not in the vocabulary.
         """
-        words = []
-        for index in ids:
-            if index == self.end:
-                break
-            words.append(self.words[index])
-        return words
+        return [self.words[index] for index in before_end(ids, self.end)]
 
     def fingerprint(self) -> str:
         """Give 16 hexadecimal digits that differ where any id stands for another word."""

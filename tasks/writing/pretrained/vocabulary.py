@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from seqrl.metrics.tokenisations import tokenisation_by_name
+from seqrl.tasks.writing.vocabulary import before_end
 
 
 class ModelVocabulary:
@@ -98,12 +99,7 @@ class ModelVocabulary:
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         """Give the words of a text, up to the end token: what is rewarded, evaluated and shown; special tokens count nowhere."""
-        kept: list[int] = []
-        for index in ids:
-            if index == self.end:
-                break
-            kept.append(int(index))
-        return self.tokenisation.split(self.tokenizer.decode(kept, skip_special_tokens=True))
+        return self.tokenisation.split(self.tokenizer.decode(before_end(ids, self.end), skip_special_tokens=True))
 
     def fingerprint(self) -> str:
         """Give 16 hexadecimal digits that differ where any id stands for another token."""
