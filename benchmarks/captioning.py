@@ -246,7 +246,7 @@ def make_sides(size: str, case: str, seed: int, names: Sequence[str]) -> dict[st
     if size == "own":
         return {"ours": _own_captioner(images, seed, frozen=frozen)}
     first, reward = build_model(SIZES[size], seed, ending=ending), make_reward(SIZES[size].vocabulary, seed)
-    pixels = policy_of(first).processor(list(images), return_tensors="pt")["pixel_values"]
+    pixels = policy_of(first).adapter.processor(list(images), return_tensors="pt")["pixel_values"]
     models = {name: copy.deepcopy(first) for name in names[1:]} | {names[0]: first}
     return {
         name: Peer(models[name], pixels, reward, frozen=frozen, careful=name == "careful")
