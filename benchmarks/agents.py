@@ -156,8 +156,8 @@ def run_peer(seed: int, num_updates: int, say: Callable[[float], Any] = lambda v
 def limits() -> dict[str, float]:
     """Time the environment, the actor, and both networks with Adam, alone; the rate if nothing else cost anything."""
     from seqrl.adamw import AdamW
-    from seqrl.networks import MLP
-    from seqrl.small_layers import layer_gradients, tanh_layers
+    from seqrl.policies.fused_mlp import layer_gradients, tanh_layers
+    from seqrl.policies.networks import MLP
 
     envs = gym.make_vec("CartPole-v1", NUM_ENVS, vectorization_mode="vector_entry_point")
     envs.reset(seed=0)

@@ -108,7 +108,7 @@ def run_limits(threads: int, now: Callable[[], float]) -> dict[str, float]:
     import torch
 
     from seqrl.adamw import AdamW
-    from seqrl.networks import NatureCNN
+    from seqrl.policies.networks import NatureCNN
     from seqrl.tasks.atari.games import AtariGames
 
     torch.set_num_threads(threads)

@@ -33,7 +33,7 @@ from contenders import train_once
 from numpy.typing import NDArray
 from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, write_results
 
-from seqrl.policies import evaluation_mode
+from seqrl.policies.tokens import evaluation_mode
 from seqrl.run.config import read_config
 from seqrl.run.inspect_run import evaluate
 from seqrl.run.interrupt import run_command

@@ -20,8 +20,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
 
+from seqrl.policies.token_evaluation import LinearHead, evaluate_tokens
 from seqrl.run.interrupt import run_command
-from seqrl.token_evaluation import LinearHead, evaluate_tokens
 from seqrl.trajectory import Trajectory
 
 SIZES = "800x128x60,800x256x3000,1600x256x50257,1600x768x50257"

@@ -20,9 +20,9 @@ import gymnasium as gym
 import torch
 from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
 
+from seqrl.policies.tables import ProbabilityTable
 from seqrl.run.config import read_config
 from seqrl.run.interrupt import run_command
-from seqrl.tables import ProbabilityTable
 from seqrl.tasks.gridworld.planning import Model, read_model, value_iteration
 
 ROOT = Path(__file__).resolve().parent.parent

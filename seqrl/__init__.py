@@ -19,9 +19,8 @@ from seqrl.public_names import imported_when_used
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
-    from seqrl.mixing import MixConfig
     from seqrl.optimiser import OptimiserConfig
-    from seqrl.policies import TokenPolicy
+    from seqrl.policies.tokens import TokenPolicy
     from seqrl.protocols import Metric, Policy, Task, Trainer
     from seqrl.rollout import Source, unroll
     from seqrl.run.config import EarlyStop
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
         VTrace,
         VTraceConfig,
     )
+    from seqrl.trainers.mixing import MixConfig
     from seqrl.trajectory import Evaluation, Step, Trajectory, concatenate
 
 __all__ = [
@@ -97,14 +97,14 @@ __all__ = [
 ]
 
 _MODULES = {
-    "mixing": ("MixConfig",),
     "optimiser": ("OptimiserConfig",),
-    "policies": ("TokenPolicy",),
+    "policies.tokens": ("TokenPolicy",),
     "protocols": ("Metric", "Policy", "Task", "Trainer"),
     "rollout": ("Source", "unroll"),
     "run.config": ("EarlyStop",),
     "run.loop": ("RunResult", "fit"),
     "sources": ("TokenSource", "VectorEnvSource"),
+    "trainers.mixing": ("MixConfig",),
     "trainers": (
         "A2C",
         "A2CConfig",

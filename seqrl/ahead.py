@@ -72,7 +72,7 @@ class RewardsAhead(Generic[Sampled]):
     """Gives each batch one call after it was sampled: its reward is computed while the one before is learned from and the next is sampled.
 
     A trainer then learns from rows that the policy of one update before has sampled, and has to weigh them (see
-    `seqrl.behaviour.RowRatios`). What a call gives depends on the order of calls alone, never on how long a score takes.
+    `seqrl.trainers.importance_weights.RowRatios`). What a call gives depends on the order of calls alone, never on how long a score takes.
 
     Args:
         score: gives the scores of rows; called in a thread.

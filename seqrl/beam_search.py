@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from seqrl.decoding import drop_items, rows_of_items, select
-from seqrl.policies import end_tokens, evaluation_mode, first_leaf, is_end
+from seqrl.policies.tokens import end_tokens, evaluation_mode, first_leaf, is_end
 from seqrl.trajectory import Tree
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqrl.policies import choose_token, draw_uniform, end_tokens, evaluation_mode, first_leaf, is_end, value_of
+from seqrl.policies.tokens import choose_token, draw_uniform, end_tokens, evaluation_mode, first_leaf, is_end, value_of
 from seqrl.trajectory import Trajectory, Tree, map_tree
 
 # Dropping ended rows copies the state of the others; below this share of live rows the saved work pays for the copy.

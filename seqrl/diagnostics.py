@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seqrl.reduce import masked_mean, masked_moments
+from seqrl.functional.reductions import masked_mean, masked_moments
 from seqrl.trajectory import Evaluation, Trajectory
 
 

@@ -8,7 +8,7 @@ import torch
 
 from seqrl.beam_search import next_logp_of, reorder
 from seqrl.decoding import rows_of_items
-from seqrl.policies import end_tokens, evaluation_mode, first_leaf, is_end
+from seqrl.policies.tokens import end_tokens, evaluation_mode, first_leaf, is_end
 from seqrl.trajectory import Tree
 
 

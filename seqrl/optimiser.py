@@ -16,9 +16,9 @@ from seqrl.accelerator import broadcast_weights, least, make_accelerator, mean_o
 from seqrl.adamw import AdamW, global_norm
 from seqrl.auxiliary import aux_count, aux_terms
 from seqrl.diagnostics import Seen, describe_update, read
+from seqrl.functional.reductions import AverageOver, count_of, masked_mean, masked_sum
 from seqrl.optimiser_config import OptimiserConfig as OptimiserConfig
 from seqrl.optimiser_config import schedule_factor as schedule_factor
-from seqrl.reduce import AverageOver, count_of, masked_mean, masked_sum
 from seqrl.sharding import Shards, whole
 from seqrl.skipped import SkippedSteps
 from seqrl.trajectory import Evaluation, Trajectory
@@ -112,7 +112,7 @@ class Optimiser:
         Args:
             mask: bool, of the whole batch, rows first.
             all_true: whether it is known, in every process, that all entries are.
-            over: what a loss is averaged over, see `seqrl.reduce.masked_mean`.
+            over: what a loss is averaged over, see `seqrl.functional.reductions.masked_mean`.
         """
         if all_true and self.num_processes == 1:
             return float(max(1, mask.numel() if over == "steps" else mask.shape[0]))

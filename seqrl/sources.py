@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from seqrl.failures import EnvironmentFailed, describe
-from seqrl.policies import is_end
+from seqrl.policies.tokens import is_end
 from seqrl.trajectory import Tree, map_tree
 
 
@@ -25,7 +25,7 @@ class TokenSource:
     Args:
         batch_size: number of rows B.
         begin: token seen before the first action.
-        end: token that ends a row, or several (`seqrl.policies.end_tokens`).
+        end: token that ends a row, or several (`seqrl.policies.tokens.end_tokens`).
         max_tokens: longest row, end token included.
         device: where the tensors live.
     """

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seqrl.decoding import repeated, sample, sample_beside_greedy
-from seqrl.policies import evaluation_mode, first_leaf
+from seqrl.policies.tokens import evaluation_mode, first_leaf
 from seqrl.rollout import unroll
 from seqrl.sources import TokenSource
 from seqrl.time_limit import time_limit
@@ -37,7 +37,7 @@ def token_rollout(
     The keywords but `group` and `score_timeout_s` are those of `seqrl.protocols.Task.rollout`, which hands them on.
 
     Args:
-        policy: see `seqrl.policies.TokenPolicy`; one with `next_logits` writes by `seqrl.decoding.sample`, one that can only `act` by
+        policy: see `seqrl.TokenPolicy`; one with `next_logits` writes by `seqrl.decoding.sample`, one that can only `act` by
             `seqrl.rollout.unroll`.
         context: what is written about, leaves [N, ...].
         score: gives [B] from a trajectory of B = N * num_samples rows, those of one context next to each other, and from their

@@ -84,7 +84,7 @@ def toy() -> ModuleType:
 
 
 def trainer_configs() -> list[Any]:
-    from seqrl.mixing import MixConfig
+    from seqrl.trainers.mixing import MixConfig
 
     mix = MixConfig(weight=0.3)
     baselines = ("none", "moving_average", "critic", "leave_one_out", "group_norm", "greedy")

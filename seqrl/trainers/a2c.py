@@ -8,11 +8,11 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
-from seqrl import advantages, losses, returns
 from seqrl.diagnostics import describe_advantage, describe_rollout, explained_variance
+from seqrl.functional import advantages, losses, returns
+from seqrl.functional.reductions import AverageOver, masked_mean
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task, require_critic
-from seqrl.reduce import AverageOver, masked_mean
 from seqrl.trajectory import Evaluation, Trajectory
 
 Advantage = Literal["n_step", "td_lambda", "gae"]
@@ -31,7 +31,7 @@ class A2CConfig:
         num_samples: rows sampled for each context.
         discount: gamma, per step.
         normalise_advantage: scale the advantages of a batch to mean 0 and deviation 1.
-        average_over: what all losses are averaged over: "steps", "rows" (each row's sum) or "row_means"; see `seqrl.reduce.masked_mean`.
+        average_over: what all losses are averaged over: "steps", "rows" (each row's sum) or "row_means"; see `reductions.masked_mean`.
         entropy_weight: weight of the entropy bonus.
         value_weight: weight of the critic's squared error.
         optimiser: see `OptimiserConfig`.

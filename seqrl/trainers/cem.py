@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from seqrl.accelerator import num_launched
 from seqrl.auxiliary import has_aux_loss, refuse_unknown_aux_loss
 from seqrl.diagnostics import average_of, describe_rollout
-from seqrl.losses import nll
+from seqrl.functional.losses import nll
+from seqrl.functional.reductions import masked_mean
 from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
+from seqrl.policies.tables import ProbabilityTable
 from seqrl.protocols import Task, require_probabilities, require_whole_rows
-from seqrl.reduce import masked_mean
-from seqrl.tables import ProbabilityTable
 from seqrl.trajectory import Evaluation, Trajectory, concatenate
 
 Threshold = Literal["batch", "group"]

@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqrl import losses
-from seqrl.action_values import ActionValues, take_action
 from seqrl.diagnostics import average_of, describe_rollout
+from seqrl.functional import losses
+from seqrl.functional.reductions import masked_mean
+from seqrl.functional.targets import categorical_cross_entropy, project_categorical, quantile_huber
 from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
+from seqrl.policies.action_values import ActionValues, take_action
 from seqrl.protocols import Task
-from seqrl.reduce import masked_mean
-from seqrl.replay import Drawn, Replay
-from seqrl.targets import categorical_cross_entropy, project_categorical, quantile_huber
+from seqrl.replay.buffer import Drawn, Replay
 from seqrl.trajectory import Evaluation, Trajectory, Tree, map_tree
 
 ReplayKind = Literal["uniform", "prioritised", "none"]

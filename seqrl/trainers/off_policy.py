@@ -9,9 +9,14 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from seqrl import losses, returns
 from seqrl.accelerator import num_launched
-from seqrl.behaviour import (
+from seqrl.diagnostics import average_of, describe_advantage, describe_rollout, explained_variance
+from seqrl.functional import losses, returns
+from seqrl.functional.reductions import AverageOver, masked_mean
+from seqrl.functional.row_advantages import one_episode
+from seqrl.optimiser import Optimiser, OptimiserConfig
+from seqrl.protocols import Task, require_critic, require_distribution, require_probabilities, require_whole_rows
+from seqrl.trainers.importance_weights import (
     LaggingWeights,
     UniformMixture,
     append_last_observation,
@@ -19,11 +24,6 @@ from seqrl.behaviour import (
     cumulative_ratio,
     describe_ratios,
 )
-from seqrl.diagnostics import average_of, describe_advantage, describe_rollout, explained_variance
-from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task, require_critic, require_distribution, require_probabilities, require_whole_rows
-from seqrl.reduce import AverageOver, masked_mean
-from seqrl.row_advantages import one_episode
 from seqrl.trajectory import Evaluation, Trajectory
 
 Weighting = Literal["per_decision", "own_action", "none"]
@@ -46,7 +46,7 @@ class OffPolicyConfig:
         epochs: optimiser steps on the same rows, with new ratios for each.
         num_samples: rows sampled for each context.
         discount: gamma, per step.
-        average_over: what all losses are averaged over: "steps", "rows" (each row's sum) or "row_means"; see `seqrl.reduce.masked_mean`.
+        average_over: what all losses are averaged over: "steps", "rows" (each row's sum) or "row_means"; see `reductions.masked_mean`.
         entropy_weight: weight of the entropy bonus.
         value_weight: weight of the critic's squared error.
         optimiser: see `OptimiserConfig`.

@@ -9,17 +9,17 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from seqrl import losses
 from seqrl.diagnostics import Seen, average_of, describe_advantage, describe_rollout, describe_update, explained_variance
-from seqrl.minibatches import Minibatches, MinibatchUnit, Part, agreed_number
-from seqrl.mixing import MixConfig, collect_mixed, imitated, imitation_loss
+from seqrl.functional import losses
+from seqrl.functional.reductions import AverageOver, masked_mean
 from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
 from seqrl.protocols import Task, demonstrations_of, require_critic, require_probabilities, require_whole_rows
-from seqrl.reduce import AverageOver, masked_mean
-from seqrl.reference import KLIn, Reference
 from seqrl.sharding import whole
-from seqrl.small_ppo import is_small, ppo_gradients
+from seqrl.trainers.fused_ppo import is_small, ppo_gradients
+from seqrl.trainers.minibatches import Minibatches, MinibatchUnit, Part, agreed_number
+from seqrl.trainers.mixing import MixConfig, collect_mixed, imitated, imitation_loss
 from seqrl.trainers.ppo_advantages import Advantage, estimate, revalued
+from seqrl.trainers.reference import KLIn, Reference
 from seqrl.trajectory import Evaluation, Trajectory
 
 Span = Literal["minibatch", "batch"]
@@ -60,8 +60,8 @@ class PPOConfig:
             own step, exceeds this, nats a step; 0 switches it off.
         kl_weight: weight of the per-step penalty for leaving the reference policy, a frozen copy of the first one.
         kl_in: where the penalty stands: taken off the "reward" of each step, or a term of the "loss".
-        kl_estimator: "k1", "k2" or "k3", see `seqrl.losses.kl`; as a loss, k1 teaches nothing.
-        average_over: what all losses are averaged over: "steps", "rows" (each row's sum) or "row_means"; see `seqrl.reduce.masked_mean`.
+        kl_estimator: "k1", "k2" or "k3", see `seqrl.functional.losses.kl`; as a loss, k1 teaches nothing.
+        average_over: what all losses are averaged over: "steps", "rows" (each row's sum) or "row_means"; see `reductions.masked_mean`.
         normalise_advantage: scale the advantages to mean 0 and deviation 1; null does so with "gae" only, since those of whole rows are
             compared already, and scaling over steps counts long rows more.
         normalise_over: those of each "minibatch", or those of the whole "batch" once.
@@ -132,7 +132,7 @@ class PPOConfig:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the loss is one whose derivative `seqrl.small_ppo` has written out, but for cross-entropy."""
+        """Whether the loss is one whose derivative `seqrl.trainers.fused_ppo` has written out, but for cross-entropy."""
         changed = self.value_clip or self.value_huber or (self.kl_weight and self.kl_in == "loss")
         return self.advantage == "gae" and self.average_over != "row_means" and not changed
 

@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from seqrl import returns
-from seqrl.row_advantages import row_advantage
+from seqrl.functional import returns
+from seqrl.functional.row_advantages import row_advantage
 from seqrl.trajectory import Trajectory
 
 Advantage = Literal["gae", "leave_one_out", "group_norm", "group_mean", "greedy"]
@@ -19,7 +19,7 @@ def estimate(trajectory: Trajectory, method: Advantage, discount: float, trace_d
 
     Args:
         trajectory: B rows of T steps; of one episode each unless the method is "gae".
-        method: "gae", or how rows are compared, see `seqrl.row_advantages`; all steps of a row then share its advantage.
+        method: "gae", or how rows are compared, see `seqrl.functional.row_advantages`; all steps of a row then share its advantage.
         discount: gamma; read by "gae" only.
         trace_decay: lambda; read by "gae" only.
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from seqrl.accelerator import num_launched
+from seqrl.policies.tables import ActionValueTable
 from seqrl.protocols import Task, require_constant_rewards
-from seqrl.tables import ActionValueTable
 from seqrl.trajectory import Trajectory
 
 Rule = Literal["q_learning", "sarsa", "expected_sarsa", "tree_backup"]

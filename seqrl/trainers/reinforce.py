@@ -9,15 +9,15 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from seqrl import advantages, losses, returns
-from seqrl.behaviour import RowRatios
 from seqrl.diagnostics import describe_advantage, describe_rollout, explained_variance
-from seqrl.minimum_risk import candidates, minimum_risk
-from seqrl.mixing import MixConfig, collect_mixed, imitated, imitation_loss
+from seqrl.functional import advantages, losses, returns
+from seqrl.functional.minimum_risk import candidates, minimum_risk
+from seqrl.functional.reductions import AverageOver, masked_mean
+from seqrl.functional.row_advantages import RowBaseline, one_episode, row_advantage
 from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
 from seqrl.protocols import Task, demonstrations_of, lags, require_critic, require_probabilities, require_whole_rows
-from seqrl.reduce import AverageOver, masked_mean
-from seqrl.row_advantages import RowBaseline, one_episode, row_advantage
+from seqrl.trainers.importance_weights import RowRatios
+from seqrl.trainers.mixing import MixConfig, collect_mixed, imitated, imitation_loss
 from seqrl.trajectory import Evaluation, Trajectory
 
 Baseline = Literal["none", "moving_average", "critic", "leave_one_out", "group_norm", "greedy", "minimum_risk"]
@@ -33,7 +33,7 @@ class ReinforceConfig:
             policy's value estimate; "leave_one_out", the mean of the group's other rows (Kool et al. 2019), at the same step with
             reward_to_go; "group_norm", the group's mean, divided by its deviation: GRPO's advantage, without the rest of GRPO, which is
             the trainer ppo's (Shao et al. 2024); "greedy", the greedy row's score, without a discount; "minimum_risk", the expected
-            score of the policy renormalised over the group's rows, which are weighed by it, too, see `seqrl.minimum_risk` (Shen et al.
+            score of the policy renormalised over the group's rows, which are weighed by it, too, see `functional.minimum_risk` (Shen et al.
             2016, Wen et al. 2016). The last three compare whole rows, and the last four need one episode a row.
         num_samples: rows sampled for each context.
         discount: gamma, per step.
@@ -43,7 +43,7 @@ class ReinforceConfig:
         average_decay: decay of the moving average.
         whiten: scale the advantages of a batch to mean 0 and deviation 1.
         average_over: what all losses are averaged over: "steps", "rows" (each row's sum, Williams's) or "row_means"; see
-            `seqrl.reduce.masked_mean`.
+            `seqrl.functional.reductions.masked_mean`.
         entropy_weight: weight of the entropy bonus.
         value_weight: weight of the critic's squared error.
         dropout: keep dropout on in the update; sampling never has it.

@@ -8,14 +8,14 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
-from seqrl import losses
-from seqrl.behaviour import RowRatios
 from seqrl.diagnostics import describe_advantage, describe_rollout
-from seqrl.mixing import MixConfig, collect_mixed, imitated, imitation_loss
+from seqrl.functional import losses
+from seqrl.functional.reductions import AverageOver, masked_mean
+from seqrl.functional.row_advantages import row_advantage
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task, demonstrations_of, lags, require_probabilities, require_whole_rows
-from seqrl.reduce import AverageOver, masked_mean
-from seqrl.row_advantages import row_advantage
+from seqrl.trainers.importance_weights import RowRatios
+from seqrl.trainers.mixing import MixConfig, collect_mixed, imitated, imitation_loss
 from seqrl.trajectory import Evaluation, Trajectory
 
 Baseline = Literal["greedy", "leave_one_out"]
@@ -30,7 +30,7 @@ class SelfCriticalConfig:
             mean score of the other sampled rows of that context (Luo 2020), which needs no greedy decoding.
         num_samples: rows sampled for each context; leave_one_out needs at least 2.
         average_over: what all losses are averaged over: "steps", "rows" (each row's sum, as Rennie et al. have it) or "row_means"; see
-            `seqrl.reduce.masked_mean`.
+            `seqrl.functional.reductions.masked_mean`.
         entropy_weight: weight of the entropy bonus.
         dropout: keep dropout on in the update; sampling never has it.
         mix: cross-entropy beside the policy gradient, see `MixConfig`.

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqrl.mixing import imitation_loss
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task, demonstrations_of, require_demonstrations
 from seqrl.sharding import whole
+from seqrl.trainers.mixing import imitation_loss
 from seqrl.trajectory import Evaluation, Trajectory
 
 

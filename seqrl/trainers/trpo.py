@@ -10,16 +10,16 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from seqrl import losses, returns
 from seqrl.auxiliary import has_aux_loss, refuse_unknown_aux_loss
 from seqrl.diagnostics import average_of, describe_advantage, describe_rollout, explained_variance
 from seqrl.distributions import Distribution
-from seqrl.minibatches import Minibatches, MinibatchUnit, agreed_number
-from seqrl.natural_gradient import conjugate_gradient, fisher_product, flat_gradient, split_like
+from seqrl.functional import losses, returns
+from seqrl.functional.natural_gradient import conjugate_gradient, fisher_product, flat_gradient, split_like
+from seqrl.functional.reductions import masked_mean
 from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
 from seqrl.protocols import Task, require_critic, require_distribution
-from seqrl.reduce import masked_mean
 from seqrl.skipped import SkippedSteps
+from seqrl.trainers.minibatches import Minibatches, MinibatchUnit, agreed_number
 from seqrl.trajectory import Evaluation, Trajectory
 
 

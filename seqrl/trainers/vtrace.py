@@ -9,12 +9,12 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from seqrl import losses, returns
-from seqrl.behaviour import LaggingWeights, append_last_observation, bootstraps_at_end, describe_ratios
 from seqrl.diagnostics import describe_advantage, describe_rollout, explained_variance
+from seqrl.functional import losses, returns
+from seqrl.functional.reductions import AverageOver, masked_mean
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task, require_critic
-from seqrl.reduce import AverageOver, masked_mean
+from seqrl.trainers.importance_weights import LaggingWeights, append_last_observation, bootstraps_at_end, describe_ratios
 from seqrl.trajectory import Evaluation, Trajectory
 
 
@@ -30,7 +30,7 @@ class VTraceConfig:
         c_bar: largest ratio that weighs what follows; sets how fast. At most `rho_bar`.
         num_samples: rows sampled for each context.
         discount: gamma, per step.
-        average_over: what all losses are averaged over: "steps", "rows" (each row's sum) or "row_means"; see `seqrl.reduce.masked_mean`.
+        average_over: what all losses are averaged over: "steps", "rows" (each row's sum) or "row_means"; see `reductions.masked_mean`.
         entropy_weight: weight of the entropy bonus.
         value_weight: weight of the critic's squared error.
         optimiser: see `OptimiserConfig`.
@@ -67,7 +67,7 @@ class VTraceConfig:
 class VTrace:
     """Follows E_mu[rho_t (r_t + gamma v_{t+1} - V(s_t)) grad log pi(a_t | s_t)]; the critic learns the V-trace targets v_t.
 
-    rho_t = min(rho_bar, pi(a_t | s_t) / mu(a_t | s_t)), where mu is the policy that acted. See `seqrl.returns.vtrace`.
+    rho_t = min(rho_bar, pi(a_t | s_t) / mu(a_t | s_t)), where mu is the policy that acted. See `seqrl.functional.returns.vtrace`.
 
     Source: Espeholt et al. 2018 (IMPALA), V-trace actor-critic.
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from seqrl.actor_critic import ActorCriticConfig
-from seqrl.convolutions import PRECISION_NAMES, EncoderPrecision, dtype_of
-from seqrl.networks import NatureCNN
+from seqrl.policies.actor_critic import ActorCriticConfig
+from seqrl.policies.convolutions import PRECISION_NAMES, EncoderPrecision, dtype_of
+from seqrl.policies.networks import NatureCNN
 from seqrl.tasks.atari.games import FRAME_SKIP, AtariGames
 from seqrl.tasks.atari.names import game_name
 from seqrl.tasks.atari.scores import human_normalised

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqrl.networks import initialise_orthogonal, run_recurrent
+from seqrl.policies.networks import initialise_orthogonal, run_recurrent
 from seqrl.tasks.attention.rectifier import Activations, RectifierPass, RectifierWeights, recur, run_pass, take_in
 from seqrl.trajectory import Tree, tree_leaves
 

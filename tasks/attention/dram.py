@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqrl.distributions import Gaussian
-from seqrl.networks import initialise_orthogonal, run_recurrent
+from seqrl.policies.networks import initialise_orthogonal, run_recurrent
 from seqrl.tasks.attention.cores import CoreSize, look_by_advancing
 from seqrl.tasks.attention.policy import GlimpsePolicyConfig, count_named, evaluate_looks, seen_in
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqrl.reduce import masked_mean
+from seqrl.functional.reductions import masked_mean
 
 Looker = Callable[[Tensor, bool, torch.Generator], Tensor]
 SEED = 1_234_567

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqrl.reduce import masked_mean
+from seqrl.functional.reductions import masked_mean
 
 
 def read_steps(num_glimpses: int, num_objects: int) -> list[int]:

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqrl.convolutions import EncoderPrecision, dtype_of
 from seqrl.distributions import Gaussian
-from seqrl.networks import initialise_orthogonal
+from seqrl.policies.convolutions import EncoderPrecision, dtype_of
+from seqrl.policies.networks import initialise_orthogonal
 from seqrl.tasks.attention.cores import Core, CoreSize, LSTMCore, RectifierCore
 from seqrl.tasks.attention.naming import naming_loss
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqrl.convolutions import PRECISION_NAMES, dtype_of
-from seqrl.policies import evaluation_mode
+from seqrl.policies.convolutions import PRECISION_NAMES, dtype_of
+from seqrl.policies.tokens import evaluation_mode
 from seqrl.tasks.attention.cores import RectifierCore
 from seqrl.tasks.attention.data import AttentionData, DataConfig, load_data
 from seqrl.tasks.attention.dram import DramPolicy, Seeing, shrink

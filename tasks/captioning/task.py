@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from seqrl.batch_share import BatchShare
 from seqrl.metrics import by_name
-from seqrl.policies import end_tokens
+from seqrl.policies.tokens import end_tokens
 from seqrl.tasks.captioning.checks import refuse_single_images, refuse_what_images_lack
 from seqrl.tasks.captioning.data import CaptionData, DataConfig, load_data, rows_of
 from seqrl.tasks.captioning.diagnostics import warnings_for

@@ -6,7 +6,7 @@ import gymnasium as gym
 import torch
 from gymnasium.spaces import Box, Discrete
 
-from seqrl.action_values import ActionValues
+from seqrl.policies.action_values import ActionValues
 from seqrl.tasks.control.parts import observation_size
 from seqrl.tasks.control.policy import ControlPolicyConfig
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from seqrl.policies import evaluation_mode
+from seqrl.policies.tokens import evaluation_mode
 
 
 class Acting:

@@ -8,9 +8,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple, flatdim, flatten, flatten_space
 
-from seqrl.encoders import ObservationSize
-from seqrl.networks import frame_channels
-from seqrl.pictures import Picture
+from seqrl.policies.encoders import ObservationSize
+from seqrl.policies.networks import frame_channels
+from seqrl.policies.pictures import Picture
 
 # In an environment's metadata: its observations hold a mask, which is moved to the info.
 SHOWS_MASK = "shows_action_mask"

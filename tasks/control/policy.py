@@ -11,8 +11,8 @@ import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 from torch import nn
 
-from seqrl.action_values import ActionValuesConfig
-from seqrl.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
+from seqrl.policies.action_values import ActionValuesConfig
+from seqrl.policies.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
 from seqrl.tasks.control.parts import SMALLEST_PICTURE, observation_size
 from seqrl.tasks.control.spaces import joint_parts
 
@@ -28,8 +28,8 @@ class ControlPolicyConfig:
             observation is a picture alone these layers are left out.
         kind: "actor_critic", a policy and a critic (PPO and its like); "action_values", a network of Q(s, a) (DQN);
             "action_value_table" (Q-learning, SARSA) and "probability_table" (cross-entropy method) for numbered observations.
-        actor_critic: what the networks of "actor_critic" are made of, see `seqrl.actor_critic.ActorCriticConfig`.
-        action_values: what the network of "action_values" is made of, see `seqrl.action_values.ActionValuesConfig`.
+        actor_critic: what the networks of "actor_critic" are made of, see `seqrl.policies.actor_critic.ActorCriticConfig`.
+        action_values: what the network of "action_values" is made of, see `seqrl.policies.action_values.ActionValuesConfig`.
         smallest_picture: side in pixels from which on what reaches from 0 to 255 is a picture, and encoded by convolutions; smaller
             grids, which may hold kinds of things rather than colours, are rows of numbers, as all are with a side that none has.
         first_value: of every entry of "action_value_table"; one above all that can be earned makes the policy try everything.

@@ -6,7 +6,7 @@ import gymnasium as gym
 import torch
 from gymnasium.spaces import Dict, Discrete
 
-from seqrl.tables import ActionValueTable, ProbabilityTable
+from seqrl.policies.tables import ActionValueTable, ProbabilityTable
 from seqrl.tasks.control.policy import ControlPolicyConfig
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seqrl.policies import evaluation_mode
+from seqrl.policies.tokens import evaluation_mode
 from seqrl.protocols import Conversation
 from seqrl.rollout import unroll
 from seqrl.run.trust import NAMES_CODE

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from seqrl.networks import run_recurrent
-from seqrl.policies import check_token_settings
+from seqrl.policies.networks import run_recurrent
+from seqrl.policies.tokens import check_token_settings
 from seqrl.run.registry import find, nearest
 from seqrl.run.trust import NAMES_CODE
 from seqrl.tasks.captioning.policies.captioner import CaptionPolicy

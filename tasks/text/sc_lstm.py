@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqrl.policies import act_on_tokens, check_token_settings, input_tokens, never_right, resample_tokens
+from seqrl.policies.token_evaluation import LinearHead, evaluate_tokens
+from seqrl.policies.tokens import act_on_tokens, check_token_settings, input_tokens, never_right, resample_tokens
 from seqrl.tasks.writing.memory import distinct_memory_of, memory_of
-from seqrl.token_evaluation import LinearHead, evaluate_tokens
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
 
 # How much the hidden state says in the reading gate, and the weights of the cost of consuming several slots in one step.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from seqrl.batch_share import BatchShare
 from seqrl.metrics import by_name
-from seqrl.policies import end_tokens
+from seqrl.policies.tokens import end_tokens
 from seqrl.tasks.text.data import TextSplit, make_split, make_vocabulary, prompt_rows
 from seqrl.tasks.text.data_config import DataConfig, load_pairs
 from seqrl.tasks.text.evaluation import (

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from seqrl.beam_search import beam_search
 from seqrl.decoding import sample, with_one_end
-from seqrl.policies import end_tokens, is_end
+from seqrl.policies.tokens import end_tokens, is_end
 from seqrl.tasks.writing.vocabulary import AnyVocabulary
 
 Found = TypeVar("Found")

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from seqrl.policies import distinct_rows
+from seqrl.policies.tokens import distinct_rows
 from seqrl.trajectory import Trajectory, Tree, map_tree
 
 

@@ -33,7 +33,7 @@ class RewardConfig:
             compares with references pays one opening best for all images; this pays for the others.
         score_end: score the end token as a word, which costs captions that break off. The published metrics do not, and
             evaluation never does.
-        per_token: pay each token what it adds to the score of the text so far (`seqrl.shaping.score_differences`), in place of the whole
+        per_token: pay each token what it adds to the score of the text so far (`shaping.score_differences`), in place of the whole
             score at the end; a row's sum is the same. Only trainers that give credit by step make use of it: `reinforce` with
             `reward_to_go`, `ppo` with `gae`, `a2c`, `vtrace`. Each text is scored once a token.
         document_frequency: file of saved document frequencies for CIDEr; those of the training split when empty.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seqrl.decoding import sample, sample_beside_greedy, with_one_end
-from seqrl.shaping import score_differences
+from seqrl.functional.shaping import score_differences
 from seqrl.trajectory import FIELDS, Trajectory, Tree, map_tree
 
 

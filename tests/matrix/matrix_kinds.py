@@ -17,8 +17,8 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from seqrl.actor_critic import ActorCriticConfig
-from seqrl.policies import TokenPolicy
+from seqrl.policies.actor_critic import ActorCriticConfig
+from seqrl.policies.tokens import TokenPolicy
 from seqrl.tasks.attention.data import load_data as load_digits
 from seqrl.tasks.attention.data_config import DataConfig as AttentionDataConfig
 from seqrl.tasks.attention.policy import GlimpsePolicyConfig

@@ -15,8 +15,8 @@ from matrix_kinds import KINDS
 from torch import Tensor, nn
 
 from seqrl.adamw import AdamW
+from seqrl.policies.tables import ActionValueTable
 from seqrl.run import registry
-from seqrl.tables import ActionValueTable
 from seqrl.trajectory import Trajectory
 
 Weights = dict[str, Tensor]

@@ -14,7 +14,7 @@ from test_matrix_equal import tolerance
 from test_matrix_mix import mixed
 from torch import Tensor
 
-from seqrl.mixing import MixConfig
+from seqrl.trainers.mixing import MixConfig
 from seqrl.trajectory import Trajectory
 
 GLIMPSES = [pair for pair in running() if KINDS[pair[1]].family == "glimpses"]

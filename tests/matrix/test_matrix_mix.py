@@ -11,7 +11,7 @@ from matrix_cells import VARIANTS, running
 from matrix_kinds import DEMONSTRATIONS, KINDS
 from matrix_updates import Learned, assert_same, difference, learn, make_policy, make_task, make_trainer, norm, rows_of, uneven, whole
 
-from seqrl.mixing import MixConfig
+from seqrl.trainers.mixing import MixConfig
 from seqrl.trajectory import Trajectory, concatenate
 
 MIXES = [(v, k) for v, k in running() if VARIANTS[v].trainer in ("reinforce", "self_critical", "ppo") and DEMONSTRATIONS in KINDS[k].gives]

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqrl.action_values import ActionValues, ActionValuesConfig
-from seqrl.noisy_layers import NoisyLinear
+from seqrl.policies.action_values import ActionValues, ActionValuesConfig
+from seqrl.policies.noisy_layers import NoisyLinear
 from seqrl.rollout import unroll
 
 

@@ -13,9 +13,9 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import SyncVectorEnv
 from torch import Tensor
 
-from seqrl.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
-from seqrl.encoders import Inputs, ObservationSize, RunningNorm
 from seqrl.optimiser import OptimiserConfig
+from seqrl.policies.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
+from seqrl.policies.encoders import Inputs, ObservationSize, RunningNorm
 from seqrl.rollout import unroll
 from seqrl.sources import VectorEnvSource
 from seqrl.trainers.ppo import PPOConfig

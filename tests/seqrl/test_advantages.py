@@ -7,7 +7,7 @@ import statistics
 import pytest
 import torch
 
-from seqrl import advantages
+from seqrl.functional import advantages
 
 SCORE = torch.tensor([1.0, 5.0, 2.0, 8.0, 6.0, 4.0, 3.0], dtype=torch.float64)
 GROUP = torch.tensor([7, -1, 7, -1, 30, 7, 30])

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqrl import convolutions
-from seqrl.networks import NatureCNN
+from seqrl.policies import convolutions
+from seqrl.policies.networks import NatureCNN
 
 
 @pytest.fixture(params=[1, 2])

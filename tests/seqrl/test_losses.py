@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqrl import advantages, losses, returns
+from seqrl.functional import advantages, losses, returns
 
 SEQUENCES = torch.tensor(list(itertools.product(range(3), repeat=2)))  # all rows of 2 tokens out of 3
 EARNED = torch.tensor([0.3, -1.0, 2.0, 0.5, 0.1, -0.7, 1.1, 0.0, 3.0], dtype=torch.float64)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from seqrl.minibatches import Minibatches, MinibatchUnit
+from seqrl.trainers.minibatches import Minibatches, MinibatchUnit
 from seqrl.trajectory import Trajectory
 
 

@@ -7,9 +7,9 @@ import itertools
 import pytest
 import torch
 
-from seqrl import losses
-from seqrl.minimum_risk import candidates, minimum_risk
-from seqrl.reduce import masked_mean
+from seqrl.functional import losses
+from seqrl.functional.minimum_risk import candidates, minimum_risk
+from seqrl.functional.reductions import masked_mean
 from seqrl.trajectory import Trajectory
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from seqrl.mixing import MixConfig, collect_mixed, imitation_loss
+from seqrl.trainers.mixing import MixConfig, collect_mixed, imitation_loss
 from seqrl.trajectory import Evaluation, Trajectory
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seqrl.n_best import n_best
-from seqrl.policies import TokenPolicy
+from seqrl.policies.tokens import TokenPolicy
 
 V, T = 4, 3
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from seqrl import networks
+from seqrl.policies import networks
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqrl.packing import counted_places, pack, unpack
+from seqrl.policies.packing import counted_places, pack, unpack
 
 MASK = torch.tensor([[True, False, True], [False, False, False], [True, True, True]])
 

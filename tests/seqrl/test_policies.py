@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqrl.losses import nll
-from seqrl.policies import TokenPolicy, choose_token, distinct_rows, encode_distinct, evaluation_mode, input_tokens
+from seqrl.functional.losses import nll
+from seqrl.policies.tokens import TokenPolicy, choose_token, distinct_rows, encode_distinct, evaluation_mode, input_tokens
 from seqrl.protocols import Policy
 from seqrl.rollout import unroll
 from seqrl.sources import TokenSource
@@ -99,7 +99,7 @@ def test_choose_token_takes_the_most_probable_where_a_number_is_negative() -> No
 
 @pytest.mark.parametrize("rows_at_once", [1, 3, 1000])
 def test_choose_token_goes_through_many_tokens_in_parts(rows_at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqrl.policies._NUMBERS_AT_ONCE", rows_at_once * 40)
+    monkeypatch.setattr("seqrl.policies.tokens._NUMBERS_AT_ONCE", rows_at_once * 40)
     generator = torch.Generator().manual_seed(0)
     logits, noise = 3 * torch.randn(7, 40, generator=generator), torch.rand(7, generator=generator)
     token, logp = choose_token(logits, noise)

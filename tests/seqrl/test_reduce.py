@@ -8,7 +8,7 @@ import statistics
 import pytest
 import torch
 
-from seqrl.reduce import AverageOver, count_of, masked_mean, masked_std, masked_sum, masked_whiten
+from seqrl.functional.reductions import AverageOver, count_of, masked_mean, masked_std, masked_sum, masked_whiten
 
 X = torch.randn(5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 MASK = torch.rand(5, 4, generator=torch.Generator().manual_seed(1)) < 0.6

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from seqrl.replay import Replay
+from seqrl.replay.buffer import Replay
 from seqrl.trajectory import Trajectory
 
 ROWS = 2

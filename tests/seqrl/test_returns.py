@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqrl import returns
+from seqrl.functional import returns
 
 NAN = math.nan
 

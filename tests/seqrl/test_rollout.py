@@ -11,9 +11,9 @@ import torch
 from gymnasium.vector import SyncVectorEnv
 from torch import Tensor, nn
 
-from seqrl import returns
 from seqrl.distributions import Categorical
-from seqrl.networks import MLP, RecurrentTorso, restarts
+from seqrl.functional import returns
+from seqrl.policies.networks import MLP, RecurrentTorso, restarts
 from seqrl.rollout import unroll
 from seqrl.sources import TokenSource, VectorEnvSource
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree

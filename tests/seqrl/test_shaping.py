@@ -7,7 +7,7 @@ import statistics
 import pytest
 import torch
 
-from seqrl import shaping
+from seqrl.functional import shaping
 
 
 def test_kl_penalty_by_hand() -> None:

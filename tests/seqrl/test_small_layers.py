@@ -7,8 +7,8 @@ import functools
 import pytest
 import torch
 
-from seqrl.networks import MLP, run_together
-from seqrl.small_layers import FEW_ROWS, TanhMLPs, run_layers
+from seqrl.policies.fused_mlp import FEW_ROWS, TanhMLPs, run_layers
+from seqrl.policies.networks import MLP, run_together
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqrl.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
-from seqrl.encoders import ObservationSize
 from seqrl.optimiser import OptimiserConfig
-from seqrl.small_ppo import is_small, ppo_gradients, ppo_slopes
+from seqrl.policies.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
+from seqrl.policies.encoders import ObservationSize
+from seqrl.trainers.fused_ppo import is_small, ppo_gradients, ppo_slopes
 from seqrl.trainers.ppo import PPO, PPOConfig
 from seqrl.trajectory import Trajectory
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from seqrl.sum_tree import SumTree
+from seqrl.replay.sum_tree import SumTree
 
 
 @pytest.mark.parametrize("size", [1, 5, 32, 33, 1025, 40_000])

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from seqrl.tables import ActionValueTable, ProbabilityTable
+from seqrl.policies.tables import ActionValueTable, ProbabilityTable
 from seqrl.trajectory import Trajectory
 
 

@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from seqrl import returns
-from seqrl.targets import categorical_cross_entropy, n_step_transitions, project_categorical, quantile_huber
+from seqrl.functional import returns
+from seqrl.functional.targets import categorical_cross_entropy, n_step_transitions, project_categorical, quantile_huber
 
 
 def rows(seed: int, B: int = 6, T: int = 9) -> tuple[torch.Tensor, ...]:

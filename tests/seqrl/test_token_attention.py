@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqrl.token_attention import look, places_of
+from seqrl.policies.token_attention import look, places_of
 
 N, H, R, D = 4, 2, 5, 3
 ITEMS = {

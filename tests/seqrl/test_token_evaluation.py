@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-import seqrl.linear_evaluation
-import seqrl.token_evaluation
-from seqrl.linear_evaluation import evaluate_linear
-from seqrl.losses import nll
+import seqrl.policies.linear_evaluation
+import seqrl.policies.token_evaluation
+from seqrl.functional.losses import nll
+from seqrl.functional.reductions import masked_mean
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.packing import pack
-from seqrl.reduce import masked_mean
-from seqrl.token_evaluation import LinearHead, evaluate_tokens
+from seqrl.policies.linear_evaluation import evaluate_linear
+from seqrl.policies.packing import pack
+from seqrl.policies.token_evaluation import LinearHead, evaluate_tokens
 from seqrl.trajectory import Evaluation, Trajectory
 
 WRONG = (1, 4)
@@ -55,11 +55,11 @@ def test_a_forbidden_token_gives_finite_entropy_and_gradients() -> None:
 @pytest.fixture(params=["kept", "computed again"])
 def _small_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Take two or three words at a time, however few logits there are."""
-    monkeypatch.setattr(seqrl.token_evaluation, "FEW_LOGITS", -1)
-    monkeypatch.setattr(seqrl.linear_evaluation, "PIECE_BYTES", {"cpu": 1})
-    monkeypatch.setattr(seqrl.linear_evaluation, "FEWEST_WORDS", 3)
+    monkeypatch.setattr(seqrl.policies.token_evaluation, "FEW_LOGITS", -1)
+    monkeypatch.setattr(seqrl.policies.linear_evaluation, "PIECE_BYTES", {"cpu": 1})
+    monkeypatch.setattr(seqrl.policies.linear_evaluation, "FEWEST_WORDS", 3)
     if request.param == "computed again":
-        monkeypatch.setattr(seqrl.linear_evaluation, "KEPT_BYTES", 0)
+        monkeypatch.setattr(seqrl.policies.linear_evaluation, "KEPT_BYTES", 0)
 
 
 def numbers(*shape: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -187,7 +187,7 @@ def test_no_tensor_has_a_logit_for_each_word_of_each_step(monkeypatch: pytest.Mo
         evaluation = evaluate_tokens(features, LinearHead(weight), rows, wrong=WRONG)
         (evaluation.logp.sum() + evaluation.entropy.sum() + evaluation.mean_logp.sum()).backward()  # type: ignore[union-attr]
     assert features.grad is not None and weight.grad is not None
-    assert pieces.numel <= seqrl.linear_evaluation.PIECE_BYTES["cpu"] // 4 < steps * words // 20
+    assert pieces.numel <= seqrl.policies.linear_evaluation.PIECE_BYTES["cpu"] // 4 < steps * words // 20
 
 
 class Writer(nn.Module):

@@ -12,8 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqrl.mixing import MixConfig
-from seqrl.policies import TokenPolicy
+from seqrl.policies.tokens import TokenPolicy
 from seqrl.protocols import Task
 from seqrl.run import checkpoint
 from seqrl.run.cli import main
@@ -21,6 +20,7 @@ from seqrl.run.config import EarlyStop
 from seqrl.run.loop import fit
 from seqrl.token_rollout import token_rollout
 from seqrl.trainers import Reinforce, ReinforceConfig, Supervised
+from seqrl.trainers.mixing import MixConfig
 from seqrl.trajectory import Trajectory
 
 

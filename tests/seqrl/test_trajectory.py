@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqrl import returns
-from seqrl.reduce import masked_mean
+from seqrl.functional import returns
+from seqrl.functional.reductions import masked_mean
 from seqrl.trajectory import Trajectory, concatenate, map_tree, tree_leaves
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from seqrl.batch_share import BatchShare, SharedGenerator, share_batches
-from seqrl.minibatches import Minibatches
+from seqrl.trainers.minibatches import Minibatches
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 

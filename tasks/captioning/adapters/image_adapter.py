@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from seqrl.decoding import select
+from seqrl.policies.token_evaluation import LinearHead
 from seqrl.tasks.captioning.adapters.encoder_decoder import places_before
 from seqrl.tasks.captioning.adapters.kind import ImageKind
 from seqrl.tasks.captioning.policies.pixels import processed_pixels
 from seqrl.tasks.writing.pretrained.adapter import State, cache_of, layers_of
 from seqrl.tasks.writing.pretrained.checkpointing import checkpoints
-from seqrl.token_evaluation import LinearHead
 
 
 class ImageAdapter:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from seqrl.policies import check_token_settings
+from seqrl.policies.tokens import check_token_settings
 from seqrl.run.registry import find, nearest
 from seqrl.run.trust import NAMES_CODE
 from seqrl.tasks.captioning.eyes import check_crop, check_eyes, check_name, is_eyes, open_eyes, trainable_encoder

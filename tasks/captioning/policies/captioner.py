@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqrl.packing import unpack
-from seqrl.policies import act_on_tokens, check_token_settings, first_leaf, input_tokens, never_right, resample_tokens
+from seqrl.policies.packing import unpack
+from seqrl.policies.token_evaluation import LinearHead, evaluate_tokens
+from seqrl.policies.tokens import act_on_tokens, check_token_settings, first_leaf, input_tokens, never_right, resample_tokens
 from seqrl.tasks.captioning.policies.figures import FigureDetector
 from seqrl.tasks.writing.memory import distinct_memory_of, memory_of
-from seqrl.token_evaluation import LinearHead, evaluate_tokens
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
 
 

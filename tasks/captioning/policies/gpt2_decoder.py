@@ -11,8 +11,8 @@ from transformers import GPT2LMHeadModel
 from transformers.models.gpt2.modeling_gpt2 import GPT2MLP, GPT2Attention, GPT2Block, GPT2Model
 from transformers.pytorch_utils import Conv1D
 
-from seqrl.packing import pack, unpack
-from seqrl.token_attention import look, places_of
+from seqrl.policies.packing import pack, unpack
+from seqrl.policies.token_attention import look, places_of
 from seqrl.trajectory import Tree
 
 _KNOWN = (GPT2LMHeadModel, GPT2Model, GPT2Block, GPT2Attention, GPT2MLP, Conv1D, nn.LayerNorm, nn.Dropout, nn.Embedding, nn.Linear)

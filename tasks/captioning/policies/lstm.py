@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqrl.networks import run_recurrent
+from seqrl.policies.networks import run_recurrent
 from seqrl.tasks.captioning.policies.additive_attention import attend
 from seqrl.tasks.captioning.policies.live_rows import LiveRows
 from seqrl.trajectory import Tree

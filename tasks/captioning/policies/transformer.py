@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqrl.packing import pack, unpack
-from seqrl.token_attention import Places, look, places_of
+from seqrl.policies.packing import pack, unpack
+from seqrl.policies.token_attention import Places, look, places_of
 from seqrl.trajectory import Tree
 
 

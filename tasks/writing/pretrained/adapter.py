@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
-from seqrl.token_evaluation import LinearHead
+from seqrl.policies.token_evaluation import LinearHead
 
 Layers: TypeAlias = tuple[tuple[Tensor, Tensor], ...]
 State: TypeAlias = dict[str, Any]

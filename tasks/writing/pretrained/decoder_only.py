@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from seqrl.decoding import select
+from seqrl.policies.token_evaluation import LinearHead
 from seqrl.tasks.writing.pretrained.adapter import State, cache_of, layers_of, moved_to_one_side
 from seqrl.tasks.writing.pretrained.checkpointing import checkpoints
-from seqrl.token_evaluation import LinearHead
 
 # Kinds whose logits are the output matrix on the last hidden states and nothing else.
 _PLAIN_HEADS = frozenset(("gpt2", "gpt_neo", "gpt_neox", "llama", "mistral", "opt", "phi", "qwen2", "qwen3", "smollm3"))

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
 from seqrl.decoding import select
+from seqrl.policies.token_evaluation import LinearHead
 from seqrl.tasks.writing.pretrained.adapter import State, cache_of, layers_of, moved_to_one_side
-from seqrl.token_evaluation import LinearHead
 
 # Kinds whose logits are the output matrix on the last hidden states, with a bias, or on the hidden states as they are scaled here.
 _BIASED = frozenset(("bart", "blenderbot-small", "led", "marian", "mbart", "pegasus", "plbart"))

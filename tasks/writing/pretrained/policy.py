@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqrl.policies import act_on_tokens, check_token_settings, first_leaf, input_tokens, never_right, resample_tokens
+from seqrl.policies.token_evaluation import LinearHead, evaluate_tokens
+from seqrl.policies.tokens import act_on_tokens, check_token_settings, first_leaf, input_tokens, never_right, resample_tokens
 from seqrl.tasks.writing.memory import distinct_memory_of, memory_of
 from seqrl.tasks.writing.pretrained.adapter import Adapter, special_tokens
 from seqrl.tasks.writing.pretrained.checkpointing import checkpoint_layers
 from seqrl.tasks.writing.pretrained.generation import GenerationRules
 from seqrl.tasks.writing.pretrained.hub import without_progress_bars
 from seqrl.tasks.writing.pretrained.lora import Lora, LoraConfig
-from seqrl.token_evaluation import LinearHead, evaluate_tokens
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
 
 

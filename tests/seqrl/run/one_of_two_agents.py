@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from seqrl.actor_critic import ActorCriticConfig
+from seqrl.policies.actor_critic import ActorCriticConfig
 from seqrl.run.loop import fit
 from seqrl.run.processes import data_seed
 from seqrl.tasks.control import ControlConfig, ControlPolicyConfig

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 import torch
 
-from seqrl.actor_critic import ActionSize, ActorCritic
-from seqrl.encoders import ObservationSize
-from seqrl.mixing import MixConfig
+from seqrl.policies.actor_critic import ActionSize, ActorCritic
+from seqrl.policies.encoders import ObservationSize
 from seqrl.run import checkpoint
 from seqrl.run.config import EarlyStop
 from seqrl.run.log import read_metrics
 from seqrl.run.loop import fit
 from seqrl.run.seeding import seed_everything
 from seqrl.trainers import PPOConfig, ReinforceConfig, SelfCriticalConfig, SupervisedConfig
+from seqrl.trainers.mixing import MixConfig
 
 
 def make(seed: int = 0, **settings: Any) -> tuple[Any, Any]:

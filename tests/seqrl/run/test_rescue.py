@@ -14,7 +14,7 @@ import pytest
 import torch
 from rescued import assert_goes_on, at, make, newest, raising, weights
 
-from seqrl.actor_critic import ActorCriticConfig
+from seqrl.policies.actor_critic import ActorCriticConfig
 from seqrl.run import checkpoint
 from seqrl.run.log import read_metrics
 from seqrl.run.loop import fit

@@ -13,7 +13,7 @@ import torch
 from toy_tokens import AuxPolicy, TokenPolicy, TokenTask, by_hand, flat_weights, gradient_of
 
 from seqrl.optimiser import OptimiserConfig
-from seqrl.tables import ProbabilityTable
+from seqrl.policies.tables import ProbabilityTable
 from seqrl.trainers.cem import CrossEntropyConfig, choose_elites
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from toy_worlds import ToyTask, exact_values
 
-from seqrl.action_values import ActionValues, ActionValuesConfig
 from seqrl.optimiser import OptimiserConfig
+from seqrl.policies.action_values import ActionValues, ActionValuesConfig
 from seqrl.trainers.dqn import DQN, DQNConfig
 from seqrl.trajectory import Trajectory
 

@@ -14,11 +14,11 @@ from toy_tokens import AuxPolicy, TablePolicy, TokenPolicy, TokenTask, flat_weig
 from toy_worlds import ToyTask
 
 from seqrl.diagnostics import describe_rollout, warnings_for
-from seqrl.mixing import MixConfig
 from seqrl.optimiser import OptimiserConfig
-from seqrl.tables import ProbabilityTable
+from seqrl.policies.tables import ProbabilityTable
 from seqrl.trainers import A2CConfig, OffPolicyConfig, PPOConfig, ReinforceConfig, SelfCriticalConfig, SupervisedConfig, VTraceConfig
 from seqrl.trainers.cem import CrossEntropyConfig
+from seqrl.trainers.mixing import MixConfig
 from seqrl.trainers.trpo import TRPOConfig
 from seqrl.trajectory import Trajectory, concatenate, map_tree
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from toy_tokens import TablePolicy, TokenPolicy, TokenTask, by_hand, flat_weights, gradient_of
 
-from seqrl.behaviour import UniformMixture
 from seqrl.distributions import Gaussian
 from seqrl.optimiser import OptimiserConfig
-from seqrl.policies import TokenPolicy as TextPolicy
+from seqrl.policies.tokens import TokenPolicy as TextPolicy
+from seqrl.trainers.importance_weights import UniformMixture
 from seqrl.trainers.off_policy import OffPolicy, OffPolicyConfig
 from seqrl.trajectory import Evaluation, Step, Trajectory
 

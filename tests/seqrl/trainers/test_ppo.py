@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from toy_tokens import TokenPolicy, TokenTask, by_hand, flat_weights, gradient_of
 
-from seqrl.minibatches import Minibatches
-from seqrl.mixing import MixConfig
 from seqrl.optimiser import OptimiserConfig
 from seqrl.trainers import PPO, PPOConfig, ReinforceConfig
+from seqrl.trainers.minibatches import Minibatches
+from seqrl.trainers.mixing import MixConfig
 from seqrl.trajectory import Trajectory
 
 FAST = OptimiserConfig(learning_rate=0.05)

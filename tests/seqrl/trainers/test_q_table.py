@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from seqrl.tables import ActionValueTable
+from seqrl.policies.tables import ActionValueTable
 from seqrl.trainers.q_table import QTable, QTableConfig
 from seqrl.trajectory import Trajectory
 

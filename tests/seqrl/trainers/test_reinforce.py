@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from toy_tokens import TokenPolicy, TokenTask, by_hand, gradient_of
 
-from seqrl.mixing import MixConfig
 from seqrl.optimiser import OptimiserConfig
 from seqrl.trainers import Reinforce, ReinforceConfig
+from seqrl.trainers.mixing import MixConfig
 from seqrl.trajectory import Trajectory
 
 FAST = OptimiserConfig(learning_rate=0.05)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from toy_tokens import TokenPolicy, TokenTask, by_hand, flat_weights, gradient_of
 
-from seqrl.mixing import MixConfig
 from seqrl.optimiser import OptimiserConfig
 from seqrl.trainers import ReinforceConfig, SelfCritical, SelfCriticalConfig
+from seqrl.trainers.mixing import MixConfig
 
 FAST = OptimiserConfig(learning_rate=0.05)
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from toy_tokens import TablePolicy, TokenPolicy, TokenTask, by_hand, flat_weights
 
-from seqrl.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
 from seqrl.distributions import Categorical
-from seqrl.encoders import ObservationSize
-from seqrl.natural_gradient import conjugate_gradient, fisher_product
+from seqrl.functional.natural_gradient import conjugate_gradient, fisher_product
 from seqrl.optimiser import OptimiserConfig
-from seqrl.policies import TokenPolicy as TextPolicy
+from seqrl.policies.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
+from seqrl.policies.encoders import ObservationSize
+from seqrl.policies.tokens import TokenPolicy as TextPolicy
 from seqrl.trainers.trpo import TRPO, TRPOConfig
 from seqrl.trajectory import Evaluation, Trajectory
 

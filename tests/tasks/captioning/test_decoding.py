@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from seqrl.beam_search import beam_search
 from seqrl.decoding import sample
-from seqrl.policies import TokenPolicy
+from seqrl.policies.tokens import TokenPolicy
 from seqrl.rollout import unroll
 from seqrl.sources import TokenSource
 from seqrl.tasks.captioning.policies.captioner import CaptionPolicy

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from seqrl.beam_search import beam_search
 from seqrl.decoding import sample, sample_beside_greedy
-from seqrl.policies import TokenPolicy
+from seqrl.policies.tokens import TokenPolicy
 from seqrl.tasks.captioning.policies.captioner import CaptionPolicy
 from seqrl.tasks.captioning.policies.lstm import AttentionLSTMDecoder, LSTMDecoder
 from seqrl.tasks.captioning.policies.transformer import TransformerDecoder

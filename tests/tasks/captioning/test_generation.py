@@ -13,7 +13,7 @@ transformers = pytest.importorskip("transformers")
 
 from seqrl.beam_search import beam_search  # noqa: E402
 from seqrl.decoding import sample  # noqa: E402
-from seqrl.policies import TokenPolicy, end_tokens  # noqa: E402
+from seqrl.policies.tokens import TokenPolicy, end_tokens  # noqa: E402
 from seqrl.rollout import unroll  # noqa: E402
 from seqrl.sources import TokenSource  # noqa: E402
 from seqrl.tasks.captioning.policies.pretrained import captioner_of  # noqa: E402

@@ -16,11 +16,11 @@ import tiny_models  # noqa: E402
 from tiny_models import KINDS  # noqa: E402
 
 from seqrl.decoding import sample  # noqa: E402
-from seqrl.reference import Reference  # noqa: E402
 from seqrl.tasks.captioning.policies import PolicyConfig, build_policy  # noqa: E402
 from seqrl.tasks.captioning.policies.pretrained import load_captioner  # noqa: E402
 from seqrl.tasks.writing.pretrained.lora import LoraConfig  # noqa: E402
 from seqrl.tasks.writing.vocabulary import TokenizerVocabulary  # noqa: E402
+from seqrl.trainers.reference import Reference  # noqa: E402
 
 PROMPTS = {"blip": "a photo of", "git": "a photo of", "idefics3": "describe the image", "llava": "describe the image"}
 QUICK = [pytest.param(kind, marks=() if kind == "blip" else pytest.mark.slow) for kind in KINDS]

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqrl.metrics.cider import CiderD
-from seqrl.policies import TokenPolicy
+from seqrl.policies.tokens import TokenPolicy
 from seqrl.tasks.captioning.data import CaptionSplit
 from seqrl.tasks.captioning.evaluation import EvaluationConfig, beam_captions, evaluate_captions, greedy_captions, write_captions
 from seqrl.tasks.writing.reward import RewardConfig, TextReward

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqrl.mixing import MixConfig
 from seqrl.optimiser import OptimiserConfig
 from seqrl.tasks.captioning.data import DataConfig, load_data
 from seqrl.tasks.captioning.policies import PolicyConfig
@@ -20,6 +19,7 @@ from seqrl.tasks.captioning.scenes import ScenesConfig
 from seqrl.tasks.captioning.task import CaptioningConfig, CaptioningTask
 from seqrl.trainers import PPOConfig, ReinforceConfig, SelfCriticalConfig, SupervisedConfig
 from seqrl.trainers.cem import CrossEntropyConfig
+from seqrl.trainers.mixing import MixConfig
 from seqrl.trajectory import Trajectory, concatenate
 
 DRAWN = DataConfig(image_size=16, scenes=ScenesConfig(num_train=6, num_dev=2, num_test=0))

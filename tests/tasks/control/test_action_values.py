@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 
-from seqrl.action_values import ActionValuesConfig
+from seqrl.policies.action_values import ActionValuesConfig
 from seqrl.run.config import read_config
 from seqrl.run.train import load, resume, train
 from seqrl.tasks.control.action_values import build_action_values

@@ -10,8 +10,8 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Dict, Discrete, Graph, MultiBinary, MultiDiscrete, Tuple
 
-from seqrl.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
-from seqrl.encoders import ObservationSize
+from seqrl.policies.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
+from seqrl.policies.encoders import ObservationSize
 from seqrl.run.config import read_config
 from seqrl.run.train import load, resume, train
 from seqrl.tasks.control.parts import observation_size

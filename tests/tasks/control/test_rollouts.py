@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqrl import returns
+from seqrl.functional import returns
 from seqrl.tasks.control.environments import make_environments
 from seqrl.tasks.control.policy import ControlPolicyConfig
 from seqrl.tasks.control.task import ControlConfig, ControlTask

@@ -12,9 +12,9 @@ import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, Tuple, flatten
 from torch import Tensor, nn
 
-from seqrl.actor_critic import ActorCriticConfig
 from seqrl.failures import EnvironmentFailed
-from seqrl.pictures import Picture, PictureEncoder
+from seqrl.policies.actor_critic import ActorCriticConfig
+from seqrl.policies.pictures import Picture, PictureEncoder
 from seqrl.run.config import read_config
 from seqrl.run.train import load, resume, train
 from seqrl.tasks.control.parts import FlatBox, StackedBox, observation_size

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from seqrl.policies import TokenPolicy
+from seqrl.policies.tokens import TokenPolicy
 from seqrl.tasks.text import DataConfig, Pairs, PolicyConfig, TextConfig, TextTask
 from seqrl.tasks.text.evaluation import EvaluationConfig
 from seqrl.tasks.writing.vocabulary import TokenizerVocabulary, Vocabulary

@@ -116,7 +116,7 @@ def test_a_forbidden_word_leaves_its_probability_to_the_others_and_a_forced_one_
 
 @pytest.mark.parametrize("kind", ["t5", "marian", "gpt2", "llama"])
 def test_gradients_are_the_plain_model_s_with_one_reading_of_each_prompt(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqrl.token_evaluation.FEW_LOGITS", 0)  # as many logits are, these are made in pieces
+    monkeypatch.setattr("seqrl.policies.token_evaluation.FEW_LOGITS", 0)  # as many logits are, these are made in pieces
     policy = policy_of(kind)
     rows = drawn(policy, 2)
     (policy(rows).logp * rows.mask).sum().backward()

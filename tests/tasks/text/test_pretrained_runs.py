@@ -16,7 +16,6 @@ from tiny_text_models import LENGTH, PROMPTS, REFERENCES, context_of, generated,
 
 from seqrl.decoding import sample  # noqa: E402
 from seqrl.optimiser import OptimiserConfig  # noqa: E402
-from seqrl.reference import Reference  # noqa: E402
 from seqrl.run import checkpoint  # noqa: E402
 from seqrl.run.cli import main  # noqa: E402
 from seqrl.run.config import EarlyStop, RunConfig  # noqa: E402
@@ -27,6 +26,7 @@ from seqrl.tasks.text import DataConfig, PolicyConfig, TextConfig, TextTask  # n
 from seqrl.tasks.writing.pretrained.loading import load_text_policy  # noqa: E402
 from seqrl.tasks.writing.pretrained.lora import LoraConfig  # noqa: E402
 from seqrl.trainers.ppo import PPO, PPOConfig  # noqa: E402
+from seqrl.trainers.reference import Reference  # noqa: E402
 from seqrl.trainers.self_critical import SelfCritical, SelfCriticalConfig  # noqa: E402
 
 FAST = OptimiserConfig(learning_rate=0.03, precision="fp32")

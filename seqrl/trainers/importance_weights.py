@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqrl.distributions import Categorical
+from seqrl.functional.reductions import masked_mean
 from seqrl.protocols import Policy
-from seqrl.reduce import masked_mean
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree, map_tree
 
 

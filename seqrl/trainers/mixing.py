@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seqrl.losses import nll
+from seqrl.functional.losses import nll
+from seqrl.functional.reductions import AverageOver, masked_mean
 from seqrl.protocols import Task, require_demonstrations
-from seqrl.reduce import AverageOver, masked_mean
 from seqrl.trajectory import Evaluation, Trajectory, Tree, concatenate, map_tree
 
 
@@ -131,7 +131,7 @@ def imitation_loss(
         evaluation: of these rows.
         count: [] what to divide by.
         label_smoothing: share of the target's probability that is spread over the actions that can be right.
-        over: what is averaged over, see `seqrl.reduce.masked_mean`.
+        over: what is averaged over, see `seqrl.functional.reductions.masked_mean`.
     """
     loss = nll(evaluation.logp, evaluation.mean_logp, label_smoothing=label_smoothing)
     return masked_mean(loss, imitated(trajectory), count, over=over)

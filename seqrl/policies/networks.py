@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqrl.convolutions import EncoderPrecision, dtype_of, encode_frames, prepare_weights
-from seqrl.small_layers import TanhMLPs, is_plain, run_layers, tanh_layers
+from seqrl.policies.convolutions import EncoderPrecision, dtype_of, encode_frames, prepare_weights
+from seqrl.policies.fused_mlp import TanhMLPs, is_plain, run_layers, tanh_layers
 
 FRAME_SIZE = (84, 84)
 Activation = Callable[[Tensor], Tensor]
@@ -103,13 +103,13 @@ def run_together(mlps: Sequence[MLP], x: Tensor) -> list[Tensor]:
 class NatureCNN(nn.Module):
     """Encodes stacked 84x84 game frames with the three convolutions and the linear layer of the Nature DQN.
 
-    On a CPU the work goes through `seqrl.convolutions`: one part of the batch a thread, in `precision`. What comes out is
+    On a CPU the work goes through `seqrl.policies.convolutions`: one part of the batch a thread, in `precision`. What comes out is
     always in the weights' own number format.
 
     Args:
         num_channels: number of stacked frames.
         num_outputs: size of the code.
-        precision: number format of the inner layers; "auto" is fp32 here, see `seqrl.convolutions.dtype_of`.
+        precision: number format of the inner layers; "auto" is fp32 here, see `seqrl.policies.convolutions.dtype_of`.
         generator: draws the weights; PyTorch's own when None.
 
     Source: Mnih et al. 2015 (Human-level control through deep reinforcement learning), methods (model architecture).

@@ -8,11 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seqrl.actor_critic import ActorCritic
 from seqrl.categories import categorical_numbers, categorical_slope
 from seqrl.diagnostics import Seen
-from seqrl.networks import MLP
-from seqrl.small_layers import layer_gradients, tanh_layers
+from seqrl.policies.actor_critic import ActorCritic
+from seqrl.policies.fused_mlp import layer_gradients, tanh_layers
+from seqrl.policies.networks import MLP
 from seqrl.trajectory import Trajectory
 
 

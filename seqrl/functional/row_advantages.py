@@ -6,14 +6,14 @@ from typing import Literal
 
 from torch import Tensor
 
-from seqrl import advantages
+from seqrl.functional import advantages
 from seqrl.trajectory import Trajectory
 
 RowBaseline = Literal["leave_one_out", "group_norm", "group_mean", "greedy"]
 
 
 def row_advantage(method: RowBaseline, trajectory: Trajectory, score: Tensor, *, setting: str, instead: str) -> Tensor:
-    """Compare the score of each row by one of the methods of `seqrl.advantages`.
+    """Compare the score of each row by one of the methods of `seqrl.functional.advantages`.
 
     Args:
         method: which.
@@ -36,5 +36,5 @@ def row_advantage(method: RowBaseline, trajectory: Trajectory, score: Tensor, *,
 
 
 def one_episode(trajectory: Trajectory, method: str, instead: str) -> None:
-    """Refuse rows that go on after an end, see `seqrl.advantages.require_one_episode`."""
+    """Refuse rows that go on after an end, see `seqrl.functional.advantages.require_one_episode`."""
     advantages.require_one_episode(trajectory.terminated | trajectory.truncated, trajectory.counted, method, instead)

@@ -1,4 +1,4 @@
-"""Losses, one number a step and not yet averaged: reduce them with `seqrl.reduce`, which knows what counts.
+"""Losses, one number a step and not yet averaged: reduce them with `seqrl.functional.reductions`, which knows what counts.
 
 All are to be minimised. Advantages, targets and old log-probabilities are constants: no gradient flows into them.
 """
@@ -68,7 +68,7 @@ def value(value: Tensor, target: Tensor, old_value: Tensor | None = None, clip: 
 
     Args:
         value: [B, T] float, the critic's estimate.
-        target: [B, T] float, for instance from `seqrl.returns.td_lambda`.
+        target: [B, T] float, for instance from `seqrl.functional.returns.td_lambda`.
         old_value: [B, T] float, the estimate when the actions were sampled; only read with a clip.
         clip: largest move from the old estimate, in the unit of the reward; None for no limit.
 

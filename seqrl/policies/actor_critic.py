@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from seqrl.distributions import Categorical, Gaussian, MultiCategorical, SquashedGaussian, logp_and_entropy
-from seqrl.encoders import Inputs, Memory, ObservationSize, Trunk, TrunkAndHead
 from seqrl.joint_distribution import Joint
-from seqrl.networks import MLP, Activation, restarts, run_together
+from seqrl.policies.encoders import Inputs, Memory, ObservationSize, Trunk, TrunkAndHead
+from seqrl.policies.networks import MLP, Activation, restarts, run_together
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree, map_tree
 
 ActivationName = Literal["tanh", "relu"]
@@ -61,7 +61,7 @@ class ActorCriticConfig:
         memory_size: units of the memory.
         code_size: outputs of the convolutions, which take the place of the hidden layers where the observations are frames or a
             picture, and stand before them where there are several parts.
-        normalise_observations: scale observations by their running mean and deviation, see `seqrl.encoders.RunningNorm`.
+        normalise_observations: scale observations by their running mean and deviation, see `seqrl.policies.encoders.RunningNorm`.
         squash: continuous actions are tanh(u) with u Gaussian, scaled to the environment's bounds, instead of clipped to them.
         state_dependent_std: let the deviation of continuous actions depend on what is seen, rather than be one learned number
             a dimension.
@@ -150,7 +150,7 @@ class ActorCritic(nn.Module):
     With a trunk each for actor and critic, and no memory, sampling runs the actor alone; `fill` computes what it leaves out.
 
     Args:
-        observation: see `seqrl.encoders.ObservationSize`.
+        observation: see `seqrl.policies.encoders.ObservationSize`.
         actions: see `ActionSize`.
         hidden_sizes: sizes of the layers between; not for frames or a picture alone.
         config: see `ActorCriticConfig`.

@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from seqrl import losses, shaping
-from seqrl.reduce import masked_mean
+from seqrl.functional import losses, shaping
+from seqrl.functional.reductions import masked_mean
 from seqrl.trajectory import Trajectory
 
 KLIn = Literal["reward", "loss"]
@@ -25,7 +25,7 @@ class Reference:
     Args:
         policy: copied, but for its frozen weights, which both share.
         kl_in: "reward" or "loss".
-        estimator: of d_t, see `seqrl.losses.kl`.
+        estimator: of d_t, see `seqrl.functional.losses.kl`.
         weight: β, reward per nat.
 
     Source: reward: Ziegler et al. 2019 (Fine-tuning language models from human preferences); loss: Shao et al. 2024 (DeepSeekMath),

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seqrl.linear_evaluation import evaluate_linear
-from seqrl.packing import pack, unpack
+from seqrl.policies.linear_evaluation import evaluate_linear
+from seqrl.policies.packing import pack, unpack
 from seqrl.trajectory import Evaluation, Trajectory
 
 # Up to so many logits a call costs more than what it saves; measured from 800 steps of 60 words to 1,600 of 50,257.
@@ -49,7 +49,7 @@ def evaluate_tokens(
     The head, which is often the dearest part, sees only the steps with `mask` or `imitate`; all others get zeros.
 
     Args:
-        features: [B, T, D] float, or [M, D] of the M steps that count, as `seqrl.packing.pack` orders them.
+        features: [B, T, D] float, or [M, D] of the M steps that count, as `seqrl.policies.packing.pack` orders them.
         head: takes [M, D], gives logits [M, V]; a `LinearHead` costs less time and no memory for [M, V].
         trajectory: the actions [B, T], long.
         value: [B, T] the critic's values; zeros when None.

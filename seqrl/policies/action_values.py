@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqrl.actor_critic import split_observation
-from seqrl.encoders import Inputs, Memory, ObservationSize
-from seqrl.networks import MLP, RecurrentTorso, frame_channels, restarts
-from seqrl.noisy_layers import NoisyLinear, Stream, drop_units
+from seqrl.policies.actor_critic import split_observation
+from seqrl.policies.encoders import Inputs, Memory, ObservationSize
+from seqrl.policies.networks import MLP, RecurrentTorso, frame_channels, restarts
+from seqrl.policies.noisy_layers import NoisyLinear, Stream, drop_units
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree, map_tree
 
 CODE_SIZE = 512
@@ -39,7 +39,7 @@ class ActionValuesConfig:
             Ghahramani 2016). 0 switches it off.
         memory: "lstm" or "gru" for what cannot be told from one observation (Hausknecht & Stone 2015), else "none".
         memory_size: units of it.
-        normalise_observations: scale observations by their running mean and deviation, see `seqrl.encoders.RunningNorm`; what
+        normalise_observations: scale observations by their running mean and deviation, see `seqrl.policies.encoders.RunningNorm`; what
             a replay holds is scaled by those of the present.
     """
 
@@ -75,7 +75,7 @@ class ActionValues(nn.Module):
 
     The last of the `hidden_sizes` belongs to the streams behind the encoder, of which dueling has two; what is noisy is in
     the streams. Frames of 84x84 are encoded by the Nature CNN, with its 512 outputs in the place of the hidden layers, and other
-    pictures likewise, see `seqrl.pictures`. With a memory, it stands between all hidden layers and the streams.
+    pictures likewise, see `seqrl.policies.pictures`. With a memory, it stands between all hidden layers and the streams.
 
     Args:
         observation: of one observation, see `ObservationSize`; or its shape, () where it is a number.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seqrl.returns import after_end
+from seqrl.functional.returns import after_end
 
 
 def none(score: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ def critic(returns: Tensor, value: Tensor) -> Tensor:
     """Compare each step's return with the critic's value: A_t = G_t - V_t.
 
     Args:
-        returns: [B, T] float, from `seqrl.returns`.
+        returns: [B, T] float, from `seqrl.functional.returns`.
         value: [B, T+1] float, as a trajectory holds it; the last column is not read.
 
     Raises:
@@ -131,7 +131,7 @@ def leave_one_out_to_go(returns: Tensor, counted: Tensor, group: Tensor | None =
     its end, undiscounted, this is `leave_one_out` of the scores at every step.
 
     Args:
-        returns: [B, T] float, G, from `seqrl.returns.discounted_return`.
+        returns: [B, T] float, G, from `seqrl.functional.returns.discounted_return`.
         counted: [B, T] bool, the steps of each row, one episode a row.
         group: [B] integer, rows with the same number share a context; one group when None.
         valid: [B] bool, rows that count; all when None.

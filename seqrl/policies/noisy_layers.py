@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqrl.networks import initialise_orthogonal
+from seqrl.policies.networks import initialise_orthogonal
 
 
 class NoisyLinear(nn.Module):

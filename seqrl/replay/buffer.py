@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqrl.functional.targets import n_step_transitions
 from seqrl.padding import silenced_end
-from seqrl.step_ring import FIELDS, StepRing
-from seqrl.sum_tree import SumTree
-from seqrl.targets import n_step_transitions
+from seqrl.replay.step_ring import FIELDS, StepRing
+from seqrl.replay.sum_tree import SumTree
 from seqrl.trajectory import Trajectory, Tree, map_tree
 
 # Of the errors in a recurrent window, the share that the largest has in its priority.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from seqrl.networks import MLP, Activation, initialise_orthogonal
+from seqrl.policies.networks import MLP, Activation, initialise_orthogonal
 
 # From this side on the first convolution strides over 4 pixels at once, as that of the Nature network does.
 LARGE_SIDE = 64

@@ -14,7 +14,7 @@ def n_step_transitions(reward: Tensor, terminated: Tensor, truncated: Tensor, di
     R_t = Σ_{i<k} γ^i r_{t+i},  D_t = γ^k, or 0 after a termination,  j_t = t + k
     where k is n, or less where the row ends or is cut off earlier. The target is R_t + D_t V_{j_t}.
 
-    The pieces come apart, other than from `seqrl.returns.n_step`, because a target may need more of what follows than its
+    The pieces come apart, other than from `seqrl.functional.returns.n_step`, because a target may need more of what follows than its
     value: the greedy action of another network, or a distribution.
 
     Args:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from seqrl.batch_share import SharedGenerator
+from seqrl.policies.token_evaluation import evaluate_tokens as evaluate_tokens
 from seqrl.sharding import whole
-from seqrl.token_evaluation import evaluate_tokens as evaluate_tokens
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree, map_tree, tree_leaves
 
 

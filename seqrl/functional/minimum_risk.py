@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seqrl.advantages import check_rows, group_mean_of, refuse_single_rows
+from seqrl.functional.advantages import check_rows, group_mean_of, refuse_single_rows
 from seqrl.trajectory import Trajectory
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seqrl.losses import KLEstimator, kl
+from seqrl.functional.losses import KLEstimator, kl
 
 
 @torch.no_grad()
@@ -22,7 +22,7 @@ def kl_penalty(
         reference_logp: [B, T] the same under the reference.
         mask: [B, T] bool, steps that count; the others keep their reward.
         coefficient: β, reward per nat.
-        estimator: see `seqrl.losses.kl`.
+        estimator: see `seqrl.functional.losses.kl`.
 
     Raises:
         ValueError: when the shapes differ or there is no such estimator.

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqrl.accelerator import gather
-from seqrl.networks import MLP, Activation, NatureCNN, RecurrentTorso, frame_channels
-from seqrl.pictures import Picture, PictureEncoder, other_numbers
+from seqrl.policies.networks import MLP, Activation, NatureCNN, RecurrentTorso, frame_channels
+from seqrl.policies.pictures import Picture, PictureEncoder, other_numbers
 from seqrl.trajectory import Tree
 
 Memory = Literal["none", "lstm", "gru"]
@@ -28,7 +28,7 @@ class ObservationSize:
         shape: of one observation; () where it is a number.
         num_categories: how many different numbers there are, where it is one; 0 otherwise.
         frames: whether it is a stack of game frames, uint8 [channels, 84, 84], for the Nature CNN.
-        pictures: other pictures in it, see `seqrl.pictures`.
+        pictures: other pictures in it, see `seqrl.policies.pictures`.
         num_stacked: how many observations one shows, along a first axis of their own; told only where there are pictures.
     """
 
@@ -247,7 +247,7 @@ class Trunk(nn.Module):
         Args:
             x: [..., num_inputs], frames or pictures; [B, T, ...] with a memory.
             state: the memory before the first step; empty when None.
-            restart: [B, T] where it is emptied before the step, see `seqrl.networks.restarts`; for steps that are over.
+            restart: [B, T] where it is emptied before the step, see `seqrl.policies.networks.restarts`; for steps that are over.
 
         Returns:
             ([..., num_outputs], the memory after the last step; None without one, or with `restart`).

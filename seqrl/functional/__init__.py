@@ -1,0 +1,1 @@
+"""The equations: returns, advantages, losses, targets, shaping, averages; pure functions of tensors."""

@@ -1,0 +1,1 @@
+"""What acts: policies over tokens, actor-critics, action values, tables, and the networks that they are made of."""
