@@ -1,4 +1,4 @@
-"""Several rows about each context by beam search, for whoever chooses among them."""
+"""Several rows about each context by beam search, for whoever chooses among them or learns from them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from seqrl.beam_search import next_logp_of, reorder
-from seqrl.decoding import rows_of_items
+from seqrl.decoding import rows_of_items, sample
 from seqrl.policies.tokens import end_tokens, evaluation_mode, first_leaf, is_end
-from seqrl.trajectory import Tree
+from seqrl.trajectory import Trajectory, Tree
 
 
 @torch.no_grad()
@@ -31,6 +31,37 @@ def n_best(policy: Any, context: Tree, *, beam_size: int, num_rows: int) -> list
     for name, number in (("beam_size", beam_size), ("num_rows", num_rows)):
         if number < 1:
             raise ValueError(f"{name}: expected at least 1, got {number}")
+    ends = end_tokens(policy)
+    found = _search(policy, context, beam_size, num_rows)
+    return [[(row[:-1] if row[-1] in ends else row, score) for row, score in each] for each in found]
+
+
+@torch.no_grad()
+def best_rows(policy: Any, context: Tree, *, num_rows: int, group: torch.Tensor | None = None) -> Trajectory:
+    """Write the best rows of a beam search of that width, as `seqrl.decoding.sample` writes drawn ones.
+
+    Args:
+        policy: see `n_best`.
+        context: leaves [N, ...].
+        num_rows: rows about each context; where fewer are found, the worst of them stands there again.
+        group: [N] numbers of the contexts; 0..N-1 when None.
+
+    Returns:
+        Trajectory of B = N * num_rows rows, best first, rewards 0, `logp` the policy's own.
+
+    Source: Edunov et al. 2018 (Classical structured prediction losses for sequence to sequence learning), candidates by beam search.
+    """
+    found = _search(policy, context, num_rows, num_rows)
+    rows = [each[min(place, len(each) - 1)][0] for each in found for place in range(num_rows)]
+    tokens = torch.full((len(rows), max(map(len, rows))), policy.pad)
+    for index, row in enumerate(rows):
+        tokens[index, : len(row)] = torch.tensor(row)
+    written = sample(policy, context, num_samples=num_rows, forced=tokens, group=group)
+    return written.replace(mask=written.counted, imitate=None)
+
+
+def _search(policy: Any, context: Tree, beam_size: int, num_rows: int) -> list[list[tuple[list[int], float]]]:
+    """Do what `n_best` does; rows keep their end tokens."""
     device, N, K, ends = first_leaf(context).device, first_leaf(context).shape[0], beam_size, end_tokens(policy)
     found: list[list[tuple[list[int], float]]] = [[] for _ in range(N)]
     rows = torch.full((N, K, 0), policy.pad, dtype=torch.long, device=device)
@@ -65,4 +96,4 @@ def n_best(policy: Any, context: Tree, *, beam_size: int, num_rows: int) -> list
 def _keep(found: list[list[tuple[list[int], float]]], rows: torch.Tensor, total: torch.Tensor, ended: torch.Tensor) -> None:
     for index, place in (ended & total.isfinite()).nonzero().tolist():
         row = rows[index, place].tolist()
-        found[index].append((row[:-1], float(total[index, place]) / len(row)))
+        found[index].append((row, float(total[index, place]) / len(row)))

@@ -77,6 +77,7 @@ class Task(Protocol):
       other; without it a row is a whole text, classification or episode.
     - `reward_signature(trainer, version) -> str`, `evaluation_signatures(split, version) -> dict`: how its figures are computed, to be
       printed with them; the first one gets a trainer's `reward_settings()`.
+    - `searches_rows`: True where `rollout` takes `beam`, which asks for the `num_samples` best rows of a beam search in place of samples.
     - `reward_ahead`: by how many updates its rows are older than the policy that learns from them; 0 where it does not say.
     - `raw_rewards()`: for trainers that learn again from what they kept, where the unit of the rewards moves (divided by a running
       deviation). It gives a function from raw rewards to rewards in the unit of the moment, and has all rollouts from now on hold raw

@@ -21,6 +21,7 @@ from seqrl.trainers.mixing import MixConfig, collect_mixed, imitated, imitation_
 from seqrl.trajectory import Evaluation, Trajectory
 
 Baseline = Literal["none", "moving_average", "critic", "leave_one_out", "group_norm", "greedy", "minimum_risk"]
+Candidates = Literal["samples", "beam"]
 INSTEAD = "trainer.baseline to none, moving_average or critic"
 
 
@@ -40,6 +41,8 @@ class ReinforceConfig:
         reward_to_go: credit an action with what came after it only, instead of the return of its whole episode; without effect on
             "group_norm", "greedy" and "minimum_risk".
         sharpness: "minimum_risk" alone: the exponent of the probabilities before they are renormalised; Shen's alpha, Wen's gamma.
+        candidates: "minimum_risk" alone: a group's rows are "samples", or the `num_samples` best of a "beam" search of that width, which
+            are more like what beam search writes later (Edunov et al. 2018).
         average_decay: decay of the moving average.
         whiten: scale the advantages of a batch to mean 0 and deviation 1.
         average_over: what all losses are averaged over: "steps", "rows" (each row's sum, Williams's) or "row_means"; see
@@ -56,6 +59,7 @@ class ReinforceConfig:
     discount: float = 1.0
     reward_to_go: bool = True
     sharpness: float = 1.0
+    candidates: Candidates = "samples"
     average_decay: float = 0.95
     whiten: bool = False
     average_over: AverageOver = "steps"
@@ -66,7 +70,11 @@ class ReinforceConfig:
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def __post_init__(self) -> None:
-        for name, choices in (("baseline", get_args(Baseline)), ("average_over", get_args(AverageOver))):
+        for name, choices in (
+            ("baseline", get_args(Baseline)),
+            ("average_over", get_args(AverageOver)),
+            ("candidates", get_args(Candidates)),
+        ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if self.num_samples < 1:
@@ -75,6 +83,11 @@ class ReinforceConfig:
             raise ValueError(f"discount: expected a number from 0 to 1, got {self.discount}")
         if not self.sharpness > 0:
             raise ValueError(f"sharpness: expected a number above 0, got {self.sharpness}")
+        if self.candidates == "beam" and self.baseline != "minimum_risk":
+            raise ValueError(
+                f"candidates: expected samples with baseline {self.baseline}, which needs rows that the policy draws, got 'beam'; set "
+                "baseline=minimum_risk"
+            )
         if self.baseline == "greedy" and self.discount != 1:
             raise ValueError(
                 f"discount: expected 1 with baseline greedy, whose scores are sums without discount, got {self.discount}; "
@@ -129,6 +142,9 @@ class Reinforce:
             require_whole_rows(task, f"reinforce with baseline {self.config.baseline}")
         self.config.mix.check_task(task)
         self.lags = lags(task, "reinforce", dropout=self.config.dropout)
+        if self.config.candidates == "beam" and (self.lags or not getattr(task, "searches_rows", False)):
+            why = "the rewards of a beam search cannot be computed ahead" if self.lags else f"{type(task).__name__} has no beam search"
+            raise ValueError(f"trainer.candidates: expected samples, since {why}, got 'beam'")
 
     def collect(self, task: Task) -> Trajectory:
         """Sample rows for the next contexts, with demonstrations where the mix asks for them."""
@@ -139,6 +155,7 @@ class Reinforce:
             num_samples=self.config.num_samples,
             greedy_baseline=self.config.baseline == "greedy",
             generator=self.generator,
+            **({"beam": True} if self.config.candidates == "beam" else {}),
         )
         self.policy.eval()
         trajectory = collect_mixed(self.config.mix, self.optimiser.num_finished, rollout, demonstrations_of(task))
@@ -217,7 +234,8 @@ class Reinforce:
 
     def reward_settings(self) -> dict[str, object]:
         """Say what rewards are compared with, for signatures."""
-        return {"base": self.config.baseline, "samples": self.config.num_samples}
+        rows = "beam" if self.config.candidates == "beam" else "samples"
+        return {"base": self.config.baseline, rows: self.config.num_samples}
 
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's, the generator's and the baseline's state."""

@@ -162,9 +162,10 @@ class CaptioningTask:
         greedy_baseline: bool = False,
         num_forced_steps: int = 0,
         generator: torch.Generator | None = None,
+        beam: bool = False,
     ) -> Trajectory:
         """Caption the next images; see `seqrl.protocols.Task`. With `reward.ahead` the captions are those that the last call sampled."""
-        draw = partial(self._sampled, policy, num_samples, greedy, greedy_baseline, num_forced_steps, generator)
+        draw = partial(self._sampled, policy, num_samples, greedy, greedy_baseline, num_forced_steps, generator, beam)
         return self._rollouts.rewarded(draw, num_samples=num_samples, greedy=greedy, greedy_baseline=greedy_baseline)
 
     def _sampled(
@@ -175,6 +176,7 @@ class CaptioningTask:
         greedy_baseline: bool,
         num_forced_steps: int,
         generator: torch.Generator | None,
+        beam: bool,
     ) -> Sampled:
         """Caption the next images, without rewards."""
         items = self._rollouts.next_items(self.config.images_per_batch)
@@ -191,6 +193,7 @@ class CaptioningTask:
             greedy_baseline=greedy_baseline,
             forced=own(forced),
             generator=generator,
+            beam=beam,
         )
 
     def demonstrations(self, group: Tensor | None = None) -> Trajectory:

@@ -161,6 +161,8 @@ class TextTask:
         self._own = own_metrics(config.evaluation.functions, self.reward, config.reward.timeout_s, taken=FIGURES)
         self._metrics = list(dict.fromkeys([*METRICS, *config.evaluation.registered, *self.reward.weights]))
 
+    searches_rows = True
+
     @property
     def seconds_in_reward(self) -> float:
         """Time spent scoring replies so far; with `reward.ahead` the time spent waiting for it."""
@@ -191,6 +193,7 @@ class TextTask:
         greedy_baseline: bool = False,
         num_forced_steps: int = 0,
         generator: torch.Generator | None = None,
+        beam: bool = False,
     ) -> Trajectory:
         """Reply to the next prompts; see `seqrl.protocols.Task`. With `reward.ahead` the replies are those that the last call sampled."""
 
@@ -210,6 +213,7 @@ class TextTask:
                 greedy_baseline=greedy_baseline,
                 forced=own(forced),
                 generator=generator,
+                beam=beam,
             )
 
         return self._rollouts.rewarded(draw, num_samples=num_samples, greedy=greedy, greedy_baseline=greedy_baseline)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from seqrl.decoding import sample, sample_beside_greedy, with_one_end
 from seqrl.functional.shaping import score_differences
+from seqrl.n_best import best_rows
 from seqrl.trajectory import FIELDS, Trajectory, Tree, map_tree
 
 
@@ -129,6 +130,7 @@ def sampled_rows(
     greedy_baseline: bool,
     forced: Tensor | None,
     generator: torch.Generator | None,
+    beam: bool = False,
 ) -> Sampled:
     """Write rows about items, without rewards.
 
@@ -142,7 +144,11 @@ def sampled_rows(
         greedy_baseline: also write the greedy row of each item.
         forced: [N, S] first tokens; None for none.
         generator: draws the tokens.
+        beam: write the best rows of a beam search instead.
     """
+    if beam and not greedy:
+        rows = best_rows(policy, context, num_rows=num_samples, group=items)
+        return Sampled(rows, captions_of(rows, policy, end), None, num_samples)
     settings: Any = {"num_samples": num_samples, "forced": forced, "group": items, "generator": generator}
     best: Trajectory | None = None
     if greedy_baseline and not greedy:

@@ -13,6 +13,7 @@ from seqrl.decoding import sample
 from seqrl.optimiser import OptimiserConfig
 from seqrl.tasks.text import DataConfig, EvaluationConfig, Pairs, PolicyConfig, TextConfig, TextTask
 from seqrl.tasks.writing.reward import RewardConfig
+from seqrl.trainers.reinforce import Reinforce, ReinforceConfig
 from seqrl.trainers.self_critical import SelfCritical, SelfCriticalConfig
 from seqrl.trainers.supervised import Supervised, SupervisedConfig
 
@@ -171,6 +172,45 @@ def test_rewards_ahead_lag_by_one_update() -> None:
     now = [task.rollout(policy, generator=torch.Generator().manual_seed(k)) for k in range(2)]
     then = [late.rollout(policy, generator=torch.Generator().manual_seed(k)) for k in range(2)]
     assert now[0].action.tolist() == then[0].action.tolist() and late.reward_ahead == 1
+
+
+@pytest.mark.parametrize("kind", ["transformer", "recurrent"])
+def test_risk_over_a_beam_moves_the_weights_along_its_gradient(kind: str) -> None:
+    def reward(replies: Any, references: Any) -> list[float]:
+        return [float(len(reply.split())) for reply in replies]
+
+    task = make(reward, replace(SMALL, type=kind))
+    torch.manual_seed(0)
+    policy = task.build_policy().eval()
+    config = ReinforceConfig(
+        baseline="minimum_risk",
+        candidates="beam",
+        num_samples=4,
+        sharpness=0.5,
+        average_over="rows",
+        optimiser=OptimiserConfig(learning_rate=1e6, epsilon=1e8, max_grad_norm=0.0, precision="fp32"),  # AdamW as plain descent
+    )
+    trainer = Reinforce(policy, config)
+    rows = trainer.collect(task)
+    logp = torch.where(rows.mask, policy(rows).logp, 0.0).sum(dim=1).view(3, 4)
+    expected = ((0.5 * logp).softmax(dim=1) * rows.score.view(3, 4)).sum(dim=1).mean()
+    weights = [weight for weight in policy.parameters() if weight.requires_grad]
+    wanted = torch.autograd.grad(expected, weights, allow_unused=True)
+    before = [weight.detach().clone() for weight in weights]
+    trainer.update(rows)
+    for old, new, gradient in zip(before, weights, wanted, strict=True):
+        if gradient is not None:
+            torch.testing.assert_close((new - old) * 1e2, gradient, rtol=1e-3, atol=1e-4)
+
+
+def test_a_beam_needs_minimum_risk_and_a_task_that_searches() -> None:
+    with pytest.raises(ValueError, match="candidates: expected samples with baseline leave_one_out"):
+        ReinforceConfig(candidates="beam")
+    config = ReinforceConfig(baseline="minimum_risk", candidates="beam")
+    settings = TextConfig(policy=SMALL, reward=RewardConfig(metrics={"bleu4_smoothed": 1.0}, ahead=1))
+    task = TextTask(PROMPTS, REFERENCES, config=settings)
+    with pytest.raises(ValueError, match="rewards of a beam search cannot be computed ahead"):
+        Reinforce(task.build_policy(), config).check_task(task)
 
 
 def test_slots_are_words_with_a_prefix() -> None:
