@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqrl.accelerator import gather
+from seqrl.distributed import gather
 from seqrl.trajectory import Tree, map_tree
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from seqrl.distributed import is_main, num_processes, total
 from seqrl.failures import ProcessLost
 from seqrl.meetings import told_to_others
 from seqrl.protocols import Task, Trainer, require_weights_of_older_rows
@@ -23,7 +24,6 @@ from seqrl.run.interrupt import GRACE_S, Interrupt
 from seqrl.run.lasting import LastingTroubles
 from seqrl.run.lock import holding_run_folder
 from seqrl.run.log import JsonLines, Log, Writer
-from seqrl.run.processes import is_main, num_processes, total
 from seqrl.run.registry import nearest
 from seqrl.run.run_folder import check_writable
 from seqrl.run.running import (

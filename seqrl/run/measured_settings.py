@@ -14,10 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from seqrl.accelerator import alone, connect, num_launched
+from seqrl.distributed import alone, connect, from_main, is_main, num_launched
 from seqrl.protocols import Task
 from seqrl.run.config import RunConfig, flatten
-from seqrl.run.processes import from_main, is_main
 from seqrl.run.timed_updates import Bench, Clock, Start
 
 # Smaller policies without convolutions are done with an operation before a second thread has woken up or a number is converted.

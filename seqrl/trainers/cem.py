@@ -10,9 +10,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from seqrl.accelerator import num_launched
 from seqrl.auxiliary import has_aux_loss, refuse_unknown_aux_loss
 from seqrl.diagnostics import average_of, describe_rollout
+from seqrl.distributed import num_launched
 from seqrl.functional.losses import nll
 from seqrl.functional.reductions import masked_mean
 from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig

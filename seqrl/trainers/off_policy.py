@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from seqrl.accelerator import num_launched
 from seqrl.diagnostics import average_of, describe_advantage, describe_rollout, explained_variance
+from seqrl.distributed import num_launched
 from seqrl.functional import losses, returns
 from seqrl.functional.reductions import AverageOver, masked_mean
 from seqrl.functional.row_advantages import one_episode

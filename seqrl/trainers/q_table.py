@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from seqrl.accelerator import num_launched
+from seqrl.distributed import num_launched
 from seqrl.policies.tables import ActionValueTable
 from seqrl.protocols import Task, require_constant_rewards
 from seqrl.trajectory import Trajectory
