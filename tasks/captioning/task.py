@@ -111,8 +111,9 @@ class CaptioningTask:
         seed: int = 0,
         reward: OwnRewardLike | None = None,
     ) -> None:
-        refuse_single_images(config, data)
-        refuse_what_images_lack(config, data)
+        refuse_single_images(config.reward, data)
+        detects = bool(config.policy.figure_detection)
+        refuse_what_images_lack(data, detects_figures=detects, flips=config.flip or config.flip_rollouts)
         self.config = config
         self.data = data
         self.vocabulary = data.vocabulary

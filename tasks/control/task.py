@@ -140,7 +140,9 @@ class ControlTask:
         self._episodes_over: list[Episode] = []
         self._memory: Tree = None
         self._lost = False
-        self._sources = VectorSources(self._factory, config)
+        self._sources = VectorSources(
+            self._factory, frame_stack=config.frame_stack, action_masks=config.action_masks, squash=config.policy.squash
+        )
         self._source = self._sources.get(config.num_envs, training=True, seed=self._next_seed())
 
     def build_policy(self) -> nn.Module:
