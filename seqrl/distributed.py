@@ -48,6 +48,12 @@ def num_launched() -> int:
     return 1 if _ALONE.get() else max(int(os.environ.get(name) or 1) for name in WORLD_SIZES)
 
 
+def available_cores(*, shared_out: bool = True) -> int:
+    """Count the cores that this process may use, its share where several were launched together, unless told not to share them out."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // num_launched()) if shared_out else cores
+
+
 def is_connected() -> bool:
     """Say whether the processes can exchange tensors."""
     return torch.distributed.is_available() and torch.distributed.is_initialized() and not _ALONE.get()

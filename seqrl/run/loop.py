@@ -15,7 +15,8 @@ from torch import nn
 from seqrl.distributed import is_main, num_processes, total
 from seqrl.failures import ProcessLost
 from seqrl.meetings import told_to_others
-from seqrl.protocols import Task, Trainer, require_weights_of_older_rows
+from seqrl.protocols import Task, Trainer
+from seqrl.requirements import require_weights_of_older_rows
 from seqrl.run import redistributing
 from seqrl.run.config import EarlyStop
 from seqrl.run.due import Due

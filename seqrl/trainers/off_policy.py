@@ -15,7 +15,8 @@ from seqrl.functional import losses, returns
 from seqrl.functional.reductions import AverageOver, masked_mean
 from seqrl.functional.row_advantages import one_episode
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task, require_critic, require_distribution, require_probabilities, require_whole_rows
+from seqrl.protocols import Task
+from seqrl.requirements import require_critic, require_distribution, require_probabilities, require_whole_rows
 from seqrl.trainers.importance_weights import (
     LaggingWeights,
     UniformMixture,

@@ -19,6 +19,15 @@ from seqrl.tasks.control.spaces import joint_parts
 
 Kind = Literal["actor_critic", "action_values", "action_value_table", "probability_table"]
 
+# See `seqrl.protocols.Task`.
+HINTS = {
+    **dict.fromkeys(("probabilities", "distribution", "critic"), "set task.policy.kind=actor_critic"),
+    "action_values": "set task.policy.kind=action_values",
+    **{kind: f"set task.policy.kind={kind} (numbered observations and actions)" for kind in ("action_value_table", "probability_table")},
+    "whole_rows": "set task.mode=episodes",
+    "constant_rewards": "set task.reward_scale=false and, where large rewards are the trouble, task.reward_clip=1",
+}
+
 
 @dataclass
 class ControlPolicyConfig:
@@ -71,7 +80,9 @@ def build_policy(
     Raises:
         ValueError: when this kind cannot serve the spaces.
     """
-    return _BUILDERS[config.kind](config, observation_space, action_space, generator)
+    policy = _BUILDERS[config.kind](config, observation_space, action_space, generator)
+    vars(policy)["hints"] = HINTS
+    return policy
 
 
 def action_size(space: gym.Space) -> ActionSize:

@@ -28,7 +28,7 @@ from seqrl.tasks.control.environments import (
 )
 from seqrl.tasks.control.episodes import EpisodeSource, describe_episodes, finished_episodes, play_greedily
 from seqrl.tasks.control.pictures import draw_episodes
-from seqrl.tasks.control.policy import ControlPolicyConfig, build_policy
+from seqrl.tasks.control.policy import HINTS, ControlPolicyConfig, build_policy
 from seqrl.tasks.control.recording import record_episodes
 from seqrl.tasks.control.rewards import RewardShaper
 from seqrl.tasks.control.spaces import policy_spaces
@@ -126,6 +126,8 @@ class ControlTask:
     Raises:
         ValueError: when the environment cannot be made, or has no time limit and none was given.
     """
+
+    hints = HINTS
 
     def __init__(self, config: ControlConfig | None = None, *, seed: int = 0, factory: EnvironmentFactory | None = None) -> None:
         self.config = config = config or ControlConfig()
