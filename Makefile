@@ -43,7 +43,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@rm -rf seqrl.egg-info  # an old one would go on naming entry points of before
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on -c constraints.txt -e '.[dev]'
 	@echo "Compiling the metrics' loops ..."
-	@$(BIN)/python -m seqrl.metrics.compiled
+	@$(BIN)/python -m seqrl.metrics.warm_up
 	@touch $@
 	@echo "Installed."
 

@@ -26,10 +26,10 @@ from provenance import RESULTS as FOLDER
 from provenance import ROOT, add_arguments, provenance, require_clean, write_results
 from sampling import sampling
 
+from seqrl.distributed import data_seed
 from seqrl.run.config import read_config
 from seqrl.run.interrupt import run_command
 from seqrl.run.loop import fit
-from seqrl.run.processes import data_seed
 
 RESULTS = FOLDER / "on_policy.json"
 SOLVED = {"CartPole-v1": 475.0, "Acrobot-v1": -100.0, "LunarLander-v3": 200.0, "Pendulum-v1": -200.0}

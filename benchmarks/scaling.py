@@ -43,7 +43,7 @@ def cell(settings: dict[str, Any]) -> dict[str, Any] | None:
     import torch
 
     torch.set_num_threads(1)
-    from seqrl.accelerator import gather
+    from seqrl.distributed import gather
     from seqrl.optimiser import OptimiserConfig
     from seqrl.sharding import shard, whole
     from seqrl.tasks.captioning import CaptioningConfig

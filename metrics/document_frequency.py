@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from seqrl.metrics.limits import brief, refuse_bomb
 from seqrl.metrics.ngram_table import NgramTable
-from seqrl.metrics.rows import END_WORD, WordNumbers, number_references, require_list
+from seqrl.metrics.rows import END_WORD, WordNumbers, number_references, pack_references, require_list
 from seqrl.metrics.text_files import parse_json
 
 _FORMAT = "document-frequency-1"
@@ -87,8 +87,6 @@ class DocumentFrequency:
         Raises:
             ValueError: for fewer than two images, an image without references or an empty reference.
         """
-        from seqrl.metrics.reference_index import ReferenceIndex  # the index counts; it reads this class where frequencies are given
-
         require_list(references, "the references", "lists of sentences")
         require_several_items(len(references))
         words: tuple[str, ...] | None = None
@@ -96,9 +94,11 @@ class DocumentFrequency:
             numbers = WordNumbers({END_WORD: 0})
             references = number_references(references, numbers)
             words, end = tuple(numbers), 0
-        index = ReferenceIndex(references, max_n=max_n, end=end, score_end=score_end, tokenisation=tokenisation)
-        frequency = index.document_frequency()
-        return cls(frequency.keys, frequency.counts, len(references), max_n, tokenisation, score_end, words, end)
+        if max_n < 1:
+            raise ValueError(f"max_n must be at least 1, got {max_n}")
+        table = NgramTable()
+        table.count(pack_references(references, end=end, score_end=score_end), max_n, new=True)
+        return cls(*table.frequent(), len(references), max_n, tokenisation, score_end, words, end)
 
     @property
     def fingerprint(self) -> str:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.metrics import kernels
+from seqrl.metrics.rows import ReferenceRows
+
+Counted: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint16], NDArray[np.int64]]
 
 _LARGEST_LOAD = 0.6
+_ITEMS_A_CHUNK = 1024
+# Every n-gram of an item has a count for each of its references; 8 GiB of counts for one item are too many.
+_MOST_COUNTS = 2**32
 
 
 def _empty(num_slots: int) -> NDArray[np.int64]:
@@ -63,6 +70,74 @@ class NgramTable:
         table.size = len(keys)
         return table
 
-    def copy(self) -> NgramTable:
-        """Give a table of its own with the same content."""
-        return NgramTable(self.slots.copy(), self.document_frequency.copy(), self.size)
+    def count(self, rows: ReferenceRows, max_n: int, *, new: bool) -> Counted:
+        """Number the n-grams of references and count them in each.
+
+        Args:
+            rows: references of items.
+            max_n: longest n-gram, in tokens.
+            new: count the document frequencies, too.
+
+        Returns:
+            (each item's n-grams, where those of an item and a length begin, their counts in each reference, where an item's begin).
+
+        Raises:
+            ValueError: when there is more than can be counted.
+        """
+        row_lengths = np.diff(rows.row_starts)
+        if len(row_lengths) and row_lengths.max() > np.iinfo(np.uint16).max:
+            raise ValueError(f"a reference has {row_lengths.max()} tokens; at most {np.iinfo(np.uint16).max} can be counted")
+        rows_per_item = np.diff(rows.item_rows)
+        if len(rows_per_item) and rows_per_item.max() >= 1 << kernels.ROW_BITS:
+            raise ValueError(f"an item has {rows_per_item.max()} references; at most {(1 << kernels.ROW_BITS) - 1} can be counted")
+        item_tokens = rows.row_starts[rows.item_rows]
+        tokens_per_item = np.diff(item_tokens)
+        needed = tokens_per_item * rows_per_item * max_n
+        if len(needed) and needed.max() > _MOST_COUNTS:
+            item = int(np.argmax(needed))
+            raise ValueError(
+                f"item {item} has {rows_per_item[item]} references with {tokens_per_item[item]} words together, whose n-grams need up to "
+                f"{2 * needed[item] / 2**30:.0f} GiB; at most {2 * _MOST_COUNTS / 2**30:.0f} GiB are taken, so give it fewer references"
+            )
+        # upper bounds: memory that is never written is never taken
+        entries = np.empty(int(item_tokens[-1]) * max_n, np.int32)
+        counts = np.empty(int(needed.sum()), np.uint16)
+        entry_starts = np.zeros(rows.num_items * max_n + 1, np.int64)
+        count_starts = np.zeros(rows.num_items + 1, np.int64)
+        most_tokens = int(tokens_per_item.max(initial=0))
+        gram, pairs = np.empty(most_tokens, np.int64), np.empty(most_tokens, np.int64)
+        for first in range(0, rows.num_items, _ITEMS_A_CHUNK):
+            last = min(first + _ITEMS_A_CHUNK, rows.num_items)
+            self.reserve(int(item_tokens[last] - item_tokens[first]) * max_n)
+            self.size = kernels.add_items(
+                rows.tokens,
+                rows.row_starts,
+                rows.item_rows,
+                first,
+                last,
+                max_n,
+                self.slots,
+                self.size,
+                self.document_frequency,
+                new,
+                gram,
+                pairs,
+                entries,
+                entry_starts,
+                counts,
+                count_starts,
+            )
+        return entries, entry_starts, counts, count_starts
+
+    def frequent(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Give keys and document frequencies of the n-grams of two or more items, numbered anew.
+
+        Numbers are given prefix first, and an n-gram's prefix is at least as frequent as itself.
+        """
+        keys, counts = self.keys(), self.document_frequency[: self.size]
+        kept = counts >= 2
+        number = np.cumsum(kept) - 1
+        keys, counts = keys[kept], counts[kept]
+        parent = keys >> 32
+        parent = np.where(parent > 0, number[parent - 1] + 1, 0)
+        return (parent << 32) | (keys & 0xFFFFFFFF), counts.astype(np.int32)

@@ -13,10 +13,6 @@ from seqrl.metrics.document_frequency import DocumentFrequency, require_several_
 from seqrl.metrics.ngram_table import NgramTable
 from seqrl.metrics.rows import HypothesisRows, pack_references
 
-_ITEMS_A_CHUNK = 1024
-# Every n-gram of an item has a count for each of its references; 8 GiB of counts for one item are too many.
-_MOST_COUNTS = 2**32
-
 
 class ReferenceIndex:
     """Every item's distinct n-grams with their count in each reference.
@@ -53,7 +49,8 @@ class ReferenceIndex:
         if document_frequency is not None:
             document_frequency.require(max_n=max_n, tokenisation=tokenisation, score_end=score_end, words=word_numbers, end=end)
         self.table = NgramTable() if document_frequency is None else document_frequency.table()
-        self._count()
+        counted = self.table.count(self.rows, max_n, new=document_frequency is None)
+        self.entries, self.entry_starts, self.counts, self.count_starts = counted
         self._norms: NDArray[np.float64] | None = None
         self._weights: NDArray[np.float64] | None = None
 
@@ -61,52 +58,6 @@ class ReferenceIndex:
     def num_items(self) -> int:
         """Count the items (images)."""
         return self.rows.num_items
-
-    def _count(self) -> None:
-        rows, max_n = self.rows, self.max_n
-        row_lengths = np.diff(rows.row_starts)
-        if len(row_lengths) and row_lengths.max() > np.iinfo(np.uint16).max:
-            raise ValueError(f"a reference has {row_lengths.max()} tokens; at most {np.iinfo(np.uint16).max} can be counted")
-        rows_per_item = np.diff(rows.item_rows)
-        if len(rows_per_item) and rows_per_item.max() >= 1 << kernels.ROW_BITS:
-            raise ValueError(f"an item has {rows_per_item.max()} references; at most {(1 << kernels.ROW_BITS) - 1} can be counted")
-        item_tokens = rows.row_starts[rows.item_rows]
-        tokens_per_item = np.diff(item_tokens)
-        needed = tokens_per_item * rows_per_item * max_n
-        if len(needed) and needed.max() > _MOST_COUNTS:
-            item = int(np.argmax(needed))
-            raise ValueError(
-                f"item {item} has {rows_per_item[item]} references with {tokens_per_item[item]} words together, whose n-grams need up to "
-                f"{2 * needed[item] / 2**30:.0f} GiB; at most {2 * _MOST_COUNTS / 2**30:.0f} GiB are taken, so give it fewer references"
-            )
-        # upper bounds: memory that is never written is never taken
-        self.entries = np.empty(int(item_tokens[-1]) * max_n, np.int32)
-        self.counts = np.empty(int(needed.sum()), np.uint16)
-        self.entry_starts = np.zeros(rows.num_items * max_n + 1, np.int64)
-        self.count_starts = np.zeros(rows.num_items + 1, np.int64)
-        most_tokens = int(tokens_per_item.max(initial=0))
-        gram, pairs = np.empty(most_tokens, np.int64), np.empty(most_tokens, np.int64)
-        for first in range(0, rows.num_items, _ITEMS_A_CHUNK):
-            last = min(first + _ITEMS_A_CHUNK, rows.num_items)
-            self.table.reserve(int(item_tokens[last] - item_tokens[first]) * max_n)
-            self.table.size = kernels.add_items(
-                rows.tokens,
-                rows.row_starts,
-                rows.item_rows,
-                first,
-                last,
-                max_n,
-                self.table.slots,
-                self.table.size,
-                self.table.document_frequency,
-                self._given is None,
-                gram,
-                pairs,
-                self.entries,
-                self.entry_starts,
-                self.counts,
-                self.count_starts,
-            )
 
     def document_frequency(self) -> DocumentFrequency:
         """Give the frequencies that weigh these n-grams: the ones given, or else those counted over the references at hand.
@@ -117,10 +68,8 @@ class ReferenceIndex:
         if self._given is not None:
             return self._given
         require_several_items(self.num_items)
-        counts = self.table.document_frequency[: self.table.size]
-        # numbers are given prefix first, so dropping the rare n-grams needs the keys of the others written anew
-        keys, kept_counts = _without_rare(self.table.keys(), counts)
-        return DocumentFrequency(keys, kept_counts, self.num_items, self.max_n, self.tokenisation or "ids", self.score_end, None, self.end)
+        keys, counts = self.table.frequent()
+        return DocumentFrequency(keys, counts, self.num_items, self.max_n, self.tokenisation or "ids", self.score_end, None, self.end)
 
     def prepare_cider(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Give (weights by document frequency, norms [rows, max_n] of the references' tf-idf vectors), computed once."""
@@ -174,13 +123,3 @@ class ReferenceIndex:
         arrays += [self.table.slots, self.table.document_frequency]
         arrays += [] if self._norms is None or self._weights is None else [self._norms, self._weights]
         return sum(array.nbytes for array in arrays) + 4 * int(self.entry_starts[-1]) + 2 * int(self.count_starts[-1])
-
-
-def _without_rare(keys: NDArray[np.int64], counts: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Drop n-grams of fewer than two items and renumber the rest; an n-gram's prefix is at least as frequent as itself."""
-    kept = counts >= 2
-    number = np.cumsum(kept) - 1
-    keys, counts = keys[kept], counts[kept]
-    parent = keys >> 32
-    parent = np.where(parent > 0, number[parent - 1] + 1, 0)
-    return (parent << 32) | (keys & 0xFFFFFFFF), counts.astype(np.int32)

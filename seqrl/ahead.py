@@ -61,7 +61,7 @@ class _Job:
             BaseException: what the work raised.
         """
         if not self._ended.wait(timeout_s or None):
-            raise TimeoutError(f"the reward of the batch before (task.reward.timeout_s) did not answer for {timeout_s:g} seconds")
+            raise TimeoutError(f"the reward of the batch before (reward.timeout_s) did not answer for {timeout_s:g} seconds")
         if isinstance(self._found, BaseException):
             raise self._found
         assert self._found is not None
@@ -105,7 +105,7 @@ class RewardsAhead(Generic[Sampled]):
         if others := [each.settings for each in self._waiting if each.settings != settings]:
             raise ValueError(
                 f"reward.ahead: the next rows were sampled already, with {others[0]}, and now {settings} is asked for; ask for "
-                "the same each time, or set task.reward.ahead=0"
+                "the same each time, or set reward.ahead=0"
             )
         self._begin_scores()
         while len(self._waiting) < 2:

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqrl.accelerator import gather
+from seqrl.distributed import gather
+from seqrl.requirements import hint
 from seqrl.trajectory import Tree, map_tree
 
 
@@ -18,14 +19,15 @@ class BatchShare:
     Args:
         part: number of the process.
         parts: of processes.
+        advice: of the task, see `seqrl.requirements.hint`.
 
     Attributes:
         items: of the whole of the last batch.
         own: where this process's stand in it.
     """
 
-    def __init__(self, part: int, parts: int) -> None:
-        self.part, self.parts = part, parts
+    def __init__(self, part: int, parts: int, advice: str = "") -> None:
+        self.part, self.parts, self.advice = part, parts, advice
         self.items, self.own = torch.arange(0), slice(0, 0)
 
     def begin(self, items: Tensor) -> None:
@@ -37,8 +39,8 @@ class BatchShare:
         number = items.shape[0]
         if number < self.parts:
             raise ValueError(
-                f"split_batches: expected at most {number} processes, as many as items of a batch, got {self.parts}; raise "
-                "task.images_per_batch or task.prompts_per_batch, or set split_batches=false, with which each has a batch of its own"
+                f"split_batches: expected at most {number} processes, as many as items of a batch, got {self.parts}; "
+                f"{self.advice}set split_batches=false, with which each has a batch of its own"
             )
         self.items = items
         self.own = slice(self.part * number // self.parts, (self.part + 1) * number // self.parts)
@@ -116,7 +118,7 @@ def share_batches(trainer: Any, task: Any, part: int, parts: int, state: Any) ->
     Raises:
         ValueError: when one of them cannot do this.
     """
-    share = BatchShare(part, parts)
+    share = BatchShare(part, parts, hint(task, "items"))
     for each, can in ((trainer, getattr(trainer, "can_split_batches", False)), (task, callable(getattr(task, "share_batches", None)))):
         if not can:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Where the processes of a run meet; with a single process every function is trivial."""
+"""Where the processes of a run meet: each exchange says where, and a process that fails ends the others; trivial for a single process."""
 
 from __future__ import annotations
 

@@ -12,11 +12,10 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from seqrl.accelerator import broadcast_weights, least, make_accelerator, mean_over_processes
+from seqrl import distributed
 from seqrl.adamw import AdamW, global_norm
 from seqrl.auxiliary import aux_count, aux_terms
 from seqrl.diagnostics import Seen, describe_update, read
-from seqrl.functional.reductions import AverageOver, count_of, masked_mean, masked_sum
 from seqrl.optimiser_config import OptimiserConfig as OptimiserConfig
 from seqrl.optimiser_config import schedule_factor as schedule_factor
 from seqrl.sharding import Shards, whole
@@ -58,10 +57,10 @@ class Optimiser:
         self.config = config
         self.num_updates = num_updates
         self.num_finished = 0
-        self._accelerator = make_accelerator(config.precision)
+        self._accelerator = distributed.make_accelerator(config.precision)
         policy.to(self.device)
         if self.num_processes > 1:
-            broadcast_weights(policy)
+            distributed.broadcast_weights(policy)
         self._policy = policy
         self._shards: Shards | None = None
         self._take_up(trainable)
@@ -99,66 +98,22 @@ class Optimiser:
     @property
     def num_processes(self) -> int:
         """How many processes train this policy together."""
-        return 1 if self._accelerator is None else self._accelerator.num_processes
+        return distributed.num_processes()
 
     @property
     def learning_rate(self) -> float:
         """The learning rate of the present update."""
         return self.config.learning_rate * schedule_factor(self.num_finished, self.config, self.num_updates)
 
-    def count(self, mask: Tensor, *, all_true: bool = False, over: AverageOver = "steps") -> Tensor | float:
-        """Number of True entries, or of rows that have any, averaged over the processes, so that averaged gradients are those of the whole.
-
-        Args:
-            mask: bool, of the whole batch, rows first.
-            all_true: whether it is known, in every process, that all entries are.
-            over: what a loss is averaged over, see `seqrl.functional.reductions.masked_mean`.
-        """
-        if all_true and self.num_processes == 1:
-            return float(max(1, mask.numel() if over == "steps" else mask.shape[0]))
-        count = self.mean(count_of(mask, over).float())
-        return torch.where(count > 0, count, 1.0)  # in several processes less than 1 may count on average
-
-    def mean(self, x: Tensor) -> Tensor:
-        """Average a tensor over the processes; every process must call it.
-
-        Args:
-            x: float, of one shape in all processes.
-        """
-        return x if self._accelerator is None else mean_over_processes(self._accelerator, x)
+    # Averages over the processes, which trainers ask their optimiser for.
+    count = staticmethod(distributed.count)
+    mean = staticmethod(distributed.mean)
+    mean_where = staticmethod(distributed.mean_where)
+    whiten = staticmethod(distributed.whiten)
 
     def least(self, number: int) -> int:
-        """Give the smallest number of any process, so that all take as many steps; every process must call it."""
-        return number if self.num_processes == 1 else least(number, self.device)
-
-    def mean_where(self, x: Tensor, mask: Tensor) -> tuple[Tensor, bool]:
-        """Average the entries that count, those of all processes together; every process must call it.
-
-        Args:
-            x: any shape, float.
-            mask: same shape, bool, True where it counts.
-
-        Returns:
-            ([] the mean, 0 where nothing counts; whether anything does).
-        """
-        if self.num_processes == 1:
-            number = int(mask.sum())
-            return (x[mask].mean() if number else x.new_zeros(())), number > 0
-        count = self.mean(mask.sum().to(x.dtype))
-        return self.mean(masked_sum(x, mask)) / count.clamp(min=torch.finfo(x.dtype).tiny), bool(count > 0)
-
-    def whiten(self, x: Tensor, mask: Tensor, *, epsilon: float = 1e-8) -> Tensor:
-        """Scale the entries that count, those of all processes together, to mean 0 and unit deviation; others become 0.
-
-        Args:
-            x: any shape, float.
-            mask: same shape, bool, True where it counts.
-            epsilon: added to the deviation.
-        """
-        count = self.count(mask)
-        centred = x - self.mean(masked_mean(x, mask, count))
-        deviation = self.mean(masked_mean(centred.square(), mask, count)).sqrt()
-        return torch.where(mask, centred / (deviation + epsilon), 0.0)
+        """Give the smallest number of any process, see `seqrl.distributed.least`."""
+        return distributed.least(number, self.device)
 
     def make_generator(self, seed: int) -> torch.Generator:
         """Give a generator on the policy's device, seeded differently in each process, so that no two sample the same rows.
@@ -166,8 +121,7 @@ class Optimiser:
         Args:
             seed: of process 0.
         """
-        process = 0 if self._accelerator is None else self._accelerator.process_index
-        return torch.Generator(self.device).manual_seed(seed + 1_000_003 * process)
+        return torch.Generator(self.device).manual_seed(distributed.data_seed(seed))
 
     def minimise(self, trajectory: Trajectory, loss_terms: LossTerms, *, aux_total: Tensor | None = None) -> dict[str, float]:
         """Take one optimiser step on the sum of the loss terms.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
 
@@ -78,6 +78,9 @@ class Task(Protocol):
     - `reward_signature(trainer, version) -> str`, `evaluation_signatures(split, version) -> dict`: how its figures are computed, to be
       printed with them; the first one gets a trainer's `reward_settings()`.
     - `searches_rows`: True where `rollout` takes `beam`, which asks for the `num_samples` best rows of a beam search in place of samples.
+    - `hints`: what may be missing (`whole_rows`, `rows_of_the_present`, `constant_rewards`, `items`; of its policies `probabilities`,
+      `distribution`, `critic`, `action_values`, `action_value_table`, `probability_table`) -> which of its settings help, such as
+      "set task.mode=episodes"; for the errors of trainers, which know no task. `build_policy` hands them on as `policy.hints`.
     - `reward_ahead`: by how many updates its rows are older than the policy that learns from them; 0 where it does not say.
     - `raw_rewards()`: for trainers that learn again from what they kept, where the unit of the rewards moves (divided by a running
       deviation). It gives a function from raw rewards to rewards in the unit of the moment, and has all rollouts from now on hold raw
@@ -172,147 +175,3 @@ class Metric(Protocol):
 
     def corpus(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]]) -> float:
         """Give the published figure, which is not always the mean of the scores."""
-
-
-def demonstrations_of(task: Task) -> Callable[[Tensor | None], Trajectory]:
-    """Give a task's method `demonstrations`.
-
-    Raises:
-        ValueError: when it is called and the task has none.
-    """
-
-    def none(group: Tensor | None = None) -> Trajectory:
-        raise ValueError(
-            f"{type(task).__name__} has no demonstrations to imitate; choose a trainer that learns from rewards alone, with mix.weight 0 "
-            "and mix.forced_steps 0, or give the task a method `demonstrations`"
-        )
-
-    give = getattr(task, "demonstrations", None)
-    return give if callable(give) else none
-
-
-def require_demonstrations(task: Task) -> None:
-    """Refuse a task without demonstrations, for a trainer that imitates.
-
-    Raises:
-        ValueError: saying what can be done.
-    """
-    if not callable(getattr(task, "demonstrations", None)):
-        demonstrations_of(task)(None)
-
-
-def require_whole_rows(task: Task, trainer: str) -> None:
-    """Refuse a task whose rows are stretches, for a trainer that compares the scores of rows.
-
-    Raises:
-        ValueError: saying what can be done.
-    """
-    if not getattr(task, "whole_rows", True):
-        raise ValueError(
-            f"trainer {trainer}: expected whole episodes, whose scores it compares, got stretches of steps that begin and end anywhere; "
-            "set task.mode=episodes, or choose ppo, a2c, trpo or vtrace with a critic, or dqn, which learn from stretches"
-        )
-
-
-def lags(task: Task, trainer: str, *, dropout: bool) -> bool:
-    """Say whether a task gives rows that an older policy has sampled, and refuse to weigh them by a policy with dropout.
-
-    Raises:
-        ValueError: saying what can be done.
-    """
-    older = bool(getattr(task, "reward_ahead", 0))
-    if older and dropout:
-        raise ValueError(
-            f"trainer {trainer}: expected dropout=false where rewards are computed ahead, since the ratio of probabilities with dropout "
-            "and without says nothing about the policy's change; set trainer.dropout=false or task.reward.ahead=0"
-        )
-    return older
-
-
-def require_weights_of_older_rows(task: Task, trainer: Trainer) -> None:
-    """Refuse a task whose rows an older policy has sampled, for a trainer that takes them for the present one's, or has no use for rows.
-
-    Raises:
-        ValueError: saying what can be done.
-    """
-    if getattr(task, "reward_ahead", 0) and not getattr(trainer, "weighs_older_rows", False):
-        raise ValueError(
-            f"trainer {type(trainer).__name__}: expected task.reward.ahead=0, since it does not weigh rows that the policy of an earlier "
-            "update has sampled; set it to 0, or choose self_critical, reinforce, ppo, vtrace or off_policy"
-        )
-
-
-def require_constant_rewards(task: Task, trainer: str, what: str) -> None:
-    """Refuse a task whose rewards change their unit, for a trainer that keeps what it cannot bring into the new one.
-
-    Args:
-        task: `reward_unit_moves` where it says so itself.
-        trainer: name of the trainer.
-        what: it keeps.
-
-    Raises:
-        ValueError: saying what can be done.
-    """
-    if getattr(task, "reward_unit_moves", False):
-        raise ValueError(
-            f"trainer {trainer}: expected rewards of one unit, since it keeps {what}, got task.reward_scale=true, which divides by a "
-            "running deviation; set task.reward_scale=false and, where large rewards are the trouble, task.reward_clip=1"
-        )
-
-
-def require_probabilities(policy: nn.Module, trainer: str) -> None:
-    """Refuse a policy that acts on values, or whose probabilities have no weights to be learned by gradient.
-
-    Args:
-        policy: `acts_by_value` where it says so itself.
-        trainer: name of the one that needs probabilities.
-
-    Raises:
-        ValueError: saying which trainers can serve the policy.
-    """
-    by_value = bool(getattr(policy, "acts_by_value", False))
-    if by_value or not any(parameter.requires_grad for parameter in policy.parameters()):
-        what = "acts on values and has no probabilities" if by_value else "has no weights for a gradient"
-        raise ValueError(
-            f"trainer {trainer}: expected a policy whose probabilities have gradients, got a {type(policy).__name__}, which {what}; set "
-            "task.policy.kind=actor_critic, or choose dqn (action_values), q_table (action_value_table) or cem with fit: counts "
-            "(probability_table)"
-        )
-
-
-def require_distribution(policy: nn.Module, needed_by: str, instead: str) -> None:
-    """Refuse a policy that does not tell the distribution that its actions are drawn from, as texts do not.
-
-    Args:
-        policy: `tells_distribution` is False where it says so itself.
-        needed_by: name of the trainer or the setting.
-        instead: what can be done.
-
-    Raises:
-        ValueError: saying so.
-    """
-    if not getattr(policy, "tells_distribution", True):
-        raise ValueError(
-            f"{needed_by}: expected a policy that gives `Evaluation.distribution`, as task.policy.kind=actor_critic does, got a "
-            f"{type(policy).__name__}, which gives none; {instead}"
-        )
-
-
-def require_critic(policy: nn.Module, trainer: str) -> nn.Module:
-    """Give the policy's module `critic`, which estimates values.
-
-    Args:
-        policy: asked for it.
-        trainer: name of the one that needs it.
-
-    Raises:
-        ValueError: when the policy has none, saying who can do without.
-    """
-    critic = getattr(policy, "critic", None)
-    if not isinstance(critic, nn.Module):
-        raise ValueError(
-            f"trainer {trainer}: expected a policy with a critic (a module `critic`), got a {type(policy).__name__} without one; set "
-            "task.policy.kind=actor_critic or, for captions, task.policy.critic=true, or do without: reinforce or ppo with "
-            "leave_one_out, self_critical; dqn, q_table and cem serve action values and tables"
-        )
-    return critic

@@ -283,7 +283,7 @@ class VectorEnvSource:
         if not self._action_masks:
             return obs
         if "action_mask" not in info:
-            raise ValueError(f"task.action_masks: environment {self.name} gives no info['action_mask']; set it to false")
+            raise ValueError(f"action_masks: environment {self.name} gives no info['action_mask']; set it to false")
         mask = np.array(info["action_mask"]).astype(np.bool_)
         nothing = ~mask.any(axis=1)
         if nothing.any():

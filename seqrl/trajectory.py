@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqrl.padding import silenced_padding
+from seqrl.padding import PADDED, all_finite, silenced_padding
 from seqrl.trees import Tree as Tree
 from seqrl.trees import map_tree as map_tree
 from seqrl.trees import tree_leaves as tree_leaves
@@ -137,7 +137,10 @@ class Trajectory:
                     raise ValueError(f"{name}: expected leaves [B, ...] with B = {B}, got {list(leaf.shape)}")
 
     def _silence_padding(self, names: Iterable[str]) -> None:
-        for name, tree in silenced_padding(self, names).items():
+        fields = {name: getattr(self, name) for name in names if name in PADDED}
+        if all_finite(fields.values()):
+            return
+        for name, tree in silenced_padding(fields, self.counted, self.terminated).items():
             object.__setattr__(self, name, tree)
 
     @property

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqrl.distributed import SEED_STRIDE
+
 
 class ItemOrder:
     """Goes through the items 0..N-1 in a new random order each epoch.
@@ -44,7 +46,7 @@ class ItemOrder:
 
     def _shuffled(self) -> Tensor:
         # Far apart seeds for near numbers, so that the epochs of two seeds do not overlap.
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        generator = torch.Generator().manual_seed(self.seed * SEED_STRIDE + self.epoch)
         return torch.randperm(self.num_items, generator=generator)
 
     def state_dict(self) -> dict[str, Any]:

@@ -221,10 +221,7 @@ def require_one_episode(ended: Tensor, counted: Tensor, method: str, instead: st
         ValueError: when a step counts after an end of its row.
     """
     if bool((after_end(ended) & counted).any()):
-        raise ValueError(
-            f"{method}: expected one episode a row, got rows that go on after an end; "
-            f"set task.mode=episodes where the task has it, or {instead}"
-        )
+        raise ValueError(f"{method}: expected one episode a row, got rows that go on after an end; collect whole episodes, or {instead}")
 
 
 def check_rows(score: Tensor, group: Tensor | None, valid: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqrl.accelerator import gather
+from seqrl.distributed import gather
 from seqrl.policies.networks import MLP, Activation, NatureCNN, RecurrentTorso, frame_channels
 from seqrl.policies.pictures import Picture, PictureEncoder, other_numbers
 from seqrl.trajectory import Tree

@@ -64,7 +64,7 @@ class StepRing:
         if B != self.num_envs or self.num_slots <= T:
             raise ValueError(
                 f"expected rollouts of {self.num_envs} rows and at most {self.num_slots - 1} steps, got {B} rows of {T}; "
-                "raise the replay's capacity or lower task.num_steps"
+                "raise the replay's capacity or lower the number of steps that the task collects (num_steps)"
             )
         first = self.total
         if self.total and not self._goes_on(trajectory):

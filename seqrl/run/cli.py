@@ -220,7 +220,7 @@ def _report(result: RunResult, left: str = "") -> int:
         result: of the run.
         left: what remains to be done after it, for somebody who ends the command.
     """
-    from seqrl.run.processes import is_main
+    from seqrl.distributed import is_main
 
     if result.interrupted:
         if is_main():

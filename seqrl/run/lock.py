@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from seqrl.run.processes import is_main
+from seqrl.distributed import is_main
 from seqrl.run.run_folder import cannot_write
 
 Parameters = ParamSpec("Parameters")

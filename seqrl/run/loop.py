@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from seqrl.distributed import is_main, num_processes, total
 from seqrl.failures import ProcessLost
 from seqrl.meetings import told_to_others
-from seqrl.protocols import Task, Trainer, require_weights_of_older_rows
+from seqrl.protocols import Task, Trainer
+from seqrl.requirements import require_weights_of_older_rows
 from seqrl.run import redistributing
 from seqrl.run.config import EarlyStop
 from seqrl.run.due import Due
@@ -23,7 +25,6 @@ from seqrl.run.interrupt import GRACE_S, Interrupt
 from seqrl.run.lasting import LastingTroubles
 from seqrl.run.lock import holding_run_folder
 from seqrl.run.log import JsonLines, Log, Writer
-from seqrl.run.processes import is_main, num_processes, total
 from seqrl.run.registry import nearest
 from seqrl.run.run_folder import check_writable
 from seqrl.run.running import (

@@ -14,10 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from seqrl.accelerator import alone, connect, num_launched
+from seqrl.distributed import alone, available_cores, connect, from_main, is_main, num_launched
 from seqrl.protocols import Task
 from seqrl.run.config import RunConfig, flatten
-from seqrl.run.processes import from_main, is_main
 from seqrl.run.timed_updates import Bench, Clock, Start
 
 # Smaller policies without convolutions are done with an operation before a second thread has woken up or a number is converted.
@@ -63,12 +62,6 @@ def known_threads(config: RunConfig) -> tuple[int, str] | None:
     if torch.accelerator.is_available():
         return available_cores(), f"one a core; the policy is on {torch.accelerator.current_accelerator()}"
     return None
-
-
-def available_cores() -> int:
-    """Count the cores that this process may use, its share where several were launched together."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // num_launched())
 
 
 def choose_settings(config: RunConfig, start: Start, task: Task, policy: nn.Module) -> Settings:

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from safetensors import SafetensorError
 
+from seqrl.distributed import is_main
 from seqrl.run import checkpoint, integrity
-from seqrl.run.processes import is_main
 from seqrl.run.shipped import is_shipped
 
 Result = TypeVar("Result")

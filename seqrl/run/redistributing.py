@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from seqrl.distributed import from_all, num_processes, process_index
 from seqrl.protocols import Task, Trainer
 from seqrl.run import checkpoint
 from seqrl.run.figures import Gathered
-from seqrl.run.processes import from_all, num_processes, process_index
 
 # What of a trainer's state each process has for itself; the rest is the same in all.
 OWN_STATE = ("generator",)

@@ -8,8 +8,8 @@ import shutil
 import uuid
 from pathlib import Path
 
+from seqrl.distributed import is_main
 from seqrl.run import checkpoint
-from seqrl.run.processes import is_main
 from seqrl.run.trust import FILES_OF_A_RUN, refuse_links
 
 PLAIN_FILES, FOLDERS = ("config.yaml", "env.json", "metrics.jsonl", "warnings.jsonl"), ("checkpoints",)

@@ -14,6 +14,7 @@ from torch import nn
 
 from seqrl.batch_share import SharedGenerator
 from seqrl.diagnostics import AT_ONCE, warnings_for
+from seqrl.distributed import from_all, is_main, num_processes
 from seqrl.failures import NoStepTaken
 from seqrl.protocols import Task, Trainer
 from seqrl.run import checkpoint
@@ -23,7 +24,6 @@ from seqrl.run.interrupt import Interrupt, Interrupted, resume_command
 from seqrl.run.lasting import LastingTroubles
 from seqrl.run.log import Log, RunFolderGone
 from seqrl.run.memory import explained
-from seqrl.run.processes import from_all, is_main, num_processes
 from seqrl.run.recurring import Recurring
 from seqrl.run.saving import Progress, Saver, Snapshot
 from seqrl.run.timing import Stopwatch

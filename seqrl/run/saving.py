@@ -13,11 +13,11 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor, nn
 
+from seqrl.distributed import is_main, num_processes, process_index, wait_for_all, wait_for_main
 from seqrl.protocols import Task, Trainer
 from seqrl.run import checkpoint, redistributing
 from seqrl.run.interrupt import resume_command
 from seqrl.run.log import JsonLines
-from seqrl.run.processes import is_main, num_processes, process_index, wait_for_all, wait_for_main
 from seqrl.run.seeding import random_state, restore_random_state
 from seqrl.sharding import written_out
 from seqrl.weight_average import average_of, averaged_weights

@@ -6,13 +6,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from seqrl.accelerator import connect
+from seqrl.distributed import connect, is_main, num_processes
 from seqrl.meetings import told_to_others
 from seqrl.run.config import RunConfig, read_tree
 from seqrl.run.lock import hold
 from seqrl.run.loop import RunResult
 from seqrl.run.measured_settings import chosen_before
-from seqrl.run.processes import is_main, num_processes
 from seqrl.run.run_folder import check_folder
 from seqrl.run.train import train
 

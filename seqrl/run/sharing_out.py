@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from seqrl.batch_share import SharedGenerator, share_batches
+from seqrl.distributed import from_all, from_main, is_main, num_processes, process_index, wait_for_main
 from seqrl.protocols import Task, Trainer
-from seqrl.run.processes import from_all, from_main, is_main, num_processes, process_index, wait_for_main
 from seqrl.run.running import Running, broken_off
 from seqrl.sharding import whole
 from seqrl.weight_average import averaged_weights

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from seqrl.accelerator import connect
+from seqrl.distributed import connect, data_seed, from_main, is_main
 from seqrl.meetings import told_to_others
 from seqrl.protocols import Task
 from seqrl.run import checkpoint, recovery
@@ -23,7 +23,6 @@ from seqrl.run.log import Writer, make_tracker
 from seqrl.run.loop import RunResult, fit, watch
 from seqrl.run.measured_settings import choose_settings, chosen_before, known_threads, threads
 from seqrl.run.memory import explaining
-from seqrl.run.processes import data_seed, from_main, is_main
 from seqrl.run.redistributing import seed_from
 from seqrl.run.run_folder import check_folder, check_writable, delete_earlier_run
 from seqrl.run.same_settings import refuse_other_settings

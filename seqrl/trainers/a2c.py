@@ -12,7 +12,8 @@ from seqrl.diagnostics import describe_advantage, describe_rollout, explained_va
 from seqrl.functional import advantages, losses, returns
 from seqrl.functional.reductions import AverageOver, masked_mean
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task, require_critic
+from seqrl.protocols import Task
+from seqrl.requirements import require_critic
 from seqrl.trajectory import Evaluation, Trajectory
 
 Advantage = Literal["n_step", "td_lambda", "gae"]

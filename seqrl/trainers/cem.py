@@ -10,14 +10,15 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from seqrl.accelerator import num_launched
 from seqrl.auxiliary import has_aux_loss, refuse_unknown_aux_loss
 from seqrl.diagnostics import average_of, describe_rollout
+from seqrl.distributed import num_launched
 from seqrl.functional.losses import nll
 from seqrl.functional.reductions import masked_mean
 from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
 from seqrl.policies.tables import ProbabilityTable
-from seqrl.protocols import Task, require_probabilities, require_whole_rows
+from seqrl.protocols import Task
+from seqrl.requirements import hint, require_probabilities, require_whole_rows
 from seqrl.trajectory import Evaluation, Trajectory, concatenate
 
 Threshold = Literal["batch", "group"]
@@ -119,8 +120,8 @@ class CrossEntropyMethod:
         self.config = config or CrossEntropyConfig()
         if self.config.fit == "counts" and not isinstance(policy, ProbabilityTable):
             raise ValueError(
-                f"trainer.fit: counts needs a table of probabilities, got a {type(policy).__name__}; set "
-                "task.policy.kind=probability_table (numbered observations and actions), or trainer.fit=gradient"
+                f"trainer.fit: counts needs a table of probabilities, got a {type(policy).__name__}; "
+                f"{hint(policy, 'probability_table')}set trainer.fit=gradient"
             )
         if self.config.fit == "counts" and num_launched() > 1:
             raise ValueError("trainer.fit: counts changes a table that processes cannot share; run it in one, or set trainer.fit=gradient")

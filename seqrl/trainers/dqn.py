@@ -18,6 +18,7 @@ from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
 from seqrl.policies.action_values import ActionValues, take_action
 from seqrl.protocols import Task
 from seqrl.replay.buffer import Drawn, Replay
+from seqrl.requirements import hint
 from seqrl.trajectory import Evaluation, Trajectory, Tree, map_tree
 
 ReplayKind = Literal["uniform", "prioritised", "none"]
@@ -135,8 +136,8 @@ class DQN:
     def __init__(self, policy: nn.Module, config: DQNConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         if not isinstance(policy, ActionValues):
             raise ValueError(
-                f"dqn: expected a network of action values (task.policy.kind: action_values, discrete actions only), got "
-                f"{type(policy).__name__}; ppo, a2c, trpo, reinforce and cem can train that one"
+                f"dqn: expected a network of action values (discrete actions only), got a {type(policy).__name__}; "
+                f"{hint(policy, 'action_values')}choose ppo, a2c, trpo, reinforce or cem, which can train that one"
             )
         self.policy: ActionValues = policy
         self.config = config = config or DQNConfig()
@@ -180,7 +181,7 @@ class DQN:
         self.replay.present = raw_rewards() if callable(raw_rewards) else None
         if self.replay.present is not None and not self._keeps_raw:
             raise ValueError(
-                "replay: was filled by an older version of the program, with rewards that task.reward_scale had divided already, which "
+                "replay: was filled by an older version of the program, with rewards that had been divided already, which "
                 "cannot be undone; start a new run with init_from: and the folder of this one"
             )
         self.policy.eval()
@@ -213,7 +214,7 @@ class DQN:
         if self.replay.window > trajectory.num_steps:
             raise ValueError(
                 f"window_steps, burn_in_steps: expected at most {trajectory.num_steps} together without a replay, got "
-                f"{self.replay.window}; raise task.num_steps"
+                f"{self.replay.window}; raise the number of steps that the task collects (num_steps)"
             )
 
     def _improve(self, *, described: bool) -> dict[str, Tensor | float]:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from seqrl.functional.losses import nll
 from seqrl.functional.reductions import AverageOver, masked_mean
-from seqrl.protocols import Task, require_demonstrations
+from seqrl.protocols import Task
+from seqrl.requirements import require_demonstrations
 from seqrl.trajectory import Evaluation, Trajectory, Tree, concatenate, map_tree
 
 

@@ -9,13 +9,14 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from seqrl.accelerator import num_launched
 from seqrl.diagnostics import average_of, describe_advantage, describe_rollout, explained_variance
+from seqrl.distributed import num_launched
 from seqrl.functional import losses, returns
 from seqrl.functional.reductions import AverageOver, masked_mean
 from seqrl.functional.row_advantages import one_episode
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task, require_critic, require_distribution, require_probabilities, require_whole_rows
+from seqrl.protocols import Task
+from seqrl.requirements import require_critic, require_distribution, require_probabilities, require_whole_rows
 from seqrl.trainers.importance_weights import (
     LaggingWeights,
     UniformMixture,

@@ -13,7 +13,8 @@ from seqrl.diagnostics import Seen, average_of, describe_advantage, describe_rol
 from seqrl.functional import losses
 from seqrl.functional.reductions import AverageOver, masked_mean
 from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
-from seqrl.protocols import Task, demonstrations_of, require_critic, require_probabilities, require_whole_rows
+from seqrl.protocols import Task
+from seqrl.requirements import demonstrations_of, require_critic, require_probabilities, require_whole_rows
 from seqrl.sharding import whole
 from seqrl.trainers.fused_ppo import is_small, ppo_gradients
 from seqrl.trainers.minibatches import Minibatches, MinibatchUnit, Part, agreed_number

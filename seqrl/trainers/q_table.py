@@ -8,9 +8,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from seqrl.accelerator import num_launched
+from seqrl.distributed import num_launched
 from seqrl.policies.tables import ActionValueTable
-from seqrl.protocols import Task, require_constant_rewards
+from seqrl.protocols import Task
+from seqrl.requirements import hint, require_constant_rewards
 from seqrl.trajectory import Trajectory
 
 Rule = Literal["q_learning", "sarsa", "expected_sarsa", "tree_backup"]
@@ -99,8 +100,8 @@ class QTable:
     def __init__(self, policy: nn.Module, config: QTableConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         if not isinstance(policy, ActionValueTable):
             raise ValueError(
-                f"q_table learns a table of action values, got a {type(policy).__name__}; set task.policy.kind=action_value_table "
-                "(needs numbered observations and actions), or choose dqn, ppo, a2c or reinforce"
+                f"q_table learns a table of action values, got a {type(policy).__name__}; "
+                f"{hint(policy, 'action_value_table')}choose dqn, ppo, a2c or reinforce"
             )
         if num_launched() > 1:
             raise ValueError("q_table changes one table step by step and cannot share it; run it in one process")

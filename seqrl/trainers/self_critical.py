@@ -13,7 +13,8 @@ from seqrl.functional import losses
 from seqrl.functional.reductions import AverageOver, masked_mean
 from seqrl.functional.row_advantages import row_advantage
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task, demonstrations_of, lags, require_probabilities, require_whole_rows
+from seqrl.protocols import Task
+from seqrl.requirements import demonstrations_of, lags, require_probabilities, require_whole_rows
 from seqrl.trainers.importance_weights import RowRatios
 from seqrl.trainers.mixing import MixConfig, collect_mixed, imitated, imitation_loss
 from seqrl.trajectory import Evaluation, Trajectory

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task, demonstrations_of, require_demonstrations
+from seqrl.protocols import Task
+from seqrl.requirements import demonstrations_of, require_demonstrations
 from seqrl.sharding import whole
 from seqrl.trainers.mixing import imitation_loss
 from seqrl.trajectory import Evaluation, Trajectory

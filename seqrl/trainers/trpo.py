@@ -17,7 +17,8 @@ from seqrl.functional import losses, returns
 from seqrl.functional.natural_gradient import conjugate_gradient, fisher_product, flat_gradient, split_like
 from seqrl.functional.reductions import masked_mean
 from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
-from seqrl.protocols import Task, require_critic, require_distribution
+from seqrl.protocols import Task
+from seqrl.requirements import require_critic, require_distribution
 from seqrl.skipped import SkippedSteps
 from seqrl.trainers.minibatches import Minibatches, MinibatchUnit, agreed_number
 from seqrl.trajectory import Evaluation, Trajectory
@@ -265,8 +266,7 @@ class TRPO:
 def _distribution(evaluation: Evaluation) -> Distribution:
     if evaluation.distribution is None:
         raise ValueError(
-            "trpo: expected a policy that gives `Evaluation.distribution`, got None; "
-            "choose task.policy.kind=actor_critic, or the trainer ppo, reinforce or self_critical"
+            "trpo: expected a policy that gives `Evaluation.distribution`, got None; choose the trainer ppo, reinforce or self_critical"
         )
     return evaluation.distribution
 

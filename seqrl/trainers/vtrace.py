@@ -13,7 +13,8 @@ from seqrl.diagnostics import describe_advantage, describe_rollout, explained_va
 from seqrl.functional import losses, returns
 from seqrl.functional.reductions import AverageOver, masked_mean
 from seqrl.optimiser import Optimiser, OptimiserConfig
-from seqrl.protocols import Task, require_critic
+from seqrl.protocols import Task
+from seqrl.requirements import require_critic
 from seqrl.trainers.importance_weights import LaggingWeights, append_last_observation, bootstraps_at_end, describe_ratios
 from seqrl.trajectory import Evaluation, Trajectory
 

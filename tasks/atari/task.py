@@ -17,7 +17,7 @@ from seqrl.policies.networks import NatureCNN
 from seqrl.tasks.atari.games import FRAME_SKIP, AtariGames
 from seqrl.tasks.atari.names import game_name
 from seqrl.tasks.atari.scores import human_normalised
-from seqrl.tasks.control.policy import ControlPolicyConfig
+from seqrl.tasks.control.policy import HINTS, ControlPolicyConfig
 from seqrl.tasks.control.task import ControlConfig, ControlTask, Mode
 from seqrl.trajectory import Trajectory
 
@@ -148,6 +148,8 @@ class AtariTask:
         config: see `AtariConfig`.
         seed: of the games and of the policy's first weights.
     """
+
+    hints = HINTS
 
     def __init__(self, config: AtariConfig | None = None, *, seed: int = 0) -> None:
         self.config = config or AtariConfig()

@@ -119,7 +119,10 @@ class _Games:
 
         retina = None if self.look == "full" else self.retina
         parts = zip(self.row, self.columns, self.paddle, self.location, self.seen(), strict=True)
-        return tuple(draw_game((int(row), int(column)), int(paddle), place, seen, retina) for row, column, paddle, place, seen in parts)
+        return tuple(
+            draw_game(BOARD_SIZE, (int(row), int(column)), (int(paddle), PADDLE_SIZE), place, seen, retina)
+            for row, column, paddle, place, seen in parts
+        )
 
 
 class GlimpseCatch(gym.Env):

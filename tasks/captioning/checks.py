@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from seqrl.metrics.by_name import reads_document_frequency
 from seqrl.tasks.captioning.data import CaptionData
 from seqrl.tasks.captioning.policies.feature_encoder import FeatureShape
-
-if TYPE_CHECKING:
-    from seqrl.tasks.captioning.task import CaptioningConfig
+from seqrl.tasks.writing.reward_config import RewardConfig
 
 
-def refuse_single_images(config: CaptioningConfig, data: CaptionData) -> None:
+def refuse_single_images(reward: RewardConfig, data: CaptionData) -> None:
     """Refuse a split whose CIDEr is always 0.
 
     Raises:
         ValueError: naming the split.
     """
     wanted = [("dev", data.dev)]
-    if not config.reward.named and not config.reward.document_frequency and any(map(reads_document_frequency, config.reward.metrics)):
+    if not reward.named and not reward.document_frequency and any(map(reads_document_frequency, reward.metrics)):
         wanted.append(("train", data.train))
     for name, split in wanted:
         if len(split) < 2:
@@ -30,13 +26,13 @@ def refuse_single_images(config: CaptioningConfig, data: CaptionData) -> None:
             )
 
 
-def refuse_what_images_lack(config: CaptioningConfig, data: CaptionData) -> None:
+def refuse_what_images_lack(data: CaptionData, *, detects_figures: bool, flips: bool) -> None:
     """Refuse settings that need more than the images of this data set have.
 
     Raises:
         ValueError: naming the setting.
     """
-    if config.policy.figure_detection and data.train.figures is None:
+    if detects_figures and data.train.figures is None:
         raise ValueError("policy.figure_detection: expected drawn scenes, got images without known figures; set it to 0")
-    if (config.flip or config.flip_rollouts) and FeatureShape.of(data.train.images) is not None and data.train.mirrored is None:
+    if flips and FeatureShape.of(data.train.images) is not None and data.train.mirrored is None:
         raise ValueError("flip: expected the features of the mirrored images, too, got none; call load_data(..., mirrored=True)")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from seqrl.metrics.limits import brief, refuse_bomb
-from seqrl.tasks.captioning.feature_files import FeatureFile, check_form, check_names, from_arrays, from_parts
+from seqrl.tasks.captioning.feature_form import FeatureFile, check_form, check_names, from_arrays, from_parts
 
 _MOST_FOLDERS_DEEP = 8
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqrl.distributed import available_cores
 from seqrl.tasks.captioning.cache import content_key, load_rows
 from seqrl.tasks.captioning.image_stores import ImageStore
 from seqrl.tasks.captioning.images import Prepare, decoded
@@ -128,8 +129,7 @@ def _all_cores() -> Iterator[None]:
     """Compute on all cores that this process may use: a run that is about to measure its threads has set one."""
     before = torch.get_num_threads()
     if "OMP_NUM_THREADS" not in os.environ:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(before, cores))
+        torch.set_num_threads(max(before, available_cores(shared_out=False)))
     try:
         yield
     finally:

@@ -15,7 +15,7 @@ from rich.progress import track
 
 from seqrl.metrics.limits import brief
 from seqrl.tasks.captioning.cache import content_key, load_rows
-from seqrl.tasks.captioning.feature_files import FeatureFile
+from seqrl.tasks.captioning.feature_form import FeatureFile
 from seqrl.tasks.captioning.features import in_16_bits
 
 _LOG = logging.getLogger(__name__)

@@ -32,7 +32,7 @@ from seqrl.tasks.writing.own_metrics import own_metrics
 from seqrl.tasks.writing.own_rewards import OwnRewardLike
 from seqrl.tasks.writing.reward import RewardConfig, TextReward
 from seqrl.tasks.writing.reward_function import import_function
-from seqrl.tasks.writing.rollouts import Rollouts, split_named
+from seqrl.tasks.writing.rollouts import HINTS, Rollouts, split_named
 from seqrl.tasks.writing.sampled import Sampled, sampled_rows
 from seqrl.tasks.writing.signatures import reward_signature
 from seqrl.trajectory import Trajectory, Tree, map_tree
@@ -111,8 +111,9 @@ class CaptioningTask:
         seed: int = 0,
         reward: OwnRewardLike | None = None,
     ) -> None:
-        refuse_single_images(config, data)
-        refuse_what_images_lack(config, data)
+        refuse_single_images(config.reward, data)
+        detects = bool(config.policy.figure_detection)
+        refuse_what_images_lack(data, detects_figures=detects, flips=config.flip or config.flip_rollouts)
         self.config = config
         self.data = data
         self.vocabulary = data.vocabulary
@@ -135,6 +136,8 @@ class CaptioningTask:
         """Give what functions of one's own have logged since the last call."""
         return self._rollouts.pop_figures()
 
+    hints = HINTS | {"items": "raise task.images_per_batch"}
+
     @property
     def reward_ahead(self) -> int:
         """By how many updates rows are older than the policy that learns from them."""
@@ -144,6 +147,7 @@ class CaptioningTask:
         """Make the configured policy for this vocabulary; what it imitates from then on ends where its own rows would."""
         shape = FeatureShape.of(self.data.train.images)
         policy = build_policy(self.config.policy, self.vocabulary, self.config.data.image_size, features=shape)
+        vars(policy)["hints"] = self.hints
         if self.data.prepared:
             policy.adapter.prepared = True  # type: ignore[union-attr]
         self._begin = int(getattr(policy, "begin", self._begin))  # a pretrained model's own, or the last token of its prompt

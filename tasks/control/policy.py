@@ -11,12 +11,22 @@ import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 from torch import nn
 
-from seqrl.policies.action_values import ActionValuesConfig
+from seqrl.policies.action_values import ActionValues, ActionValuesConfig
 from seqrl.policies.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
+from seqrl.policies.tables import ActionValueTable, ProbabilityTable
 from seqrl.tasks.control.parts import SMALLEST_PICTURE, observation_size
 from seqrl.tasks.control.spaces import joint_parts
 
 Kind = Literal["actor_critic", "action_values", "action_value_table", "probability_table"]
+
+# See `seqrl.protocols.Task`.
+HINTS = {
+    **dict.fromkeys(("probabilities", "distribution", "critic"), "set task.policy.kind=actor_critic"),
+    "action_values": "set task.policy.kind=action_values",
+    **{kind: f"set task.policy.kind={kind} (numbered observations and actions)" for kind in ("action_value_table", "probability_table")},
+    "whole_rows": "set task.mode=episodes",
+    "constant_rewards": "set task.reward_scale=false and, where large rewards are the trouble, task.reward_clip=1",
+}
 
 
 @dataclass
@@ -70,7 +80,9 @@ def build_policy(
     Raises:
         ValueError: when this kind cannot serve the spaces.
     """
-    return _BUILDERS[config.kind](config, observation_space, action_space, generator)
+    policy = _BUILDERS[config.kind](config, observation_space, action_space, generator)
+    vars(policy)["hints"] = HINTS
+    return policy
 
 
 def action_size(space: gym.Space) -> ActionSize:
@@ -109,28 +121,54 @@ def _actor_critic(
 def _action_values(
     config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: torch.Generator | None
 ) -> nn.Module:
-    from seqrl.tasks.control.action_values import build_action_values
+    """Make a network of action values.
 
-    return build_action_values(config, observation_space, action_space, generator)
+    Raises:
+        ValueError: when the actions cannot be numbered, or the observations are of no kind that it takes.
+    """
+    if not isinstance(action_space, Discrete):
+        raise ValueError(
+            f"task.policy.kind: action_values needs a Discrete action space, got {action_space}; use kind: actor_critic, which "
+            "ppo, a2c, trpo, vtrace, reinforce and cem train"
+        )
+    seen = observation_space.spaces.get("observation") if isinstance(observation_space, Dict) else observation_space
+    if not isinstance(seen, Box | Discrete):
+        raise ValueError(f"task.policy.kind: action_values needs a Box or Discrete observation space, got {observation_space}")
+    size = observation_size(seen, config.smallest_picture)
+    return ActionValues(size, int(action_space.n), config.hidden_sizes, config.action_values, generator=generator)
 
 
 def _action_value_table(
     config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: torch.Generator | None
 ) -> nn.Module:
-    from seqrl.tasks.control.tables import build_action_value_table
-
-    return build_action_value_table(config, observation_space, action_space, generator)
+    return ActionValueTable(*_table_sizes(config, observation_space, action_space), first_value=config.first_value)
 
 
 def _probability_table(
     config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: torch.Generator | None
 ) -> nn.Module:
-    from seqrl.tasks.control.tables import build_probability_table
-
-    return build_probability_table(config, observation_space, action_space, generator)
+    return ProbabilityTable(*_table_sizes(config, observation_space, action_space))
 
 
-# A kind's builder imports its module only when it is asked for.
+def _table_sizes(config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space) -> tuple[int, int]:
+    """Give the numbers of observations and actions.
+
+    Raises:
+        ValueError: when they are not numbered.
+    """
+    if isinstance(observation_space, Dict) and "action_mask" in observation_space.spaces:
+        raise ValueError(
+            f"task.action_masks: expected false with task.policy.kind: {config.kind}, which chooses among all actions, got true"
+        )
+    if not isinstance(observation_space, Discrete) or not isinstance(action_space, Discrete):
+        instead = "kind: action_values, which dqn trains, or " if isinstance(action_space, Discrete) else ""
+        raise ValueError(
+            f"task.policy.kind: {config.kind} needs numbered (Discrete) observations and actions, got {observation_space} "
+            f"and {action_space}; use {instead}kind: actor_critic, which ppo, a2c, trpo, vtrace, reinforce and cem train"
+        )
+    return int(observation_space.n), int(action_space.n)
+
+
 _BUILDERS: dict[str, Callable[[ControlPolicyConfig, gym.Space, gym.Space, torch.Generator | None], nn.Module]] = {
     "actor_critic": _actor_critic,
     "action_values": _action_values,

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqrl.distributed import from_all
 from seqrl.functional.shaping import Moments, clip_reward, merge_moments, moments_of, running_return, scale_reward
-from seqrl.run.processes import from_all
 from seqrl.trajectory import Trajectory
 
 

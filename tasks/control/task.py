@@ -28,7 +28,7 @@ from seqrl.tasks.control.environments import (
 )
 from seqrl.tasks.control.episodes import EpisodeSource, describe_episodes, finished_episodes, play_greedily
 from seqrl.tasks.control.pictures import draw_episodes
-from seqrl.tasks.control.policy import ControlPolicyConfig, build_policy
+from seqrl.tasks.control.policy import HINTS, ControlPolicyConfig, build_policy
 from seqrl.tasks.control.recording import record_episodes
 from seqrl.tasks.control.rewards import RewardShaper
 from seqrl.tasks.control.spaces import policy_spaces
@@ -127,6 +127,8 @@ class ControlTask:
         ValueError: when the environment cannot be made, or has no time limit and none was given.
     """
 
+    hints = HINTS
+
     def __init__(self, config: ControlConfig | None = None, *, seed: int = 0, factory: EnvironmentFactory | None = None) -> None:
         self.config = config = config or ControlConfig()
         self._factory = factory or GymnasiumFactory(
@@ -140,7 +142,9 @@ class ControlTask:
         self._episodes_over: list[Episode] = []
         self._memory: Tree = None
         self._lost = False
-        self._sources = VectorSources(self._factory, config)
+        self._sources = VectorSources(
+            self._factory, frame_stack=config.frame_stack, action_masks=config.action_masks, squash=config.policy.squash
+        )
         self._source = self._sources.get(config.num_envs, training=True, seed=self._next_seed())
 
     def build_policy(self) -> nn.Module:

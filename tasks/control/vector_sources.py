@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from seqrl.sources import VectorEnvSource
 from seqrl.tasks.control.environments import EnvironmentFactory
 from seqrl.tasks.control.parts import SHOWS_MASK
 from seqrl.tasks.control.spaces import action_translator
-
-if TYPE_CHECKING:
-    from seqrl.tasks.control.task import ControlConfig
 
 
 class VectorSources:
@@ -18,11 +15,12 @@ class VectorSources:
 
     Args:
         factory: makes the environments.
-        config: says how they are shown and acted on.
+        frame_stack, action_masks: see `seqrl.tasks.control.task.ControlConfig`.
+        squash: whether the policy's actions are squashed into the bounds.
     """
 
-    def __init__(self, factory: EnvironmentFactory, config: ControlConfig) -> None:
-        self._factory, self._config = factory, config
+    def __init__(self, factory: EnvironmentFactory, *, frame_stack: int, action_masks: bool | None, squash: bool) -> None:
+        self._factory, self._frame_stack, self._action_masks, self._squash = factory, frame_stack, action_masks, squash
         self._kept: dict[tuple[bool, int], VectorEnvSource] = {}
 
     def get(self, num_envs: int, *, training: bool, seed: int) -> VectorEnvSource:
@@ -37,14 +35,14 @@ class VectorSources:
         return self._around(self._factory.make(1, training=False, render_mode=render_mode), seed)
 
     def _around(self, envs: Any, seed: int) -> VectorEnvSource:
-        config, name = self._config, self._factory.name
+        name = self._factory.name
         return VectorEnvSource(
             envs,
             seed=seed,
             name=name,
-            frame_stack=config.frame_stack,
-            action_masks=shows_masks(config.action_masks, envs),
-            to_action=action_translator(name, envs.single_action_space, squash=config.policy.squash),
+            frame_stack=self._frame_stack,
+            action_masks=shows_masks(self._action_masks, envs),
+            to_action=action_translator(name, envs.single_action_space, squash=self._squash),
             whole_game=getattr(self._factory, "whole_game", None),
         )
 

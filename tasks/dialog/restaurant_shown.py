@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from seqrl.tasks.dialog import restaurant_user as user
 from seqrl.tasks.dialog.drawing import Turn
 from seqrl.tasks.dialog.restaurant_acts import ACTIONS, NUM_ACTIONS
 from seqrl.tasks.dialog.restaurant_data import ANY, INFORMABLE, REQUESTABLE, value_of
 from seqrl.tasks.dialog.restaurant_user import Said
-from seqrl.tasks.dialog.voice import spoken
-
-if TYPE_CHECKING:
-    from seqrl.tasks.dialog.restaurant_dialogs import RestaurantDialogs
+from seqrl.tasks.dialog.voice import Shown, spoken
 
 BAR, SHOWN = 20, 0.01  # characters of a certain belief; belief from which on something is shown
 
@@ -24,7 +19,7 @@ def user_act(said: Said, row: int) -> str:
     return f"{user.USER_ACTS[said.act[row]]}({', '.join(slots)})"
 
 
-def believed(dialogs: RestaurantDialogs, row: int) -> list[tuple[str, str, float]]:
+def believed(dialogs: Shown, row: int) -> list[tuple[str, str, float]]:
     """List (slot, value, belief) of all that is believed, each slot's likeliest value first, then the questions that may be open."""
     found = []
     for n, slot in enumerate(INFORMABLE):
@@ -35,12 +30,12 @@ def believed(dialogs: RestaurantDialogs, row: int) -> list[tuple[str, str, float
     return found + [(slot, "answered" if done else "asked for", float(share)) for slot, share, done in asked if share >= SHOWN]
 
 
-def bars(dialogs: RestaurantDialogs, row: int) -> list[str]:
+def bars(dialogs: Shown, row: int) -> list[str]:
     """Write what is believed as bars, a line for each."""
     return [f"{slot:<9} {value:<11} {share:.2f} {'█' * round(BAR * share)}" for slot, value, share in believed(dialogs, row)]
 
 
-def last_turns(dialogs: RestaurantDialogs, row: int) -> str:
+def last_turns(dialogs: Shown, row: int) -> str:
     """Write the last two turns of a dialog: the system's act, and what the user said and what was heard of it."""
     last, offered = int(dialogs.state["last"][row]), int(dialogs.state["offered"][row])
     system = "" if last == NUM_ACTIONS else f"system: {ACTIONS[last]}\n"
@@ -50,7 +45,7 @@ def last_turns(dialogs: RestaurantDialogs, row: int) -> str:
     return f"{system}user: {user_act(dialogs.said, row)}, heard: {heard}\nbelieved: {belief}"
 
 
-def goal(dialogs: RestaurantDialogs, row: int) -> str:
+def goal(dialogs: Shown, row: int) -> str:
     """Write what the user of a dialog wants."""
     state = dialogs.state
     wishes = [f"{slot}={value_of(n, int(state['constraints'][row, n]))}" for n, slot in enumerate(INFORMABLE)]
@@ -58,7 +53,7 @@ def goal(dialogs: RestaurantDialogs, row: int) -> str:
     return f"{', '.join(wishes)}; wants to know {', '.join(questions)}{'; turns the first one down' if state['fussy'][row] else ''}"
 
 
-def turn(dialogs: RestaurantDialogs, row: int, reward: float | None, ended: bool) -> Turn:
+def turn(dialogs: Shown, row: int, reward: float | None, ended: bool) -> Turn:
     """Give the last two turns of a dialog to be drawn; after its end the user says nothing; two values of a slot are shown."""
     last, belief = int(dialogs.state["last"][row]), believed(dialogs, row)
     act, text = ("", "") if last == NUM_ACTIONS else (ACTIONS[last], spoken(dialogs, row).text)

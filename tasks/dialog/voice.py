@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 from seqrl.tasks.dialog.restaurant_acts import ACTIONS, FAREWELL, OFFER, OTHERS, SLOTS, TELL
-from seqrl.tasks.dialog.restaurant_data import ANY, INFORMABLE, REQUESTABLE, VALUES, value_of
-
-if TYPE_CHECKING:
-    from seqrl.tasks.dialog.restaurant_dialogs import RestaurantDialogs
+from seqrl.tasks.dialog.restaurant_data import ANY, INFORMABLE, REQUESTABLE, VALUES, RestaurantData, value_of
+from seqrl.tasks.dialog.restaurant_user import Said
 
 GREETING = "Hello. What are you looking for?"
 _ASKED = (
@@ -21,6 +21,18 @@ _THING = ("{} food", "something in the {}", "{} prices")
 _ANYTHING = ("any kind of food", "any part of town", "any price")
 # What data about restaurants call the slots.
 _NAMES = {"food": "food", "area": "area", "price": "pricerange"}
+
+
+class Shown(Protocol):
+    """What is read of `seqrl.tasks.dialog.restaurant_dialogs.RestaurantDialogs`."""
+
+    data: RestaurantData
+    state: dict[str, NDArray[Any]]
+    said: Said
+    heard: Said
+    meant: NDArray[Any]
+    choices: NDArray[Any]
+    told: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -38,7 +50,7 @@ class SystemAct:
     text: str = ""
 
 
-def spoken(dialogs: RestaurantDialogs, row: int) -> SystemAct:
+def spoken(dialogs: Shown, row: int) -> SystemAct:
     """Give the last act of a dialog."""
     state, action, likeliest = dialogs.state, int(dialogs.state["last"][row]), dialogs.meant[row]
     if action == FAREWELL:
@@ -65,7 +77,7 @@ def spoken(dialogs: RestaurantDialogs, row: int) -> SystemAct:
     return SystemAct("inform", {"name": name, "food": food, "area": area, "pricerange": price}, text)
 
 
-def _about_slot(dialogs: RestaurantDialogs, row: int, act: str, slot: int) -> SystemAct:
+def _about_slot(dialogs: Shown, row: int, act: str, slot: int) -> SystemAct:
     """Say a request, a confirmation or a choice."""
     name, value = _NAMES[INFORMABLE[slot]], int(dialogs.meant[row, slot])
     if act == "request":

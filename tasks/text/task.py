@@ -41,7 +41,7 @@ from seqrl.tasks.writing.own_rewards import OwnRewardLike, named_functions
 from seqrl.tasks.writing.reward import RewardConfig, TextReward
 from seqrl.tasks.writing.reward_config import rewarding
 from seqrl.tasks.writing.reward_function import import_function
-from seqrl.tasks.writing.rollouts import Rollouts, split_named
+from seqrl.tasks.writing.rollouts import HINTS, Rollouts, split_named
 from seqrl.tasks.writing.sampled import Sampled, sampled_rows
 from seqrl.tasks.writing.signatures import reward_signature
 from seqrl.tasks.writing.trl_form import Notes
@@ -172,6 +172,8 @@ class TextTask:
         """Give what functions of one's own have logged since the last call."""
         return self._rollouts.pop_figures()
 
+    hints = HINTS | {"items": "raise task.prompts_per_batch"}
+
     @property
     def reward_ahead(self) -> int:
         """By how many updates rows are older than the policy that learns from them."""
@@ -180,6 +182,7 @@ class TextTask:
     def build_policy(self) -> nn.Module:
         """Make the configured policy for this vocabulary."""
         policy = self._given or self._loaded or build_policy(self.config.policy, self.vocabulary, self.train.tokens.shape[1])
+        vars(policy)["hints"] = self.hints
         self._loaded = None
         self._references = self._imitated(policy)
         return policy

@@ -10,15 +10,17 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from seqrl import accelerator
 from seqrl.ahead import RewardsAhead
 from seqrl.batch_share import BatchShare
+from seqrl.distributed import gather
 from seqrl.tasks.item_order import ItemOrder
 from seqrl.tasks.writing.reward import TextReward
 from seqrl.tasks.writing.sampled import Sampled
 from seqrl.trajectory import Trajectory, Tree
 
 Part = TypeVar("Part")
+# See `seqrl.protocols.Task`.
+HINTS = {"rows_of_the_present": "set task.reward.ahead=0", "critic": "set task.policy.critic=true"}
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ def _require_some(rows: Trajectory, *, compared: bool) -> None:
         compared: whether rows about one item are compared with each other.
     """
     counts = rows.mask.any().float().view(1)
-    if not bool(torch.stack(accelerator.gather(counts, "for the rewards")).any()):
+    if not bool(torch.stack(gather(counts, "for the rewards")).any()):
         least = "two rows about one item" if compared else "one row"
         raise ValueError(
             f"the reward functions gave None for so many of the {rows.batch_size} rows that nothing is left to learn from; expected "

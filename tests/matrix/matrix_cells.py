@@ -111,12 +111,12 @@ VARIANTS: dict[str, Variant] = {
 MISSING = {
     DEMONSTRATIONS: (r"no demonstrations.*(choose|give the task)", "has no demonstrations"),
     DISTRIBUTION: (r"Evaluation\.distribution.*choose", "needs the actions' distribution"),
-    CRITIC: (r"critic.*set task\.policy", "needs a critic"),
+    CRITIC: (r"a policy with a critic.*do without", "needs a critic"),
     SAMPLES: (r"set task\.mode=episodes", "needs whole episodes"),
     EPISODES: (r"(task\.)?mode.*episodes", "needs whole episodes"),
     VALUES: (r"dqn: expected a network of action values|action space|action_values", "needs action values"),
-    VALUE_TABLE: (r"q_table.*action_value_table|action_value_table", "needs a table"),
-    PROBABILITY_TABLE: (r"counts.*task\.policy\.kind=probability_table", "`counts` needs a table of probabilities"),
+    VALUE_TABLE: (r"q_table learns a table of action values|action_value_table", "needs a table"),
+    PROBABILITY_TABLE: (r"counts needs a table of probabilities", "`counts` needs a table of probabilities"),
 }
 ORDER = (VALUES, VALUE_TABLE, PROBABILITY_TABLE, DEMONSTRATIONS, DISTRIBUTION, CRITIC, SAMPLES, EPISODES)
 

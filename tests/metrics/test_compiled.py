@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from seqrl import metrics
-from seqrl.metrics.compiled import _Deferred, warm_up
+from seqrl.metrics.compiled import _Deferred
+from seqrl.metrics.warm_up import warm_up
 
 
 @pytest.mark.slow

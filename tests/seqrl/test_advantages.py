@@ -172,5 +172,5 @@ def test_rows_that_go_on_after_an_end_are_refused_by_name(counted: list[bool], r
     if not refused:
         advantages.require_one_episode(ended, rows, "baseline greedy", "set trainer.baseline=critic")
         return
-    with pytest.raises(ValueError, match="baseline greedy: .*set task.mode=episodes where the task has it, or set trainer.baseline=critic"):
+    with pytest.raises(ValueError, match="baseline greedy: .*collect whole episodes, or set trainer.baseline=critic"):
         advantages.require_one_episode(ended, rows, "baseline greedy", "set trainer.baseline=critic")

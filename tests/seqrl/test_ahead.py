@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from seqrl.ahead import RewardsAhead
-from seqrl.protocols import require_weights_of_older_rows
+from seqrl.requirements import require_weights_of_older_rows
 from seqrl.trainers import A2C, PPO, TRPO, CrossEntropyMethod, OffPolicy, OffPolicyConfig, Reinforce, SelfCritical, Supervised
 from seqrl.trainers.importance_weights import row_ratio
 from seqrl.trainers.reinforce import ReinforceConfig
@@ -182,12 +182,12 @@ def test_trainers_without_weights_refuse_older_rows_by_name() -> None:
 
     task: Any = Ahead()
     for kind in (A2C, CrossEntropyMethod, TRPO, Supervised):
-        with pytest.raises(ValueError, match=f"trainer {kind.__name__}: expected task.reward.ahead=0"):
+        with pytest.raises(ValueError, match=f"trainer {kind.__name__}: expected rewards that are not computed ahead"):
             require_weights_of_older_rows(task, object.__new__(kind))  # type: ignore[arg-type]
     free = OffPolicyConfig(baseline="none")
     for trainer in (PPO, Reinforce, SelfCritical, OffPolicy(Table(0), free)):
         require_weights_of_older_rows(task, trainer)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="trainer OffPolicy: expected task.reward.ahead=0"):
+    with pytest.raises(ValueError, match="trainer OffPolicy: expected rewards that are not computed ahead"):
         require_weights_of_older_rows(task, OffPolicy(Table(0), replace(free, weighting="none")))
     with pytest.raises(ValueError, match="expected dropout=false where rewards are computed ahead"):
         task.whole_rows = True

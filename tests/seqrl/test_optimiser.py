@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seqrl.accelerator import make_accelerator
+from seqrl.distributed import make_accelerator
 from seqrl.optimiser import Optimiser, OptimiserConfig, schedule_factor
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -243,7 +243,7 @@ def test_one_good_step_of_an_update_is_enough() -> None:
 class Fp16:
     """What accelerate does with fp16, on the CPU."""
 
-    device, num_processes, process_index = torch.device("cpu"), 1, 0
+    device = torch.device("cpu")
 
     def __init__(self, scale: float) -> None:
         self.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
@@ -254,13 +254,10 @@ class Fp16:
     def backward(self, loss: Tensor) -> None:
         self.scaler.scale(loss).backward()
 
-    def reduce(self, tensor: Tensor, reduction: str) -> Tensor:
-        return tensor
-
 
 def test_an_overflow_while_the_loss_scale_adapts_counts_as_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     accelerator = Fp16(2.0**70)
-    monkeypatch.setattr("seqrl.optimiser.make_accelerator", lambda precision: accelerator)
+    monkeypatch.setattr("seqrl.distributed.make_accelerator", lambda precision: accelerator)
     policy = Matrix()
     optimiser = optimiser_of(policy, max_skipped_updates=2)
     huge = 2.0**60  # times a scale of 2 ** 68 or more it overflows in fp32

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from seqrl.distributed import data_seed
 from seqrl.policies.actor_critic import ActorCriticConfig
 from seqrl.run.loop import fit
-from seqrl.run.processes import data_seed
 from seqrl.tasks.control import ControlConfig, ControlPolicyConfig
 from seqrl.trainers import PPOConfig
 

@@ -6,10 +6,10 @@ import os
 import sys
 from pathlib import Path
 
+from seqrl.distributed import data_seed
 from seqrl.failures import NoStepTaken
 from seqrl.optimiser import OptimiserConfig
 from seqrl.run.loop import fit
-from seqrl.run.processes import data_seed
 from seqrl.tasks.control import ControlConfig, ControlPolicyConfig
 from seqrl.trainers import A2CConfig
 

@@ -163,7 +163,7 @@ def test_each_step_is_credited_with_its_own_episode(settings: dict[str, Any], ad
 )
 def test_comparing_whole_rows_refuses_rows_of_several_episodes(config: Any) -> None:
     trainer = config.build(TokenPolicy().double(), seed=0, num_updates=1)
-    with pytest.raises(ValueError, match="expected one episode a row, .*set task.mode=episodes where the task has it, or .*trainer"):
+    with pytest.raises(ValueError, match="expected one episode a row, .*collect whole episodes, or .*trainer"):
         trainer.update(GOES_ON.replace(baseline=torch.zeros(2, dtype=torch.float64)))
 
 

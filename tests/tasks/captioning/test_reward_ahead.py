@@ -176,6 +176,7 @@ def test_what_is_broken_keeps_what_was_done_and_goes_on(root: Path, capsys: pyte
 def test_others_are_refused_by_name(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "s.yaml").write_text((root / "run.yaml").read_text().replace("type: self_critical, num_samples: 2,", "type: supervised,"))
     assert main(["train", str(root / "s.yaml"), "--allow-code", "--quiet"]) == 2
-    assert "trainer Supervised: expected task.reward.ahead=0" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "trainer Supervised: expected rewards that are not computed ahead" in error and "; set task.reward.ahead=0, or choose" in error
     with pytest.raises(ValueError, match="ahead: expected 0 .* or 1 .*, got 2"):
         RewardConfig(ahead=2)

@@ -10,8 +10,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 from seqrl.policies.action_values import ActionValuesConfig
 from seqrl.run.config import read_config
 from seqrl.run.train import load, resume, train
-from seqrl.tasks.control.action_values import build_action_values
-from seqrl.tasks.control.policy import ControlPolicyConfig
+from seqrl.tasks.control.policy import ControlPolicyConfig, build_policy
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "control"
 SEEN = Box(-1.0, 1.0, (3,), np.float32)
@@ -20,17 +19,17 @@ SEEN = Box(-1.0, 1.0, (3,), np.float32)
 @pytest.mark.parametrize("space", [Box(-1.0, 1.0, (2,)), MultiDiscrete([2, 3])])
 def test_actions_that_cannot_be_numbered_are_refused(space: gym.Space) -> None:
     with pytest.raises(ValueError, match="needs a Discrete action space, got .*kind: actor_critic, which ppo"):
-        build_action_values(ControlPolicyConfig(kind="action_values"), SEEN, space, None)
+        build_policy(ControlPolicyConfig(kind="action_values"), SEEN, space, None)
 
 
 def test_network_fits_the_spaces() -> None:
     config = ControlPolicyConfig(kind="action_values", hidden_sizes=(5,), action_values=ActionValuesConfig(dueling=True))
     masked = Dict({"observation": SEEN, "action_mask": Box(0, 1, (4,), np.int8)})
     for space, inputs in ((SEEN, 3), (Discrete(7), 7), (masked, 3)):
-        policy = build_action_values(config, space, Discrete(4), None)
+        policy = build_policy(config, space, Discrete(4), None)
         assert policy.num_actions == 4 and next(policy.advantage.parameters()).shape == (5, inputs)
     with pytest.raises(ValueError, match="Box or Discrete observation space"):
-        build_action_values(config, MultiDiscrete([2, 2]), Discrete(4), None)
+        build_policy(config, MultiDiscrete([2, 2]), Discrete(4), None)
 
 
 @pytest.mark.parametrize("network", ["{}", "{noisy: true, dueling: true}", "{memory: lstm, memory_size: 8}"])

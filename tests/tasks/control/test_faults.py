@@ -134,7 +134,7 @@ def test_an_environment_that_does_not_repeat_itself_starts_anew(tmp_path: Path) 
 def test_bad_settings_are_named_before_any_work() -> None:
     with pytest.raises(ValueError, match=r"Faulty-v0 cannot be made with .*no_such.*task.environment_options"):
         task_of(environment_options={"no_such": 1})
-    with pytest.raises(ValueError, match=r"task.action_masks: environment Faulty-v0 gives no info\['action_mask'\]"):
+    with pytest.raises(ValueError, match=r"action_masks: environment Faulty-v0 gives no info\['action_mask'\]"):
         task_of(action_masks=True)
     for setting in (
         {"frame_stack": 0},
