@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from seqrl.policies.tokens import evaluation_mode
 from seqrl.protocols import Conversation
-from seqrl.rollout import unroll
+from seqrl.rollout import play, unroll
 from seqrl.run.trust import NAMES_CODE
 from seqrl.sources import Episode, VectorEnvSource
 from seqrl.tasks.control.chatting import Acting
@@ -26,7 +26,7 @@ from seqrl.tasks.control.environments import (
     environment_state,
     set_environment_state,
 )
-from seqrl.tasks.control.episodes import EpisodeSource, describe_episodes, finished_episodes, play_greedily
+from seqrl.tasks.control.episodes import EpisodeSource, describe_episodes, finished_episodes
 from seqrl.tasks.control.pictures import draw_episodes
 from seqrl.tasks.control.policy import ControlPolicyConfig, build_policy
 from seqrl.tasks.control.recording import record_episodes
@@ -234,7 +234,7 @@ class ControlTask:
             size = min(LARGEST_EVALUATION_BATCH, self.config.num_eval_episodes - start)
             source = self._sources.get(size, training=False, seed=EVALUATION_SEEDS[split])
             with evaluation_mode(policy), watched(source, self.config.step_timeout_s):
-                results.append(play_greedily(policy, EpisodeSource(source, seed=EVALUATION_SEEDS[split] + start), max_steps=self._limit))
+                results.append(play(policy, EpisodeSource(source, seed=EVALUATION_SEEDS[split] + start), max_steps=self._limit))
         total, length = (torch.cat(column) for column in zip(*results, strict=True))
         describe = getattr(self._factory, "describe", None)
         return {
@@ -353,7 +353,7 @@ class ControlTask:
             self._episodes_over += played
             if not greedy_baseline:
                 return trajectory
-            baseline, length = play_greedily(policy, EpisodeSource(source, seed=seed), max_steps=self._limit)
+            baseline, length = play(policy, EpisodeSource(source, seed=seed), max_steps=self._limit)
         self._num_env_steps += int(length.sum())
         return trajectory.replace(baseline=baseline.to(trajectory.reward))
 
