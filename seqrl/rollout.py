@@ -154,6 +154,19 @@ def play(policy: nn.Module, source: Source, *, max_steps: int, before_step: Call
     return total, length
 
 
+def refuse_forced_steps(number: int) -> None:
+    """Refuse forced steps, for the rollout of a task without demonstrations.
+
+    Raises:
+        ValueError: when there are any.
+    """
+    if number:
+        raise ValueError(
+            f"forced steps: expected 0 where a task has no demonstrations, got {number}; set mix.forced_steps to 0, or choose a task that "
+            "has some"
+        )
+
+
 def _columns(tensors: Sequence[Tensor]) -> Tensor:
     """Put tensors [B, ...] side by side, [B, T, ...]; a single one, as tables are learned from, without torch.stack's cost."""
     return torch.stack(list(tensors), dim=1) if len(tensors) > 1 else tensors[0].unsqueeze(1).clone()

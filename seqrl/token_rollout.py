@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seqrl.decoding import repeated, sample, sample_beside_greedy
 from seqrl.policies.tokens import evaluation_mode, first_leaf
-from seqrl.rollout import unroll
+from seqrl.rollout import refuse_forced_steps, unroll
 from seqrl.sources import TokenSource
 from seqrl.time_limit import time_limit
 from seqrl.trajectory import Trajectory, Tree, map_tree
@@ -54,8 +54,7 @@ def token_rollout(
         ValueError: when forced steps are asked for, or a score is not one finite number a row.
         TimeoutError: when the score does not answer.
     """
-    if num_forced_steps:
-        raise ValueError(f"forced steps: expected 0 where a task has no demonstrations, got {num_forced_steps}; set mix.forced_steps to 0")
+    refuse_forced_steps(num_forced_steps)
     device = next(policy.parameters()).device
     context = map_tree(lambda leaf: leaf.to(device), context)
     N = first_leaf(context).shape[0]

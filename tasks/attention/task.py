@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from seqrl.policies.convolutions import PRECISION_NAMES, dtype_of
 from seqrl.policies.tokens import evaluation_mode
+from seqrl.rollout import refuse_forced_steps
 from seqrl.tasks.attention.cores import RectifierCore
 from seqrl.tasks.attention.data import AttentionData, DataConfig, load_data
 from seqrl.tasks.attention.dram import DramPolicy, Seeing, shrink
@@ -150,8 +151,7 @@ class AttentionTask:
         Raises:
             ValueError: when forced steps are asked for, or the policy is another's that changes its actions.
         """
-        if num_forced_steps:
-            self.demonstrations()
+        refuse_forced_steps(num_forced_steps)
         if not hasattr(policy, "raw_location"):
             raise ValueError(
                 f"attention: expected a policy that chooses locations itself, as GlimpsePolicy does, got a {type(policy).__name__}; "
@@ -171,13 +171,6 @@ class AttentionTask:
             looked = self._look(policy, prepared, label, rows=rows, group=group, greedy=greedy, generator=generator)
             sampled = self._rewarded(policy, *looked)
         return sampled if baseline is None else sampled.replace(baseline=baseline)
-
-    def demonstrations(self, group: Tensor | None = None) -> Trajectory:
-        """Raise a ValueError: nobody has recorded where to look."""
-        raise ValueError(
-            "attention has no demonstrations of where to look; choose a trainer that learns from rewards (reinforce, self_critical, ppo) "
-            "and leave mix.weight and mix.forced_steps at 0. The classes are learned by cross-entropy all the same"
-        )
 
     def evaluate(self, policy: Any, *, split: str = "dev") -> dict[str, float]:
         """Count the errors on a split; see `figures_of`.
