@@ -136,7 +136,7 @@ def split_of_ours(num_batches: int) -> dict[str, float]:
     """Give each part's share of the time of an update, with one thread."""
     import torch
 
-    import seqrl.tasks.attention.rectifier as rectifier
+    import seqrl.tasks.attention.relu_rnn as relu_rnn
 
     torch.set_num_threads(1)
     task, trainer = build_ours(128, "auto", 0, 1)
@@ -148,7 +148,7 @@ def split_of_ours(num_batches: int) -> dict[str, float]:
         (task, "rollout", "network"),
         (trainer.optimiser, "_backward", "backward"),
         (trainer.optimiser, "_apply", "optimiser"),
-        (rectifier, "gradients", "backward"),
+        (relu_rnn, "gradients", "backward"),
     ):
         object.__setattr__(owner, name, clock.around(part, getattr(owner, name)))
     for batch in range(num_batches + BATCHES_LEFT_OUT):

@@ -1,8 +1,8 @@
-"""The one sampling loop: a policy acts on a source until its rows have ended."""
+"""The samplers of environments: `unroll` gives trajectories to learn from, `play` greedy episodes to look at or to score."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
 import torch
@@ -123,6 +123,48 @@ def unroll(
         state0=map_tree(torch.zeros_like, steps[0].state) if state0 is None else state0,
     )
     return (_filled(policy, trajectory) if postponed else trajectory), state
+
+
+@torch.no_grad()
+def play(policy: nn.Module, source: Source, *, max_steps: int, before_step: Callable[[int], None] | None = None) -> tuple[Tensor, Tensor]:
+    """Take the most probable actions until every row has ended once, and keep nothing but the sums.
+
+    Args:
+        policy: see `seqrl.protocols.Policy`; without a context.
+        source: just reset; one that finishes.
+        max_steps: where an episode is given up.
+        before_step: called with the number of steps so far before each one, for instance to draw a frame.
+
+    Returns:
+        ([B] float64 undiscounted return, [B] long number of steps).
+    """
+    actor = cast(Policy, policy)
+    state = actor.initial_state(None)
+    total = torch.zeros(source.active.shape[0], dtype=torch.float64)
+    length = torch.zeros(source.active.shape[0], dtype=torch.long)
+    for t in range(max_steps):
+        if source.finished:
+            break
+        if before_step is not None:
+            before_step(t)
+        length += source.active
+        step = actor.act(source.obs, state, greedy=True)
+        state = step.state
+        total += source.step(step.action)[1]
+    return total, length
+
+
+def refuse_forced_steps(number: int) -> None:
+    """Refuse forced steps, for the rollout of a task without demonstrations.
+
+    Raises:
+        ValueError: when there are any.
+    """
+    if number:
+        raise ValueError(
+            f"forced steps: expected 0 where a task has no demonstrations, got {number}; set mix.forced_steps to 0, or choose a task that "
+            "has some"
+        )
 
 
 def _columns(tensors: Sequence[Tensor]) -> Tensor:

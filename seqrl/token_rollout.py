@@ -1,4 +1,4 @@
-"""The rollout of a task whose policy writes tokens and is scored for whole rows."""
+"""Tasks whose policy writes tokens and is scored for whole rows: their rollout, and one that is made of three functions."""
 
 from __future__ import annotations
 
@@ -6,17 +6,68 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqrl.decoding import repeated, sample, sample_beside_greedy
 from seqrl.policies.tokens import evaluation_mode, first_leaf
-from seqrl.rollout import unroll
+from seqrl.rollout import refuse_forced_steps, unroll
 from seqrl.sources import TokenSource
 from seqrl.time_limit import time_limit
 from seqrl.trajectory import Trajectory, Tree, map_tree
 
 # As long as many calls of a slow judge may take.
 SCORE_TIMEOUT_S = 300.0
+EVALUATION_SEEDS = {"dev": 1, "test": 2}
+
+
+class TokenTask:
+    """Write about contexts that are drawn, and be scored for each row; see `seqrl.protocols.Task`.
+
+    Args:
+        draw: gives contexts, leaves [N, ...], from N and a generator.
+        score: gives [B] from B rows and their contexts, see `token_rollout`; an evaluation gives its mean under its name.
+        build_policy: makes the policy, for instance a `seqrl.TokenPolicy` around any module that gives logits.
+        batch_size: contexts of a rollout.
+        num_evaluated: contexts of an evaluation, the same ones each time.
+        seed: of the contexts that are learned from.
+    """
+
+    def __init__(
+        self,
+        draw: Callable[[int, torch.Generator], Tree],
+        score: Callable[[Trajectory, Any], Tensor],
+        build_policy: Callable[[], nn.Module],
+        *,
+        batch_size: int = 32,
+        num_evaluated: int = 256,
+        seed: int = 0,
+    ) -> None:
+        self._draw, self._score, self.build_policy = draw, score, build_policy
+        self._batch_size, self._num_evaluated = batch_size, num_evaluated
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def rollout(self, policy: nn.Module, **settings: Any) -> Trajectory:
+        """Write about new contexts; the trainer's settings are those of `token_rollout`."""
+        return token_rollout(policy, self._draw(self._batch_size, self._generator), self._score, **settings)
+
+    def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
+        """Score greedy rows about the split's contexts.
+
+        Raises:
+            ValueError: when there is no such split.
+        """
+        if split not in EVALUATION_SEEDS:
+            raise ValueError(f"split: expected one of {', '.join(EVALUATION_SEEDS)}, got {split!r}")
+        contexts = self._draw(self._num_evaluated, torch.Generator().manual_seed(EVALUATION_SEEDS[split]))
+        return {self._score.__name__: float(token_rollout(policy, contexts, self._score, greedy=True).score.mean())}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what the next contexts depend on."""
+        return {"generator": self._generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to it."""
+        self._generator.set_state(state["generator"])
 
 
 def token_rollout(
@@ -54,8 +105,7 @@ def token_rollout(
         ValueError: when forced steps are asked for, or a score is not one finite number a row.
         TimeoutError: when the score does not answer.
     """
-    if num_forced_steps:
-        raise ValueError(f"forced steps: expected 0 where a task has no demonstrations, got {num_forced_steps}; set mix.forced_steps to 0")
+    refuse_forced_steps(num_forced_steps)
     device = next(policy.parameters()).device
     context = map_tree(lambda leaf: leaf.to(device), context)
     N = first_leaf(context).shape[0]

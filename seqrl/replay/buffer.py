@@ -59,7 +59,7 @@ class Drawn:
 
 
 class Replay:
-    """Keeps the newest steps of rollouts that go on from each other, as `ControlTask` gives them in "steps", and draws from them.
+    """Keeps the newest steps of rollouts that go on from each other, as `EnvTask` gives them in "steps", and draws from them.
 
     Dummy steps, which have `mask` False, are never drawn as transitions. Where `present` is set, it brings the rewards that are drawn
     into the unit of the moment, see `raw_rewards` of `seqrl.protocols.Task`.

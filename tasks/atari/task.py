@@ -18,7 +18,7 @@ from seqrl.tasks.atari.games import FRAME_SKIP, AtariGames
 from seqrl.tasks.atari.names import game_name
 from seqrl.tasks.atari.scores import human_normalised
 from seqrl.tasks.control.policy import HINTS, ControlPolicyConfig
-from seqrl.tasks.control.task import ControlConfig, ControlTask, Mode
+from seqrl.tasks.control.task import ControlConfig, EnvTask, Mode
 from seqrl.trajectory import Trajectory
 
 
@@ -99,7 +99,7 @@ class AtariConfig:
 
 
 class AtariFactory:
-    """Makes the games of a `ControlTask`, see `seqrl.tasks.control.environments.EnvironmentFactory`.
+    """Makes the games of a `EnvTask`, see `seqrl.tasks.control.environments.EnvironmentFactory`.
 
     Args:
         config: see `AtariConfig`.
@@ -142,7 +142,7 @@ class AtariFactory:
 
 
 class AtariTask:
-    """Rollouts, evaluation and pictures of one game; see `seqrl.protocols.Task` and `seqrl.tasks.control.task.ControlTask`.
+    """Rollouts, evaluation and pictures of one game; see `seqrl.protocols.Task` and `seqrl.tasks.control.task.EnvTask`.
 
     Args:
         config: see `AtariConfig`.
@@ -153,7 +153,7 @@ class AtariTask:
 
     def __init__(self, config: AtariConfig | None = None, *, seed: int = 0) -> None:
         self.config = config or AtariConfig()
-        self._control = ControlTask(self.config.control(), seed=seed, factory=AtariFactory(self.config))
+        self._control = EnvTask(self.config.control(), seed=seed, factory=AtariFactory(self.config))
         self._dtype = dtype_of(self.config.precision)
 
     def build_policy(self) -> nn.Module:
@@ -173,10 +173,6 @@ class AtariTask:
     def pop_figures(self) -> dict[str, float]:
         """Say how the games went that ended since the last call, with their raw scores."""
         return self._control.pop_figures()
-
-    def demonstrations(self, group: Tensor | None = None) -> Trajectory:
-        """Raise a ValueError: nobody has recorded how the game is to be played."""
-        return self._control.demonstrations(group)
 
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
         """Play whole games greedily: raw scores, their length, and the human-normalised score where there is one."""
@@ -204,7 +200,7 @@ class AtariTask:
         self._control.load_state_dict(state["control"])
 
     def load_shared_state(self, state: dict[str, Any]) -> None:
-        """Take over what all processes share, see `ControlTask`."""
+        """Take over what all processes share, see `EnvTask`."""
         if self.config.precision == "auto":
             self._dtype = dtype_of(state["precision"])
         self._control.load_shared_state(state["control"])

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqrl.policies.networks import initialise_orthogonal, run_recurrent
-from seqrl.tasks.attention.rectifier import Activations, RectifierPass, RectifierWeights, recur, run_pass, take_in
+from seqrl.tasks.attention.relu_rnn import Activations, ReluRNNPass, ReluRNNWeights, recur, run_pass, take_in
 from seqrl.trajectory import Tree, tree_leaves
 
 
@@ -79,8 +79,8 @@ def look_by_advancing(core: Core, glimpse: Tensor, location: Tensor, state: Tree
     return states, take
 
 
-class RectifierCore(nn.Module):
-    """Glimpse network and core of the recurrent attention model, see `seqrl.tasks.attention.rectifier.RectifierWeights`.
+class ReluRNNCore(nn.Module):
+    """Glimpse network and core of the recurrent attention model, see `seqrl.tasks.attention.relu_rnn.ReluRNNWeights`.
 
     What the last pass computed while it chose where to look is kept: `run` on the very same tensors, before any weight has
     changed, need not compute it again.
@@ -108,9 +108,9 @@ class RectifierCore(nn.Module):
         self._last: _KnownPass | None = None
 
     @property
-    def weights(self) -> RectifierWeights:
+    def weights(self) -> ReluRNNWeights:
         """The parameters."""
-        return RectifierWeights(
+        return ReluRNNWeights(
             self.see.weight,
             self.see.bias,
             self.place.weight,
@@ -147,7 +147,7 @@ class RectifierCore(nn.Module):
         if known is None or not known.serves(glimpse, location, weights):
             cast, activations = run_pass(weights, glimpse, location, self.dtype)
             known = _KnownPass(cast, activations, activations.hidden.to(self.see.weight.dtype), ())
-        return RectifierPass.apply(known.cast, known.activations, known.states, *weights)  # type: ignore[no-any-return, no-untyped-call]
+        return ReluRNNPass.apply(known.cast, known.activations, known.states, *weights)  # type: ignore[no-any-return, no-untyped-call]
 
     def empty(self, num_rows: int) -> Tree:
         """Give zeros [B, H]."""
@@ -172,12 +172,12 @@ class RectifierCore(nn.Module):
 class _KnownPass:
     """A pass, its states in float32, and the versions that the weights had."""
 
-    cast: RectifierWeights
+    cast: ReluRNNWeights
     activations: Activations
     states: Tensor
     versions: tuple[int, ...]
 
-    def serves(self, glimpse: Tensor, location: Tensor, weights: RectifierWeights) -> bool:
+    def serves(self, glimpse: Tensor, location: Tensor, weights: ReluRNNWeights) -> bool:
         """Whether this is the pass over these very glimpses with these very weights."""
         mine = self.activations.glimpse, self.activations.location
         return all(a.data_ptr() == b.data_ptr() and a.shape == b.shape for a, b in zip(mine, (glimpse, location), strict=True)) and (
@@ -185,7 +185,7 @@ class _KnownPass:
         )
 
 
-def _versions(weights: RectifierWeights) -> tuple[int, ...]:
+def _versions(weights: ReluRNNWeights) -> tuple[int, ...]:
     """How often each weight has been changed in place, and where it lies."""
     return tuple(number for weight in weights for number in (weight._version, weight.data_ptr()))
 

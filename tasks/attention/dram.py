@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from seqrl.distributions import Gaussian
 from seqrl.policies.networks import initialise_orthogonal, run_recurrent
 from seqrl.tasks.attention.cores import CoreSize, look_by_advancing
-from seqrl.tasks.attention.policy import GlimpsePolicyConfig, count_named, evaluate_looks, seen_in
+from seqrl.tasks.attention.policy import GlimpsePolicyConfig, count_classified, evaluate_looks, seen_in
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
 
 
@@ -220,7 +220,7 @@ class DramPolicy(nn.Module):
 
     def aux_count(self, trajectory: Trajectory) -> Tensor:
         """Count the rows, [], whose classes are learned."""
-        return count_named(self.config, trajectory)
+        return count_classified(self.config, trajectory)
 
     def forward(self, trajectory: Trajectory) -> Evaluation:
         """Evaluate the locations [B, N-1, 2] of a trajectory, and the classes read from its N glimpses."""
@@ -228,7 +228,7 @@ class DramPolicy(nn.Module):
         return evaluate_looks(self, self.started(trajectory.context), trajectory, detach=False)
 
 
-class Seeing:
+class StartedDram:
     """A `DramPolicy` whose core has seen its images coarsely, as `looking.look` wants it; all else is the policy's."""
 
     def __init__(self, policy: DramPolicy, context: Tree) -> None:

@@ -19,7 +19,7 @@ FirstLocation = Literal["centre", "random", "grid"]
 
 
 @dataclass(frozen=True)
-class Place:
+class GivenLocations:
     """Where a row looks first, and where it is made to look afterwards.
 
     Attributes:
@@ -31,14 +31,14 @@ class Place:
     forced: Tensor | None
 
 
-def choose_places(
+def given_locations(
     looking: Looking,
     first: FirstLocation,
     cells: Tensor,
     num_rows: int,
     generator: torch.Generator | None,
     device: torch.device,
-) -> Place:
+) -> GivenLocations:
     """Say where to look, as far as the policy does not decide it.
 
     Args:
@@ -59,7 +59,7 @@ def choose_places(
     else:
         source = device if generator is None else generator.device
         locations = torch.rand(num_rows, steps, 2, generator=generator, device=source).to(device).mul_(2.0).sub_(1.0)
-    return Place(locations[:, 0], None if looking == "learned" else locations[:, 1:])
+    return GivenLocations(locations[:, 0], None if looking == "learned" else locations[:, 1:])
 
 
 def grid(number: int, spacing: float = 0.0) -> Tensor:
@@ -83,7 +83,7 @@ def look(
     policy: GlimpsePolicy,
     retina: Retina,
     images: PreparedImages,
-    place: Place,
+    given: GivenLocations,
     label: Tensor,
     *,
     num_glimpses: int,
@@ -101,7 +101,7 @@ def look(
         policy: acts without gradients.
         retina: cuts the glimpses.
         images: what `retina.prepare` made of the images.
-        place: where to look first, and by force.
+        given: where to look first, and by force.
         label: [B, K] long, the classes.
         num_glimpses: N.
         image: [B] long, each row's image; the first row's is the first when None.
@@ -112,25 +112,25 @@ def look(
     Returns:
         The trajectory of N - 1 actions, without rewards; and the core's states after each glimpse, [N, B, H] float32.
     """
-    num_rows, dtype, device = place.first.shape[0], policy.core.dtype, place.first.device
+    num_rows, dtype, device = given.first.shape[0], policy.core.dtype, given.first.device
     glimpses = torch.empty(num_glimpses, num_rows, retina.num_outputs, dtype=dtype, device=device)
     locations = torch.empty(num_glimpses, num_rows, 2, dtype=dtype, device=device)
     means, actions = torch.empty(2, num_glimpses - 1, num_rows, 2, device=device)
-    if place.forced is not None:
-        actions.copy_(place.forced.transpose(0, 1))
+    if given.forced is not None:
+        actions.copy_(given.forced.transpose(0, 1))
     elif not greedy:
         torch.randn(actions.shape, generator=generator, out=actions).mul_(policy.log_std.exp())
     hidden, take = policy.core.begin(glimpses, locations)
-    location = place.first
+    location = given.first
     for step in range(num_glimpses):
         glimpses[step] = retina.cut_prepared(images, location, image)
         locations[step] = location
         take(step)
         if step < num_glimpses - 1:
             torch.tanh(policy.raw_location(hidden[step], step), out=means[step])
-            if greedy and place.forced is None:
+            if greedy and given.forced is None:
                 actions[step] = means[step]
-            elif place.forced is None:
+            elif given.forced is None:
                 actions[step] += means[step]
             location = actions[step].clamp(-1.0, 1.0)
     steps = torch.arange(num_glimpses, device=device).expand(num_rows, -1)
@@ -143,7 +143,7 @@ def look(
         reward=torch.zeros(ended.shape, device=device),
         terminated=ended,
         truncated=torch.zeros_like(ended),
-        mask=torch.full_like(ended, place.forced is None),
+        mask=torch.full_like(ended, given.forced is None),
         obs={"glimpse": glimpses.transpose(0, 1), "location": locations.transpose(0, 1), "step": steps},
         context={"label": label},
         group=group,

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from seqrl.distributions import Gaussian
 from seqrl.policies.convolutions import EncoderPrecision, dtype_of
 from seqrl.policies.networks import initialise_orthogonal
-from seqrl.tasks.attention.cores import Core, CoreSize, LSTMCore, RectifierCore
-from seqrl.tasks.attention.naming import naming_loss
+from seqrl.tasks.attention.classification import classification_loss
+from seqrl.tasks.attention.cores import Core, CoreSize, LSTMCore, ReluRNNCore
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
 
 CoreName = Literal["rectifier", "lstm", "dram"]
@@ -114,10 +114,10 @@ class GlimpsePolicy(nn.Module):
         super().__init__()
         self.config = config = config or GlimpsePolicyConfig()
         size = CoreSize(num_inputs, config.num_features, config.glimpse_units, config.hidden_units)
-        self.core: RectifierCore | LSTMCore = (
+        self.core: ReluRNNCore | LSTMCore = (
             LSTMCore(size, generator=generator)
             if config.core == "lstm"
-            else RectifierCore(size, dtype=dtype_of(config.precision), generator=generator)
+            else ReluRNNCore(size, dtype=dtype_of(config.precision), generator=generator)
         )
         self.locate = nn.Linear(config.hidden_units, 2, bias=False)
         self.critic, self.classify = (nn.Linear(config.hidden_units, number) for number in (1, num_classes))
@@ -156,7 +156,7 @@ class GlimpsePolicy(nn.Module):
 
     def aux_count(self, trajectory: Trajectory) -> Tensor:
         """Count the rows, [], whose classes are learned."""
-        return count_named(self.config, trajectory)
+        return count_classified(self.config, trajectory)
 
     def forward(self, trajectory: Trajectory) -> Evaluation:
         """Evaluate the locations [B, N-1, 2] of a trajectory, and the classes read from its N glimpses."""
@@ -169,7 +169,7 @@ def seen_in(obs: Tree) -> tuple[Tensor, Tensor]:
     return obs["glimpse"], obs["location"]
 
 
-def count_named(config: GlimpsePolicyConfig, trajectory: Trajectory) -> Tensor:
+def count_classified(config: GlimpsePolicyConfig, trajectory: Trajectory) -> Tensor:
     """Count the rows, [], whose classes are learned: all, or none without a weight; the `aux_count` of all glimpse policies."""
     return torch.tensor(float(trajectory.batch_size if config.classification_weight else 0), device=trajectory.action.device)
 
@@ -193,6 +193,7 @@ def evaluate_looks(policy: Any, core: Core, trajectory: Trajectory, *, detach: b
         logp=locations.logp(trajectory.action),
         entropy=locations.entropy(),
         value=policy.value(before).t(),
-        aux_loss=config.classification_weight * naming_loss(policy.classify, hidden, last, context["label"], config.early_classification),
+        aux_loss=config.classification_weight
+        * classification_loss(policy.classify, hidden, last, context["label"], config.early_classification),
         distribution=locations,
     )

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from seqrl.policies.convolutions import PRECISION_NAMES, dtype_of
 from seqrl.policies.tokens import evaluation_mode
-from seqrl.tasks.attention.cores import RectifierCore
+from seqrl.rollout import refuse_forced_steps
+from seqrl.tasks.attention.classification import object_of_step, read_steps
+from seqrl.tasks.attention.cores import ReluRNNCore
 from seqrl.tasks.attention.data import AttentionData, DataConfig, load_data
-from seqrl.tasks.attention.dram import DramPolicy, Seeing, shrink
+from seqrl.tasks.attention.dram import DramPolicy, StartedDram, shrink
 from seqrl.tasks.attention.drawing import Look, draw_looks
 from seqrl.tasks.attention.evaluation import EvaluationConfig, Share, figures_of, look_at
-from seqrl.tasks.attention.looking import FirstLocation, Looking, choose_places, grid, look
-from seqrl.tasks.attention.naming import object_of_step, read_steps
+from seqrl.tasks.attention.looking import FirstLocation, Looking, given_locations, grid, look
 from seqrl.tasks.attention.policy import GlimpsePolicy, GlimpsePolicyConfig
 from seqrl.tasks.attention.retina import PreparedImages, Retina
 from seqrl.tasks.item_order import ItemOrder
@@ -150,8 +151,7 @@ class AttentionTask:
         Raises:
             ValueError: when forced steps are asked for, or the policy is another's that changes its actions.
         """
-        if num_forced_steps:
-            self.demonstrations()
+        refuse_forced_steps(num_forced_steps)
         if not hasattr(policy, "raw_location"):
             raise ValueError(
                 f"attention: expected a policy that chooses locations itself, as GlimpsePolicy does, got a {type(policy).__name__}; "
@@ -171,13 +171,6 @@ class AttentionTask:
             looked = self._look(policy, prepared, label, rows=rows, group=group, greedy=greedy, generator=generator)
             sampled = self._rewarded(policy, *looked)
         return sampled if baseline is None else sampled.replace(baseline=baseline)
-
-    def demonstrations(self, group: Tensor | None = None) -> Trajectory:
-        """Raise a ValueError: nobody has recorded where to look."""
-        raise ValueError(
-            "attention has no demonstrations of where to look; choose a trainer that learns from rewards (reinforce, self_critical, ppo) "
-            "and leave mix.weight and mix.forced_steps at 0. The classes are learned by cross-entropy all the same"
-        )
 
     def evaluate(self, policy: Any, *, split: str = "dev") -> dict[str, float]:
         """Count the errors on a split; see `figures_of`.
@@ -259,16 +252,16 @@ class AttentionTask:
         """Look at some images, without rewards; also give the core's states after each glimpse [N, B, H]."""
         config = self.config
         label = label if rows is None else label[rows]
-        place = choose_places(config.looking, config.first_location, self._cells, label.shape[0], generator, label.device)
-        if isinstance(policy.core, RectifierCore):
+        given = given_locations(config.looking, config.first_location, self._cells, label.shape[0], generator, label.device)
+        if isinstance(policy.core, ReluRNNCore):
             policy.core.dtype = self._dtype  # which an early run's checkpoint may have set
         prepared, coarse = images
         context: dict[str, Tree] = {"label": label}
         if coarse is not None:
             context["coarse"] = coarse if rows is None else coarse[rows]
-        looker: Any = Seeing(policy, context) if config.policy.core == "dram" else policy
+        looker: Any = StartedDram(policy, context) if config.policy.core == "dram" else policy
         settings: dict[str, Any] = {"image": rows, "group": group, "greedy": greedy, "generator": generator}
-        trajectory, hidden = look(looker, self.retina, prepared, place, label, num_glimpses=config.num_glimpses, **settings)
+        trajectory, hidden = look(looker, self.retina, prepared, given, label, num_glimpses=config.num_glimpses, **settings)
         return trajectory.replace(context=context), hidden
 
     @torch.no_grad()

@@ -127,6 +127,8 @@ class CaptioningTask:
         self._own = own_metrics(config.evaluation.functions, self.reward, config.reward.timeout_s, taken=taken)
         self._references = self._imitated((data.vocabulary.end,))
 
+    searches_rows = True
+
     @property
     def seconds_in_reward(self) -> float:
         """Time spent scoring captions so far; with `reward.ahead` the time spent waiting for it."""

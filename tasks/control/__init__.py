@@ -9,12 +9,12 @@ from seqrl.public_names import imported_when_used
 if TYPE_CHECKING:
     from seqrl.tasks.control.environments import EnvironmentFactory
     from seqrl.tasks.control.policy import ControlPolicyConfig, build_policy
-    from seqrl.tasks.control.task import ControlConfig, ControlTask
+    from seqrl.tasks.control.task import ControlConfig, EnvTask
 
 __all__ = [
     "ControlConfig",
     "ControlPolicyConfig",
-    "ControlTask",
+    "EnvTask",
     "EnvironmentFactory",
     "build_policy",
 ]
@@ -22,6 +22,6 @@ __all__ = [
 _MODULES = {
     "environments": ("EnvironmentFactory",),
     "policy": ("ControlPolicyConfig", "build_policy"),
-    "task": ("ControlConfig", "ControlTask"),
+    "task": ("ControlConfig", "EnvTask"),
 }
 __getattr__, __dir__ = imported_when_used(__name__, _MODULES)

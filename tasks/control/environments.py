@@ -34,7 +34,7 @@ EXTRAS = {"box2d": "box2d", "Box2D": "box2d", "mujoco": "mujoco", "ale_py": "ata
 
 
 class EnvironmentFactory(Protocol):
-    """Makes the vector environments of a `ControlTask`.
+    """Makes the vector environments of a `EnvTask`.
 
     Attributes:
         name: what messages call the environment.

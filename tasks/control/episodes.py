@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqrl.sources import Episode, VectorEnvSource
 from seqrl.tasks.control.replayable import Replayable
@@ -61,28 +61,3 @@ def describe_episodes(episodes: Sequence[Episode]) -> dict[str, float]:
         "episode/return_max": max(returns),
         "episode/length": sum(episode.length for episode in episodes) / len(episodes),
     }
-
-
-@torch.no_grad()
-def play_greedily(policy: nn.Module, source: EpisodeSource, *, max_steps: int) -> tuple[Tensor, Tensor]:
-    """Play each row's episode with the most probable actions, keeping nothing but the sums.
-
-    Args:
-        policy: see `seqrl.protocols.Policy`.
-        source: just reset.
-        max_steps: where an episode is given up.
-
-    Returns:
-        ([B] float64 undiscounted return, [B] long number of steps).
-    """
-    state = policy.initial_state(None)  # type: ignore[operator]
-    total = torch.zeros(source.active.shape[0], dtype=torch.float64)
-    length = torch.zeros(source.active.shape[0], dtype=torch.long)
-    for _ in range(max_steps):
-        if source.finished:
-            break
-        length += source.active
-        step = policy.act(source.obs, state, greedy=True)  # type: ignore[operator]
-        state = step.state
-        total += source.step(step.action)[1]
-    return total, length

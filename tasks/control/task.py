@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from seqrl.policies.tokens import evaluation_mode
 from seqrl.protocols import Conversation
-from seqrl.rollout import unroll
+from seqrl.rollout import play, refuse_forced_steps, unroll
 from seqrl.run.trust import NAMES_CODE
 from seqrl.sources import Episode, VectorEnvSource
 from seqrl.tasks.control.chatting import Acting
@@ -26,7 +26,7 @@ from seqrl.tasks.control.environments import (
     environment_state,
     set_environment_state,
 )
-from seqrl.tasks.control.episodes import EpisodeSource, describe_episodes, finished_episodes, play_greedily
+from seqrl.tasks.control.episodes import EpisodeSource, describe_episodes, finished_episodes
 from seqrl.tasks.control.pictures import draw_episodes
 from seqrl.tasks.control.policy import HINTS, ControlPolicyConfig, build_policy
 from seqrl.tasks.control.recording import record_episodes
@@ -107,21 +107,22 @@ class ControlConfig:
             return replace(self, num_envs=max(2, round(share * self.num_envs)))
         return replace(self, num_steps=max(1, round(share * self.num_steps)))
 
-    def build(self, seed: int) -> ControlTask:
+    def build(self, seed: int) -> EnvTask:
         """Make the task."""
-        return ControlTask(self, seed=seed)
+        return EnvTask(self, seed=seed)
 
 
-class ControlTask:
-    """Rollouts and evaluation in vector environments.
+class EnvTask:
+    """Rollouts and evaluation in vector environments; `EnvTask("CartPole-v1")` is enough.
 
     The rows of whole episodes start in different states of one distribution, which is their common context: `group` stays
     None, which the baselines read as one group of all rows.
 
     Args:
-        config: see `ControlConfig`.
+        config: see `ControlConfig`; or the environment's id alone, with everything else as it is there.
         seed: of the environments and of the policy's first weights.
         factory: makes the environments; gymnasium's of `config.environment` when None.
+        settings: fields of `ControlConfig` that are to be others, for instance `num_envs=32`.
 
     Raises:
         ValueError: when the environment cannot be made, or has no time limit and none was given.
@@ -129,8 +130,8 @@ class ControlTask:
 
     hints = HINTS
 
-    def __init__(self, config: ControlConfig | None = None, *, seed: int = 0, factory: EnvironmentFactory | None = None) -> None:
-        self.config = config = config or ControlConfig()
+    def __init__(self, config: ControlConfig | str, *, seed: int = 0, factory: EnvironmentFactory | None = None, **settings: Any) -> None:
+        self.config = config = replace(ControlConfig(environment=config) if isinstance(config, str) else config, **settings)
         self._factory = factory or GymnasiumFactory(
             config.environment, config.vectorization, config.max_episode_steps, config.environment_options, config.action_mask_key
         )
@@ -171,8 +172,7 @@ class ControlTask:
         Raises:
             ValueError: when forced steps are asked for, or several samples or a greedy baseline in "steps" mode.
         """
-        if num_forced_steps:
-            self.demonstrations()
+        refuse_forced_steps(num_forced_steps)
         if self.config.mode == "steps" and (num_samples != 1 or greedy_baseline):
             asked = "a greedy baseline" if greedy_baseline else f"num_samples = {num_samples}"
             raise ValueError(
@@ -210,13 +210,6 @@ class ControlTask:
         episodes, self._episodes_over = self._episodes_over, []
         return {"progress/num_env_steps": float(self._num_env_steps), **describe_episodes(episodes)}
 
-    def demonstrations(self, group: Tensor | None = None) -> Trajectory:
-        """Raise a ValueError: nobody has recorded how the environment is to be played."""
-        raise ValueError(
-            f"environment {self._factory.name} has no demonstrations; choose a trainer that learns from rewards "
-            "(ppo, a2c, trpo, reinforce or another but supervised) and leave mix.weight and mix.forced_steps at 0"
-        )
-
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
         """Play greedy episodes in environments of their own, from the same start states each time.
 
@@ -238,7 +231,7 @@ class ControlTask:
             size = min(LARGEST_EVALUATION_BATCH, self.config.num_eval_episodes - start)
             source = self._sources.get(size, training=False, seed=EVALUATION_SEEDS[split])
             with evaluation_mode(policy), watched(source, self.config.step_timeout_s):
-                results.append(play_greedily(policy, EpisodeSource(source, seed=EVALUATION_SEEDS[split] + start), max_steps=self._limit))
+                results.append(play(policy, EpisodeSource(source, seed=EVALUATION_SEEDS[split] + start), max_steps=self._limit))
         total, length = (torch.cat(column) for column in zip(*results, strict=True))
         describe = getattr(self._factory, "describe", None)
         return {
@@ -357,7 +350,7 @@ class ControlTask:
             self._episodes_over += played
             if not greedy_baseline:
                 return trajectory
-            baseline, length = play_greedily(policy, EpisodeSource(source, seed=seed), max_steps=self._limit)
+            baseline, length = play(policy, EpisodeSource(source, seed=seed), max_steps=self._limit)
         self._num_env_steps += int(length.sum())
         return trajectory.replace(baseline=baseline.to(trajectory.reward))
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from seqrl.run.json_text import parse_json
 from seqrl.tasks.control.parts import SHOWS_MASK
-from seqrl.tasks.control.recording import WHOLE
+from seqrl.tasks.control.watching import WHOLE
 from seqrl.tasks.dialog.drawing import Turn, draw_dialog
 
 METADATA = {"render_modes": ["ansi", "rgb_array"], "render_fps": 1, SHOWS_MASK: True, WHOLE: True}

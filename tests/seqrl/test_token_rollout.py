@@ -18,7 +18,7 @@ from seqrl.run import checkpoint
 from seqrl.run.cli import main
 from seqrl.run.config import EarlyStop
 from seqrl.run.loop import fit
-from seqrl.token_rollout import token_rollout
+from seqrl.token_rollout import TokenTask, token_rollout
 from seqrl.trainers import Reinforce, ReinforceConfig, Supervised
 from seqrl.trainers.mixing import MixConfig
 from seqrl.trajectory import Trajectory
@@ -166,6 +166,26 @@ class Small:
 
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
         return {"count": float(token_rollout(policy, torch.tensor([3, 4, 5]), count_shown, greedy=True).score.mean())}
+
+
+def test_a_task_of_three_functions_is_one_written_by_hand() -> None:
+    def draw(count: int, generator: torch.Generator) -> torch.Tensor:
+        return torch.randint(3, 6, (count,), generator=generator)
+
+    task = TokenTask(draw, count_shown, lambda: TokenPolicy(Bigram(), max_tokens=4), batch_size=4, num_evaluated=9, seed=7)
+    assert isinstance(task, Task)
+    policy, by_hand = task.build_policy(), Small(torch.Generator().manual_seed(7))
+    drawn = [one.rollout(policy, num_samples=2, generator=torch.Generator().manual_seed(1)) for one in (task, by_hand)]
+    assert torch.equal(drawn[0].action, drawn[1].action) and torch.equal(drawn[0].reward, drawn[1].reward)
+    shown = draw(9, torch.Generator().manual_seed(2))
+    greedy = token_rollout(policy, shown, count_shown, greedy=True).score
+    assert task.evaluate(policy, split="test") == {"count_shown": pytest.approx(float(greedy.mean()))}
+    state = task.state_dict()
+    following = task.rollout(policy, greedy=True)
+    task.load_state_dict(state)
+    assert torch.equal(task.rollout(policy, greedy=True).context, following.context)
+    with pytest.raises(ValueError, match="split: expected one of dev, test, got 'train'"):
+        task.evaluate(policy, split="train")
 
 
 class Said:

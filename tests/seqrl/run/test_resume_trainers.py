@@ -13,7 +13,7 @@ import torch
 from seqrl.run import checkpoint, registry
 from seqrl.run.cli import main
 from seqrl.run.log import read_metrics
-from seqrl.tasks.control.task import ControlTask
+from seqrl.tasks.control.task import EnvTask
 
 CART_POLE = {"type": "control", "environment": "CartPole-v1", "num_envs": 2, "num_steps": 8, "max_episode_steps": 30}
 LAKE = CART_POLE | {"environment": "FrozenLake-v1"}
@@ -127,15 +127,15 @@ def test_a_resumed_run_ends_as_one_that_was_not(kind: str, tmp_path: Path) -> No
 
 def test_an_interrupted_agent_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", write(tmp_path, "ppo", "whole"), "--quiet"]) == 0
-    rollout, calls = ControlTask.rollout, []
+    rollout, calls = EnvTask.rollout, []
 
-    def interrupted(self: ControlTask, *arguments: object, **settings: object) -> object:
+    def interrupted(self: EnvTask, *arguments: object, **settings: object) -> object:
         calls.append(1)
         if len(calls) == 2:
             os.kill(os.getpid(), signal.SIGINT)
         return rollout(self, *arguments, **settings)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ControlTask, "rollout", interrupted)
+    monkeypatch.setattr(EnvTask, "rollout", interrupted)
     assert main(["train", write(tmp_path, "ppo", "parts"), "--quiet"]) == 130
     assert "interrupted after update 2" in capsys.readouterr().err
     assert main(["resume", str(tmp_path / "parts"), "--quiet"]) == 0

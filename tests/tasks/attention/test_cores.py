@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqrl.tasks.attention.cores import CoreSize, LSTMCore, RectifierCore
+from seqrl.tasks.attention.cores import CoreSize, LSTMCore, ReluRNNCore
 
 SIZE = CoreSize(num_inputs=7, num_features=5, glimpse_units=6, hidden_units=4)
 
@@ -17,7 +17,7 @@ def inputs(dtype: torch.dtype = torch.float32, num_steps: int = 4) -> tuple[Tens
     return glimpse.to(dtype), location.to(dtype)
 
 
-def plainly(core: RectifierCore, glimpse: Tensor, location: Tensor) -> Tensor:
+def plainly(core: ReluRNNCore, glimpse: Tensor, location: Tensor) -> Tensor:
     """The paper's equations, glimpse by glimpse, by autograd."""
     hidden, states = torch.zeros(glimpse.shape[1], 4, dtype=glimpse.dtype), []
     for p, x in zip(glimpse, location, strict=True):
@@ -27,8 +27,8 @@ def plainly(core: RectifierCore, glimpse: Tensor, location: Tensor) -> Tensor:
     return torch.stack(states)
 
 
-def rectifier(dtype: torch.dtype = torch.float32) -> RectifierCore:
-    core = RectifierCore(SIZE, dtype=dtype, generator=torch.Generator().manual_seed(1))
+def rectifier(dtype: torch.dtype = torch.float32) -> ReluRNNCore:
+    core = ReluRNNCore(SIZE, dtype=dtype, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         for parameter in core.parameters():
             parameter.add_(torch.rand(parameter.shape, generator=torch.Generator().manual_seed(2)) * 0.2)
@@ -78,7 +78,7 @@ def test_looking_step_by_step_gives_the_states_of_a_whole_pass(make) -> None:  #
         torch.testing.assert_close(hidden, expected[step])
 
 
-def look(core: RectifierCore) -> tuple[Tensor, Tensor]:
+def look(core: ReluRNNCore) -> tuple[Tensor, Tensor]:
     glimpse, location = inputs()
     _, take = core.begin(glimpse, location)
     for step in range(4):

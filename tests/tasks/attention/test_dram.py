@@ -12,8 +12,8 @@ from torch import Tensor
 
 from seqrl.rollout import unroll
 from seqrl.tasks.attention.cores import CoreSize
-from seqrl.tasks.attention.dram import DramCore, Seeing, shrink
-from seqrl.tasks.attention.looking import Place, look
+from seqrl.tasks.attention.dram import DramCore, StartedDram, shrink
+from seqrl.tasks.attention.looking import GivenLocations, look
 from seqrl.tasks.attention.policy import GlimpsePolicyConfig
 from seqrl.trainers import PPOConfig, ReinforceConfig
 
@@ -110,8 +110,8 @@ def test_looking_is_what_the_cores_sampling_loop_does(context_size: int) -> None
     policy = moved(task.build_policy())
     images, label = task.data.batch(torch.arange(6), torch.Generator().manual_seed(1))
     context = {"label": label, "coarse": shrink(images, 6)} if context_size else {"label": label}
-    seeing: Any = Seeing(policy, context)
-    place = Place(torch.zeros(6, 2), None)
+    seeing: Any = StartedDram(policy, context)
+    place = GivenLocations(torch.zeros(6, 2), None)
     trajectory, hidden = look(seeing, task.retina, task.retina.prepare(images), place, label, num_glimpses=6, greedy=True)
     source = GlimpseSource(task.retina, images, num_actions=5)
     expected, state = unroll(policy, source, max_steps=5, context=context, greedy=True)

@@ -10,8 +10,8 @@ from small import small_task
 from torch import Tensor
 
 from seqrl.rollout import unroll
-from seqrl.tasks.attention.looking import choose_places, grid, look
-from seqrl.tasks.attention.naming import read_steps
+from seqrl.tasks.attention.classification import read_steps
+from seqrl.tasks.attention.looking import given_locations, grid, look
 from seqrl.tasks.attention.retina import Retina
 from seqrl.trajectory import Trajectory, Tree
 
@@ -48,7 +48,7 @@ def test_looking_is_what_the_cores_sampling_loop_does(core: str) -> None:
     task = small_task(policy={"core": core})
     policy: Any = task.build_policy()
     images, label = task.data.batch(torch.arange(6), torch.Generator().manual_seed(1))
-    place = choose_places("learned", "centre", grid(4), 6, None, torch.device("cpu"))
+    place = given_locations("learned", "centre", grid(4), 6, None, torch.device("cpu"))
     trajectory, hidden = look(policy, task.retina, task.retina.prepare(images), place, label, num_glimpses=4, greedy=True)
     source = GlimpseSource(task.retina, images, num_actions=3)
     expected, state = unroll(policy, source, max_steps=3, context={"label": label}, greedy=True)
@@ -173,7 +173,7 @@ def test_grids() -> None:
 
 
 def test_a_random_first_location() -> None:
-    first = choose_places("learned", "random", grid(4), 2000, torch.Generator().manual_seed(0), torch.device("cpu"))
+    first = given_locations("learned", "random", grid(4), 2000, torch.Generator().manual_seed(0), torch.device("cpu"))
     assert first.forced is None and first.first.abs().max() <= 1
     assert abs(float(first.first.std()) - 1 / math.sqrt(3)) < 0.02
 

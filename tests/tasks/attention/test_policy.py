@@ -7,7 +7,7 @@ import pytest
 import torch
 from small import small_task
 
-from seqrl.tasks.attention.looking import Place, look
+from seqrl.tasks.attention.looking import GivenLocations, look
 from seqrl.tasks.attention.policy import GlimpsePolicyConfig
 from seqrl.trainers import PPOConfig, ReinforceConfig, SelfCriticalConfig
 
@@ -105,11 +105,11 @@ def test_the_gradient_is_that_of_the_expected_reward() -> None:
 
     def reward(location: torch.Tensor) -> torch.Tensor:
         many = len(location)
-        place = Place(torch.zeros(many, 2), location.unsqueeze(1))
+        place = GivenLocations(torch.zeros(many, 2), location.unsqueeze(1))
         hidden = look(policy, task.retina, prepared, place, label.expand(many, 1), num_glimpses=2, image=torch.zeros(many).long())[1]
         return policy.classify(hidden[-1]).softmax(dim=1)[:, int(label)].detach()
 
-    place = Place(torch.zeros(number, 2), None)
+    place = GivenLocations(torch.zeros(number, 2), None)
     drawn, _ = look(
         policy,
         task.retina,

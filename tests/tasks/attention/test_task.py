@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from small import small_config, small_task
 
+from seqrl.protocols import demonstrations_of
 from seqrl.run.cli import EXIT_BAD_INPUT, main
 from seqrl.tasks.attention.evaluation import EvaluationConfig, evaluate_looking
 
@@ -96,9 +97,9 @@ def test_beliefs_of_two_objects() -> None:
 
 def test_no_demonstrations() -> None:
     task = small_task()
-    with pytest.raises(ValueError, match="attention has no demonstrations of where to look; choose a trainer"):
-        task.demonstrations()
-    with pytest.raises(ValueError, match="attention has no demonstrations"):
+    with pytest.raises(ValueError, match="AttentionTask has no demonstrations to imitate; choose a trainer"):
+        demonstrations_of(task)(None)
+    with pytest.raises(ValueError, match="a task has no demonstrations"):
         task.rollout(task.build_policy(), num_forced_steps=1)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seqrl.run.cli import EXIT_BAD_INPUT, main
-from seqrl.tasks.control.task import ControlTask
+from seqrl.tasks.control.task import EnvTask
 
 TABLE = {"environment": "FrozenLake-v1", "policy": {"kind": "action_value_table"}}
 VALUES = {"policy": {"kind": "action_values"}}
@@ -45,7 +45,7 @@ def test_refused_before_the_first_rollout(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ControlTask, "rollout", lambda *arguments, **settings: pytest.fail("a rollout"))
+    monkeypatch.setattr(EnvTask, "rollout", lambda *arguments, **settings: pytest.fail("a rollout"))
     path = tmp_path / "bad.yaml"
     settings = {"name": "bad", "steps": 2, "num_threads": 1, "runs_folder": str(tmp_path), "task": {"type": "control"} | task}
     path.write_text(json.dumps(settings | {"trainer": trainer}))

@@ -14,7 +14,7 @@ import pytest
 from seqrl.run.cli import EXIT_FAILED, main
 from seqrl.run.loop import fit
 from seqrl.tasks.control.policy import ControlPolicyConfig
-from seqrl.tasks.control.task import ControlConfig, ControlTask
+from seqrl.tasks.control.task import ControlConfig, EnvTask
 from seqrl.tasks.control.watchdog import watched
 from seqrl.trainers.ppo import PPO, PPOConfig
 
@@ -23,17 +23,17 @@ assert _SPEC is not None and _SPEC.loader is not None
 _SPEC.loader.exec_module(importlib.util.module_from_spec(_SPEC))
 
 
-def task_of(environment: str = "Faulty-v0", seed: int = 0, **settings: Any) -> ControlTask:
+def task_of(environment: str = "Faulty-v0", seed: int = 0, **settings: Any) -> EnvTask:
     config = ControlConfig(environment, num_envs=2, num_steps=5, policy=ControlPolicyConfig(hidden_sizes=(4,)), **settings)
     return config.build(seed)
 
 
-def bad_row(task: ControlTask) -> int:
+def bad_row(task: EnvTask) -> int:
     """The row whose first seed is odd."""
     return 1 - task._next_seed() % 2
 
 
-def run(task: ControlTask, folder: Path | None = None, **settings: Any) -> None:
+def run(task: EnvTask, folder: Path | None = None, **settings: Any) -> None:
     trainer = PPO(task.build_policy(), PPOConfig(epochs=1, minibatches=1), num_updates=4)
     fit(trainer, task, steps=4, run_folder=folder, **settings)
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from seqrl.tasks.control.policy import ControlPolicyConfig
-from seqrl.tasks.control.task import ControlConfig, ControlTask
+from seqrl.tasks.control.task import ControlConfig, EnvTask
 from seqrl.trainers.cem import CrossEntropyConfig
 from seqrl.trainers.dqn import DQN, DQNConfig
 from seqrl.trainers.q_table import QTableConfig
 
 
-def task_of(kind: str = "action_values", **settings: Any) -> ControlTask:
+def task_of(kind: str = "action_values", **settings: Any) -> EnvTask:
     settings = {"environment": "MountainCar-v0", "num_envs": 2, "num_steps": 6, "max_episode_steps": 5, **settings}
     return ControlConfig(policy=ControlPolicyConfig(kind=kind), **settings).build(seed=0)  # type: ignore[arg-type]
 

@@ -11,11 +11,11 @@ import torch
 
 from seqrl.tasks.control.environments import environment_state, make_environments, set_environment_state
 from seqrl.tasks.control.policy import ControlPolicyConfig
-from seqrl.tasks.control.task import ControlConfig, ControlTask
+from seqrl.tasks.control.task import ControlConfig, EnvTask
 from seqrl.trainers.ppo import PPO, PPOConfig
 
 
-def train(settings: dict[str, Any], path: Path | None, *, start: int, stop: int, policy: Any = None) -> tuple[ControlTask, Any, PPO]:
+def train(settings: dict[str, Any], path: Path | None, *, start: int, stop: int, policy: Any = None) -> tuple[EnvTask, Any, PPO]:
     task = ControlConfig(**{"num_envs": 3, "num_steps": 12, "policy": ControlPolicyConfig(hidden_sizes=(8,)), **settings}).build(7)
     policy = task.build_policy()
     trainer = PPO(policy, PPOConfig(epochs=2, minibatches=2), seed=3, num_updates=6)

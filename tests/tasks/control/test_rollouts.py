@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from seqrl.functional import returns
 from seqrl.tasks.control.environments import make_environments
 from seqrl.tasks.control.policy import ControlPolicyConfig
-from seqrl.tasks.control.task import ControlConfig, ControlTask
+from seqrl.tasks.control.task import ControlConfig, EnvTask
 from seqrl.trajectory import Step, Trajectory
 
 _SPEC = importlib.util.spec_from_file_location("faulty_environments", Path(__file__).with_name("faulty.py"))
@@ -25,7 +25,7 @@ _SPEC.loader.exec_module(importlib.util.module_from_spec(_SPEC))
 SMALL = ControlPolicyConfig(hidden_sizes=(4,))
 
 
-def task_of(environment: str, **settings: Any) -> ControlTask:
+def task_of(environment: str, **settings: Any) -> EnvTask:
     return ControlConfig(environment, **{"policy": SMALL, "num_envs": 2, **settings}).build(0)
 
 

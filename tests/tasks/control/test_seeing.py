@@ -19,7 +19,7 @@ from seqrl.run.config import read_config
 from seqrl.run.train import load, resume, train
 from seqrl.tasks.control.parts import FlatBox, StackedBox, observation_size
 from seqrl.tasks.control.policy import ControlPolicyConfig, build_policy
-from seqrl.tasks.control.task import ControlConfig, ControlTask
+from seqrl.tasks.control.task import ControlConfig, EnvTask
 
 _SPEC = importlib.util.spec_from_file_location("showing_environments", Path(__file__).with_name("showing.py"))
 assert _SPEC is not None and _SPEC.loader is not None
@@ -43,7 +43,7 @@ def picture_box(*shape: int, brightest: float = 255, dtype: Any = np.uint8) -> B
     return Box(0, brightest, shape, dtype)
 
 
-def task_of(environment: str, **settings: Any) -> ControlTask:
+def task_of(environment: str, **settings: Any) -> EnvTask:
     options = {"policy": ControlPolicyConfig(hidden_sizes=(4,)), "num_envs": 2, "num_steps": 5, **settings}
     return ControlConfig(environment, **options).build(0)
 

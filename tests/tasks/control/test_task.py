@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from seqrl.protocols import Policy, Task
+from seqrl.protocols import Policy, Task, demonstrations_of
 from seqrl.tasks.control.environments import GymnasiumFactory
-from seqrl.tasks.control.task import ControlConfig, ControlPolicyConfig, ControlTask
+from seqrl.tasks.control.task import ControlConfig, ControlPolicyConfig, EnvTask
 from seqrl.trajectory import Step
 
 
-def make(seed: int = 0, **settings) -> ControlTask:
+def make(seed: int = 0, **settings) -> EnvTask:
     return ControlConfig(policy=ControlPolicyConfig((8,)), **settings).build(seed)
 
 
@@ -37,6 +37,15 @@ def test_meets_the_roles() -> None:
     task = make()
     assert isinstance(task, Task)
     assert isinstance(task.build_policy(), Policy)
+
+
+def test_an_id_and_a_setting_are_enough() -> None:
+    task, whole = EnvTask("CartPole-v1", seed=3, num_envs=2), ControlConfig(num_envs=2).build(3)
+    assert task.config == whole.config
+    policies = [one.build_policy().state_dict() for one in (task, whole)]
+    assert all(torch.equal(policies[0][name], policies[1][name]) for name in policies[1])
+    with pytest.raises(TypeError, match="num_env"):
+        EnvTask("CartPole-v1", num_env=2)
 
 
 def test_steps_go_on_across_rollouts() -> None:
@@ -155,14 +164,14 @@ class Forgetful(gym.vector.VectorWrapper):
         return self
 
 
-def forgetful_task() -> ControlTask:
+def forgetful_task() -> EnvTask:
     @dataclass(frozen=True)
     class Factory(GymnasiumFactory):
         def make(self, num_envs, *, training, render_mode=None):
             return Forgetful(super().make(num_envs, training=training))
 
     config = ControlConfig(environment="Acrobot-v1", num_envs=2, num_steps=5, policy=ControlPolicyConfig((8,)))
-    return ControlTask(config, factory=Factory("Acrobot-v1"))
+    return EnvTask(config, factory=Factory("Acrobot-v1"))
 
 
 def test_resume_without_a_state_warns_and_starts_new_episodes_reproducibly() -> None:
@@ -183,8 +192,8 @@ def test_resume_without_a_state_warns_and_starts_new_episodes_reproducibly() -> 
 def test_what_cannot_be_asked_for_says_so() -> None:
     task = make()
     policy = task.build_policy()
-    with pytest.raises(ValueError, match="no demonstrations"):
-        task.demonstrations()
+    with pytest.raises(ValueError, match="EnvTask has no demonstrations to imitate; choose"):
+        demonstrations_of(task)(None)
     with pytest.raises(ValueError, match="no demonstrations"):
         task.rollout(policy, num_forced_steps=1)
     with pytest.raises(ValueError, match="task.mode=episodes"):

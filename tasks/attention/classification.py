@@ -1,4 +1,4 @@
-"""When the objects of an image are named, and what a classifier loses by naming them wrongly."""
+"""When the classes of an image's objects are read, and what a classifier loses by wrong ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def object_of_step(num_glimpses: int, num_objects: int) -> list[int]:
     return [next(index for index, read in enumerate(reads) if step <= read) for step in range(num_glimpses)]
 
 
-def naming_loss(classify: Callable[[Tensor], Tensor], hidden: Tensor, last: Tensor, label: Tensor, early: float) -> Tensor:
+def classification_loss(classify: Callable[[Tensor], Tensor], hidden: Tensor, last: Tensor, label: Tensor, early: float) -> Tensor:
     """Average the cross-entropy of the classes over rows and objects, and over earlier glimpses where they count.
 
     (1 - e) mean over the glimpses after which a class is read + e mean over the others, of -log p(class of the glimpse's object)

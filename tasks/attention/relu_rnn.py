@@ -16,7 +16,7 @@ from torch import Tensor
 relu_slope = torch.ops.aten.threshold_backward
 
 
-class RectifierWeights(NamedTuple):
+class ReluRNNWeights(NamedTuple):
     """The weights of glimpse network and core; matrices are [outputs, inputs].
 
     seen_t = relu(see p_t + see_bias),  placed_t = relu(place x_t + place_bias)
@@ -39,9 +39,9 @@ class RectifierWeights(NamedTuple):
     recur: Tensor
     enter_bias: Tensor
 
-    def to(self, dtype: torch.dtype) -> RectifierWeights:
+    def to(self, dtype: torch.dtype) -> ReluRNNWeights:
         """Give constants of the same values in a number format."""
-        return RectifierWeights(*(weight.detach().to(dtype) for weight in self))
+        return ReluRNNWeights(*(weight.detach().to(dtype) for weight in self))
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class Activations:
     hidden: Tensor
 
     @classmethod
-    def empty(cls, glimpse: Tensor, location: Tensor, weights: RectifierWeights) -> Activations:
+    def empty(cls, glimpse: Tensor, location: Tensor, weights: ReluRNNWeights) -> Activations:
         """Make room for a pass over the glimpses [N, B, P] at the locations [N, B, 2], both of which may be filled in later."""
         sizes = weights.see.shape[0], weights.place.shape[0], weights.enter.shape[1], weights.recur.shape[0]
         return cls(glimpse, location, *(glimpse.new_empty(*glimpse.shape[:2], size) for size in sizes))
 
 
-def take_in(weights: RectifierWeights, activations: Activations, steps: slice) -> None:
+def take_in(weights: ReluRNNWeights, activations: Activations, steps: slice) -> None:
     """Run the glimpse network on the glimpses of some steps, and set `seen`, `placed`, `joined` and the core's input there.
 
     Args:
@@ -87,7 +87,7 @@ def take_in(weights: RectifierWeights, activations: Activations, steps: slice) -
     torch.addmm(weights.enter_bias, joined, weights.enter.t(), out=entered)
 
 
-def recur(weights: RectifierWeights, activations: Activations, step: int) -> Tensor:
+def recur(weights: ReluRNNWeights, activations: Activations, step: int) -> Tensor:
     """Turn what enters the core at a step into its state there, and give it, [B, H]."""
     hidden = activations.hidden[step]
     if step:
@@ -95,7 +95,7 @@ def recur(weights: RectifierWeights, activations: Activations, step: int) -> Ten
     return hidden.relu_()
 
 
-def gradients(weights: RectifierWeights, activations: Activations, for_hidden: Tensor | None, for_last: Tensor | None) -> list[Tensor]:
+def gradients(weights: ReluRNNWeights, activations: Activations, for_hidden: Tensor | None, for_last: Tensor | None) -> list[Tensor]:
     """Give the gradient of each weight, in the weights' order and number format.
 
     With e_t the loss's slope by hidden_t itself: δ_t = (e_t + recurᵀ δ_{t+1}) ⊙ [hidden_t > 0], then
@@ -139,7 +139,7 @@ def gradients(weights: RectifierWeights, activations: Activations, for_hidden: T
     ]
 
 
-class RectifierPass(torch.autograd.Function):
+class ReluRNNPass(torch.autograd.Function):
     """A pass as one node of autograd's graph: all states [N, B, H], and the last one [B, H] again.
 
     The last state is given by itself because a classifier's slope comes to it alone.
@@ -147,7 +147,7 @@ class RectifierPass(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, cast: RectifierWeights, activations: Activations, states: Tensor, *weights: Tensor
+        ctx: Any, cast: ReluRNNWeights, activations: Activations, states: Tensor, *weights: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Give the states [N, B, H] of a pass that has been computed with `cast`, the weights in the pass's number format."""
         ctx.set_materialize_grads(False)
@@ -167,7 +167,7 @@ class RectifierPass(torch.autograd.Function):
         return None, None, None, *(gradient.to(like.dtype) for gradient in gradients(ctx.cast, ctx.activations, *slopes))
 
 
-def run_pass(weights: Sequence[Tensor], glimpse: Tensor, location: Tensor, dtype: torch.dtype) -> tuple[RectifierWeights, Activations]:
+def run_pass(weights: Sequence[Tensor], glimpse: Tensor, location: Tensor, dtype: torch.dtype) -> tuple[ReluRNNWeights, Activations]:
     """Compute a whole pass over glimpses whose locations are known: all but the recurrence at once.
 
     Args:
@@ -176,7 +176,7 @@ def run_pass(weights: Sequence[Tensor], glimpse: Tensor, location: Tensor, dtype
         location: [N, B, 2].
         dtype: number format of the pass.
     """
-    cast = RectifierWeights(*weights).to(dtype)
+    cast = ReluRNNWeights(*weights).to(dtype)
     activations = Activations.empty(glimpse.to(dtype).contiguous(), location.to(dtype).contiguous(), cast)
     with torch.no_grad():
         take_in(cast, activations, slice(None))
