@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
 
 import torch
 
 from seqrl.batch_share import SharedGenerator
-from seqrl.failures import NoStepTaken, ProcessLost
-from seqrl.run import checkpoint, elastic
+from seqrl.failures import ProcessLost
+from seqrl.run import elastic
 from seqrl.run.config import EarlyStop
 from seqrl.run.evaluation import dev_metrics
-from seqrl.run.interrupt import GRACE_S, Interrupt, Interrupted, resume_command
 from seqrl.run.intervals import Intervals
-from seqrl.run.log import Log, RunFolderGone
-from seqrl.run.memory import explained
+from seqrl.run.log import Log
 from seqrl.run.metric_accumulator import MetricAccumulator
 from seqrl.run.processes import from_all, is_main, num_processes, total
 from seqrl.run.progress import Progress
 from seqrl.run.run_warnings import RunWarnings
-from seqrl.run.saving import Saver, Snapshot, keeps_state
+from seqrl.run.saving import Saver, keeps_state
 from seqrl.run.timing import Stopwatch
+from seqrl.run.way_back import WayBack
 from seqrl.trajectory import Trajectory
 
 BETWEEN, COLLECTING, UPDATING, UPDATED = "between updates", "while collecting", "while updating", "after an update"
@@ -74,17 +71,10 @@ class Recorder:
         self._accumulator = MetricAccumulator(progress.gathered)
         self._warnings = RunWarnings(intervals.steps, getattr(self._policy, "max_entropy", None), progress.lasting)
         self._watch = Stopwatch(self._task, progress.elapsed_s, progress.train_s)
-        self._interrupt = Interrupt()
-        self._interrupt.last_resort = self._rescue_at_once
+        self._way_back = WayBack(saver, progress, self._keep)
         self._phase, self._phase_start_s = BETWEEN, 0.0
         self._counts, self._device = [0, 0], torch.device("cpu")
-        # The newest copy of the state before an update; and what a signal goes back to, while something can be broken off.
-        self._copied: Snapshot | None = None
-        self._snapshot: Snapshot | None = None
         self._stopping = False  # whether the processes have agreed to
-        # Whether the weights are those of the last whole update, and what tells; and whether they were saved after a failure.
-        self._whole, self._rescued, self._version = True, False, 0
-        self._tensors = [*self._policy.parameters(), *self._policy.buffers()]
 
     def resumed(self, folder: Path, *, shared: bool) -> None:
         """Say what is not as it was when the checkpoint was written from which a run goes on.
@@ -98,8 +88,8 @@ class Recorder:
             text = f"{name} keeps no state (no `state_dict`), so its data begin anew, other than in a whole run"
             self._log.say(self._progress.step, text)
         if self._saver.lines and self._saver.lines.has_changed:
-            text = f"Earlier lines of {self._run_folder}/metrics.jsonl are not as they were written, so a figure may be wrong"
-            self._warn({"changed_figures": text})
+            file = f"{self._run_folder}/metrics.jsonl"
+            self._warn({"changed_figures": f"Earlier lines of {file} are not as they were written, so a figure may be wrong"})
         if not shared and (changed := elastic.describe(folder, self._trainer)):
             elastic.carry_counts(self._accumulator, self._task)
             self._warn(changed)
@@ -112,11 +102,11 @@ class Recorder:
             ProcessLost: with a note that says how to go on.
         """
         try:
-            with self._interrupt, self._rescuing("after the last whole update"):
+            with self._way_back.interrupt, self._way_back.rescuing("after the last whole update"):
                 try:
                     yield
                 except Stopped:
-                    self._save_and_stop()
+                    self.interrupted = self._way_back.stop()
         except ProcessLost as error:
             error.add_note(self._saver.after_loss())
             raise
@@ -131,25 +121,19 @@ class Recorder:
             Stopped: when a signal has come.
         """
         self._go_on(BETWEEN, COLLECTING)
-        if self._stopping or (self._interrupt.asked and num_processes() == 1):  # several ask each other at the end of an update
+        if self._stopping or (self._way_back.interrupt.asked and num_processes() == 1):  # several ask each other at an update's end
             raise Stopped
-        if self._saver.is_copy_due(self._copied):
-            self._keep_what_is_told()
-            self._copied = self._saver.snapshot_for_update(self._progress)
-        self._snapshot = self._copied or self._saver.snapshot_for_collecting(self._progress)
-        self._phase_start_s = time.perf_counter()
         try:
-            with self._interrupt.abandonable(self._snapshot is not None, grace_s=GRACE_S):
+            with self._way_back.before_update():
+                self._phase_start_s = time.perf_counter()
                 yield
                 self._go_on(UPDATING, UPDATED)
         except BaseException as error:
-            updating = self._phase == UPDATING
-            self._whole = not updating or self._versions() == self._version
-            if self._broken_off(error):
+            if self._way_back.broke_off(error):
                 raise Stopped from error
             number = self._progress.step + 1
-            self._fail(error, f"in update {number}" if updating else f"while collecting for update {number}")
-        self._snapshot = None
+            self._way_back.fail(error, f"in update {number}" if self._phase == UPDATING else f"while collecting for update {number}")
+        self._way_back.forget()
 
     def collected(self, trajectory: Trajectory) -> None:
         """Note what was collected; from here on the weights change.
@@ -163,12 +147,8 @@ class Recorder:
         refuse_broken_rewards(trajectory)
         self._time_part("collect")
         self._counts, self._device = [trajectory.batch_size, int(trajectory.counted.sum())], trajectory.reward.device
-        if self._snapshot is not None and self._snapshot.weights is None:
-            self._interrupt.no_way_back()
-            self._snapshot = None
-        self._version = self._versions()
+        self._way_back.before_weights_change()
         self._go_on(COLLECTING, UPDATING)
-        self._whole = False
         self._phase_start_s = time.perf_counter()
 
     def update(self, stats: Mapping[str, float]) -> None:
@@ -177,13 +157,13 @@ class Recorder:
         self._time_part("update")
         progress, watch = self._progress, self._watch
         late = is_main() and self._run_folder is not None and self._intervals.late(self._saver.unsaved_s)
-        num_rows, num_actions, asked, num_late = map(int, total([*self._counts, self._interrupt.asked, late], self._device))
+        num_rows, num_actions, asked, num_late = map(int, total([*self._counts, self._way_back.interrupt.asked, late], self._device))
         self._stopping, self.late = asked > 0, num_late > 0
         watch.count(num_rows, num_actions)
         progress.num_samples += num_rows
         progress.num_actions += num_actions
         progress.step += 1
-        self._whole = True
+        self._way_back.after_update()
         progress.elapsed_s, progress.train_s = watch.elapsed_s, watch.train_s
         self._accumulator.add(stats)
         if num_processes() == 1:  # so that a copy of the state needs no stats that the task holds
@@ -209,20 +189,19 @@ class Recorder:
         if self._stopping:
             raise Stopped
         progress = self._progress
-        self._pop_task_stats()
-        self._keep_what_is_told()
-        self._snapshot = self._saver.snapshot_for_evaluation(progress)
-        with self._rescuing(f"in the evaluation after update {progress.step}"), self._watch.part("evaluate"):
-            metrics = dev_metrics(self._trainer, self._task, self._policy, self._unless_broken_off, lambda: self._interrupt.asked)
+        way_back = self._way_back
+        way_back.before_evaluation()
+        with way_back.rescuing(f"in the evaluation after update {progress.step}"), self._watch.part("evaluate"):
+            metrics = dev_metrics(self._trainer, self._task, self._policy, way_back.unless_broken_off, lambda: way_back.interrupt.asked)
         if metrics is None:
             raise Stopped
-        self._snapshot = self._copied = None
+        way_back.forget(copies=True)
         best = progress.take_evaluation(metrics, self._early_stop)
         self._pop_task_stats()
         self._write({**grouped("dev", metrics), **best, **self._what_curves_need(), "time/evaluate_s": self._watch.last_s["evaluate"]})
         self._warn(self._warnings.of_evaluations(self._task, progress.evaluations))
         if progress.best_step == progress.step:
-            self._keep_what_is_told()
+            self._keep()
             self._saver.save_best(progress)
 
     def checkpoint(self) -> None:
@@ -234,7 +213,7 @@ class Recorder:
         self._go_on(BETWEEN, BETWEEN)
         if self._stopping and self._progress.step < self._intervals.steps:
             raise Stopped
-        self._save()
+        self._way_back.save()
 
     def _go_on(self, expected: str, phase: str) -> None:
         """Go from one phase to the next.
@@ -243,99 +222,11 @@ class Recorder:
             RuntimeError: when the run is in another one; nothing more is saved, since nobody knows what its state is.
         """
         if self._phase != expected:
-            self._rescued = True
-            raise RuntimeError(f"the recorder was called {self._phase}, expected {expected}; {ORDER}")
+            self._way_back.refuse(f"the recorder was called {self._phase}, expected {expected}; {ORDER}")
         self._phase = phase
 
     def _time_part(self, name: str) -> None:
         self._watch.add(name, time.perf_counter() - self._phase_start_s)
-
-    def _versions(self) -> int:
-        """Give a number that is another one when a weight has changed."""
-        return sum(tensor._version for tensor in self._tensors)
-
-    def _save(self) -> None:
-        self._pop_task_stats()
-        self._keep_what_is_told()
-        self._saver.save(self._progress)
-        self._copied = None
-
-    def _save_and_stop(self) -> None:
-        """Save, where something was broken off the state before it."""
-        snapshot, self._snapshot = self._snapshot, None
-        if snapshot is None:
-            self._save()
-        else:
-            if snapshot.progress is self._progress:
-                self._keep_what_is_told()
-            self._saver.save(self._progress, snapshot)
-        self.interrupted = self._interrupt.asked or signal.SIGTERM  # which may have come to another process
-
-    def _broken_off(self, error: BaseException) -> bool:
-        """Say whether a signal ended what was done, and not a fault; what failed after a signal may have failed because of it."""
-        return self._snapshot is not None and bool(self._interrupt.asked) and isinstance(error, Interrupted | Exception)
-
-    def _unless_broken_off(self, function: Callable[[], Any]) -> Any:
-        try:
-            with self._interrupt.abandonable():
-                return function()
-        except BaseException as error:
-            if self._broken_off(error):
-                return None
-            raise
-
-    @contextmanager
-    def _rescuing(self, doing: str) -> Iterator[None]:
-        try:
-            yield
-        except BaseException as error:
-            self._fail(error, doing)
-
-    def _fail(self, error: BaseException, doing: str) -> NoReturn:
-        """Save after whatever ends a run, `KeyboardInterrupt` included; the error says what was done, and which checkpoint there is."""
-        known = explained(error, doing, self._trainer, self._task)
-        self._rescue(known, doing)
-        if known is not error:
-            raise known from error
-        raise error
-
-    def _rescue(self, error: BaseException, doing: str) -> None:
-        """Save the newest state that is whole, unless a signal broke off what was done, or that was done for the same error before.
-
-        A copy of this very step goes before the present state, in which more than the weights may have changed.
-
-        Args:
-            error: gets a note.
-            doing: stands in the note.
-        """
-        if self._rescued or self._broken_off(error) or isinstance(error, RunFolderGone):
-            return
-        self._rescued = True
-        step, copied = self._progress.step, self._copied
-        exact = [each for each in (self._snapshot, copied) if each is not None and each.progress.step == step]
-        states: list[Snapshot | None] = [each for each in exact[:1] if self._whole or each.weights is not None]
-        if self._whole:
-            if not states and num_processes() == 1:  # what is told of an update that is done again would be told twice
-                with suppress(Exception):  # the task may be what failed, and the error that is on its way matters more
-                    self._pop_task_stats()
-            self._keep_what_is_told()
-            states.append(None)
-        if copied is not None and copied.progress.step != step:
-            states.append(copied)
-        left = self._saver.rescue(self._progress, states, together=isinstance(error, NoStepTaken))
-        error.add_note(f"{doing}; {left}")
-        command = self._interrupt.command
-        if command is not None and self._run_folder is not None and checkpoint.step_folders(self._run_folder):
-            command.hint = f"{left}; `{resume_command(self._run_folder)}` goes on"
-
-    def _rescue_at_once(self) -> None:
-        """Save what a first signal would have gone back to, before a second one ends the process."""
-        snapshot, self._snapshot = self._snapshot, None
-        if snapshot is not None and not self._rescued:
-            self._rescued = True
-            if snapshot.progress is self._progress:
-                self._keep_what_is_told()
-            self._saver.rescue(self._progress, [snapshot])
 
     def _pop_task_stats(self) -> None:
         """Gather what the task has to tell of its rollouts, such as the returns of the episodes that ended."""
@@ -343,12 +234,14 @@ class Recorder:
         if callable(pop):
             self._accumulator.add_popped(*from_all(pop()))
 
-    def _keep_what_is_told(self) -> None:
-        """Put what was gathered where checkpoints and snapshots find it."""
+    def _keep(self, *, with_task: bool = False) -> None:
+        """Put what was gathered where checkpoints and snapshots find it; see `seqrl.run.way_back.Keep`."""
+        if with_task:
+            self._pop_task_stats()
         self._progress.gathered, self._progress.lasting = self._accumulator.state_dict(), self._warnings.state_dict()
 
     def _write(self, metrics: Mapping[str, float]) -> None:
-        with self._rescuing(f"while logging after update {self._progress.step}"):
+        with self._way_back.rescuing(f"while logging after update {self._progress.step}"):
             self._log.write(self._progress.step, metrics)
 
     def _warn(self, troubles: Mapping[str, str]) -> None:
@@ -357,7 +250,10 @@ class Recorder:
         for kind, text in troubles.items():
             self._log.say(step, text)
             if self._run_folder is not None and is_main():
-                with self._rescuing("while keeping a warning"), (self._run_folder / "warnings.jsonl").open("a", encoding="utf-8") as file:
+                with (
+                    self._way_back.rescuing("while keeping a warning"),
+                    (self._run_folder / "warnings.jsonl").open("a", encoding="utf-8") as file,
+                ):
                     file.write(json.dumps({"step": step, "kind": kind, "warning": text}) + "\n")
 
     def _what_curves_need(self) -> dict[str, float]:
