@@ -200,7 +200,7 @@ def test_every_warning_says_what_to_try() -> None:
     assert table is not None
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.group().strip().splitlines()[2:]]
     assert all(len(cells) == 4 and all(cells) for cells in lines)
-    files = [f"seqrl/{name}.py" for name in ("diagnostics", "run/lasting", "run/loop", "run/redistributing")]
+    files = [f"seqrl/{name}.py" for name in ("diagnostics", "run/run_warnings", "run/recorder", "run/elastic")]
     files.append("tasks/captioning/diagnostics.py")
     code = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in files)
     kinds = re.findall(r'^ +"([a-z_]+)",$|troubles\["([a-z_]+)"\]|return \{"([a-z_]+)": text|"([a-z_]+)": f?"[A-Z]', code, re.MULTILINE)

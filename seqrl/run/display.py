@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from seqrl.run.figures import Gathered
 from seqrl.run.log import Figures, Writer
+from seqrl.run.metric_accumulator import MetricAccumulator
 
 if TYPE_CHECKING:
     from rich.console import ConsoleRenderable
@@ -72,7 +72,7 @@ class PlainDisplay:
         self._name, self._steps, self._stream, self._clock = name, steps, stream, clock
         self._left = TimeLeft(steps, start, clock)
         self._begin = self._next = clock()
-        self._episodes = Gathered()
+        self._episodes = MetricAccumulator()
 
     def write(self, step: int, figures: Figures) -> None:
         """Print a line when it is time."""

@@ -15,50 +15,13 @@ from torch import Tensor, nn
 
 from seqrl.distributed import is_main, num_processes, process_index, wait_for_all, wait_for_main
 from seqrl.protocols import Task, Trainer
-from seqrl.run import checkpoint, redistributing
+from seqrl.run import checkpoint, elastic
 from seqrl.run.interrupt import resume_command
 from seqrl.run.log import JsonLines
+from seqrl.run.progress import Progress
 from seqrl.run.seeding import random_state, restore_random_state
 from seqrl.sharding import written_out
 from seqrl.weight_average import average_of, averaged_weights
-
-
-@dataclass
-class Progress:
-    """How far a run is; saved in its checkpoints.
-
-    Attributes:
-        step: updates done.
-        num_samples: rows collected, by all processes.
-        num_actions: actions collected that counted, or were imitated.
-        elapsed_s: seconds spent in the loop, those of earlier parts of the run included.
-        train_s: those of them spent collecting and updating.
-        evaluated_step: step of the last evaluation; -1 before the first.
-        evaluation: its figures.
-        evaluations: the figures of every evaluation so far.
-        best_value: best value of the watched figure; None before the first evaluation.
-        best_step: where it was reached.
-        num_stale: evaluations since then.
-        stopped_early: whether patience ran out.
-        gathered: figures that are in no line of the log yet, see `seqrl.run.figures.Gathered`.
-        lasting: what `seqrl.run.lasting.LastingTroubles` remembers.
-    """
-
-    step: int = 0
-    num_samples: int = 0
-    num_actions: int = 0
-    elapsed_s: float = 0.0
-    train_s: float = 0.0
-    evaluated_step: int = -1
-    evaluation: dict[str, float] = field(default_factory=dict)
-    evaluations: list[dict[str, float]] = field(default_factory=list)
-    best_value: float | None = None
-    best_step: int = -1
-    num_stale: int = 0
-    stopped_early: bool = False
-    gathered: dict[str, Any] = field(default_factory=dict)
-    lasting: dict[str, float] = field(default_factory=dict)
-
 
 # Copies of the state cost at most this share of the time, and at most this much memory.
 LARGEST_SHARE, LARGEST_COPY_BYTES = 0.02, 2**28
@@ -267,7 +230,7 @@ def keeps_state(task: Any) -> TypeGuard[Any]:
 def restore(folder: Path, trainer: Trainer, task: Task, policy: nn.Module, *, shared: bool = False) -> tuple[Progress, int, str | None]:
     """Go back to a checkpoint; give the progress, and length and SHA-256 of the metrics file.
 
-    A process that the checkpoint knows nothing of joins with what all share, see `seqrl.run.redistributing`.
+    A process that the checkpoint knows nothing of joins with what all share, see `seqrl.run.elastic`.
 
     Args:
         folder: of the checkpoint.
@@ -280,10 +243,10 @@ def restore(folder: Path, trainer: Trainer, task: Task, policy: nn.Module, *, sh
         ValueError: when the checkpoint is of another architecture, or damaged.
     """
     checkpoint.load_weights(folder, policy)
-    new = redistributing.is_new(folder) and not shared
+    new = elastic.is_new(folder) and not shared
     state = checkpoint.load_state(folder, 0 if new or shared else process_index())
     if new:
-        redistributing.join(state, trainer, task)
+        elastic.join(state, trainer, task)
     else:
         trainer.load_state_dict(state["trainer"])
         if state["task"] is not None and keeps_state(task):

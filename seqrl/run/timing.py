@@ -38,10 +38,14 @@ class Stopwatch:
         """Measure what happens inside as the part `name`."""
         start = time.perf_counter()
         yield
-        self.last_s[name] = time.perf_counter() - start
-        self._total_s[name] = self._total_s.get(name, 0.0) + self.last_s[name]
+        self.add(name, time.perf_counter() - start)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Take what the part `name` took."""
+        self.last_s[name] = seconds
+        self._total_s[name] = self._total_s.get(name, 0.0) + seconds
         if name in ("collect", "update"):
-            self.train_s += self.last_s[name]
+            self.train_s += seconds
 
     def count(self, num_samples: int, num_actions: int) -> None:
         """Count collected rows and actions."""

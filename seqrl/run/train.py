@@ -17,13 +17,13 @@ from seqrl.meetings import told_to_others
 from seqrl.protocols import Task
 from seqrl.run import checkpoint, recovery
 from seqrl.run.config import RunConfig, decisive, fingerprint, flatten, read_config, read_tree, to_plain, write_config
+from seqrl.run.elastic import seed_from
 from seqrl.run.environment import write_environment
 from seqrl.run.lock import hold
 from seqrl.run.log import Writer, make_tracker
 from seqrl.run.loop import RunResult, fit, watch
 from seqrl.run.measured_settings import choose_settings, chosen_before, known_threads, threads
 from seqrl.run.memory import explaining
-from seqrl.run.redistributing import seed_from
 from seqrl.run.run_folder import check_folder, check_writable, delete_earlier_run
 from seqrl.run.same_settings import refuse_other_settings
 from seqrl.run.seeding import seed_everything

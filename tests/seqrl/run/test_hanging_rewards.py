@@ -38,7 +38,7 @@ def wait_for_a_lock() -> None:
 def test_the_first_signal_ends_a_reward_that_hangs(
     tmp_path: Path, hang: Callable[[], None], large: bool, folder: bool, whole: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seqrl.run.loop.GRACE_S", 0.02)
+    monkeypatch.setattr("seqrl.run.way_back.GRACE_S", 0.02)
     if large:
         monkeypatch.setattr("seqrl.run.saving.LARGEST_COPY_BYTES", 0)
     trainer, task = make()
@@ -58,7 +58,7 @@ def test_the_first_signal_ends_a_reward_that_hangs(
 
 
 def test_a_large_update_is_finished(tmp_path: Path, whole: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqrl.run.loop.GRACE_S", 0.02)
+    monkeypatch.setattr("seqrl.run.way_back.GRACE_S", 0.02)
     monkeypatch.setattr("seqrl.run.saving.LARGEST_COPY_BYTES", 0)
     trainer, task = make()
 
@@ -72,7 +72,7 @@ def test_a_large_update_is_finished(tmp_path: Path, whole: torch.Tensor, monkeyp
 
 
 def test_a_reward_that_swallows_the_signal_gets_it_again(tmp_path: Path, whole: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seqrl.run.loop.GRACE_S", 0.02)
+    monkeypatch.setattr("seqrl.run.way_back.GRACE_S", 0.02)
     monkeypatch.setattr("seqrl.run.interrupt.REPEAT_S", 0.02)
     trainer, task = make()
 

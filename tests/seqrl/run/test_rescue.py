@@ -18,8 +18,8 @@ from seqrl.policies.actor_critic import ActorCriticConfig
 from seqrl.run import checkpoint
 from seqrl.run.log import read_metrics
 from seqrl.run.loop import fit
-from seqrl.run.running import Running, rescue_at_once
 from seqrl.run.seeding import seed_everything
+from seqrl.run.way_back import WayBack
 from seqrl.tasks.control import ControlConfig, ControlPolicyConfig
 from seqrl.trainers import PPOConfig
 from seqrl.trainers.q_table import QTableConfig
@@ -213,8 +213,9 @@ def test_a_second_signal_while_collecting_saves_the_figures_of_the_moment(tmp_pa
     """Those that a line has told already would be told again."""
     monkeypatch.setattr("seqrl.run.saving.LARGEST_COPY_BYTES", 0)  # so that only what collecting changes is copied
     trainer, task = make()
-    runs: list[Running] = []
-    monkeypatch.setattr("seqrl.run.loop.rescue_at_once", lambda running: (runs.append(running), rescue_at_once(running)))
+    runs: list[WayBack] = []
+    rescue_at_once = WayBack._rescue_at_once
+    monkeypatch.setattr(WayBack, "_rescue_at_once", lambda way_back: (runs.append(way_back), rescue_at_once(way_back)))
 
     def twice() -> None:
         for _ in range(2):

@@ -11,9 +11,9 @@ import torch
 from launched import launch
 from one_of_several import run_all
 
-from seqrl.run import checkpoint, redistributing
-from seqrl.run.figures import Gathered
+from seqrl.run import checkpoint, elastic
 from seqrl.run.log import read_metrics
+from seqrl.run.metric_accumulator import MetricAccumulator
 from seqrl.run.saving import restore
 from seqrl.tasks.control import ControlConfig
 from seqrl.trainers import CrossEntropyConfig, PPOConfig, ReinforceConfig
@@ -103,7 +103,7 @@ def test_who_joins_takes_what_is_shared_and_keeps_what_is_its_own(config: Any, m
     checkpoint.save(tmp_path / "step", first.policy, state, {"step": 2, "num_processes": 1})
     joining, its_task = make(1)
     generator, environment = joining.generator.get_state().clone(), its_task.state_dict().get("environment")
-    monkeypatch.setattr(redistributing, "process_index", lambda: 1)
+    monkeypatch.setattr(elastic, "process_index", lambda: 1)
     before = torch.get_rng_state()
     progress, *_ = restore(tmp_path / "step", joining, its_task, joining.policy)
     assert progress.step == 2 and torch.equal(torch.get_rng_state(), before)
@@ -128,20 +128,20 @@ def test_seeds_of_who_joins_differ_by_run_step_and_process(monkeypatch: pytest.M
     for step in (3, 4):
         checkpoint.save(tmp_path / str(step), policy, {}, {"step": step, "num_processes": 1})
     for process in (0, 1, 2):
-        monkeypatch.setattr(redistributing, "process_index", lambda process=process: process)
-        seeds += [redistributing.seed_from(tmp_path / str(step), seed) for step in (3, 4) for seed in (5, 6)]
-        assert redistributing.seed_from(None, 5) == 5
+        monkeypatch.setattr(elastic, "process_index", lambda process=process: process)
+        seeds += [elastic.seed_from(tmp_path / str(step), seed) for step in (3, 4) for seed in (5, 6)]
+        assert elastic.seed_from(None, 5) == 5
     assert seeds[:4] == [5, 6, 5, 6] and len(set(seeds[4:])) == 8 and min(seeds) >= 0
 
 
 def test_counts_go_on_whoever_counted() -> None:
-    gathered = Gathered()
+    gathered = MetricAccumulator()
     gathered.add_popped({"progress/num_env_steps": 10.0}, {"progress/num_env_steps": 30.0})
-    alone = Gathered(gathered.state_dict())
+    alone = MetricAccumulator(gathered.state_dict())
     alone.carry({"progress/num_env_steps": 10.0})
     alone.add_popped({"progress/num_env_steps": 15.0})
     assert alone.counts == {"progress/num_env_steps": 45.0}
-    three = Gathered(alone.state_dict())
+    three = MetricAccumulator(alone.state_dict())
     three.carry({"progress/num_env_steps": 15.0}, {"progress/num_env_steps": 0.0}, {})
     three.add_popped({"progress/num_env_steps": 16.0}, {"progress/num_env_steps": 2.0}, {"progress/num_env_steps": 3.0})
     assert three.counts == {"progress/num_env_steps": 51.0}
@@ -158,5 +158,5 @@ def test_moving_average_is_one_for_all(tmp_path: Path) -> None:
     trainer = ReinforceConfig(baseline="moving_average").build(task.build_policy(), seed=0, num_updates=3)
     trainer.update(trainer.collect(task))
     other = ReinforceConfig(baseline="moving_average").build(task.build_policy(), seed=1, num_updates=3)
-    redistributing.join({"trainer": trainer.state_dict(), "task": None}, other, task)
+    elastic.join({"trainer": trainer.state_dict(), "task": None}, other, task)
     assert other.average is not None and torch.equal(other.average, trainer.average)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 
-class Gathered:
-    """Gathers figures until they are written.
+class MetricAccumulator:
+    """Gathers metrics until they are written.
 
     How a key is put together goes by its group:
 
@@ -26,11 +26,11 @@ class Gathered:
         self._counts: dict[str, float] = dict(state.get("counts", {}))
         self._carried: dict[str, float] = dict(state.get("carried", {}))
 
-    def add(self, figures: Mapping[str, float]) -> None:
-        """Take the figures of one update."""
+    def add(self, metrics: Mapping[str, float]) -> None:
+        """Take the metrics of one update."""
         # Once an update, and there may be a hundred thousand: no more than a few lookups a key.
         sums = self._sums
-        for key, value in figures.items():
+        for key, value in metrics.items():
             entry = sums.get(key)
             if entry is None:
                 sums[key] = [float(value), 1.0]
@@ -42,17 +42,17 @@ class Gathered:
         """Keep what processes have counted that are no longer there.
 
         Args:
-            parts: what `pop_figures` gives in each process that goes on, before anything more is counted.
+            parts: what `pop_metrics` gives in each process that goes on, before anything more is counted.
         """
-        self._carried = {key: total - sum(figures.get(key, 0.0) for figures in parts) for key, total in self._counts.items()}
+        self._carried = {key: total - sum(metrics.get(key, 0.0) for metrics in parts) for key, total in self._counts.items()}
 
     def add_popped(self, *parts: Mapping[str, float]) -> None:
-        """Take what `pop_figures` of the task gave in each process: episodes that ended since it was last asked, and counts."""
-        counts = {key for figures in parts for key in figures if key.startswith("progress/")}
-        self._counts |= {key: self._carried.get(key, 0.0) + sum(figures.get(key, 0.0) for figures in parts) for key in counts}
-        for figures in parts:
-            self._add_episodes({key: float(value) for key, value in figures.items() if key.startswith("episode/")})
-            self.add({key: value for key, value in figures.items() if not key.startswith(("episode/", "progress/"))})
+        """Take what `pop_metrics` of the task gave in each process: episodes that ended since it was last asked, and counts."""
+        counts = {key for metrics in parts for key in metrics if key.startswith("progress/")}
+        self._counts |= {key: self._carried.get(key, 0.0) + sum(metrics.get(key, 0.0) for metrics in parts) for key in counts}
+        for metrics in parts:
+            self._add_episodes({key: float(value) for key, value in metrics.items() if key.startswith("episode/")})
+            self.add({key: value for key, value in metrics.items() if not key.startswith(("episode/", "progress/"))})
 
     def _add_episodes(self, episodes: Mapping[str, float]) -> None:
         number = episodes.get("episode/count", 0.0)
@@ -77,9 +77,9 @@ class Gathered:
 
     def pop(self) -> dict[str, float]:
         """Give what was gathered, and start anew; counts stay."""
-        figures = {key: total / number for key, (total, number) in self._sums.items()} | self._episodes
+        metrics = {key: total / number for key, (total, number) in self._sums.items()} | self._episodes
         self._sums, self._episodes = {}, {}
-        return figures
+        return metrics
 
     def state_dict(self) -> dict[str, Any]:
         """Give all that was gathered as plain data."""

@@ -1,14 +1,14 @@
-"""Which of a run's recurring tasks is due."""
+"""At which updates a run evaluates, saves and logs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from seqrl.run.saving import Progress
+from seqrl.run.progress import Progress
 
 
 @dataclass(frozen=True)
-class Due:
+class Intervals:
     """Says what happens after how many updates.
 
     Attributes:
@@ -16,7 +16,7 @@ class Due:
         eval_every: updates between evaluations; 0 for none.
         save_every: updates between checkpoints; 0 for none but that at the end.
         save_minutes: minutes without a checkpoint after which one is saved; 0 for never.
-        log_every: updates between lines of training figures; 0 for none.
+        log_every: updates between lines of training stats; 0 for none.
     """
 
     steps: int

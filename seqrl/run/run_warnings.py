@@ -1,0 +1,176 @@
+"""The warnings of a run: of one update, of nearly every update, of the whole run so far, and of its evaluations."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from seqrl.diagnostics import AT_ONCE, warnings_for
+
+# What counts as never having moved, and when it is time to say so.
+MIN_UPDATES, MIN_SHARE_OF_RUN = 50, 0.1
+LARGEST_IDLE_EXPLAINED_VARIANCE = 0.05
+SMALLEST_RANDOM_ENTROPY_SHARE = 0.98
+MIN_EQUAL_EPISODES = 50
+LARGEST_LATE_EPSILON = 0.5
+SMALLEST_JUMP_NATS, SMALLEST_JUMP_FACTOR, KL_DECAY = 0.1, 10.0, 0.9
+
+
+class RunWarnings:
+    """Collects what is likely to be wrong with a run, and lets each kind through only once in a while.
+
+    Args:
+        steps: updates in all.
+        max_entropy: see `StagnationMonitor`.
+        state: what `state_dict` gave, to go on from.
+    """
+
+    def __init__(self, steps: int, max_entropy: float | None = None, state: Mapping[str, float] | None = None) -> None:
+        self._stagnation = StagnationMonitor(steps, max_entropy, state)
+        self._at_once, self._in_run, self._in_evaluations = (WarningFilter(window=1, least=1) for _ in range(3))
+        self._in_updates = WarningFilter(window=10, least=8)
+
+    def of_update(self, step: int, stats: Mapping[str, float]) -> dict[str, str]:
+        """Give what the stats of an update tell, by themselves and after those of the updates before: kind -> text."""
+        troubles = warnings_for(stats)
+        at_once = self._at_once.pick({kind: troubles.pop(kind) for kind in AT_ONCE if kind in troubles})
+        return at_once | self._in_updates.pick(troubles) | self._in_run.pick(self._stagnation.update(step, stats))
+
+    def of_line(self, stats: Mapping[str, float]) -> dict[str, str]:
+        """Give what the episodes of a line of the log tell."""
+        return self._in_run.pick(self._stagnation.episodes(stats))
+
+    def of_evaluations(self, task: Any, evaluations: Sequence[Mapping[str, float]]) -> dict[str, str]:
+        """Give what a task finds wrong in the metrics of all evaluations so far."""
+        find = getattr(task, "warnings_for", None)
+        return self._in_evaluations.pick(find(evaluations) if callable(find) else {})
+
+    def state_dict(self) -> dict[str, float]:
+        """Give what is remembered as plain data."""
+        return self._stagnation.state_dict()
+
+
+class WarningFilter:
+    """Lets a trouble through when it has been found often enough lately, and was not let through lately.
+
+    Args:
+        window: how many of the last findings are looked at.
+        least: in how many of them a trouble must be.
+        period_s: least seconds before it is let through again.
+        clock: gives seconds.
+    """
+
+    def __init__(self, window: int, least: int, period_s: float = 300.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._least, self._period_s, self._clock = least, period_s, clock
+        self._found: deque[frozenset[str]] = deque(maxlen=window)
+        self._shown: dict[str, float] = {}
+
+    def pick(self, found: Mapping[str, str]) -> dict[str, str]:
+        """Give those of the troubles found now that are to be said: kind -> text.
+
+        Args:
+            found: kind -> text; the kind stays the same where the numbers in the text differ.
+        """
+        self._found.append(frozenset(found))
+        return {kind: text for kind, text in found.items() if self._often(kind) and self._due(kind)}
+
+    def _often(self, kind: str) -> bool:
+        return sum(kind in kinds for kinds in self._found) >= self._least
+
+    def _due(self, kind: str) -> bool:
+        now = self._clock()
+        if now - self._shown.get(kind, float("-inf")) < self._period_s:
+            return False
+        self._shown[kind] = now
+        return True
+
+
+class StagnationMonitor:
+    """Follows a run and says in plain words what has not changed since it began.
+
+    A run that has learned something and then rests, since the task is solved, gives no cause: every trouble here but the jump
+    is about stats that have never been better.
+
+    Args:
+        steps: updates in all.
+        max_entropy: the largest entropy that the policy could have, nats a step; None where there is no such limit.
+        state: what `state_dict` gave, to go on from.
+    """
+
+    def __init__(self, steps: int, max_entropy: float | None = None, state: Mapping[str, float] | None = None) -> None:
+        self._steps, self._max_entropy = steps, max_entropy
+        self._state: dict[str, float] = dict(state or {})
+
+    def update(self, step: int, stats: Mapping[str, float]) -> dict[str, str]:
+        """Take the stats of one update; give the troubles found, kind -> text."""
+        state = self._state
+        explained, entropy = stats.get("critic/explained_variance"), stats.get("policy/entropy")
+        if explained is not None:
+            state["best_explained"] = max(state.get("best_explained", -math.inf), explained)
+        if entropy is not None:
+            state["lowest_entropy"] = min(state.get("lowest_entropy", math.inf), entropy)
+        troubles = self._jump(stats)
+        if step < max(MIN_UPDATES, MIN_SHARE_OF_RUN * self._steps):
+            return troubles
+        if step > self._steps / 2 and stats.get("explore/epsilon", 0.0) > LARGEST_LATE_EPSILON:
+            troubles["much_chance"] = (
+                f"More than half of the run is over and {stats['explore/epsilon']:.0%} of the actions are still left to chance, so what "
+                "was learned is hardly used. Let epsilon fall within the first tenth to half of the run (epsilon_steps)."
+            )
+        return troubles | self._idle(explained, entropy)
+
+    def episodes(self, stats: Mapping[str, float]) -> dict[str, str]:
+        """Take a line's stats of episodes; give the troubles found."""
+        state, number = self._state, stats.get("episode/count", 0.0)
+        mean, largest = stats.get("episode/return_mean", math.nan), stats.get("episode/return_max", math.nan)
+        if not number:
+            return {}
+        first = state.setdefault("first_return", largest)
+        same = abs(largest - mean) <= 1e-6 * max(1.0, abs(mean)) and largest == first
+        # Once two returns have differed there is something to learn from.
+        state["num_equal"] = state.get("num_equal", 0.0) + number if same and state.get("num_equal", 0.0) >= 0 else -1.0
+        if state["num_equal"] < MIN_EQUAL_EPISODES:
+            return {}
+        text = (
+            f"All {state['num_equal']:.0f} episodes so far returned exactly {first:.4g}, so nothing tells a good action from a bad one. "
+            "Try more exploration (entropy_weight, a slower epsilon), longer episodes, or a reward with partial credit."
+        )
+        return {"equal_returns": text}
+
+    def _idle(self, explained: float | None, entropy: float | None) -> dict[str, str]:
+        """Find what is still as it was at the start."""
+        troubles = {}
+        if explained is not None and -0.1 <= explained and self._state["best_explained"] < LARGEST_IDLE_EXPLAINED_VARIANCE:
+            troubles["idle_critic"] = (
+                f"The critic has never explained anything of the returns (explained variance {explained:.2g}; 1 is perfect), so it is no "
+                "better than a constant. Try a higher learning rate or value_weight, rewards scaled to about 1, more steps a rollout."
+            )
+        limit = self._max_entropy
+        if entropy is not None and limit and self._state["lowest_entropy"] > SMALLEST_RANDOM_ENTROPY_SHARE * limit:
+            troubles["random_policy"] = (
+                f"The policy still chooses at random (entropy {entropy:.3g} of at most {limit:.3g} nats). Try a higher learning rate, a "
+                "lower entropy_weight, and look whether the rewards differ at all."
+            )
+        return troubles
+
+    def _jump(self, stats: Mapping[str, float]) -> dict[str, str]:
+        """Find an update that moved the policy many times farther than those before it."""
+        divergence = stats.get("policy/kl_sampling")
+        if divergence is None or not math.isfinite(divergence):
+            return {}
+        usual = self._state.get("usual_kl")
+        self._state["usual_kl"] = divergence if usual is None else KL_DECAY * usual + (1 - KL_DECAY) * divergence
+        if usual is None or divergence < SMALLEST_JUMP_NATS or divergence < SMALLEST_JUMP_FACTOR * usual:
+            return {}
+        text = (
+            f"In one update the policy moved {divergence:.2g} nats a step, {min(divergence / max(usual, 1e-9), 1e6):.0f} times as far as "
+            "usual. Try target_kl, a lower learning rate, or a smaller max_grad_norm; when the return falls with it, resume from before."
+        )
+        return {"jump": text}
+
+    def state_dict(self) -> dict[str, float]:
+        """Give what is remembered as plain data."""
+        return dict(self._state)
