@@ -156,8 +156,8 @@ def run_peer(seed: int, num_updates: int, say: Callable[[float], Any] = lambda v
 def limits() -> dict[str, float]:
     """Time the environment, the actor, and both networks with Adam, alone; the rate if nothing else cost anything."""
     from seqrl.adamw import AdamW
-    from seqrl.policies.fused_mlp import layer_gradients, tanh_layers
     from seqrl.policies.networks import MLP
+    from seqrl.trainers.fused_ppo import layer_gradients, tanh_layers, weights_of
 
     envs = gym.make_vec("CartPole-v1", NUM_ENVS, vectorization_mode="vector_entry_point")
     envs.reset(seed=0)
@@ -174,8 +174,9 @@ def limits() -> dict[str, float]:
     @torch.no_grad()
     def update() -> None:
         for mlp, gradient in zip((actor, critic), gradients, strict=True):
-            inputs, _ = tanh_layers(many, mlp.weights)
-            for weight, slope in zip(mlp.weights, layer_gradients(gradient, inputs, mlp.weights)[0], strict=True):
+            weights = weights_of(mlp)
+            inputs, _ = tanh_layers(many, weights)
+            for weight, slope in zip(weights, layer_gradients(gradient, inputs, weights), strict=True):
                 weight.grad = slope
         adamw.step(1e-9)
         adamw.clear_gradients()

@@ -9,14 +9,12 @@ import functools
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from seqrl.categories import CategoricalNumbers, categorical_numbers, categorical_slope
 
 Same = TypeVar("Same", bound="Distribution")
 
@@ -88,35 +86,6 @@ class Categorical:
     def detach(self) -> Categorical:
         """Give the same distribution without its gradients."""
         return Categorical(self.logits.detach())
-
-
-def logp_and_entropy(distribution: Distribution, action: Tensor) -> tuple[Tensor, Tensor]:
-    """Give both at once, which for a `Categorical` takes half the time of one after the other, with its derivative written out."""
-    if isinstance(distribution, Categorical) and not torch.compiler.is_compiling():
-        return _CategoricalNode.apply(distribution.logits, action)  # type: ignore[no-untyped-call]
-    return distribution.logp(action), distribution.entropy()
-
-
-class _CategoricalNode(torch.autograd.Function):
-    """log p(a) and H as one node of the graph."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        numbers = categorical_numbers(logits, action)
-        ctx.save_for_backward(logits, *numbers)
-        ctx.set_materialize_grads(False)  # without a bonus for it, the entropy has no gradient
-        return numbers.chosen, numbers.entropy
-
-    @staticmethod
-    def backward(ctx: Any, for_chosen: Tensor | None, for_entropy: Tensor | None) -> tuple[Tensor | None, None]:  # type: ignore[override]
-        logits, numbers = ctx.saved_tensors[0], CategoricalNumbers(*ctx.saved_tensors[1:])
-        if not torch.is_grad_enabled():
-            return categorical_slope(numbers, for_chosen, for_entropy), None
-        # A second derivative is wanted: leave it to autograd.
-        distribution = Categorical(logits)
-        pairs = (distribution.logp(numbers.action.squeeze(-1)), for_chosen), (distribution.entropy(), for_entropy)
-        wanted, known = zip(*(pair for pair in pairs if pair[1] is not None), strict=True)
-        return torch.autograd.grad(wanted, logits, known, create_graph=True)[0], None
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from seqrl.distributions import Categorical, Gaussian, MultiCategorical, SquashedGaussian, logp_and_entropy
+from seqrl.distributions import Categorical, Gaussian, MultiCategorical, SquashedGaussian
 from seqrl.joint_distribution import Joint
 from seqrl.policies.encoders import Inputs, Memory, ObservationSize, Trunk, TrunkAndHead
-from seqrl.policies.networks import MLP, Activation, restarts, run_together
+from seqrl.policies.networks import MLP, Activation, restarts
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree, map_tree
 
 ActivationName = Literal["tanh", "relu"]
@@ -231,7 +231,7 @@ class ActorCritic(nn.Module):
         restart = restarts(trajectory.counted) if self.is_recurrent else None
         outputs, value, _ = self._run(obs, trajectory.state0, restart)
         distribution = self._distribution(outputs, obs)
-        return Evaluation(*logp_and_entropy(distribution, trajectory.action), value, distribution=distribution)
+        return Evaluation(distribution.logp(trajectory.action), distribution.entropy(), value, distribution=distribution)
 
     def _inputs(self, obs: Tree) -> Tensor:
         return self.inputs(obs if isinstance(obs, Tensor) else split_observation(obs)[0])
@@ -242,7 +242,7 @@ class ActorCritic(nn.Module):
         if self.trunk is not None:
             x, after = self.trunk(x, state, restart)
         if isinstance(self.actor, MLP) and isinstance(self.critic, MLP):
-            outputs, value = run_together([self.actor, self.critic], x)
+            outputs, value = self.actor(x), self.critic(x)
         else:
             before = state if isinstance(state, Mapping) else {"actor": None, "critic": None}
             outputs, actor_after = self.actor(x, before["actor"], restart)

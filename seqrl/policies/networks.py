@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqrl.policies.convolutions import EncoderPrecision, dtype_of, encode_frames, prepare_weights
-from seqrl.policies.fused_mlp import TanhMLPs, is_plain, run_layers, tanh_layers
 
 FRAME_SIZE = (84, 84)
 Activation = Callable[[Tensor], Tensor]
@@ -70,34 +69,11 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., num_inputs] to [..., num_outputs]."""
-        return run_together([self], x)[0]
-
-    @property
-    def weights(self) -> list[Tensor]:
-        """The layers' weights and biases in turns."""
-        # Asking a module for a parameter by name takes four times as long.
-        return [parameter for layer in self.layers for parameter in layer._parameters.values()]  # type: ignore[misc]
-
-
-def run_together(mlps: Sequence[MLP], x: Tensor) -> list[Tensor]:
-    """Run several MLPs on the same input, where it can be done as one node of autograd's graph.
-
-    Args:
-        mlps: at least one.
-        x: [..., num_inputs].
-
-    Returns:
-        [..., num_outputs] of each.
-    """
-    weights = [mlp.weights for mlp in mlps]
-    if not all(mlp.activation is torch.tanh for mlp in mlps) or not is_plain(x, weights[0][0]):
-        return [run_layers(x, part, mlp.activation) for mlp, part in zip(mlps, weights, strict=True)]
-    flat = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
-    if torch.is_grad_enabled():
-        outputs = TanhMLPs.apply([len(part) for part in weights], flat, *(w for part in weights for w in part))  # type: ignore[no-untyped-call]
-    else:
-        outputs = [tanh_layers(flat, part)[1] for part in weights]
-    return list(outputs) if x.ndim == 2 else [y.view(*x.shape[:-1], -1) for y in outputs]
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = self.activation(layer(x))
+        output: Tensor = last(x)
+        return output
 
 
 class NatureCNN(nn.Module):

@@ -120,7 +120,7 @@ class PictureEncoder(nn.Module):
         rows = obs.reshape(-1, self.num_stacked, self.num_numbers)
         codes = [layers(self._scaled(picture, rows)) for picture, layers in zip(self.pictures, self.convolutions, strict=True)]
         if self.numbers is not None:
-            weight = self.numbers.weights[0]
+            weight = next(self.numbers.parameters())
             codes = [PICTURES_SHARE * code for code in codes]
             codes.append(self.activation(self.numbers(rows[..., self.other].flatten(1).to(weight.dtype))))
         code = codes[0] if len(codes) == 1 else torch.cat(codes, dim=-1)

@@ -9,7 +9,7 @@ import torch
 from torch.distributions import Categorical as PeerCategorical
 from torch.distributions import Normal, kl_divergence
 
-from seqrl.distributions import Categorical, Gaussian, MultiCategorical, SquashedGaussian, logp_and_entropy, tanh_log_slope
+from seqrl.distributions import Categorical, Gaussian, MultiCategorical, SquashedGaussian, tanh_log_slope
 
 # The first row is (1/4, 3/4, forbidden).
 LOGITS = torch.tensor([[[0.0, math.log(3.0), -math.inf], [50.0, -50.0, 0.0]]], dtype=torch.float64)
@@ -50,24 +50,6 @@ def test_categorical_agrees_with_pytorch() -> None:
     assert torch.allclose(Categorical(logits).entropy(), peer.entropy())
     assert torch.allclose(Categorical(logits).kl(Categorical(others)), kl_divergence(peer, PeerCategorical(logits=others)))
     assert torch.autograd.gradcheck(lambda x: Categorical(x).entropy(), (logits[0, :2],))
-
-
-def test_both_numbers_at_once_and_their_derivatives() -> None:
-    logits, action = normal(4, 5, 3).requires_grad_(), torch.randint(0, 3, (4, 5), generator=seeded())
-    peer = PeerCategorical(logits=logits)
-    logp, entropy = logp_and_entropy(Categorical(logits), action)
-    torch.testing.assert_close(logp, peer.log_prob(action))
-    torch.testing.assert_close(entropy, peer.entropy())
-
-    def run(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return logp_and_entropy(Categorical(x), action[:1])
-
-    assert torch.autograd.gradcheck(run, (logits[:1],)) and torch.autograd.gradgradcheck(run, (logits[:1],))
-    masked = LOGITS.clone().requires_grad_()
-    logp, entropy = logp_and_entropy(Categorical(masked), torch.tensor([[1, 0]]))
-    assert entropy.tolist() == Categorical(LOGITS).entropy().tolist()
-    (gradient,) = torch.autograd.grad(logp.sum() + entropy.sum(), masked)
-    assert gradient.isfinite().all() and gradient[0, 0, 2] == 0.0
 
 
 def test_categorical_samples_have_the_right_frequencies() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch.distributions import Categorical as PeerCategorical
 from torch.distributions import Normal, kl_divergence
 
-from seqrl.distributions import Categorical, Gaussian, SquashedGaussian, logp_and_entropy
+from seqrl.distributions import Categorical, Gaussian, SquashedGaussian
 from seqrl.joint_distribution import Joint
 
 
@@ -42,7 +42,6 @@ def test_agrees_with_pytorch() -> None:
     torch.testing.assert_close(one.kl(two), divergence)
     found, known = (torch.autograd.grad(total.sum(), parts[0])[0] for total in (one.logp(action), expected))
     torch.testing.assert_close(found, known)
-    assert [torch.equal(a, b) for a, b in zip(logp_and_entropy(one, action), (one.logp(action), one.entropy()), strict=True)] == [True] * 2
     assert torch.equal(one.mode()[..., 0], parts[0][..., :3].argmax(dim=-1).double())
     assert torch.equal(one.mode()[..., 1:], parts[0][..., 3:6])
 
