@@ -9,26 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seqrl.metrics.bleu import Bleu, SacreBleu
-    from seqrl.metrics.by_name import metric_by_name
-    from seqrl.metrics.cider import Cider, CiderD, CiderR
-    from seqrl.metrics.document_frequency import DocumentFrequency
-    from seqrl.metrics.mix import MetricMix
-    from seqrl.metrics.rouge import RougeL
-    from seqrl.metrics.tokenize import ptb_tokenize
-
-__all__ = [
-    "Bleu",
-    "Cider",
-    "CiderD",
-    "CiderR",
-    "DocumentFrequency",
-    "MetricMix",
-    "RougeL",
-    "SacreBleu",
-    "metric_by_name",
-    "ptb_tokenize",
-]
+    from seqrl.metrics.bleu import Bleu as Bleu
+    from seqrl.metrics.bleu import SacreBleu as SacreBleu
+    from seqrl.metrics.by_name import metric_by_name as metric_by_name
+    from seqrl.metrics.cider import Cider as Cider
+    from seqrl.metrics.cider import CiderD as CiderD
+    from seqrl.metrics.cider import CiderR as CiderR
+    from seqrl.metrics.document_frequency import DocumentFrequency as DocumentFrequency
+    from seqrl.metrics.mix import MetricMix as MetricMix
+    from seqrl.metrics.rouge import RougeL as RougeL
+    from seqrl.metrics.tokenize import ptb_tokenize as ptb_tokenize
 
 _NAMES = {
     "bleu": ("Bleu", "SacreBleu"),
@@ -40,6 +30,7 @@ _NAMES = {
     "tokenize": ("ptb_tokenize",),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

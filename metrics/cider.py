@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,33 @@ from seqrl.metrics.reference_index import ReferenceIndex
 from seqrl.metrics.rows import HypothesisRows, require_pairs
 from seqrl.metrics.token_scores import PreparedMetric, Sentence, index_sentences, prepare_references
 
+AnyCider: TypeAlias = "CiderD | Cider | CiderR"
 _NO_PENALTY = 0.0  # the compiled loop takes a sigma of zero for plain CIDEr
 _NOT_ROBUST = np.empty(0)
+
+
+def _score(self: AnyCider, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
+    """Score each hypothesis against its references: tokenised strings or lists of words, [N] float64."""
+    require_pairs(hypotheses, references)
+    if self.document_frequency is None:
+        require_several_items(len(references))
+    return self.score_rows(*index_sentences(hypotheses, references, **_settings(self)))
+
+
+def _corpus(self: AnyCider, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
+    """Give the published figure: the mean of the scores."""
+    return mean(self.score(hypotheses, references))
+
+
+def _prepare(self: AnyCider, references: Sequence[Sequence[Sequence[int]]] | ReferenceIndex, *, end: int | None = None) -> PreparedMetric:
+    """Count references of token ids once (rows without special tokens); the result scores batches of rows."""
+    index = prepare_references(references, end=end, **_settings(self))
+    index.prepare_cider()
+    return PreparedMetric(self, index)
+
+
+def _settings(metric: AnyCider) -> dict[str, Any]:
+    return {name: getattr(metric, name) for name in ("max_n", "score_end", "document_frequency", "tokenisation")}
 
 
 @dataclass(frozen=True)
@@ -54,17 +79,9 @@ class CiderD:
         """Name and settings for a signature, see `seqrl.metrics.signature`."""
         return "CIDEr-D", {"n": self.max_n, "sigma": self.sigma, "clip": True}
 
-    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-        """Score each hypothesis against its references: tokenised strings or lists of words, [N] float64."""
-        return _score_sentences(self, hypotheses, references)
-
-    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Give the published figure: the mean of the scores."""
-        return mean(self.score(hypotheses, references))
-
-    def prepare(self, references: Sequence[Sequence[Sequence[int]]] | ReferenceIndex, *, end: int | None = None) -> PreparedMetric:
-        """Count references of token ids once (rows without special tokens); the result scores batches of rows."""
-        return _prepare(self, references, end)
+    score = _score
+    corpus = _corpus
+    prepare = _prepare
 
     def score_rows(self, index: ReferenceIndex, rows: HypothesisRows) -> NDArray[np.float64]:
         """Score rows of token ids against prepared references, [N] float64."""
@@ -94,17 +111,9 @@ class Cider:
         """Name and settings for a signature, see `seqrl.metrics.signature`."""
         return "CIDEr", {"n": self.max_n, "clip": False}
 
-    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-        """Score each hypothesis against its references: tokenised strings or lists of words, [N] float64."""
-        return _score_sentences(self, hypotheses, references)
-
-    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Give the published figure: the mean of the scores."""
-        return mean(self.score(hypotheses, references))
-
-    def prepare(self, references: Sequence[Sequence[Sequence[int]]] | ReferenceIndex, *, end: int | None = None) -> PreparedMetric:
-        """Count references of token ids once (rows without special tokens); the result scores batches of rows."""
-        return _prepare(self, references, end)
+    score = _score
+    corpus = _corpus
+    prepare = _prepare
 
     def score_rows(self, index: ReferenceIndex, rows: HypothesisRows) -> NDArray[np.float64]:
         """Score rows of token ids against prepared references, [N] float64."""
@@ -154,54 +163,14 @@ class CiderR:
         weights = {"repetition": self.repetition_weight, "length": self.length_weight, "relative": self.alpha}
         return "CIDEr-R", {"n": self.max_n, **weights, "clip": True}
 
-    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-        """Score each hypothesis against its references: tokenised strings or lists of words, [N] float64."""
-        return _score_sentences(self, hypotheses, references)
-
-    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Give the published figure: the mean of the scores."""
-        return mean(self.score(hypotheses, references))
-
-    def prepare(self, references: Sequence[Sequence[Sequence[int]]] | ReferenceIndex, *, end: int | None = None) -> PreparedMetric:
-        """Count references of token ids once (rows without special tokens); the result scores batches of rows."""
-        return _prepare(self, references, end)
+    score = _score
+    corpus = _corpus
+    prepare = _prepare
 
     def score_rows(self, index: ReferenceIndex, rows: HypothesisRows) -> NDArray[np.float64]:
         """Score rows of token ids against prepared references, [N] float64."""
         robust = np.array([self.repetition_weight, self.length_weight, self.alpha])
         return _score_rows(index, rows, self.max_n, _NO_PENALTY, robust)
-
-
-def _score_sentences(
-    metric: CiderD | CiderR | Cider, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]
-) -> NDArray[np.float64]:
-    require_pairs(hypotheses, references)
-    if metric.document_frequency is None:
-        require_several_items(len(references))
-    index, rows = index_sentences(
-        hypotheses,
-        references,
-        max_n=metric.max_n,
-        score_end=metric.score_end,
-        document_frequency=metric.document_frequency,
-        tokenisation=metric.tokenisation,
-    )
-    return metric.score_rows(index, rows)
-
-
-def _prepare(
-    metric: CiderD | CiderR | Cider, references: Sequence[Sequence[Sequence[int]]] | ReferenceIndex, end: int | None
-) -> PreparedMetric:
-    index = prepare_references(
-        references,
-        max_n=metric.max_n,
-        end=end,
-        score_end=metric.score_end,
-        document_frequency=metric.document_frequency,
-        tokenisation=metric.tokenisation,
-    )
-    index.prepare_cider()
-    return PreparedMetric(metric, index)
 
 
 def _score_rows(

@@ -109,21 +109,15 @@ def parse_json(text: str) -> Any:
         raise json.JSONDecodeError(f"a number in it is too long ({error})", text, 0) from error
 
 
-def read_json_lines(path: Path | str) -> list[tuple[str, Any]]:
-    """Read one JSON value a line; empty lines are left out.
+def json_lines_of(text: str, place: str) -> list[tuple[str, Any]]:
+    """Parse one JSON value a line; empty lines are left out.
 
     Returns:
         For each value its place, for messages ("file, line 3"), and the value.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: as `read_text`; when a line is no JSON, or names a key twice.
+        ValueError: when a line is no JSON, or names a key twice.
     """
-    return json_lines_of(read_text(path), str(path))
-
-
-def json_lines_of(text: str, place: str) -> list[tuple[str, Any]]:
-    """Parse what `read_json_lines` reads."""
     values = []
     for number, line in enumerate(lines_of(text), start=1):
         if not line.strip():
@@ -141,26 +135,20 @@ def json_lines_of(text: str, place: str) -> list[tuple[str, Any]]:
     return values
 
 
-def read_table(path: Path | str, delimiter: str) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
-    """Read a table with a heading, as spreadsheets write CSV ("," between cells, quotes around those that hold one) and TSV.
+def table_of(text: str, place: str, delimiter: str) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
+    """Parse a table with a heading, as spreadsheets write CSV ("," between cells, quotes around those that hold one) and TSV.
 
     Args:
-        path: the file.
+        text: of the file.
+        place: of the file, for messages.
         delimiter: "," or a tab.
 
     Returns:
         The names of the columns, and for each row its place, for messages, and its cells by column; empty lines are left out.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: as `read_text`; when two columns share a name, a row is longer or shorter than the heading, or a quote
-            is not closed.
+        ValueError: when two columns share a name, a row is longer or shorter than the heading, or a quote is not closed.
     """
-    return table_of(read_text(path), str(path), delimiter)
-
-
-def table_of(text: str, place: str, delimiter: str) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
-    """Parse what `read_table` reads."""
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     names: list[str] = []
     found: list[tuple[str, dict[str, str]]] = []

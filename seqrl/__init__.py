@@ -19,116 +19,45 @@ from seqrl.public_names import imported_when_used
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
-    from seqrl.optimiser import OptimiserConfig
-    from seqrl.policies.tokens import TokenPolicy
-    from seqrl.protocols import Metric, Policy, Task, Trainer
-    from seqrl.rollout import Source, unroll
-    from seqrl.run.config import EarlyStop
-    from seqrl.run.loop import RunResult, fit
-    from seqrl.sources import TokenSource, VectorEnvSource
-    from seqrl.trainers import (
-        A2C,
-        DQN,
-        PPO,
-        TRPO,
-        A2CConfig,
-        CrossEntropyConfig,
-        CrossEntropyMethod,
-        DQNConfig,
-        OffPolicy,
-        OffPolicyConfig,
-        PPOConfig,
-        QTable,
-        QTableConfig,
-        Reinforce,
-        ReinforceConfig,
-        SelfCritical,
-        SelfCriticalConfig,
-        Supervised,
-        SupervisedConfig,
-        TRPOConfig,
-        VTrace,
-        VTraceConfig,
-    )
-    from seqrl.trainers.mixing import MixConfig
-    from seqrl.trajectory import Evaluation, Step, Trajectory, concatenate
+    from seqrl.optimiser import OptimiserConfig as OptimiserConfig
+    from seqrl.policies.tokens import TokenPolicy as TokenPolicy
+    from seqrl.protocols import Metric as Metric
+    from seqrl.protocols import Policy as Policy
+    from seqrl.protocols import Task as Task
+    from seqrl.protocols import Trainer as Trainer
+    from seqrl.rollout import Source as Source
+    from seqrl.rollout import unroll as unroll
+    from seqrl.run.config import EarlyStop as EarlyStop
+    from seqrl.run.loop import RunResult as RunResult
+    from seqrl.run.loop import fit as fit
+    from seqrl.sources import TokenSource as TokenSource
+    from seqrl.sources import VectorEnvSource as VectorEnvSource
+    from seqrl.trainers import A2C as A2C
+    from seqrl.trainers import DQN as DQN
+    from seqrl.trainers import PPO as PPO
+    from seqrl.trainers import TRPO as TRPO
+    from seqrl.trainers import A2CConfig as A2CConfig
+    from seqrl.trainers import CrossEntropyConfig as CrossEntropyConfig
+    from seqrl.trainers import CrossEntropyMethod as CrossEntropyMethod
+    from seqrl.trainers import DQNConfig as DQNConfig
+    from seqrl.trainers import OffPolicy as OffPolicy
+    from seqrl.trainers import OffPolicyConfig as OffPolicyConfig
+    from seqrl.trainers import PPOConfig as PPOConfig
+    from seqrl.trainers import QTable as QTable
+    from seqrl.trainers import QTableConfig as QTableConfig
+    from seqrl.trainers import Reinforce as Reinforce
+    from seqrl.trainers import ReinforceConfig as ReinforceConfig
+    from seqrl.trainers import SelfCritical as SelfCritical
+    from seqrl.trainers import SelfCriticalConfig as SelfCriticalConfig
+    from seqrl.trainers import Supervised as Supervised
+    from seqrl.trainers import SupervisedConfig as SupervisedConfig
+    from seqrl.trainers import TRPOConfig as TRPOConfig
+    from seqrl.trainers import VTrace as VTrace
+    from seqrl.trainers import VTraceConfig as VTraceConfig
+    from seqrl.trainers.mixing import MixConfig as MixConfig
+    from seqrl.trajectory import Evaluation as Evaluation
+    from seqrl.trajectory import Step as Step
+    from seqrl.trajectory import Trajectory as Trajectory
+    from seqrl.trajectory import concatenate as concatenate
 
-__all__ = [
-    "A2C",
-    "A2CConfig",
-    "CrossEntropyConfig",
-    "CrossEntropyMethod",
-    "DQN",
-    "DQNConfig",
-    "EarlyStop",
-    "Evaluation",
-    "Metric",
-    "MixConfig",
-    "OffPolicy",
-    "OffPolicyConfig",
-    "OptimiserConfig",
-    "PPO",
-    "PPOConfig",
-    "Policy",
-    "QTable",
-    "QTableConfig",
-    "Reinforce",
-    "ReinforceConfig",
-    "RunResult",
-    "SelfCritical",
-    "SelfCriticalConfig",
-    "Source",
-    "Step",
-    "Supervised",
-    "SupervisedConfig",
-    "TRPO",
-    "TRPOConfig",
-    "Task",
-    "TokenPolicy",
-    "TokenSource",
-    "Trainer",
-    "Trajectory",
-    "VTrace",
-    "VTraceConfig",
-    "VectorEnvSource",
-    "concatenate",
-    "fit",
-    "unroll",
-]
-
-_MODULES = {
-    "optimiser": ("OptimiserConfig",),
-    "policies.tokens": ("TokenPolicy",),
-    "protocols": ("Metric", "Policy", "Task", "Trainer"),
-    "rollout": ("Source", "unroll"),
-    "run.config": ("EarlyStop",),
-    "run.loop": ("RunResult", "fit"),
-    "sources": ("TokenSource", "VectorEnvSource"),
-    "trainers.mixing": ("MixConfig",),
-    "trainers": (
-        "A2C",
-        "A2CConfig",
-        "CrossEntropyConfig",
-        "CrossEntropyMethod",
-        "DQN",
-        "DQNConfig",
-        "OffPolicy",
-        "OffPolicyConfig",
-        "PPO",
-        "PPOConfig",
-        "QTable",
-        "QTableConfig",
-        "Reinforce",
-        "ReinforceConfig",
-        "SelfCritical",
-        "SelfCriticalConfig",
-        "Supervised",
-        "SupervisedConfig",
-        "TRPO",
-        "TRPOConfig",
-        "VTrace",
-        "VTraceConfig",
-    ),
-    "trajectory": ("Evaluation", "Step", "Trajectory", "concatenate"),
-}
-__getattr__, __dir__ = imported_when_used(__name__, _MODULES)
+__all__, __getattr__, __dir__ = imported_when_used(__name__)

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import ast
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 
-def imported_when_used(package: str, modules: Mapping[str, Sequence[str]]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Give a package's `__getattr__` and `__dir__`.
+def imported_when_used(package: str) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
+    """Give a package's `__all__`, `__getattr__` and `__dir__`; its public names are those it imports for type checkers alone.
 
     Args:
-        package: its name; it has an `__all__`.
-        modules: named from the package on, or from `seqrl.` on where they stand elsewhere, with the public names that come from each.
+        package: its name. In its file stands `if TYPE_CHECKING:` with `from module import Name as Name`, a line for each name, which type
+            checkers read as they stand; a second list would only repeat them.
     """
-    homes = {name: module if module.startswith("seqrl.") else f"{package}.{module}" for module, names in modules.items() for name in names}
-    namespace = sys.modules[package].__dict__
+    module = sys.modules[package]
+    tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
+    imports = [line for block in tree.body if isinstance(block, ast.If) for line in block.body if isinstance(line, ast.ImportFrom)]
+    homes = {alias.name: str(line.module) for line in imports for alias in line.names}
+    public, namespace = sorted(homes), module.__dict__
 
     def get(name: str) -> Any:
         if name not in homes:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}; it has {', '.join(namespace['__all__'])}")
+            raise AttributeError(f"module {package!r} has no attribute {name!r}; it has {', '.join(public)}")
         value = namespace[name] = getattr(import_module(homes[name]), name)
         return value
 
-    def names() -> list[str]:
-        return sorted({*namespace, *namespace["__all__"]})
-
-    return get, names
+    return public, get, lambda: sorted({*namespace, *public})

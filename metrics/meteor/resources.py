@@ -79,12 +79,6 @@ def english_bases(jar: Path | None = None) -> dict[str, tuple[str, ...]]:
 
 
 @cache
-def english_exceptions(jar: Path | None = None) -> dict[str, str]:
-    """Give the first base form of irregular forms, such as "geese" to "goose"; arguments as in `english_synsets`."""
-    return {form: bases[0] for form, bases in english_bases(jar).items()}
-
-
-@cache
 def function_words(jar: Path | None = None) -> frozenset[str]:
     """Give the English words that METEOR counts as function words, punctuation among them; arguments as in `english_synsets`."""
     return frozenset(word for line in read_lines("function/english.words", jar) if (word := line.strip()))

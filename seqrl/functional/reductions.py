@@ -70,11 +70,6 @@ def count_of(mask: Tensor, over: AverageOver = "steps") -> Tensor:
     return mask.sum() if over == "steps" else mask.flatten(1).any(dim=1).sum()
 
 
-def masked_std(x: Tensor, mask: Tensor) -> Tensor:
-    """Population standard deviation of the entries that count: sqrt(mean((x - mean(x))^2)); 0 where nothing counts."""
-    return masked_moments(x, mask)[1]
-
-
 def masked_moments(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Mean [] and population standard deviation [] of the entries that count; 0 where nothing does.
 
@@ -89,17 +84,3 @@ def masked_moments(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         return x.new_zeros(()), x.new_zeros(())
     deviation, mean = torch.std_mean(counted, correction=0)
     return mean, deviation
-
-
-def masked_whiten(x: Tensor, mask: Tensor, *, shift_mean: bool = True, epsilon: float = 1e-8) -> Tensor:
-    """Scale the entries that count to unit deviation: (x - mean) / (std + epsilon).
-
-    Args:
-        x: any shape, float.
-        mask: same shape, bool, True where it counts; other entries become 0.
-        shift_mean: subtract the mean; otherwise keep it.
-        epsilon: added to the deviation.
-    """
-    mean, deviation = masked_moments(x, mask)
-    whitened = (x - mean) / (deviation + epsilon)
-    return torch.where(mask, whitened if shift_mean else whitened + mean, 0.0)

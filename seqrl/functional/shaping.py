@@ -145,30 +145,6 @@ def scale_reward(reward: Tensor, moments: Moments, epsilon: float = 1e-8) -> Ten
     return reward / (moments.variance**0.5 + epsilon)
 
 
-def length_penalty(mask: Tensor, *, free_length: int, max_length: int) -> Tensor:
-    """Charge rows for being long: 0 up to a free length, falling linearly to -1 at the longest.
-
-    p = -min(max((length - free_length) / (max_length - free_length), 0), 1)
-
-    Args:
-        mask: [B, T] bool, steps that count; the length of a row is their number.
-        free_length: steps without charge.
-        max_length: steps at which the charge is full.
-
-    Returns:
-        [B] penalties in -1..0, to be weighted and added to a score.
-
-    Raises:
-        ValueError: when free_length is not below max_length.
-
-    Source: Yu et al. 2025 (DAPO), soft overlong punishment.
-    """
-    if not 0 <= free_length < max_length:
-        raise ValueError(f"expected 0 <= free_length < max_length, got {free_length} and {max_length}")
-    length = mask.sum(dim=1).to(torch.get_default_dtype())
-    return -((length - free_length) / (max_length - free_length)).clamp(0.0, 1.0)
-
-
 def score_differences(prefix_score: Tensor, mask: Tensor) -> Tensor:
     """Credit each token with what it adds to the score: r_t = score(first t+1 tokens) - score(first t tokens).
 

@@ -7,20 +7,9 @@ from typing import TYPE_CHECKING
 from seqrl.public_names import imported_when_used
 
 if TYPE_CHECKING:
-    from seqrl.tasks.atari.games import AtariGames
-    from seqrl.tasks.atari.scores import human_normalised
-    from seqrl.tasks.atari.task import AtariConfig, AtariTask
+    from seqrl.tasks.atari.games import AtariGames as AtariGames
+    from seqrl.tasks.atari.scores import human_normalised as human_normalised
+    from seqrl.tasks.atari.task import AtariConfig as AtariConfig
+    from seqrl.tasks.atari.task import AtariTask as AtariTask
 
-__all__ = [
-    "AtariConfig",
-    "AtariGames",
-    "AtariTask",
-    "human_normalised",
-]
-
-_MODULES = {
-    "games": ("AtariGames",),
-    "scores": ("human_normalised",),
-    "task": ("AtariConfig", "AtariTask"),
-}
-__getattr__, __dir__ = imported_when_used(__name__, _MODULES)
+__all__, __getattr__, __dir__ = imported_when_used(__name__)

@@ -25,7 +25,6 @@ from seqrl.tasks.captioning.gallery import Captioned, GalleryItem, write_gallery
 from seqrl.tasks.captioning.images import augment
 from seqrl.tasks.captioning.policies import PolicyConfig, build_policy, sight_of, unfrozen_sight
 from seqrl.tasks.captioning.policies.feature_encoder import FeatureShape
-from seqrl.tasks.captioning.signatures import evaluation_signatures
 from seqrl.tasks.writing.imitated_references import ImitatedReferences
 from seqrl.tasks.writing.imitated_rows import imitated_rows
 from seqrl.tasks.writing.own_metrics import own_metrics
@@ -34,7 +33,7 @@ from seqrl.tasks.writing.reward import RewardConfig, TextReward
 from seqrl.tasks.writing.reward_function import import_function
 from seqrl.tasks.writing.rollouts import HINTS, Rollouts, split_named
 from seqrl.tasks.writing.sampled import Sampled, sampled_rows
-from seqrl.tasks.writing.signatures import reward_signature
+from seqrl.tasks.writing.signatures import evaluation_signatures, reward_signature
 from seqrl.trajectory import Trajectory, Tree, map_tree
 
 _LOG = logging.getLogger(__name__)
@@ -280,10 +279,19 @@ class CaptioningTask:
 
     def evaluation_signatures(self, split: str, *, version: str) -> dict[str, str]:
         """Say how the metrics of an evaluation are computed."""
-        part = self._split(split)
-        names = list(dict.fromkeys([*EVALUATED, *self._evaluation.registered]))
-        functions = {figure: own.name for figure, own in self._own.items()}
-        return evaluation_signatures(names, functions, part, split, self._evaluation, self.vocabulary.tokenisation.name, version)
+        config, tok, references = self._evaluation, self.vocabulary.tokenisation.name, self._split(split).references
+        beam = {"beam": config.beam_size, "alpha": config.length_penalty} if config.beam_size > 1 else {}
+        beam |= {"temperature": config.temperature} if beam and config.temperature is not None else {}
+        return evaluation_signatures(
+            {name: name for name in [*EVALUATED, *config.registered]},
+            references[: config.max_images or None],
+            beam,
+            tok=tok,
+            version=version,
+            functions={figure: own.name for figure, own in self._own.items()},
+            df=split,
+            text=tok,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Give the position in the data and the state of the flips."""

@@ -37,11 +37,6 @@ class MovieData:
     asked: NDArray[np.bool_]
     listed: NDArray[np.bool_]
 
-    def satisfiable(self) -> NDArray[np.bool_]:
-        """Say of each goal [G] whether some showing has all of its constraints, by looking at every showing for every goal."""
-        wanted = np.where(self.listed, self.constraints, -1)
-        return np.array([bool(fitting(self.showings, goal[None])[0].any()) for goal in wanted])
-
 
 def fitting(showings: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Say which showings [M, S] have the values wanted [N, S], -1 for any; gives [N, M]."""

@@ -7,31 +7,14 @@ from typing import TYPE_CHECKING
 from seqrl.public_names import imported_when_used
 
 if TYPE_CHECKING:
-    from seqrl.tasks.text.data_config import DataConfig, load_pairs
-    from seqrl.tasks.text.evaluation import EvaluationConfig
-    from seqrl.tasks.text.pairs import Pairs
-    from seqrl.tasks.text.policy import PolicyConfig, build_policy
-    from seqrl.tasks.text.task import TextConfig, TextTask
-    from seqrl.tasks.writing.reward import RewardConfig
+    from seqrl.tasks.text.data_config import DataConfig as DataConfig
+    from seqrl.tasks.text.data_config import load_pairs as load_pairs
+    from seqrl.tasks.text.evaluation import EvaluationConfig as EvaluationConfig
+    from seqrl.tasks.text.pairs import Pairs as Pairs
+    from seqrl.tasks.text.policy import PolicyConfig as PolicyConfig
+    from seqrl.tasks.text.policy import build_policy as build_policy
+    from seqrl.tasks.text.task import TextConfig as TextConfig
+    from seqrl.tasks.text.task import TextTask as TextTask
+    from seqrl.tasks.writing.reward import RewardConfig as RewardConfig
 
-__all__ = [
-    "DataConfig",
-    "EvaluationConfig",
-    "Pairs",
-    "PolicyConfig",
-    "RewardConfig",
-    "TextConfig",
-    "TextTask",
-    "build_policy",
-    "load_pairs",
-]
-
-_MODULES = {
-    "data_config": ("DataConfig", "load_pairs"),
-    "evaluation": ("EvaluationConfig",),
-    "pairs": ("Pairs",),
-    "policy": ("PolicyConfig", "build_policy"),
-    "task": ("TextConfig", "TextTask"),
-    "seqrl.tasks.writing.reward": ("RewardConfig",),
-}
-__getattr__, __dir__ = imported_when_used(__name__, _MODULES)
+__all__, __getattr__, __dir__ = imported_when_used(__name__)

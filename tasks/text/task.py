@@ -31,7 +31,6 @@ from seqrl.tasks.text.evaluation import (
 from seqrl.tasks.text.pairs import Pairs, as_lists, as_prompts, held_out
 from seqrl.tasks.text.policy import PolicyConfig, build_policy, load_pretrained, model_vocabulary
 from seqrl.tasks.text.shown import Written, write_replies, write_rows
-from seqrl.tasks.text.signatures import evaluation_signatures
 from seqrl.tasks.text.slots import Slots
 from seqrl.tasks.writing.decoded import in_order
 from seqrl.tasks.writing.imitated_references import ImitatedReferences
@@ -43,7 +42,7 @@ from seqrl.tasks.writing.reward_config import rewarding
 from seqrl.tasks.writing.reward_function import import_function
 from seqrl.tasks.writing.rollouts import HINTS, Rollouts, split_named
 from seqrl.tasks.writing.sampled import Sampled, sampled_rows
-from seqrl.tasks.writing.signatures import reward_signature
+from seqrl.tasks.writing.signatures import evaluation_signatures, reward_signature
 from seqrl.tasks.writing.trl_form import Notes
 from seqrl.tasks.writing.vocabulary import AnyVocabulary, any_vocabulary
 from seqrl.trajectory import Trajectory
@@ -310,8 +309,15 @@ class TextTask:
 
     def evaluation_signatures(self, split: str, *, version: str) -> dict[str, str]:
         """Say how the metrics of an evaluation are computed."""
-        config, tok = self.config, self.vocabulary.tokenisation.name
-        return evaluation_signatures(self._metrics, config.reward.settings, self._split(split), config.evaluation, tok, version)
+        config, part, settings = self.config.evaluation, self._split(split), self.config.reward.settings
+        return evaluation_signatures(
+            {name: by_name.metric_by_name(name, **settings[name]) if name in settings else name for name in self._metrics},
+            part.references[: config.max_prompts or None],
+            {"beam": config.beam_size, "alpha": config.length_penalty} if config.beam_size > 1 else {},
+            tok=self.vocabulary.tokenisation.name,
+            version=version,
+            df=part.name,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Give the position in the data and the state of the draws."""

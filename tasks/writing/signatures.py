@@ -1,8 +1,9 @@
-"""What the figures of a reward depend on; see `seqrl.metrics.signature`."""
+"""What the figures of a reward and of an evaluation depend on; see `seqrl.metrics.signature`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from seqrl.metrics.by_name import metric_by_name, reads_document_frequency
 from seqrl.metrics.signature import Signature, joined, number_of_references, signature_of, written
@@ -41,3 +42,39 @@ def reward_signature(reward: TextReward, trainer: Mapping[str, object], version:
         for name, weight in reward.weights.items()
     ]
     return joined([*mix, *parts])
+
+
+def evaluation_signatures(
+    metrics: Mapping[str, Any],
+    references: Sequence[Sequence[Any]],
+    beam: Mapping[str, Any],
+    *,
+    tok: str,
+    version: str,
+    functions: Mapping[str, str] | None = None,
+    **fields: Any,
+) -> dict[str, str]:
+    """Describe the figures of an evaluation by their names.
+
+    Args:
+        metrics: by figure; a metric or its name.
+        references: of what is scored.
+        beam: how beam search goes, whose figures stand under `beam/`; empty where there is none.
+        tok: name of the tokenisation.
+        version: of this package.
+        functions: of one's own, `module:name` by figure.
+        fields: more of the metrics, see `seqrl.metrics.signature.signature_of`.
+    """
+    shared: dict[str, Any] = {"tok": tok, "nrefs": number_of_references(references), "version": version}
+    ways = {"": {}, "beam/": beam} if beam else {"": {}}
+    corpus = fields | {"docs": len(references)}
+    found = {
+        f"{way}{figure}": str(signature_of(metric, **shared, **corpus, **how))
+        for way, how in ways.items()
+        for figure, metric in metrics.items()
+    }
+    for way, how in ways.items():
+        for figure, function in (functions or {}).items():
+            told = {"function": function, **shared, **how}
+            found[f"{way}{figure}"] = str(Signature("function", {key: written(value) for key, value in told.items() if value is not None}))
+    return found

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
-from pathlib import Path
 from typing import Any, Protocol
 
-from seqrl.metrics.limits import brief
-from seqrl.metrics.text_files import json_of, read_text, refuse_twice
+from seqrl.metrics.text_files import refuse_twice
 from seqrl.metrics.tokenisations import Tokenisation, tokenisation_by_name
 
 SPECIALS = ("<pad>", "<begin>", "<end>", "<unknown>")
@@ -133,21 +130,6 @@ class Vocabulary:
         """Give 16 hexadecimal digits that differ where any id stands for another word."""
         return hashlib.sha256("\n".join(self.words).encode()).hexdigest()[:16]
 
-    def to_json(self) -> str:
-        """Write as JSON text."""
-        fields = {"type": "words", "tokens": self.tokenisation.name, "words": self.words[len(SPECIALS) :]}
-        return json.dumps(fields, ensure_ascii=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> Vocabulary:
-        """Read what `to_json` wrote.
-
-        Raises:
-            ValueError: when the text is something else.
-        """
-        fields = _fields(text, "words")
-        return cls(fields["words"], tokens=fields.get("tokens", "ptb"))
-
 
 class TokenizerVocabulary:
     """The tokenizer of a `transformers` model with the methods of `Vocabulary`.
@@ -223,26 +205,6 @@ class TokenizerVocabulary:
         tokens = self.tokenizer.convert_ids_to_tokens(list(range(len(self))))
         return hashlib.sha256("\n".join(map(str, tokens)).encode()).hexdigest()[:16]
 
-    def to_json(self) -> str:
-        """Write as JSON text; the tokenizer is named, not copied."""
-        return json.dumps({"type": "tokenizer", "name": self.name, "tokens": self.tokenisation.name, "fingerprint": self.fingerprint()})
-
-    @classmethod
-    def from_json(cls, text: str) -> TokenizerVocabulary:
-        """Read what `to_json` wrote.
-
-        Raises:
-            ValueError: when the text is something else, or the tokenizer of that name has changed since.
-        """
-        fields = _fields(text, "tokenizer")
-        vocabulary = cls(fields["name"], tokens=fields.get("tokens", "ptb"))
-        if vocabulary.fingerprint() != fields["fingerprint"]:
-            raise ValueError(
-                f"tokenizer {fields['name']}: expected the fingerprint {fields['fingerprint']}, got {vocabulary.fingerprint()}; "
-                "it is not the one that was saved"
-            )
-        return vocabulary
-
 
 def any_vocabulary(given: Any, *, tokens: str) -> AnyVocabulary:
     """Make a vocabulary of a list of words, or of a tokenizer of `transformers` or its name; give one as it is.
@@ -264,23 +226,3 @@ def any_vocabulary(given: Any, *, tokens: str) -> AnyVocabulary:
         f"vocabulary: expected a list of words, or a tokenizer of transformers or its name, got a {type(given).__name__}; wrap one of the "
         "package tokenizers in transformers.PreTrainedTokenizerFast(tokenizer_object=...), with its special tokens named"
     )
-
-
-def read_vocabulary(path: Path) -> Vocabulary | TokenizerVocabulary:
-    """Read either kind of vocabulary from a file of `to_json`.
-
-    Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: when it holds something else.
-    """
-    text = read_text(path)
-    if _fields(text, "words", "tokenizer")["type"] == "words":
-        return Vocabulary.from_json(text)
-    return TokenizerVocabulary.from_json(text)
-
-
-def _fields(text: str, *kinds: str) -> dict[str, Any]:
-    fields = json_of(text, "vocabulary")
-    if not isinstance(fields, dict) or fields.get("type") not in kinds:
-        raise ValueError(f'expected vocabulary JSON with "type" {" or ".join(kinds)}, got {brief(text)}')
-    return fields

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from seqrl.metrics.text_files import lines_of, read_json, read_json_lines, read_table, read_text
+from seqrl.metrics.text_files import json_lines_of, lines_of, read_json, read_text, table_of
 
 TEXT = "é dog\n\n狗\u2028 runs\x0b\x85\n😀"
 ENCODED = {
@@ -32,7 +32,7 @@ def test_empty_files(tmp_path: Path) -> None:
     for content, lines in ((b"", []), (codecs.BOM_UTF16_LE, []), (b"\n", [""]), (b"\r\n\r\n", ["", ""])):
         path.write_bytes(content)
         assert lines_of(read_text(path)) == lines
-        assert read_json_lines(path) == [] and read_table(path, ",") == ([], [])
+        assert json_lines_of(read_text(path), str(path)) == [] and table_of(read_text(path), str(path), ",") == ([], [])
         with pytest.raises(ValueError, match="a.txt: expected JSON, got an empty file"):
             read_json(path)
 
@@ -78,16 +78,16 @@ def test_json_that_is_refused(content: str, said: str, tmp_path: Path) -> None:
 def test_json_lines_name_their_places(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"a": 1}\n\n[2]\n')
-    assert read_json_lines(path) == [(f"{path}, line 1", {"a": 1}), (f"{path}, line 3", [2])]
+    assert json_lines_of(read_text(path), str(path)) == [(f"{path}, line 1", {"a": 1}), (f"{path}, line 3", [2])]
     path.write_text('{"a": 1}\n{"a": 1, "a": 2}\n')
     with pytest.raises(ValueError, match="line 2: the key 'a' stands there twice"):
-        read_json_lines(path)
+        json_lines_of(read_text(path), str(path))
 
 
 def test_tables(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(b'image,caption\r\na,"red, blue ""and"" green"\r\n\r\nb,"two\r\nlines"\r\nc,six inches (6")\r\n')
-    assert read_table(path, ",") == (
+    assert table_of(read_text(path), str(path), ",") == (
         ["image", "caption"],
         [
             (f"{path}, line 2", {"image": "a", "caption": 'red, blue "and" green'}),
@@ -102,4 +102,4 @@ def test_tables(tmp_path: Path) -> None:
     ):
         path.write_text(content)
         with pytest.raises(ValueError, match=said):
-            read_table(path, ",")
+            table_of(read_text(path), str(path), ",")

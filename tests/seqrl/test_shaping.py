@@ -60,13 +60,6 @@ def test_running_return_by_hand_and_in_parts() -> None:
     assert torch.equal(torch.cat([first, second], dim=1), whole) and torch.equal(last, carry)
 
 
-def test_length_penalty_by_hand() -> None:
-    mask = torch.arange(8)[None] < torch.tensor([2, 4, 5, 6, 8])[:, None]
-    assert shaping.length_penalty(mask, free_length=4, max_length=6).tolist() == [0.0, 0.0, -0.5, -1.0, -1.0]
-    with pytest.raises(ValueError, match="free_length < max_length"):
-        shaping.length_penalty(mask, free_length=6, max_length=6)
-
-
 def test_score_differences_add_up_to_the_score() -> None:
     prefix = torch.tensor([[0.0, 0.5, 0.2, 1.0, 1.0], [0.0, 0.25, 0.75, float("nan"), float("nan")]])
     mask = torch.tensor([[True, True, True, True], [True, True, False, False]])

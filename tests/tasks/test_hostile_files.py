@@ -22,7 +22,7 @@ from seqrl.metrics import limits
 from seqrl.metrics.document_frequency import DocumentFrequency
 from seqrl.metrics.limits import brief
 from seqrl.metrics.score_files import read_entries
-from seqrl.metrics.text_files import read_json, read_json_lines
+from seqrl.metrics.text_files import json_lines_of, read_json, read_text
 from seqrl.tasks import image_bytes
 from seqrl.tasks.attention.idx_files import read_idx
 from seqrl.tasks.captioning import caption_files
@@ -30,7 +30,6 @@ from seqrl.tasks.captioning.feature_files import open_features
 from seqrl.tasks.captioning.image_stores import FolderStore, ZipStore
 from seqrl.tasks.captioning.images import load_images
 from seqrl.tasks.image_bytes import decode_picture, read_encoded
-from seqrl.tasks.writing.vocabulary import read_vocabulary
 
 DEEP = "[" * 10_000
 LONG_NUMBER = "[" + "1" * 5_000 + "]"
@@ -45,9 +44,13 @@ def features(path: Path) -> Any:
         return found
 
 
+def json_lines(path: Path) -> Any:
+    return json_lines_of(read_text(path), str(path))
+
+
 TEXT_READERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "json": (read_json, ".json"),
-    "json lines": (read_json_lines, ".jsonl"),
+    "json lines": (json_lines, ".jsonl"),
     "scores": (references, ".json"),
     "scores in text": (references, ".txt"),
     "coco": (caption_files.read_coco, ".json"),
@@ -70,13 +73,7 @@ def test_json_that_is_too_deep_or_long_is_refused_by_name(name: str, content: st
     assert len(str(raised.value)) < 1000
 
 
-def test_a_vocabulary_that_is_too_deep(tmp_path: Path) -> None:
-    (tmp_path / "vocabulary.json").write_text(DEEP)
-    with pytest.raises(ValueError, match="nested too deeply"):
-        read_vocabulary(tmp_path / "vocabulary.json")
-
-
-@pytest.mark.parametrize("reader", [read_json, read_json_lines, references, features, read_encoded, read_idx, DocumentFrequency.load])
+@pytest.mark.parametrize("reader", [read_json, json_lines, references, features, read_encoded, read_idx, DocumentFrequency.load])
 def test_a_pipe_is_not_waited_for(reader: Callable[[Path], Any], tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(tmp_path / "pipe")

@@ -12,7 +12,6 @@ import pytest
 
 from seqrl.metrics.score_files import read_pairs
 from seqrl.tasks.captioning.caption_files import read_coco, read_jsonl, read_karpathy, read_list, read_token_file
-from seqrl.tasks.writing.vocabulary import read_vocabulary
 
 NAME, CAPTION = "café.jpg", "Eine Bö\u2028 wirft den 狗 um"
 TEXTS: dict[str, tuple[str, Callable[[Path], Any]]] = {
@@ -32,10 +31,6 @@ TEXTS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "jsonl": (
         json.dumps({"image": NAME, "captions": [CAPTION]}, ensure_ascii=False) + "\n",
         lambda path: [(r.image_id, r.captions) for r in read_jsonl(path)],
-    ),
-    "vocabulary": (
-        json.dumps({"type": "words", "words": ["Bö", "狗"]}, ensure_ascii=False, indent=1),
-        lambda path: read_vocabulary(path).words[4:],  # type: ignore[union-attr]
     ),
     "scored text": (f"{CAPTION}\n", lambda path: read_pairs(path, path).hypotheses),
     "scored table": (f"image,caption\n{NAME},{CAPTION}\n", lambda path: (read_pairs(path, path).keys, read_pairs(path, path).hypotheses)),

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
-from seqrl.tasks.writing.vocabulary import TokenizerVocabulary, Vocabulary, read_vocabulary
+from seqrl.tasks.writing.vocabulary import TokenizerVocabulary, Vocabulary
 
 CAPTIONS = [["a", "dog", "runs"], ["a", "cat"], ["a", "dog"]]
 
@@ -35,15 +34,6 @@ def test_fingerprint_tells_order_and_words_apart() -> None:
     prints = {Vocabulary(words).fingerprint() for words in (["a", "b"], ["b", "a"], ["ab"], ["a", "c"])}
     assert len(prints) == 4
     assert Vocabulary(["a", "b"]).fingerprint() == Vocabulary(["a", "b"]).fingerprint()
-
-
-def test_json_round_trip(tmp_path: Path) -> None:
-    vocabulary = Vocabulary(["naïve", "dog"])
-    path = tmp_path / "vocabulary.json"
-    path.write_text(vocabulary.to_json(), encoding="utf-8")
-    assert read_vocabulary(path).fingerprint() == vocabulary.fingerprint()
-    with pytest.raises(ValueError, match="type"):
-        Vocabulary.from_json('{"type": "tokenizer"}')
 
 
 @pytest.mark.parametrize("captions, min_count", [([], 1), ([["a"]], 2), ([[]], 1)])
@@ -80,10 +70,3 @@ def test_a_tokenizer_serves_as_vocabulary(tokenizer_folder: str) -> None:
     assert len(vocabulary) == 6
     assert vocabulary.encode(["a", "dog"]) == [3, 4]
     assert vocabulary.decode([1, 3, 4, 2, 5]) == ["a", "dog"]
-    assert TokenizerVocabulary.from_json(vocabulary.to_json()).fingerprint() == vocabulary.fingerprint()
-
-
-def test_a_changed_tokenizer_is_refused(tokenizer_folder: str) -> None:
-    fields = json.loads(TokenizerVocabulary(tokenizer_folder).to_json())
-    with pytest.raises(ValueError, match="fingerprint"):
-        TokenizerVocabulary.from_json(json.dumps(fields | {"fingerprint": "0"}))
