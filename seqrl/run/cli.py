@@ -130,6 +130,12 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0, help="of what is misheard; 0 by default")
     command = add("show", "Print a configuration with every default and its meaning", _show)
     command.add_argument("config", type=Path, help="YAML file, name of a configuration, or run folder")
+    command = add("migrate", "Rewrite a run of an earlier version, whose settings and weights have other names now", _migrate)
+    command.add_argument("folders", type=Path, nargs="+", metavar="run", help="run folder, for instance runs/demo, or checkpoint folder")
+    command.epilog = (
+        "Writes config.yaml and every checkpoint anew beside the old ones, then renames them; config.yaml.before keeps the configuration "
+        "as it was. Prints what was changed; a run that is up to date stays as it is. `seqrl resume` then goes on with it to the bit."
+    )
     command = add("list", "List tasks, trainers, configs and runs", _list)
     command.add_argument("--configs", type=Path, help="folder of YAML files; by default ./configs and those that ship with seqrl")
     command.add_argument("--runs", type=Path, default=Path("runs"), help="folder of runs")
@@ -317,6 +323,16 @@ def _show(parsed: argparse.Namespace, rest: list[str]) -> int:
     path = parsed.config / "config.yaml" if (parsed.config / "config.yaml").is_file() else parsed.config
     path = find_config(path)
     print("\n".join(explain(read_config(path, rest, allow_code=parsed.allow_code or run_around(path) is None))))
+    return 0
+
+
+def _migrate(parsed: argparse.Namespace, rest: list[str]) -> int:
+    from seqrl.run.migrate import migrate
+
+    _refuse_rest(rest)
+    for folder in parsed.folders:
+        changes = migrate(folder)
+        print("\n  ".join([f"{folder}: rewritten", *changes]) if changes else f"{folder}: is up to date")
     return 0
 
 

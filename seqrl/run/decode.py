@@ -15,7 +15,7 @@ from typing import Any, Literal, Union
 
 import yaml
 
-from seqrl.run import registry
+from seqrl.run import registry, renames
 from seqrl.run.json_text import brief
 from seqrl.run.yaml_text import parse_yaml
 
@@ -136,7 +136,8 @@ def _dataclass(expected: type, value: Any, path: str, default: Any = None) -> An
     hints = typing.get_type_hints(expected)
     for name in value:
         if name not in fields:
-            raise ValueError(f"{_join(path, str(name))}: there is no such field; {registry.nearest(str(name), fields)}")
+            hint = renames.what_became_of(_join(path, str(name))) or registry.nearest(str(name), fields)
+            raise ValueError(f"{_join(path, str(name))}: there is no such field; {hint}")
     values = {}
     for name, field in fields.items():
         if name in value:

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from seqrl.run.json_text import brief, parse_json
+from seqrl.run.renames import METRICS
 
 Figures = Mapping[str, float]
-# What lines of older runs call by another name.
-RENAMED = {"progress/num_tokens": "progress/num_actions", "time/tokens_per_second": "time/actions_per_second"}
 
 
 class Writer(Protocol):
@@ -240,5 +239,5 @@ def read_metrics(run_folder: Path) -> list[dict[str, float]]:
             raise ValueError(f"{path}, line {number}: not JSON: {error}") from error
         if not isinstance(row, dict):
             raise ValueError(f"{path}, line {number}: expected an object of figures, got {brief(row)}; remove the line")
-        rows.append({RENAMED.get(str(key), str(key)): value for key, value in row.items()})
+        rows.append({METRICS.get(str(key), str(key)): value for key, value in row.items()})
     return rows

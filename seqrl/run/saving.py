@@ -19,6 +19,7 @@ from seqrl.run import checkpoint, elastic
 from seqrl.run.interrupt import resume_command
 from seqrl.run.log import JsonLines
 from seqrl.run.progress import Progress
+from seqrl.run.renames import PROGRESS
 from seqrl.run.seeding import random_state, restore_random_state
 from seqrl.sharding import written_out
 from seqrl.weight_average import average_of, averaged_weights
@@ -252,9 +253,7 @@ def restore(folder: Path, trainer: Trainer, task: Task, policy: nn.Module, *, sh
         if state["task"] is not None and keeps_state(task):
             task.load_state_dict(state["task"])
         restore_random_state(state["random"])
-    present = state["progress"]
-    if "num_tokens" in present:
-        present["num_actions"] = present.pop("num_tokens")  # its name before agents could be trained
+    present = {PROGRESS.get(name, name): value for name, value in state["progress"].items()}
     return Progress(**present), int(state["metrics_num_bytes"]), state.get("metrics_digest")
 
 

@@ -1,0 +1,134 @@
+"""What is called by another name than in earlier versions: the one table that `seqrl migrate` and messages about old names go by.
+
+After a renaming, add a line to the end of a table; nothing else has to be done. `since` is the first version with the new name:
+
+    Field("trainer.clip", "trainer.clip_range", since="0.6", types=("ppo",)),
+    Field("trainer.baseline", "trainer.baseline", since="0.6", values={"other_rows": "leave_one_out"}),
+    Field("task.*.unused", None, since="0.6", values={False: "dropped"}),
+    Tensor(r"^actor\\.", "policy.", since="0.6"),
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Name = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of a configuration, with all that stands below it.
+
+    Attributes:
+        old: dotted name; `*` stands for one part of any name.
+        new: dotted name now, each `*` in the same order; None for a field that was deleted.
+        since: the first version with the new name.
+        values: old value -> new value; others stay. Of a deleted field those that may be dropped, all where it is empty.
+        types: names of the tasks or trainers (`task.type`, `trainer.type`) that it belongs to; all where it is empty.
+    """
+
+    old: str
+    new: str | None
+    since: str
+    values: Mapping[Any, Any] = field(default_factory=dict)
+    types: Sequence[str] = ()
+
+    def name_now(self, name: Name) -> Name | None:
+        """Give what a field is called now, None where it was deleted; another field as it is."""
+        old = self.old.split(".")
+        if len(name) < len(old) or any(want not in ("*", part) for want, part in zip(old, name, strict=False)):
+            return name
+        if self.new is None:
+            return None
+        stars = (part for want, part in zip(old, name, strict=False) if want == "*")
+        return (*(next(stars) if part == "*" else part for part in self.new.split(".")), *name[len(old) :])
+
+    def value_now(self, name: Name, value: Any) -> Any:
+        """Give a field's value now; that of another field, or one that stays, as it is."""
+        old = self.old.split(".")
+        is_own = len(old) == len(name) and all(want in ("*", part) for want, part in zip(old, name, strict=True))
+        return self.values[value] if is_own and isinstance(value, Hashable) and value in self.values else value
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Names in the weights of a policy, and of what is saved of its trainer.
+
+    Attributes:
+        old: regular expression, replaced where it is found.
+        new: what stands there now, as in `re.sub`.
+        since: the first version with the new name.
+    """
+
+    old: str
+    new: str
+    since: str
+
+
+FIELDS: list[Field] = []
+TENSORS: list[Tensor] = []
+# Logged keys, and entries of a checkpoint's progress, are renamed when they are read: what was written stays as it is.
+METRICS = {"progress/num_tokens": "progress/num_actions", "time/tokens_per_second": "time/actions_per_second"}
+PROGRESS = {"num_tokens": "num_actions"}
+
+
+def rename_fields(leaves: Mapping[Name, Any]) -> tuple[dict[Name, Any], list[str]]:
+    """Give a configuration as it is written now, and a line about each change.
+
+    Args:
+        leaves: value of each field by the parts of its dotted name.
+
+    Raises:
+        ValueError: when both names are set, or a field was deleted whose value did something.
+    """
+    types = {leaves.get((part, "type")) for part in ("task", "trainer")}
+    changes = list[str]()
+    for entry in FIELDS:
+        if entry.types and not types & set(entry.types):
+            continue
+        renamed: dict[Name, Any] = {}
+        for name, value in leaves.items():
+            new, now, old = entry.name_now(name), entry.value_now(name, value), ".".join(name)
+            if new is None:
+                if entry.values and now is value:
+                    raise ValueError(f"{old}: is {value!r}; since {entry.since} there is no such field, and nothing does what it did")
+                changes.append(f"{old}: {value!r} is dropped")
+                continue
+            if new != name and new in leaves:
+                raise ValueError(f"{old}: is {'.'.join(new)} since {entry.since}, which is set as well; keep one of them")
+            renamed[new] = now
+            if new != name:
+                changes.append(f"{old} -> {'.'.join(new)}")
+            if now is not value:
+                changes.append(f"{'.'.join(new)}: {value!r} -> {now!r}")
+        leaves = renamed
+    return dict(leaves), changes
+
+
+def rename_tensor(name: str) -> str:
+    """Give a tensor's name now."""
+    for entry in TENSORS:
+        name = re.sub(entry.old, entry.new, name)
+    return name
+
+
+def what_became_of(name: str) -> str | None:
+    """Say what a field of an earlier version is called now, None where there never was one of that name.
+
+    Args:
+        name: dotted.
+    """
+    parts: Name = tuple(name.split("."))
+    for entry in FIELDS:
+        found = entry.name_now(parts)
+        if found is None:
+            return f"it was deleted in {entry.since}; `seqrl migrate RUN` drops it from the configuration of a run"
+        parts = found
+    if ".".join(parts) == name:
+        return None
+    old, new = name.rpartition("."), ".".join(parts).rpartition(".")
+    names = (old[2], new[2]) if old[0] == new[0] else (name, ".".join(parts))
+    return f"{names[0]} is now {names[1]}; `seqrl migrate RUN` rewrites a run"
