@@ -274,7 +274,7 @@ def require_probabilities(policy: nn.Module, trainer: str) -> None:
         what = "acts on values and has no probabilities" if by_value else "has no weights for a gradient"
         raise ValueError(
             f"trainer {trainer}: expected a policy whose probabilities have gradients, got a {type(policy).__name__}, which {what}; set "
-            "task.policy.kind=actor_critic, or choose dqn (action_values), q_table (action_value_table) or cem with fit: counts "
+            "task.policy.type=actor_critic, or choose dqn (action_values), q_table (action_value_table) or cem with fit: counts "
             "(probability_table)"
         )
 
@@ -292,7 +292,7 @@ def require_distribution(policy: nn.Module, needed_by: str, instead: str) -> Non
     """
     if not getattr(policy, "tells_distribution", True):
         raise ValueError(
-            f"{needed_by}: expected a policy that gives `Evaluation.distribution`, as task.policy.kind=actor_critic does, got a "
+            f"{needed_by}: expected a policy that gives `Evaluation.distribution`, as task.policy.type=actor_critic does, got a "
             f"{type(policy).__name__}, which gives none; {instead}"
         )
 
@@ -311,7 +311,7 @@ def require_critic(policy: nn.Module, trainer: str) -> nn.Module:
     if not isinstance(critic, nn.Module):
         raise ValueError(
             f"trainer {trainer}: expected a policy with a critic (a module `critic`), got a {type(policy).__name__} without one; set "
-            "task.policy.kind=actor_critic or, for captions, task.policy.critic=true, or do without: reinforce or ppo with "
+            "task.policy.type=actor_critic or, for captions, task.policy.critic=true, or do without: reinforce or ppo with "
             "leave_one_out, self_critical; dqn, q_table and cem serve action values and tables"
         )
     return critic

@@ -135,7 +135,7 @@ class DQN:
     def __init__(self, policy: nn.Module, config: DQNConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         if not isinstance(policy, ActionValues):
             raise ValueError(
-                f"dqn: expected a network of action values (task.policy.kind: action_values, discrete actions only), got "
+                f"dqn: expected a network of action values (task.policy.type: action_values, discrete actions only), got "
                 f"{type(policy).__name__}; ppo, a2c, trpo, reinforce and cem can train that one"
             )
         self.policy: ActionValues = policy

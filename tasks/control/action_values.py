@@ -21,11 +21,11 @@ def build_action_values(
     """
     if not isinstance(action_space, Discrete):
         raise ValueError(
-            f"task.policy.kind: action_values needs a Discrete action space, got {action_space}; use kind: actor_critic, which "
+            f"task.policy.type: action_values needs a Discrete action space, got {action_space}; use type: actor_critic, which "
             "ppo, a2c, trpo, vtrace, reinforce and cem train"
         )
     seen = observation_space.spaces.get("observation") if isinstance(observation_space, gym.spaces.Dict) else observation_space
     if not isinstance(seen, Box | Discrete):
-        raise ValueError(f"task.policy.kind: action_values needs a Box or Discrete observation space, got {observation_space}")
+        raise ValueError(f"task.policy.type: action_values needs a Box or Discrete observation space, got {observation_space}")
     size = observation_size(seen, config.smallest_picture)
     return ActionValues(size, int(action_space.n), config.hidden_sizes, config.action_values, generator=generator)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Annotated
 
 import gymnasium as gym
 import torch
@@ -13,21 +12,32 @@ from torch import nn
 
 from seqrl.policies.action_values import ActionValuesConfig
 from seqrl.policies.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
+from seqrl.run.registry import find
+from seqrl.run.trust import NAMES_CODE
+from seqrl.settings import Count, check_settings, named
 from seqrl.tasks.control.parts import SMALLEST_PICTURE, observation_size
 from seqrl.tasks.control.spaces import joint_parts
 
-Kind = Literal["actor_critic", "action_values", "action_value_table", "probability_table"]
+# What makes each type of policy; a module is imported only when it is asked for.
+TYPES = {
+    "actor_critic": "seqrl.tasks.control.policy:build_actor_critic",
+    "action_values": "seqrl.tasks.control.action_values:build_action_values",
+    "action_value_table": "seqrl.tasks.control.tables:build_action_value_table",
+    "probability_table": "seqrl.tasks.control.tables:build_probability_table",
+}
 
 
 @dataclass
 class ControlPolicyConfig:
-    """Kind and size of the policy.
+    """Type and size of the policy.
 
     Attributes:
         hidden_sizes: sizes of the layers between input and output; the convolutions, which pictures get, have their own. Where an
             observation is a picture alone these layers are left out.
-        kind: "actor_critic", a policy and a critic (PPO and its like); "action_values", a network of Q(s, a) (DQN);
-            "action_value_table" (Q-learning, SARSA) and "probability_table" (cross-entropy method) for numbered observations.
+        type: "actor_critic", a policy and a critic (PPO and its like); "action_values", a network of Q(s, a) (DQN);
+            "action_value_table" (Q-learning, SARSA) and "probability_table" (cross-entropy method) for numbered observations; or
+            `module:function` for a policy of one's own, where the function takes this configuration, the spaces of observations and
+            actions, and the generator of the initial weights.
         actor_critic: what the networks of "actor_critic" are made of, see `seqrl.policies.actor_critic.ActorCriticConfig`.
         action_values: what the network of "action_values" is made of, see `seqrl.policies.action_values.ActionValuesConfig`.
         smallest_picture: side in pixels from which on what reaches from 0 to 255 is a picture, and encoded by convolutions; smaller
@@ -36,24 +46,21 @@ class ControlPolicyConfig:
     """
 
     hidden_sizes: tuple[int, ...] = (64, 64)
-    kind: Kind = "actor_critic"
+    type: Annotated[str, named(*TYPES)] = field(default="actor_critic", metadata={NAMES_CODE: ()})
     actor_critic: ActorCriticConfig = field(default_factory=ActorCriticConfig)
     action_values: ActionValuesConfig = field(default_factory=ActionValuesConfig)
-    smallest_picture: int = SMALLEST_PICTURE
+    smallest_picture: Count = SMALLEST_PICTURE
     first_value: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.smallest_picture < 1:
-            raise ValueError(f"smallest_picture: expected at least 1 pixel, got {self.smallest_picture}")
-        if self.kind not in get_args(Kind):
-            raise ValueError(f"kind: expected one of {', '.join(get_args(Kind))}, got {self.kind!r}")
+        check_settings(self)
         if not self.hidden_sizes or min(self.hidden_sizes) < 1:
             raise ValueError(f"hidden_sizes: expected at least one layer of at least 1, got {self.hidden_sizes}")
 
     @property
     def squash(self) -> bool:
         """Whether the policy's actions are to be squashed into the environment's bounds."""
-        return self.kind == "actor_critic" and self.actor_critic.squash
+        return self.type == "actor_critic" and self.actor_critic.squash
 
 
 def build_policy(
@@ -68,9 +75,10 @@ def build_policy(
         generator: draws the first weights.
 
     Raises:
-        ValueError: when this kind cannot serve the spaces.
+        ValueError: when this type cannot serve the spaces.
     """
-    return _BUILDERS[config.kind](config, observation_space, action_space, generator)
+    build = find("task.policy.type", TYPES.get(config.type, config.type))
+    return build(config, observation_space, action_space, generator)  # type: ignore[no-any-return]
 
 
 def action_size(space: gym.Space) -> ActionSize:
@@ -96,44 +104,16 @@ def action_size(space: gym.Space) -> ActionSize:
     )
 
 
-def _actor_critic(
+def build_actor_critic(
     config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: torch.Generator | None
-) -> nn.Module:
+) -> ActorCritic:
+    """Make a policy and a critic.
+
+    Raises:
+        ValueError: when there is no distribution over such actions, or masks go with continuous ones.
+    """
     masked = isinstance(observation_space, Dict) and "action_mask" in observation_space.spaces
     if masked and isinstance(action_space, Box):
         raise ValueError(f"task.action_masks: expected an environment with discrete actions, got {action_space}; set it to false")
     sizes = observation_size(observation_space, config.smallest_picture), action_size(action_space)
     return ActorCritic(*sizes, config.hidden_sizes, config.actor_critic, generator=generator)
-
-
-def _action_values(
-    config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: torch.Generator | None
-) -> nn.Module:
-    from seqrl.tasks.control.action_values import build_action_values
-
-    return build_action_values(config, observation_space, action_space, generator)
-
-
-def _action_value_table(
-    config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: torch.Generator | None
-) -> nn.Module:
-    from seqrl.tasks.control.tables import build_action_value_table
-
-    return build_action_value_table(config, observation_space, action_space, generator)
-
-
-def _probability_table(
-    config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: torch.Generator | None
-) -> nn.Module:
-    from seqrl.tasks.control.tables import build_probability_table
-
-    return build_probability_table(config, observation_space, action_space, generator)
-
-
-# A kind's builder imports its module only when it is asked for.
-_BUILDERS: dict[str, Callable[[ControlPolicyConfig, gym.Space, gym.Space, torch.Generator | None], nn.Module]] = {
-    "actor_critic": _actor_critic,
-    "action_values": _action_values,
-    "action_value_table": _action_value_table,
-    "probability_table": _probability_table,
-}

@@ -35,12 +35,12 @@ def build_probability_table(
 def _sizes(config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space) -> tuple[int, int]:
     if isinstance(observation_space, Dict) and "action_mask" in observation_space.spaces:
         raise ValueError(
-            f"task.action_masks: expected false with task.policy.kind: {config.kind}, which chooses among all actions, got true"
+            f"task.action_masks: expected false with task.policy.type: {config.type}, which chooses among all actions, got true"
         )
     if not isinstance(observation_space, Discrete) or not isinstance(action_space, Discrete):
-        instead = "kind: action_values, which dqn trains, or " if isinstance(action_space, Discrete) else ""
+        instead = "type: action_values, which dqn trains, or " if isinstance(action_space, Discrete) else ""
         raise ValueError(
-            f"task.policy.kind: {config.kind} needs numbered (Discrete) observations and actions, got {observation_space} "
-            f"and {action_space}; use {instead}kind: actor_critic, which ppo, a2c, trpo, vtrace, reinforce and cem train"
+            f"task.policy.type: {config.type} needs numbered (Discrete) observations and actions, got {observation_space} "
+            f"and {action_space}; use {instead}type: actor_critic, which ppo, a2c, trpo, vtrace, reinforce and cem train"
         )
     return int(observation_space.n), int(action_space.n)

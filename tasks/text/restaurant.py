@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from seqrl.settings import Count, check_settings
 from seqrl.tasks.text.pairs import Pairs
 
 _SAID = {
@@ -97,15 +98,13 @@ class RestaurantConfig:
         seed: of the phrasings, and of which acts are held out.
     """
 
-    num_dev: int = 40
-    num_test: int = 40
-    phrasings: int = 6
+    num_dev: Count = 40
+    num_test: Count = 40
+    phrasings: Count = 6
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("num_dev", 1), ("num_test", 1), ("phrasings", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"builtin.{name}: expected at least {least}, got {getattr(self, name)}")
+        check_settings(self)
 
 
 def builtin_pairs(config: RestaurantConfig) -> dict[str, Pairs]:

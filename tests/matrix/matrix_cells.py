@@ -116,7 +116,7 @@ MISSING = {
     EPISODES: (r"(task\.)?mode.*episodes", "needs whole episodes"),
     VALUES: (r"dqn: expected a network of action values|action space|action_values", "needs action values"),
     VALUE_TABLE: (r"q_table.*action_value_table|action_value_table", "needs a table"),
-    PROBABILITY_TABLE: (r"counts.*task\.policy\.kind=probability_table", "`counts` needs a table of probabilities"),
+    PROBABILITY_TABLE: (r"counts.*task\.policy\.type=probability_table", "`counts` needs a table of probabilities"),
 }
 ORDER = (VALUES, VALUE_TABLE, PROBABILITY_TABLE, DEMONSTRATIONS, DISTRIBUTION, CRITIC, SAMPLES, EPISODES)
 
