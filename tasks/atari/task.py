@@ -41,8 +41,6 @@ class AtariConfig:
         noop_max: most no-ops at the start of a game.
         sticky_actions: probability that the console repeats the last action instead, each frame; 0.25 in newer work.
         episodic_life: in training a lost life terminates, and the game goes on. Evaluation plays whole games.
-        fire_on_reset: press fire where the game waits for it: at its start, and after a lost life where `episodic_life` is set,
-            in evaluation too.
         reward_clip: largest size of a training reward; 0 for no limit. Figures and evaluations stay raw.
         full_action_space: all 18 actions in every game, rather than those with an effect.
         max_frames: a game is truncated after so many frames, four a step.
@@ -62,7 +60,6 @@ class AtariConfig:
     noop_max: NotNegative[int] = 30
     sticky_actions: FractionBelowOne = 0.0
     episodic_life: bool = True
-    fire_on_reset: bool = True
     reward_clip: float = 1.0
     full_action_space: bool = False
     max_frames: Count = 108_000
@@ -116,8 +113,7 @@ class AtariFactory:
             noop_max=config.noop_max,
             sticky_actions=config.sticky_actions,
             lives_are_episodes=training and config.episodic_life,
-            fire_after_life=config.episodic_life and config.fire_on_reset and not training,
-            press_fire=config.fire_on_reset,
+            fire_after_life=config.episodic_life and not training,
             full_action_space=config.full_action_space,
             max_frames=config.max_frames,
             num_threads=config.num_threads,
