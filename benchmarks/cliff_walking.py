@@ -31,7 +31,7 @@ BLOCK = 50
 
 def run_once(rule: Rule, seed: int, episodes: int) -> tuple[list[float], float]:
     """Learn for a number of episodes; give their returns, and the greedy policy's in the end."""
-    policy_config = ControlPolicyConfig(kind="action_value_table")
+    policy_config = ControlPolicyConfig(type="action_value_table")
     config = ControlConfig("CliffWalking-v1", num_envs=1, num_steps=1, max_episode_steps=10_000, num_eval_episodes=1, policy=policy_config)
     task = config.build(seed)
     policy = task.build_policy()

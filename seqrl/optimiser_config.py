@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
+
+from seqrl.settings import Count, FractionBelowOne, NotNegative, Positive, check_settings
 
 Schedule = Literal["constant", "linear", "cosine"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -39,37 +41,24 @@ class OptimiserConfig:
             "none": each keeps all.
     """
 
-    learning_rate: float = 3e-4
-    weight_decay: float = 0.0
+    learning_rate: Positive = 3e-4
+    weight_decay: NotNegative[float] = 0.0
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
-    max_grad_norm: float = 1.0
+    max_grad_norm: NotNegative[float] = 1.0
     schedule: Schedule = "constant"
-    warmup_updates: int = 0
+    warmup_updates: NotNegative[int] = 0
     final_fraction: float = 0.0
-    ema_decay: float = 0.0
-    accumulation: int = 1
-    max_skipped_updates: int = field(default=10, metadata={"decisive": False})
+    ema_decay: FractionBelowOne = 0.0
+    accumulation: Count = 1
+    max_skipped_updates: NotNegative[int] = field(default=10, metadata={"decisive": False})
     precision: Precision = "auto"
     compile: bool = False
     sharding: Sharding = field(default="none", metadata={"decisive": False})
 
     def __post_init__(self) -> None:
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate: expected a positive number, got {self.learning_rate}")
-        if self.accumulation < 1:
-            raise ValueError(f"accumulation: expected at least 1 part, got {self.accumulation}")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay: expected 0 (no average) or a number below 1, such as 0.999, got {self.ema_decay}")
-        if self.max_skipped_updates < 0:
-            raise ValueError(f"max_skipped_updates: expected 0 or more, got {self.max_skipped_updates}")
-        if self.max_grad_norm < 0 or self.weight_decay < 0 or self.warmup_updates < 0:
-            given = f"{self.max_grad_norm}, {self.weight_decay} and {self.warmup_updates}"
-            raise ValueError(f"max_grad_norm, weight_decay, warmup_updates: expected no negative numbers, got {given}")
-        for name, choices in (("schedule", get_args(Schedule)), ("precision", get_args(Precision)), ("sharding", get_args(Sharding))):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        check_settings(self)
 
 
 def schedule_factor(update: int, config: OptimiserConfig, num_updates: int) -> float:

@@ -134,12 +134,12 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
             (ControlConfig(num_envs=2, num_steps=12, num_eval_episodes=2, max_episode_steps=10), PPOConfig(), "return_mean"),
             (ControlConfig(num_envs=2, num_steps=4, num_eval_episodes=2, max_episode_steps=10), TRPOConfig(), "return_mean"),
             (
-                ControlConfig(num_envs=2, num_steps=4, num_eval_episodes=2, policy=ControlPolicyConfig(kind="action_values")),
+                ControlConfig(num_envs=2, num_steps=4, num_eval_episodes=2, policy=ControlPolicyConfig(type="action_values")),
                 DQNConfig(learning_starts=0, replay="prioritised", gradient_steps=1),
                 "return_mean",
             ),
             (
-                ControlConfig("seqrl/RobotInARoom-v0", num_envs=2, num_steps=4, policy=ControlPolicyConfig(kind="action_value_table")),
+                ControlConfig("seqrl/RobotInARoom-v0", num_envs=2, num_steps=4, policy=ControlPolicyConfig(type="action_value_table")),
                 QTableConfig(),
                 "return_mean",
             ),

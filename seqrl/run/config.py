@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 
@@ -19,6 +19,9 @@ from seqrl.run.configs import find_config
 from seqrl.run.decode import CommandLineText, decode, encode, meanings
 from seqrl.run.json_text import brief
 from seqrl.run.yaml_text import read_yaml
+from seqrl.settings import Count, Limit, NotNegative, check_settings
+
+Seconds = Annotated[float, Limit("at least 1", lambda value: value >= 1)]
 
 
 @dataclass
@@ -32,12 +35,11 @@ class EarlyStop:
     """
 
     metric: str
-    patience: int | None = 3
+    patience: Count | None = 3
     mode: Literal["max", "min"] = "max"
 
     def __post_init__(self) -> None:
-        if self.patience is not None and self.patience < 1:
-            raise ValueError(f"patience: expected at least 1 or null, got {self.patience}")
+        check_settings(self)
 
 
 @dataclass
@@ -73,41 +75,28 @@ class RunConfig:
     name: str
     task: Any = field(metadata={"registry": registry.TASKS})
     trainer: Any = field(metadata={"registry": registry.TRAINERS})
-    steps: int
-    seed: int = 0
-    eval_every: int = 0
-    save_every: int = 0
-    save_minutes: float = 10.0
-    log_every: int = 1
-    keep_checkpoints: int = 2
+    steps: NotNegative[int]
+    seed: NotNegative[int] = 0
+    eval_every: NotNegative[int] = 0
+    save_every: NotNegative[int] = 0
+    save_minutes: NotNegative[float] = 10.0
+    log_every: Count = 1
+    keep_checkpoints: Count = 2
     init_from: Path | None = None
     allow_other_fingerprint: bool = False
     early_stop: EarlyStop | None = None
     runs_folder: Path = Path("runs")
     trackers: list[str] = field(default_factory=list)
-    num_threads: int | None = None
+    num_threads: Count | None = None
     deterministic: bool = True
     split_batches: bool = False
-    process_timeout_s: float = TIMEOUT_S
+    process_timeout_s: Seconds = TIMEOUT_S
 
     def __post_init__(self) -> None:
+        check_settings(self)
         parts = Path(self.name).parts
         if not parts or Path(self.name).is_absolute() or ".." in parts or not self.name.isprintable():
             raise ValueError(f"name: expected the name of a folder below runs_folder, got {self.name!r}")
-        for name, least in {
-            "steps": 0,
-            "seed": 0,
-            "eval_every": 0,
-            "save_every": 0,
-            "save_minutes": 0,
-            "log_every": 1,
-            "keep_checkpoints": 1,
-            "num_threads": 1,
-            "process_timeout_s": 1,
-        }.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name}: expected at least {least}, got {value}")
         if self.early_stop is not None and self.eval_every == 0:
             raise ValueError("early_stop: needs evaluations; set eval_every to the number of updates between two of them")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -14,6 +14,7 @@ from seqrl.functional.reductions import AverageOver, masked_mean
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task
 from seqrl.requirements import require_critic
+from seqrl.settings import Count, Fraction, NotNegative, check_settings
 from seqrl.trajectory import Evaluation, Trajectory
 
 Advantage = Literal["n_step", "td_lambda", "gae"]
@@ -39,10 +40,10 @@ class A2CConfig:
     """
 
     advantage: Advantage = "n_step"
-    n_steps: int = 0
-    trace_decay: float = 0.95
-    num_samples: int = 1
-    discount: float = 0.99
+    n_steps: NotNegative[int] = 0
+    trace_decay: Fraction = 0.95
+    num_samples: Count = 1
+    discount: Fraction = 0.99
     normalise_advantage: bool = False
     average_over: AverageOver = "steps"
     entropy_weight: float = 0.01
@@ -50,16 +51,7 @@ class A2CConfig:
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def __post_init__(self) -> None:
-        for name, choices in (("advantage", get_args(Advantage)), ("average_over", get_args(AverageOver))):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        if self.n_steps < 0:
-            raise ValueError(f"n_steps: expected at least 1, or 0 for the whole stretch, got {self.n_steps}")
-        if self.num_samples < 1:
-            raise ValueError(f"num_samples: expected at least 1, got {self.num_samples}")
-        for name in ("discount", "trace_decay"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: expected a number from 0 to 1, got {getattr(self, name)}")
+        check_settings(self)
 
     def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> A2C:
         """Make the trainer."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +19,12 @@ from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
 from seqrl.policies.tables import ProbabilityTable
 from seqrl.protocols import Task
 from seqrl.requirements import hint, require_probabilities, require_whole_rows
+from seqrl.settings import Count, Fraction, Limit, NotNegative, check_settings
 from seqrl.trajectory import Evaluation, Trajectory, concatenate
 
 Threshold = Literal["batch", "group"]
 Fit = Literal["gradient", "counts"]
+Percentile = Annotated[float, Limit("a number in 0..100", lambda value: 0 <= value <= 100)]
 
 
 @dataclass
@@ -49,39 +51,26 @@ class CrossEntropyConfig:
         optimiser: see `OptimiserConfig`; without effect on "counts".
     """
 
-    num_samples: int = 1
-    percentile: float = 80.0
+    num_samples: Count = 1
+    percentile: Percentile = 80.0
     threshold: Threshold = "batch"
-    elite_iterations: int = 1
-    discount: float = 1.0
+    elite_iterations: Count = 1
+    discount: Fraction = 1.0
     fit: Fit = "gradient"
-    smoothing: float = 0.1
-    mixing: float = 0.5
-    gradient_steps: int = 10
-    minibatch_rows: int = 0
-    entropy_weight: float = 0.0
+    smoothing: NotNegative[float] = 0.1
+    mixing: Fraction = 0.5
+    gradient_steps: Count = 10
+    minibatch_rows: NotNegative[int] = 0
+    entropy_weight: NotNegative[float] = 0.0
     dropout: bool = False
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def __post_init__(self) -> None:
-        for name in ("num_samples", "elite_iterations", "gradient_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        for name, choices in (("threshold", get_args(Threshold)), ("fit", get_args(Fit))):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        if not 0 <= self.percentile <= 100:
-            raise ValueError(f"percentile: expected a number in 0..100, got {self.percentile}")
+        check_settings(self)
         if self.threshold == "group" and self.num_samples < 2:
             raise ValueError(f"num_samples: expected at least 2 with threshold group, got {self.num_samples}")
-        for name in ("discount", "mixing"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: expected a number in 0..1, got {getattr(self, name)}")
         if self.fit == "counts" and self.entropy_weight:
             raise ValueError(f"entropy_weight: expected 0 with fit counts, whose smoothing keeps actions alive, got {self.entropy_weight}")
-        for name in ("smoothing", "minibatch_rows", "entropy_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: expected no negative number, got {getattr(self, name)}")
 
     def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> CrossEntropyMethod:
         """Make the trainer."""

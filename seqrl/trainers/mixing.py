@@ -12,6 +12,7 @@ from seqrl.functional.losses import nll
 from seqrl.functional.reductions import AverageOver, masked_mean
 from seqrl.protocols import Task
 from seqrl.requirements import require_demonstrations
+from seqrl.settings import Count, NotNegative, check_settings
 from seqrl.trajectory import Evaluation, Trajectory, Tree, concatenate, map_tree
 
 
@@ -36,19 +37,15 @@ class MixConfig:
     Differs from: Ranzato et al. in that every baseline of the trainers goes with it, not a regression alone.
     """
 
-    weight: float = 0.0
-    final_weight: float = 0.0
+    weight: NotNegative[float] = 0.0
+    final_weight: NotNegative[float] = 0.0
     anneal_updates: int = 0
-    forced_steps: int = 0
-    forced_decrease: int = 2
-    forced_updates: int = 100
+    forced_steps: NotNegative[int] = 0
+    forced_decrease: NotNegative[int] = 2
+    forced_updates: Count = 100
 
     def __post_init__(self) -> None:
-        if self.weight < 0 or self.final_weight < 0:
-            raise ValueError(f"weight, final_weight: expected no negative numbers, got {self.weight} and {self.final_weight}")
-        if self.forced_steps < 0 or self.forced_decrease < 0 or self.forced_updates < 1:
-            given = f"{self.forced_steps}, {self.forced_decrease} and {self.forced_updates}"
-            raise ValueError(f"forced_steps, forced_decrease, forced_updates: expected at least 0, 0 and 1, got {given}")
+        check_settings(self)
         if self.forced_steps and not self.weight:
             raise ValueError("forced_steps needs a cross-entropy weight above 0 to learn the forced actions; set mix.weight")
 

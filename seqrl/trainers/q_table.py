@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,11 @@ from seqrl.distributed import num_launched
 from seqrl.policies.tables import ActionValueTable
 from seqrl.protocols import Task
 from seqrl.requirements import hint, require_constant_rewards
+from seqrl.settings import Count, Fraction, Limit, NotNegative, check_settings
 from seqrl.trajectory import Trajectory
 
 Rule = Literal["q_learning", "sarsa", "expected_sarsa", "tree_backup"]
+Rate = Annotated[float, Limit("a number above 0 and at most 1", lambda value: 0 < value <= 1)]
 
 
 @dataclass
@@ -42,30 +44,18 @@ class QTableConfig:
     """
 
     rule: Rule = "q_learning"
-    n_step: int = 1
-    discount: float = 0.99
-    learning_rate: float = 0.1
-    learning_rate_final: float = 0.01
-    learning_rate_steps: int = 0
-    visit_exponent: float = 0.0
-    epsilon_start: float = 0.1
-    epsilon_final: float = 0.01
-    epsilon_steps: int = 0
+    n_step: Count = 1
+    discount: Fraction = 0.99
+    learning_rate: Rate = 0.1
+    learning_rate_final: Rate = 0.01
+    learning_rate_steps: NotNegative[int] = 0
+    visit_exponent: Fraction = 0.0
+    epsilon_start: Fraction = 0.1
+    epsilon_final: Fraction = 0.01
+    epsilon_steps: NotNegative[int] = 0
 
     def __post_init__(self) -> None:
-        if self.rule not in get_args(Rule):
-            raise ValueError(f"rule: expected one of {', '.join(get_args(Rule))}, got {self.rule!r}")
-        if self.n_step < 1:
-            raise ValueError(f"n_step: expected at least 1, got {self.n_step}")
-        for name in ("discount", "epsilon_start", "epsilon_final", "visit_exponent"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: expected a number in 0..1, got {getattr(self, name)}")
-        for name in ("learning_rate", "learning_rate_final"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"{name}: expected a number above 0 and at most 1, got {getattr(self, name)}")
-        for name in ("learning_rate_steps", "epsilon_steps"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: expected no negative number, got {getattr(self, name)}")
+        check_settings(self)
 
     def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> QTable:
         """Make the trainer."""

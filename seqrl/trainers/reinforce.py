@@ -17,6 +17,7 @@ from seqrl.functional.row_advantages import RowBaseline, one_episode, row_advant
 from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
 from seqrl.protocols import Task
 from seqrl.requirements import demonstrations_of, lags, require_critic, require_probabilities, require_whole_rows
+from seqrl.settings import Count, Fraction, Positive, check_settings
 from seqrl.trainers.importance_weights import RowRatios
 from seqrl.trainers.mixing import MixConfig, collect_mixed, imitated, imitation_loss
 from seqrl.trajectory import Evaluation, Trajectory
@@ -56,10 +57,10 @@ class ReinforceConfig:
     """
 
     baseline: Baseline = "leave_one_out"
-    num_samples: int = 5
-    discount: float = 1.0
+    num_samples: Count = 5
+    discount: Fraction = 1.0
     reward_to_go: bool = True
-    sharpness: float = 1.0
+    sharpness: Positive = 1.0
     candidates: Candidates = "samples"
     average_decay: float = 0.95
     whiten: bool = False
@@ -71,19 +72,7 @@ class ReinforceConfig:
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def __post_init__(self) -> None:
-        for name, choices in (
-            ("baseline", get_args(Baseline)),
-            ("average_over", get_args(AverageOver)),
-            ("candidates", get_args(Candidates)),
-        ):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        if self.num_samples < 1:
-            raise ValueError(f"num_samples: expected at least 1, got {self.num_samples}")
-        if not 0 <= self.discount <= 1:
-            raise ValueError(f"discount: expected a number from 0 to 1, got {self.discount}")
-        if not self.sharpness > 0:
-            raise ValueError(f"sharpness: expected a number above 0, got {self.sharpness}")
+        check_settings(self)
         if self.candidates == "beam" and self.baseline != "minimum_risk":
             raise ValueError(
                 f"candidates: expected samples with baseline {self.baseline}, which needs rows that the policy draws, got 'beam'; set "

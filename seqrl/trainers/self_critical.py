@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -15,6 +15,7 @@ from seqrl.functional.row_advantages import row_advantage
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task
 from seqrl.requirements import demonstrations_of, lags, require_probabilities, require_whole_rows
+from seqrl.settings import Count, check_settings
 from seqrl.trainers.importance_weights import RowRatios
 from seqrl.trainers.mixing import MixConfig, collect_mixed, imitated, imitation_loss
 from seqrl.trajectory import Evaluation, Trajectory
@@ -39,7 +40,7 @@ class SelfCriticalConfig:
     """
 
     baseline: Baseline = "leave_one_out"
-    num_samples: int = 5
+    num_samples: Count = 5
     average_over: AverageOver = "steps"
     entropy_weight: float = 0.0
     dropout: bool = False
@@ -47,12 +48,9 @@ class SelfCriticalConfig:
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def __post_init__(self) -> None:
-        for name, choices in (("baseline", get_args(Baseline)), ("average_over", get_args(AverageOver))):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        least = 2 if self.baseline == "leave_one_out" else 1
-        if self.num_samples < least:
-            raise ValueError(f"num_samples: expected at least {least} with the {self.baseline} baseline, got {self.num_samples}")
+        check_settings(self)
+        if self.baseline == "leave_one_out" and self.num_samples < 2:
+            raise ValueError(f"num_samples: expected at least 2 with the leave_one_out baseline, got {self.num_samples}")
 
     def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> SelfCritical:
         """Make the trainer."""

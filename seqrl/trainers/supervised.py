@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task
 from seqrl.requirements import demonstrations_of, require_demonstrations
+from seqrl.settings import FractionBelowOne, check_settings
 from seqrl.sharding import whole
 from seqrl.trainers.mixing import imitation_loss
 from seqrl.trajectory import Evaluation, Trajectory
@@ -29,15 +30,13 @@ class SupervisedConfig:
         optimiser: see `OptimiserConfig`.
     """
 
-    label_smoothing: float = 0.0
-    scheduled_sampling: float = 0.0
+    label_smoothing: FractionBelowOne = 0.0
+    scheduled_sampling: FractionBelowOne = 0.0
     scheduled_sampling_updates: int = 1000
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def __post_init__(self) -> None:
-        for name in ("label_smoothing", "scheduled_sampling"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected a share from 0 up to but without 1, got {getattr(self, name)}")
+        check_settings(self)
 
     def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> Supervised:
         """Make the trainer."""

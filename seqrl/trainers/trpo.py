@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,12 @@ from seqrl.functional.reductions import masked_mean
 from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
 from seqrl.protocols import Task
 from seqrl.requirements import require_critic, require_distribution
+from seqrl.settings import Count, Fraction, Limit, NotNegative, Positive, check_settings
 from seqrl.skipped import SkippedSteps
 from seqrl.trainers.minibatches import Minibatches, MinibatchUnit, agreed_number
 from seqrl.trajectory import Evaluation, Trajectory
+
+Shorter = Annotated[float, Limit("a number between 0 and 1", lambda value: 0 < value < 1)]
 
 
 @dataclass
@@ -43,34 +46,23 @@ class TRPOConfig:
         optimiser: of the critic and the auxiliary loss, see `OptimiserConfig`; the policy's step needs no learning rate.
     """
 
-    max_kl: float = 0.01
-    damping: float = 0.1
-    conjugate_iterations: int = 10
-    line_search_steps: int = 10
-    backtrack: float = 0.7
-    critic_epochs: int = 10
-    critic_minibatches: int = 8
+    max_kl: Positive = 0.01
+    damping: NotNegative[float] = 0.1
+    conjugate_iterations: Count = 10
+    line_search_steps: Count = 10
+    backtrack: Shorter = 0.7
+    critic_epochs: Count = 10
+    critic_minibatches: Count = 8
     minibatch_unit: MinibatchUnit = "rows"
-    num_samples: int = 1
-    discount: float = 0.99
-    trace_decay: float = 0.95
+    num_samples: Count = 1
+    discount: Fraction = 0.99
+    trace_decay: Fraction = 0.95
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def __post_init__(self) -> None:
-        if self.max_kl <= 0 or self.damping < 0:
-            raise ValueError(f"max_kl, damping: expected a positive number and no negative one, got {self.max_kl} and {self.damping}")
-        for name in ("conjugate_iterations", "line_search_steps", "critic_epochs", "critic_minibatches", "num_samples"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("discount", "trace_decay"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: expected a number from 0 to 1, got {getattr(self, name)}")
+        check_settings(self)
         if self.optimiser.ema_decay:
             raise ValueError("optimiser.ema_decay: expected 0, since the policy's step is not the optimiser's; choose the trainer ppo")
-        if not 0 < self.backtrack < 1:
-            raise ValueError(f"backtrack: expected a number between 0 and 1, got {self.backtrack}")
-        if self.minibatch_unit not in get_args(MinibatchUnit):
-            raise ValueError(f"minibatch_unit: expected one of {', '.join(get_args(MinibatchUnit))}, got {self.minibatch_unit!r}")
 
     def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> TRPO:
         """Make the trainer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from seqrl.functional.reductions import AverageOver, masked_mean
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task
 from seqrl.requirements import require_critic
+from seqrl.settings import Count, Fraction, NotNegative, check_settings
 from seqrl.trainers.importance_weights import LaggingWeights, append_last_observation, bootstraps_at_end, describe_ratios
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -37,28 +38,21 @@ class VTraceConfig:
         optimiser: see `OptimiserConfig`.
     """
 
-    actor_lag: int = 1
+    actor_lag: NotNegative[int] = 1
     corrected: bool = True
     rho_bar: float = 1.0
     c_bar: float = 1.0
-    num_samples: int = 1
-    discount: float = 0.99
+    num_samples: Count = 1
+    discount: Fraction = 0.99
     average_over: AverageOver = "steps"
     entropy_weight: float = 0.01
     value_weight: float = 0.5
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def __post_init__(self) -> None:
-        if self.actor_lag < 0:
-            raise ValueError(f"actor_lag: expected at least 0 updates, got {self.actor_lag}")
+        check_settings(self)
         if not 0 < self.c_bar <= self.rho_bar:
             raise ValueError(f"c_bar, rho_bar: expected 0 < c_bar <= rho_bar, got {self.c_bar} and {self.rho_bar}")
-        if self.average_over not in get_args(AverageOver):
-            raise ValueError(f"average_over: expected one of {', '.join(get_args(AverageOver))}, got {self.average_over!r}")
-        if self.num_samples < 1:
-            raise ValueError(f"num_samples: expected at least 1, got {self.num_samples}")
-        if not 0 <= self.discount <= 1:
-            raise ValueError(f"discount: expected a number from 0 to 1, got {self.discount}")
 
     def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> VTrace:
         """Make the trainer."""

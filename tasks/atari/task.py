@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from seqrl.policies.actor_critic import ActorCriticConfig
 from seqrl.policies.convolutions import PRECISION_NAMES, EncoderPrecision, dtype_of
 from seqrl.policies.networks import NatureCNN
+from seqrl.settings import Count, FractionBelowOne, NotNegative, check_settings
 from seqrl.tasks.atari.games import FRAME_SKIP, AtariGames
 from seqrl.tasks.atari.names import game_name
 from seqrl.tasks.atari.scores import human_normalised
@@ -40,8 +41,6 @@ class AtariConfig:
         noop_max: most no-ops at the start of a game.
         sticky_actions: probability that the console repeats the last action instead, each frame; 0.25 in newer work.
         episodic_life: in training a lost life terminates, and the game goes on. Evaluation plays whole games.
-        fire_on_reset: press fire where the game waits for it: at its start, and after a lost life where `episodic_life` is set,
-            in evaluation too.
         reward_clip: largest size of a training reward; 0 for no limit. Figures and evaluations stay raw.
         full_action_space: all 18 actions in every game, rather than those with an effect.
         max_frames: a game is truncated after so many frames, four a step.
@@ -57,29 +56,21 @@ class AtariConfig:
     mode: Mode = "steps"
     num_envs: int = 8
     num_steps: int = 128
-    num_frames: int = 4
-    noop_max: int = 30
-    sticky_actions: float = 0.0
+    num_frames: Count = 4
+    noop_max: NotNegative[int] = 30
+    sticky_actions: FractionBelowOne = 0.0
     episodic_life: bool = True
-    fire_on_reset: bool = True
     reward_clip: float = 1.0
     full_action_space: bool = False
-    max_frames: int = 108_000
-    num_threads: int = 0
+    max_frames: Count = 108_000
+    num_threads: NotNegative[int] = 0
     precision: EncoderPrecision = "auto"
     step_timeout_s: float = 60.0
     num_eval_episodes: int = 10
     policy: ControlPolicyConfig = field(default_factory=_shared_trunk)
 
     def __post_init__(self) -> None:
-        for name in ("num_frames", "max_frames"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("noop_max", "num_threads"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)}")
-        if not 0 <= self.sticky_actions < 1:
-            raise ValueError(f"sticky_actions: expected a probability below 1, got {self.sticky_actions}")
+        check_settings(self)
         self.control()  # looks at the others
 
     def control(self) -> ControlConfig:
@@ -122,8 +113,7 @@ class AtariFactory:
             noop_max=config.noop_max,
             sticky_actions=config.sticky_actions,
             lives_are_episodes=training and config.episodic_life,
-            fire_after_life=config.episodic_life and config.fire_on_reset and not training,
-            press_fire=config.fire_on_reset,
+            fire_after_life=config.episodic_life and not training,
             full_action_space=config.full_action_space,
             max_frames=config.max_frames,
             num_threads=config.num_threads,

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
+from seqrl.settings import Count, NotNegative, ReadBy, check_settings
 from seqrl.tasks.attention.placing import Placement, PlacementKind
 
 Source = Literal["digits", "mnist", "datasets", "folder"]
-
-# The settings that only some sources or placements read.
-_READ_BY_SOURCE = {
-    "digits": set(),
-    "mnist": {"path", "num_dev"},
-    "datasets": {"path", "image_column", "label_column", "num_dev"},
-    "folder": {"path"},
-}
-_READ_BY_PLACEMENT = {"centred": set(), "translated": set(), "cluttered": {"num_clutter", "clutter_size"}, "pair": set()}
+_DATASETS, _CLUTTERED = ReadBy("source", "datasets"), ReadBy("placement", "cluttered")
 
 
 @dataclass
@@ -44,16 +37,16 @@ class DataConfig:
     """
 
     source: Source = "digits"
-    path: str = ""
-    image_column: str = "image"
-    label_column: str = "label"
+    path: Annotated[str, ReadBy("source", "mnist", "datasets", "folder")] = ""
+    image_column: Annotated[str, _DATASETS] = "image"
+    label_column: Annotated[str, _DATASETS] = "label"
     placement: PlacementKind = "centred"
-    canvas_size: int = 0
-    num_clutter: int = 4
-    clutter_size: int = 8
-    image_size: int = 28
-    num_dev: int = 5000
-    max_images: int = 0
+    canvas_size: NotNegative[int] = 0
+    num_clutter: Annotated[NotNegative[int], _CLUTTERED] = 4
+    clutter_size: Annotated[Count, _CLUTTERED] = 8
+    image_size: Count = 28
+    num_dev: Annotated[NotNegative[int], ReadBy("source", "mnist", "datasets")] = 5000
+    max_images: NotNegative[int] = 0
 
     def __post_init__(self) -> None:
         """Check the settings.
@@ -69,13 +62,7 @@ class DataConfig:
         Raises:
             ValueError: naming the setting, what was expected and what came.
         """
-        if self.source not in get_args(Source):
-            raise ValueError(f"source: expected one of {', '.join(get_args(Source))}, got {self.source!r}")
-        if self.image_size < 1:
-            raise ValueError(f"image_size: expected at least 1 pixel, got {self.image_size}")
-        for name in ("canvas_size", "num_dev", "max_images"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)}")
+        check_settings(self)
         placement = self.build_placement()
         if self.placement != "centred" and not self.canvas_size:
             raise ValueError(
@@ -85,8 +72,6 @@ class DataConfig:
         placement.check(self.image_size, self.image_size)
         if self.source != "digits" and not self.path:
             raise ValueError(f"path: expected where the data of source {self.source} is, got nothing; set `path`")
-        self._refuse_unread("source", _READ_BY_SOURCE)
-        self._refuse_unread("placement", _READ_BY_PLACEMENT)
 
     @property
     def num_objects(self) -> int:
@@ -96,11 +81,3 @@ class DataConfig:
     def build_placement(self) -> Placement:
         """Give what a canvas looks like."""
         return Placement(self.placement, self.canvas_size or self.image_size, self.num_clutter, self.clutter_size)
-
-    def _refuse_unread(self, chooser: str, read: dict[str, set[str]]) -> None:
-        """Refuse a setting that is not at its default though the chosen source or placement does not read it."""
-        chosen = getattr(self, chooser)
-        for name in sorted(set().union(*read.values()) - read[chosen]):
-            if getattr(self, name) != getattr(type(self), name):
-                readers = ", ".join(choice for choice, names in read.items() if name in names)
-                raise ValueError(f"{name}: {chooser} {chosen} does not read it, it is for {readers}; leave it out or change {chooser}")

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seqrl.functional.reductions import masked_mean
+from seqrl.settings import Count, NotNegative, check_settings
 
 Looker = Callable[[Tensor, bool, torch.Generator], Tensor]
 SEED = 1_234_567
@@ -25,13 +26,11 @@ class EvaluationConfig:
         images_per_batch: images looked at side by side.
     """
 
-    num_paths: int = 10
-    images_per_batch: int = 1000
+    num_paths: NotNegative[int] = 10
+    images_per_batch: Count = 1000
 
     def __post_init__(self) -> None:
-        if self.num_paths < 0 or self.images_per_batch < 1:
-            given = f"{self.num_paths} and {self.images_per_batch}"
-            raise ValueError(f"num_paths, images_per_batch: expected at least 0 and 1, got {given}")
+        check_settings(self)
 
 
 # For each image that a process has looked at, by the name of the figure: whether it was wrong, and each object's nats.

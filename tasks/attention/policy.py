@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from seqrl.distributions import Gaussian
 from seqrl.policies.convolutions import EncoderPrecision, dtype_of
 from seqrl.policies.networks import initialise_orthogonal
+from seqrl.run.trust import NAMES_CODE
+from seqrl.settings import Count, FractionBelowOne, NotNegative, Positive, ReadBy, check_settings, named
 from seqrl.tasks.attention.classification import classification_loss
 from seqrl.tasks.attention.cores import Core, CoreSize, LSTMCore, ReluRNNCore
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
 
-CoreName = Literal["rectifier", "lstm", "dram"]
+TYPES = ("rectifier", "lstm", "dram")
 
 
 @dataclass
@@ -26,7 +28,9 @@ class GlimpsePolicyConfig:
     """Settings of the recurrent attention model; the sizes are the paper's.
 
     Attributes:
-        core: "rectifier", the paper's for images; "lstm", its for games; "dram", two LSTMs and a context, see `seqrl.tasks.attention.dram`.
+        type: core of the policy: "rectifier", the paper's for images; "lstm", its for games; "dram", two LSTMs and a context, see
+            `seqrl.tasks.attention.dram`; or `module:function` for a policy of one's own, where the function takes this configuration, the
+            numbers in a glimpse, the number of classes, and by keyword what `GlimpsePolicy` takes: `start` and `generator`.
         num_features: units of the hidden layers over a glimpse and over its location, each.
         glimpse_units: units in which the two are joined.
         hidden_units: units of the core; of "dram", half of them in each LSTM.
@@ -45,38 +49,23 @@ class GlimpsePolicyConfig:
             `seqrl.run.measured_settings`, and fp32 outside of a run. Heads, losses and weights are fp32.
     """
 
-    core: CoreName = "rectifier"
-    num_features: int = 128
-    glimpse_units: int = 256
-    hidden_units: int = 256
-    context_size: int = 12
-    location_std: float = 0.1
+    type: Annotated[str, named(*TYPES)] = field(default="rectifier", metadata={NAMES_CODE: ()})
+    num_features: Count = 128
+    glimpse_units: Count = 256
+    hidden_units: Count = 256
+    context_size: Annotated[NotNegative[int], ReadBy("type", "dram")] = 12
+    location_std: Positive = 0.1
     learned_std: bool = False
     location_gradient: bool = False
-    head_scale: float = 0.25
-    classification_weight: float = 1.0
-    early_classification: float = 0.0
+    head_scale: Annotated[Positive, ReadBy("type", "rectifier", "lstm")] = 0.25
+    classification_weight: NotNegative[float] = 1.0
+    early_classification: FractionBelowOne = 0.0
     precision: EncoderPrecision = "auto"
 
     def __post_init__(self) -> None:
-        if self.core not in get_args(CoreName):
-            raise ValueError(f"core: expected one of {', '.join(get_args(CoreName))}, got {self.core!r}")
-        for name in ("num_features", "glimpse_units", "hidden_units"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        if self.core == "dram" and self.hidden_units % 2:
-            raise ValueError(f"hidden_units: expected an even number, half for each LSTM of core dram, got {self.hidden_units}")
-        if self.context_size < 0 or (self.core != "dram" and self.context_size != type(self).context_size):
-            raise ValueError(f"context_size: expected 0 or more, and none with another core than dram, got {self.context_size}")
-        for name in ("location_std", "head_scale"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
-        if self.core == "dram" and self.head_scale != type(self).head_scale:
-            raise ValueError(f"head_scale: core dram does not read it, got {self.head_scale}; leave it out or change core")
-        if self.classification_weight < 0:
-            raise ValueError(f"classification_weight: expected 0 or more, got {self.classification_weight}")
-        if not 0 <= self.early_classification < 1:
-            raise ValueError(f"early_classification: expected a share from 0 to below 1, got {self.early_classification}")
+        check_settings(self)
+        if self.type == "dram" and self.hidden_units % 2:
+            raise ValueError(f"hidden_units: expected an even number, half for each LSTM of type dram, got {self.hidden_units}")
 
 
 class GlimpsePolicy(nn.Module):
@@ -116,7 +105,7 @@ class GlimpsePolicy(nn.Module):
         size = CoreSize(num_inputs, config.num_features, config.glimpse_units, config.hidden_units)
         self.core: ReluRNNCore | LSTMCore = (
             LSTMCore(size, generator=generator)
-            if config.core == "lstm"
+            if config.type == "lstm"
             else ReluRNNCore(size, dtype=dtype_of(config.precision), generator=generator)
         )
         self.locate = nn.Linear(config.hidden_units, 2, bias=False)

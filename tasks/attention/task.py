@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from seqrl.policies.convolutions import PRECISION_NAMES, dtype_of
 from seqrl.policies.tokens import evaluation_mode
 from seqrl.rollout import refuse_forced_steps
+from seqrl.run.registry import find
+from seqrl.settings import Count, NotNegative, check_settings
 from seqrl.tasks.attention.classification import object_of_step, read_steps
 from seqrl.tasks.attention.cores import ReluRNNCore
 from seqrl.tasks.attention.data import AttentionData, DataConfig, load_data
@@ -61,14 +63,13 @@ class AttentionConfig:
     num_glimpses: int = 6
     first_location: FirstLocation = "centre"
     start: Start = "centre"
-    grid_spacing: float = 0.0
+    grid_spacing: NotNegative[float] = 0.0
     looking: Looking = "learned"
     reward: Reward = "correct"
-    images_per_batch: int = 128
+    images_per_batch: Count = 128
 
     def __post_init__(self) -> None:
-        if self.images_per_batch < 1:
-            raise ValueError(f"images_per_batch: expected at least 1, got {self.images_per_batch}")
+        check_settings(self)
         least = 2 * self.data.num_objects
         if self.num_glimpses < least:
             raise ValueError(f"num_glimpses: expected at least {least}, two an object, got {self.num_glimpses}")
@@ -77,18 +78,8 @@ class AttentionConfig:
                 "reward: information_gain needs a classifier that has learned from the earlier glimpses; set policy.early_classification, "
                 "for instance to 0.5, or another reward"
             )
-        for name, choices in (
-            ("start", get_args(Start)),
-            ("first_location", get_args(FirstLocation)),
-            ("looking", get_args(Looking)),
-            ("reward", get_args(Reward)),
-        ):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        if self.grid_spacing < 0:
-            raise ValueError(f"grid_spacing: expected 0 or more, got {self.grid_spacing}")
-        if self.policy.core == "dram" and self.start != "centre":
-            raise ValueError(f"start: core dram begins with what the context says, got {self.start!r}; leave it out or change policy.core")
+        if self.policy.type == "dram" and self.start != "centre":
+            raise ValueError(f"start: type dram begins with what the context says, got {self.start!r}; leave it out or change policy.type")
         self.retina()
 
     def retina(self) -> Retina:
@@ -129,12 +120,15 @@ class AttentionTask:
     def build_policy(self) -> nn.Module:
         """Make a policy of the configured kind; its first weights depend on the task's seed."""
         config = self.config
-        sizes = self.retina.num_outputs, len(self.data.class_names), config.policy
+        sizes = self.retina.num_outputs, len(self.data.class_names)
         generator = torch.Generator().manual_seed(self._seed)
-        if config.policy.core == "dram":
-            return DramPolicy(*sizes, generator=generator)
+        if config.policy.type == "dram":
+            return DramPolicy(*sizes, config.policy, generator=generator)
         start = self._cells if config.start == "grid" else torch.zeros_like(self._cells)
-        return GlimpsePolicy(*sizes, start=start, generator=generator)
+        if ":" in config.policy.type:
+            build = find("task.policy.type", config.policy.type)
+            return build(config.policy, *sizes, start=start, generator=generator)  # type: ignore[no-any-return]
+        return GlimpsePolicy(*sizes, config.policy, start=start, generator=generator)
 
     def rollout(
         self,
@@ -235,7 +229,7 @@ class AttentionTask:
     def _prepare(self, images: Tensor) -> tuple[PreparedImages, Tensor | None]:
         """Do what is done once for all glimpses; also shrink the images for a policy that first sees them coarsely."""
         policy = self.config.policy
-        coarse = shrink(images, policy.context_size) if policy.core == "dram" and policy.context_size else None
+        coarse = shrink(images, policy.context_size) if policy.type == "dram" and policy.context_size else None
         return self.retina.prepare(images), coarse
 
     def _look(
@@ -259,7 +253,7 @@ class AttentionTask:
         context: dict[str, Tree] = {"label": label}
         if coarse is not None:
             context["coarse"] = coarse if rows is None else coarse[rows]
-        looker: Any = StartedDram(policy, context) if config.policy.core == "dram" else policy
+        looker: Any = StartedDram(policy, context) if config.policy.type == "dram" else policy
         settings: dict[str, Any] = {"image": rows, "group": group, "greedy": greedy, "generator": generator}
         trajectory, hidden = look(looker, self.retina, prepared, given, label, num_glimpses=config.num_glimpses, **settings)
         return trajectory.replace(context=context), hidden

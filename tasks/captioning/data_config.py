@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
 from seqrl.metrics.tokenisations import tokenisation_by_name
+from seqrl.settings import Count, Limit, NotNegative, ReadBy, check_settings
 from seqrl.tasks.captioning.images import MIN_IMAGE_SIZE
 from seqrl.tasks.captioning.scenes import ScenesConfig
 from seqrl.tasks.paths import expanded
 
-# The settings that each source reads, beside those that all do.
-_SETTINGS_READ = {
-    "scenes": {"scenes"},
-    "flickr8k": {"path", "captions", "images", "train_list", "dev_list", "test_list", "num_dev", "num_test", "skip_broken_images"},
-    "coco": {"path", "captions", "dev_captions", "images", "dev_images", "num_dev", "num_test", "skip_broken_images"},
-    "karpathy": {"path", "captions", "images", "num_dev", "num_test", "skip_broken_images"},
-    "jsonl": {"path", "captions", "images", "num_dev", "num_test", "skip_broken_images"},
-    "datasets": {"path", "image_column", "caption_column", "num_dev", "num_test", "skip_broken_images"},
-}
-_SETTINGS_READ_BY_ALL = {"source", "max_images", "image_size", "min_count", "tokens", "tokenizer", "features"}
+Source = Literal["scenes", "flickr8k", "coco", "karpathy", "jsonl", "datasets"]
+ImageSize = Annotated[int, Limit(f"at least {MIN_IMAGE_SIZE} pixels", lambda value: value >= MIN_IMAGE_SIZE)]
+_PHOTOGRAPHS = ReadBy("source", "flickr8k", "coco", "karpathy", "jsonl", "datasets")
+_IN_FILES = ReadBy("source", "flickr8k", "coco", "karpathy", "jsonl")
+_FLICKR8K, _COCO, _DATASETS = ReadBy("source", "flickr8k"), ReadBy("source", "coco"), ReadBy("source", "datasets")
 
 
 @dataclass
@@ -58,27 +54,27 @@ class DataConfig:
         scenes: what to draw, for "scenes".
     """
 
-    source: str = "scenes"
-    path: str = ""
-    captions: str = ""
-    dev_captions: str = ""
-    images: str = ""
-    dev_images: str = ""
-    train_list: str = ""
-    dev_list: str = ""
-    test_list: str = ""
-    image_column: str = "image"
-    caption_column: str = "captions"
+    source: Source = "scenes"
+    path: Annotated[str, _PHOTOGRAPHS] = ""
+    captions: Annotated[str, _IN_FILES] = ""
+    dev_captions: Annotated[str, _COCO] = ""
+    images: Annotated[str, _IN_FILES] = ""
+    dev_images: Annotated[str, _COCO] = ""
+    train_list: Annotated[str, _FLICKR8K] = ""
+    dev_list: Annotated[str, _FLICKR8K] = ""
+    test_list: Annotated[str, _FLICKR8K] = ""
+    image_column: Annotated[str, _DATASETS] = "image"
+    caption_column: Annotated[str, _DATASETS] = "captions"
     features: str = ""
-    num_dev: int = 0
-    num_test: int = 0
-    max_images: int = 0
-    image_size: int = 64
-    skip_broken_images: bool = False
-    min_count: int = 1
+    num_dev: Annotated[NotNegative[int], _PHOTOGRAPHS] = 0
+    num_test: Annotated[NotNegative[int], _PHOTOGRAPHS] = 0
+    max_images: NotNegative[int] = 0
+    image_size: ImageSize = 64
+    skip_broken_images: Annotated[bool, _PHOTOGRAPHS] = False
+    min_count: Count = 1
     tokens: str = "ptb"
     tokenizer: str = ""
-    scenes: ScenesConfig = field(default_factory=ScenesConfig)
+    scenes: Annotated[ScenesConfig, ReadBy("source", "scenes")] = field(default_factory=ScenesConfig)
 
     def check(self) -> None:
         """Refuse settings that cannot work, before any file is opened.
@@ -86,22 +82,10 @@ class DataConfig:
         Raises:
             ValueError: naming the setting, what was expected and what came.
         """
-        if self.source not in _SETTINGS_READ:
-            raise ValueError(f"source: expected one of {', '.join(_SETTINGS_READ)}, got {self.source!r}")
-        if self.image_size < MIN_IMAGE_SIZE:
-            raise ValueError(f"image_size: expected at least {MIN_IMAGE_SIZE} pixels, got {self.image_size}")
-        for name in ("num_dev", "num_test", "max_images"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)}")
-        if self.min_count < 1:
-            raise ValueError(f"min_count: expected at least 1, got {self.min_count}")
+        check_settings(self)
         tokenisation_by_name(self.tokens)
         if self.source != "scenes" and not self.path:
             raise ValueError(f"path: expected where the data of source {self.source} is, got nothing; set `path`")
-        read = _SETTINGS_READ[self.source] | _SETTINGS_READ_BY_ALL
-        unread = [setting.name for setting in dataclasses.fields(self) if setting.name not in read and self._is_set(setting)]
-        if unread:
-            raise ValueError(f"{unread[0]}: source {self.source} does not read it; it reads {', '.join(sorted(read))}")
 
     def check_features(self, encoder: str, *, flip: bool) -> None:
         """Refuse features of one's own that nobody reads, or that are not there, before any file is opened.
@@ -131,7 +115,3 @@ class DataConfig:
         """Give where the features of one's own are."""
         folder = Path(os.path.expandvars(self.path)).expanduser() if self.path else Path()
         return (folder if folder.is_dir() else Path()) / expanded(self.features)
-
-    def _is_set(self, setting: dataclasses.Field[object]) -> bool:
-        default = setting.default if setting.default_factory is dataclasses.MISSING else setting.default_factory()
-        return bool(getattr(self, setting.name) != default)

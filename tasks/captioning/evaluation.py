@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from seqrl.metrics import by_name
 from seqrl.metrics.corpus import Corpus
 from seqrl.run.registry import nearest
 from seqrl.run.trust import NAMES_CODE
+from seqrl.settings import Count, Limit, NotNegative, check_settings
 from seqrl.tasks.captioning.data import CaptionSplit, rows_of
 from seqrl.tasks.captioning.facts import fact_figures
 from seqrl.tasks.writing.decoded import Decoded, batches_of, beam_texts, greedy_texts, in_order
@@ -34,6 +35,8 @@ BAD_ENDINGS = frozenset(
     "is are was were be being while as that which who his her its their there this these those".split()
 )
 
+Finite = Annotated[float, Limit("a positive, finite number", lambda value: 0 < value < math.inf)]
+
 
 @dataclass
 class EvaluationConfig:
@@ -50,21 +53,16 @@ class EvaluationConfig:
     """
 
     max_images: int = 0
-    images_per_batch: int = 100
-    beam_size: int = 0
+    images_per_batch: Count = 100
+    beam_size: NotNegative[int] = 0
     length_penalty: float = 0.0
-    temperature: float | None = None
+    temperature: Finite | None = None
     metrics: list[str] = field(default_factory=list, metadata={NAMES_CODE: ()})
 
     def __post_init__(self) -> None:
+        check_settings(self)
         if self.max_images < 0 or self.max_images == 1:
             raise ValueError(f"max_images: expected 0 (all) or at least 2, since CIDEr over one image is always 0, got {self.max_images}")
-        if self.images_per_batch < 1:
-            raise ValueError(f"images_per_batch: expected at least 1, got {self.images_per_batch}")
-        if self.beam_size < 0:
-            raise ValueError(f"beam_size: expected 0 (none) or more, got {self.beam_size}")
-        if self.temperature is not None and not 0 < self.temperature < math.inf:
-            raise ValueError(f"temperature: expected a positive, finite number, or null for that of the policy, got {self.temperature}")
         for name in self.registered:
             if name not in by_name.METRICS:
                 raise ValueError(f"metrics: there is no metric {name!r}; {nearest(name, by_name.METRICS)}")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from seqrl.batch_share import BatchShare
 from seqrl.metrics import by_name
 from seqrl.policies.tokens import end_tokens
+from seqrl.settings import Count, NotNegative, check_settings
 from seqrl.tasks.captioning.checks import refuse_single_images, refuse_what_images_lack
 from seqrl.tasks.captioning.data import CaptionData, DataConfig, load_data, rows_of
 from seqrl.tasks.captioning.diagnostics import warnings_for
@@ -59,18 +60,15 @@ class CaptioningConfig:
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    images_per_batch: int = 16
-    captions_per_image: int = 0
+    images_per_batch: Count = 16
+    captions_per_image: NotNegative[int] = 0
     flip: bool = False
     flip_rollouts: bool = False
 
     def __post_init__(self) -> None:
-        if self.images_per_batch < 1:
-            raise ValueError(f"images_per_batch: expected at least 1, got {self.images_per_batch}")
+        check_settings(self)
         if self.flip and self.policy.figure_detection:
             raise ValueError("flip: expected false with policy.figure_detection, which knows where figures are only as they were drawn")
-        if self.captions_per_image < 0:
-            raise ValueError(f"captions_per_image: expected 0 (all) or more, got {self.captions_per_image}")
 
     def shortened(self, share: float) -> CaptioningConfig:
         """Give the same task with a share of the images, to measure how long an update takes."""

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Annotated
 
 import gymnasium as gym
 import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 from torch import nn
 
-from seqrl.policies.action_values import ActionValues, ActionValuesConfig
+from seqrl.policies.action_values import ActionValuesConfig
 from seqrl.policies.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
-from seqrl.policies.tables import ActionValueTable, ProbabilityTable
+from seqrl.run.registry import find
+from seqrl.run.trust import NAMES_CODE
+from seqrl.settings import Count, check_settings, named
 from seqrl.tasks.control.parts import SMALLEST_PICTURE, observation_size
 from seqrl.tasks.control.spaces import joint_parts
 
-Kind = Literal["actor_critic", "action_values", "action_value_table", "probability_table"]
+# What makes each type of policy; a module is imported only when it is asked for.
+TYPES = {
+    "actor_critic": "seqrl.tasks.control.policy:build_actor_critic",
+    "action_values": "seqrl.tasks.control.action_values:build_action_values",
+    "action_value_table": "seqrl.tasks.control.tables:build_action_value_table",
+    "probability_table": "seqrl.tasks.control.tables:build_probability_table",
+}
 
-# See `seqrl.protocols.Task`.
+
+# Which settings help where a trainer misses something.
 HINTS = {
-    **dict.fromkeys(("probabilities", "distribution", "critic"), "set task.policy.kind=actor_critic"),
-    "action_values": "set task.policy.kind=action_values",
-    **{kind: f"set task.policy.kind={kind} (numbered observations and actions)" for kind in ("action_value_table", "probability_table")},
+    **dict.fromkeys(("probabilities", "distribution", "critic"), "set task.policy.type=actor_critic"),
+    "action_values": "set task.policy.type=action_values",
+    **{name: f"set task.policy.type={name} (numbered observations and actions)" for name in ("action_value_table", "probability_table")},
     "whole_rows": "set task.mode=episodes",
     "constant_rewards": "set task.reward_scale=false and, where large rewards are the trouble, task.reward_clip=1",
 }
@@ -31,13 +39,15 @@ HINTS = {
 
 @dataclass
 class ControlPolicyConfig:
-    """Kind and size of the policy.
+    """Type and size of the policy.
 
     Attributes:
         hidden_sizes: sizes of the layers between input and output; the convolutions, which pictures get, have their own. Where an
             observation is a picture alone these layers are left out.
-        kind: "actor_critic", a policy and a critic (PPO and its like); "action_values", a network of Q(s, a) (DQN);
-            "action_value_table" (Q-learning, SARSA) and "probability_table" (cross-entropy method) for numbered observations.
+        type: "actor_critic", a policy and a critic (PPO and its like); "action_values", a network of Q(s, a) (DQN);
+            "action_value_table" (Q-learning, SARSA) and "probability_table" (cross-entropy method) for numbered observations; or
+            `module:function` for a policy of one's own, where the function takes this configuration, the spaces of observations and
+            actions, and the generator of the initial weights.
         actor_critic: what the networks of "actor_critic" are made of, see `seqrl.policies.actor_critic.ActorCriticConfig`.
         action_values: what the network of "action_values" is made of, see `seqrl.policies.action_values.ActionValuesConfig`.
         smallest_picture: side in pixels from which on what reaches from 0 to 255 is a picture, and encoded by convolutions; smaller
@@ -46,24 +56,21 @@ class ControlPolicyConfig:
     """
 
     hidden_sizes: tuple[int, ...] = (64, 64)
-    kind: Kind = "actor_critic"
+    type: Annotated[str, named(*TYPES)] = field(default="actor_critic", metadata={NAMES_CODE: ()})
     actor_critic: ActorCriticConfig = field(default_factory=ActorCriticConfig)
     action_values: ActionValuesConfig = field(default_factory=ActionValuesConfig)
-    smallest_picture: int = SMALLEST_PICTURE
+    smallest_picture: Count = SMALLEST_PICTURE
     first_value: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.smallest_picture < 1:
-            raise ValueError(f"smallest_picture: expected at least 1 pixel, got {self.smallest_picture}")
-        if self.kind not in get_args(Kind):
-            raise ValueError(f"kind: expected one of {', '.join(get_args(Kind))}, got {self.kind!r}")
+        check_settings(self)
         if not self.hidden_sizes or min(self.hidden_sizes) < 1:
             raise ValueError(f"hidden_sizes: expected at least one layer of at least 1, got {self.hidden_sizes}")
 
     @property
     def squash(self) -> bool:
         """Whether the policy's actions are to be squashed into the environment's bounds."""
-        return self.kind == "actor_critic" and self.actor_critic.squash
+        return self.type == "actor_critic" and self.actor_critic.squash
 
 
 def build_policy(
@@ -78,9 +85,10 @@ def build_policy(
         generator: draws the first weights.
 
     Raises:
-        ValueError: when this kind cannot serve the spaces.
+        ValueError: when this type cannot serve the spaces.
     """
-    policy = _BUILDERS[config.kind](config, observation_space, action_space, generator)
+    build = find("task.policy.type", TYPES.get(config.type, config.type))
+    policy: nn.Module = build(config, observation_space, action_space, generator)
     vars(policy)["hints"] = HINTS
     return policy
 
@@ -108,70 +116,16 @@ def action_size(space: gym.Space) -> ActionSize:
     )
 
 
-def _actor_critic(
+def build_actor_critic(
     config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: torch.Generator | None
-) -> nn.Module:
+) -> ActorCritic:
+    """Make a policy and a critic.
+
+    Raises:
+        ValueError: when there is no distribution over such actions, or masks go with continuous ones.
+    """
     masked = isinstance(observation_space, Dict) and "action_mask" in observation_space.spaces
     if masked and isinstance(action_space, Box):
         raise ValueError(f"task.action_masks: expected an environment with discrete actions, got {action_space}; set it to false")
     sizes = observation_size(observation_space, config.smallest_picture), action_size(action_space)
     return ActorCritic(*sizes, config.hidden_sizes, config.actor_critic, generator=generator)
-
-
-def _action_values(
-    config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: torch.Generator | None
-) -> nn.Module:
-    """Make a network of action values.
-
-    Raises:
-        ValueError: when the actions cannot be numbered, or the observations are of no kind that it takes.
-    """
-    if not isinstance(action_space, Discrete):
-        raise ValueError(
-            f"task.policy.kind: action_values needs a Discrete action space, got {action_space}; use kind: actor_critic, which "
-            "ppo, a2c, trpo, vtrace, reinforce and cem train"
-        )
-    seen = observation_space.spaces.get("observation") if isinstance(observation_space, Dict) else observation_space
-    if not isinstance(seen, Box | Discrete):
-        raise ValueError(f"task.policy.kind: action_values needs a Box or Discrete observation space, got {observation_space}")
-    size = observation_size(seen, config.smallest_picture)
-    return ActionValues(size, int(action_space.n), config.hidden_sizes, config.action_values, generator=generator)
-
-
-def _action_value_table(
-    config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: torch.Generator | None
-) -> nn.Module:
-    return ActionValueTable(*_table_sizes(config, observation_space, action_space), first_value=config.first_value)
-
-
-def _probability_table(
-    config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: torch.Generator | None
-) -> nn.Module:
-    return ProbabilityTable(*_table_sizes(config, observation_space, action_space))
-
-
-def _table_sizes(config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space) -> tuple[int, int]:
-    """Give the numbers of observations and actions.
-
-    Raises:
-        ValueError: when they are not numbered.
-    """
-    if isinstance(observation_space, Dict) and "action_mask" in observation_space.spaces:
-        raise ValueError(
-            f"task.action_masks: expected false with task.policy.kind: {config.kind}, which chooses among all actions, got true"
-        )
-    if not isinstance(observation_space, Discrete) or not isinstance(action_space, Discrete):
-        instead = "kind: action_values, which dqn trains, or " if isinstance(action_space, Discrete) else ""
-        raise ValueError(
-            f"task.policy.kind: {config.kind} needs numbered (Discrete) observations and actions, got {observation_space} "
-            f"and {action_space}; use {instead}kind: actor_critic, which ppo, a2c, trpo, vtrace, reinforce and cem train"
-        )
-    return int(observation_space.n), int(action_space.n)
-
-
-_BUILDERS: dict[str, Callable[[ControlPolicyConfig, gym.Space, gym.Space, torch.Generator | None], nn.Module]] = {
-    "actor_critic": _actor_critic,
-    "action_values": _action_values,
-    "action_value_table": _action_value_table,
-    "probability_table": _probability_table,
-}

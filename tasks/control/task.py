@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from seqrl.policies.tokens import evaluation_mode
 from seqrl.protocols import Conversation
 from seqrl.rollout import play, refuse_forced_steps, unroll
 from seqrl.run.trust import NAMES_CODE
+from seqrl.settings import Count, Fraction, NotNegative, check_settings
 from seqrl.sources import Episode, VectorEnvSource
 from seqrl.tasks.control.chatting import Acting
 from seqrl.tasks.control.environments import (
@@ -73,33 +74,21 @@ class ControlConfig:
     environment_options: dict[str, Any] = field(default_factory=dict)
     vectorization: Vectorization = "auto"
     mode: Mode = "steps"
-    num_envs: int = 8
-    num_steps: int = 128
-    max_episode_steps: int | None = None
-    frame_stack: int = 1
+    num_envs: Count = 8
+    num_steps: Count = 128
+    max_episode_steps: Count | None = None
+    frame_stack: Count = 1
     action_masks: bool | None = None
     action_mask_key: str = "action_mask"
     reward_scale: bool = False
-    reward_discount: float = 0.99
-    reward_clip: float = 0.0
-    step_timeout_s: float = 60.0
-    num_eval_episodes: int = 20
+    reward_discount: Fraction = 0.99
+    reward_clip: NotNegative[float] = 0.0
+    step_timeout_s: NotNegative[float] = 60.0
+    num_eval_episodes: Count = 20
     policy: ControlPolicyConfig = field(default_factory=ControlPolicyConfig)
 
     def __post_init__(self) -> None:
-        for name in ("num_envs", "num_steps", "num_eval_episodes", "frame_stack"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        if self.max_episode_steps is not None and self.max_episode_steps < 1:
-            raise ValueError(f"max_episode_steps: expected at least 1 or null, got {self.max_episode_steps}")
-        for name in ("reward_clip", "step_timeout_s"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)}")
-        if not 0 <= self.reward_discount <= 1:
-            raise ValueError(f"reward_discount: expected a number in 0..1, got {self.reward_discount}")
-        for name, choices in (("vectorization", get_args(Vectorization)), ("mode", get_args(Mode))):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        check_settings(self)
 
     def shortened(self, share: float) -> ControlConfig:
         """Give the same task with a share of the steps, or of the episodes, to measure how long an update takes."""

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
 from seqrl.metrics.tokenisations import tokenisation_by_name
-from seqrl.run.registry import nearest
+from seqrl.settings import Count, NotNegative, ReadBy, check_settings
 from seqrl.tasks.paths import expanded
 from seqrl.tasks.text.pair_files import read_aligned, read_json_pairs
 from seqrl.tasks.text.pairs import Pairs
 from seqrl.tasks.text.restaurant import RestaurantConfig, builtin_pairs
 from seqrl.tasks.text.rnnlg import Rnnlg
 
-_FILES = {"prompts", "references", "dev_prompts", "dev_references", "test_prompts", "test_references"}
-_SETTINGS_READ = {
-    "builtin": {"builtin"},
-    "files": {"path", "num_dev", "num_test", *_FILES},
-    "jsonl": {"path", "num_dev", "num_test", "pairs", "dev_pairs", "test_pairs"},
-    "rnnlg": {"path", "domain"},
-}
-_SETTINGS_READ_BY_ALL = {"source", "max_pairs", "min_count", "tokens", "pieces", "tokenizer", "max_prompt_tokens", "slot_prefix"}
+Source = Literal["builtin", "files", "jsonl", "rnnlg"]
+Files = Annotated[str, ReadBy("source", "files")]
+JsonLines = Annotated[str, ReadBy("source", "jsonl")]
+HeldOut = Annotated[NotNegative[int], ReadBy("source", "files", "jsonl")]
 
 
 @dataclass
@@ -55,51 +51,36 @@ class DataConfig:
         builtin: how many acts, for "builtin".
     """
 
-    source: str = "builtin"
-    path: str = ""
-    prompts: str = ""
-    references: str = ""
-    dev_prompts: str = ""
-    dev_references: str = ""
-    test_prompts: str = ""
-    test_references: str = ""
-    pairs: str = ""
-    dev_pairs: str = ""
-    test_pairs: str = ""
-    domain: str = "restaurant"
-    num_dev: int = 0
-    num_test: int = 0
-    max_pairs: int = 0
-    min_count: int = 1
+    source: Source = "builtin"
+    path: Annotated[str, ReadBy("source", "files", "jsonl", "rnnlg")] = ""
+    prompts: Files = ""
+    references: Files = ""
+    dev_prompts: Files = ""
+    dev_references: Files = ""
+    test_prompts: Files = ""
+    test_references: Files = ""
+    pairs: JsonLines = ""
+    dev_pairs: JsonLines = ""
+    test_pairs: JsonLines = ""
+    domain: Annotated[str, ReadBy("source", "rnnlg")] = "restaurant"
+    num_dev: HeldOut = 0
+    num_test: HeldOut = 0
+    max_pairs: NotNegative[int] = 0
+    min_count: Count = 1
     tokens: str = "spaces"
-    pieces: int = 0
+    pieces: NotNegative[int] = 0
     tokenizer: str = ""
-    max_prompt_tokens: int = 0
+    max_prompt_tokens: NotNegative[int] = 0
     slot_prefix: str = "SLOT_"
     builtin: RestaurantConfig = field(default_factory=RestaurantConfig)
 
     def __post_init__(self) -> None:
-        if self.source not in _SETTINGS_READ:
-            raise ValueError(
-                f"source: expected one of {', '.join(_SETTINGS_READ)}, got {self.source!r}; {nearest(self.source, _SETTINGS_READ)}"
-            )
-        for name in ("num_dev", "num_test", "max_pairs", "pieces", "max_prompt_tokens"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)}")
-        if self.min_count < 1:
-            raise ValueError(f"min_count: expected at least 1, got {self.min_count}")
+        check_settings(self)
         if self.pieces and self.tokenizer:
             raise ValueError(f"pieces: expected 0 with a tokenizer, which has pieces of its own, got {self.pieces}")
         if not self.slot_prefix:
             raise ValueError("slot_prefix: expected the beginning of the words that are slots, such as SLOT_, got none")
         tokenisation_by_name(self.tokens)
-        read = _SETTINGS_READ[self.source] | _SETTINGS_READ_BY_ALL
-        fields = dataclasses.fields(self)
-        unread = [
-            each.name for each in fields if each.name not in read and each.name != "builtin" and getattr(self, each.name) != each.default
-        ]
-        if unread:
-            raise ValueError(f"{unread[0]}: source {self.source} does not read it; it reads {', '.join(sorted(read))}")
 
 
 def load_pairs(config: DataConfig) -> dict[str, Pairs]:

@@ -13,6 +13,7 @@ from seqrl.metrics import by_name
 from seqrl.metrics.corpus import Corpus
 from seqrl.run.registry import nearest
 from seqrl.run.trust import NAMES_CODE
+from seqrl.settings import Count, NotNegative, check_settings
 from seqrl.tasks.text.data import TextSplit
 from seqrl.tasks.writing.decoded import Decoded, batches_of, beam_texts, greedy_texts
 from seqrl.tasks.writing.own_metrics import OwnMetric, functions_among, refuse_two_figures
@@ -39,16 +40,14 @@ class EvaluationConfig:
             `reward.function`, whose mean is reported under their name; those of the reward and of early stopping are reported anyhow.
     """
 
-    max_prompts: int = 0
-    prompts_per_batch: int = 128
-    beam_size: int = 0
+    max_prompts: NotNegative[int] = 0
+    prompts_per_batch: Count = 128
+    beam_size: NotNegative[int] = 0
     length_penalty: float = 0.0
     metrics: list[str] = field(default_factory=list, metadata={NAMES_CODE: ()})
 
     def __post_init__(self) -> None:
-        for name, least in (("max_prompts", 0), ("prompts_per_batch", 1), ("beam_size", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}")
+        check_settings(self)
         for name in self.registered:
             if name not in by_name.METRICS:
                 raise ValueError(f"metrics: there is no metric {name!r}; {nearest(name, by_name.METRICS)}")

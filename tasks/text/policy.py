@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -12,14 +12,15 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqrl.policies.networks import run_recurrent
 from seqrl.policies.tokens import check_token_settings
-from seqrl.run.registry import find, nearest
+from seqrl.run.registry import find
 from seqrl.run.trust import NAMES_CODE
+from seqrl.settings import check_settings, named
 from seqrl.tasks.captioning.policies.captioner import CaptionPolicy
 from seqrl.tasks.captioning.policies.lstm import AttentionLSTMDecoder
 from seqrl.tasks.captioning.policies.transformer import TransformerDecoder, attend_all
 from seqrl.tasks.text.data_config import DataConfig
 from seqrl.tasks.text.sc_lstm import SemanticPolicy
-from seqrl.tasks.writing.pretrained.lora import LoraConfig, refuse_without_model
+from seqrl.tasks.writing.pretrained.lora import PRETRAINED, LoraConfig
 from seqrl.tasks.writing.pretrained.number_formats import Dtype
 from seqrl.tasks.writing.vocabulary import AnyVocabulary
 
@@ -53,7 +54,7 @@ class PolicyConfig:
         dtype: number format of a pretrained model's weights: "fp32", "bf16", or with `lora` on a GPU "fp16".
     """
 
-    type: str = field(default="transformer", metadata={NAMES_CODE: ()})
+    type: Annotated[str, named(*TYPES)] = field(default="transformer", metadata={NAMES_CODE: ()})
     dim: int = 128
     num_layers: int = 2
     num_heads: int = 4
@@ -62,20 +63,18 @@ class PolicyConfig:
     temperature: float = 1.0
     tie_embeddings: bool = True
     critic: bool = False
-    path: str = ""
-    prefix: str = ""
-    suffix: str = ""
-    chat: bool = False
-    freeze_encoder: bool = False
-    lora: LoraConfig | None = None
-    gradient_checkpointing: bool = False
-    dtype: Dtype = "fp32"
+    path: Annotated[str, PRETRAINED] = ""
+    prefix: Annotated[str, PRETRAINED] = ""
+    suffix: Annotated[str, PRETRAINED] = ""
+    chat: Annotated[bool, PRETRAINED] = False
+    freeze_encoder: Annotated[bool, PRETRAINED] = False
+    lora: Annotated[LoraConfig | None, PRETRAINED] = None
+    gradient_checkpointing: Annotated[bool, PRETRAINED] = False
+    dtype: Annotated[Dtype, PRETRAINED] = "fp32"
 
     def __post_init__(self) -> None:
-        if self.type not in TYPES and ":" not in self.type:
-            raise ValueError(f"type: expected one of {', '.join(TYPES)}, got {self.type!r}; {nearest(self.type, TYPES)}")
+        check_settings(self)
         check_token_settings(self.max_tokens, self.temperature)
-        refuse_without_model(self, path="", prefix="", suffix="", chat=False, freeze_encoder=False)
         if self.type == "pretrained" and self.critic:
             raise ValueError("critic: a pretrained model has no critic; choose a baseline that needs none, such as leave_one_out")
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from seqrl.settings import Count, check_settings
 from seqrl.tasks.text.pairs import Pairs
 
 _SAID = {
@@ -85,6 +86,8 @@ _PLAIN = {
     ),
 }
 
+PHRASINGS = 6
+
 
 @dataclass
 class RestaurantConfig:
@@ -93,19 +96,15 @@ class RestaurantConfig:
     Attributes:
         num_dev: acts held out to choose by.
         num_test: acts held out to report.
-        phrasings: ways in which each act is said.
         seed: of the phrasings, and of which acts are held out.
     """
 
-    num_dev: int = 40
-    num_test: int = 40
-    phrasings: int = 6
+    num_dev: Count = 40
+    num_test: Count = 40
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("num_dev", 1), ("num_test", 1), ("phrasings", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"builtin.{name}: expected at least {least}, got {getattr(self, name)}")
+        check_settings(self)
 
 
 def builtin_pairs(config: RestaurantConfig) -> dict[str, Pairs]:
@@ -119,7 +118,7 @@ def builtin_pairs(config: RestaurantConfig) -> dict[str, Pairs]:
     if config.num_dev + config.num_test >= len(acts):
         raise ValueError(f"builtin: expected fewer than {len(acts)} acts to be held out, got {config.num_dev + config.num_test}")
     draws.shuffle(acts)
-    pairs = Pairs([" ".join(act) for act in acts], [_phrasings(act, config.phrasings, draws) for act in acts])
+    pairs = Pairs([" ".join(act) for act in acts], [_phrasings(act, draws) for act in acts])
     dev, test = config.num_dev, config.num_dev + config.num_test
     return {"dev": pairs.part(slice(0, dev)), "test": pairs.part(slice(dev, test)), "train": pairs.part(slice(test, None))}
 
@@ -138,10 +137,10 @@ def _shown(slot: str) -> str:
     return slot if "=" in slot else f"SLOT_{slot.upper()}"
 
 
-def _phrasings(act: list[str], count: int, draws: random.Random) -> list[str]:
-    """Say an act in so many ways, all different where there are as many."""
-    found = dict.fromkeys(_say(act, draws) for _ in range(20 * count))
-    return list(found)[:count]
+def _phrasings(act: list[str], draws: random.Random) -> list[str]:
+    """Say an act in `PHRASINGS` ways, all different where there are as many."""
+    found = dict.fromkeys(_say(act, draws) for _ in range(20 * PHRASINGS))
+    return list(found)[:PHRASINGS]
 
 
 def _say(act: list[str], draws: random.Random) -> str:

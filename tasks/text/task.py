@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from seqrl.batch_share import BatchShare
 from seqrl.metrics import by_name
 from seqrl.policies.tokens import end_tokens
+from seqrl.settings import Count, NotNegative, check_settings
 from seqrl.tasks.text.data import TextSplit, make_split, make_vocabulary, prompt_rows
 from seqrl.tasks.text.data_config import DataConfig, load_pairs
 from seqrl.tasks.text.evaluation import (
@@ -71,15 +72,12 @@ class TextConfig:
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     reward: RewardConfig = field(default_factory=_smoothed_bleu)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    prompts_per_batch: int = 16
-    references_per_prompt: int = 0
+    prompts_per_batch: Count = 16
+    references_per_prompt: NotNegative[int] = 0
     draw_by_references: bool = False
 
     def __post_init__(self) -> None:
-        if self.prompts_per_batch < 1:
-            raise ValueError(f"prompts_per_batch: expected at least 1, got {self.prompts_per_batch}")
-        if self.references_per_prompt < 0:
-            raise ValueError(f"references_per_prompt: expected 0 (all) or more, got {self.references_per_prompt}")
+        check_settings(self)
 
     def shortened(self, share: float) -> TextConfig:
         """Give the same task with a share of the prompts, to measure how long an update takes."""

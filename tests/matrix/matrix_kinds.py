@@ -211,7 +211,7 @@ def _control(environment: str, mode: Literal["steps", "episodes"], actor_critic:
         policy=ControlPolicyConfig(hidden_sizes=(8,), actor_critic=ActorCriticConfig(**(actor_critic or {}))),
         **fields,
     )
-    return lambda kind: replace(config, policy=replace(config.policy, kind=kind)).build(0)
+    return lambda kind: replace(config, policy=replace(config.policy, type=kind)).build(0)
 
 
 def _atari() -> Callable[[str], Any]:
@@ -219,7 +219,7 @@ def _atari() -> Callable[[str], Any]:
         from seqrl.tasks.atari.task import AtariConfig
 
         config = AtariConfig(num_envs=2, num_steps=6, num_eval_episodes=1, max_frames=80, precision="fp32", num_threads=1)
-        return replace(config, policy=replace(config.policy, kind=kind)).build(0)
+        return replace(config, policy=replace(config.policy, type=kind)).build(0)
 
     return make
 
@@ -252,14 +252,14 @@ KINDS: dict[str, Kind] = {
         "digits, LSTM, information gain",
         "glimpses",
         GLIMPSES,
-        _glimpses({"core": "lstm", "early_classification": 0.5, "learned_std": True, "location_gradient": True}, reward="information_gain"),
+        _glimpses({"type": "lstm", "early_classification": 0.5, "learned_std": True, "location_gradient": True}, reward="information_gain"),
     ),
     "glimpses_fixed": Kind("digits, a fixed grid", "glimpses", GLIMPSES, _glimpses(looking="grid")),
     "glimpses_dram": Kind(
         "pairs of digits, DRAM",
         "glimpses",
         GLIMPSES,
-        _glimpses({"core": "dram", "context_size": 4}, {"placement": "pair", "canvas_size": 24}),
+        _glimpses({"type": "dram", "context_size": 4}, {"placement": "pair", "canvas_size": 24}),
         slow=True,
     ),
     "cartpole_steps": Kind("CartPole, steps", "environments", STEPS | {VALUES}, _control("CartPole-v1", "steps")),

@@ -22,7 +22,7 @@ CROPS = ("published", "whole")
 
 def is_eyes(name: str) -> bool:
     """Tell whether `task.policy.encoder` names a pretrained encoder, not one of those that start from nothing or features of one's own."""
-    return name not in ENCODERS
+    return name not in ENCODERS and ":" not in name
 
 
 def check_name(name: str) -> None:
@@ -32,10 +32,10 @@ def check_name(name: str) -> None:
         ValueError: with what there is.
     """
     known = (*ENCODERS, *SCALES)
-    if name not in known and "/" not in name and not Path(name).expanduser().is_dir():
+    if name not in known and "/" not in name and ":" not in name and not Path(name).expanduser().is_dir():
         raise ValueError(
             f"encoder: expected one of {', '.join(known)}, or a folder or hub name (owner/model) of a vision model of transformers, "
-            f"got {name!r}; {nearest(name, known)}"
+            f"or module:function, got {name!r}; {nearest(name, known)}"
         )
 
 

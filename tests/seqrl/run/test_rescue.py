@@ -131,7 +131,7 @@ def test_a_task_that_can_tell_its_state_no_more(tmp_path: Path, whole: torch.Ten
 def test_a_table_that_numpy_has_half_changed_is_not_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqrl.run.saving.LARGEST_COPY_BYTES", 0)
     environment = {"environment": "FrozenLake-v1", "num_envs": 2, "num_steps": 20, "max_episode_steps": 50}
-    task = ControlConfig(**environment, policy=ControlPolicyConfig(kind="action_value_table")).build(0)  # type: ignore[arg-type]
+    task = ControlConfig(**environment, policy=ControlPolicyConfig(type="action_value_table")).build(0)  # type: ignore[arg-type]
     trainer = QTableConfig().build(task.build_policy(), seed=0, num_updates=9)
     trainer._take = at(100, raising(ValueError), trainer._take)  # type: ignore[method-assign]
     with pytest.raises(ValueError) as raised:

@@ -18,7 +18,7 @@ from seqrl.tasks.control.task import EnvTask
 CART_POLE = {"type": "control", "environment": "CartPole-v1", "num_envs": 2, "num_steps": 8, "max_episode_steps": 30}
 LAKE = CART_POLE | {"environment": "FrozenLake-v1"}
 EPISODES = {"mode": "episodes"}
-VALUES = {"policy": {"kind": "action_values", "hidden_sizes": [8]}}
+VALUES = {"policy": {"type": "action_values", "hidden_sizes": [8]}}
 ACTOR = {"policy": {"hidden_sizes": [8]}}
 MEMORY = {"policy": {"hidden_sizes": [8], "actor_critic": {"memory": "lstm"}}}
 SMALL_REPLAY = {"learning_starts": 16, "batch_size": 8, "gradient_steps": 2, "target_every": 3}
@@ -51,9 +51,9 @@ RUNS = {
     "off_policy": (CART_POLE | ACTOR, {"type": "off_policy"}),
     "dqn": (CART_POLE | VALUES, {"type": "dqn", **SMALL_REPLAY}),
     "dqn_prioritised": (CART_POLE | VALUES, {"type": "dqn", "replay": "prioritised", "n_step": 3, **SMALL_REPLAY}),
-    "q_table": (LAKE | {"policy": {"kind": "action_value_table"}}, {"type": "q_table", "rule": "sarsa"}),
+    "q_table": (LAKE | {"policy": {"type": "action_value_table"}}, {"type": "q_table", "rule": "sarsa"}),
     "cem": (CART_POLE | EPISODES | ACTOR, {"type": "cem", "elite_iterations": 3}),
-    "cem_counts": (LAKE | EPISODES | {"policy": {"kind": "probability_table"}}, {"type": "cem", "fit": "counts"}),
+    "cem_counts": (LAKE | EPISODES | {"policy": {"type": "probability_table"}}, {"type": "cem", "fit": "counts"}),
     "cem_captions": (CAPTIONS, {"type": "cem", "num_samples": 3}),
 }
 

@@ -339,7 +339,7 @@ def test_files_are_found_without_running_parents(stranger: Path, tmp_path: Path,
 
 # Each place of ours that imports by a name, and who decides on that name.
 IMPORTS = {
-    "seqrl/run/registry.py": "task.type, trainer.type: `code_of_types`; task.policy.type: marked with NAMES_CODE; commands: entry points",
+    "seqrl/run/registry.py": "task.type, trainer.type: `code_of_types`; task.policy.type, .encoder: NAMES_CODE; commands: entry points",
     "seqrl/public_names.py": "our own names",
     "seqrl/metrics/__init__.py": "our own names",
     "seqrl/metrics/by_name.py": "our own names",

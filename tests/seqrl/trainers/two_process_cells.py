@@ -44,7 +44,7 @@ class WordsPolicy(TokenPolicy):
 def control(mode: str) -> Any:
     policy = ControlPolicyConfig(hidden_sizes=(8,), actor_critic=ActorCriticConfig(normalise_observations=True))
     if mode == "values":
-        mode, policy = "steps", ControlPolicyConfig(kind="action_values", hidden_sizes=(8,))
+        mode, policy = "steps", ControlPolicyConfig(type="action_values", hidden_sizes=(8,))
     return ControlConfig(num_envs=8, num_steps=12, mode=mode, max_episode_steps=14, policy=policy).build(0)  # type: ignore[arg-type]
 
 

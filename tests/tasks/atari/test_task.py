@@ -138,7 +138,7 @@ def test_pictures(tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"environment": "brakeout"}, "expected an Atari game, got 'brakeout'; did you mean breakout"),
-        ({"sticky_actions": 1.5}, "sticky_actions: expected a probability below 1, got 1.5"),
+        ({"sticky_actions": 1.5}, "sticky_actions: expected a share from 0 to below 1, got 1.5"),
         ({"noop_max": -1}, "noop_max: expected 0 or more, got -1"),
         ({"num_frames": 0}, "num_frames: expected at least 1, got 0"),
         ({"num_envs": 0}, "num_envs: expected at least 1, got 0"),

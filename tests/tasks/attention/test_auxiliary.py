@@ -45,7 +45,7 @@ def first_step(config: Any, task: Any) -> tuple[dict[str, Tensor], dict[str, flo
 
 
 def task_of(core: str, gradient: bool = False) -> Any:
-    settings = {"core": core, "location_gradient": gradient, "early_classification": 0.2}
+    settings = {"type": core, "location_gradient": gradient, "early_classification": 0.2}
     return small_task(policy=settings, images_per_batch=10, reward="log_probability")
 
 

@@ -301,8 +301,8 @@ def test_trainers_that_cannot_serve_it_say_so() -> None:
         with pytest.raises(ValueError, match="expected a network of action values|got a[n]? ActorCritic"):
             trainer.build(policy, seed=0, num_updates=1)
     for kind in ("action_values", "action_value_table", "probability_table"):
-        with pytest.raises(ValueError, match=f"task.policy.kind: {kind} needs"):
-            ControlConfig(ENVIRONMENT, policy=ControlPolicyConfig(kind=kind)).build(0).build_policy()  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=f"task.policy.type: {kind} needs"):
+            ControlConfig(ENVIRONMENT, policy=ControlPolicyConfig(type=kind)).build(0).build_policy()  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"epsilon.*Joint.*epsilon=0"):
         running = OffPolicyConfig(epsilon=0.1).build(policy, seed=0, num_updates=1)
         running.collect(task)

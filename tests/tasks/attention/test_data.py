@@ -331,10 +331,13 @@ CONFIGS = {
     "no room for two": ({"placement": "pair", "canvas_size": 50}, "canvas_size: expected at least 56, twice the size"),
     "large clutter": ({"placement": "cluttered", "canvas_size": 60, "clutter_size": 30}, "clutter_size: expected at most the size"),
     "negative number": ({"max_images": -1}, "max_images: expected 0 or more, got -1"),
-    "no size": ({"image_size": 0}, "image_size: expected at least 1 pixel, got 0"),
+    "no size": ({"image_size": 0}, "image_size: expected at least 1, got 0"),
     "no path": ({"source": "mnist"}, "path: expected where the data of source mnist is, got nothing; set `path`"),
-    "path of digits": ({"path": "/data"}, "path: source digits does not read it, it is for mnist, datasets, folder; leave it out"),
-    "clutter of none": ({"num_clutter": 2}, "num_clutter: placement centred does not read it, it is for cluttered; leave it out"),
+    "path of digits": (
+        {"path": "/data"},
+        "path: source digits does not read it, it is for mnist, datasets, folder, got",
+    ),
+    "clutter of none": ({"num_clutter": 2}, "num_clutter: placement centred does not read it, it is for cluttered, got 2; leave it out"),
 }
 
 

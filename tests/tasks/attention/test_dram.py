@@ -21,7 +21,7 @@ PAIR: dict[str, Any] = {"data": {"placement": "pair", "canvas_size": 30}, "num_g
 
 
 def dram_task(**settings: Any) -> Any:
-    policy = {"core": "dram", "context_size": 6, **settings.pop("policy", {})}
+    policy = {"type": "dram", "context_size": 6, **settings.pop("policy", {})}
     return small_task(policy=policy, **{**PAIR, **settings})
 
 
@@ -147,7 +147,7 @@ def test_paths_over_one_image_share_its_coarse_form() -> None:
 
 @pytest.mark.parametrize("core", ["rectifier", "dram"])
 def test_a_glimpse_is_paid_for_what_it_tells_of_its_own_object(core: str) -> None:
-    settings: dict[str, Any] = {"policy": {"core": core, "early_classification": 0.5}, "reward": "information_gain"}
+    settings: dict[str, Any] = {"policy": {"type": core, "early_classification": 0.5}, "reward": "information_gain"}
     task = small_task(**settings, **PAIR)
     policy = task.build_policy()
     trajectory = rolled(task, policy)
@@ -192,12 +192,12 @@ def test_evaluation_and_pictures(tmp_path: Any) -> None:
 
 def test_bad_settings() -> None:
     for settings, message in (
-        ({"core": "dram", "hidden_units": 7}, "hidden_units: expected an even number, half for each LSTM of core dram, got 7"),
-        ({"core": "dram", "context_size": -1}, "context_size: expected 0 or more, and none with another core than dram, got -1"),
-        ({"core": "lstm", "context_size": 8}, "context_size: expected 0 or more, and none with another core than dram, got 8"),
-        ({"core": "dram", "head_scale": 1.0}, "head_scale: core dram does not read it, got 1.0"),
+        ({"type": "dram", "hidden_units": 7}, "hidden_units: expected an even number, half for each LSTM of type dram, got 7"),
+        ({"type": "dram", "context_size": -1}, "context_size: expected 0 or more, got -1"),
+        ({"type": "lstm", "context_size": 8}, "context_size: type lstm does not read it, it is for dram, got 8"),
+        ({"type": "dram", "head_scale": 1.0}, "head_scale: type dram does not read it, it is for rectifier, lstm, got 1.0"),
     ):
         with pytest.raises(ValueError, match=message):
             GlimpsePolicyConfig(**settings)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="start: core dram begins with what the context says, got 'grid'"):
+    with pytest.raises(ValueError, match="start: type dram begins with what the context says, got 'grid'"):
         dram_task(start="grid")

@@ -45,7 +45,7 @@ class GlimpseSource:
 
 @pytest.mark.parametrize("core", ["rectifier", "lstm"])
 def test_looking_is_what_the_cores_sampling_loop_does(core: str) -> None:
-    task = small_task(policy={"core": core})
+    task = small_task(policy={"type": core})
     policy: Any = task.build_policy()
     images, label = task.data.batch(torch.arange(6), torch.Generator().manual_seed(1))
     place = given_locations("learned", "centre", grid(4), 6, None, torch.device("cpu"))

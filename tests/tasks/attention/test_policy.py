@@ -53,7 +53,7 @@ def test_the_update_does_not_compute_the_pass_again(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("core", ["rectifier", "lstm", "dram"])
 def test_every_policy_gradient_trainer_moves_all_of_the_network(config: Any, core: str) -> None:
     # So small a network is hardly ever right by one path and wrong by another.
-    task = small_task(policy={"core": core, "learned_std": True}, images_per_batch=12, reward="log_probability")
+    task = small_task(policy={"type": core, "learned_std": True}, images_per_batch=12, reward="log_probability")
     policy: Any = task.build_policy()
     before = {name: parameter.detach().clone() for name, parameter in policy.named_parameters()}
     trainer = config.build(policy, seed=0, num_updates=3)
@@ -138,7 +138,7 @@ def test_the_gradient_is_that_of_the_expected_reward() -> None:
 
 def test_bad_settings() -> None:
     for settings, message in (
-        ({"core": "gru"}, "core: expected one of rectifier, lstm, dram, got 'gru'"),
+        ({"type": "gru"}, "type: expected one of rectifier, lstm, dram or module:function, got 'gru'"),
         ({"hidden_units": 0}, "hidden_units: expected at least 1, got 0"),
         ({"location_std": 0.0}, "location_std: expected a positive number, got 0.0"),
         ({"head_scale": 0.0}, "head_scale: expected a positive number, got 0.0"),

@@ -18,12 +18,12 @@ SEEN = Box(-1.0, 1.0, (3,), np.float32)
 
 @pytest.mark.parametrize("space", [Box(-1.0, 1.0, (2,)), MultiDiscrete([2, 3])])
 def test_actions_that_cannot_be_numbered_are_refused(space: gym.Space) -> None:
-    with pytest.raises(ValueError, match="needs a Discrete action space, got .*kind: actor_critic, which ppo"):
-        build_policy(ControlPolicyConfig(kind="action_values"), SEEN, space, None)
+    with pytest.raises(ValueError, match="needs a Discrete action space, got .*type: actor_critic, which ppo"):
+        build_policy(ControlPolicyConfig(type="action_values"), SEEN, space, None)
 
 
 def test_network_fits_the_spaces() -> None:
-    config = ControlPolicyConfig(kind="action_values", hidden_sizes=(5,), action_values=ActionValuesConfig(dueling=True))
+    config = ControlPolicyConfig(type="action_values", hidden_sizes=(5,), action_values=ActionValuesConfig(dueling=True))
     masked = Dict({"observation": SEEN, "action_mask": Box(0, 1, (4,), np.int8)})
     for space, inputs in ((SEEN, 3), (Discrete(7), 7), (masked, 3)):
         policy = build_policy(config, space, Discrete(4), None)
@@ -34,7 +34,7 @@ def test_network_fits_the_spaces() -> None:
 
 @pytest.mark.parametrize("network", ["{}", "{noisy: true, dueling: true}", "{memory: lstm, memory_size: 8}"])
 def test_interrupted_run_ends_with_the_same_weights(network: str, tmp_path: Path) -> None:
-    policy = f"{{kind: action_values, hidden_sizes: [8], action_values: {network}}}"
+    policy = f"{{type: action_values, hidden_sizes: [8], action_values: {network}}}"
     task = f"{{type: control, num_envs: 4, num_steps: 16, policy: {policy}}}"
     # An exponent that rises, like a learning rate that falls, depends on the length of the run.
     replay = "replay: prioritised, importance_exponent: 1, window_steps: 6"

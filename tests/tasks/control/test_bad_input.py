@@ -10,8 +10,8 @@ import pytest
 from seqrl.run.cli import EXIT_BAD_INPUT, main
 from seqrl.tasks.control.task import EnvTask
 
-TABLE = {"environment": "FrozenLake-v1", "policy": {"kind": "action_value_table"}}
-VALUES = {"policy": {"kind": "action_values"}}
+TABLE = {"environment": "FrozenLake-v1", "policy": {"type": "action_value_table"}}
+VALUES = {"policy": {"type": "action_values"}}
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ VALUES = {"policy": {"kind": "action_values"}}
     [
         ({"environment": "CartPol-v1"}, {"type": "ppo"}, ["'CartPol-v1' is not known", "CartPole-v1"]),
         ({"environment": "nothing_of_this_name:Thing-v0"}, {"type": "ppo"}, ["nothing_of_this_name"]),
-        ({"policy": {"kind": "actor_critics"}}, {"type": "ppo"}, ["task.policy.kind", "'actor_critic'", "'action_values'"]),
+        ({"policy": {"type": "actor_critics"}}, {"type": "ppo"}, ["task.policy: type: expected one of actor_critic, action_values"]),
         ({"num_env": 3}, {"type": "ppo"}, ["task.num_env", "did you mean 'num_envs'?"]),
         ({}, {"type": "ppoo"}, ["'ppoo' is not registered", "did you mean 'ppo'?"]),
         ({}, {"type": "ppo", "clip": 2.0}, ["trainer", "clip", "got 2.0"]),
@@ -31,8 +31,8 @@ VALUES = {"policy": {"kind": "action_values"}}
         *((VALUES, {"type": name}, [name, "ActionValues", "dqn"]) for name in ("a2c", "trpo", "vtrace", "off_policy")),
         *((TABLE, {"type": name}, [name, "ActionValueTable", "q_table"]) for name in ("ppo", "reinforce", "self_critical", "cem")),
         # Actions and observations that a policy has no layer for.
-        ({"environment": "Pendulum-v1", **VALUES}, {"type": "dqn"}, ["task.policy.kind: action_values", "Discrete", "actor_critic"]),
-        ({**TABLE, "environment": "CartPole-v1"}, {"type": "q_table"}, ["task.policy.kind: action_value_table", "numbered", "dqn"]),
+        ({"environment": "Pendulum-v1", **VALUES}, {"type": "dqn"}, ["task.policy.type: action_values", "Discrete", "actor_critic"]),
+        ({**TABLE, "environment": "CartPole-v1"}, {"type": "q_table"}, ["task.policy.type: action_value_table", "numbered", "dqn"]),
         ({**TABLE, "environment": "Taxi-v4", "action_masks": True}, {"type": "q_table"}, ["task.action_masks: expected false", "got true"]),
         ({"policy": {"actor_critic": {"squash": True}}}, {"type": "ppo"}, ["task.policy.actor_critic.squash", "Discrete(2)"]),
     ],

@@ -17,7 +17,7 @@ from seqrl.trainers.q_table import QTableConfig
 
 def task_of(kind: str = "action_values", **settings: Any) -> EnvTask:
     settings = {"environment": "MountainCar-v0", "num_envs": 2, "num_steps": 6, "max_episode_steps": 5, **settings}
-    return ControlConfig(policy=ControlPolicyConfig(kind=kind), **settings).build(seed=0)  # type: ignore[arg-type]
+    return ControlConfig(policy=ControlPolicyConfig(type=kind), **settings).build(seed=0)  # type: ignore[arg-type]
 
 
 def deviation_of(rewards: list[np.ndarray], ended: list[np.ndarray], counted: list[np.ndarray], discount: float) -> float:

@@ -56,7 +56,7 @@ def test_interrupted_run_ends_with_the_same_weights(environment: str, trainer: s
     [
         ("{actor_critic: {memory: lstm}}", True),
         ("{actor_critic: {shared_trunk: true}}", True),
-        ("{kind: action_values}", False),
+        ("{type: action_values}", False),
     ],
     ids=["lstm", "shared", "action_values"],
 )

@@ -95,11 +95,11 @@ def test_what_does_not_go_together_is_named(observation_space, action_space, set
 
 @pytest.mark.parametrize("kind", ["action_values", "action_value_table", "probability_table"])
 def test_values_and_tables_need_a_single_choice(kind) -> None:
-    with pytest.raises(ValueError, match=rf"task.policy.kind: {kind} needs .*Tuple.*; use kind: actor_critic"):
-        build_policy(ControlPolicyConfig(kind=kind), Discrete(4), JOINT)
+    with pytest.raises(ValueError, match=rf"task.policy.type: {kind} needs .*Tuple.*; use type: actor_critic"):
+        build_policy(ControlPolicyConfig(type=kind), Discrete(4), JOINT)
 
 
-@pytest.mark.parametrize("wrong", [{"kind": "critic"}, {"hidden_sizes": ()}, {"hidden_sizes": (8, 0)}])
+@pytest.mark.parametrize("wrong", [{"type": "critic"}, {"hidden_sizes": ()}, {"hidden_sizes": (8, 0)}])
 def test_settings_out_of_range_are_named(wrong) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         ControlPolicyConfig(**wrong)
@@ -108,7 +108,7 @@ def test_settings_out_of_range_are_named(wrong) -> None:
 def test_a_task_reads_whether_to_squash() -> None:
     squashed = ActorCriticConfig(squash=True)
     assert ControlPolicyConfig(actor_critic=squashed).squash and not ControlPolicyConfig().squash
-    assert not ControlPolicyConfig(kind="action_values", actor_critic=squashed).squash
+    assert not ControlPolicyConfig(type="action_values", actor_critic=squashed).squash
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ def task_of(environment: str, **settings: Any) -> EnvTask:
 
 
 def run_of(folder: Path, trainer: str, task: str, *, policy: str = SMALL, mode: str = "steps", steps: int = 2, seed: int = 0) -> Any:
-    kind = policy if trainer != "dqn" else "kind: action_values, hidden_sizes: [8]"
+    kind = policy if trainer != "dqn" else "type: action_values, hidden_sizes: [8]"
     if trainer == "dqn" and "lstm" in policy:
         kind += ", action_values: {memory: lstm, memory_size: 8}"
     text = f"name: {trainer}\nseed: {seed}\nsteps: {steps}\neval_every: 0\nsave_every: 1\nnum_threads: 1\nruns_folder: {folder}\n"
@@ -212,8 +212,8 @@ def test_masks_that_do_not_fit_are_refused() -> None:
         EnvironmentFailed, match=r"action_mask: expected at least one allowed action of 9, row 0 of environment Board-v0 .* step 4"
     ):
         task_of("Board-v0", environment_options={"wrong": "nothing"}).rollout(TakesTheFirst())
-    with pytest.raises(ValueError, match="task.action_masks: expected false with task.policy.kind: action_value_table"):
-        task_of("Board-v0", policy=ControlPolicyConfig(kind="action_value_table")).build_policy()
+    with pytest.raises(ValueError, match="task.action_masks: expected false with task.policy.type: action_value_table"):
+        task_of("Board-v0", policy=ControlPolicyConfig(type="action_value_table")).build_policy()
     with pytest.raises(ValueError, match="Told-v0: expected a mask of 4 actions under 'number'.*set task.action_mask_key"):
         task_of("Told-v0", action_mask_key="number")
     # Told not to look for one, it takes the mask for numbers, and told not to use it, it leaves it out.
@@ -259,7 +259,7 @@ def test_what_pictures_and_numbers_say_is_learned(environment: str, trainer: str
         folder = tmp_path / str(seed)
         folder.mkdir()
         TRAINERS["learns"] = settings[trainer]
-        policy = "kind: action_values, hidden_sizes: [64]" if trainer == "dqn" else "hidden_sizes: [64, 64]"
+        policy = "type: action_values, hidden_sizes: [64]" if trainer == "dqn" else "hidden_sizes: [64, 64]"
         task = f"environment: {environment}, num_envs: 16, num_steps: 16"
         _, built, trained, _ = run_of(folder, "learns", task, policy=policy, steps=60, seed=seed)
         score = built.evaluate(trained, split="test")["return_mean"]

@@ -48,7 +48,7 @@ def test_converges_to_the_exact_action_values(rule: str, n_step: int, epsilon: f
     exact = soft_action_values(room_model(-0.04), target_epsilon)[INSIDE]
     if not target_epsilon:  # by another way
         torch.testing.assert_close(exact.amax(dim=1), policy_iteration(room_model(-0.04))[1][INSIDE])
-    task = control(num_envs=200, num_steps=5, policy=ControlPolicyConfig(kind="action_value_table")).build(0)
+    task = control(num_envs=200, num_steps=5, policy=ControlPolicyConfig(type="action_value_table")).build(0)
     policy = task.build_policy()
     config = QTableConfig(rule, n_step, discount=1.0, learning_rate=1.0, visit_exponent=0.7, epsilon_start=epsilon)  # type: ignore[arg-type]
     trainer = config.build(policy, seed=0, num_updates=1)
@@ -67,7 +67,7 @@ def play(trainer: object, task: object, updates: int) -> float:
 
 def test_a_table_of_probabilities_serves_elites_and_gradients_alike() -> None:
     best = float(policy_iteration(room_model(-0.04))[1][INSIDE].mean())
-    table = ControlPolicyConfig(kind="probability_table")
+    table = ControlPolicyConfig(type="probability_table")
     episodes = control("episodes", num_envs=200, num_eval_episodes=400, policy=table).build(0)
     counts = CrossEntropyConfig(fit="counts", percentile=50.0, elite_iterations=3)
     assert play(counts.build(episodes.build_policy(), seed=0, num_updates=15), episodes, 15) > best - 0.12
@@ -80,9 +80,9 @@ def test_a_table_of_probabilities_serves_elites_and_gradients_alike() -> None:
 @pytest.mark.parametrize(
     ("task", "trainer"),
     [
-        ("mode: steps, num_envs: 3, num_steps: 7, policy: {kind: action_value_table}", "{type: q_table, rule: sarsa, n_step: 3}"),
-        ("mode: steps, num_envs: 1, num_steps: 5, policy: {kind: action_value_table}", "{type: q_table, visit_exponent: 0.5}"),
-        ("mode: episodes, num_envs: 6, policy: {kind: probability_table}", "{type: cem, fit: counts, elite_iterations: 3}"),
+        ("mode: steps, num_envs: 3, num_steps: 7, policy: {type: action_value_table}", "{type: q_table, rule: sarsa, n_step: 3}"),
+        ("mode: steps, num_envs: 1, num_steps: 5, policy: {type: action_value_table}", "{type: q_table, visit_exponent: 0.5}"),
+        ("mode: episodes, num_envs: 6, policy: {type: probability_table}", "{type: cem, fit: counts, elite_iterations: 3}"),
         ("mode: episodes, num_envs: 6, policy: {hidden_sizes: [8]}", "{type: cem, elite_iterations: 3, minibatch_rows: 2}"),
     ],
 )
@@ -102,8 +102,8 @@ def test_interrupted_run_ends_with_the_same_weights(environment: str, task: str,
 def test_a_table_says_what_it_cannot_serve() -> None:
     for kind in ("action_value_table", "probability_table"):
         with pytest.raises(ValueError, match=f"{kind} needs numbered .*ppo"):
-            ControlConfig("CartPole-v1", policy=ControlPolicyConfig(kind=kind)).build(0).build_policy()  # type: ignore[arg-type]
-    task = control(policy=ControlPolicyConfig(kind="action_value_table")).build(0)
+            ControlConfig("CartPole-v1", policy=ControlPolicyConfig(type=kind)).build(0).build_policy()  # type: ignore[arg-type]
+    task = control(policy=ControlPolicyConfig(type="action_value_table")).build(0)
     with pytest.raises(ValueError, match="q_table"):
         PPOConfig().build(task.build_policy(), seed=0, num_updates=1)
 

@@ -89,7 +89,7 @@ def test_wrong_json_lines_are_refused(row: object, problem: str, tmp_path: Path)
 def test_settings_that_nobody_reads_are_refused() -> None:
     with pytest.raises(ValueError, match="prompts: source builtin does not read it"):
         DataConfig(prompts="a.txt")
-    with pytest.raises(ValueError, match="source: expected one of builtin.*did you mean 'files'"):
+    with pytest.raises(ValueError, match="source: expected one of builtin, files, jsonl, rnnlg, got"):
         DataConfig(source="file")
     with pytest.raises(ValueError, match="needs pairs"):
         load_pairs(DataConfig(source="jsonl", path="."))
