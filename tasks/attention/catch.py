@@ -40,7 +40,7 @@ class _Catches:
         location: [N, 2] float32, where the last glimpse was taken.
     """
 
-    def __init__(self, num_games: int, glimpse_size: int, num_scales: int, look: Look, max_speed: float) -> None:
+    def __init__(self, num_games: int, glimpse_size: int = 6, num_scales: int = 3, look: Look = "learned", max_speed: float = 1.0) -> None:
         if look not in get_args(Look):
             raise ValueError(f"look: expected one of {', '.join(get_args(Look))}, got {look!r}")
         if not 0 <= max_speed <= BOARD_SIZE:
@@ -158,46 +158,17 @@ class GlimpseCatch(OneGame):
 
     metadata = METADATA
 
-    def __init__(
-        self,
-        glimpse_size: int = 6,
-        num_scales: int = 3,
-        look: Look = "learned",
-        max_speed: float = 1.0,
-        render_mode: str | None = None,
-    ) -> None:
-        super().__init__(_Catches(1, glimpse_size, num_scales, look, max_speed), render_mode)
+    def __init__(self, render_mode: str | None = None, **options: Any) -> None:
+        super().__init__(_Catches(1, **options), render_mode)
 
 
 class GlimpseCatches(ManyGames):
-    """Many games that step at once, see `GlimpseCatch`; those that have ended are reset by their next step.
-
-    Args:
-        num_envs: number of games.
-        glimpse_size: pixels of a glimpse's side at each scale.
-        num_scales: each covers twice the side of the one before.
-        look: "learned", "random", "centre" or "full".
-        max_speed: of the ball to either side, pixels a step.
-        max_episode_steps: cut games after so many steps.
-        render_mode: "rgb_array" or None.
-
-    Raises:
-        ValueError: when a setting is out of range.
-    """
+    """Many games that step at once, with the options of `GlimpseCatch`; those that have ended are reset by their next step."""
 
     metadata = {**METADATA, **ManyGames.metadata}
 
-    def __init__(
-        self,
-        num_envs: int = 1,
-        glimpse_size: int = 6,
-        num_scales: int = 3,
-        look: Look = "learned",
-        max_speed: float = 1.0,
-        max_episode_steps: int = BOARD_SIZE,
-        render_mode: str | None = None,
-    ) -> None:
-        super().__init__(_Catches(num_envs, glimpse_size, num_scales, look, max_speed), num_envs, max_episode_steps, render_mode)
+    def __init__(self, num_envs: int = 1, max_episode_steps: int = BOARD_SIZE, render_mode: str | None = None, **options: Any) -> None:
+        super().__init__(_Catches(num_envs, **options), num_envs, max_episode_steps, render_mode)
 
 
 def action_space() -> Tuple:

@@ -23,7 +23,7 @@ class _Rooms:
 
     observation_space, action_space = Discrete(len(CELLS)), Discrete(4)
 
-    def __init__(self, size: int, step_reward: float, random_start: bool) -> None:
+    def __init__(self, size: int, step_reward: float = -0.04, random_start: bool = False) -> None:
         model = room_model(step_reward)
         self.cumulative = model.transition.cumsum(dim=2).numpy()
         self.exit_reward = np.array([EXITS.get(cell, 0.0) for cell in CELLS])
@@ -73,29 +73,14 @@ class RobotInARoom(OneGame):
 
     metadata = METADATA
 
-    def __init__(self, step_reward: float = -0.04, random_start: bool = False, render_mode: str | None = None) -> None:
-        super().__init__(_Rooms(1, step_reward, random_start), render_mode)
+    def __init__(self, render_mode: str | None = None, **options: Any) -> None:
+        super().__init__(_Rooms(1, **options), render_mode)
 
 
 class RobotsInRooms(ManyGames):
-    """Many rooms that step at once; rows that have ended are reset by their next step.
-
-    Args:
-        num_envs: number of rooms.
-        step_reward: reward of every step.
-        random_start: begin in any cell that is no exit.
-        max_episode_steps: cut episodes after so many steps.
-        render_mode: "rgb_array" or None.
-    """
+    """Many rooms that step at once, with the options of `RobotInARoom`; rows that have ended are reset by their next step."""
 
     metadata = {**METADATA, **ManyGames.metadata}
 
-    def __init__(
-        self,
-        num_envs: int = 1,
-        step_reward: float = -0.04,
-        random_start: bool = False,
-        max_episode_steps: int = 100,
-        render_mode: str | None = None,
-    ) -> None:
-        super().__init__(_Rooms(num_envs, step_reward, random_start), num_envs, max_episode_steps, render_mode)
+    def __init__(self, num_envs: int = 1, max_episode_steps: int = 100, render_mode: str | None = None, **options: Any) -> None:
+        super().__init__(_Rooms(num_envs, **options), num_envs, max_episode_steps, render_mode)
