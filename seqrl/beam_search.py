@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,21 +44,34 @@ def beam_search(
         raise ValueError(f"beam_size: expected at least 1, got {beam_size}")
     if length_penalty < 0:
         raise ValueError(f"length_penalty: expected 0 or more, got {length_penalty}")
-    with evaluation_mode(policy), _at_temperature(policy, temperature):
+    with _at_temperature(policy, temperature):
         beams = Beams(policy, first_leaf(context).shape[0], beam_size, length_penalty, first_leaf(context).device)
-        item, state = beams.image.repeat_interleave(beam_size), policy.initial_state(context)
+        search(policy, context, beams, beams.retire)
+    return beams.best, beams.best_score
+
+
+def search(policy: Any, context: Tree, beams: Beams, retire: Callable[[int], Tensor | None]) -> None:
+    """Extend beams token by token, until there are none or `max_tokens` is reached.
+
+    Args:
+        policy: a token policy.
+        context: leaves [N, ...].
+        beams: of all N contexts.
+        retire: called after each step; leaves out of the beams what is found, and gives the rows to keep when some were left out.
+    """
+    with evaluation_mode(policy):
+        item, state = beams.image.repeat_interleave(beams.tokens.shape[1]), policy.initial_state(context)
         tokens = torch.full_like(beams.image, policy.begin)
         for step in range(policy.max_tokens):
             logp, state = next_logp_of(policy, tokens, state)
             if step == 0:  # as in `sample`
                 logp, state = logp.index_select(0, item), rows_of_items(policy, state, item)
             parents = beams.extend(step, logp)
-            rows = beams.retire(step)
+            rows = retire(step)
             if beams.image.numel() == 0:
                 break
             state = reorder(policy, state, parents if rows is None else parents[rows], rows)
             tokens = beams.tokens[:, :, step].flatten()
-    return beams.best, beams.best_score
 
 
 @contextmanager
@@ -111,6 +124,7 @@ class Beams:
         total: [N', K] their log-probabilities; -inf for places not yet taken.
         best: of each image the best caption, without its end token, once its search is over.
         best_score: its score.
+        keep: what takes over the rows that end at a step: (step, [N', K, max_tokens] rows, [N', K] total, [N', K] whether they end).
 
     Args:
         policy: its end and pad tokens and max_tokens are read.
@@ -122,6 +136,7 @@ class Beams:
 
     def __init__(self, policy: Any, num_images: int, beam_size: int, alpha: float, device: torch.device) -> None:
         self.ends, self.pad, self.max_tokens, self.alpha = end_tokens(policy), policy.pad, policy.max_tokens, alpha
+        self.keep = self._keep_best
         # Where a rule may add to a log-probability, what a row can still reach has no bound.
         self.bounded = not getattr(policy, "may_gain", False)
         self.image = torch.arange(num_images, device=device)
@@ -152,7 +167,7 @@ class Beams:
         rows = self.tokens.gather(1, parent.unsqueeze(2).expand(-1, -1, self.max_tokens))
         rows[:, :, step] = token
         ends = is_end(token, self.ends)
-        self._keep_ended(step, rows[:, :K], most[:, :K], ends[:, :K] | (step + 1 == self.max_tokens))
+        self.keep(step, rows[:, :K], most[:, :K], ends[:, :K])
         self.total, chosen = most.masked_fill(ends, float("-inf")).topk(K, dim=1)
         self.tokens = rows.gather(1, chosen.unsqueeze(2).expand(-1, -1, self.max_tokens))
         return (parent.gather(1, chosen) + K * torch.arange(N, device=parent.device).unsqueeze(1)).flatten()
@@ -178,8 +193,9 @@ class Beams:
         K = self.total.shape[1]
         return (kept.unsqueeze(1) * K + torch.arange(K, device=kept.device)).flatten()
 
-    def _keep_ended(self, step: int, rows: Tensor, total: Tensor, ends: Tensor) -> None:
+    def _keep_best(self, step: int, rows: Tensor, total: Tensor, ends: Tensor) -> None:
         """Keep the best of the rows [N', K, max_tokens] that end now, where it is better than those before."""
+        ends = ends | (step + 1 == self.max_tokens)
         score, place = self._score(total, step + 1).masked_fill(~ends, float("-inf")).max(dim=1)
         better = score > self.ended_score
         found = rows.gather(1, place.view(-1, 1, 1).expand(-1, 1, self.max_tokens)).squeeze(1)

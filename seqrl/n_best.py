@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from seqrl.beam_search import next_logp_of, reorder
-from seqrl.decoding import rows_of_items, sample
-from seqrl.policies.tokens import end_tokens, evaluation_mode, first_leaf, is_end
+from seqrl.beam_search import Beams, search
+from seqrl.decoding import sample
+from seqrl.policies.tokens import end_tokens, first_leaf
 from seqrl.trajectory import Trajectory, Tree
 
 
@@ -37,7 +38,7 @@ def n_best(policy: Any, context: Tree, *, beam_size: int, num_rows: int) -> list
 
 
 @torch.no_grad()
-def best_rows(policy: Any, context: Tree, *, num_rows: int, group: torch.Tensor | None = None) -> Trajectory:
+def best_rows(policy: Any, context: Tree, *, num_rows: int, group: Tensor | None = None) -> Trajectory:
     """Write the best rows of a beam search of that width, as `seqrl.decoding.sample` writes drawn ones.
 
     Args:
@@ -62,38 +63,21 @@ def best_rows(policy: Any, context: Tree, *, num_rows: int, group: torch.Tensor 
 
 def _search(policy: Any, context: Tree, beam_size: int, num_rows: int) -> list[list[tuple[list[int], float]]]:
     """Do what `n_best` does; rows keep their end tokens."""
-    device, N, K, ends = first_leaf(context).device, first_leaf(context).shape[0], beam_size, end_tokens(policy)
-    found: list[list[tuple[list[int], float]]] = [[] for _ in range(N)]
-    rows = torch.full((N, K, 0), policy.pad, dtype=torch.long, device=device)
-    total = torch.full((N, K), float("-inf"), device=device)
-    total[:, 0] = 0  # only one of the equal first rows may be extended
-    first = K * torch.arange(N, device=device).unsqueeze(1)
-    with evaluation_mode(policy):
-        item, state = torch.arange(N, device=device).repeat_interleave(K), policy.initial_state(context)
-        tokens = torch.full((N,), policy.begin, device=device)
-        for step in range(policy.max_tokens):
-            logp, state = next_logp_of(policy, tokens, state)
-            if step == 0:
-                logp, state = logp.index_select(0, item), rows_of_items(policy, state, item)
-            V = logp.shape[1]
-            most, place = (total.unsqueeze(2) + logp.view(N, K, V)).flatten(1).topk(min(K * (1 + len(ends)), K * V), dim=1)
-            parent, token = place // V, place % V
-            longer = torch.cat([rows.gather(1, parent.unsqueeze(2).expand(-1, -1, step)), token.unsqueeze(2)], dim=2)
-            ended = is_end(token, ends)
-            _keep(found, longer[:, :K], most[:, :K], ended[:, :K])
-            if all(len(each) >= num_rows for each in found):
-                break
-            total, chosen = most.masked_fill(ended, float("-inf")).topk(K, dim=1)
-            rows = longer.gather(1, chosen.unsqueeze(2).expand(-1, -1, step + 1))
-            state = reorder(policy, state, (parent.gather(1, chosen) + first).flatten(), None)
-            tokens = rows[:, :, -1].flatten()
+    leaf = first_leaf(context)
+    beams = Beams(policy, leaf.shape[0], beam_size, 0.0, leaf.device)
+    found: list[list[tuple[list[int], float]]] = [[] for _ in range(leaf.shape[0])]
+
+    def keep(step: int, rows: Tensor, total: Tensor, ends: Tensor) -> None:
+        for index, place in (ends & total.isfinite()).nonzero().tolist():
+            found[index].append((rows[index, place, : step + 1].tolist(), float(total[index, place]) / (step + 1)))
+
+    def stop_with_enough(step: int) -> None:
+        if all(len(each) >= num_rows for each in found):
+            beams.image = beams.image[:0]
+
+    beams.keep = keep
+    search(policy, context, beams, stop_with_enough)
     for index, each in enumerate(found):
         if not each:
-            each.append((rows[index, 0].tolist(), float(total[index, 0]) / policy.max_tokens))
+            each.append((beams.tokens[index, 0].tolist(), float(beams.total[index, 0]) / policy.max_tokens))
     return [sorted(each, key=lambda row: -row[1])[:num_rows] for each in found]
-
-
-def _keep(found: list[list[tuple[list[int], float]]], rows: torch.Tensor, total: torch.Tensor, ended: torch.Tensor) -> None:
-    for index, place in (ended & total.isfinite()).nonzero().tolist():
-        row = rows[index, place].tolist()
-        found[index].append((row, float(total[index, place]) / len(row)))

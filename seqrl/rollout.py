@@ -140,8 +140,8 @@ def play(policy: nn.Module, source: Source, *, max_steps: int, before_step: Call
     """
     actor = cast(Policy, policy)
     state = actor.initial_state(None)
-    total = torch.zeros(source.active.shape[0], dtype=torch.float64)
-    length = torch.zeros(source.active.shape[0], dtype=torch.long)
+    total = torch.zeros(source.active.shape, dtype=torch.float64, device=source.active.device)
+    length = torch.zeros_like(total, dtype=torch.long)
     for t in range(max_steps):
         if source.finished:
             break

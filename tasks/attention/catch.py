@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete, Tuple
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from seqrl.run.json_text import parse_json
+from seqrl.tasks.control.games import ManyGames, OneGame
 
 if TYPE_CHECKING:
     from seqrl.tasks.attention.retina import Retina
@@ -22,14 +18,15 @@ if TYPE_CHECKING:
 ENVIRONMENT = "seqrl/GlimpseCatch-v0"
 BOARD_SIZE, PADDLE_SIZE = 24, 2  # pixels
 MOVES = np.array([-1, 0, 1])  # left, stay, right
+METADATA = {"render_modes": ["rgb_array"], "render_fps": 6}
 STATE = ("ball", "speed", "row", "paddle", "location")
 
 Look = Literal["learned", "random", "centre", "full"]
 Action = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 
-class _Games:
-    """N games of both forms: their state, their rules and what is seen of them.
+class _Catches:
+    """N games: their state, their rules and what is seen of them; see `seqrl.tasks.control.games.Games`.
 
     The ball's place x is a real number in 0..24, and its pixel the one that x lies in. It starts anywhere in the uppermost row with
     a speed drawn evenly from -max_speed..max_speed pixels a step, and falls by one row a step; at a side wall x and the speed
@@ -43,7 +40,7 @@ class _Games:
         location: [N, 2] float32, where the last glimpse was taken.
     """
 
-    def __init__(self, num_games: int, glimpse_size: int, num_scales: int, look: Look, max_speed: float) -> None:
+    def __init__(self, num_games: int, glimpse_size: int = 6, num_scales: int = 3, look: Look = "learned", max_speed: float = 1.0) -> None:
         if look not in get_args(Look):
             raise ValueError(f"look: expected one of {', '.join(get_args(Look))}, got {look!r}")
         if not 0 <= max_speed <= BOARD_SIZE:
@@ -57,18 +54,27 @@ class _Games:
         self.row, self.paddle = np.zeros(num_games, dtype=np.int64), np.zeros(num_games, dtype=np.int64)
         self.location = np.zeros((num_games, 2), dtype=np.float32)
 
+        self.action_space = action_space()
+        low = np.zeros(BOARD_SIZE**2 if look == "full" else self.retina.num_outputs + 2, dtype=np.float32)
+        if look != "full":
+            low[-2:] = -1.0
+        self.observation_space = Box(low, np.ones_like(low), dtype=np.float32)
+
     @property
-    def observation_space(self) -> Box:
-        """Of one game."""
-        if self.look == "full":
-            return Box(0.0, 1.0, (BOARD_SIZE**2,), dtype=np.float32)
-        low = np.zeros(self.retina.num_outputs + 2, dtype=np.float32)
-        low[-2:] = -1.0
-        return Box(low, np.ones_like(low), dtype=np.float32)
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that the next step depends on."""
+        return {name: getattr(self, name) for name in STATE}
+
+    @state.setter
+    def state(self, arrays: dict[str, NDArray[Any]]) -> None:
+        for name, array in arrays.items():
+            setattr(self, name, array)
 
     def start(self, random: np.random.Generator, games: NDArray[np.bool_]) -> None:
         """Begin some games [N] anew, looking at the middle, or anywhere where the look is random."""
         count = int(games.sum())
+        if not count:
+            return
         self.ball[games] = random.uniform(0, BOARD_SIZE, count)
         self.speed[games] = random.uniform(-self.max_speed, self.max_speed, count)
         self.paddle[games] = random.integers(BOARD_SIZE - PADDLE_SIZE + 1, size=count)
@@ -113,6 +119,10 @@ class _Games:
         glimpse = self.retina.cut(torch.from_numpy(boards), torch.from_numpy(self.location))
         return np.concatenate([glimpse.numpy(), self.location], axis=1)
 
+    def info(self) -> dict[str, NDArray[Any]]:
+        """Give nothing else."""
+        return {}
+
     def draw(self) -> tuple[NDArray[np.uint8], ...]:
         """Draw each game and what is seen of it."""
         from seqrl.tasks.attention.catch_drawing import draw_game
@@ -125,7 +135,7 @@ class _Games:
         )
 
 
-class GlimpseCatch(gym.Env):
+class GlimpseCatch(OneGame):
     """A ball of one pixel falls over a screen of 24x24 and bounces off the side walls; a paddle of two has to catch it.
 
     An action is a tuple: 0, 1 or 2 moves the paddle left, not at all or right, and a location (x, y) in [-1, 1]² says where the next
@@ -149,111 +159,19 @@ class GlimpseCatch(gym.Env):
     and the speed may be any up to the paddle's own.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 6}
+    metadata = METADATA
 
-    def __init__(
-        self,
-        glimpse_size: int = 6,
-        num_scales: int = 3,
-        look: Look = "learned",
-        max_speed: float = 1.0,
-        render_mode: str | None = None,
-    ) -> None:
-        self._games, self._one = _Games(1, glimpse_size, num_scales, look, max_speed), np.ones(1, dtype=bool)
-        self.render_mode = render_mode
-        self.observation_space, self.action_space = self._games.observation_space, action_space()
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Let a new ball fall."""
-        super().reset(seed=seed)
-        self._games.start(self.np_random, self._one)
-        return self._games.seen()[0], {}
-
-    def step(self, action: tuple[Any, NDArray[np.float32]]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        """Move the paddle, let the ball fall, look."""
-        rows = np.array([action[0]]), np.asarray(action[1], dtype=np.float32)[None]
-        reward, ended = self._games.play(rows, self.np_random, self._one)
-        return self._games.seen()[0], float(reward[0]), bool(ended[0]), False, {}
-
-    def render(self) -> NDArray[np.uint8] | None:
-        """Draw the screen with the outlines of the scales, and what is seen at each."""
-        return self._games.draw()[0] if self.render_mode == "rgb_array" else None
+    def __init__(self, render_mode: str | None = None, **options: Any) -> None:
+        super().__init__(_Catches(1, **options), render_mode)
 
 
-class GlimpseCatches(VectorEnv):
-    """Many games that step at once, see `GlimpseCatch`; those that have ended are reset by their next step.
+class GlimpseCatches(ManyGames):
+    """Many games that step at once, with the options of `GlimpseCatch`; those that have ended are reset by their next step."""
 
-    Args:
-        num_envs: number of games.
-        glimpse_size: pixels of a glimpse's side at each scale.
-        num_scales: each covers twice the side of the one before.
-        look: "learned", "random", "centre" or "full".
-        max_speed: of the ball to either side, pixels a step.
-        max_episode_steps: cut games after so many steps.
-        render_mode: "rgb_array" or None.
+    metadata = {**METADATA, **ManyGames.metadata}
 
-    Raises:
-        ValueError: when a setting is out of range.
-    """
-
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 6, "autoreset_mode": AutoresetMode.NEXT_STEP}
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        glimpse_size: int = 6,
-        num_scales: int = 3,
-        look: Look = "learned",
-        max_speed: float = 1.0,
-        max_episode_steps: int = BOARD_SIZE,
-        render_mode: str | None = None,
-    ) -> None:
-        self._games = _Games(num_envs, glimpse_size, num_scales, look, max_speed)
-        self.num_envs, self.render_mode, self._limit = num_envs, render_mode, max_episode_steps
-        self.single_observation_space, self.single_action_space = self._games.observation_space, action_space()
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self._length, self._ended = np.zeros(num_envs, dtype=np.int64), np.zeros(num_envs, dtype=bool)
-
-    def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Let new balls fall in all games, which share one random generator."""
-        super().reset(seed=seed[0] if isinstance(seed, Sequence) else seed)
-        self._games.start(self.np_random, np.ones(self.num_envs, dtype=bool))
-        self._length[:], self._ended[:] = 0, False
-        return self._games.seen(), {}
-
-    def step(
-        self, actions: Action
-    ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
-        """Take a step in every game, given moves [N] and locations [N, 2]."""
-        live = ~self._ended
-        reward, terminated = self._games.play(actions, self.np_random, live)
-        if self._ended.any():
-            self._games.start(self.np_random, self._ended)
-        self._length = np.where(live, self._length + 1, 0)
-        truncated = live & ~terminated & (self._length >= self._limit)
-        self._ended = terminated | truncated
-        return self._games.seen(), reward, terminated, truncated, {}
-
-    def render(self) -> tuple[NDArray[np.uint8], ...] | None:
-        """Draw each game and what is seen of it."""
-        return self._games.draw() if self.render_mode == "rgb_array" else None
-
-    def state_dict(self) -> dict[str, Any]:
-        """Give all that the next step depends on."""
-        arrays = {name: getattr(self._games, name) for name in STATE} | {"length": self._length, "ended": self._ended}
-        return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()} | {
-            "random": json.dumps(self.np_random.bit_generator.state)
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a saved state."""
-        for name in STATE:
-            setattr(self._games, name, state[name].numpy().copy())
-        self._length, self._ended = (state[name].numpy().copy() for name in ("length", "ended"))
-        self.np_random.bit_generator.state = parse_json(state["random"])
+    def __init__(self, num_envs: int = 1, max_episode_steps: int = BOARD_SIZE, render_mode: str | None = None, **options: Any) -> None:
+        super().__init__(_Catches(num_envs, **options), num_envs, max_episode_steps, render_mode)
 
 
 def action_space() -> Tuple:

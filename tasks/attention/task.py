@@ -21,9 +21,10 @@ from seqrl.tasks.attention.classification import object_of_step, read_steps
 from seqrl.tasks.attention.cores import ReluRNNCore
 from seqrl.tasks.attention.data import AttentionData, DataConfig, load_data
 from seqrl.tasks.attention.dram import DramPolicy, StartedDram, shrink
-from seqrl.tasks.attention.drawing import Look, draw_looks
+from seqrl.tasks.attention.drawing import draw_looks
 from seqrl.tasks.attention.evaluation import EvaluationConfig, Share, figures_of, look_at
 from seqrl.tasks.attention.looking import FirstLocation, Looking, given_locations, grid, look
+from seqrl.tasks.attention.looks import Look
 from seqrl.tasks.attention.policy import GlimpsePolicy, GlimpsePolicyConfig
 from seqrl.tasks.attention.retina import PreparedImages, Retina
 from seqrl.tasks.item_order import ItemOrder

@@ -58,7 +58,7 @@ class MovieBooking(OneDialog):
 
 
 class MovieBookings(ManyDialogs):
-    """Many dialogs at once, see `MovieBooking`."""
+    """Many dialogs at once, with the options of `MovieBooking`."""
 
     def __init__(
         self,

@@ -60,22 +60,21 @@ class RestaurantDialogs:
         if num_hypotheses < 1:
             raise ValueError(f"num_hypotheses: expected at least 1, got {num_hypotheses}")
         self.data, self.error_rate, self.num_hypotheses, size = data, error_rate, num_hypotheses, num_dialogs
-        whole: dict[str, NDArray[Any]] = {
-            name: np.zeros(size, dtype=np.int64) for name in ("refused", "offered", "act", "heard", "last", "turn")
+        self.state: dict[str, NDArray[Any]] = {
+            **{name: np.zeros(size, dtype=np.int64) for name in ("refused", "offered", "act", "heard", "last", "turn")},
+            **{name: np.zeros((size, SLOTS), dtype=bool) for name in ("asked", "answered")},
+            **{name: np.zeros(size, dtype=bool) for name in ("fussy", "empty")},
+            "constraints": np.zeros((size, SLOTS), dtype=np.int64),
+            "score": np.zeros(size),
+            "belief": np.zeros((size, SLOTS, NONE + 1)),
+            "wanted": np.zeros((size, SLOTS)),
         }
-        flags = {name: np.zeros((size, SLOTS), dtype=bool) for name in ("asked", "answered")}
-        self.state: dict[str, NDArray[Any]] = {}
-        self.state.update(whole | flags | {name: np.zeros(size, dtype=bool) for name in ("fussy", "empty")})
-        self.state.update(constraints=np.zeros((size, SLOTS), dtype=np.int64), score=np.zeros(size))
-        self.state.update(belief=np.zeros((size, SLOTS, NONE + 1)), wanted=np.zeros((size, SLOTS)))
         self.said, self.heard, self.told = Said.nothing(size), Said.nothing(size), np.full(size, -1)
         self.meant, self.choices = np.full((size, SLOTS), NONE), np.zeros((size, 2), dtype=np.int64)
-        self.num_actions, self.columns = NUM_ACTIONS, {}
-        start, columns = 0, self._columns()
-        for name, column in columns.items():
-            self.columns[name] = slice(start, start + column.shape[1])
-            start += column.shape[1]
-        self.num_features = start
+        columns = self._columns()
+        ends = np.cumsum([column.shape[1] for column in columns.values()]).tolist()
+        self.columns = {name: slice(end - columns[name].shape[1], end) for name, end in zip(columns, ends, strict=True)}
+        self.num_actions, self.num_features = NUM_ACTIONS, ends[-1]
 
     def start(self, random: np.random.Generator, rows: NDArray[np.bool_]) -> None:
         """Draw goals; the user says one or two of its constraints."""

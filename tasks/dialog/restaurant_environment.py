@@ -31,17 +31,8 @@ class RestaurantDialog(OneDialog):
         ValueError: when a setting is out of range.
     """
 
-    def __init__(
-        self,
-        error_rate: float = 0.0,
-        goals: Goals = "all",
-        num_restaurants: int = 110,
-        database_seed: int = 0,
-        num_hypotheses: int = 1,
-        render_mode: str | None = None,
-    ) -> None:
-        data = restaurant_data(num_restaurants, database_seed, goals)
-        super().__init__(RestaurantDialogs(data, 1, error_rate, num_hypotheses), render_mode)
+    def __init__(self, render_mode: str | None = None, **options: Any) -> None:
+        super().__init__(_dialogs(1, **options), render_mode)
 
     @staticmethod
     def evaluation_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,18 +57,18 @@ class RestaurantDialog(OneDialog):
 
 
 class RestaurantDialogRows(ManyDialogs):
-    """Many dialogs at once, see `RestaurantDialog`."""
+    """Many dialogs at once, with the options of `RestaurantDialog`."""
 
-    def __init__(
-        self,
-        num_envs: int = 1,
-        error_rate: float = 0.0,
-        goals: Goals = "all",
-        num_restaurants: int = 110,
-        database_seed: int = 0,
-        num_hypotheses: int = 1,
-        max_episode_steps: int | None = None,
-        render_mode: str | None = None,
-    ) -> None:
-        dialogs = RestaurantDialogs(restaurant_data(num_restaurants, database_seed, goals), num_envs, error_rate, num_hypotheses)
-        super().__init__(dialogs, num_envs, max_episode_steps, render_mode)
+    def __init__(self, num_envs: int = 1, max_episode_steps: int | None = None, render_mode: str | None = None, **options: Any) -> None:
+        super().__init__(_dialogs(num_envs, **options), num_envs, max_episode_steps, render_mode)
+
+
+def _dialogs(
+    size: int,
+    error_rate: float = 0.0,
+    goals: Goals = "all",
+    num_restaurants: int = 110,
+    database_seed: int = 0,
+    num_hypotheses: int = 1,
+) -> RestaurantDialogs:
+    return RestaurantDialogs(restaurant_data(num_restaurants, database_seed, goals), size, error_rate, num_hypotheses)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from seqrl.distributions import Categorical
 from seqrl.functional import returns
 from seqrl.policies.networks import MLP, RecurrentTorso, restarts
-from seqrl.rollout import unroll
+from seqrl.rollout import play, refuse_forced_steps, unroll
 from seqrl.sources import TokenSource, VectorEnvSource
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
 
@@ -75,6 +75,29 @@ def test_forced_tokens_are_taken_seen_and_not_counted() -> None:
 def test_at_least_one_step() -> None:
     with pytest.raises(ValueError, match="max_steps: expected at least 1"):
         unroll(Scripted([[5]]), TokenSource(1, begin=BEGIN, end=END, max_tokens=3), max_steps=0)
+
+
+def test_playing_sums_what_unrolling_keeps() -> None:
+    class Paid(TokenSource):
+        """Pays a token's number to rows that go on."""
+
+        def step(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+            paid = action * self.active.float()
+            seen, _, terminated, truncated = super().step(action)
+            return seen, paid, terminated, truncated
+
+    policy, times = Scripted([[5, 2, 9, 9], [2, 9, 9, 9], [6, 7, 2, 9]]), []
+    total, length = play(policy, Paid(3, begin=BEGIN, end=END, max_tokens=6), max_steps=9, before_step=times.append)
+    assert total.tolist() == [7.0, 2.0, 15.0] and total.dtype == torch.float64
+    assert length.tolist() == [2, 1, 3] and times == [0, 1, 2]
+    total, length = play(policy, Paid(3, begin=BEGIN, end=END, max_tokens=6), max_steps=2)
+    assert total.tolist() == [7.0, 2.0, 13.0] and length.tolist() == [2, 1, 2]
+
+
+def test_forced_steps_are_refused() -> None:
+    refuse_forced_steps(0)
+    with pytest.raises(ValueError, match="expected 0 where a task has no demonstrations, got 2; set mix.forced_steps to 0"):
+        refuse_forced_steps(2)
 
 
 class Payout(gymnasium.Env[np.ndarray, int]):

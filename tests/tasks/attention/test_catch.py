@@ -38,7 +38,7 @@ POLICY = "{hidden_sizes: [8], actor_critic: {memory: lstm, memory_size: 8, share
 def one_game(*, ball: float, speed: float = 0.0, row: int = 0, paddle: int = 10, **settings: Any) -> GlimpseCatches:
     envs = GlimpseCatches(1, **settings)
     envs.reset(seed=0)
-    games = envs._games
+    games = envs.games
     games.ball[:], games.speed[:], games.row[:], games.paddle[:] = ball, speed, row, paddle
     return envs
 
@@ -63,14 +63,14 @@ def test_the_ball_falls_a_row_a_step_and_bounces_off_the_walls() -> None:
     envs, columns = one_game(ball=22.5, speed=0.75), []
     for row in range(1, 5):
         play(envs)
-        columns.append(int(envs._games.columns[0]))
-        board = envs._games.boards()[0]
+        columns.append(int(envs.games.columns[0]))
+        board = envs.games.boards()[0]
         assert board[row].sum() == 255 and board[row, columns[-1]] == 255
     assert columns == [23, 24 - 1, 23, 22]  # at 23.25; 24 exactly, on the wall; 23.25 and 22.5 on the way back
     envs, places = one_game(ball=0.5, speed=-1.0), []
     for _ in range(3):
         play(envs)
-        places.append(float(envs._games.ball[0]))
+        places.append(float(envs.games.ball[0]))
     assert places == [0.5, 1.5, 2.5]  # -0.5 is mirrored
 
 
@@ -79,12 +79,12 @@ def test_the_paddle_moves_a_pixel_and_stops_at_the_walls() -> None:
     where = []
     for move in (0, 0, 0, 1, 2, 2):
         play(envs, move)
-        where.append(int(envs._games.paddle[0]))
+        where.append(int(envs.games.paddle[0]))
     assert where == [0, 0, 0, 0, 1, 2]
     envs = one_game(ball=5.0, paddle=22)
     play(envs, 2)
-    assert envs._games.paddle[0] == 22
-    assert np.flatnonzero(envs._games.boards()[0, 23]).tolist() == [22, 23]
+    assert envs.games.paddle[0] == 22
+    assert np.flatnonzero(envs.games.boards()[0, 23]).tolist() == [22, 23]
 
 
 @pytest.mark.parametrize(("paddle", "caught"), [(9, 0.0), (10, 0.0), (11, 1.0), (12, 1.0), (13, 0.0)])
@@ -108,8 +108,8 @@ def test_a_game_takes_23_steps_and_the_next_one_begins_on_a_dummy_step() -> None
         assert terminated.tolist() == [step % 24 == 22] * 4 and not truncated.any()
         assert reward.any() <= (step % 24 == 22)
         if step % 24 == 23:
-            assert (envs._games.row == 0).all() and (seen[:, -2:] == 0).all()
-    speeds = envs._games.speed
+            assert (envs.games.row == 0).all() and (seen[:, -2:] == 0).all()
+    speeds = envs.games.speed
     assert (np.abs(speeds) <= 1).all() and len(np.unique(speeds)) == 4
 
 
@@ -137,7 +137,7 @@ def test_rows_play_as_they_would_alone() -> None:
     envs.reset(seed=1)
     alone = []
     for row in range(5):
-        games = envs._games
+        games = envs.games
         alone.append(one_game(ball=games.ball[row], speed=games.speed[row], paddle=games.paddle[row], max_speed=3.0))
     for move, place in random_actions(23, 5):
         together = envs.step((move, place))
@@ -157,7 +157,7 @@ def test_a_glimpse_is_what_one_counts() -> None:
     for x, y in ((0.0, 0.0), (0.5, -0.5), (-1.0, 1.0), (0.25, 1.0)):
         seen = play(envs, location=(x, y))[0][0]
         assert seen[-2:].tolist() == [x, y] and len(seen) == 3 * 36 + 2
-        board = envs._games.boards()[0]
+        board = envs.games.boards()[0]
         centre = 12 + 12 * x, 12 + 12 * y  # whole pixels at these locations
         for scale in range(3):
             cell = 2**scale

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from seqrl.tasks.attention.drawing import CELL_SIZE, RIGHT, WRONG, Look, draw_looks, step_colours
+from seqrl.tasks.attention.drawing import CELL_SIZE, RIGHT, WRONG, draw_looks, step_colours
+from seqrl.tasks.attention.looks import Look
 from seqrl.tasks.attention.retina import Retina
 
 DIGITS = [str(digit) for digit in range(10)]

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from seqrl.sources import VectorEnvSource
+from seqrl.tasks.control.pictures import draw_episodes
 from seqrl.tasks.control.recording import record_episodes, write_animation
 
 
@@ -77,6 +78,13 @@ def test_what_cannot_draw_but_is_seen_as_pictures(tmp_path: Path) -> None:
     assert lines == ["episode 0: return 10 in 5 steps, seed 0"]
     brightness = [int(picture.mean()) for picture in frames(tmp_path / "seen.gif")]
     assert brightness[:5] == pytest.approx([0, 40, 80, 120, 160], abs=4)
+
+
+def test_pictures_of_what_cannot_draw_but_is_seen(tmp_path: Path) -> None:
+    files = draw_episodes(Always(), lambda mode: source(Seen), tmp_path, count=1, seed=0, max_steps=100)  # type: ignore[arg-type]
+    assert [path.name for path in files] == ["episode_0.gif", "episode_0.png", "episodes.txt"]
+    assert [int(picture.mean()) for picture in frames(files[0])] == pytest.approx([0, 40, 80, 120, 160], abs=4)
+    assert files[-1].read_text(encoding="utf-8") == "episode 0: return 10 in 5 steps, seed 0\n"
 
 
 def test_what_cannot_be_recorded_is_said_before_playing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

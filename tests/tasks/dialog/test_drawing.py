@@ -50,7 +50,7 @@ def test_turns_tell_what_happened() -> None:
     env = RestaurantDialog(render_mode="rgb_array")
     env.reset(seed=1)
     heights = [len(env.render())]
-    turns = env._drawn._turns[0]
+    turns = env.games.turns[0]
     assert turns[0].act == "" and turns[0].said.startswith("inform(") and turns[0].heard == turns[0].said and turns[0].score == 1.0
     assert turns[0].beliefs and all(value != "not said" for _, value, _ in turns[0].beliefs)
     env.step(ACTIONS.index("offer"))

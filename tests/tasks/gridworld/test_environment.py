@@ -21,7 +21,7 @@ def test_passes_gymnasiums_checks() -> None:
 def test_moves_as_the_model_says(cell: tuple[int, int], action: int) -> None:
     envs = gym.make_vec(ENVIRONMENT, 20_000, vectorization_mode="vector_entry_point").unwrapped
     envs.reset(seed=0)
-    envs._state[:] = STATE_OF[cell]
+    envs.games.state["state"][:] = STATE_OF[cell]
     following, reward, terminated, truncated, _ = envs.step(np.full(20_000, action))
     shares = np.bincount(following, minlength=11) / 20_000
     np.testing.assert_allclose(shares, room_model(0.0).transition[STATE_OF[cell], action].numpy(), atol=0.01)
@@ -33,7 +33,7 @@ def test_moves_as_the_model_says(cell: tuple[int, int], action: int) -> None:
 def test_rows_reset_themselves_one_step_after_their_end() -> None:
     envs = gym.make_vec(ENVIRONMENT, 3, vectorization_mode="vector_entry_point", max_episode_steps=4).unwrapped
     envs.reset(seed=1)
-    envs._state[:] = [STATE_OF[(3, 3)], STATE_OF[(1, 1)], STATE_OF[(1, 1)]]
+    envs.games.state["state"][:] = [STATE_OF[(3, 3)], STATE_OF[(1, 1)], STATE_OF[(1, 1)]]
     for _ in range(20):  # until the first row has left to the right
         seen, _, terminated, truncated, _ = envs.step(np.array([1, 3, 3]))
         if terminated[0] or truncated[0]:
