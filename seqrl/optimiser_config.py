@@ -9,6 +9,7 @@ from typing import Literal, get_args
 Schedule = Literal["constant", "linear", "cosine"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Sharding = Literal["none", "full"]
+Fused = Literal["auto", "off"]
 
 
 @dataclass
@@ -37,6 +38,8 @@ class OptimiserConfig:
         sharding: "full": of several processes each keeps its part of weights, gradients and averages only, and has the whole while it
             samples and computes gradients (torch's `fully_shard`); the training is the same, and docs/scaling.md says what it costs.
             "none": each keeps all.
+        fused: "auto": derivatives that are written out by hand take the place of autograd where there are some, they compute what the plain
+            way does, and it pays; a run says in its first lines which way it goes and why. "off": always the plain way.
     """
 
     learning_rate: float = 3e-4
@@ -54,6 +57,7 @@ class OptimiserConfig:
     precision: Precision = "auto"
     compile: bool = False
     sharding: Sharding = field(default="none", metadata={"decisive": False})
+    fused: Fused = field(default="auto", metadata={"decisive": False})
 
     def __post_init__(self) -> None:
         if self.learning_rate <= 0:
@@ -67,7 +71,8 @@ class OptimiserConfig:
         if self.max_grad_norm < 0 or self.weight_decay < 0 or self.warmup_updates < 0:
             given = f"{self.max_grad_norm}, {self.weight_decay} and {self.warmup_updates}"
             raise ValueError(f"max_grad_norm, weight_decay, warmup_updates: expected no negative numbers, got {given}")
-        for name, choices in (("schedule", get_args(Schedule)), ("precision", get_args(Precision)), ("sharding", get_args(Sharding))):
+        for name, literal in (("schedule", Schedule), ("precision", Precision), ("sharding", Sharding), ("fused", Fused)):
+            choices = get_args(literal)
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -223,18 +224,10 @@ class DQN:
         if self.target is not self.policy:
             self.target.draw_noise(self.generator)
         drawn, target = self._targets(drawn)
-        mask, count = drawn.trajectory.mask, self.optimiser.count(drawn.trajectory.mask)
-        values: list[Tensor] = []
-        errors: list[Tensor] = []
-
-        def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
-            loss, error = self._loss(evaluation, target[rows])
-            values.append(evaluation.value.detach())
-            errors.append(error.detach().masked_fill(~part.mask, 0.0))
-            return {"loss/td": masked_mean(loss * drawn.weight[rows], part.mask, count)}
-
-        figures = self.optimiser.step(drawn.trajectory, loss_terms)
-        error = torch.cat(errors)
+        mask = drawn.trajectory.mask
+        noted: list[tuple[Tensor, Tensor]] = []
+        figures, _ = self.optimiser.step(drawn.trajectory, partial(self.loss, noted), target=target, weight=drawn.weight)
+        values, error = (torch.cat(column) for column in zip(*noted, strict=True))
         if figures[SKIPPED]:  # what is not finite must not be drawn first from then on
             error = error.nan_to_num(0.0, 0.0, 0.0)
         self.replay.set_errors(drawn, error)
@@ -242,8 +235,16 @@ class DQN:
         self._follow()
         if not described or figures[SKIPPED]:
             return figures
-        figures["action_value/mean"] = masked_mean(torch.cat(values), mask)
+        figures["action_value/mean"] = masked_mean(values, mask)
         return figures | {"action_value/error": masked_mean(error.abs(), mask)}
+
+    def loss(
+        self, noted: list[tuple[Tensor, Tensor]], part: Trajectory, evaluation: Evaluation, target: Tensor, weight: Tensor
+    ) -> dict[str, Tensor]:
+        """Give the loss of each step, [B, T], and note values and errors."""
+        loss, error = self._loss(evaluation, target)
+        noted.append((evaluation.value.detach(), error.detach().masked_fill(~part.mask, 0.0)))
+        return {"loss/td": loss * weight}
 
     def _loss(self, evaluation: Evaluation, target: Tensor) -> tuple[Tensor, Tensor]:
         """Give the loss and the error, [N, T] each, of estimates whose targets are [N, T], or distributions [N, T, K]."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -12,9 +11,9 @@ from torch import Tensor, nn
 from seqrl.accelerator import num_launched
 from seqrl.diagnostics import average_of, describe_advantage, describe_rollout, explained_variance
 from seqrl.functional import losses, returns
-from seqrl.functional.reductions import AverageOver, masked_mean
+from seqrl.functional.reductions import AverageOver
 from seqrl.functional.row_advantages import one_episode
-from seqrl.optimiser import Optimiser, OptimiserConfig
+from seqrl.optimiser import Optimiser, OptimiserConfig, Term
 from seqrl.protocols import Task, require_critic, require_distribution, require_probabilities, require_whole_rows
 from seqrl.trainers.importance_weights import (
     LaggingWeights,
@@ -160,22 +159,20 @@ class OffPolicy:
         weight, advantage = self._advantage(trajectory, ratio, value)
         ends = (trajectory.terminated, trajectory.truncated)
         target, _ = returns.vtrace(ratio.log(), torch.zeros_like(ratio), trajectory.reward, value, *ends, config.discount)
-        average = partial(masked_mean, count=self.optimiser.count(mask, over=config.average_over), over=config.average_over)
-
-        def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
-            terms = {"loss/policy": average(losses.policy_gradient(evaluation.logp, advantage[rows]), part.mask)}
-            if config.baseline == "critic":
-                error = losses.value(evaluation.value, target[rows])
-                terms["loss/value"] = config.value_weight * average(error, part.mask)
-            if config.entropy_weight:
-                terms["loss/entropy"] = -config.entropy_weight * average(evaluation.entropy, part.mask)
-            return terms
-
-        stats = self.optimiser.minimise(trajectory, loss_terms)
+        stats = self.optimiser.minimise(trajectory, self.loss, over=config.average_over, advantage=advantage, target=target)
         stats |= describe_advantage(advantage, mask) | describe_ratios(weight, mask)
         if config.baseline == "critic":
             stats["critic/explained_variance"] = explained_variance(value[:, :-1], target, mask)
         return stats
+
+    def loss(self, part: Trajectory, evaluation: Evaluation, advantage: Tensor, target: Tensor) -> dict[str, Tensor | Term]:
+        """Give the losses of each step, [B, T]."""
+        terms: dict[str, Tensor | Term] = {"loss/policy": losses.policy_gradient(evaluation.logp, advantage)}
+        if self.config.baseline == "critic":
+            terms["loss/value"] = Term(losses.value(evaluation.value, target), self.config.value_weight)
+        if self.config.entropy_weight:
+            terms["loss/entropy"] = Term(evaluation.entropy, -self.config.entropy_weight)
+        return terms
 
     @torch.no_grad()
     def _evaluate(self, trajectory: Trajectory) -> tuple[Tensor, Tensor]:
