@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import reduce
+from functools import partial, reduce
 from operator import add
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +16,31 @@ from seqrl import distributed
 from seqrl.adamw import AdamW, global_norm
 from seqrl.auxiliary import aux_count, aux_terms
 from seqrl.diagnostics import Seen, describe_update, read
+from seqrl.functional.reductions import AverageOver, masked_mean
 from seqrl.optimiser_config import OptimiserConfig as OptimiserConfig
 from seqrl.optimiser_config import schedule_factor as schedule_factor
 from seqrl.sharding import Shards, whole
 from seqrl.skipped import SkippedSteps
-from seqrl.trajectory import Evaluation, Trajectory
+from seqrl.trajectory import Evaluation, Trajectory, imitated
 from seqrl.weight_average import WeightAverage
 
-LossTerms: TypeAlias = Callable[[slice, Trajectory, Evaluation], dict[str, Tensor]]
+
+class Term(NamedTuple):
+    """A loss and how it counts: weight * mean(loss over the steps that count).
+
+    Attributes:
+        loss: [B, T] of each step of a part; it may leave out last steps, which do not count then. A number [] counts as it is.
+        weight: multiplies the mean.
+        imitated: take the mean over the steps that `Trajectory.imitate` names instead of those of `mask`.
+    """
+
+    loss: Tensor
+    weight: float = 1.0
+    imitated: bool = False
+
+
+Loss: TypeAlias = Callable[..., Mapping[str, Tensor | Term]]
+Figures: TypeAlias = dict[str, Tensor | float]
 # 1 where a step was skipped, 0 where it was taken; averaged over an update's steps it is a share.
 SKIPPED = "optimiser/skipped_share"
 
@@ -62,6 +79,9 @@ class Optimiser:
         if self.num_processes > 1:
             distributed.broadcast_weights(policy)
         self._policy = policy
+        for module in policy.modules():
+            if hasattr(module, "fused"):
+                setattr(module, "fused", config.fused == "auto")  # noqa: B010  a module's attributes are tensors to type checkers
         self._shards: Shards | None = None
         self._take_up(trainable)
         self._skipped = SkippedSteps(config.max_skipped_updates)
@@ -123,14 +143,13 @@ class Optimiser:
         """
         return torch.Generator(self.device).manual_seed(distributed.data_seed(seed))
 
-    def minimise(self, trajectory: Trajectory, loss_terms: LossTerms, *, aux_total: Tensor | None = None) -> dict[str, float]:
+    def minimise(self, trajectory: Trajectory, loss: Loss, **settings: Any) -> dict[str, float]:
         """Take one optimiser step on the sum of the loss terms.
 
         Args:
             trajectory: the rows to learn from.
-            loss_terms: takes (rows, part, evaluation), where `rows` is the slice of the trajectory that `part` is, and
-                gives the named losses of the part, divided by the whole batch's counts.
-            aux_total: see `step`.
+            loss: takes (part, evaluation, **columns) of some of the rows; gives named losses of each step, see `Term`.
+            settings: see `accumulate`; columns of the trajectory among them.
 
         Returns:
             The loss terms, entropy and KL to the sampling policy (of this process's rows), gradient norm, learning rate, and
@@ -140,45 +159,76 @@ class Optimiser:
         Raises:
             ValueError: when no step may be skipped, see `OptimiserConfig.max_skipped_updates`.
         """
-        seen: list[Seen] = []
+        figures, seen = self.step(trajectory, loss, **settings)
+        return read(figures) | describe_update(seen)
 
-        def noted(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
-            seen.append(Seen.of(part, evaluation))
-            return loss_terms(rows, part, evaluation)
-
-        figures = read(self.step(trajectory, noted, aux_total=aux_total))
-        return figures if figures[SKIPPED] else figures | describe_update(seen)
-
-    def step(
-        self, trajectory: Trajectory, loss_terms: LossTerms, *, aux_on: Trajectory | None = None, aux_total: Tensor | None = None
-    ) -> dict[str, Tensor | float]:
-        """Do what `minimise` does, without describing the policy and without waiting for the device to give the numbers.
+    def step(self, trajectory: Trajectory, loss: Loss, **settings: Any) -> tuple[Figures, list[Seen]]:
+        """Do what `minimise` does, without waiting for the device to give the numbers; also give what was seen of the policy.
 
         For trainers that take many steps an update, which average the figures in the end and read them once.
+        """
+        with whole(self._policy):
+            return self.step_on(partial(self.accumulate, trajectory, loss, **settings))
+
+    def step_on(self, gradients: Callable[[], tuple[Mapping[str, Tensor], list[Seen]]]) -> tuple[Figures, list[Seen]]:
+        """Take a step along gradients that are computed otherwise than by `accumulate`, where `takes_gradients`.
+
+        Args:
+            gradients: sets the weights' gradients; gives the loss terms, and what it saw of the policy.
+
+        Raises:
+            ValueError: see `minimise`; a gradient is not finite where a loss is not.
+        """
+        self._broken_loss = None  # an error may have left it, and gradients
+        self._clear_gradients()
+        terms, seen = gradients()
+        figures = self._apply(terms)
+        return figures, [] if figures[SKIPPED] else seen
+
+    def accumulate(
+        self,
+        trajectory: Trajectory,
+        loss: Loss,
+        *,
+        over: AverageOver = "steps",
+        all_chosen: bool = False,
+        aux_on: Trajectory | None = None,
+        aux_total: Tensor | None = None,
+        **columns: Tensor | Trajectory,
+    ) -> tuple[dict[str, Tensor], list[Seen]]:
+        """Add the gradients of the loss terms to the weights', part by part; give the terms, and what was seen of the policy.
 
         Args:
             trajectory: see `minimise`.
-            loss_terms: see `minimise`.
+            loss: see `minimise`.
+            over: what losses are averaged over, see `seqrl.functional.reductions.masked_mean`.
+            all_chosen: whether it is known, in every process, that every step counts.
             aux_on: rows on which the policy's auxiliary loss is learned, in a pass of their own, where it is not to be learned on
                 those of `trajectory`.
             aux_total: what the policy's auxiliary losses are divided by, in their shape, see `Minibatches.aux_total`; the `aux_count` of
                 these rows when None.
-
-        Raises:
-            ValueError: see `minimise`.
+            columns: [B, ...] each, or trajectories of B rows, handed to the loss under their names, cut as the rows are.
         """
-        with whole(self._policy):
-            return self._step(trajectory, loss_terms, aux_on, aux_total)
-
-    def _step(
-        self, trajectory: Trajectory, loss_terms: LossTerms, aux_on: Trajectory | None, aux_total: Tensor | None
-    ) -> dict[str, Tensor | float]:
-        self._begin()
         total = self._total_of_aux(trajectory if aux_on is None else aux_on, aux_total)
-        sums: dict[str, Tensor | float] = {}
+        count = self.count(trajectory.mask, all_true=all_chosen, over=over)
+        # The condition is the same in all processes, though one may have no demonstrations.
+        counts_imitated = trajectory.imitate is not None or self.num_processes > 1
+        imitated_count = self.count(imitated(trajectory), over=over) if counts_imitated else 1.0
+
+        def mean(part: Trajectory, term: Tensor | Term) -> Tensor:
+            term = term if isinstance(term, Term) else Term(term)
+            if term.loss.ndim:
+                mask = imitated(part) if term.imitated else None if all_chosen else part.mask[:, : term.loss.shape[1]]
+                term = term._replace(loss=masked_mean(term.loss, mask, imitated_count if term.imitated else count, over=over))
+            return term.loss if term.weight == 1.0 else term.weight * term.loss
+
+        sums: dict[str, Tensor] = {}
+        seen: list[Seen] = []
         for rows, part in self._parts(trajectory):
             evaluation = self._evaluate(part)
-            terms = loss_terms(rows, part, evaluation)
+            seen.append(Seen.of(part, evaluation))
+            cut = {name: column[rows] if isinstance(column, Tensor) else column.select_rows(rows) for name, column in columns.items()}
+            terms = {name: mean(part, term) for name, term in loss(part, evaluation, **cut).items()}
             if aux_on is None:
                 terms |= aux_terms(self._policy, part, evaluation, total)
             self._add(terms, sums)
@@ -187,12 +237,7 @@ class Optimiser:
                 terms = aux_terms(self._policy, part, self._evaluate(part), total)
                 if any(term.requires_grad for term in terms.values()):  # not where this part has nothing to learn
                     self._add(terms, sums)
-        return self._apply(sums)
-
-    def _begin(self) -> None:
-        """Forget what an error may have left of a step."""
-        self._broken_loss = None
-        self._clear_gradients()
+        return sums, seen
 
     def _clear_gradients(self) -> None:
         self._adamw.clear_gradients()
@@ -212,7 +257,7 @@ class Optimiser:
         with self._autocast():
             return self._module(part)
 
-    def _add(self, terms: dict[str, Tensor], sums: dict[str, Tensor | float]) -> None:
+    def _add(self, terms: dict[str, Tensor], sums: dict[str, Tensor]) -> None:
         """Add a part's loss terms and their gradients to those of the parts before it."""
         self._backward(reduce(add, terms.values()))
         for key, term in terms.items():
@@ -226,22 +271,9 @@ class Optimiser:
 
     @property
     def takes_gradients(self) -> bool:
-        """Whether `step_on` will do: one process, one part, full precision, nothing compiled."""
+        """Whether `step_on` may replace `step`: one process, one part, full precision, nothing compiled."""
         plain = self._accelerator is None and self.config.precision != "bf16"
         return plain and self.config.accumulation == 1 and not self.config.compile
-
-    def step_on(self, backward: Callable[[], tuple[dict[str, Tensor], Seen]]) -> tuple[dict[str, Tensor | float], Seen]:
-        """Do what `step` does with gradients that the caller computes, where `takes_gradients`.
-
-        Args:
-            backward: sets the weights' gradients; gives the loss terms, and what it saw of the policy.
-
-        Raises:
-            ValueError: see `minimise`; a gradient is not finite where a loss is not.
-        """
-        self._begin()
-        terms, seen = backward()
-        return self._apply(terms), seen
 
     def _parts(self, trajectory: Trajectory) -> Iterator[tuple[slice, Trajectory]]:
         """Cut a batch into `accumulation` parts; one without rows into none."""
@@ -270,7 +302,7 @@ class Optimiser:
         else:
             self._accelerator.backward(loss)
 
-    def _apply(self, terms: Mapping[str, Tensor | float]) -> dict[str, Tensor | float]:
+    def _apply(self, terms: Mapping[str, Tensor]) -> Figures:
         """Average over the processes, clip, apply and clear the gradients; give what to log, with the loss terms."""
         if self._average_gradients():
             lost = self._broken_loss
@@ -299,7 +331,7 @@ class Optimiser:
             self.average.step()
         return {**terms, "optimiser/grad_norm": norm, "optimiser/learning_rate": rate, SKIPPED: 0.0}
 
-    def _skip(self, trouble: str, *, counts: bool = True) -> dict[str, Tensor | float]:
+    def _skip(self, trouble: str, *, counts: bool = True) -> Figures:
         """Leave a step out, and note it; give what to log."""
         self._clear_gradients()
         self._skipped.skip(f"{trouble} at update {self.num_finished}", counts=counts)

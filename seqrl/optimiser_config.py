@@ -11,6 +11,7 @@ from seqrl.settings import Count, FractionBelowOne, NotNegative, Positive, check
 Schedule = Literal["constant", "linear", "cosine"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Sharding = Literal["none", "full"]
+Fused = Literal["auto", "off"]
 
 
 @dataclass
@@ -39,6 +40,8 @@ class OptimiserConfig:
         sharding: "full": of several processes each keeps its part of weights, gradients and averages only, and has the whole while it
             samples and computes gradients (torch's `fully_shard`); the training is the same, and docs/scaling.md says what it costs.
             "none": each keeps all.
+        fused: "auto": derivatives that are written out by hand take the place of autograd where there are some, they compute what the plain
+            way does, and it pays; a run says in its first lines which way it goes and why. "off": always the plain way.
     """
 
     learning_rate: Positive = 3e-4
@@ -56,6 +59,7 @@ class OptimiserConfig:
     precision: Precision = "auto"
     compile: bool = False
     sharding: Sharding = field(default="none", metadata={"decisive": False})
+    fused: Fused = field(default="auto", metadata={"decisive": False})
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -282,3 +282,8 @@ def concatenate(trajectories: Sequence[Trajectory]) -> Trajectory:
     columns = {field.name: [padded(t, field.name) for t in trajectories] for field in dataclasses.fields(Trajectory)}
     joined = {name: map_tree(lambda *leaves: torch.cat(leaves), *trees) for name, trees in columns.items()}
     return Trajectory(**joined)  # type: ignore[arg-type]
+
+
+def imitated(trajectory: Trajectory) -> Tensor:
+    """Say where the action is a demonstration, [B, T]; nowhere where `imitate` is None, as in a process that has none of its own."""
+    return torch.zeros_like(trajectory.mask) if trajectory.imitate is None else trajectory.imitate

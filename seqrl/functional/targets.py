@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from seqrl.functional import losses
+
+Estimate = Literal["mean", "categorical", "quantile"]
 
 
 @torch.no_grad()
@@ -130,3 +136,43 @@ def quantile_huber(quantiles: Tensor, target: Tensor, huber_delta: float = 1.0) 
     else:
         size = F.huber_loss(difference, torch.zeros_like(difference), reduction="none", delta=huber_delta) / huber_delta
     return (weight * size).mean(dim=-1).sum(dim=-1)
+
+
+def bootstrapped(outputs: Tensor, earned: Tensor, follows: Tensor, estimate: Estimate, support: Tensor) -> Tensor:
+    """Give what an action's estimate is pulled towards, R + D Q(s', a'), of each kind of estimate.
+
+    Args:
+        outputs: [..., K] of the action that follows: a value, K quantiles, or logits of K fixed returns.
+        earned: [...] R.
+        follows: [...] D.
+        estimate: their kind.
+        support: [K] the fixed returns of "categorical".
+
+    Returns:
+        [...] values, [..., K] quantiles or [..., K] probabilities.
+    """
+    if estimate == "mean":
+        return earned + follows * outputs.squeeze(-1)
+    if estimate == "quantile":
+        return earned.unsqueeze(-1) + follows.unsqueeze(-1) * outputs
+    return project_categorical(outputs.softmax(dim=-1), earned, follows, support)
+
+
+def action_value_loss(
+    value: Tensor, outputs: Tensor | None, target: Tensor, estimate: Estimate, huber_delta: float | None
+) -> tuple[Tensor, Tensor]:
+    """Give the loss and the error of estimates, [...] each; of fixed returns the error is the divergence KL(target || estimate).
+
+    Args:
+        value: [...] the mean of what is estimated.
+        outputs: [..., K] quantiles or logits; None for "mean".
+        target: see `bootstrapped`.
+        estimate: its kind.
+        huber_delta: beyond it errors count linearly; None for the squared error, or the plain quantile loss.
+    """
+    if outputs is None:
+        return losses.td(value.float(), target, huber_delta), value - target
+    if estimate == "quantile":
+        return quantile_huber(outputs.float(), target, huber_delta or 0.0), value - target.mean(dim=-1)
+    loss = categorical_cross_entropy(outputs.float(), target)
+    return loss, loss + torch.special.xlogy(target, target).sum(dim=-1)

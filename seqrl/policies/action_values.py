@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqrl.functional.targets import Estimate
 from seqrl.policies.actor_critic import split_observation
 from seqrl.policies.encoders import Inputs, Memory, ObservationSize
 from seqrl.policies.networks import MLP, RecurrentTorso, frame_channels, restarts
@@ -18,7 +19,6 @@ from seqrl.policies.noisy_layers import NoisyLinear, Stream, drop_units
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree, map_tree
 
 CODE_SIZE = 512
-Estimate = Literal["mean", "categorical", "quantile"]
 
 
 @dataclass

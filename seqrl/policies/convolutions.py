@@ -10,12 +10,13 @@ from typing import Any, Literal, TypeVar, get_args
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 EncoderPrecision = Literal["auto", "fp32", "bf16"]
 # What a checkpoint keeps of it; `dtype_of` takes it back.
 PRECISION_NAMES: dict[torch.dtype, EncoderPrecision] = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 STRIDES = (4, 2, 1)
+KINDS = (nn.Conv2d, nn.ReLU, nn.Conv2d, nn.ReLU, nn.Conv2d, nn.ReLU, nn.Flatten, nn.Linear, nn.ReLU)
 SMALLEST_PART = 32  # below so many frames a second thread costs more than it saves
 
 Argument = TypeVar("Argument")
@@ -63,6 +64,19 @@ def prepare_weights(weights: Sequence[Tensor], dtype: torch.dtype) -> list[Tenso
     """Copy weights into the number format and memory layout that the convolutions run in; the frames' 1/255 goes into the first kernel."""
     prepared = [weights[0].detach() / 255.0, *(weight.detach() for weight in weights[1:])]
     return [w.to(dtype, memory_format=torch.channels_last) if w.ndim == 4 else w.to(dtype) for w in prepared]
+
+
+def serves(layers: nn.Sequential) -> bool:
+    """Whether `encode_frames` computes what some layers do: those of the Nature network, with nothing in their way.
+
+    Args:
+        layers: those that take the frames.
+    """
+    if tuple(map(type, layers)) != KINDS or any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers):
+        return False
+    forms = [(one.stride, one.padding, one.dilation, one.groups) for one in layers if isinstance(one, nn.Conv2d)]
+    learned = all(layer.bias is not None for layer in layers if isinstance(layer, (nn.Conv2d, nn.Linear)))
+    return learned and forms == [((stride, stride), (0, 0), (1, 1), 1) for stride in STRIDES]
 
 
 def encode_frames(frames: Tensor, weights: list[Tensor], dtype: torch.dtype, prepared: list[Tensor] | None = None) -> Tensor:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqrl.policies.convolutions import EncoderPrecision, dtype_of, encode_frames, prepare_weights
+from seqrl.policies.convolutions import EncoderPrecision, dtype_of, encode_frames, prepare_weights, serves
 
 FRAME_SIZE = (84, 84)
 Activation = Callable[[Tensor], Tensor]
@@ -79,8 +79,9 @@ class MLP(nn.Module):
 class NatureCNN(nn.Module):
     """Encodes stacked 84x84 game frames with the three convolutions and the linear layer of the Nature DQN.
 
-    On a CPU the work goes through `seqrl.policies.convolutions`: one part of the batch a thread, in `precision`. What comes out is
-    always in the weights' own number format.
+    The layers are those of `layers`. While they are the network's own, `seqrl.policies.convolutions` does their work on a CPU: one part of
+    the batch a thread, in `precision`, with the derivative written out. Changed layers, and `optimiser.fused: off`, go the plain way.
+    What comes out is always in the weights' own number format.
 
     Args:
         num_channels: number of stacked frames.
@@ -112,7 +113,7 @@ class NatureCNN(nn.Module):
             nn.ReLU(),
         )
         self.num_outputs = num_outputs
-        self.dtype = dtype_of(precision)
+        self.dtype, self.fused = dtype_of(precision), True
         self._prepared: list[Tensor] | None = None
         initialise_orthogonal(self.layers, math.sqrt(2.0), generator)
 
@@ -128,7 +129,24 @@ class NatureCNN(nn.Module):
         if tuple(frames.shape[-2:]) == FRAME_SIZE:
             frames = frames.movedim(-3, -1)
         flat = frames.reshape(-1, *frames.shape[-3:])
-        return encode_frames(flat, list(self.layers.parameters()), self.dtype, self._prepared).view(*leading, -1)
+        if self.fused and serves(self.layers):
+            return encode_frames(flat, list(self.layers.parameters()), self.dtype, self._prepared).view(*leading, -1)
+        weight = next(self.layers.parameters())
+        pictures = flat.to(weight.device).permute(0, 3, 1, 2).to(weight.dtype) / 255.0
+        automatic = torch.is_autocast_enabled(weight.device.type)
+        with nullcontext() if automatic else torch.autocast(weight.device.type, self.dtype, enabled=self.dtype != weight.dtype):
+            return self.layers(pictures).to(weight.dtype).view(*leading, -1)  # type: ignore[no-any-return]
+
+    @property
+    def how_it_runs(self) -> str:
+        """A line about which way its frames take."""
+        reason = "optimiser.fused is off" if not self.fused else "" if serves(self.layers) else "its layers were changed"
+        way = (
+            f"layer by layer: {reason}"
+            if reason
+            else "the way of seqrl/policies/convolutions.py, a thread for each part of a batch, on a CPU"
+        )
+        return f"the Nature CNN's frames go {way}"
 
     @contextmanager
     def constant_weights(self) -> Iterator[None]:

@@ -87,7 +87,8 @@ def _train(config: RunConfig, newest: Path | None, troubles: list[str], *, overw
         write_config(config, folder / "config.yaml")
         signature = reward_signature(task, trainer)
         signatures = {"reward": signature, "dev": evaluation_signatures(task, "dev")}
-        way = str(getattr(policy, "how_it_runs", ""))
+        parts = [policy] if hasattr(policy, "how_it_runs") else list(policy.modules())
+        way = "; ".join(dict.fromkeys(str(part.how_it_runs) for part in (*parts, trainer) if getattr(part, "how_it_runs", "")))
         write_environment(folder / "env.json", seed=config.seed, chosen=chosen, policy=way, signatures=signatures)
         if display:
             lines = [chosen, *([way] if way else []), *([f"reward {signature}"] if signature else [])]

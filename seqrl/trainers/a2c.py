@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from seqrl.diagnostics import describe_advantage, describe_rollout, explained_variance
 from seqrl.functional import advantages, losses, returns
-from seqrl.functional.reductions import AverageOver, masked_mean
-from seqrl.optimiser import Optimiser, OptimiserConfig
+from seqrl.functional.reductions import AverageOver
+from seqrl.optimiser import Optimiser, OptimiserConfig, Term
 from seqrl.protocols import Task
 from seqrl.requirements import require_critic
 from seqrl.settings import Count, Fraction, NotNegative, check_settings
@@ -98,21 +97,20 @@ class A2C:
         stats["critic/explained_variance"] = explained_variance(trajectory.value[:, :-1], target, mask)
         if config.normalise_advantage:
             advantage = self.optimiser.whiten(advantage, mask)
-        average = partial(masked_mean, count=self.optimiser.count(mask, over=config.average_over), over=config.average_over)
-
-        def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
-            error = losses.value(evaluation.value, target[rows])
-            terms = {
-                "loss/policy": average(losses.policy_gradient(evaluation.logp, advantage[rows]), part.mask),
-                "loss/value": config.value_weight * average(error, part.mask),
-            }
-            if config.entropy_weight:
-                terms["loss/entropy"] = -config.entropy_weight * average(evaluation.entropy, part.mask)
-            return terms
-
-        stats |= self.optimiser.minimise(trajectory, loss_terms)
+        stats |= self.optimiser.minimise(trajectory, self.loss, over=config.average_over, advantage=advantage, target=target)
         self.optimiser.finish_update()
         return stats
+
+    def loss(self, part: Trajectory, evaluation: Evaluation, advantage: Tensor, target: Tensor) -> dict[str, Tensor | Term]:
+        """Give the losses of each step, [B, T]."""
+        config = self.config
+        terms: dict[str, Tensor | Term] = {
+            "loss/policy": losses.policy_gradient(evaluation.logp, advantage),
+            "loss/value": Term(losses.value(evaluation.value, target), config.value_weight),
+        }
+        if config.entropy_weight:
+            terms["loss/entropy"] = Term(evaluation.entropy, -config.entropy_weight)
+        return terms
 
     def _advantage(self, trajectory: Trajectory) -> tuple[Tensor, Tensor]:
         """Give the critic's targets and the advantages, [B, T] each."""

@@ -15,7 +15,7 @@ from seqrl.diagnostics import average_of, describe_rollout
 from seqrl.distributed import num_launched
 from seqrl.functional.losses import nll
 from seqrl.functional.reductions import masked_mean
-from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
+from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig, Term
 from seqrl.policies.tables import ProbabilityTable
 from seqrl.protocols import Task
 from seqrl.requirements import hint, require_probabilities, require_whole_rows
@@ -182,21 +182,19 @@ class CrossEntropyMethod:
 
     def _descend(self, elites: Trajectory, aux_on: Trajectory | None) -> dict[str, Tensor | float]:
         """Take one optimiser step on the cross-entropy of elites."""
-        count = self.optimiser.count(elites.mask)
-        weight = self.config.entropy_weight
-        entropies = [torch.zeros((), device=self.optimiser.device)]
+        figures, seen = self.optimiser.step(elites, self.loss, aux_on=aux_on)
+        if figures[SKIPPED]:
+            return figures
+        count, none = self.optimiser.count(elites.mask), torch.zeros((), device=self.optimiser.device)
+        return figures | {"policy/entropy": sum((masked_mean(part.entropy, part.mask, count) for part in seen), none)}
 
-        def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
-            refuse_unknown_aux_loss(self.policy, evaluation, "cem")
-            terms = {"loss/cross_entropy": masked_mean(nll(evaluation.logp), part.mask, count)}
-            entropy = masked_mean(evaluation.entropy, part.mask, count)
-            entropies.append(entropy.detach())
-            if weight:
-                terms["loss/entropy"] = -weight * entropy
-            return terms
-
-        figures = self.optimiser.step(elites, loss_terms, aux_on=aux_on)
-        return figures if figures[SKIPPED] else figures | {"policy/entropy": torch.stack(entropies).sum()}
+    def loss(self, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor | Term]:
+        """Give the losses of each step, [B, T]."""
+        refuse_unknown_aux_loss(self.policy, evaluation, "cem")
+        terms: dict[str, Tensor | Term] = {"loss/cross_entropy": nll(evaluation.logp)}
+        if self.config.entropy_weight:
+            terms["loss/entropy"] = Term(evaluation.entropy, -self.config.entropy_weight)
+        return terms
 
     def reward_settings(self) -> dict[str, object]:
         """Say what rewards are compared with, for signatures."""

@@ -3,112 +3,23 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqrl.diagnostics import average_of, describe_rollout
-from seqrl.functional import losses
 from seqrl.functional.reductions import masked_mean
-from seqrl.functional.targets import categorical_cross_entropy, project_categorical, quantile_huber
-from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
+from seqrl.functional.targets import action_value_loss, bootstrapped
+from seqrl.optimiser import SKIPPED, Figures, Optimiser
 from seqrl.policies.action_values import ActionValues, take_action
 from seqrl.protocols import Task
 from seqrl.replay.buffer import Drawn, Replay
 from seqrl.requirements import hint
+from seqrl.trainers.dqn_config import DQNConfig as DQNConfig
 from seqrl.trajectory import Evaluation, Trajectory, Tree, map_tree
-
-ReplayKind = Literal["uniform", "prioritised", "none"]
-TargetNetwork = Literal["hard", "moving_average", "none"]
-Loss = Literal["huber", "mse"]
-FirstState = Literal["empty", "stored"]
-
-
-@dataclass
-class DQNConfig:
-    """Settings of DQN. Steps are those of all environments together.
-
-    What belongs to the network (dueling streams, noisy weights, distributions, memory) is set at `task.policy.action_values`.
-
-    Attributes:
-        discount: gamma, per step.
-        n_step: rewards summed before the bootstrap.
-        double: choose the action that follows with the network being learned, rate it with the target network.
-        replay: "uniform"; "prioritised"; or "none", which learns from the rollout just made and forgets it.
-        replay_capacity: steps kept.
-        priority_exponent: alpha of prioritised replay; 0 is even.
-        importance_exponent: beta of prioritised replay at the beginning; it rises linearly to 1 by the end of the run.
-        learning_starts: steps before the first optimiser step.
-        batch_size: transitions of a minibatch, or windows for a network with memory.
-        gradient_steps: minibatches, and so optimiser steps, an update.
-        target_network: "hard", a copy made every `target_every` optimiser steps; "moving_average", which moves by `target_rate`
-            at each; "none", the network itself.
-        target_every: optimiser steps between copies.
-        target_rate: tau, the share of the network's weights in the average.
-        loss: "huber", linear beyond an error of `huber_delta`, or "mse", which for quantiles is the plain quantile loss;
-            categorical estimates have the cross-entropy instead.
-        huber_delta: kappa, in the unit of the reward.
-        epsilon_start: probability of a chance action at first.
-        epsilon_final: the same in the end.
-        epsilon_steps: steps over which it falls, linearly.
-        window_steps: steps of a window that are learned from, with memory.
-        burn_in_steps: steps before them that only bring the memory up to date.
-        first_state: the memory at the beginning of a window: "empty" (windows begin anywhere), or "stored" (as the policy had it
-            when it acted; windows begin with rollouts).
-        optimiser: see `OptimiserConfig`.
-    """
-
-    discount: float = 0.99
-    n_step: int = 1
-    double: bool = False
-    replay: ReplayKind = "uniform"
-    replay_capacity: int = 50_000
-    priority_exponent: float = 0.6
-    importance_exponent: float = 0.4
-    learning_starts: int = 1_000
-    batch_size: int = 64
-    gradient_steps: int = 32
-    target_network: TargetNetwork = "hard"
-    target_every: int = 250
-    target_rate: float = 0.005
-    loss: Loss = "huber"
-    huber_delta: float = 1.0
-    epsilon_start: float = 1.0
-    epsilon_final: float = 0.05
-    epsilon_steps: int = 10_000
-    window_steps: int = 16
-    burn_in_steps: int = 0
-    first_state: FirstState = "empty"
-    optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(max_grad_norm=10.0))
-
-    def __post_init__(self) -> None:
-        choices = {"replay": ReplayKind, "target_network": TargetNetwork, "loss": Loss, "first_state": FirstState}
-        for name, literal in choices.items():
-            if getattr(self, name) not in get_args(literal):
-                raise ValueError(f"{name}: expected one of {', '.join(get_args(literal))}, got {getattr(self, name)!r}")
-        for name in ("n_step", "replay_capacity", "batch_size", "gradient_steps", "target_every", "window_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("learning_starts", "epsilon_steps", "burn_in_steps"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: expected at least 0 steps, got {getattr(self, name)}")
-        fractions = ("discount", "priority_exponent", "importance_exponent", "target_rate", "epsilon_start", "epsilon_final")
-        for name in fractions:
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name}: expected a number in 0..1, got {getattr(self, name)}")
-        if self.huber_delta <= 0:
-            raise ValueError(f"huber_delta: expected a number above 0, got {self.huber_delta}")
-
-    def shortened(self, share: float) -> DQNConfig:
-        """Give settings with a share of the optimiser steps in an update, and some in the first one, to measure how long it takes."""
-        return replace(self, gradient_steps=max(1, round(share * self.gradient_steps)), learning_starts=0)
-
-    def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> DQN:
-        """Make the trainer."""
-        return DQN(policy, self, seed=seed, num_updates=num_updates)
 
 
 class DQN:
@@ -201,7 +112,7 @@ class DQN:
         self.num_env_steps += round(float(self.optimiser.mean(trajectory.mask.sum().float())) * self.optimiser.num_processes)
         stats["replay/num_steps"] = float(self.replay.num_steps)
         self.policy.train(self.policy.config.dropout > 0)
-        history: list[dict[str, Tensor | float]] = []
+        history: list[Figures] = []
         # Every process takes part in each optimiser step: all wait for one that has just joined, or has seen no step that counts.
         if self.num_env_steps >= self.config.learning_starts and self.optimiser.least(int(self.replay.can_draw)):
             history = [self._improve(described=step == self.config.gradient_steps) for step in range(1, self.config.gradient_steps + 1)]
@@ -217,25 +128,17 @@ class DQN:
                 f"{self.replay.window}; raise the number of steps that the task collects (num_steps)"
             )
 
-    def _improve(self, *, described: bool) -> dict[str, Tensor | float]:
+    def _improve(self, *, described: bool) -> Figures:
         """Take one optimiser step on a minibatch; describe the values where asked, which takes a tenth of the step's time."""
         drawn = self.replay.draw(self.config.batch_size, importance_exponent=self.importance_exponent).to(self.optimiser.device)
         self.policy.draw_noise(self.generator)
         if self.target is not self.policy:
             self.target.draw_noise(self.generator)
         drawn, target = self._targets(drawn)
-        mask, count = drawn.trajectory.mask, self.optimiser.count(drawn.trajectory.mask)
-        values: list[Tensor] = []
-        errors: list[Tensor] = []
-
-        def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
-            loss, error = self._loss(evaluation, target[rows])
-            values.append(evaluation.value.detach())
-            errors.append(error.detach().masked_fill(~part.mask, 0.0))
-            return {"loss/td": masked_mean(loss * drawn.weight[rows], part.mask, count)}
-
-        figures = self.optimiser.step(drawn.trajectory, loss_terms)
-        error = torch.cat(errors)
+        mask = drawn.trajectory.mask
+        noted: list[tuple[Tensor, Tensor]] = []
+        figures, _ = self.optimiser.step(drawn.trajectory, partial(self.loss, noted), target=target, weight=drawn.weight)
+        values, error = (torch.cat(column) for column in zip(*noted, strict=True))
         if figures[SKIPPED]:  # what is not finite must not be drawn first from then on
             error = error.nan_to_num(0.0, 0.0, 0.0)
         self.replay.set_errors(drawn, error)
@@ -243,20 +146,17 @@ class DQN:
         self._follow()
         if not described or figures[SKIPPED]:
             return figures
-        figures["action_value/mean"] = masked_mean(torch.cat(values), mask)
+        figures["action_value/mean"] = masked_mean(values, mask)
         return figures | {"action_value/error": masked_mean(error.abs(), mask)}
 
-    def _loss(self, evaluation: Evaluation, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the loss and the error, [N, T] each, of estimates whose targets are [N, T], or distributions [N, T, K]."""
+    def loss(
+        self, noted: list[tuple[Tensor, Tensor]], part: Trajectory, evaluation: Evaluation, target: Tensor, weight: Tensor
+    ) -> dict[str, Tensor]:
+        """Give the loss of each step, [B, T], and note values and errors."""
         delta = self.config.huber_delta if self.config.loss == "huber" else None
-        if evaluation.returns is None:
-            return losses.td(evaluation.value.float(), target, delta), evaluation.value - target
-        if self.policy.config.estimate == "quantile":
-            loss = quantile_huber(evaluation.returns.float(), target, delta or 0.0)
-            return loss, evaluation.value - target.mean(dim=-1)
-        loss = categorical_cross_entropy(evaluation.returns.float(), target)
-        # The divergence KL(target || estimate) is what is left to learn.
-        return loss, loss + torch.special.xlogy(target, target).sum(dim=-1)
+        loss, error = action_value_loss(evaluation.value, evaluation.returns, target, self.policy.config.estimate, delta)
+        noted.append((evaluation.value.detach(), error.detach().masked_fill(~part.mask, 0.0)))
+        return {"loss/td": loss * weight}
 
     @torch.no_grad()
     def _targets(self, drawn: Drawn) -> tuple[Drawn, Tensor]:
@@ -268,11 +168,7 @@ class DQN:
         choosing, _ = self._after(network, drawn, window, skip) if self.config.double else (after, obs)
         action = network.best(choosing, obs)
         chosen = take_action(after, action)
-        if network.config.estimate == "mean":
-            return drawn, drawn.earned + drawn.follows * chosen.squeeze(-1)
-        if network.config.estimate == "quantile":
-            return drawn, drawn.earned.unsqueeze(-1) + drawn.follows.unsqueeze(-1) * chosen
-        return drawn, project_categorical(chosen.softmax(dim=-1), drawn.earned, drawn.follows, network.support)
+        return drawn, bootstrapped(chosen, drawn.earned, drawn.follows, network.config.estimate, network.support)
 
     def _after(self, network: ActionValues, drawn: Drawn, window: Trajectory, skip: int) -> tuple[Tensor, Tree]:
         """Give a network's outputs [N, T, A, K] where each transition ends, and what is seen there."""

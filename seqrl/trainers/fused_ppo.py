@@ -1,6 +1,9 @@
-"""PPO's minibatch on a small actor-critic, forwards and backwards, without autograd's graph.
+"""PPO's minibatch on a small actor-critic, forwards and backwards, without autograd's graph; `optimiser.fused: off` switches it off.
 
-On a network of two layers of 64 the graph takes as long as the arithmetic. The result is that of the plain way to rounding.
+On a network of two layers of 64 the graph takes as long as the arithmetic. What it must equal, to rounding: the gradients of `PPO.loss` on
+`ActorCritic.forward`, averaged by `Optimiser.accumulate`. That is, `losses.ppo_clip`, `losses.value` and the entropy of `Categorical` on
+two `MLP` of `nn.Linear` and tanh. Each trainer compares the two ways when it is made, so that whoever edits one of these gets what is
+written there: where they differ, the plain way runs, and the run's first lines say so.
 """
 
 from __future__ import annotations
@@ -13,26 +16,81 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqrl.diagnostics import Seen
+from seqrl.functional.reductions import AverageOver
+from seqrl.optimiser import Loss, Optimiser
 from seqrl.policies.actor_critic import ActorCritic
 from seqrl.policies.networks import MLP
+from seqrl.trainers.ppo_config import PPOConfig
 from seqrl.trajectory import Trajectory
 
+HOW = "ppo goes without autograd's graph (seqrl/trainers/fused_ppo.py, equal on a test batch), where every step of a minibatch counts"
 FEW_ROWS = 64
 MINUS_ONE = torch.tensor(-1.0)
 SMALLEST_LOGP = -1e6  # instead of -inf, whose product with a probability of 0 is not a number
+LARGEST_DIFFERENCE = 1e-3  # of two gradients, as a share of their length; rounding makes 1e-6
+
+
+def why_not(policy: nn.Module, config: PPOConfig, optimiser: Optimiser, loss: Loss) -> str:
+    """Say why `gradients` does not serve a trainer; nothing where it does.
+
+    Args:
+        policy: to be trained.
+        config: of the trainer.
+        optimiser: of the trainer.
+        loss: the one that `gradients` stands for.
+    """
+    reasons = {
+        "optimiser.fused is off": optimiser.config.fused == "off",
+        f"advantage is {config.advantage}": config.advantage != "gae",
+        "average_over is row_means": config.average_over == "row_means",
+        "the critic's error is clipped, or Huber's": bool(config.value_clip or config.value_huber),
+        "the loss holds a penalty for leaving the reference": bool(config.kl_weight) and config.kl_in == "loss",
+        "the loss holds cross-entropy": bool(config.mix.weight or config.mix.final_weight),
+        "several processes or parts, half precision, a GPU or compile": not optimiser.takes_gradients,
+        "the policy is no actor and critic of tanh layers over one choice": not is_small(policy),
+    }
+    found = next((reason for reason, holds in reasons.items() if holds), "")
+    return found or ("" if _agree(policy, config, optimiser, loss) else "its loss or its layers differ from what fused_ppo stands for")
 
 
 def is_small(policy: nn.Module) -> bool:
-    """Whether `ppo_gradients` serves a policy: an actor and a critic of tanh layers each, over a single choice."""
+    """Whether a policy has an actor and a critic of tanh layers each, over a single choice."""
     if type(policy) is not ActorCritic or not policy.actions.num_actions or policy.actions.num_dimensions:
         return False
     parts = policy.actor, policy.critic
-    plain = all(isinstance(part, MLP) and part.activation is torch.tanh for part in parts) and policy.trunk is None
-    return plain and all(parameter.requires_grad for parameter in policy.parameters())
+    plain = policy.trunk is None and all(isinstance(part, MLP) and part.activation is torch.tanh for part in parts)
+    linear = plain and all(type(layer) is nn.Linear and layer.bias is not None for part in parts for layer in part.layers)  # type: ignore[union-attr]
+    return linear and all(parameter.requires_grad for parameter in policy.parameters())
+
+
+def _agree(policy: nn.Module, config: PPOConfig, optimiser: Optimiser, loss: Loss) -> bool:
+    """Compare both ways on a batch with ratios within and beyond the clip, and advantages of both signs."""
+    assert isinstance(policy, ActorCritic)
+    shape, weights, generator = (32, 2), list(policy.parameters()), torch.Generator().manual_seed(0)
+    size, nobody = policy.inputs.size, torch.zeros(shape, dtype=torch.bool)
+    seen = (32, 3, *size.shape)
+    obs = torch.randint(size.num_categories, seen, generator=generator) if size.num_categories else torch.randn(seen, generator=generator)
+    action = torch.randint(policy.actions.num_actions, shape, generator=generator)
+    random = torch.randn(6, *shape, generator=generator).to(weights[0].dtype)
+    value, flags = torch.zeros(32, 3, dtype=random.dtype), (nobody, nobody, ~nobody)
+    part = Trajectory(action, random[0], value, random[1], *flags, obs=obs)
+    with torch.no_grad():
+        part = part.replace(logp=policy(part).logp + 2 * config.clip * random[2])
+    advantage, target, over = random[3], random[4], config.average_over
+    terms, _ = optimiser.accumulate(part, loss, over=over, all_chosen=True, advantage=advantage, target=target)
+    plain = [weight.grad for weight in weights]
+    coefficients = {"clip": config.clip, "value_weight": config.value_weight, "entropy_weight": config.entropy_weight}
+    fused_terms, _ = gradients(policy, part, advantage, target, **coefficients, over=over)
+    pairs = [(weight.grad, grad) for weight, grad in zip(weights, plain, strict=True)]
+    for weight in weights:
+        weight.grad = None
+    same = terms.keys() == fused_terms.keys() and all(grad is not None for grad in plain)
+    pairs += [(fused_terms[name], term) for name, term in terms.items()] if same else []
+    return same and all(float((a - b).norm()) <= LARGEST_DIFFERENCE * float(b.norm()) + 1e-7 for a, b in pairs)  # type: ignore[operator, union-attr]
 
 
 @torch.no_grad()
-def ppo_gradients(
+def gradients(
     policy: nn.Module,
     trajectory: Trajectory,
     advantage: Tensor,
@@ -41,8 +99,8 @@ def ppo_gradients(
     clip: float,
     value_weight: float,
     entropy_weight: float,
-    count: Tensor | float,
-) -> tuple[dict[str, Tensor], Seen]:
+    over: AverageOver,
+) -> tuple[dict[str, Tensor], list[Seen]]:
     """Set the weights' gradients to those of PPO's clipped objective, the critic's error and the entropy bonus.
 
     Args:
@@ -53,12 +111,13 @@ def ppo_gradients(
         clip: largest change of the probability ratio, in 0..1.
         value_weight: of the critic's error.
         entropy_weight: of the entropy bonus.
-        count: what the sums are divided by.
+        over: "steps" or "rows", by whose number the sums are divided.
 
     Returns:
         The loss terms, and what was seen of the policy.
     """
     obs, shape = trajectory.obs, trajectory.action.shape
+    count = float(max(1, trajectory.mask.numel() if over == "steps" else trajectory.batch_size))
     assert isinstance(obs, Tensor) and isinstance(policy, ActorCritic) and isinstance(policy.actor, MLP) and isinstance(policy.critic, MLP)
     x = policy.inputs(obs[:, :-1]).flatten(0, 1)
     actor, critic = weights_of(policy.actor), weights_of(policy.critic)
@@ -78,7 +137,7 @@ def ppo_gradients(
     ):
         for weight, gradient in zip(weights, layer_gradients(slope, inputs, weights), strict=True):
             weight.grad = gradient
-    return terms, Seen(numbers.chosen, trajectory.logp, numbers.entropy, trajectory.mask, trajectory.imitate)
+    return terms, [Seen(numbers.chosen, trajectory.logp, numbers.entropy, trajectory.mask, trajectory.imitate)]
 
 
 def ppo_slopes(

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqrl.distributions import Categorical
+from seqrl.functional.importance import row_ratio
 from seqrl.functional.reductions import masked_mean
 from seqrl.protocols import Policy
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree, map_tree
@@ -128,35 +129,6 @@ def _one_step(obs: Tree, state: Tree, action: Tensor, none: Tensor) -> Trajector
     zero = none.unsqueeze(1)
     said = {"action": action.unsqueeze(1), "logp": zero, "value": zero.expand(-1, 2), "reward": zero}
     return Trajectory.of_known({**said, "terminated": no, "truncated": no, "mask": ~no, "obs": twice, "state0": state})
-
-
-def cumulative_ratio(ratio: Tensor, ended: Tensor) -> Tensor:
-    """Multiply the ratios from the start of each episode, or of the row, up to each step.
-
-    w_t = rho_t w_{t-1}, with 1 in the place of w_{t-1} at the first step and after an end.
-
-    Args:
-        ratio: [B, T] pi / mu of the actions; 1 at steps that do not count.
-        ended: [B, T] bool, terminated or truncated.
-    """
-    weight, columns = torch.ones_like(ratio[:, 0]), []
-    for t in range(ratio.shape[1]):
-        columns.append(weight * ratio[:, t])
-        weight = torch.where(ended[:, t], 1.0, columns[-1])
-    return torch.stack(columns, dim=1)
-
-
-def row_ratio(logp: Tensor, behaviour_logp: Tensor, mask: Tensor) -> Tensor:
-    """Say how much likelier each row is under the policy being learned than under the one that sampled it, [B].
-
-    w = prod_t pi(a_t | s_t) / mu(a_t | s_t) over the steps that count; E_mu[w f] = E_pi[f] for whatever f is of a row.
-
-    Args:
-        logp: [B, T] under pi, nats; no gradient flows into the ratio.
-        behaviour_logp: [B, T] under mu, nats.
-        mask: [B, T] bool.
-    """
-    return torch.where(mask, logp.detach() - behaviour_logp, 0.0).sum(dim=1).exp()
 
 
 class RowRatios:

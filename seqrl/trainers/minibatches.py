@@ -13,7 +13,7 @@ from seqrl.auxiliary import aux_count
 from seqrl.batch_share import SharedGenerator
 from seqrl.trajectory import Trajectory
 
-Part: TypeAlias = tuple[Trajectory, Tensor, Tensor, *tuple[Tensor, ...]]
+Part: TypeAlias = tuple[Trajectory, dict[str, Tensor]]
 MinibatchUnit = Literal["rows", "steps"]
 
 
@@ -54,22 +54,21 @@ class Minibatches:
             return None
         return aux_count(policy, self._select(None)) / self.number
 
-    def epoch(self, advantage: Tensor, target: Tensor, *others: Tensor) -> Iterator[Part]:
-        """Give each part of the trajectory with the same part of two or more columns, [B, T] each."""
+    def epoch(self, **columns: Tensor) -> Iterator[Part]:
+        """Give each part of the trajectory with the same part of some columns, [B, T] each, under their names."""
         if self._whole is not None:
-            yield self._whole, self._column(advantage, None), self._column(target, None), *(self._column(other, None) for other in others)
+            yield self._whole, {name: self._column(column, None) for name, column in columns.items()}
             return
-        order, bounds = self._order(advantage.device)
+        order, bounds = self._order()
         # All are put in order at once; the parts are views of that.
-        shuffled, advantage, target = self._select(order), self._column(advantage, order), self._column(target, order)
-        others = tuple(self._column(other, order) for other in others)
+        shuffled, columns = self._select(order), {name: self._column(column, order) for name, column in columns.items()}
         for part in (slice(*pair) for pair in zip(bounds, bounds[1:], strict=False)):
-            yield shuffled.select_rows(part), advantage[part], target[part], *(other[part] for other in others)
+            yield shuffled.select_rows(part), {name: column[part] for name, column in columns.items()}
 
-    def _order(self, device: torch.device) -> tuple[Tensor, list[int]]:
+    def _order(self) -> tuple[Tensor, list[int]]:
         """Shuffle; give the new order [size], and where in it the parts begin and end."""
         if not isinstance(self._generator, SharedGenerator):
-            order = torch.randperm(self._size, generator=self._generator, device=device)
+            order = torch.randperm(self._size, generator=self._generator, device=self._trajectory.mask.device)
             return order, [part * self._size // self.number for part in range(self.number + 1)]
         if self._places is not None or self._trajectory.imitate is not None:
             raise ValueError(

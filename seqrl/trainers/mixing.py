@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seqrl.functional.losses import nll
-from seqrl.functional.reductions import AverageOver, masked_mean
+from seqrl.optimiser import Term
 from seqrl.protocols import Task
 from seqrl.requirements import require_demonstrations
 from seqrl.settings import Count, NotNegative, check_settings
@@ -109,27 +109,12 @@ def _context_of(shown: Trajectory, trajectory: Trajectory) -> Tree:
     return map_tree(lambda leaf: leaf[first], trajectory.context)
 
 
-def imitated(trajectory: Trajectory) -> Tensor:
-    """Say where the action is a demonstration, [B, T]; nowhere where `imitate` is None, as in a process that has none of its own."""
-    return torch.zeros_like(trajectory.mask) if trajectory.imitate is None else trajectory.imitate
-
-
-def imitation_loss(
-    trajectory: Trajectory,
-    evaluation: Evaluation,
-    count: Tensor | float,
-    *,
-    label_smoothing: float = 0.0,
-    over: AverageOver = "steps",
-) -> Tensor:
-    """Average cross-entropy of the demonstrated steps.
+def imitation_loss(evaluation: Evaluation, weight: float = 1.0, *, label_smoothing: float = 0.0) -> Term:
+    """Give the cross-entropy of each step, to be averaged over the demonstrated ones.
 
     Args:
-        trajectory: rows, of which `imitate` names the steps; the loss is 0, and its gradient, too, where it names none.
-        evaluation: of these rows.
-        count: [] what to divide by.
+        evaluation: of rows whose `imitate` names the steps.
+        weight: multiplies the average.
         label_smoothing: share of the target's probability that is spread over the actions that can be right.
-        over: what is averaged over, see `seqrl.functional.reductions.masked_mean`.
     """
-    loss = nll(evaluation.logp, evaluation.mean_logp, label_smoothing=label_smoothing)
-    return masked_mean(loss, imitated(trajectory), count, over=over)
+    return Term(nll(evaluation.logp, evaluation.mean_logp, label_smoothing=label_smoothing), weight, imitated=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -12,9 +11,10 @@ from torch import Tensor, nn
 from seqrl.diagnostics import average_of, describe_advantage, describe_rollout, explained_variance
 from seqrl.distributed import num_launched
 from seqrl.functional import losses, returns
-from seqrl.functional.reductions import AverageOver, masked_mean
+from seqrl.functional.importance import corrected_return, cumulative_ratio, per_decision_return, per_row_mean
+from seqrl.functional.reductions import AverageOver
 from seqrl.functional.row_advantages import one_episode
-from seqrl.optimiser import Optimiser, OptimiserConfig
+from seqrl.optimiser import Optimiser, OptimiserConfig, Term
 from seqrl.protocols import Task
 from seqrl.requirements import require_critic, require_distribution, require_probabilities, require_whole_rows
 from seqrl.trainers.importance_weights import (
@@ -22,7 +22,6 @@ from seqrl.trainers.importance_weights import (
     UniformMixture,
     append_last_observation,
     bootstraps_at_end,
-    cumulative_ratio,
     describe_ratios,
 )
 from seqrl.trajectory import Evaluation, Trajectory
@@ -161,22 +160,20 @@ class OffPolicy:
         weight, advantage = self._advantage(trajectory, ratio, value)
         ends = (trajectory.terminated, trajectory.truncated)
         target, _ = returns.vtrace(ratio.log(), torch.zeros_like(ratio), trajectory.reward, value, *ends, config.discount)
-        average = partial(masked_mean, count=self.optimiser.count(mask, over=config.average_over), over=config.average_over)
-
-        def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
-            terms = {"loss/policy": average(losses.policy_gradient(evaluation.logp, advantage[rows]), part.mask)}
-            if config.baseline == "critic":
-                error = losses.value(evaluation.value, target[rows])
-                terms["loss/value"] = config.value_weight * average(error, part.mask)
-            if config.entropy_weight:
-                terms["loss/entropy"] = -config.entropy_weight * average(evaluation.entropy, part.mask)
-            return terms
-
-        stats = self.optimiser.minimise(trajectory, loss_terms)
+        stats = self.optimiser.minimise(trajectory, self.loss, over=config.average_over, advantage=advantage, target=target)
         stats |= describe_advantage(advantage, mask) | describe_ratios(weight, mask)
         if config.baseline == "critic":
             stats["critic/explained_variance"] = explained_variance(value[:, :-1], target, mask)
         return stats
+
+    def loss(self, part: Trajectory, evaluation: Evaluation, advantage: Tensor, target: Tensor) -> dict[str, Tensor | Term]:
+        """Give the losses of each step, [B, T]."""
+        terms: dict[str, Tensor | Term] = {"loss/policy": losses.policy_gradient(evaluation.logp, advantage)}
+        if self.config.baseline == "critic":
+            terms["loss/value"] = Term(losses.value(evaluation.value, target), self.config.value_weight)
+        if self.config.entropy_weight:
+            terms["loss/entropy"] = Term(evaluation.entropy, -self.config.entropy_weight)
+        return terms
 
     @torch.no_grad()
     def _evaluate(self, trajectory: Trajectory) -> tuple[Tensor, Tensor]:
@@ -191,30 +188,22 @@ class OffPolicy:
 
     def _advantage(self, trajectory: Trajectory, ratio: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Give the weights and the weighted advantages, [B, T] each."""
-        config, ended = self.config, trajectory.terminated | trajectory.truncated
+        config, ends = self.config, (trajectory.terminated, trajectory.truncated)
         if config.weighting == "per_decision":
+            ended = trajectory.terminated | trajectory.truncated
             weight = self._limit(cumulative_ratio(ratio, ended))
             if config.self_normalise:
-                weight = self._normalise(weight, trajectory, ended)
-            return weight, per_decision_return(trajectory, weight, value, config.discount) - weight * value[:, :-1]
+                one_episode(trajectory, "self_normalise", "set trainer.self_normalise=false")
+                rows = trajectory.mask.any(dim=1)  # a row in which nothing was chosen has no weight
+                weight = weight / self.optimiser.mean(per_row_mean(weight, ended, rows)).clamp(min=1e-8)
+            return weight, per_decision_return(trajectory.reward, weight, value, *ends, config.discount) - weight * value[:, :-1]
         own = self._limit(ratio)
         # What follows a decision is weighted by the ratios after it: r_t + gamma rho_{t+1} (r_{t+1} + ...).
-        later = corrected_return(trajectory, own, value, config.discount)
+        later = corrected_return(trajectory.reward, own, value, *ends, config.discount)
         return own, own * (later - value[:, :-1])
 
     def _limit(self, weight: Tensor) -> Tensor:
         return weight.clamp(max=self.config.max_weight) if self.config.max_weight else weight
-
-    def _normalise(self, weight: Tensor, trajectory: Trajectory, ended: Tensor) -> Tensor:
-        """Divide by the mean over the rows; one that has ended keeps its last weight, so that the mean is 1 in expectation.
-
-        Source: Precup et al. 2000 (Eligibility traces for off-policy policy evaluation), weighted per-decision estimator.
-        """
-        one_episode(trajectory, "self_normalise", "set trainer.self_normalise=false")
-        last = (weight * ended).sum(dim=1, keepdim=True)
-        everything = torch.where(returns.after_end(ended), last, weight)
-        rows = trajectory.mask.any(dim=1)  # a row in which nothing was chosen has no weight
-        return weight / self.optimiser.mean(everything[rows if bool(rows.any()) else ~rows].mean(dim=0)).clamp(min=1e-8)
 
     def reward_settings(self) -> dict[str, object]:
         """Say what rewards are compared with, for signatures."""
@@ -233,38 +222,3 @@ class OffPolicy:
         self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"].cpu())
         self.actor.load_state_dict(state["actor"])
-
-
-def per_decision_return(trajectory: Trajectory, weight: Tensor, value: Tensor, discount: float) -> Tensor:
-    """Sum the discounted rewards, each times the weight of the decisions up to it: sum_{k >= t} gamma^(k-t) w_k r_k.
-
-    Args:
-        trajectory: B rows of T steps.
-        weight: w, [B, T].
-        value: [B, T+1], the bootstrap where a row was cut short.
-        discount: gamma.
-
-    Source: Precup et al. 2000 (Eligibility traces for off-policy policy evaluation), per-decision estimator.
-    """
-    bootstrap = torch.cat([value[:, :1], weight * value[:, 1:]], dim=1)
-    ends = (trajectory.terminated, trajectory.truncated)
-    return returns.discounted_return(weight * trajectory.reward, bootstrap, *ends, discount)
-
-
-def corrected_return(trajectory: Trajectory, ratio: Tensor, value: Tensor, discount: float) -> Tensor:
-    """Estimate the return of an action under pi: G_t = r_t + gamma rho_{t+1} G_{t+1}, bootstrapped where a row was cut short.
-
-    Args:
-        trajectory: B rows of T steps.
-        ratio: rho, [B, T].
-        value: [B, T+1].
-        discount: gamma.
-    """
-    cut = trajectory.terminated | trajectory.truncated
-    after = torch.where(trajectory.terminated, 0.0, value[:, 1:])
-    total, columns = after[:, -1], []
-    for t in range(trajectory.num_steps - 1, -1, -1):
-        total = trajectory.reward[:, t] + discount * torch.where(cut[:, t], after[:, t], total)
-        columns.append(total)
-        total = ratio[:, t] * total
-    return torch.stack(columns[::-1], dim=1)

@@ -49,31 +49,30 @@ class Reference:
         self.policy.load_state_dict({**state, **own})
 
     @torch.no_grad()
-    def penalise(self, trajectory: Trajectory) -> tuple[Trajectory, tuple[Tensor, ...], dict[str, float]]:
+    def penalise(self, trajectory: Trajectory) -> tuple[Trajectory, dict[str, Tensor], dict[str, float]]:
         """Take the penalty off the rewards, or give what the loss needs for it.
 
         Args:
             trajectory: [B, T], as sampled.
 
         Returns:
-            The trajectory; a column [B, T] of the reference's log-probabilities where the loss needs it; numbers to log.
+            The trajectory; a column `reference_logp` [B, T] where the loss needs it; numbers to log.
         """
         logp: Tensor = self.policy(trajectory).logp
         divergence = losses.kl(trajectory.logp, logp, "k1")
         stats = {"policy/kl_reference": float(masked_mean(divergence, trajectory.mask))}
         if self.kl_in == "loss":
-            return trajectory, (logp,), stats
+            return trajectory, {"reference_logp": logp}, stats
         reward = shaping.kl_penalty(trajectory.reward, trajectory.logp, logp, trajectory.mask, self.weight, self.estimator)
-        return trajectory.replace(reward=reward), (), stats
+        return trajectory.replace(reward=reward), {}, stats
 
-    def loss(self, logp: Tensor, reference_logp: Tensor, chosen: Tensor | None) -> Tensor:
+    def loss(self, logp: Tensor, reference_logp: Tensor, chosen: Tensor) -> Tensor:
         """Give β d_t of each step, [B, T]; 0 where the policy did not choose, whatever stands there.
 
         Args:
             logp: [B, T] of the policy being learned, nats.
             reference_logp: [B, T] of the reference.
-            chosen: [B, T] bool, True where the policy chose; None for everywhere.
+            chosen: [B, T] bool, True where the policy chose.
         """
-        if chosen is not None:
-            logp, reference_logp = torch.where(chosen, logp, 0.0), torch.where(chosen, reference_logp, 0.0)
+        logp, reference_logp = torch.where(chosen, logp, 0.0), torch.where(chosen, reference_logp, 0.0)
         return self.weight * losses.kl(logp, reference_logp, self.estimator)

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from seqrl.diagnostics import describe_advantage, describe_rollout, explained_variance
 from seqrl.functional import advantages, losses, returns
 from seqrl.functional.minimum_risk import candidates, minimum_risk
-from seqrl.functional.reductions import AverageOver, masked_mean
+from seqrl.functional.reductions import AverageOver
 from seqrl.functional.row_advantages import RowBaseline, one_episode, row_advantage
-from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
+from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig, Term
 from seqrl.protocols import Task
 from seqrl.requirements import demonstrations_of, lags, require_critic, require_probabilities, require_whole_rows
 from seqrl.settings import Count, Fraction, Positive, check_settings
 from seqrl.trainers.importance_weights import RowRatios
-from seqrl.trainers.mixing import MixConfig, collect_mixed, imitated, imitation_loss
+from seqrl.trainers.mixing import MixConfig, collect_mixed, imitation_loss
 from seqrl.trajectory import Evaluation, Trajectory
 
 Baseline = Literal["none", "moving_average", "critic", "leave_one_out", "group_norm", "greedy", "minimum_risk"]
@@ -158,32 +158,33 @@ class Reinforce:
         target, advantage = self._advantage(trajectory)
         if config.whiten:
             advantage = self.optimiser.whiten(advantage, mask)
-        imitation_weight = config.mix.weight_at(self.optimiser.num_finished)
-        average = partial(masked_mean, count=self.optimiser.count(mask, over=config.average_over), over=config.average_over)
-        imitation_count = self.optimiser.count(imitated(trajectory), over=config.average_over) if imitation_weight else 1.0
         stats = describe_rollout(trajectory) | describe_advantage(advantage, mask)
         ratios = RowRatios(active=self.lags)
         if config.baseline == "critic":
             stats["critic/explained_variance"] = explained_variance(trajectory.value[:, :-1], target, mask)
-
-        def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
-            weighed = ratios.weigh(advantage[rows], part, evaluation)
-            terms = {"loss/policy": average(losses.policy_gradient(evaluation.logp, weighed), part.mask)}
-            if config.entropy_weight:
-                terms["loss/entropy"] = -config.entropy_weight * average(evaluation.entropy, part.mask)
-            if config.baseline == "critic":
-                terms["loss/value"] = config.value_weight * average(losses.value(evaluation.value, target[rows]), part.mask)
-            if imitation_weight:
-                demonstrated = imitation_loss(part, evaluation, imitation_count, over=config.average_over)
-                terms["loss/cross_entropy"] = imitation_weight * demonstrated
-            return terms
-
         self.policy.train(config.dropout)
-        stats |= self.optimiser.minimise(trajectory, loss_terms) | ratios.figures()
+        columns = {"advantage": advantage, "target": target}
+        stats |= self.optimiser.minimise(trajectory, partial(self.loss, ratios), over=config.average_over, **columns) | ratios.figures()
         if stats[SKIPPED]:  # what was not finite would stay in the average for ever
             self.average = average_before
         self.optimiser.finish_update()
         return stats
+
+    def loss(
+        self, ratios: RowRatios, part: Trajectory, evaluation: Evaluation, advantage: Tensor, target: Tensor
+    ) -> dict[str, Tensor | Term]:
+        """Give the losses of each step, [B, T]."""
+        config = self.config
+        terms: dict[str, Tensor | Term] = {
+            "loss/policy": losses.policy_gradient(evaluation.logp, ratios.weigh(advantage, part, evaluation))
+        }
+        if config.entropy_weight:
+            terms["loss/entropy"] = Term(evaluation.entropy, -config.entropy_weight)
+        if config.baseline == "critic":
+            terms["loss/value"] = Term(losses.value(evaluation.value, target), config.value_weight)
+        if weight := config.mix.weight_at(self.optimiser.num_finished):
+            terms["loss/cross_entropy"] = imitation_loss(evaluation, weight)
+        return terms
 
     def _advantage(self, trajectory: Trajectory) -> tuple[Tensor, Tensor]:
         """Give the returns G and the advantages, [B, T] each."""

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from seqrl.diagnostics import describe_advantage, describe_rollout
 from seqrl.functional import losses
-from seqrl.functional.reductions import AverageOver, masked_mean
+from seqrl.functional.reductions import AverageOver
 from seqrl.functional.row_advantages import row_advantage
-from seqrl.optimiser import Optimiser, OptimiserConfig
+from seqrl.optimiser import Optimiser, OptimiserConfig, Term
 from seqrl.protocols import Task
 from seqrl.requirements import demonstrations_of, lags, require_probabilities, require_whole_rows
 from seqrl.settings import Count, check_settings
 from seqrl.trainers.importance_weights import RowRatios
-from seqrl.trainers.mixing import MixConfig, collect_mixed, imitated, imitation_loss
+from seqrl.trainers.mixing import MixConfig, collect_mixed, imitation_loss
 from seqrl.trajectory import Evaluation, Trajectory
 
 Baseline = Literal["greedy", "leave_one_out"]
@@ -111,26 +111,23 @@ class SelfCritical:
         """Take one optimiser step: what scored above the baseline becomes more likely."""
         config, mask = self.config, trajectory.mask
         advantage = self._advantage(trajectory).unsqueeze(1).expand_as(trajectory.reward)
-        imitation_weight = config.mix.weight_at(self.optimiser.num_finished)
-        average = partial(masked_mean, count=self.optimiser.count(mask, over=config.average_over), over=config.average_over)
-        imitation_count = self.optimiser.count(imitated(trajectory), over=config.average_over) if imitation_weight else 1.0
         stats = describe_rollout(trajectory) | describe_advantage(advantage, mask)
         ratios = RowRatios(active=self.lags)
-
-        def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
-            weighed = ratios.weigh(advantage[rows], part, evaluation)
-            terms = {"loss/policy": average(losses.policy_gradient(evaluation.logp, weighed), part.mask)}
-            if config.entropy_weight:
-                terms["loss/entropy"] = -config.entropy_weight * average(evaluation.entropy, part.mask)
-            if imitation_weight:
-                demonstrated = imitation_loss(part, evaluation, imitation_count, over=config.average_over)
-                terms["loss/cross_entropy"] = imitation_weight * demonstrated
-            return terms
-
         self.policy.train(config.dropout)
-        stats |= self.optimiser.minimise(trajectory, loss_terms) | ratios.figures()
+        loss = partial(self.loss, ratios)
+        stats |= self.optimiser.minimise(trajectory, loss, over=config.average_over, advantage=advantage) | ratios.figures()
         self.optimiser.finish_update()
         return stats
+
+    def loss(self, ratios: RowRatios, part: Trajectory, evaluation: Evaluation, advantage: Tensor) -> dict[str, Tensor | Term]:
+        """Give the losses of each step, [B, T]."""
+        weighed = ratios.weigh(advantage, part, evaluation)
+        terms: dict[str, Tensor | Term] = {"loss/policy": losses.policy_gradient(evaluation.logp, weighed)}
+        if self.config.entropy_weight:
+            terms["loss/entropy"] = Term(evaluation.entropy, -self.config.entropy_weight)
+        if weight := self.config.mix.weight_at(self.optimiser.num_finished):
+            terms["loss/cross_entropy"] = imitation_loss(evaluation, weight)
+        return terms
 
     def _advantage(self, trajectory: Trajectory) -> Tensor:
         """Score above the baseline, [B]."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqrl.optimiser import Optimiser, OptimiserConfig
+from seqrl.optimiser import Optimiser, OptimiserConfig, Term
 from seqrl.protocols import Task
 from seqrl.requirements import demonstrations_of, require_demonstrations
 from seqrl.settings import FractionBelowOne, check_settings
@@ -79,17 +79,16 @@ class Supervised:
         trajectory = self._with_own_samples(trajectory)
         imitate = trajectory.imitate
         assert imitate is not None
-        count = self.optimiser.count(imitate)
-
-        def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
-            return {"loss/cross_entropy": imitation_loss(part, evaluation, count, label_smoothing=self.config.label_smoothing)}
-
         self.policy.train()
-        stats = self.optimiser.minimise(trajectory, loss_terms)
+        stats = self.optimiser.minimise(trajectory, self.loss)
         self.optimiser.finish_update()
         num_steps = float(imitate.sum())
         sizes = {"num_rows": float(trajectory.batch_size), "num_steps": num_steps, "length": num_steps / trajectory.batch_size}
         return stats | {f"rollout/{key}": number for key, number in sizes.items()}
+
+    def loss(self, part: Trajectory, evaluation: Evaluation) -> dict[str, Term]:
+        """Give the cross-entropy of each step, [B, T]."""
+        return {"loss/cross_entropy": imitation_loss(evaluation, label_smoothing=self.config.label_smoothing)}
 
     def _with_own_samples(self, trajectory: Trajectory) -> Trajectory:
         """Replace some input tokens by the policy's own samples, drawn in one pass under teacher forcing.

@@ -197,8 +197,8 @@ class TRPO:
         before = self._distribution_now(trajectory) if has_aux else None
         with _frozen([parameter for parameter in self.actor_parameters if id(parameter) not in reached]):
             for _ in range(config.critic_epochs):
-                for part, part_target, *_ in minibatches.epoch(target, target):
-                    history.append(self._critic_step(part, part_target, aux_total))
+                for part, columns in minibatches.epoch(target=target):
+                    history.append(self.optimiser.minimise(part, self.critic_loss, aux_total=aux_total, **columns))
         stats = average_of(history)
         if before is not None:
             divergence = masked_mean(before.kl(self._distribution_now(trajectory)), trajectory.mask, self.optimiser.count(trajectory.mask))
@@ -225,14 +225,10 @@ class TRPO:
     def _distribution_now(self, trajectory: Trajectory) -> Distribution:
         return _distribution(self.policy(trajectory))
 
-    def _critic_step(self, trajectory: Trajectory, target: Tensor, aux_total: Tensor | None) -> dict[str, float]:
-        count = self.optimiser.count(trajectory.mask)
-
-        def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
-            refuse_unknown_aux_loss(self.policy, evaluation, "trpo")
-            return {"loss/value": masked_mean(losses.value(evaluation.value, target[rows]), part.mask, count)}
-
-        return self.optimiser.minimise(trajectory, loss_terms, aux_total=aux_total)
+    def critic_loss(self, part: Trajectory, evaluation: Evaluation, target: Tensor) -> dict[str, Tensor]:
+        """Give the critic's loss of each step, [B, T]."""
+        refuse_unknown_aux_loss(self.policy, evaluation, "trpo")
+        return {"loss/value": losses.value(evaluation.value, target)}
 
     def _move(self, start: Sequence[Tensor], step: Tensor) -> None:
         """Set the actor's parameters to start + step."""

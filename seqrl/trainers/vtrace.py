@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from seqrl.diagnostics import describe_advantage, describe_rollout, explained_variance
 from seqrl.functional import losses, returns
 from seqrl.functional.reductions import AverageOver, masked_mean
-from seqrl.optimiser import Optimiser, OptimiserConfig
+from seqrl.optimiser import Optimiser, OptimiserConfig, Term
 from seqrl.protocols import Task
 from seqrl.requirements import require_critic
 from seqrl.settings import Count, Fraction, NotNegative, check_settings
@@ -98,35 +98,36 @@ class VTrace:
     def update(self, trajectory: Trajectory) -> dict[str, float]:
         """Take one optimiser step; log-probabilities and values of the learner come from one forward pass."""
         config, mask = self.config, trajectory.mask
-        T = trajectory.num_steps
-        average = partial(masked_mean, count=self.optimiser.count(mask, over=config.average_over), over=config.average_over)
-        ratio, target, advantage = (torch.zeros_like(trajectory.reward) for _ in range(3))
-        value = torch.zeros_like(trajectory.value)
         # Rows that all terminate need no more than their own steps, and a text model may have no place for another token.
-        seen = append_last_observation(trajectory) if bootstraps_at_end(trajectory) else trajectory
-
-        def loss_terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
-            logp, value[rows, : seen.num_steps] = evaluation.logp[:, :T], evaluation.value.detach()
-            now = trajectory.select_rows(rows)
-            # Where the policy did not choose, log-probabilities mean nothing and their ratio could overflow.
-            learner = torch.where(now.mask, logp.detach(), now.logp) if config.corrected else now.logp
-            ratio[rows] = (learner - now.logp).exp()
-            target[rows], advantage[rows] = self._targets(now, learner, value[rows])
-            error = losses.value(evaluation.value[:, :T], target[rows])
-            terms = {
-                "loss/policy": average(losses.policy_gradient(logp, advantage[rows]), now.mask),
-                "loss/value": config.value_weight * average(error, now.mask),
-            }
-            if config.entropy_weight:
-                terms["loss/entropy"] = -config.entropy_weight * average(evaluation.entropy[:, :T], now.mask)
-            return terms
-
-        stats = describe_rollout(trajectory) | self.optimiser.minimise(seen, loss_terms)
+        longer = append_last_observation(trajectory) if bootstraps_at_end(trajectory) else trajectory
+        seen: list[tuple[Tensor, ...]] = []
+        stats = describe_rollout(trajectory)
+        stats |= self.optimiser.minimise(longer, partial(self.loss, seen), over=config.average_over, sampled=trajectory)
+        value, ratio, target, advantage = (torch.cat(column) for column in zip(*seen, strict=True))
         stats |= describe_advantage(advantage, mask) | describe_ratios(ratio, mask)
         stats["importance/clipped_share"] = float(masked_mean((ratio > config.rho_bar).float(), mask))
         stats["critic/explained_variance"] = explained_variance(value[:, :-1], target, mask)
         self.optimiser.finish_update()
         return stats
+
+    def loss(
+        self, seen: list[tuple[Tensor, ...]], part: Trajectory, evaluation: Evaluation, sampled: Trajectory
+    ) -> dict[str, Tensor | Term]:
+        """Give the losses of each step, [B, T], and note values, ratios, targets and advantages."""
+        config, T = self.config, sampled.num_steps
+        logp, value = evaluation.logp[:, :T], torch.zeros_like(sampled.value)
+        value[:, : part.num_steps] = evaluation.value.detach()
+        # Where the policy did not choose, log-probabilities mean nothing and their ratio could overflow.
+        learner = torch.where(sampled.mask, logp.detach(), sampled.logp) if config.corrected else sampled.logp
+        target, advantage = self._targets(sampled, learner, value)
+        seen.append((value, (learner - sampled.logp).exp(), target, advantage))
+        terms: dict[str, Tensor | Term] = {
+            "loss/policy": losses.policy_gradient(logp, advantage),
+            "loss/value": Term(losses.value(evaluation.value[:, :T], target), config.value_weight),
+        }
+        if config.entropy_weight:
+            terms["loss/entropy"] = Term(evaluation.entropy[:, :T], -config.entropy_weight)
+        return terms
 
     def _targets(self, trajectory: Trajectory, logp: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Give the critic's targets and the advantages, [B, T] each, from the learner's logp [B, T] and values [B, T+1]."""

@@ -25,8 +25,8 @@ def pieces(variant: str, kind: str, number: int, unit: str, **settings: Any) -> 
     sizes: list[float] = []
     epoch = Minibatches.epoch
 
-    def noted(self: Minibatches, *columns: Tensor) -> Any:
-        for part in epoch(self, *columns):
+    def noted(self: Minibatches, **columns: Tensor) -> Any:
+        for part in epoch(self, **columns):
             sizes.append(float(part[0].mask.sum()) or 1e-9 * part[0].batch_size)
             yield part
 

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from seqrl.ahead import RewardsAhead
+from seqrl.functional.importance import row_ratio
+from seqrl.functional.reductions import AverageOver, count_of, masked_mean
 from seqrl.requirements import require_weights_of_older_rows
 from seqrl.trainers import A2C, PPO, TRPO, CrossEntropyMethod, OffPolicy, OffPolicyConfig, Reinforce, SelfCritical, Supervised
-from seqrl.trainers.importance_weights import row_ratio
 from seqrl.trainers.reinforce import ReinforceConfig
 from seqrl.trainers.self_critical import SelfCriticalConfig
 from seqrl.trajectory import Evaluation, Trajectory
@@ -58,12 +59,13 @@ def expected_gradient(trainer: Any, behaviour: Table) -> Tensor:
     total = torch.zeros_like(behaviour.logits)
     chance = behaviour.logp(ROWS).sum(dim=1).exp().detach()
 
-    def caught(trajectory: Trajectory, loss_terms: Callable[..., dict[str, Tensor]]) -> dict[str, float]:
+    def caught(trajectory: Trajectory, loss: Callable[..., Any], *, over: AverageOver, **columns: Tensor) -> dict[str, float]:
         half = trajectory.batch_size // 2  # in two parts, as with accumulation
         for rows in (slice(0, half), slice(half, None)):
             part = trajectory.select_rows(rows)
-            loss = loss_terms(rows, part, trainer.policy(part))["loss/policy"]
-            total.add_(torch.autograd.grad(loss, trainer.policy.logits)[0] * weight)
+            terms = loss(part, trainer.policy(part), **{name: column[rows] for name, column in columns.items()})
+            mean = masked_mean(terms["loss/policy"], part.mask, count_of(trajectory.mask, over), over=over)
+            total.add_(torch.autograd.grad(mean, trainer.policy.logits)[0] * weight)
         return {"optimiser/skipped_share": 0.0}
 
     trainer.optimiser.minimise = caught

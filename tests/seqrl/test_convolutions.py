@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.policies import convolutions
 from seqrl.policies.networks import NatureCNN
 
@@ -55,6 +56,29 @@ def test_bf16_is_as_near_to_fp32_as_autocast_is(threads: int) -> None:
     of_autocast = distance(learn(output.float(), module), exact)
     ours = distance(learn(module(frames()), module), exact)
     assert 1e-3 < ours.mean() < 1.1 * of_autocast.mean()
+
+
+def test_switched_off_and_changed_layers_go_the_plain_way() -> None:
+    seen, ways = frames(6), []
+    for precision, tolerance in (("fp32", 1e-5), ("bf16", 0.02)):
+        module = network(precision)  # type: ignore[arg-type]
+        expected = module(seen)
+        gradients = learn(expected, module)
+        module.fused = False
+        ways.append(module.how_it_runs)
+        output = module(seen)
+        assert output.dtype == torch.float32 and distance([output], [expected]) < tolerance
+        assert distance(learn(output, module), gradients).max() < 10 * tolerance
+    assert ways == ["the Nature CNN's frames go layer by layer: optimiser.fused is off"] * 2
+    changed = network()
+    changed.layers[1] = nn.GELU()
+    assert "changed" in changed.how_it_runs
+    assert torch.equal(changed(seen), changed.layers(seen.permute(0, 3, 1, 2).float() / 255.0))
+    hooked = network()
+    hooked.layers[8].register_forward_hook(lambda _, inputs, output: output + 1)
+    assert distance([hooked(seen)], [network()(seen) + 1]) < 1e-5
+    optimiser = Optimiser(module, OptimiserConfig(fused="off"), num_updates=1)
+    assert not module.fused and optimiser.config.fused == "off" and Optimiser(module, OptimiserConfig(), num_updates=1) and module.fused
 
 
 def test_channels_first_and_last_are_the_same() -> None:

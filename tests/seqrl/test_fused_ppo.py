@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from seqrl.optimiser import OptimiserConfig
 from seqrl.policies.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
 from seqrl.policies.encoders import ObservationSize
-from seqrl.trainers.fused_ppo import is_small, ppo_gradients, ppo_slopes
+from seqrl.trainers.fused_ppo import gradients, is_small, ppo_slopes
 from seqrl.trainers.ppo import PPO, PPOConfig
 from seqrl.trajectory import Trajectory
 
@@ -45,14 +46,42 @@ def rollout(batch_size: int = 40, num_steps: int = 3) -> Trajectory:
 
 @pytest.mark.parametrize("settings", [{}, {"entropy_weight": 0.3}, {"minibatch_unit": "steps", "minibatches": 3, "value_weight": 0.9}])
 def test_the_minibatch_is_the_plain_one(settings: dict[str, object]) -> None:
-    policies = [make_policy() for _ in range(2)]
-    trainers = [PPO(policy, PPOConfig(epochs=2, **settings)) for policy in policies]  # type: ignore[arg-type]
-    assert trainers[0]._small
-    trainers[1]._small = False
+    policies, ways = [make_policy() for _ in range(2)], [OptimiserConfig(fused=fused) for fused in ("auto", "off")]  # type: ignore[arg-type]
+    trainers = [PPO(policy, PPOConfig(epochs=2, optimiser=way, **settings)) for policy, way in zip(policies, ways, strict=True)]  # type: ignore[arg-type]
+    assert [trainer.plain_because for trainer in trainers] == ["", "optimiser.fused is off"]
     small, plain = (trainer.update(rollout()) for trainer in trainers)
     assert small == pytest.approx(plain, rel=1e-4, abs=1e-6) and plain["policy/clip_fraction"] > 0.2
     for mine, theirs in zip(policies[0].parameters(), policies[1].parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
+def unclipped(logp: Tensor, old_logp: Tensor, advantage: Tensor, low: float, high: float) -> Tensor:
+    return -(logp - old_logp).exp() * advantage
+
+
+def test_an_edited_loss_takes_effect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the trainer's loss and of what it is made of, though it differs beyond the clip alone."""
+    before, weights = make_policy(), []
+    PPO(before, PPOConfig()).update(rollout())
+    monkeypatch.setattr("seqrl.functional.losses.ppo_clip", unclipped)
+    for fused in ("auto", "off"):
+        policy = make_policy()
+        trainer = PPO(policy, PPOConfig(optimiser=OptimiserConfig(epsilon=1e-5, max_grad_norm=0.5, fused=fused)))  # type: ignore[arg-type]
+        assert trainer.how_it_runs.startswith("ppo goes through autograd: ")
+        trainer.update(rollout())
+        weights.append(policy.actor.layers[0].weight)  # type: ignore[index, union-attr]
+    assert torch.equal(*weights) and not torch.allclose(weights[0], before.actor.layers[0].weight, atol=1e-4)  # type: ignore[index, union-attr]
+
+
+def test_an_edited_layer_takes_effect() -> None:
+    class Halved(torch.nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) / 2
+
+    hooked, other = make_policy(), make_policy()
+    hooked.critic.layers[0].register_forward_hook(lambda _, inputs, output: output / 2)  # type: ignore[index, union-attr]
+    other.actor.layers[1] = Halved(5, 6)  # type: ignore[index, operator, union-attr]
+    assert all(PPO(policy).plain_because for policy in (hooked, other))
 
 
 def test_gradients_are_finite_differences() -> None:
@@ -61,8 +90,8 @@ def test_gradients_are_finite_differences() -> None:
     advantage, target = torch.randn(2, 6, 3, generator=seeded(6), dtype=torch.float64)
 
     def loss() -> Tensor:
-        weights = {"clip": CLIP, "value_weight": 0.5, "entropy_weight": 0.1, "count": 18.0}
-        return torch.stack(list(ppo_gradients(policy, given, advantage, target, **weights)[0].values())).sum()
+        weights: dict[str, Any] = {"clip": CLIP, "value_weight": 0.5, "entropy_weight": 0.1, "over": "steps"}
+        return torch.stack(list(gradients(policy, given, advantage, target, **weights)[0].values())).sum()
 
     loss()
     for parameter in policy.parameters():
@@ -99,7 +128,7 @@ def test_others_go_the_plain_way() -> None:
     frozen = make_policy()
     next(frozen.critic.parameters()).requires_grad_(False)
     assert not is_small(frozen)
-    assert not PPO(make_policy(), PPOConfig(value_clip=0.2))._small
+    assert PPO(make_policy(), PPOConfig(value_clip=0.2)).plain_because == "the critic's error is clipped, or Huber's"
 
 
 @pytest.mark.parametrize("most", [0, 10])
@@ -108,7 +137,7 @@ def test_a_loss_that_is_not_finite_changes_nothing_and_names_the_update(most: in
     config = PPOConfig(minibatches=1, optimiser=OptimiserConfig(max_skipped_updates=most))
     before, trainer, trajectory = copy.deepcopy(policy.state_dict()), PPO(policy, config), rollout()
     trajectory.reward[0, 0] = float("nan")
-    assert trainer._small
+    assert not trainer.plain_because
     if most:
         stats = trainer.update(trajectory)
         assert stats["optimiser/skipped_share"] == 1.0 and not any(key.startswith("loss/") for key in stats)

@@ -21,12 +21,13 @@ def numbered(mask: torch.Tensor) -> tuple[Trajectory, torch.Tensor]:
 def test_an_epoch_gives_each_step_once_with_what_belongs_to_it(unit: MinibatchUnit, number: int) -> None:
     mask = torch.tensor([[True, True, True], [True, True, False], [True, False, False], [True, True, True], [False, True, True]])
     rows, column = numbered(mask)
-    parts = list(Minibatches(rows, number, unit, torch.Generator().manual_seed(0)).epoch(column, -column))
+    parts = list(Minibatches(rows, number, unit, torch.Generator().manual_seed(0)).epoch(advantage=column, target=-column))
     assert len(parts) == min(number, 5 if unit == "rows" else 11)
-    sizes = [part.batch_size for part, _, _ in parts]
+    sizes = [part.batch_size for part, _ in parts]
     assert max(sizes) - min(sizes) <= 1
     seen: list[float] = []
-    for part, advantage, target in parts:
+    for part, columns in parts:
+        advantage, target = columns["advantage"], columns["target"]
         assert torch.equal(part.action.float(), advantage) and torch.equal(advantage, -target)
         assert torch.equal(part.value[:, :-1], advantage)
         assert isinstance(part.obs, dict) and torch.equal(part.obs["seen"][:, :-1, 0], advantage)
@@ -40,7 +41,7 @@ def test_epochs_have_orders_of_their_own_that_the_generator_decides() -> None:
 
     def orders(seed: int) -> list[list[float]]:
         minibatches = Minibatches(rows, 4, "steps", torch.Generator().manual_seed(seed))
-        return [torch.cat([part for _, part, _ in minibatches.epoch(column, column)]).flatten().tolist() for _ in range(2)]
+        return [torch.cat([columns["target"] for _, columns in minibatches.epoch(target=column)]).flatten().tolist() for _ in range(2)]
 
     first, second = orders(0)
     assert first != second and [first, second] == orders(0) and [first, second] != orders(1)
@@ -50,6 +51,6 @@ def test_a_single_minibatch_keeps_the_order_and_draws_nothing() -> None:
     rows, column = numbered(torch.ones(2, 3, dtype=torch.bool))
     generator = torch.Generator().manual_seed(0)
     before = generator.get_state()
-    (part, advantage, _), *others = Minibatches(rows, 1, "steps", generator).epoch(column, column)
+    (part, columns), *others = Minibatches(rows, 1, "steps", generator).epoch(advantage=column)
     assert not others and torch.equal(generator.get_state(), before)
-    assert advantage.flatten().tolist() == [0, 1, 2, 10, 11, 12] and part.num_steps == 1
+    assert columns["advantage"].flatten().tolist() == [0, 1, 2, 10, 11, 12] and part.num_steps == 1

@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
+from seqrl.functional.reductions import masked_mean
+from seqrl.optimiser import Term
 from seqrl.trainers.mixing import MixConfig, collect_mixed, imitation_loss
-from seqrl.trajectory import Evaluation, Trajectory
+from seqrl.trajectory import Evaluation, Trajectory, imitated
 
 
 def rows(num_rows: int, *, imitate: bool = False, group: list[int] | None = None) -> Trajectory:
@@ -76,19 +79,25 @@ def test_no_demonstrations_without_weight_or_with_forced_steps() -> None:
     assert [collected(forced, update, None)[1] for update in (0, 1, 2, 3)] == [[2], [1], [0], [0]]
 
 
+def mean(term: Term, part: Trajectory, count: float) -> Tensor:
+    """Average it as the optimiser does."""
+    assert term.imitated and term.weight == 1.0
+    return masked_mean(term.loss, imitated(part), count)
+
+
 def test_imitation_loss_by_hand() -> None:
     logp = torch.tensor([[-1.0, -2.0], [-4.0, float("nan")]])
     evaluation = Evaluation(logp, torch.zeros(2, 2), torch.zeros(2, 2), mean_logp=torch.tensor([[-3.0, -3.0], [-5.0, 0.0]]))
     imitate = torch.tensor([[True, False], [True, False]])
     part = rows(2, imitate=True).replace(imitate=imitate)
-    assert float(imitation_loss(part, evaluation, torch.tensor(4.0))) == 1.25
+    assert float(mean(imitation_loss(evaluation), part, 4.0)) == 1.25
     # 0.9 * 1 + 0.1 * 3 = 1.2 and 0.9 * 4 + 0.1 * 5 = 4.1
-    assert float(imitation_loss(part, evaluation, torch.tensor(1.0), label_smoothing=0.1)) == pytest.approx(5.3)
+    assert float(mean(imitation_loss(evaluation, label_smoothing=0.1), part, 1.0)) == pytest.approx(5.3)
 
 
 def test_imitation_loss_is_nothing_without_demonstrations() -> None:
     logp = torch.full((4, 2), -1.0, requires_grad=True)
-    loss = imitation_loss(rows(4), Evaluation(logp, torch.zeros(4, 2), torch.zeros(4, 2)), torch.tensor(8.0))
+    loss = mean(imitation_loss(Evaluation(logp, torch.zeros(4, 2), torch.zeros(4, 2))), rows(4), 8.0)
     loss.backward()
     assert float(loss.detach()) == 0 and logp.grad is not None and not logp.grad.any()
 
@@ -96,7 +105,7 @@ def test_imitation_loss_is_nothing_without_demonstrations() -> None:
 def test_imitation_loss_without_demonstrations_does_not_look_at_impossible_actions() -> None:
     """Such as padding that a policy of one's own forbids."""
     logp = torch.tensor([[-1.0, -math.inf]], requires_grad=True)
-    loss = imitation_loss(rows(1), Evaluation(logp, torch.zeros(1, 2), torch.zeros(1, 2)), torch.tensor(8.0))
+    loss = mean(imitation_loss(Evaluation(logp, torch.zeros(1, 2), torch.zeros(1, 2))), rows(1), 8.0)
     loss.backward()
     assert float(loss.detach()) == 0 and logp.grad is not None and not logp.grad.any()
 

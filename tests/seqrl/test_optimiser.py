@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from seqrl.distributed import make_accelerator
-from seqrl.optimiser import Optimiser, OptimiserConfig, schedule_factor
+from seqrl.optimiser import Optimiser, OptimiserConfig, Term, schedule_factor
 from seqrl.trajectory import Evaluation, Trajectory
 
 
@@ -37,7 +37,7 @@ def rows(rewards: list[float]) -> Trajectory:
     return Trajectory(torch.zeros_like(reward).long(), torch.zeros_like(reward), torch.zeros(len(rewards), 2), reward, flags, ~flags, flags)
 
 
-def total(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
+def total(part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
     return {"loss/total": evaluation.logp.sum()}
 
 
@@ -133,7 +133,7 @@ class Counting(Matrix):
 def gradient_after(accumulation: int, **settings: Any) -> tuple[float, Any]:
     policy = Counting()
     optimiser = optimiser_of(policy, accumulation=accumulation, max_grad_norm=0.0)
-    figures = optimiser.step(settings.pop("rows"), total, **settings)
+    figures, _ = optimiser.step(settings.pop("rows"), total, **settings)
     return float(optimiser.state_dict()["adamw"]["state"][0]["exp_avg"][0, 0]) * 10, figures
 
 
@@ -187,16 +187,16 @@ def test_gradients_of_ones_own_after_an_error_between_the_parts() -> None:
     policy = Matrix()
     optimiser = optimiser_of(policy)
 
-    def fails(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
+    def fails(part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
         optimiser._broken_loss = math.nan  # that of a part before
         raise RuntimeError("second part")
 
     with pytest.raises(RuntimeError, match="second part"):
         optimiser.minimise(rows([1.0]), fails)
 
-    def backward() -> tuple[dict[str, Tensor], Any]:
+    def backward() -> tuple[dict[str, Tensor], list[Any]]:
         policy.weight.grad = torch.ones_like(policy.weight)
-        return {}, None
+        return {}, []
 
     assert optimiser.step_on(backward)[0]["optimiser/skipped_share"] == 0.0
 
@@ -204,7 +204,7 @@ def test_gradients_of_ones_own_after_an_error_between_the_parts() -> None:
 def test_a_gradient_that_is_not_finite_is_skipped_though_the_loss_is_finite() -> None:
     policy = Matrix()
 
-    def root(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
+    def root(part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
         return {"loss/root": (evaluation.logp.sum() * 0).sqrt()}
 
     optimiser = optimiser_of(policy)
@@ -277,13 +277,13 @@ def test_an_overflow_while_the_loss_scale_adapts_counts_as_nothing(monkeypatch: 
 def test_an_error_between_the_parts_leaves_no_gradient_behind() -> None:
     optimiser = optimiser_of(Matrix(), accumulation=2)
 
-    def fails(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
-        if rows.start:
+    def fails(part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
+        if not part.reward.any():
             raise RuntimeError("second part")
-        return total(rows, part, evaluation)
+        return total(part, evaluation)
 
     with pytest.raises(RuntimeError, match="second part"):
-        optimiser.minimise(rows([1.0, 1.0]), fails)
+        optimiser.minimise(rows([1.0, 0.0]), fails)
     assert optimiser.minimise(rows([1.0, 0.0]), total)["optimiser/grad_norm"] == pytest.approx(math.sqrt(6))
 
 
@@ -324,9 +324,9 @@ def test_accelerate_is_asked_only_where_there_is_something_to_accelerate() -> No
 
 
 def test_step_leaves_the_loss_on_the_device_and_moves_the_weights_as_minimise_does() -> None:
-    policies, figures = [Matrix(), Matrix()], []
-    for policy, name in zip(policies, ("minimise", "step"), strict=True):
-        figures.append(getattr(optimiser_of(policy, accumulation=2), name)(rows([1.0, 2.0, 3.0]), total))
+    policies = [Matrix(), Matrix()]
+    optimisers = [optimiser_of(policy, accumulation=2) for policy in policies]
+    figures = [optimisers[0].minimise(rows([1.0, 2.0, 3.0]), total), optimisers[1].step(rows([1.0, 2.0, 3.0]), total)[0]]
     assert isinstance(figures[1]["loss/total"], Tensor) and float(figures[1]["loss/total"]) == figures[0]["loss/total"]
     assert torch.equal(policies[0].weight, policies[1].weight)
 
@@ -361,3 +361,17 @@ def test_a_frozen_policy_is_refused() -> None:
 def test_unusable_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         OptimiserConfig(**settings)
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_losses_of_steps_are_averaged_over_what_counts_and_columns_are_cut_with_the_rows(accumulation: int) -> None:
+    policy, given = Matrix(), rows([1.0, 2.0, 3.0, 4.0])
+    given = given.replace(mask=torch.tensor([[True], [True], [False], [True]]), imitate=torch.tensor([[False], [False], [True], [False]]))
+
+    def loss(part: Trajectory, evaluation: Evaluation, column: Tensor, others: Trajectory) -> dict[str, Tensor | Term]:
+        assert torch.equal(column, part.reward) and torch.equal(others.reward, part.reward)
+        return {"loss/mean": column, "loss/weighed": Term(evaluation.logp, -0.5), "loss/imitated": Term(column, 2.0, imitated=True)}
+
+    stats = optimiser_of(policy, accumulation=accumulation).minimise(given, loss, column=given.reward, others=given)
+    assert stats["loss/mean"] == pytest.approx(7 / 3) and stats["loss/imitated"] == pytest.approx(6.0)
+    assert stats["loss/weighed"] == pytest.approx(-0.5 * 12 * 7 / 3) and stats["optimiser/grad_norm"] == pytest.approx(7 / 6 * math.sqrt(6))

@@ -14,7 +14,6 @@ from torch.utils._pytree import tree_leaves
 import seqrl.policies.linear_evaluation
 import seqrl.policies.token_evaluation
 from seqrl.functional.losses import nll
-from seqrl.functional.reductions import masked_mean
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.policies.linear_evaluation import evaluate_linear
 from seqrl.policies.packing import pack
@@ -219,11 +218,9 @@ def test_tied_weights_and_parts_of_a_batch_give_the_step_of_all_logits(accumulat
     rows, weights = text([[0, 8, 3, 1], [0, 0, 0, 0], [5, 1, 1, 1]], COUNTED.tolist()), []
     for policy, parts in ((Writer(), accumulation), (PlainWriter(), 1)):
         optimiser = Optimiser(policy, OptimiserConfig(accumulation=parts, learning_rate=0.1, epsilon=1e-2), num_updates=1)
-        count = optimiser.count(rows.mask)
 
-        def terms(rows: slice, part: Trajectory, evaluation: Evaluation, count: Any = count) -> dict[str, Tensor]:
-            loss = nll(evaluation.logp, evaluation.mean_logp, label_smoothing=0.2) - 0.1 * evaluation.entropy
-            return {"loss/total": masked_mean(loss, part.mask, count)}
+        def terms(part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
+            return {"loss/total": nll(evaluation.logp, evaluation.mean_logp, label_smoothing=0.2) - 0.1 * evaluation.entropy}
 
         optimiser.minimise(rows, terms)
         weights.append(policy.embedding.weight.detach())

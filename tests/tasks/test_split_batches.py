@@ -83,16 +83,15 @@ def test_minibatches_hold_the_rows_of_one_process() -> None:
     zeros, number = torch.zeros(15, 1), torch.arange(15.0).unsqueeze(1)
     off = zeros.bool()
     batch = Trajectory(action=zeros.long(), logp=number, value=torch.zeros(15, 2), reward=zeros, terminated=off, truncated=off, mask=~off)
-    alone = list(Minibatches(batch, 4, "rows", torch.Generator().manual_seed(9)).epoch(zeros, zeros))
+    alone = list(Minibatches(batch, 4, "rows", torch.Generator().manual_seed(9)).epoch(target=zeros))
     halves = [batch.select_rows(torch.arange(6)), batch.select_rows(torch.arange(6, 15))]
     theirs = [
-        list(Minibatches(half, 4, "rows", generator).epoch(half.logp, half.logp))
-        for half, generator in zip(halves, generators, strict=True)
+        list(Minibatches(half, 4, "rows", generator).epoch(target=half.logp)) for half, generator in zip(halves, generators, strict=True)
     ]
     for part, (whole, *_) in enumerate(alone):
         assert sorted(torch.cat([each[part][0].logp for each in theirs]).flatten().tolist()) == sorted(whole.logp.flatten().tolist())
     with pytest.raises(ValueError, match="set trainer.minibatches=1, or trainer.minibatch_unit=rows"):
-        list(Minibatches(halves[0], 4, "steps", generators[0]).epoch(halves[0].logp, halves[0].logp))
+        list(Minibatches(halves[0], 4, "steps", generators[0]).epoch(target=halves[0].logp))
 
 
 def test_what_cannot_be_divided_is_refused() -> None:

@@ -80,7 +80,7 @@ class Trainer:
         return Trajectory(torch.zeros(1, 1).long(), torch.zeros(1, 1), torch.zeros(1, 2), reward, yes, ~yes, yes)
 
     def update(self, trajectory: Trajectory) -> dict[str, float]:
-        def terms(rows: slice, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
+        def terms(part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
             return {"loss/total": -evaluation.logp.sum()}
 
         figures = self.optimiser.minimise(trajectory, terms)

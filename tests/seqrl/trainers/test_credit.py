@@ -250,9 +250,9 @@ def test_compared_rows_are_not_scaled_again_unless_asked() -> None:
         ).build(TokenPolicy().double(), seed=0, num_updates=1)
         improve = trainer._improve
 
-        def noted(minibatch: Any, *, key: Any = normalise, improve: Any = improve, **settings: Any) -> Any:
-            seen[key] = [round(float(row[0]), 2) for row in minibatch[1]]
-            return improve(minibatch, **settings)
+        def noted(part: Any, columns: Any, *, key: Any = normalise, improve: Any = improve, **settings: Any) -> Any:
+            seen[key] = [round(float(row[0]), 2) for row in columns["advantage"]]
+            return improve(part, columns, **settings)
 
         trainer._improve = noted  # type: ignore[method-assign]
         trainer.update(rows)

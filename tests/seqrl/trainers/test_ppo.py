@@ -190,14 +190,15 @@ def test_every_step_is_used_once_an_epoch(unit: Any) -> None:
     rows = trainer_of().collect(TokenTask(num_contexts=10))
     marked = torch.arange(rows.mask.numel(), dtype=torch.float32).view_as(rows.mask)
     minibatches = Minibatches(rows, 3, unit, torch.Generator().manual_seed(0))
-    parts = list(minibatches.epoch(marked, -marked))
+    parts = list(minibatches.epoch(advantage=marked, target=-marked))
     assert len(parts) == 3
-    used = torch.cat([advantage[part.mask] for part, advantage, _ in parts])
+    used = torch.cat([columns["advantage"][part.mask] for part, columns in parts])
     assert sorted(used.tolist()) == marked[rows.mask].tolist()
-    sizes = [part.batch_size for part, _, _ in parts]
+    sizes = [part.batch_size for part, _ in parts]
     assert max(sizes) - min(sizes) <= 1
-    for part, advantage, target in parts:
-        assert torch.equal(advantage, -target)
+    for part, columns in parts:
+        advantage = columns["advantage"]
+        assert torch.equal(advantage, -columns["target"])
         place = advantage[part.mask].long()
         assert torch.equal(part.action[part.mask], rows.action.flatten()[place])
 
@@ -273,11 +274,9 @@ def recorded(trainer: PPO, rows: Trajectory) -> list[dict[str, Any]]:
     steps: list[dict[str, Any]] = []
     improve = trainer._improve
 
-    def noted(minibatch: Any, **settings: bool) -> Any:
-        part, advantage, target = minibatch
-        value = trainer.policy(part).value.detach()
-        steps.append({"part": part, "advantage": advantage, "target": target, "value": value} | settings)
-        return improve(minibatch, **settings)
+    def noted(part: Trajectory, columns: Any, **settings: Any) -> Any:
+        steps.append({"part": part, **columns, "value": trainer.policy(part).value.detach()})
+        return improve(part, columns, **settings)
 
     trainer._improve = noted  # type: ignore[method-assign]
     trainer.update(rows)
@@ -303,10 +302,10 @@ def test_advantages_are_scaled_over_the_minibatch_or_the_batch() -> None:
     for over, minibatches in (("batch", 3), ("minibatch", 3), ("minibatch", 1)):
         trainer = trainer_of(normalise_over=over, minibatches=minibatches, epochs=1)
         steps = recorded(trainer, rows)
-        whole = torch.cat([step["advantage"][step["part"].mask] for step in steps])
-        in_advance = over == "batch" or minibatches == 1
-        assert [step["normalise"] for step in steps] == [not in_advance] * minibatches
-        assert (abs(float(whole.mean())) < 1e-6 and float(whole.std(correction=0)) == pytest.approx(1, abs=1e-5)) is in_advance
+        parts = [step["advantage"][step["part"].mask] for step in steps]
+        whole = torch.cat(parts)
+        assert abs(float(whole.mean())) < 1e-6 and float(whole.std(correction=0)) == pytest.approx(1, abs=1e-5)
+        assert (max(abs(float(part.mean())) for part in parts) < 1e-6) is (over == "minibatch" or minibatches == 1)
 
 
 def test_defaults_are_what_is_known_to_matter() -> None:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from small import small_config, small_task
 
-from seqrl.protocols import demonstrations_of
+from seqrl.requirements import demonstrations_of
 from seqrl.run.cli import EXIT_BAD_INPUT, main
 from seqrl.tasks.attention.evaluation import EvaluationConfig, evaluate_looking
 
