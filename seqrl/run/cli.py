@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seqrl.failures import EnvironmentFailed, OutOfMemory, ProcessLost, RewardFailed
 from seqrl.run import registry
@@ -74,8 +74,6 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="seqrl", description="Trains policies over sequences with reinforcement learning.", allow_abbrev=False
     )
-    from seqrl.run import export
-
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def add(name: str, help: str, run: Command) -> argparse.ArgumentParser:
@@ -85,6 +83,14 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
             command.add_argument(
                 "--allow-code", action="store_true", help="import what a run's configuration names, though it is not installed"
             )
+        return command
+
+    def add_for_run(name: str, help: str, run: Command) -> argparse.ArgumentParser:
+        command = add(name, help, run)
+        command.add_argument(
+            "folder", type=Path, metavar="run", help="run folder (its best checkpoint, or else the newest) or checkpoint folder"
+        )
+        command.add_argument("--checkpoint", help="which one: number of its step, best, or path")
         return command
 
     command = add("train", "Do a run: seqrl train CONFIG [--field=value ...]", _train)
@@ -102,28 +108,21 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     command.add_argument("--checkpoint", help="go on from this one, not from the newest: number of its step, or path")
     command.add_argument(OPTION, type=int, help="processes that go on with it, more or fewer than before, too; 1 by default")
     command.add_argument("--quiet", action="store_true", help="show no progress")
-    command = add("evaluate", "Score a trained policy", _evaluate)
-    command.add_argument(
-        "folder", type=Path, metavar="run", help="run folder (its best checkpoint, or else the newest) or checkpoint folder"
-    )
-    command.add_argument("--checkpoint", help="which one: number of its step, best, or path")
+    command = add_for_run("evaluate", "Score a trained policy", _evaluate)
     command.add_argument("--split", default="dev", help="dev or test; dev by default")
     command.add_argument("--output", type=Path, help="file for the figures; RUN/evaluation_SPLIT.json by default")
-    command = add("sample", "Write samples of a trained policy to look at", _sample)
-    command.add_argument("folder", type=Path, metavar="run", help="run or checkpoint folder")
-    command.add_argument("--checkpoint", help="which one: number of its step, best, or path")
+    command = add_for_run("sample", "Write samples of a trained policy to look at", _sample)
     command.add_argument("--count", type=int, default=8, help="how many; 8 by default")
     command.add_argument("--output", type=Path, help="where they go; RUN/samples by default")
-    export.add_arguments(add("export", "Write a trained model of transformers as a folder that `from_pretrained` loads", _export))
-    command = add("record", "Write an animation of episodes that a trained policy plays", _record)
-    command.add_argument("folder", type=Path, metavar="run", help="run or checkpoint folder")
-    command.add_argument("--checkpoint", help="which one: number of its step, best, or path")
+    command = add_for_run("export", "Write a trained model of transformers as a folder that `from_pretrained` loads", _export)
+    command.add_argument("output", type=Path, metavar="folder", help="where it goes; made, and empty where it is there")
+    command.add_argument("--license", default="unknown", help="identifier such as apache-2.0, for the model card")
+    command.add_argument("--push", metavar="NAME", help="also upload it to the hub as NAME")
+    command = add_for_run("record", "Write an animation of episodes that a trained policy plays", _record)
     command.add_argument("--episodes", type=int, default=1, help="how many, one after the other; 1 by default")
     command.add_argument("--seed", type=int, default=0, help="of the first episode's start; 0 by default")
     command.add_argument("--output", type=Path, help="a .gif or .mp4; RUN/figures/episode.gif by default")
-    command = add("chat", "Talk to a trained policy: keywords or sentences in, what it says out, until the end of the file", _chat)
-    command.add_argument("folder", type=Path, metavar="run", help="run or checkpoint folder")
-    command.add_argument("--checkpoint", help="which one: number of its step, best, or path")
+    command = add_for_run("chat", "Talk to a trained policy: keywords or sentences in, what it says out, until the end of the file", _chat)
     command.add_argument("--voice", type=Path, metavar="RUN", help="run of a text task that puts acts into words; templates by default")
     command.add_argument("--show", action="store_true", help="after each turn show what was heard and believed, the act, and what was paid")
     command.add_argument("--mishear", action="store_true", help="hear as badly as in training; else as typed")
@@ -252,11 +251,15 @@ def _report(result: RunResult, left: str = "") -> int:
 def _evaluate(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.inspect_run import evaluate
 
-    settings = {"split": parsed.split, "output": parsed.output, "which": parsed.checkpoint, "allow_code": parsed.allow_code}
-    folder, figures, signatures = evaluate(parsed.folder, rest, **settings)
+    folder, figures, signatures = evaluate(parsed.folder, rest, **_given(parsed, "split", "output"))
     print(f"{folder} on {parsed.split}")
     print("\n".join([_table(figures), *signatures.values()]))
     return 0
+
+
+def _given(parsed: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Give settings of a command that looks at a run, and those that all of them have."""
+    return {"which": parsed.checkpoint, "allow_code": parsed.allow_code, **{name: getattr(parsed, name) for name in names}}
 
 
 def _table(figures: Mapping[str, float]) -> str:
@@ -274,9 +277,7 @@ def _table(figures: Mapping[str, float]) -> str:
 def _sample(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.inspect_run import sample
 
-    for path in sample(
-        parsed.folder, rest, count=parsed.count, output=parsed.output, which=parsed.checkpoint, allow_code=parsed.allow_code
-    ):
+    for path in sample(parsed.folder, rest, **_given(parsed, "count", "output")):
         if path.suffix == ".txt":
             print(path.read_text(encoding="utf-8"))
         print(path)
@@ -286,8 +287,7 @@ def _sample(parsed: argparse.Namespace, rest: list[str]) -> int:
 def _export(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.export import export
 
-    settings = {"which": parsed.checkpoint, "license": parsed.license, "push": parsed.push, "allow_code": parsed.allow_code}
-    folder = export(parsed.folder, parsed.output, rest, **settings)
+    folder = export(parsed.folder, parsed.output, rest, **_given(parsed, "license", "push"))
     print(f"{parsed.output}: {folder}, with its model card README.md" + (f"; also on the hub as {parsed.push}" if parsed.push else ""))
     return 0
 
@@ -295,14 +295,7 @@ def _export(parsed: argparse.Namespace, rest: list[str]) -> int:
 def _record(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.inspect_run import record
 
-    settings = {
-        "episodes": parsed.episodes,
-        "seed": parsed.seed,
-        "output": parsed.output,
-        "which": parsed.checkpoint,
-        "allow_code": parsed.allow_code,
-    }
-    path, lines = record(parsed.folder, rest, **settings)
+    path, lines = record(parsed.folder, rest, **_given(parsed, "episodes", "seed", "output"))
     print("\n".join([*lines, str(path)]))
     return 0
 
@@ -310,8 +303,7 @@ def _record(parsed: argparse.Namespace, rest: list[str]) -> int:
 def _chat(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.chat import chat
 
-    settings = {"seed": parsed.seed, "mishear": parsed.mishear, "voice": parsed.voice, "which": parsed.checkpoint}
-    chat(parsed.folder, rest, show=parsed.show, allow_code=parsed.allow_code, **settings)
+    chat(parsed.folder, rest, **_given(parsed, "seed", "mishear", "voice", "show"))
     return 0
 
 

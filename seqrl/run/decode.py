@@ -136,7 +136,7 @@ def _dataclass(expected: type, value: Any, path: str, default: Any = None) -> An
     hints = typing.get_type_hints(expected)
     for name in value:
         if name not in fields:
-            hint = renames.what_became_of(_join(path, str(name))) or registry.nearest(str(name), fields)
+            hint = renames.what_became_of(_join(path, str(name)), fields) or registry.nearest(str(name), fields)
             raise ValueError(f"{_join(path, str(name))}: there is no such field; {hint}")
     values = {}
     for name, field in fields.items():

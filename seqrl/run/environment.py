@@ -68,6 +68,17 @@ def write_environment(path: Path, *, seed: int, chosen: str = "", policy: str = 
     os.replace(partial, path)
 
 
+def read_starts(run_folder: Path) -> list[dict[str, Any]]:
+    """Give what was written at each start of a run, the newest last; nothing for a run of an older version.
+
+    Raises:
+        ValueError: when the file is damaged.
+    """
+    path = run_folder / "env.json"
+    starts = read_json(path) if path.is_file() else []
+    return [dict(start) for start in starts] if isinstance(starts, list) else []
+
+
 def version_of(package: str) -> str | None:
     """Give the version of an installed package, None where it is not installed."""
     try:
@@ -79,18 +90,14 @@ def version_of(package: str) -> str | None:
 def _git_commit() -> str | None:
     """Commit of the code that runs, with a mark when it was changed since."""
     source = Path(__file__).resolve().parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(source), *words], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
     try:
-        commit = subprocess.run(["git", "-C", str(source), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
-        changes = subprocess.run(
-            ["git", "-C", str(source), "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
         return None
-    return commit.stdout.strip() + ("+changes" if changes.stdout.strip() else "")
 
 
 def _cpu_name() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -19,15 +18,6 @@ _NOT_GREEDY = (
     "_from_model_config",  # or the model's own configuration could take the place of this file
 )
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.\-]*")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of the command."""
-    parser.add_argument("folder", type=Path, metavar="run", help="run or checkpoint folder")
-    parser.add_argument("output", type=Path, metavar="folder", help="where it goes; made, and empty where it is there")
-    parser.add_argument("--checkpoint", help="which one: number of its step, best, or path")
-    parser.add_argument("--license", default="unknown", help="identifier such as apache-2.0, for the model card")
-    parser.add_argument("--push", metavar="NAME", help="also upload it to the hub as NAME")
 
 
 def export(

@@ -13,8 +13,7 @@ import yaml
 
 from seqrl.run import registry
 from seqrl.run.config import RunConfig, to_plain
-from seqrl.run.environment import version_of
-from seqrl.run.json_text import read_json
+from seqrl.run.environment import read_starts, version_of
 
 _TASKS = {"image": "image-to-text", "encoder-decoder": "text2text-generation", "decoder": "text-generation"}
 _LOADERS = {
@@ -46,7 +45,7 @@ def model_card(
         prompt: tokens that an image's text goes on from, a begin token first; none where each text has a prompt of its own.
     """
     tree = _without_folders(to_plain(config))
-    model, starts = json.loads((folder / "config.json").read_text(encoding="utf-8")), _starts(config)
+    model, starts = json.loads((folder / "config.json").read_text(encoding="utf-8")), read_starts(config.run_folder)
     kind = _kind(model)
     parts = [
         _header(tree, kind, evaluations, license, name),
@@ -187,12 +186,6 @@ def _training(config: RunConfig, starts: Sequence[Mapping[str, Any]]) -> str:
         commit = start.get("git_commit") or "unknown"
         lines.append(f"- command: `{command}`, commit {commit}, Python {start.get('python')}, {packages}")
     return "\n".join(lines)
-
-
-def _starts(config: RunConfig) -> list[dict[str, Any]]:
-    path = config.run_folder / "env.json"
-    starts = read_json(path) if path.is_file() else []
-    return [dict(start) for start in starts] if isinstance(starts, list) else []
 
 
 def _data_of(tree: Mapping[str, Any]) -> dict[str, Any]:

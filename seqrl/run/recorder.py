@@ -234,8 +234,8 @@ class Recorder:
         if callable(pop):
             self._accumulator.add_popped(*from_all(pop()))
 
-    def _keep(self, *, with_task: bool = False) -> None:
-        """Put what was gathered where checkpoints and snapshots find it; see `seqrl.run.way_back.Keep`."""
+    def _keep(self, with_task: bool = False) -> None:
+        """Put what was gathered where checkpoints and copies find it; see `seqrl.run.way_back.WayBack`."""
         if with_task:
             self._pop_task_stats()
         self._progress.gathered, self._progress.lasting = self._accumulator.state_dict(), self._warnings.state_dict()

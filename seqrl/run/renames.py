@@ -11,7 +11,7 @@ After a renaming, add a line to the end of a table; nothing else has to be done.
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,20 +115,22 @@ def rename_tensor(name: str) -> str:
     return name
 
 
-def what_became_of(name: str) -> str | None:
+def what_became_of(name: str, valid: Iterable[str]) -> str | None:
     """Say what a field of an earlier version is called now, None where there never was one of that name.
 
     Args:
         name: dotted.
+        valid: names of the fields that stand beside it now.
     """
-    parts: Name = tuple(name.split("."))
+    old: Name = tuple(name.split("."))
+    found: list[tuple[Name | None, str]] = [(old, "")]
     for entry in FIELDS:
-        found = entry.name_now(parts)
-        if found is None:
-            return f"it was deleted in {entry.since}; `seqrl migrate RUN` drops it from the configuration of a run"
-        parts = found
-    if ".".join(parts) == name:
-        return None
-    old, new = name.rpartition("."), ".".join(parts).rpartition(".")
-    names = (old[2], new[2]) if old[0] == new[0] else (name, ".".join(parts))
-    return f"{names[0]} is now {names[1]}; `seqrl migrate RUN` rewrites a run"
+        found += [(new, entry.since) for each, _ in found if each is not None and (new := entry.name_now(each)) != each]
+    for new, since in reversed(found[1:]):
+        if new is None:
+            return f"it was deleted in {since}; `seqrl migrate RUN` drops it from the configuration of a run"
+        if new[:-1] != old[:-1]:
+            return f"{name} is now {'.'.join(new)}; `seqrl migrate RUN` rewrites a run"
+        if new[-1] in valid:  # or it is of another trainer, say
+            return f"{old[-1]} is now {new[-1]}; `seqrl migrate RUN` rewrites a run"
+    return None

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from seqrl.protocols import Task, Trainer
-from seqrl.run.environment import version_of
-from seqrl.run.json_text import read_json
+from seqrl.run.environment import read_starts, version_of
 
 
 def reward_signature(task: Task, trainer: Trainer) -> str:
@@ -40,9 +39,8 @@ def kept_signatures(run_folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: when the file is damaged.
     """
-    path = run_folder / "env.json"
-    starts = read_json(path) if path.exists() else []
-    return dict(starts[-1].get("signatures", {})) if isinstance(starts, list) and starts else {}
+    starts = read_starts(run_folder)
+    return dict(starts[-1].get("signatures", {})) if starts else {}
 
 
 def _version() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from seqrl.distributed import num_processes
 from seqrl.failures import NoStepTaken
@@ -17,27 +17,17 @@ from seqrl.run.progress import Progress
 from seqrl.run.saving import Saver, Snapshot
 
 
-class Keep(Protocol):
-    """Puts what was gathered since the last line of the log where checkpoints and snapshots find it."""
-
-    def __call__(self, *, with_task: bool = False) -> None:
-        """Keep it.
-
-        Args:
-            with_task: ask the task first what it has to tell of its rollouts; every process must do so.
-        """
-
-
 class WayBack:
     """Knows the newest state that is whole, and saves it.
 
     Args:
         saver: copies and writes.
         progress: how far the run is.
-        keep: is called before a copy or a checkpoint.
+        keep: puts what was gathered since the last line of the log where copies and checkpoints find it; given True, it asks the task
+            first what it has to tell of its rollouts, which every process must do.
     """
 
-    def __init__(self, saver: Saver, progress: Progress, keep: Keep) -> None:
+    def __init__(self, saver: Saver, progress: Progress, keep: Callable[[bool], None]) -> None:
         self.interrupt = Interrupt()
         self.interrupt.last_resort = self._rescue_at_once
         self._saver, self._progress, self._keep = saver, progress, keep
@@ -52,7 +42,7 @@ class WayBack:
     def before_update(self) -> Iterator[None]:
         """Copy what an update changes, as far as that is cheap; a signal may break off what is done inside."""
         if self._saver.is_copy_due(self._copied):
-            self._keep()
+            self._keep(False)
             self._copied = self._saver.snapshot_for_update(self._progress)
         self._snapshot = self._copied or self._saver.snapshot_for_collecting(self._progress)
         with self.interrupt.abandonable(self._snapshot is not None, grace_s=GRACE_S):
@@ -71,7 +61,7 @@ class WayBack:
 
     def before_evaluation(self) -> None:
         """Copy what an evaluation changes."""
-        self._keep(with_task=True)
+        self._keep(True)
         self._snapshot = self._saver.snapshot_for_evaluation(self._progress)
 
     def forget(self, *, copies: bool = False) -> None:
@@ -100,7 +90,7 @@ class WayBack:
 
     def save(self) -> None:
         """Write a checkpoint of the present state."""
-        self._keep(with_task=True)
+        self._keep(True)
         self._saver.save(self._progress)
         self._copied = None
 
@@ -153,8 +143,8 @@ class WayBack:
         if self._whole:
             if not states and num_processes() == 1:  # what is told of an update that is done again would be told twice
                 with suppress(Exception):  # the task may be what failed, and the error that is on its way matters more
-                    self._keep(with_task=True)
-            self._keep()
+                    self._keep(True)
+            self._keep(False)
             states.append(None)
         if copied is not None and copied.progress.step != step:
             states.append(copied)
@@ -173,7 +163,7 @@ class WayBack:
 
     def _write(self, snapshot: Snapshot, write: Callable[[Progress, Snapshot], object]) -> None:
         if snapshot.progress is self._progress:  # not copied, so that what was told since has to be in it
-            self._keep()
+            self._keep(False)
         write(self._progress, snapshot)
 
     def _versions(self) -> int:

@@ -115,12 +115,17 @@ def test_what_cannot_be_migrated_changes_nothing(tmp_path: Path, table: None) ->
 
 
 def test_messages_about_old_names_follow_the_whole_history(table: None) -> None:
-    assert renames.what_became_of("task.hidden") == "hidden is now width; `seqrl migrate RUN` rewrites a run"
-    assert renames.what_became_of("trainer.adam.lr") == (
-        "trainer.adam.lr is now trainer.never.learning_rate; `seqrl migrate RUN` rewrites a run"
-    )
-    assert "deleted in 0.2" in str(renames.what_became_of("trainer.useless"))
-    assert renames.what_became_of("trainer.other") is None
+    now = "`seqrl migrate RUN` rewrites a run"
+    assert renames.what_became_of("task.hidden", ["width"]) == f"hidden is now width; {now}"
+    assert renames.what_became_of("trainer.adam", ["optimiser"]) == f"adam is now optimiser; {now}"
+    assert renames.what_became_of("trainer.adam", ["something"]) is None  # it is another trainer
+    assert "deleted in 0.2" in str(renames.what_became_of("trainer.useless", []))
+    assert renames.what_became_of("trainer.other", ["optimiser"]) is None
+
+
+def test_a_field_that_moves_elsewhere_is_named_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(renames, "FIELDS", [Field("trainer.*.eps", "trainer.limits.*.eps", since="0.2")])
+    assert str(renames.what_became_of("trainer.adam.eps", [])).startswith("trainer.adam.eps is now trainer.limits.adam.eps; ")
 
 
 def test_a_checkpoint_by_itself_is_migrated_with_the_configuration_in_it(runs: tuple[Path, Path], table: None, tmp_path: Path) -> None:
