@@ -12,6 +12,7 @@ import numpy as np
 from seqrl.metrics.cache_files import atomic_write, cache_folder, is_writable
 from seqrl.metrics.limits import brief
 from seqrl.metrics.text_files import read_json
+from seqrl.settings import Count, NotNegative, check_settings
 from seqrl.tasks.captioning.cache import DAMAGE, RowWriter, content_key
 from seqrl.tasks.captioning.scene_captions import write_captions
 from seqrl.tasks.captioning.scene_drawing import draw_figures
@@ -35,10 +36,13 @@ class ScenesConfig:
         seed: of the generator.
     """
 
-    num_train: int = 4000
-    num_dev: int = 500
-    num_test: int = 500
+    num_train: Count = 4000
+    num_dev: Count = 500
+    num_test: NotNegative[int] = 500
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 @dataclass(frozen=True)
@@ -61,17 +65,9 @@ class DrawnSplit:
 
 
 def describe_scenes(config: ScenesConfig) -> dict[str, list[Scene]]:
-    """Draw the descriptions of "test", "dev" and "train", in this order; none comes twice.
-
-    Raises:
-        ValueError: when a number is negative, or there is nothing to train or to choose by.
-    """
+    """Draw the descriptions of "test", "dev" and "train", in this order; none comes twice."""
     # Test and dev come first, so that a larger training part leaves them, their pictures and their captions as they are.
     sizes = {"test": config.num_test, "dev": config.num_dev, "train": config.num_train}
-    for name, size in sizes.items():
-        smallest = 0 if name == "test" else 1
-        if size < smallest:
-            raise ValueError(f"num_{name}: expected at least {smallest} scenes, got {size}")
     draws = Draws(np.random.default_rng([config.seed, 0]))
     seen: set[Scene] = set()
     scenes: dict[str, list[Scene]] = {}

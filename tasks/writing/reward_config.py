@@ -10,6 +10,7 @@ from pathlib import Path
 from seqrl.metrics import by_name
 from seqrl.run.registry import nearest
 from seqrl.run.trust import NAMES_CODE
+from seqrl.settings import NotNegative, check_settings
 from seqrl.tasks.writing.own_rewards import OwnRewardLike, named_functions
 from seqrl.tasks.writing.reward_function import Named, import_function
 from seqrl.token_rollout import SCORE_TIMEOUT_S
@@ -48,15 +49,16 @@ class RewardConfig:
     settings: dict[str, dict[str, int | float | str]] = field(default_factory=dict)
     function: str = field(default="", metadata={NAMES_CODE: ()})
     functions: dict[str, float] = field(default_factory=dict, metadata={NAMES_CODE: ()})
-    variety: float = 0.0
+    variety: NotNegative[float] = 0.0
     score_end: bool = True
     per_token: bool = False
     document_frequency: str = ""
     ahead: int = 0
-    workers: int = field(default=0, metadata={"decisive": False})
-    timeout_s: float = field(default=SCORE_TIMEOUT_S, metadata={"decisive": False})
+    workers: NotNegative[int] = field(default=0, metadata={"decisive": False})
+    timeout_s: NotNegative[float] = field(default=SCORE_TIMEOUT_S, metadata={"decisive": False})
 
     def __post_init__(self) -> None:
+        check_settings(self)
         for name, weight in self.metrics.items():
             _check_metric(name, weight)
         for name, settings in self.settings.items():
@@ -64,16 +66,10 @@ class RewardConfig:
         _check_functions(self.function, self.functions)
         if self.ahead not in (0, 1):
             raise ValueError(f"ahead: expected 0 (the reward is waited for) or 1 (one batch ahead), got {self.ahead}")
-        if self.workers < 0:
-            raise ValueError(f"workers: expected 0 (none) or more processes, got {self.workers}")
         if self.workers and not self.named:
             raise ValueError(
                 f"workers: expected 0 without reward.function, got {self.workers}; metrics take microseconds and need no processes"
             )
-        if not self.timeout_s >= 0:
-            raise ValueError(f"timeout_s: expected 0 or more, got {self.timeout_s}")
-        if not (math.isfinite(self.variety) and self.variety >= 0):
-            raise ValueError(f"variety: expected a weight of 0 or more, got {self.variety}")
         together = [] if self.named else [name for name, weight in self.metrics.items() if weight and by_name.scores_together(name)]
         if self.per_token and (self.variety or together):
             what = together[0] if together else "variety"

@@ -142,7 +142,7 @@ def test_pictures(tmp_path: Path) -> None:
         ({"noop_max": -1}, "noop_max: expected 0 or more, got -1"),
         ({"num_frames": 0}, "num_frames: expected at least 1, got 0"),
         ({"num_envs": 0}, "num_envs: expected at least 1, got 0"),
-        ({"precision": "fp8"}, "precision: expected auto, fp32 or bf16, got 'fp8'"),
+        ({"precision": "fp8"}, "precision: expected one of auto, fp32, bf16, got 'fp8'"),
     ],
 )
 def test_bad_input(settings: dict[str, Any], message: str) -> None:

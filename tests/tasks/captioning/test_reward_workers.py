@@ -136,6 +136,6 @@ time.sleep(60)
 def test_bad_settings() -> None:
     with pytest.raises(ValueError, match="workers: expected 0 without reward.function, got 2"):
         RewardConfig(workers=2)
-    with pytest.raises(ValueError, match="workers: expected 0 \\(none\\) or more"):
+    with pytest.raises(ValueError, match="workers: expected 0 or more"):
         RewardConfig(function="os:getcwd", workers=-1)
     assert np.isfinite(RewardConfig(function="os:getcwd", workers=2).timeout_s)

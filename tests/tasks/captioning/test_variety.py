@@ -26,5 +26,5 @@ def test_variety_is_added_to_the_score(tmp_path: Path, monkeypatch: pytest.Monke
         TextReward(config, data.train, data.vocabulary).score(*given) for config in (RewardConfig(), RewardConfig(variety=3.0))
     )
     assert (varied - plain).tolist() == pytest.approx([3 * 2 / 3, 3 / 3, 3 / 3], abs=1e-5)
-    with pytest.raises(ValueError, match="variety: expected a weight of 0 or more, got -1"):
+    with pytest.raises(ValueError, match="variety: expected 0 or more, got -1"):
         RewardConfig(variety=-1)
