@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from seqrl.run.config import EarlyStop
     from seqrl.run.loop import RunResult, fit
     from seqrl.sources import TokenSource, VectorEnvSource
+    from seqrl.token_rollout import TokenTask
     from seqrl.trainers import (
         A2C,
         DQN,
@@ -86,6 +87,7 @@ __all__ = [
     "Task",
     "TokenPolicy",
     "TokenSource",
+    "TokenTask",
     "Trainer",
     "Trajectory",
     "VTrace",
@@ -104,6 +106,7 @@ _MODULES = {
     "run.config": ("EarlyStop",),
     "run.loop": ("RunResult", "fit"),
     "sources": ("TokenSource", "VectorEnvSource"),
+    "token_rollout": ("TokenTask",),
     "trainers.mixing": ("MixConfig",),
     "trainers": (
         "A2C",
