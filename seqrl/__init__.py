@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from seqrl.run.loop import fit as fit
     from seqrl.sources import TokenSource as TokenSource
     from seqrl.sources import VectorEnvSource as VectorEnvSource
+    from seqrl.token_rollout import TokenTask as TokenTask
     from seqrl.trainers import A2C as A2C
     from seqrl.trainers import DQN as DQN
     from seqrl.trainers import PPO as PPO
