@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
@@ -12,6 +12,7 @@ from seqrl.functional import advantages, losses, returns
 from seqrl.functional.reductions import AverageOver
 from seqrl.optimiser import Optimiser, OptimiserConfig, Term
 from seqrl.protocols import Task, require_critic
+from seqrl.trainers.state import load_state, state_of
 from seqrl.trajectory import Evaluation, Trajectory
 
 Advantage = Literal["n_step", "td_lambda", "gae"]
@@ -135,11 +136,5 @@ class A2C:
         """Say what rewards are compared with, for signatures."""
         return {"base": self.config.advantage, "samples": self.config.num_samples}
 
-    def state_dict(self) -> dict[str, Any]:
-        """Give the optimiser's and the generator's state."""
-        return {"optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a saved state."""
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"].cpu())
+    state_dict = state_of
+    load_state_dict = load_state

@@ -18,6 +18,7 @@ from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig, Term
 from seqrl.protocols import Task, demonstrations_of, lags, require_critic, require_probabilities, require_whole_rows
 from seqrl.trainers.importance_weights import RowRatios
 from seqrl.trainers.mixing import MixConfig, collect_mixed, imitation_loss
+from seqrl.trainers.state import load_state, state_of
 from seqrl.trajectory import Evaluation, Trajectory
 
 Baseline = Literal["none", "moving_average", "critic", "leave_one_out", "group_norm", "greedy", "minimum_risk"]
@@ -222,10 +223,9 @@ class Reinforce:
 
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's, the generator's and the baseline's state."""
-        return {"optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state(), "average": self.average}
+        return {**state_of(self), "average": self.average}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"].cpu())
+        load_state(self, state)
         self.average = state["average"]

@@ -20,6 +20,7 @@ from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig
 from seqrl.protocols import Task, require_critic, require_distribution
 from seqrl.skipped import SkippedSteps
 from seqrl.trainers.minibatches import Minibatches, MinibatchUnit, agreed_number
+from seqrl.trainers.state import load_state, state_of
 from seqrl.trajectory import Evaluation, Trajectory
 
 
@@ -249,12 +250,11 @@ class TRPO:
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's and the generator's state, and how many of the actor's steps were skipped in a row."""
         skipped = self._skipped.in_a_row
-        return {"optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state(), "num_skipped": skipped}
+        return {**state_of(self), "num_skipped": skipped}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"].cpu())
+        load_state(self, state)
         self._skipped.in_a_row = state.get("num_skipped", 0)  # which checkpoints of earlier versions do not hold
 
 
