@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -14,6 +14,7 @@ from seqrl.optimiser import Optimiser, OptimiserConfig, Term
 from seqrl.protocols import Task
 from seqrl.requirements import require_critic
 from seqrl.settings import Count, Fraction, NotNegative, check_settings
+from seqrl.trainers.state import load_state, state_of
 from seqrl.trajectory import Evaluation, Trajectory
 
 Advantage = Literal["n_step", "td_lambda", "gae"]
@@ -128,11 +129,5 @@ class A2C:
         """Say what rewards are compared with, for signatures."""
         return {"base": self.config.advantage, "samples": self.config.num_samples}
 
-    def state_dict(self) -> dict[str, Any]:
-        """Give the optimiser's and the generator's state."""
-        return {"optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a saved state."""
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"].cpu())
+    state_dict = state_of
+    load_state_dict = load_state

@@ -20,6 +20,7 @@ from seqrl.policies.tables import ProbabilityTable
 from seqrl.protocols import Task
 from seqrl.requirements import hint, require_probabilities, require_whole_rows
 from seqrl.settings import Count, Fraction, Limit, NotNegative, check_settings
+from seqrl.trainers.state import load_state, state_of
 from seqrl.trajectory import Evaluation, Trajectory, concatenate
 
 Threshold = Literal["batch", "group"]
@@ -203,12 +204,11 @@ class CrossEntropyMethod:
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's and the generator's state, and the elites that are still imitated."""
         elites = [{item.name: getattr(rows, item.name) for item in dataclasses.fields(rows)} for rows in self.elites]
-        return {"optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state(), "elites": elites}
+        return {**state_of(self), "elites": elites}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"].cpu())
+        load_state(self, state)
         elites = [Trajectory(**rows).to(self.optimiser.device) for rows in state["elites"]]
         # Older runs marked their elites as demonstrations.
         self.elites = [rows.replace(mask=rows.counted, imitate=None) for rows in elites]

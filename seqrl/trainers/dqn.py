@@ -19,6 +19,7 @@ from seqrl.protocols import Task
 from seqrl.replay.buffer import Drawn, Replay
 from seqrl.requirements import hint
 from seqrl.trainers.dqn_config import DQNConfig as DQNConfig
+from seqrl.trainers.state import load_state, state_of
 from seqrl.trajectory import Evaluation, Trajectory, Tree, map_tree
 
 
@@ -194,8 +195,7 @@ class DQN:
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's, the generator's, the target network's and the replay's state."""
         return {
-            "optimiser": self.optimiser.state_dict(),
-            "generator": self.generator.get_state(),
+            **state_of(self),
             "target": None if self.target is self.policy else self.target.state_dict(),
             "replay": self.replay.state_dict(),
             "num_env_steps": self.num_env_steps,
@@ -205,8 +205,7 @@ class DQN:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"].cpu())
+        load_state(self, state)
         if self.target is not self.policy:
             self.target.load_state_dict(state["target"])
         self.replay.load_state_dict(state["replay"])

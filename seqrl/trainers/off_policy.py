@@ -24,6 +24,7 @@ from seqrl.trainers.importance_weights import (
     bootstraps_at_end,
     describe_ratios,
 )
+from seqrl.trainers.state import load_state, state_of
 from seqrl.trajectory import Evaluation, Trajectory
 
 Weighting = Literal["per_decision", "own_action", "none"]
@@ -211,14 +212,9 @@ class OffPolicy:
 
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's, the generator's and the lagging weights' state."""
-        return {
-            "optimiser": self.optimiser.state_dict(),
-            "generator": self.generator.get_state(),
-            "actor": self.actor.state_dict(),
-        }
+        return {**state_of(self), "actor": self.actor.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"].cpu())
+        load_state(self, state)
         self.actor.load_state_dict(state["actor"])

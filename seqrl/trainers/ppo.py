@@ -21,6 +21,7 @@ from seqrl.trainers.ppo_advantages import estimate, revalued
 from seqrl.trainers.ppo_config import Course
 from seqrl.trainers.ppo_config import PPOConfig as PPOConfig
 from seqrl.trainers.reference import Reference
+from seqrl.trainers.state import load_state, state_of
 from seqrl.trajectory import Evaluation, Trajectory
 
 
@@ -188,11 +189,10 @@ class PPO:
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's, the generator's and the reference policy's state."""
         reference = None if self.reference is None else self.reference.state_dict()
-        return {"optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state(), "reference": reference}
+        return {**state_of(self), "reference": reference}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"].cpu())
+        load_state(self, state)
         if self.reference is not None:
             self.reference.load_state_dict(state["reference"])

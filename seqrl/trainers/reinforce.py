@@ -20,6 +20,7 @@ from seqrl.requirements import demonstrations_of, lags, require_critic, require_
 from seqrl.settings import Count, Fraction, Positive, check_settings
 from seqrl.trainers.importance_weights import RowRatios
 from seqrl.trainers.mixing import MixConfig, collect_mixed, imitation_loss
+from seqrl.trainers.state import load_state, state_of
 from seqrl.trajectory import Evaluation, Trajectory
 
 Baseline = Literal["none", "moving_average", "critic", "leave_one_out", "group_norm", "greedy", "minimum_risk"]
@@ -230,10 +231,9 @@ class Reinforce:
 
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's, the generator's and the baseline's state."""
-        return {"optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state(), "average": self.average}
+        return {**state_of(self), "average": self.average}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"].cpu())
+        load_state(self, state)
         self.average = state["average"]

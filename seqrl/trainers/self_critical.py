@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -18,6 +18,7 @@ from seqrl.requirements import demonstrations_of, lags, require_probabilities, r
 from seqrl.settings import Count, check_settings
 from seqrl.trainers.importance_weights import RowRatios
 from seqrl.trainers.mixing import MixConfig, collect_mixed, imitation_loss
+from seqrl.trainers.state import load_state, state_of
 from seqrl.trajectory import Evaluation, Trajectory
 
 Baseline = Literal["greedy", "leave_one_out"]
@@ -138,11 +139,5 @@ class SelfCritical:
         """Say what rewards are compared with, for signatures."""
         return {"base": self.config.baseline, "samples": self.config.num_samples}
 
-    def state_dict(self) -> dict[str, Any]:
-        """Give the optimiser's and the generator's state."""
-        return {"optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a saved state."""
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"].cpu())
+    state_dict = state_of
+    load_state_dict = load_state

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from seqrl.requirements import demonstrations_of, require_demonstrations
 from seqrl.settings import FractionBelowOne, check_settings
 from seqrl.sharding import whole
 from seqrl.trainers.mixing import imitation_loss
+from seqrl.trainers.state import load_state, state_of
 from seqrl.trajectory import Evaluation, Trajectory
 
 
@@ -113,11 +113,5 @@ class Supervised:
         obs[:, 1:] = torch.where(swap & trajectory.imitate, drawn, obs[:, 1:])
         return trajectory.replace(obs=obs)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Give the optimiser's and the generator's state."""
-        return {"optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a saved state."""
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"].cpu())
+    state_dict = state_of
+    load_state_dict = load_state

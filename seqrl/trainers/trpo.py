@@ -22,6 +22,7 @@ from seqrl.requirements import require_critic, require_distribution
 from seqrl.settings import Count, Fraction, Limit, NotNegative, Positive, check_settings
 from seqrl.skipped import SkippedSteps
 from seqrl.trainers.minibatches import Minibatches, MinibatchUnit, agreed_number
+from seqrl.trainers.state import load_state, state_of
 from seqrl.trajectory import Evaluation, Trajectory
 
 Shorter = Annotated[float, Limit("a number between 0 and 1", lambda value: 0 < value < 1)]
@@ -242,12 +243,11 @@ class TRPO:
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's and the generator's state, and how many of the actor's steps were skipped in a row."""
         skipped = self._skipped.in_a_row
-        return {"optimiser": self.optimiser.state_dict(), "generator": self.generator.get_state(), "num_skipped": skipped}
+        return {**state_of(self), "num_skipped": skipped}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.generator.set_state(state["generator"].cpu())
+        load_state(self, state)
         self._skipped.in_a_row = state.get("num_skipped", 0)  # which checkpoints of earlier versions do not hold
 
 
