@@ -80,8 +80,8 @@ class Optimiser:
             distributed.broadcast_weights(policy)
         self._policy = policy
         for module in policy.modules():
-            if hasattr(module, "fused"):
-                setattr(module, "fused", config.fused == "auto")  # noqa: B010  a module's attributes are tensors to type checkers
+            if hasattr(module, "may_be_fused"):
+                setattr(module, "may_be_fused", config.fused == "auto")  # noqa: B010  a module's attributes are tensors to type checkers
         self._shards: Shards | None = None
         self._take_up(trainable)
         self._skipped = SkippedSteps(config.max_skipped_updates)

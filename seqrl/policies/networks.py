@@ -113,7 +113,7 @@ class NatureCNN(nn.Module):
             nn.ReLU(),
         )
         self.num_outputs = num_outputs
-        self.dtype, self.fused = dtype_of(precision), True
+        self.dtype, self.may_be_fused = dtype_of(precision), True
         self._prepared: list[Tensor] | None = None
         initialise_orthogonal(self.layers, math.sqrt(2.0), generator)
 
@@ -129,7 +129,7 @@ class NatureCNN(nn.Module):
         if tuple(frames.shape[-2:]) == FRAME_SIZE:
             frames = frames.movedim(-3, -1)
         flat = frames.reshape(-1, *frames.shape[-3:])
-        if self.fused and serves(self.layers):
+        if self.may_be_fused and serves(self.layers):
             return encode_frames(flat, list(self.layers.parameters()), self.dtype, self._prepared).view(*leading, -1)
         weight = next(self.layers.parameters())
         pictures = flat.to(weight.device).permute(0, 3, 1, 2).to(weight.dtype) / 255.0
@@ -140,7 +140,7 @@ class NatureCNN(nn.Module):
     @property
     def how_it_runs(self) -> str:
         """A line about which way its frames take."""
-        reason = "optimiser.fused is off" if not self.fused else "" if serves(self.layers) else "its layers were changed"
+        reason = "optimiser.fused is off" if not self.may_be_fused else "" if serves(self.layers) else "its layers were changed"
         way = (
             f"layer by layer: {reason}"
             if reason

@@ -50,6 +50,7 @@ def decode(expected: Any, value: Any, path: str = "") -> Any:
         return value
     if origin is Literal:
         choices = typing.get_args(expected)
+        value = "off" if value is False and "off" in choices else value  # which is how YAML reads the word
         if value in choices and type(value) in {type(choice) for choice in choices}:
             return value
         raise _misfit(path, f"one of {', '.join(map(repr, choices))}", value)

@@ -120,7 +120,8 @@ class VTrace:
         value[:, : part.num_steps] = evaluation.value.detach()
         # Where the policy did not choose, log-probabilities mean nothing and their ratio could overflow.
         learner = torch.where(sampled.mask, logp.detach(), sampled.logp) if config.corrected else sampled.logp
-        target, advantage = self._targets(sampled, learner, value)
+        history = (sampled.logp, sampled.reward, value, sampled.terminated, sampled.truncated, config.discount)
+        target, advantage = returns.vtrace(learner, *history, config.rho_bar, config.c_bar)
         seen.append((value, (learner - sampled.logp).exp(), target, advantage))
         terms: dict[str, Tensor | Term] = {
             "loss/policy": losses.policy_gradient(logp, advantage),
@@ -129,21 +130,6 @@ class VTrace:
         if config.entropy_weight:
             terms["loss/entropy"] = Term(evaluation.entropy[:, :T], -config.entropy_weight)
         return terms
-
-    def _targets(self, trajectory: Trajectory, logp: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the critic's targets and the advantages, [B, T] each, from the learner's logp [B, T] and values [B, T+1]."""
-        config = self.config
-        return returns.vtrace(
-            logp,
-            trajectory.logp,
-            trajectory.reward,
-            value,
-            trajectory.terminated,
-            trajectory.truncated,
-            config.discount,
-            config.rho_bar,
-            config.c_bar,
-        )
 
     def reward_settings(self) -> dict[str, object]:
         """Say what rewards are compared with, for signatures."""

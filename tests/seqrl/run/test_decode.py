@@ -55,6 +55,12 @@ class Outer:
     items: list[Inner] = field(default_factory=list)
 
 
+def test_off_is_a_word_though_yaml_reads_it_as_false() -> None:
+    assert decode(Literal["auto", "off"], False) == "off" == decode(Literal["auto", "off"], CommandLineText("off"))
+    with pytest.raises(ValueError, match="expected one of 'a', 'b', got bool False"):
+        decode(Literal["a", "b"], False)
+
+
 def test_plain_data_becomes_typed() -> None:
     outer = decode(
         Outer,
