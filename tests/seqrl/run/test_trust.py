@@ -81,6 +81,9 @@ NAMES = {
     "reward": {"task": {"type": "captioning", "reward": {"function": "evil:reward"}}},
     "metrics": {"task": {"type": "captioning", "evaluation": {"metrics": ["cider_d", "evil:metric"]}}},
     "policy": {"task": {"type": "captioning", "policy": {"type": "evil:build"}}},
+    "encoder": {"task": {"type": "captioning", "policy": {"encoder": "evil:build"}}},
+    "policy of environments": {"task__policy": {"type": "evil:build"}},
+    "policy of glimpses": {"task": {"type": "attention", "policy": {"type": "evil:build"}}},
     "environment": {"task__environment": "evil:MyEnv-v0"},
     "environment behind a known module": {"task__environment": "ale_py:evil:MyEnv-v0"},
     "class of a library": {"task": {"type": "this:Zen"}},
@@ -112,7 +115,8 @@ def test_what_a_run_names_is_not_imported(
     assert harmless or (err.startswith("seqrl: ") and "Traceback" not in err)
     assert not (tmp_path / "marker").exists() and "this" not in sys.modules
     assert not any(module.startswith("evil") for module in sys.modules)
-    if name in ("task", "trainer", "package", "reward", "metrics", "policy", "environment") and where == "inside":
+    named = ("task", "trainer", "package", "reward", "metrics", "policy", "encoder", "policy of environments", "environment")
+    if name in named and where == "inside":
         file = stranger / ("evil_package/part.py" if name == "package" else "evil.py")
         assert "--allow-code" in err and str(file) in err
 

@@ -1,19 +1,37 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from small import small_task
 
+from seqrl.tasks.attention.cores import CoreSize, LSTMCore
 from seqrl.tasks.attention.looking import GivenLocations, look
-from seqrl.tasks.attention.policy import GlimpsePolicyConfig
+from seqrl.tasks.attention.policy import GlimpsePolicy, GlimpsePolicyConfig
 from seqrl.trainers import PPOConfig, ReinforceConfig, SelfCriticalConfig
 
 
 def rows(task: Any, policy: Any, **settings: Any) -> Any:
     return task.rollout(policy, generator=torch.Generator().manual_seed(0), **settings)
+
+
+def own_policy(config: GlimpsePolicyConfig, num_inputs: int, num_classes: int, **others: Any) -> GlimpsePolicy:
+    policy = GlimpsePolicy(num_inputs, num_classes, config, **others)
+    policy.core = LSTMCore(CoreSize(num_inputs, 8, config.glimpse_units, config.hidden_units))
+    return policy
+
+
+def test_a_policy_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    task = small_task(policy={"type": "test_policy:own_policy"})
+    trainer = ReinforceConfig(baseline="critic", num_samples=1).build(task.build_policy(), seed=0, num_updates=4)
+    before = [parameter.clone() for parameter in trainer.policy.core.parameters()]
+    trainer.update(trainer.collect(task))
+    assert isinstance(trainer.policy.core, LSTMCore) and "error_percent" in task.evaluate(trainer.policy)
+    assert all((old != new).any() for old, new in zip(before, trainer.policy.core.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("location_gradient", [False, True])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -185,6 +187,20 @@ def test_resample_gives_a_token_for_every_step() -> None:
     first = policy.resample(trajectory, torch.Generator().manual_seed(0))  # type: ignore[operator]
     assert first.shape == (2, 3)
     assert torch.equal(first, policy.resample(trajectory, torch.Generator().manual_seed(0)))  # type: ignore[operator]
+
+
+def test_an_encoder_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    for frozen in (None, True):
+        policy: Any = small_policy(encoder="test_policies:own_encoder", freeze_encoder=frozen)
+        policy(captions([[4, 5, 2], [6, 2]], pictures(2))).logp.sum().backward()
+        learned = any(parameter.grad is not None for parameter in policy.encoder.parameters())
+        assert type(policy.encoder).__name__ == "ConvolutionalEncoder" and policy.encoder.num_regions == 4 and learned == (not frozen)
+
+
+def own_encoder(config: PolicyConfig, image_size: int) -> ConvolutionalEncoder:
+    assert config.encoder == "test_policies:own_encoder"
+    return ConvolutionalEncoder(image_size, widths=(8,), blocks=(0,), stem_stride=image_size // 2)
 
 
 def test_what_does_not_fit_is_named() -> None:
