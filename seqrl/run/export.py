@@ -105,7 +105,7 @@ def _refuse_ours(run: Path, which: str | None) -> None:
 def _is_ours(folder: Path) -> ValueError:
     return ValueError(
         f"{folder}: its policy is no model of transformers, so that `from_pretrained` could not load it; expected one that began as such a "
-        "model. What others need of this one is the run's config.yaml and "
+        "model (a policy of type pretrained, of captions or of texts). What others need of this one is the run's config.yaml and "
         f"{folder.parent.name}/{folder.name}: `seqrl evaluate` and --init_from read them"
     )
 

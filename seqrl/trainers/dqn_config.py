@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from importlib import import_module
+from typing import Literal, get_args
 
 from torch import nn
 
 from seqrl.optimiser import OptimiserConfig
-
-if TYPE_CHECKING:
-    from seqrl.trainers.dqn import DQN
+from seqrl.protocols import Trainer
 
 ReplayKind = Literal["uniform", "prioritised", "none"]
 TargetNetwork = Literal["hard", "moving_average", "none"]
@@ -97,8 +96,8 @@ class DQNConfig:
         """Give settings with a share of the optimiser steps in an update, and some in the first one, to measure how long it takes."""
         return replace(self, gradient_steps=max(1, round(share * self.gradient_steps)), learning_starts=0)
 
-    def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> DQN:
+    def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> Trainer:
         """Make the trainer."""
-        from seqrl.trainers.dqn import DQN
-
-        return DQN(policy, self, seed=seed, num_updates=num_updates)
+        # By its name, since its file imports this one.
+        trainer: Trainer = import_module("seqrl.trainers.dqn").DQN(policy, self, seed=seed, num_updates=num_updates)
+        return trainer

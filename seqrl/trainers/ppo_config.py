@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from importlib import import_module
+from typing import Literal, get_args
 
 from torch import nn
 
 from seqrl.functional import losses
 from seqrl.functional.reductions import AverageOver
 from seqrl.optimiser import OptimiserConfig
+from seqrl.protocols import Trainer
 from seqrl.trainers.minibatches import MinibatchUnit
 from seqrl.trainers.mixing import MixConfig
 from seqrl.trainers.ppo_advantages import Advantage
 from seqrl.trainers.reference import KLIn
-
-if TYPE_CHECKING:
-    from seqrl.trainers.ppo import PPO
 
 Span = Literal["minibatch", "batch"]
 Course = Literal["constant", "linear"]
@@ -130,8 +129,8 @@ class PPOConfig:
         """Give settings for a share of the rows or steps, with minibatches of the same size, to measure how long an update takes."""
         return replace(self, minibatches=max(1, round(share * self.minibatches)))
 
-    def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> PPO:
+    def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> Trainer:
         """Make the trainer."""
-        from seqrl.trainers.ppo import PPO
-
-        return PPO(policy, self, seed=seed, num_updates=num_updates)
+        # By its name, since its file imports this one.
+        trainer: Trainer = import_module("seqrl.trainers.ppo").PPO(policy, self, seed=seed, num_updates=num_updates)
+        return trainer

@@ -164,7 +164,7 @@ def test_bad_settings_are_refused() -> None:
             CrossEntropyConfig(**settings)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="num_samples"):
         CrossEntropyConfig(threshold="group")
-    with pytest.raises(ValueError, match="probability_table"):
+    with pytest.raises(ValueError, match="counts needs a table of probabilities, got a TokenPolicy"):
         CrossEntropyConfig(fit="counts").build(TokenPolicy(), seed=0, num_updates=1)
     CrossEntropyConfig(fit="counts").build(ProbabilityTable(2, 2), seed=0, num_updates=1)
 

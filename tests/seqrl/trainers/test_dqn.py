@@ -220,7 +220,7 @@ def test_accumulation_in_parts_changes_nothing() -> None:
 
 
 def test_other_policies_are_refused() -> None:
-    with pytest.raises(ValueError, match="expected a network of action values.*got Linear; ppo"):
+    with pytest.raises(ValueError, match="expected a network of action values.*got a Linear; choose ppo"):
         DQNConfig().build(nn.Linear(2, 2), seed=0, num_updates=1)
 
 

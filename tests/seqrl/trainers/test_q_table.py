@@ -183,7 +183,7 @@ def test_bad_settings_and_policies_are_refused(monkeypatch: pytest.MonkeyPatch) 
     for settings in ({"rule": "td"}, {"n_step": 0}, {"learning_rate": 0.0}, {"epsilon_start": 1.5}, {"epsilon_steps": -1}):
         with pytest.raises(ValueError, match=next(iter(settings))):
             QTableConfig(**settings)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="type=action_value_table"):
+    with pytest.raises(ValueError, match="learns a table of action values, got a Linear; choose dqn"):
         QTableConfig().build(torch.nn.Linear(2, 2), seed=0, num_updates=1)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="one process"):

@@ -66,7 +66,7 @@ def test_of_what_less_is_better_the_least_is_kept(metric: str, make) -> None:
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("inf"), float("nan")])
 def test_temperatures_that_no_beam_can_search_at_are_refused(temperature: float) -> None:
-    with pytest.raises(ValueError, match="temperature: expected a positive, finite number, or null"):
+    with pytest.raises(ValueError, match="temperature: expected a positive, finite number or null"):
         EvaluationConfig(beam_size=2, temperature=temperature)
 
 

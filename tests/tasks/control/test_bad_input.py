@@ -24,7 +24,7 @@ VALUES = {"policy": {"type": "action_values"}}
         ({}, {"type": "ppoo"}, ["'ppoo' is not registered", "did you mean 'ppo'?"]),
         ({}, {"type": "ppo", "clip": 2.0}, ["trainer", "clip", "got 2.0"]),
         # An actor-critic for a trainer of values, and the other way round.
-        ({}, {"type": "dqn"}, ["dqn", "action_values", "got ActorCritic"]),
+        ({}, {"type": "dqn"}, ["dqn", "action_values", "got a ActorCritic"]),
         ({}, {"type": "q_table"}, ["q_table", "action_value_table"]),
         ({}, {"type": "cem", "fit": "counts"}, ["counts", "probability_table"]),
         *((VALUES, {"type": name}, [name, "ActionValues", "dqn"]) for name in ("ppo", "reinforce", "self_critical", "cem")),

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from seqrl.protocols import Policy, Task, demonstrations_of
+from seqrl.protocols import Policy, Task
+from seqrl.requirements import demonstrations_of
 from seqrl.tasks.control.environments import GymnasiumFactory
 from seqrl.tasks.control.task import ControlConfig, ControlPolicyConfig, EnvTask
 from seqrl.trajectory import Step
