@@ -4,7 +4,7 @@
 
 All have the usual settings (8 games, 128 steps, 4 epochs of 4 minibatches, Nature CNN) and two cores. Rates are wall-clock, from
 the beginning of one rollout to the beginning of the next, the median of the updates after the first; with --processor-time
-they are steps a second of processor time, as on a machine with nothing else to do whose cores are always busy. The contenders
+they are steps a second of processor time, as on a machine with nothing else to do whose cores are always busy. The competitors
 take turns, each in a process of its own. The limit is the games, the network's forward pass for 8 rows, and forward, backward
 and Adam for a minibatch, each alone, as fast as we can do them. Stable-Baselines3 needs opencv-python-headless.
 """
@@ -22,7 +22,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from contenders import ROOT, run_benchmark, run_contender
+from competitors import ROOT, run_benchmark, run_contender
 from provenance import add_arguments, provenance, require_clean, write_results
 
 NUM_ENVS, NUM_STEPS, EPOCHS, MINIBATCHES = 8, 128, 4, 4

@@ -5,7 +5,7 @@
 
 The peer runs its own `Trainer.train_one_epoch` with its own settings, from images that lie ready in memory as its loader would
 give them, so that its loader's time does not count. Ours is `collect` and `update` of `configs/attention/mnist_6x8.yaml`, its
-figures included. The contenders take turns, each in a process of its own; each does `--batches` batches, of which the first
+figures included. The competitors take turns, each in a process of its own; each does `--batches` batches, of which the first
 ones do not count, and the rate is carried over to 60,000 images. With --processor-time the seconds are those that all threads
 computed, divided by their number, as on a machine with nothing else to do whose cores are always busy.
 
@@ -30,7 +30,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from contenders import ROOT, run_benchmark, run_contender
+from competitors import ROOT, run_benchmark, run_contender
 from provenance import add_arguments, provenance, require_clean, write_results
 
 NUM_IMAGES, BATCHES_LEFT_OUT = 60_000, 20

@@ -33,7 +33,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from contenders import run_benchmark, run_contender
+from competitors import run_benchmark, run_contender
 from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
 
 NUM_IMAGES, NUM_SAMPLES, LEARNING_RATE = 16, 5, 1e-7

@@ -23,7 +23,7 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
 
 import numpy as np
-from contenders import train_once, whole
+from competitors import train_once, whole
 
 from seqrl.run import checkpoint
 from seqrl.run.config import RunConfig, decisive, fingerprint, read_config, to_plain, write_config
@@ -47,7 +47,7 @@ METHODS: dict[str, tuple[str, list[str]]] = {
         f"self_critical_{baseline}": ("scenes_self_critical", [f"--trainer.baseline={baseline}"])
         for baseline in ("leave_one_out", "greedy")
     },
-    **{f"ppo_{name}": ("scenes_ppo", [f"--trainer.advantage={name}", "--trainer.kl_weight=0.0"]) for name in ("leave_one_out", "gae")},
+    **{f"ppo_{name}": ("scenes_ppo", [f"--trainer.advantage={name}", "--trainer.kl_coef=0.0"]) for name in ("leave_one_out", "gae")},
 }
 SHARED = [
     "--task.policy.critic=true",

@@ -25,7 +25,7 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 import yaml
-from contenders import run_benchmark, whole
+from competitors import run_benchmark, whole
 from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, write_results
 from sampling import sampling
 
@@ -79,7 +79,7 @@ def curve(rows: Sequence[dict[str, float]], config: RunConfig) -> dict[str, list
 
 
 def precisions(run: Path) -> dict[str, str]:
-    """Give every setting of a number format that the run's config.yaml holds."""
+    """Give every setting of a dtype that the run's config.yaml holds."""
 
     def walk(node: Any, path: str) -> Iterator[tuple[str, str]]:
         if isinstance(node, dict):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from contenders import run_benchmark
+from competitors import run_benchmark
 from provenance import RESULTS, ROOT
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.

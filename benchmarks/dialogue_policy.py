@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from contenders import train_once
+from competitors import train_once
 from numpy.typing import NDArray
 from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, write_results
 

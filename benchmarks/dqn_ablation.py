@@ -23,7 +23,7 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 import numpy as np
-from contenders import whole
+from competitors import whole
 from provenance import ROOT, add_arguments, provenance, require_clean, write_results
 
 from seqrl.run.config import read_config, to_plain

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from contenders import train_once, updates_in_the_same_time
+from competitors import train_once, updates_in_the_same_time
 from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
 
 from seqrl.run.checkpoint import step_folders

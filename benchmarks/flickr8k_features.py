@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from contenders import train_once, updates_in_the_same_time
+from competitors import train_once, updates_in_the_same_time
 from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
 
 from seqrl.run.checkpoint import step_folders
@@ -55,7 +55,7 @@ def train_seed(folder: Path, seed: int, changes: list[str], stages: list[str]) -
     if step_folders(runs["control"]):  # its length was measured when it was begun
         train_once(read_run(runs["control"]))
         return runs
-    # With the number format that each of them chose.
+    # With the dtype that each of them chose.
     more = updates_in_the_same_time(read_run(runs["sc"]), read_run(runs["xe"]), rounds=5)
     learning_rate = read_config(CONFIGS / "flickr8k_features_xe.yaml").trainer.optimiser.learning_rate / 4
     own = (f"--steps={more}", f"--trainer.optimiser.learning_rate={learning_rate}", "--trainer.optimiser.warmup_updates=0")

@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from contenders import run_benchmark
+from competitors import run_benchmark
 from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, write_results
 from torch import Tensor, nn
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from contenders import run_benchmark, train_once, updates_in_the_same_time
+from competitors import run_benchmark, train_once, updates_in_the_same_time
 from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, write_results
 
 from seqrl.metrics.by_name import metric_by_name

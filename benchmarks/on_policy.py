@@ -21,7 +21,7 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch
-from contenders import whole
+from competitors import whole
 from provenance import RESULTS as FOLDER
 from provenance import ROOT, add_arguments, provenance, require_clean, write_results
 from sampling import sampling

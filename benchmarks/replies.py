@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from contenders import run_benchmark
+from competitors import run_benchmark
 from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
 from torch import Tensor
 

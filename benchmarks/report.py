@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from contenders import run_benchmark
+from competitors import run_benchmark
 from provenance import FIELDS, RESULTS, ROOT
 
 __all__ = ["FIELDS", "Files", "render", "rewrite"]
@@ -38,7 +38,7 @@ EXCEPTIONS = {
     r"\(?(?:18|19|20)\d\d[a-z]?\)?": "the year of a paper",
     r"seeds? \d(?:, \d)*(?: and \d)?|\d seeds": "a setting",
     r"[\d,]+ (?:updates|images|steps|episodes|games|captions|glimpses|photographs|minibatches|copies|epochs|references)": "a setting",
-    r"\d+ bits?": "a number format",
+    r"\d+ bits?": "a dtype",
     r"95% (?:bootstrap )?intervals?": "the width of an interval",
     r"two threads|one thread|\d threads?": "a setting",
     r"Apache-2\.0": "a name",

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from contenders import train_once
+from competitors import train_once
 from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, write_results
 
 from seqrl.run.config import read_config
@@ -77,7 +77,7 @@ def with_kl(trainer: Any) -> PPOConfig:
         discount=1.0,
         epochs=1,
         minibatches=1,
-        kl_weight=KL_WEIGHT,
+        kl_coef=KL_WEIGHT,
         kl_in="loss",
         kl_estimator="k3",
         optimiser=trainer.optimiser,

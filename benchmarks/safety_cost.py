@@ -23,7 +23,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from contenders import whole
+from competitors import whole
 from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, write_results
 
 from seqrl.run import checkpoint, config, integrity, lock, log

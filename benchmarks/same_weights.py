@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from contenders import run_benchmark
+from competitors import run_benchmark
 from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, write_results
 
 KEPT = ROOT / "runs" / "same_weights"

@@ -25,7 +25,7 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
-from contenders import run_benchmark, whole
+from competitors import run_benchmark, whole
 from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, write_results
 from torch import nn
 

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from contenders import run_benchmark
+from competitors import run_benchmark
 from provenance import ROOT, provenance
 
 from seqrl.run import checkpoint

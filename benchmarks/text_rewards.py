@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from contenders import run_benchmark, train_once
+from competitors import run_benchmark, train_once
 from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, write_results
 
 FP32 = "--trainer.optimiser.precision=fp32"

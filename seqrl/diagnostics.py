@@ -208,7 +208,7 @@ TROUBLES = (
         lambda n: (
             f"{n['optimiser/skipped_share']:.0%} of the optimiser steps of an update were skipped, since a loss or gradient was not "
             "finite; weights stay as they were. Once in a while it does no harm; otherwise look at the logged rewards and gradient norms, "
-            "lower the learning rate, or use another number format than fp16 (optimiser.precision)."
+            "lower the learning rate, or use another dtype than fp16 (optimiser.precision)."
         ),
     ),
     Trouble(
@@ -278,7 +278,7 @@ TROUBLES = (
         lambda n: n["critic/explained_variance"] < -0.1,  # around 0 where a solved task's returns hardly vary
         lambda n: (
             f"The critic is worse than a constant (explained variance {n['critic/explained_variance']:.2g}; 1 is perfect). "
-            "Try a higher value_weight or learning rate, smaller rewards, or a baseline without a critic."
+            "Try a higher vf_coef or learning rate, smaller rewards, or a baseline without a critic."
         ),
     ),
 )

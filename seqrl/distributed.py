@@ -133,7 +133,7 @@ def make_accelerator(precision: str, timeout_s: float = TIMEOUT_S) -> Any | None
 
 def broadcast_weights(policy: nn.Module) -> None:
     """Give every process the weights of the first."""
-    with meeting("for the first weights"):
+    with meeting("for the initial weights"):
         for tensor in [*policy.parameters(), *policy.buffers()]:
             sent = tensor.data.clone()
             torch.distributed.broadcast(sent, src=0)

@@ -33,7 +33,7 @@ class OptimiserConfig:
         accumulation: parts into which a batch is cut to save memory; the result is the same as without.
         max_skipped_updates: a step with a loss or gradient that is not finite is skipped; after so many updates in a row without
             any other step the run ends. 0: the first skipped step ends it.
-        precision: number format of the update's forward pass, by autocast. "auto": what the run measures to be fastest, see
+        precision: dtype of the update's forward pass, by autocast. "auto": what the run measures to be fastest, see
             `seqrl.run.measured_settings`, and fp32 outside of a run. Sampling stays in fp32, so that PPO's ratios start a
             little off 1 (under 1 % with bf16).
         compile: wrap the policy's forward in `torch.compile`.

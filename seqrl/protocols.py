@@ -24,7 +24,7 @@ class Policy(Protocol):
       mean, in its shape; 0 where there is nothing to learn. It adds up: the count of some rows is the sum of the counts of its parts, which
       is how parts of a batch, and processes, learn what the whole would. A policy that gives an `aux_loss` should have it; without,
       rows count, and trainers that do not learn from every row refuse the policy.
-    - `tells_distribution`: False where `Evaluation.distribution` stays None, so that who needs it can refuse at once.
+    - `has_distribution`: False where `Evaluation.distribution` stays None, so that who needs it can refuse at once.
     - `how_it_runs`: a line about which of several ways its numbers are computed in; a run prints it, and keeps it in `env.json`. Modules
       of a policy without the line, and trainers, may have one, too.
     - `max_entropy`: the largest entropy a step that it can have, nats, or None; a run that stays there is told so.

@@ -112,13 +112,13 @@ def require_probabilities(policy: nn.Module, trainer: str) -> None:
     """Refuse a policy that acts on values, or whose probabilities have no weights to be learned by gradient.
 
     Args:
-        policy: `acts_by_value` where it says so itself.
+        policy: `is_value_based` where it says so itself.
         trainer: name of the one that needs probabilities.
 
     Raises:
         ValueError: saying which trainers can serve the policy.
     """
-    by_value = bool(getattr(policy, "acts_by_value", False))
+    by_value = bool(getattr(policy, "is_value_based", False))
     if by_value or not any(parameter.requires_grad for parameter in policy.parameters()):
         what = "acts on values and has no probabilities" if by_value else "has no weights for a gradient"
         raise ValueError(
@@ -132,14 +132,14 @@ def require_distribution(policy: nn.Module, needed_by: str, instead: str) -> Non
     """Refuse a policy that does not tell the distribution that its actions are drawn from, as texts do not.
 
     Args:
-        policy: `tells_distribution` is False where it says so itself.
+        policy: `has_distribution` is False where it says so itself.
         needed_by: name of the trainer or the setting.
         instead: what can be done.
 
     Raises:
         ValueError: saying so.
     """
-    if not getattr(policy, "tells_distribution", True):
+    if not getattr(policy, "has_distribution", True):
         raise ValueError(
             f"{needed_by}: expected a policy that gives `Evaluation.distribution`, as an ActorCritic does, got a "
             f"{type(policy).__name__}, which gives none; {hint(policy, 'distribution')}{instead}"

@@ -138,7 +138,7 @@ def _written(policy: Any, context: Tree, group: Tensor, count: int, *, greedy: b
 
 
 def finite_scores(given: Tensor, reward: Tensor) -> Tensor:
-    """Give the scores of rows in the number format of their rewards.
+    """Give the scores of rows in the dtype of their rewards.
 
     Args:
         given: [B] scores.

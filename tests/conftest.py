@@ -28,6 +28,6 @@ def nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail a test whose run would choose by a measurement, which ends otherwise on another machine."""
 
     def refuse(*arguments: object) -> None:
-        pytest.fail("this run measures number formats or threads; name precision and num_threads in the test")
+        pytest.fail("this run measures dtypes or threads; name precision and num_threads in the test")
 
     monkeypatch.setattr(Bench, "shorten", refuse)

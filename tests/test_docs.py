@@ -90,16 +90,16 @@ def trainer_configs() -> list[Any]:
     baselines = ("none", "moving_average", "critic", "leave_one_out", "group_norm", "greedy")
     return [
         SupervisedConfig(label_smoothing=0.1, scheduled_sampling=0.5, scheduled_sampling_updates=1),
-        *(ReinforceConfig(baseline=baseline, entropy_weight=0.1, whiten=True, mix=mix) for baseline in baselines),  # type: ignore[arg-type]
-        SelfCriticalConfig(baseline="greedy", entropy_weight=0.1),
+        *(ReinforceConfig(baseline=baseline, ent_coef=0.1, whiten=True, mix=mix) for baseline in baselines),  # type: ignore[arg-type]
+        SelfCriticalConfig(baseline="greedy", ent_coef=0.1),
         SelfCriticalConfig(mix=MixConfig(weight=0.3, forced_steps=2)),
-        PPOConfig(num_samples=5, kl_weight=0.1, entropy_weight=0.1, target_kl=0.01, mix=mix),
+        PPOConfig(num_samples=5, kl_coef=0.1, ent_coef=0.1, target_kl=0.01, mix=mix),
         *(PPOConfig(advantage=advantage, num_samples=5) for advantage in ("leave_one_out", "group_norm", "greedy")),  # type: ignore[arg-type]
-        PPOConfig(advantage="group_mean", num_samples=5, kl_weight=0.1, kl_in="loss", kl_estimator="k3"),
+        PPOConfig(advantage="group_mean", num_samples=5, kl_coef=0.1, kl_in="loss", kl_estimator="k3"),
         A2CConfig(),
         VTraceConfig(),
         OffPolicyConfig(),
-        CrossEntropyConfig(num_samples=5, threshold="group", entropy_weight=0.1),
+        CrossEntropyConfig(num_samples=5, threshold="group", ent_coef=0.1),
     ]
 
 

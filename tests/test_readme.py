@@ -36,7 +36,7 @@ def test_library_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    torch.manual_seed(2)  # or the first weights would depend on the tests before
+    torch.manual_seed(2)  # or the initial weights would depend on the tests before
     exec(compile(code, "README.md", "exec"), names)  # noqa: S102
     assert "cider_d" in capsys.readouterr().out
     # What was rewarded is being learned: about a third of the captions name one of the colours before, most of them after.

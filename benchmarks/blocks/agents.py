@@ -117,7 +117,7 @@ def ppo_rates(files: Any) -> str:
 
 
 def atari_rates(files: Any) -> str:
-    """Pong beside Stable-Baselines3: the same number format, and ours where the processor is fast at bf16."""
+    """Pong beside Stable-Baselines3: the same dtype, and ours where the processor is fast at bf16."""
     results = files.read("atari.json")
     rows, rates = [], {name: _rates(results, name) for name in ("ours", "ours_fp32", "stable_baselines3")}
     formats = next(iter(results["seeds"].values()))

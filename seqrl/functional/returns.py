@@ -122,7 +122,7 @@ def n_step(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tensor,
 
 
 @torch.no_grad()
-def gae(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tensor, discount: float, trace_decay: float) -> Tensor:
+def gae(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tensor, discount: float, gae_lambda: float) -> Tensor:
     """Estimate advantages as an exponentially weighted sum of temporal differences.
 
     δ_t = r_t + γ V_{t+1} (1 - terminated_t) - V_t
@@ -134,7 +134,7 @@ def gae(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tensor, di
         terminated: [B, T] bool.
         truncated: [B, T] bool.
         discount: γ, in 0..1.
-        trace_decay: λ, in 0..1; 0 is the one-step advantage, 1 is return minus value.
+        gae_lambda: λ, in 0..1; 0 is the one-step advantage, 1 is return minus value.
 
     Returns:
         [B, T] advantages.
@@ -144,13 +144,13 @@ def gae(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tensor, di
 
     Source: Schulman et al. 2016 (High-dimensional continuous control using generalized advantage estimation), eq. 16.
     """
-    _check(reward, value, terminated, truncated, discount=discount, trace_decay=trace_decay)
+    _check(reward, value, terminated, truncated, discount=discount, gae_lambda=gae_lambda)
     delta = reward + discount * torch.where(terminated, 0.0, value[:, 1:]) - value[:, :-1]
-    return _backward_sum(delta, discount * trace_decay * (~(terminated | truncated)).to(reward.dtype))
+    return _backward_sum(delta, discount * gae_lambda * (~(terminated | truncated)).to(reward.dtype))
 
 
 @torch.no_grad()
-def td_lambda(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tensor, discount: float, trace_decay: float) -> Tensor:
+def td_lambda(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tensor, discount: float, gae_lambda: float) -> Tensor:
     """Mix the n-step targets of all n with geometric weights: the critic's target that belongs to `gae`.
 
     G_t = r_t + γ ((1 - λ) V_{t+1} + λ G_{t+1}) = A_t + V_t with A_t of `gae`
@@ -161,7 +161,7 @@ def td_lambda(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tens
         terminated: [B, T] bool.
         truncated: [B, T] bool.
         discount: γ, in 0..1.
-        trace_decay: λ, in 0..1.
+        gae_lambda: λ, in 0..1.
 
     Returns:
         [B, T] targets.
@@ -171,7 +171,7 @@ def td_lambda(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tens
 
     Source: Sutton & Barto 2018 (Reinforcement learning), section 12.1.
     """
-    return gae(reward, value, terminated, truncated, discount, trace_decay) + value[:, :-1]
+    return gae(reward, value, terminated, truncated, discount, gae_lambda) + value[:, :-1]
 
 
 @torch.no_grad()

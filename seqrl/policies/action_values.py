@@ -91,7 +91,7 @@ class ActionValues(nn.Module):
     """
 
     support: Tensor
-    acts_by_value = True  # so that trainers of probabilities refuse it
+    is_value_based = True  # so that trainers of probabilities refuse it
 
     def __init__(
         self,

@@ -66,7 +66,7 @@ class ActorCriticConfig:
         state_dependent_std: let the deviation of continuous actions depend on what is seen, rather than be one learned number
             a dimension.
         first_log_std: logarithm of the first deviation, in the unit of the action.
-        hidden_gain: scale of the orthogonal first weights between layers.
+        hidden_gain: scale of the orthogonal initial weights between layers.
         actor_gain: the same of the actor's last layer; small, so that it starts near uniform.
         critic_gain: the same of the critic's last layer.
     """
@@ -154,12 +154,12 @@ class ActorCritic(nn.Module):
         actions: see `ActionSize`.
         hidden_sizes: sizes of the layers between; not for frames or a picture alone.
         config: see `ActorCriticConfig`.
-        generator: draws the first weights; PyTorch's own when None.
+        generator: draws the initial weights; PyTorch's own when None.
 
     Raises:
         ValueError: when a setting and the sizes do not go together.
 
-    Source: Schulman et al. 2017 (Proximal policy optimization algorithms), comparison of surrogate objectives; first weights and
+    Source: Schulman et al. 2017 (Proximal policy optimization algorithms), comparison of surrogate objectives; initial weights and
     separate trunks: Andrychowicz et al. 2021 (What matters for on-policy deep actor-critic methods?), section 3.2; action masks:
     Huang & Ontañón 2022 (A closer look at invalid action masking in policy gradient algorithms).
     """

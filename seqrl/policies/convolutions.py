@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 
 def dtype_of(precision: EncoderPrecision) -> torch.dtype:
-    """Give the number format that a precision names; "auto", which a run replaces by what it measures to be fastest, is float32.
+    """Give the dtype that a precision names; "auto", which a run replaces by what it measures to be fastest, is float32.
 
     Raises:
         ValueError: when there is no such precision.
@@ -61,7 +61,7 @@ def in_threads(function: Callable[[Argument], Result], arguments: Sequence[Argum
 
 
 def prepare_weights(weights: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
-    """Copy weights into the number format and memory layout that the convolutions run in; the frames' 1/255 goes into the first kernel."""
+    """Copy weights into the dtype and memory layout that the convolutions run in; the frames' 1/255 goes into the first kernel."""
     prepared = [weights[0].detach() / 255.0, *(weight.detach() for weight in weights[1:])]
     return [w.to(dtype, memory_format=torch.channels_last) if w.ndim == 4 else w.to(dtype) for w in prepared]
 
@@ -85,7 +85,7 @@ def encode_frames(frames: Tensor, weights: list[Tensor], dtype: torch.dtype, pre
     Args:
         frames: moved to the weights' device.
         weights: kernel and bias of each layer.
-        dtype: number format of the inner layers; autocast's own inside `torch.autocast`.
+        dtype: dtype of the inner layers; autocast's own inside `torch.autocast`.
         prepared: what `prepare_weights` gives, or None; without effect but on a CPU.
     """
     device, own = weights[0].device, weights[0].dtype
@@ -102,7 +102,7 @@ def encode_frames(frames: Tensor, weights: list[Tensor], dtype: torch.dtype, pre
 class EncodeFrames(torch.autograd.Function):
     """Three convolutions and a linear layer, each with a rectifier, with a backward pass written out.
 
-    `EncodeFrames.apply(frames, dtype, num_parts, prepared, *weights)` takes uint8 frames [B, 84, 84, C], the number format of
+    `EncodeFrames.apply(frames, dtype, num_parts, prepared, *weights)` takes uint8 frames [B, 84, 84, C], the dtype of
     the inner layers, the largest number of threads, `prepare_weights(weights, dtype)` or None, and the kernel and bias of each
     layer; it gives [B, D] in the weights' own format.
 
@@ -139,7 +139,7 @@ class EncodeFrames(torch.autograd.Function):
 
 
 def encode_plainly(frames: Tensor, weights: Sequence[Tensor]) -> Tensor:
-    """Encode uint8 frames [B, 84, 84, C] with PyTorch's own operations, in the weights' number format: the meaning of `EncodeFrames`."""
+    """Encode uint8 frames [B, 84, 84, C] with PyTorch's own operations, in the weights' dtype: the meaning of `EncodeFrames`."""
     x = frames.permute(0, 3, 1, 2).to(weights[0].dtype) / 255.0
     for stride, kernel, bias in zip(STRIDES, weights[0:6:2], weights[1:6:2], strict=True):
         x = F.conv2d(x, kernel, bias, stride).relu()

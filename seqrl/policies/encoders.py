@@ -1,4 +1,4 @@
-"""From what an environment shows to features: number formats, running normalisation, layers and memory."""
+"""From what an environment shows to features: dtypes, running normalisation, layers and memory."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ class Inputs(nn.Module):
             raise ValueError("normalise_observations: expected observations of real numbers, got categories or pictures; switch it off")
         self.size = size
         self.norm = RunningNorm(num_others) if normalise else None
-        # Follows the weights to their device and number format.
+        # Follows the weights to their device and dtype.
         self.register_buffer("like", torch.zeros(()), persistent=False)
 
     def forward(self, obs: Tensor) -> Tensor:
@@ -211,7 +211,7 @@ class Trunk(nn.Module):
         memory_size: units of it.
         code_size: outputs of the convolutions.
         activation: elementwise function.
-        gain: of the orthogonal first weights.
+        gain: of the orthogonal initial weights.
         generator: draws the weights; PyTorch's own when None.
     """
 

@@ -81,12 +81,12 @@ class NatureCNN(nn.Module):
 
     The layers are those of `layers`. While they are the network's own, `seqrl.policies.convolutions` does their work on a CPU: one part of
     the batch a thread, in `precision`, with the derivative written out. Changed layers, and `optimiser.fused: off`, go the plain way.
-    What comes out is always in the weights' own number format.
+    What comes out is always in the weights' own dtype.
 
     Args:
         num_channels: number of stacked frames.
         num_outputs: size of the code.
-        precision: number format of the inner layers; "auto" is fp32 here, see `seqrl.policies.convolutions.dtype_of`.
+        precision: dtype of the inner layers; "auto" is fp32 here, see `seqrl.policies.convolutions.dtype_of`.
         generator: draws the weights; PyTorch's own when None.
 
     Source: Mnih et al. 2015 (Human-level control through deep reinforcement learning), methods (model architecture).

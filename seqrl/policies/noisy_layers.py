@@ -21,11 +21,11 @@ class NoisyLinear(nn.Module):
         num_inputs: size of the input's last dimension.
         num_outputs: size of the output's last dimension.
         noise: first size of the noise, times √num_inputs.
-        gain: of the orthogonal first weights.
-        generator: draws the first weights; PyTorch's own when None.
+        gain: of the orthogonal initial weights.
+        generator: draws the initial weights; PyTorch's own when None.
 
     Source: Fortunato et al. 2018 (Noisy networks for exploration), factorised Gaussian noise.
-    Differs from: the paper, in orthogonal first weights, like all networks here.
+    Differs from: the paper, in orthogonal initial weights, like all networks here.
     """
 
     noise_in: Tensor
@@ -66,7 +66,7 @@ class Stream(nn.Module):
         hidden: sizes of the layers between.
         num_outputs: size of the output's last dimension.
         noise: makes the layers noisy, see `NoisyLinear`; plain ones when None.
-        generator: draws the first weights; PyTorch's own when None.
+        generator: draws the initial weights; PyTorch's own when None.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ class ActionValueTable(nn.Module):
     Source: Sutton & Barto 2018 (Reinforcement learning, 2nd edition), sections 2.6 (optimistic first values) and 6.4.
     """
 
-    acts_by_value = True
+    is_value_based = True
     values: Tensor
 
     def __init__(self, num_observations: int, num_actions: int, *, first_value: float = 0.0) -> None:

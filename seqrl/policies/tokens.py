@@ -201,7 +201,7 @@ class TokenPolicy(nn.Module):
         ValueError: when max_tokens or temperature is not positive.
     """
 
-    tells_distribution = False
+    has_distribution = False
 
     def __init__(
         self,

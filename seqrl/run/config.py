@@ -62,7 +62,7 @@ class RunConfig:
         early_stop: the dev figure to watch; null for none.
         runs_folder: where the runs are.
         trackers: more places to log to: tensorboard, or a tracker that accelerate knows, such as wandb.
-        num_threads: CPU threads of torch; null for OMP_NUM_THREADS or else what is measured to be fastest, as the number format
+        num_threads: CPU threads of torch; null for OMP_NUM_THREADS or else what is measured to be fastest, as the dtype
             is where a setting says `precision: auto`, see `seqrl.run.measured_settings`. The run's config.yaml keeps what was
             chosen; the same file and seed give the same weights to the bit.
         deterministic: refuse operations that give other results each time.

@@ -24,7 +24,7 @@ def environment(*, seed: int, chosen: str = "", policy: str = "", signatures: Ma
 
     Args:
         seed: of the run.
-        chosen: number formats and threads, and why.
+        chosen: dtypes and threads, and why.
         policy: which of several ways it runs in.
         signatures: how reward and dev figures are computed, see `seqrl.run.signatures`.
     """

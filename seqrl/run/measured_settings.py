@@ -1,4 +1,4 @@
-"""Chooses number formats and the number of CPU threads by timing the run's own updates, since no processor says what is fast on it."""
+"""Chooses dtypes and the number of CPU threads by timing the run's own updates, since no processor says what is fast on it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Settings:
 
     Attributes:
         num_threads: of torch on the CPU.
-        precisions: number format by the setting's dotted name, for instance {"trainer.optimiser.precision": "bf16"}.
+        precisions: dtype by the setting's dotted name, for instance {"trainer.optimiser.precision": "bf16"}.
         reason: in plain words.
         measured: whether updates were made, after which task and policy are to be built anew.
     """

@@ -68,7 +68,20 @@ class Tensor:
     since: str
 
 
-FIELDS: list[Field] = []
+FIELDS: list[Field] = [
+    Field("trainer.trace_decay", "trainer.gae_lambda", since="0.1.0"),
+    Field("trainer.entropy_weight", "trainer.ent_coef", since="0.1.0"),
+    Field("trainer.entropy_schedule", "trainer.ent_coef_schedule", since="0.1.0", types=("ppo",)),
+    Field("trainer.value_weight", "trainer.vf_coef", since="0.1.0"),
+    Field("trainer.kl_weight", "trainer.kl_coef", since="0.1.0"),
+    Field("trainer.clip", "trainer.clip_range", since="0.1.0", types=("ppo",)),
+    Field("trainer.clip_schedule", "trainer.clip_range_schedule", since="0.1.0", types=("ppo",)),
+    Field("trainer.value_clip", "trainer.clip_range_vf", since="0.1.0", types=("ppo",)),
+    Field("task.policy.kind", "task.policy.type", since="0.1.0", types=("control", "atari")),
+    Field("task.policy.core", "task.policy.type", since="0.1.0", types=("attention",)),
+    Field("task.fire_on_reset", None, since="0.1.0", types=("atari",), values={True: "dropped"}),
+    Field("task.data.builtin.phrasings", None, since="0.1.0", types=("text",), values={6: "dropped"}),
+]
 TENSORS: list[Tensor] = []
 # Logged keys, and entries of a checkpoint's progress, are renamed when they are read: what was written stays as it is.
 METRICS = {"progress/num_tokens": "progress/num_actions", "time/tokens_per_second": "time/actions_per_second"}

@@ -136,7 +136,7 @@ class StagnationMonitor:
             return {}
         text = (
             f"All {state['num_equal']:.0f} episodes so far returned exactly {first:.4g}, so nothing tells a good action from a bad one. "
-            "Try more exploration (entropy_weight, a slower epsilon), longer episodes, or a reward with partial credit."
+            "Try more exploration (ent_coef, a slower epsilon), longer episodes, or a reward with partial credit."
         )
         return {"equal_returns": text}
 
@@ -146,13 +146,13 @@ class StagnationMonitor:
         if explained is not None and -0.1 <= explained and self._state["best_explained"] < LARGEST_IDLE_EXPLAINED_VARIANCE:
             troubles["idle_critic"] = (
                 f"The critic has never explained anything of the returns (explained variance {explained:.2g}; 1 is perfect), so it is no "
-                "better than a constant. Try a higher learning rate or value_weight, rewards scaled to about 1, more steps a rollout."
+                "better than a constant. Try a higher learning rate or vf_coef, rewards scaled to about 1, more steps a rollout."
             )
         limit = self._max_entropy
         if entropy is not None and limit and self._state["lowest_entropy"] > SMALLEST_RANDOM_ENTROPY_SHARE * limit:
             troubles["random_policy"] = (
                 f"The policy still chooses at random (entropy {entropy:.3g} of at most {limit:.3g} nats). Try a higher learning rate, a "
-                "lower entropy_weight, and look whether the rewards differ at all."
+                "lower ent_coef, and look whether the rewards differ at all."
             )
         return troubles
 

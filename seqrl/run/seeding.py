@@ -12,7 +12,7 @@ import torch
 def seed_everything(seed: int, *, deterministic: bool = True, num_threads: int | None = None) -> None:
     """Seed python, numpy and torch, and fix what else changes the last bits.
 
-    Modules draw their first weights from torch's global generator; nothing else should.
+    Modules draw their initial weights from torch's global generator; nothing else should.
 
     Args:
         seed: any non-negative integer.

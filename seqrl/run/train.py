@@ -139,7 +139,7 @@ def _resumed(config: RunConfig, newest: Path) -> tuple[RunConfig, str, Task, nn.
     checkpoint.check_fingerprints(checkpoint.read_meta(newest).get("task", {}), task_fingerprints(task), folder=newest)
     checkpoint.load_weights(newest, policy)
     refuse_other_settings(newest, config)
-    return config, f"{threads(config.num_threads or 1)} and number formats as when it began", task, policy
+    return config, f"{threads(config.num_threads or 1)} and dtypes as when it began", task, policy
 
 
 def _start(config: RunConfig) -> tuple[Task, nn.Module]:

@@ -29,25 +29,25 @@ class A2CConfig:
             (Sutton & Barto 2018), "gae": the discounted sum of temporal differences (Schulman et al. 2016). The last two
             give the same advantages and differ in what the critic learns: the lambda-return, or the discounted return.
         n_steps: rewards in an n-step return; 0 takes all that the stretch has left. Read by "n_step" only.
-        trace_decay: lambda; read by "td_lambda" and "gae".
+        gae_lambda: lambda; read by "td_lambda" and "gae".
         num_samples: rows sampled for each context.
         discount: gamma, per step.
         normalise_advantage: scale the advantages of a batch to mean 0 and deviation 1.
         average_over: what all losses are averaged over: "steps", "rows" (each row's sum) or "row_means"; see `reductions.masked_mean`.
-        entropy_weight: weight of the entropy bonus.
-        value_weight: weight of the critic's squared error.
+        ent_coef: weight of the entropy bonus.
+        vf_coef: weight of the critic's squared error.
         optimiser: see `OptimiserConfig`.
     """
 
     advantage: Advantage = "n_step"
     n_steps: NotNegative[int] = 0
-    trace_decay: Fraction = 0.95
+    gae_lambda: Fraction = 0.95
     num_samples: Count = 1
     discount: Fraction = 0.99
     normalise_advantage: bool = False
     average_over: AverageOver = "steps"
-    entropy_weight: float = 0.01
-    value_weight: float = 0.5
+    ent_coef: float = 0.01
+    vf_coef: float = 0.5
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def __post_init__(self) -> None:
@@ -107,10 +107,10 @@ class A2C:
         config = self.config
         terms: dict[str, Tensor | Term] = {
             "loss/policy": losses.policy_gradient(evaluation.logp, advantage),
-            "loss/value": Term(losses.value(evaluation.value, target), config.value_weight),
+            "loss/value": Term(losses.value(evaluation.value, target), config.vf_coef),
         }
-        if config.entropy_weight:
-            terms["loss/entropy"] = Term(evaluation.entropy, -config.entropy_weight)
+        if config.ent_coef:
+            terms["loss/entropy"] = Term(evaluation.entropy, -config.ent_coef)
         return terms
 
     def _advantage(self, trajectory: Trajectory) -> tuple[Tensor, Tensor]:
@@ -121,9 +121,9 @@ class A2C:
             target = returns.n_step(*history, config.n_steps or trajectory.num_steps)
             return target, advantages.critic(target, value)
         if config.advantage == "td_lambda":
-            target = returns.td_lambda(*history, config.trace_decay)
+            target = returns.td_lambda(*history, config.gae_lambda)
             return target, advantages.critic(target, value)
-        return returns.discounted_return(*history), returns.gae(*history, config.trace_decay)
+        return returns.discounted_return(*history), returns.gae(*history, config.gae_lambda)
 
     def reward_settings(self) -> dict[str, object]:
         """Say what rewards are compared with, for signatures."""

@@ -47,7 +47,7 @@ class CrossEntropyConfig:
         gradient_steps: optimiser steps an update.
         minibatch_rows: elites of an optimiser step, drawn anew for each; 0 takes all. An auxiliary loss of the policy's is then learned
             on as large a share of the rows.
-        entropy_weight: weight of the entropy bonus, which keeps a Gaussian from becoming narrow too soon; 0 with "counts".
+        ent_coef: weight of the entropy bonus, which keeps a Gaussian from becoming narrow too soon; 0 with "counts".
         dropout: keep dropout on in the update; sampling never has it.
         optimiser: see `OptimiserConfig`; without effect on "counts".
     """
@@ -62,7 +62,7 @@ class CrossEntropyConfig:
     mixing: Fraction = 0.5
     gradient_steps: Count = 10
     minibatch_rows: NotNegative[int] = 0
-    entropy_weight: NotNegative[float] = 0.0
+    ent_coef: NotNegative[float] = 0.0
     dropout: bool = False
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
@@ -70,8 +70,8 @@ class CrossEntropyConfig:
         check_settings(self)
         if self.threshold == "group" and self.num_samples < 2:
             raise ValueError(f"num_samples: expected at least 2 with threshold group, got {self.num_samples}")
-        if self.fit == "counts" and self.entropy_weight:
-            raise ValueError(f"entropy_weight: expected 0 with fit counts, whose smoothing keeps actions alive, got {self.entropy_weight}")
+        if self.fit == "counts" and self.ent_coef:
+            raise ValueError(f"ent_coef: expected 0 with fit counts, whose smoothing keeps actions alive, got {self.ent_coef}")
 
     def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> CrossEntropyMethod:
         """Make the trainer."""
@@ -193,8 +193,8 @@ class CrossEntropyMethod:
         """Give the losses of each step, [B, T]."""
         refuse_unknown_aux_loss(self.policy, evaluation, "cem")
         terms: dict[str, Tensor | Term] = {"loss/cross_entropy": nll(evaluation.logp)}
-        if self.config.entropy_weight:
-            terms["loss/entropy"] = Term(evaluation.entropy, -self.config.entropy_weight)
+        if self.config.ent_coef:
+            terms["loss/entropy"] = Term(evaluation.entropy, -self.config.ent_coef)
         return terms
 
     def reward_settings(self) -> dict[str, object]:

@@ -43,8 +43,8 @@ def why_not(policy: nn.Module, config: PPOConfig, optimiser: Optimiser, loss: Lo
         "optimiser.fused is off": optimiser.config.fused == "off",
         f"advantage is {config.advantage}": config.advantage != "gae",
         "average_over is row_means": config.average_over == "row_means",
-        "the critic's error is clipped, or Huber's": bool(config.value_clip or config.value_huber),
-        "the loss holds a penalty for leaving the reference": bool(config.kl_weight) and config.kl_in == "loss",
+        "the critic's error is clipped, or Huber's": bool(config.clip_range_vf or config.value_huber),
+        "the loss holds a penalty for leaving the reference": bool(config.kl_coef) and config.kl_in == "loss",
         "the loss holds cross-entropy": bool(config.mix.weight or config.mix.final_weight),
         "several processes or parts, half precision, a GPU or compile": not optimiser.takes_gradients,
         "the policy is no actor and critic of tanh layers over one choice": not is_small(policy),
@@ -75,11 +75,11 @@ def _agree(policy: nn.Module, config: PPOConfig, optimiser: Optimiser, loss: Los
     value, flags = torch.zeros(32, 3, dtype=random.dtype), (nobody, nobody, ~nobody)
     part = Trajectory(action, random[0], value, random[1], *flags, obs=obs)
     with torch.no_grad():
-        part = part.replace(logp=policy(part).logp + 2 * config.clip * random[2])
+        part = part.replace(logp=policy(part).logp + 2 * config.clip_range * random[2])
     advantage, target, over = random[3], random[4], config.average_over
     terms, _ = optimiser.accumulate(part, loss, over=over, all_chosen=True, advantage=advantage, target=target)
     plain = [weight.grad for weight in weights]
-    coefficients = {"clip": config.clip, "value_weight": config.value_weight, "entropy_weight": config.entropy_weight}
+    coefficients = {"clip": config.clip_range, "vf_coef": config.vf_coef, "ent_coef": config.ent_coef}
     fused_terms, _ = gradients(policy, part, advantage, target, **coefficients, over=over)
     pairs = [(weight.grad, grad) for weight, grad in zip(weights, plain, strict=True)]
     for weight in weights:
@@ -97,8 +97,8 @@ def gradients(
     target: Tensor,
     *,
     clip: float,
-    value_weight: float,
-    entropy_weight: float,
+    vf_coef: float,
+    ent_coef: float,
     over: AverageOver,
 ) -> tuple[dict[str, Tensor], list[Seen]]:
     """Set the weights' gradients to those of PPO's clipped objective, the critic's error and the entropy bonus.
@@ -109,8 +109,8 @@ def gradients(
         advantage: [B, T] float.
         target: [B, T] float.
         clip: largest change of the probability ratio, in 0..1.
-        value_weight: of the critic's error.
-        entropy_weight: of the entropy bonus.
+        vf_coef: of the critic's error.
+        ent_coef: of the entropy bonus.
         over: "steps" or "rows", by whose number the sums are divided.
 
     Returns:
@@ -125,15 +125,15 @@ def gradients(
     critic_inputs, value = tanh_layers(x, critic)
     numbers = categorical_numbers(logits.view(*shape, -1), trajectory.action)
     policy_loss, error, for_logp, for_value = ppo_slopes(numbers.chosen, value.view(shape), trajectory.logp, advantage, target, clip)
-    terms = {"loss/policy": policy_loss / count, "loss/value": error * (value_weight / count)}
+    terms = {"loss/policy": policy_loss / count, "loss/value": error * (vf_coef / count)}
     for_entropy = None
-    if entropy_weight:
-        terms["loss/entropy"] = numbers.entropy.sum() * (-entropy_weight / count)
-        for_entropy = torch.full_like(numbers.entropy, -entropy_weight)
+    if ent_coef:
+        terms["loss/entropy"] = numbers.entropy.sum() * (-ent_coef / count)
+        for_entropy = torch.full_like(numbers.entropy, -ent_coef)
     for_logits = categorical_slope(numbers, for_logp, for_entropy).div_(count)
     for weights, inputs, slope in (
         (actor, actor_inputs, for_logits.flatten(0, 1)),
-        (critic, critic_inputs, (for_value * (value_weight / count)).view(-1, 1)),
+        (critic, critic_inputs, (for_value * (vf_coef / count)).view(-1, 1)),
     ):
         for weight, gradient in zip(weights, layer_gradients(slope, inputs, weights), strict=True):
             weight.grad = gradient

@@ -18,7 +18,7 @@ from seqrl.protocols import Policy
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree, map_tree
 
 
-class LaggingWeights:
+class StaleActor:
     """Lets a policy act with the weights that it had some updates ago, as the actors of a distributed run do.
 
     In the n-th rollout (from 0) the policy acts with the weights of update max(0, n - lag). Only parameters lag: what a
@@ -26,7 +26,7 @@ class LaggingWeights:
 
     Args:
         policy: its parameters are exchanged while it acts, and put back.
-        lag: number of updates; None for ever, so that the first weights act all the time.
+        lag: number of updates; None for ever, so that the initial weights act all the time.
 
     Raises:
         ValueError: when the lag is negative.

@@ -18,7 +18,7 @@ from seqrl.optimiser import Optimiser, OptimiserConfig, Term
 from seqrl.protocols import Task
 from seqrl.requirements import require_critic, require_distribution, require_probabilities, require_whole_rows
 from seqrl.trainers.importance_weights import (
-    LaggingWeights,
+    StaleActor,
     UniformMixture,
     append_last_observation,
     bootstraps_at_end,
@@ -48,8 +48,8 @@ class OffPolicyConfig:
         num_samples: rows sampled for each context.
         discount: gamma, per step.
         average_over: what all losses are averaged over: "steps", "rows" (each row's sum) or "row_means"; see `reductions.masked_mean`.
-        entropy_weight: weight of the entropy bonus.
-        value_weight: weight of the critic's squared error.
+        ent_coef: weight of the entropy bonus.
+        vf_coef: weight of the critic's squared error.
         optimiser: see `OptimiserConfig`.
     """
 
@@ -63,8 +63,8 @@ class OffPolicyConfig:
     num_samples: int = 1
     discount: float = 0.99
     average_over: AverageOver = "steps"
-    entropy_weight: float = 0.0
-    value_weight: float = 0.5
+    ent_coef: float = 0.0
+    vf_coef: float = 0.5
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def __post_init__(self) -> None:
@@ -129,7 +129,7 @@ class OffPolicy:
         if self.config.baseline == "critic":
             require_critic(policy, "off_policy")
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
-        self.actor = LaggingWeights(policy, self.config.actor_lag)
+        self.actor = StaleActor(policy, self.config.actor_lag)
         self.generator = self.optimiser.make_generator(seed)
 
     def check_task(self, task: Task) -> None:
@@ -171,9 +171,9 @@ class OffPolicy:
         """Give the losses of each step, [B, T]."""
         terms: dict[str, Tensor | Term] = {"loss/policy": losses.policy_gradient(evaluation.logp, advantage)}
         if self.config.baseline == "critic":
-            terms["loss/value"] = Term(losses.value(evaluation.value, target), self.config.value_weight)
-        if self.config.entropy_weight:
-            terms["loss/entropy"] = Term(evaluation.entropy, -self.config.entropy_weight)
+            terms["loss/value"] = Term(losses.value(evaluation.value, target), self.config.vf_coef)
+        if self.config.ent_coef:
+            terms["loss/entropy"] = Term(evaluation.entropy, -self.config.ent_coef)
         return terms
 
     @torch.no_grad()

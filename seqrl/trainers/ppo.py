@@ -18,8 +18,8 @@ from seqrl.trainers import fused_ppo
 from seqrl.trainers.minibatches import Minibatches, Part, agreed_number
 from seqrl.trainers.mixing import collect_mixed, imitation_loss
 from seqrl.trainers.ppo_advantages import estimate, revalued
-from seqrl.trainers.ppo_config import Course
 from seqrl.trainers.ppo_config import PPOConfig as PPOConfig
+from seqrl.trainers.ppo_config import Schedule
 from seqrl.trainers.reference import Reference
 from seqrl.trainers.state import load_state, state_of
 from seqrl.trajectory import Evaluation, Trajectory
@@ -53,8 +53,8 @@ class PPO:
             require_critic(policy, "ppo with advantage gae")
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
         # Only now have all processes the same weights.
-        kl_weight = self.config.kl_weight
-        self.reference = Reference(policy, self.config.kl_in, self.config.kl_estimator, kl_weight) if kl_weight else None
+        kl_coef = self.config.kl_coef
+        self.reference = Reference(policy, self.config.kl_in, self.config.kl_estimator, kl_coef) if kl_coef else None
         self.generator = self.optimiser.make_generator(seed)
         self.plain_because = fused_ppo.why_not(policy, self.config, self.optimiser, self.loss)
 
@@ -93,7 +93,7 @@ class PPO:
         if self.config.advantage == "gae":
             stats["critic/explained_variance"] = explained_variance(trajectory.value[:, :-1], target, trajectory.mask)
         history, seen = self._epochs(trajectory, {"advantage": advantage, "target": target, **penalty})
-        stats |= average_of(history) | describe_update(seen, self.clip)
+        stats |= average_of(history) | describe_update(seen, self.clip_range)
         self.optimiser.finish_update()
         return stats | {"policy/optimiser_steps": float(len(history))}
 
@@ -101,18 +101,18 @@ class PPO:
         self, part: Trajectory, evaluation: Evaluation, advantage: Tensor, target: Tensor, reference_logp: Tensor | None = None
     ) -> dict[str, Tensor | Term]:
         """Give the losses of each step, [B, T]: -min(rho A, clip(rho) A), the critic's error, and what else is asked for."""
-        config, clip = self.config, self.clip
+        config, clip = self.config, self.clip_range
         # Where the policy did not choose, log-probabilities mean nothing: their ratio could overflow, or be -inf minus -inf.
         logp, old_logp = (torch.where(part.mask, x, 0.0) for x in (evaluation.logp, part.logp))
         terms: dict[str, Tensor | Term] = {"loss/policy": losses.ppo_clip(logp, old_logp, advantage, clip, clip)}
-        if entropy_weight := self.entropy_weight:
-            terms["loss/entropy"] = Term(evaluation.entropy, -entropy_weight)
+        if ent_coef := self.ent_coef:
+            terms["loss/entropy"] = Term(evaluation.entropy, -ent_coef)
         if config.advantage == "gae":
             if config.value_huber:
                 error = losses.td(evaluation.value, target, config.value_huber)
             else:
-                error = losses.value(evaluation.value, target, part.value[:, :-1], config.value_clip or None)
-            terms["loss/value"] = Term(error, config.value_weight)
+                error = losses.value(evaluation.value, target, part.value[:, :-1], config.clip_range_vf or None)
+            terms["loss/value"] = Term(error, config.vf_coef)
         if self.reference is not None and reference_logp is not None:
             terms["loss/kl"] = self.reference.loss(evaluation.logp, reference_logp, part.mask)
         if imitation_weight := config.mix.weight_at(self.optimiser.num_finished):
@@ -120,16 +120,16 @@ class PPO:
         return terms
 
     @property
-    def clip(self) -> float:
+    def clip_range(self) -> float:
         """How far the probability ratio may be from 1 in the present update."""
-        return self._scheduled(self.config.clip, self.config.clip_schedule)
+        return self._scheduled(self.config.clip_range, self.config.clip_range_schedule)
 
     @property
-    def entropy_weight(self) -> float:
+    def ent_coef(self) -> float:
         """The weight of the entropy bonus in the present update."""
-        return self._scheduled(self.config.entropy_weight, self.config.entropy_schedule)
+        return self._scheduled(self.config.ent_coef, self.config.ent_coef_schedule)
 
-    def _scheduled(self, first: float, course: Course) -> float:
+    def _scheduled(self, first: float, course: Schedule) -> float:
         return first * max(0.0, 1 - self.optimiser.num_finished / self.optimiser.num_updates) if course == "linear" else first
 
     def _epochs(self, trajectory: Trajectory, columns: dict[str, Tensor]) -> tuple[list[Figures], list[Seen]]:
@@ -167,9 +167,9 @@ class PPO:
         """Take one optimiser step on a minibatch; give its figures, and what it saw of the policy unless it was skipped."""
         config = self.config
         if not self.plain_because and all_chosen and isinstance(part.obs, Tensor):
-            weights: dict[str, Any] = {"value_weight": config.value_weight, "entropy_weight": self.entropy_weight}
+            weights: dict[str, Any] = {"vf_coef": config.vf_coef, "ent_coef": self.ent_coef}
             over, advantage, target = config.average_over, columns["advantage"], columns["target"]
-            fused = partial(fused_ppo.gradients, self.policy, part, advantage, target, clip=self.clip, over=over, **weights)
+            fused = partial(fused_ppo.gradients, self.policy, part, advantage, target, clip=self.clip_range, over=over, **weights)
             return self.optimiser.step_on(fused)
         return self.optimiser.step(part, self.loss, over=config.average_over, all_chosen=all_chosen, aux_total=aux_total, **columns)
 
@@ -180,7 +180,7 @@ class PPO:
 
     def _advantage(self, trajectory: Trajectory) -> tuple[Tensor, Tensor]:
         """Give the advantages and the critic's targets, [B, T] each."""
-        return estimate(trajectory, self.config.advantage, self.config.discount, self.config.trace_decay)
+        return estimate(trajectory, self.config.advantage, self.config.discount, self.config.gae_lambda)
 
     def reward_settings(self) -> dict[str, object]:
         """Say what rewards are compared with, for signatures."""

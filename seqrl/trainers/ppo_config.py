@@ -17,14 +17,14 @@ from seqrl.trainers.mixing import MixConfig
 from seqrl.trainers.ppo_advantages import Advantage
 from seqrl.trainers.reference import KLIn
 
-Span = Literal["minibatch", "batch"]
-Course = Literal["constant", "linear"]
+Scope = Literal["minibatch", "batch"]
+Schedule = Literal["constant", "linear"]
 CHOICES: dict[str, tuple[str, ...]] = {
     "advantage": get_args(Advantage),
     "minibatch_unit": get_args(MinibatchUnit),
-    "clip_schedule": get_args(Course),
-    "entropy_schedule": get_args(Course),
-    "normalise_over": get_args(Span),
+    "clip_range_schedule": get_args(Schedule),
+    "ent_coef_schedule": get_args(Schedule),
+    "normalise_over": get_args(Scope),
     "average_over": get_args(AverageOver),
     "kl_in": get_args(KLIn),
     "kl_estimator": get_args(losses.KLEstimator),
@@ -36,24 +36,24 @@ class PPOConfig:
     """Settings of PPO.
 
     GRPO (Shao et al. 2024) is advantage: group_norm, average_over: row_means, kl_in: loss, kl_estimator: k3. Dr. GRPO (Liu et al.
-    2025) is advantage: group_mean, average_over: rows, kl_weight: 0; it divides by a constant where we do not.
+    2025) is advantage: group_mean, average_over: rows, kl_coef: 0; it divides by a constant where we do not.
 
     Attributes:
         advantage: "gae" with a critic (Schulman et al. 2016), or a critic-free one of whole rows: "leave_one_out", "group_norm" (GRPO's),
             "group_mean" (Dr. GRPO's), "greedy".
         num_samples: rows sampled for each context.
         discount: gamma, per step; without effect unless `advantage` is "gae".
-        trace_decay: lambda of generalised advantage estimation.
+        gae_lambda: lambda of generalised advantage estimation.
         epochs: passes over the rows in each update.
         minibatches: parts of a pass, one optimiser step each; never more than there are rows (or steps) to share out.
         minibatch_unit: what is shuffled into minibatches: "rows", or "steps" for policies without memory.
-        clip: the probability ratio is clipped to [1 - clip, 1 + clip].
-        clip_schedule: "constant", or "linear" down to 0 at the end of the run.
-        value_clip: the critic's change is clipped to this distance; 0 switches it off, as Andrychowicz et al. (2021) advise.
-        value_huber: errors of the critic beyond this count linearly (Huber loss); 0 switches it off. Not with value_clip.
+        clip_range: epsilon; the probability ratio is clipped to [1 - clip_range, 1 + clip_range].
+        clip_range_schedule: "constant", or "linear" down to 0 at the end of the run.
+        clip_range_vf: the critic's change is clipped to this distance; 0 switches it off, as Andrychowicz et al. (2021) advise.
+        value_huber: errors of the critic beyond this count linearly (Huber loss); 0 switches it off. Not with clip_range_vf.
         target_kl: take no more optimiser steps in an update once a minibatch's KL(sampling || current), measured before its
             own step, exceeds this, nats a step; 0 switches it off.
-        kl_weight: weight of the per-step penalty for leaving the reference policy, a frozen copy of the first one.
+        kl_coef: weight of the per-step penalty for leaving the reference policy, a frozen copy of the first one.
         kl_in: where the penalty stands: taken off the "reward" of each step, or a term of the "loss".
         kl_estimator: "k1", "k2" or "k3", see `seqrl.functional.losses.kl`; as a loss, k1 teaches nothing.
         average_over: what all losses are averaged over: "steps", "rows" (each row's sum) or "row_means"; see `reductions.masked_mean`.
@@ -62,9 +62,9 @@ class PPOConfig:
         normalise_over: those of each "minibatch", or those of the whole "batch" once.
         recompute_advantage: estimate the advantages anew before each epoch but the first, with the critic as it has become
             (Andrychowicz et al. 2021, section 3.5); the value after the last step stays. Costs one evaluation of the rows.
-        entropy_weight: weight of the entropy bonus.
-        entropy_schedule: "constant", or "linear" down to 0 at the end of the run.
-        value_weight: weight of the critic's squared error; without effect unless `advantage` is "gae".
+        ent_coef: weight of the entropy bonus.
+        ent_coef_schedule: "constant", or "linear" down to 0 at the end of the run.
+        vf_coef: weight of the critic's squared error; without effect unless `advantage` is "gae".
         dropout: keep dropout on in the update; sampling never has it.
         mix: cross-entropy beside the policy gradient, see `MixConfig`.
         optimiser: see `OptimiserConfig`.
@@ -73,25 +73,25 @@ class PPOConfig:
     advantage: Advantage = "gae"
     num_samples: int = 1
     discount: float = 0.99
-    trace_decay: float = 0.95
+    gae_lambda: float = 0.95
     epochs: int = 4
     minibatches: int = 4
     minibatch_unit: MinibatchUnit = "rows"
-    clip: float = 0.2
-    clip_schedule: Course = "constant"
-    value_clip: float = 0.0
+    clip_range: float = 0.2
+    clip_range_schedule: Schedule = "constant"
+    clip_range_vf: float = 0.0
     value_huber: float = 0.0
     target_kl: float = 0.0
-    kl_weight: float = 0.0
+    kl_coef: float = 0.0
     kl_in: KLIn = "reward"
     kl_estimator: losses.KLEstimator = "k1"
     average_over: AverageOver = "steps"
     normalise_advantage: bool | None = None
-    normalise_over: Span = "minibatch"
+    normalise_over: Scope = "minibatch"
     recompute_advantage: bool = False
-    entropy_weight: float = 0.0
-    entropy_schedule: Course = "constant"
-    value_weight: float = 0.5
+    ent_coef: float = 0.0
+    ent_coef_schedule: Schedule = "constant"
+    vf_coef: float = 0.5
     dropout: bool = False
     mix: MixConfig = field(default_factory=MixConfig)
     optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(epsilon=1e-5, max_grad_norm=0.5))
@@ -100,10 +100,10 @@ class PPOConfig:
         for name in ("num_samples", "epochs", "minibatches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("discount", "trace_decay"):
+        for name in ("discount", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: expected a number from 0 to 1, got {getattr(self, name)}")
-        for name in ("value_clip", "value_huber", "target_kl", "kl_weight"):
+        for name in ("clip_range_vf", "value_huber", "target_kl", "kl_coef"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: expected a positive number, or 0 to switch it off, got {getattr(self, name)}")
         for name, choices in CHOICES.items():
@@ -113,10 +113,10 @@ class PPOConfig:
             raise ValueError(f"average_over: expected steps with minibatch_unit steps, got {self.average_over!r}; set minibatch_unit=rows")
         if self.kl_in == "loss" and self.kl_estimator == "k1":
             raise ValueError("kl_estimator: expected k2 or k3 with kl_in loss, since the gradient of k1 is 0 on average, got 'k1'")
-        if not 0 < self.clip <= 1:
-            raise ValueError(f"clip: expected a number above 0 and up to 1, got {self.clip}")
-        if self.value_clip and self.value_huber:
-            raise ValueError(f"value_clip, value_huber: expected one of them at most, got {self.value_clip} and {self.value_huber}")
+        if not 0 < self.clip_range <= 1:
+            raise ValueError(f"clip_range: expected a number above 0 and up to 1, got {self.clip_range}")
+        if self.clip_range_vf and self.value_huber:
+            raise ValueError(f"clip_range_vf, value_huber: expected one of them at most, got {self.clip_range_vf} and {self.value_huber}")
         if self.recompute_advantage and self.advantage != "gae":
             raise ValueError(f'recompute_advantage: needs a critic, advantage "gae"; got {self.advantage!r}')
 

@@ -50,8 +50,8 @@ class ReinforceConfig:
         whiten: scale the advantages of a batch to mean 0 and deviation 1.
         average_over: what all losses are averaged over: "steps", "rows" (each row's sum, Williams's) or "row_means"; see
             `seqrl.functional.reductions.masked_mean`.
-        entropy_weight: weight of the entropy bonus.
-        value_weight: weight of the critic's squared error.
+        ent_coef: weight of the entropy bonus.
+        vf_coef: weight of the critic's squared error.
         dropout: keep dropout on in the update; sampling never has it.
         mix: cross-entropy beside the policy gradient, see `MixConfig`.
         optimiser: see `OptimiserConfig`.
@@ -66,8 +66,8 @@ class ReinforceConfig:
     average_decay: float = 0.95
     whiten: bool = False
     average_over: AverageOver = "steps"
-    entropy_weight: float = 0.0
-    value_weight: float = 0.5
+    ent_coef: float = 0.0
+    vf_coef: float = 0.5
     dropout: bool = False
     mix: MixConfig = field(default_factory=MixConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
@@ -179,10 +179,10 @@ class Reinforce:
         terms: dict[str, Tensor | Term] = {
             "loss/policy": losses.policy_gradient(evaluation.logp, ratios.weigh(advantage, part, evaluation))
         }
-        if config.entropy_weight:
-            terms["loss/entropy"] = Term(evaluation.entropy, -config.entropy_weight)
+        if config.ent_coef:
+            terms["loss/entropy"] = Term(evaluation.entropy, -config.ent_coef)
         if config.baseline == "critic":
-            terms["loss/value"] = Term(losses.value(evaluation.value, target), config.value_weight)
+            terms["loss/value"] = Term(losses.value(evaluation.value, target), config.vf_coef)
         if weight := config.mix.weight_at(self.optimiser.num_finished):
             terms["loss/cross_entropy"] = imitation_loss(evaluation, weight)
         return terms

@@ -34,7 +34,7 @@ class SelfCriticalConfig:
         num_samples: rows sampled for each context; leave_one_out needs at least 2.
         average_over: what all losses are averaged over: "steps", "rows" (each row's sum, as Rennie et al. have it) or "row_means"; see
             `seqrl.functional.reductions.masked_mean`.
-        entropy_weight: weight of the entropy bonus.
+        ent_coef: weight of the entropy bonus.
         dropout: keep dropout on in the update; sampling never has it.
         mix: cross-entropy beside the policy gradient, see `MixConfig`.
         optimiser: see `OptimiserConfig`.
@@ -43,7 +43,7 @@ class SelfCriticalConfig:
     baseline: Baseline = "leave_one_out"
     num_samples: Count = 5
     average_over: AverageOver = "steps"
-    entropy_weight: float = 0.0
+    ent_coef: float = 0.0
     dropout: bool = False
     mix: MixConfig = field(default_factory=MixConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
@@ -124,8 +124,8 @@ class SelfCritical:
         """Give the losses of each step, [B, T]."""
         weighed = ratios.weigh(advantage, part, evaluation)
         terms: dict[str, Tensor | Term] = {"loss/policy": losses.policy_gradient(evaluation.logp, weighed)}
-        if self.config.entropy_weight:
-            terms["loss/entropy"] = Term(evaluation.entropy, -self.config.entropy_weight)
+        if self.config.ent_coef:
+            terms["loss/entropy"] = Term(evaluation.entropy, -self.config.ent_coef)
         if weight := self.config.mix.weight_at(self.optimiser.num_finished):
             terms["loss/cross_entropy"] = imitation_loss(evaluation, weight)
         return terms

@@ -16,7 +16,7 @@ from seqrl.optimiser import Optimiser, OptimiserConfig, Term
 from seqrl.protocols import Task
 from seqrl.requirements import require_critic
 from seqrl.settings import Count, Fraction, NotNegative, check_settings
-from seqrl.trainers.importance_weights import LaggingWeights, append_last_observation, bootstraps_at_end, describe_ratios
+from seqrl.trainers.importance_weights import StaleActor, append_last_observation, bootstraps_at_end, describe_ratios
 from seqrl.trainers.state import load_state, state_of
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -34,8 +34,8 @@ class VTraceConfig:
         num_samples: rows sampled for each context.
         discount: gamma, per step.
         average_over: what all losses are averaged over: "steps", "rows" (each row's sum) or "row_means"; see `reductions.masked_mean`.
-        entropy_weight: weight of the entropy bonus.
-        value_weight: weight of the critic's squared error.
+        ent_coef: weight of the entropy bonus.
+        vf_coef: weight of the critic's squared error.
         optimiser: see `OptimiserConfig`.
     """
 
@@ -46,8 +46,8 @@ class VTraceConfig:
     num_samples: Count = 1
     discount: Fraction = 0.99
     average_over: AverageOver = "steps"
-    entropy_weight: float = 0.01
-    value_weight: float = 0.5
+    ent_coef: float = 0.01
+    vf_coef: float = 0.5
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def __post_init__(self) -> None:
@@ -86,7 +86,7 @@ class VTrace:
         self.weighs_older_rows = self.config.corrected
         require_critic(policy, "vtrace")
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
-        self.actor = LaggingWeights(policy, self.config.actor_lag)
+        self.actor = StaleActor(policy, self.config.actor_lag)
         self.generator = self.optimiser.make_generator(seed)
 
     def collect(self, task: Task) -> Trajectory:
@@ -125,10 +125,10 @@ class VTrace:
         seen.append((value, (learner - sampled.logp).exp(), target, advantage))
         terms: dict[str, Tensor | Term] = {
             "loss/policy": losses.policy_gradient(logp, advantage),
-            "loss/value": Term(losses.value(evaluation.value[:, :T], target), config.value_weight),
+            "loss/value": Term(losses.value(evaluation.value[:, :T], target), config.vf_coef),
         }
-        if config.entropy_weight:
-            terms["loss/entropy"] = Term(evaluation.entropy[:, :T], -config.entropy_weight)
+        if config.ent_coef:
+            terms["loss/entropy"] = Term(evaluation.entropy[:, :T], -config.ent_coef)
         return terms
 
     def reward_settings(self) -> dict[str, object]:

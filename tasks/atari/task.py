@@ -45,7 +45,7 @@ class AtariConfig:
         full_action_space: all 18 actions in every game, rather than those with an effect.
         max_frames: a game is truncated after so many frames, four a step.
         num_threads: threads that step the games; 0 for one a core.
-        precision: number format of the convolutions, in rollouts and updates alike; "auto": what the run measures to be fastest, see
+        precision: dtype of the convolutions, in rollouts and updates alike; "auto": what the run measures to be fastest, see
             `seqrl.run.measured_settings`, and fp32 outside of a run. Heads, log-probabilities, losses and weights are fp32.
         step_timeout_s: seconds after which games that do not answer are given up; 0 for never.
         num_eval_episodes: greedy games of an evaluation, always from the same seeds.
@@ -136,7 +136,7 @@ class AtariTask:
 
     Args:
         config: see `AtariConfig`.
-        seed: of the games and of the policy's first weights.
+        seed: of the games and of the policy's initial weights.
     """
 
     hints = HINTS

@@ -42,7 +42,7 @@ class Core(Protocol):
         """Begin to look, without gradients.
 
         Args:
-            glimpse: [N, B, P] in the core's number format, filled in step by step.
+            glimpse: [N, B, P] in the core's dtype, filled in step by step.
             location: [N, B, 2] the same.
 
         Returns:
@@ -87,8 +87,8 @@ class ReluRNNCore(nn.Module):
 
     Args:
         size: see `CoreSize`.
-        dtype: number format of the pass; the weights and what comes out are float32.
-        generator: draws the first weights; PyTorch's own when None.
+        dtype: dtype of the pass; the weights and what comes out are float32.
+        generator: draws the initial weights; PyTorch's own when None.
 
     Source: Mnih et al. 2014 (Recurrent models of visual attention), section 4.
     """
@@ -195,7 +195,7 @@ class LSTMCore(nn.Module):
 
     Args:
         size: see `CoreSize`.
-        generator: draws the first weights; PyTorch's own when None.
+        generator: draws the initial weights; PyTorch's own when None.
 
     Source: Mnih et al. 2014 (Recurrent models of visual attention), section 4.2 (dynamic environments); Hochreiter & Schmidhuber
     1997 (Long short-term memory).

@@ -37,7 +37,7 @@ class DramCore(nn.Module):
         size: see `CoreSize`; H is that of both LSTMs together.
         context_size: pixels of the coarse image's side; 0 is none, and the upper LSTM starts from zeros, too.
         separate: let no gradient go from the upper LSTM into the lower one and the glimpse network.
-        generator: draws the first weights; PyTorch's own when None.
+        generator: draws the initial weights; PyTorch's own when None.
 
     Source: Ba et al. 2015 (Multiple object recognition with visual attention), section 3; the product: Larochelle & Hinton 2010
     (Learning to combine foveal glimpses with a third-order Boltzmann machine).
@@ -134,7 +134,7 @@ class HalfLinear(nn.Module):
         num_inputs: size of that half.
         num_outputs: size of y.
         second: read the second half.
-        gain: scale of the first weights, which are orthogonal.
+        gain: scale of the initial weights, which are orthogonal.
         generator: draws them.
     """
 
@@ -160,7 +160,7 @@ class DramPolicy(nn.Module):
         num_inputs: P, numbers in a glimpse.
         num_classes: C.
         config: `core` is "dram".
-        generator: draws the first weights; PyTorch's own when None.
+        generator: draws the initial weights; PyTorch's own when None.
 
     Source: Ba et al. 2015 (Multiple object recognition with visual attention), section 3.
     Differs from: the paper, whose first location already comes from the context; here the first glimpse is where the task says, the

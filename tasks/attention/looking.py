@@ -94,7 +94,7 @@ def look(
 ) -> tuple[Trajectory, Tensor]:
     """Take N glimpses of each row's image.
 
-    It does what `seqrl.rollout.unroll` would do with the policy, but the weights are brought into their number format once, and
+    It does what `seqrl.rollout.unroll` would do with the policy, but the weights are brought into their dtype once, and
     all that no glimpse waits for, such as the values, is computed for all of them together.
 
     Args:

@@ -45,7 +45,7 @@ class GlimpsePolicyConfig:
         classification_weight: weight of the cross-entropy beside the trainer's own losses.
         early_classification: share of it that goes to naming the class after the glimpses before the last; with it the classifier can
             tell what a single glimpse has brought, see the task's reward "information_gain".
-        precision: number format of glimpse network and core of the rectifier; "auto": what the run measures to be fastest, see
+        precision: dtype of glimpse network and core of the rectifier; "auto": what the run measures to be fastest, see
             `seqrl.run.measured_settings`, and fp32 outside of a run. Heads, losses and weights are fp32.
     """
 
@@ -84,7 +84,7 @@ class GlimpsePolicy(nn.Module):
         num_classes: C.
         config: see `GlimpsePolicyConfig`.
         start: [N, 2] where the means of the N locations start to be, inside of the image; the first is no choice of the policy's.
-        generator: draws the first weights; PyTorch's own when None.
+        generator: draws the initial weights; PyTorch's own when None.
 
     Source: Mnih et al. 2014 (Recurrent models of visual attention), sections 3 and 4; classes one after the other: Ba et al. 2015
     (Multiple object recognition with visual attention), section 3.

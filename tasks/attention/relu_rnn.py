@@ -40,13 +40,13 @@ class ReluRNNWeights(NamedTuple):
     enter_bias: Tensor
 
     def to(self, dtype: torch.dtype) -> ReluRNNWeights:
-        """Give constants of the same values in a number format."""
+        """Give constants of the same values in a dtype."""
         return ReluRNNWeights(*(weight.detach().to(dtype) for weight in self))
 
 
 @dataclass(frozen=True)
 class Activations:
-    """What a pass over N glimpses of B images computed, time first and in the pass's number format.
+    """What a pass over N glimpses of B images computed, time first and in the pass's dtype.
 
     Attributes:
         glimpse: [N, B, P] what the retina saw.
@@ -75,7 +75,7 @@ def take_in(weights: ReluRNNWeights, activations: Activations, steps: slice) -> 
     """Run the glimpse network on the glimpses of some steps, and set `seen`, `placed`, `joined` and the core's input there.
 
     Args:
-        weights: in the activations' number format.
+        weights: in the activations' dtype.
         activations: whose `hidden` gets what enters the core, before the recurrence.
         steps: which ones.
     """
@@ -96,14 +96,14 @@ def recur(weights: ReluRNNWeights, activations: Activations, step: int) -> Tenso
 
 
 def gradients(weights: ReluRNNWeights, activations: Activations, for_hidden: Tensor | None, for_last: Tensor | None) -> list[Tensor]:
-    """Give the gradient of each weight, in the weights' order and number format.
+    """Give the gradient of each weight, in the weights' order and dtype.
 
     With e_t the loss's slope by hidden_t itself: δ_t = (e_t + recurᵀ δ_{t+1}) ⊙ [hidden_t > 0], then
 
     ∂L/∂recur = Σ_t δ_t hidden_{t-1}ᵀ,  ∂L/∂enter = Σ_t δ_t joined_tᵀ, and so on down the glimpse network.
 
     Args:
-        weights: in the activations' number format.
+        weights: in the activations' dtype.
         activations: of the pass.
         for_hidden: [N, B, H] slope by each state, in that format; None for zeros.
         for_last: [B, H] slope by the last state alone, added to the former's; None for zeros.
@@ -149,7 +149,7 @@ class ReluRNNPass(torch.autograd.Function):
     def forward(  # type: ignore[override]
         ctx: Any, cast: ReluRNNWeights, activations: Activations, states: Tensor, *weights: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Give the states [N, B, H] of a pass that has been computed with `cast`, the weights in the pass's number format."""
+        """Give the states [N, B, H] of a pass that has been computed with `cast`, the weights in the pass's dtype."""
         ctx.set_materialize_grads(False)
         ctx.cast, ctx.activations = cast, activations
         return states.detach(), states[-1].clone()
@@ -174,7 +174,7 @@ def run_pass(weights: Sequence[Tensor], glimpse: Tensor, location: Tensor, dtype
         weights: of the core.
         glimpse: [N, B, P].
         location: [N, B, 2].
-        dtype: number format of the pass.
+        dtype: dtype of the pass.
     """
     cast = ReluRNNWeights(*weights).to(dtype)
     activations = Activations.empty(glimpse.to(dtype).contiguous(), location.to(dtype).contiguous(), cast)

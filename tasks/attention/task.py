@@ -102,7 +102,7 @@ class AttentionTask:
     Args:
         config: see `AttentionConfig`.
         data: images with classes.
-        seed: of the order of the images, of their places and of the policy's first weights.
+        seed: of the order of the images, of their places and of the policy's initial weights.
 
     Raises:
         ValueError: when a glimpse is larger than the images.
@@ -119,7 +119,7 @@ class AttentionTask:
         self._generator = torch.Generator().manual_seed(seed)
 
     def build_policy(self) -> nn.Module:
-        """Make a policy of the configured kind; its first weights depend on the task's seed."""
+        """Make a policy of the configured kind; its initial weights depend on the task's seed."""
         config = self.config
         sizes = self.retina.num_outputs, len(self.data.class_names)
         generator = torch.Generator().manual_seed(self._seed)

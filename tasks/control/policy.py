@@ -82,7 +82,7 @@ def build_policy(
         config: see `ControlPolicyConfig`.
         observation_space: of one environment.
         action_space: of one environment.
-        generator: draws the first weights.
+        generator: draws the initial weights.
 
     Raises:
         ValueError: when this type cannot serve the spaces.

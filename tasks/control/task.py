@@ -109,7 +109,7 @@ class EnvTask:
 
     Args:
         config: see `ControlConfig`; or the environment's id alone, with everything else as it is there.
-        seed: of the environments and of the policy's first weights.
+        seed: of the environments and of the policy's initial weights.
         factory: makes the environments; gymnasium's of `config.environment` when None.
         settings: fields of `ControlConfig` that are to be others, for instance `num_envs=32`.
 
@@ -138,7 +138,7 @@ class EnvTask:
         self._source = self._sources.get(config.num_envs, training=True, seed=self._next_seed())
 
     def build_policy(self) -> nn.Module:
-        """Make a policy that fits the environment; its first weights depend on the task's seed."""
+        """Make a policy that fits the environment; its initial weights depend on the task's seed."""
         config, envs, generator = self.config, self._source.envs, torch.Generator().manual_seed(self._seed)
         masked = shows_masks(config.action_masks, envs)
         seen, chosen = policy_spaces(

@@ -51,7 +51,7 @@ class PolicyConfig:
         freeze_encoder: no gradients through a pretrained encoder, nor through embeddings that it shares with the decoder.
         lora: what a pretrained model learns beside its own weights, which then stay as they are; null to train these. Needs peft.
         gradient_checkpointing: run a pretrained model's layers again for their gradients, which takes less memory and more time.
-        dtype: number format of a pretrained model's weights: "fp32", "bf16", or with `lora` on a GPU "fp16".
+        dtype: dtype of a pretrained model's weights: "fp32", "bf16", or with `lora` on a GPU "fp16".
     """
 
     type: Annotated[str, named(*TYPES)] = field(default="transformer", metadata={NAMES_CODE: ()})

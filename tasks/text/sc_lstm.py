@@ -88,7 +88,7 @@ class SemanticPolicy(nn.Module):
     Differs from: Wen et al. stack layers and rescore by a backward network; d_0 counts the tokens of any prompt.
     """
 
-    tells_distribution = False
+    has_distribution = False
 
     def __init__(
         self,

@@ -216,7 +216,7 @@ class TextReward:
         return self._figures | {f"logged/{name}": float(np.mean(values)) for name, values in self._notes.metrics.items()}
 
     def _rounded(self, scores: np.ndarray, left_out: np.ndarray, tokens: Tensor, lengths: Tensor, images: np.ndarray) -> np.ndarray:
-        """Give scores in the number format that trainers use, where each is finite."""
+        """Give scores in the dtype that trainers use, where each is finite."""
         with np.errstate(over="ignore"):
             rounded = scores.astype(np.float32)
         finite = np.isfinite(rounded) | left_out

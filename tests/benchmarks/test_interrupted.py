@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def train_once(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     monkeypatch.syspath_prepend(str(ROOT / "tests" / "seqrl" / "run"))
-    from contenders import train_once
+    from competitors import train_once
 
     return train_once
 
@@ -52,7 +52,7 @@ def test_a_run_that_was_ended_is_not_done(tmp_path: Path, train_once: Callable[.
     "code", ["raise KeyboardInterrupt", "import os, signal; os.kill(os.getpid(), signal.SIGTERM)", "raise SystemExit(143)"]
 )
 def test_a_contender_that_a_signal_ended_ends_the_benchmark(tmp_path: Path, code: str, train_once: Any) -> None:
-    from contenders import run_contender
+    from competitors import run_contender
 
     script = tmp_path / "script.py"
     script.write_text(code)

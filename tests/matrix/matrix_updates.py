@@ -57,7 +57,7 @@ def _policy(kind: str, policy_kind_: str) -> nn.Module:
     torch.manual_seed(0)
     policy = KINDS[kind].make(policy_kind_).build_policy()
     generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():  # first weights are too regular: critics of 0, actors that do not care
+    with torch.no_grad():  # initial weights are too regular: critics of 0, actors that do not care
         for parameter in policy.parameters():
             if parameter.requires_grad and parameter.numel() < 5000:
                 parameter += 0.2 * torch.randn(parameter.shape, generator=generator)

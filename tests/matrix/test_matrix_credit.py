@@ -44,7 +44,7 @@ def test_a_step_is_credited_with_its_own_episode(variant: str, kind: str, to_go:
     names = [name for name, p in policy.named_parameters() if p.requires_grad]
     found = torch.autograd.grad(-weighted.mean(), [policy.get_parameter(name) for name in names], allow_unused=True)
     expected = {name: gradient for name, gradient in zip(names, found, strict=True) if gradient is not None}
-    learned = learn(variant, kind, discount=DISCOUNT, reward_to_go=to_go, entropy_weight=0.0)
+    learned = learn(variant, kind, discount=DISCOUNT, reward_to_go=to_go, ent_coef=0.0)
     gradients = {name: learned.gradients[0][name] for name in expected}
     if KINDS[kind].family == "glimpses":  # the classes are learned beside
         gradients, expected = (

@@ -1,4 +1,4 @@
-"""What an accelerator computes is what the CPU computes, in each number format, compiled and resumed (`make test-gpu`)."""
+"""What an accelerator computes is what the CPU computes, in each dtype, compiled and resumed (`make test-gpu`)."""
 
 from __future__ import annotations
 

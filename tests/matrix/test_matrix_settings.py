@@ -19,7 +19,7 @@ RECURRENT = ("memory_steps", "masks_episodes", "catch_episodes")
 
 
 def pieces(variant: str, kind: str, number: int, unit: str, **settings: Any) -> tuple[Learned, list[float]]:
-    """Take all minibatches at the first weights; also give how many steps each has."""
+    """Take all minibatches at the initial weights; also give how many steps each has."""
     from seqrl.trainers.minibatches import Minibatches
 
     sizes: list[float] = []

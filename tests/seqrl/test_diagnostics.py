@@ -162,7 +162,7 @@ def test_nothing_is_said_of_healthy_or_missing_numbers() -> None:
         ({"policy/kl_sampling": 0.4}, ["0.4 nats", "lower learning rate", "target_kl"]),
         ({"policy/clip_fraction": 0.6}, ["60%", "fewer epochs"]),
         ({"policy/clip_fraction": 0.0}, ["hardly moves", "higher learning rate"]),
-        ({"critic/explained_variance": -2.0}, ["critic", "-2", "value_weight"]),
+        ({"critic/explained_variance": -2.0}, ["critic", "-2", "vf_coef"]),
     ],
 )
 def test_each_trouble_is_named_with_what_to_try(changes: dict[str, float], words: list[str]) -> None:

@@ -44,7 +44,7 @@ def rollout(batch_size: int = 40, num_steps: int = 3) -> Trajectory:
     )
 
 
-@pytest.mark.parametrize("settings", [{}, {"entropy_weight": 0.3}, {"minibatch_unit": "steps", "minibatches": 3, "value_weight": 0.9}])
+@pytest.mark.parametrize("settings", [{}, {"ent_coef": 0.3}, {"minibatch_unit": "steps", "minibatches": 3, "vf_coef": 0.9}])
 def test_the_minibatch_is_the_plain_one(settings: dict[str, object]) -> None:
     policies, ways = [make_policy() for _ in range(2)], [OptimiserConfig(fused=fused) for fused in ("auto", "off")]  # type: ignore[arg-type]
     trainers = [PPO(policy, PPOConfig(epochs=2, optimiser=way, **settings)) for policy, way in zip(policies, ways, strict=True)]  # type: ignore[arg-type]
@@ -90,7 +90,7 @@ def test_gradients_are_finite_differences() -> None:
     advantage, target = torch.randn(2, 6, 3, generator=seeded(6), dtype=torch.float64)
 
     def loss() -> Tensor:
-        weights: dict[str, Any] = {"clip": CLIP, "value_weight": 0.5, "entropy_weight": 0.1, "over": "steps"}
+        weights: dict[str, Any] = {"clip": CLIP, "vf_coef": 0.5, "ent_coef": 0.1, "over": "steps"}
         return torch.stack(list(gradients(policy, given, advantage, target, **weights)[0].values())).sum()
 
     loss()
@@ -128,7 +128,7 @@ def test_others_go_the_plain_way() -> None:
     frozen = make_policy()
     next(frozen.critic.parameters()).requires_grad_(False)
     assert not is_small(frozen)
-    assert PPO(make_policy(), PPOConfig(value_clip=0.2)).plain_because == "the critic's error is clipped, or Huber's"
+    assert PPO(make_policy(), PPOConfig(clip_range_vf=0.2)).plain_because == "the critic's error is clipped, or Huber's"
 
 
 @pytest.mark.parametrize("most", [0, 10])

@@ -18,7 +18,7 @@ CORE = Path(requirements.__file__).parent
 class Bare(nn.Module):
     """Has neither critic nor distribution."""
 
-    tells_distribution = False
+    has_distribution = False
 
     def __init__(self, hints: dict[str, str] | None = None) -> None:
         super().__init__()

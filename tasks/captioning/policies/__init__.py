@@ -68,7 +68,7 @@ class PolicyConfig:
             {do_image_splitting: false}.
         lora: what a pretrained model learns beside its own weights, which then stay as they are; null to train these. Needs peft.
         gradient_checkpointing: run a pretrained model's layers again for their gradients, which takes less memory and more time.
-        dtype: number format of a pretrained model's weights: "fp32", "bf16", or with `lora` on a GPU "fp16".
+        dtype: dtype of a pretrained model's weights: "fp32", "bf16", or with `lora` on a GPU "fp16".
         fast: run a pretrained GPT-2 decoder by code of ours, which gives the same numbers; false: as transformers has it, which all other
             decoders do anyhow. A run's first lines say which it is.
     """

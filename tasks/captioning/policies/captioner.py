@@ -43,7 +43,7 @@ class CaptionPolicy(nn.Module):
         ValueError: when max_tokens or temperature is not positive.
     """
 
-    tells_distribution = False
+    has_distribution = False
 
     def __init__(
         self,

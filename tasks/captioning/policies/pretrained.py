@@ -61,12 +61,12 @@ def load_captioner(
         prompt: text that captions go on from, see `adapter_of`.
         fast: see `adapter_of`.
         changes: settings of the image processor that are to be others, such as `{"do_image_splitting": False}`.
-        dtype: number format of the model's weights.
+        dtype: dtype of the model's weights.
         settings: keyword arguments of `TransformersPolicy`.
 
     Raises:
         FileNotFoundError: when there is no such folder, or the hub does not give it.
-        ValueError: when it holds another kind of model, or parts that do not fit each other, or the device lacks the number format.
+        ValueError: when it holds another kind of model, or parts that do not fit each other, or the device lacks the dtype.
     """
     weights = weights_format(dtype, only_lora_learns=settings.get("lora") is not None)
     processor, model = load_model(path, changes, weights)

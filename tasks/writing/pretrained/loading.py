@@ -42,12 +42,12 @@ def load_text_policy(path: str | Path, *, dtype: Dtype = "fp32", **settings: Any
 
     Args:
         path: folder, or name on the hub.
-        dtype: number format of the model's weights.
+        dtype: dtype of the model's weights.
         settings: keyword arguments of `TransformersPolicy`.
 
     Raises:
         FileNotFoundError: when there is no such folder, or the hub does not give it.
-        ValueError: when it holds another kind of model, naming those that work, or the device lacks the number format.
+        ValueError: when it holds another kind of model, naming those that work, or the device lacks the dtype.
     """
     weights = weights_format(dtype, only_lora_learns=settings.get("lora") is not None)
     name = str(path)

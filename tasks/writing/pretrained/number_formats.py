@@ -1,4 +1,4 @@
-"""The number format in which a pretrained model's weights are held."""
+"""The dtype in which a pretrained model's weights are held."""
 
 from __future__ import annotations
 

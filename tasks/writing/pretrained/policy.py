@@ -46,7 +46,7 @@ class TransformersPolicy(nn.Module):
             or end token.
     """
 
-    tells_distribution = False
+    has_distribution = False
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""One of two processes that choose number formats and threads together; `test_two_processes` starts it."""
+"""One of two processes that choose dtypes and threads together; `test_two_processes` starts it."""
 
 from __future__ import annotations
 

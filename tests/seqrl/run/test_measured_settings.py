@@ -1,4 +1,4 @@
-"""The choice of number formats and threads; how long an update takes is said by the tests, not by the machine."""
+"""The choice of dtypes and threads; how long an update takes is said by the tests, not by the machine."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_a_run_says_what_it_chose_and_keeps_it(tmp_path: Path, monkeypatch: pyte
     resume(config.run_folder, ["--steps=4"], display=False)
     assert not timed and torch.get_num_threads() == 1
     starts = json.loads((config.run_folder / "env.json").read_text())
-    assert [start["chosen"] for start in starts] == [line, "1 thread and number formats as when it began"]
+    assert [start["chosen"] for start in starts] == [line, "1 thread and dtypes as when it began"]
     # The configuration that the run began with means the same choice.
     again = train(dataclasses.replace(config, steps=5), resume=True, display=False)
     assert not timed and again.step == 5 and read_run(config.run_folder).trainer.optimiser.precision == "bf16"

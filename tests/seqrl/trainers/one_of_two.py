@@ -24,7 +24,7 @@ def main(folder: Path) -> None:
     given = torch.load(folder / "rows.pt", weights_only=True)
     weights, skipped = {}, {}
     for name in given["configs"]:
-        # Other first weights in the second process: those of the first are to be taken. Cut in other parts as well.
+        # Other initial weights in the second process: those of the first are to be taken. Cut in other parts as well.
         config = dataclasses.replace(WITH_TRPO[name], optimiser=dataclasses.replace(FAST, accumulation=1 + 2 * rank))
         trainer = config.build(policy_for(config, seed=7 * rank), seed=0, num_updates=10)
         for _ in range(3):

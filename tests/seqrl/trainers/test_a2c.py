@@ -43,12 +43,12 @@ VALUE, REWARD = [[1.0, 3.0, 5.0, 7.0], [1.0, 3.0, 5.0, 7.0]], [[2.0, 4.0, 8.0], 
         ({"n_steps": 0}, [[6.875, 9.75, 11.5], [4, 4, 0]], [[5.875, 6.75, 6.5], [3, 1, 0]]),
         # the temporal differences 2.5, 3.5, 6.5, each with a quarter of what follows: 3.5 + 6.5/4, 2.5 + 5.125/4
         (
-            {"advantage": "td_lambda", "trace_decay": 0.5},
+            {"advantage": "td_lambda", "gae_lambda": 0.5},
             [[4.78125, 8.125, 11.5], [3.75, 4, 0]],
             [[3.78125, 5.125, 6.5], [2.75, 1, 0]],
         ),
         (
-            {"advantage": "gae", "trace_decay": 0.5},
+            {"advantage": "gae", "gae_lambda": 0.5},
             [[6.875, 9.75, 11.5], [4, 4, 0]],
             [[3.78125, 5.125, 6.5], [2.75, 1, 0]],
         ),
@@ -66,14 +66,14 @@ def test_gradient_is_that_of_targets_and_advantages_by_hand(
     error = torch.where(rows.mask, evaluation.value - target, 0.0)
     loss = (-(evaluation.logp * advantage).sum() + 0.7 * 0.5 * error.square().sum()) / 5
     parts = torch.autograd.grad(loss, list(policy.parameters()), allow_unused=True, materialize_grads=True)
-    trainer = trainer_of(policy, discount=0.5, value_weight=0.7, entropy_weight=0.0, **settings)
+    trainer = trainer_of(policy, discount=0.5, vf_coef=0.7, ent_coef=0.0, **settings)
     torch.testing.assert_close(gradient_of(trainer, rows), torch.cat([part.flatten() for part in parts]), rtol=0, atol=1e-7)
 
 
 def test_entropy_bonus_adds_its_gradient() -> None:
     policy = TokenPolicy().double()
     rows = by_hand([[2, 4], [5, 1]], [[1.0, 2.0], [0.0, 3.0]])
-    without, with_bonus = (gradient_of(trainer_of(policy, entropy_weight=weight), rows) for weight in (0.0, 0.3))
+    without, with_bonus = (gradient_of(trainer_of(policy, ent_coef=weight), rows) for weight in (0.0, 0.3))
     bonus = -0.3 * policy(rows).entropy.mean()
     parts = torch.autograd.grad(bonus, list(policy.parameters()), allow_unused=True, materialize_grads=True)
     expected = torch.cat([part.flatten() for part in parts])
@@ -84,25 +84,25 @@ def test_entropy_bonus_adds_its_gradient() -> None:
 def test_the_whole_stretch_is_reinforces_critic_and_ppos_first_pass() -> None:
     policy = TokenPolicy()
     rows = TokenTask().rollout(policy, num_samples=5, generator=torch.Generator().manual_seed(1))
-    ours = gradient_of(trainer_of(policy, discount=0.9, entropy_weight=0.0), rows)
+    ours = gradient_of(trainer_of(policy, discount=0.9, ent_coef=0.0), rows)
     reinforce = gradient_of(ReinforceConfig(baseline="critic", discount=0.9).build(policy, seed=0, num_updates=1), rows)
     torch.testing.assert_close(ours, reinforce, rtol=0, atol=1e-7)
     one_pass = {"epochs": 1, "minibatches": 1, "normalise_advantage": False}
-    ppo = gradient_of(PPOConfig(discount=0.9, trace_decay=0.8, **one_pass).build(policy, seed=0, num_updates=1), rows)  # type: ignore[arg-type]
-    ours = gradient_of(trainer_of(policy, advantage="td_lambda", discount=0.9, trace_decay=0.8, entropy_weight=0.0), rows)
+    ppo = gradient_of(PPOConfig(discount=0.9, gae_lambda=0.8, **one_pass).build(policy, seed=0, num_updates=1), rows)  # type: ignore[arg-type]
+    ours = gradient_of(trainer_of(policy, advantage="td_lambda", discount=0.9, gae_lambda=0.8, ent_coef=0.0), rows)
     torch.testing.assert_close(ours, ppo, rtol=0, atol=1e-7)
 
 
 def test_normalised_advantages_have_mean_0_and_deviation_1() -> None:
     policy = TokenPolicy().double()
     rows = by_hand([[2], [4], [1]], [[5.0], [7.0], [9.0]])  # advantages 5, 7, 9 become -s, 0, s with s = sqrt(3/2)
-    gradient = gradient_of(trainer_of(policy, normalise_advantage=True, entropy_weight=0.0, value_weight=0.0), rows)
+    gradient = gradient_of(trainer_of(policy, normalise_advantage=True, ent_coef=0.0, vf_coef=0.0), rows)
     loss = -(policy(rows).logp[:, 0] * torch.tensor([-(1.5**0.5), 0.0, 1.5**0.5])).sum() / 3
     parts = torch.autograd.grad(loss, list(policy.parameters()), allow_unused=True, materialize_grads=True)
     torch.testing.assert_close(gradient, torch.cat([part.flatten() for part in parts]), rtol=0, atol=1e-7)
 
 
-@pytest.mark.parametrize("settings", [{"advantage": "gea"}, {"n_steps": -1}, {"num_samples": 0}, {"discount": 1.5}, {"trace_decay": -0.1}])
+@pytest.mark.parametrize("settings", [{"advantage": "gea"}, {"n_steps": -1}, {"num_samples": 0}, {"discount": 1.5}, {"gae_lambda": -0.1}])
 def test_unusable_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         A2CConfig(**settings)

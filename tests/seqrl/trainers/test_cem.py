@@ -99,7 +99,7 @@ def trainer_of(**settings: Any) -> Any:
 
 
 def test_gradient_is_that_of_the_elites_cross_entropy() -> None:
-    trainer = trainer_of(percentile=100.0, gradient_steps=1, entropy_weight=0.2)
+    trainer = trainer_of(percentile=100.0, gradient_steps=1, ent_coef=0.2)
     rows = trainer.collect(TokenTask(num_contexts=6))
     elite = int(rows.score.argmax())
     evaluation = trainer.policy(rows)
@@ -170,8 +170,8 @@ def test_bad_settings_are_refused() -> None:
 
 
 def test_counting_is_refused_where_it_would_be_without_effect_or_part_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="entropy_weight: expected 0 with fit counts.*got 0.1"):
-        CrossEntropyConfig(fit="counts", entropy_weight=0.1)
+    with pytest.raises(ValueError, match="ent_coef: expected 0 with fit counts.*got 0.1"):
+        CrossEntropyConfig(fit="counts", ent_coef=0.1)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="counts.*trainer.fit=gradient"):
         CrossEntropyConfig(fit="counts").build(ProbabilityTable(2, 2), seed=0, num_updates=1)

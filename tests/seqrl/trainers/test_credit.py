@@ -93,9 +93,9 @@ def test_the_average_over_steps_is_a_ratio_estimator_that_points_elsewhere() -> 
 
 
 AVERAGED: list[Any] = [
-    ReinforceConfig(baseline="none", entropy_weight=0.1),
+    ReinforceConfig(baseline="none", ent_coef=0.1),
     ReinforceConfig(baseline="critic"),
-    PPOConfig(epochs=1, minibatches=1, normalise_advantage=False, entropy_weight=0.1, kl_weight=0.1, kl_in="loss", kl_estimator="k2"),
+    PPOConfig(epochs=1, minibatches=1, normalise_advantage=False, ent_coef=0.1, kl_coef=0.1, kl_in="loss", kl_estimator="k2"),
     A2CConfig(),
     VTraceConfig(actor_lag=0),
     OffPolicyConfig(),
@@ -191,7 +191,7 @@ def test_grpo_by_a_loop_over_rows(method: str, accumulation: int) -> None:
     """The whole loss and its gradient, with ratios on both sides of the clip and a policy that has left its reference."""
     policy = TokenPolicy().double()
     settings: dict[str, Any] = {
-        "grpo": {"advantage": "group_norm", "average_over": "row_means", "kl_weight": 0.3, "kl_in": "loss", "kl_estimator": "k3"},
+        "grpo": {"advantage": "group_norm", "average_over": "row_means", "kl_coef": 0.3, "kl_in": "loss", "kl_estimator": "k3"},
         "dr_grpo": {"advantage": "group_mean", "average_over": "rows"},
     }[method]
     optimiser = dataclasses.replace(FAST, accumulation=accumulation)
@@ -279,7 +279,7 @@ def test_a_divergence_in_the_loss_keeps_the_policy_near_the_reference() -> None:
     drift = {}
     for weight in (1e-9, 1.0):
         settings: dict[str, Any] = {"advantage": "group_norm", "average_over": "row_means", "kl_in": "loss", "kl_estimator": "k3"}
-        config = PPOConfig(optimiser=FAST, num_samples=5, epochs=1, minibatches=1, kl_weight=weight, **settings)
+        config = PPOConfig(optimiser=FAST, num_samples=5, epochs=1, minibatches=1, kl_coef=weight, **settings)
         trainer, task = config.build(TokenPolicy(), seed=0, num_updates=10), TokenTask()
         for _ in range(10):
             drift[weight] = trainer.update(trainer.collect(task))["policy/kl_reference"]

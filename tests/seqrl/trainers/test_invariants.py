@@ -27,25 +27,25 @@ MIX = MixConfig(weight=0.3, final_weight=0.1, anneal_updates=4)
 GRPO: dict[str, Any] = {
     "advantage": "group_norm",
     "average_over": "row_means",
-    "kl_weight": 0.1,
+    "kl_coef": 0.1,
     "kl_in": "loss",
     "kl_estimator": "k3",
 }
 CONFIGS: dict[str, Any] = {
     "supervised": SupervisedConfig(optimiser=FAST, label_smoothing=0.1),
-    "none": ReinforceConfig(optimiser=FAST, baseline="none", entropy_weight=0.1),
+    "none": ReinforceConfig(optimiser=FAST, baseline="none", ent_coef=0.1),
     "moving_average": ReinforceConfig(optimiser=FAST, baseline="moving_average", mix=MIX),
     "critic": ReinforceConfig(optimiser=FAST, baseline="critic", whiten=True, mix=MIX),
     "group_norm": ReinforceConfig(optimiser=FAST, baseline="group_norm"),
     "self_critical": SelfCriticalConfig(optimiser=FAST, mix=MIX),
-    "greedy": SelfCriticalConfig(optimiser=FAST, baseline="greedy", entropy_weight=0.1),
-    "ppo": PPOConfig(optimiser=FAST, num_samples=5, epochs=2, minibatches=1, value_clip=0.2, kl_weight=0.1, mix=MIX),
-    "ppo_steps": PPOConfig(optimiser=FAST, epochs=2, minibatches=1, minibatch_unit="steps", entropy_weight=0.1),
+    "greedy": SelfCriticalConfig(optimiser=FAST, baseline="greedy", ent_coef=0.1),
+    "ppo": PPOConfig(optimiser=FAST, num_samples=5, epochs=2, minibatches=1, clip_range_vf=0.2, kl_coef=0.1, mix=MIX),
+    "ppo_steps": PPOConfig(optimiser=FAST, epochs=2, minibatches=1, minibatch_unit="steps", ent_coef=0.1),
     "a2c": A2CConfig(optimiser=FAST, num_samples=2),
     "vtrace": VTraceConfig(optimiser=FAST, num_samples=2, actor_lag=1),
     "off_policy": OffPolicyConfig(optimiser=FAST, num_samples=2, max_weight=3.0, epochs=2),
     "ppo_group": PPOConfig(optimiser=FAST, advantage="leave_one_out", num_samples=5, epochs=2, minibatches=1),
-    "rows": SelfCriticalConfig(optimiser=FAST, average_over="rows", entropy_weight=0.1, mix=MIX),
+    "rows": SelfCriticalConfig(optimiser=FAST, average_over="rows", ent_coef=0.1, mix=MIX),
     "grpo": PPOConfig(optimiser=FAST, num_samples=5, epochs=2, minibatches=1, mix=MIX, **GRPO),
 }
 # Ones that differ in more than a baseline.

@@ -50,7 +50,7 @@ def policies() -> tuple[TokenPolicy, TokenPolicy]:
 def expected_gradient(**settings: Any) -> Tensor:
     """What the trainer's gradient is on average over all rows, each as often as mu draws it."""
     pi, mu = policies()
-    trainer = trainer_of(pi, discount=1.0, value_weight=0.0, **settings)
+    trainer = trainer_of(pi, discount=1.0, vf_coef=0.0, **settings)
     mean = torch.zeros(sum(p.numel() for p in pi.parameters()), dtype=torch.float64)
     for row in ROWS:
         logp = logps(mu, row).detach()
@@ -132,7 +132,7 @@ def test_weights_start_anew_with_each_episode_and_values_stand_in_for_what_was_c
         terminated=torch.tensor([[True, False, False]]),
         logp=policy(rows).logp.detach() - torch.tensor([[2.0, 50.0, 3.0]]).log(),
     )
-    trainer = trainer_of(policy, discount=0.5, value_weight=0.0)
+    trainer = trainer_of(policy, discount=0.5, vf_coef=0.0)
     loss = -(policy(rows).logp * torch.tensor([[2.0, 0.0, 3 * (4 + 0.5 * 10)]])).sum() / 2
     expected = flat_gradient(loss, policy)
     torch.testing.assert_close(gradient_of(trainer, rows), expected, rtol=1e-6, atol=1e-6)
@@ -266,5 +266,5 @@ def test_critic_learns_the_vtrace_target() -> None:
     rows = rows.replace(logp=policy(rows).logp.detach() - torch.tensor([[0.5, 4.0]]).log())
     loss = 3.0 * (policy(rows).value - torch.tensor([[3.5, 8.0]])).square().sum() / 2 / 2
     expected = flat_gradient(loss, policy.critic)
-    found = gradient_of(trainer_of(policy, discount=0.5, value_weight=3.0), rows)
+    found = gradient_of(trainer_of(policy, discount=0.5, vf_coef=3.0), rows)
     torch.testing.assert_close(found[-6:], expected, rtol=1e-6, atol=1e-6)

@@ -30,11 +30,11 @@ TRAINERS: dict[str, Any] = {
         for baseline in ("none", "moving_average", "critic", "leave_one_out", "group_norm", "greedy")
     },
     "reinforce_whole": ReinforceConfig(optimiser=PLAIN, baseline="none", reward_to_go=False),
-    "self_critical": SelfCriticalConfig(optimiser=PLAIN, entropy_weight=0.1),
+    "self_critical": SelfCriticalConfig(optimiser=PLAIN, ent_coef=0.1),
     "self_critical_greedy": SelfCriticalConfig(optimiser=PLAIN, baseline="greedy", mix=MIX),
     **{f"a2c_{kind}": A2CConfig(optimiser=PLAIN, advantage=kind) for kind in ("n_step", "td_lambda", "gae")},  # type: ignore[arg-type]
-    "ppo": PPOConfig(optimiser=PLAIN, epochs=2, minibatches=2, kl_weight=0.1, entropy_weight=0.1),
-    "ppo_again": PPOConfig(optimiser=PLAIN, epochs=2, minibatches=1, recompute_advantage=True, value_clip=0.2),
+    "ppo": PPOConfig(optimiser=PLAIN, epochs=2, minibatches=2, kl_coef=0.1, ent_coef=0.1),
+    "ppo_again": PPOConfig(optimiser=PLAIN, epochs=2, minibatches=1, recompute_advantage=True, clip_range_vf=0.2),
     "ppo_leave_one_out": PPOConfig(optimiser=PLAIN, epochs=1, minibatches=1, advantage="leave_one_out"),
     "ppo_group_norm": PPOConfig(optimiser=PLAIN, epochs=1, minibatches=1, advantage="group_norm"),
     "ppo_greedy": PPOConfig(optimiser=PLAIN, epochs=1, minibatches=1, advantage="greedy", mix=MIX),
@@ -42,7 +42,7 @@ TRAINERS: dict[str, Any] = {
     "off_policy": OffPolicyConfig(optimiser=PLAIN, epochs=2),
     "off_policy_own_action": OffPolicyConfig(optimiser=PLAIN, weighting="own_action"),
     "trpo": TRPOConfig(optimiser=PLAIN, critic_epochs=2, critic_minibatches=1),
-    "cem": CrossEntropyConfig(optimiser=PLAIN, percentile=50, gradient_steps=2, entropy_weight=0.1),
+    "cem": CrossEntropyConfig(optimiser=PLAIN, percentile=50, gradient_steps=2, ent_coef=0.1),
     "supervised": SupervisedConfig(optimiser=PLAIN),
 }
 POLICIES = {

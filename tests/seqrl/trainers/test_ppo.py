@@ -27,9 +27,9 @@ def trainer_of(policy: TokenPolicy | None = None, **settings: Any) -> PPO:
     "settings",
     [
         {"advantage": "gae", "discount": 1.0},
-        {"advantage": "gae", "discount": 1.0, "minibatch_unit": "steps", "value_clip": 0.2},
+        {"advantage": "gae", "discount": 1.0, "minibatch_unit": "steps", "clip_range_vf": 0.2},
         {"advantage": "leave_one_out"},
-        {"advantage": "group_norm", "average_over": "row_means", "kl_in": "loss", "kl_estimator": "k3", "kl_weight": 0.01},  # GRPO
+        {"advantage": "group_norm", "average_over": "row_means", "kl_in": "loss", "kl_estimator": "k3", "kl_coef": 0.01},  # GRPO
         {"advantage": "group_mean", "average_over": "rows"},  # Dr. GRPO
         {"advantage": "greedy"},
         {"advantage": "leave_one_out", "mix": MixConfig(weight=0.02), "normalise_advantage": True},
@@ -50,7 +50,7 @@ def test_learns_the_toy_task(settings: dict[str, Any]) -> None:
         ({"advantage": "leave_one_out"}, {"baseline": "leave_one_out", "reward_to_go": False}),
         ({"advantage": "group_norm"}, {"baseline": "group_norm"}),
         ({"advantage": "greedy"}, {"baseline": "greedy", "reward_to_go": False}),
-        ({"discount": 0.9, "trace_decay": 1.0, "value_weight": 0.7}, {"baseline": "critic", "discount": 0.9, "value_weight": 0.7}),
+        ({"discount": 0.9, "gae_lambda": 1.0, "vf_coef": 0.7}, {"baseline": "critic", "discount": 0.9, "vf_coef": 0.7}),
     ],
 )
 def test_one_pass_has_reinforces_gradient(settings: dict[str, Any], same: dict[str, Any]) -> None:
@@ -67,7 +67,7 @@ def test_generalised_advantages_by_hand() -> None:
     policy = TokenPolicy().double()
     rows = by_hand([[2, 1]], [[1.0, 3.0]], value=torch.tensor([[2.0, 4.0, 50.0]], dtype=torch.float64))
     rows = rows.replace(logp=policy(rows).logp.detach())
-    trainer = trainer_of(policy, discount=0.5, trace_decay=0.5, value_weight=0.0, **ONE_PASS)
+    trainer = trainer_of(policy, discount=0.5, gae_lambda=0.5, vf_coef=0.0, **ONE_PASS)
     loss = -(policy(rows).logp * torch.tensor([[0.75, -1.0]])).sum() / 2
     expected = torch.autograd.grad(loss, list(policy.parameters()), allow_unused=True, materialize_grads=True)
     torch.testing.assert_close(gradient_of(trainer, rows), torch.cat([part.flatten() for part in expected]), rtol=0, atol=1e-12)
@@ -104,7 +104,7 @@ def test_value_clipping_stops_a_critic_that_has_moved_far_enough() -> None:
     now = float(policy(rows).value.detach())
     for old, target, moves in [(now, now + 5, True), (now - 1, now + 5, False), (now - 1, now - 5, True)]:
         rows = rows.replace(value=torch.tensor([[old, 0.0]], dtype=torch.float64), reward=torch.tensor([[target]], dtype=torch.float64))
-        gradient = gradient_of(trainer_of(policy, value_clip=0.5, **ONE_PASS), rows)
+        gradient = gradient_of(trainer_of(policy, clip_range_vf=0.5, **ONE_PASS), rows)
         assert bool(gradient[-1].abs() > 1e-3) is moves  # the critic's bias is the last parameter
         assert gradient_of(trainer_of(policy, **ONE_PASS), rows)[-1].abs() > 1e-3
 
@@ -140,7 +140,7 @@ def test_target_kl_counts_sampled_steps_only() -> None:
 def test_penalty_keeps_the_policy_near_the_reference() -> None:
     drift, probability = {}, {}
     for weight in (1e-9, 1.0):
-        trainer, task = trainer_of(advantage="leave_one_out", num_samples=5, kl_weight=weight), TokenTask()
+        trainer, task = trainer_of(advantage="leave_one_out", num_samples=5, kl_coef=weight), TokenTask()
         start = flat_weights(trainer.policy)
         for _ in range(10):
             stats = trainer.update(trainer.collect(task))
@@ -153,7 +153,7 @@ def test_penalty_keeps_the_policy_near_the_reference() -> None:
 
 def test_sampling_and_reference_have_no_dropout() -> None:
     policy = TokenPolicy(dropout=0.5)
-    trainer = trainer_of(policy, dropout=True, kl_weight=0.1)
+    trainer = trainer_of(policy, dropout=True, kl_coef=0.1)
     for _ in range(2):
         trainer.update(trainer.collect(TokenTask()))
         assert policy.training and trainer.reference is not None and not trainer.reference.policy.training
@@ -162,7 +162,7 @@ def test_sampling_and_reference_have_no_dropout() -> None:
 
 def test_penalty_by_hand() -> None:
     policy = TokenPolicy().double()
-    trainer = trainer_of(policy, advantage="leave_one_out", kl_weight=0.5, **ONE_PASS)
+    trainer = trainer_of(policy, advantage="leave_one_out", kl_coef=0.5, **ONE_PASS)
     rows = by_hand([[2], [2]], [[1.0], [1.0]], group=torch.tensor([0, 0]))
     # The rows' actions were sampled with twice and half the reference's probability.
     rows = rows.replace(logp=policy(rows).logp.detach() + torch.tensor([[2.0], [0.5]], dtype=torch.float64).log())
@@ -177,7 +177,7 @@ def test_steps_and_rows_make_the_same_update_of_a_policy_without_memory() -> Non
     for unit in ("rows", "steps"):
         policy = TokenPolicy()
         rows = TokenTask().rollout(policy, num_samples=2, generator=torch.Generator().manual_seed(2))
-        settings = {"epochs": 1, "minibatches": 1, "entropy_weight": 0.1, "mix": MixConfig(weight=0.3), "minibatch_unit": unit}
+        settings = {"epochs": 1, "minibatches": 1, "ent_coef": 0.1, "mix": MixConfig(weight=0.3), "minibatch_unit": unit}
         trainer = trainer_of(policy, **settings)
         gradients.append(gradient_of(trainer, trainer.collect(TokenTask())))
         assert rows.mask.sum() < rows.mask.numel()
@@ -218,19 +218,19 @@ def test_numbers_of_steps_that_do_not_count_cannot_overflow_the_ratio() -> None:
     [
         {"advantage": "critic"},
         {"minibatch_unit": "step"},
-        {"clip": 0.0},
-        {"clip": 1.5},
+        {"clip_range": 0.0},
+        {"clip_range": 1.5},
         {"epochs": 0},
         {"minibatches": 0},
         {"num_samples": 0},
-        {"clip_schedule": "cosine"},
-        {"entropy_schedule": "cosine"},
+        {"clip_range_schedule": "cosine"},
+        {"ent_coef_schedule": "cosine"},
         {"normalise_over": "epoch"},
-        {"value_clip": 0.2, "value_huber": 1.0},
+        {"clip_range_vf": 0.2, "value_huber": 1.0},
         {"target_kl": -1.0},
         {"discount": 1.5},
-        {"trace_decay": -0.1},
-        {"kl_weight": -0.1},
+        {"gae_lambda": -0.1},
+        {"kl_coef": -0.1},
         {"recompute_advantage": True, "advantage": "greedy"},
     ],
 )
@@ -240,17 +240,17 @@ def test_unusable_settings_are_refused(settings: dict[str, Any]) -> None:
 
 
 def test_clip_falls_linearly_to_the_end_of_the_run() -> None:
-    trainer = PPOConfig(optimiser=FAST, clip=0.2, clip_schedule="linear").build(TokenPolicy(), seed=0, num_updates=4)
+    trainer = PPOConfig(optimiser=FAST, clip_range=0.2, clip_range_schedule="linear").build(TokenPolicy(), seed=0, num_updates=4)
     clips = []
     for _ in range(5):
         clips.append(trainer.clip)
         trainer.optimiser.finish_update()
     assert clips == pytest.approx([0.2, 0.15, 0.1, 0.05, 0.0])
-    assert trainer_of(clip=0.3).clip == 0.3
+    assert trainer_of(clip_range=0.3).clip_range == 0.3
 
 
 def test_entropy_weight_falls_linearly() -> None:
-    settings: dict[str, Any] = {"optimiser": FAST, "entropy_weight": 0.8, "entropy_schedule": "linear", **ONE_PASS}
+    settings: dict[str, Any] = {"optimiser": FAST, "ent_coef": 0.8, "ent_coef_schedule": "linear", **ONE_PASS}
     trainer = PPOConfig(**settings).build(TokenPolicy(), seed=0, num_updates=4)
     rows, entropy_losses = trainer.collect(TokenTask()), []
     start = {name: tensor.clone() for name, tensor in trainer.policy.state_dict().items()}
@@ -265,7 +265,7 @@ def test_huber_loss_limits_the_critics_gradient(error: float, slope: float) -> N
     policy = TokenPolicy().double()
     rows = by_hand([[1]], [[0.0]])
     rows = rows.replace(reward=policy(rows).value.detach() - error)
-    gradient = gradient_of(trainer_of(policy, value_huber=2.0, value_weight=0.5, **ONE_PASS), rows)
+    gradient = gradient_of(trainer_of(policy, value_huber=2.0, vf_coef=0.5, **ONE_PASS), rows)
     assert float(gradient[-1]) == pytest.approx(0.5 * slope)  # the critic's bias is the last parameter
 
 

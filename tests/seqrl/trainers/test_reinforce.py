@@ -90,7 +90,7 @@ def test_gradient_is_that_of_the_advantages_by_hand(settings: dict[str, Any], ad
     value = torch.tensor([[0.5, 1.0, 2.0, 9.0], [2.0, 1.0, 9.0, 9.0]], dtype=torch.float64)
     baseline = torch.tensor([2.0, 9.0], dtype=torch.float64)
     trajectory = by_hand(ACTIONS, REWARDS, lengths=[3, 2], group=torch.tensor([7, 7]), value=value, baseline=baseline)
-    gradient = gradient_of(trainer_of(policy, value_weight=0.0, **settings), trajectory)
+    gradient = gradient_of(trainer_of(policy, vf_coef=0.0, **settings), trajectory)
     torch.testing.assert_close(gradient, weighted_logp_gradient(policy, trajectory, advantages, divisor=5), rtol=0, atol=1e-7)
 
 
@@ -110,7 +110,7 @@ def test_moving_average_survives_a_batch_in_which_every_step_is_forced() -> None
 
 
 def test_critic_learns_the_returns() -> None:
-    trainer = trainer_of(baseline="critic", value_weight=1.0)
+    trainer = trainer_of(baseline="critic", vf_coef=1.0)
     # What the next reward is depends on the last token alone.
     rows = by_hand([[2, 1], [4, 1], [5, 1], [3, 1]], [[0, 4.0], [0, -1.0], [0, 2.0], [0, 0.5]])
     rows = rows.replace(reward=rows.reward.float(), logp=rows.logp.float(), value=rows.value.float())
@@ -125,7 +125,7 @@ def test_critic_learns_the_returns() -> None:
 def test_entropy_bonus_raises_entropy() -> None:
     entropies = {}
     for weight in (0.0, 1.0):
-        trainer, task = trainer_of(entropy_weight=weight), TokenTask()
+        trainer, task = trainer_of(ent_coef=weight), TokenTask()
         for _ in range(10):
             entropies[weight] = trainer.update(trainer.collect(task))["policy/entropy"]
     assert entropies[1.0] > entropies[0.0] + 0.3

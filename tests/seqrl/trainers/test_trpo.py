@@ -235,7 +235,7 @@ def test_steps_with_broken_numbers_are_skipped_and_counted() -> None:
         {"critic_epochs": 0},
         {"minibatch_unit": "pages"},
         {"discount": 1.5},
-        {"trace_decay": -0.1},
+        {"gae_lambda": -0.1},
     ],
 )
 def test_unusable_settings_are_refused(settings: dict[str, Any]) -> None:

@@ -41,10 +41,10 @@ def test_fresh_rows_give_the_gradient_of_a2c() -> None:
     rows = rows.replace(terminated=terminated, truncated=truncated, mask=mask)
     value = policy.logp_and_value(rows.obs)[1].detach()  # type: ignore[arg-type]
     rows = rows.replace(logp=policy(rows).logp.detach(), value=value)
-    ours = gradient_of(trainer_of(policy, actor_lag=0, discount=0.9, entropy_weight=0.1), rows)
-    a2c = A2CConfig(discount=0.9, entropy_weight=0.1, optimiser=FAST).build(policy, seed=0, num_updates=1)
+    ours = gradient_of(trainer_of(policy, actor_lag=0, discount=0.9, ent_coef=0.1), rows)
+    a2c = A2CConfig(discount=0.9, ent_coef=0.1, optimiser=FAST).build(policy, seed=0, num_updates=1)
     # The values in the rows are not read: those of the learner are.
-    other = gradient_of(trainer_of(policy, actor_lag=0, discount=0.9, entropy_weight=0.1), rows.replace(value=value + 7))
+    other = gradient_of(trainer_of(policy, actor_lag=0, discount=0.9, ent_coef=0.1), rows.replace(value=value + 7))
     torch.testing.assert_close(ours, gradient_of(a2c, rows), rtol=0, atol=1e-7)
     torch.testing.assert_close(ours, other, rtol=0, atol=0)
 
@@ -63,7 +63,7 @@ def test_weights_by_hand(settings: dict[str, Any], advantages: list[float]) -> N
     nn.init.zeros_(policy.critic.weight)
     rows = by_hand([[2, 4]], [[2.0, 4.0]])
     rows = rows.replace(logp=policy(rows).logp.detach() - torch.tensor([[math.log(2), -math.log(2)]]))
-    trainer = trainer_of(policy, discount=0.5, entropy_weight=0.0, value_weight=0.0, **settings)
+    trainer = trainer_of(policy, discount=0.5, ent_coef=0.0, vf_coef=0.0, **settings)
     loss = -(policy(rows).logp * torch.tensor([advantages])).sum() / 2
     parts = torch.autograd.grad(loss, list(policy.parameters()), allow_unused=True, materialize_grads=True)
     torch.testing.assert_close(gradient_of(trainer, rows), torch.cat([part.flatten() for part in parts]), rtol=0, atol=1e-6)
@@ -100,7 +100,7 @@ def test_values_converge_to_the_fixed_point(rho_bar: float) -> None:
         policy.critic.weight.zero_()
     policy.actor.requires_grad_(False)
     settings = OptimiserConfig(learning_rate=0.3, schedule="linear", max_grad_norm=0.0)
-    config = VTraceConfig(rho_bar=rho_bar, discount=0.8, entropy_weight=0.0, value_weight=1.0, optimiser=settings)
+    config = VTraceConfig(rho_bar=rho_bar, discount=0.8, ent_coef=0.0, vf_coef=1.0, optimiser=settings)
     trainer, generator = config.build(policy, seed=0, num_updates=120), torch.Generator().manual_seed(0)
     for _ in range(120):
         trainer.update(walk(512, 6, generator))

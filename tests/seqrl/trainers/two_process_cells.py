@@ -62,7 +62,7 @@ PPO, TRPO = PPOConfig(epochs=2, minibatches=1), TRPOConfig(critic_epochs=2, crit
 STEPS = {"unit": PPOConfig(epochs=2, minibatches=1, minibatch_unit="steps"), "a2c": A2CConfig(), "vtrace": VTraceConfig()}
 ONE_EPISODE_A_ROW = {
     "none": ReinforceConfig(baseline="none"),
-    "whole_returns": ReinforceConfig(baseline="none", reward_to_go=False, entropy_weight=0.1),
+    "whole_returns": ReinforceConfig(baseline="none", reward_to_go=False, ent_coef=0.1),
     "off_policy": OffPolicyConfig(epochs=2, max_weight=3.0),
 }
 ANYWHERE = {

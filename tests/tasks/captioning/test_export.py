@@ -165,7 +165,7 @@ def test_what_cannot_be_exported_is_told(home: Path, capsys: pytest.CaptureFixtu
     for arguments, problem in (
         (
             ["runs/ours", "out"],
-            "its policy is no model of transformers.*of type pretrained, of captions or of texts.*checkpoints/step_00000000: `seqrl evaluate`",
+            "no model of transformers.*of type pretrained, of captions or of texts.*checkpoints/step_00000000: `seqrl evaluate`",
         ),
         (["runs/ours", "ours.yaml"], "ours.yaml: is there already"),
         (["runs/ours", "runs"], "runs: is there already; an export replaces nothing"),

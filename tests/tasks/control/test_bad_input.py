@@ -22,7 +22,7 @@ VALUES = {"policy": {"type": "action_values"}}
         ({"policy": {"type": "actor_critics"}}, {"type": "ppo"}, ["task.policy: type: expected one of actor_critic, action_values"]),
         ({"num_env": 3}, {"type": "ppo"}, ["task.num_env", "did you mean 'num_envs'?"]),
         ({}, {"type": "ppoo"}, ["'ppoo' is not registered", "did you mean 'ppo'?"]),
-        ({}, {"type": "ppo", "clip": 2.0}, ["trainer", "clip", "got 2.0"]),
+        ({}, {"type": "ppo", "clip_range": 2.0}, ["trainer", "clip_range", "got 2.0"]),
         # An actor-critic for a trainer of values, and the other way round.
         ({}, {"type": "dqn"}, ["dqn", "action_values", "got a ActorCritic"]),
         ({}, {"type": "q_table"}, ["q_table", "action_value_table"]),

@@ -250,7 +250,7 @@ def test_a_mask_of_another_form_is_understood() -> None:
 )
 def test_what_pictures_and_numbers_say_is_learned(environment: str, trainer: str, tmp_path: Path) -> None:
     settings = {
-        "ppo": "{type: ppo, advantage: gae, discount: 0.5, epochs: 4, minibatches: 4, minibatch_unit: steps, entropy_weight: 0.02, "
+        "ppo": "{type: ppo, advantage: gae, discount: 0.5, epochs: 4, minibatches: 4, minibatch_unit: steps, ent_coef: 0.02, "
         "optimiser: {learning_rate: 1.0e-3, schedule: linear, max_grad_norm: 0.5}}",
         "dqn": "{type: dqn, learning_starts: 200, gradient_steps: 16, batch_size: 64, target_every: 4, epsilon_steps: 2000, "
         "discount: 0.5, optimiser: {learning_rate: 1.0e-3}}",

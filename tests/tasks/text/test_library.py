@@ -207,7 +207,7 @@ def test_the_page_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
     code, _ = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
     names: dict[str, Any] = {}
-    torch.manual_seed(0)  # or the first weights would depend on the tests before
+    torch.manual_seed(0)  # or the initial weights would depend on the tests before
     exec(compile(code, "docs/text.md", "exec"), names)  # noqa: S102
     assert names["task"].evaluate(names["policy"], split="train")["sentence_bleu"] > 0.9
     assert "a green dog and a large cat" in capsys.readouterr().out

@@ -97,7 +97,7 @@ def test_lora_learns_by_ppo_beside_one_copy_of_the_model(kind: str, num_updates:
     before = {name: weight.clone() for name, weight in policy.named_parameters()}
     task = TextTask(PROMPTS, REFERENCES, lambda replies, references: [float("dog" in reply.split()) for reply in replies], policy=policy)
     settings: Any = {"advantage": "leave_one_out", "num_samples": 8, "epochs": 2, "minibatches": 2}
-    settings |= {"kl_weight": 0.01, "kl_in": "loss", "kl_estimator": "k3"}
+    settings |= {"kl_coef": 0.01, "kl_in": "loss", "kl_estimator": "k3"}
     trainer = PPOConfig(**settings, optimiser=FAST).build(policy, seed=0, num_updates=num_updates)
     assert isinstance(trainer, PPO) and trainer.reference is not None
     shared = {weight.data_ptr() for weight in policy.parameters() if not weight.requires_grad}

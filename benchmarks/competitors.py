@@ -1,4 +1,4 @@
-"""What benchmarks share: contenders in processes of their own, runs that count only when they came to their end."""
+"""What benchmarks share: competitors in processes of their own, runs that count only when they came to their end."""
 
 from __future__ import annotations
 
