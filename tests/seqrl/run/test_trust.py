@@ -345,6 +345,8 @@ def test_files_are_found_without_running_parents(stranger: Path, tmp_path: Path,
 IMPORTS = {
     "seqrl/run/registry.py": "task.type, trainer.type: `code_of_types`; task.policy.type, .encoder: NAMES_CODE; commands: entry points",
     "seqrl/public_names.py": "our own names",
+    "seqrl/trainers/ppo_config.py": "our own names",
+    "seqrl/trainers/dqn_config.py": "our own names",
     "seqrl/metrics/__init__.py": "our own names",
     "seqrl/metrics/by_name.py": "our own names",
     "seqrl/tasks/writing/reward_function.py": "reward.function, evaluation.metrics: marked with NAMES_CODE; in worker processes, too",

@@ -243,7 +243,7 @@ def test_clip_falls_linearly_to_the_end_of_the_run() -> None:
     trainer = PPOConfig(optimiser=FAST, clip_range=0.2, clip_range_schedule="linear").build(TokenPolicy(), seed=0, num_updates=4)
     clips = []
     for _ in range(5):
-        clips.append(trainer.clip)
+        clips.append(trainer.clip_range)
         trainer.optimiser.finish_update()
     assert clips == pytest.approx([0.2, 0.15, 0.1, 0.05, 0.0])
     assert trainer_of(clip_range=0.3).clip_range == 0.3
