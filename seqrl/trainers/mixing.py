@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +13,7 @@ from torch import Tensor
 from seqrl.functional.losses import nll
 from seqrl.optimiser import Term
 from seqrl.protocols import Task
-from seqrl.requirements import require_demonstrations
+from seqrl.requirements import demonstrations_of, require_demonstrations
 from seqrl.settings import Count, NotNegative, check_settings
 from seqrl.trajectory import Evaluation, Trajectory, Tree, concatenate, map_tree
 
@@ -96,6 +98,23 @@ def collect_mixed(
         # The rollout may hold more than the task's own context, for instance images that a frozen encoder has seen already.
         shown = shown.replace(context=_context_of(shown, trajectory))
     return concatenate([trajectory, shown])
+
+
+def collect_rows(trainer: Any, task: Task, *, greedy_baseline: bool, **settings: bool) -> Trajectory:
+    """Sample rows for a trainer's next contexts, with demonstrations where its mix asks for them.
+
+    Args:
+        trainer: its `policy`, `generator`, `optimiser`, and `config` with `num_samples` and `mix`.
+        task: gives the rows.
+        greedy_baseline: also score the greedy row of each context.
+        settings: what else the task's `rollout` is asked for.
+    """
+    trainer.check_task(task)
+    given: dict[str, Any] = {"num_samples": trainer.config.num_samples, "generator": trainer.generator, **settings}
+    rollout = partial(task.rollout, trainer.policy, greedy_baseline=greedy_baseline, **given)
+    trainer.policy.eval()
+    trajectory = collect_mixed(trainer.config.mix, trainer.optimiser.num_finished, rollout, demonstrations_of(task))
+    return trajectory.to(trainer.optimiser.device)
 
 
 def _context_of(shown: Trajectory, trajectory: Trajectory) -> Tree:

@@ -12,11 +12,11 @@ from seqrl.diagnostics import Seen, average_of, describe_advantage, describe_rol
 from seqrl.functional import losses
 from seqrl.optimiser import Figures, Optimiser, Term
 from seqrl.protocols import Task
-from seqrl.requirements import demonstrations_of, require_critic, require_probabilities, require_whole_rows
+from seqrl.requirements import require_critic, require_probabilities, require_whole_rows
 from seqrl.sharding import whole
 from seqrl.trainers import fused_ppo
 from seqrl.trainers.minibatches import Minibatches, Part, agreed_number
-from seqrl.trainers.mixing import collect_mixed, imitation_loss
+from seqrl.trainers.mixing import collect_rows, imitation_loss
 from seqrl.trainers.ppo_advantages import estimate, revalued
 from seqrl.trainers.ppo_config import PPOConfig as PPOConfig
 from seqrl.trainers.ppo_config import Schedule
@@ -71,17 +71,7 @@ class PPO:
 
     def collect(self, task: Task) -> Trajectory:
         """Sample rows for the next contexts, with demonstrations where the mix asks for them."""
-        self.check_task(task)
-        rollout = partial(
-            task.rollout,
-            self.policy,
-            num_samples=self.config.num_samples,
-            greedy_baseline=self.config.advantage == "greedy",
-            generator=self.generator,
-        )
-        self.policy.eval()
-        trajectory = collect_mixed(self.config.mix, self.optimiser.num_finished, rollout, demonstrations_of(task))
-        return trajectory.to(self.optimiser.device)
+        return collect_rows(self, task, greedy_baseline=self.config.advantage == "greedy")
 
     def update(self, trajectory: Trajectory) -> dict[str, float]:
         """Take up to epochs x minibatches optimiser steps on the clipped objective."""

@@ -16,10 +16,10 @@ from seqrl.functional.reductions import AverageOver
 from seqrl.functional.row_advantages import RowBaseline, one_episode, row_advantage
 from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig, Term
 from seqrl.protocols import Task
-from seqrl.requirements import demonstrations_of, lags, require_critic, require_probabilities, require_whole_rows
+from seqrl.requirements import lags, require_critic, require_probabilities, require_whole_rows
 from seqrl.settings import Count, Fraction, Positive, check_settings
 from seqrl.trainers.importance_weights import RowRatios
-from seqrl.trainers.mixing import MixConfig, collect_mixed, imitation_loss
+from seqrl.trainers.mixing import MixConfig, collect_rows, imitation_loss
 from seqrl.trainers.state import load_state, state_of
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -139,18 +139,8 @@ class Reinforce:
 
     def collect(self, task: Task) -> Trajectory:
         """Sample rows for the next contexts, with demonstrations where the mix asks for them."""
-        self.check_task(task)
-        rollout = partial(
-            task.rollout,
-            self.policy,
-            num_samples=self.config.num_samples,
-            greedy_baseline=self.config.baseline == "greedy",
-            generator=self.generator,
-            **({"beam": True} if self.config.candidates == "beam" else {}),
-        )
-        self.policy.eval()
-        trajectory = collect_mixed(self.config.mix, self.optimiser.num_finished, rollout, demonstrations_of(task))
-        return trajectory.to(self.optimiser.device)
+        searched = {"beam": True} if self.config.candidates == "beam" else {}  # other tasks need not know the word
+        return collect_rows(self, task, greedy_baseline=self.config.baseline == "greedy", **searched)
 
     def update(self, trajectory: Trajectory) -> dict[str, float]:
         """Take one optimiser step along the policy gradient."""
