@@ -5,7 +5,7 @@
 Both have the settings of configs/control/cartpole_ppo_tuned.yaml, which are those that Stable-Baselines3 was tuned to (8 copies,
 32 steps, 20 epochs of one minibatch, learning rate and clip linear from 1e-3 and 0.2). The limit is the environment, the
 actor's forward passes, and forward, backward and Adam of both networks, each alone, as fast as we can do them. Rates are
-steps a second of processor time in sampling and update, so that other work on the machine counts little; evaluations (100
+steps a second of CPU time in sampling and update, so that other work on the machine counts little; evaluations (100
 greedy episodes every ten updates) are not in it. Solved is the first of three evaluations in a row of at least 475; `stays`
 is the share of the evaluations from there on that reach it. A cold start is wall-clock time from the start of the process,
 imports and evaluations counted. One thread.
@@ -76,7 +76,7 @@ def run_ours(seed: int, num_updates: int) -> Learning:
     from seqrl.run.config import read_config
     from seqrl.run.train import build
 
-    config = read_config(TUNED, [f"--seed={seed}", f"--steps={num_updates}"])
+    config = read_config(TUNED, [f"--seed={seed}", f"--num_updates={num_updates}"])
     task, policy = build(config)
     trainer = config.trainer.build(policy, seed=seed, num_updates=num_updates)
 
@@ -176,8 +176,8 @@ def limits() -> dict[str, float]:
         for mlp, gradient in zip((actor, critic), gradients, strict=True):
             weights = weights_of(mlp)
             inputs, _ = tanh_layers(many, weights)
-            for weight, slope in zip(weights, layer_gradients(gradient, inputs, weights), strict=True):
-                weight.grad = slope
+            for weight, grad in zip(weights, layer_gradients(gradient, inputs, weights), strict=True):
+                weight.grad = grad
         adamw.step(1e-9)
         adamw.clear_gradients()
 
@@ -192,7 +192,7 @@ def limits() -> dict[str, float]:
 
 
 def _seconds(call: Callable[[], Any], number: int = 3000) -> float:
-    """Processor time of a call: the median."""
+    """CPU time of a call: the median."""
     times = []
     for _ in range(number):
         start = time.process_time()

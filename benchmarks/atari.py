@@ -4,7 +4,7 @@
 
 All have the usual settings (8 games, 128 steps, 4 epochs of 4 minibatches, Nature CNN) and two cores. Rates are wall-clock, from
 the beginning of one rollout to the beginning of the next, the median of the updates after the first; with --processor-time
-they are steps a second of processor time, as on a machine with nothing else to do whose cores are always busy. The competitors
+they are steps a second of CPU time, as on a machine with nothing else to do whose cores are always busy. The competitors
 take turns, each in a process of its own. The limit is the games, the network's forward pass for 8 rows, and forward, backward
 and Adam for a minibatch, each alone, as fast as we can do them. Stable-Baselines3 needs opencv-python-headless.
 """
@@ -31,7 +31,7 @@ CONTENDERS = {"ours": "this project, bf16 where fast", "ours_fp32": "this projec
 
 
 class Clock:
-    """Notes wall-clock and processor seconds between calls."""
+    """Notes wall-clock and CPU seconds between calls."""
 
     def __init__(self) -> None:
         self.marks: list[tuple[float, float]] = []
@@ -54,7 +54,7 @@ def run_ours(seed: int, num_updates: int, threads: int, precision: str, clock: C
         f"--seed={seed}",
         f"--task.precision={precision}",
         f"--num_threads={threads}",
-        "--steps=10000",
+        "--num_updates=10000",
         "--trainer.optimiser.precision=fp32",
     ]
     config = read_config(ROOT / "configs" / "atari" / "pong_ppo.yaml", changes)

@@ -14,7 +14,7 @@ of each does not count. `own` is this project's small captioner for photographs,
 weights are fresh.
 
 Parts: encode (without gradients), sample (both kinds of captions), reward, learn (with encoding, where it has gradients). Milliseconds are
-medians over rounds and seeds, of wall-clock and of processor time over all threads. Peak memory is measured in processes of their own,
+medians over rounds and seeds, of wall-clock and of CPU time over all threads. Peak memory is measured in processes of their own,
 two steps each: the highest resident size, and how much of it came with the steps (gradients, averages of AdamW, caches, what is kept for
 the derivatives).
 """
@@ -45,7 +45,7 @@ CASES = {"ends": (True, False), "ends_frozen": (True, True), "full": (False, Fal
 
 
 class Clock:
-    """Sums wall-clock and processor seconds of named parts; a part within another one counts for itself, but not within `learn`."""
+    """Sums wall-clock and CPU seconds of named parts; a part within another one counts for itself, but not within `learn`."""
 
     def __init__(self) -> None:
         self.clear()

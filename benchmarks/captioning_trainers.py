@@ -4,8 +4,8 @@
 
 Every run starts from the same weights, samples 5 captions of 16 images an update and has the learning rate, schedule,
 clipping and precision of configs/captioning/scenes_self_critical.yaml; nothing is tuned for any of them, there is no
-cross-entropy mix and no penalty for leaving the first policy. Further --field.field=value go to every run. The policy has a
-critic in all of them, which only two use; cross-entropy does not train it. One thread. Time is processor time in sampling,
+imitation and no penalty for leaving the first policy. Further --field.field=value go to every run. The policy has a
+critic in all of them, which only two use; cross-entropy does not train it. One thread. Time is CPU time in sampling,
 reward and update, so that other work on the machine counts little. Finished runs of the same settings are not done again.
 """
 
@@ -54,7 +54,7 @@ SHARED = [
     "--task.images_per_batch=16",
     "--task.evaluation.max_images=200",
     "--trainer.num_samples=5",
-    "--trainer.mix.weight=0.0",
+    "--trainer.imitation.weight=0.0",
     "--trainer.optimiser.learning_rate=5e-4",
     "--early_stop=null",
     "--save_every=0",
@@ -77,11 +77,11 @@ COLOURS = {
 }
 # Measured quantity of a record's curve -> how the picture names it.
 QUANTITIES = {"evaluations": "CIDEr-D (greedy, dev)", "rewards": "reward (sampled, train)"}
-AXES = {"samples": "captions sampled", "processor_s": "processor time (s)"}
+AXES = {"samples": "captions sampled", "processor_s": "CPU time (s)"}
 
 
 class ProcessorClock:
-    """Keeps a run's figures, each with the processor time spent in updates until then; evaluations do not count."""
+    """Keeps a run's figures, each with the CPU time spent in updates until then; evaluations do not count."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
@@ -99,9 +99,11 @@ class ProcessorClock:
 
 def warm_up(folder: Path, steps: int, extra: Sequence[str]) -> Path:
     """Train the checkpoint that all runs start from, unless it is there; give the checkpoint used."""
-    overrides = [f"--name={folder.name}", f"--runs_folder={folder.parent}", "--seed=0", f"--steps={steps}", "--num_threads=1"]
+    overrides = [f"--name={folder.name}", f"--runs_folder={folder.parent}", "--seed=0", f"--num_updates={steps}", "--num_threads=1"]
     overrides += ["--trainer.optimiser.precision=fp32"]
-    if not (folder / "config.yaml").is_file() or read_config(folder / "config.yaml").steps == steps:  # another one's length is its own
+    if (
+        not (folder / "config.yaml").is_file() or read_config(folder / "config.yaml").num_updates == steps
+    ):  # another one's length is its own
         train_once(read_config(CONFIGS / "scenes_xe.yaml", [*overrides, "--task.policy.critic=true", *extra]))
     return checkpoint.find(folder, prefer_best=True)
 
@@ -109,7 +111,7 @@ def warm_up(folder: Path, steps: int, extra: Sequence[str]) -> Path:
 def make_config(method: str, seed: int, updates: int, warm: Path, runs: Path, extra: Sequence[str]) -> RunConfig:
     base, changes = METHODS[method]
     own = [f"--name={method}_seed{seed}", f"--runs_folder={runs}", f"--seed={seed}", f"--init_from={warm}"]
-    length = [f"--steps={updates}", f"--eval_every={max(1, updates // 5)}"]
+    length = [f"--num_updates={updates}", f"--eval_every={max(1, updates // 5)}"]
     return read_config(CONFIGS / f"{base}.yaml", [*SHARED, *changes, *own, *length, *extra])
 
 
@@ -124,11 +126,11 @@ def measure(config: RunConfig, *, updates: int | None = None) -> list[dict[str, 
         check_writable(folder)
         write_config(config, folder / "config.yaml")
         write_environment(folder / "env.json", seed=config.seed)
-    trainer = config.trainer.build(policy, seed=config.seed, num_updates=config.steps)
+    trainer = config.trainer.build(policy, seed=config.seed, num_updates=config.num_updates)
     clock = ProcessorClock()
     meta = {"config": decisive(config), "fingerprint": fingerprint(config), "task": present}
-    steps = updates or config.steps
-    settings: dict[str, Any] = {"steps": steps, "run_folder": folder, "eval_every": config.eval_every}
+    steps = updates or config.num_updates
+    settings: dict[str, Any] = {"num_updates": steps, "run_folder": folder, "eval_every": config.eval_every}
     whole(fit(trainer, task, policy=policy, writers=[clock], meta=meta, **settings))
     return clock.rows
 
@@ -301,7 +303,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "settings": {
             method: {"config": f"configs/captioning/{METHODS[method][0]}.yaml", "changes": METHODS[method][1]} for method in methods
         },
-        "shared_changes": [*SHARED, f"--steps={args.updates}", *extra],
+        "shared_changes": [*SHARED, f"--num_updates={args.updates}", *extra],
         "summary": summary,
         "runs": [{key: value for key, value in record.items() if key != "settings"} for record in records],
     }

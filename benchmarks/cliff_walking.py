@@ -35,7 +35,7 @@ def run_once(rule: Rule, seed: int, episodes: int) -> tuple[list[float], float]:
     config = ControlConfig("CliffWalking-v1", num_envs=1, num_steps=1, max_episode_steps=10_000, num_eval_episodes=1, policy=policy_config)
     task = config.build(seed)
     policy = task.build_policy()
-    trainer = QTableConfig(rule=rule, discount=1.0, learning_rate=0.5, epsilon_start=0.1).build(policy, seed=seed, num_updates=1)
+    trainer = QTableConfig(rule=rule, gamma=1.0, learning_rate=0.5, epsilon_start=0.1).build(policy, seed=seed, num_updates=1)
     returns, total = [], 0.0
     while len(returns) < episodes:
         trajectory = trainer.collect(task)

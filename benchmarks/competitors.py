@@ -53,7 +53,7 @@ def run_benchmark(main: Callable[[], None]) -> int:
 
 
 def updates_in_the_same_time(self_critical: RunConfig, cross_entropy: RunConfig, *, rounds: int) -> int:
-    """Count the cross-entropy updates that take as long as a self-critical run, by processor time, measured in turn.
+    """Count the cross-entropy updates that take as long as a self-critical run, by CPU time, measured in turn.
 
     Args:
         self_critical: how long its run is, and what an update of it does.
@@ -65,7 +65,7 @@ def updates_in_the_same_time(self_critical: RunConfig, cross_entropy: RunConfig,
     pairs = []
     for config in (self_critical, cross_entropy):
         task, policy = build(config)
-        pairs.append((config.trainer.build(policy, seed=0, num_updates=config.steps), task))
+        pairs.append((config.trainer.build(policy, seed=0, num_updates=config.num_updates), task))
     taken: list[list[float]] = [[], []]
     for _ in range(rounds):
         for (trainer, task), times in zip(pairs, taken, strict=True):
@@ -74,7 +74,7 @@ def updates_in_the_same_time(self_critical: RunConfig, cross_entropy: RunConfig,
             times.append(time.process_time() - start)
     slow, fast = (statistics.median(times) for times in taken)
     print(f"an update takes {slow:.2f} s self-critical, {fast:.2f} s with cross-entropy")
-    return round(self_critical.steps * slow / fast)
+    return round(self_critical.num_updates * slow / fast)
 
 
 def whole(result: RunResult) -> RunResult:
@@ -104,6 +104,6 @@ def train_once(config: RunConfig) -> Path:
     from seqrl.run.train import train
 
     begun = bool(checkpoint.step_folders(config.run_folder))
-    if not begun or checkpoint.read_meta(checkpoint.find(config.run_folder))["step"] < config.steps:
+    if not begun or checkpoint.read_meta(checkpoint.find(config.run_folder))["step"] < config.num_updates:
         whole(train(config, resume=begun, overwrite=not begun))
     return config.run_folder

@@ -3,7 +3,7 @@
     python benchmarks/configs.py acrobot_ppo mnist_6x8 --seeds 0,1,2 [-- --task.looking=grid]
 
 Does what `seqrl train NAME --seed=S` and `seqrl evaluate RUN --split=test` do, one thread, in benchmarks/results/configs.json:
-for each configuration and its changes, each seed's figures on test, its curve on dev, wall-clock and processor seconds of
+for each configuration and its changes, each seed's figures on test, its curve on dev, wall-clock and CPU seconds of
 training (evaluations on dev included), and where they come from. Agents are evaluated twice, with their most probable actions
 and with sampled ones (`sampled`); `training` is the mean return of the episodes of the last fifth of training. What stands there
 already for this commit is not done again.
@@ -65,7 +65,7 @@ def run_seed(name: str, seed: int, overrides: Sequence[str], folder: Path) -> di
 
 def training_return(rows: Sequence[dict[str, float]], config: RunConfig) -> float | None:
     """Average the returns of the episodes that ended in the last fifth of training; None where there are no episodes."""
-    late = [row for row in rows if row["step"] > (1 - LAST_PART) * config.steps and row.get("episode/count")]
+    late = [row for row in rows if row["step"] > (1 - LAST_PART) * config.num_updates and row.get("episode/count")]
     count = sum(row["episode/count"] for row in late)
     return sum(row["episode/count"] * row["episode/return_mean"] for row in late) / count if count else None
 
@@ -93,7 +93,7 @@ def precisions(run: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _spent(path: Path) -> Iterator[dict[str, float]]:
-    """Add up wall-clock and processor seconds over interrupts, in a file beside the run."""
+    """Add up wall-clock and CPU seconds over interrupts, in a file beside the run."""
     spent = {"wall_s": 0.0, "processor_s": 0.0}
     if path.is_file():
         spent |= json.loads(path.read_text(encoding="utf-8"))
@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             entry["overrides"] = list(overrides)
             entry["seeds"][seed] = record = run_seed(name, int(seed), overrides, folder)
             write_results(known.output, results)
-            print(f"{key}, seed {seed}: {record['test']}  {record['processor_s']:.0f} processor seconds", flush=True)
+            print(f"{key}, seed {seed}: {record['test']}  {record['processor_s']:.0f} CPU seconds", flush=True)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 python benchmarks/decoding.py
 
 The transformer of the drawn scenes with its encoder, and one of 3 million parameters on features [16, 49, 256], both with random weights
-and an end token that leaves captions of about 11 tokens. In turn and in one process, by processor time, the least of some rounds:
+and an end token that leaves captions of about 11 tokens. In turn and in one process, by CPU time, the least of some rounds:
 
 - unroll: the generic loop, every row with a memory of its own until the last row has ended; samples, then greedy rows
 - apart: `sample`, twice

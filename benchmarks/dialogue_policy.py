@@ -10,7 +10,7 @@ dev dialogs at that rate, and plays the same test dialogs about goals not traine
 each with a 95% interval over dialogs.
 movies: trains configs/dialog/movie_booking_<trainer>.yaml, tests the last policy or, where the configuration watches a figure, the best on
 dev, and prints the success of each evaluation beside the published agent's after as many dialogs.
-speed: steps the vector forms with acts drawn evenly from the masks; turns of the system a second of processor time, one thread.
+speed: steps the vector forms with acts drawn evenly from the masks; turns of the system a second of CPU time, one thread.
 
 Writes benchmarks/results/dialogue_policy_<what>.json after each row. Runs lie in runs/dialogue_policy; those that are finished are not done
 again, so that the same command goes on where it was ended.
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--error-rates", default="0.15,0.3,0")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--dialogs", type=int, default=1000, help="of a test, and of the search")
-    parser.add_argument("--steps", type=int, help="updates of each run; the configuration's by default")
+    parser.add_argument("--num_updates", type=int, help="updates of each run; the configuration's by default")
     parser.add_argument("--runs-folder", type=Path, default=ROOT / "runs" / "dialogue_policy")
     parser.add_argument("--output", type=Path, help="file to write; the one named above by default")
     add_arguments(parser)
@@ -120,7 +120,7 @@ def measure_movies(args: argparse.Namespace, trainers: Sequence[str], seeds: Seq
 
 
 def measure_speed(args: argparse.Namespace, trainers: Sequence[str], seeds: Sequence[int]) -> None:
-    """Step vector environments; the median over repetitions of turns a second of processor time."""
+    """Step vector environments; the median over repetitions of turns a second of CPU time."""
     rows = []
     for name, options in ((RESTAURANT, {"error_rate": 0.15}), (RESTAURANT, {"error_rate": 0.0}), (MOVIE_BOOKING, {})):
         envs, random = make_environments(name, 512, options=options), np.random.default_rng(0)
@@ -132,7 +132,7 @@ def measure_speed(args: argparse.Namespace, trainers: Sequence[str], seeds: Sequ
                 info = envs.step(weight.argmax(axis=1))[-1]
             rates.append(20 * 512 / (time.process_time() - start))
         rows.append({"environment": name, "options": options, "dialogs_at_once": 512, "turns_per_s": statistics.median(rates)})
-        print(f"{name} {options}: {rows[-1]['turns_per_s']:,.0f} turns a second of processor time", flush=True)
+        print(f"{name} {options}: {rows[-1]['turns_per_s']:,.0f} turns a second of CPU time", flush=True)
     write(args, [0], {"rows": rows})
 
 
@@ -151,7 +151,7 @@ def trained(args: argparse.Namespace, name: str, seed: int, label: str, changes:
     """Train a shipped configuration, unless it was done; give the run's folder."""
     overrides = [f"--runs_folder={args.runs_folder}", f"--name={name}{label}_{seed}", f"--seed={seed}", "--num_threads=1"]
     overrides += ["--trainer.optimiser.precision=fp32", *changes]
-    overrides += [f"--steps={args.steps}", f"--eval_every={max(1, args.steps // 5)}"] if args.steps else []
+    overrides += [f"--num_updates={args.num_updates}", f"--eval_every={max(1, args.num_updates // 5)}"] if args.num_updates else []
     return train_once(read_config(ROOT / "configs" / "dialog" / f"{name}.yaml", overrides))
 
 

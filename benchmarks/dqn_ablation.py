@@ -44,7 +44,7 @@ CELLS = {
 SHARED = [
     "--trainer.double=false",
     "--trainer.n_step=1",
-    "--trainer.discount=0.97",
+    "--trainer.gamma=0.97",
     "--task.num_envs=1",
     "--task.num_steps=32",
     "--trainer.gradient_steps=16",
@@ -52,7 +52,7 @@ SHARED = [
     "--trainer.learning_starts=200",
     "--trainer.epsilon_steps=5000",
     "--trainer.epsilon_final=0.04",
-    "--trainer.target_rate=0.005",
+    "--trainer.tau=0.005",
     "--task.reward_clip=0",
     "--task.policy.hidden_sizes=[128,128]",
     "--trainer.target_every=64",
@@ -76,7 +76,7 @@ def measure(cell: str, rate: float, seed: int, updates: int, runs: Path, extra: 
     """Do a run, or read what it gave before; give its curve of greedy returns."""
     replay, target = CELLS[cell]
     name = f"{cell.replace(' ', '_')}_rate{rate:g}_seed{seed}"
-    overrides = [f"--name={name}", f"--runs_folder={runs}", f"--seed={seed}", f"--steps={updates}"]
+    overrides = [f"--name={name}", f"--runs_folder={runs}", f"--seed={seed}", f"--num_updates={updates}"]
     overrides += [f"--trainer.replay={replay}", f"--trainer.target_network={target}", f"--trainer.optimiser.learning_rate={rate}"]
     config = read_config(ROOT / "configs" / "control" / "cartpole_dqn.yaml", [*SHARED, *overrides, *extra])
     path, settings = runs / name / "record.json", json.loads(json.dumps(to_plain(config)))

@@ -3,7 +3,7 @@
     python benchmarks/drop_in.py [--data ../shared/data] [--rounds 3]
 
 The 1,000 captions of coco_metrics with about five references each, split into words; one call scores all of them, references counted anew
-each time, as code that uses pycocoevalcap calls it. Processor time, of the Java process all its threads' time, its start not counted; both
+each time, as code that uses pycocoevalcap calls it. CPU time, of the Java process all its threads' time, its start not counted; both
 in turn, of which the medians are kept. The official SPICE is not run: its models are on another server.
 Writes benchmarks/results/drop_in.json.
 """
@@ -49,7 +49,7 @@ def java_seconds(process: Any) -> float:
 
 
 def timed(score: Callable[[], Any], process: Any = None) -> tuple[Any, float]:
-    """Give a call's result and its processor time, with that of a process that works for it."""
+    """Give a call's result and its CPU time, with that of a process that works for it."""
     before, start = java_seconds(process) if process else 0.0, time.process_time()
     result = score()
     return result, time.process_time() - start + ((java_seconds(process) if process else 0.0) - before)

@@ -46,7 +46,12 @@ def train_seed(folder: Path, seed: int) -> dict[str, Path]:
         return runs
     configs = (read_config(CONFIGS / f"flickr8k_{name}.yaml", [warm]) for name in ("self_critical", "xe"))
     more = updates_in_the_same_time(*configs, rounds=6)
-    changes = (f"--steps={more}", "--eval_every=200", "--trainer.optimiser.learning_rate=2.5e-4", "--trainer.optimiser.warmup_updates=0")
+    changes = (
+        f"--num_updates={more}",
+        "--eval_every=200",
+        "--trainer.optimiser.learning_rate=2.5e-4",
+        "--trainer.optimiser.warmup_updates=0",
+    )
     runs["control"] = make_run(folder, "control", "flickr8k_xe.yaml", seed, warm, *changes)
     return runs
 
@@ -82,7 +87,7 @@ def main() -> None:
     figures: dict[str, dict[str, list[dict[str, float]]]] = {split: {stage: [] for stage in STAGES} for split in ("dev", "test")}
     for seed in seeds:
         runs = train_seed(arguments.folder, seed)
-        results["updates"][seed] = {stage: read_config(run / "config.yaml").steps for stage, run in runs.items()}
+        results["updates"][seed] = {stage: read_config(run / "config.yaml").num_updates for stage, run in runs.items()}
         for split, stages in figures.items():
             for stage in STAGES:
                 stages[stage].append(evaluate(runs[stage], split))

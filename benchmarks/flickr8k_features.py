@@ -58,7 +58,7 @@ def train_seed(folder: Path, seed: int, changes: list[str], stages: list[str]) -
     # With the dtype that each of them chose.
     more = updates_in_the_same_time(read_run(runs["sc"]), read_run(runs["xe"]), rounds=5)
     learning_rate = read_config(CONFIGS / "flickr8k_features_xe.yaml").trainer.optimiser.learning_rate / 4
-    own = (f"--steps={more}", f"--trainer.optimiser.learning_rate={learning_rate}", "--trainer.optimiser.warmup_updates=0")
+    own = (f"--num_updates={more}", f"--trainer.optimiser.learning_rate={learning_rate}", "--trainer.optimiser.warmup_updates=0")
     runs["control"] = make_run(folder, "control", "flickr8k_features_xe.yaml", seed, warm, *own, *changes)
     return runs
 
@@ -199,7 +199,9 @@ def main() -> None:
     runs = {seed: train_seed(arguments.folder, seed, changes, stages) for seed in seeds}
     if arguments.train_only:
         return
-    updates = {seed: {stage: read_config(run / "config.yaml").steps for stage, run in of_seed.items()} for seed, of_seed in runs.items()}
+    updates = {
+        seed: {stage: read_config(run / "config.yaml").num_updates for stage, run in of_seed.items()} for seed, of_seed in runs.items()
+    }
     results = {"provenance": provenance(seeds), "updates": updates} | evaluate(runs)
     results["summary"] = summarise(results["figures"])
     write_results(arguments.output, results)

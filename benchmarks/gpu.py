@@ -152,7 +152,7 @@ def pong(seed: int, *, dry: bool) -> dict[str, list[float]]:
 
     found: dict[str, Callable[[], Any]] = {"plain": PlainPong(seed).update}
     for precision in ("fp32",) if dry else ("fp32", "bf16"):
-        changes = [f"--seed={seed}", f"--task.precision={precision}", "--steps=10000", f"--trainer.optimiser.precision={precision}"]
+        changes = [f"--seed={seed}", f"--task.precision={precision}", "--num_updates=10000", f"--trainer.optimiser.precision={precision}"]
         config = read_config(ROOT / "configs" / "atari" / "pong_ppo.yaml", changes)
         task, policy = build(config)
         trainer = config.trainer.build(policy, seed=seed, num_updates=10_000)

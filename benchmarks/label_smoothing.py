@@ -42,7 +42,7 @@ def main() -> None:
     arguments, changes = parser.parse_known_args()
     torch.set_num_threads(1)
     for seed in map(int, arguments.seeds.split(",")):
-        config = read_config(CONFIG, [f"--seed={seed}", f"--steps={arguments.updates}", *SMALL, *changes])
+        config = read_config(CONFIG, [f"--seed={seed}", f"--num_updates={arguments.updates}", *SMALL, *changes])
         task = config.task.build(seed)
         other = CaptioningTask(config.task, dataclasses.replace(task.data, train=task.data.dev))
         first = task.build_policy()
@@ -51,9 +51,9 @@ def main() -> None:
             wrong = list(policy.wrong)
             if name == "every token":
                 policy.wrong = ()
-            trainer = config.trainer.build(policy, seed=seed, num_updates=config.steps)
+            trainer = config.trainer.build(policy, seed=seed, num_updates=config.num_updates)
             torch.manual_seed(seed)  # of dropout
-            for _ in range(config.steps):
+            for _ in range(config.num_updates):
                 trainer.update(trainer.collect(task))
             loss, chance = held_out(policy.eval(), other, wrong)
             print(f"seed {seed}, {name}: {loss:.4f} nats a token, {chance:.5f} on what is never right", flush=True)

@@ -2,7 +2,7 @@
 
     python benchmarks/linear_head.py [--sizes 800x128x60,1600x256x50257] [--entropy]
 
-Each line is steps x features x words. Times are of the processor, the least of several; memory is what the process's peak rises by, each
+Each line is steps x features x words. Times are CPU time, the least of several; memory is what the process's peak rises by, each
 way in a process of its own. One thread.
 """
 
@@ -28,7 +28,7 @@ SIZES = "800x128x60,800x256x3000,1600x256x50257,1600x768x50257"
 
 
 def measure(steps: int, dim: int, words: int, *, plain: bool, with_entropy: bool, seconds: float = 2.0) -> tuple[float, float]:
-    """Give the processor's milliseconds of a forward and backward pass, and by how many MiB it raises the process's peak."""
+    """Give the CPU milliseconds of a forward and backward pass, and by how many MiB it raises the process's peak."""
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(steps, dim, generator=generator).requires_grad_()

@@ -3,7 +3,7 @@
     python benchmarks/meteor.py [--data ../shared/data] [--rounds 3] [--captions 25000]
 
 Both get captions tokenised as coco-caption does. Agreement is over the 1,000 captions of coco_metrics and over COCO captions, each against
-the others of its image. Speed is in captions a second of processor time, one process after the other in each round: of the Java process all
+the others of its image. Speed is in captions a second of CPU time, one process after the other in each round: of the Java process all
 its threads' time, once it is warm; of ours one thread, references prepared before, as a reward has them.
 """
 

@@ -3,7 +3,7 @@
     SEQRL_DATA=folder python benchmarks/multi30k.py [--seeds 0,1,2] [--folder runs/multi30k] [--without-control]
 
 Trains configs/text/multi30k_xe.yaml, from its best checkpoint configs/text/multi30k_self_critical.yaml, and a control that goes on with
-cross-entropy for the processor time of the self-critical run. Each translates the test half of val with a beam of 5; sacrebleu's corpus
+cross-entropy for the CPU time of the self-critical run. Each translates the test half of val with a beam of 5; sacrebleu's corpus
 BLEU with its signature, and the paired bootstrap of self-critical training against where it began. The length penalty of the beam is the
 one of 0, 0.5, 1 and 1.5 that gives the cross-entropy model of the seed most BLEU on dev. Runs that are finished under --folder are not done
 again. Writes benchmarks/results/multi30k.json after each seed.
@@ -65,8 +65,8 @@ def runs_of(folder: Path, seed: int, *, control: bool) -> dict[str, Path]:
     more = [*warm, f"--seed={seed + 100}", f"--name=control_{seed}", f"--trainer.optimiser.learning_rate={CONTROL_RATE}"]
     begun = folder / f"control_{seed}" / "config.yaml"
     unsized = read_config(CONFIGS / "multi30k_xe.yaml", more)
-    steps = read_config(begun).steps if begun.is_file() else updates_in_the_same_time(rewarded, unsized, rounds=6)
-    longer = read_config(CONFIGS / "multi30k_xe.yaml", [*more, f"--steps={steps}", f"--eval_every={max(1, steps // 4)}"])
+    steps = read_config(begun).num_updates if begun.is_file() else updates_in_the_same_time(rewarded, unsized, rounds=6)
+    longer = read_config(CONFIGS / "multi30k_xe.yaml", [*more, f"--num_updates={steps}", f"--eval_every={max(1, steps // 4)}"])
     return {"xe": start, "sc": train_once(rewarded), "control": train_once(longer)}
 
 
@@ -93,7 +93,7 @@ def judge(runs: dict[str, Path]) -> dict[str, Any]:
             "greedy_bleu": translator.bleu("test", greedy=True),
             "trained_on": trained_on(runs[stage]),
             "length_ratio": words / shown,
-            "updates": read_config(runs[stage] / "config.yaml").steps,
+            "updates": read_config(runs[stage] / "config.yaml").num_updates,
         }
     drawn = dict(zip(statistics, bootstrap(list(statistics.values())), strict=True))
     for stage in runs.keys() - {"xe"}:

@@ -3,7 +3,7 @@
     python benchmarks/on_policy.py [--runs cartpole_trpo,cartpole_a2c] [--seeds 0,1,2] [--lags 10,20]
 
 An environment is solved at the start of the first three evaluations in a row (100 greedy episodes each) of at least the
-published score. Seconds are of the processor, one thread, evaluations left out. `--lags` compares V-trace with the same
+published score. Seconds are CPU seconds, one thread, evaluations left out. `--lags` compares V-trace with the same
 actor-critic without its correction, from actors that lag behind by so many updates. What is measured is added to
 benchmarks/results/on_policy.json, and the tables of all that stands there are printed.
 """
@@ -37,7 +37,7 @@ RUNS = "cartpole_trpo,cartpole_a2c,cartpole_vtrace,cartpole_off_policy,acrobot_p
 
 
 class Curve:
-    """Takes down the evaluations beside the environment steps and the processor's time in training."""
+    """Takes down the evaluations beside the environment steps and the CPU time in training."""
 
     def __init__(self, task: Any) -> None:
         self.points: list[tuple[int, float, float]] = []
@@ -64,9 +64,9 @@ def run(name: str, seed: int, overrides: list[str]) -> dict[str, Any]:
     config = read_config(ROOT / "configs" / "control" / f"{name}.yaml", [f"--seed={seed}", *overrides])
     torch.manual_seed(seed)
     task = config.task.build(data_seed(seed))
-    trainer = config.trainer.build(task.build_policy(), seed=seed, num_updates=config.steps)
+    trainer = config.trainer.build(task.build_policy(), seed=seed, num_updates=config.num_updates)
     curve = Curve(task)
-    whole(fit(trainer, task, steps=config.steps, eval_every=config.eval_every, log_every=config.steps, writers=[curve]))
+    whole(fit(trainer, task, num_updates=config.num_updates, eval_every=config.eval_every, log_every=config.num_updates, writers=[curve]))
     figures = task.evaluate(trainer.policy, split="test")
     sampled = None
     if hasattr(trainer.policy, "actor"):

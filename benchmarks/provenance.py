@@ -1,4 +1,4 @@
-"""Says where a measurement comes from: command, seeds, versions, processor, commit, and whether the tree was clean.
+"""Says where a measurement comes from: command, seeds, versions, CPU, commit, and whether the tree was clean.
 
 Every script of this folder writes what `provenance` gives under the key `provenance` of its file in benchmarks/results, so that
 `python benchmarks/report.py` can print it below the figures. A script calls `require_clean` before it measures.
@@ -87,7 +87,7 @@ def changed_files() -> list[str] | None:
 
 
 def processor() -> dict[str, Any]:
-    """Give the processor's model, its number of cores, and whether it has instructions for bf16 and for tiles of it (AMX)."""
+    """Give the CPU's model, its number of cores, and whether it has instructions for bf16 and for tiles of it (AMX)."""
     facts = {"model": platform.processor() or platform.machine(), "cores": os.cpu_count()}
     flags: set[str] = set()
     path = Path("/proc/cpuinfo")

@@ -8,7 +8,7 @@ mBART, whose layers are those of our transformer (normalisation first, learned p
 weights. It samples with `generate(do_sample=True)` and its cache, scores each reply with nltk's (method 1) or sacrebleu's sentence BLEU,
 and learns from each reply's score minus the mean of the other four, by autograd through one forward pass and AdamW. The plain loop takes
 one prompt after the other and steps once for all; the batched one takes all of them at once. Ours rewards `sentence_bleu` (sacrebleu's
-floor, which is nltk's method 1). Sides take turns in one process, update by update; times are of the processor.
+floor, which is nltk's method 1). Sides take turns in one process, update by update; times are CPU time.
 Writes benchmarks/results/replies.json.
 """
 

@@ -30,7 +30,7 @@ CONFIG = ROOT / "configs" / "captioning" / "flickr8k_features_self_critical.yaml
 FIGURE = ROOT / "docs" / "figures" / "reward_hacking.png"
 UPDATES, EVERY = 200, 20
 COMMON = (
-    *(f"--steps={UPDATES}", f"--eval_every={EVERY}", "--save_every=0", "--log_every=10", "--early_stop=null"),
+    *(f"--num_updates={UPDATES}", f"--eval_every={EVERY}", "--save_every=0", "--log_every=10", "--early_stop=null"),
     "--allow_other_fingerprint=true",  # without the end token the reward's document frequencies are others
     "--task.evaluation.beam_size=0",
     "--task.flip_rollouts=false",  # mirrored photographs prevent some of it, too
@@ -44,7 +44,13 @@ END = "--task.reward.score_end=true"
 SETTINGS: dict[str, Sequence[str]] = {
     "CIDEr-D alone": BARE,
     "end token in the score": (*BARE, END),
-    "and cross-entropy": (*BARE, END, "--trainer.mix.weight=0.3", "--trainer.mix.final_weight=0.3", "--task.captions_per_image=2"),
+    "and cross-entropy": (
+        *BARE,
+        END,
+        "--trainer.imitation.weight=0.3",
+        "--trainer.imitation.final_weight=0.3",
+        "--task.captions_per_image=2",
+    ),
     "and KL to the first policy": (*BARE, END),
     "and temperature 0.4": (*BARE, END, "--task.policy.temperature=0.4"),
     "the configuration": (),  # which has dropout in the update, too, and half the learning rate
@@ -74,7 +80,7 @@ def with_kl(trainer: Any) -> PPOConfig:
     return PPOConfig(
         advantage="leave_one_out",
         num_samples=trainer.num_samples,
-        discount=1.0,
+        gamma=1.0,
         epochs=1,
         minibatches=1,
         kl_coef=KL_WEIGHT,

@@ -59,7 +59,7 @@ FIXED = ("--eval_every=0", "--save_every=100", "--early_stop=null", "--task.eval
 
 def make_run(folder: Path, reward: str, start: Path, seed: int, updates: int) -> Path:
     """Train for one reward, unless the run stands."""
-    own = [f"--runs_folder={folder}", f"--name={reward}_seed{seed}", f"--seed={seed}", f"--init_from={start}", f"--steps={updates}"]
+    own = [f"--runs_folder={folder}", f"--name={reward}_seed{seed}", f"--seed={seed}", f"--init_from={start}", f"--num_updates={updates}"]
     return train_once(read_config(CONFIG, [*own, *FIXED, weights_of(reward)]))
 
 

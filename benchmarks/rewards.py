@@ -64,7 +64,7 @@ def sampled_captions(captions: list[list[list[str]]], images: np.ndarray, rng: n
 
 
 def rate(score: Callable[[Any], Any], batches: list[Any], num_captions: int, seconds: float = 1.5) -> float:
-    """Give captions per second of processor time (other work on the machine does not count): the median of the calls."""
+    """Give captions per second of CPU time (other work on the machine does not count): the median of the calls."""
     score(batches[0])
     calls: list[float] = []
     stop = time.perf_counter() + seconds

@@ -3,7 +3,7 @@
     python benchmarks/rewards_in_training.py --seeds 0,1,2
     python benchmarks/rewards_in_training.py --seeds 0,1,2 --metrics spice,meteor,rouge_l
 
-16 images with 5 samples and 5 references each, built-in scenes, one thread. Times are of the processor, since other work on the machine
+16 images with 5 samples and 5 references each, built-in scenes, one thread. Times are CPU time, since other work on the machine
 would meet the longer calls more often; of the same batches in turn. Where metrics are named, these and ours alone: captions a second,
 and the share of the reward in an update.
 Writes benchmarks/results/rewards_in_training.json, or rewards_in_training_metrics.json where metrics are named.

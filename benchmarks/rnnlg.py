@@ -5,7 +5,7 @@ python benchmarks/rnnlg.py --domain restaurant               # the hand-crafted 
 python benchmarks/rnnlg.py --train restaurant,hotel --seeds 0,1,2 --folder runs/rnnlg
 
 --train trains the stages of every domain and seed: cross-entropy (xe), from its best checkpoint self-critical training (sc), minimum-risk
-training (mrt) and a control that goes on with cross-entropy for the processor time of the self-critical run (control); the semantically
+training (mrt) and a control that goes on with cross-entropy for the CPU time of the self-critical run (control); the semantically
 conditioned LSTM by cross-entropy (sc_lstm). Runs that are finished under --folder are scored as they are, and what was scored is not scored
 again; --finished trains nothing. Writes benchmarks/results/rnnlg.json.
 """
@@ -91,13 +91,13 @@ def make_run(folder: Path, domain: str, stage: str, seed: int, steps: int | None
     """Train a stage unless it stands, to its end."""
     warm = [] if stage in ("xe", "sc_lstm") else [f"--init_from={folder / f'{domain}_xe_{seed}'}"]
     own = [f"--runs_folder={folder}", f"--name={domain}_{stage}_{seed}", "--num_threads=1", "--trainer.optimiser.precision=fp32"]
-    own += [f"--seed={seed + 100 * (stage == 'control')}", *([f"--steps={steps}", f"--eval_every={steps}"] if steps else [])]
+    own += [f"--seed={seed + 100 * (stage == 'control')}", *([f"--num_updates={steps}", f"--eval_every={steps}"] if steps else [])]
     if stage == "control":
         own += ["--trainer.optimiser.learning_rate=3.0e-4"]
         if not steps:
             pair = (read_config(config_of(domain, name), [*warm, *own[2:4]]) for name in ("sc", "xe"))
             begun = folder / f"{domain}_control_{seed}" / "config.yaml"
-            own += [f"--steps={read_config(begun).steps if begun.is_file() else updates_in_the_same_time(*pair, rounds=6)}"]
+            own += [f"--num_updates={read_config(begun).num_updates if begun.is_file() else updates_in_the_same_time(*pair, rounds=6)}"]
     return train_once(read_config(config_of(domain, stage), [*own, *warm]))
 
 
@@ -110,7 +110,7 @@ def is_finished(run: Path) -> bool:
     """Say whether a run stands to its end."""
     if not checkpoint.step_folders(run):
         return False
-    return bool(checkpoint.read_meta(checkpoint.find(run))["step"] >= read_config(run / "config.yaml").steps)
+    return bool(checkpoint.read_meta(checkpoint.find(run))["step"] >= read_config(run / "config.yaml").num_updates)
 
 
 def measure(args: argparse.Namespace) -> None:
@@ -126,9 +126,11 @@ def measure(args: argparse.Namespace) -> None:
                     print(f"{run.name}: not finished, left out", flush=True)
                     continue
                 if not args.finished:
-                    make_run(args.folder, domain, stage, seed, args.steps)
+                    make_run(args.folder, domain, stage, seed, args.num_updates)
                 scores = scored_once(run)
-                rows.append({"domain": domain, "stage": stage, "seed": seed, "updates": read_config(run / "config.yaml").steps, **scores})
+                rows.append(
+                    {"domain": domain, "stage": stage, "seed": seed, "updates": read_config(run / "config.yaml").num_updates, **scores}
+                )
                 test = scores["test"]
                 print(
                     f"{run.name:24} BLEU {test['bleu']:.4f}  ERR {test['err']:5.2f}%  one best {test['one_best_sacrebleu']:.2f}", flush=True
@@ -151,7 +153,7 @@ def main() -> None:
     parser.add_argument("--train", help="domains with commas: train, score and write the file")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--stages", default=",".join(STAGES), help="with commas, xe before what starts from it")
-    parser.add_argument("--steps", type=int, help="updates of each run; the configuration's by default")
+    parser.add_argument("--num_updates", type=int, help="updates of each run; the configuration's by default")
     parser.add_argument("--finished", action="store_true", help="train nothing: score the runs that are finished")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "rnnlg")
     parser.add_argument("--output", type=Path, default=RESULTS / "rnnlg.json")

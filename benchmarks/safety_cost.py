@@ -3,7 +3,7 @@
 python benchmarks/safety_cost.py --pairs 12
 
 configs/control/cartpole_ppo_fast.yaml on one thread, as it is and with a checkpoint every fourth update. Each pair is the same run
-with all of it and with none, in turn and in one process, by processor time; what is spent inside of it is measured by itself, too,
+with all of it and with none, in turn and in one process, by CPU time; what is spent inside of it is measured by itself, too,
 which other work on the machine disturbs less. Writes benchmarks/results/safety_cost.json.
 """
 
@@ -69,7 +69,7 @@ def changed(make: Callable[[Any, str], Callable[..., Any]], call: Callable[..., 
 
 
 def run(save_every: int, folder: Path) -> float:
-    """Do the run; give its processor time in seconds."""
+    """Do the run; give its CPU time in seconds."""
     overrides = [f"--runs_folder={folder}", "--num_threads=1", "--trainer.optimiser.precision=fp32", f"--save_every={save_every}"]
     settings = read_config(CONFIG, overrides)
     start = time.process_time()
@@ -84,7 +84,7 @@ def without(save_every: int, folder: Path) -> float:
 
 
 def inside(save_every: int, folder: Path) -> float:
-    """Do the run and give the share of its processor time that is spent inside of it."""
+    """Do the run and give the share of its CPU time that is spent inside of it."""
     spent = 0.0
 
     def call(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -105,7 +105,7 @@ def inside(save_every: int, folder: Path) -> float:
 
 
 def measure(save_every: int, pairs: int, folder: Path) -> dict[str, Any]:
-    """Give the share of processor time by both ways."""
+    """Give the share of CPU time by both ways."""
     run(save_every, folder)  # warms up
     seconds = []
     for number in range(pairs):

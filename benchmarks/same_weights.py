@@ -29,7 +29,7 @@ KEPT = ROOT / "runs" / "same_weights"
 SMALLER = {
     "flickr8k_xe": ["--task.data.max_images=600"],
     "flickr8k_self_critical": ["--task.data.max_images=600"],
-    "pong_dqn": ["--trainer.learning_starts=100", "--trainer.replay_capacity=2000"],
+    "pong_dqn": ["--trainer.learning_starts=100", "--trainer.buffer_size=2000"],
 }
 EARLY = ["--trainer.learning_starts=256"]  # a replay that starts late would learn nothing in a few updates
 
@@ -46,7 +46,7 @@ def sums_of(path, overrides, updates):
     task, policy = build(config)
     if config.init_from is not None:
         start_from(config.init_from, policy, {})
-    trainer = config.trainer.build(policy, seed=config.seed, num_updates=config.steps)
+    trainer = config.trainer.build(policy, seed=config.seed, num_updates=config.num_updates)
     sums = []
     for _ in range(updates):
         trainer.update(trainer.collect(task))

@@ -3,7 +3,7 @@
 python benchmarks/scaling.py
 
 A captioner of the built-in scenes with random weights, which writes to its longest length, takes self-critical steps. Each point is a
-process of its own (or two at a time), on one thread each, in fp32. Times are medians over updates: processor time where one process is
+process of its own (or two at a time), on one thread each, in fp32. Times are medians over updates: CPU time where one process is
 asked about its work, wall-clock where two wait for each other. Writes benchmarks/results/scaling.json, with a formula fitted to the points.
 """
 

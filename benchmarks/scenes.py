@@ -3,7 +3,7 @@
     python benchmarks/scenes.py [--seeds 0,1,2] [--methods self_critical,mixed,control] [-- --field.field=value ...]
 
 Each method starts from the same weights and is evaluated, greedily, on the 500 test scenes, with the facts that its captions get
-right. The control gets as many updates of cross-entropy as take the processor time of the self-critical ones, and 5% more, by the pace
+right. The control gets as many updates of cross-entropy as take the CPU time of the self-critical ones, and 5% more, by the pace
 of a few updates of both. One thread. Writes benchmarks/results/scenes.json: for each method each seed's figures, for the start
 also which shapes it takes for which, and captions of the first scenes.
 A finished run of this commit is not done again; Ctrl-C ends all of it.
@@ -57,7 +57,7 @@ def started(config: RunConfig) -> tuple[CaptioningTask, nn.Module]:
 
 
 def pace(config: RunConfig, *, count: int = 8) -> float:
-    """Measure the processor time of an update, s: the median of a few, after two that warm up."""
+    """Measure the CPU time of an update, s: the median of a few, after two that warm up."""
     task, policy = started(config)
     trainer, seconds = config.trainer.build(copy.deepcopy(policy), seed=0, num_updates=1000), []
     for _ in range(count + 2):
@@ -134,8 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     about = provenance(seeds)
     runs = known.runs / (about["commit"] or "no_commit")[:10]
     seconds = {method: pace(config_of(method, 0, runs, extra)) for method in ("self_critical", "control")}
-    updates = config_of("self_critical", 0, runs, extra).steps
-    longer = [f"--steps={round(MORE_FOR_THE_CONTROL * updates * seconds['self_critical'] / seconds['control'])}"]
+    updates = config_of("self_critical", 0, runs, extra).num_updates
+    longer = [f"--num_updates={round(MORE_FOR_THE_CONTROL * updates * seconds['self_critical'] / seconds['control'])}"]
     task, policy = started(config_of("self_critical", 0, runs, ["--task.evaluation.max_images=0", *extra]))
     captions = caption(task, policy)
     start = score_captions(captions, task.data.test)

@@ -9,7 +9,7 @@ at several images, so most held-out ones were seen elsewhere, with other referen
 Intervals are of 300 bootstrap samples of images. The official program read the text as written; the tokens of coco-caption are without
 punctuation, which tells its parser and ours sentences from headlines, so both are compared.
 
-Speed is captions a second of processor time, one thread, 80 captions of 16 images a batch, 5 references an image that were read
+Speed is captions a second of CPU time, one thread, 80 captions of 16 images a batch, 5 references an image that were read
 before: captions that are all new, and captions that come again as they do in training, with a cache.
 """
 
@@ -125,7 +125,7 @@ def prepared(captions: list[list[list[str]]], cached: int) -> PreparedSpice:
 
 
 def timed(spice: PreparedSpice, batches: list[tuple[list[list[str]], NDArray[np.int64]]]) -> float:
-    """Give captions a second of processor time, the median over batches that are each scored once."""
+    """Give captions a second of CPU time, the median over batches that are each scored once."""
     seconds = []
     for hypotheses, items in batches:
         start = time.process_time()

@@ -73,7 +73,7 @@ def tuple_counts(candidates: list[dict[str, Any]], *, stops: bool) -> dict[str, 
 
 
 def speed(captions: list[list[str]]) -> float:
-    """Give captions per second of processor time, the median of five passes."""
+    """Give captions per second of CPU time, the median of five passes."""
     rates = []
     for _ in range(5):
         start = time.process_time()

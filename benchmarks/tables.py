@@ -3,7 +3,7 @@
 python benchmarks/tables.py --seeds 0,1,2 [--configs taxi_q_learning,frozen_lake_cem] [--field.field=value ...]
 
 Prints for each seed the expected return of the greedy policy in an episode of the environment's usual length, five times in a run,
-beside the best one, which value iteration gives; seconds are processor time. Results are put into
+beside the best one, which value iteration gives; seconds are CPU time. Results are put into
 benchmarks/results/tables.json, in the place of earlier ones of the same configuration and seed.
 """
 
@@ -47,11 +47,11 @@ def run_seed(name: str, seed: int, overrides: list[str]) -> dict[str, Any]:
     model, first = read_model(inner.P), torch.tensor(inner.initial_state_distrib)
     horizon = HORIZONS[config.task.environment]
     task = config.task.build(seed)
-    trainer = config.trainer.build(task.build_policy(), seed=seed, num_updates=config.steps)
+    trainer = config.trainer.build(task.build_policy(), seed=seed, num_updates=config.num_updates)
     start, returns = time.process_time(), []
-    for update in range(1, config.steps + 1):
+    for update in range(1, config.num_updates + 1):
         trainer.update(trainer.collect(task))
-        if update % max(1, config.steps // 5) == 0:
+        if update % max(1, config.num_updates // 5) == 0:
             returns.append(round(greedy_return(trainer.policy, model, first, horizon), 4))
     best = float(value_iteration(model, tolerance=0, max_sweeps=horizon) @ first)
     return {

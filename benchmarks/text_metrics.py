@@ -3,7 +3,7 @@
     python benchmarks/text_metrics.py [--data ../shared/data] [--only rouge1,chrf] [--no-models]
 
 Each row is about COCO's 1,000 captions with about five references each. Ours counted, numbered or encoded the references once, as a reward
-does, and met no caption before; the peer is called as its users call it. One thread, processor time (what else the machine does does not
+does, and met no caption before; the peer is called as its users call it. One thread, CPU time (what else the machine does does not
 count), three passes of both in turn, of which the medians are kept. Figures of a corpus are timed as a whole.
 """
 

@@ -59,7 +59,7 @@ def main() -> None:
     for number, seed in enumerate(seeds, 1):
         start = run("xe", seed, "builtin_xe.yaml", FP32)
         for way, overrides in WAYS.items():
-            run(way, seed, "builtin_self_critical.yaml", *overrides, f"--init_from={start}", f"--steps={given.updates}")
+            run(way, seed, "builtin_self_critical.yaml", *overrides, f"--init_from={start}", f"--num_updates={given.updates}")
         facts = provenance(seeds[:number], threads=1)
         write_results(RESULTS / "text_rewards.json", {"updates": given.updates, "ways": ways, "provenance": facts})
 

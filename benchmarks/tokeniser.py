@@ -4,7 +4,7 @@
 
 The captions of COCO are those in pycocoevalcap's own files (616,767); the other texts stand in the data folder. The random lines are made
 of words, punctuation and characters of all scripts, each read by itself; everything else is read as one file. Speed is captions per
-second of processor time: ours on one thread, Java's with all of its threads, once for COCO's whole file and once for a batch of 80.
+second of CPU time: ours on one thread, Java's with all of its threads, once for COCO's whole file and once for a batch of 80.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def random_lines(seed: int) -> list[str]:
 
 
 def java(lines: list[str]) -> tuple[list[list[str]], float]:
-    """Give the words of each line and the processor time of the process, in seconds."""
+    """Give the words of each line and the CPU time of the process, in seconds."""
     with tempfile.NamedTemporaryFile(suffix=".txt") as file:
         file.write("\n".join(line.replace("\n", " ") for line in lines).encode())
         file.flush()

@@ -2,7 +2,7 @@
 
 A task's rollouts are trajectories; a trainer turns them into updates of a policy; `fit` runs the loop:
 
-    fit(SelfCritical(policy), task, steps=500)
+    fit(SelfCritical(policy), task, num_updates=500)
 
 Nothing is imported before it is used, so `import seqrl` costs next to nothing.
 """
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from seqrl.trainers import TRPOConfig as TRPOConfig
     from seqrl.trainers import VTrace as VTrace
     from seqrl.trainers import VTraceConfig as VTraceConfig
-    from seqrl.trainers.mixing import MixConfig as MixConfig
+    from seqrl.trainers.imitation import ImitationConfig as ImitationConfig
     from seqrl.trajectory import Evaluation as Evaluation
     from seqrl.trajectory import Step as Step
     from seqrl.trajectory import Trajectory as Trajectory

@@ -204,7 +204,7 @@ class SquashedGaussian:
 
     def logp(self, action: Tensor) -> Tensor:
         """Give the log-density of tanh(u), log N(u) - Σ_d log(1 - tanh(u)²), for u [..., D], nats."""
-        return self.unsquashed.logp(action) - tanh_log_slope(action).sum(dim=-1)
+        return self.unsquashed.logp(action) - tanh_log_gradient(action).sum(dim=-1)
 
     def entropy(self) -> Tensor:
         """Give the Gaussian's entropy + Σ_d E[log(1 - tanh(u)²)], [...] nats, the mean by Gauss-Hermite quadrature.
@@ -214,7 +214,7 @@ class SquashedGaussian:
         """
         points, weights = _quadrature(self.mean.dtype, self.mean.device)
         u = self.mean.unsqueeze(-1) + self.log_std.exp().unsqueeze(-1) * points
-        return self.unsquashed.entropy() + (tanh_log_slope(u) * weights).sum(dim=(-2, -1))
+        return self.unsquashed.entropy() + (tanh_log_gradient(u) * weights).sum(dim=(-2, -1))
 
     def kl(self, other: SquashedGaussian) -> Tensor:
         """Give the divergence of the two u, which squashing both does not change, [...] nats."""
@@ -225,7 +225,7 @@ class SquashedGaussian:
         return SquashedGaussian(self.mean.detach(), self.log_std.detach())
 
 
-def tanh_log_slope(unsquashed: Tensor) -> Tensor:
+def tanh_log_gradient(unsquashed: Tensor) -> Tensor:
     """Give log(1 - tanh(u)²) = 2 (log 2 - u - softplus(-2u)), elementwise, exact for large |u| too.
 
     Source: Haarnoja et al. 2018 (Soft actor-critic), appendix on enforcing action bounds.

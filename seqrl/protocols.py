@@ -18,7 +18,7 @@ class Policy(Protocol):
 
     A policy may also have
 
-    - `fill(trajectory) -> Trajectory`: sets `logp` and `value` of a rollout whose steps left them None, in one pass over all
+    - `annotate(trajectory) -> Trajectory`: sets `logp` and `value` of a rollout whose steps left them None, in one pass over all
       steps. For policies without memory, so that sampling runs no more of the network than it takes to choose an action.
     - `aux_count(trajectory) -> Tensor`: over how many things (rows, words, objects) each `Evaluation.aux_loss` of these rows is a
       mean, in its shape; 0 where there is nothing to learn. It adds up: the count of some rows is the sum of the counts of its parts, which

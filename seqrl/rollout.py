@@ -57,7 +57,7 @@ def unroll(
 
     A row that a vector environment resets starts again from the initial recurrent state, after its dummy step: the
     value of the last observation still belongs to the old state. A policy without memory may leave logp and value out of
-    its steps and compute them afterwards, for all steps at once, in `fill(trajectory) -> Trajectory`.
+    its steps and compute them afterwards, for all steps at once, in `annotate(trajectory) -> Trajectory`.
 
     Args:
         policy: see `seqrl.protocols.Policy`.
@@ -75,7 +75,7 @@ def unroll(
         The trajectory with T <= max_steps, and the recurrent state after it.
 
     Raises:
-        ValueError: when max_steps is below 1, or steps lack what the policy has no `fill` for.
+        ValueError: when max_steps is below 1, or steps lack what the policy has no `annotate` for.
     """
     if max_steps < 1:
         raise ValueError(f"max_steps: expected at least 1, got {max_steps}")
@@ -162,7 +162,7 @@ def refuse_forced_steps(number: int) -> None:
     """
     if number:
         raise ValueError(
-            f"forced steps: expected 0 where a task has no demonstrations, got {number}; set mix.forced_steps to 0, or choose a task that "
+            f"forced steps: expected 0 where a task has no demonstrations, got {number}; set imitation.forced_steps to 0, or choose a task that "
             "has some"
         )
 
@@ -181,10 +181,10 @@ def _said(steps: list[Step]) -> tuple[Tensor, Tensor]:
 
 def _filled(policy: nn.Module, trajectory: Trajectory) -> Trajectory:
     """Let the policy compute what its steps left out."""
-    fill = getattr(policy, "fill", None)
-    if not callable(fill):
-        raise ValueError(f"{type(policy).__name__}: its steps have no logp or value, so it needs fill(trajectory) that sets them")
-    return cast(Trajectory, fill(trajectory))
+    annotate = getattr(policy, "annotate", None)
+    if not callable(annotate):
+        raise ValueError(f"{type(policy).__name__}: its steps have no logp or value, so it needs annotate(trajectory) that sets them")
+    return cast(Trajectory, annotate(trajectory))
 
 
 def _restart(state: Tree, initial: Tree, rows: Tensor) -> Tree:

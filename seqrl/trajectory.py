@@ -27,7 +27,7 @@ class Step:
     Attributes:
         action: [B, ...] the chosen actions.
         logp: [B] log-probability of `action` under the policy, nats; None from a policy without memory that would rather
-            compute it for all steps at once, in its `fill` (see `seqrl.protocols.Policy`).
+            compute it for all steps at once, in its `annotate` (see `seqrl.protocols.Policy`).
         value: [B] value estimate of the observation; zeros where there is no critic; None as for `logp`.
         state: recurrent state for the next step. It never contains the action: that comes back through the observation.
     """

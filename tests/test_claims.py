@@ -93,7 +93,7 @@ def test_no_file_names_a_folder_of_one_machine(path: Path) -> None:
 
 def test_a_number_outside_of_a_block_is_found(report: ModuleType) -> None:
     text = """# Title 12
-It is 2.5 times as fast as 1,234, and -80.5 is 97% of it. In `steps=300` and [a link](x12.md)
+It is 2.5 times as fast as 1,234, and -80.5 is 97% of it. In `num_updates=300` and [a link](x12.md)
 and a Flickr8k on MNIST 28x28 nothing is wrong.
 Python 3.11+, BLEU-4, LunarLander-v3, C51, seeds 0, 1, 2, Rennie 2017 and 500 updates of six glimpses neither.
 Learning rate 1e-3, 4 epochs. <!-- settings -->
@@ -101,7 +101,7 @@ Learning rate 1e-3, 4 epochs. <!-- settings -->
 9.99
 <!-- /figures -->
 ```
-seqrl train --steps=77
+seqrl train --num_updates=77
 ```
 """
     found = [line.partition(" ")[0] for line in report.numbers_outside(text)]

@@ -56,7 +56,7 @@ UPDATED = ("optimiser/grad_norm", "action_value/error", "elite/num_rows")
     "path", [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in ALIKE else []) for path in CONFIGS]
 )
 def test_config_trains_for_two_steps(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    overrides = [f"--runs_folder={tmp_path}", "--steps=2", "--eval_every=2", "--init_from=null", "--num_threads=1"]
+    overrides = [f"--runs_folder={tmp_path}", "--num_updates=2", "--eval_every=2", "--init_from=null", "--num_threads=1"]
     text = path.read_text(encoding="utf-8")
     monkeypatch.setenv("SEQRL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("SEQRL_DATA", str(DATA))
@@ -68,7 +68,7 @@ def test_config_trains_for_two_steps(path: Path, tmp_path: Path, monkeypatch: py
     if "source: mnist" in text:
         overrides += ["--task.data.num_dev=50"]
     if "type: dqn" in text:
-        overrides += ["--trainer.learning_starts=10", "--trainer.replay_capacity=200", "--trainer.gradient_steps=2"]
+        overrides += ["--trainer.learning_starts=10", "--trainer.buffer_size=200", "--trainer.gradient_steps=2"]
     if "type: pretrained" in text:
         overrides += [f"--task.policy.path={tmp_path / 'model'}"]
     if "type: pretrained" in text and "type: text" in text:

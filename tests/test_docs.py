@@ -84,16 +84,16 @@ def toy() -> ModuleType:
 
 
 def trainer_configs() -> list[Any]:
-    from seqrl.trainers.mixing import MixConfig
+    from seqrl.trainers.imitation import ImitationConfig
 
-    mix = MixConfig(weight=0.3)
+    mix = ImitationConfig(weight=0.3)
     baselines = ("none", "moving_average", "critic", "leave_one_out", "group_norm", "greedy")
     return [
         SupervisedConfig(label_smoothing=0.1, scheduled_sampling=0.5, scheduled_sampling_updates=1),
-        *(ReinforceConfig(baseline=baseline, ent_coef=0.1, whiten=True, mix=mix) for baseline in baselines),  # type: ignore[arg-type]
+        *(ReinforceConfig(baseline=baseline, ent_coef=0.1, whiten=True, imitation=mix) for baseline in baselines),  # type: ignore[arg-type]
         SelfCriticalConfig(baseline="greedy", ent_coef=0.1),
-        SelfCriticalConfig(mix=MixConfig(weight=0.3, forced_steps=2)),
-        PPOConfig(num_samples=5, kl_coef=0.1, ent_coef=0.1, target_kl=0.01, mix=mix),
+        SelfCriticalConfig(imitation=ImitationConfig(weight=0.3, forced_steps=2)),
+        PPOConfig(num_samples=5, kl_coef=0.1, ent_coef=0.1, target_kl=0.01, imitation=mix),
         *(PPOConfig(advantage=advantage, num_samples=5) for advantage in ("leave_one_out", "group_norm", "greedy")),  # type: ignore[arg-type]
         PPOConfig(advantage="group_mean", num_samples=5, kl_coef=0.1, kl_in="loss", kl_estimator="k3"),
         A2CConfig(),
@@ -109,7 +109,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     keys, tokens = Keys(), toy()
     for config in trainer_configs():
         trainer = config.build(tokens.TokenPolicy(), seed=0, num_updates=2)
-        fit(trainer, tokens.TokenTask(num_contexts=4), steps=2, writers=[keys])
+        fit(trainer, tokens.TokenTask(num_contexts=4), num_updates=2, writers=[keys])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEQRL_CACHE", str(tmp_path_factory.mktemp("cache")))
         captioning = CaptioningConfig(
@@ -146,7 +146,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         ):
             task = task_config.build(0)
             trainer = config.build(task.build_policy(), seed=0, num_updates=1)
-            fit(trainer, task, steps=1, eval_every=1, early_stop=EarlyStop(metric=metric), writers=[keys])
+            fit(trainer, task, num_updates=1, eval_every=1, early_stop=EarlyStop(metric=metric), writers=[keys])
     return keys.seen
 
 

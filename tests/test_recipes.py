@@ -114,7 +114,7 @@ def test_the_checks_are_green_after_all_recipes(copy: Path) -> None:
     for recipe in ("a metric", "a task", "a trainer", "a policy"):
         follow(recipe, copy, in_subprocess)
     # A new metric can be watched.
-    small = "--steps=1 --eval_every=1 " + " ".join(f"--task.data.scenes.num_{split}=12" for split in ("train", "dev", "test"))
+    small = "--num_updates=1 --eval_every=1 " + " ".join(f"--task.data.scenes.num_{split}=12" for split in ("train", "dev", "test"))
     in_subprocess(f"seqrl train scenes_xe --name=watched --early_stop.metric=unigram_f1 {small}", copy)
     assert any("dev/best_unigram_f1" in line for line in read_metrics(copy / "runs" / "watched"))
     shutil.rmtree(copy / "runs")

@@ -83,9 +83,9 @@ def test_an_installed_wheel_trains_outside_of_the_checkout(installed: Path, tmp_
     for module in ("seqrl", "seqrl.tasks.captioning", "seqrl.metrics"):
         assert run("python", "-c", f"import {module}; print({module}.__file__)").startswith(str(installed))
     assert "control/cartpole_ppo" in run("seqrl", "list")
-    run("seqrl", "train", "cartpole_ppo", "--steps=2", "--task.num_eval_episodes=2")
+    run("seqrl", "train", "cartpole_ppo", "--num_updates=2", "--task.num_eval_episodes=2")
     assert "return_mean" in run("seqrl", "evaluate", "runs/cartpole_ppo", "--task.num_eval_episodes=2")
     small = [f"--task.data.scenes.num_{split}=12" for split in ("train", "dev", "test")]
-    run("seqrl", "train", "captioning/scenes_xe", "--steps=2", *small)
+    run("seqrl", "train", "captioning/scenes_xe", "--num_updates=2", *small)
     run("seqrl", "sample", "runs/scenes_xe")
     assert sorted(path.name for path in (tmp_path / "empty" / "runs").iterdir()) == ["cartpole_ppo", "scenes_xe"]

@@ -61,7 +61,7 @@ def agents(files: Any) -> str:
         "sampled",
         "in training",
         "CleanRL, in training",
-        "processor time (s)",
+        "CPU time (s)",
     ]
     return table(head, rows)
 
@@ -112,12 +112,12 @@ def ppo_rates(files: Any) -> str:
         )
     rows.append(["ratio", *(number(seed["ratio"], 2) for seed in seeds.values())])
     for key, title in (("ours", "this project"), ("stable_baselines3", "Stable-Baselines3")):
-        rows.append([f"{title}, solved after steps; processor time; stays", *(solved(seed[key]) for seed in seeds.values())])
+        rows.append([f"{title}, solved after steps; CPU time; stays", *(solved(seed[key]) for seed in seeds.values())])
     return table(["", *(f"seed {seed}" for seed in seeds)], rows)
 
 
 def atari_rates(files: Any) -> str:
-    """Pong beside Stable-Baselines3: the same dtype, and ours where the processor is fast at bf16."""
+    """Pong beside Stable-Baselines3: the same dtype, and ours where the CPU is fast at bf16."""
     results = files.read("atari.json")
     rows, rates = [], {name: _rates(results, name) for name in ("ours", "ours_fp32", "stable_baselines3")}
     formats = next(iter(results["seeds"].values()))
@@ -133,7 +133,7 @@ def atari_rates(files: Any) -> str:
         ]
         rows.append([f"{title}, {precision}", *(number(rate) for rate in rates[name]), f"{span(shares)}%"])
     ratios = results["ratios"]
-    head = ["steps a second of processor time", *(f"seed {seed}" for seed in results["seeds"]), "share of the limit in its format"]
+    head = ["steps a second of CPU time", *(f"seed {seed}" for seed in results["seeds"]), "share of the limit in its format"]
     return (
         f"{table(head, rows)}\n\nMedians, {results['threads']} thread: "
         f"{number(ratios['ours_fp32'], 2)} times the peer's rate with both in fp32, "
@@ -176,7 +176,7 @@ def solved_agents(files: Any) -> str:
         "environment",
         "config",
         "solved after steps",
-        "processor time in training (s)",
+        "CPU time in training (s)",
         "evaluations solved from then on",
         "greedy test return",
     ]

@@ -61,7 +61,7 @@ def attention_errors(files: Any) -> str:
         "ten paths",
         "format",
         "updates",
-        "processor time (min)",
+        "CPU time (min)",
     ]
     return table(head, rows)
 

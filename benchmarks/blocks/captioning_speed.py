@@ -51,7 +51,7 @@ def captioning_speed(files: Any) -> str:
         if found["parameters"]
     )
     return f"""{results["images"]} images, a greedy caption and {results["samples_an_image"]} samples each, at most 20 tokens, fp32.
-Medians of wall-clock; in brackets ratios of processor time. With a frozen encoder ours reads hidden states that were computed once.
+Medians of wall-clock; in brackets ratios of CPU time. With a frozen encoder ours reads hidden states that were computed once.
 Of the parameters, in millions, belong to the vocabulary: {vocabulary}.
 
 {table(head, rows)}

@@ -56,7 +56,7 @@ def flickr8k(files: Any) -> str:
     first = next(iter(results["updates"].values()))
     parts.append(
         f"Updates: cross-entropy {first['xe']:,}, self-critical {first['sc']:,}, control {span(updates)}, as many as take the time "
-        "(of the processor) of the self-critical run."
+        "(CPU time) of the self-critical run."
     )
     return "\n\n".join(parts)
 
@@ -200,7 +200,7 @@ def captioning_trainers(files: Any) -> str:
         "baseline or advantage",
         f"dev CIDEr-D after {samples:,} samples",
         "train reward, last updates",
-        "processor time (s)",
+        "CPU time (s)",
     ]
     return (
         table([*head, f"dev CIDEr-D after {seconds} s"], rows)

@@ -96,7 +96,7 @@ def dialogue_speed(files: Any) -> str:
         [f"`{row['environment']}`", number(row["options"].get("error_rate", 0.0), 2), rounded(row["turns_per_s"], 2)]
         for row in sorted(rows, key=lambda row: -row["turns_per_s"])
     ]
-    return table(["environment", "error rate", "turns of the system a second of processor time"], lines)
+    return table(["environment", "error rate", "turns of the system a second of CPU time"], lines)
 
 
 BLOCKS = (dialogue_restaurants, dialogue_movies, dialogue_speed)

@@ -23,7 +23,7 @@ WAYS = {
 
 
 def replies(files: Any) -> str:
-    """Replies sampled, scored and learned from in a second of the processor, and what share of it the reward takes."""
+    """Replies sampled, scored and learned from in a CPU second, and what share of it the reward takes."""
     results = files.read("replies.json")
     rows = []
     for seeds in results["sizes"].values():
@@ -55,7 +55,7 @@ def replies(files: Any) -> str:
         "the reward takes (% of the time)",
     ]
     sizes = f"{results['prompts']} dialogue acts with {results['samples']} replies each, at most {results['max_tokens']} tokens"
-    return f"""{sizes}, fp32, one thread; seconds of the processor.
+    return f"""{sizes}, fp32, one thread; CPU seconds.
 Each side has learned for a while by cross-entropy and writes replies of its own length, hence also the ratio by tokens.
 
 {table(head, rows)}"""

@@ -8,7 +8,7 @@ from blocks.text import number
 
 
 def safety(files: Any) -> str:
-    """Shares of processor time for locks and checksums."""
+    """Shares of CPU time for locks and checksums."""
     runs = files.read("safety_cost.json")["runs"]
     lines = []
     for name, run in runs.items():

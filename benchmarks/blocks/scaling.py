@@ -35,7 +35,7 @@ def scaling(files: Any) -> str:
     error = 100 * results["fit"]["largest_error"]
     mean = 100 * results["fit"]["mean_error"]
     return f"""Otherwise {base["images"]} images, {base["samples"]} captions of each, {base["tokens"]} tokens at most,
-{base["layers"]} layers of {base["dim"]}. Times are processor time, memory is what policy and updates need beyond imports and data.
+{base["layers"]} layers of {base["dim"]}. Times are CPU time, memory is what policy and updates need beyond imports and data.
 
 {table(head, rows)}
 

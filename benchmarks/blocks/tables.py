@@ -20,7 +20,7 @@ def exact_tables(files: Any) -> str:
             [f"`{name}`", number(records[0]["best"], digits), each(last, digits), span([record["seconds"] for record in records], 1)]
         )
     seeds = ", ".join(str(record["seed"]) for record in next(iter(by_config.values())))
-    return table(["configuration", "the best possible", f"greedy policy at the end, seeds {seeds}", "processor time (s)"], rows)
+    return table(["configuration", "the best possible", f"greedy policy at the end, seeds {seeds}", "CPU time (s)"], rows)
 
 
 def cliff(files: Any) -> str:

@@ -37,7 +37,7 @@ def row_ratio(logp: Tensor, behaviour_logp: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, logp.detach() - behaviour_logp, 0.0).sum(dim=1).exp()
 
 
-def per_decision_return(reward: Tensor, weight: Tensor, value: Tensor, terminated: Tensor, truncated: Tensor, discount: float) -> Tensor:
+def per_decision_return(reward: Tensor, weight: Tensor, value: Tensor, terminated: Tensor, truncated: Tensor, gamma: float) -> Tensor:
     """Sum the discounted rewards, each times the weight of the decisions up to it: sum_{k >= t} gamma^(k-t) w_k r_k.
 
     Args:
@@ -46,15 +46,15 @@ def per_decision_return(reward: Tensor, weight: Tensor, value: Tensor, terminate
         value: [B, T+1], the bootstrap where a row was cut short.
         terminated: [B, T] bool.
         truncated: [B, T] bool.
-        discount: gamma.
+        gamma: discount γ.
 
     Source: Precup et al. 2000 (Eligibility traces for off-policy policy evaluation), per-decision estimator.
     """
     bootstrap = torch.cat([value[:, :1], weight * value[:, 1:]], dim=1)
-    return returns.discounted_return(weight * reward, bootstrap, terminated, truncated, discount)
+    return returns.discounted_return(weight * reward, bootstrap, terminated, truncated, gamma)
 
 
-def corrected_return(reward: Tensor, ratio: Tensor, value: Tensor, terminated: Tensor, truncated: Tensor, discount: float) -> Tensor:
+def corrected_return(reward: Tensor, ratio: Tensor, value: Tensor, terminated: Tensor, truncated: Tensor, gamma: float) -> Tensor:
     """Estimate the return of an action under pi: G_t = r_t + gamma rho_{t+1} G_{t+1}, bootstrapped where a row was cut short.
 
     Args:
@@ -63,13 +63,13 @@ def corrected_return(reward: Tensor, ratio: Tensor, value: Tensor, terminated: T
         value: [B, T+1].
         terminated: [B, T] bool.
         truncated: [B, T] bool.
-        discount: gamma.
+        gamma: discount γ.
     """
     cut = terminated | truncated
     after = torch.where(terminated, 0.0, value[:, 1:])
     total, columns = after[:, -1], []
     for t in range(reward.shape[1] - 1, -1, -1):
-        total = reward[:, t] + discount * torch.where(cut[:, t], after[:, t], total)
+        total = reward[:, t] + gamma * torch.where(cut[:, t], after[:, t], total)
         columns.append(total)
         total = ratio[:, t] * total
     return torch.stack(columns[::-1], dim=1)

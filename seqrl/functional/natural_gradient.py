@@ -22,11 +22,11 @@ def fisher_product(divergence: Tensor, parameters: Sequence[Tensor]) -> Callable
 
     Source: Schulman et al. 2015 (Trust region policy optimization), appendix C.1.
     """
-    slope = torch.autograd.grad(divergence, parameters, create_graph=True, allow_unused=True, materialize_grads=True)
+    grad = torch.autograd.grad(divergence, parameters, create_graph=True, allow_unused=True, materialize_grads=True)
 
     def product(vector: Tensor) -> Tensor:
         with torch.enable_grad():
-            along = torch.stack([(part * v).sum() for part, v in zip(slope, split_like(vector, parameters), strict=True)]).sum()
+            along = torch.stack([(part * v).sum() for part, v in zip(grad, split_like(vector, parameters), strict=True)]).sum()
         return flat_gradient(along, parameters, retain_graph=True)
 
     return product

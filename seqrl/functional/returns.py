@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 @torch.no_grad()
-def discounted_return(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tensor, discount: float) -> Tensor:
+def discounted_return(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tensor, gamma: float) -> Tensor:
     """Sum the discounted rewards until the end, bootstrapping where a row was cut short.
 
     G_t = r_t                  if terminated_t
@@ -25,7 +25,7 @@ def discounted_return(reward: Tensor, value: Tensor, terminated: Tensor, truncat
         value: [B, T+1] float, value estimates; only those after a truncation or the last step are read.
         terminated: [B, T] bool.
         truncated: [B, T] bool.
-        discount: γ, in 0..1.
+        gamma: discount γ, in 0..1.
 
     Returns:
         [B, T] returns.
@@ -36,11 +36,11 @@ def discounted_return(reward: Tensor, value: Tensor, terminated: Tensor, truncat
     Source: Sutton & Barto 2018 (Reinforcement learning), section 3.3; bootstrapping at time limits: Pardo et al. 2018 (Time limits in
     reinforcement learning), partial-episode bootstrapping.
     """
-    _check(reward, value, terminated, truncated, discount=discount)
+    _check(reward, value, terminated, truncated, gamma=gamma)
     cut = terminated | truncated
     cut[:, -1] = True
     bootstrap = torch.where(cut & ~terminated, value[:, 1:], 0.0)
-    return _backward_sum(reward + discount * bootstrap, discount * (~cut).to(reward.dtype))
+    return _backward_sum(reward + gamma * bootstrap, gamma * (~cut).to(reward.dtype))
 
 
 def after_end(ended: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ def episode_return(returns: Tensor, ended: Tensor, counted: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def n_step(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tensor, discount: float, n: int) -> Tensor:
+def n_step(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tensor, gamma: float, n: int) -> Tensor:
     """Sum n discounted rewards and bootstrap, earlier where the row ends earlier.
 
     G_t = Σ_{k<n} γ^k r_{t+k} + γ^n V_{t+n}, where the sum stops after the first end or the last step, and bootstraps there
@@ -99,7 +99,7 @@ def n_step(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tensor,
         value: [B, T+1] float, value estimates.
         terminated: [B, T] bool.
         truncated: [B, T] bool.
-        discount: γ, in 0..1.
+        gamma: discount γ, in 0..1.
         n: number of rewards, at least 1.
 
     Returns:
@@ -110,19 +110,19 @@ def n_step(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tensor,
 
     Source: Sutton & Barto 2018 (Reinforcement learning), section 7.1.
     """
-    _check(reward, value, terminated, truncated, discount=discount)
+    _check(reward, value, terminated, truncated, gamma=gamma)
     if n < 1:
         raise ValueError(f"n: expected at least 1 step, got {n}")
     target = value
     for _ in range(min(n, reward.shape[1])):
         following = torch.where(truncated, value[:, 1:], target[:, 1:])
-        shorter = reward + discount * torch.where(terminated, 0.0, following)
+        shorter = reward + gamma * torch.where(terminated, 0.0, following)
         target = torch.cat([shorter, value[:, -1:]], dim=1)
     return target[:, :-1]
 
 
 @torch.no_grad()
-def gae(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tensor, discount: float, gae_lambda: float) -> Tensor:
+def gae(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tensor, gamma: float, gae_lambda: float) -> Tensor:
     """Estimate advantages as an exponentially weighted sum of temporal differences.
 
     δ_t = r_t + γ V_{t+1} (1 - terminated_t) - V_t
@@ -133,7 +133,7 @@ def gae(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tensor, di
         value: [B, T+1] float, value estimates.
         terminated: [B, T] bool.
         truncated: [B, T] bool.
-        discount: γ, in 0..1.
+        gamma: discount γ, in 0..1.
         gae_lambda: λ, in 0..1; 0 is the one-step advantage, 1 is return minus value.
 
     Returns:
@@ -144,13 +144,13 @@ def gae(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tensor, di
 
     Source: Schulman et al. 2016 (High-dimensional continuous control using generalized advantage estimation), eq. 16.
     """
-    _check(reward, value, terminated, truncated, discount=discount, gae_lambda=gae_lambda)
-    delta = reward + discount * torch.where(terminated, 0.0, value[:, 1:]) - value[:, :-1]
-    return _backward_sum(delta, discount * gae_lambda * (~(terminated | truncated)).to(reward.dtype))
+    _check(reward, value, terminated, truncated, gamma=gamma, gae_lambda=gae_lambda)
+    delta = reward + gamma * torch.where(terminated, 0.0, value[:, 1:]) - value[:, :-1]
+    return _backward_sum(delta, gamma * gae_lambda * (~(terminated | truncated)).to(reward.dtype))
 
 
 @torch.no_grad()
-def td_lambda(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tensor, discount: float, gae_lambda: float) -> Tensor:
+def td_lambda(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tensor, gamma: float, gae_lambda: float) -> Tensor:
     """Mix the n-step targets of all n with geometric weights: the critic's target that belongs to `gae`.
 
     G_t = r_t + γ ((1 - λ) V_{t+1} + λ G_{t+1}) = A_t + V_t with A_t of `gae`
@@ -160,7 +160,7 @@ def td_lambda(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tens
         value: [B, T+1] float, value estimates.
         terminated: [B, T] bool.
         truncated: [B, T] bool.
-        discount: γ, in 0..1.
+        gamma: discount γ, in 0..1.
         gae_lambda: λ, in 0..1.
 
     Returns:
@@ -171,7 +171,7 @@ def td_lambda(reward: Tensor, value: Tensor, terminated: Tensor, truncated: Tens
 
     Source: Sutton & Barto 2018 (Reinforcement learning), section 12.1.
     """
-    return gae(reward, value, terminated, truncated, discount, gae_lambda) + value[:, :-1]
+    return gae(reward, value, terminated, truncated, gamma, gae_lambda) + value[:, :-1]
 
 
 @torch.no_grad()
@@ -182,7 +182,7 @@ def vtrace(
     value: Tensor,
     terminated: Tensor,
     truncated: Tensor,
-    discount: float,
+    gamma: float,
     rho_bar: float = 1.0,
     c_bar: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
@@ -200,7 +200,7 @@ def vtrace(
         value: [B, T+1] float, value estimates.
         terminated: [B, T] bool.
         truncated: [B, T] bool.
-        discount: γ, in 0..1.
+        gamma: discount γ, in 0..1.
         rho_bar: ρ̄, largest weight of a temporal difference; sets what the values converge to.
         c_bar: c̄, largest weight of a trace; sets how fast. At most rho_bar.
 
@@ -212,7 +212,7 @@ def vtrace(
 
     Source: Espeholt et al. 2018 (IMPALA), V-trace targets and the V-trace actor-critic.
     """
-    _check(reward, value, terminated, truncated, discount=discount)
+    _check(reward, value, terminated, truncated, gamma=gamma)
     for name, logp in (("logp_target", logp_target), ("logp_behaviour", logp_behaviour)):
         if logp.shape != reward.shape:
             raise ValueError(f"{name}: expected shape {list(reward.shape)} like reward, got {list(logp.shape)}")
@@ -221,12 +221,12 @@ def vtrace(
     ratio = (logp_target - logp_behaviour).exp()
     rho, c = ratio.clamp(max=rho_bar), ratio.clamp(max=c_bar)
     now, after = value[:, :-1], torch.where(terminated, 0.0, value[:, 1:])
-    delta = rho * (reward + discount * after - now)
+    delta = rho * (reward + gamma * after - now)
     ended = terminated | truncated
-    correction = _backward_sum(delta, torch.where(ended, 0.0, discount * c))
+    correction = _backward_sum(delta, torch.where(ended, 0.0, gamma * c))
     later = torch.cat([correction[:, 1:], torch.zeros_like(correction[:, :1])], dim=1)
     target_after = after + torch.where(ended, 0.0, later)
-    return now + correction, rho * (reward + discount * target_after - now)
+    return now + correction, rho * (reward + gamma * target_after - now)
 
 
 def _backward_sum(term: Tensor, decay: Tensor) -> Tensor:

@@ -105,13 +105,13 @@ def merge_moments(moments: Moments, other: Moments) -> Moments:
 
 
 @torch.no_grad()
-def running_return(reward: Tensor, ended: Tensor, discount: float, start: Tensor) -> tuple[Tensor, Tensor]:
+def running_return(reward: Tensor, ended: Tensor, gamma: float, start: Tensor) -> tuple[Tensor, Tensor]:
     """Discount the rewards so far, whose spread is the scale of the returns to come: R_t = γ R_{t-1} + r_t, from 0 after an end.
 
     Args:
         reward: [B, T] float.
         ended: [B, T] bool, terminated or truncated.
-        discount: γ, in 0..1.
+        gamma: discount γ, in 0..1.
         start: [B] float, R before the first step: the second result of the call before, zeros at first.
 
     Returns:
@@ -126,7 +126,7 @@ def running_return(reward: Tensor, ended: Tensor, discount: float, start: Tensor
     _check(reward[:, 0], start=start)
     columns: list[Tensor] = []
     for t in range(reward.shape[1]):
-        total = discount * start + reward[:, t]
+        total = gamma * start + reward[:, t]
         columns.append(total)
         start = torch.where(ended[:, t], 0.0, total)
     return torch.stack(columns, dim=1), start

@@ -14,7 +14,7 @@ Estimate = Literal["mean", "categorical", "quantile"]
 
 
 @torch.no_grad()
-def n_step_transitions(reward: Tensor, terminated: Tensor, truncated: Tensor, discount: float, n: int) -> tuple[Tensor, Tensor, Tensor]:
+def n_step_transitions(reward: Tensor, terminated: Tensor, truncated: Tensor, gamma: float, n: int) -> tuple[Tensor, Tensor, Tensor]:
     """Join up to n steps into one transition: what was earned, how much what follows counts, and where it follows.
 
     R_t = Σ_{i<k} γ^i r_{t+i},  D_t = γ^k, or 0 after a termination,  j_t = t + k
@@ -27,7 +27,7 @@ def n_step_transitions(reward: Tensor, terminated: Tensor, truncated: Tensor, di
         reward: [B, T] float.
         terminated: [B, T] bool.
         truncated: [B, T] bool.
-        discount: γ, in 0..1.
+        gamma: discount γ, in 0..1.
         n: largest number of steps joined, at least 1.
 
     Returns:
@@ -38,13 +38,13 @@ def n_step_transitions(reward: Tensor, terminated: Tensor, truncated: Tensor, di
 
     Source: Sutton & Barto 2018 (Reinforcement learning), section 7.1; for DQN: Hessel et al. 2018 (Rainbow), multi-step learning.
     """
-    if not 0.0 <= discount <= 1.0:
-        raise ValueError(f"discount: expected a number in 0..1, got {discount}")
+    if not 0.0 <= gamma <= 1.0:
+        raise ValueError(f"gamma: expected a number in 0..1, got {gamma}")
     if n < 1:
         raise ValueError(f"n: expected at least 1 step, got {n}")
     B, T = reward.shape
     ahead = min(n, T) - 1
-    earned, follows = reward.clone(), discount * (~terminated).to(reward.dtype)
+    earned, follows = reward.clone(), gamma * (~terminated).to(reward.dtype)
     after = torch.arange(1, T + 1, device=reward.device).expand(B, T)
     if ahead == 0:
         return earned, follows, after
@@ -55,8 +55,8 @@ def n_step_transitions(reward: Tensor, terminated: Tensor, truncated: Tensor, di
     going = ~ends[:, :T]
     going[:, -1] = False
     for i in range(1, ahead + 1):
-        earned += torch.where(going, discount**i * rewards[:, i : i + T], 0.0)
-        follows = torch.where(going, discount ** (i + 1) * (~terminations[:, i : i + T]).to(reward.dtype), follows)
+        earned += torch.where(going, gamma**i * rewards[:, i : i + T], 0.0)
+        follows = torch.where(going, gamma ** (i + 1) * (~terminations[:, i : i + T]).to(reward.dtype), follows)
         after += going
         going = going & ~ends[:, i : i + T]
         going[:, T - 1 - i :] = False

@@ -147,7 +147,7 @@ class ActorCritic(nn.Module):
     a tensor, or a mapping of "observation" and "action_mask" (bool [..., A], True where an action is allowed): forbidden actions
     get the logit -inf.
 
-    With a trunk each for actor and critic, and no memory, sampling runs the actor alone; `fill` computes what it leaves out.
+    With a trunk each for actor and critic, and no memory, sampling runs the actor alone; `annotate` computes what it leaves out.
 
     Args:
         observation: see `seqrl.policies.encoders.ObservationSize`.
@@ -206,7 +206,7 @@ class ActorCritic(nn.Module):
 
     def act(self, obs: Tree, state: Tree = None, *, greedy: bool = False, generator: torch.Generator | None = None) -> Step:
         """Choose an action for each row of obs [B, ...]; greedy takes the most probable one."""
-        if not self._has_trunk:  # `fill` gives the rest, for all steps at once
+        if not self._has_trunk:  # `annotate` gives the rest, for all steps at once
             distribution = self._distribution(self.actor(self._inputs(obs)), obs)
             return Step(distribution.mode() if greedy else distribution.sample(generator), None, None)
         if self.is_recurrent:
@@ -219,7 +219,7 @@ class ActorCritic(nn.Module):
         return Step(action, distribution.logp(action), value, state)
 
     @torch.no_grad()
-    def fill(self, trajectory: Trajectory) -> Trajectory:
+    def annotate(self, trajectory: Trajectory) -> Trajectory:
         """Set logp [B, T] and value [B, T+1] of a rollout whose steps left them out."""
         x, obs = self._inputs(trajectory.obs), _without_last(trajectory.obs)
         logp = self._distribution(self.actor(x[:, :-1]), obs).logp(trajectory.action)

@@ -100,17 +100,17 @@ class _Linear(Function):
                 likely = torch.mul(kept[number], shift.unsqueeze(1), out=pieces.first(piece))
             else:
                 likely = pieces.logits(piece).sub_(normaliser.unsqueeze(1)).exp_()
-            slope = _slope(likely, entropy, gradients, pieces.second(piece))
+            grad = _logit_gradient(likely, entropy, gradients, pieces.second(piece))
             if for_mean is not None:
-                slope.addcmul_(for_mean.unsqueeze(1), shares[piece])
+                grad.addcmul_(for_mean.unsqueeze(1), shares[piece])
             if for_chosen is not None:
                 rows, words = pieces.actions(piece)
-                slope[rows, words] += for_chosen[rows]
-            pieces.add_gradients(piece, slope, to_x, to_weight, to_bias)
+                grad[rows, words] += for_chosen[rows]
+            pieces.add_gradients(piece, grad, to_x, to_weight, to_bias)
         return None if to_x is None else to_x.to(x.dtype), to_weight, to_bias, *[None] * 4
 
 
-def _slope(likely: Tensor, entropy: Tensor, gradients: Any, spare: Tensor) -> Tensor:
+def _logit_gradient(likely: Tensor, entropy: Tensor, gradients: Any, spare: Tensor) -> Tensor:
     """Turn p [M, v] in place into -p (g_a + g_u + g_H (log p + H)); `spare` is of its shape."""
     for_chosen, for_entropy, for_mean = gradients
     scale = torch.zeros_like(entropy)
@@ -188,19 +188,19 @@ class _Pieces:
         inside = slice(self.bounds[number], self.bounds[number + 1])
         return self.order[inside], self.action[inside] - piece.start
 
-    def add_gradients(self, piece: slice, slope: Tensor, to_x: Tensor | None, to_weight: Tensor | None, to_bias: Tensor | None) -> None:
+    def add_gradients(self, piece: slice, grad: Tensor, to_x: Tensor | None, to_weight: Tensor | None, to_bias: Tensor | None) -> None:
         """Add a piece's share to the gradient of x, and write those of its weights and biases."""
         if to_bias is not None:
-            to_bias[piece] = slope.sum(dim=0)
-        slope = slope.to(self.dtype)
+            to_bias[piece] = grad.sum(dim=0)
+        grad = grad.to(self.dtype)
         if to_weight is not None:
             if to_weight.dtype == self.dtype:
-                torch.mm(slope.t(), self.x, out=to_weight[piece])
+                torch.mm(grad.t(), self.x, out=to_weight[piece])
             else:
-                to_weight[piece] = slope.t() @ self.x
+                to_weight[piece] = grad.t() @ self.x
         if to_x is not None:
             words = self.weight[piece].to(self.dtype)
             if to_x.dtype == self.dtype:
-                to_x.addmm_(slope, words)
+                to_x.addmm_(grad, words)
             else:
-                to_x += slope @ words
+                to_x += grad @ words

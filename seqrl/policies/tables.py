@@ -37,7 +37,7 @@ class ActionValueTable(nn.Module):
         return None
 
     def act(self, obs: Tree, state: Tree = None, *, greedy: bool = False, generator: torch.Generator | None = None) -> Step:
-        """Choose an action for each number of obs [B]; `fill` computes what else a step has."""
+        """Choose an action for each number of obs [B]; `annotate` computes what else a step has."""
         assert isinstance(obs, Tensor)
         values = self.values[obs]
         if greedy:
@@ -47,7 +47,7 @@ class ActionValueTable(nn.Module):
         allowed = (values == values.amax(dim=1, keepdim=True)) | (draw[:, -1:] < self.epsilon)
         return Step(torch.where(allowed, draw[:, :-1], -1.0).argmax(dim=1), None, None)
 
-    def fill(self, trajectory: Trajectory) -> Trajectory:
+    def annotate(self, trajectory: Trajectory) -> Trajectory:
         """Set the log-probabilities [B, T] of sampled actions and the best action's values [B, T+1]."""
         values, probabilities = self._look_up(trajectory.obs)
         logp = probabilities[:, :-1].gather(2, trajectory.action.unsqueeze(2)).squeeze(2).log()
@@ -55,7 +55,7 @@ class ActionValueTable(nn.Module):
 
     def forward(self, trajectory: Trajectory) -> Evaluation:
         """Evaluate the actions of a trajectory whose obs is [B, T+1]; `value` is that of the best action."""
-        filled = self.fill(trajectory)
+        filled = self.annotate(trajectory)
         distribution = Categorical(self._look_up(trajectory.obs)[1][:, :-1].float().log())
         return Evaluation(filled.logp, distribution.entropy(), filled.value[:, :-1])
 
@@ -90,13 +90,13 @@ class ProbabilityTable(nn.Module):
         return None
 
     def act(self, obs: Tree, state: Tree = None, *, greedy: bool = False, generator: torch.Generator | None = None) -> Step:
-        """Choose an action for each number of obs [B]; `fill` computes what else a step has."""
+        """Choose an action for each number of obs [B]; `annotate` computes what else a step has."""
         assert isinstance(obs, Tensor)
         distribution = Categorical(self.logits[obs.to(self.logits.device)])
         return Step(distribution.mode() if greedy else distribution.sample(generator), None, None)
 
     @torch.no_grad()
-    def fill(self, trajectory: Trajectory) -> Trajectory:
+    def annotate(self, trajectory: Trajectory) -> Trajectory:
         """Set the log-probabilities [B, T] and the state values [B, T+1]."""
         assert isinstance(trajectory.obs, Tensor)
         obs = trajectory.obs.to(self.logits.device)

@@ -67,7 +67,7 @@ class Replay:
     Args:
         capacity: steps kept, over all rows.
         n: steps joined into one transition at most.
-        discount: γ of these steps.
+        gamma: discount γ of these steps.
         window: steps of a drawn window, for policies with memory; 0 draws single transitions.
         stored_state: draw only windows that begin with a rollout, with its recurrent state; else the state is empty.
         prioritised: draw in proportion to a power of the last error instead of evenly.
@@ -88,7 +88,7 @@ class Replay:
         capacity: int,
         *,
         n: int = 1,
-        discount: float = 0.99,
+        gamma: float = 0.99,
         window: int = 0,
         stored_state: bool = False,
         prioritised: bool = False,
@@ -99,7 +99,7 @@ class Replay:
             raise ValueError(f"capacity, window: expected at least 1 and 0 steps, got {capacity} and {window}")
         if not 0.0 <= priority_exponent <= 1.0:
             raise ValueError(f"priority_exponent: expected a number in 0..1, got {priority_exponent}")
-        self.capacity, self.n, self.discount, self.window, self.stored_state = capacity, n, discount, window, stored_state
+        self.capacity, self.n, self.gamma, self.window, self.stored_state = capacity, n, gamma, window, stored_state
         self.prioritised, self.priority_exponent = prioritised, priority_exponent
         self.generator = torch.Generator().manual_seed(seed)
         self.present: Callable[[Tensor], Tensor] | None = None
@@ -256,7 +256,7 @@ class Replay:
         reward, terminated, truncated = ring.read(row, steps, "reward", "terminated", "truncated")
         reward = reward if self.present is None else self.present(reward)
         # What follows the newest step is not known yet: it is a truncation for now.
-        earned, follows, after = n_step_transitions(reward, terminated, truncated | (newest & ~terminated), self.discount, self.n)
+        earned, follows, after = n_step_transitions(reward, terminated, truncated | (newest & ~terminated), self.gamma, self.n)
         earned, follows, after = earned[:, :1], follows[:, :1], after[:, :1]
         action, mask = (column.unsqueeze(1) for column in ring.read(row, step, "action", "mask"))
         obs = ring.read_obs(row, torch.cat([step.unsqueeze(1), step.unsqueeze(1) + after], dim=1))
@@ -272,7 +272,7 @@ class Replay:
         trajectory = _trajectory(ring.read_obs(row, steps), **columns)
         if self.stored_state:
             trajectory = trajectory.replace(state0=ring.read_state(row, step))
-        joined = n_step_transitions(columns["reward"], columns["terminated"], columns["truncated"], self.discount, self.n)
+        joined = n_step_transitions(columns["reward"], columns["terminated"], columns["truncated"], self.gamma, self.n)
         return trajectory, *joined
 
 

@@ -103,7 +103,7 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     )
     command.add_argument("--overwrite", action="store_true", help="delete an earlier run of this name")
     command.add_argument("--quiet", action="store_true", help="show no progress")
-    command = add("resume", "Go on with a run: seqrl resume RUN [--steps=MORE]", _resume)
+    command = add("resume", "Go on with a run: seqrl resume RUN [--num_updates=MORE]", _resume)
     command.add_argument("folder", type=Path, metavar="run", help="its folder, for instance runs/demo")
     command.add_argument("--checkpoint", help="go on from this one, not from the newest: number of its step, or path")
     command.add_argument(OPTION, type=int, help="processes that go on with it, more or fewer than before, too; 1 by default")
@@ -145,7 +145,7 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     command.add_argument("--metric", help="logged key; by default the watched dev figure, or else the first one")
     command.add_argument("--at", choices=("last", "best"), default="last", help="which value of each run counts; the last one by default")
     command.add_argument(
-        "--x", choices=("steps", "updates", "seconds"), help="draw against the environments' steps, updates, or seconds of training"
+        "--x", choices=("env_steps", "updates", "seconds"), help="draw against the environments' steps, updates, or seconds of training"
     )
     command.add_argument("--solved", type=float, help="value from which on the task counts as solved; adds a table of when it was")
     command.add_argument("--output", type=Path, help="folder for compare.png and compare.json; runs/compare by default")

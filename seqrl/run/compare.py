@@ -17,8 +17,8 @@ from seqrl.run.plots import AXES, group_by_seed, learning_curves, read_curve
 from seqrl.run.statistics import Floats, bootstrap_interval, interquartile_mean
 from seqrl.run.trust import refuse_links
 
-X = Literal["steps", "updates", "seconds"]
-AXIS_OF: dict[X, str] = {"steps": "progress/num_env_steps", "updates": "step", "seconds": "time/train_s"}
+X = Literal["env_steps", "updates", "seconds"]
+AXIS_OF: dict[X, str] = {"env_steps": "progress/num_env_steps", "updates": "step", "seconds": "time/train_s"}
 # So many evaluations in a row make a task solved.
 NUM_SOLVED = 3
 
@@ -96,8 +96,8 @@ def _plain(summary: GroupSummary) -> dict[str, Any]:
 
 def _axes(run_folders: Sequence[Path]) -> tuple[str, str]:
     """Choose what all runs can be drawn against."""
-    counted = all(any(AXIS_OF["steps"] in row for row in read_metrics(folder)) for folder in run_folders)
-    return (AXIS_OF["steps"], AXIS_OF["seconds"]) if counted else (AXIS_OF["updates"], "time/elapsed_s")
+    counted = all(any(AXIS_OF["env_steps"] in row for row in read_metrics(folder)) for folder in run_folders)
+    return (AXIS_OF["env_steps"], AXIS_OF["seconds"]) if counted else (AXIS_OF["updates"], "time/elapsed_s")
 
 
 def solved_at(places: Floats, values: Floats, threshold: float, mode: str = "max") -> tuple[float, float]:

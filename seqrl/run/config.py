@@ -50,7 +50,7 @@ class RunConfig:
         name: the run goes to <runs_folder>/<name>.
         task: the problem; its `type` names an entry point of the group seqrl.tasks, or module:class.
         trainer: the algorithm; its `type` names an entry point of the group seqrl.trainers, or module:class.
-        steps: number of trainer updates.
+        num_updates: number of trainer updates.
         seed: seeds every random generator.
         eval_every: updates between two evaluations on dev; 0 for none. Also done before the first and after the last.
         save_every: updates between two checkpoints; 0 for none but that at the end.
@@ -75,7 +75,7 @@ class RunConfig:
     name: str
     task: Any = field(metadata={"registry": registry.TASKS})
     trainer: Any = field(metadata={"registry": registry.TRAINERS})
-    steps: NotNegative[int]
+    num_updates: NotNegative[int]
     seed: NotNegative[int] = 0
     eval_every: NotNegative[int] = 0
     save_every: NotNegative[int] = 0

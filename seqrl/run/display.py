@@ -24,37 +24,37 @@ MIN_PERIOD_S, MAX_PERIOD_S, PERIOD_SHARE = 1.0, 30.0, 0.1
 BARS, CURVE_WIDTH = "▁▂▃▄▅▆▇█", 40
 
 
-def make_display(name: str, *, steps: int, start: int = 0, stream: TextIO) -> Writer:
+def make_display(name: str, *, num_updates: int, start: int = 0, stream: TextIO) -> Writer:
     """Make the display that suits the stream.
 
     Args:
         name: of the run.
-        steps: updates in all.
+        num_updates: updates in all.
         start: updates done already.
         stream: usually standard output.
     """
     if stream.isatty():
-        return LiveDisplay(name, steps=steps, start=start, stream=stream)
-    return PlainDisplay(name, steps=steps, start=start, stream=stream)
+        return LiveDisplay(name, num_updates=num_updates, start=start, stream=stream)
+    return PlainDisplay(name, num_updates=num_updates, start=start, stream=stream)
 
 
 class TimeLeft:
     """Estimates the time to the last step from the pace since the start.
 
     Args:
-        steps: updates in all.
+        num_updates: updates in all.
         start: updates done already.
         clock: gives seconds.
     """
 
-    def __init__(self, steps: int, start: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._steps, self._start, self._clock, self._begin = steps, start, clock, clock()
+    def __init__(self, num_updates: int, start: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._num_updates, self._start, self._clock, self._begin = num_updates, start, clock, clock()
 
     def seconds(self, step: int) -> float | None:
         """Seconds left after `step` updates; None before the first one."""
         if step <= self._start:
             return None
-        return (self._clock() - self._begin) / (step - self._start) * (self._steps - step)
+        return (self._clock() - self._begin) / (step - self._start) * (self._num_updates - step)
 
 
 class PlainDisplay:
@@ -62,15 +62,15 @@ class PlainDisplay:
 
     Args:
         name: of the run.
-        steps: updates in all.
+        num_updates: updates in all.
         start: updates done already.
         stream: where to print.
         clock: gives seconds.
     """
 
-    def __init__(self, name: str, *, steps: int, start: int = 0, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        self._name, self._steps, self._stream, self._clock = name, steps, stream, clock
-        self._left = TimeLeft(steps, start, clock)
+    def __init__(self, name: str, *, num_updates: int, start: int = 0, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name, self._num_updates, self._stream, self._clock = name, num_updates, stream, clock
+        self._left = TimeLeft(num_updates, start, clock)
         self._begin = self._next = clock()
         self._episodes = MetricAccumulator()
 
@@ -80,7 +80,7 @@ class PlainDisplay:
         evaluated = any(key.startswith("dev/") for key in figures)
         if not evaluated:
             self._episodes.add_popped({key: value for key, value in figures.items() if key.startswith("episode/")})
-            if now < self._next and step < self._steps:
+            if now < self._next and step < self._num_updates:
                 return
             # Often at first, when one wonders whether it learns at all.
             self._next = now + min(MAX_PERIOD_S, max(MIN_PERIOD_S, (now - self._begin) * PERIOD_SHARE))
@@ -88,11 +88,11 @@ class PlainDisplay:
         shown = [f"{key} {format_figure(value)}" for key, value in figures.items() if key.startswith(LINE_KEYS)]
         left = self._left.seconds(step)
         time_left = "" if left is None else f"  {format_seconds(left)} left"
-        print(f"{self._name} {step}/{self._steps}{time_left}  {'  '.join(shown)}", file=self._stream, flush=True)
+        print(f"{self._name} {step}/{self._num_updates}{time_left}  {'  '.join(shown)}", file=self._stream, flush=True)
 
     def say(self, step: int, text: str) -> None:
         """Print a warning."""
-        print(f"{self._name} {step}/{self._steps}  warning: {text}", file=self._stream, flush=True)
+        print(f"{self._name} {step}/{self._num_updates}  warning: {text}", file=self._stream, flush=True)
 
     def close(self) -> None:
         """Nothing to do."""
@@ -103,17 +103,17 @@ class LiveDisplay:
 
     Args:
         name: of the run.
-        steps: updates in all.
+        num_updates: updates in all.
         start: updates done already.
         stream: the terminal.
     """
 
-    def __init__(self, name: str, *, steps: int, start: int = 0, stream: TextIO) -> None:
+    def __init__(self, name: str, *, num_updates: int, start: int = 0, stream: TextIO) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        self._name, self._steps, self._step = name, steps, start
-        self._left = TimeLeft(steps, start)
+        self._name, self._num_updates, self._step = name, num_updates, start
+        self._left = TimeLeft(num_updates, start)
         self._figures: dict[str, float] = {}
         self._returns: list[float] = []
         self._live = Live(console=Console(file=stream), refresh_per_second=4, get_renderable=self.render)
@@ -145,8 +145,8 @@ class LiveDisplay:
         remaining = "" if left is None else f"{format_seconds(left)} left"
         head.add_row(
             f"[bold]{self._name}[/]",
-            ProgressBar(total=max(self._steps, 1), completed=self._step, width=40),
-            f"{self._step}/{self._steps}",
+            ProgressBar(total=max(self._num_updates, 1), completed=self._step, width=40),
+            f"{self._step}/{self._num_updates}",
             remaining,
         )
         table = Table.grid(padding=(0, 2))

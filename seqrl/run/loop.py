@@ -55,7 +55,7 @@ def fit(
     trainer: Trainer,
     task: Task,
     *,
-    steps: int,
+    num_updates: int,
     policy: nn.Module | None = None,
     run_folder: Path | str | None = None,
     eval_every: int = 0,
@@ -74,7 +74,7 @@ def fit(
     Args:
         trainer: see `seqrl.protocols.Trainer`.
         task: see `seqrl.protocols.Task`.
-        steps: updates in all, those before `resume_from` included.
+        num_updates: updates in all, those before `resume_from` included.
         policy: what is saved and evaluated; the trainer's own when None. Give the bare module when the trainer holds a
             wrapped one.
         run_folder: metrics.jsonl and checkpoints go here; nothing is written when None.
@@ -113,7 +113,9 @@ def fit(
     watch(task, early_stop)
     saver = Saver(trainer, task, policy, run_folder, lines, dict(meta or {}), keep_checkpoints)
     saver.note_present(progress, resume_from)
-    intervals = Intervals(steps=steps, eval_every=eval_every, save_every=save_every, save_minutes=save_minutes, log_every=log_every)
+    intervals = Intervals(
+        num_updates=num_updates, eval_every=eval_every, save_every=save_every, save_minutes=save_minutes, log_every=log_every
+    )
     log = Log([*([lines] if lines else []), *writers])
     recorder = Recorder(saver, log, progress, intervals, early_stop=early_stop, shared=shared)
     if resume_from is not None:
@@ -137,7 +139,7 @@ def _loop(trainer: Trainer, task: Task, recorder: Recorder, progress: Progress, 
     """Go on until the last step or patience; the recorder ends it where a signal has come."""
     if due.evaluation(progress):
         recorder.evaluate()
-    while progress.step < due.steps and not progress.stopped_early:
+    while progress.step < due.num_updates and not progress.stopped_early:
         with recorder.attempt():
             trajectory = trainer.collect(task)
             recorder.collected(trajectory)

@@ -145,8 +145,8 @@ def _no_work(config: RunConfig, policy: nn.Module) -> str:
     number = sum(parameter.numel() for parameter in policy.parameters())
     if number < SMALLEST_MEASURED_POLICY and not any(isinstance(module, nn.Conv2d) and number for module in policy.modules()):
         return f"a policy of {number:,} parameters has no work for more"
-    if config.steps < FEWEST_UPDATES:
-        return f"not measured for {config.steps} updates"
+    if config.num_updates < FEWEST_UPDATES:
+        return f"not measured for {config.num_updates} updates"
     if torch.accelerator.is_available() and num_launched() > 1:
         return "not measured with several processes on accelerators"
     return ""
@@ -167,7 +167,7 @@ class _Choice:
 
     def try_precision(self, path: str) -> None:
         """Take bf16 where it is clearly faster."""
-        # Processor time is what an update takes on one thread where nothing else runs.
+        # CPU time is what an update takes on one thread where nothing else runs.
         alone_on_cpu = self.best.num_threads == 1 and not torch.accelerator.is_available()
         self._time_best(time.process_time if alone_on_cpu else time.perf_counter)
         self._try(_replaced(self.best, {path: "bf16"}), f"{path} bf16")
@@ -187,7 +187,7 @@ class _Choice:
             if self._clock is None:
                 self.bench.shorten(self.best)
             self._clock, self._seconds = clock, self.bench.seconds(self.best, clock)
-            kind = "processor time" if clock is time.process_time else f"on {threads(self.best.num_threads or 1)}"
+            kind = "CPU time" if clock is time.process_time else f"on {threads(self.best.num_threads or 1)}"
             self.said.append(f"{self.bench.share_of_update} took {_ms(self._seconds)} ({kind})")
 
     def _try(self, candidate: RunConfig, name: str) -> float:

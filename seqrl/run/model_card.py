@@ -52,7 +52,7 @@ def model_card(
         f"# {name.rpartition('/')[2]}",
         f"{_article(str(tree['task'].get('type', '')))}, trained with seqrl "
         f"{version_of('seqrl') or ''} (trainer `{registry.name_of(registry.TRAINERS, type(config.trainer))}`): "
-        f"checkpoint of update {meta['step']} of {config.steps}.",
+        f"checkpoint of update {meta['step']} of {config.num_updates}.",
         "## Use",
         _usage(folder, model, kind, name, str(_policy_of(tree).get("prompt", "")), prompt),
         f"`generate` writes greedily, {_most_tokens(folder)} tokens at most, as it was evaluated; `generation_config.json` says so.",

@@ -69,7 +69,7 @@ class Recorder:
         self._saver, self._log, self._progress, self._intervals = saver, log, progress, intervals
         self._early_stop, self._shared = early_stop, shared
         self._accumulator = MetricAccumulator(progress.gathered)
-        self._warnings = RunWarnings(intervals.steps, getattr(self._policy, "max_entropy", None), progress.lasting)
+        self._warnings = RunWarnings(intervals.num_updates, getattr(self._policy, "max_entropy", None), progress.lasting)
         self._watch = Stopwatch(self._task, progress.elapsed_s, progress.train_s)
         self._way_back = WayBack(saver, progress, self._keep)
         self._phase, self._phase_start_s = BETWEEN, 0.0
@@ -211,7 +211,7 @@ class Recorder:
             Stopped: when a signal has come, and there is more to do.
         """
         self._go_on(BETWEEN, BETWEEN)
-        if self._stopping and self._progress.step < self._intervals.steps:
+        if self._stopping and self._progress.step < self._intervals.num_updates:
             raise Stopped
         self._way_back.save()
 

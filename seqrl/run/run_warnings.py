@@ -23,13 +23,13 @@ class RunWarnings:
     """Collects what is likely to be wrong with a run, and lets each kind through only once in a while.
 
     Args:
-        steps: updates in all.
+        num_updates: updates in all.
         max_entropy: see `StagnationMonitor`.
         state: what `state_dict` gave, to go on from.
     """
 
-    def __init__(self, steps: int, max_entropy: float | None = None, state: Mapping[str, float] | None = None) -> None:
-        self._stagnation = StagnationMonitor(steps, max_entropy, state)
+    def __init__(self, num_updates: int, max_entropy: float | None = None, state: Mapping[str, float] | None = None) -> None:
+        self._stagnation = StagnationMonitor(num_updates, max_entropy, state)
         self._at_once, self._in_run, self._in_evaluations = (WarningFilter(window=1, least=1) for _ in range(3))
         self._in_updates = WarningFilter(window=10, least=8)
 
@@ -95,13 +95,13 @@ class StagnationMonitor:
     is about stats that have never been better.
 
     Args:
-        steps: updates in all.
+        num_updates: updates in all.
         max_entropy: the largest entropy that the policy could have, nats a step; None where there is no such limit.
         state: what `state_dict` gave, to go on from.
     """
 
-    def __init__(self, steps: int, max_entropy: float | None = None, state: Mapping[str, float] | None = None) -> None:
-        self._steps, self._max_entropy = steps, max_entropy
+    def __init__(self, num_updates: int, max_entropy: float | None = None, state: Mapping[str, float] | None = None) -> None:
+        self._num_updates, self._max_entropy = num_updates, max_entropy
         self._state: dict[str, float] = dict(state or {})
 
     def update(self, step: int, stats: Mapping[str, float]) -> dict[str, str]:
@@ -113,9 +113,9 @@ class StagnationMonitor:
         if entropy is not None:
             state["lowest_entropy"] = min(state.get("lowest_entropy", math.inf), entropy)
         troubles = self._jump(stats)
-        if step < max(MIN_UPDATES, MIN_SHARE_OF_RUN * self._steps):
+        if step < max(MIN_UPDATES, MIN_SHARE_OF_RUN * self._num_updates):
             return troubles
-        if step > self._steps / 2 and stats.get("explore/epsilon", 0.0) > LARGEST_LATE_EPSILON:
+        if step > self._num_updates / 2 and stats.get("explore/epsilon", 0.0) > LARGEST_LATE_EPSILON:
             troubles["much_chance"] = (
                 f"More than half of the run is over and {stats['explore/epsilon']:.0%} of the actions are still left to chance, so what "
                 "was learned is hardly used. Let epsilon fall within the first tenth to half of the run (epsilon_steps)."

@@ -96,12 +96,12 @@ class Bench:
         task, policy = self._tasks[of_task]
         of_trainer = f"{of_task} {config.trainer!r}"
         if of_trainer not in self._trainers:
-            self._trainers[of_trainer] = config.trainer.build(policy, seed=config.seed, num_updates=config.steps)
+            self._trainers[of_trainer] = config.trainer.build(policy, seed=config.seed, num_updates=config.num_updates)
         return task, self._trainers[of_trainer]
 
 
 def _work_clock() -> Clock:
-    """Count processor time, which other programs do not change, and a fifth of what is spent waiting."""
+    """Count CPU time, which other programs do not change, and a fifth of what is spent waiting."""
     processor, wall = time.process_time(), time.perf_counter()
     return lambda: max(time.process_time() - processor, (time.perf_counter() - wall) / 5)
 

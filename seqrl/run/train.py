@@ -72,7 +72,7 @@ def _train(config: RunConfig, newest: Path | None, troubles: list[str], *, overw
     folder = config.run_folder
     with explaining("before the first update", config):
         config, chosen, task, policy = _resumed(config, newest) if newest is not None else begin(config)
-        trainer = config.trainer.build(policy, seed=seed_from(newest, config.seed), num_updates=config.steps)
+        trainer = config.trainer.build(policy, seed=seed_from(newest, config.seed), num_updates=config.num_updates)
     # Weights, two moments of the optimiser, perhaps the weights in another form; the newest checkpoint beside the best one.
     copies = (4 if hasattr(policy, "save_pretrained") else 3) * (config.keep_checkpoints + 2)
     check_writable(folder, space_for * copies * num_bytes(policy))
@@ -97,7 +97,7 @@ def _train(config: RunConfig, newest: Path | None, troubles: list[str], *, overw
         trainer,
         task,
         policy=policy,
-        steps=config.steps,
+        num_updates=config.num_updates,
         run_folder=folder,
         eval_every=config.eval_every,
         save_every=config.save_every,
@@ -153,7 +153,7 @@ def _start(config: RunConfig) -> tuple[Task, nn.Module]:
 def resume(
     run_folder: Path | str, overrides: Sequence[str] = (), *, resume_from: str | None = None, display: bool = True, allow_code: bool = False
 ) -> RunResult:
-    """Go on with an interrupted run, or with a finished one when `--steps=` asks for more.
+    """Go on with an interrupted run, or with a finished one when `--num_updates=` asks for more.
 
     Args:
         run_folder: of the run.
@@ -273,5 +273,5 @@ def _writers(config: RunConfig, newest: Path | None, *, display: bool) -> list[W
     if display:
         from seqrl.run.display import make_display
 
-        writers.append(make_display(config.name, steps=config.steps, start=start, stream=sys.stdout))
+        writers.append(make_display(config.name, num_updates=config.num_updates, start=start, stream=sys.stdout))
     return writers

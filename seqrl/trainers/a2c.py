@@ -31,7 +31,7 @@ class A2CConfig:
         n_steps: rewards in an n-step return; 0 takes all that the stretch has left. Read by "n_step" only.
         gae_lambda: lambda; read by "td_lambda" and "gae".
         num_samples: rows sampled for each context.
-        discount: gamma, per step.
+        gamma: discount γ, per step.
         normalise_advantage: scale the advantages of a batch to mean 0 and deviation 1.
         average_over: what all losses are averaged over: "steps", "rows" (each row's sum) or "row_means"; see `reductions.masked_mean`.
         ent_coef: weight of the entropy bonus.
@@ -43,7 +43,7 @@ class A2CConfig:
     n_steps: NotNegative[int] = 0
     gae_lambda: Fraction = 0.95
     num_samples: Count = 1
-    discount: Fraction = 0.99
+    gamma: Fraction = 0.99
     normalise_advantage: bool = False
     average_over: AverageOver = "steps"
     ent_coef: float = 0.01
@@ -116,7 +116,7 @@ class A2C:
     def _advantage(self, trajectory: Trajectory) -> tuple[Tensor, Tensor]:
         """Give the critic's targets and the advantages, [B, T] each."""
         config, value = self.config, trajectory.value
-        history = (trajectory.reward, value, trajectory.terminated, trajectory.truncated, config.discount)
+        history = (trajectory.reward, value, trajectory.terminated, trajectory.truncated, config.gamma)
         if config.advantage == "n_step":
             target = returns.n_step(*history, config.n_steps or trajectory.num_steps)
             return target, advantages.critic(target, value)

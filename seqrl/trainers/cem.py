@@ -39,7 +39,7 @@ class CrossEntropyConfig:
             which suits contexts of unlike difficulty (captions).
         elite_iterations: elites are imitated in as many updates, together with those that come after them; 3 to 5 make
             better use of rare ones.
-        discount: gamma of the score, per step; below 1 it prefers what is reached sooner.
+        gamma: discount γ of the score, per step; below 1 it prefers what is reached sooner.
         fit: how elites are imitated: "gradient", steps on the cross-entropy (or the likelihood of continuous actions), or
             "counts", the shares of actions in a probability table.
         smoothing: Laplace's, added to each count of "counts".
@@ -56,7 +56,7 @@ class CrossEntropyConfig:
     percentile: Percentile = 80.0
     threshold: Threshold = "batch"
     elite_iterations: Count = 1
-    discount: Fraction = 1.0
+    gamma: Fraction = 1.0
     fit: Fit = "gradient"
     smoothing: NotNegative[float] = 0.1
     mixing: Fraction = 0.5
@@ -135,7 +135,7 @@ class CrossEntropyMethod:
     def update(self, trajectory: Trajectory) -> dict[str, float]:
         """Choose the elites and imitate them, with those of the last updates."""
         config = self.config
-        chosen, figures = choose_elites(trajectory, config.percentile, by_group=config.threshold == "group", discount=config.discount)
+        chosen, figures = choose_elites(trajectory, config.percentile, by_group=config.threshold == "group", gamma=config.gamma)
         self.elites = [*self.elites, trajectory.select_rows(chosen)][-config.elite_iterations :]
         elites = concatenate(self.elites)
         stats = describe_rollout(trajectory) | figures | {"elite/num_rows": float(elites.batch_size)}
@@ -216,7 +216,7 @@ class CrossEntropyMethod:
 
 @torch.no_grad()
 def choose_elites(
-    trajectory: Trajectory, percentile: float, *, by_group: bool = False, discount: float = 1.0
+    trajectory: Trajectory, percentile: float, *, by_group: bool = False, gamma: float = 1.0
 ) -> tuple[Tensor, dict[str, float]]:
     """Mark the rows whose score Σ_t γ^t r_t is at least a percentile of the scores, and above the worst of them.
 
@@ -226,7 +226,7 @@ def choose_elites(
         trajectory: B rows; those without a step that counts are left out.
         percentile: 0 to 100; between two scores it is interpolated linearly.
         by_group: compare each row with those of its group only; all rows are one group where `group` is None.
-        discount: γ.
+        gamma: discount γ.
 
     Returns:
         ([B] bool; the mean threshold, the elites' mean score and their share of the rows).
@@ -234,7 +234,7 @@ def choose_elites(
     Raises:
         ValueError: when a score is not finite.
     """
-    powers = discount ** torch.arange(trajectory.num_steps, device=trajectory.reward.device, dtype=torch.float64)
+    powers = gamma ** torch.arange(trajectory.num_steps, device=trajectory.reward.device, dtype=torch.float64)
     score = (trajectory.reward.double() * powers).sum(dim=1)
     valid = trajectory.mask.any(dim=1)
     if not bool(score[valid].isfinite().all()):

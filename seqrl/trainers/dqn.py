@@ -62,9 +62,9 @@ class DQN:
         self.generator = self.optimiser.make_generator(seed)
         recurrent = policy.config.memory != "none"
         self.replay = Replay(
-            config.replay_capacity,
+            config.buffer_size,
             n=config.n_step,
-            discount=config.discount,
+            gamma=config.gamma,
             window=config.burn_in_steps + config.window_steps if recurrent else 0,
             stored_state=recurrent and config.first_state == "stored",
             prioritised=config.replay == "prioritised",
@@ -188,7 +188,7 @@ class DQN:
         """Move the target network after the network."""
         if self.config.target_network == "moving_average":
             theirs, ours = ([*map(torch.Tensor.detach, network.parameters())] for network in (self.target, self.policy))
-            torch._foreach_lerp_(theirs, ours, self.config.target_rate)
+            torch._foreach_lerp_(theirs, ours, self.config.tau)
         elif self.config.target_network == "hard" and self.num_optimiser_steps % self.config.target_every == 0:
             self.target.load_state_dict(self.policy.state_dict())
 

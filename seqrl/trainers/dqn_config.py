@@ -24,20 +24,20 @@ class DQNConfig:
     What belongs to the network (dueling streams, noisy weights, distributions, memory) is set at `task.policy.action_values`.
 
     Attributes:
-        discount: gamma, per step.
+        gamma: discount γ, per step.
         n_step: rewards summed before the bootstrap.
         double: choose the action that follows with the network being learned, rate it with the target network.
         replay: "uniform"; "prioritised"; or "none", which learns from the rollout just made and forgets it.
-        replay_capacity: steps kept.
+        buffer_size: steps kept.
         priority_exponent: alpha of prioritised replay; 0 is even.
         importance_exponent: beta of prioritised replay at the beginning; it rises linearly to 1 by the end of the run.
         learning_starts: steps before the first optimiser step.
         batch_size: transitions of a minibatch, or windows for a network with memory.
         gradient_steps: minibatches, and so optimiser steps, an update.
-        target_network: "hard", a copy made every `target_every` optimiser steps; "moving_average", which moves by `target_rate`
+        target_network: "hard", a copy made every `target_every` optimiser steps; "moving_average", which moves by `tau`
             at each; "none", the network itself.
         target_every: optimiser steps between copies.
-        target_rate: tau, the share of the network's weights in the average.
+        tau: the share of the network's weights in the average.
         loss: "huber", linear beyond an error of `huber_delta`, or "mse", which for quantiles is the plain quantile loss;
             categorical estimates have the cross-entropy instead.
         huber_delta: kappa, in the unit of the reward.
@@ -51,11 +51,11 @@ class DQNConfig:
         optimiser: see `OptimiserConfig`.
     """
 
-    discount: float = 0.99
+    gamma: float = 0.99
     n_step: int = 1
     double: bool = False
     replay: ReplayKind = "uniform"
-    replay_capacity: int = 50_000
+    buffer_size: int = 50_000
     priority_exponent: float = 0.6
     importance_exponent: float = 0.4
     learning_starts: int = 1_000
@@ -63,7 +63,7 @@ class DQNConfig:
     gradient_steps: int = 32
     target_network: TargetNetwork = "hard"
     target_every: int = 250
-    target_rate: float = 0.005
+    tau: float = 0.005
     loss: Loss = "huber"
     huber_delta: float = 1.0
     epsilon_start: float = 1.0
@@ -79,13 +79,13 @@ class DQNConfig:
         for name, literal in choices.items():
             if getattr(self, name) not in get_args(literal):
                 raise ValueError(f"{name}: expected one of {', '.join(get_args(literal))}, got {getattr(self, name)!r}")
-        for name in ("n_step", "replay_capacity", "batch_size", "gradient_steps", "target_every", "window_steps"):
+        for name in ("n_step", "buffer_size", "batch_size", "gradient_steps", "target_every", "window_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
         for name in ("learning_starts", "epsilon_steps", "burn_in_steps"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: expected at least 0 steps, got {getattr(self, name)}")
-        fractions = ("discount", "priority_exponent", "importance_exponent", "target_rate", "epsilon_start", "epsilon_final")
+        fractions = ("gamma", "priority_exponent", "importance_exponent", "tau", "epsilon_start", "epsilon_final")
         for name in fractions:
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name}: expected a number in 0..1, got {getattr(self, name)}")

@@ -45,7 +45,7 @@ def why_not(policy: nn.Module, config: PPOConfig, optimiser: Optimiser, loss: Lo
         "average_over is row_means": config.average_over == "row_means",
         "the critic's error is clipped, or Huber's": bool(config.clip_range_vf or config.value_huber),
         "the loss holds a penalty for leaving the reference": bool(config.kl_coef) and config.kl_in == "loss",
-        "the loss holds cross-entropy": bool(config.mix.weight or config.mix.final_weight),
+        "the loss holds cross-entropy": bool(config.imitation.weight or config.imitation.final_weight),
         "several processes or parts, half precision, a GPU or compile": not optimiser.takes_gradients,
         "the policy is no actor and critic of tanh layers over one choice": not is_small(policy),
     }
@@ -124,28 +124,28 @@ def gradients(
     actor_inputs, logits = tanh_layers(x, actor)
     critic_inputs, value = tanh_layers(x, critic)
     numbers = categorical_numbers(logits.view(*shape, -1), trajectory.action)
-    policy_loss, error, for_logp, for_value = ppo_slopes(numbers.chosen, value.view(shape), trajectory.logp, advantage, target, clip)
+    policy_loss, error, for_logp, for_value = ppo_gradients(numbers.chosen, value.view(shape), trajectory.logp, advantage, target, clip)
     terms = {"loss/policy": policy_loss / count, "loss/value": error * (vf_coef / count)}
     for_entropy = None
     if ent_coef:
         terms["loss/entropy"] = numbers.entropy.sum() * (-ent_coef / count)
         for_entropy = torch.full_like(numbers.entropy, -ent_coef)
     for_logits = categorical_slope(numbers, for_logp, for_entropy).div_(count)
-    for weights, inputs, slope in (
+    for weights, inputs, grad in (
         (actor, actor_inputs, for_logits.flatten(0, 1)),
         (critic, critic_inputs, (for_value * (vf_coef / count)).view(-1, 1)),
     ):
-        for weight, gradient in zip(weights, layer_gradients(slope, inputs, weights), strict=True):
+        for weight, gradient in zip(weights, layer_gradients(grad, inputs, weights), strict=True):
             weight.grad = gradient
     return terms, [Seen(numbers.chosen, trajectory.logp, numbers.entropy, trajectory.mask, trajectory.imitate)]
 
 
-def ppo_slopes(
+def ppo_gradients(
     logp: Tensor, value: Tensor, old_logp: Tensor, advantage: Tensor, target: Tensor, clip: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Sum both losses; also give the slope of each step's losses by logp and by value, [B, T] each.
+    """Sum both losses; also give the gradient of each step's losses by logp and by value, [B, T] each.
 
-    With r = exp(logp - old): the slope of -min(r A, clip(r) A) is -r A where that is the one taken, and 0 elsewhere.
+    With r = exp(logp - old): the gradient of -min(r A, clip(r) A) is -r A where that is the one taken, and 0 elsewhere.
     """
     ratio, cost = (logp - old_logp).exp_(), advantage.neg()
     limited = ratio.clamp(1.0 - clip, 1.0 + clip).mul_(cost)
@@ -164,7 +164,7 @@ def weights_of(mlp: MLP) -> list[Tensor]:
 def tanh_layers(x: Tensor, weights: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
     """Run an MLP with tanh on [N, num_inputs]; give the input of each layer, and the output.
 
-    On some processors PyTorch's tanh is four times as slow as 2 sigmoid(2x) - 1, which is the same to 1e-7; a few rows are
+    On some CPUs PyTorch's tanh is four times as slow as 2 sigmoid(2x) - 1, which is the same to 1e-7; a few rows are
     faster with the one call all the same.
     """
     inputs = [x]
@@ -195,7 +195,7 @@ def layer_gradients(gradient: Tensor, inputs: Sequence[Tensor], weights: Sequenc
 
 
 class CategoricalNumbers(NamedTuple):
-    """What a categorical distribution says of actions, and what its slopes take.
+    """What a categorical distribution says of actions, and what its gradients take.
 
     Attributes:
         chosen: [...] log-probability of each action, nats.
@@ -222,7 +222,7 @@ def categorical_numbers(logits: Tensor, action: Tensor) -> CategoricalNumbers:
 
 
 def categorical_slope(numbers: CategoricalNumbers, for_chosen: Tensor | None, for_entropy: Tensor | None) -> Tensor:
-    """Give the slope by the logits, [..., N], from those by log p(a) and H: d log p(a) / dl = 1(a) - p,  dH / dl = -p (log p + H)."""
+    """Give the gradient by the logits, [..., N], from those by log p(a) and H: d log p(a) / dl = 1(a) - p,  dH / dl = -p (log p + H)."""
     found = torch.zeros_like(numbers.logp)
     if for_chosen is not None:
         for_chosen = for_chosen.unsqueeze(-1)

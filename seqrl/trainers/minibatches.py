@@ -73,7 +73,7 @@ class Minibatches:
         if self._places is not None or self._trajectory.imitate is not None:
             raise ValueError(
                 "split_batches: expected several minibatches to be cut from sampled rows alone, got steps, or demonstrations beside them; "
-                "set trainer.minibatches=1, or trainer.minibatch_unit=rows and trainer.mix.weight=0"
+                "set trainer.minibatches=1, or trainer.minibatch_unit=rows and trainer.imitation.weight=0"
             )
         parts = self._generator.order(self._size, self.number)
         return torch.cat(parts), [0, *accumulate(map(len, parts))]

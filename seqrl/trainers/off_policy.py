@@ -46,7 +46,7 @@ class OffPolicyConfig:
         baseline: "critic" subtracts the policy's value estimate, which learns V-trace targets; "none".
         epochs: optimiser steps on the same rows, with new ratios for each.
         num_samples: rows sampled for each context.
-        discount: gamma, per step.
+        gamma: discount γ, per step.
         average_over: what all losses are averaged over: "steps", "rows" (each row's sum) or "row_means"; see `reductions.masked_mean`.
         ent_coef: weight of the entropy bonus.
         vf_coef: weight of the critic's squared error.
@@ -61,7 +61,7 @@ class OffPolicyConfig:
     baseline: Baseline = "critic"
     epochs: int = 1
     num_samples: int = 1
-    discount: float = 0.99
+    gamma: float = 0.99
     average_over: AverageOver = "steps"
     ent_coef: float = 0.0
     vf_coef: float = 0.5
@@ -78,7 +78,7 @@ class OffPolicyConfig:
         for name in ("epochs", "num_samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("epsilon", "discount"):
+        for name in ("epsilon", "gamma"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: expected a number from 0 to 1, got {getattr(self, name)}")
         if self.actor_lag is not None and self.actor_lag < 0:
@@ -160,7 +160,7 @@ class OffPolicy:
         ratio = torch.where(mask, logp - trajectory.logp, 0.0).exp() if config.weighting != "none" else torch.ones_like(logp)
         weight, advantage = self._advantage(trajectory, ratio, value)
         ends = (trajectory.terminated, trajectory.truncated)
-        target, _ = returns.vtrace(ratio.log(), torch.zeros_like(ratio), trajectory.reward, value, *ends, config.discount)
+        target, _ = returns.vtrace(ratio.log(), torch.zeros_like(ratio), trajectory.reward, value, *ends, config.gamma)
         stats = self.optimiser.minimise(trajectory, self.loss, over=config.average_over, advantage=advantage, target=target)
         stats |= describe_advantage(advantage, mask) | describe_ratios(weight, mask)
         if config.baseline == "critic":
@@ -197,10 +197,10 @@ class OffPolicy:
                 one_episode(trajectory, "self_normalise", "set trainer.self_normalise=false")
                 rows = trajectory.mask.any(dim=1)  # a row in which nothing was chosen has no weight
                 weight = weight / self.optimiser.mean(per_row_mean(weight, ended, rows)).clamp(min=1e-8)
-            return weight, per_decision_return(trajectory.reward, weight, value, *ends, config.discount) - weight * value[:, :-1]
+            return weight, per_decision_return(trajectory.reward, weight, value, *ends, config.gamma) - weight * value[:, :-1]
         own = self._limit(ratio)
         # What follows a decision is weighted by the ratios after it: r_t + gamma rho_{t+1} (r_{t+1} + ...).
-        later = corrected_return(trajectory.reward, own, value, *ends, config.discount)
+        later = corrected_return(trajectory.reward, own, value, *ends, config.gamma)
         return own, own * (later - value[:, :-1])
 
     def _limit(self, weight: Tensor) -> Tensor:

@@ -15,8 +15,8 @@ from seqrl.protocols import Task
 from seqrl.requirements import require_critic, require_probabilities, require_whole_rows
 from seqrl.sharding import whole
 from seqrl.trainers import fused_ppo
+from seqrl.trainers.imitation import collect_rows, imitation_loss
 from seqrl.trainers.minibatches import Minibatches, Part, agreed_number
-from seqrl.trainers.mixing import collect_rows, imitation_loss
 from seqrl.trainers.ppo_advantages import estimate, revalued
 from seqrl.trainers.ppo_config import PPOConfig as PPOConfig
 from seqrl.trainers.ppo_config import Schedule
@@ -64,13 +64,13 @@ class PPO:
         return f"ppo goes through autograd: {self.plain_because}" if self.plain_because else fused_ppo.HOW
 
     def check_task(self, task: Task) -> None:
-        """Refuse stretches of steps where whole episodes are compared, and a mix where there is nothing to imitate."""
+        """Refuse stretches of steps where whole episodes are compared, and demonstrations where there is nothing to imitate."""
         if self.config.advantage != "gae":
             require_whole_rows(task, f"ppo with advantage {self.config.advantage}")
-        self.config.mix.check_task(task)
+        self.config.imitation.check_task(task)
 
     def collect(self, task: Task) -> Trajectory:
-        """Sample rows for the next contexts, with demonstrations where the mix asks for them."""
+        """Sample rows for the next contexts, with demonstrations where `imitation` asks for them."""
         return collect_rows(self, task, greedy_baseline=self.config.advantage == "greedy")
 
     def update(self, trajectory: Trajectory) -> dict[str, float]:
@@ -105,7 +105,7 @@ class PPO:
             terms["loss/value"] = Term(error, config.vf_coef)
         if self.reference is not None and reference_logp is not None:
             terms["loss/kl"] = self.reference.loss(evaluation.logp, reference_logp, part.mask)
-        if imitation_weight := config.mix.weight_at(self.optimiser.num_finished):
+        if imitation_weight := config.imitation.weight_at(self.optimiser.num_finished):
             terms["loss/cross_entropy"] = imitation_loss(evaluation, imitation_weight)
         return terms
 
@@ -170,7 +170,7 @@ class PPO:
 
     def _advantage(self, trajectory: Trajectory) -> tuple[Tensor, Tensor]:
         """Give the advantages and the critic's targets, [B, T] each."""
-        return estimate(trajectory, self.config.advantage, self.config.discount, self.config.gae_lambda)
+        return estimate(trajectory, self.config.advantage, self.config.gamma, self.config.gae_lambda)
 
     def reward_settings(self) -> dict[str, object]:
         """Say what rewards are compared with, for signatures."""

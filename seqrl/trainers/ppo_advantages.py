@@ -14,13 +14,13 @@ from seqrl.trajectory import Trajectory
 Advantage = Literal["gae", "leave_one_out", "group_norm", "group_mean", "greedy"]
 
 
-def estimate(trajectory: Trajectory, method: Advantage, discount: float, gae_lambda: float) -> tuple[Tensor, Tensor]:
+def estimate(trajectory: Trajectory, method: Advantage, gamma: float, gae_lambda: float) -> tuple[Tensor, Tensor]:
     """Give the advantages and the critic's targets, [B, T] each.
 
     Args:
         trajectory: B rows of T steps; of one episode each unless the method is "gae".
         method: "gae", or how rows are compared, see `seqrl.functional.row_advantages`; all steps of a row then share its advantage.
-        discount: gamma; read by "gae" only.
+        gamma: discount γ; read by "gae" only.
         gae_lambda: lambda; read by "gae" only.
 
     Raises:
@@ -28,7 +28,7 @@ def estimate(trajectory: Trajectory, method: Advantage, discount: float, gae_lam
     """
     if method == "gae":
         value, ends = trajectory.value, (trajectory.terminated, trajectory.truncated)
-        advantage = returns.gae(trajectory.reward, value, *ends, discount, gae_lambda)
+        advantage = returns.gae(trajectory.reward, value, *ends, gamma, gae_lambda)
         return advantage, advantage + value[:, :-1]
     row = row_advantage(method, trajectory, trajectory.score, setting="advantage", instead="trainer.advantage=gae, with a critic")
     return row.unsqueeze(1).expand_as(trajectory.reward), torch.zeros_like(trajectory.reward)

@@ -12,8 +12,8 @@ from seqrl.functional import losses
 from seqrl.functional.reductions import AverageOver
 from seqrl.optimiser import OptimiserConfig
 from seqrl.protocols import Trainer
+from seqrl.trainers.imitation import ImitationConfig
 from seqrl.trainers.minibatches import MinibatchUnit
-from seqrl.trainers.mixing import MixConfig
 from seqrl.trainers.ppo_advantages import Advantage
 from seqrl.trainers.reference import KLIn
 
@@ -42,7 +42,7 @@ class PPOConfig:
         advantage: "gae" with a critic (Schulman et al. 2016), or a critic-free one of whole rows: "leave_one_out", "group_norm" (GRPO's),
             "group_mean" (Dr. GRPO's), "greedy".
         num_samples: rows sampled for each context.
-        discount: gamma, per step; without effect unless `advantage` is "gae".
+        gamma: discount γ, per step; without effect unless `advantage` is "gae".
         gae_lambda: lambda of generalised advantage estimation.
         epochs: passes over the rows in each update.
         minibatches: parts of a pass, one optimiser step each; never more than there are rows (or steps) to share out.
@@ -66,13 +66,13 @@ class PPOConfig:
         ent_coef_schedule: "constant", or "linear" down to 0 at the end of the run.
         vf_coef: weight of the critic's squared error; without effect unless `advantage` is "gae".
         dropout: keep dropout on in the update; sampling never has it.
-        mix: cross-entropy beside the policy gradient, see `MixConfig`.
+        imitation: cross-entropy beside the policy gradient, see `ImitationConfig`.
         optimiser: see `OptimiserConfig`.
     """
 
     advantage: Advantage = "gae"
     num_samples: int = 1
-    discount: float = 0.99
+    gamma: float = 0.99
     gae_lambda: float = 0.95
     epochs: int = 4
     minibatches: int = 4
@@ -93,14 +93,14 @@ class PPOConfig:
     ent_coef_schedule: Schedule = "constant"
     vf_coef: float = 0.5
     dropout: bool = False
-    mix: MixConfig = field(default_factory=MixConfig)
+    imitation: ImitationConfig = field(default_factory=ImitationConfig)
     optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(epsilon=1e-5, max_grad_norm=0.5))
 
     def __post_init__(self) -> None:
         for name in ("num_samples", "epochs", "minibatches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("discount", "gae_lambda"):
+        for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: expected a number from 0 to 1, got {getattr(self, name)}")
         for name in ("clip_range_vf", "value_huber", "target_kl", "kl_coef"):

@@ -32,7 +32,7 @@ class QTableConfig:
             longer windows are cut where another one was taken.
         n_step: rewards summed before that estimate. With "q_learning" and n_step above 1 the rewards between are those of the
             ε-greedy actions, uncorrected; "tree_backup" corrects them.
-        discount: gamma, per step.
+        gamma: discount γ, per step.
         learning_rate: alpha at first.
         learning_rate_final: the same in the end.
         learning_rate_steps: steps over which it changes, linearly; 0 keeps the first.
@@ -45,7 +45,7 @@ class QTableConfig:
 
     rule: Rule = "q_learning"
     n_step: Count = 1
-    discount: Fraction = 0.99
+    gamma: Fraction = 0.99
     learning_rate: Rate = 0.1
     learning_rate_final: Rate = 0.01
     learning_rate_steps: NotNegative[int] = 0
@@ -179,10 +179,10 @@ class QTable:
 
     def _learn(self, pending: list[tuple[int, int, float]], value: float) -> None:
         """Move the oldest waiting step's entry towards its target, and let it go."""
-        discount, target = self.config.discount, value
+        gamma, target = self.config.gamma, value
         for index in range(len(pending) - 1, -1, -1):
             state, action, reward = pending[index]
-            target = reward + discount * target
+            target = reward + gamma * target
             if index and self.config.rule == "tree_backup":
                 values = self._table[state].tolist()
                 best = max(values)

@@ -18,8 +18,8 @@ from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig, Term
 from seqrl.protocols import Task
 from seqrl.requirements import lags, require_critic, require_probabilities, require_whole_rows
 from seqrl.settings import Count, Fraction, Positive, check_settings
+from seqrl.trainers.imitation import ImitationConfig, collect_rows, imitation_loss
 from seqrl.trainers.importance_weights import RowRatios
-from seqrl.trainers.mixing import MixConfig, collect_rows, imitation_loss
 from seqrl.trainers.state import load_state, state_of
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -40,7 +40,7 @@ class ReinforceConfig:
             score of the policy renormalised over the group's rows, which are weighed by it, too, see `functional.minimum_risk` (Shen et al.
             2016, Wen et al. 2016). The last three compare whole rows, and the last four need one episode a row.
         num_samples: rows sampled for each context.
-        discount: gamma, per step.
+        gamma: discount γ, per step.
         reward_to_go: credit an action with what came after it only, instead of the return of its whole episode; without effect on
             "group_norm", "greedy" and "minimum_risk".
         sharpness: "minimum_risk" alone: the exponent of the probabilities before they are renormalised; Shen's alpha, Wen's gamma.
@@ -53,13 +53,13 @@ class ReinforceConfig:
         ent_coef: weight of the entropy bonus.
         vf_coef: weight of the critic's squared error.
         dropout: keep dropout on in the update; sampling never has it.
-        mix: cross-entropy beside the policy gradient, see `MixConfig`.
+        imitation: cross-entropy beside the policy gradient, see `ImitationConfig`.
         optimiser: see `OptimiserConfig`.
     """
 
     baseline: Baseline = "leave_one_out"
     num_samples: Count = 5
-    discount: Fraction = 1.0
+    gamma: Fraction = 1.0
     reward_to_go: bool = True
     sharpness: Positive = 1.0
     candidates: Candidates = "samples"
@@ -69,7 +69,7 @@ class ReinforceConfig:
     ent_coef: float = 0.0
     vf_coef: float = 0.5
     dropout: bool = False
-    mix: MixConfig = field(default_factory=MixConfig)
+    imitation: ImitationConfig = field(default_factory=ImitationConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def __post_init__(self) -> None:
@@ -79,10 +79,10 @@ class ReinforceConfig:
                 f"candidates: expected samples with baseline {self.baseline}, which needs rows that the policy draws, got 'beam'; set "
                 "baseline=minimum_risk"
             )
-        if self.baseline == "greedy" and self.discount != 1:
+        if self.baseline == "greedy" and self.gamma != 1:
             raise ValueError(
-                f"discount: expected 1 with baseline greedy, whose scores are sums without discount, got {self.discount}; "
-                "set discount=1, or baseline=leave_one_out"
+                f"gamma: expected 1 with baseline greedy, whose scores are sums without discount, got {self.gamma}; "
+                "set gamma=1, or baseline=leave_one_out"
             )
 
     def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> Reinforce:
@@ -95,7 +95,7 @@ class Reinforce:
 
     Without `reward_to_go` G_t is the return of the whole episode that step t is a part of. The baseline
     b_t depends on no action of the row (but group_norm's does), so that with `average_over: rows`, without whitening and without a
-    discount, the estimate is unbiased.
+    gamma, the estimate is unbiased.
 
     Source: Williams 1992 (Simple statistical gradient-following algorithms), episodic REINFORCE; returns to go: Sutton et al. 2000
     (Policy gradient methods for reinforcement learning with function approximation).
@@ -128,17 +128,17 @@ class Reinforce:
         self.average: Tensor | None = None
 
     def check_task(self, task: Task) -> None:
-        """Refuse stretches of steps where whole episodes are compared, and a mix where there is nothing to imitate."""
+        """Refuse stretches of steps where whole episodes are compared, and demonstrations where there is nothing to imitate."""
         if self.config.baseline in (*get_args(RowBaseline), "minimum_risk"):
             require_whole_rows(task, f"reinforce with baseline {self.config.baseline}")
-        self.config.mix.check_task(task)
+        self.config.imitation.check_task(task)
         self.lags = lags(task, "reinforce", dropout=self.config.dropout)
         if self.config.candidates == "beam" and (self.lags or not getattr(task, "searches_rows", False)):
             why = "the rewards of a beam search cannot be computed ahead" if self.lags else f"{type(task).__name__} has no beam search"
             raise ValueError(f"trainer.candidates: expected samples, since {why}, got 'beam'")
 
     def collect(self, task: Task) -> Trajectory:
-        """Sample rows for the next contexts, with demonstrations where the mix asks for them."""
+        """Sample rows for the next contexts, with demonstrations where `imitation` asks for them."""
         searched = {"beam": True} if self.config.candidates == "beam" else {}  # other tasks need not know the word
         return collect_rows(self, task, greedy_baseline=self.config.baseline == "greedy", **searched)
 
@@ -173,7 +173,7 @@ class Reinforce:
             terms["loss/entropy"] = Term(evaluation.entropy, -config.ent_coef)
         if config.baseline == "critic":
             terms["loss/value"] = Term(losses.value(evaluation.value, target), config.vf_coef)
-        if weight := config.mix.weight_at(self.optimiser.num_finished):
+        if weight := config.imitation.weight_at(self.optimiser.num_finished):
             terms["loss/cross_entropy"] = imitation_loss(evaluation, weight)
         return terms
 
@@ -182,7 +182,7 @@ class Reinforce:
         config, mask = self.config, trajectory.mask
         value = trajectory.value if config.baseline == "critic" else torch.zeros_like(trajectory.value)
         ended = trajectory.terminated | trajectory.truncated
-        go = returns.discounted_return(trajectory.reward, value, trajectory.terminated, trajectory.truncated, config.discount)
+        go = returns.discounted_return(trajectory.reward, value, trajectory.terminated, trajectory.truncated, config.gamma)
         if config.reward_to_go and config.baseline not in ("group_norm", "minimum_risk"):
             credit = go
         else:

@@ -16,8 +16,8 @@ from seqrl.optimiser import Optimiser, OptimiserConfig, Term
 from seqrl.protocols import Task
 from seqrl.requirements import lags, require_probabilities, require_whole_rows
 from seqrl.settings import Count, check_settings
+from seqrl.trainers.imitation import ImitationConfig, collect_rows, imitation_loss
 from seqrl.trainers.importance_weights import RowRatios
-from seqrl.trainers.mixing import MixConfig, collect_rows, imitation_loss
 from seqrl.trainers.state import load_state, state_of
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -36,7 +36,7 @@ class SelfCriticalConfig:
             `seqrl.functional.reductions.masked_mean`.
         ent_coef: weight of the entropy bonus.
         dropout: keep dropout on in the update; sampling never has it.
-        mix: cross-entropy beside the policy gradient, see `MixConfig`.
+        imitation: cross-entropy beside the policy gradient, see `ImitationConfig`.
         optimiser: see `OptimiserConfig`.
     """
 
@@ -45,7 +45,7 @@ class SelfCriticalConfig:
     average_over: AverageOver = "steps"
     ent_coef: float = 0.0
     dropout: bool = False
-    mix: MixConfig = field(default_factory=MixConfig)
+    imitation: ImitationConfig = field(default_factory=ImitationConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def __post_init__(self) -> None:
@@ -89,13 +89,13 @@ class SelfCritical:
         self.lags = False  # whether a task gives rows that an older policy has sampled
 
     def check_task(self, task: Task) -> None:
-        """Refuse stretches of steps where whole episodes are compared, and a mix where there is nothing to imitate."""
+        """Refuse stretches of steps where whole episodes are compared, and demonstrations where there is nothing to imitate."""
         require_whole_rows(task, "self_critical")
-        self.config.mix.check_task(task)
+        self.config.imitation.check_task(task)
         self.lags = lags(task, "self_critical", dropout=self.config.dropout)
 
     def collect(self, task: Task) -> Trajectory:
-        """Sample rows for the next contexts, with demonstrations where the mix asks for them."""
+        """Sample rows for the next contexts, with demonstrations where `imitation` asks for them."""
         return collect_rows(self, task, greedy_baseline=self.config.baseline == "greedy")
 
     def update(self, trajectory: Trajectory) -> dict[str, float]:
@@ -116,7 +116,7 @@ class SelfCritical:
         terms: dict[str, Tensor | Term] = {"loss/policy": losses.policy_gradient(evaluation.logp, weighed)}
         if self.config.ent_coef:
             terms["loss/entropy"] = Term(evaluation.entropy, -self.config.ent_coef)
-        if weight := self.config.mix.weight_at(self.optimiser.num_finished):
+        if weight := self.config.imitation.weight_at(self.optimiser.num_finished):
             terms["loss/cross_entropy"] = imitation_loss(evaluation, weight)
         return terms
 

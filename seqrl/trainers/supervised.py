@@ -12,7 +12,7 @@ from seqrl.protocols import Task
 from seqrl.requirements import demonstrations_of, require_demonstrations
 from seqrl.settings import FractionBelowOne, check_settings
 from seqrl.sharding import whole
-from seqrl.trainers.mixing import imitation_loss
+from seqrl.trainers.imitation import imitation_loss
 from seqrl.trainers.state import load_state, state_of
 from seqrl.trajectory import Evaluation, Trajectory
 

@@ -42,7 +42,7 @@ class TRPOConfig:
         critic_minibatches: parts of a pass, one optimiser step each.
         minibatch_unit: what is shuffled into the critic's minibatches: "rows", or "steps" for policies without memory.
         num_samples: rows sampled for each context.
-        discount: gamma, per step.
+        gamma: discount γ, per step.
         gae_lambda: lambda of generalised advantage estimation.
         optimiser: of the critic and the auxiliary loss, see `OptimiserConfig`; the policy's step needs no learning rate.
     """
@@ -56,7 +56,7 @@ class TRPOConfig:
     critic_minibatches: Count = 8
     minibatch_unit: MinibatchUnit = "rows"
     num_samples: Count = 1
-    discount: Fraction = 0.99
+    gamma: Fraction = 0.99
     gae_lambda: Fraction = 0.95
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
@@ -116,7 +116,7 @@ class TRPO:
     def update(self, trajectory: Trajectory) -> dict[str, float]:
         """Take the policy's step, then fit the critic and learn the auxiliary loss."""
         config, value, mask = self.config, trajectory.value, trajectory.mask
-        advantage = returns.gae(trajectory.reward, value, trajectory.terminated, trajectory.truncated, config.discount, config.gae_lambda)
+        advantage = returns.gae(trajectory.reward, value, trajectory.terminated, trajectory.truncated, config.gamma, config.gae_lambda)
         target = advantage + value[:, :-1]
         stats = describe_rollout(trajectory) | describe_advantage(advantage, mask)
         stats["critic/explained_variance"] = explained_variance(value[:, :-1], target, mask)

@@ -32,7 +32,7 @@ class VTraceConfig:
         rho_bar: largest ratio that weighs a temporal difference; sets what the critic converges to.
         c_bar: largest ratio that weighs what follows; sets how fast. At most `rho_bar`.
         num_samples: rows sampled for each context.
-        discount: gamma, per step.
+        gamma: discount γ, per step.
         average_over: what all losses are averaged over: "steps", "rows" (each row's sum) or "row_means"; see `reductions.masked_mean`.
         ent_coef: weight of the entropy bonus.
         vf_coef: weight of the critic's squared error.
@@ -44,7 +44,7 @@ class VTraceConfig:
     rho_bar: float = 1.0
     c_bar: float = 1.0
     num_samples: Count = 1
-    discount: Fraction = 0.99
+    gamma: Fraction = 0.99
     average_over: AverageOver = "steps"
     ent_coef: float = 0.01
     vf_coef: float = 0.5
@@ -120,7 +120,7 @@ class VTrace:
         value[:, : part.num_steps] = evaluation.value.detach()
         # Where the policy did not choose, log-probabilities mean nothing and their ratio could overflow.
         learner = torch.where(sampled.mask, logp.detach(), sampled.logp) if config.corrected else sampled.logp
-        history = (sampled.logp, sampled.reward, value, sampled.terminated, sampled.truncated, config.discount)
+        history = (sampled.logp, sampled.reward, value, sampled.terminated, sampled.truncated, config.gamma)
         target, advantage = returns.vtrace(learner, *history, config.rho_bar, config.c_bar)
         seen.append((value, (learner - sampled.logp).exp(), target, advantage))
         terms: dict[str, Tensor | Term] = {

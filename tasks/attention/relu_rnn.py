@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-relu_slope = torch.ops.aten.threshold_backward
+relu_gradient = torch.ops.aten.threshold_backward
 
 
 class ReluRNNWeights(NamedTuple):
@@ -98,33 +98,33 @@ def recur(weights: ReluRNNWeights, activations: Activations, step: int) -> Tenso
 def gradients(weights: ReluRNNWeights, activations: Activations, for_hidden: Tensor | None, for_last: Tensor | None) -> list[Tensor]:
     """Give the gradient of each weight, in the weights' order and dtype.
 
-    With e_t the loss's slope by hidden_t itself: δ_t = (e_t + recurᵀ δ_{t+1}) ⊙ [hidden_t > 0], then
+    With e_t the loss's gradient by hidden_t itself: δ_t = (e_t + recurᵀ δ_{t+1}) ⊙ [hidden_t > 0], then
 
     ∂L/∂recur = Σ_t δ_t hidden_{t-1}ᵀ,  ∂L/∂enter = Σ_t δ_t joined_tᵀ, and so on down the glimpse network.
 
     Args:
         weights: in the activations' dtype.
         activations: of the pass.
-        for_hidden: [N, B, H] slope by each state, in that format; None for zeros.
-        for_last: [B, H] slope by the last state alone, added to the former's; None for zeros.
+        for_hidden: [N, B, H] gradient by each state, in that format; None for zeros.
+        for_last: [B, H] gradient by the last state alone, added to the former's; None for zeros.
     """
-    slopes = torch.empty_like(activations.hidden)
-    num_steps = slopes.shape[0]
+    grads = torch.empty_like(activations.hidden)
+    num_steps = grads.shape[0]
     following: Tensor | None = for_last
     for step in reversed(range(num_steps)):
         if for_hidden is not None:
             following = for_hidden[step] if following is None else following + for_hidden[step]
         assert following is not None
-        relu_slope(following, activations.hidden[step], 0, grad_input=slopes[step])
-        following = slopes[step] @ weights.recur if step else None
-    flat = slopes.flatten(0, 1)
+        relu_gradient(following, activations.hidden[step], 0, grad_input=grads[step])
+        following = grads[step] @ weights.recur if step else None
+    flat = grads.flatten(0, 1)
     glimpse, location, seen, placed, joined = (
         part.flatten(0, 1) for part in (activations.glimpse, activations.location, activations.seen, activations.placed, activations.joined)
     )
-    later, before = slopes[1:].flatten(0, 1), activations.hidden[:-1].flatten(0, 1)
-    for_joined = relu_slope(flat @ weights.enter, joined, 0)
-    for_seen = relu_slope(for_joined @ weights.join_seen, seen, 0)
-    for_placed = relu_slope(for_joined @ weights.join_placed, placed, 0)
+    later, before = grads[1:].flatten(0, 1), activations.hidden[:-1].flatten(0, 1)
+    for_joined = relu_gradient(flat @ weights.enter, joined, 0)
+    for_seen = relu_gradient(for_joined @ weights.join_seen, seen, 0)
+    for_placed = relu_gradient(for_joined @ weights.join_placed, placed, 0)
     return [
         for_seen.t() @ glimpse,
         for_seen.sum(dim=0),
@@ -142,7 +142,7 @@ def gradients(weights: ReluRNNWeights, activations: Activations, for_hidden: Ten
 class ReluRNNPass(torch.autograd.Function):
     """A pass as one node of autograd's graph: all states [N, B, H], and the last one [B, H] again.
 
-    The last state is given by itself because a classifier's slope comes to it alone.
+    The last state is given by itself because a classifier's gradient comes to it alone.
     """
 
     @staticmethod
@@ -161,10 +161,10 @@ class ReluRNNPass(torch.autograd.Function):
         if for_hidden is None and for_last is None:
             return None, None, None, *(None for _ in ctx.cast)
         dtype = ctx.activations.hidden.dtype
-        slopes = (None if slope is None else slope.to(dtype) for slope in (for_hidden, for_last))
+        grads = (None if grad is None else grad.to(dtype) for grad in (for_hidden, for_last))
         like = for_hidden if for_hidden is not None else for_last
         assert like is not None
-        return None, None, None, *(gradient.to(like.dtype) for gradient in gradients(ctx.cast, ctx.activations, *slopes))
+        return None, None, None, *(gradient.to(like.dtype) for gradient in gradients(ctx.cast, ctx.activations, *grads))
 
 
 def run_pass(weights: Sequence[Tensor], glimpse: Tensor, location: Tensor, dtype: torch.dtype) -> tuple[ReluRNNWeights, Activations]:

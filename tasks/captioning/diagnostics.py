@@ -37,7 +37,7 @@ def warnings_for(history: Sequence[Mapping[str, float]]) -> dict[str, str]:
             "cider_fell",
             f"CIDEr-D on dev fell from {start['cider_d']:.3f} to {now['cider_d']:.3f}. If reward/mean rises meanwhile, the reward is not "
             "what dev measures (other document frequencies, other metrics); if it falls, too, try a lower learning rate, a "
-            "warm-up, more samples an image, or some cross-entropy (trainer.mix.weight).",
+            "warm-up, more samples an image, or some cross-entropy (trainer.imitation.weight).",
         ),
         (
             now["bad_endings"] > start["bad_endings"] + 0.05,
@@ -49,7 +49,7 @@ def warnings_for(history: Sequence[Mapping[str, float]]) -> dict[str, str]:
             now["length"] > 1.3 * start["length"] or now["length"] < 0.7 * start["length"],
             "length_drift",
             f"Captions went from {start['length']:.1f} to {now['length']:.1f} words, a sign that length alone pays. Reward CIDEr-D rather "
-            "than CIDEr, BLEU besides, or mix in some cross-entropy (trainer.mix.weight).",
+            "than CIDEr, BLEU besides, or mix in some cross-entropy (trainer.imitation.weight).",
         ),
         (
             now["distinct"] < 0.5 * start["distinct"],

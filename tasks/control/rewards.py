@@ -22,12 +22,12 @@ class RewardShaper:
 
     Args:
         scale: whether to divide by the deviation of the returns.
-        discount: of those returns.
+        gamma: discount of those returns.
         clip: the largest size of a reward, after scaling; 0 for no limit.
     """
 
-    def __init__(self, *, scale: bool, discount: float, clip: float) -> None:
-        self.unit_moves, self._discount, self._clip = scale, discount, clip
+    def __init__(self, *, scale: bool, gamma: float, clip: float) -> None:
+        self.unit_moves, self._discount, self._clip = scale, gamma, clip
         self.stays_raw = False
         self._moments = Moments()
         self._running: Tensor | None = None

@@ -128,7 +128,7 @@ class EnvTask:
         self._num_rollouts = 0
         self._num_env_steps = 0
         self._limit = self._factory.max_episode_steps
-        self._rewards = RewardShaper(scale=config.reward_scale, discount=config.reward_discount, clip=config.reward_clip)
+        self._rewards = RewardShaper(scale=config.reward_scale, gamma=config.reward_discount, clip=config.reward_clip)
         self._episodes_over: list[Episode] = []
         self._memory: Tree = None
         self._lost = False

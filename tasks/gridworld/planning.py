@@ -33,17 +33,17 @@ class Model:
         if bool((self.transition < 0).any()) or bool((self.transition.sum(dim=2) > 1 + TOLERANCE).any()):
             raise ValueError("transition: expected probabilities that sum to at most 1 over the next states")
 
-    def action_values(self, utility: Tensor, discount: float = 1.0) -> Tensor:
+    def action_values(self, utility: Tensor, gamma: float = 1.0) -> Tensor:
         """Look one step ahead: Q(s, a) = R(s, a) + γ Σ_s' P(s' | s, a) U(s').
 
         Args:
             utility: [S] float64, U.
-            discount: γ, per step.
+            gamma: discount γ, per step.
 
         Returns:
             [S, A].
         """
-        return self.reward + discount * (self.transition @ utility)
+        return self.reward + gamma * (self.transition @ utility)
 
 
 def read_model(table: Mapping[int, Mapping[int, Sequence[tuple[float, int, float, bool]]]]) -> Model:
@@ -63,12 +63,12 @@ def read_model(table: Mapping[int, Mapping[int, Sequence[tuple[float, int, float
     return Model(transition, reward)
 
 
-def value_iteration(model: Model, discount: float = 1.0, *, tolerance: float = 1e-12, max_sweeps: int = 100_000) -> Tensor:
+def value_iteration(model: Model, gamma: float = 1.0, *, tolerance: float = 1e-12, max_sweeps: int = 100_000) -> Tensor:
     """Apply U(s) <- max_a [R(s, a) + γ Σ_s' P(s' | s, a) U(s')] from U = 0 until nothing changes any more.
 
     Args:
         model: see `Model`.
-        discount: γ, per step; 1 where every good policy comes to an end.
+        gamma: discount γ, per step; 1 where every good policy comes to an end.
         tolerance: largest change of a utility in the last sweep.
         max_sweeps: where it is given up; with `tolerance` 0 the utilities of an episode of so many steps at most.
 
@@ -82,21 +82,21 @@ def value_iteration(model: Model, discount: float = 1.0, *, tolerance: float = 1
     """
     utility = torch.zeros(model.reward.shape[0], dtype=torch.float64)
     for _ in range(max_sweeps):
-        before, utility = utility, model.action_values(utility, discount).amax(dim=1)
+        before, utility = utility, model.action_values(utility, gamma).amax(dim=1)
         if float((utility - before).abs().max()) < tolerance:
             return utility
     if tolerance:
-        raise ValueError(f"the utilities still change after {max_sweeps} sweeps; is there a reward for never ending? Try discount < 1")
+        raise ValueError(f"the utilities still change after {max_sweeps} sweeps; is there a reward for never ending? Try gamma < 1")
     return utility
 
 
-def evaluate_policy(model: Model, policy: Tensor, discount: float = 1.0, reward: Tensor | None = None) -> Tensor:
+def evaluate_policy(model: Model, policy: Tensor, gamma: float = 1.0, reward: Tensor | None = None) -> Tensor:
     """Solve U(s) = Σ_a π(a|s) [R(s, a) + γ Σ_s' P(s' | s, a) U(s')], a linear system, for the utilities of a policy.
 
     Args:
         model: see `Model`.
         policy: [S] action of each state, or [S, A] probabilities.
-        discount: γ, per step; 1 needs a policy that comes to an end from every state.
+        gamma: discount γ, per step; 1 needs a policy that comes to an end from every state.
         reward: [S, A] other rewards than the model's.
 
     Returns:
@@ -109,10 +109,10 @@ def evaluate_policy(model: Model, policy: Tensor, discount: float = 1.0, reward:
     share = policy if policy.ndim == 2 else torch.nn.functional.one_hot(policy, A).double()
     following = torch.einsum("sa,sat->st", share, model.transition)
     earned = (share * (model.reward if reward is None else reward)).sum(dim=1)
-    return torch.linalg.solve(torch.eye(S, dtype=torch.float64) - discount * following, earned)
+    return torch.linalg.solve(torch.eye(S, dtype=torch.float64) - gamma * following, earned)
 
 
-def policy_iteration(model: Model, discount: float = 1.0) -> tuple[Tensor, Tensor]:
+def policy_iteration(model: Model, gamma: float = 1.0) -> tuple[Tensor, Tensor]:
     """Evaluate a policy, improve it where another action is better, repeat until none is.
 
     It starts from actions at random, which end every episode of a world that can be left from everywhere; each improvement
@@ -120,7 +120,7 @@ def policy_iteration(model: Model, discount: float = 1.0) -> tuple[Tensor, Tenso
 
     Args:
         model: see `Model`.
-        discount: γ, per step.
+        gamma: discount γ, per step.
 
     Returns:
         ([S] long actions, [S] utilities).
@@ -129,19 +129,19 @@ def policy_iteration(model: Model, discount: float = 1.0) -> tuple[Tensor, Tenso
     """
     S, A = model.reward.shape
     policy = torch.full((S, A), 1 / A, dtype=torch.float64)
-    actions = model.action_values(evaluate_policy(model, policy, discount), discount).argmax(dim=1)
+    actions = model.action_values(evaluate_policy(model, policy, gamma), gamma).argmax(dim=1)
     while True:
-        utility = evaluate_policy(model, actions, discount)
-        values = model.action_values(utility, discount)
+        utility = evaluate_policy(model, actions, gamma)
+        values = model.action_values(utility, gamma)
         better = values.amax(dim=1) > values.gather(1, actions.unsqueeze(1)).squeeze(1) + TOLERANCE
         if not bool(better.any()):
             return actions, utility
         actions = torch.where(better, values.argmax(dim=1), actions)
 
 
-def best_actions(model: Model, utility: Tensor, discount: float = 1.0) -> Tensor:
+def best_actions(model: Model, utility: Tensor, gamma: float = 1.0) -> Tensor:
     """Mark every action that is as good as the best one, [S, A] bool."""
-    values = model.action_values(utility, discount)
+    values = model.action_values(utility, gamma)
     return values >= values.amax(dim=1, keepdim=True) - TOLERANCE
 
 

@@ -67,7 +67,7 @@ class Solution:
     best: Tensor
 
 
-def solve_room(step_reward: float, discount: float = 1.0) -> Solution:
+def solve_room(step_reward: float, gamma: float = 1.0) -> Solution:
     """Find the utilities and every best action.
 
     With a step reward above 0 and no discount every utility is infinite, and the best actions are those that
@@ -75,19 +75,19 @@ def solve_room(step_reward: float, discount: float = 1.0) -> Solution:
 
     Args:
         step_reward: reward of a step.
-        discount: γ, per step.
+        gamma: discount γ, per step.
 
     Raises:
         ValueError: when the discount is out of range.
     """
-    if not 0 < discount <= 1:
-        raise ValueError(f"discount: expected a number above 0 and at most 1, got {discount}")
+    if not 0 < gamma <= 1:
+        raise ValueError(f"gamma: expected a number above 0 and at most 1, got {gamma}")
     model = room_model(step_reward)
-    if step_reward > 0 and discount == 1:
+    if step_reward > 0 and gamma == 1:
         utility, best = torch.where(staying_actions(model).any(dim=1), torch.inf, model.reward[:, 0]), staying_actions(model)
     else:
-        _, utility = policy_iteration(model, discount)
-        best = best_actions(model, utility, discount)
+        _, utility = policy_iteration(model, gamma)
+        best = best_actions(model, utility, gamma)
     best[[STATE_OF[cell] for cell in EXITS]] = False
     return Solution(step_reward, utility, best)
 

@@ -45,14 +45,14 @@ def run(configs: ModuleType, folder: Path, *changes: str, seeds: str = "0") -> d
 def test_figures_are_kept_and_not_measured_again(
     configs: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    record = run(configs, tmp_path, "--steps=2", "--eval_every=1")["seeds"]["0"]
+    record = run(configs, tmp_path, "--num_updates=2", "--eval_every=1")["seeds"]["0"]
     # An episode is cut at 20 steps, each of which pays 1.
     assert 1 <= record["test"]["return_mean"] <= 20 and 1 <= record["sampled"]["return_mean"] <= 20
     assert record["curve"]["updates"] == [0, 1, 2] and record["updates"] == record["checkpoint"] == 2
     assert record["provenance"]["seeds"] == [0] and record["processor_s"] > 0
     capsys.readouterr()
     monkeypatch.setattr(configs, "run_seed", lambda *_: pytest.fail("it was measured again"))
-    assert run(configs, tmp_path, "--steps=2", "--eval_every=1")["seeds"]["0"] == record
+    assert run(configs, tmp_path, "--num_updates=2", "--eval_every=1")["seeds"]["0"] == record
     assert "stands already" in capsys.readouterr().out
 
 
@@ -74,10 +74,10 @@ def test_an_interrupt_ends_everything_and_the_same_command_goes_on(
 
     monkeypatch.setattr(PPO, "update", update_and_stop)
     with pytest.raises(Interrupted):
-        run(configs, tmp_path, "--steps=3", "--eval_every=0", seeds="0,1")
+        run(configs, tmp_path, "--num_updates=3", "--eval_every=0", seeds="0,1")
     assert not (tmp_path / "out.json").exists()
     assert len(list(tmp_path.glob("runs/*/*/checkpoints/step_00000002"))) == 1  # of seed 0 alone
-    seeds = run(configs, tmp_path, "--steps=3", "--eval_every=0", seeds="0,1")["seeds"]
+    seeds = run(configs, tmp_path, "--num_updates=3", "--eval_every=0", seeds="0,1")["seeds"]
     assert {seed: record["updates"] for seed, record in seeds.items()} == {"0": 3, "1": 3}
     assert next(count) == 7  # 2 and 1 updates of seed 0, 3 of seed 1
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 def test_trains_tests_and_writes_both_policies(tmp_path: Path) -> None:
     output = tmp_path / "results.json"
     command = [sys.executable, "benchmarks/dialogue_policy.py", "restaurants", "--trainers=ppo", "--error-rates=0.15", "--seeds=3"]
-    command += ["--dialogs=60", "--steps=2", f"--runs-folder={tmp_path}", f"--output={output}", "--allow-dirty"]
+    command += ["--dialogs=60", "--num_updates=2", f"--runs-folder={tmp_path}", f"--output={output}", "--allow-dirty"]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     crafted, learned = json.loads(output.read_text())["rows"]
     assert (

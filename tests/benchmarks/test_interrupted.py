@@ -32,7 +32,7 @@ def train_once(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
 def test_a_run_that_was_ended_is_not_done(tmp_path: Path, train_once: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "toy.yaml"
     components = 'task: {type: "toy_for_runs:ToyTaskConfig"}\ntrainer: {type: "toy_for_runs:ToyTrainerConfig"}\n'
-    path.write_text(f"name: toy\nsteps: 6\nruns_folder: {tmp_path}\n{components}")
+    path.write_text(f"name: toy\nnum_updates: 6\nruns_folder: {tmp_path}\n{components}")
     config: Any = read_config(path, [])
     monkeypatch.setenv("TOY_SIGNAL", str(int(signal.SIGTERM)))
     monkeypatch.setenv("TOY_SIGNAL_AT", "3")

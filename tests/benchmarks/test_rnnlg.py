@@ -18,7 +18,15 @@ DATA = Path(os.environ.get("SEQRL_DATA", ROOT.parent / "shared" / "data"))
 @pytest.mark.skipif(not (DATA / "rnnlg").is_dir(), reason=f"needs the folder {DATA / 'rnnlg'}; SEQRL_DATA names another one")
 def test_trains_scores_and_writes_and_goes_on(tmp_path: Path) -> None:
     output = tmp_path / "results.json"
-    command = [sys.executable, "benchmarks/rnnlg.py", "--train=hotel", "--seeds=3", "--stages=xe", "--steps=2", f"--folder={tmp_path}"]
+    command = [
+        sys.executable,
+        "benchmarks/rnnlg.py",
+        "--train=hotel",
+        "--seeds=3",
+        "--stages=xe",
+        "--num_updates=2",
+        f"--folder={tmp_path}",
+    ]
     command += [f"--output={output}", "--allow-dirty"]
     settings = {**os.environ, "SEQRL_DATA": str(DATA), "PYTHONPATH": str(ROOT)}
     subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=settings)

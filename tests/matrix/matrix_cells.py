@@ -51,13 +51,13 @@ def _needs(*names: str) -> frozenset[str]:
 
 
 _ONE_STEP = {"epochs": 1, "minibatches": 1}
-_DQN = {"learning_starts": 0, "batch_size": 5, "gradient_steps": 2, "replay_capacity": 100, "window_steps": 3, "target_every": 2}
+_DQN = {"learning_starts": 0, "batch_size": 5, "gradient_steps": 2, "buffer_size": 100, "window_steps": 3, "target_every": 2}
 _DRAWS = "steps are drawn from the replay by their place"
 VARIANTS: dict[str, Variant] = {
     "supervised": Variant("supervised", {}, _needs(DEMONSTRATIONS)),
     "supervised_smoothed": Variant("supervised", {"label_smoothing": 0.1}, _needs(DEMONSTRATIONS)),
     "reinforce_critic": Variant("reinforce", {"baseline": "critic", "num_samples": 1, "ent_coef": 0.1}, _needs(CRITIC)),
-    "reinforce_none": Variant("reinforce", {"baseline": "none", "num_samples": 1, "ent_coef": 0.1, "discount": 0.9}),
+    "reinforce_none": Variant("reinforce", {"baseline": "none", "num_samples": 1, "ent_coef": 0.1, "gamma": 0.9}),
     "reinforce_moving_average": Variant("reinforce", {"baseline": "moving_average", "num_samples": 1, "whiten": True}),
     "reinforce_leave_one_out": Variant("reinforce", {"baseline": "leave_one_out", "num_samples": 3}, _needs(SAMPLES)),
     "reinforce_group_norm": Variant("reinforce", {"baseline": "group_norm", "num_samples": 3, "ent_coef": 0.1}, _needs(SAMPLES)),

@@ -17,7 +17,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 import test_matrix_auxiliary as test_auxiliary  # noqa: E402  what the cells are has to be found first
 import test_matrix_credit as test_credit  # noqa: E402
 import test_matrix_equal as test_equal  # noqa: E402
-import test_matrix_mix as test_mix  # noqa: E402
+import test_matrix_imitation as test_mix  # noqa: E402
 import test_matrix_padding as test_padding  # noqa: E402
 import test_matrix_settings as test_settings  # noqa: E402
 from matrix_cells import MISSING, VARIANTS, missing, running, trainers  # noqa: E402
@@ -102,8 +102,13 @@ SETTINGS: list[tuple[str, str, str, Pairs]] = [
         "test_matrix_settings.py",
         test_settings.MINIBATCHES,
     ),
-    ("`mix.weight`", "adds the gradient of the demonstrations' cross-entropy, and nothing else", "test_matrix_mix.py", test_mix.MIXES),
-    ("`mix.forced_steps`", "forced steps are imitated and never rewarded", "test_matrix_mix.py", test_mix.MIXES),
+    (
+        "`imitation.weight`",
+        "adds the gradient of the demonstrations' cross-entropy, and nothing else",
+        "test_matrix_imitation.py",
+        test_mix.MIXES,
+    ),
+    ("`imitation.forced_steps`", "forced steps are imitated and never rewarded", "test_matrix_imitation.py", test_mix.MIXES),
     ("auxiliary loss: classes", "learned on all rows, as by themselves", "test_matrix_auxiliary.py", test_auxiliary.GLIMPSES),
     ("auxiliary loss: words", "learned from demonstrations alone, in parts, too", "test_matrix_auxiliary.py", test_auxiliary.WORDS),
     ("`dropout`", "on in the update where asked for, never in sampling", "test_matrix_settings.py", test_settings.DROPPED),

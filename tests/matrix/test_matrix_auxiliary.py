@@ -11,10 +11,10 @@ from matrix_cells import VARIANTS, parameters, running
 from matrix_kinds import KINDS
 from matrix_updates import difference, learn, make_policy, rows_of
 from test_matrix_equal import tolerance
-from test_matrix_mix import mixed
+from test_matrix_imitation import mixed
 from torch import Tensor
 
-from seqrl.trainers.mixing import MixConfig
+from seqrl.trainers.imitation import ImitationConfig
 from seqrl.trajectory import Trajectory
 
 GLIMPSES = [pair for pair in running() if KINDS[pair[1]].family == "glimpses"]
@@ -76,7 +76,7 @@ def detection(policy: Any, rows: Trajectory) -> Tensor:
 def test_the_words_of_demonstrations_are_learned(variant: str, parts: int) -> None:
     supervised = VARIANTS[variant].trainer == "supervised"
     rows = rows_of(variant, DETECTING) if supervised else mixed(variant, DETECTING)
-    mix: dict[str, Any] = {} if supervised else {"mix": MixConfig(weight=0.5), "dropout": True}
+    mix: dict[str, Any] = {} if supervised else {"imitation": ImitationConfig(weight=0.5), "dropout": True}
     policy = make_policy(variant, DETECTING).train()
     expected = dict(
         zip(("weight", "bias"), torch.autograd.grad(detection(policy, rows), list(policy.words.project.parameters())), strict=True)
@@ -89,7 +89,7 @@ def test_the_words_of_demonstrations_are_learned(variant: str, parts: int) -> No
 def test_minibatches_without_demonstrations_have_no_words_to_learn(minibatches: int) -> None:
     # Nothing to detect is no loss; it was once taken for "none of the words is there", a hundred times as large.
     rows = mixed("ppo_gae", DETECTING)
-    settings: dict[str, Any] = {"mix": MixConfig(weight=0.5), "dropout": True, "epochs": 1}
+    settings: dict[str, Any] = {"imitation": ImitationConfig(weight=0.5), "dropout": True, "epochs": 1}
     whole = learn("ppo_gae", DETECTING, rows, minibatches=1, **settings).stats["loss/auxiliary"]
     parts = learn("ppo_gae", DETECTING, rows, minibatches=minibatches, **settings).stats["loss/auxiliary"]
     assert 0 < parts < 1.5 * whole

@@ -44,7 +44,7 @@ def test_a_step_is_credited_with_its_own_episode(variant: str, kind: str, to_go:
     names = [name for name, p in policy.named_parameters() if p.requires_grad]
     found = torch.autograd.grad(-weighted.mean(), [policy.get_parameter(name) for name in names], allow_unused=True)
     expected = {name: gradient for name, gradient in zip(names, found, strict=True) if gradient is not None}
-    learned = learn(variant, kind, discount=DISCOUNT, reward_to_go=to_go, ent_coef=0.0)
+    learned = learn(variant, kind, gamma=DISCOUNT, reward_to_go=to_go, ent_coef=0.0)
     gradients = {name: learned.gradients[0][name] for name in expected}
     if KINDS[kind].family == "glimpses":  # the classes are learned beside
         gradients, expected = (
@@ -58,10 +58,10 @@ def test_rows_that_are_compared_with_themselves_are_worth_nothing(kind: str) -> 
     rows = rows_of("reinforce_greedy", kind)
     same = rows.replace(baseline=rows.score)
     assert VARIANTS["reinforce_greedy"].settings["reward_to_go"] is False
-    for discount in (1.0, 0.5):
+    for gamma in (1.0, 0.5):
         try:
-            learned = learn("reinforce_greedy", kind, same, discount=discount)
+            learned = learn("reinforce_greedy", kind, same, gamma=gamma)
         except ValueError as refusal:
-            assert discount < 1 and "baseline" in str(refusal) and "set " in str(refusal)
+            assert gamma < 1 and "baseline" in str(refusal) and "set " in str(refusal)
             continue
         assert abs(learned.stats["advantage/mean"]) < 1e-6 and learned.stats["advantage/std"] < 1e-6

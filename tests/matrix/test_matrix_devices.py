@@ -55,9 +55,9 @@ def test_a_run_goes_on_from_its_checkpoint_and_loads_on_the_cpu(tmp_path: Path, 
     given = [f"--runs_folder={tmp_path}", "--eval_every=2", "--save_every=2", "--num_threads=1", "--init_from="]
     given += [f"--trainer.optimiser.precision={precision}", "--trainer.optimiser.schedule=constant", "--task.evaluation.max_prompts=4"]
     config = CONFIGS / "dialog" / "builtin_self_critical.yaml"
-    train(read_config(config, [*given, "--steps=4", "--name=whole"]), display=False)
-    train(read_config(config, [*given, "--steps=2", "--name=parts"]), display=False)
-    resume(tmp_path / "parts", ["--steps=4"], display=False)
+    train(read_config(config, [*given, "--num_updates=4", "--name=whole"]), display=False)
+    train(read_config(config, [*given, "--num_updates=2", "--name=parts"]), display=False)
+    resume(tmp_path / "parts", ["--num_updates=4"], display=False)
     whole, parts = (load(tmp_path / name)[2] for name in ("whole", "parts"))
     for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
         assert one.device.type == "cpu"

@@ -226,7 +226,7 @@ def test_statistics_are_saved_with_the_weights_before_and_after_they_count() -> 
 def test_ppo_improves_a_policy_with_a_memory(form: dict[str, Any]) -> None:
     policy, source, state = make(**form), walks(), None
     optimiser = OptimiserConfig(learning_rate=0.02)
-    trainer = PPOConfig(minibatches=2, epochs=4, discount=0.5, optimiser=optimiser).build(policy, seed=0, num_updates=8)
+    trainer = PPOConfig(minibatches=2, epochs=4, gamma=0.5, optimiser=optimiser).build(policy, seed=0, num_updates=8)
     rewards = []
     for _ in range(8):
         trajectory, state = unroll(policy, source, max_steps=32, state=state, generator=trainer.generator)

@@ -95,7 +95,7 @@ def test_gradients_against_finite_differences() -> None:
     module, seen = network().double(), frames(2)
     direction = [torch.randn(p.shape, dtype=p.dtype, generator=torch.Generator().manual_seed(3)) for p in module.parameters()]
     gradients = learn(module(seen), module)
-    slope = torch.stack([(g * d).sum() for g, d in zip(gradients, direction, strict=True)]).sum()
+    grad = torch.stack([(g * d).sum() for g, d in zip(gradients, direction, strict=True)]).sum()
     weigh = torch.linspace(-1, 1, 32).view(2, 16)
 
     def loss(distance: float) -> Tensor:
@@ -103,7 +103,7 @@ def test_gradients_against_finite_differences() -> None:
             moved = [p + distance * d for p, d in zip(module.parameters(), direction, strict=True)]
             return (convolutions.encode_frames(seen, moved, torch.float64) * weigh).sum()
 
-    assert torch.allclose((loss(1e-7) - loss(-1e-7)) / 2e-7, slope, rtol=1e-6)
+    assert torch.allclose((loss(1e-7) - loss(-1e-7)) / 2e-7, grad, rtol=1e-6)
 
 
 def test_gradients_can_be_differentiated() -> None:

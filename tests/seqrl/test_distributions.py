@@ -9,7 +9,7 @@ import torch
 from torch.distributions import Categorical as PeerCategorical
 from torch.distributions import Normal, kl_divergence
 
-from seqrl.distributions import Categorical, Gaussian, MultiCategorical, SquashedGaussian, tanh_log_slope
+from seqrl.distributions import Categorical, Gaussian, MultiCategorical, SquashedGaussian, tanh_log_gradient
 
 # The first row is (1/4, 3/4, forbidden).
 LOGITS = torch.tensor([[[0.0, math.log(3.0), -math.inf], [50.0, -50.0, 0.0]]], dtype=torch.float64)
@@ -97,9 +97,9 @@ def test_squashed_gaussian_by_integration(mean: float, log_std: float) -> None:
     # Integrated over u, where the density is smooth: da = (1 - tanh(u)^2) du.
     u = torch.linspace(mean - 12 * math.exp(log_std), mean + 12 * math.exp(log_std), 200_001, dtype=torch.float64)
     distribution = SquashedGaussian(torch.tensor([mean], dtype=torch.float64), torch.tensor([log_std], dtype=torch.float64))
-    logp, slope = distribution.logp(u[:, None]), 1 / u.cosh().square()
-    assert torch.trapezoid(logp.exp() * slope, u).item() == pytest.approx(1.0, abs=1e-6)
-    exact = -torch.trapezoid(logp.exp() * logp * slope, u).item()
+    logp, grad = distribution.logp(u[:, None]), 1 / u.cosh().square()
+    assert torch.trapezoid(logp.exp() * grad, u).item() == pytest.approx(1.0, abs=1e-6)
+    exact = -torch.trapezoid(logp.exp() * logp * grad, u).item()
     assert distribution.entropy().item() == pytest.approx(exact, abs=2e-3)
 
 
@@ -112,10 +112,10 @@ def test_squashing_both_leaves_the_divergence_as_it_is() -> None:
 
 def test_squashed_gaussian_far_out() -> None:
     u = torch.tensor([-30.0, 0.0, 30.0], requires_grad=True)
-    slope = tanh_log_slope(u)
+    grad = tanh_log_gradient(u)
     # 1 - tanh(u)^2 = 1 / cosh(u)^2, about 4 e^(-2|u|); single precision cannot tell tanh(30) from 1.
-    assert slope.tolist() == pytest.approx([math.log(4) - 60, 0.0, math.log(4) - 60], abs=1e-5)
-    (gradient,) = torch.autograd.grad(slope.sum(), u)
+    assert grad.tolist() == pytest.approx([math.log(4) - 60, 0.0, math.log(4) - 60], abs=1e-5)
+    (gradient,) = torch.autograd.grad(grad.sum(), u)
     assert gradient.tolist() == pytest.approx([2.0, 0.0, -2.0])
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from seqrl.optimiser import OptimiserConfig
 from seqrl.policies.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
 from seqrl.policies.encoders import ObservationSize
-from seqrl.trainers.fused_ppo import gradients, is_small, ppo_slopes
+from seqrl.trainers.fused_ppo import gradients, is_small, ppo_gradients
 from seqrl.trainers.ppo import PPO, PPOConfig
 from seqrl.trajectory import Trajectory
 
@@ -108,9 +108,9 @@ def test_gradients_are_finite_differences() -> None:
 
 def test_a_ratio_that_overflows_has_no_slope_where_it_is_clipped() -> None:
     zeros, gain = torch.zeros(1, 2), torch.ones(1, 2)
-    loss, _, slope, _ = ppo_slopes(torch.tensor([[200.0, 0.1]]), zeros, zeros, gain, zeros, CLIP)
+    loss, _, grad, _ = ppo_gradients(torch.tensor([[200.0, 0.1]]), zeros, zeros, gain, zeros, CLIP)
     assert loss.item() == pytest.approx(-(1.2 + 1.10517), abs=1e-5)
-    assert slope.tolist() == [[0.0, pytest.approx(-1.10517, abs=1e-5)]]
+    assert grad.tolist() == [[0.0, pytest.approx(-1.10517, abs=1e-5)]]
 
 
 def test_others_go_the_plain_way() -> None:

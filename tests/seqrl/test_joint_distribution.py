@@ -62,8 +62,8 @@ def test_a_squashed_vector_and_detaching() -> None:
     part = normal(2, 5).requires_grad_()
     joint = Joint(Categorical(part[:, :3]), SquashedGaussian(part[:, 3:], torch.zeros(2, dtype=torch.float64)))
     action, detached = joint.sample(seeded()), joint.detach()
-    slope = (1 - action[:, 1:].tanh().square()).log().sum(-1)
+    grad = (1 - action[:, 1:].tanh().square()).log().sum(-1)
     peers = PeerCategorical(logits=part[:, :3]).log_prob(action[:, 0].long()), Normal(part[:, 3:], 1.0).log_prob(action[:, 1:]).sum(-1)
-    torch.testing.assert_close(joint.logp(action), peers[0] + peers[1] - slope)
+    torch.testing.assert_close(joint.logp(action), peers[0] + peers[1] - grad)
     assert not action.requires_grad and not detached.entropy().requires_grad
     torch.testing.assert_close(joint.kl(detached), torch.zeros(2, dtype=torch.float64))

@@ -94,9 +94,9 @@ def test_ppo_gradient_at_the_sampling_policy_is_the_policy_gradient() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ratio", "advantage", "loss", "slope"),
+    ("ratio", "advantage", "loss", "grad"),
     [
-        (1.1, 2.0, -2.2, -2.2),  # inside: the slope with regard to logp is -ratio * advantage
+        (1.1, 2.0, -2.2, -2.2),  # inside: the gradient with regard to logp is -ratio * advantage
         (1.5, 2.0, -2.6, 0.0),  # too far up already: held at 1.3
         (0.5, 2.0, -1.0, -1.0),  # too low for a good action: free to come back
         (1.5, -2.0, 3.0, 3.0),  # too high for a bad action: free to come back
@@ -104,11 +104,11 @@ def test_ppo_gradient_at_the_sampling_policy_is_the_policy_gradient() -> None:
         (1.0, 0.0, 0.0, 0.0),
     ],
 )
-def test_ppo_clip_by_hand(ratio: float, advantage: float, loss: float, slope: float) -> None:
+def test_ppo_clip_by_hand(ratio: float, advantage: float, loss: float, grad: float) -> None:
     logp = torch.tensor([[math.log(ratio) - 1.0]], dtype=torch.float64, requires_grad=True)
     got = losses.ppo_clip(logp, torch.tensor([[-1.0]], dtype=torch.float64), torch.tensor([[advantage]], dtype=torch.float64), 0.1, 0.3)
     assert got.shape == (1, 1) and got.item() == pytest.approx(loss)
-    assert torch.autograd.grad(got.sum(), logp)[0].item() == pytest.approx(slope)
+    assert torch.autograd.grad(got.sum(), logp)[0].item() == pytest.approx(grad)
 
 
 def test_value_by_hand() -> None:

@@ -44,7 +44,7 @@ def filled(replay: Replay, world: Counting, T: int, rollouts: int) -> Replay:
 
 
 def check_transitions(
-    replay: Replay, world: Counting, oldest: int, newest: int, discount: float, n: int, number: int = 4000
+    replay: Replay, world: Counting, oldest: int, newest: int, gamma: float, n: int, number: int = 4000
 ) -> Counter[tuple[int, int]]:
     """Compare many drawn transitions with what the world says; give how often each was drawn."""
     drawn = replay.draw(number)
@@ -56,7 +56,7 @@ def check_transitions(
         assert action == t and oldest <= t <= newest
         total, factor, end = 0.0, 1.0, t
         while True:
-            total, factor = total + factor * end, factor * discount
+            total, factor = total + factor * end, factor * gamma
             kind = world.ends.get((row, end))
             factor = 0.0 if kind == "terminated" else factor
             end += 1
@@ -72,7 +72,7 @@ def check_transitions(
 @pytest.mark.parametrize("n", [1, 3])
 def test_every_step_is_drawn_as_it_was(n: int, prioritised: bool) -> None:
     world = Counting({(0, 3): "terminated", (1, 9): "truncated", (1, 14): "terminated", (0, 14): "truncated"})
-    replay = Replay(100, n=n, discount=0.9, prioritised=prioritised)
+    replay = Replay(100, n=n, gamma=0.9, prioritised=prioritised)
     for T in (5, 5, 5, 4):  # the last step of a rollout ends row 0 and row 1
         replay.add(world.rollout(T))
     counts = check_transitions(replay, world, 0, 18, 0.9, n)
@@ -83,7 +83,7 @@ def test_every_step_is_drawn_as_it_was(n: int, prioritised: bool) -> None:
 @pytest.mark.parametrize("prioritised", [False, True])
 def test_ring_forgets_the_oldest(prioritised: bool) -> None:
     world = Counting({(0, t): "terminated" for t in range(6, 400, 7)})
-    replay = filled(Replay(2 * 11, n=2, discount=0.5, prioritised=prioritised), world, 4, 9)
+    replay = filled(Replay(2 * 11, n=2, gamma=0.5, prioritised=prioritised), world, 4, 9)
     for _ in range(12):  # around the ring several times
         replay.add(world.rollout(4))
         newest = world.time - 1
@@ -123,7 +123,7 @@ def test_draws_by_priority_and_weighs_against_it() -> None:
 
 def test_where_a_rollout_does_not_go_on_rows_are_cut() -> None:
     world = Counting({(0, 4): "terminated"})
-    replay = filled(Replay(100, n=4, discount=1.0), world, 5, 1)
+    replay = filled(Replay(100, n=4, gamma=1.0), world, 5, 1)
     world.time = 100  # the environments could not be put back
     replay.add(world.rollout(5))
     drawn = replay.draw(3000)
@@ -139,7 +139,7 @@ def test_where_a_rollout_does_not_go_on_rows_are_cut() -> None:
 @pytest.mark.parametrize("prioritised", [False, True])
 def test_windows_are_stretches_of_what_was(prioritised: bool) -> None:
     world = Counting({(0, 3): "terminated", (1, 12): "truncated"})
-    replay = filled(Replay(2 * 17, n=2, discount=0.9, window=6, prioritised=prioritised), world, 5, 5)
+    replay = filled(Replay(2 * 17, n=2, gamma=0.9, window=6, prioritised=prioritised), world, 5, 5)
     drawn = replay.draw(1000)
     starts = set()
     for i in range(1000):

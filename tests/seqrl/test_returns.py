@@ -32,11 +32,11 @@ def end_of(row: str, t: int) -> int:
     return next((k for k in range(t, len(row)) if row[k] in "TU"), len(row) - 1)
 
 
-def written_out(row: str, reward: list[float], value: list[float], discount: float, t: int, n: int) -> float:
+def written_out(row: str, reward: list[float], value: list[float], gamma: float, t: int, n: int) -> float:
     """The n-step return from t as one sum."""
     last = min(t + n - 1, end_of(row, t))
-    total = sum(discount ** (k - t) * reward[k] for k in range(t, last + 1))
-    return total + (0.0 if row[last] == "T" else discount ** (last + 1 - t) * value[last + 1])
+    total = sum(gamma ** (k - t) * reward[k] for k in range(t, last + 1))
+    return total + (0.0 if row[last] == "T" else gamma ** (last + 1 - t) * value[last + 1])
 
 
 CASES = (".....", "....T", "....U", "..T..", ".U.T.", "T.U..", "UUTT.")
@@ -55,13 +55,13 @@ def test_an_end_that_is_both_counts_as_termination() -> None:
     assert returns.n_step(torch.tensor([[1.0]]), torch.tensor([[0.0, 5.0]]), both, both, 0.9, 3).item() == 1.0
 
 
-@pytest.mark.parametrize("discount", [0.0, 0.9, 1.0])
-def test_discounted_return_written_out(discount: float) -> None:
+@pytest.mark.parametrize("gamma", [0.0, 0.9, 1.0])
+def test_discounted_return_written_out(gamma: float) -> None:
     reward, value, terminated, truncated = random_case(CASES)
-    got = returns.discounted_return(reward, value, terminated, truncated, discount)
+    got = returns.discounted_return(reward, value, terminated, truncated, gamma)
     for b, row in enumerate(CASES):
         for t in range(len(row)):
-            assert got[b, t].item() == pytest.approx(written_out(row, reward[b].tolist(), value[b].tolist(), discount, t, 99), abs=1e-12)
+            assert got[b, t].item() == pytest.approx(written_out(row, reward[b].tolist(), value[b].tolist(), gamma, t, 99), abs=1e-12)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7])
@@ -146,22 +146,22 @@ def test_vtrace_written_out() -> None:
     generator = torch.Generator().manual_seed(1)
     reward, value, terminated, truncated = random_case(CASES)
     target, behaviour = (torch.randn(reward.shape, generator=generator, dtype=torch.float64) for _ in range(2))
-    discount, rho_bar, c_bar = 0.9, 1.5, 0.8
-    got, advantage = returns.vtrace(target, behaviour, reward, value, terminated, truncated, discount, rho_bar, c_bar)
+    gamma, rho_bar, c_bar = 0.9, 1.5, 0.8
+    got, advantage = returns.vtrace(target, behaviour, reward, value, terminated, truncated, gamma, rho_bar, c_bar)
     for b, row in enumerate(CASES):
         ratio = [math.exp(target[b, t] - behaviour[b, t]) for t in range(len(row))]
         after = [0.0 if row[t] == "T" else value[b, t + 1].item() for t in range(len(row))]
-        delta = [min(rho_bar, ratio[t]) * (reward[b, t].item() + discount * after[t] - value[b, t].item()) for t in range(len(row))]
+        delta = [min(rho_bar, ratio[t]) * (reward[b, t].item() + gamma * after[t] - value[b, t].item()) for t in range(len(row))]
         targets = []
         for s in range(len(row)):
             total = value[b, s].item()
             for t in range(s, end_of(row, s) + 1):
-                total += discount ** (t - s) * math.prod(min(c_bar, ratio[i]) for i in range(s, t)) * delta[t]
+                total += gamma ** (t - s) * math.prod(min(c_bar, ratio[i]) for i in range(s, t)) * delta[t]
             targets.append(total)
         assert got[b].tolist() == pytest.approx(targets)
         for t, end in enumerate(row):
             following = after[t] if end in "TU" or t == len(row) - 1 else targets[t + 1]
-            expected = min(rho_bar, ratio[t]) * (reward[b, t].item() + discount * following - value[b, t].item())
+            expected = min(rho_bar, ratio[t]) * (reward[b, t].item() + gamma * following - value[b, t].item())
             assert advantage[b, t].item() == pytest.approx(expected)
 
 
@@ -237,7 +237,7 @@ def test_misfits_are_named() -> None:
         returns.gae(reward, value[:, :-1], terminated, truncated, 0.9, 0.9)
     with pytest.raises(ValueError, match="truncated: expected a bool tensor"):
         returns.discounted_return(reward, value, terminated, truncated.float(), 0.9)
-    with pytest.raises(ValueError, match="discount: expected a number in 0..1, got 99"):
+    with pytest.raises(ValueError, match="gamma: expected a number in 0..1, got 99"):
         returns.discounted_return(reward, value, terminated, truncated, 99)
     with pytest.raises(ValueError, match="n: expected at least 1"):
         returns.n_step(reward, value, terminated, truncated, 0.9, 0)
@@ -249,7 +249,7 @@ def test_misfits_are_named() -> None:
         returns.gae(reward[0], value, terminated, truncated, 0.9, 0.9)
 
 
-def whole_returns_by_loop(reward: list[float], ended: list[bool], counted: list[bool], discount: float) -> list[float | None]:
+def whole_returns_by_loop(reward: list[float], ended: list[bool], counted: list[bool], gamma: float) -> list[float | None]:
     """Walk through a row, cut it into episodes of steps that count, and give each step its episode's discounted sum."""
     result: list[float | None] = [None] * len(reward)
     episode: list[int] = []
@@ -257,7 +257,7 @@ def whole_returns_by_loop(reward: list[float], ended: list[bool], counted: list[
         if counted[t]:
             episode.append(t)
         if episode and (ended[t] or t == len(reward) - 1):
-            total = sum(discount ** (k - episode[0]) * reward[k] for k in range(episode[0], episode[-1] + 1))
+            total = sum(gamma ** (k - episode[0]) * reward[k] for k in range(episode[0], episode[-1] + 1))
             for k in episode:
                 result[k] = total
             episode = []
@@ -274,8 +274,8 @@ def test_return_of_ones_own_episode_by_hand() -> None:
     assert [whole[t] for t in (0, 1, 3, 4, 5)] == [0, 0, 3, 3, 3]
 
 
-@pytest.mark.parametrize("discount", [1.0, 0.7])
-def test_return_of_ones_own_episode_by_loop(discount: float) -> None:
+@pytest.mark.parametrize("gamma", [1.0, 0.7])
+def test_return_of_ones_own_episode_by_loop(gamma: float) -> None:
     generator = torch.Generator().manual_seed(5)
     seen = 0
     for _ in range(40):
@@ -299,9 +299,9 @@ def test_return_of_ones_own_episode_by_loop(discount: float) -> None:
             t += 1
         reward = torch.where(counted, reward, 0.0)
         ended = terminated | truncated
-        go = returns.discounted_return(reward, torch.zeros(1, T + 1, dtype=torch.float64), terminated, truncated, discount)
+        go = returns.discounted_return(reward, torch.zeros(1, T + 1, dtype=torch.float64), terminated, truncated, gamma)
         whole = returns.episode_return(go, ended, counted)[0].tolist()
-        expected = whole_returns_by_loop(reward[0].tolist(), ended[0].tolist(), counted[0].tolist(), discount)
+        expected = whole_returns_by_loop(reward[0].tolist(), ended[0].tolist(), counted[0].tolist(), gamma)
         for got, wanted in zip(whole, expected, strict=True):
             assert wanted is None or got == pytest.approx(wanted, abs=1e-12)
         last = [wanted for wanted in expected if wanted is not None]

@@ -96,7 +96,7 @@ def test_playing_sums_what_unrolling_keeps() -> None:
 
 def test_forced_steps_are_refused() -> None:
     refuse_forced_steps(0)
-    with pytest.raises(ValueError, match="expected 0 where a task has no demonstrations, got 2; set mix.forced_steps to 0"):
+    with pytest.raises(ValueError, match="expected 0 where a task has no demonstrations, got 2; set imitation.forced_steps to 0"):
         refuse_forced_steps(2)
 
 
@@ -244,7 +244,7 @@ class Postponing(Remembering):
     def initial_state(self, context: Tree) -> Tree:
         return None
 
-    def fill(self, trajectory: Trajectory) -> Trajectory:
+    def annotate(self, trajectory: Trajectory) -> Trajectory:
         return trajectory.replace(logp=trajectory.logp - 1.5, value=trajectory.value + torch.arange(trajectory.num_steps + 1))
 
 
@@ -254,6 +254,6 @@ def test_a_policy_may_say_logp_and_value_afterwards() -> None:
     trajectory, state = unroll(policy, payout(*ENVS), max_steps=4, generator=torch.Generator().manual_seed(1))
     assert state is None and trajectory.state0 is None
     assert bool((trajectory.logp == -1.5).all()) and trajectory.value.tolist() == [[0.0, 1.0, 2.0, 3.0, 4.0]] * 3
-    policy.fill = None  # type: ignore[method-assign, assignment]
-    with pytest.raises(ValueError, match=r"Postponing: its steps have no logp or value, so it needs fill"):
+    policy.annotate = None  # type: ignore[method-assign, assignment]
+    with pytest.raises(ValueError, match=r"Postponing: its steps have no logp or value, so it needs annotate"):
         unroll(policy, payout(*ENVS), max_steps=4)

@@ -20,7 +20,7 @@ class Settings:
     lag: NotNegative[int] = 0
     weight: NotNegative[float] = 0.0
     rate: Positive = 0.1
-    discount: Fraction = 1.0
+    gamma: Fraction = 1.0
     decay: FractionBelowOne = 0.0
     even: Annotated[int, Limit("an even number", lambda value: value % 2 == 0)] = 2
     source: Literal["files", "folder", "drawn"] = "files"
@@ -41,7 +41,7 @@ REFUSED = {
     "lag: expected 0 or more, got -1": {"lag": -1},
     "weight: expected 0 or more, got -0.5": {"weight": -0.5},
     "rate: expected a positive number, got 0.0": {"rate": 0.0},
-    "discount: expected a number from 0 to 1, got 1.5": {"discount": 1.5},
+    "gamma: expected a number from 0 to 1, got 1.5": {"gamma": 1.5},
     "decay: expected a share from 0 to below 1, got 1.0": {"decay": 1.0},
     "even: expected an even number, got 3": {"even": 3},
     "held_out: expected 0 or more, got -1": {"held_out": -1},
@@ -74,8 +74,8 @@ def test_what_only_python_can_give(given: dict, message: str) -> None:
 
 
 def test_what_is_allowed() -> None:
-    Settings(count=1, patience=None, weight=0.0, discount=0.0, decay=0.99, stage="last", free=-3.0)
-    Settings(patience=1, discount=1.0, source="folder", path="x", names=["x"], held_out=3)
+    Settings(count=1, patience=None, weight=0.0, gamma=0.0, decay=0.99, stage="last", free=-3.0)
+    Settings(patience=1, gamma=1.0, source="folder", path="x", names=["x"], held_out=3)
     Settings(source="drawn", path="", names=[], held_out=0)
     assert decode(Settings, {"count": 3, "path": "x"}) == Settings(count=3, path="x")
 

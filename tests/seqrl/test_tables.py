@@ -37,7 +37,7 @@ def test_epsilon_greedy_draws_what_it_says() -> None:
     for state, probabilities in expected.items():
         shares = torch.bincount(action[obs == state], minlength=4) / 40_000
         torch.testing.assert_close(shares, torch.tensor(probabilities), rtol=0, atol=0.01)
-    filled = table.fill(rows([[0, 1, 0]], [[2, 0]]))
+    filled = table.annotate(rows([[0, 1, 0]], [[2, 0]]))
     torch.testing.assert_close(filled.logp.exp(), torch.tensor([[0.45, 0.05]]))
     assert filled.value.tolist() == [[3.0, 1.0, 3.0]]
     evaluation = table(rows([[0, 1, 0]], [[2, 0]]))
@@ -62,7 +62,7 @@ def test_probabilities_are_the_softmax_and_carry_gradients() -> None:
     assert evaluation.value.tolist() == [[5.0, 6.0]]
     (-evaluation.logp.sum()).backward()
     torch.testing.assert_close(table.logits.grad, torch.tensor([[0.25, -0.25], [-0.5, 0.5]]))
-    filled = table.fill(rows([[0, 1, 0]], [[1, 0]]))
+    filled = table.annotate(rows([[0, 1, 0]], [[1, 0]]))
     torch.testing.assert_close(filled.logp, evaluation.logp.detach())
     assert filled.value.tolist() == [[5.0, 6.0, 5.0]]
 

@@ -114,7 +114,7 @@ def test_quantile_loss_finds_the_quantiles_of_a_sample() -> None:
 
 def test_bad_input_is_refused() -> None:
     flag = torch.zeros(1, 2, dtype=torch.bool)
-    with pytest.raises(ValueError, match="discount: expected"):
+    with pytest.raises(ValueError, match="gamma: expected"):
         n_step_transitions(torch.zeros(1, 2), flag, flag, 1.5, 1)
     with pytest.raises(ValueError, match="n: expected at least 1"):
         n_step_transitions(torch.zeros(1, 2), flag, flag, 0.5, 0)

@@ -20,7 +20,7 @@ from seqrl.run.config import EarlyStop
 from seqrl.run.loop import fit
 from seqrl.token_rollout import TokenTask, token_rollout
 from seqrl.trainers import Reinforce, ReinforceConfig, Supervised
-from seqrl.trainers.mixing import MixConfig
+from seqrl.trainers.imitation import ImitationConfig
 from seqrl.trajectory import Trajectory
 
 
@@ -206,19 +206,19 @@ def test_a_task_without_more_trains_and_resumes_and_says_what_is_lost(tmp_path: 
     task = SmallConfig().build(0)
     assert isinstance(task, Task)
     policy, said = task.build_policy(), Said()
-    fit(Reinforce(policy), task, steps=2, eval_every=1, early_stop=EarlyStop("count"), run_folder=tmp_path, writers=[said])
+    fit(Reinforce(policy), task, num_updates=2, eval_every=1, early_stop=EarlyStop("count"), run_folder=tmp_path, writers=[said])
     assert not [line for line in said.lines if "keeps no state" in line]
-    fit(Reinforce(policy), task, steps=3, run_folder=tmp_path, writers=[said], resume_from=checkpoint.find(tmp_path))
+    fit(Reinforce(policy), task, num_updates=3, run_folder=tmp_path, writers=[said], resume_from=checkpoint.find(tmp_path))
     assert [line for line in said.lines if "Small keeps no state" in line]
 
 
-@pytest.mark.parametrize("mix", [None, MixConfig(weight=0.5), MixConfig(weight=0.5, forced_steps=1)])
-def test_demonstrations_are_missed_when_they_are_asked_for(mix: MixConfig | None) -> None:
+@pytest.mark.parametrize("mix", [None, ImitationConfig(weight=0.5), ImitationConfig(weight=0.5, forced_steps=1)])
+def test_demonstrations_are_missed_when_they_are_asked_for(mix: ImitationConfig | None) -> None:
     task = SmallConfig().build(0)
     policy = task.build_policy()
-    trainer = Supervised(policy) if mix is None else Reinforce(policy, ReinforceConfig(mix=mix))
+    trainer = Supervised(policy) if mix is None else Reinforce(policy, ReinforceConfig(imitation=mix))
     with pytest.raises(ValueError, match="has no demonstrations"):
-        fit(trainer, task, steps=1)
+        fit(trainer, task, num_updates=1)
 
 
 def test_sample_says_that_there_is_nothing_to_show(
@@ -228,7 +228,9 @@ def test_sample_says_that_there_is_nothing_to_show(
 
     monkeypatch.setitem(sys.modules, "small_task", sys.modules[__name__])
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "small.yaml").write_text('name: small\nsteps: 1\ntask: {type: "small_task:SmallConfig"}\ntrainer: {type: reinforce}\n')
+    (tmp_path / "small.yaml").write_text(
+        'name: small\nnum_updates: 1\ntask: {type: "small_task:SmallConfig"}\ntrainer: {type: reinforce}\n'
+    )
     assert main(["train", "small.yaml", "--quiet", "--num_threads=1"]) == 0
     assert main(["evaluate", "runs/small", "--allow-code"]) == 0
     assert main(["sample", "runs/small", "--allow-code"]) == 2

@@ -100,7 +100,7 @@ class Demonstration:
         if FIRST not in self.plan.updates:
             task, policy = build(config)
             update_s = SLOWER_TOGETHER * measure_update(config, task, policy)
-            count = self.plan.wanted.get(FIRST, config.steps)
+            count = self.plan.wanted.get(FIRST, config.num_updates)
             if self.plan.minutes is not None:
                 count = max(1, min(count, int((60 * self.plan.minutes - BUDGET_S) / update_s)))
             self.plan.updates[FIRST] = count

@@ -91,7 +91,7 @@ class Plan:
         own += [f"--task.evaluation.max_images={DEV_IMAGES}", *self.overrides]
         if name in self.updates:
             every = max(1, self.updates[name] // NUM_EVALUATIONS)
-            own += [f"--steps={self.updates[name]}", f"--eval_every={every}", f"--save_every={every}"]
+            own += [f"--num_updates={self.updates[name]}", f"--eval_every={every}", f"--save_every={every}"]
         start = folder / FIRST if self.from_scratch else self.checkpoint
         if name != FIRST and self.from_scratch:
             # The rewards' document frequencies come from the training scenes, and the weights belong to them.
@@ -176,5 +176,5 @@ def refuse_steps(overrides: Sequence[str]) -> None:
     """
     for override in overrides:
         name = override.removeprefix("--").partition("=")[0]
-        if name in ("steps", "eval_every", "save_every", "name", "runs_folder", "init_from", "task.evaluation.max_images"):
+        if name in ("num_updates", "eval_every", "save_every", "name", "runs_folder", "init_from", "task.evaluation.max_images"):
             raise ValueError(f"{override}: is reckoned; use --updates, --cross-entropy-updates, --folder or --checkpoint")

@@ -47,7 +47,7 @@ def toy_yaml(tmp_path: Path) -> Path:
     path.write_text(
         f"""# a toy
 name: toy
-steps: 12
+num_updates: 12
 eval_every: 4
 save_every: 4
 runs_folder: {tmp_path / "runs"}

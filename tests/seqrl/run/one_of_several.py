@@ -13,7 +13,7 @@ from seqrl.run.train import train
 
 def run_all(folder: Path, steps: int, going_on: bool) -> None:
     for path in sorted(folder.glob("*.yaml")):
-        train(read_config(path, [f"--steps={steps}"]), resume=going_on, display=False)
+        train(read_config(path, [f"--num_updates={steps}"]), resume=going_on, display=False)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def main(folder: Path) -> None:
     policy = task.build_policy()
     trainer = PPOConfig(epochs=1, minibatches=1).build(policy, seed=0, num_updates=3)
     minutes = 1e-9 if os.environ["RANK"] == "0" else 0.0  # the main process's clock decides for both
-    fit(trainer, task, steps=3, run_folder=folder, log_every=3, save_minutes=minutes, keep_checkpoints=5)
+    fit(trainer, task, num_updates=3, run_folder=folder, log_every=3, save_minutes=minutes, keep_checkpoints=5)
     rewards = {name: value for name, value in task.state_dict()["rewards"].items() if name != "running"}
     torch.save({"weights": policy.state_dict(), "rewards": rewards}, folder / f"state_{os.environ['RANK']}.pt")
     torch.distributed.destroy_process_group()

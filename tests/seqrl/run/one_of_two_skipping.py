@@ -22,7 +22,7 @@ def main(folder: Path) -> None:
     for weight in policy.parameters():
         weight.register_hook(lambda gradient: gradient * broken if trainer.optimiser.num_finished >= 3 else gradient)
     try:
-        fit(trainer, task, steps=9, run_folder=folder)
+        fit(trainer, task, num_updates=9, run_folder=folder)
     except NoStepTaken as error:
         (folder / f"said_{os.environ['RANK']}.txt").write_text("\n".join([str(error), *error.__notes__]))
 

@@ -28,7 +28,7 @@ def weights(trainer: Any) -> torch.Tensor:
 def undisturbed() -> torch.Tensor:
     """The weights after 8 updates without any trouble."""
     trainer, task = make()
-    fit(trainer, task, steps=8)
+    fit(trainer, task, num_updates=8)
     return weights(trainer)
 
 
@@ -39,7 +39,7 @@ def newest(folder: Path) -> int:
 def assert_goes_on(folder: Path, expected: torch.Tensor) -> None:
     trainer, task = make()
     seed_everything(9)
-    fit(trainer, task, steps=8, run_folder=folder, resume_from=checkpoint.find(folder))
+    fit(trainer, task, num_updates=8, run_folder=folder, resume_from=checkpoint.find(folder))
     assert torch.equal(weights(trainer), expected)
 
 

@@ -99,14 +99,14 @@ def test_a_run_goes_on_from_before_the_bit(
     portable: None, toy_yaml: Path, same_run: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     generator = np.random.default_rng(2)
-    whole = train(read_config(toy_yaml, ["--name=whole", "--steps=14"]), display=False).run_folder
-    parts = train(read_config(toy_yaml, ["--name=parts", "--steps=12"]), display=False).run_folder
+    whole = train(read_config(toy_yaml, ["--name=whole", "--num_updates=14"]), display=False).run_folder
+    parts = train(read_config(toy_yaml, ["--name=parts", "--num_updates=12"]), display=False).run_folder
     assert whole and parts
     for name in [path.relative_to(checkpoint.find(parts)).as_posix() for path in files_of(checkpoint.find(parts))]:
         flipped(checkpoint.find(parts) / name, generator)
         capsys.readouterr()
         # With the sums themselves the damage is seen, too, and the file named that they do not fit.
-        assert main(["resume", str(parts), "--quiet", "--allow-code", "--steps=14"]) == 0
+        assert main(["resume", str(parts), "--quiet", "--allow-code", "--num_updates=14"]) == 0
         said = capsys.readouterr().err
         assert " is damaged: " in said and f"going on from {parts}/checkpoints/step_" in said
         same_run(whole, parts)
@@ -121,14 +121,14 @@ def test_one_bit_in_the_files_beside_the_checkpoints(toy_yaml: Path, capsys: pyt
     metrics = (folder / "metrics.jsonl").read_bytes()
     for _ in range(4 * PLACES):
         put_back = flipped(folder / "config.yaml", generator)
-        for arguments in (["resume", str(folder), "--steps=13"], ["evaluate", str(folder)], ["train", str(folder / "config.yaml")]):
+        for arguments in (["resume", str(folder), "--num_updates=13"], ["evaluate", str(folder)], ["train", str(folder / "config.yaml")]):
             assert main([*arguments, "--allow-code"]) == 2
             assert "config.yaml: is not as it was written" in capsys.readouterr().err
         put_back()
     assert (folder / "metrics.jsonl").read_bytes() == metrics
     for number in range(8):
         flipped(folder / "metrics.jsonl", generator)
-        resume(folder, [f"--steps={13 + number}"], display=False, allow_code=True)
+        resume(folder, [f"--num_updates={13 + number}"], display=False, allow_code=True)
         warned = (folder / "warnings.jsonl").read_text()
         assert warned.count("are not as they were written") == number + 1
         flipped(folder / "env.json", generator)
@@ -170,10 +170,10 @@ def test_twenty_kills(
     """At random moments of a run that saves after each update, three of them in a real process, and eight inside of a save."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # matters to a machine that is switched off, not to a kill
     generator, steps = random.Random(0), 300
-    whole = train(read_config(toy_yaml, ["--name=whole", f"--steps={steps}", *OPTIONS]), display=False).run_folder
+    whole = train(read_config(toy_yaml, ["--name=whole", f"--num_updates={steps}", *OPTIONS]), display=False).run_folder
     assert whole
     folder = whole.with_name("parts")
-    begin = ["train", str(toy_yaml), "--name=parts", f"--steps={steps}", "--quiet", *OPTIONS]
+    begin = ["train", str(toy_yaml), "--name=parts", f"--num_updates={steps}", "--quiet", *OPTIONS]
     go_on = ["resume", str(folder), "--quiet", "--allow-code"]
     reached = [0]
     for number in range(NUM_KILLS):

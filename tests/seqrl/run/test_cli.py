@@ -18,12 +18,12 @@ def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, 
 
 
 def test_from_training_to_samples(toy_yaml: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = run(["train", str(toy_yaml), "--seeds", "0,1", "--steps=4"], capsys)
+    code, out, err = run(["train", str(toy_yaml), "--seeds", "0,1", "--num_updates=4"], capsys)
     assert code == 0, err
     folder = tmp_path / "runs" / "toy_seed1"
     assert f"{folder}: 4 updates  score" in out and "toy_seed0 4/4" in out
     assert (folder / "figures" / "learning_curves.png").is_file()
-    code, out, _ = run(["resume", str(folder), "--allow-code", "--steps=6", "--quiet"], capsys)
+    code, out, _ = run(["resume", str(folder), "--allow-code", "--num_updates=6", "--quiet"], capsys)
     assert code == 0 and f"{folder}: 6 updates" in out
     code, out, _ = run(["evaluate", str(folder), "--allow-code", "--split", "test"], capsys)
     assert code == 0 and "step_00000006 on test" in out and (folder / "evaluation_test.json").is_file()
@@ -34,7 +34,7 @@ def test_from_training_to_samples(toy_yaml: Path, tmp_path: Path, capsys: pytest
     code, out, _ = run(["compare", str(folder), str(folder.with_name("toy_seed0")), "--metric", "dev/score"], capsys)
     assert code == 0 and "| toy  | 2 " in out
     code, out, _ = run(["show", str(folder), "--allow-code", "--task.width=9"], capsys)
-    assert code == 0 and "  width: 9  # of the hidden layer." in out and "steps: 6" in out
+    assert code == 0 and "  width: 9  # of the hidden layer." in out and "num_updates: 6" in out
     code, out, _ = run(["list", "--configs", str(tmp_path), "--runs", str(tmp_path / "runs")], capsys)
     out = " ".join(out.split())
     assert code == 0 and f"{toy_yaml} a toy" in out and f"{folder} step 6 dev/score" in out and "captioning (" in out
@@ -44,10 +44,10 @@ def test_from_training_to_samples(toy_yaml: Path, tmp_path: Path, capsys: pytest
     ("arguments", "message"),
     [
         (["train", "absent.yaml"], "absent.yaml: there is no such file"),
-        (["train", "TOY", "--stps=3"], "stps: there is no such field; did you mean 'steps'?"),
+        (["train", "TOY", "--num_updats=3"], "num_updats: there is no such field; did you mean 'num_updates'?"),
         (["train", "TOY", "--seed=x"], "seed: expected int, got str 'x'"),
         (["train", "TOY", "--seeds", "0,a"], "--seeds: expected numbers such as 0,1,2, got '0,a'"),
-        (["train", "TOY", "--steps", "3"], "'--steps': expected --field=value; write --steps=VALUE"),
+        (["train", "TOY", "--num_updates", "3"], "'--num_updates': expected --field=value; write --num_updates=VALUE"),
         (["train", "TOY", "--task.fail_at=1"], "reward: sample 3 is nan; expected finite numbers\n  while collecting for update 1"),
         (["train", "TOY", "--trackers=[wandv]"], "trackers: 'wandv' is not known; did you mean 'wandb'?"),
         (["resume", "absent"], "absent: expected the folder of a run"),

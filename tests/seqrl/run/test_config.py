@@ -11,7 +11,7 @@ from seqrl.run.yaml_text import parse_yaml
 
 def test_defaults_file_and_overrides(toy_yaml: Path) -> None:
     config = read_config(toy_yaml, ["--task.width=7", "--trainer.optimiser.betas=[0.5, 0.6]", "--early_stop.metric=score", "--name=7"])
-    assert (config.name, config.seed, config.steps) == ("7", 0, 12)
+    assert (config.name, config.seed, config.num_updates) == ("7", 0, 12)
     assert config.task.width == 7
     assert config.trainer.optimiser.betas == (0.5, 0.6)
     assert config.trainer.optimiser.learning_rate == 0.01
@@ -28,17 +28,17 @@ def test_what_is_written_reads_the_same(toy_yaml: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("--stpes=3", "stpes: there is no such field; did you mean 'steps'?"),
-        ("--steps=many", "steps: expected int, got str 'many'"),
-        ("--steps=-1", "steps: expected 0 or more, got -1"),
+        ("--num_updtes=3", "num_updtes: there is no such field; did you mean 'num_updates'?"),
+        ("--num_updates=many", "num_updates: expected int, got str 'many'"),
+        ("--num_updates=-1", "num_updates: expected 0 or more, got -1"),
         ("--trainer.optimiser.learning_rte=1", "trainer.optimiser.learning_rte: there is no such field; did you mean 'learning_rate'?"),
         ("--task.type=captoining", "task.type: 'captoining' is not registered under seqrl.tasks"),
         ("--task.type=toy_for_runs:ToyTaskConfg", "has no 'ToyTaskConfg'; did you mean 'ToyTaskConfig'?"),
         ("--task.type=no_such_module:X", "needs the module 'no_such_module', which is not installed"),
         ("--task=3", "task: expected a mapping with a `type`, got int 3"),
-        ("--steps", "'--steps': expected --field=value; write --steps=VALUE"),
-        ("steps=3", "'steps=3': expected --field=value"),
-        ("--steps.more=3", "--steps.more=3: steps is 12, not a mapping of fields"),
+        ("--num_updates", "'--num_updates': expected --field=value; write --num_updates=VALUE"),
+        ("num_updates=3", "'num_updates=3': expected --field=value"),
+        ("--num_updates.more=3", "--num_updates.more=3: num_updates is 12, not a mapping of fields"),
         ("--name=../up", "name: expected the name of a folder below runs_folder, got '../up'"),
         ("--name=a\nb", r"name: expected the name of a folder below runs_folder, got 'a\nb'"),
         ("--eval_every=0", "early_stop: needs evaluations"),
@@ -61,7 +61,7 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
     for text, message in {
         "a: [": "not valid YAML",
         "- a": "expected a mapping of fields, got list",
-        "name: x\nsteps: 1\nname: y": "the key 'name' stands in line 1 and again in line 3",
+        "name: x\nnum_updates: 1\nname: y": "the key 'name' stands in line 1 and again in line 3",
         "name: x\ntask: {type: toy, width: 3,\n  'width': 4}": "the key 'width' stands in line 2 and again in line 3",
         "a: \udcff": "not valid YAML",
         "a: !!python/object:os.system {}": "not valid YAML",
@@ -69,7 +69,7 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
         (tmp_path / "bad.yaml").write_text(text, errors="surrogateescape")
         with pytest.raises(ValueError, match=message):
             read_config(tmp_path / "bad.yaml")
-    (tmp_path / "few.yaml").write_text("name: x\nsteps: 1\ntask: {width: 3}\n")
+    (tmp_path / "few.yaml").write_text("name: x\nnum_updates: 1\ntask: {width: 3}\n")
     with pytest.raises(ValueError, match="task.type: is missing"):
         read_config(tmp_path / "few.yaml")
 
@@ -97,7 +97,7 @@ def test_overrides_leave_the_file_s_tree_alone() -> None:
 
 def test_fingerprint_follows_what_decides_the_course(toy_yaml: Path) -> None:
     config = read_config(toy_yaml)
-    same = [read_config(toy_yaml, [override]) for override in ("--steps=99", "--name=other", "--eval_every=2")]
+    same = [read_config(toy_yaml, [override]) for override in ("--num_updates=99", "--name=other", "--eval_every=2")]
     other = [read_config(toy_yaml, [override]) for override in ("--seed=1", "--task.width=5", "--trainer.optimiser.learning_rate=1")]
     assert {fingerprint(one) for one in same} == {fingerprint(config)}
     assert len({fingerprint(one) for one in [config, *other]}) == 4

@@ -14,7 +14,7 @@ class Terminal(io.StringIO):
 
 def test_plain_lines_where_there_is_no_terminal() -> None:
     stream = io.StringIO()
-    display = make_display("demo", steps=10, stream=stream)
+    display = make_display("demo", num_updates=10, stream=stream)
     assert isinstance(display, PlainDisplay)
     display.write(0, {"dev/score": 0.123456, "time/evaluate_s": 1.0})
     display.write(1, {"loss/policy": 2.0, "progress/num_samples": 5})
@@ -30,7 +30,7 @@ def test_plain_lines_where_there_is_no_terminal() -> None:
 
 def test_lines_come_often_at_first_and_hold_all_episodes_between_them() -> None:
     now, stream = [0.0], io.StringIO()
-    display = PlainDisplay("demo", steps=10_000, stream=stream, clock=lambda: now[0])
+    display = PlainDisplay("demo", num_updates=10_000, stream=stream, clock=lambda: now[0])
     for step in range(1, 4001):  # a tenth of a second each
         now[0] = step / 10
         display.write(step, {"episode/return_mean": float(step), "episode/return_max": step, "episode/count": 1})
@@ -46,7 +46,7 @@ def test_live_table_shows_how_the_return_climbs(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
     stream = Terminal()
-    display = make_display("demo", steps=10, stream=stream)
+    display = make_display("demo", num_updates=10, stream=stream)
     for step, value in enumerate((0.0, 70.0, 35.0), start=1):
         display.write(step, {"episode/return_mean": value})
     display.write(4, {"loss/policy": 1.0})  # an update in which no episode ended
@@ -67,7 +67,7 @@ def test_live_table_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
     stream = Terminal()
-    display = make_display("demo", steps=10, stream=stream)
+    display = make_display("demo", num_updates=10, stream=stream)
     assert isinstance(display, LiveDisplay)
     display.write(0, {"dev/score": 0.5})
     display.write(4, {"loss/policy": 2.25})
@@ -80,7 +80,7 @@ def test_live_table_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_time_left_goes_by_the_pace_since_the_start() -> None:
     now = [100.0]
-    left = TimeLeft(steps=20, start=10, clock=lambda: now[0])
+    left = TimeLeft(num_updates=20, start=10, clock=lambda: now[0])
     assert left.seconds(10) is None
     now[0] = 104.0
     assert left.seconds(12) == 16.0

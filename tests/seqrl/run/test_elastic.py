@@ -35,7 +35,7 @@ RUNS = {
 def write_configs(folder: Path) -> None:
     for name, (task, trainer) in RUNS.items():
         trainer = trainer.replace("OPTIMISER", "optimiser: {accumulation: 2, precision: fp32}")
-        head = f"name: {name}\nsteps: 1\nnum_threads: 1\nruns_folder: {folder}\nkeep_checkpoints: 9\n"
+        head = f"name: {name}\nnum_updates: 1\nnum_threads: 1\nruns_folder: {folder}\nkeep_checkpoints: 9\n"
         (folder / f"{name}.yaml").write_text(f"{head}task: {task}\ntrainer: {trainer}\n")
 
 

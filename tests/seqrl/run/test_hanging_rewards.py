@@ -49,7 +49,7 @@ def test_the_first_signal_ends_a_reward_that_hangs(
 
     task.rollout = at(6, stuck, task.rollout)
     start = time.monotonic()
-    result = fit(trainer, task, steps=8, run_folder=tmp_path if folder else None)
+    result = fit(trainer, task, num_updates=8, run_folder=tmp_path if folder else None)
     assert result.interrupted == signal.SIGINT and time.monotonic() - start < 30
     assert result.step == 5
     if folder:
@@ -67,7 +67,7 @@ def test_a_large_update_is_finished(tmp_path: Path, whole: torch.Tensor, monkeyp
         time.sleep(0.1)
 
     trainer.update = at(5, slow, trainer.update, first=True)
-    assert fit(trainer, task, steps=8, run_folder=tmp_path).step == newest(tmp_path) == 5
+    assert fit(trainer, task, num_updates=8, run_folder=tmp_path).step == newest(tmp_path) == 5
     assert_goes_on(tmp_path, whole)
 
 
@@ -84,7 +84,7 @@ def test_a_reward_that_swallows_the_signal_gets_it_again(tmp_path: Path, whole: 
             time.sleep(60)
 
     task.rollout = at(6, retry, task.rollout)
-    assert fit(trainer, task, steps=8, run_folder=tmp_path).interrupted == signal.SIGINT
+    assert fit(trainer, task, num_updates=8, run_folder=tmp_path).interrupted == signal.SIGINT
     assert_goes_on(tmp_path, whole)
 
 
@@ -105,7 +105,7 @@ def test_the_second_signal_in_a_row_saves_first(tmp_path: Path, large: bool, who
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            fit(trainer, task, steps=8, run_folder=tmp_path)
+            fit(trainer, task, num_updates=8, run_folder=tmp_path)
     finally:
         signal.signal(signal.SIGINT, before)
     assert newest(tmp_path) == 5

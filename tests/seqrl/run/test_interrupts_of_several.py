@@ -20,7 +20,7 @@ from seqrl.run.train import resume, train
 
 SOON = 50.0
 AGENT = """name: agent
-steps: 40
+num_updates: 40
 log_every: 1
 save_every: 10
 num_threads: 1
@@ -60,7 +60,7 @@ def test_environments_in_processes_of_their_own(
     path.write_text(AGENT + f"runs_folder: {tmp_path}\n")
     name, _, value = mark.partition("=")
     process = subprocess.Popen(
-        [sys.executable, "-m", "seqrl", "train", str(path), "--steps=100000", "--quiet"],
+        [sys.executable, "-m", "seqrl", "train", str(path), "--num_updates=100000", "--quiet"],
         env=toy_environment(**{name: value}),
         stderr=subprocess.PIPE,
         text=True,
@@ -79,9 +79,9 @@ def test_environments_in_processes_of_their_own(
     if times == 1:
         step = checkpoint.read_meta(checkpoint.find(folder))["step"]
         assert f"interrupted after update {step}; " in error
-        train(read_config(path, ["--name=whole", f"--steps={step + 2}"]), display=False)
+        train(read_config(path, ["--name=whole", f"--num_updates={step + 2}"]), display=False)
         # The learning rate is constant, so that the number of steps changes nothing.
-        resume(folder, [f"--steps={step + 2}"], display=False, allow_code=True)
+        resume(folder, [f"--num_updates={step + 2}"], display=False, allow_code=True)
         same_run(tmp_path / "whole", folder)
 
 

@@ -47,7 +47,7 @@ def children(parent: int) -> list[int]:
 def test_a_killed_one_ends_all_the_run_goes_on_with_another_number_and_a_signal_reaches_all(
     tmp_path: Path, toy_yaml: Path, toy_environment: Environment
 ) -> None:
-    settings = ("--quiet", "--steps=100000", "--eval_every=0", "--save_every=1")
+    settings = ("--quiet", "--num_updates=100000", "--eval_every=0", "--save_every=1")
     whole = start(toy_environment(), "train", str(toy_yaml), "--num_processes", "2", "--task.delay_s=0.02", *settings)
     folder = tmp_path / "runs" / "toy"
     assert wait_for(lambda: checkpoint.step_folders(folder), SOON)
@@ -94,7 +94,7 @@ def test_seeds_one_after_the_other_and_one_error_for_both(tmp_path: Path, toy_ya
         "--seeds",
         "3,4",
         "--quiet",
-        "--steps=2",
+        "--num_updates=2",
         "--eval_every=0",
         "--save_every=0",
     )
@@ -118,8 +118,8 @@ def test_numbers_that_make_no_sense_are_refused() -> None:
 
 
 def test_the_processes_get_the_other_arguments() -> None:
-    given = ["train", "a", "--num_processes", "2", "--steps=3", "--num_processes=2", "--seeds", "1"]
-    assert without_option(given) == ["train", "a", "--steps=3", "--seeds", "1"]
+    given = ["train", "a", "--num_processes", "2", "--num_updates=3", "--num_processes=2", "--seeds", "1"]
+    assert without_option(given) == ["train", "a", "--num_updates=3", "--seeds", "1"]
 
 
 def test_one_exit_code_of_several() -> None:

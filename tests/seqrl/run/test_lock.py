@@ -103,13 +103,13 @@ def test_the_second_is_refused_before_anything_is_changed(
     for arguments in (
         ["train", str(toy_yaml), "--quiet"],
         ["train", str(toy_yaml), "--quiet", "--overwrite"],
-        ["resume", str(folder), "--quiet", "--allow-code", "--steps=14"],
+        ["resume", str(folder), "--quiet", "--allow-code", "--num_updates=14"],
         ["resume", str(folder), "--quiet", "--allow-code", "--checkpoint=8"],
     ):
         assert main(arguments) == 2
         said.append(capsys.readouterr().err)
     with pytest.raises(BlockingIOError) as caught:
-        fit(trainer, task, steps=3, run_folder=folder)
+        fit(trainer, task, num_updates=3, run_folder=folder)
     said.append(f"seqrl: {caught.value}\n")
     assert len(set(said)) == 1, said
     assert f"{folder}: is in use by process {pid} on {socket.gethostname()} since 20" in said[0]
@@ -140,7 +140,7 @@ def test_a_dead_process_leaves_nothing_that_lasts(
     assert not (folder / LOCK).exists()
     # Switched off while it wrote who it is.
     (folder / LOCK).write_text('{"pid": 12')
-    assert resume(folder, ["--steps=13"], display=False, allow_code=True).step == 13
+    assert resume(folder, ["--num_updates=13"], display=False, allow_code=True).step == 13
     assert not (folder / LOCK).exists()
 
 
@@ -295,11 +295,11 @@ def test_lines_of_an_old_folder_are_not_mixed(toy_yaml: Path) -> None:
     folder = train(read_config(toy_yaml), display=False).run_folder
     assert folder and not (folder / LOCK).exists()
     for steps in (14, 16):
-        resume(folder, [f"--steps={steps}"], display=False, allow_code=True)
+        resume(folder, [f"--num_updates={steps}"], display=False, allow_code=True)
     assert [row["step"] for row in read_metrics(folder) if "loss" in row or "train/loss" in row] == list(range(1, 17))
     for steps in (3, 5):  # as a library, too
         task, trainer = task_and_trainer()
-        fit(trainer, task, steps=steps, run_folder=folder.parent / "library")
+        fit(trainer, task, num_updates=steps, run_folder=folder.parent / "library")
     assert checkpoint.find(folder.parent / "library").name == "step_00000005"
 
 

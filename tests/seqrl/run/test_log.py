@@ -124,12 +124,12 @@ def test_trackers_of_accelerate_get_configuration_and_figures(tmp_path: Path, mo
             calls.append(("finish",))
 
     monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "tensorboard", Tracker)
-    writer = AccelerateTracker("tensorboard", run_name="run", folder=tmp_path, config={"steps": 3, "betas": [0.9]})
+    writer = AccelerateTracker("tensorboard", run_name="run", folder=tmp_path, config={"num_updates": 3, "betas": [0.9]})
     writer.write(2, {"dev/score": 1.5})
     writer.close()
     assert calls == [
         ("made", "run", str(tmp_path)),
-        ("configuration", {"steps": 3, "betas": "[0.9]"}),
+        ("configuration", {"num_updates": 3, "betas": "[0.9]"}),
         ("log", {"dev/score": 1.5}, 2),
         ("finish",),
     ]

@@ -19,7 +19,7 @@ from seqrl.run.log import read_metrics
 from seqrl.run.loop import fit
 from seqrl.run.seeding import seed_everything
 from seqrl.trainers import PPOConfig, ReinforceConfig, SelfCriticalConfig, SupervisedConfig
-from seqrl.trainers.mixing import MixConfig
+from seqrl.trainers.imitation import ImitationConfig
 
 
 def make(seed: int = 0, **settings: Any) -> tuple[Any, Any]:
@@ -42,7 +42,7 @@ def steps_with(rows: list[dict[str, float]], key: str) -> list[int]:
 
 def test_what_happens_after_how_many_updates(tmp_path: Path) -> None:
     trainer, task = make()
-    result = fit(trainer, task, steps=10, run_folder=tmp_path, eval_every=4, save_every=3, log_every=5, keep_checkpoints=3)
+    result = fit(trainer, task, num_updates=10, run_folder=tmp_path, eval_every=4, save_every=3, log_every=5, keep_checkpoints=3)
     rows = read_metrics(tmp_path)
     assert steps_with(rows, "train/loss") == [5, 10]
     assert steps_with(rows, "dev/score") == [0, 4, 8, 10]
@@ -58,14 +58,14 @@ def test_what_happens_after_how_many_updates(tmp_path: Path) -> None:
 def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     trainer, task = make()
-    result = fit(trainer, task, steps=3, eval_every=2)
+    result = fit(trainer, task, num_updates=3, eval_every=2)
     assert result.step == 3 and result.run_folder is None and list(tmp_path.iterdir()) == []
 
 
 def test_patience_and_the_best_checkpoint(tmp_path: Path) -> None:
     trainer, task = make()
     scripted(task, [1.0, 3.0, 2.0, 3.0, 9.0])
-    result = fit(trainer, task, steps=50, run_folder=tmp_path, eval_every=2, early_stop=EarlyStop("score", patience=2))
+    result = fit(trainer, task, num_updates=50, run_folder=tmp_path, eval_every=2, early_stop=EarlyStop("score", patience=2))
     assert (result.step, result.stopped_early, result.best_value, result.best_step) == (6, True, 3.0, 2)
     assert checkpoint.read_meta(checkpoint.best_folder(tmp_path))["step"] == 2
     assert checkpoint.read_meta(checkpoint.best_folder(tmp_path))["evaluation"] == {"score": 3.0}
@@ -76,14 +76,14 @@ def test_patience_and_the_best_checkpoint(tmp_path: Path) -> None:
 def test_smallest_is_best_and_nan_never_is() -> None:
     trainer, task = make()
     scripted(task, [5.0, float("nan"), 4.0, 6.0])
-    result = fit(trainer, task, steps=3, eval_every=1, early_stop=EarlyStop("score", patience=None, mode="min"))
+    result = fit(trainer, task, num_updates=3, eval_every=1, early_stop=EarlyStop("score", patience=None, mode="min"))
     assert (result.best_value, result.best_step, result.stopped_early) == (4.0, 2, False)
 
 
 def test_watched_figure_must_be_evaluated() -> None:
     trainer, task = make()
     with pytest.raises(ValueError, match="the task evaluates no 'cider'; .*It gives falling, score"):
-        fit(trainer, task, steps=3, eval_every=1, early_stop=EarlyStop("cider"))
+        fit(trainer, task, num_updates=3, eval_every=1, early_stop=EarlyStop("cider"))
 
 
 def test_figures_without_a_line_yet_outlive_a_failure(tmp_path: Path) -> None:
@@ -91,10 +91,10 @@ def test_figures_without_a_line_yet_outlive_a_failure(tmp_path: Path) -> None:
     trainer, task = make(fail_at=6)
     with_episodes(task)
     with pytest.raises(ValueError, match="sample 3 is nan"):
-        fit(trainer, task, steps=7, run_folder=tmp_path, log_every=100)
+        fit(trainer, task, num_updates=7, run_folder=tmp_path, log_every=100)
     trainer, task = make()
     with_episodes(task)
-    fit(trainer, task, steps=7, run_folder=tmp_path, log_every=100, resume_from=checkpoint.find(tmp_path))
+    fit(trainer, task, num_updates=7, run_folder=tmp_path, log_every=100, resume_from=checkpoint.find(tmp_path))
     (line,) = read_metrics(tmp_path)
     assert (line["episode/count"], line["episode/return_max"]) == (7, 80)
     assert line["episode/return_mean"] == pytest.approx((10 + 20 + 30 + 40 + 50 + 70 + 80) / 7)
@@ -103,7 +103,7 @@ def test_figures_without_a_line_yet_outlive_a_failure(tmp_path: Path) -> None:
 def test_failed_reward_keeps_the_last_completed_step(tmp_path: Path) -> None:
     trainer, task = make(fail_at=6)
     with pytest.raises(ValueError, match="sample 3 is nan") as raised:
-        fit(trainer, task, steps=10, run_folder=tmp_path)
+        fit(trainer, task, num_updates=10, run_folder=tmp_path)
     weights = {name: tensor.clone() for name, tensor in trainer.policy.state_dict().items()}
     folder = checkpoint.step_folder(tmp_path, 5)
     assert raised.value.__notes__ == [f"while collecting for update 6; the last checkpoint is {folder}"]
@@ -124,7 +124,7 @@ def test_failed_update_saves_the_one_before(tmp_path: Path) -> None:
 
     trainer.update = failing
     with pytest.raises(ValueError) as raised:
-        fit(trainer, task, steps=10, run_folder=tmp_path, save_every=3)
+        fit(trainer, task, num_updates=10, run_folder=tmp_path, save_every=3)
     assert raised.value.__notes__ == [f"in update 5; the last checkpoint is {checkpoint.step_folder(tmp_path, 4)}"]
 
 
@@ -134,7 +134,7 @@ def test_signal_finishes_the_update_and_saves(tmp_path: Path, number: int, monke
     monkeypatch.setenv("TOY_SIGNAL", str(int(number)))
     monkeypatch.setenv("TOY_SIGNAL_AT", "5")
     trainer, task = make()
-    result = fit(trainer, task, steps=10, run_folder=tmp_path, eval_every=5)
+    result = fit(trainer, task, num_updates=10, run_folder=tmp_path, eval_every=5)
     assert (result.step, result.interrupted) == (5, number)
     assert steps_with(read_metrics(tmp_path), "dev/score") == [0]  # left for the resumed run
     assert checkpoint.find(tmp_path).name == "step_00000005"
@@ -151,7 +151,7 @@ def test_second_signal_breaks_off_at_once(monkeypatch: pytest.MonkeyPatch) -> No
 
     trainer.collect = collect
     with pytest.raises(KeyboardInterrupt):
-        fit(trainer, task, steps=10)
+        fit(trainer, task, num_updates=10)
 
 
 def test_resumed_parts_equal_the_whole(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_resumed_parts_equal_the_whole(tmp_path: Path) -> None:
         seed_everything(seed)  # a resumed process starts with other random numbers
         start = checkpoint.find(folder) if resume else None
         return trainer, fit(
-            trainer, task, steps=steps, run_folder=folder, eval_every=3, early_stop=EarlyStop("score", 99), resume_from=start
+            trainer, task, num_updates=steps, run_folder=folder, eval_every=3, early_stop=EarlyStop("score", 99), resume_from=start
         )
 
     whole_trainer, whole = run(tmp_path / "whole", 9, False, 0)
@@ -175,12 +175,12 @@ def test_resumed_parts_equal_the_whole(tmp_path: Path) -> None:
 def test_more_patience_lets_a_stopped_run_go_on(tmp_path: Path) -> None:
     trainer, task = make()
     scripted(task, [3.0, 2.0, 1.0, 9.0, 9.0])
-    assert fit(trainer, task, steps=4, run_folder=tmp_path, eval_every=1, early_stop=EarlyStop("score", 2)).step == 2
+    assert fit(trainer, task, num_updates=4, run_folder=tmp_path, eval_every=1, early_stop=EarlyStop("score", 2)).step == 2
     for patience, step in ((2, 2), (3, 4)):
         result = fit(
             trainer,
             task,
-            steps=4,
+            num_updates=4,
             run_folder=tmp_path,
             eval_every=1,
             early_stop=EarlyStop("score", patience),
@@ -209,7 +209,7 @@ def test_a_trouble_of_every_update_is_said_once(tmp_path: Path) -> None:
     trainer, task = make()
     update, listener = trainer.update, Listener()
     trainer.update = lambda trajectory: update(trajectory) | {"policy/entropy": 0.001 / task.position}
-    fit(trainer, task, steps=30, run_folder=tmp_path, writers=[listener])
+    fit(trainer, task, num_updates=30, run_folder=tmp_path, writers=[listener])
     ((step, text),) = listener.said
     assert step == 8 and "nearly deterministic" in text
     (line,) = (tmp_path / "warnings.jsonl").read_text().splitlines()
@@ -220,7 +220,7 @@ def test_a_skipped_step_is_said_at_once_and_not_again(tmp_path: Path) -> None:
     trainer, task = make()
     update, listener = trainer.update, Listener()
     trainer.update = lambda trajectory: update(trajectory) | {"optimiser/skipped_share": 0.5 if task.position in (3, 5) else 0.0}
-    fit(trainer, task, steps=6, run_folder=tmp_path, writers=[listener])
+    fit(trainer, task, num_updates=6, run_folder=tmp_path, writers=[listener])
     ((step, text),) = listener.said
     assert step == 3 and text.startswith("50% of the optimiser steps of an update were skipped")
 
@@ -232,11 +232,11 @@ def test_a_task_finds_the_troubles_of_its_evaluations_also_in_a_resumed_run(tmp_
         task.warnings_for = lambda history: {"fell": f"{[row['score'] for row in history]}"} if history[-1] != history[0] else {}
         return trainer, task
 
-    fit(*prepared([3.0, 3.0]), steps=2, run_folder=tmp_path, eval_every=2)
+    fit(*prepared([3.0, 3.0]), num_updates=2, run_folder=tmp_path, eval_every=2)
     assert not (tmp_path / "warnings.jsonl").exists()
     listener = Listener()
     trainer, task = prepared([1.0, 0.5])
-    fit(trainer, task, steps=6, run_folder=tmp_path, eval_every=2, resume_from=checkpoint.find(tmp_path), writers=[listener])
+    fit(trainer, task, num_updates=6, run_folder=tmp_path, eval_every=2, resume_from=checkpoint.find(tmp_path), writers=[listener])
     assert listener.said == [(4, "[3.0, 3.0, 1.0]")]
 
 
@@ -244,7 +244,7 @@ def test_failed_evaluation_keeps_what_was_done(tmp_path: Path) -> None:
     trainer, task = make()
     task.evaluate = lambda policy, split="dev": {"score": 1.0 / (4 - task.position)}
     with pytest.raises(ZeroDivisionError) as raised:
-        fit(trainer, task, steps=10, run_folder=tmp_path, eval_every=2)
+        fit(trainer, task, num_updates=10, run_folder=tmp_path, eval_every=2)
     folder = checkpoint.step_folder(tmp_path, 4)
     assert raised.value.__notes__ == [f"in the evaluation after update 4; the last checkpoint is {folder}"]
     assert checkpoint.is_checkpoint(folder)
@@ -279,7 +279,7 @@ def test_lines_tell_of_all_updates_since_the_last_one(tmp_path: Path) -> None:
         return {"loss": losses[-1]}
 
     trainer.update = noted
-    fit(trainer, task, steps=6, run_folder=tmp_path, eval_every=2, log_every=3)
+    fit(trainer, task, num_updates=6, run_folder=tmp_path, eval_every=2, log_every=3)
     lines = [row for row in read_metrics(tmp_path) if "train/loss" in row]
     assert [row["train/loss"] for row in lines] == pytest.approx([sum(losses[:3]) / 3, sum(losses[3:]) / 3])
     # The evaluation after update 2 asks for the episodes, too; they stand in the line after update 3 all the same.
@@ -294,7 +294,7 @@ def test_figures_without_a_line_yet_outlive_an_interrupt(tmp_path: Path) -> None
             trainer, task = make()
             with_episodes(task)
             start = checkpoint.find(tmp_path / folder) if number else None
-            fit(trainer, task, steps=steps, run_folder=tmp_path / folder, log_every=7 if steps == 7 else 100, resume_from=start)
+            fit(trainer, task, num_updates=steps, run_folder=tmp_path / folder, log_every=7 if steps == 7 else 100, resume_from=start)
     keys = ("train/loss", "episode/return_mean", "episode/count", "progress/num_env_steps", "progress/num_actions")
     whole, parts = (
         [{key: row[key] for key in keys} for row in read_metrics(tmp_path / name) if row["step"] == 7] for name in ("whole", "parts")
@@ -310,7 +310,7 @@ def test_figures_without_a_line_yet_outlive_an_interrupt(tmp_path: Path) -> None
     [
         (ReinforceConfig(), "whole episodes"),
         (SelfCriticalConfig(), "whole episodes"),
-        (PPOConfig(mix=MixConfig(weight=0.0, final_weight=0.5, anneal_updates=9)), "has no demonstrations to imitate"),
+        (PPOConfig(imitation=ImitationConfig(weight=0.0, final_weight=0.5, anneal_updates=9)), "has no demonstrations to imitate"),
         (SupervisedConfig(), "has no demonstrations to imitate"),
     ],
 )
@@ -323,4 +323,4 @@ def test_a_task_that_the_trainer_cannot_serve_is_refused_before_anything_is_done
 
     trainer = config.build(ActorCritic(ObservationSize((2,)), ActionSize(num_actions=2), (3,)), seed=0, num_updates=2)
     with pytest.raises(ValueError, match=message):
-        fit(trainer, Stretches(), steps=2, eval_every=1)  # type: ignore[arg-type]
+        fit(trainer, Stretches(), num_updates=2, eval_every=1)  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from seqrl.run import checkpoint
 
 SOON = 50.0  # on a machine with much other work; alone it takes three
 AGENT = """name: agent
-steps: 100000
+num_updates: 100000
 save_every: 5
 num_threads: 1
 task: {type: control, environment: CartPole-v1, num_envs: 2, num_steps: 16, vectorization: async}
@@ -47,7 +47,7 @@ def launch(
     """Start the toy's run in some processes, of which some have an environment of their own."""
 
     def start(number: int, *settings: str, **own: dict[str, str]) -> list[subprocess.Popen[str]]:
-        command = [sys.executable, "-m", "seqrl", "train", str(toy_yaml), "--quiet", "--steps=100000", "--eval_every=0", *settings]
+        command = [sys.executable, "-m", "seqrl", "train", str(toy_yaml), "--quiet", "--num_updates=100000", "--eval_every=0", *settings]
         shared = {"WORLD_SIZE": str(number), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
         for rank in range(number):
             environment = toy_environment(**shared, RANK=str(rank), LOCAL_RANK=str(rank), **own.get(f"rank{rank}", {}))

@@ -32,7 +32,7 @@ GLIMPSES |= {"policy": {"num_features": 8, "glimpse_units": 8, "hidden_units": 8
 ATARI = {"type": "atari", "environment": "pong", "num_envs": 2, "num_steps": 8, "max_frames": 80, "num_eval_episodes": 1}
 RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "captions_supervised": (CAPTIONS, {"type": "supervised", "scheduled_sampling": 0.5, "scheduled_sampling_updates": 1}),
-    "captions_self_critical": (CAPTIONS, {"type": "self_critical", "num_samples": 2, "mix": {"weight": 0.5}}),
+    "captions_self_critical": (CAPTIONS, {"type": "self_critical", "num_samples": 2, "imitation": {"weight": 0.5}}),
     "cartpole_ppo": (CART_POLE | TINY_NET, {"type": "ppo", "minibatch_unit": "steps"}),
     "cartpole_dqn": (CART_POLE | {"policy": {"type": "action_values"}}, {"type": "dqn", "learning_starts": 1000, "batch_size": 4}),
     "glimpses": (GLIMPSES, {"type": "ppo", "advantage": "leave_one_out", "num_samples": 3}),
@@ -80,7 +80,7 @@ def write(folder: Path, kind: str, **settings: Any) -> RunConfig:
     task, trainer = RUNS[kind]
     path = folder / f"{kind}.yaml"
     path.write_text(
-        json.dumps({"name": kind, "steps": 2, "seed": 5, "runs_folder": str(folder), "task": task, "trainer": trainer} | settings)
+        json.dumps({"name": kind, "num_updates": 2, "seed": 5, "runs_folder": str(folder), "task": task, "trainer": trainer} | settings)
     )
     return read_config(path)
 
@@ -142,7 +142,7 @@ def test_what_wins_once_by_another_programs_doing_does_not_win_twice(tmp_path: P
     config = write(tmp_path, "cartpole_ppo", num_threads=1)
     settings = measured_settings.choose_settings(config, lambda config: pytest.fail("built"), None, nn.Linear(9, 9))  # type: ignore[arg-type]
     assert settings.precisions == {"trainer.optimiser.precision": "fp32"}
-    said = "an update took 1e+04 ms (processor time); trainer.optimiser.precision bf16: 5e+03 ms"
+    said = "an update took 1e+04 ms (CPU time); trainer.optimiser.precision bf16: 5e+03 ms"
     assert str(settings) == f"trainer.optimiser.precision fp32, 1 thread (as num_threads says; {said})"
 
 
@@ -172,21 +172,21 @@ def test_a_run_says_what_it_chose_and_keeps_it(tmp_path: Path, monkeypatch: pyte
     config = write(tmp_path, "cartpole_ppo")
     train(config)
     line = (
-        "trainer.optimiser.precision bf16, 1 thread (an update took 400 ms (processor time); trainer.optimiser.precision bf16: 300 ms; "
+        "trainer.optimiser.precision bf16, 1 thread (an update took 400 ms (CPU time); trainer.optimiser.precision bf16: 300 ms; "
         "an update took 300 ms (on 1 thread); 2 threads: 300 ms; 4 threads: 300 ms)"
     )
     assert f"cartpole_ppo: {line}\n" in capsys.readouterr().out
     timed = say(monkeypatch, lambda config: 1.0 if bf16(config) else 0.1)
     torch.set_num_threads(2)
-    resume(config.run_folder, ["--steps=4"], display=False)
+    resume(config.run_folder, ["--num_updates=4"], display=False)
     assert not timed and torch.get_num_threads() == 1
     starts = json.loads((config.run_folder / "env.json").read_text())
     assert [start["chosen"] for start in starts] == [line, "1 thread and dtypes as when it began"]
     # The configuration that the run began with means the same choice.
-    again = train(dataclasses.replace(config, steps=5), resume=True, display=False)
+    again = train(dataclasses.replace(config, num_updates=5), resume=True, display=False)
     assert not timed and again.step == 5 and read_run(config.run_folder).trainer.optimiser.precision == "bf16"
     with pytest.raises(ValueError, match="trainer.optimiser.precision was 'bf16', is 'fp32'"):
-        resume(config.run_folder, ["--steps=6", "--trainer.optimiser.precision=fp32"], display=False)
+        resume(config.run_folder, ["--num_updates=6", "--trainer.optimiser.precision=fp32"], display=False)
 
 
 def test_a_failing_update_is_left_to_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

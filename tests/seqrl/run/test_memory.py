@@ -68,12 +68,12 @@ def test_a_gpu_without_memory_names_the_settings_that_need_less(part: str, said:
     owner = trainer if part == "update" else task
     setattr(owner, part, at(2 if part == "evaluate" else 5, short, getattr(owner, part), first=True))
     with pytest.raises(OutOfMemory, match=said) as raised:
-        fit(trainer, task, steps=8, run_folder=tmp_path, eval_every=4)
+        fit(trainer, task, num_updates=8, run_folder=tmp_path, eval_every=4)
     assert newest(tmp_path) == 4 and f"step_{4:08d}" in raised.value.__notes__[0]
 
 
 def test_a_policy_that_does_not_fit_is_told_before_the_first_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = RunConfig("run", task=ToyTaskConfig(), trainer=ToyTrainerConfig(), steps=1, runs_folder=tmp_path, num_threads=1)
+    config = RunConfig("run", task=ToyTaskConfig(), trainer=ToyTrainerConfig(), num_updates=1, runs_folder=tmp_path, num_threads=1)
     monkeypatch.setattr("toy_for_runs.ToyTrainerConfig.build", lambda *_, **__: short())
     with pytest.raises(OutOfMemory, match="the GPU has too little memory before the first update; use smaller batches"):
         train(config, display=False)
@@ -87,4 +87,4 @@ def test_other_troubles_stay_as_they_are(tmp_path: Path) -> None:
 
     task.rollout = at(2, fail, task.rollout)
     with pytest.raises(RuntimeError, match="a shape does not fit"):
-        fit(trainer, task, steps=8, run_folder=tmp_path)
+        fit(trainer, task, num_updates=8, run_folder=tmp_path)

@@ -20,7 +20,7 @@ from seqrl.run.saving import Saver
 def begun(folder: Path) -> tuple[Recorder, Any, Any]:
     trainer, task = make()
     saver = Saver(trainer, task, trainer.policy, folder, None, {}, 2)
-    intervals = Intervals(steps=8, eval_every=0, save_every=0, save_minutes=0.0, log_every=1)
+    intervals = Intervals(num_updates=8, eval_every=0, save_every=0, save_minutes=0.0, log_every=1)
     return Recorder(saver, Log([]), Progress(), intervals), trainer, task
 
 

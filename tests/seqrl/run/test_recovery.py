@@ -81,13 +81,13 @@ DAMAGES = {
 def test_resume_goes_on_from_the_one_before(
     kind: str, toy_yaml: Path, same_run: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = train(read_config(toy_yaml, ["--name=whole", "--steps=14"]), display=False).run_folder
+    whole = train(read_config(toy_yaml, ["--name=whole", "--num_updates=14"]), display=False).run_folder
     parts = train(read_config(toy_yaml, ["--name=parts"]), display=False).run_folder
     assert whole and parts
     damage, message = DAMAGES[kind]
     damage(parts / "checkpoints" / "step_00000012")
     capsys.readouterr()
-    assert resume(parts, ["--steps=14"], display=False, allow_code=True).step == 14
+    assert resume(parts, ["--num_updates=14"], display=False, allow_code=True).step == 14
     said = capsys.readouterr().err
     assert f"step_00000012 is damaged: {message}" in said
     assert f"going on from {parts / 'checkpoints' / 'step_00000008'}" in said and "kept aside: aside_step_00000012" in said
@@ -146,4 +146,4 @@ def test_an_old_one_without_sums_is_read(toy_yaml: Path) -> None:
     newest = checkpoint.find(folder)
     flip("trainer.pt")(newest)  # the zip file's own sums
     assert "trainer.pt is damaged" in str(recovery.damage(newest))
-    assert resume(folder, ["--steps=13"], display=False, allow_code=True).step == 13
+    assert resume(folder, ["--num_updates=13"], display=False, allow_code=True).step == 13

@@ -33,7 +33,7 @@ def test_an_update_that_fails_when_the_weights_have_changed(tmp_path: Path, kind
     trainer, task = make()
     trainer.update = at(5, raising(kind), trainer.update)
     with pytest.raises(kind) as raised:
-        fit(trainer, task, steps=8, run_folder=tmp_path)
+        fit(trainer, task, num_updates=8, run_folder=tmp_path)
     assert raised.value.__notes__ == [f"in update 5; the last checkpoint is {checkpoint.step_folder(tmp_path, 4)}"]
     assert_goes_on(tmp_path, whole)
 
@@ -47,7 +47,7 @@ def test_of_weights_too_large_for_a_copy(tmp_path: Path, first: bool, step: int,
     trainer.update = at(step, lambda: seen.append(weights(trainer)), trainer.update)
     trainer.update = at(5, raising(MemoryError), trainer.update, first=first)
     with pytest.raises(MemoryError):
-        fit(trainer, task, steps=8, run_folder=tmp_path, save_every=3)
+        fit(trainer, task, num_updates=8, run_folder=tmp_path, save_every=3)
     assert newest(tmp_path) == step
     other, _ = make()
     checkpoint.load_weights(checkpoint.find(tmp_path), other.policy)
@@ -91,7 +91,7 @@ def test_weights_that_are_whole_are_saved(tmp_path: Path, place: str, kind: type
         update = trainer.update
         trainer.update = lambda rows: update(rows) | {"optimiser/skipped_share": float(task.position == 5)}
     with pytest.raises(kind) as raised:
-        fit(trainer, task, steps=8, run_folder=tmp_path, eval_every=5, writers=[Writer()])
+        fit(trainer, task, num_updates=8, run_folder=tmp_path, eval_every=5, writers=[Writer()])
     assert newest(tmp_path) == 5
     (note,) = raised.value.__notes__
     assert note.endswith(f"; the last checkpoint is {checkpoint.step_folder(tmp_path, 5)}")
@@ -110,7 +110,7 @@ def test_a_task_that_can_tell_its_figures_no_more(tmp_path: Path, monkeypatch: p
 
     task.rollout = at(6, fail, task.rollout)
     with pytest.raises(ValueError, match="lost"):
-        fit(trainer, task, steps=8, run_folder=tmp_path)
+        fit(trainer, task, num_updates=8, run_folder=tmp_path)
     assert newest(tmp_path) == 5
 
 
@@ -123,7 +123,7 @@ def test_a_task_that_can_tell_its_state_no_more(tmp_path: Path, whole: torch.Ten
 
     task.rollout = at(6, fail, task.rollout)
     with pytest.raises(ValueError, match="lost"):
-        fit(trainer, task, steps=8, run_folder=tmp_path)
+        fit(trainer, task, num_updates=8, run_folder=tmp_path)
     assert newest(tmp_path) == 5
     assert_goes_on(tmp_path, whole)
 
@@ -135,7 +135,7 @@ def test_a_table_that_numpy_has_half_changed_is_not_whole(tmp_path: Path, monkey
     trainer = QTableConfig().build(task.build_policy(), seed=0, num_updates=9)
     trainer._take = at(100, raising(ValueError), trainer._take)  # type: ignore[method-assign]
     with pytest.raises(ValueError) as raised:
-        fit(trainer, task, steps=9, run_folder=tmp_path, save_every=1)
+        fit(trainer, task, num_updates=9, run_folder=tmp_path, save_every=1)
     assert newest(tmp_path) == 2 and "in update 3; the last checkpoint is" in raised.value.__notes__[0]
     assert trainer._errors
 
@@ -149,7 +149,7 @@ def test_a_reward_that_is_not_finite_gets_nowhere(tmp_path: Path) -> None:
         return rows.replace(reward=rows.reward.index_fill(1, torch.tensor([2]), torch.nan)) if position == 5 else rows
 
     with pytest.raises(ValueError, match=r"the reward of row 1 at step 2 is nan; expected a finite number, at most 3.4e\+38"):
-        fit(trainer, task, steps=8, run_folder=tmp_path)
+        fit(trainer, task, num_updates=8, run_folder=tmp_path)
     assert newest(tmp_path) == 4
 
 
@@ -157,7 +157,7 @@ def test_a_checkpoint_by_the_clock_changes_nothing(tmp_path: Path, whole: torch.
     lines = {}
     for name, minutes in (("often", 1e-9), ("never", 0.0)):
         trainer, task = make()
-        fit(trainer, task, steps=8, run_folder=tmp_path / name, save_minutes=minutes, log_every=3, keep_checkpoints=3)
+        fit(trainer, task, num_updates=8, run_folder=tmp_path / name, save_minutes=minutes, log_every=3, keep_checkpoints=3)
         assert torch.equal(weights(trainer), whole)
         lines[name] = [{key: row[key] for key in row if not key.startswith("time/")} for row in read_metrics(tmp_path / name)]
     assert lines["often"] == lines["never"]
@@ -175,7 +175,7 @@ def test_the_clock_begins_anew_with_each_checkpoint(tmp_path: Path, monkeypatch:
         return update(rows)
 
     trainer.update = two_minutes
-    fit(trainer, task, steps=8, run_folder=tmp_path, save_every=7, keep_checkpoints=9)
+    fit(trainer, task, num_updates=8, run_folder=tmp_path, save_every=7, keep_checkpoints=9)
     # Ten minutes, the default, are over after update 5; that of update 7 is save_every's.
     assert [path.name[-2:] for path in checkpoint.step_folders(tmp_path)] == ["05", "07", "08"]
 
@@ -191,20 +191,20 @@ def test_what_fails_before_the_weights_change_is_done_again_to_the_same_bits(tmp
     else:
         task.evaluate = at(2, raising(ValueError), task.evaluate)
     with pytest.raises((KeyboardInterrupt, ValueError)):
-        fit(trainer, task, steps=8, run_folder=tmp_path, eval_every=5 if place == "evaluate" else 0)
+        fit(trainer, task, num_updates=8, run_folder=tmp_path, eval_every=5 if place == "evaluate" else 0)
     assert newest(tmp_path) == 5
     assert_goes_on(tmp_path, whole)
 
 
 def test_a_failure_right_after_a_resume_leaves_the_checkpoint_as_it_was(tmp_path: Path, whole: torch.Tensor) -> None:
     trainer, task = make()
-    fit(trainer, task, steps=5, run_folder=tmp_path)
+    fit(trainer, task, num_updates=5, run_folder=tmp_path)
     folder = checkpoint.find(tmp_path)
     before = (folder / "SHA256SUMS").read_bytes()
     trainer, task = make()
     task.rollout = at(1, raising(KeyboardInterrupt), task.rollout)
     with pytest.raises(KeyboardInterrupt):
-        fit(trainer, task, steps=8, run_folder=tmp_path, resume_from=folder)
+        fit(trainer, task, num_updates=8, run_folder=tmp_path, resume_from=folder)
     assert (folder / "SHA256SUMS").read_bytes() == before
     assert_goes_on(tmp_path, whole)
 
@@ -224,7 +224,7 @@ def test_a_second_signal_while_collecting_saves_the_figures_of_the_moment(tmp_pa
 
     task.rollout = at(6, twice, task.rollout)
     with pytest.raises(KeyboardInterrupt):
-        fit(trainer, task, steps=8, run_folder=tmp_path, save_every=2, log_every=5)
+        fit(trainer, task, num_updates=8, run_folder=tmp_path, save_every=2, log_every=5)
     assert newest(tmp_path) == 5 and runs
     assert checkpoint.load_state(checkpoint.find(tmp_path))["progress"]["gathered"]["sums"] == {}
 
@@ -249,11 +249,11 @@ def test_what_was_seen_in_a_rollout_that_is_done_again_counts_once(tmp_path: Pat
         return trainer, task
 
     whole, task = made()
-    fit(whole, task, steps=5)
+    fit(whole, task, num_updates=5)
     trainer, task = made(broken=4)
     with pytest.raises(ValueError, match="the reward of row 0"):
-        fit(trainer, task, steps=5, run_folder=tmp_path)
+        fit(trainer, task, num_updates=5, run_folder=tmp_path)
     trainer, task = made()
-    fit(trainer, task, steps=5, run_folder=tmp_path, resume_from=checkpoint.find(tmp_path))
+    fit(trainer, task, num_updates=5, run_folder=tmp_path, resume_from=checkpoint.find(tmp_path))
     expected, found = whole.policy.state_dict(), trainer.policy.state_dict()
     assert {name for name in expected if not torch.equal(expected[name], found[name])} == set()

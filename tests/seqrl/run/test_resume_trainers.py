@@ -71,7 +71,7 @@ def write(tmp_path: Path, kind: str, name: str) -> str:
         trainer = trainer | {"optimiser": {"precision": "fp32"} | trainer.get("optimiser", {})}
     if task["type"] == "attention":
         task = task | {"policy": task["policy"] | {"precision": "fp32"}}
-    settings = {"name": name, "steps": 6, "seed": 5, "num_threads": 1, "runs_folder": str(tmp_path), "task": task, "trainer": trainer}
+    settings = {"name": name, "num_updates": 6, "seed": 5, "num_threads": 1, "runs_folder": str(tmp_path), "task": task, "trainer": trainer}
     path.write_text(json.dumps(settings))  # JSON is YAML
     return str(path)
 

@@ -316,7 +316,7 @@ def test_all_seeds_are_looked_at_before_the_first_is_trained(
     from toy_for_runs import ToyTaskConfig
 
     for seed in (2, 3):
-        train(read_config(toy_yaml, [f"--name=toy_seed{seed}", "--steps=1"]), display=False)
+        train(read_config(toy_yaml, [f"--name=toy_seed{seed}", "--num_updates=1"]), display=False)
     monkeypatch.setattr(ToyTaskConfig, "build", lambda *_: pytest.fail("work was begun"))
     assert main(["train", str(toy_yaml), "--quiet", "--seeds=0,1,2"]) == 2
     runs = read_config(toy_yaml).runs_folder

@@ -59,7 +59,7 @@ def test_more_than_five_changes_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_an_older_version_goes_on(toy_yaml: Path, toy_environment: Callable[..., dict[str, str]]) -> None:
-    folder = train(read_config(toy_yaml, ["--steps=2", "--name=old"]), display=False).run_folder
+    folder = train(read_config(toy_yaml, ["--num_updates=2", "--name=old"]), display=False).run_folder
     assert folder is not None
     saved = checkpoint.find(folder)
     meta = json.loads((saved / "meta.json").read_text())
@@ -67,5 +67,5 @@ def test_a_checkpoint_of_an_older_version_goes_on(toy_yaml: Path, toy_environmen
     (saved / "meta.json").write_text(json.dumps(meta))
     (saved / "SHA256SUMS").unlink()
     with pytest.raises(ValueError, match=r"trainer\.optimiser\.betas was not there, is \[0\.5, 0\.5\]"):
-        resume(folder, ["--steps=4", "--trainer.optimiser.betas=[0.5,0.5]"], display=False, allow_code=True)
-    assert resume(folder, ["--steps=4"], display=False, allow_code=True).step == 4
+        resume(folder, ["--num_updates=4", "--trainer.optimiser.betas=[0.5,0.5]"], display=False, allow_code=True)
+    assert resume(folder, ["--num_updates=4"], display=False, allow_code=True).step == 4

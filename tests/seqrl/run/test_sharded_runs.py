@@ -23,7 +23,7 @@ from seqrl.tasks.control import ControlConfig, ControlPolicyConfig
 from seqrl.trainers import A2CConfig, VTraceConfig
 
 CONFIG = """name: it
-steps: 3
+num_updates: 3
 eval_every: 3
 num_threads: 1
 split_batches: true
@@ -65,8 +65,8 @@ def test_evaluates_saves_and_goes_on(tmp_path: Path) -> None:
     shapes = sorted(tuple(parameter.shape) for parameter in policy.parameters())
     assert sorted(tuple(moments["exp_avg"].shape) for moments in saved["adamw"]["state"].values()) == shapes
     assert [tuple(one.shape) for one in saved["average"]["learning"]] == [tuple(one.shape) for one in policy.parameters()]
-    result = resume(tmp_path / "it", ["--steps=4", "--eval_every=0"], display=False)
-    alone = resume(tmp_path / "alone", ["--steps=4", "--eval_every=0"], display=False)
+    result = resume(tmp_path / "it", ["--num_updates=4", "--eval_every=0"], display=False)
+    alone = resume(tmp_path / "alone", ["--num_updates=4", "--eval_every=0"], display=False)
     weights = [load_file(checkpoint.step_folder(tmp_path / name, 4) / checkpoint.WEIGHTS) for name in ("it", "alone")]
     assert max(float((weights[0][name] - weights[1][name]).abs().max()) for name in weights[0]) < 1e-5
     assert result.step == 4 and checkpoint.num_saved(checkpoint.step_folder(tmp_path / "it", 4)) == 1

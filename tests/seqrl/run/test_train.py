@@ -105,7 +105,7 @@ def test_earlier_run_is_kept_unless_told(toy_yaml: Path) -> None:
 
 def test_start_from_another_run(toy_yaml: Path) -> None:
     first = train(config_of(toy_yaml, "--name=first"), display=False).run_folder
-    second = train(config_of(toy_yaml, "--name=second", f"--init_from={first}", "--steps=0"), display=False).run_folder
+    second = train(config_of(toy_yaml, "--name=second", f"--init_from={first}", "--num_updates=0"), display=False).run_folder
     assert first and second and weights(first) == weights(second)
     with pytest.raises(ValueError, match="vocabulary: abc in the checkpoint, xyz now"):
         train(config_of(toy_yaml, "--name=third", f"--init_from={first}", "--task.vocabulary=xyz"), display=False)
@@ -137,7 +137,7 @@ def test_resume_refuses_what_it_cannot_continue_exactly(toy_yaml: Path) -> None:
             resume(folder, [override])
     assert without_times(folder) == before
     assert read_run(folder, allow_code=True) == config_of(toy_yaml, "--num_threads=1")
-    assert resume(folder, ["--steps=14"]).step == 14
+    assert resume(folder, ["--num_updates=14"]).step == 14
     with pytest.raises(FileNotFoundError, match="holds no whole checkpoint|there is no such folder"):
         train(config_of(toy_yaml, "--name=absent"), resume=True, display=False)
 
@@ -147,7 +147,7 @@ def test_moved_run_is_read_where_it_is(toy_yaml: Path, tmp_path: Path) -> None:
     assert folder is not None
     moved = folder.rename(tmp_path / "elsewhere")
     assert read_run(moved, allow_code=True).run_folder == moved
-    assert resume(moved, ["--steps=13"]).run_folder == moved
+    assert resume(moved, ["--num_updates=13"]).run_folder == moved
     config, task, policy, used = load(moved / "checkpoints" / "step_00000012", allow_code=True)
     assert used.name == "step_00000012" and config.name == "elsewhere"
     with pytest.raises(FileNotFoundError, match="with a config.yaml"):

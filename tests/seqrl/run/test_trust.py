@@ -28,7 +28,14 @@ EVIL = 'from pathlib import Path\nPath("{marker}").write_text("ran")\n'
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An honest run."""
     folder = tmp_path_factory.mktemp("made")
-    settings = ["--steps=1", "--task.num_steps=4", "--task.num_eval_episodes=2", "--num_threads=1", f"--runs_folder={folder}", "--quiet"]
+    settings = [
+        "--num_updates=1",
+        "--task.num_steps=4",
+        "--task.num_eval_episodes=2",
+        "--num_threads=1",
+        f"--runs_folder={folder}",
+        "--quiet",
+    ]
     assert main(["train", "control/cartpole_ppo", *settings]) == 0
     return folder / "cartpole_ppo"
 
@@ -76,7 +83,7 @@ NAMES = {
     "package": {"task": {"type": "evil_package.part:Config"}},
     "namespace": {"task": {"type": "evilspace.part:Config"}},
     "a list": {"task": {"type": ["evil:Config"]}},
-    "within one of ours": {"task": {"type": "seqrl.run.config:RunConfig", "name": "x", "steps": 1, "task": {"type": "this:Zen"}}},
+    "within one of ours": {"task": {"type": "seqrl.run.config:RunConfig", "name": "x", "num_updates": 1, "task": {"type": "this:Zen"}}},
     "within one of a list": {"task__environment_options": {"rooms": [{"type": "evil:Config"}]}},
     "reward": {"task": {"type": "captioning", "reward": {"function": "evil:reward"}}},
     "metrics": {"task": {"type": "captioning", "evaluation": {"metrics": ["cider_d", "evil:metric"]}}},
@@ -123,7 +130,7 @@ def test_what_a_run_names_is_not_imported(
 
 def test_who_reads_no_more_than_figures_and_weights_imports_nothing(stranger: Path, tmp_path: Path) -> None:
     change(stranger, task={"type": "evil:Config"}, trainer={"type": "evil:Config"})
-    weights = [f"--init_from={stranger}", "--steps=0", "--num_threads=1", "--quiet"]
+    weights = [f"--init_from={stranger}", "--num_updates=0", "--num_threads=1", "--quiet"]
     for command in (["list", "--runs", str(stranger.parent)], ["compare", str(stranger)], ["train", "control/cartpole_ppo", *weights]):
         assert main(command) == 0
     assert not (tmp_path / "marker").exists() and not any(module.startswith("evil") for module in sys.modules)
@@ -235,7 +242,7 @@ def test_pickles_in_a_checkpoint_are_refused(
             torch.save({"progress": Evil(tmp_path / "marker")}, path)
         else:
             path.write_bytes(pickle.dumps(Evil(tmp_path / "marker")))
-    assert call(["resume"], stranger, "--steps=2", "--quiet") == 2
+    assert call(["resume"], stranger, "--num_updates=2", "--quiet") == 2
     assert file in capsys.readouterr().err
     call(["evaluate"], stranger)
     assert not (tmp_path / "marker").exists()
@@ -306,7 +313,7 @@ def test_overwrite_deletes_links_and_not_what_they_lead_to(stranger: Path, tmp_p
     (mine / "thesis.txt").write_text("mine", encoding="utf-8")
     (stranger / "samples").symlink_to(mine)
     (stranger / "checkpoints" / "step_00000009").symlink_to(mine)
-    settings = [f"--runs_folder={stranger.parent}", "--steps=1", "--task.num_steps=4", "--quiet", "--num_threads=1"]
+    settings = [f"--runs_folder={stranger.parent}", "--num_updates=1", "--task.num_steps=4", "--quiet", "--num_threads=1"]
     assert main(["train", "control/cartpole_ppo", *settings, "--overwrite"]) == 0
     assert (mine / "thesis.txt").read_text(encoding="utf-8") == "mine"
 
@@ -317,7 +324,7 @@ def test_overwrite_deletes_nothing_where_no_run_is(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "project" / "samples").mkdir(parents=True)
     (tmp_path / "project" / "config.yaml").write_text("mine: true\n", encoding="utf-8")
-    assert main(["train", "control/cartpole_ppo", "--runs_folder=.", "--name=project", "--overwrite", "--steps=1"]) == 2
+    assert main(["train", "control/cartpole_ppo", "--runs_folder=.", "--name=project", "--overwrite", "--num_updates=1"]) == 2
     assert "holds config.yaml, samples, but no run" in capsys.readouterr().err
     assert sorted(path.name for path in (tmp_path / "project").iterdir()) == ["config.yaml", "samples"]
 

@@ -38,7 +38,7 @@ def test_statistics_and_figures_are_of_both(tmp_path: Path) -> None:
 def test_the_first_process_chooses_for_both(tmp_path: Path) -> None:
     task = "{type: control, num_envs: 2, num_steps: 8, max_episode_steps: 30, policy: {hidden_sizes: [8]}}"
     (tmp_path / "it.yaml").write_text(
-        f"name: it\nsteps: 2\nruns_folder: {tmp_path}\ntask: {task}\ntrainer: {{type: ppo, minibatches: 2}}\n"
+        f"name: it\nnum_updates: 2\nruns_folder: {tmp_path}\ntask: {task}\ntrainer: {{type: ppo, minibatches: 2}}\n"
     )
     launch(HERE / "chooses_in_two_processes.py", str(tmp_path))
     first, second = ((tmp_path / f"said_{rank}.txt").read_text() for rank in (0, 1))

@@ -34,7 +34,7 @@ def kinds(tmp_path: Path, *settings: str) -> set[str]:
     ids=["too_slow", "equal", "too_fast"],
 )
 def test_a_run_that_cannot_learn_is_told_so(settings: list[str], expected: set[str], tmp_path: Path) -> None:
-    assert expected <= kinds(tmp_path, "--steps=60", *settings)
+    assert expected <= kinds(tmp_path, "--num_updates=60", *settings)
 
 
 @pytest.mark.slow

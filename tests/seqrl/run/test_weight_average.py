@@ -113,7 +113,7 @@ def saved(folder: Path) -> float:
 
 def test_evaluations_and_checkpoints_have_the_average(tmp_path: Path) -> None:
     trainer, seen = Trainer(), list[float]()
-    fit(trainer, evaluating(seen), steps=3, run_folder=tmp_path, eval_every=1, save_every=1, early_stop=EarlyStop("weight"))
+    fit(trainer, evaluating(seen), num_updates=3, run_folder=tmp_path, eval_every=1, save_every=1, early_stop=EarlyStop("weight"))
     expected = averages_of(trainer.path)
     assert seen == pytest.approx(expected)
     assert trainer.policy.weight.item() == trainer.path[-1] != pytest.approx(expected[-1])
@@ -123,10 +123,10 @@ def test_evaluations_and_checkpoints_have_the_average(tmp_path: Path) -> None:
 
 def test_a_resumed_run_goes_on_with_the_weights_that_learn(tmp_path: Path) -> None:
     whole, parts = Trainer(), Trainer()
-    fit(whole, evaluating([]), steps=3)
-    fit(parts, evaluating([]), steps=2, run_folder=tmp_path)
+    fit(whole, evaluating([]), num_updates=3)
+    fit(parts, evaluating([]), num_updates=2, run_folder=tmp_path)
     resumed, seen = Trainer(), list[float]()
-    fit(resumed, evaluating(seen), steps=3, resume_from=checkpoint.step_folder(tmp_path, 2), eval_every=3)
+    fit(resumed, evaluating(seen), num_updates=3, resume_from=checkpoint.step_folder(tmp_path, 2), eval_every=3)
     assert resumed.policy.weight.item() == whole.policy.weight.item()
     assert seen[-1] == pytest.approx(averages_of(whole.path)[-1])
 
@@ -134,9 +134,9 @@ def test_a_resumed_run_goes_on_with_the_weights_that_learn(tmp_path: Path) -> No
 def test_with_an_average_from_a_checkpoint_without_one(tmp_path: Path) -> None:
     trainer = Trainer()
     trainer.optimiser.average = None
-    fit(trainer, evaluating([]), steps=2, run_folder=tmp_path)
+    fit(trainer, evaluating([]), num_updates=2, run_folder=tmp_path)
     resumed = Trainer()
-    fit(resumed, evaluating([]), steps=2, resume_from=checkpoint.find(tmp_path))
+    fit(resumed, evaluating([]), num_updates=2, resume_from=checkpoint.find(tmp_path))
     assert resumed.optimiser.average is not None
     with resumed.optimiser.average.in_use():
         assert resumed.policy.weight.item() == trainer.path[-1]
@@ -147,7 +147,7 @@ def test_a_failed_update_leaves_the_average_before_it(tmp_path: Path) -> None:
     trainer: Any = Trainer()
     trainer.update = at(3, raising(ValueError), trainer.update)
     with pytest.raises(ValueError, match="trouble"):
-        fit(trainer, evaluating([]), steps=3, run_folder=tmp_path)
+        fit(trainer, evaluating([]), num_updates=3, run_folder=tmp_path)
     assert saved(checkpoint.step_folder(tmp_path, 2)) == pytest.approx(averages_of(trainer.path[:3])[-1])
 
 
@@ -162,7 +162,7 @@ def test_a_signal_never_comes_between_the_two(tmp_path: Path, monkeypatch: pytes
 
     trainer: Any = Trainer()
     monkeypatch.setattr(weight_average, "_write", write)
-    assert fit(trainer, evaluating([]), steps=3, run_folder=tmp_path, eval_every=2).interrupted == signal.SIGINT
+    assert fit(trainer, evaluating([]), num_updates=3, run_folder=tmp_path, eval_every=2).interrupted == signal.SIGINT
     assert saved(checkpoint.find(tmp_path)) == pytest.approx(averages_of(trainer.path)[-1])
     assert trainer.policy.weight.item() == trainer.path[-1]
 

@@ -21,7 +21,7 @@ def trainer_of(policy: TokenPolicy | None = None, **settings: Any) -> A2C:
 
 @pytest.mark.parametrize("advantage", ["n_step", "td_lambda", "gae"])
 def test_learns_the_toy_task(advantage: Any) -> None:
-    trainer, task = trainer_of(advantage=advantage, num_samples=5, discount=1.0), TokenTask()
+    trainer, task = trainer_of(advantage=advantage, num_samples=5, gamma=1.0), TokenTask()
     for _ in range(20):
         stats = trainer.update(trainer.collect(task))
     assert stats["reward/mean"] > 0.6  # 0.15 at first
@@ -66,7 +66,7 @@ def test_gradient_is_that_of_targets_and_advantages_by_hand(
     error = torch.where(rows.mask, evaluation.value - target, 0.0)
     loss = (-(evaluation.logp * advantage).sum() + 0.7 * 0.5 * error.square().sum()) / 5
     parts = torch.autograd.grad(loss, list(policy.parameters()), allow_unused=True, materialize_grads=True)
-    trainer = trainer_of(policy, discount=0.5, vf_coef=0.7, ent_coef=0.0, **settings)
+    trainer = trainer_of(policy, gamma=0.5, vf_coef=0.7, ent_coef=0.0, **settings)
     torch.testing.assert_close(gradient_of(trainer, rows), torch.cat([part.flatten() for part in parts]), rtol=0, atol=1e-7)
 
 
@@ -84,12 +84,12 @@ def test_entropy_bonus_adds_its_gradient() -> None:
 def test_the_whole_stretch_is_reinforces_critic_and_ppos_first_pass() -> None:
     policy = TokenPolicy()
     rows = TokenTask().rollout(policy, num_samples=5, generator=torch.Generator().manual_seed(1))
-    ours = gradient_of(trainer_of(policy, discount=0.9, ent_coef=0.0), rows)
-    reinforce = gradient_of(ReinforceConfig(baseline="critic", discount=0.9).build(policy, seed=0, num_updates=1), rows)
+    ours = gradient_of(trainer_of(policy, gamma=0.9, ent_coef=0.0), rows)
+    reinforce = gradient_of(ReinforceConfig(baseline="critic", gamma=0.9).build(policy, seed=0, num_updates=1), rows)
     torch.testing.assert_close(ours, reinforce, rtol=0, atol=1e-7)
     one_pass = {"epochs": 1, "minibatches": 1, "normalise_advantage": False}
-    ppo = gradient_of(PPOConfig(discount=0.9, gae_lambda=0.8, **one_pass).build(policy, seed=0, num_updates=1), rows)  # type: ignore[arg-type]
-    ours = gradient_of(trainer_of(policy, advantage="td_lambda", discount=0.9, gae_lambda=0.8, ent_coef=0.0), rows)
+    ppo = gradient_of(PPOConfig(gamma=0.9, gae_lambda=0.8, **one_pass).build(policy, seed=0, num_updates=1), rows)  # type: ignore[arg-type]
+    ours = gradient_of(trainer_of(policy, advantage="td_lambda", gamma=0.9, gae_lambda=0.8, ent_coef=0.0), rows)
     torch.testing.assert_close(ours, ppo, rtol=0, atol=1e-7)
 
 
@@ -102,7 +102,7 @@ def test_normalised_advantages_have_mean_0_and_deviation_1() -> None:
     torch.testing.assert_close(gradient, torch.cat([part.flatten() for part in parts]), rtol=0, atol=1e-7)
 
 
-@pytest.mark.parametrize("settings", [{"advantage": "gea"}, {"n_steps": -1}, {"num_samples": 0}, {"discount": 1.5}, {"gae_lambda": -0.1}])
+@pytest.mark.parametrize("settings", [{"advantage": "gea"}, {"n_steps": -1}, {"num_samples": 0}, {"gamma": 1.5}, {"gae_lambda": -0.1}])
 def test_unusable_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         A2CConfig(**settings)

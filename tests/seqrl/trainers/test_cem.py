@@ -89,7 +89,7 @@ def test_an_auxiliary_loss_that_is_not_announced_is_refused() -> None:
 
 def test_discount_prefers_what_comes_sooner() -> None:
     rows = by_hand([[2, 2, 1]] * 2, [[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
-    elite, figures = choose_elites(rows, 100.0, discount=0.5)
+    elite, figures = choose_elites(rows, 100.0, gamma=0.5)
     assert elite.tolist() == [False, True] and figures["elite/score"] == 0.5
 
 

@@ -139,7 +139,7 @@ GOES_ON = by_hand(
     ("settings", "advantages"),
     [
         ({"baseline": "none"}, [[0, 0, 0, 3, 3, 3], [3, 3, 3, 0, 4.5, 4.5]]),
-        ({"baseline": "none", "discount": 0.5}, [[0, 0, 0, 1.75, 1.75, 1.75], [1.5, 1.5, 1.5, 0, 4.25, 4.25]]),
+        ({"baseline": "none", "gamma": 0.5}, [[0, 0, 0, 1.75, 1.75, 1.75], [1.5, 1.5, 1.5, 0, 4.25, 4.25]]),
         ({"baseline": "moving_average"}, [[-2.7, -2.7, 0, 0.3, 0.3, 0.3], [0.3, 0.3, 0.3, 0, 1.8, 1.8]]),  # their mean is 2.7
     ],
 )
@@ -175,8 +175,8 @@ def test_rows_compared_with_themselves_by_greedy_have_no_advantage(reward_to_go:
     )
     stats = trainer.update(rows.replace(baseline=rows.score))
     assert stats["advantage/mean"] == stats["advantage/std"] == 0
-    with pytest.raises(ValueError, match="discount: expected 1 with baseline greedy"):
-        ReinforceConfig(baseline="greedy", discount=0.9)
+    with pytest.raises(ValueError, match="gamma: expected 1 with baseline greedy"):
+        ReinforceConfig(baseline="greedy", gamma=0.9)
 
 
 def relative(rows: list[float], *, scaled: bool) -> list[float]:

@@ -17,14 +17,14 @@ from seqrl.trajectory import Trajectory
 
 FAST = OptimiserConfig(learning_rate=0.1, schedule="linear", max_grad_norm=0.0)
 BASE = DQNConfig(
-    discount=0.6,
+    gamma=0.6,
     learning_starts=0,
     gradient_steps=10,
     batch_size=64,
     target_every=10,
-    target_rate=0.15,
+    tau=0.15,
     epsilon_final=1.0,
-    replay_capacity=2000,
+    buffer_size=2000,
     window_steps=8,
     optimiser=FAST,
 )
@@ -121,7 +121,7 @@ def stretch(terminated: bool = False, truncated: bool = False) -> Trajectory:
 )
 def test_targets_by_hand(settings: dict[str, Any], flags: dict[str, bool], expected: list[float]) -> None:
     policy = table()
-    trainer = DQN(policy, DQNConfig(discount=0.5, learning_starts=0, **settings))
+    trainer = DQN(policy, DQNConfig(gamma=0.5, learning_starts=0, **settings))
     set_values(policy, [[0.0, 0.0], [6.0, 1.0], [3.0, 5.0], [0.0, 0.0]])
     if trainer.target is not policy:
         set_values(trainer.target, [[0.0, 0.0], [4.0, 7.0], [9.0, 8.0], [0.0, 0.0]])
@@ -134,7 +134,7 @@ def test_targets_by_hand(settings: dict[str, Any], flags: dict[str, bool], expec
 @pytest.mark.parametrize(("loss", "expected"), [("huber", 1.0 * (3.5 - 0.5)), ("mse", 0.5 * 3.5**2)])
 def test_loss_by_hand(loss: Any, expected: float) -> None:
     policy = table()
-    trainer = DQN(policy, DQNConfig(discount=0.5, learning_starts=0, gradient_steps=1, loss=loss))
+    trainer = DQN(policy, DQNConfig(gamma=0.5, learning_starts=0, gradient_steps=1, loss=loss))
     set_values(policy, [[0.0, 1.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
     set_values(trainer.target, [[0.0, 0.0], [7.0, 4.0], [0.0, 0.0], [0.0, 0.0]])
     numbers = trainer.update(stretch(truncated=True))
@@ -144,7 +144,7 @@ def test_loss_by_hand(loss: Any, expected: float) -> None:
 
 def test_target_network_follows() -> None:
     trainer = DQN(table(), dataclasses.replace(BASE, target_every=4, gradient_steps=1))
-    moving = DQN(table(), dataclasses.replace(BASE, target_network="moving_average", target_rate=0.25, gradient_steps=1))
+    moving = DQN(table(), dataclasses.replace(BASE, target_network="moving_average", tau=0.25, gradient_steps=1))
     task = ToyTask()
 
     def weight(network: nn.Module) -> torch.Tensor:
@@ -180,7 +180,7 @@ def test_chance_actions_grow_rare_and_learning_waits() -> None:
 )
 def test_resumes_to_the_bit(name: str, tmp_path: Path) -> None:
     settings, network = VARIANTS[name]
-    config = dataclasses.replace(BASE, gradient_steps=3, replay_capacity=300, **settings)
+    config = dataclasses.replace(BASE, gradient_steps=3, buffer_size=300, **settings)
 
     def build(seed: int) -> DQN:
         return config.build(table(seed, **network), seed=seed, num_updates=6)
@@ -255,7 +255,7 @@ def test_windows_that_never_fit_are_refused() -> None:
     long = dataclasses.replace(BASE, window_steps=20)
     for config, message in (
         (dataclasses.replace(long, replay="none"), "window_steps.*at most 16.*got 20"),  # rollouts have 16 steps
-        (dataclasses.replace(long, replay_capacity=150), "windows of at most 18 steps, got 20"),  # of eight rows
+        (dataclasses.replace(long, buffer_size=150), "windows of at most 18 steps, got 20"),  # of eight rows
     ):
         trainer = DQN(table(memory="gru"), config)
         with pytest.raises(ValueError, match=message):
@@ -265,7 +265,7 @@ def test_windows_that_never_fit_are_refused() -> None:
 @pytest.mark.parametrize("kind", ["hard", "moving_average"])
 def test_target_network_sees_observations_as_the_network_does(kind: Any) -> None:
     network = ActionValues((1,), 2, (8,), ActionValuesConfig(normalise_observations=True))
-    trainer = DQN(network, dataclasses.replace(BASE, target_network=kind, target_every=10**6, target_rate=0.0))
+    trainer = DQN(network, dataclasses.replace(BASE, target_network=kind, target_every=10**6, tau=0.0))
     first = {name: weight.clone() for name, weight in network.named_parameters()}
     task = ToyTask()
     for _ in range(3):
@@ -283,7 +283,7 @@ def test_target_network_sees_observations_as_the_network_does(kind: Any) -> None
 def test_recurrent_targets_step_by_step() -> None:
     policy = table(memory="gru")
     stored = {"first_state": "stored", "burn_in_steps": 3, "window_steps": 4}
-    trainer = DQN(policy, dataclasses.replace(BASE, **stored, discount=0.5, n_step=2, double=True))  # type: ignore[arg-type]
+    trainer = DQN(policy, dataclasses.replace(BASE, **stored, gamma=0.5, n_step=2, double=True))  # type: ignore[arg-type]
     task, draw = ToyTask(num_steps=5), torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in [*policy.parameters(), *trainer.target.parameters()]:

@@ -18,12 +18,12 @@ from seqrl.optimiser import OptimiserConfig
 from seqrl.policies.tables import ProbabilityTable
 from seqrl.trainers import A2CConfig, OffPolicyConfig, PPOConfig, ReinforceConfig, SelfCriticalConfig, SupervisedConfig, VTraceConfig
 from seqrl.trainers.cem import CrossEntropyConfig
-from seqrl.trainers.mixing import MixConfig
+from seqrl.trainers.imitation import ImitationConfig
 from seqrl.trainers.trpo import TRPOConfig
 from seqrl.trajectory import Trajectory, concatenate, map_tree
 
 FAST = OptimiserConfig(learning_rate=0.05, schedule="cosine", warmup_updates=2, weight_decay=0.01)
-MIX = MixConfig(weight=0.3, final_weight=0.1, anneal_updates=4)
+MIX = ImitationConfig(weight=0.3, final_weight=0.1, anneal_updates=4)
 GRPO: dict[str, Any] = {
     "advantage": "group_norm",
     "average_over": "row_means",
@@ -34,19 +34,19 @@ GRPO: dict[str, Any] = {
 CONFIGS: dict[str, Any] = {
     "supervised": SupervisedConfig(optimiser=FAST, label_smoothing=0.1),
     "none": ReinforceConfig(optimiser=FAST, baseline="none", ent_coef=0.1),
-    "moving_average": ReinforceConfig(optimiser=FAST, baseline="moving_average", mix=MIX),
-    "critic": ReinforceConfig(optimiser=FAST, baseline="critic", whiten=True, mix=MIX),
+    "moving_average": ReinforceConfig(optimiser=FAST, baseline="moving_average", imitation=MIX),
+    "critic": ReinforceConfig(optimiser=FAST, baseline="critic", whiten=True, imitation=MIX),
     "group_norm": ReinforceConfig(optimiser=FAST, baseline="group_norm"),
-    "self_critical": SelfCriticalConfig(optimiser=FAST, mix=MIX),
+    "self_critical": SelfCriticalConfig(optimiser=FAST, imitation=MIX),
     "greedy": SelfCriticalConfig(optimiser=FAST, baseline="greedy", ent_coef=0.1),
-    "ppo": PPOConfig(optimiser=FAST, num_samples=5, epochs=2, minibatches=1, clip_range_vf=0.2, kl_coef=0.1, mix=MIX),
+    "ppo": PPOConfig(optimiser=FAST, num_samples=5, epochs=2, minibatches=1, clip_range_vf=0.2, kl_coef=0.1, imitation=MIX),
     "ppo_steps": PPOConfig(optimiser=FAST, epochs=2, minibatches=1, minibatch_unit="steps", ent_coef=0.1),
     "a2c": A2CConfig(optimiser=FAST, num_samples=2),
     "vtrace": VTraceConfig(optimiser=FAST, num_samples=2, actor_lag=1),
     "off_policy": OffPolicyConfig(optimiser=FAST, num_samples=2, max_weight=3.0, epochs=2),
     "ppo_group": PPOConfig(optimiser=FAST, advantage="leave_one_out", num_samples=5, epochs=2, minibatches=1),
-    "rows": SelfCriticalConfig(optimiser=FAST, average_over="rows", ent_coef=0.1, mix=MIX),
-    "grpo": PPOConfig(optimiser=FAST, num_samples=5, epochs=2, minibatches=1, mix=MIX, **GRPO),
+    "rows": SelfCriticalConfig(optimiser=FAST, average_over="rows", ent_coef=0.1, imitation=MIX),
+    "grpo": PPOConfig(optimiser=FAST, num_samples=5, epochs=2, minibatches=1, imitation=MIX, **GRPO),
 }
 # Ones that differ in more than a baseline.
 FEW = ["supervised", "moving_average", "self_critical", "ppo"]
@@ -328,7 +328,11 @@ def test_trainers_with_a_critic_learn_a_table(config: Any) -> None:
 
 @pytest.mark.parametrize(
     "config",
-    [ReinforceConfig(mix=MIX), SelfCriticalConfig(mix=MIX), PPOConfig(mix=MIX, advantage="leave_one_out", epochs=1, minibatches=1)],
+    [
+        ReinforceConfig(imitation=MIX),
+        SelfCriticalConfig(imitation=MIX),
+        PPOConfig(imitation=MIX, advantage="leave_one_out", epochs=1, minibatches=1),
+    ],
     ids=lambda config: type(config).__name__,
 )
 def test_a_process_without_demonstrations_counts_none(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def policies() -> tuple[TokenPolicy, TokenPolicy]:
 def expected_gradient(**settings: Any) -> Tensor:
     """What the trainer's gradient is on average over all rows, each as often as mu draws it."""
     pi, mu = policies()
-    trainer = trainer_of(pi, discount=1.0, vf_coef=0.0, **settings)
+    trainer = trainer_of(pi, gamma=1.0, vf_coef=0.0, **settings)
     mean = torch.zeros(sum(p.numel() for p in pi.parameters()), dtype=torch.float64)
     for row in ROWS:
         logp = logps(mu, row).detach()
@@ -99,7 +99,7 @@ def test_own_action_is_right_in_the_states_that_mu_visits(baseline: str) -> None
     [
         # First row: ratios 2, 3, rewards 1, 4: weights 2, 6; second row: ratio 1/2, reward 8: weight 1/2.
         ({}, [[26.0, 24.0], [4.0, 0.0]]),
-        ({"discount": 0.5}, [[14.0, 24.0], [4.0, 0.0]]),
+        ({"gamma": 0.5}, [[14.0, 24.0], [4.0, 0.0]]),
         ({"max_weight": 4.0}, [[18.0, 16.0], [4.0, 0.0]]),
         # The mean weights of the steps are 1.25 and, as the second row stays at its last weight, 3.25.
         ({"self_normalise": True}, [[1.6 + 24 / 3.25, 24 / 3.25], [0.4 * 8, 0.0]]),
@@ -114,7 +114,7 @@ def test_weights_by_hand(settings: dict[str, Any], advantages: list[list[float]]
     rows = by_hand([[2, 4], [3, 1]], [[1.0, 4.0], [8.0, 0.0]], lengths=[2, 1])
     ratios = torch.tensor([[2.0, 3.0], [0.5, 1e6]], dtype=torch.float64)
     rows = rows.replace(logp=policy(rows).logp.detach() - ratios.log())
-    trainer = trainer_of(policy, baseline="none", **({"discount": 1.0} | settings))
+    trainer = trainer_of(policy, baseline="none", **({"gamma": 1.0} | settings))
     loss = -(policy(rows).logp * torch.tensor(advantages)).sum() / 3
     expected = flat_gradient(loss, policy)
     torch.testing.assert_close(gradient_of(trainer, rows), expected, rtol=1e-6, atol=1e-6)
@@ -132,7 +132,7 @@ def test_weights_start_anew_with_each_episode_and_values_stand_in_for_what_was_c
         terminated=torch.tensor([[True, False, False]]),
         logp=policy(rows).logp.detach() - torch.tensor([[2.0, 50.0, 3.0]]).log(),
     )
-    trainer = trainer_of(policy, discount=0.5, vf_coef=0.0)
+    trainer = trainer_of(policy, gamma=0.5, vf_coef=0.0)
     loss = -(policy(rows).logp * torch.tensor([[2.0, 0.0, 3 * (4 + 0.5 * 10)]])).sum() / 2
     expected = flat_gradient(loss, policy)
     torch.testing.assert_close(gradient_of(trainer, rows), expected, rtol=1e-6, atol=1e-6)
@@ -149,14 +149,14 @@ def test_weights_start_anew_with_each_episode_and_values_stand_in_for_what_was_c
     ids=lambda settings: "-".join(settings),
 )
 def test_learns_the_toy_task(settings: dict[str, Any]) -> None:
-    trainer, task = trainer_of(num_samples=5, discount=1.0, **settings), TokenTask()
+    trainer, task = trainer_of(num_samples=5, gamma=1.0, **settings), TokenTask()
     for _ in range(30):
         stats = trainer.update(trainer.collect(task))
     assert stats["reward/mean"] > 0.6  # 0.15 at first
 
 
 def test_learns_from_the_first_policy_alone() -> None:
-    trainer, task = trainer_of(TablePolicy(), num_samples=20, actor_lag=None, epsilon=0.5, self_normalise=True, discount=1.0), TokenTask()
+    trainer, task = trainer_of(TablePolicy(), num_samples=20, actor_lag=None, epsilon=0.5, self_normalise=True, gamma=1.0), TokenTask()
     first = flat_weights(trainer.policy)
     for _ in range(60):
         rows = trainer.collect(task)
@@ -266,5 +266,5 @@ def test_critic_learns_the_vtrace_target() -> None:
     rows = rows.replace(logp=policy(rows).logp.detach() - torch.tensor([[0.5, 4.0]]).log())
     loss = 3.0 * (policy(rows).value - torch.tensor([[3.5, 8.0]])).square().sum() / 2 / 2
     expected = flat_gradient(loss, policy.critic)
-    found = gradient_of(trainer_of(policy, discount=0.5, vf_coef=3.0), rows)
+    found = gradient_of(trainer_of(policy, gamma=0.5, vf_coef=3.0), rows)
     torch.testing.assert_close(found[-6:], expected, rtol=1e-6, atol=1e-6)

@@ -18,12 +18,12 @@ from seqrl.policies.encoders import ObservationSize
 from seqrl.trainers import A2CConfig, OffPolicyConfig, PPOConfig, ReinforceConfig, SelfCriticalConfig, SupervisedConfig, VTraceConfig
 from seqrl.trainers.cem import CrossEntropyConfig
 from seqrl.trainers.dqn import DQNConfig
-from seqrl.trainers.mixing import MixConfig
+from seqrl.trainers.imitation import ImitationConfig
 from seqrl.trainers.trpo import TRPOConfig
 from seqrl.trajectory import Trajectory, map_tree
 
 PLAIN = OptimiserConfig(max_grad_norm=0.0)
-MIX = MixConfig(weight=0.3)
+MIX = ImitationConfig(weight=0.3)
 TRAINERS: dict[str, Any] = {
     **{
         f"reinforce_{baseline}": ReinforceConfig(optimiser=PLAIN, baseline=baseline, whiten=True)  # type: ignore[arg-type]
@@ -31,13 +31,13 @@ TRAINERS: dict[str, Any] = {
     },
     "reinforce_whole": ReinforceConfig(optimiser=PLAIN, baseline="none", reward_to_go=False),
     "self_critical": SelfCriticalConfig(optimiser=PLAIN, ent_coef=0.1),
-    "self_critical_greedy": SelfCriticalConfig(optimiser=PLAIN, baseline="greedy", mix=MIX),
+    "self_critical_greedy": SelfCriticalConfig(optimiser=PLAIN, baseline="greedy", imitation=MIX),
     **{f"a2c_{kind}": A2CConfig(optimiser=PLAIN, advantage=kind) for kind in ("n_step", "td_lambda", "gae")},  # type: ignore[arg-type]
     "ppo": PPOConfig(optimiser=PLAIN, epochs=2, minibatches=2, kl_coef=0.1, ent_coef=0.1),
     "ppo_again": PPOConfig(optimiser=PLAIN, epochs=2, minibatches=1, recompute_advantage=True, clip_range_vf=0.2),
     "ppo_leave_one_out": PPOConfig(optimiser=PLAIN, epochs=1, minibatches=1, advantage="leave_one_out"),
     "ppo_group_norm": PPOConfig(optimiser=PLAIN, epochs=1, minibatches=1, advantage="group_norm"),
-    "ppo_greedy": PPOConfig(optimiser=PLAIN, epochs=1, minibatches=1, advantage="greedy", mix=MIX),
+    "ppo_greedy": PPOConfig(optimiser=PLAIN, epochs=1, minibatches=1, advantage="greedy", imitation=MIX),
     "vtrace": VTraceConfig(optimiser=PLAIN),
     "off_policy": OffPolicyConfig(optimiser=PLAIN, epochs=2),
     "off_policy_own_action": OffPolicyConfig(optimiser=PLAIN, weighting="own_action"),
@@ -150,7 +150,7 @@ def test_padding_of_an_agent_reaches_no_gradient(kind: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in TRAINERS if name != "trpo"])
 def test_padding_of_texts_reaches_no_gradient(name: str) -> None:
-    collector = ReinforceConfig(optimiser=PLAIN, baseline="greedy", num_samples=3, mix=MIX)
+    collector = ReinforceConfig(optimiser=PLAIN, baseline="greedy", num_samples=3, imitation=MIX)
     rows = collector.build(TokenPolicy(), seed=4, num_updates=4).collect(TokenTask(num_contexts=3))
     assert not rows.counted.all()
     found = [averages(TRAINERS[name].build(TokenPolicy(), seed=0, num_updates=4), given) for given in (rows, poisoned(rows, math.nan))]
@@ -162,7 +162,7 @@ def test_padding_of_texts_reaches_no_gradient(name: str) -> None:
 @pytest.mark.parametrize("memory", ["none", "lstm"])
 def test_padding_reaches_no_action_value(memory: Any, estimate: Any) -> None:
     rows = agent_rows(ActionSize(num_actions=3))
-    config = DQNConfig(optimiser=PLAIN, learning_starts=0, gradient_steps=3, batch_size=16, n_step=2, window_steps=4, replay_capacity=100)
+    config = DQNConfig(optimiser=PLAIN, learning_starts=0, gradient_steps=3, batch_size=16, n_step=2, window_steps=4, buffer_size=100)
     settings, found = ActionValuesConfig(memory=memory, memory_size=4, estimate=estimate), []
     for given in (rows, poisoned(rows, math.nan)):
         policy = ActionValues((4,), 3, (5,), settings, generator=torch.Generator().manual_seed(1))

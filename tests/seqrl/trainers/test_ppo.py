@@ -10,8 +10,8 @@ from toy_tokens import TokenPolicy, TokenTask, by_hand, flat_weights, gradient_o
 
 from seqrl.optimiser import OptimiserConfig
 from seqrl.trainers import PPO, PPOConfig, ReinforceConfig
+from seqrl.trainers.imitation import ImitationConfig
 from seqrl.trainers.minibatches import Minibatches
-from seqrl.trainers.mixing import MixConfig
 from seqrl.trajectory import Trajectory
 
 FAST = OptimiserConfig(learning_rate=0.05)
@@ -26,13 +26,13 @@ def trainer_of(policy: TokenPolicy | None = None, **settings: Any) -> PPO:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"advantage": "gae", "discount": 1.0},
-        {"advantage": "gae", "discount": 1.0, "minibatch_unit": "steps", "clip_range_vf": 0.2},
+        {"advantage": "gae", "gamma": 1.0},
+        {"advantage": "gae", "gamma": 1.0, "minibatch_unit": "steps", "clip_range_vf": 0.2},
         {"advantage": "leave_one_out"},
         {"advantage": "group_norm", "average_over": "row_means", "kl_in": "loss", "kl_estimator": "k3", "kl_coef": 0.01},  # GRPO
         {"advantage": "group_mean", "average_over": "rows"},  # Dr. GRPO
         {"advantage": "greedy"},
-        {"advantage": "leave_one_out", "mix": MixConfig(weight=0.02), "normalise_advantage": True},
+        {"advantage": "leave_one_out", "imitation": ImitationConfig(weight=0.02), "normalise_advantage": True},
     ],
     ids=lambda settings: "-".join(str(value) for value in settings.values())[:30],
 )
@@ -50,7 +50,7 @@ def test_learns_the_toy_task(settings: dict[str, Any]) -> None:
         ({"advantage": "leave_one_out"}, {"baseline": "leave_one_out", "reward_to_go": False}),
         ({"advantage": "group_norm"}, {"baseline": "group_norm"}),
         ({"advantage": "greedy"}, {"baseline": "greedy", "reward_to_go": False}),
-        ({"discount": 0.9, "gae_lambda": 1.0, "vf_coef": 0.7}, {"baseline": "critic", "discount": 0.9, "vf_coef": 0.7}),
+        ({"gamma": 0.9, "gae_lambda": 1.0, "vf_coef": 0.7}, {"baseline": "critic", "gamma": 0.9, "vf_coef": 0.7}),
     ],
 )
 def test_one_pass_has_reinforces_gradient(settings: dict[str, Any], same: dict[str, Any]) -> None:
@@ -63,11 +63,11 @@ def test_one_pass_has_reinforces_gradient(settings: dict[str, Any], same: dict[s
 
 
 def test_generalised_advantages_by_hand() -> None:
-    # discount 0.5, lambda 0.5: deltas 1 + 0.5 * 4 - 2 = 1 and 3 - 4 = -1; advantages 1 + 0.25 * -1 = 0.75 and -1.
+    # gamma 0.5, lambda 0.5: deltas 1 + 0.5 * 4 - 2 = 1 and 3 - 4 = -1; advantages 1 + 0.25 * -1 = 0.75 and -1.
     policy = TokenPolicy().double()
     rows = by_hand([[2, 1]], [[1.0, 3.0]], value=torch.tensor([[2.0, 4.0, 50.0]], dtype=torch.float64))
     rows = rows.replace(logp=policy(rows).logp.detach())
-    trainer = trainer_of(policy, discount=0.5, gae_lambda=0.5, vf_coef=0.0, **ONE_PASS)
+    trainer = trainer_of(policy, gamma=0.5, gae_lambda=0.5, vf_coef=0.0, **ONE_PASS)
     loss = -(policy(rows).logp * torch.tensor([[0.75, -1.0]])).sum() / 2
     expected = torch.autograd.grad(loss, list(policy.parameters()), allow_unused=True, materialize_grads=True)
     torch.testing.assert_close(gradient_of(trainer, rows), torch.cat([part.flatten() for part in expected]), rtol=0, atol=1e-12)
@@ -129,8 +129,8 @@ def test_target_kl_counts_sampled_steps_only() -> None:
         for name in ("action", "value", "reward", "terminated", "truncated", "obs", "logp")
     }, mask=~imitate, imitate=imitate)  # fmt: skip
     policy = TokenPolicy().double()
-    trainer = trainer_of(policy, advantage="leave_one_out", mix=MixConfig(weight=1.0), target_kl=0.2, epochs=3, minibatches=10)
-    stats = trainer_of(policy, advantage="leave_one_out", mix=MixConfig(weight=1.0), **ONE_PASS).update(padded)
+    trainer = trainer_of(policy, advantage="leave_one_out", imitation=ImitationConfig(weight=1.0), target_kl=0.2, epochs=3, minibatches=10)
+    stats = trainer_of(policy, advantage="leave_one_out", imitation=ImitationConfig(weight=1.0), **ONE_PASS).update(padded)
     assert stats["policy/kl_sampling"] == pytest.approx(alone, abs=1e-5)
     # Most minibatches have demonstrations only, the last one too in one of these orders.
     for _ in range(3):
@@ -177,7 +177,7 @@ def test_steps_and_rows_make_the_same_update_of_a_policy_without_memory() -> Non
     for unit in ("rows", "steps"):
         policy = TokenPolicy()
         rows = TokenTask().rollout(policy, num_samples=2, generator=torch.Generator().manual_seed(2))
-        settings = {"epochs": 1, "minibatches": 1, "ent_coef": 0.1, "mix": MixConfig(weight=0.3), "minibatch_unit": unit}
+        settings = {"epochs": 1, "minibatches": 1, "ent_coef": 0.1, "imitation": ImitationConfig(weight=0.3), "minibatch_unit": unit}
         trainer = trainer_of(policy, **settings)
         gradients.append(gradient_of(trainer, trainer.collect(TokenTask())))
         assert rows.mask.sum() < rows.mask.numel()
@@ -228,7 +228,7 @@ def test_numbers_of_steps_that_do_not_count_cannot_overflow_the_ratio() -> None:
         {"normalise_over": "epoch"},
         {"clip_range_vf": 0.2, "value_huber": 1.0},
         {"target_kl": -1.0},
-        {"discount": 1.5},
+        {"gamma": 1.5},
         {"gae_lambda": -0.1},
         {"kl_coef": -0.1},
         {"recompute_advantage": True, "advantage": "greedy"},
@@ -260,13 +260,13 @@ def test_entropy_weight_falls_linearly() -> None:
     assert entropy_losses == pytest.approx([entropy_losses[0] * share for share in (1, 0.75, 0.5)]) and entropy_losses[0] < 0
 
 
-@pytest.mark.parametrize(("error", "slope"), [(0.5, 0.5), (3.0, 2.0), (-3.0, -2.0)])
-def test_huber_loss_limits_the_critics_gradient(error: float, slope: float) -> None:
+@pytest.mark.parametrize(("error", "grad"), [(0.5, 0.5), (3.0, 2.0), (-3.0, -2.0)])
+def test_huber_loss_limits_the_critics_gradient(error: float, grad: float) -> None:
     policy = TokenPolicy().double()
     rows = by_hand([[1]], [[0.0]])
     rows = rows.replace(reward=policy(rows).value.detach() - error)
     gradient = gradient_of(trainer_of(policy, value_huber=2.0, vf_coef=0.5, **ONE_PASS), rows)
-    assert float(gradient[-1]) == pytest.approx(0.5 * slope)  # the critic's bias is the last parameter
+    assert float(gradient[-1]) == pytest.approx(0.5 * grad)  # the critic's bias is the last parameter
 
 
 def recorded(trainer: PPO, rows: Trajectory) -> list[dict[str, Any]]:

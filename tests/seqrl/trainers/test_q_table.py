@@ -18,7 +18,7 @@ TABLE = [[1.0, 2.0], [4.0, 8.0], [16.0, 32.0]]
 def learner(rule: str, n_step: int = 1, **settings: Any) -> QTable:
     policy = ActionValueTable(3, 2)
     policy.values.copy_(torch.tensor(TABLE))
-    config = QTableConfig(rule=rule, n_step=n_step, discount=0.5, learning_rate=0.5, epsilon_start=0.2, **settings)  # type: ignore[arg-type]
+    config = QTableConfig(rule=rule, n_step=n_step, gamma=0.5, learning_rate=0.5, epsilon_start=0.2, **settings)  # type: ignore[arg-type]
     trainer = config.build(policy, seed=0, num_updates=1)
     policy.epsilon = trainer.epsilon
     return trainer

@@ -11,7 +11,7 @@ from toy_tokens import TokenPolicy, TokenTask, by_hand, gradient_of
 
 from seqrl.optimiser import OptimiserConfig
 from seqrl.trainers import Reinforce, ReinforceConfig
-from seqrl.trainers.mixing import MixConfig
+from seqrl.trainers.imitation import ImitationConfig
 from seqrl.trajectory import Trajectory
 
 FAST = OptimiserConfig(learning_rate=0.05)
@@ -74,7 +74,7 @@ ACTIONS, REWARDS = [[2, 4, 1], [5, 1, 0]], [[1.0, 2.0, 4.0], [3.0, 5.0, 0.0]]
     [
         ({"baseline": "none"}, [[7, 6, 4], [8, 5, 0]]),
         ({"baseline": "none", "reward_to_go": False}, [[7, 7, 7], [8, 8, 0]]),
-        ({"baseline": "none", "discount": 0.5}, [[3, 4, 4], [5.5, 5, 0]]),
+        ({"baseline": "none", "gamma": 0.5}, [[3, 4, 4], [5.5, 5, 0]]),
         ({"baseline": "moving_average"}, [[1, 0, -2], [2, -1, 0]]),  # the mean of 7, 6, 4, 8, 5 is 6
         ({"baseline": "leave_one_out"}, [[-1, 1, -1], [1, -1, 0]]),  # the second row's last return to go is 5
         ({"baseline": "leave_one_out", "reward_to_go": False}, [[-1, -1, -1], [1, 1, 0]]),
@@ -103,8 +103,8 @@ def test_moving_average_goes_on_from_batch_to_batch() -> None:
 
 
 def test_moving_average_survives_a_batch_in_which_every_step_is_forced() -> None:
-    mix = MixConfig(weight=1.0, forced_steps=5, forced_updates=1, forced_decrease=5)
-    trainer, task = trainer_of(baseline="moving_average", mix=mix), TokenTask()
+    mix = ImitationConfig(weight=1.0, forced_steps=5, forced_updates=1, forced_decrease=5)
+    trainer, task = trainer_of(baseline="moving_average", imitation=mix), TokenTask()
     assert "reward/mean" not in trainer.update(trainer.collect(TokenTask(max_tokens=4))) and trainer.average is None
     assert "reward/mean" in trainer.update(trainer.collect(task)) and trainer.average is not None
 
@@ -142,7 +142,7 @@ def test_sampling_has_no_dropout_and_the_update_only_when_asked() -> None:
         assert policy.modes_of_sampling == {False}
 
 
-@pytest.mark.parametrize("settings", [{"baseline": "leave_one_ot"}, {"num_samples": 0}, {"discount": 1.5}])
+@pytest.mark.parametrize("settings", [{"baseline": "leave_one_ot"}, {"num_samples": 0}, {"gamma": 1.5}])
 def test_unusable_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         ReinforceConfig(**settings)

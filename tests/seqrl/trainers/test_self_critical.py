@@ -8,7 +8,7 @@ from toy_tokens import TokenPolicy, TokenTask, by_hand, flat_weights, gradient_o
 
 from seqrl.optimiser import OptimiserConfig
 from seqrl.trainers import ReinforceConfig, SelfCritical, SelfCriticalConfig
-from seqrl.trainers.mixing import MixConfig
+from seqrl.trainers.imitation import ImitationConfig
 
 FAST = OptimiserConfig(learning_rate=0.05)
 
@@ -60,8 +60,8 @@ def test_greedy_takes_the_trajectorys_baseline() -> None:
 
 
 def test_forced_steps_shrink_and_are_imitated_not_reinforced() -> None:
-    mix = MixConfig(weight=1.0, forced_steps=4, forced_decrease=2, forced_updates=2)
-    trainer, task = trainer_of(mix=mix), TokenTask()
+    mix = ImitationConfig(weight=1.0, forced_steps=4, forced_decrease=2, forced_updates=2)
+    trainer, task = trainer_of(imitation=mix), TokenTask()
     for update in range(6):
         rows = trainer.collect(task)
         forced = [4, 4, 2, 2, 0, 0][update]
@@ -80,7 +80,7 @@ def test_forced_steps_shrink_and_are_imitated_not_reinforced() -> None:
 def test_mixed_loss_is_policy_gradient_plus_weighted_cross_entropy() -> None:
     policy, task = TokenPolicy(), TokenTask()
     rows = trainer_of(policy).collect(task)
-    mixed = trainer_of(policy, mix=MixConfig(weight=0.25))
+    mixed = trainer_of(policy, imitation=ImitationConfig(weight=0.25))
     reinforced = gradient_of(trainer_of(policy), rows)
     demonstrations = task.demonstrations()
     loss = -0.25 * policy(demonstrations).logp.mean()
@@ -93,7 +93,7 @@ def test_mixed_loss_is_policy_gradient_plus_weighted_cross_entropy() -> None:
 
 
 def test_demonstrations_stop_when_their_weight_has_annealed_to_nothing() -> None:
-    trainer, task = trainer_of(mix=MixConfig(weight=1.0, final_weight=0.0, anneal_updates=3)), TokenTask()
+    trainer, task = trainer_of(imitation=ImitationConfig(weight=1.0, final_weight=0.0, anneal_updates=3)), TokenTask()
     sizes, keys = [], []
     for _ in range(5):
         rows = trainer.collect(task)

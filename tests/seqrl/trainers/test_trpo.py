@@ -22,7 +22,7 @@ from seqrl.trajectory import Evaluation, Trajectory
 
 
 def trainer_of(policy: nn.Module | None = None, **settings: Any) -> TRPO:
-    config = TRPOConfig(**({"optimiser": OptimiserConfig(learning_rate=0.05), "discount": 1.0} | settings))
+    config = TRPOConfig(**({"optimiser": OptimiserConfig(learning_rate=0.05), "gamma": 1.0} | settings))
     return config.build(TablePolicy() if policy is None else policy, seed=0, num_updates=100)
 
 
@@ -234,7 +234,7 @@ def test_steps_with_broken_numbers_are_skipped_and_counted() -> None:
         {"backtrack": 1.0},
         {"critic_epochs": 0},
         {"minibatch_unit": "pages"},
-        {"discount": 1.5},
+        {"gamma": 1.5},
         {"gae_lambda": -0.1},
     ],
 )

@@ -24,7 +24,7 @@ def trainer_of(policy: nn.Module | None = None, **settings: Any) -> VTrace:
 
 @pytest.mark.parametrize("lag", [0, 1, 4])
 def test_learns_the_toy_task(lag: int) -> None:
-    trainer, task = trainer_of(actor_lag=lag, num_samples=5, discount=1.0), TokenTask()
+    trainer, task = trainer_of(actor_lag=lag, num_samples=5, gamma=1.0), TokenTask()
     for _ in range(25):
         stats = trainer.update(trainer.collect(task))
     assert stats["reward/mean"] > 0.6  # 0.15 at first
@@ -41,10 +41,10 @@ def test_fresh_rows_give_the_gradient_of_a2c() -> None:
     rows = rows.replace(terminated=terminated, truncated=truncated, mask=mask)
     value = policy.logp_and_value(rows.obs)[1].detach()  # type: ignore[arg-type]
     rows = rows.replace(logp=policy(rows).logp.detach(), value=value)
-    ours = gradient_of(trainer_of(policy, actor_lag=0, discount=0.9, ent_coef=0.1), rows)
-    a2c = A2CConfig(discount=0.9, ent_coef=0.1, optimiser=FAST).build(policy, seed=0, num_updates=1)
+    ours = gradient_of(trainer_of(policy, actor_lag=0, gamma=0.9, ent_coef=0.1), rows)
+    a2c = A2CConfig(gamma=0.9, ent_coef=0.1, optimiser=FAST).build(policy, seed=0, num_updates=1)
     # The values in the rows are not read: those of the learner are.
-    other = gradient_of(trainer_of(policy, actor_lag=0, discount=0.9, ent_coef=0.1), rows.replace(value=value + 7))
+    other = gradient_of(trainer_of(policy, actor_lag=0, gamma=0.9, ent_coef=0.1), rows.replace(value=value + 7))
     torch.testing.assert_close(ours, gradient_of(a2c, rows), rtol=0, atol=1e-7)
     torch.testing.assert_close(ours, other, rtol=0, atol=0)
 
@@ -52,7 +52,7 @@ def test_fresh_rows_give_the_gradient_of_a2c() -> None:
 @pytest.mark.parametrize(
     ("settings", "advantages"),
     [
-        # Ratios 2 and 1/2, rewards 2 and 4, discount 1/2, V = 0. With rho = 1, 1/2: v_1 = 2, then 1 (2 + 2/2) and 4/2.
+        # Ratios 2 and 1/2, rewards 2 and 4, gamma 1/2, V = 0. With rho = 1, 1/2: v_1 = 2, then 1 (2 + 2/2) and 4/2.
         ({"rho_bar": 1.0}, [3.0, 2.0]),
         ({"rho_bar": 2.0}, [6.0, 2.0]),  # rho = 2, 1/2: 2 (2 + 2/2)
         ({"corrected": False}, [4.0, 4.0]),  # 2 + 4/2
@@ -63,7 +63,7 @@ def test_weights_by_hand(settings: dict[str, Any], advantages: list[float]) -> N
     nn.init.zeros_(policy.critic.weight)
     rows = by_hand([[2, 4]], [[2.0, 4.0]])
     rows = rows.replace(logp=policy(rows).logp.detach() - torch.tensor([[math.log(2), -math.log(2)]]))
-    trainer = trainer_of(policy, discount=0.5, ent_coef=0.0, vf_coef=0.0, **settings)
+    trainer = trainer_of(policy, gamma=0.5, ent_coef=0.0, vf_coef=0.0, **settings)
     loss = -(policy(rows).logp * torch.tensor([advantages])).sum() / 2
     parts = torch.autograd.grad(loss, list(policy.parameters()), allow_unused=True, materialize_grads=True)
     torch.testing.assert_close(gradient_of(trainer, rows), torch.cat([part.flatten() for part in parts]), rtol=0, atol=1e-6)
@@ -73,10 +73,10 @@ NEXT, REWARD = torch.tensor([[0, 1], [1, 0]]), torch.tensor([[1.0, 0.0], [-1.0, 
 MU, PI = torch.tensor([[0.3, 0.7], [0.6, 0.4]]), torch.tensor([[0.9, 0.1], [0.2, 0.8]])
 
 
-def exact_values(policy: Tensor, discount: float) -> Tensor:
-    """Solve V = r + discount P V for the two states."""
+def exact_values(policy: Tensor, gamma: float) -> Tensor:
+    """Solve V = r + gamma P V for the two states."""
     moves = torch.zeros(2, 2).index_put((torch.tensor([[0, 0], [1, 1]]), NEXT), policy, accumulate=True)
-    return torch.linalg.solve(torch.eye(2) - discount * moves, (policy * REWARD).sum(dim=1))
+    return torch.linalg.solve(torch.eye(2) - gamma * moves, (policy * REWARD).sum(dim=1))
 
 
 def walk(num_rows: int, num_steps: int, generator: torch.Generator) -> Trajectory:
@@ -100,7 +100,7 @@ def test_values_converge_to_the_fixed_point(rho_bar: float) -> None:
         policy.critic.weight.zero_()
     policy.actor.requires_grad_(False)
     settings = OptimiserConfig(learning_rate=0.3, schedule="linear", max_grad_norm=0.0)
-    config = VTraceConfig(rho_bar=rho_bar, discount=0.8, ent_coef=0.0, vf_coef=1.0, optimiser=settings)
+    config = VTraceConfig(rho_bar=rho_bar, gamma=0.8, ent_coef=0.0, vf_coef=1.0, optimiser=settings)
     trainer, generator = config.build(policy, seed=0, num_updates=120), torch.Generator().manual_seed(0)
     for _ in range(120):
         trainer.update(walk(512, 6, generator))
@@ -167,7 +167,7 @@ def test_resumed_run_ends_with_the_same_bits(lag: int, tmp_path: Path) -> None:
     assert torch.equal(flat_weights(second.policy), flat_weights(whole.policy))
 
 
-@pytest.mark.parametrize("settings", [{"actor_lag": -1}, {"c_bar": 2.0}, {"num_samples": 0}, {"discount": 1.5}])
+@pytest.mark.parametrize("settings", [{"actor_lag": -1}, {"c_bar": 2.0}, {"num_samples": 0}, {"gamma": 1.5}])
 def test_unusable_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         VTraceConfig(**settings)

@@ -37,14 +37,14 @@ class ToyWorld:
         return self.obs, reward, terminated, truncated
 
 
-def exact_values(discount: float, n: int = 1) -> Tensor:
+def exact_values(gamma: float, n: int = 1) -> Tensor:
     """Q of the n-step operator with chance actions in between, by iteration; for n = 1 the optimal one."""
     values = torch.zeros(4, 2)
     for _ in range(500):
         follows = values.max(dim=1).values
         for _ in range(n):
             follows[3] = 0.0
-            target = ToyWorld.reward + discount * follows[ToyWorld.next_state]
+            target = ToyWorld.reward + gamma * follows[ToyWorld.next_state]
             follows = target.mean(dim=1)
         values = target
     return values[:3]

@@ -20,7 +20,7 @@ from seqrl.tasks.control import ControlConfig, ControlPolicyConfig
 from seqrl.trainers import A2CConfig, OffPolicyConfig, PPOConfig, ReinforceConfig, SelfCriticalConfig, VTraceConfig
 from seqrl.trainers.cem import CrossEntropyConfig
 from seqrl.trainers.dqn import DQNConfig
-from seqrl.trainers.mixing import MixConfig
+from seqrl.trainers.imitation import ImitationConfig
 from seqrl.trainers.supervised import SupervisedConfig
 from seqrl.trainers.trpo import TRPOConfig
 from seqrl.trajectory import Evaluation, Trajectory, concatenate
@@ -83,16 +83,16 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 CELLS = {f"{kind}/{name}": config for kind, configs in KINDS.items() for name, config in configs.items()}
 
-MIX = MixConfig(weight=0.3)
+MIX = ImitationConfig(weight=0.3)
 # One process has so few rows or steps that it could take fewer optimiser steps than the other, or counts nothing at all.
 UNEVEN: dict[str, Any] = {
     "tokens/uneven_rows": PPOConfig(epochs=2, minibatches=4, advantage="leave_one_out", normalise_advantage=True),
     "steps/uneven_rows": PPOConfig(epochs=2, minibatches=4),
     "steps/uneven_steps": PPOConfig(epochs=2, minibatches=8, minibatch_unit="steps"),
     "steps/uneven_trpo": TRPOConfig(critic_epochs=2, critic_minibatches=8, minibatch_unit="steps"),
-    "tokens/no_demonstrations_ppo": PPOConfig(epochs=2, minibatches=2, advantage="leave_one_out", mix=MIX),
-    "tokens/no_demonstrations": SelfCriticalConfig(mix=MIX),
-    "tokens/no_demonstrations_reinforce": ReinforceConfig(mix=MIX),
+    "tokens/no_demonstrations_ppo": PPOConfig(epochs=2, minibatches=2, advantage="leave_one_out", imitation=MIX),
+    "tokens/no_demonstrations": SelfCriticalConfig(imitation=MIX),
+    "tokens/no_demonstrations_reinforce": ReinforceConfig(imitation=MIX),
     "tokens/no_elites": CrossEntropyConfig(num_samples=6, threshold="group", gradient_steps=2),
     "steps/nothing_counts_a2c": A2CConfig(),
     "steps/nothing_counts_critic": ReinforceConfig(baseline="critic", whiten=True),

@@ -194,9 +194,9 @@ def test_a_run_in_halves_ends_with_the_same_weights(vectorization: str, tmp_path
         f"eval_every: 0\nsave_every: 2\nnum_threads: 1\nruns_folder: {tmp_path}\ntask: {task}\ntrainer: {{type: ppo, minibatches: 2}}\n"
     )
     for name, steps in (("whole", 4), ("halves", 2)):
-        (tmp_path / f"{name}.yaml").write_text(f"name: {name}\nsteps: {steps}\n{common}", encoding="utf-8")
+        (tmp_path / f"{name}.yaml").write_text(f"name: {name}\nnum_updates: {steps}\n{common}", encoding="utf-8")
         train(read_config(tmp_path / f"{name}.yaml"), display=False)
-    resume(tmp_path / "halves", ["--steps=4"], display=False)
+    resume(tmp_path / "halves", ["--num_updates=4"], display=False)
     assert not [warning for warning in recwarn if "start anew" in str(warning.message)]
     (_, _, whole, _), (_, _, halves, _) = (load(tmp_path / name) for name in ("whole", "halves"))
     for name, tensor in whole.state_dict().items():
@@ -322,7 +322,7 @@ def test_the_registered_form_has_a_limit_beyond_the_games_end() -> None:
 
 @pytest.mark.slow
 def test_a_short_run_learns_to_catch(tmp_path: Path) -> None:
-    settings = [f"--runs_folder={tmp_path}", "--steps=200", "--eval_every=200", "--save_every=0", "--num_threads=1"]
+    settings = [f"--runs_folder={tmp_path}", "--num_updates=200", "--eval_every=200", "--save_every=0", "--num_threads=1"]
     settings += ["--trainer.optimiser.precision=fp32"]
     result = train(read_config(ROOT / "configs" / "attention" / "catch_ppo.yaml", settings), display=False)
     assert result.evaluation["return_mean"] >= 0.4  # chance: 0.08

@@ -42,10 +42,10 @@ def gradients(core: torch.nn.Module, loss: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize("used", ["hidden", "last", "both"])
 def test_the_written_derivative_is_autograds(used: str) -> None:
     core, (glimpse, location) = rectifier(torch.float64).double(), inputs(torch.float64)
-    slope = torch.rand(4, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    grad = torch.rand(4, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
 
     def loss(hidden: Tensor, last: Tensor) -> Tensor:
-        return {"hidden": (hidden * slope).sum(), "last": last.square().sum(), "both": (hidden * slope).sum() + last.square().sum()}[used]
+        return {"hidden": (hidden * grad).sum(), "last": last.square().sum(), "both": (hidden * grad).sum() + last.square().sum()}[used]
 
     expected = plainly(core, glimpse, location)
     hidden, last = core.run(glimpse, location)

@@ -64,7 +64,7 @@ def test_the_core_follows_its_equations_and_so_do_its_gradients() -> None:
     core: Any = DramCore(CoreSize(7, 5, 6, 8), 3, separate=False, generator=torch.Generator().manual_seed(1))
     core = moved(core).double()
     generator = torch.Generator().manual_seed(2)
-    glimpse, location, coarse, slope = (
+    glimpse, location, coarse, grad = (
         torch.rand(*shape, dtype=torch.float64, generator=generator) for shape in ((4, 2, 7), (4, 2, 2), (2, 3, 3), (4, 2, 8))
     )
     hidden, after = core.run(glimpse, location, core.start(coarse, 2))
@@ -72,7 +72,7 @@ def test_the_core_follows_its_equations_and_so_do_its_gradients() -> None:
     torch.testing.assert_close(hidden, expected)
     torch.testing.assert_close(torch.cat([after[0], after[2]], dim=1), expected[-1])
     weights = list(core.parameters())
-    found, wanted = (torch.autograd.grad((states * slope).sum(), weights) for states in (hidden, expected))
+    found, wanted = (torch.autograd.grad((states * grad).sum(), weights) for states in (hidden, expected))
     torch.testing.assert_close(found, wanted)
 
 

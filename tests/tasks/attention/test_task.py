@@ -22,7 +22,7 @@ SIZES = {"num_features": 8, "glimpse_units": 8, "hidden_units": 8}
 def write(tmp_path: Path, **task: Any) -> str:
     settings = {
         "name": "run",
-        "steps": 3,
+        "num_updates": 3,
         "num_threads": 1,
         "runs_folder": str(tmp_path),
         "task": DIGITS | {"policy": SIZES} | task,

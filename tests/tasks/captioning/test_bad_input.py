@@ -26,7 +26,7 @@ NUM_IMAGES = 6
 CAPTIONS = ["A {} dog runs .", "A {} dog in the snow .", "The dog jumps ."]
 CONFIG = """
 name: run
-steps: 4
+num_updates: 4
 eval_every: 2
 save_every: 2
 runs_folder: {root}/runs
@@ -148,7 +148,7 @@ def append(path: Path, text: str) -> None:
 
 SETTINGS = {
     "unknown field": ("--task.reward.metrcs={}", "task.reward.metrcs: there is no such field; did you mean 'metrics'?"),
-    "unknown field of the run": ("--step=3", "step: there is no such field; did you mean 'steps'?"),
+    "unknown field of the run": ("--num_update=3", "num_update: there is no such field; did you mean 'num_updates'?"),
     "wrong type": ("--task.data.image_size=big", "task.data.image_size: expected int, got str 'big'"),
     "unknown trainer": ("--trainer.type=self_criticl", "trainer.type: 'self_criticl' is not registered"),
     "unknown policy": ("--task.policy.type=transfomer", "task.policy: type: expected one of transformer, lstm"),
@@ -385,6 +385,6 @@ def test_folder_that_became_read_only_is_refused_by_resume(run: Callable[..., tu
         pytest.skip("root may write everywhere")
     assert run()[0] == 0
     (root / "runs" / "run").chmod(0o500)
-    code, error = run("--steps=6", command="resume")
+    code, error = run("--num_updates=6", command="resume")
     (root / "runs" / "run").chmod(0o700)
     assert code == 2 and "cannot be written" in error

@@ -115,7 +115,7 @@ def test_a_plan_comes_back(tmp_path: Path) -> None:
         (["--resume", "--seed=1", "--from-scratch"], "expected --folder at most"),
         (["--from-scratch", "--checkpoint=runs/other"], "expected one of them"),
         (["--checkpoint=runs/none"], "there is no such folder"),
-        (["--from-scratch", "--steps=5"], "use --updates"),
+        (["--from-scratch", "--num_updates=5"], "use --updates"),
     ],
 )
 def test_bad_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:

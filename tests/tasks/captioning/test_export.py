@@ -18,7 +18,7 @@ from seqrl.run.export import _set_generation
 WORDS = ["<pad>", "<begin>", "<end>", "<unknown>", "a", "red", "blue", "square", "circle", "left", "of"]
 OURS = """
 name: ours
-steps: 0
+num_updates: 0
 eval_every: 0
 num_threads: 1
 task:
@@ -76,7 +76,7 @@ def trained(home: Path) -> list[Any]:
     save_model(home / "model")
     (home / "run.yaml").write_text(f"""
 name: run
-steps: 2
+num_updates: 2
 eval_every: 2
 seed: 3
 num_threads: 1

@@ -31,7 +31,7 @@ NAMES = [f"{index}.png" for index in range(6)]
 COLOURS = [((40 * index, 10, 0), (0, 20 * index, 200)) for index in range(6)]
 CONFIG = """
 name: run
-steps: 2
+num_updates: 2
 eval_every: 1
 save_every: 2
 num_threads: 1
@@ -322,7 +322,7 @@ def test_a_whole_run_with_evaluation_gallery_and_resume(
     folder = tmp_path / "runs" / "run"
     assert main(["evaluate", str(folder)]) == 0
     assert main(["sample", str(folder)]) == 0
-    assert main(["resume", str(folder), "--steps=3"]) == 0
+    assert main(["resume", str(folder), "--num_updates=3"]) == 0
     supervised = "--trainer={type: supervised, optimiser: {precision: fp32}}"
     assert main(["train", str(tmp_path / "run.yaml"), "--name=next", f"--init_from={folder}", supervised]) == 0
     assert eyes.shown == 6 + 3

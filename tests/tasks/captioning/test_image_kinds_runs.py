@@ -53,7 +53,7 @@ def settings(folder: Path, kind: str, **others: Any) -> list[str]:
     policy = {"type": "pretrained", "path": str(folder / "model"), "max_tokens": 6, "prompt": PROMPTS[kind], **others}
     task = {"type": "captioning", "images_per_batch": 2, "data": data, "policy": policy, "reward": {"metrics": {"cider_d": 1.0}}}
     trainer = {"type": "self_critical", "num_samples": 3, "optimiser": {"precision": "fp32", "learning_rate": 1e-3}}
-    config = {"name": "run", "steps": 2, "eval_every": 2, "save_every": 1, "log_every": 1, "task": task, "trainer": trainer}
+    config = {"name": "run", "num_updates": 2, "eval_every": 2, "save_every": 1, "log_every": 1, "task": task, "trainer": trainer}
     (folder / "run.yaml").write_text(json.dumps(config))  # which is YAML, too
     return [str(folder / "run.yaml"), "--num_threads=1", f"--runs_folder={folder}", "--quiet"]
 
@@ -65,7 +65,7 @@ def test_what_a_run_has_learned_writes_the_same_in_plain_transformers(
 ) -> None:
     tiny_models.save(tmp_path / "model", kind)
     assert main(["train", *settings(tmp_path, kind, **(LORA if frozen else {}))]) == 0
-    assert main(["resume", str(tmp_path / "run"), "--steps=3", "--quiet"]) == 0
+    assert main(["resume", str(tmp_path / "run"), "--num_updates=3", "--quiet"]) == 0
     assert main(["evaluate", str(tmp_path / "run")]) == 0
     assert "cider_d" in capsys.readouterr().out
     assert [row["step"] for row in read_metrics(tmp_path / "run") if "reward/mean" in row] == [1, 2, 3]

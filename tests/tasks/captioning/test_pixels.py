@@ -14,7 +14,7 @@ transformers = pytest.importorskip("transformers")
 
 from seqrl.tasks.captioning.policies.pixels import Preparation, check_processor, processed_pixels  # noqa: E402
 
-# Name of the processor, its settings and the size that comes out.
+# Name of CPU time, its settings and the size that comes out.
 PROCESSORS: dict[str, tuple[str, dict[str, Any], tuple[int, int]]] = {
     "vit": ("ViT", {}, (224, 224)),
     "deit": ("DeiT", {}, (224, 224)),

@@ -300,7 +300,7 @@ def test_a_run_says_which_way_the_decoder_runs(
 ) -> None:
     task = task_on(tmp_path, gpt2, freeze_encoder=True, fast=fast).config
     trainer = SelfCriticalConfig(num_samples=2, optimiser=OptimiserConfig(precision="fp32"))
-    train(RunConfig("run", task=task, trainer=trainer, steps=0, num_threads=1, runs_folder=tmp_path))
+    train(RunConfig("run", task=task, trainer=trainer, num_updates=0, num_threads=1, runs_folder=tmp_path))
     said = f"the decoder runs {'by seqrl' if fast else 'as transformers has it'}"
     assert f"run: {said}" in capsys.readouterr().out
     assert json.loads((tmp_path / "run" / "env.json").read_text())[0]["policy"].startswith(said)

@@ -50,7 +50,7 @@ def test_a_gallery_shows_captions_before_and_after(make, tmp_path: Path) -> None
 @pytest.mark.parametrize("metric", ["bleu4_smoothed", "beam/bleu4_smoothed"])
 def test_a_metric_that_is_watched_is_reported(metric: str, make) -> None:
     task = make(evaluation=EvaluationConfig(beam_size=2))
-    result = fit(Supervised(task.build_policy()), task, steps=1, eval_every=1, early_stop=EarlyStop(metric))
+    result = fit(Supervised(task.build_policy()), task, num_updates=1, eval_every=1, early_stop=EarlyStop(metric))
     assert result.best_value == max(result.best_value, result.evaluation[metric])
 
 
@@ -111,7 +111,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_functions_of_ones_own_are_reported_and_watched(make, own: str) -> None:
     evaluation = EvaluationConfig(metrics=[f"{own}:words", f"{own}:nothing"], beam_size=2, images_per_batch=3)
     task = make(evaluation=evaluation)
-    result = fit(Supervised(task.build_policy()), task, steps=1, eval_every=1, early_stop=EarlyStop("words"))
+    result = fit(Supervised(task.build_policy()), task, num_updates=1, eval_every=1, early_stop=EarlyStop("words"))
     figures = result.evaluation
     assert figures["words"] == figures["length"] and figures["beam/words"] == figures["beam/length"] and figures["nothing"] == 0.5
     assert result.best_value == max(result.best_value, figures["words"])
@@ -122,7 +122,7 @@ def test_functions_of_ones_own_are_reported_and_watched(make, own: str) -> None:
 def test_the_rewarded_function_is_reported(make, own: str) -> None:
     for workers in (0, 1):
         task = make(reward=RewardConfig(function=f"{own}:words", workers=workers), evaluation=EvaluationConfig(metrics=[f"{own}:words"]))
-        result = fit(SelfCritical(task.build_policy()), task, steps=1, eval_every=1, early_stop=EarlyStop("words"))
+        result = fit(SelfCritical(task.build_policy()), task, num_updates=1, eval_every=1, early_stop=EarlyStop("words"))
         assert result.evaluation["words"] == result.evaluation["length"]
     # One whose name is taken has been rewarded before such figures were reported.
     task = make(reward=RewardConfig(function=f"{own}:length"))
@@ -161,7 +161,7 @@ def test_a_metric_of_words_is_rewarded_and_reported(make, monkeypatch: pytest.Mo
     monkeypatch.setattr(by_name, "HOMES", {**by_name.HOMES, "shared": ("text_metric", "SharedWords", {})})
     monkeypatch.setattr(by_name, "METRICS", tuple(by_name.HOMES))
     task = make(reward=RewardConfig(metrics={"shared": 1.0, "cider_d": 0.5}))
-    result = fit(SelfCritical(task.build_policy()), task, steps=2, eval_every=1, early_stop=EarlyStop("shared"))
+    result = fit(SelfCritical(task.build_policy()), task, num_updates=2, eval_every=1, early_stop=EarlyStop("shared"))
     assert 0.0 <= result.evaluation["shared"] <= 1.0 and "cider_d" in result.evaluation
     with pytest.raises(
         ValueError, match="metrics.shared: expected a weight below 0, since less is better there, got 1.0; write {shared: -1.0}"

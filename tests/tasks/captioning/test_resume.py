@@ -38,7 +38,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
 
 
 def settings(folder: Path, name: str, steps: int) -> list[str]:
-    return [*SMALL, f"--runs_folder={folder}", f"--name={name}", f"--steps={steps}", "--eval_every=6", "--save_every=4"]
+    return [*SMALL, f"--runs_folder={folder}", f"--name={name}", f"--num_updates={steps}", "--eval_every=6", "--save_every=4"]
 
 
 def weights(run_folder: Path) -> bytes:
@@ -78,7 +78,7 @@ def test_two_processes_share_a_run_and_resume_it_exactly(tmp_path: Path, reward:
 
     assert launch("train", str(CONFIG), *settings(tmp_path, "whole", 8), *reward) == 0
     assert launch("train", str(CONFIG), *settings(tmp_path, "parts", 4), *reward) == 0
-    assert launch("resume", str(tmp_path / "parts"), "--steps=8") == 0
+    assert launch("resume", str(tmp_path / "parts"), "--num_updates=8") == 0
     whole, parts = without_times(tmp_path / "whole"), without_times(tmp_path / "parts")
     # One process writes; the counts are those of both: 4 images x 5 samples x 2 processes, and some demonstrations.
     assert [row["step"] for row in whole if "optimiser/grad_norm" in row] == list(range(1, 9))
@@ -92,5 +92,5 @@ def test_two_processes_share_a_run_and_resume_it_exactly(tmp_path: Path, reward:
     assert weights(tmp_path / "parts") == weights(tmp_path / "whole")
     # The parts' first half ended with an evaluation that the whole run had not.
     assert [row for row in parts if "optimiser/grad_norm" in row] == [row for row in whole if "optimiser/grad_norm" in row]
-    resume(tmp_path / "parts", ["--steps=9"], display=False)
+    resume(tmp_path / "parts", ["--num_updates=9"], display=False)
     assert "Saved by 2 processes, goes on with 1 process, no longer to the bit" in (tmp_path / "parts" / "warnings.jsonl").read_text()

@@ -25,7 +25,7 @@ from seqrl.trainers.self_critical import SelfCritical, SelfCriticalConfig
 
 CONFIG = """
 name: run
-steps: 6
+num_updates: 6
 eval_every: 0
 save_every: 2
 log_every: 1
@@ -57,9 +57,9 @@ def words(captions, references):
     return [len(set(caption.split())) + 0.1 * len(caption) for caption in captions]
 """
 CHANGES = {
-    "greedy, mixed, accumulated": ["--trainer.baseline=greedy", "--trainer.mix.weight=0.3", "--trainer.optimiser.accumulation=2"],
+    "greedy, mixed, accumulated": ["--trainer.baseline=greedy", "--trainer.imitation.weight=0.3", "--trainer.optimiser.accumulation=2"],
     "leave_one_out": [],
-    "forced": ["--trainer.mix.weight=0.5", "--trainer.mix.forced_steps=3", "--trainer.mix.forced_updates=2"],
+    "forced": ["--trainer.imitation.weight=0.5", "--trainer.imitation.forced_steps=3", "--trainer.imitation.forced_updates=2"],
     "reinforce": ["--trainer.type=reinforce", "--trainer.baseline=moving_average"],
     "ppo, workers": [
         "--trainer.type=ppo",
@@ -138,8 +138,8 @@ def test_same_weights_to_the_bit_slow_or_fast_whole_or_resumed(kind: str, paraph
     changes = CHANGES[kind]
     whole = run(root, "whole", *changes)
     (root / "slow").touch()
-    parts = run(root, "parts", "--steps=4", *changes)
-    resume(parts, ["--steps=6"], display=False, allow_code=True)
+    parts = run(root, "parts", "--num_updates=4", *changes)
+    resume(parts, ["--num_updates=6"], display=False, allow_code=True)
     assert weights(parts) == weights(whole)
     rows = [row for row in told(whole) if "reward/mean" in row]
     assert rows == [row for row in told(parts) if "reward/mean" in row] and len(rows) == 6

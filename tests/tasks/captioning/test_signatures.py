@@ -22,7 +22,7 @@ from seqrl.trainers.self_critical import SelfCritical, SelfCriticalConfig
 POLICY = PolicyConfig(dim=16, num_layers=1, num_heads=2, max_tokens=6)
 CONFIG = """
 name: run
-steps: 1
+num_updates: 1
 num_threads: 1
 runs_folder: {root}/runs
 task:

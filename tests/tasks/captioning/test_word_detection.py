@@ -19,7 +19,7 @@ from seqrl.tasks.captioning.scenes import ScenesConfig
 from seqrl.tasks.captioning.task import CaptioningConfig, CaptioningTask
 from seqrl.trainers import PPOConfig, ReinforceConfig, SelfCriticalConfig, SupervisedConfig
 from seqrl.trainers.cem import CrossEntropyConfig
-from seqrl.trainers.mixing import MixConfig
+from seqrl.trainers.imitation import ImitationConfig
 from seqrl.trajectory import Trajectory, concatenate
 
 DRAWN = DataConfig(image_size=16, scenes=ScenesConfig(num_train=6, num_dev=2, num_test=0))
@@ -92,10 +92,12 @@ def gradient_of_first_step(config: Any, task: CaptioningTask, rows: Trajectory) 
 PLAIN = OptimiserConfig(max_grad_norm=0.0)
 TRAINERS: dict[str, Any] = {
     "supervised": SupervisedConfig(optimiser=PLAIN),
-    "self_critical": SelfCriticalConfig(optimiser=PLAIN, num_samples=2, mix=MixConfig(weight=0.3)),
-    "reinforce": ReinforceConfig(optimiser=PLAIN, num_samples=2, mix=MixConfig(weight=0.3)),
-    "forced": ReinforceConfig(optimiser=PLAIN, num_samples=2, mix=MixConfig(weight=0.3, forced_steps=3)),
-    "ppo": PPOConfig(optimiser=PLAIN, advantage="leave_one_out", num_samples=2, epochs=1, minibatches=1, mix=MixConfig(weight=0.3)),
+    "self_critical": SelfCriticalConfig(optimiser=PLAIN, num_samples=2, imitation=ImitationConfig(weight=0.3)),
+    "reinforce": ReinforceConfig(optimiser=PLAIN, num_samples=2, imitation=ImitationConfig(weight=0.3)),
+    "forced": ReinforceConfig(optimiser=PLAIN, num_samples=2, imitation=ImitationConfig(weight=0.3, forced_steps=3)),
+    "ppo": PPOConfig(
+        optimiser=PLAIN, advantage="leave_one_out", num_samples=2, epochs=1, minibatches=1, imitation=ImitationConfig(weight=0.3)
+    ),
     "cem": CrossEntropyConfig(optimiser=PLAIN, num_samples=4, percentile=50, gradient_steps=1),
 }
 

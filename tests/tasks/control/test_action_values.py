@@ -41,9 +41,9 @@ def test_interrupted_run_ends_with_the_same_weights(network: str, tmp_path: Path
     trainer = f"{{type: dqn, learning_starts: 30, gradient_steps: 3, batch_size: 8, target_every: 2, {replay}}}"
     common = f"eval_every: 0\nsave_every: 2\nnum_threads: 1\nruns_folder: {tmp_path}\ntask: {task}\ntrainer: {trainer}\n"
     for name, steps in (("whole", 4), ("halves", 2)):
-        (tmp_path / f"{name}.yaml").write_text(f"name: {name}\nsteps: {steps}\n{common}", encoding="utf-8")
+        (tmp_path / f"{name}.yaml").write_text(f"name: {name}\nnum_updates: {steps}\n{common}", encoding="utf-8")
         train(read_config(tmp_path / f"{name}.yaml"), display=False)
-    resume(tmp_path / "halves", ["--steps=4"], display=False)
+    resume(tmp_path / "halves", ["--num_updates=4"], display=False)
     _, _, whole, _ = load(tmp_path / "whole")
     _, _, halves, _ = load(tmp_path / "halves")
     for one, two in zip(whole.parameters(), halves.parameters(), strict=True):
@@ -52,7 +52,13 @@ def test_interrupted_run_ends_with_the_same_weights(network: str, tmp_path: Path
 
 @pytest.mark.slow
 def test_rainbow_solves_cartpole(tmp_path: Path) -> None:
-    overrides = [f"--runs_folder={tmp_path}", "--num_threads=1", "--steps=140", "--eval_every=0", "--trainer.optimiser.precision=fp32"]
+    overrides = [
+        f"--runs_folder={tmp_path}",
+        "--num_threads=1",
+        "--num_updates=140",
+        "--eval_every=0",
+        "--trainer.optimiser.precision=fp32",
+    ]
     train(read_config(CONFIGS / "cartpole_dqn_rainbow.yaml", overrides), display=False)
     _, task, policy, _ = load(tmp_path / "cartpole_dqn_rainbow")
     assert task.evaluate(policy, split="test")["return_mean"] >= 400

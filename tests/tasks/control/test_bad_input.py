@@ -47,7 +47,7 @@ def test_refused_before_the_first_rollout(
 ) -> None:
     monkeypatch.setattr(EnvTask, "rollout", lambda *arguments, **settings: pytest.fail("a rollout"))
     path = tmp_path / "bad.yaml"
-    settings = {"name": "bad", "steps": 2, "num_threads": 1, "runs_folder": str(tmp_path), "task": {"type": "control"} | task}
+    settings = {"name": "bad", "num_updates": 2, "num_threads": 1, "runs_folder": str(tmp_path), "task": {"type": "control"} | task}
     path.write_text(json.dumps(settings | {"trainer": trainer}))
     assert main(["train", str(path), "--quiet"]) == EXIT_BAD_INPUT
     said = capsys.readouterr().err

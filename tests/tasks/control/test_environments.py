@@ -118,7 +118,7 @@ def test_a_module_in_the_users_folder_registers_an_environment(name: str, limit:
     config = [
         "train",
         "control/cartpole_ppo",
-        "--steps=1",
+        "--num_updates=1",
         "--task.num_steps=8",
         "--num_threads=1",
         "--quiet",

@@ -35,7 +35,7 @@ def bad_row(task: EnvTask) -> int:
 
 def run(task: EnvTask, folder: Path | None = None, **settings: Any) -> None:
     trainer = PPO(task.build_policy(), PPOConfig(epochs=1, minibatches=1), num_updates=4)
-    fit(trainer, task, steps=4, run_folder=folder, **settings)
+    fit(trainer, task, num_updates=4, run_folder=folder, **settings)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -65,7 +65,14 @@ def test_an_environment_that_fails_is_named_and_a_checkpoint_kept(how: str, mess
 
 def test_the_command_says_it_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     task = {"type": "control", "environment": "Faulty-v0", "environment_options": {"how": "raises", "at": 8}, "num_envs": 2, "num_steps": 5}
-    settings = {"name": "faulty", "steps": 4, "num_threads": 1, "runs_folder": str(tmp_path), "task": task, "trainer": {"type": "ppo"}}
+    settings = {
+        "name": "faulty",
+        "num_updates": 4,
+        "num_threads": 1,
+        "runs_folder": str(tmp_path),
+        "task": task,
+        "trainer": {"type": "ppo"},
+    }
     (tmp_path / "faulty.yaml").write_text(json.dumps(settings))
     assert main(["train", str(tmp_path / "faulty.yaml"), "--quiet"]) == EXIT_FAILED
     (line,) = capsys.readouterr().err.splitlines()
@@ -126,7 +133,7 @@ def test_an_environment_that_does_not_repeat_itself_starts_anew(tmp_path: Path) 
     with pytest.warns(UserWarning, match="Unrepeatable-v0 shows something else after the same seed and actions: its episodes start anew"):
         fit(
             *(PPO((task := task_of("Unrepeatable-v0")).build_policy(), PPOConfig(epochs=1, minibatches=1), num_updates=4), task),
-            steps=5,
+            num_updates=5,
             resume_from=tmp_path / "checkpoints" / "step_00000004",
         )
 

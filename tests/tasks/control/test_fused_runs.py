@@ -23,7 +23,7 @@ def test_a_run_says_which_way_it_goes_and_ends_with_the_same_weights(tmp_path: P
             "trainer.optimiser.fused": fused,
             "name": fused,
             "runs_folder": tmp_path,
-            "steps": 1,
+            "num_updates": 1,
             "task.num_eval_episodes": 1,
             "num_threads": 1,
         }

@@ -20,12 +20,12 @@ def task_of(kind: str = "action_values", **settings: Any) -> EnvTask:
     return ControlConfig(policy=ControlPolicyConfig(type=kind), **settings).build(seed=0)  # type: ignore[arg-type]
 
 
-def deviation_of(rewards: list[np.ndarray], ended: list[np.ndarray], counted: list[np.ndarray], discount: float) -> float:
+def deviation_of(rewards: list[np.ndarray], ended: list[np.ndarray], counted: list[np.ndarray], gamma: float) -> float:
     """Of all discounted returns so far, by the textbook's loop."""
     totals, running = [], np.zeros(rewards[0].shape[0])
     for reward, end, count in zip(rewards, ended, counted, strict=True):
         for t in range(reward.shape[1]):
-            running = running * discount + reward[:, t]
+            running = running * gamma + reward[:, t]
             totals += running[count[:, t]].tolist()
             running = np.where(end[:, t], 0.0, running)
     return float(np.std(totals))

@@ -33,9 +33,9 @@ def test_interrupted_run_ends_with_the_same_weights(mode: str, trainer: str, tmp
     task = f"{{type: control, mode: {mode}, num_envs: 4, num_steps: 16, policy: {{hidden_sizes: [8]}}}}"
     common = f"eval_every: 0\nsave_every: 2\nnum_threads: 1\nruns_folder: {tmp_path}\ntask: {task}\ntrainer: {trainer}\n"
     for name, steps in (("whole", 4), ("halves", 2)):
-        (tmp_path / f"{name}.yaml").write_text(f"name: {name}\nsteps: {steps}\n{common}", encoding="utf-8")
+        (tmp_path / f"{name}.yaml").write_text(f"name: {name}\nnum_updates: {steps}\n{common}", encoding="utf-8")
         train(read_config(tmp_path / f"{name}.yaml"), display=False)
-    resume(tmp_path / "halves", ["--steps=4"], display=False)
+    resume(tmp_path / "halves", ["--num_updates=4"], display=False)
     _, _, whole, _ = load(tmp_path / "whole")
     _, _, halves, _ = load(tmp_path / "halves")
     for one, two in zip(whole.parameters(), halves.parameters(), strict=True):

@@ -48,7 +48,7 @@ def test_forward_says_what_act_said(observation_space, action_space) -> None:
     assert sampled.shape == (action_space.shape or ((3,) if action_space is JOINT else ()))
     flags, zeros = torch.zeros(3, 4, dtype=torch.bool), torch.zeros(3, 4)
     trajectory = Trajectory(action, zeros, torch.zeros(3, 5), zeros, flags, flags, ~flags, obs=obs)
-    filled = policy.fill(trajectory) if steps[0].logp is None else trajectory
+    filled = policy.annotate(trajectory) if steps[0].logp is None else trajectory
     if steps[0].logp is not None:
         filled = trajectory.replace(
             logp=torch.stack([step.logp for step in steps], dim=1),
@@ -142,10 +142,10 @@ def test_a_resumed_run_ends_with_the_same_weights_and_statistics(environment: st
     )
     common = f"eval_every: 3\nsave_every: 2\nnum_threads: 1\nruns_folder: {tmp_path}\ntask: {task}\n"
     for name, steps in (("whole", 4), ("halves", 2)):
-        settings = f"name: {name}\nsteps: {steps}\n{common}trainer: {{type: ppo, minibatches: 2, minibatch_unit: {unit}}}\n"
+        settings = f"name: {name}\nnum_updates: {steps}\n{common}trainer: {{type: ppo, minibatches: 2, minibatch_unit: {unit}}}\n"
         (tmp_path / f"{name}.yaml").write_text(settings, encoding="utf-8")
         train(read_config(tmp_path / f"{name}.yaml", ["--task.num_eval_episodes=2"]), display=False)
-    resume(tmp_path / "halves", ["--steps=4"], display=False)
+    resume(tmp_path / "halves", ["--num_updates=4"], display=False)
     (_, _, whole, _), (_, _, halves, _) = (load(tmp_path / name) for name in ("whole", "halves"))
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, halves.state_dict()[name]), name

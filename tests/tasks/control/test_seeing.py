@@ -48,11 +48,13 @@ def task_of(environment: str, **settings: Any) -> EnvTask:
     return ControlConfig(environment, **options).build(0)
 
 
-def run_of(folder: Path, trainer: str, task: str, *, policy: str = SMALL, mode: str = "steps", steps: int = 2, seed: int = 0) -> Any:
+def run_of(folder: Path, trainer: str, task: str, *, policy: str = SMALL, mode: str = "steps", num_updates: int = 2, seed: int = 0) -> Any:
     kind = policy if trainer != "dqn" else "type: action_values, hidden_sizes: [8]"
     if trainer == "dqn" and "lstm" in policy:
         kind += ", action_values: {memory: lstm, memory_size: 8}"
-    text = f"name: {trainer}\nseed: {seed}\nsteps: {steps}\neval_every: 0\nsave_every: 1\nnum_threads: 1\nruns_folder: {folder}\n"
+    text = (
+        f"name: {trainer}\nseed: {seed}\nnum_updates: {num_updates}\neval_every: 0\nsave_every: 1\nnum_threads: 1\nruns_folder: {folder}\n"
+    )
     text += f"task: {{type: control, {task}, mode: {mode}, policy: {{{kind}}}}}\ntrainer: {TRAINERS.get(trainer, trainer)}\n"
     (folder / f"{trainer}.yaml").write_text(text, encoding="utf-8")
     train(read_config(folder / f"{trainer}.yaml", ["--trainer.optimiser.precision=fp32"]), display=False)
@@ -165,9 +167,9 @@ def test_every_trainer_takes_pictures_beside_numbers(trainer: str, memory: str, 
 def test_a_run_on_pictures_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     environment = "environment: Told-v0, num_envs: 2, num_steps: 4, num_eval_episodes: 1"
     (tmp_path / "whole").mkdir()
-    _, _, whole, _ = run_of(tmp_path / "whole", "a2c", environment, steps=2)
-    run_of(tmp_path, "a2c", environment, steps=1)
-    resume(tmp_path / "a2c", ["--steps=2"], display=False)
+    _, _, whole, _ = run_of(tmp_path / "whole", "a2c", environment, num_updates=2)
+    run_of(tmp_path, "a2c", environment, num_updates=1)
+    resume(tmp_path / "a2c", ["--num_updates=2"], display=False)
     _, _, halves, _ = load(tmp_path / "a2c")
     assert all(torch.equal(one, two) for one, two in zip(whole.parameters(), halves.parameters(), strict=True))
 
@@ -250,10 +252,10 @@ def test_a_mask_of_another_form_is_understood() -> None:
 )
 def test_what_pictures_and_numbers_say_is_learned(environment: str, trainer: str, tmp_path: Path) -> None:
     settings = {
-        "ppo": "{type: ppo, advantage: gae, discount: 0.5, epochs: 4, minibatches: 4, minibatch_unit: steps, ent_coef: 0.02, "
+        "ppo": "{type: ppo, advantage: gae, gamma: 0.5, epochs: 4, minibatches: 4, minibatch_unit: steps, ent_coef: 0.02, "
         "optimiser: {learning_rate: 1.0e-3, schedule: linear, max_grad_norm: 0.5}}",
         "dqn": "{type: dqn, learning_starts: 200, gradient_steps: 16, batch_size: 64, target_every: 4, epsilon_steps: 2000, "
-        "discount: 0.5, optimiser: {learning_rate: 1.0e-3}}",
+        "gamma: 0.5, optimiser: {learning_rate: 1.0e-3}}",
     }
     for seed in range(3 if environment == "Told-v0" else 1):
         folder = tmp_path / str(seed)
@@ -261,6 +263,6 @@ def test_what_pictures_and_numbers_say_is_learned(environment: str, trainer: str
         TRAINERS["learns"] = settings[trainer]
         policy = "type: action_values, hidden_sizes: [64]" if trainer == "dqn" else "hidden_sizes: [64, 64]"
         task = f"environment: {environment}, num_envs: 16, num_steps: 16"
-        _, built, trained, _ = run_of(folder, "learns", task, policy=policy, steps=60, seed=seed)
+        _, built, trained, _ = run_of(folder, "learns", task, policy=policy, num_updates=60, seed=seed)
         score = built.evaluate(trained, split="test")["return_mean"]
         assert score > 0.95, f"seed {seed}: {score}"

@@ -169,7 +169,7 @@ def test_tasks_that_nobody_can_talk_to_say_so(tmp_path: Path, monkeypatch: pytes
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    small = ["--steps=1", "--eval_every=0", "--task.num_envs=2", "--task.num_steps=8", "--task.num_eval_episodes=2"]
+    small = ["--num_updates=1", "--eval_every=0", "--task.num_envs=2", "--task.num_steps=8", "--task.num_eval_episodes=2"]
     pinned = ["--trainer.optimiser.precision=fp32", "--num_threads=1", f"--runs_folder={tmp_path}", "--quiet"]
     assert main(["train", "restaurant_ppo", *small, *pinned, "--task.policy.hidden_sizes=[8]"]) == 0
     run = str(tmp_path / "restaurant_ppo")

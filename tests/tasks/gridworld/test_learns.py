@@ -50,7 +50,7 @@ def test_converges_to_the_exact_action_values(rule: str, n_step: int, epsilon: f
         torch.testing.assert_close(exact.amax(dim=1), policy_iteration(room_model(-0.04))[1][INSIDE])
     task = control(num_envs=200, num_steps=5, policy=ControlPolicyConfig(type="action_value_table")).build(0)
     policy = task.build_policy()
-    config = QTableConfig(rule, n_step, discount=1.0, learning_rate=1.0, visit_exponent=0.7, epsilon_start=epsilon)  # type: ignore[arg-type]
+    config = QTableConfig(rule, n_step, gamma=1.0, learning_rate=1.0, visit_exponent=0.7, epsilon_start=epsilon)  # type: ignore[arg-type]
     trainer = config.build(policy, seed=0, num_updates=1)
     for _ in range(120):
         trainer.update(trainer.collect(task))
@@ -72,7 +72,7 @@ def test_a_table_of_probabilities_serves_elites_and_gradients_alike() -> None:
     counts = CrossEntropyConfig(fit="counts", percentile=50.0, elite_iterations=3)
     assert play(counts.build(episodes.build_policy(), seed=0, num_updates=15), episodes, 15) > best - 0.12
     steps = control(num_envs=32, num_steps=32, num_eval_episodes=400, policy=table).build(0)
-    gradients = PPOConfig(discount=1.0, minibatch_unit="steps")
+    gradients = PPOConfig(gamma=1.0, minibatch_unit="steps")
     gradients.optimiser.learning_rate = 0.1
     assert play(gradients.build(steps.build_policy(), seed=0, num_updates=25), steps, 25) > best - 0.12
 
@@ -91,9 +91,9 @@ def test_interrupted_run_ends_with_the_same_weights(environment: str, task: str,
     described = f"{{type: control, environment: {environment}, {task}}}"
     common = f"eval_every: 0\nsave_every: 4\nnum_threads: 1\nruns_folder: {tmp_path}\ntask: {described}\ntrainer: {trainer}\n"
     for name, steps in (("whole", 8), ("halves", 4)):
-        (tmp_path / f"{name}.yaml").write_text(f"name: {name}\nsteps: {steps}\n{common}", encoding="utf-8")
+        (tmp_path / f"{name}.yaml").write_text(f"name: {name}\nnum_updates: {steps}\n{common}", encoding="utf-8")
         train(read_config(tmp_path / f"{name}.yaml"), display=False)
-    resume(tmp_path / "halves", ["--steps=8"], display=False)
+    resume(tmp_path / "halves", ["--num_updates=8"], display=False)
     whole, halves = (load(tmp_path / name)[2].state_dict() for name in ("whole", "halves"))
     for one, two in zip(whole.values(), halves.values(), strict=True):
         assert torch.equal(one, two)
@@ -121,6 +121,6 @@ def test_a_table_says_what_it_cannot_serve() -> None:
     ],
 )
 def test_reaches_the_optimum(config: str, steps: int, episodes: int, least: float, tmp_path: Path) -> None:
-    settings = [f"--steps={steps}", f"--task.num_eval_episodes={episodes}", f"--runs_folder={tmp_path}", "--num_threads=1"]
+    settings = [f"--num_updates={steps}", f"--task.num_eval_episodes={episodes}", f"--runs_folder={tmp_path}", "--num_threads=1"]
     result = train(read_config(CONFIGS / f"{config}.yaml", [*settings, f"--eval_every={steps}", "--seed=1"]), display=False)
     assert result.evaluation["return_mean"] >= least

@@ -76,8 +76,8 @@ def test_with_a_reward_for_staying_no_exit_is_ever_risked() -> None:
     }
     assert {cell: best[cell] for cell in ((3, 3), (3, 2), (4, 1))} == {(3, 3): "l", (3, 2): "l", (4, 1): "d"}
     assert all(best[cell] == "urdl" for cell in ((1, 1), (2, 1), (3, 1), (1, 2), (1, 3), (2, 3)))
-    # A discount just below 1 chooses the same, each utility being 0.01 / (1 - 0.9999).
-    discounted = solve_room(0.01, discount=0.9999)
+    # A gamma just below 1 chooses the same, each utility being 0.01 / (1 - 0.9999).
+    discounted = solve_room(0.01, gamma=0.9999)
     assert torch.equal(discounted.best, solution.best)
     assert float(discounted.utility[0]) == pytest.approx(100.0)
 
@@ -105,10 +105,10 @@ def test_known_optima_of_gymnasiums_tables(name: str, steps: int, optimum: float
 
 
 def test_endless_worlds_are_refused() -> None:
-    with pytest.raises(ValueError, match="discount < 1"):
+    with pytest.raises(ValueError, match="gamma < 1"):
         value_iteration(room_model(0.01), max_sweeps=100)
-    with pytest.raises(ValueError, match="discount"):
-        solve_room(-0.04, discount=1.5)
+    with pytest.raises(ValueError, match="gamma"):
+        solve_room(-0.04, gamma=1.5)
     with pytest.raises(ValueError, match="at most 1"):
         Model(torch.full((1, 1, 1), 1.5), torch.zeros(1, 1))
 

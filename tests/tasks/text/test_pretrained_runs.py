@@ -42,13 +42,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run_of(folder: Path, name: str, *, steps: int, trainer: Any, **policy: Any) -> RunConfig:
+def run_of(folder: Path, name: str, *, num_updates: int, trainer: Any, **policy: Any) -> RunConfig:
     data = DataConfig(source="files", path=str(folder), prompts="prompts.txt", references="references.txt", num_dev=4)
     chosen = PolicyConfig(type="pretrained", path=str(folder / "t5"), max_tokens=LENGTH, **policy)
     task = TextConfig(data=data, policy=chosen, prompts_per_batch=4)
     stop = EarlyStop("bleu4", patience=None)
     settings: dict[str, Any] = {"num_threads": 1, "runs_folder": folder, "early_stop": stop, "eval_every": 2, "save_every": 2}
-    return RunConfig(name, task=task, trainer=trainer, steps=steps, **settings)
+    return RunConfig(name, task=task, trainer=trainer, num_updates=num_updates, **settings)
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -63,10 +63,10 @@ def test_a_run_goes_on_to_the_bit_and_its_result_loads_in_plain_transformers(
 ) -> None:
     trainer = SelfCriticalConfig(num_samples=3, optimiser=FAST)
     settings: Any = {"trainer": trainer, "lora": lora}
-    train(run_of(folder, "whole", steps=4, **settings), display=False)
-    train(run_of(folder, "parts", steps=2, **settings), display=False)
+    train(run_of(folder, "whole", num_updates=4, **settings), display=False)
+    train(run_of(folder, "parts", num_updates=2, **settings), display=False)
     assert not any(bar in capfd.readouterr().err for bar in ("Loading weights", "Writing model shards"))
-    resume(folder / "parts", ["--steps=4"], display=False)
+    resume(folder / "parts", ["--num_updates=4"], display=False)
     whole, parts = weights(folder / "whole"), weights(folder / "parts")
     assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
     first = load_file(folder / "t5" / "model.safetensors")
@@ -134,7 +134,7 @@ def test_a_reference_keeps_what_is_its_own_and_reads_older_checkpoints() -> None
 @pytest.mark.slow
 def test_weights_of_16_bits_learn(folder: Path) -> None:
     for name, settings in {"bf16": {}, "lora": {"lora": LoraConfig(rank=2)}}.items():
-        run = run_of(folder, name, steps=3, trainer=SelfCriticalConfig(num_samples=3, optimiser=FAST), dtype="bf16", **settings)
+        run = run_of(folder, name, num_updates=3, trainer=SelfCriticalConfig(num_samples=3, optimiser=FAST), dtype="bf16", **settings)
         train(run, display=False)
         found = weights(folder / name)
         kinds = {weight.dtype for weight in found.values()}
@@ -146,7 +146,11 @@ def test_weights_of_16_bits_learn(folder: Path) -> None:
 def test_the_page_s_script_of_a_pretrained_model_runs(folder: Path) -> None:
     page = (Path(__file__).resolve().parents[3] / "docs" / "text.md").read_text(encoding="utf-8")
     code = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)[1]
-    for shown, there in (("/folder/of/t5", folder / "t5"), ("/folder/for/plain/transformers", folder / "plain"), ("steps=1000", "steps=1")):
+    for shown, there in (
+        ("/folder/of/t5", folder / "t5"),
+        ("/folder/for/plain/transformers", folder / "plain"),
+        ("num_updates=1000", "num_updates=1"),
+    ):
         assert shown in code
         code = code.replace(shown, str(there))
     known = {"model": make_model("t5"), "tokenizer": make_tokenizer(closes=True), "prompts": PROMPTS, "references": REFERENCES}

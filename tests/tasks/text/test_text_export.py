@@ -62,7 +62,7 @@ def test_plain_transformers_writes_the_same_replies(
     learned = "lora: {rank: 2}, " if lora else ""
     (tmp_path / "run.yaml").write_text(f"""
 name: run
-steps: 2
+num_updates: 2
 eval_every: 2
 num_threads: 1
 task:

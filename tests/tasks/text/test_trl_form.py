@@ -340,7 +340,7 @@ def test_a_run_rewards_functions_and_logs_what_they_log(module: str, tmp_path: P
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, lines * 3)))
     (tmp_path / "run.yaml").write_text(f"""
 name: run
-steps: 3
+num_updates: 3
 eval_every: 3
 save_every: 2
 log_every: 1
@@ -365,7 +365,7 @@ trainer: {{type: reinforce, num_samples: 2, optimiser: {{precision: fp32}}}}
     assert main(["sample", str(tmp_path / "runs" / "run"), "--allow-code"]) == 0
     samples = [json.loads(line) for line in (tmp_path / "runs" / "run" / "samples" / "replies.jsonl").read_text().splitlines()]
     assert [row["output_level"] for row in samples] == [0, 1, 2, 3]
-    assert main(["resume", str(tmp_path / "runs" / "run"), "--steps=4", "--quiet", "--allow-code"]) == 0
+    assert main(["resume", str(tmp_path / "runs" / "run"), "--num_updates=4", "--quiet", "--allow-code"]) == 0
     last = [row for row in read_metrics(tmp_path / "runs" / "run") if "reward/mean" in row][-1]
     assert last["reward/mean_step"] == pytest.approx(last["rollout/length"] + 3, abs=1e-5)
 
@@ -373,7 +373,7 @@ trainer: {{type: reinforce, num_samples: 2, optimiser: {{precision: fp32}}}}
 def test_names_in_somebody_elses_run_are_not_imported(module: str, tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(
-        f'task: {{type: text, reward: {{functions: {{"{module}:level": 1.0}}}}}}\ntrainer: {{type: reinforce}}\nsteps: 1\nname: a\n'
+        f'task: {{type: text, reward: {{functions: {{"{module}:level": 1.0}}}}}}\ntrainer: {{type: reinforce}}\nnum_updates: 1\nname: a\n'
     )
     with pytest.raises(ValueError, match=f"task.reward.functions names '{module}:level'"):
         read_config(path, [], allow_code=False)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seqrl.functional.reductions import masked_mean
 from seqrl.optimiser import Term
-from seqrl.trainers.mixing import MixConfig, collect_mixed, imitation_loss
+from seqrl.trainers.imitation import ImitationConfig, collect_with_demonstrations, imitation_loss
 from seqrl.trajectory import Evaluation, Trajectory, imitated
 
 
@@ -23,17 +23,17 @@ def rows(num_rows: int, *, imitate: bool = False, group: list[int] | None = None
 
 
 def test_weight_falls_linearly_and_then_stays() -> None:
-    config = MixConfig(weight=1.0, final_weight=0.2, anneal_updates=4)
+    config = ImitationConfig(weight=1.0, final_weight=0.2, anneal_updates=4)
     assert [config.weight_at(update) for update in (0, 1, 2, 3, 4, 5, 99)] == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2, 0.2, 0.2])
-    assert MixConfig(weight=0.3).weight_at(10**6) == 0.3
+    assert ImitationConfig(weight=0.3).weight_at(10**6) == 0.3
 
 
 def test_forced_steps_shrink_by_stages_down_to_none() -> None:
-    config = MixConfig(weight=1.0, forced_steps=5, forced_decrease=2, forced_updates=3)
+    config = ImitationConfig(weight=1.0, forced_steps=5, forced_decrease=2, forced_updates=3)
     assert [config.forced_steps_at(update) for update in range(13)] == [5, 5, 5, 3, 3, 3, 1, 1, 1, 0, 0, 0, 0]
 
 
-def collected(config: MixConfig, update: int, group: list[int] | None) -> tuple[Trajectory, list[Any]]:
+def collected(config: ImitationConfig, update: int, group: list[int] | None) -> tuple[Trajectory, list[Any]]:
     asked: list[Any] = []
 
     def rollout(num_forced_steps: int) -> Trajectory:
@@ -44,15 +44,15 @@ def collected(config: MixConfig, update: int, group: list[int] | None) -> tuple[
         asked.append(None if contexts is None else contexts.tolist())
         return rows(2, imitate=True)
 
-    return collect_mixed(config, update, rollout, demonstrations), asked
+    return collect_with_demonstrations(config, update, rollout, demonstrations), asked
 
 
 def test_demonstrations_are_asked_for_once_for_each_sampled_context() -> None:
-    trajectory, asked = collected(MixConfig(weight=0.5), 0, [7, 7, 3, 3])
+    trajectory, asked = collected(ImitationConfig(weight=0.5), 0, [7, 7, 3, 3])
     assert asked == [0, [3, 7]]
     assert trajectory.mask.any(1).tolist() == [True] * 4 + [False] * 2
     assert trajectory.imitate is not None and trajectory.imitate.any(1).tolist() == [False] * 4 + [True] * 2
-    assert collected(MixConfig(weight=0.5), 0, None)[1] == [0, None]
+    assert collected(ImitationConfig(weight=0.5), 0, None)[1] == [0, None]
 
 
 def test_demonstrations_share_the_context_of_the_rollout() -> None:
@@ -61,7 +61,7 @@ def test_demonstrations_share_the_context_of_the_rollout() -> None:
         shown = rows(3, imitate=True, group=numbers).replace(context={"image": torch.zeros(3, 9)})
 
         def mix(shown: Trajectory = shown) -> Trajectory:
-            return collect_mixed(MixConfig(weight=1.0), 0, lambda num_forced_steps: sampled, lambda _: shown)
+            return collect_with_demonstrations(ImitationConfig(weight=1.0), 0, lambda num_forced_steps: sampled, lambda _: shown)
 
         if numbers == [3, 7, 7]:
             context = mix().context
@@ -72,10 +72,10 @@ def test_demonstrations_share_the_context_of_the_rollout() -> None:
 
 
 def test_no_demonstrations_without_weight_or_with_forced_steps() -> None:
-    assert collected(MixConfig(), 0, None)[1] == [0]
-    annealed = MixConfig(weight=1.0, anneal_updates=2)
+    assert collected(ImitationConfig(), 0, None)[1] == [0]
+    annealed = ImitationConfig(weight=1.0, anneal_updates=2)
     assert [len(collected(annealed, update, None)[1]) for update in (0, 1, 2, 3)] == [2, 2, 1, 1]
-    forced = MixConfig(weight=1.0, forced_steps=2, forced_decrease=1, forced_updates=1)
+    forced = ImitationConfig(weight=1.0, forced_steps=2, forced_decrease=1, forced_updates=1)
     assert [collected(forced, update, None)[1] for update in (0, 1, 2, 3)] == [[2], [1], [0], [0]]
 
 
@@ -116,4 +116,4 @@ def test_imitation_loss_without_demonstrations_does_not_look_at_impossible_actio
 )
 def test_unusable_settings_are_refused(settings: dict[str, Any], name: str) -> None:
     with pytest.raises(ValueError, match=name):
-        MixConfig(**settings)
+        ImitationConfig(**settings)

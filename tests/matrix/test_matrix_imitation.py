@@ -11,7 +11,7 @@ from matrix_cells import VARIANTS, running
 from matrix_kinds import DEMONSTRATIONS, KINDS
 from matrix_updates import Learned, assert_same, difference, learn, make_policy, make_task, make_trainer, norm, rows_of, uneven, whole
 
-from seqrl.trainers.mixing import MixConfig
+from seqrl.trainers.imitation import ImitationConfig
 from seqrl.trajectory import Trajectory, concatenate
 
 MIXES = [(v, k) for v, k in running() if VARIANTS[v].trainer in ("reinforce", "self_critical", "ppo") and DEMONSTRATIONS in KINDS[k].gives]
@@ -45,7 +45,7 @@ def encoded(variant: str, kind: str, shown: Trajectory) -> Any:
 
 @cache
 def mixture(variant: str, kind: str, weight: float) -> Learned:
-    return learn(variant, kind, mixed(variant, kind), mix=MixConfig(weight=weight))
+    return learn(variant, kind, mixed(variant, kind), imitation=ImitationConfig(weight=weight))
 
 
 def averaged(variant: str, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -87,30 +87,32 @@ def test_demonstrations_without_a_weight_change_nothing(variant: str, kind: str)
 
 @each
 def test_parts_and_the_order_change_no_mix(variant: str, kind: str) -> None:
-    rows, mix = mixed(variant, kind), MixConfig(weight=0.5)
+    rows, mix = mixed(variant, kind), ImitationConfig(weight=0.5)
     expected = mixture(variant, kind, 0.5)
     order = torch.randperm(rows.batch_size, generator=torch.Generator().manual_seed(5))
-    assert_same(learn(variant, kind, rows.select_rows(order), mix=mix), expected)
+    assert_same(learn(variant, kind, rows.select_rows(order), imitation=mix), expected)
     for parts in (2, 4):
-        assert_same(learn(variant, kind, rows, mix=mix, optimiser={"accumulation": parts}), expected)
+        assert_same(learn(variant, kind, rows, imitation=mix, optimiser={"accumulation": parts}), expected)
 
 
 @each
 def test_a_mix_learns_with_and_without_dropout(variant: str, kind: str) -> None:
     # The policy drops nothing out here, so the setting must not matter; an auxiliary loss neither.
-    assert_same(learn(variant, kind, mixed(variant, kind), mix=MixConfig(weight=0.5), dropout=True), mixture(variant, kind, 0.5))
+    assert_same(
+        learn(variant, kind, mixed(variant, kind), imitation=ImitationConfig(weight=0.5), dropout=True), mixture(variant, kind, 0.5)
+    )
 
 
 @each
 def test_a_forced_prefix_is_imitated_and_never_rewarded(variant: str, kind: str) -> None:
-    def forced(weight: float) -> MixConfig:
-        return MixConfig(weight=weight, forced_steps=2)
+    def forced(weight: float) -> ImitationConfig:
+        return ImitationConfig(weight=weight, forced_steps=2)
 
     torch.manual_seed(1)
-    collected = make_trainer(variant, kind, mix=forced(1.0)).collect(make_task(variant, kind))
+    collected = make_trainer(variant, kind, imitation=forced(1.0)).collect(make_task(variant, kind))
     assert collected.imitate is not None and bool(collected.imitate[:, :2].all()) and not bool(collected.mask[:, :2].any())
     rows = uneven(collected)
-    one, two = (learn(variant, kind, rows, mix=forced(weight)).gradients[0] for weight in (1.0, 2.0))
+    one, two = (learn(variant, kind, rows, imitation=forced(weight)).gradients[0] for weight in (1.0, 2.0))
     policy = make_policy(variant, kind).eval()
     loss = -averaged(variant, policy(rows).logp, rows.imitate)  # type: ignore[arg-type]
     names = [name for name, p in policy.named_parameters() if p.requires_grad]
@@ -119,7 +121,7 @@ def test_a_forced_prefix_is_imitated_and_never_rewarded(variant: str, kind: str)
     assert difference({n: two[n] - one[n] for n in one}, {n: expected[n] * torch.ones_like(one[n]) for n in one}) < 1e-5
     # What is said about the prefix as if it had been sampled must not matter.
     strange = rows.replace(logp=torch.where(rows.imitate, -7.0, rows.logp))  # type: ignore[arg-type]
-    assert difference(learn(variant, kind, strange, mix=forced(1.0)).gradients[0], one) < 2e-6
+    assert difference(learn(variant, kind, strange, imitation=forced(1.0)).gradients[0], one) < 2e-6
     assert norm(one) > 0
 
 
@@ -127,6 +129,6 @@ def test_a_forced_prefix_is_imitated_and_never_rewarded(variant: str, kind: str)
 @pytest.mark.parametrize("variant", ["reinforce_none", "self_critical_leave_one_out", "ppo_leave_one_out"])
 def test_a_mix_is_refused_where_there_are_no_demonstrations(variant: str, kind: str) -> None:
     task, policy = make_task(variant, kind), make_policy(variant, kind)
-    for mix in (MixConfig(weight=0.5), MixConfig(weight=0.5, forced_steps=2)):
+    for mix in (ImitationConfig(weight=0.5), ImitationConfig(weight=0.5, forced_steps=2)):
         with pytest.raises(ValueError, match=r"demonstrations?.*(choose|set)|forced steps.*set"):
-            make_trainer(variant, kind, policy, mix=mix).collect(task)
+            make_trainer(variant, kind, policy, imitation=mix).collect(task)

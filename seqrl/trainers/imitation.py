@@ -1,4 +1,4 @@
-"""Cross-entropy beside the policy gradient: a weighted mix, or MIXER's forced prefix that shrinks."""
+"""Cross-entropy beside the policy gradient: by a weight, or MIXER's forced prefix that shrinks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from seqrl.trajectory import Evaluation, Trajectory, Tree, concatenate, map_tree
 
 
 @dataclass
-class MixConfig:
+class ImitationConfig:
     """How much cross-entropy on demonstrations goes with the policy gradient.
 
     With forced steps the demonstrations are those first actions; without, they are rows of their own.
@@ -49,7 +49,7 @@ class MixConfig:
     def __post_init__(self) -> None:
         check_settings(self)
         if self.forced_steps and not self.weight:
-            raise ValueError("forced_steps needs a cross-entropy weight above 0 to learn the forced actions; set mix.weight")
+            raise ValueError("forced_steps needs a cross-entropy weight above 0 to learn the forced actions; set imitation.weight")
 
     def check_task(self, task: Task) -> None:
         """Refuse a task without demonstrations where rows of their own will be asked for.
@@ -72,16 +72,16 @@ class MixConfig:
         return max(0, self.forced_steps - self.forced_decrease * (update // self.forced_updates))
 
 
-def collect_mixed(
-    config: MixConfig,
+def collect_with_demonstrations(
+    config: ImitationConfig,
     update: int,
     rollout: Callable[..., Trajectory],
     demonstrations: Callable[[Tensor | None], Trajectory],
 ) -> Trajectory:
-    """Sample rows and, where the mix asks for it, add demonstrations of the same contexts.
+    """Sample rows and, where `imitation` asks for it, add demonstrations of the same contexts.
 
     Args:
-        config: see `MixConfig`.
+        config: see `ImitationConfig`.
         update: number of the update, from 0.
         rollout: takes `num_forced_steps`, gives the sampled rows.
         demonstrations: takes the contexts, gives the rows to imitate.
@@ -101,10 +101,10 @@ def collect_mixed(
 
 
 def collect_rows(trainer: Any, task: Task, *, greedy_baseline: bool, **settings: bool) -> Trajectory:
-    """Sample rows for a trainer's next contexts, with demonstrations where its mix asks for them.
+    """Sample rows for a trainer's next contexts, with demonstrations where its `imitation` asks for them.
 
     Args:
-        trainer: its `policy`, `generator`, `optimiser`, and `config` with `num_samples` and `mix`.
+        trainer: its `policy`, `generator`, `optimiser`, and `config` with `num_samples` and `imitation`.
         task: gives the rows.
         greedy_baseline: also score the greedy row of each context.
         settings: what else the task's `rollout` is asked for.
@@ -113,7 +113,7 @@ def collect_rows(trainer: Any, task: Task, *, greedy_baseline: bool, **settings:
     given: dict[str, Any] = {"num_samples": trainer.config.num_samples, "generator": trainer.generator, **settings}
     rollout = partial(task.rollout, trainer.policy, greedy_baseline=greedy_baseline, **given)
     trainer.policy.eval()
-    trajectory = collect_mixed(trainer.config.mix, trainer.optimiser.num_finished, rollout, demonstrations_of(task))
+    trajectory = collect_with_demonstrations(trainer.config.imitation, trainer.optimiser.num_finished, rollout, demonstrations_of(task))
     return trajectory.to(trainer.optimiser.device)
 
 
