@@ -16,7 +16,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile `function` on its first call, on one thread and without the GIL, IEEE arithmetic kept; numba is imported then, too.
 
     With the first call of any such function of a module, the names of all of them there stand for what numba made, so that later calls by
-    `module.function(...)` cost what they cost without this. Who keeps the function itself goes through one more Python call.
+    `module.function(...)` cost what they cost without this. A caller that keeps the function itself pays one more Python call.
 
     The machine code is cached beside the source file, in the user's cache folder or in `NUMBA_CACHE_DIR`; where none of
     them can be written it is compiled anew in each process, and a warning says so once.

@@ -162,8 +162,8 @@ def refuse_forced_steps(number: int) -> None:
     """
     if number:
         raise ValueError(
-            f"forced steps: expected 0 where a task has no demonstrations, got {number}; set imitation.forced_steps to 0, or choose a task that "
-            "has some"
+            f"forced steps: expected 0 where a task has no demonstrations, got {number}; set imitation.forced_steps to 0, or "
+            "choose a task that has some"
         )
 
 

@@ -81,6 +81,11 @@ FIELDS: list[Field] = [
     Field("task.policy.core", "task.policy.type", since="0.1.0", types=("attention",)),
     Field("task.fire_on_reset", None, since="0.1.0", types=("atari",), values={True: "dropped"}),
     Field("task.data.builtin.phrasings", None, since="0.1.0", types=("text",), values={6: "dropped"}),
+    Field("steps", "num_updates", since="0.1.0"),
+    Field("trainer.mix", "trainer.imitation", since="0.1.0"),
+    Field("trainer.discount", "trainer.gamma", since="0.1.0"),
+    Field("trainer.replay_capacity", "trainer.buffer_size", since="0.1.0", types=("dqn",)),
+    Field("trainer.target_rate", "trainer.tau", since="0.1.0", types=("dqn",)),
 ]
 TENSORS: list[Tensor] = []
 # Logged keys, and entries of a checkpoint's progress, are renamed when they are read: what was written stays as it is.

@@ -15,7 +15,7 @@ def names_shipped(path: Path | str) -> bool:
 
 def is_shipped(folder: Path) -> bool:
     """Say whether a folder is one that `shipped:NAME` stands for."""
-    return folder in _folders().values()
+    return folder.resolve() in {shipped.resolve() for shipped in _folders().values()}
 
 
 def find_shipped(path: Path | str) -> Path:

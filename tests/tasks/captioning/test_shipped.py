@@ -12,8 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from seqrl.run import shipped
+from seqrl.run import integrity, shipped
 from seqrl.run.config import read_config
+from seqrl.run.migrate import migrate
 from seqrl.run.recovery import damage
 from seqrl.run.train import build, start_from, task_fingerprints
 from seqrl.tasks.captioning.evaluation import EvaluationConfig, evaluate_captions
@@ -45,6 +46,19 @@ def test_a_flipped_bit_in_it_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyP
         with pytest.raises(ValueError, match="scenes_xe: damaged: .*; install the package anew"):
             start_from(Path("shipped:scenes_xe"), torch.nn.Linear(1, 1), {})
         path.write_bytes(content)
+
+
+def test_it_has_the_names_of_this_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "tasks" / "captioning" / "shipped" / "scenes_xe"
+    shutil.copytree(checkpoint(), folder)
+    monkeypatch.setattr(shipped, "_PACKAGE", tmp_path)
+    monkeypatch.chdir(folder.parent)
+    assert migrate(Path("scenes_xe")) == []  # what ships has no trainer's state, wherever it is named from
+    config = folder / "config.yaml"
+    config.write_text("".join(line.replace("num_updates:", "steps:") for line in config.open() if not line.startswith("#")))
+    integrity.write_sums(folder)
+    assert migrate(Path("scenes_xe")) == ["scenes_xe: steps -> num_updates"]
+    assert damage(folder) is None and "num_updates: 5000" in config.read_text()
 
 
 @pytest.mark.parametrize("name", FROM_IT)

@@ -81,7 +81,8 @@ def _metric(name: str, reply: str, references: list[str]) -> float:
 
 def test_a_run_shows_what_it_started_from(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "first.yaml").write_text(
-        "name: first\nnum_updates: 1\nnum_threads: 1\ntask: {type: text, policy: {dim: 16, num_layers: 1, max_tokens: 6}, data: {max_pairs: 4}}\n"
+        "name: first\nnum_updates: 1\nnum_threads: 1\n"
+        "task: {type: text, policy: {dim: 16, num_layers: 1, max_tokens: 6}, data: {max_pairs: 4}}\n"
         "trainer: {type: supervised, optimiser: {precision: fp32}}\n"
     )
     runs = f"--runs_folder={tmp_path}"
