@@ -39,7 +39,7 @@ from seqrl.run.inspect_run import evaluate
 from seqrl.run.interrupt import run_command
 from seqrl.run.log import read_metrics
 from seqrl.run.train import load
-from seqrl.tasks.control.environments import make_environments
+from seqrl.tasks.control.environments import GymnasiumFactory
 from seqrl.tasks.dialog.handcrafted import GRID, HandCrafted, Outcome, play_dialogs, search_thresholds
 from seqrl.tasks.dialog.names import MOVIE_BOOKING, RESTAURANT
 from seqrl.tasks.dialog.restaurant_data import restaurant_data
@@ -123,7 +123,7 @@ def measure_speed(args: argparse.Namespace, trainers: Sequence[str], seeds: Sequ
     """Step vector environments; the median over repetitions of turns a second of CPU time."""
     rows = []
     for name, options in ((RESTAURANT, {"error_rate": 0.15}), (RESTAURANT, {"error_rate": 0.0}), (MOVIE_BOOKING, {})):
-        envs, random = make_environments(name, 512, options=options), np.random.default_rng(0)
+        envs, random = GymnasiumFactory(name, options=options).make(512), np.random.default_rng(0)
         info, rates = envs.reset(seed=0)[1], []
         for _ in range(9):
             start = time.process_time()

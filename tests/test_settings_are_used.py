@@ -17,24 +17,13 @@ SHOWN = ("configs/**/*.yaml", "benchmarks/*.py", "benchmarks/*.sh", "docs/**/*.m
 REASONS = {
     "what a file or a column of one's own data is called": (
         *("train_list", "dev_list", "test_list", "image_column", "label_column", "caption_column", "test_prompts", "test_references"),
-        "action_mask_key",
     ),
     "a quick look at part of the data": ("max_pairs", "max_prompts"),
-    "a limit of time, for slow environments and machines": ("process_timeout_s", "step_timeout_s"),
-    "slow environments need processes": ("vectorization",),
-    "published protocols for Atari differ in it (Machado et al. 2018)": (
-        "num_frames",
-        "noop_max",
-        "sticky_actions",
-        "full_action_space",
-        "max_frames",
-    ),
-    "grids and pictures cannot be told apart by their space": ("smallest_picture",),
-    "optimistic values (Sutton & Barto 2018, section 2.6)": ("first_value",),
+    "a limit of time, for slow environments and machines": ("process_timeout_s",),
     "a part of the published method that its author varies or another has otherwise": (
         *("forced_decrease", "forced_updates", "average_decay", "backtrack", "critic_minibatches", "clutter_size"),
         *("learning_rate_final", "learning_rate_steps", "priority_exponent", "first_state", "self_normalise"),
-        *("classification_weight", "learned_std", "activation", "code_size", "squash", "state_dependent_std"),
+        *("classification_weight", "activation", "code_size"),
         *("hidden_gain", "actor_gain", "critic_gain"),
     ),
     "saves memory": ("minibatch_rows",),

@@ -13,8 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 EncoderPrecision = Literal["auto", "fp32", "bf16"]
-# What a checkpoint keeps of it; `dtype_of` takes it back.
-PRECISION_NAMES: dict[torch.dtype, EncoderPrecision] = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 STRIDES = (4, 2, 1)
 KINDS = (nn.Conv2d, nn.ReLU, nn.Conv2d, nn.ReLU, nn.Conv2d, nn.ReLU, nn.Flatten, nn.Linear, nn.ReLU)
 SMALLEST_PART = 32  # below so many frames a second thread costs more than it saves

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,7 @@ class ObservationSize:
         frames: whether it is a stack of game frames, uint8 [channels, 84, 84], for the Nature CNN.
         pictures: other pictures in it, see `seqrl.policies.pictures`.
         num_stacked: how many observations one shows, along a first axis of their own; told only where there are pictures.
+        own_encoder: makes the user's own encoder of whole observations, a module with `num_outputs`, from a generator.
     """
 
     shape: tuple[int, ...]
@@ -37,6 +38,7 @@ class ObservationSize:
     frames: bool = False
     pictures: tuple[Picture, ...] = ()
     num_stacked: int = 1
+    own_encoder: Callable[[torch.Generator | None], nn.Module] | None = None
 
     def __post_init__(self) -> None:
         if self.pictures and (self.frames or self.num_categories):
@@ -53,8 +55,8 @@ class ObservationSize:
 
     @property
     def convolved(self) -> bool:
-        """Whether convolutions encode it."""
-        return self.frames or bool(self.pictures)
+        """Whether convolutions, or the user's own encoder, encode it as it is."""
+        return self.frames or bool(self.pictures) or self.own_encoder is not None
 
     @property
     def num_numbers(self) -> int:
@@ -63,7 +65,7 @@ class ObservationSize:
 
     def convolutional_encoder(
         self, code_size: int, hidden_sizes: Sequence[int], activation: Activation, generator: torch.Generator | None = None
-    ) -> NatureCNN | PictureEncoder:
+    ) -> Any:
         """Make what encodes it, activation included; `num_outputs` of it is the code size, behind several parts the last hidden one.
 
         Args:
@@ -72,6 +74,8 @@ class ObservationSize:
             activation: of these layers.
             generator: draws the weights; PyTorch's own when None.
         """
+        if self.own_encoder is not None:
+            return self.own_encoder(generator)
         if self.frames:
             return NatureCNN(frame_channels(self.shape), code_size, generator=generator)
         return PictureEncoder(
@@ -166,8 +170,11 @@ class Inputs(nn.Module):
             once = other_numbers(size.num_numbers, size.pictures)
             self.register_buffer("other", torch.cat([once + k * size.num_numbers for k in range(size.num_stacked)]), persistent=False)
             num_others = len(self.other)
-        if normalise and (size.num_categories or size.frames or not num_others):
-            raise ValueError("normalise_observations: expected observations of real numbers, got categories or pictures; switch it off")
+        if normalise and (size.num_categories or size.frames or size.own_encoder or not num_others):
+            raise ValueError(
+                "normalise_observations: expected observations of real numbers, got categories or pictures, or what an encoder of one's "
+                "own reads; switch it off"
+            )
         self.size = size
         self.norm = RunningNorm(num_others) if normalise else None
         # Follows the weights to their device and dtype.

@@ -150,7 +150,7 @@ def _dataclass(expected: type, value: Any, path: str, default: Any = None) -> An
     try:
         return expected(**values)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: {error}" if path else str(error)) from error
+        raise ValueError((f"{path}: {error}" if path else str(error)) + renames.new_values(path, values)) from error
 
 
 def _field(field: dataclasses.Field[Any], hint: Any, value: Any, path: str) -> Any:

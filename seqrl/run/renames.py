@@ -79,6 +79,8 @@ FIELDS: list[Field] = [
     Field("trainer.value_clip", "trainer.clip_range_vf", since="0.1.0", types=("ppo",)),
     Field("task.policy.kind", "task.policy.type", since="0.1.0", types=("control", "atari")),
     Field("task.policy.core", "task.policy.type", since="0.1.0", types=("attention",)),
+    Field("task.policy.type", "task.policy.type", since="0.1.0", values={"rectifier": "relu_rnn"}, types=("attention",)),
+    Field("task.policy.learned_std", None, since="0.1.0", types=("attention",), values={False: "dropped"}),
     Field("task.fire_on_reset", None, since="0.1.0", types=("atari",), values={True: "dropped"}),
     Field("task.data.builtin.phrasings", None, since="0.1.0", types=("text",), values={6: "dropped"}),
     Field("steps", "num_updates", since="0.1.0"),
@@ -87,7 +89,12 @@ FIELDS: list[Field] = [
     Field("trainer.replay_capacity", "trainer.buffer_size", since="0.1.0", types=("dqn",)),
     Field("trainer.target_rate", "trainer.tau", since="0.1.0", types=("dqn",)),
 ]
-TENSORS: list[Tensor] = []
+TENSORS: list[Tensor] = [
+    Tensor(r"^core\.see\.", "core.glimpse_features.", since="0.1.0"),
+    Tensor(r"^core\.place\.", "core.location_features.", since="0.1.0"),
+    Tensor(r"^core\.join_seen\.", "core.join_glimpse.", since="0.1.0"),
+    Tensor(r"^core\.join_placed\.", "core.join_location.", since="0.1.0"),
+]
 # Logged keys, and entries of a checkpoint's progress, are renamed when they are read: what was written stays as it is.
 METRICS = {"progress/num_tokens": "progress/num_actions", "time/tokens_per_second": "time/actions_per_second"}
 PROGRESS = {"num_tokens": "num_actions"}
@@ -152,3 +159,18 @@ def what_became_of(name: str, valid: Iterable[str]) -> str | None:
         if new[-1] in valid:  # or it is of another trainer, say
             return f"{old[-1]} is now {new[-1]}; `seqrl migrate RUN` rewrites a run"
     return None
+
+
+def new_values(name: str, fields: Mapping[str, Any]) -> str:
+    """Say, as the end of a message, what a value of an earlier version is called now; "" where there is none.
+
+    Args:
+        name: dotted, of what has the fields.
+        fields: value of each field.
+    """
+    for entry in FIELDS:
+        for field_name, value in fields.items():
+            now = entry.value_now((*name.split("."), field_name), value)
+            if entry.new is not None and now is not value:
+                return f"; {field_name} {value} is now {now}, and `seqrl migrate RUN` rewrites a run"
+    return ""

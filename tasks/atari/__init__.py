@@ -10,6 +10,5 @@ if TYPE_CHECKING:
     from seqrl.tasks.atari.games import AtariGames as AtariGames
     from seqrl.tasks.atari.scores import human_normalised as human_normalised
     from seqrl.tasks.atari.task import AtariConfig as AtariConfig
-    from seqrl.tasks.atari.task import AtariTask as AtariTask
 
 __all__, __getattr__, __dir__ = imported_when_used(__name__)

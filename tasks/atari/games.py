@@ -40,15 +40,13 @@ class AtariGames:
         game: any name that `seqrl.tasks.atari.names.game_name` understands.
         num_envs: N, the number of rows.
         num_frames: stacked frames.
-        noop_max: most no-ops at the start of a game.
-        sticky_actions: probability that the console repeats the last action instead, each frame.
         lives_are_episodes: a lost life terminates.
         fire_after_life: press fire after a lost life instead of what the policy chose.
         press_fire: press fire at the start of a game.
         full_action_space: all 18 actions in every game.
-        max_frames: a game is truncated after so many frames.
-        num_threads: ale-py's threads; 0 leaves it to ale-py.
         render_mode: "rgb_array" plays every game a second time in colour, for `render`.
+        settings: ale-py's own, for instance `noop_max`, most no-ops at the start of a game; `repeat_action_probability`, that the console
+            repeats the last action instead, each frame; `max_num_frames_per_episode`, after which a game is truncated.
 
     Raises:
         ValueError: when ale-py is missing or has no such game.
@@ -66,28 +64,21 @@ class AtariGames:
         num_envs: int,
         *,
         num_frames: int = 4,
-        noop_max: int = 30,
-        sticky_actions: float = 0.0,
         lives_are_episodes: bool = False,
         fire_after_life: bool = True,
         press_fire: bool = True,
         full_action_space: bool = False,
-        max_frames: int = 108_000,
-        num_threads: int = 0,
         render_mode: str | None = None,
+        **settings: Any,
     ) -> None:
         self.game = game_name(game)
         from ale_py.vector_env import AtariVectorEnv  # an extra
 
-        settings: dict[str, Any] = {
+        settings |= {
             "stack_num": num_frames,
             "frameskip": FRAME_SKIP,
-            "noop_max": noop_max,
-            "repeat_action_probability": sticky_actions,
             "use_fire_reset": press_fire,
             "full_action_space": full_action_space,
-            "max_num_frames_per_episode": max_frames,
-            "num_threads": num_threads,
             "reward_clipping": False,
         }
         self._games = [AtariVectorEnv(self.game, num_envs, **settings)]
@@ -226,14 +217,7 @@ def has_fire_button(game: str, full_action_space: bool = False) -> bool:
         game: ale-py's name.
         full_action_space: every game has it there.
     """
-    from ale_py import Action, ALEInterface, LoggerMode, roms
+    from ale_py.env import AtariEnv
 
-    if full_action_space:
-        return True
-    ALEInterface.setLoggerMode(LoggerMode.Error)
-    console = ALEInterface()
-    path = roms.get_rom_path(game)
-    assert path is not None  # ale-py brings them along
-    console.loadROM(path)
-    actions = console.getMinimalActionSet()
-    return len(actions) > FIRE and actions[FIRE] == Action.FIRE
+    meanings = AtariEnv(game, obs_type="ram", full_action_space=full_action_space).get_action_meanings()
+    return len(meanings) > FIRE and meanings[FIRE] == "FIRE"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import re
+
+from seqrl.run.registry import nearest
 
 
 def game_name(name: str) -> str:
@@ -23,10 +24,7 @@ def game_name(name: str) -> str:
     games = {_squeezed(game): game for game in roms.get_all_rom_ids()}
     if _squeezed(plain) in games:
         return games[_squeezed(plain)]
-    close = [games[match] for match in difflib.get_close_matches(_squeezed(plain), sorted(games), n=3, cutoff=0.5)]
-    meant = (
-        f"did you mean {' or '.join(close)}?" if close else "`python -c 'import ale_py.roms as r; print(r.get_all_rom_ids())'` lists them"
-    )
+    meant = nearest(_squeezed(plain), games)
     raise ValueError(f"environment: expected an Atari game, got {name!r}; {meant}")
 
 

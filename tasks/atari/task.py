@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from seqrl.policies.actor_critic import ActorCriticConfig
-from seqrl.policies.convolutions import PRECISION_NAMES, EncoderPrecision, dtype_of
+from seqrl.policies.convolutions import EncoderPrecision, dtype_of
 from seqrl.policies.networks import NatureCNN
+from seqrl.policies.tokens import evaluation_mode
 from seqrl.settings import Count, FractionBelowOne, NotNegative, check_settings
 from seqrl.tasks.atari.games import FRAME_SKIP, AtariGames
 from seqrl.tasks.atari.names import game_name
 from seqrl.tasks.atari.scores import human_normalised
-from seqrl.tasks.control.policy import HINTS, ControlPolicyConfig
+from seqrl.tasks.control.policy import ControlPolicyConfig
 from seqrl.tasks.control.task import ControlConfig, EnvTask, Mode
-from seqrl.trajectory import Trajectory
 
 
 def _shared_trunk() -> ControlPolicyConfig:
@@ -84,9 +84,9 @@ class AtariConfig:
             return replace(self, num_envs=max(2, round(share * self.num_envs)))
         return replace(self, num_steps=max(1, round(share * self.num_steps)))
 
-    def build(self, seed: int) -> AtariTask:
+    def build(self, seed: int) -> EnvTask:
         """Make the task."""
-        return AtariTask(self, seed=seed)
+        return EnvTask(self.control(), seed=seed, factory=AtariFactory(self))
 
 
 class AtariFactory:
@@ -110,15 +110,28 @@ class AtariFactory:
             self.name,
             num_envs,
             num_frames=config.num_frames,
-            noop_max=config.noop_max,
-            sticky_actions=config.sticky_actions,
             lives_are_episodes=training and config.episodic_life,
             fire_after_life=config.episodic_life and not training,
             full_action_space=config.full_action_space,
-            max_frames=config.max_frames,
-            num_threads=config.num_threads,
             render_mode=render_mode,
+            noop_max=config.noop_max,
+            repeat_action_probability=config.sticky_actions,
+            max_num_frames_per_episode=config.max_frames,
+            num_threads=config.num_threads,
         )
+
+    def prepare(self, policy: nn.Module) -> None:
+        """Let the policy's convolutions run in the task's precision."""
+        for encoder in encoders(policy):
+            encoder.dtype = dtype_of(self.config.precision)
+
+    @contextmanager
+    def acting(self, policy: nn.Module) -> Iterator[None]:
+        """Bring the weights of the policy's convolutions into their form once for all steps."""
+        with evaluation_mode(policy), ExitStack() as stack:
+            for encoder in encoders(policy):
+                stack.enter_context(encoder.constant_weights())
+            yield
 
     def whole_game(self, info: dict[str, Any], ended: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Say which rows' games are over, so that the figures tell raw scores of whole games."""
@@ -131,85 +144,6 @@ class AtariFactory:
         return {} if score is None else {"human_normalised_score": score}
 
 
-class AtariTask:
-    """Rollouts, evaluation and pictures of one game; see `seqrl.protocols.Task` and `seqrl.tasks.control.task.EnvTask`.
-
-    Args:
-        config: see `AtariConfig`.
-        seed: of the games and of the policy's initial weights.
-    """
-
-    hints = HINTS
-
-    def __init__(self, config: AtariConfig | None = None, *, seed: int = 0) -> None:
-        self.config = config or AtariConfig()
-        self._control = EnvTask(self.config.control(), seed=seed, factory=AtariFactory(self.config))
-        self._dtype = dtype_of(self.config.precision)
-
-    def build_policy(self) -> nn.Module:
-        """Make the policy; its convolutions run in the task's precision."""
-        return self._in_precision(self._control.build_policy())
-
-    def rollout(self, policy: nn.Module, **settings: Any) -> Trajectory:
-        """Let the policy act, see `seqrl.protocols.Task.rollout`; rewards are clipped as configured."""
-        with constant_weights(self._in_precision(policy)):
-            return self._control.rollout(policy, **settings)
-
-    @property
-    def whole_rows(self) -> bool:
-        """Whether rows are whole episodes, see `seqrl.protocols.Task`."""
-        return self._control.whole_rows
-
-    def pop_figures(self) -> dict[str, float]:
-        """Say how the games went that ended since the last call, with their raw scores."""
-        return self._control.pop_figures()
-
-    def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
-        """Play whole games greedily: raw scores, their length, and the human-normalised score where there is one."""
-        with constant_weights(self._in_precision(policy)):
-            return self._control.evaluate(policy, split=split)
-
-    def sample(self, policy: nn.Module, directory: Path, *, count: int = 8) -> list[Path]:
-        """Write whole games as animated GIFs in colour, and a text with their scores."""
-        with constant_weights(self._in_precision(policy)):
-            return self._control.sample(policy, directory, count=count)
-
-    def record(self, policy: nn.Module, path: Path, *, episodes: int = 1, seed: int = 0) -> list[str]:
-        """Write whole games as one animation; give a line about each."""
-        with constant_weights(self._in_precision(policy)):
-            return self._control.record(policy, path, episodes=episodes, seed=seed)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Give all that the next rollout depends on: also the games, as seeds and actions, and the precision."""
-        return {"control": self._control.state_dict(), "precision": PRECISION_NAMES[self._dtype]}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a saved state; the games are played again up to there."""
-        if self.config.precision == "auto":
-            self._dtype = dtype_of(state["precision"])
-        self._control.load_state_dict(state["control"])
-
-    def load_shared_state(self, state: dict[str, Any]) -> None:
-        """Take over what all processes share, see `EnvTask`."""
-        if self.config.precision == "auto":
-            self._dtype = dtype_of(state["precision"])
-        self._control.load_shared_state(state["control"])
-
-    def _in_precision(self, policy: nn.Module) -> nn.Module:
-        """Let the policy's convolutions run in the task's precision, which an early run's checkpoint may have set."""
-        for encoder in encoders(policy):
-            encoder.dtype = self._dtype
-        return policy
-
-
 def encoders(policy: nn.Module) -> list[NatureCNN]:
     """List a policy's encoders of frames."""
     return [module for module in policy.modules() if isinstance(module, NatureCNN)]
-
-
-def constant_weights(policy: nn.Module) -> ExitStack:
-    """Open `NatureCNN.constant_weights` of all the policy's encoders."""
-    stack = ExitStack()
-    for encoder in encoders(policy):
-        stack.enter_context(encoder.constant_weights())
-    return stack

@@ -1,9 +1,9 @@
-"""The networks between retina and heads: glimpse network and recurrent core, by rectifiers or by an LSTM."""
+"""The networks between retina and heads: glimpse network and recurrent core, by a ReLU recurrence or by an LSTM."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,46 +37,22 @@ class Core(Protocol):
     """What takes glimpses in one after the other."""
 
     dtype: torch.dtype
+    size: CoreSize
 
-    def begin(self, glimpse: Tensor, location: Tensor) -> tuple[Tensor, Callable[[int], None]]:
-        """Begin to look, without gradients.
+    def start(self, context: Tree) -> Tree:
+        """Give the state before the first glimpse, leaves [B, ...]; the context's "label" has B rows."""
 
-        Args:
-            glimpse: [N, B, P] in the core's dtype, filled in step by step.
-            location: [N, B, 2] the same.
-
-        Returns:
-            room for the states [N, B, H] float32, and a function that takes in glimpse[t] of location[t] and writes the state after
-            it there, for t = 0, 1, ..., N - 1.
-        """
-
-    def run(self, glimpse: Tensor, location: Tensor) -> tuple[Tensor, Tensor]:
+    def run(self, glimpse: Tensor, location: Tensor, state: Tree) -> tuple[Tensor, Tensor]:
         """Take in all glimpses [N, B, P] of known locations [N, B, 2], differentiably: all states [N, B, H], and the last again."""
-
-    def empty(self, num_rows: int) -> Tree:
-        """Give the state before the first glimpse, leaves [B, ...]."""
 
     def advance(self, glimpse: Tensor, location: Tensor, state: Tree) -> tuple[Tensor, Tree]:
         """Take in one glimpse [B, P] of a location [B, 2] without gradients: the state that heads read [B, H], and all of it."""
 
 
-def look_by_advancing(core: Core, glimpse: Tensor, location: Tensor, state: Tree, num_units: int) -> tuple[Tensor, Callable[[int], None]]:
-    """Do what `Core.begin` does, for a core that goes from state to state.
-
-    Args:
-        core: whose `advance` is called.
-        glimpse: [N, B, P].
-        location: [N, B, 2].
-        state: before the first glimpse.
-        num_units: H, of what heads read.
-    """
-    states = torch.empty(*glimpse.shape[:2], num_units, device=glimpse.device)
-
-    def take(step: int) -> None:
-        nonlocal state
-        states[step], state = core.advance(glimpse[step], location[step], state)
-
-    return states, take
+def num_rows(context: Tree) -> int:
+    """Give B of a context whose "label" is [B, K]."""
+    assert isinstance(context, Mapping) and isinstance(context["label"], Tensor)
+    return context["label"].shape[0]
 
 
 class ReluRNNCore(nn.Module):
@@ -96,13 +72,13 @@ class ReluRNNCore(nn.Module):
     def __init__(self, size: CoreSize, *, dtype: torch.dtype = torch.float32, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.size, self.dtype = size, dtype
-        self.see = nn.Linear(size.num_inputs, size.num_features)
-        self.place = nn.Linear(2, size.num_features)
-        self.join_seen = nn.Linear(size.num_features, size.glimpse_units)
-        self.join_placed = nn.Linear(size.num_features, size.glimpse_units, bias=False)
+        self.glimpse_features = nn.Linear(size.num_inputs, size.num_features)
+        self.location_features = nn.Linear(2, size.num_features)
+        self.join_glimpse = nn.Linear(size.num_features, size.glimpse_units)
+        self.join_location = nn.Linear(size.num_features, size.glimpse_units, bias=False)
         self.enter = nn.Linear(size.glimpse_units, size.hidden_units)
         self.recur = nn.Linear(size.hidden_units, size.hidden_units, bias=False)
-        for layer in (self.see, self.place, self.join_seen, self.join_placed, self.enter):
+        for layer in (self.glimpse_features, self.location_features, self.join_glimpse, self.join_location, self.enter):
             initialise_orthogonal(layer, math.sqrt(2.0), generator)
         initialise_orthogonal(self.recur, 1.0, generator)
         self._last: _KnownPass | None = None
@@ -110,22 +86,15 @@ class ReluRNNCore(nn.Module):
     @property
     def weights(self) -> ReluRNNWeights:
         """The parameters."""
-        return ReluRNNWeights(
-            self.see.weight,
-            self.see.bias,
-            self.place.weight,
-            self.place.bias,
-            self.join_seen.weight,
-            self.join_placed.weight,
-            self.join_seen.bias,
-            self.enter.weight,
-            self.recur.weight,
-            self.enter.bias,
-        )
+        return ReluRNNWeights(*self.parameters())
+
+    def start(self, context: Tree) -> Tree:
+        """Give zeros [B, H], from which every pass begins."""
+        return self.recur.weight.new_zeros(()).expand(num_rows(context), self.size.hidden_units)
 
     @torch.no_grad()
     def begin(self, glimpse: Tensor, location: Tensor) -> tuple[Tensor, Callable[[int], None]]:
-        """Begin to look; see `Core.begin`."""
+        """Begin to look; see `begin_to_look`."""
         weights = self.weights
         cast = weights.to(self.dtype)
         activations = Activations.empty(glimpse, location, cast)
@@ -141,17 +110,13 @@ class ReluRNNCore(nn.Module):
 
         return states, take
 
-    def run(self, glimpse: Tensor, location: Tensor) -> tuple[Tensor, Tensor]:
+    def run(self, glimpse: Tensor, location: Tensor, state: Tree = None) -> tuple[Tensor, Tensor]:
         """Take in all glimpses; see `Core.run`."""
         weights, known = self.weights, self._last
         if known is None or not known.serves(glimpse, location, weights):
             cast, activations = run_pass(weights, glimpse, location, self.dtype)
-            known = _KnownPass(cast, activations, activations.hidden.to(self.see.weight.dtype), ())
+            known = _KnownPass(cast, activations, activations.hidden.to(self.glimpse_features.weight.dtype), ())
         return ReluRNNPass.apply(known.cast, known.activations, known.states, *weights)  # type: ignore[no-any-return, no-untyped-call]
-
-    def empty(self, num_rows: int) -> Tree:
-        """Give zeros [B, H]."""
-        return self.recur.weight.new_zeros(()).expand(num_rows, self.size.hidden_units)
 
     @torch.no_grad()
     def advance(self, glimpse: Tensor, location: Tensor, state: Tree) -> tuple[Tensor, Tree]:
@@ -206,36 +171,55 @@ class LSTMCore(nn.Module):
     def __init__(self, size: CoreSize, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.size = size
-        self.see = nn.Linear(size.num_inputs, size.num_features)
-        self.place = nn.Linear(2, size.num_features)
+        self.glimpse_features = nn.Linear(size.num_inputs, size.num_features)
+        self.location_features = nn.Linear(2, size.num_features)
         self.join = nn.Linear(2 * size.num_features, size.glimpse_units)
         self.memory = nn.LSTM(size.glimpse_units, size.hidden_units)
-        for layer in (self.see, self.place, self.join):
+        for layer in (self.glimpse_features, self.location_features, self.join):
             initialise_orthogonal(layer, math.sqrt(2.0), generator)
         initialise_orthogonal(self.memory, 1.0, generator)
 
-    def begin(self, glimpse: Tensor, location: Tensor) -> tuple[Tensor, Callable[[int], None]]:
-        """Begin to look; see `Core.begin`."""
-        return look_by_advancing(self, glimpse, location, self.empty(glimpse.shape[1]), self.size.hidden_units)
-
-    def run(self, glimpse: Tensor, location: Tensor) -> tuple[Tensor, Tensor]:
-        """Take in all glimpses; see `Core.run`."""
-        hidden = run_recurrent(self.memory, self._joined(glimpse, location))[0]
-        return hidden, hidden[-1]
-
-    def empty(self, num_rows: int) -> Tree:
+    def start(self, context: Tree) -> Tree:
         """Give two times zeros [B, H], hidden state and cell."""
-        zeros = self.join.weight.new_zeros(num_rows, self.size.hidden_units)
+        zeros = self.join.weight.new_zeros(num_rows(context), self.size.hidden_units)
         return zeros, zeros
+
+    def run(self, glimpse: Tensor, location: Tensor, state: Tree) -> tuple[Tensor, Tensor]:
+        """Take in all glimpses; see `Core.run`."""
+        hidden = self._run(glimpse, location, state)[0]
+        return hidden, hidden[-1]
 
     @torch.no_grad()
     def advance(self, glimpse: Tensor, location: Tensor, state: Tree) -> tuple[Tensor, Tree]:
         """Take in one glimpse; see `Core.advance`."""
-        assert isinstance(state, tuple)
-        before = tuple(part.unsqueeze(0) for part in tree_leaves(state))
-        output, after = run_recurrent(self.memory, self._joined(glimpse, location).unsqueeze(0), before)
-        return output[0], tuple(part.squeeze(0) for part in after)
+        hidden, after = self._run(glimpse.unsqueeze(0), location.unsqueeze(0), state)
+        return hidden[0], tuple(part.squeeze(0) for part in after)
 
-    def _joined(self, glimpse: Tensor, location: Tensor) -> Tensor:
-        parts = F.relu(self.see(glimpse.float())), F.relu(self.place(location.float()))
-        return F.relu(self.join(torch.cat(parts, dim=-1)))
+    def _run(self, glimpse: Tensor, location: Tensor, state: Tree) -> tuple[Tensor, tuple[Tensor, ...]]:
+        parts = F.relu(self.glimpse_features(glimpse.float())), F.relu(self.location_features(location.float()))
+        joined = F.relu(self.join(torch.cat(parts, dim=-1)))
+        return run_recurrent(self.memory, joined, tuple(part.unsqueeze(0) for part in tree_leaves(state)))  # type: ignore[no-any-return]
+
+
+def begin_to_look(core: Core, glimpse: Tensor, location: Tensor, state: Tree) -> tuple[Tensor, Callable[[int], None]]:
+    """Begin to take glimpses in, without gradients.
+
+    Args:
+        core: what takes them in.
+        glimpse: [N, B, P] in the core's dtype, filled in step by step.
+        location: [N, B, 2] the same.
+        state: what the core's `start` gave.
+
+    Returns:
+        room for the states [N, B, H] float32, and a function that takes in glimpse[t] of location[t] and writes the state after
+        it there, for t = 0, 1, ..., N - 1.
+    """
+    if isinstance(core, ReluRNNCore):
+        return core.begin(glimpse, location)
+    states = torch.empty(*glimpse.shape[:2], core.size.hidden_units, device=glimpse.device)
+
+    def take(step: int) -> None:
+        nonlocal state
+        states[step], state = core.advance(glimpse[step], location[step], state)
+
+    return states, take

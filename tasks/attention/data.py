@@ -150,7 +150,6 @@ def load_data(config: DataConfig) -> AttentionData:
         FileNotFoundError: when a file or folder is not there.
         ValueError: when a setting or a file's content is wrong; the message names file, place and remedy.
     """
-    config.check()
     found = open_source(config)
     train = found.splits["train"]
     order = torch.randperm(len(train.labels), generator=torch.Generator().manual_seed(_SHUFFLE_SEED))

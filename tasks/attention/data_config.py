@@ -49,19 +49,6 @@ class DataConfig:
     max_images: NotNegative[int] = 0
 
     def __post_init__(self) -> None:
-        """Check the settings.
-
-        Raises:
-            ValueError: see `check`.
-        """
-        self.check()
-
-    def check(self) -> None:
-        """Refuse settings that cannot work, before any file is opened.
-
-        Raises:
-            ValueError: naming the setting, what was expected and what came.
-        """
         check_settings(self)
         placement = self.build_placement()
         if self.placement != "centred" and not self.canvas_size:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw
 
-from seqrl.tasks.attention.looks import Look, check_looks
+from seqrl.tasks.attention.looks import Look
+from seqrl.tasks.fonts import fit_text, load_font
 
 # Okabe and Ito's green and vermilion, which colour-blind readers can tell apart.
 RIGHT, WRONG, OTHER = "#009E73", "#D55E00", "#9A9A9A"
@@ -39,11 +39,13 @@ def draw_looks(looks: Sequence[Look], class_names: Sequence[str], directory: Pat
         The two files.
 
     Raises:
-        ValueError: when there is nothing to draw, or when shapes, locations, probabilities or labels do not fit.
+        ValueError: when there is nothing to draw, or the policy gave numbers that are not finite.
 
     Source: Mnih et al. (2014), "Recurrent Models of Visual Attention", figure 3.
     """
-    check_looks(looks, class_names)
+    if not looks or not all(np.isfinite(look.probabilities).all() for look in looks):
+        came = "numbers that are not finite; go back to an earlier checkpoint" if looks else "none"
+        raise ValueError(f"expected at least one look to draw, got {came}")
     directory.mkdir(parents=True, exist_ok=True)
     colours = step_colours(looks[0].num_steps)
     table = _draw_table(looks, class_names, colours)
@@ -79,7 +81,7 @@ def _draw_table(looks: Sequence[Look], names: Sequence[str], colours: Sequence[s
             cells.append(_join([retina, _draw_bars(look, step, names, width, name_width)], 6, down=True))
         rows.append(_join(cells, GAP, down=False))
     word = Image.new("RGB", (rows[0].width - len(colours) * (width + GAP), 2 * BADGE + 2), PAGE)
-    ImageDraw.Draw(word).text((word.width, BADGE), "glimpse", fill=FAINT, anchor="rm", font=_font(TEXT_SIZE))
+    ImageDraw.Draw(word).text((word.width, BADGE), "glimpse", fill=FAINT, anchor="rm", font=load_font(TEXT_SIZE))
     badges = _join([_draw_badge(CELL_SIZE, step, colour) for step, colour in enumerate(colours)], width + GAP - CELL_SIZE, down=False)
     return _join([_join([word, badges], GAP, down=False), *rows], GAP, down=True, border=GAP)
 
@@ -98,7 +100,7 @@ def _draw_frame(looks: Sequence[Look], names: Sequence[str], colours: Sequence[s
     columns = -(-len(cards) // num_rows)
     rows = [_join(cards[first : first + columns], GAP, down=False) for first in range(0, len(cards), columns)]
     word = Image.new("RGB", (62, 2 * BADGE + 2), PAGE)
-    ImageDraw.Draw(word).text((0, BADGE), "glimpse", fill=FAINT, anchor="lm", font=_font(TEXT_SIZE))
+    ImageDraw.Draw(word).text((0, BADGE), "glimpse", fill=FAINT, anchor="lm", font=load_font(TEXT_SIZE))
     badges = [_draw_badge(2 * BADGE + 2, other, colour if other <= step else OUTSIDE) for other, colour in enumerate(colours)]
     return _join([_join([word, *badges], 5, down=False), *rows], GAP, down=True, border=GAP)
 
@@ -106,16 +108,16 @@ def _draw_frame(looks: Sequence[Look], names: Sequence[str], colours: Sequence[s
 def _draw_image(look: Look, names: Sequence[str], colours: Sequence[str], last: int, *, numbered: bool) -> Image.Image:
     """Draw the image with the path up to a step, and below it the true classes and what was most probable after that step."""
     scene = _draw_scene(look, colours, last, numbered=numbered)
-    answer = look.beliefs[last].argmax(axis=1).tolist()
+    answer = look.probabilities[last].argmax(axis=1).tolist()
     mark, verdict = (" ✓", RIGHT) if answer == list(look.labels) else (" ✗", WRONG)
     lines = Image.new("RGB", (max(scene.width, SCENE_SIZE), 2 * LINE_HEIGHT + 2), PAGE)
-    pen, font, bold = ImageDraw.Draw(lines), _font(TEXT_SIZE), _font(TEXT_SIZE, bold=True)
+    pen, font, bold = ImageDraw.Draw(lines), load_font(TEXT_SIZE), load_font(TEXT_SIZE, bold=True)
     left, room = 76, lines.width - 76 - bold.getlength(mark)
     truth, said = (" ".join(names[c] for c in classes) for classes in (look.labels, answer))
     pen.text((0, 0.5 * LINE_HEIGHT), "true", fill=FAINT, anchor="lm", font=font)
-    pen.text((left, 0.5 * LINE_HEIGHT), _fit(truth, font, room), fill=TEXT, anchor="lm", font=font)
+    pen.text((left, 0.5 * LINE_HEIGHT), fit_text(truth, font, room), fill=TEXT, anchor="lm", font=font)
     pen.text((0, 1.5 * LINE_HEIGHT), "predicted", fill=FAINT, anchor="lm", font=font)
-    pen.text((left, 1.5 * LINE_HEIGHT), _fit(said, bold, room) + mark, fill=verdict, anchor="lm", font=bold)
+    pen.text((left, 1.5 * LINE_HEIGHT), fit_text(said, bold, room) + mark, fill=verdict, anchor="lm", font=bold)
     return _join([scene, lines], 4, down=True)
 
 
@@ -175,9 +177,10 @@ def _disc(pen: ImageDraw.ImageDraw, centre: Sequence[float] | NDArray[np.float64
 def _badge(pen: ImageDraw.ImageDraw, centre: Sequence[float] | NDArray[np.float64], step: int, colour: str, radius: int) -> None:
     """Draw a step's number, counted from 1, in a disc of its colour."""
     _disc(pen, centre, radius * SMOOTHING, colour)
-    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
-    ink = TEXT if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else PAGE
-    pen.text((float(centre[0]), float(centre[1])), str(step + 1), fill=ink, anchor="mm", font=_font((radius + 2) * SMOOTHING, bold=True))
+    ink = TEXT if np.dot(ImageColor.getrgb(colour), (0.299, 0.587, 0.114)) > 140 else PAGE
+    pen.text(
+        (float(centre[0]), float(centre[1])), str(step + 1), fill=ink, anchor="mm", font=load_font((radius + 2) * SMOOTHING, bold=True)
+    )
 
 
 def _draw_badge(width: int, step: int, colour: str) -> Image.Image:
@@ -204,16 +207,16 @@ def _draw_retina(glimpse: NDArray[np.float32], size: int, colour: str) -> Image.
 
 def _draw_bars(look: Look, step: int, names: Sequence[str], width: int, name_width: int) -> Image.Image:
     """Draw the probabilities after a step: a bar for each class that is shown, in the same places at every step."""
-    shown, font, bold = look.shown(), _font(TEXT_SIZE), _font(TEXT_SIZE, bold=True)
+    shown, font, bold = look.shown(), load_font(TEXT_SIZE), load_font(TEXT_SIZE, bold=True)
     chart = Image.new("RGB", (width, LINE_HEIGHT * sum(len(classes) for classes in shown) + 8 * (len(shown) - 1)), PAGE)
     pen = ImageDraw.Draw(chart)
     left, right = name_width + 6, width - round(bold.getlength("100%")) - 4
     top = 0
-    for label, classes, belief in zip(look.labels, shown, look.beliefs[step], strict=True):
+    for label, classes, belief in zip(look.labels, shown, look.probabilities[step], strict=True):
         for c in classes:
             colour = RIGHT if c == label else WRONG if c == int(belief.argmax()) else OTHER
             style, ink = (bold, RIGHT) if c == label else (font, TEXT)
-            pen.text((0, top + LINE_HEIGHT / 2), _fit(names[c], style, name_width), fill=ink, anchor="lm", font=style)
+            pen.text((0, top + LINE_HEIGHT / 2), fit_text(names[c], style, name_width), fill=ink, anchor="lm", font=style)
             pen.text((width, top + LINE_HEIGHT / 2), f"{100 * float(belief[c]):.0f}%", fill=ink, anchor="rm", font=style)
             chart.paste(TRACK, (left, top + 3, right, top + LINE_HEIGHT - 3))
             chart.paste(colour, (left, top + 3, left + round(float(belief[c]) * (right - left)), top + LINE_HEIGHT - 3))
@@ -225,7 +228,7 @@ def _draw_bars(look: Look, step: int, names: Sequence[str], width: int, name_wid
 def _name_width(looks: Sequence[Look], names: Sequence[str]) -> int:
     """Reckon the width of the longest name in the charts, in pixels."""
     shown = {names[c] for look in looks for classes in look.shown() for c in classes}
-    return min(NAME_WIDTH, round(max(_font(TEXT_SIZE, bold=True).getlength(name) for name in shown)) + 1)
+    return min(NAME_WIDTH, round(max(load_font(TEXT_SIZE, bold=True).getlength(name) for name in shown)) + 1)
 
 
 def _join(pictures: Sequence[Image.Image], gap: int, *, down: bool, border: int = 0) -> Image.Image:
@@ -241,26 +244,9 @@ def _join(pictures: Sequence[Image.Image], gap: int, *, down: bool, border: int 
     return joined
 
 
-@lru_cache
-def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """Load the font that comes with matplotlib, which knows more signs than Pillow's."""
-    from matplotlib import get_data_path
-
-    return ImageFont.truetype(str(Path(get_data_path(), "fonts", "ttf", f"DejaVuSans{'-Bold' if bold else ''}.ttf")), size)
-
-
-def _fit(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """Shorten a text to a width in pixels."""
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…"
-
-
 def _palette(colours: Sequence[str]) -> NDArray[np.uint8]:
     """Make 256 colours [256, 3]: each of ours as it is and on its way to white and to black, the rest greys."""
-    ours = [np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)]) for colour in (RIGHT, WRONG, *colours)][:36]
+    ours = [np.array(ImageColor.getrgb(colour)) for colour in (RIGHT, WRONG, *colours)][:36]
     mixed = [
         end + (own - end) * share for own in ours for end, share in ((0, 1.0), (0, 0.6), (0, 0.3), (255, 0.75), (255, 0.5), (255, 0.25))
     ]

@@ -77,11 +77,6 @@ def figures_of(shares: Sequence[Share]) -> dict[str, float]:
     return {name: 100.0 * mean for name, mean in means.items()} | {"cross_entropy": cross_entropy}
 
 
-def evaluate_looking(look: Looker, label: Tensor, config: EvaluationConfig) -> dict[str, float]:
-    """Count errors on all images; see `look_at` and `figures_of`."""
-    return figures_of([look_at(look, label, config)])
-
-
 def is_wrong(scores: Tensor, label: Tensor) -> Tensor:
     """Whether the best class of some object is not its own, [B] bool, for scores [B, K, C] and label [B, K]."""
     return (scores.argmax(dim=-1) != label).any(dim=-1)

@@ -21,7 +21,6 @@ _MOST_BYTES_A_PACKED_BYTE = 1032
 # By the header's number; all are big-endian.
 _TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 _MOST_DIMENSIONS = 64  # of an array in NumPy
-_BYTES_A_READ = 1 << 20
 
 # Images and labels of the two parts of MNIST, and of the data sets that come in its form.
 _MNIST_FILES = {
@@ -124,15 +123,11 @@ def _read(path: Path, file: BinaryIO | gzip.GzipFile, most: int) -> NDArray[Any]
         raise ValueError(f"{path}: expected {count} bytes ({size}) after the header, got fewer than {most}; download the file again")
     if isinstance(file, gzip.GzipFile):
         refuse_bomb(str(path), path.stat().st_size, count)
-    elements = bytearray()
-    while len(elements) < count:
-        part = file.read(min(_BYTES_A_READ, count - len(elements)))
-        if not part:
-            raise ValueError(f"{path}: expected {count} bytes ({size}) after the header, got {len(elements)}; download the file again")
-        elements += part
-    # In a packed file this also compares the checksum.
-    if file.read(1):
-        raise ValueError(f"{path}: expected the file to end after {count} bytes ({size}), got more; download it again")
+    # One byte more, so that a longer file is seen; in a packed one this also compares the checksum.
+    elements = bytearray(file.read(count + 1))
+    if len(elements) != count:
+        came = "more" if len(elements) > count else f"{len(elements)}"
+        raise ValueError(f"{path}: expected {count} bytes ({size}) after the header, got {came}; download the file again")
     return np.frombuffer(elements, dtype=kind).reshape(shape).astype(kind.newbyteorder("="), copy=False)
 
 

@@ -121,19 +121,12 @@ def _read_folder(config: DataConfig) -> ImageSource:
     root = expanded(config.path)
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder; set `path` to a folder that holds one folder of images a class")
-    folders = {"train": root}
     # A folder of this name with folders in it is a split; one with images in it is a class.
-    split_folders = [folder for folder in _subfolders(root) if folder.name in SPLIT_NAMES and _subfolders(folder)]
-    if split_folders:
-        folders = {}
-        for folder in split_folders:
-            ours = SPLIT_NAMES[folder.name]
-            if ours in folders:
-                raise ValueError(f"{root}: expected one folder that means {ours}, got {folders[ours].name} and {folder.name}; rename one")
-            folders[ours] = folder
-        if len(folders) < len(_subfolders(root)) or "train" not in folders:
-            came = ", ".join(folder.name for folder in _subfolders(root))
-            raise ValueError(f"{root}: expected train and perhaps dev and test, or one folder a class, got {came}; rename or move folders")
+    found = [folder for folder in _subfolders(root) if folder.name in SPLIT_NAMES and _subfolders(folder)]
+    folders = {SPLIT_NAMES[folder.name]: folder for folder in found} or {"train": root}
+    if found and (len(folders) < len(_subfolders(root)) or "train" not in folders):
+        came = ", ".join(folder.name for folder in _subfolders(root))
+        raise ValueError(f"{root}: expected train and perhaps dev and test, or one folder a class, got {came}; rename or move folders")
     class_names = [folder.name for folder in _subfolders(folders["train"])]
     if len(class_names) < 2:
         came = ", ".join(class_names) or "none"

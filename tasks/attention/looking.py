@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from seqrl.distributions import Gaussian
+from seqrl.tasks.attention.cores import begin_to_look
 from seqrl.tasks.attention.policy import GlimpsePolicy
 from seqrl.tasks.attention.retina import PreparedImages, Retina
-from seqrl.trajectory import Trajectory
+from seqrl.trajectory import Trajectory, Tree
 
 Looking = Literal["learned", "random", "centre", "grid"]
 FirstLocation = Literal["centre", "random", "grid"]
@@ -84,11 +85,10 @@ def look(
     retina: Retina,
     images: PreparedImages,
     given: GivenLocations,
-    label: Tensor,
+    context: Tree,
     *,
     num_glimpses: int,
     image: Tensor | None = None,
-    group: Tensor | None = None,
     greedy: bool = False,
     generator: torch.Generator | None = None,
 ) -> tuple[Trajectory, Tensor]:
@@ -102,10 +102,9 @@ def look(
         retina: cuts the glimpses.
         images: what `retina.prepare` made of the images.
         given: where to look first, and by force.
-        label: [B, K] long, the classes.
+        context: "label" [B, K] long, the classes, and what else the policy starts from.
         num_glimpses: N.
         image: [B] long, each row's image; the first row's is the first when None.
-        group: [B] kept in the trajectory.
         greedy: take the means of the locations.
         generator: draws the locations.
 
@@ -120,7 +119,8 @@ def look(
         actions.copy_(given.forced.transpose(0, 1))
     elif not greedy:
         torch.randn(actions.shape, generator=generator, out=actions).mul_(policy.log_std.exp())
-    hidden, take = policy.core.begin(glimpses, locations)
+    state = policy.initial_state(context)
+    hidden, take = begin_to_look(policy.core, glimpses, locations, state)
     location = given.first
     for step in range(num_glimpses):
         glimpses[step] = retina.cut_prepared(images, location, image)
@@ -145,8 +145,7 @@ def look(
         truncated=torch.zeros_like(ended),
         mask=torch.full_like(ended, given.forced is None),
         obs={"glimpse": glimpses.transpose(0, 1), "location": locations.transpose(0, 1), "step": steps},
-        context={"label": label},
-        group=group,
-        state0=policy.core.empty(num_rows),
+        context=context,
+        state0=state,
     )
     return trajectory, hidden

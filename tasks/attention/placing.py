@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from torch import Tensor
+
+from seqrl.settings import Count, NotNegative, check_settings
 
 PlacementKind = Literal["centred", "translated", "cluttered", "pair"]
 
@@ -31,21 +33,12 @@ class Placement:
     """
 
     kind: PlacementKind
-    canvas_size: int
-    num_clutter: int
-    clutter_size: int
+    canvas_size: Count
+    num_clutter: NotNegative[int]
+    clutter_size: Count
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be.
-
-        Raises:
-            ValueError: naming the setting, what was expected and what came.
-        """
-        if self.kind not in get_args(PlacementKind):
-            raise ValueError(f"placement: expected one of {', '.join(get_args(PlacementKind))}, got {self.kind!r}")
-        for name, least in (("canvas_size", 1), ("num_clutter", 0), ("clutter_size", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: expected {least} or more, got {getattr(self, name)}")
+        check_settings(self)
 
     @property
     def num_objects(self) -> int:

@@ -17,10 +17,10 @@ relu_gradient = torch.ops.aten.threshold_backward
 
 
 class ReluRNNWeights(NamedTuple):
-    """The weights of glimpse network and core; matrices are [outputs, inputs].
+    """The weights of glimpse network and core, in the order of the core's parameters; matrices are [outputs, inputs].
 
-    seen_t = relu(see p_t + see_bias),  placed_t = relu(place x_t + place_bias)
-    joined_t = relu(join_seen seen_t + join_placed placed_t + join_bias)
+    seen_t = relu(glimpse p_t + glimpse_bias),  placed_t = relu(location x_t + location_bias)
+    joined_t = relu(join_glimpse seen_t + join_location placed_t + join_bias)
     hidden_t = relu(enter joined_t + recur hidden_{t-1} + enter_bias),  hidden_{-1} = 0
 
     with p_t [P] the glimpse and x_t [2] its location.
@@ -28,16 +28,16 @@ class ReluRNNWeights(NamedTuple):
     Source: Mnih et al. 2014 (Recurrent models of visual attention), section 4.
     """
 
-    see: Tensor
-    see_bias: Tensor
-    place: Tensor
-    place_bias: Tensor
-    join_seen: Tensor
-    join_placed: Tensor
+    glimpse: Tensor
+    glimpse_bias: Tensor
+    location: Tensor
+    location_bias: Tensor
+    join_glimpse: Tensor
     join_bias: Tensor
+    join_location: Tensor
     enter: Tensor
-    recur: Tensor
     enter_bias: Tensor
+    recur: Tensor
 
     def to(self, dtype: torch.dtype) -> ReluRNNWeights:
         """Give constants of the same values in a dtype."""
@@ -67,7 +67,7 @@ class Activations:
     @classmethod
     def empty(cls, glimpse: Tensor, location: Tensor, weights: ReluRNNWeights) -> Activations:
         """Make room for a pass over the glimpses [N, B, P] at the locations [N, B, 2], both of which may be filled in later."""
-        sizes = weights.see.shape[0], weights.place.shape[0], weights.enter.shape[1], weights.recur.shape[0]
+        sizes = weights.glimpse.shape[0], weights.location.shape[0], weights.enter.shape[1], weights.recur.shape[0]
         return cls(glimpse, location, *(glimpse.new_empty(*glimpse.shape[:2], size) for size in sizes))
 
 
@@ -81,9 +81,9 @@ def take_in(weights: ReluRNNWeights, activations: Activations, steps: slice) -> 
     """
     parts = (activations.glimpse, activations.location, activations.seen, activations.placed, activations.joined, activations.hidden)
     glimpse, location, seen, placed, joined, entered = (part[steps].flatten(0, 1) for part in parts)
-    torch.addmm(weights.see_bias, glimpse, weights.see.t(), out=seen).relu_()
-    torch.addmm(weights.place_bias, location, weights.place.t(), out=placed).relu_()
-    torch.addmm(weights.join_bias, seen, weights.join_seen.t(), out=joined).addmm_(placed, weights.join_placed.t()).relu_()
+    torch.addmm(weights.glimpse_bias, glimpse, weights.glimpse.t(), out=seen).relu_()
+    torch.addmm(weights.location_bias, location, weights.location.t(), out=placed).relu_()
+    torch.addmm(weights.join_bias, seen, weights.join_glimpse.t(), out=joined).addmm_(placed, weights.join_location.t()).relu_()
     torch.addmm(weights.enter_bias, joined, weights.enter.t(), out=entered)
 
 
@@ -123,19 +123,19 @@ def gradients(weights: ReluRNNWeights, activations: Activations, for_hidden: Ten
     )
     later, before = grads[1:].flatten(0, 1), activations.hidden[:-1].flatten(0, 1)
     for_joined = relu_gradient(flat @ weights.enter, joined, 0)
-    for_seen = relu_gradient(for_joined @ weights.join_seen, seen, 0)
-    for_placed = relu_gradient(for_joined @ weights.join_placed, placed, 0)
+    for_seen = relu_gradient(for_joined @ weights.join_glimpse, seen, 0)
+    for_placed = relu_gradient(for_joined @ weights.join_location, placed, 0)
     return [
         for_seen.t() @ glimpse,
         for_seen.sum(dim=0),
         for_placed.t() @ location,
         for_placed.sum(dim=0),
         for_joined.t() @ seen,
-        for_joined.t() @ placed,
         for_joined.sum(dim=0),
+        for_joined.t() @ placed,
         flat.t() @ joined,
-        later.t() @ before,
         flat.sum(dim=0),
+        later.t() @ before,
     ]
 
 

@@ -12,15 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqrl.policies.convolutions import PRECISION_NAMES, dtype_of
 from seqrl.policies.tokens import evaluation_mode
 from seqrl.rollout import refuse_forced_steps
 from seqrl.run.registry import find
 from seqrl.settings import Count, NotNegative, check_settings
 from seqrl.tasks.attention.classification import object_of_step, read_steps
-from seqrl.tasks.attention.cores import ReluRNNCore
 from seqrl.tasks.attention.data import AttentionData, DataConfig, load_data
-from seqrl.tasks.attention.dram import DramPolicy, StartedDram, shrink
+from seqrl.tasks.attention.dram import shrink
 from seqrl.tasks.attention.drawing import draw_looks
 from seqrl.tasks.attention.evaluation import EvaluationConfig, Share, figures_of, look_at
 from seqrl.tasks.attention.looking import FirstLocation, Looking, given_locations, grid, look
@@ -28,7 +26,7 @@ from seqrl.tasks.attention.looks import Look
 from seqrl.tasks.attention.policy import GlimpsePolicy, GlimpsePolicyConfig
 from seqrl.tasks.attention.retina import PreparedImages, Retina
 from seqrl.tasks.item_order import ItemOrder
-from seqrl.trajectory import Trajectory, Tree
+from seqrl.trajectory import Trajectory
 
 Start = Literal["centre", "grid"]
 Reward = Literal["correct", "log_probability", "information_gain"]
@@ -114,7 +112,6 @@ class AttentionTask:
         self._seed = seed
         self._cells = grid(config.num_glimpses, config.grid_spacing)
         self._read_steps = read_steps(config.num_glimpses, config.data.num_objects)
-        self._dtype = dtype_of(config.policy.precision)
         self._order = ItemOrder(len(data.train), seed=seed)
         self._generator = torch.Generator().manual_seed(seed)
 
@@ -123,8 +120,6 @@ class AttentionTask:
         config = self.config
         sizes = self.retina.num_outputs, len(self.data.class_names)
         generator = torch.Generator().manual_seed(self._seed)
-        if config.policy.type == "dram":
-            return DramPolicy(*sizes, config.policy, generator=generator)
         start = self._cells if config.start == "grid" else torch.zeros_like(self._cells)
         if ":" in config.policy.type:
             build = find("task.policy.type", config.policy.type)
@@ -159,13 +154,12 @@ class AttentionTask:
         with evaluation_mode(policy):
             baseline = None
             if greedy_baseline:
-                mean_path = self._rewarded(policy, *self._look(policy, prepared, label, greedy=True, generator=generator))
-                baseline = mean_path.score.repeat_interleave(num_samples)
-            rows = torch.arange(len(items), device=device).repeat_interleave(num_samples) if num_samples > 1 else None
-            group = items.to(device) if rows is None else items.to(device)[rows]
-            looked = self._look(policy, prepared, label, rows=rows, group=group, greedy=greedy, generator=generator)
-            sampled = self._rewarded(policy, *looked)
-        return sampled if baseline is None else sampled.replace(baseline=baseline)
+                hidden = self._look(policy, prepared, label, greedy=True, generator=generator)[1]
+                baseline = self._reward(policy, hidden, label).sum(dim=1).repeat_interleave(num_samples)
+            settings: dict[str, Any] = {"num_samples": num_samples, "greedy": greedy, "generator": generator}
+            trajectory, hidden = self._look(policy, prepared, label, **settings)
+            reward = self._reward(policy, hidden, label.repeat_interleave(num_samples, dim=0))
+        return trajectory.replace(group=items.to(device).repeat_interleave(num_samples), reward=reward, baseline=baseline)
 
     def evaluate(self, policy: Any, *, split: str = "dev") -> dict[str, float]:
         """Count the errors on a split; see `figures_of`.
@@ -203,12 +197,8 @@ class AttentionTask:
         # Half precision may lie a rounding above 1.
         glimpses = trajectory.obs["glimpse"].float().clamp(0, 1).unflatten(2, (self.retina.num_scales, self.retina.size, self.retina.size))
         locations, beliefs = trajectory.obs["location"].float(), self._beliefs(logits)
-        looks = [
-            Look(image, path, glimpse, belief, tuple(classes.tolist()))
-            for image, path, glimpse, belief, classes in zip(
-                *(part.cpu().numpy() for part in (images, locations, glimpses, beliefs, label)), strict=True
-            )
-        ]
+        parts = (part.cpu().numpy() for part in (images, locations, glimpses, beliefs, label))
+        looks = [Look(*of_image) for of_image in zip(*parts, strict=True)]
         return draw_looks(looks, self.data.class_names, directory)
 
     def fingerprint(self) -> dict[str, str]:
@@ -216,14 +206,11 @@ class AttentionTask:
         return {"classes": ", ".join(self.data.class_names)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the position in the data, the state of the places, and the precision."""
-        state = {"order": self._order.state_dict(), "generator": self._generator.get_state()}
-        return state | {"precision": PRECISION_NAMES[self._dtype]}
+        """Give the position in the data and the state of the places."""
+        return {"order": self._order.state_dict(), "generator": self._generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
-        if self.config.policy.precision == "auto":
-            self._dtype = dtype_of(state["precision"])
         self._order.load_state_dict(state["order"])
         self._generator.set_state(state["generator"])
 
@@ -239,31 +226,17 @@ class AttentionTask:
         images: tuple[PreparedImages, Tensor | None],
         label: Tensor,
         *,
-        rows: Tensor | None = None,
-        group: Tensor | None = None,
+        num_samples: int = 1,
         greedy: bool,
         generator: torch.Generator | None,
     ) -> tuple[Trajectory, Tensor]:
-        """Look at some images, without rewards; also give the core's states after each glimpse [N, B, H]."""
-        config = self.config
-        label = label if rows is None else label[rows]
-        given = given_locations(config.looking, config.first_location, self._cells, label.shape[0], generator, label.device)
-        if isinstance(policy.core, ReluRNNCore):
-            policy.core.dtype = self._dtype  # which an early run's checkpoint may have set
-        prepared, coarse = images
-        context: dict[str, Tree] = {"label": label}
-        if coarse is not None:
-            context["coarse"] = coarse if rows is None else coarse[rows]
-        looker: Any = StartedDram(policy, context) if config.policy.type == "dram" else policy
-        settings: dict[str, Any] = {"image": rows, "group": group, "greedy": greedy, "generator": generator}
-        trajectory, hidden = look(looker, self.retina, prepared, given, label, num_glimpses=config.num_glimpses, **settings)
-        return trajectory.replace(context=context), hidden
-
-    @torch.no_grad()
-    def _rewarded(self, policy: Any, trajectory: Trajectory, hidden: Tensor) -> Trajectory:
-        """Set the rewards for what the states [N, B, H] say of the classes."""
-        assert isinstance(trajectory.context, dict)
-        return trajectory.replace(reward=self._reward(policy, hidden, trajectory.context["label"]))
+        """Look at each image along some paths, without rewards; also give the core's states after each glimpse [N, B, H]."""
+        config, (prepared, coarse) = self.config, images
+        rows = torch.arange(len(label), device=label.device).repeat_interleave(num_samples)
+        context: dict[str, Any] = {"label": label[rows]} | ({} if coarse is None else {"coarse": coarse[rows]})
+        given = given_locations(config.looking, config.first_location, self._cells, len(rows), generator, label.device)
+        settings: dict[str, Any] = {"image": rows, "greedy": greedy, "generator": generator}
+        return look(policy, self.retina, prepared, given, context, num_glimpses=config.num_glimpses, **settings)
 
     def _read(self, policy: Any, hidden: Tensor) -> Tensor:
         """Give the logits [B, K, C] from the states at which a class is read."""
@@ -284,6 +257,7 @@ class AttentionTask:
             begin = read + 1
         return torch.stack(columns, dim=2)
 
+    @torch.no_grad()
     def _reward(self, policy: Any, hidden: Tensor, label: Tensor) -> Tensor:
         """Reward the locations, [B, N-1], for the classes read from the states [N, B, H]."""
         num_glimpses = hidden.shape[0]

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from seqrl.tasks.fonts import load_font
+
 Word = tuple[str, bool]  # and whether it is wrong
 Labelled = tuple[str, str, Sequence[Word]]  # a label, a score and a caption
 
@@ -24,7 +26,7 @@ def draw_gallery(items: Sequence[tuple[np.ndarray, Sequence[Labelled]]], path: P
         items: picture, uint8 [3, S, S], and its captions.
         path: the PNG.
     """
-    regular, bold = (_font(name) for name in ("DejaVuSans.ttf", "DejaVuSans-Bold.ttf"))
+    regular, bold = (load_font(FONT_SIZE, bold=bold) for bold in (False, True))
     wrapped = [[(label, score, wrap(words, regular, PICTURE)) for label, score, words in captions] for _, captions in items]
     columns = min(MAX_COLUMNS, len(items))
     rows = [range(start, min(start + columns, len(items))) for start in range(0, len(items), columns)]
@@ -90,10 +92,3 @@ def _enlarged(picture: np.ndarray) -> Image.Image:
     image = Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0)))
     small = max(image.size) * 2 <= PICTURE
     return image.resize((PICTURE, PICTURE), Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS)
-
-
-def _font(name: str) -> ImageFont.FreeTypeFont:
-    """Load a font that comes with matplotlib, so that every machine draws the same."""
-    import matplotlib
-
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), FONT_SIZE)

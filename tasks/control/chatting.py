@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from seqrl.policies.tokens import evaluation_mode
+from seqrl.protocols import Conversation
 
 
 class Acting:
@@ -36,3 +37,22 @@ class Acting:
             step = self._policy.act(obs, self._state, greedy=True)  # type: ignore[operator]
         self._state = step.state
         return int(step.action[0])
+
+
+def open_conversation(factory: Any, policy: nn.Module, *, masked: bool, frame_stack: int, **settings: Any) -> Conversation:
+    """Let somebody talk to a policy in an environment that is a dialog; see `seqrl.protocols.Task`.
+
+    Args:
+        factory: of the environment; has `conversation` where it is a dialog.
+        policy: chooses what the system says.
+        masked: whether it is shown the mask of what makes sense.
+        frame_stack: turns that it sees at once.
+        settings: passed on, `seed`, `mishear` and `voice`.
+
+    Raises:
+        ValueError: when there is nobody to talk to, or the policy sees several turns at once.
+    """
+    converse = getattr(factory, "conversation", None)
+    if converse is None or frame_stack > 1:
+        raise ValueError(f"environment {factory.name}: expected one to talk to, with task.frame_stack=1; seqrl/RestaurantDialog-v0 is")
+    return converse(Acting(policy, masked=masked), **{"seed": 0, "mishear": False, "voice": None} | settings)  # type: ignore[no-any-return]

@@ -53,8 +53,9 @@ class EnvironmentFactory(Protocol):
         """Make a vector environment that resets itself in `NEXT_STEP` mode.
 
         One that has `state_dict()` and `load_state_dict(state)` is resumed exactly. A factory may also have
-        `whole_game(info, ended)`, see `seqrl.sources.VectorEnvSource`, and `describe(returns, lengths)`, which gives further
-        figures of an evaluation from its episodes' returns and numbers of steps, [N] each.
+        `whole_game(info, ended)`, see `seqrl.sources.VectorEnvSource`; `describe(returns, lengths)`, which gives further figures of an
+        evaluation from its episodes' returns and numbers of steps, [N] each; `prepare(policy)`, called with a fresh policy; and
+        `acting(policy)`, the context in which it acts, in the place of `seqrl.policies.tokens.evaluation_mode`.
 
         Args:
             num_envs: number of rows.
@@ -65,17 +66,21 @@ class EnvironmentFactory(Protocol):
 
 @dataclass(frozen=True)
 class GymnasiumFactory:
-    """Makes any gymnasium environment by its id; see `make_environments`.
+    """Makes any gymnasium environment by its id, all in gymnasium's `NEXT_STEP` mode.
+
+    Copies can be resumed exactly, see `Replayable`; an observation of several parts is flattened into one row of numbers, and a mask of
+    actions among them moved to the info.
 
     Static methods of an environment's class are asked, where it has them: `describe_episodes(returns, lengths)` gives further
     figures of an evaluation, `evaluation_options(options)` the options under which a policy is evaluated, and
     `conversation(options, acting, seed=, mishear=, voice=)` a dialog with somebody, in which `acting` chooses what is said.
 
     Attributes:
-        name: gymnasium's id.
-        vectorization: "async" is for rollouts; evaluations are stepped in turn.
+        name: gymnasium's id, or `module:id` for an environment that `module` registers when imported.
+        vectorization: "auto" takes the environment's own vectorised form where it has one, else copies that are stepped in turn, as "sync"
+            does; "async" each in a process of its own, for rollouts alone.
         limit: cut episodes after so many steps; the environment's own limit when None.
-        options: passed to the environment.
+        options: passed to the environment, for instance {"is_slippery": False}.
         mask_key: name of the mask of allowed actions in an observation of several parts; "" for none.
     """
 
@@ -90,19 +95,30 @@ class GymnasiumFactory:
         """Give the number of steps after which an episode is cut."""
         return episode_limit(self.name, self.limit)
 
-    def make(self, num_envs: int, *, training: bool, render_mode: str | None = None) -> Any:
-        """Make the environments."""
-        how: Vectorization = "auto" if self.vectorization == "async" and not training else self.vectorization
+    def make(self, num_envs: int, *, training: bool = True, render_mode: str | None = None) -> Any:
+        """Make the environments.
+
+        Raises:
+            ValueError: when there is no such environment, what it needs is not installed, it does not know an option, or its
+                spaces are not understood.
+        """
+        name, spec, apart = self.name, find_spec(self.name), self.vectorization == "async" and training
         adapted = None if training else self._class_method("evaluation_options")
-        return make_environments(
-            self.name,
-            num_envs,
-            vectorization=how,
-            max_episode_steps=self.limit,
-            render_mode=render_mode,
-            options=adapted(self.options) if adapted else self.options,
-            mask_key=self.mask_key,
-        )
+        given = {"max_episode_steps": self.limit, "render_mode": render_mode, **(adapted(self.options) if adapted else self.options)}
+        settings = {key: value for key, value in given.items() if value is not None}
+        own = self.vectorization != "sync" and not apart and spec.vector_entry_point is not None and not spec.additional_wrappers
+        try:
+            if own:
+                envs = gym.make_vec(name, num_envs, vectorization_mode="vector_entry_point", **settings)
+            else:
+                rows = [partial(_make_one, name, row, settings, self.mask_key) for row in range(num_envs)]
+                envs = AsyncVectorEnv([partial(_make_apart, os.getpid(), row) for row in rows]) if apart else SyncVectorEnv(rows)
+        except (gym.error.DependencyNotInstalled, ImportError) as error:
+            raise ValueError(f"environment {name} needs more than is installed: {error}{_extra(error)}") from error
+        except (TypeError, gym.error.Error) as error:
+            raise ValueError(f"environment {name} cannot be made with {settings}: {error}; see task.environment_options") from error
+        check_spaces(name, envs.single_observation_space, envs.single_action_space)
+        return envs
 
     def describe(self, returns: torch.Tensor, lengths: torch.Tensor) -> dict[str, float]:
         """Give the figures that the environment's class makes of an evaluation's returns and lengths, [N] each."""
@@ -121,53 +137,6 @@ class GymnasiumFactory:
         maker = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
         found: Callable[..., Any] | None = getattr(maker, name, None)
         return found
-
-
-def make_environments(
-    name: str,
-    num_envs: int,
-    *,
-    vectorization: Vectorization = "auto",
-    max_episode_steps: int | None = None,
-    render_mode: str | None = None,
-    options: Mapping[str, Any] | None = None,
-    mask_key: str = "action_mask",
-) -> Any:
-    """Make a vector environment: the environment's own vectorised form where it has one, else copies.
-
-    All reset an ended row in gymnasium's `NEXT_STEP` mode. Copies can be resumed exactly, see `Replayable`; an observation of
-    several parts is flattened into one row of numbers, and a mask of actions among them moved to the info.
-
-    Args:
-        name: gymnasium's id, or `module:id` for an environment that `module` registers when imported.
-        num_envs: number of rows.
-        vectorization: "auto" takes the environment's own form; "sync" steps copies in turn; "async" each in a process of its own.
-        max_episode_steps: cut episodes after so many steps; the environment's own limit when None.
-        render_mode: how it draws, for instance "rgb_array".
-        options: passed to the environment, for instance {"is_slippery": False}.
-        mask_key: name of the mask of allowed actions in an observation of several parts; "" for none.
-
-    Raises:
-        ValueError: when there is no such environment, what it needs is not installed, it does not know an option, or its
-            spaces are not understood.
-    """
-    spec = find_spec(name)
-    given = {"max_episode_steps": max_episode_steps, "render_mode": render_mode, **(options or {})}
-    settings = {key: value for key, value in given.items() if value is not None}
-    own = vectorization == "auto" and spec.vector_entry_point is not None and not spec.additional_wrappers
-    try:
-        if own:
-            envs = gym.make_vec(name, num_envs, vectorization_mode="vector_entry_point", **settings)
-        else:
-            rows = [partial(_make_one, name, row, settings, mask_key) for row in range(num_envs)]
-            apart = [partial(_make_apart, os.getpid(), row) for row in rows]
-            envs = AsyncVectorEnv(apart) if vectorization == "async" else SyncVectorEnv(rows)
-    except (gym.error.DependencyNotInstalled, ImportError) as error:
-        raise ValueError(f"environment {name} needs more than is installed: {error}{_extra(error)}") from error
-    except (TypeError, gym.error.Error) as error:
-        raise ValueError(f"environment {name} cannot be made with {settings}: {error}; see task.environment_options") from error
-    check_spaces(name, envs.single_observation_space, envs.single_action_space)
-    return envs
 
 
 def _make_apart(main_process: int, make: Callable[[], gym.Env]) -> gym.Env:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from seqrl.rollout import play
 from seqrl.sources import Episode, VectorEnvSource
 from seqrl.tasks.control.replayable import Replayable
+from seqrl.tasks.control.watchdog import watched
 from seqrl.trajectory import Trajectory, Tree
+
+LARGEST_BATCH = 100  # episodes that are played side by side
 
 
 class EpisodeSource:
@@ -42,6 +46,37 @@ class EpisodeSource:
         self.active = self.active & ~ended
         self.finished = not bool(self.active.any())
         return self.obs, reward, terminated, truncated
+
+
+def play_episodes(
+    policy: nn.Module, make: Callable[[int], VectorEnvSource], *, count: int, seed: int, max_steps: int, timeout_s: float
+) -> tuple[Tensor, Tensor]:
+    """Play greedy episodes; see `seqrl.rollout.play`.
+
+    Args:
+        policy: acts without gradients.
+        make: gives a source of a number of rows.
+        count: of episodes.
+        seed: of their start states.
+        max_steps: where an episode is given up.
+        timeout_s: see `watched`.
+
+    Returns:
+        ([count] float64 undiscounted return, [count] long number of steps).
+    """
+    results = []
+    for start in range(0, count, LARGEST_BATCH):
+        source = make(min(LARGEST_BATCH, count - start))
+        with watched(source, timeout_s):
+            results.append(play(policy, EpisodeSource(source, seed=seed + start), max_steps=max_steps))
+    total, length = (torch.cat(column) for column in zip(*results, strict=True))
+    return total, length
+
+
+def describe_returns(total: Tensor, length: Tensor) -> dict[str, float]:
+    """Give the figures of an evaluation from its episodes' returns and numbers of steps, [N] each."""
+    returns = {"return_mean": total.mean(), "return_min": total.min(), "return_max": total.max()}
+    return {name: float(value) for name, value in returns.items()} | {"length": float(length.double().mean())}
 
 
 def finished_episodes(trajectory: Trajectory) -> list[Episode]:

@@ -1,4 +1,8 @@
-"""CartPole that shows where things are but not how fast they move: a policy has to remember."""
+"""CartPole that shows where things are but not how fast they move: a policy has to remember.
+
+Source: Hausknecht & Stone 2015 (Deep recurrent Q-learning for partially observable MDPs) for learning with part of what is seen left
+out; the two velocities as in Duan et al. 2016 (Benchmarking deep reinforcement learning for continuous control).
+"""
 
 from __future__ import annotations
 
@@ -8,51 +12,27 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv, CartPoleVectorEnv
 from gymnasium.spaces import Box
-from gymnasium.vector.utils import batch_space
+from gymnasium.wrappers import TransformObservation
+from gymnasium.wrappers.vector import TransformObservation as TransformObservations
 
 NAME = "seqrl/CartPoleMasked-v1"
 SHOWN = [0, 2]  # cart position and pole angle, of position, velocity, angle and angular velocity
 
 
-class MaskedCartPole(CartPoleEnv):  # gymnasium asks for its own classes
-    """One cart, see `MaskedCartPoles`."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.observation_space = _masked(self.observation_space)
-
-    def reset(self, **settings: Any) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode; what is seen is [2]."""
-        observation, info = super().reset(**settings)
-        return observation[SHOWN], info
-
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Take a step."""
-        observation, reward, terminated, truncated, info = super().step(action)
-        return observation[SHOWN], reward, terminated, truncated, info
+def masked_cartpole(**settings: Any) -> gym.Env:
+    """Make one cart, which shows [2]."""
+    env = CartPoleEnv(**settings)
+    return TransformObservation(env, _shown, _masked(env.observation_space))
 
 
-class MaskedCartPoles(CartPoleVectorEnv):
-    """Many carts at once, as fast as CartPole's own vectorised form.
+def masked_cartpoles(**settings: Any) -> gym.vector.VectorEnv:
+    """Make many carts, which show [B, 2], as fast as CartPole's own vectorised form."""
+    envs = CartPoleVectorEnv(**settings)
+    return TransformObservations(envs, _shown, single_observation_space=_masked(envs.single_observation_space))
 
-    Source: Hausknecht & Stone 2015 (Deep recurrent Q-learning for partially observable MDPs) for learning with part of what is
-    seen left out; the two velocities as in Duan et al. 2016 (Benchmarking deep reinforcement learning for continuous control).
-    """
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.single_observation_space = _masked(self.single_observation_space)
-        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-
-    def reset(self, **settings: Any) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start all episodes; what is seen is [B, 2]."""
-        observation, info = super().reset(**settings)
-        return np.ascontiguousarray(observation[:, SHOWN]), info
-
-    def step(self, action: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Take a step in all of them."""
-        observation, reward, terminated, truncated, info = super().step(action)
-        return np.ascontiguousarray(observation[:, SHOWN]), reward, terminated, truncated, info
+def _shown(observation: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(observation[..., SHOWN])
 
 
 def _masked(space: Any) -> Box:
@@ -62,8 +42,8 @@ def _masked(space: Any) -> Box:
 if NAME not in gym.registry:
     gym.register(
         NAME,
-        entry_point="seqrl.tasks.control.masked_cartpole:MaskedCartPole",
-        vector_entry_point="seqrl.tasks.control.masked_cartpole:MaskedCartPoles",
+        entry_point="seqrl.tasks.control.masked_cartpole:masked_cartpole",
+        vector_entry_point="seqrl.tasks.control.masked_cartpole:masked_cartpoles",
         max_episode_steps=500,
         reward_threshold=475.0,
     )

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Annotated
 
 import gymnasium as gym
-import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
-from torch import nn
+from torch import Generator, nn
 
-from seqrl.policies.action_values import ActionValuesConfig
+from seqrl.policies.action_values import ActionValues, ActionValuesConfig
 from seqrl.policies.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
+from seqrl.policies.encoders import ObservationSize
+from seqrl.policies.tables import ActionValueTable, ProbabilityTable
 from seqrl.run.registry import find
 from seqrl.run.trust import NAMES_CODE
 from seqrl.settings import Count, check_settings, named
 from seqrl.tasks.control.parts import SMALLEST_PICTURE, observation_size
 from seqrl.tasks.control.spaces import joint_parts
 
-# What makes each type of policy; a module is imported only when it is asked for.
-TYPES = {
-    "actor_critic": "seqrl.tasks.control.policy:build_actor_critic",
-    "action_values": "seqrl.tasks.control.action_values:build_action_values",
-    "action_value_table": "seqrl.tasks.control.tables:build_action_value_table",
-    "probability_table": "seqrl.tasks.control.tables:build_probability_table",
-}
-
-
+TYPES = ("actor_critic", "action_values", "action_value_table", "probability_table")
 # Which settings help where a trainer misses something.
 HINTS = {
     **dict.fromkeys(("probabilities", "distribution", "critic"), "set task.policy.type=actor_critic"),
@@ -48,6 +42,10 @@ class ControlPolicyConfig:
             "action_value_table" (Q-learning, SARSA) and "probability_table" (cross-entropy method) for numbered observations; or
             `module:function` for a policy of one's own, where the function takes this configuration, the spaces of observations and
             actions, and the generator of the initial weights.
+        encoder: "auto", layers or convolutions that fit what is seen; or `module:function` for one of one's own in their place, where the
+            function takes this configuration, the space of observations and the generator of the initial weights, and gives a module from
+            observations [..., *shape], as the environment has them, to features [..., num_outputs], with `num_outputs` as an attribute.
+            Memory and heads stand behind it. Tables have none.
         actor_critic: what the networks of "actor_critic" are made of, see `seqrl.policies.actor_critic.ActorCriticConfig`.
         action_values: what the network of "action_values" is made of, see `seqrl.policies.action_values.ActionValuesConfig`.
         smallest_picture: side in pixels from which on what reaches from 0 to 255 is a picture, and encoded by convolutions; smaller
@@ -57,6 +55,7 @@ class ControlPolicyConfig:
 
     hidden_sizes: tuple[int, ...] = (64, 64)
     type: Annotated[str, named(*TYPES)] = field(default="actor_critic", metadata={NAMES_CODE: ()})
+    encoder: Annotated[str, named("auto")] = field(default="auto", metadata={NAMES_CODE: ()})
     actor_critic: ActorCriticConfig = field(default_factory=ActorCriticConfig)
     action_values: ActionValuesConfig = field(default_factory=ActionValuesConfig)
     smallest_picture: Count = SMALLEST_PICTURE
@@ -74,7 +73,7 @@ class ControlPolicyConfig:
 
 
 def build_policy(
-    config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: torch.Generator | None = None
+    config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: Generator | None = None
 ) -> nn.Module:
     """Make the policy that a configuration names, of the sizes that an environment's spaces ask for.
 
@@ -87,10 +86,66 @@ def build_policy(
     Raises:
         ValueError: when this type cannot serve the spaces.
     """
-    build = find("task.policy.type", TYPES.get(config.type, config.type))
+    builders = {"actor_critic": _actor_critic, "action_values": _action_values}
+    build = find("task.policy.type", config.type) if ":" in config.type else builders.get(config.type, _table)
     policy: nn.Module = build(config, observation_space, action_space, generator)
     vars(policy)["hints"] = HINTS
     return policy
+
+
+def _actor_critic(
+    config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: Generator | None
+) -> ActorCritic:
+    if _has_mask(observation_space) and isinstance(action_space, Box):
+        raise ValueError(f"task.action_masks: expected an environment with discrete actions, got {action_space}; set it to false")
+    sizes = _observation_size(config, observation_space), action_size(action_space)
+    return ActorCritic(*sizes, config.hidden_sizes, config.actor_critic, generator=generator)
+
+
+def _action_values(
+    config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: Generator | None
+) -> ActionValues:
+    if not isinstance(action_space, Discrete):
+        raise ValueError(
+            f"task.policy.type: action_values needs a Discrete action space, got {action_space}; use type: actor_critic, which "
+            "ppo, a2c, trpo, vtrace, reinforce and cem train"
+        )
+    seen = observation_space.spaces.get("observation") if isinstance(observation_space, Dict) else observation_space
+    if not isinstance(seen, Box | Discrete):
+        raise ValueError(f"task.policy.type: action_values needs a Box or Discrete observation space, got {observation_space}")
+    sizes = _observation_size(config, seen), int(action_space.n)
+    return ActionValues(*sizes, config.hidden_sizes, config.action_values, generator=generator)
+
+
+def _table(
+    config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: Generator | None
+) -> ActionValueTable | ProbabilityTable:
+    if _has_mask(observation_space):
+        raise ValueError(
+            f"task.action_masks: expected false with task.policy.type: {config.type}, which chooses among all actions, got true"
+        )
+    if not isinstance(observation_space, Discrete) or not isinstance(action_space, Discrete):
+        instead = "type: action_values, which dqn trains, or " if isinstance(action_space, Discrete) else ""
+        raise ValueError(
+            f"task.policy.type: {config.type} needs numbered (Discrete) observations and actions, got {observation_space} "
+            f"and {action_space}; use {instead}type: actor_critic, which ppo, a2c, trpo, vtrace, reinforce and cem train"
+        )
+    sizes = int(observation_space.n), int(action_space.n)
+    return ProbabilityTable(*sizes) if config.type == "probability_table" else ActionValueTable(*sizes, first_value=config.first_value)
+
+
+def _observation_size(config: ControlPolicyConfig, space: gym.Space) -> ObservationSize:
+    """Say what one observation looks like, and what encodes it."""
+    seen = space["observation"] if isinstance(space, Dict) else space
+    size = observation_size(seen, config.smallest_picture)
+    if config.encoder == "auto":
+        return size
+    own = partial(find("task.policy.encoder", config.encoder), config, seen)
+    return replace(size, frames=False, pictures=(), num_stacked=1, own_encoder=own)
+
+
+def _has_mask(space: gym.Space) -> bool:
+    return isinstance(space, Dict) and "action_mask" in space.spaces
 
 
 def action_size(space: gym.Space) -> ActionSize:
@@ -114,18 +169,3 @@ def action_size(space: gym.Space) -> ActionSize:
         "action space: expected Discrete, or a row of MultiDiscrete, MultiBinary or Box, or a Tuple of Discrete and a row of Box, "
         f"got {space}; flatten it in a wrapper"
     )
-
-
-def build_actor_critic(
-    config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: torch.Generator | None
-) -> ActorCritic:
-    """Make a policy and a critic.
-
-    Raises:
-        ValueError: when there is no distribution over such actions, or masks go with continuous ones.
-    """
-    masked = isinstance(observation_space, Dict) and "action_mask" in observation_space.spaces
-    if masked and isinstance(action_space, Box):
-        raise ValueError(f"task.action_masks: expected an environment with discrete actions, got {action_space}; set it to false")
-    sizes = observation_size(observation_space, config.smallest_picture), action_size(action_space)
-    return ActorCritic(*sizes, config.hidden_sizes, config.actor_critic, generator=generator)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,28 +17,24 @@ from seqrl.protocols import Conversation
 from seqrl.rollout import play, refuse_forced_steps, unroll
 from seqrl.run.trust import NAMES_CODE
 from seqrl.settings import Count, Fraction, NotNegative, check_settings
-from seqrl.sources import Episode, VectorEnvSource
-from seqrl.tasks.control.chatting import Acting
+from seqrl.sources import Episode
+from seqrl.tasks.control.chatting import open_conversation
 from seqrl.tasks.control.environments import (
     KNOWN_MODULES,
     EnvironmentFactory,
     GymnasiumFactory,
     Vectorization,
-    environment_state,
-    set_environment_state,
 )
-from seqrl.tasks.control.episodes import EpisodeSource, describe_episodes, finished_episodes
-from seqrl.tasks.control.pictures import draw_episodes
+from seqrl.tasks.control.episodes import EpisodeSource, describe_episodes, describe_returns, finished_episodes, play_episodes
 from seqrl.tasks.control.policy import HINTS, ControlPolicyConfig, build_policy
-from seqrl.tasks.control.recording import record_episodes
+from seqrl.tasks.control.recording import draw_episodes, record_episodes
 from seqrl.tasks.control.rewards import RewardShaper
-from seqrl.tasks.control.spaces import policy_spaces
-from seqrl.tasks.control.vector_sources import VectorSources, shows_masks
+from seqrl.tasks.control.stretches import Stretches
+from seqrl.tasks.control.vector_sources import VectorSources
 from seqrl.tasks.control.watchdog import watched
-from seqrl.trajectory import Trajectory, Tree, map_tree
+from seqrl.trajectory import Trajectory
 
 EVALUATION_SEEDS = {"dev": 1_000_000_007, "test": 1_500_000_001}
-LARGEST_EVALUATION_BATCH = 100
 Mode = Literal["steps", "episodes"]
 
 
@@ -124,27 +120,27 @@ class EnvTask:
         self._factory = factory or GymnasiumFactory(
             config.environment, config.vectorization, config.max_episode_steps, config.environment_options, config.action_mask_key
         )
+        self._acting = getattr(self._factory, "acting", evaluation_mode)
         self._seed = seed
         self._num_rollouts = 0
         self._num_env_steps = 0
         self._limit = self._factory.max_episode_steps
         self._rewards = RewardShaper(scale=config.reward_scale, gamma=config.reward_discount, clip=config.reward_clip)
         self._episodes_over: list[Episode] = []
-        self._memory: Tree = None
-        self._lost = False
         self._sources = VectorSources(
             self._factory, frame_stack=config.frame_stack, action_masks=config.action_masks, squash=config.policy.squash
         )
         self._source = self._sources.get(config.num_envs, training=True, seed=self._next_seed())
+        self._drawn = partial(self._sources.drawn, seed=EVALUATION_SEEDS["dev"])
+        self._stretches = Stretches(self._source, timeout_s=config.step_timeout_s, begin_anew=self._begin_anew)
 
     def build_policy(self) -> nn.Module:
         """Make a policy that fits the environment; its initial weights depend on the task's seed."""
-        config, envs, generator = self.config, self._source.envs, torch.Generator().manual_seed(self._seed)
-        masked = shows_masks(config.action_masks, envs)
-        seen, chosen = policy_spaces(
-            envs.single_observation_space, envs.single_action_space, frame_stack=config.frame_stack, action_masks=masked
-        )
-        return build_policy(config.policy, seen, chosen, generator)
+        spaces = self._sources.policy_spaces(self._source.envs)
+        policy = build_policy(self.config.policy, *spaces, torch.Generator().manual_seed(self._seed))
+        if prepare := getattr(self._factory, "prepare", None):
+            prepare(policy)
+        return policy
 
     def rollout(
         self,
@@ -168,7 +164,7 @@ class EnvTask:
                 f"task.mode: steps goes on where the last rollout stopped and cannot give {asked}; "
                 "set task.mode=episodes, or choose ppo, a2c or trpo with a critic and trainer.num_samples=1"
             )
-        with evaluation_mode(policy):
+        with self._acting(policy):
             if self.config.mode == "episodes":
                 trajectory = self._episodes(policy, num_samples, greedy, greedy_baseline, generator)
             else:
@@ -215,46 +211,30 @@ class EnvTask:
         """
         if split not in EVALUATION_SEEDS:
             raise ValueError(f"split: expected one of {', '.join(EVALUATION_SEEDS)}, got {split!r}")
-        results = []
-        for start in range(0, self.config.num_eval_episodes, LARGEST_EVALUATION_BATCH):
-            size = min(LARGEST_EVALUATION_BATCH, self.config.num_eval_episodes - start)
-            source = self._sources.get(size, training=False, seed=EVALUATION_SEEDS[split])
-            with evaluation_mode(policy), watched(source, self.config.step_timeout_s):
-                results.append(play(policy, EpisodeSource(source, seed=EVALUATION_SEEDS[split] + start), max_steps=self._limit))
-        total, length = (torch.cat(column) for column in zip(*results, strict=True))
+        config, seed = self.config, EVALUATION_SEEDS[split]
+
+        make = partial(self._sources.get, training=False, seed=seed)
+        with self._acting(policy):
+            total, length = play_episodes(
+                policy, make, count=config.num_eval_episodes, seed=seed, max_steps=self._limit, timeout_s=config.step_timeout_s
+            )
         describe = getattr(self._factory, "describe", None)
-        return {
-            "return_mean": float(total.mean()),
-            "return_min": float(total.min()),
-            "return_max": float(total.max()),
-            "length": float(length.double().mean()),
-            **(describe(total, length) if callable(describe) else {}),
-        }
+        return describe_returns(total, length) | (describe(total, length) if callable(describe) else {})
 
     def sample(self, policy: nn.Module, directory: Path, *, count: int = 8) -> list[Path]:
         """Write greedy episodes as animated GIFs and sheets of frames, and a text with their returns, into `directory`."""
-        with evaluation_mode(policy):
+        with self._acting(policy):
             return draw_episodes(policy, self._drawn, directory, count=count, seed=EVALUATION_SEEDS["dev"], max_steps=self._limit)
 
     def record(self, policy: nn.Module, path: Path, *, episodes: int = 1, seed: int = 0) -> list[str]:
         """Write greedy episodes as one animation, a GIF or an MP4; give a line about each."""
-        with evaluation_mode(policy):
+        with self._acting(policy):
             return record_episodes(policy, self._drawn, path, episodes=episodes, seed=seed, max_steps=self._limit)
 
-    def chat(self, policy: nn.Module, *, seed: int = 0, mishear: bool = False, voice: tuple[Any, nn.Module] | None = None) -> Conversation:
-        """Let somebody talk to the policy, in an environment that is a dialog; see `seqrl.protocols.Task`.
-
-        Raises:
-            ValueError: when it is none, or the policy sees several turns at once.
-        """
-        converse = getattr(self._factory, "conversation", None)
-        if converse is None or self.config.frame_stack > 1:
-            raise ValueError(
-                f"environment {self._factory.name}: expected one to talk to, with task.frame_stack=1; seqrl/RestaurantDialog-v0 is"
-            )
-        acting = Acting(policy, masked=shows_masks(self.config.action_masks, self._source.envs))
-        conversation: Conversation = converse(acting, seed=seed, mishear=mishear, voice=voice)
-        return conversation
+    def chat(self, policy: nn.Module, **settings: Any) -> Conversation:
+        """Let somebody talk to the policy, in an environment that is a dialog; see `open_conversation`."""
+        masked = self._sources.shows_masks(self._source.envs)
+        return open_conversation(self._factory, policy, masked=masked, frame_stack=self.config.frame_stack, **settings)
 
     def state_dict(self) -> dict[str, Any]:
         """Give all that the next rollout depends on.
@@ -263,62 +243,32 @@ class EnvTask:
         environments and the policy's memory. Environments that cannot tell their state, or that failed in the middle of a
         rollout, start new episodes after a resume, from a seed that depends on the number of rollouts.
         """
-        state: dict[str, Any] = {
-            "num_rollouts": self._num_rollouts,
-            "num_env_steps": self._num_env_steps,
-            "rewards": self._rewards.state_dict(),
-        }
-        if self.config.mode == "steps":
-            environment = None if self._lost else environment_state(self._source.envs)
-            state |= {
-                "environment": environment,
-                "source": self._source.state_dict(),
-                "memory": map_tree(lambda leaf: leaf.cpu(), self._memory),
-            }
-        return state
+        counts = {"num_rollouts": self._num_rollouts, "num_env_steps": self._num_env_steps, "rewards": self._rewards.state_dict()}
+        return counts | (self._stretches.state_dict() if self.config.mode == "steps" else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state; warn where the environments cannot, and start new episodes."""
+        state = state.get("control", state)  # a game of Atari had a task of its own around this one before 0.2
         self._num_rollouts, self._num_env_steps = state["num_rollouts"], state["num_env_steps"]
         self._rewards.load_state_dict(state["rewards"])
-        self._episodes_over, self._lost, self._memory = [], False, None
-        if self.config.mode == "episodes":
-            return
-        if state["environment"] is None or not set_environment_state(self._source.envs, state["environment"]):
-            reason = "did not keep its state" if state["environment"] is None else "shows something else after the same seed and actions"
-            warnings.warn(
-                f"environment {self._factory.name} {reason}: its episodes start anew, so this run differs from one that was not resumed",
-                stacklevel=2,
-            )
-            self._source.reset(self._next_seed())
-            self._rewards.restart()
-            return
-        self._source.load_state_dict(state["source"])
-        self._memory = map_tree(torch.clone, state["memory"])
+        self._episodes_over = []
+        if self.config.mode == "steps":
+            self._stretches.load_state_dict(state, self._factory.name)
 
     def load_shared_state(self, state: dict[str, Any]) -> None:
         """Take over what all processes share from the state of another one; episodes and their seeds stay this one's own."""
-        self._rewards.load_shared_state(state["rewards"])
+        self._rewards.load_shared_state(state.get("control", state)["rewards"])
 
-    def _drawn(self, render_mode: str | None) -> VectorEnvSource:
-        return self._sources.drawn(render_mode, seed=EVALUATION_SEEDS["dev"])
+    def _begin_anew(self) -> None:
+        self._source.reset(self._next_seed())
+        self._rewards.restart()
 
     def _steps(self, policy: nn.Module, greedy: bool, generator: torch.Generator | None) -> Trajectory:
-        """Go on for some steps; the environments' and the policy's state stay for the next call."""
-        source, before, lost = self._source, self._source.num_env_steps, self._lost
-        # An environment that fails leaves its rows at different steps, which nothing can go on from.
-        self._lost = True
-        with watched(source, self.config.step_timeout_s):
-            if lost:
-                source.reset(self._next_seed())
-                self._rewards.restart()
-                self._memory = None
-            trajectory, self._memory = unroll(
-                policy, source, max_steps=self.config.num_steps, state=self._memory, greedy=greedy, generator=generator
-            )
-        self._lost = False
-        self._num_env_steps += source.num_env_steps - before
-        self._episodes_over += source.pop_episodes()
+        """Go on for some steps."""
+        before = self._source.num_env_steps
+        trajectory = self._stretches.roll(policy, self.config.num_steps, greedy=greedy, generator=generator)
+        self._num_env_steps += self._source.num_env_steps - before
+        self._episodes_over += self._source.pop_episodes()
         return trajectory
 
     def _episodes(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium as gym
+
 from seqrl.sources import VectorEnvSource
 from seqrl.tasks.control.environments import EnvironmentFactory
 from seqrl.tasks.control.parts import SHOWS_MASK
-from seqrl.tasks.control.spaces import action_translator
+from seqrl.tasks.control.spaces import action_translator, policy_spaces
 
 
 class VectorSources:
@@ -34,6 +36,15 @@ class VectorSources:
         """Make a source of one row that can be drawn."""
         return self._around(self._factory.make(1, training=False, render_mode=render_mode), seed)
 
+    def shows_masks(self, envs: Any) -> bool:
+        """Say whether masks of allowed actions are shown beside a vector environment's observations; see `ControlConfig.action_masks`."""
+        return bool(envs.metadata.get(SHOWS_MASK, False)) if self._action_masks is None else self._action_masks
+
+    def policy_spaces(self, envs: Any) -> tuple[gym.Space, gym.Space]:
+        """Give the spaces of a vector environment as a policy sees them, see `seqrl.tasks.control.spaces.policy_spaces`."""
+        spaces = envs.single_observation_space, envs.single_action_space
+        return policy_spaces(*spaces, frame_stack=self._frame_stack, action_masks=self.shows_masks(envs))
+
     def _around(self, envs: Any, seed: int) -> VectorEnvSource:
         name = self._factory.name
         return VectorEnvSource(
@@ -41,17 +52,7 @@ class VectorSources:
             seed=seed,
             name=name,
             frame_stack=self._frame_stack,
-            action_masks=shows_masks(self._action_masks, envs),
+            action_masks=self.shows_masks(envs),
             to_action=action_translator(name, envs.single_action_space, squash=self._squash),
             whole_game=getattr(self._factory, "whole_game", None),
         )
-
-
-def shows_masks(asked: bool | None, envs: Any) -> bool:
-    """Say whether masks of allowed actions are shown beside the observations.
-
-    Args:
-        asked: None for where the observations hold them.
-        envs: a vector environment.
-    """
-    return bool(envs.metadata.get(SHOWS_MASK, False)) if asked is None else asked

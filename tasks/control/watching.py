@@ -32,7 +32,7 @@ def drawable(make: Callable[[str | None], VectorEnvSource]) -> tuple[VectorEnvSo
 
     Returns:
         The source; a function that draws a frame [H, W, 3] uint8, given what is observed, where the environment draws itself or is
-        seen as pictures, as Atari is; and what is missing where neither holds.
+        seen as pictures, as Atari is, all of one width but for those that are to be read; and what is missing where neither holds.
     """
     plain = make(None)
     space = plain.envs.single_observation_space
@@ -44,9 +44,10 @@ def drawable(make: Callable[[str | None], VectorEnvSource]) -> tuple[VectorEnvSo
         except (gym.error.DependencyNotInstalled, ImportError, ValueError) as error:
             return plain, None, f'the environment cannot be drawn: {error}; pip install "seqrl[render]"'
         plain.envs.close()
-        return source, lambda obs: np.asarray(source.envs.render()[0], dtype=np.uint8), ""
+        size = (lambda frame: frame) if plain.envs.metadata.get(WHOLE) else scaled
+        return source, lambda obs: size(np.asarray(source.envs.render()[0], dtype=np.uint8)), ""
     if getattr(space, "dtype", None) == np.uint8 and len(space.shape) >= 2:
-        return plain, _newest_picture, ""
+        return plain, lambda obs: scaled(_newest_picture(obs)), ""
     return plain, None, "the environment has no render mode rgb_array and is not seen as pictures, so there is nothing to record"
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from seqrl.tasks.fonts import fit_text, load_font
 
 WIDTH, MARGIN, LINE = 1000, 12, 18
 SAID, BARS, BAR, PAID = 90, 600, 150, 930  # left edges of columns, and the width of a certain belief
@@ -52,8 +52,8 @@ def draw_dialog(goal: str, turns: Sequence[Turn]) -> NDArray[np.uint8]:
     heights = [max(len(_said(turn)), len(turn.beliefs)) * LINE + MARGIN for turn in turns]
     picture = Image.new("RGB", (WIDTH, (sum(heights) + 3 * MARGIN + 2 * LINE) // 2 * 2), "white")
     pen, top = ImageDraw.Draw(picture), MARGIN
-    pen.text((MARGIN, top), "goal", FAINT, _font())
-    pen.text((SAID, top), goal, INK, _font(bold=True))
+    pen.text((MARGIN, top), "goal", FAINT, load_font(12))
+    pen.text((SAID, top), goal, INK, load_font(12, bold=True))
     top += LINE + MARGIN // 2
     for turn, height in zip(turns, heights, strict=True):
         pen.line((MARGIN, top, WIDTH - MARGIN, top), RULE)
@@ -61,8 +61,8 @@ def draw_dialog(goal: str, turns: Sequence[Turn]) -> NDArray[np.uint8]:
         top += height
     pen.line((MARGIN, top, WIDTH - MARGIN, top), RULE)
     total = sum(turn.reward or 0.0 for turn in turns)
-    pen.text((BARS, top + MARGIN // 2), f"{len(turns) - 1} turns of the system", FAINT, _font())
-    pen.text((PAID, top + MARGIN // 2), f"{total:+g}", WELL if total > 0 else WRONG, _font(bold=True))
+    pen.text((BARS, top + MARGIN // 2), f"{len(turns) - 1} turns of the system", FAINT, load_font(12))
+    pen.text((PAID, top + MARGIN // 2), f"{total:+g}", WELL if total > 0 else WRONG, load_font(12, bold=True))
     return np.asarray(picture)
 
 
@@ -77,26 +77,12 @@ def _said(turn: Turn) -> list[tuple[str, str, str]]:
 
 def _draw_turn(pen: ImageDraw.ImageDraw, turn: Turn, top: int) -> None:
     for row, (who, what, colour) in enumerate(_said(turn)):
-        pen.text((MARGIN, top + row * LINE), who, FAINT, _font())
-        pen.text((SAID, top + row * LINE), _cut(what, BARS - SAID - MARGIN), colour, _font())
+        pen.text((MARGIN, top + row * LINE), who, FAINT, load_font(12))
+        pen.text((SAID, top + row * LINE), fit_text(what, load_font(12), BARS - SAID - MARGIN), colour, load_font(12))
     for row, (slot, value, share) in enumerate(turn.beliefs):
         line = top + row * LINE
         pen.rectangle((BARS, line + 2, BARS + max(1, round(BAR * share)), line + LINE - 3), fill=BELIEF)
-        pen.text((BARS + 4, line), f"{slot} {value}", INK, _font())
-        pen.text((BARS + BAR + MARGIN, line), f"{share:.2f}", FAINT, _font())
+        pen.text((BARS + 4, line), f"{slot} {value}", INK, load_font(12))
+        pen.text((BARS + BAR + MARGIN, line), f"{share:.2f}", FAINT, load_font(12))
     if turn.reward is not None:
-        pen.text((PAID, top), f"{turn.reward:+g}", WELL if turn.reward > 0 else FAINT, _font())
-
-
-def _cut(text: str, width: int) -> str:
-    """Leave out the end of what is too long for a column."""
-    while len(text) > 1 and _font().getlength(text) > width:
-        text = text[:-2] + "…"
-    return text
-
-
-@cache
-def _font(bold: bool = False) -> ImageFont.FreeTypeFont:
-    from matplotlib import get_data_path
-
-    return ImageFont.truetype(str(Path(get_data_path(), "fonts", "ttf", f"DejaVuSans{'-Bold' if bold else ''}.ttf")), 12)
+        pen.text((PAID, top), f"{turn.reward:+g}", WELL if turn.reward > 0 else FAINT, load_font(12))

@@ -252,7 +252,7 @@ KINDS: dict[str, Kind] = {
         "digits, LSTM, information gain",
         "glimpses",
         GLIMPSES,
-        _glimpses({"type": "lstm", "early_classification": 0.5, "learned_std": True, "location_gradient": True}, reward="information_gain"),
+        _glimpses({"type": "lstm", "early_classification": 0.5, "location_gradient": True}, reward="information_gain"),
     ),
     "glimpses_fixed": Kind("digits, a fixed grid", "glimpses", GLIMPSES, _glimpses(looking="grid")),
     "glimpses_dram": Kind(

@@ -26,7 +26,7 @@ def read_after(num_glimpses: int, num_objects: int) -> list[int]:
     return [num_glimpses * (k + 1) // num_objects - 1 for k in range(num_objects)]
 
 
-def naming(policy: Any, rows: Trajectory) -> Tensor:
+def classification(policy: Any, rows: Trajectory) -> Tensor:
     """The loss of the classes, row by row and object by object."""
     label, obs = rows.context["label"], rows.obs  # type: ignore[index]
     state = policy.initial_state(rows.context)
@@ -46,7 +46,9 @@ def naming(policy: Any, rows: Trajectory) -> Tensor:
 @pytest.mark.parametrize(("variant", "kind"), parameters(GLIMPSES))
 def test_the_classes_are_learned_on_all_rows(variant: str, kind: str) -> None:
     policy, rows = make_policy(variant, kind).eval(), rows_of(variant, kind)
-    expected = dict(zip(("weight", "bias"), torch.autograd.grad(naming(policy, rows), list(policy.classify.parameters())), strict=True))
+    expected = dict(
+        zip(("weight", "bias"), torch.autograd.grad(classification(policy, rows), list(policy.classify.parameters())), strict=True)
+    )
     for parts in (1, 2):
         learned = learn(variant, kind, optimiser={"accumulation": parts})
         found = {name: learned.gradients[0].get(f"classify.{name}", torch.zeros(())) for name in expected}

@@ -86,7 +86,7 @@ def test_whole_games_end_once_and_time_truncates() -> None:
     whole.reset(seed=0)
     ends = [whole.step(np.zeros(1, dtype=np.int64)) for _ in range(300)]
     assert [bool(end[2][0]) for end in ends].count(True) == [bool(end[4]["game_over"][0]) for end in ends].count(True)
-    short = AtariGames("pong", 1, max_frames=80)
+    short = AtariGames("pong", 1, max_num_frames_per_episode=80)
     short.reset(seed=0)
     outcomes = [short.step(np.zeros(1, dtype=np.int64)) for _ in range(30)]
     assert not any(outcome[2][0] for outcome in outcomes) and sum(outcome[3][0] for outcome in outcomes) == 1
@@ -95,8 +95,8 @@ def test_whole_games_end_once_and_time_truncates() -> None:
 @pytest.mark.parametrize(
     ("game", "settings"),
     [
-        ("breakout", {"lives_are_episodes": True, "sticky_actions": 0.25}),
-        pytest.param("breakout", {"lives_are_episodes": True, "max_frames": 300}, marks=pytest.mark.slow),
+        ("breakout", {"lives_are_episodes": True, "repeat_action_probability": 0.25}),
+        pytest.param("breakout", {"lives_are_episodes": True, "max_num_frames_per_episode": 300}, marks=pytest.mark.slow),
         pytest.param("pong", {"noop_max": 5}, marks=pytest.mark.slow),
     ],
 )
@@ -145,7 +145,7 @@ def test_names() -> None:
         assert game_name(name) == "pong"
     assert game_name("ALE/MsPacman-v5") == game_name("ms_pacman") == game_name("mspacman") == "ms_pacman"
     assert game_name("ALE/TicTacToe3D-v5") == "tic_tac_toe_3d"
-    with pytest.raises(ValueError, match=r"expected an Atari game, got 'Brakeout'; did you mean breakout"):
+    with pytest.raises(ValueError, match=r"expected an Atari game, got 'Brakeout'; did you mean 'breakout'"):
         game_name("Brakeout")
 
 

@@ -49,7 +49,7 @@ def task_of(core: str, gradient: bool = False) -> Any:
     return small_task(policy=settings, images_per_batch=10, reward="log_probability")
 
 
-@pytest.mark.parametrize(("core", "name"), [*(("rectifier", name) for name in TRAINERS), ("dram", "ppo")])
+@pytest.mark.parametrize(("core", "name"), [*(("relu_rnn", name) for name in TRAINERS), ("dram", "ppo")])
 def test_accumulation_changes_no_gradient(core: str, name: str) -> None:
     config = TRAINERS[name]
     parts = dataclasses.replace(config, optimiser=dataclasses.replace(PLAIN, accumulation=4))
@@ -63,14 +63,14 @@ def test_accumulation_changes_no_gradient(core: str, name: str) -> None:
 @pytest.mark.parametrize("name", TRAINERS)
 def test_every_trainer_follows_the_classes_gradient_on_all_rows(name: str) -> None:
     """The classifier's gradient is that of the mean cross-entropy over the whole rollout, whatever else the trainer does."""
-    task, config = task_of("rectifier"), TRAINERS[name]
+    task, config = task_of("relu_rnn"), TRAINERS[name]
     torch.manual_seed(0)
     policy = task.build_policy()
     trainer = config.build(policy, seed=0, num_updates=2)
     before = {key: weight.detach().clone() for key, weight in policy.state_dict().items()}
     rollout = trainer.collect(task)
     trainer.update(rollout)
-    gradient = first_step(config, task_of("rectifier"))[0]["classify.weight"]
+    gradient = first_step(config, task_of("relu_rnn"))[0]["classify.weight"]
     policy.load_state_dict(before)
     loss = policy(rollout).aux_loss
     torch.testing.assert_close(gradient, torch.autograd.grad(loss, policy.classify.weight)[0], rtol=1e-4, atol=1e-6)
@@ -78,7 +78,7 @@ def test_every_trainer_follows_the_classes_gradient_on_all_rows(name: str) -> No
 
 @pytest.mark.parametrize("settings", [{"minibatch_rows": 3}, {"elite_iterations": 3}])
 def test_elites_of_other_updates_and_minibatches_leave_the_classes_alone(settings: dict[str, Any]) -> None:
-    task, seen = task_of("rectifier"), []
+    task, seen = task_of("relu_rnn"), []
     policy = task.build_policy()
     trainer = CrossEntropyConfig(optimiser=PLAIN, percentile=50, gradient_steps=2, **settings).build(policy, seed=0, num_updates=3)
     step = trainer.optimiser.step
@@ -104,7 +104,7 @@ def test_classes_are_learned_where_no_row_is_better_than_another() -> None:
     assert not torch.equal(policy.classify.weight, before[0]) and torch.equal(policy.locate.weight, before[1])
 
 
-@pytest.mark.parametrize(("core", "gradient"), [("lstm", True), ("dram", False), ("rectifier", False), ("rectifier", True)])
+@pytest.mark.parametrize(("core", "gradient"), [("lstm", True), ("dram", False), ("relu_rnn", False), ("relu_rnn", True)])
 def test_trpo_moves_all_of_the_network(core: str, gradient: bool) -> None:
     task = task_of(core, gradient)
     policy = task.build_policy()

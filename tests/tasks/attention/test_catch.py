@@ -16,7 +16,7 @@ from PIL import Image
 from seqrl.run.config import read_config
 from seqrl.run.train import load, resume, train
 from seqrl.tasks.attention.catch import ENVIRONMENT, GlimpseCatch, GlimpseCatches
-from seqrl.tasks.control.environments import make_environments
+from seqrl.tasks.control.environments import GymnasiumFactory
 from seqrl.tasks.control.policy import ControlPolicyConfig
 from seqrl.tasks.control.task import ControlConfig
 from seqrl.trainers.a2c import A2CConfig
@@ -100,7 +100,7 @@ def test_the_move_comes_before_the_fall() -> None:
 
 
 def test_a_game_takes_23_steps_and_the_next_one_begins_on_a_dummy_step() -> None:
-    envs = make_environments(ENVIRONMENT, 4).unwrapped
+    envs = GymnasiumFactory(ENVIRONMENT).make(4).unwrapped
     assert isinstance(envs, GlimpseCatches)
     envs.reset(seed=0)
     for step, action in enumerate(random_actions(24 * 5, 4)):
@@ -114,7 +114,7 @@ def test_a_game_takes_23_steps_and_the_next_one_begins_on_a_dummy_step() -> None
 
 
 def test_a_limit_cuts() -> None:
-    envs = make_environments(ENVIRONMENT, 2, max_episode_steps=5)
+    envs = GymnasiumFactory(ENVIRONMENT, limit=5).make(2)
     envs.reset(seed=0)
     assert [envs.step(action)[3].tolist() for action in random_actions(6, 2)] == [[False] * 2] * 4 + [[True] * 2, [False] * 2]
 
@@ -228,7 +228,7 @@ def test_a_saved_state_goes_on_as_before() -> None:
 )
 def test_what_is_odd_is_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        make_environments(ENVIRONMENT, 2, options=options)
+        GymnasiumFactory(ENVIRONMENT, options=options).make(2)
 
 
 def test_the_drawing_shows_ball_paddle_outlines_and_scales() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seqrl.tasks.attention.cores import CoreSize, LSTMCore, ReluRNNCore
+from seqrl.tasks.attention.cores import CoreSize, LSTMCore, ReluRNNCore, begin_to_look
 
 SIZE = CoreSize(num_inputs=7, num_features=5, glimpse_units=6, hidden_units=4)
 
@@ -21,13 +21,15 @@ def plainly(core: ReluRNNCore, glimpse: Tensor, location: Tensor) -> Tensor:
     """The paper's equations, glimpse by glimpse, by autograd."""
     hidden, states = torch.zeros(glimpse.shape[1], 4, dtype=glimpse.dtype), []
     for p, x in zip(glimpse, location, strict=True):
-        joined = torch.relu(core.join_seen(torch.relu(core.see(p))) + core.join_placed(torch.relu(core.place(x))))
+        joined = torch.relu(
+            core.join_glimpse(torch.relu(core.glimpse_features(p))) + core.join_location(torch.relu(core.location_features(x)))
+        )
         hidden = torch.relu(core.enter(joined) + core.recur(hidden))
         states.append(hidden)
     return torch.stack(states)
 
 
-def rectifier(dtype: torch.dtype = torch.float32) -> ReluRNNCore:
+def relu_rnn(dtype: torch.dtype = torch.float32) -> ReluRNNCore:
     core = ReluRNNCore(SIZE, dtype=dtype, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         for parameter in core.parameters():
@@ -41,7 +43,7 @@ def gradients(core: torch.nn.Module, loss: Tensor) -> list[Tensor]:
 
 @pytest.mark.parametrize("used", ["hidden", "last", "both"])
 def test_the_written_derivative_is_autograds(used: str) -> None:
-    core, (glimpse, location) = rectifier(torch.float64).double(), inputs(torch.float64)
+    core, (glimpse, location) = relu_rnn(torch.float64).double(), inputs(torch.float64)
     grad = torch.rand(4, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
 
     def loss(hidden: Tensor, last: Tensor) -> Tensor:
@@ -55,7 +57,7 @@ def test_the_written_derivative_is_autograds(used: str) -> None:
 
 
 def test_half_precision_is_near() -> None:
-    core, (glimpse, location) = rectifier(torch.bfloat16), inputs()
+    core, (glimpse, location) = relu_rnn(torch.bfloat16), inputs()
     hidden, last = core.run(glimpse, location)
     expected = plainly(core, glimpse, location)
     assert hidden.dtype == last.dtype == torch.float32
@@ -64,15 +66,16 @@ def test_half_precision_is_near() -> None:
         torch.testing.assert_close(found, wanted, rtol=0.05, atol=0.05 * float(wanted.abs().max()))
 
 
-@pytest.mark.parametrize("make", [rectifier, lambda: LSTMCore(SIZE, generator=torch.Generator().manual_seed(1))])
+@pytest.mark.parametrize("make", [relu_rnn, lambda: LSTMCore(SIZE, generator=torch.Generator().manual_seed(1))])
 def test_looking_step_by_step_gives_the_states_of_a_whole_pass(make) -> None:  # type: ignore[no-untyped-def]
     core, (glimpse, location) = make(), inputs()
-    expected = core.run(glimpse, location)[0].detach()
-    states, take = core.begin(glimpse, location)
+    start = core.start({"label": torch.zeros(3, 1)})
+    expected = core.run(glimpse, location, start)[0].detach()
+    states, take = begin_to_look(core, glimpse, location, start)
     for step in range(4):
         take(step)
     torch.testing.assert_close(states, expected)
-    state = core.empty(3)
+    state = start
     for step in range(4):
         hidden, state = core.advance(glimpse[step], location[step], state)
         torch.testing.assert_close(hidden, expected[step])
@@ -92,7 +95,7 @@ def test_a_pass_is_known_until_a_weight_changes(monkeypatch: pytest.MonkeyPatch)
 
     compute = cores.run_pass
     monkeypatch.setattr(cores, "run_pass", lambda *arguments: (passes.append(1), compute(*arguments))[1])
-    core = rectifier()
+    core = relu_rnn()
     glimpse, location = look(core)
     core.run(glimpse.transpose(0, 1).transpose(0, 1), location)
     assert not passes
@@ -110,12 +113,12 @@ def test_a_pass_is_known_until_a_weight_changes(monkeypatch: pytest.MonkeyPatch)
 def test_an_optimiser_step_is_a_change() -> None:
     from seqrl.adamw import AdamW
 
-    core = rectifier()
+    core = relu_rnn()
     glimpse, location = look(core)
     core.run(glimpse, location)[1].sum().backward()  # type: ignore[no-untyped-call]
     AdamW(list(core.parameters()), weight_decay=0.0, beta1=0.9, beta2=0.999, epsilon=1e-8).step(0.1)
     torch.testing.assert_close(core.run(glimpse, location)[0], plainly(core, glimpse, location))
     look(core)
     glimpse, location = look(core)
-    core.load_state_dict(rectifier().state_dict())
+    core.load_state_dict(relu_rnn().state_dict())
     torch.testing.assert_close(core.run(glimpse, location)[0], plainly(core, glimpse, location))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seqrl.rollout import unroll
 from seqrl.tasks.attention.cores import CoreSize
-from seqrl.tasks.attention.dram import DramCore, StartedDram, shrink
+from seqrl.tasks.attention.dram import DramCore, shrink
 from seqrl.tasks.attention.looking import GivenLocations, look
 from seqrl.tasks.attention.policy import GlimpsePolicyConfig
 from seqrl.trainers import PPOConfig, ReinforceConfig
@@ -47,13 +47,13 @@ def gates(layer: Any, x: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, 
 
 def plainly(core: DramCore, glimpse: Tensor, location: Tensor, coarse: Tensor) -> Tensor:
     """The equations for one image, one glimpse after the other: [N, H]."""
-    see, context, states = core.see, core.context, []
+    see, context, states = core.glimpse_features, core.context, []
     assert context is not None
     first = first_cell = torch.zeros(core.layer_units, dtype=glimpse.dtype)
     second_cell = context[3](torch.relu(context[1](coarse.flatten())))  # type: ignore[index]
     second = torch.tanh(second_cell)
     for p, x in zip(glimpse, location, strict=True):
-        what, where = torch.relu(see[2](torch.relu(see[0](p)))), torch.relu(core.place(x))
+        what, where = torch.relu(see[2](torch.relu(see[0](p)))), torch.relu(core.location_features(x))
         first, first_cell = gates(core.lower, what * where, first, first_cell)
         second, second_cell = gates(core.upper, first, second, second_cell)
         states.append(torch.cat([first, second]))
@@ -67,10 +67,11 @@ def test_the_core_follows_its_equations_and_so_do_its_gradients() -> None:
     glimpse, location, coarse, grad = (
         torch.rand(*shape, dtype=torch.float64, generator=generator) for shape in ((4, 2, 7), (4, 2, 2), (2, 3, 3), (4, 2, 8))
     )
-    hidden, after = core.run(glimpse, location, core.start(coarse, 2))
+    start = core.start({"label": torch.zeros(2, 1), "coarse": coarse})
+    hidden, last = core.run(glimpse, location, start)
     expected = torch.stack([plainly(core, glimpse[:, row], location[:, row], coarse[row]) for row in range(2)], dim=1)
     torch.testing.assert_close(hidden, expected)
-    torch.testing.assert_close(torch.cat([after[0], after[2]], dim=1), expected[-1])
+    torch.testing.assert_close(last, expected[-1])
     weights = list(core.parameters())
     found, wanted = (torch.autograd.grad((states * grad).sum(), weights) for states in (hidden, expected))
     torch.testing.assert_close(found, wanted)
@@ -81,7 +82,7 @@ def test_whose_loss_reaches_what() -> None:
         task = dram_task(policy={"location_gradient": location_gradient})
         policy = task.build_policy()
         evaluation = policy(rolled(task, policy))
-        lower = [*policy.core.see.parameters(), *policy.core.place.parameters(), *policy.core.lower.parameters()]
+        lower = [*policy.core.glimpse_features.parameters(), *policy.core.location_features.parameters(), *policy.core.lower.parameters()]
         upper = [*policy.core.upper.parameters(), *policy.core.context.parameters(), policy.locate.weight, policy.critic.weight]
         evaluation.aux_loss.backward(retain_graph=True)
         assert not any(part.grad is not None and part.grad.any() for part in upper)
@@ -110,9 +111,8 @@ def test_looking_is_what_the_cores_sampling_loop_does(context_size: int) -> None
     policy = moved(task.build_policy())
     images, label = task.data.batch(torch.arange(6), torch.Generator().manual_seed(1))
     context = {"label": label, "coarse": shrink(images, 6)} if context_size else {"label": label}
-    seeing: Any = StartedDram(policy, context)
     place = GivenLocations(torch.zeros(6, 2), None)
-    trajectory, hidden = look(seeing, task.retina, task.retina.prepare(images), place, label, num_glimpses=6, greedy=True)
+    trajectory, hidden = look(policy, task.retina, task.retina.prepare(images), place, context, num_glimpses=6, greedy=True)
     source = GlimpseSource(task.retina, images, num_actions=5)
     expected, state = unroll(policy, source, max_steps=5, context=context, greedy=True)
     for name in ("action", "logp", "value", "terminated", "mask"):
@@ -145,7 +145,7 @@ def test_paths_over_one_image_share_its_coarse_form() -> None:
     assert torch.equal(coarse, coarse[:, :1].expand_as(coarse)) and not torch.equal(coarse[0, 0], coarse[1, 0])
 
 
-@pytest.mark.parametrize("core", ["rectifier", "dram"])
+@pytest.mark.parametrize("core", ["relu_rnn", "dram"])
 def test_a_glimpse_is_paid_for_what_it_tells_of_its_own_object(core: str) -> None:
     settings: dict[str, Any] = {"policy": {"type": core, "early_classification": 0.5}, "reward": "information_gain"}
     task = small_task(**settings, **PAIR)
@@ -153,8 +153,7 @@ def test_a_glimpse_is_paid_for_what_it_tells_of_its_own_object(core: str) -> Non
     trajectory = rolled(task, policy)
     inputs = seen(trajectory, "glimpse").transpose(0, 1), seen(trajectory, "location").transpose(0, 1)
     with torch.no_grad():
-        core_now = policy.started(trajectory.context) if core == "dram" else policy.core
-        beliefs = policy.classify(core_now.run(*inputs)[0]).softmax(dim=2)
+        beliefs = policy.classify(policy.core.run(*inputs, policy.core.start(trajectory.context))[0]).softmax(dim=2)
     for row in range(6):
         left, right = trajectory.context["label"][row].tolist()
         first, second = beliefs[:3, row, left].log().tolist(), [-math.log(3), *beliefs[3:, row, right].log().tolist()]
@@ -195,7 +194,7 @@ def test_bad_settings() -> None:
         ({"type": "dram", "hidden_units": 7}, "hidden_units: expected an even number, half for each LSTM of type dram, got 7"),
         ({"type": "dram", "context_size": -1}, "context_size: expected 0 or more, got -1"),
         ({"type": "lstm", "context_size": 8}, "context_size: type lstm does not read it, it is for dram, got 8"),
-        ({"type": "dram", "head_scale": 1.0}, "head_scale: type dram does not read it, it is for rectifier, lstm, got 1.0"),
+        ({"type": "dram", "head_scale": 1.0}, "head_scale: type dram does not read it, it is for relu_rnn, lstm, got 1.0"),
     ):
         with pytest.raises(ValueError, match=message):
             GlimpsePolicyConfig(**settings)  # type: ignore[arg-type]

@@ -32,8 +32,8 @@ def make_look(
         image=np.full(shape, grey, dtype=np.uint8),
         locations=np.array(locations, dtype=np.float32),
         glimpses=np.broadcast_to(levels, (steps, scales, size, size)),
-        probabilities=probabilities if len(labels) > 1 else probabilities[:, 0],
-        labels=tuple(labels),
+        probabilities=probabilities,
+        labels=np.array(labels),
     )
 
 
@@ -198,28 +198,8 @@ def test_nothing_to_draw(tmp_path) -> None:
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"image": np.zeros((28, 28), dtype=np.float32)}, r"look 1: expected image uint8 \[H, W\], got float32 \[28, 28\]"),
-        ({"image": np.zeros((1, 28, 28), dtype=np.uint8)}, r"expected image uint8 \[H, W\], got uint8 \[1, 28, 28\]"),
-        ({"image": np.zeros((28, 30), dtype=np.uint8)}, r"expected image of the shape of look 0, \[28, 28\], got \[28, 30\]"),
-        ({"locations": np.zeros((2, 3))}, r"expected locations \[N, 2\], N 1 or more, got \[2, 3\]"),
-        ({"locations": np.zeros((0, 2))}, r"N 1 or more, got \[0, 2\]"),
-        ({"locations": np.full((2, 2), 1.5)}, "expected locations from -1 to 1; clamp them"),
-        ({"locations": np.full((2, 2), np.nan)}, "expected locations from -1 to 1.*NaN"),
-        ({"glimpses": np.zeros((3, 1, 8, 8))}, r"expected glimpses \[N, S, g, g\], N 2 locations, got \[3, 1, 8, 8\]"),
-        ({"glimpses": np.zeros((2, 64))}, r"got \[2, 64\]"),
-        ({"glimpses": np.full((2, 1, 8, 8), 255.0)}, "expected glimpses from 0 to 1; divide"),
-        ({"probabilities": np.zeros((2, 9))}, r"expected probabilities .* C 10 class names, got \[2, 9\]"),
-        ({"labels": (1, 2)}, r"expected probabilities .* K 2 labels, .* got \[2, 10\]"),
-        ({"labels": ()}, "K 0 labels, 1 or more"),
-        ({"labels": (10,)}, r"expected labels from 0 to 9, got \(10,\)"),
-        ({"probabilities": np.full((2, 10), -3.0)}, "expected probabilities from 0 to 1; take the softmax"),
-    ],
-)
-def test_what_does_not_fit(tmp_path, change, message: str) -> None:
-    look = make_look([(0.0, 0.0), (0.5, 0.5)])
-    with pytest.raises(ValueError, match=message):
-        draw_looks([look, replace(look, **change)], DIGITS, tmp_path / "new")
+def test_numbers_that_are_not_finite(tmp_path) -> None:
+    look = make_look()
+    with pytest.raises(ValueError, match="expected at least one look to draw, got numbers that are not finite"):
+        draw_looks([look, replace(look, probabilities=look.probabilities * np.nan)], DIGITS, tmp_path / "new")
     assert not (tmp_path / "new").exists()

@@ -43,13 +43,13 @@ class GlimpseSource:
         return self.obs, torch.zeros(len(action)), ended, torch.zeros_like(ended)
 
 
-@pytest.mark.parametrize("core", ["rectifier", "lstm"])
+@pytest.mark.parametrize("core", ["relu_rnn", "lstm"])
 def test_looking_is_what_the_cores_sampling_loop_does(core: str) -> None:
     task = small_task(policy={"type": core})
     policy: Any = task.build_policy()
     images, label = task.data.batch(torch.arange(6), torch.Generator().manual_seed(1))
     place = given_locations("learned", "centre", grid(4), 6, None, torch.device("cpu"))
-    trajectory, hidden = look(policy, task.retina, task.retina.prepare(images), place, label, num_glimpses=4, greedy=True)
+    trajectory, hidden = look(policy, task.retina, task.retina.prepare(images), place, {"label": label}, num_glimpses=4, greedy=True)
     source = GlimpseSource(task.retina, images, num_actions=3)
     expected, state = unroll(policy, source, max_steps=3, context={"label": label}, greedy=True)
     for name in ("action", "logp", "value", "reward", "terminated", "truncated", "mask"):

@@ -176,10 +176,10 @@ def test_the_generator_alone_decides(kind: Any) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (("middle", 60, 4, 8), "placement: expected one of centred, translated, cluttered, pair, got 'middle'"),
-        (("centred", 0, 4, 8), "canvas_size: expected 1 or more, got 0"),
+        (("middle", 60, 4, 8), "kind: expected one of centred, translated, cluttered, pair, got 'middle'"),
+        (("centred", 0, 4, 8), "canvas_size: expected at least 1, got 0"),
         (("cluttered", 60, -1, 8), "num_clutter: expected 0 or more, got -1"),
-        (("cluttered", 60, 4, 0), "clutter_size: expected 1 or more, got 0"),
+        (("cluttered", 60, 4, 0), "clutter_size: expected at least 1, got 0"),
     ],
 )
 def test_settings_that_cannot_be(settings: Any, said: str) -> None:

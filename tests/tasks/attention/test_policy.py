@@ -8,6 +8,8 @@ import pytest
 import torch
 from small import small_task
 
+from seqrl.run.config import read_config
+from seqrl.run.renames import rename_fields, rename_tensor
 from seqrl.tasks.attention.cores import CoreSize, LSTMCore
 from seqrl.tasks.attention.looking import GivenLocations, look
 from seqrl.tasks.attention.policy import GlimpsePolicy, GlimpsePolicyConfig
@@ -68,19 +70,19 @@ def test_the_update_does_not_compute_the_pass_again(monkeypatch: pytest.MonkeyPa
     ],
     ids=["critic", "leave_one_out", "self_critical", "ppo", "ppo_leave_one_out"],
 )
-@pytest.mark.parametrize("core", ["rectifier", "lstm", "dram"])
+@pytest.mark.parametrize("core", ["relu_rnn", "lstm", "dram"])
 def test_every_policy_gradient_trainer_moves_all_of_the_network(config: Any, core: str) -> None:
     # So small a network is hardly ever right by one path and wrong by another.
-    task = small_task(policy={"type": core, "learned_std": True}, images_per_batch=12, reward="log_probability")
+    task = small_task(policy={"type": core}, images_per_batch=12, reward="log_probability")
     policy: Any = task.build_policy()
-    before = {name: parameter.detach().clone() for name, parameter in policy.named_parameters()}
+    before = {name: parameter.detach().clone() for name, parameter in policy.named_parameters() if parameter.requires_grad}
     trainer = config.build(policy, seed=0, num_updates=3)
     for _ in range(3):
         figures = trainer.update(trainer.collect(task))
     assert all(math.isfinite(figure) for figure in figures.values()) and "loss/auxiliary" in figures
     uses_critic = getattr(config, "baseline", None) == "critic" or getattr(config, "advantage", None) == "gae"
-    for name, parameter in policy.named_parameters():
-        assert torch.equal(parameter, before[name]) == (name.startswith("critic") and not uses_critic), name
+    for name, parameter in before.items():
+        assert torch.equal(parameter, policy.get_parameter(name)) == (name.startswith("critic") and not uses_critic), name
 
 
 def test_only_the_classifier_learns_where_looking_is_fixed() -> None:
@@ -124,7 +126,8 @@ def test_the_gradient_is_that_of_the_expected_reward() -> None:
     def reward(location: torch.Tensor) -> torch.Tensor:
         many = len(location)
         place = GivenLocations(torch.zeros(many, 2), location.unsqueeze(1))
-        hidden = look(policy, task.retina, prepared, place, label.expand(many, 1), num_glimpses=2, image=torch.zeros(many).long())[1]
+        context, image = {"label": label.expand(many, 1)}, torch.zeros(many).long()
+        hidden = look(policy, task.retina, prepared, place, context, num_glimpses=2, image=image)[1]
         return policy.classify(hidden[-1]).softmax(dim=1)[:, int(label)].detach()
 
     place = GivenLocations(torch.zeros(number, 2), None)
@@ -133,7 +136,7 @@ def test_the_gradient_is_that_of_the_expected_reward() -> None:
         task.retina,
         prepared,
         place,
-        label.expand(number, 1),
+        {"label": label.expand(number, 1)},
         num_glimpses=2,
         image=torch.zeros(number).long(),
         generator=torch.Generator().manual_seed(0),
@@ -156,7 +159,7 @@ def test_the_gradient_is_that_of_the_expected_reward() -> None:
 
 def test_bad_settings() -> None:
     for settings, message in (
-        ({"type": "gru"}, "type: expected one of rectifier, lstm, dram or module:function, got 'gru'"),
+        ({"type": "gru"}, "type: expected one of relu_rnn, lstm, dram or module:function, got 'gru'"),
         ({"hidden_units": 0}, "hidden_units: expected at least 1, got 0"),
         ({"location_std": 0.0}, "location_std: expected a positive number, got 0.0"),
         ({"head_scale": 0.0}, "head_scale: expected a positive number, got 0.0"),
@@ -165,3 +168,23 @@ def test_bad_settings() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             GlimpsePolicyConfig(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("core", ["relu_rnn", "lstm", "dram"])
+def test_weights_of_earlier_versions_have_their_names_now(core: str) -> None:
+    earlier = {"glimpse_features": "see", "location_features": "place", "join_glimpse": "join_seen", "join_location": "join_placed"}
+    for name in small_task(policy={"type": core}).build_policy().state_dict():
+        old = ".".join(earlier.get(part, part) for part in name.split("."))
+        assert rename_tensor(old) == name
+        assert (old != name) == name.startswith(("core.glimpse_features", "core.location_features", "core.join_"))
+
+
+def test_an_earlier_core_is_refused_by_its_name_now(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("name: run\nnum_updates: 1\ntask: {type: attention, policy: {type: rectifier}}\ntrainer: {type: reinforce}\n")
+    with pytest.raises(ValueError, match=r"got 'rectifier'; type rectifier is now relu_rnn, and `seqrl migrate RUN` rewrites a run"):
+        read_config(path, [])
+    assert rename_fields({("task", "type"): "attention", ("task", "policy", "core"): "rectifier"})[0] == {
+        ("task", "type"): "attention",
+        ("task", "policy", "type"): "relu_rnn",
+    }

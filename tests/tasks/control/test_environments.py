@@ -9,16 +9,16 @@ import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 
 from seqrl.run.cli import main
-from seqrl.tasks.control.environments import environment_state, episode_limit, make_environments, set_environment_state
+from seqrl.tasks.control.environments import GymnasiumFactory, environment_state, episode_limit, set_environment_state
 
 
 def test_cartpole_comes_in_its_vectorised_form_and_others_as_copies() -> None:
-    assert isinstance(make_environments("CartPole-v1", 3).unwrapped, CartPoleVectorEnv)
-    assert isinstance(make_environments("Acrobot-v1", 2).unwrapped, gym.vector.SyncVectorEnv)
+    assert isinstance(GymnasiumFactory("CartPole-v1").make(3).unwrapped, CartPoleVectorEnv)
+    assert isinstance(GymnasiumFactory("Acrobot-v1").make(2).unwrapped, gym.vector.SyncVectorEnv)
 
 
 def test_vectorised_cartpole_moves_as_the_plain_one_and_resets_on_a_dummy_step() -> None:
-    envs, plain = make_environments("CartPole-v1", 2), gym.make("CartPole-v1").unwrapped
+    envs, plain = GymnasiumFactory("CartPole-v1").make(2), gym.make("CartPole-v1").unwrapped
     observation, _ = envs.reset(seed=4)
     plain.reset(seed=0)
     plain.state = envs.unwrapped.state[:, 0].copy()
@@ -34,7 +34,7 @@ def test_vectorised_cartpole_moves_as_the_plain_one_and_resets_on_a_dummy_step()
 
 
 def test_own_time_limit_cuts_and_is_reported() -> None:
-    envs = make_environments("CartPole-v1", 1, max_episode_steps=3)
+    envs = GymnasiumFactory("CartPole-v1", limit=3).make(1)
     envs.reset(seed=0)
     outcomes = [envs.step(np.array([t % 2]))[2:4] for t in range(3)]
     assert [bool(truncated[0]) for _, truncated in outcomes] == [False, False, True]
@@ -44,7 +44,7 @@ def test_own_time_limit_cuts_and_is_reported() -> None:
 
 
 def test_state_goes_back_to_the_same_future() -> None:
-    envs, other = make_environments("CartPole-v1", 4), make_environments("CartPole-v1", 4)
+    envs, other = GymnasiumFactory("CartPole-v1").make(4), GymnasiumFactory("CartPole-v1").make(4)
     envs.reset(seed=1)
     other.reset(seed=2)
     actions = np.random.default_rng(0).integers(0, 2, (120, 4))
@@ -57,7 +57,7 @@ def test_state_goes_back_to_the_same_future() -> None:
 
 
 def test_state_survives_a_file_without_code(tmp_path) -> None:
-    envs = make_environments("CartPole-v1", 2)
+    envs = GymnasiumFactory("CartPole-v1").make(2)
     envs.reset(seed=1)
     torch.save(environment_state(envs), tmp_path / "state.pt")
     loaded = torch.load(tmp_path / "state.pt", weights_only=True)
@@ -67,12 +67,12 @@ def test_state_survives_a_file_without_code(tmp_path) -> None:
 @pytest.mark.parametrize("name", ["CartPol-v1", "CartPole-v7", "cartpole"])
 def test_unknown_name_names_the_nearest(name: str) -> None:
     with pytest.raises(ValueError, match="CartPole-v1"):
-        make_environments(name, 1)
+        GymnasiumFactory(name).make(1)
 
 
 def test_a_name_of_ours_is_found_without_its_namespace() -> None:
     with pytest.raises(ValueError, match="did you mean seqrl/CartPoleMasked-v1"):
-        make_environments("CartPoleMasked-v1", 1)
+        GymnasiumFactory("CartPoleMasked-v1").make(1)
 
 
 def test_missing_namespace_and_module_say_what_to_do(monkeypatch) -> None:
@@ -80,14 +80,14 @@ def test_missing_namespace_and_module_say_what_to_do(monkeypatch) -> None:
     without = {name: spec for name, spec in gym.registry.items() if not name.startswith("ALE/")}
     monkeypatch.setattr(gym.envs.registration, "registry", without)
     with pytest.raises(ValueError, match=r"set task.type: atari .*write ale_py:ALE/Pong-v5 for its plain form$"):
-        make_environments("ALE/Pong-v5", 1)
+        GymnasiumFactory("ALE/Pong-v5").make(1)
     monkeypatch.setattr("seqrl.tasks.control.environments.find_module", lambda name: None)
     with pytest.raises(ValueError, match=r'set task.type: atari .*pip install "seqrl\[atari\]"'):
-        make_environments("ALE/Pong-v5", 1)
+        GymnasiumFactory("ALE/Pong-v5").make(1)
     with pytest.raises(ValueError, match="nobody/Thing-v0.*write module:name"):
-        make_environments("nobody/Thing-v0", 1)
+        GymnasiumFactory("nobody/Thing-v0").make(1)
     with pytest.raises(ValueError, match="no_such_module"):
-        make_environments("no_such_module:Thing-v0", 1)
+        GymnasiumFactory("no_such_module:Thing-v0").make(1)
 
 
 def test_missing_extra_gives_the_line_to_type(monkeypatch) -> None:
@@ -96,7 +96,7 @@ def test_missing_extra_gives_the_line_to_type(monkeypatch) -> None:
 
     monkeypatch.setattr(gym, "make", refuse)
     with pytest.raises(ValueError, match=r'LunarLander-v3.*pip install "gymnasium\[box2d\]".*pip install "seqrl\[box2d\]"'):
-        make_environments("LunarLander-v3", 1)
+        GymnasiumFactory("LunarLander-v3").make(1)
 
 
 def test_no_time_limit_is_refused(monkeypatch) -> None:
@@ -127,15 +127,15 @@ def test_a_module_in_the_users_folder_registers_an_environment(name: str, limit:
     assert main([*config, f"--task.environment={module}:{name}"]) == 0
     assert episode_limit(f"{module}:{name}", None) == limit
     with pytest.raises(ValueError, match=rf"did you mean .*{name}"):
-        make_environments(f"{module}:{name.replace('Pole', 'Poel')}", 1)
+        GymnasiumFactory(f"{module}:{name.replace('Pole', 'Poel')}").make(1)
 
 
 def test_our_own_advice_for_atari_works(monkeypatch) -> None:
     pytest.importorskip("ale_py")
-    envs = make_environments("ale_py:ALE/Pong-v5", 1)
+    envs = GymnasiumFactory("ale_py:ALE/Pong-v5").make(1)
     assert envs.reset(seed=0)[0].shape == (1, 4, 84, 84)  # its own vectorised form
     with pytest.raises(ValueError, match="did you mean ALE/Pong-v5"):
-        make_environments("ale_py:ALE/Ponk-v5", 1)
+        GymnasiumFactory("ale_py:ALE/Ponk-v5").make(1)
 
 
 @pytest.mark.parametrize(
@@ -150,4 +150,4 @@ def test_our_own_advice_for_atari_works(monkeypatch) -> None:
 )
 def test_wrong_modules_and_names_say_what_to_do(name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        make_environments(name, 1)
+        GymnasiumFactory(name).make(1)

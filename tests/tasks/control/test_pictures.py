@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seqrl.tasks.control.environments import make_environments
-from seqrl.tasks.control.pictures import _write_sheet
+from seqrl.tasks.control.environments import GymnasiumFactory
+from seqrl.tasks.control.recording import _write_sheet
 from seqrl.tasks.control.task import ControlConfig
 
 
@@ -30,12 +30,14 @@ class Drawing(gym.vector.VectorWrapper):
 
 
 def sample(monkeypatch, directory: Path, *, fails: bool) -> list[Path]:
-    def make(name, num_envs, *, render_mode=None, **settings):
-        envs = make_environments(name, num_envs, **settings)
+    plain = GymnasiumFactory.make
+
+    def make(factory, num_envs, *, training, render_mode=None):
+        envs = plain(factory, num_envs, training=training)
         return Drawing(envs, fails) if render_mode else envs
 
     task = ControlConfig(max_episode_steps=6).build(0)
-    monkeypatch.setattr("seqrl.tasks.control.environments.make_environments", make)
+    monkeypatch.setattr(GymnasiumFactory, "make", make)
     return task.sample(task.build_policy(), directory / "samples", count=2)
 
 
@@ -53,7 +55,7 @@ def test_an_animation_and_a_sheet_for_each_episode(monkeypatch, tmp_path) -> Non
 
 
 def test_a_sheet_shows_a_dozen_frames_of_a_long_episode_from_first_to_last(tmp_path) -> None:
-    _write_sheet(tmp_path / "sheet.png", [np.full((40, 60, 3), count, dtype=np.uint8) for count in range(100)])
+    _write_sheet(tmp_path / "sheet.png", [np.full((200, 300, 3), count, dtype=np.uint8) for count in range(100)])
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (4 * 306 + 6, 3 * 206 + 6)
         assert [sheet.getpixel((6 + 150, 6 + 100)), sheet.getpixel((6 + 3 * 306 + 150, 6 + 2 * 206 + 100))] == [(0, 0, 0), (99, 99, 99)]

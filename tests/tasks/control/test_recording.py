@@ -11,8 +11,7 @@ import torch
 from PIL import Image
 
 from seqrl.sources import VectorEnvSource
-from seqrl.tasks.control.pictures import draw_episodes
-from seqrl.tasks.control.recording import record_episodes, write_animation
+from seqrl.tasks.control.recording import draw_episodes, record_episodes, write_animation
 
 
 class Always:

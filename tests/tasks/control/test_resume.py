@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqrl.tasks.control.environments import environment_state, make_environments, set_environment_state
+from seqrl.tasks.control.environments import GymnasiumFactory, environment_state, set_environment_state
 from seqrl.tasks.control.policy import ControlPolicyConfig
 from seqrl.tasks.control.task import ControlConfig, EnvTask
 from seqrl.trainers.ppo import PPO, PPOConfig
@@ -58,7 +58,7 @@ def test_a_run_in_halves_ends_with_the_same_weights(settings: dict[str, Any], tm
 
 
 def test_a_copy_goes_back_to_the_same_future_from_every_step() -> None:
-    envs, other = (make_environments("CartPole-v1", 2, vectorization="sync") for _ in range(2))
+    envs, other = (GymnasiumFactory("CartPole-v1", vectorization="sync").make(2) for _ in range(2))
     envs.reset(seed=1)
     other.reset(seed=2)
     actions = np.random.default_rng(0).integers(0, 2, (60, 2))
@@ -79,7 +79,7 @@ def test_a_copy_goes_back_to_the_same_future_from_every_step() -> None:
 
 
 def test_each_episode_of_a_row_is_another() -> None:
-    envs = make_environments("CartPole-v1", 2, vectorization="sync", max_episode_steps=2)
+    envs = GymnasiumFactory("CartPole-v1", vectorization="sync", limit=2).make(2)
     starts = [envs.reset(seed=5)[0]]
     for _ in range(3):
         for _ in range(3):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from seqrl.functional import returns
-from seqrl.tasks.control.environments import make_environments
+from seqrl.tasks.control.environments import GymnasiumFactory
 from seqrl.tasks.control.policy import ControlPolicyConfig
 from seqrl.tasks.control.task import ControlConfig, EnvTask
 from seqrl.trajectory import Step, Trajectory
@@ -194,7 +194,7 @@ def test_options_reach_the_environment() -> None:
 
 
 def test_masked_cartpole_is_cartpole_without_velocities() -> None:
-    shown, whole = (make_environments(name, 5) for name in ("seqrl/CartPoleMasked-v1", "CartPole-v1"))
+    shown, whole = (GymnasiumFactory(name).make(5) for name in ("seqrl/CartPoleMasked-v1", "CartPole-v1"))
     one, _ = shown.reset(seed=3)
     two, _ = whole.reset(seed=3)
     rng = np.random.default_rng(0)

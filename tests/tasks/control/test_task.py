@@ -135,7 +135,7 @@ def test_evaluation_of_known_players(monkeypatch) -> None:
     worst = task.evaluate(Balance(-1.0))
     assert 5 < worst["return_min"] <= worst["return_mean"] <= worst["return_max"] < 15
     # In parts, too.
-    monkeypatch.setattr("seqrl.tasks.control.task.LARGEST_EVALUATION_BATCH", 10)
+    monkeypatch.setattr("seqrl.tasks.control.episodes.LARGEST_BATCH", 10)
     assert task.evaluate(Balance()) == best
 
 

@@ -12,9 +12,8 @@ import torch
 from PIL import Image
 
 from seqrl.sources import VectorEnvSource
-from seqrl.tasks.control.environments import make_environments
-from seqrl.tasks.control.pictures import draw_episodes
-from seqrl.tasks.control.recording import record_episodes
+from seqrl.tasks.control.environments import GymnasiumFactory
+from seqrl.tasks.control.recording import draw_episodes, record_episodes
 from seqrl.tasks.dialog.drawing import Turn, draw_dialog
 from seqrl.tasks.dialog.names import RESTAURANT
 from seqrl.tasks.dialog.restaurant_acts import ACTIONS
@@ -32,7 +31,7 @@ class Offers:
 
 
 def drawn(mode: str | None) -> VectorEnvSource:
-    return VectorEnvSource(make_environments(RESTAURANT, 1, render_mode=mode), seed=0)
+    return VectorEnvSource(GymnasiumFactory(RESTAURANT).make(1, render_mode=mode), seed=0)
 
 
 def test_a_row_a_turn_and_another_colour_for_what_was_misheard() -> None:

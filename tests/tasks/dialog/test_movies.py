@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqrl.tasks.control.environments import GymnasiumFactory, make_environments
+from seqrl.tasks.control.environments import GymnasiumFactory
 from seqrl.tasks.dialog.movie_data import fitting, read_movies
 from seqrl.tasks.dialog.movie_dialogs import MovieDialogs
 from seqrl.tasks.dialog.movie_environment import MovieBooking
@@ -129,7 +129,7 @@ def test_both_forms_are_alike_and_resume_exactly(tmp_path: Path) -> None:
 
     folder = folder_with(tmp_path)
     check_env(MovieBooking(folder), skip_render_check=True)
-    many, one = make_environments(MOVIE_BOOKING, 1, options={"folder": folder}), MovieBooking(folder)
+    many, one = GymnasiumFactory(MOVIE_BOOKING, options={"folder": folder}).make(1), MovieBooking(folder)
     seen, info = one.reset(seed=3)
     random = np.random.default_rng(0)
     np.testing.assert_array_equal(many.reset(seed=3)[0][0], seen)
@@ -143,7 +143,7 @@ def test_both_forms_are_alike_and_resume_exactly(tmp_path: Path) -> None:
         if ended:
             seen, info = one.reset()
             np.testing.assert_array_equal(many.step(np.array([0]))[0][0], seen)
-    other = make_environments(MOVIE_BOOKING, 1, options={"folder": folder})
+    other = GymnasiumFactory(MOVIE_BOOKING, options={"folder": folder}).make(1)
     other.reset(seed=9)
     other.unwrapped.load_state_dict(many.unwrapped.state_dict())
     for action in (0, 1, 5, 6, 2, 4):
@@ -169,7 +169,7 @@ def test_malformed_files_are_named(tmp_path: Path, showings: Any, goals: Any, to
 
 def test_a_missing_folder_and_settings_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FileNotFoundError, match="set task.environment_options.folder"):
-        make_environments(MOVIE_BOOKING, 1, options={"folder": str(tmp_path)})
+        GymnasiumFactory(MOVIE_BOOKING, options={"folder": str(tmp_path)}).make(1)
     monkeypatch.delenv("SEQRL_DATA", raising=False)
     with pytest.raises(FileNotFoundError, match="SEQRL_DATA is not set"):
         MovieBooking()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from seqrl.tasks.control.environments import GymnasiumFactory, make_environments
+from seqrl.tasks.control.environments import GymnasiumFactory
 from seqrl.tasks.dialog import restaurant_user as user
 from seqrl.tasks.dialog.handcrafted import HandCrafted, play_dialogs
 from seqrl.tasks.dialog.names import RESTAURANT, RESTAURANT_TURNS
@@ -185,7 +185,7 @@ def test_both_forms_are_alike_and_resume_exactly() -> None:
 
     check_env(RestaurantDialog(error_rate=0.3), skip_render_check=True)
     settings: dict[str, Any] = {"error_rate": 0.3}
-    many, one, random = make_environments(RESTAURANT, 1, options=settings), RestaurantDialog(**settings), np.random.default_rng(0)
+    many, one, random = GymnasiumFactory(RESTAURANT, options=settings).make(1), RestaurantDialog(**settings), np.random.default_rng(0)
     seen, info = one.reset(seed=3)
     np.testing.assert_array_equal(many.reset(seed=3)[0][0], seen)
     for _ in range(60):
@@ -198,7 +198,7 @@ def test_both_forms_are_alike_and_resume_exactly() -> None:
         if ended:
             seen, info = one.reset()
             np.testing.assert_array_equal(many.step(np.array([0]))[0][0], seen)
-    other = make_environments(RESTAURANT, 1, options=settings)
+    other = GymnasiumFactory(RESTAURANT, options=settings).make(1)
     other.reset(seed=9)
     other.unwrapped.load_state_dict(many.unwrapped.state_dict())
     for action in (0, 1, 9, 10, 2, 3):
