@@ -81,6 +81,7 @@ FIELDS: list[Field] = [
     Field("task.policy.core", "task.policy.type", since="0.1.0", types=("attention",)),
     Field("task.fire_on_reset", None, since="0.1.0", types=("atari",), values={True: "dropped"}),
     Field("task.data.builtin.phrasings", None, since="0.1.0", types=("text",), values={6: "dropped"}),
+    Field("task.policy.crop", None, since="0.1.0", types=("captioning",), values={"published": "dropped"}),
 ]
 TENSORS: list[Tensor] = []
 # Logged keys, and entries of a checkpoint's progress, are renamed when they are read: what was written stays as it is.
