@@ -166,17 +166,18 @@ class LiveDisplay:
         self._live.stop()
 
 
-def curve(values: Sequence[float], width: int = CURVE_WIDTH) -> str:
+def curve(values: Sequence[float], width: int = CURVE_WIDTH, *, bounds: tuple[float, float] | None = None) -> str:
     """Draw numbers as a line of bars, from the smallest to the largest; neighbours share a bar where there are too many.
 
     Args:
         values: at least one, finite.
         width: most characters.
+        bounds: what the smallest and the largest bar stand for, where several lines are to be compared; this line's own by default.
     """
     num_bars = min(width, len(values))
     edges = [index * len(values) // num_bars for index in range(num_bars + 1)]
     heights = [sum(values[start:end]) / (end - start) for start, end in itertools.pairwise(edges)]
-    low, high = min(heights), max(heights)
+    low, high = bounds or (min(heights), max(heights))
     scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
     return "".join(BARS[round((height - low) * scale)] for height in heights)
 

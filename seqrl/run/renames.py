@@ -83,6 +83,7 @@ FIELDS: list[Field] = [
     Field("task.policy.learned_std", None, since="0.1.0", types=("attention",), values={False: "dropped"}),
     Field("task.fire_on_reset", None, since="0.1.0", types=("atari",), values={True: "dropped"}),
     Field("task.data.builtin.phrasings", None, since="0.1.0", types=("text",), values={6: "dropped"}),
+    Field("task.policy.crop", None, since="0.1.0", types=("captioning",), values={"published": "dropped"}),
     Field("steps", "num_updates", since="0.1.0"),
     Field("trainer.mix", "trainer.imitation", since="0.1.0"),
     Field("trainer.discount", "trainer.gamma", since="0.1.0"),

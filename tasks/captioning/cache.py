@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,7 +19,6 @@ from seqrl.metrics.limits import brief
 from seqrl.metrics.text_files import read_json
 
 _LOG = logging.getLogger(__name__)
-_ROWS_A_WRITE = 64
 # What reading a damaged .npy or .json raises; headers of arrays are read by Python's own parser.
 DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, SyntaxError, OverflowError, TokenError)
 
@@ -33,45 +31,6 @@ def content_key(*parts: Any) -> str:
     """
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:20]
-
-
-class RowWriter:
-    """Writes an .npy file row by row, for arrays that need not fit into memory.
-
-    Ordinary writes are used, not a memory map: on a full disk they raise an error, where a memory map kills the process.
-
-    Args:
-        file: opened for binary writing, at its start.
-        row_shape: shape of one row.
-        max_rows: largest number of rows that will be written.
-        dtype: of the rows.
-    """
-
-    def __init__(self, file: BinaryIO, row_shape: tuple[int, ...], max_rows: int, dtype: type = np.uint8) -> None:
-        self._file, self._row_shape, self._dtype = file, row_shape, np.dtype(dtype)
-        self.num_rows = 0
-        self._header(max_rows)
-        self._header_bytes = file.tell()
-
-    def append(self, rows: np.ndarray) -> None:
-        """Write rows [N, *row_shape]."""
-        if rows.shape[1:] != self._row_shape or rows.dtype != self._dtype:
-            raise ValueError(f"rows: expected {self._dtype} [N, {self._row_shape}], got {rows.dtype} {list(rows.shape)}")
-        self._file.write(np.ascontiguousarray(rows).tobytes())
-        self.num_rows += len(rows)
-
-    def close(self) -> None:
-        """Correct the header to the number of rows that were written."""
-        self._file.seek(0)
-        self._header(self.num_rows)
-        if self._file.tell() != self._header_bytes:
-            raise RuntimeError("numpy changed the length of its header; please report this with your numpy version")
-        self._file.seek(0, os.SEEK_END)
-
-    def _header(self, num_rows: int) -> None:
-        description = np.lib.format.dtype_to_descr(self._dtype)
-        header = {"descr": description, "fortran_order": False, "shape": (num_rows, *self._row_shape)}
-        np.lib.format.write_array_header_1_0(self._file, header)
 
 
 def load_rows(
@@ -110,21 +69,15 @@ def load_rows(
             return found
     if not is_writable(folder):
         _LOG.warning("cannot write %s: keeping %d %s in memory; set SEQRL_CACHE to a folder that can be written", folder, len(names), kind)
-        rows = list(make())
-        return _stacked(rows, row_shape, dtype), [row is not None for row in rows]
-    _require_space(folder, len(names) * math.prod(row_shape) * np.dtype(dtype).itemsize, kind)
+        made = list(make())
+        whole = [row for row in made if row is not None]
+        return np.stack(whole) if whole else np.zeros((0, *row_shape), dtype), [row is not None for row in made]
+    needed, free = len(names) * math.prod(row_shape) * np.dtype(dtype).itemsize, shutil.disk_usage(folder).free
+    if free < needed:
+        missing = f"expected {needed / 1e9:.2f} GB free for {kind}, found {free / 1e9:.2f} GB"
+        raise OSError(f"{folder}: {missing}; set SEQRL_CACHE to another disk")
     with atomic_write(array_file) as file:
-        writer = RowWriter(file, row_shape, len(names), dtype)
-        kept: list[bool] = []
-        waiting: list[np.ndarray | None] = []
-        for row in make():
-            kept.append(row is not None)
-            waiting.append(row)
-            if len(waiting) == _ROWS_A_WRITE:
-                writer.append(_stacked(waiting, row_shape, dtype))
-                waiting = []
-        writer.append(_stacked(waiting, row_shape, dtype))
-        writer.close()
+        kept = _write_rows(file, make(), len(names), row_shape, np.dtype(dtype))
     with atomic_write(list_file) as file:
         file.write(json.dumps({"names": list(names), "kept": kept, "written_ns": array_file.stat().st_mtime_ns}).encode())
     return np.load(array_file, mmap_mode="r"), kept
@@ -154,14 +107,28 @@ def _kept_rows(array_file: Path, list_file: Path, most: tuple[int, ...], dtype: 
     return rows, kept
 
 
-def _stacked(rows: Sequence[np.ndarray | None], row_shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    whole = [row for row in rows if row is not None]
-    return np.stack(whole) if whole else np.zeros((0, *row_shape), dtype=dtype)
+def _write_rows(
+    file: BinaryIO, rows: Iterator[np.ndarray | None], most: int, row_shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> list[bool]:
+    """Write an .npy file row by row, at most so many, for arrays that need not fit into memory; give which rows there are.
 
+    Ordinary writes are used, not a memory map: on a full disk they raise an error, where a memory map kills the process.
+    """
 
-def _require_space(folder: Path, needed: int, kind: str) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise OSError(
-            f"{folder}: expected {needed / 1e9:.2f} GB free for {kind}, found {free / 1e9:.2f} GB; set SEQRL_CACHE to another disk"
-        )
+    def write_header(number: int) -> int:
+        description = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (number, *row_shape)}
+        np.lib.format.write_array_header_1_0(file, description)
+        return file.tell()
+
+    start, kept = write_header(most), list[bool]()
+    for row in rows:
+        kept.append(row is not None)
+        if row is None:
+            continue
+        if row.shape != row_shape or row.dtype != dtype:
+            raise ValueError(f"rows: expected {dtype} {list(row_shape)}, got {row.dtype} {list(row.shape)}")
+        file.write(row.tobytes())
+    file.seek(0)
+    if write_header(sum(kept)) != start:
+        raise RuntimeError("numpy changed the length of its header; please report this with your numpy version")
+    return kept

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,9 @@ class CaptionedImage:
 # What the first line of Kaggle's Flickr8k captions.txt says, and of files like it.
 _IMAGE_COLUMNS = ("image", "image_name", "file_name", "filename")
 _CAPTION_COLUMNS = ("caption", "comment")
+# What fields of JSON files hold, where they have them.
+_KINDS: dict[str, Any] = dict.fromkeys(("id", "image_id", "imgid", "cocoid"), int | str)
+_KINDS |= dict.fromkeys(("file_name", "filename", "filepath"), str)
 
 
 def read_token_file(path: Path) -> list[CaptionedImage]:
@@ -44,39 +47,34 @@ def read_token_file(path: Path) -> list[CaptionedImage]:
         ValueError: when a line has neither form, a caption is empty, or a line's `name.jpg#k` comes twice.
     """
     text = _read_text(path)
-    return _of_table(text, path) if _first_heading(text) else _of_token_lines(text, path)
+    captions: dict[str, list[str]] = {}
+    for name, caption in _table(text, path) if _heading(text) else _token_lines(text, path):
+        captions.setdefault(name, []).append(caption)
+    return [make_record(path, name, name, texts) for name, texts in captions.items()]
 
 
 def is_caption_table(path: Path) -> bool:
     """Tell whether a file that `read_token_file` reads is a table, as Kaggle has it."""
-    return _first_heading(_read_text(path)) is not None
+    return _heading(_read_text(path)) is not None
 
 
-def _first_heading(text: str) -> tuple[str, str] | None:
-    return _heading(next((line for line in lines_of(text) if line.strip()), ""))
-
-
-def _heading(line: str) -> tuple[str, str] | None:
-    """Give the image and the caption column where a line is the heading of a table of captions, else None."""
-    names = [name.strip() for name in line.split(",")]
+def _heading(text: str) -> tuple[str, str] | None:
+    """Give the image and the caption column where the first line is the heading of a table of captions, else None."""
+    names = [name.strip() for name in next((line for line in lines_of(text) if line.strip()), "").split(",")]
     images, captions = ([name for name in names if name.lower() in wanted] for wanted in (_IMAGE_COLUMNS, _CAPTION_COLUMNS))
     return (images[0], captions[0]) if images and captions else None
 
 
-def _of_table(text: str, path: Path) -> list[CaptionedImage]:
-    columns, rows = table_of(text, str(path), ",")
-    image, caption = _heading(",".join(columns)) or ("", "")
-    captions: dict[str, list[str]] = {}
-    for place, row in rows:
+def _table(text: str, path: Path) -> Iterator[tuple[str, str]]:
+    image, caption = _heading(text) or ("", "")
+    for place, row in table_of(text, str(path), ",")[1]:
         name = row[image].strip()
         if not name:
             raise ValueError(f"{place}: expected the name of an image in the column {image!r}, got nothing; write it")
-        captions.setdefault(name, []).append(row[caption])
-    return [make_record(path, name, name, texts) for name, texts in captions.items()]
+        yield name, row[caption]
 
 
-def _of_token_lines(text: str, path: Path) -> list[CaptionedImage]:
-    captions: dict[str, list[str]] = {}
+def _token_lines(text: str, path: Path) -> Iterator[tuple[str, str]]:
     numbered: list[tuple[str, str]] = []
     for number, line in enumerate(lines_of(text), start=1):
         if not line.strip():
@@ -86,9 +84,8 @@ def _of_token_lines(text: str, path: Path) -> list[CaptionedImage]:
             raise ValueError(f"{path}, line {number}: expected `image.jpg#0<TAB>caption`, got no tab in {line[:80]!r}")
         if "#" in name:
             numbered.append((name.strip(), f"line {number}"))
-        captions.setdefault(name.rsplit("#", 1)[0].strip(), []).append(caption)
+        yield name.rsplit("#", 1)[0].strip(), caption
     refuse_duplicates(path, numbered, what="number of a caption")
-    return [make_record(path, name, name, texts) for name, texts in captions.items()]
 
 
 def read_list(path: Path) -> list[str]:
@@ -114,7 +111,7 @@ def read_coco(path: Path) -> list[CaptionedImage]:
     """
     content = _read_json(path)
     if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
-        raise ValueError(f'{path}: expected COCO captions with "images" and "annotations", got {_summary(content)}')
+        raise ValueError(f'{path}: expected COCO captions with "images" and "annotations", got {brief(content)}')
     images, annotations = content["images"], content["annotations"]
     _require(path, "images", images, "id", "file_name")
     _require(path, "annotations", annotations, "image_id", "caption")
@@ -141,7 +138,7 @@ def read_karpathy(path: Path) -> list[CaptionedImage]:
     """
     content = _read_json(path)
     if not isinstance(content, dict) or "images" not in content:
-        raise ValueError(f'{path}: expected Karpathy\'s dataset.json with "images", got {_summary(content)}')
+        raise ValueError(f'{path}: expected Karpathy\'s dataset.json with "images", got {brief(content)}')
     images = content["images"]
     _require(path, "images", images, "filename", "split", "sentences")
     records = []
@@ -214,23 +211,14 @@ def _split_name(place: str, name: object) -> str:
 
 def _require(path: Path, what: str, rows: Any, *fields: str) -> None:
     if not isinstance(rows, list):
-        raise ValueError(f"{path}: {what}: expected a list, got {_summary(rows)}")
+        raise ValueError(f"{path}: {what}: expected a list, got {brief(rows)}")
     for index, row in enumerate(rows):
-        lacking = [field for field in fields if not isinstance(row, dict) or field not in row]
-        if lacking:
-            raise ValueError(f"{path}: {what}[{index}]: expected the fields {', '.join(fields)}, got {_summary(row)}")
-        for name in ("id", "image_id", "file_name", "filename", "filepath", "imgid", "cocoid"):
-            if name in row and not isinstance(row[name], str if "file" in name else int | str):
-                kind = "a text" if "file" in name else "a whole number or a text"
-                raise ValueError(f"{path}: {what}[{index}]: expected {kind} for {name}, got {_summary(row[name])}")
-
-
-def _summary(value: object) -> str:
-    return (
-        f"an object with {brief(', '.join(map(str, list(value)[:8])))[1:-1]}"
-        if isinstance(value, dict)
-        else f"a {type(value).__name__} {brief(value)}"
-    )
+        if not isinstance(row, dict) or not row.keys() >= set(fields):
+            raise ValueError(f"{path}: {what}[{index}]: expected the fields {', '.join(fields)}, got {brief(row)}")
+        for name, kind in _KINDS.items():
+            if not isinstance(row.get(name, ""), kind):
+                wanted = "a text" if kind is str else "a whole number or a text"
+                raise ValueError(f"{path}: {what}[{index}]: expected {wanted} for {name}, got {brief(row[name])}")
 
 
 def _read_text(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +14,13 @@ from seqrl.metrics.tokenisations import tokenisation_by_name, unspaced_example
 from seqrl.tasks.captioning.caption_files import CaptionedImage
 from seqrl.tasks.captioning.data_config import DataConfig
 from seqrl.tasks.captioning.features import Eyes
-from seqrl.tasks.captioning.image_stores import DrawnStore
+from seqrl.tasks.captioning.image_stores import DrawnStore, ImageStore
 from seqrl.tasks.captioning.images import Prepare
-from seqrl.tasks.captioning.photographs import SPLITS, find_photographs
+from seqrl.tasks.captioning.photographs import SPLITS, Photographs, find_photographs
 from seqrl.tasks.captioning.scene_layout import Scene
 from seqrl.tasks.captioning.scene_words import grammar_words
-from seqrl.tasks.captioning.scenes import load_scenes
-from seqrl.tasks.captioning.shown import Showing
+from seqrl.tasks.captioning.scenes import DrawnSplit, load_scenes
+from seqrl.tasks.captioning.shown import Shown, load_shown
 from seqrl.tasks.writing.vocabulary import SPECIALS, TokenizerVocabulary, Vocabulary
 
 _LOG = logging.getLogger(__name__)
@@ -82,6 +82,10 @@ class CaptionSplit:
         """Name an image in a message."""
         return f"image {self.image_ids[index]}"
 
+    def rows(self, index: Any) -> Any:
+        """Give images by their numbers or a slice, as tensors of their own."""
+        return rows_of(self.images, index)
+
     def picture(self, index: int) -> np.ndarray:
         """Give an image to be looked at, uint8 [3, S, S]."""
         return self.images[index] if self.pictures is None else self.pictures(index)  # type: ignore[no-any-return]
@@ -136,66 +140,48 @@ def load_data(config: DataConfig, prepare: Prepare | None = None, *, eyes: Eyes 
         ValueError: when a setting or a file's content is wrong; the message names file, place and remedy.
     """
     config.check()
-    if config.source == "scenes":
-        return _load_scenes(config, prepare, eyes, mirrored)
-    photographs = find_photographs(config)
-    words = {name: _words(config, [record.captions for record in photographs.records[name]]) for name in SPLITS}
-    for name in SPLITS:
-        _refuse_wordless(photographs.records[name], words[name], reserved=() if config.tokenizer else SPECIALS)
-    if config.tokens == "ptb":
-        _warn_of_unspaced(photographs.records["train"])
+    drawn = load_scenes(config.scenes, config.image_size) if config.source == "scenes" else {}
+    found = _as_photographs(drawn, config.max_images) if drawn else find_photographs(config)
+    split = tokenisation_by_name(config.tokens).split
+    words = {name: [[split(caption) for caption in record.captions] for record in found.records[name]] for name in SPLITS}
+    if not drawn:
+        for name in SPLITS:
+            _refuse_wordless(found.records[name], words[name], reserved=() if config.tokenizer else SPECIALS)
+        if config.tokens == "ptb":
+            _warn_of_unspaced(found.records["train"])
     vocabulary = _vocabulary(config, words["train"])
-    seen = Showing(config, prepare, eyes, mirrored)
-    named = {name: [(record.image_id, record.file_name) for record in photographs.records[name]] for name in SPLITS}
-    shown = seen.load(photographs.stores, named)
-    train, dev, test = (_make_split(name, photographs.records[name], words[name], *shown[name]) for name in SPLITS)
-    return CaptionData(train, dev, test, vocabulary, prepared=prepare is not None, seen_by="" if eyes is None else eyes.key)
-
-
-def _load_scenes(config: DataConfig, prepare: Prepare | None, eyes: Eyes | None, mirrored: bool) -> CaptionData:
-    kept = config.max_images or None
-    drawn = load_scenes(config.scenes, config.image_size)
-    shown: dict[str, Any] = {name: ({"images": part.images[:kept]}, []) for name, part in drawn.items()}
-    if prepare is not None or eyes is not None or config.features:
-        stores = {name: DrawnStore(part.image_ids, part.images) for name, part in drawn.items()}
-        named = {name: [(image, image) for image in part.image_ids[:kept]] for name, part in drawn.items()}
-        shown = Showing(config, prepare, eyes, mirrored).load(stores, named)
-    splits = {}
-    for name, part in drawn.items():
-        found, whole = shown[name]
-        rows = [row for row, keep in enumerate(whole) if keep] if whole else range(len(part.image_ids[:kept]))
-        captions = [part.captions[row] for row in rows]
-        splits[name] = CaptionSplit(
-            name,
-            image_ids=[part.image_ids[row] for row in rows],
-            references=captions,
-            words=_words(config, captions),
-            scenes=[part.scenes[row] for row in rows],
-            figures=part.figures[list(rows)],
-            **found,
-        )
-    vocabulary = _vocabulary(config, splits["train"].words)
+    named = {name: [(record.image_id, record.file_name) for record in found.records[name]] for name in SPLITS}
+    shown = load_shown(config, found.stores, named, prepare=prepare, eyes=eyes, mirrored=mirrored)
+    splits = {name: _make_split(name, found.records[name], words[name], shown[name], drawn.get(name)) for name in SPLITS}
     return CaptionData(**splits, vocabulary=vocabulary, prepared=prepare is not None, seen_by="" if eyes is None else eyes.key)
 
 
+def _as_photographs(drawn: Mapping[str, DrawnSplit], most: int) -> Photographs:
+    """Give scenes the form of photographs in files, the first ones of each split where `most` is not 0."""
+    records = {
+        name: [CaptionedImage(image, image, tuple(captions)) for image, captions in zip(part.image_ids, part.captions, strict=True)]
+        for name, part in drawn.items()
+    }
+    stores: dict[str, ImageStore] = {name: DrawnStore(part.image_ids, part.images) for name, part in drawn.items()}
+    return Photographs({name: part[: most or None] for name, part in records.items()}, stores)
+
+
 def _make_split(
-    name: str, records: Sequence[CaptionedImage], words: list[list[list[str]]], found: dict[str, Any], kept: Sequence[bool]
+    name: str, records: Sequence[CaptionedImage], words: list[list[list[str]]], shown: Shown, drawn: DrawnSplit | None
 ) -> CaptionSplit:
+    found, kept = shown
     if records and not any(kept):
         raise ValueError(f"{name}: expected at least one image that decodes, got none of {len(records)}")
-    rows = [(record, tokens) for record, tokens, keep in zip(records, words, kept, strict=True) if keep]
+    rows = [row for row, keep in enumerate(kept) if keep]
     return CaptionSplit(
         name=name,
-        image_ids=[record.image_id for record, _ in rows],
-        references=[list(record.captions) for record, _ in rows],
-        words=[tokens for _, tokens in rows],
+        image_ids=[records[row].image_id for row in rows],
+        references=[list(records[row].captions) for row in rows],
+        words=[words[row] for row in rows],
+        scenes=None if drawn is None else [drawn.scenes[row] for row in rows],
+        figures=None if drawn is None else drawn.figures[rows],
         **found,
     )
-
-
-def _words(config: DataConfig, captions: Sequence[Sequence[str]]) -> list[list[list[str]]]:
-    split = tokenisation_by_name(config.tokens).split
-    return [[split(caption) for caption in texts] for texts in captions]
 
 
 def _warn_of_unspaced(records: Sequence[CaptionedImage]) -> None:
@@ -211,17 +197,16 @@ def _warn_of_unspaced(records: Sequence[CaptionedImage]) -> None:
 def _refuse_wordless(records: Sequence[CaptionedImage], words: list[list[list[str]]], reserved: Sequence[str]) -> None:
     for record, captions in zip(records, words, strict=True):
         for index, caption in enumerate(captions):
-            if not caption:
-                raise ValueError(
-                    f"image {record.image_id}: caption {index} holds no word after tokenisation ({record.captions[index]!r}); "
-                    "an empty reference cannot be scored, write a caption or remove it"
-                )
             special = next((word for word in caption if word in reserved), None)
-            if special:
-                raise ValueError(
-                    f"image {record.image_id}: caption {index} holds {special}, the name of a token of the word list "
-                    f"({record.captions[index]!r}); a captioner would be rewarded for writing it, so replace it by a word"
-                )
+            if caption and special is None:
+                continue
+            place, text = f"image {record.image_id}: caption {index} holds", f"({record.captions[index]!r})"
+            raise ValueError(
+                f"{place} {special}, the name of a token of the word list {text}; a captioner would be rewarded for writing it, so "
+                "replace it by a word"
+                if special
+                else f"{place} no word after tokenisation {text}; an empty reference cannot be scored, write a caption or remove it"
+            )
 
 
 def _vocabulary(config: DataConfig, words: list[list[list[str]]]) -> Vocabulary | TokenizerVocabulary:

@@ -9,12 +9,11 @@ from typing import Annotated, Literal
 
 from seqrl.metrics.tokenisations import tokenisation_by_name
 from seqrl.settings import Count, Limit, NotNegative, ReadBy, check_settings
-from seqrl.tasks.captioning.images import MIN_IMAGE_SIZE
 from seqrl.tasks.captioning.scenes import ScenesConfig
 from seqrl.tasks.paths import expanded
 
 Source = Literal["scenes", "flickr8k", "coco", "karpathy", "jsonl", "datasets"]
-ImageSize = Annotated[int, Limit(f"at least {MIN_IMAGE_SIZE} pixels", lambda value: value >= MIN_IMAGE_SIZE)]
+ImageSize = Annotated[int, Limit("at least 16 pixels", lambda value: value >= 16)]
 _PHOTOGRAPHS = ReadBy("source", "flickr8k", "coco", "karpathy", "jsonl", "datasets")
 _IN_FILES = ReadBy("source", "flickr8k", "coco", "karpathy", "jsonl")
 _FLICKR8K, _COCO, _DATASETS = ReadBy("source", "flickr8k"), ReadBy("source", "coco"), ReadBy("source", "datasets")
@@ -99,9 +98,8 @@ class DataConfig:
             FileNotFoundError: when there is no such file.
         """
         if encoder == "features" and not self.features:
-            raise ValueError(
-                "data.features: policy.encoder features needs a file of features (.npy, .npz, .h5), got nothing; set data.features"
-            )
+            wanted = "policy.encoder features needs a file of features (.npy, .npz, .h5), got nothing; set data.features"
+            raise ValueError(f"data.features: {wanted}")
         if not self.features:
             return
         if encoder != "features":

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 from seqrl.metrics import by_name
 from seqrl.metrics.corpus import Corpus
-from seqrl.run.registry import nearest
 from seqrl.run.trust import NAMES_CODE
 from seqrl.settings import Count, Limit, NotNegative, check_settings
-from seqrl.tasks.captioning.data import CaptionSplit, rows_of
+from seqrl.tasks.captioning.data import CaptionSplit
 from seqrl.tasks.captioning.facts import fact_figures
-from seqrl.tasks.writing.decoded import Decoded, batches_of, beam_texts, greedy_texts, in_order
-from seqrl.tasks.writing.own_metrics import functions_among, refuse_two_figures
+from seqrl.tasks.writing.decoded import Decoded, Share, batches_of, beam_texts, contexts_of, greedy_texts, in_order, share_of
+from seqrl.tasks.writing.own_metrics import OwnMetric, check_figures, registered_among
 from seqrl.tasks.writing.own_rewards import mean_score
-from seqrl.tasks.writing.vocabulary import TokenizerVocabulary, Vocabulary
-from seqrl.trees import map_tree
+from seqrl.tasks.writing.vocabulary import AnyVocabulary
 
 METRICS = ("cider_d", "cider", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l")
 
@@ -35,6 +32,7 @@ BAD_ENDINGS = frozenset(
     "is are was were be being while as that which who his her its their there this these those".split()
 )
 
+AllOrSeveral = Annotated[int, Limit("0 (all) or at least 2, since CIDEr over one image is always 0", lambda value: value == 0 or value > 1)]
 Finite = Annotated[float, Limit("a positive, finite number", lambda value: 0 < value < math.inf)]
 
 
@@ -52,7 +50,7 @@ class EvaluationConfig:
             `reward.function`, whose mean is reported under their name; those of the reward and of early stopping are reported anyhow.
     """
 
-    max_images: int = 0
+    max_images: AllOrSeveral = 0
     images_per_batch: Count = 100
     beam_size: NotNegative[int] = 0
     length_penalty: float = 0.0
@@ -61,55 +59,34 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if self.max_images < 0 or self.max_images == 1:
-            raise ValueError(f"max_images: expected 0 (all) or at least 2, since CIDEr over one image is always 0, got {self.max_images}")
-        for name in self.registered:
-            if name not in by_name.METRICS:
-                raise ValueError(f"metrics: there is no metric {name!r}; {nearest(name, by_name.METRICS)}")
+        check_figures(self.metrics, FIGURES)
+        for name in registered_among(self.metrics):
             if not by_name.takes_words(name):
                 raise ValueError(
                     f"metrics: {name} scores strings only, as they were written, and captioners' words have lost case and punctuation; "
                     f"report bleu4 or bleu4_smoothed instead, and score written captions with `seqrl score --metrics {name}`"
                 )
-        refuse_two_figures(self.functions, FIGURES)
 
     @property
-    def registered(self) -> list[str]:
-        """Names of metrics."""
-        return [name for name in self.metrics if ":" not in name]
-
-    @property
-    def functions(self) -> list[str]:
-        """Functions of one's own."""
-        return functions_among(self.metrics)
-
-
-# Scores captions, words with spaces between, beside what is known about their images: of a `seqrl.tasks.writing.asked.Asked`.
-Function = Callable[..., NDArray[np.float64]]
+    def beam(self) -> dict[str, Any]:
+        """How beam search goes; empty where there is none."""
+        settings = {"beam_size": self.beam_size, "length_penalty": self.length_penalty, "temperature": self.temperature}
+        return settings if self.beam_size > 1 else {}
 
 
 def evaluate_captions(
     policy: nn.Module,
     split: CaptionSplit,
-    vocabulary: Vocabulary | TokenizerVocabulary,
+    vocabulary: AnyVocabulary,
     config: EvaluationConfig,
-    functions: Mapping[str, Function] | None = None,
+    own: Mapping[str, OwnMetric] | None = None,
 ) -> dict[str, float]:
     """Caption the images and score the captions; see `figures_of`."""
-    return figures_of([captions_of(policy, split, vocabulary, config)], split, vocabulary, config, functions)
-
-
-# Captions of each batch of a process: greedy ones, and under "beam/" those of beam search.
-Share = dict[str, list[list[Decoded]]]
+    return figures_of([captions_of(policy, split, vocabulary, config)], split, vocabulary, config, own)
 
 
 def captions_of(
-    policy: nn.Module,
-    split: CaptionSplit,
-    vocabulary: Vocabulary | TokenizerVocabulary,
-    config: EvaluationConfig,
-    part: int = 0,
-    parts: int = 1,
+    policy: nn.Module, split: CaptionSplit, vocabulary: AnyVocabulary, config: EvaluationConfig, part: int = 0, parts: int = 1
 ) -> Share:
     """Caption a process's share of the images.
 
@@ -121,20 +98,16 @@ def captions_of(
         part: number of the process.
         parts: of processes.
     """
-    count = min(config.max_images or len(split), len(split))
-    batches = batches_of(count, config.images_per_batch, part, parts)
-    share = {"": [greedy_texts(policy, _contexts(policy, split, [rows]), vocabulary) for rows in batches]}
-    if config.beam_size > 1:
-        share["beam/"] = [beam_texts(policy, _contexts(policy, split, [rows]), vocabulary, **_beam(config)) for rows in batches]
-    return share
+    batches = batches_of(min(config.max_images or len(split), len(split)), config.images_per_batch, part, parts)
+    return share_of(policy, split.rows, batches, vocabulary, config.beam)
 
 
 def figures_of(
     shares: Sequence[Share],
     split: CaptionSplit,
-    vocabulary: Vocabulary | TokenizerVocabulary,
+    vocabulary: AnyVocabulary,
     config: EvaluationConfig,
-    functions: Mapping[str, Function] | None = None,
+    own: Mapping[str, OwnMetric] | None = None,
 ) -> dict[str, float]:
     """Score the captions of all processes, as a corpus.
 
@@ -143,7 +116,7 @@ def figures_of(
         split: images and references; document frequencies are those of these references, as published figures have it.
         vocabulary: what the token ids stand for.
         config: see `EvaluationConfig`.
-        functions: of one's own, by the name of their figure.
+        own: functions of one's own, by the name of their figure.
 
     Returns:
         For greedy decoding each metric's corpus figure, then `length` (words), `bad_endings` (share of captions that break
@@ -154,39 +127,33 @@ def figures_of(
     Raises:
         ValueError: when there are fewer than two images, which would make every CIDEr 0.
     """
-    metrics = list(dict.fromkeys([*METRICS, *config.registered]))
+    metrics = list(dict.fromkeys([*METRICS, *registered_among(config.metrics)]))
     figures: dict[str, float] = {}
     for kind in shares[0]:
         captions = in_order([share[kind] for share in shares])
         texts = [vocabulary.tokenisation.join(words) for words, _ in captions]
-        own = {name: _mean_score(function, texts, split, config.images_per_batch) for name, function in (functions or {}).items()}
-        figures |= {f"{kind}{name}": number for name, number in (score_captions(captions, split, metrics) | own).items()}
+        scores = {name: mean_score(each.score, texts, split, config.images_per_batch) for name, each in (own or {}).items()}
+        figures |= {f"{kind}{name}": number for name, number in (score_captions(captions, split, metrics) | scores).items()}
     return figures
-
-
-def _mean_score(function: Function, captions: Sequence[str], split: CaptionSplit, size: int) -> float:
-    return mean_score(function, captions, split, size)
 
 
 Caption = Decoded
 
 
 def greedy_captions(
-    policy: nn.Module, split: CaptionSplit, vocabulary: Vocabulary | TokenizerVocabulary, config: EvaluationConfig, count: int
+    policy: nn.Module, split: CaptionSplit, vocabulary: AnyVocabulary, config: EvaluationConfig, count: int
 ) -> list[Caption]:
     """Write the most probable caption, token by token, for the first `count` images."""
-    return greedy_texts(policy, _contexts(policy, split, batches_of(count, config.images_per_batch)), vocabulary)
+    return greedy_texts(policy, contexts_of(policy, split.rows, batches_of(count, config.images_per_batch)), vocabulary)
 
 
-def beam_captions(
-    policy: nn.Module, split: CaptionSplit, vocabulary: Vocabulary | TokenizerVocabulary, config: EvaluationConfig, count: int
-) -> list[Caption]:
+def beam_captions(policy: nn.Module, split: CaptionSplit, vocabulary: AnyVocabulary, config: EvaluationConfig, count: int) -> list[Caption]:
     """Write captions by beam search for the first `count` images."""
-    return beam_texts(policy, _contexts(policy, split, batches_of(count, config.images_per_batch)), vocabulary, **_beam(config))
+    return beam_texts(policy, contexts_of(policy, split.rows, batches_of(count, config.images_per_batch)), vocabulary, **config.beam)
 
 
 def write_captions(
-    policy: nn.Module, split: CaptionSplit, vocabulary: Vocabulary | TokenizerVocabulary, config: EvaluationConfig, *, count: int
+    policy: nn.Module, split: CaptionSplit, vocabulary: AnyVocabulary, config: EvaluationConfig, *, count: int
 ) -> tuple[list[str], list[float]]:
     """Caption the first images greedily; give the captions and each one's CIDEr-D over the split's document frequencies."""
     captions = greedy_captions(policy, split, vocabulary, config, min(count, len(split)))
@@ -198,16 +165,6 @@ def cider_d_of(captions: Sequence[Caption], split: CaptionSplit) -> list[float]:
     # The metric takes the frequencies of the references at hand, so the other images come along without a caption.
     padded = [words for words, _ in captions] + [[]] * (len(split) - len(captions))
     return by_name.metric_by_name("cider_d").score(padded, split.words)[: len(captions)].tolist()
-
-
-def _beam(config: EvaluationConfig) -> dict[str, Any]:
-    return {"beam_size": config.beam_size, "length_penalty": config.length_penalty, "temperature": config.temperature}
-
-
-def _contexts(policy: nn.Module, split: CaptionSplit, batches: Sequence[slice]) -> Any:
-    device = next(policy.parameters()).device
-    for rows in batches:
-        yield {"image": map_tree(lambda leaf: leaf.to(device), rows_of(split.images, rows))}
 
 
 def score_captions(captions: Sequence[Caption], split: CaptionSplit, metrics: Sequence[str] = METRICS) -> dict[str, float]:

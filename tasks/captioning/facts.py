@@ -82,7 +82,7 @@ def fact_figures(captions: Sequence[Sequence[str]], scenes: Sequence[Scene]) -> 
     if len(captions) != len(scenes) or not captions:
         raise ValueError(f"captions: expected one for each of the {len(scenes)} scenes, got {len(captions)}")
     every = [check_caption(words, scene) for words, scene in zip(captions, scenes, strict=True)]
-    said, right, left_out = (_sum(getattr(facts, name) for facts in every) for name in ("said", "right", "left_out"))
+    said, right, left_out = (sum((getattr(facts, name) for facts in every), Counter[str]()) for name in ("said", "right", "left_out"))
     number = len(every)
     figures = {
         "facts_said": said.total() / number,
@@ -95,10 +95,6 @@ def fact_figures(captions: Sequence[Sequence[str]], scenes: Sequence[Scene]) -> 
     for name, found in (("opening", [_opening(facts.template) for facts in every]), ("template", [facts.template for facts in every])):
         figures |= {f"{name}s": float(len(set(found))), f"top_{name}": Counter(found).most_common(1)[0][1] / number}
     return figures
-
-
-def _sum(counters: Iterable[Counter[str]]) -> Counter[str]:
-    return sum(counters, Counter())
 
 
 def _opening(template: str) -> str:

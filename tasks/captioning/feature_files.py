@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -16,16 +15,14 @@ import numpy as np
 
 from seqrl.metrics.limits import brief, refuse_bomb, require_regular
 from seqrl.metrics.text_files import lines_of, read_json, read_text
-from seqrl.tasks.captioning.feature_form import FeatureFile, check_form, check_names, from_arrays, from_parts
+from seqrl.tasks.captioning.cache import DAMAGE
+from seqrl.tasks.captioning.feature_form import FeatureFile, check_form, from_array, from_members
 
 ENDINGS = (".npy", ".npz", ".h5", ".hdf5")
 _WHOLE = "copy it again, whole"
 _LONGEST_HEADER = 2**16
-# What reading a damaged array or member of a zip file raises; headers are read by Python's own parser.
-_DAMAGE = (
-    *(ValueError, KeyError, TypeError, OverflowError, EOFError, OSError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError),
-    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
-)
+# What reading a damaged array or member of a zip file raises.
+_DAMAGE = (*DAMAGE, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
 
 
 @contextmanager
@@ -47,7 +44,12 @@ def open_features(path: Path) -> Iterator[FeatureFile]:
     if path.suffix == ".npy":
         yield _open_npy(path)
     elif path.suffix == ".npz":
-        with _open_zip(path) as archive:
+        try:
+            archive = zipfile.ZipFile(path)
+        except _DAMAGE as error:
+            wanted = f"{path}: expected arrays as numpy.savez writes them"
+            raise ValueError(f"{wanted}, but it is cut short or damaged ({error}); {_WHOLE}") from error
+        with archive:
             yield _open_npz(path, archive)
     elif path.suffix in (".h5", ".hdf5"):
         from seqrl.tasks.captioning.feature_hdf5 import open_hdf5
@@ -65,7 +67,7 @@ def _open_npy(path: Path) -> FeatureFile:
     for beside in (Path(f"{path}.names.txt"), Path(f"{path}.names.json")):
         if beside.exists():
             names = _names_beside(beside)
-            return from_arrays(path, np.load(path, mmap_mode="r", allow_pickle=False), names, {})
+            return from_array(path, np.load(path, mmap_mode="r", allow_pickle=False), names, {})
     raise FileNotFoundError(
         f"{path}: expected the images' names in {path.name}.names.txt beside it, a line for each of its {shape[0]} rows, found none; "
         "write them there, so that no row goes to another image"
@@ -109,40 +111,20 @@ def _unpacked(place: str) -> Iterator[None]:
         raise ValueError(f"{place}: it does not unpack ({error}); {_WHOLE}") from error
 
 
-@contextmanager
-def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    try:
-        archive = zipfile.ZipFile(path)
-    except _DAMAGE as error:
-        raise ValueError(
-            f"{path}: expected arrays as numpy.savez writes them, but it is cut short or damaged ({error}); {_WHOLE}"
-        ) from error
-    with archive:
-        yield archive
-
-
 def _open_npz(path: Path, archive: zipfile.ZipFile) -> FeatureFile:
     members = {info.filename.removesuffix(".npy"): info for info in archive.infolist() if info.filename.endswith(".npy")}
 
-    def read(name: str) -> np.ndarray:
-        info = members[name]
-        refuse_bomb(f"{path}, {brief(name)}", info.compress_size, info.file_size)
-        with _unpacked(f"{path}, {brief(name)}"):
-            data = archive.read(info)
-        _header(io.BytesIO(data), f"{path}, {brief(name)}", len(data))
-        return np.asarray(np.lib.format.read_array(io.BytesIO(data), allow_pickle=False))
-
-    if "features" in members and "names" in members:
-        extra: dict[str, np.ndarray] = {name: read(name) for name in ("counts", "mask") if name in members}
-        return from_arrays(path, read("features"), check_names(path, read("names")), extra)
-    forms = {}
-    for name, info in members.items():
-        place = f"{path}, {brief(name)}"
+    def header(name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        place, info = f"{path}, {brief(name)}", members[name]
         refuse_bomb(place, info.compress_size, info.file_size)
-        with _unpacked(place):
-            # More than any header has, so that what is said of it stays apart from what is said of the packing.
-            with archive.open(info) as file:
-                beginning = file.read(_LONGEST_HEADER)
-        shape, dtype = _header(io.BytesIO(beginning), place, info.file_size)
-        forms[name] = check_form(place, shape, dtype, first=0)
-    return from_parts(path, forms, read)
+        # More than any header has, so that what is said of it stays apart from what is said of the packing.
+        with _unpacked(place), archive.open(info) as file:
+            beginning = file.read(_LONGEST_HEADER)
+        return _header(io.BytesIO(beginning), place, info.file_size)
+
+    def read(name: str) -> np.ndarray:
+        header(name)
+        with _unpacked(f"{path}, {brief(name)}"):
+            return np.asarray(np.lib.format.read_array(io.BytesIO(archive.read(members[name])), allow_pickle=False))
+
+    return from_members(path, members, header, read)

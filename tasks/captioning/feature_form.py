@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from seqrl.metrics.limits import brief
+from seqrl.tasks.captioning.caption_files import refuse_duplicates
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def check_form(place: str, shape: Sequence[int], dtype: Any, *, first: int) -> t
     return math.prod(form[:-1]), form[-1]
 
 
-def from_arrays(path: Path, features: Any, names: Sequence[str], extra: Mapping[str, np.ndarray]) -> FeatureFile:
+def from_array(path: Path, features: Any, names: Sequence[str], extra: Mapping[str, np.ndarray]) -> FeatureFile:
     """Describe features that stand in one array, [M, ...].
 
     Args:
@@ -71,53 +72,49 @@ def from_arrays(path: Path, features: Any, names: Sequence[str], extra: Mapping[
     number = features.shape[0]
     if len(names) != number:
         raise ValueError(f"{path}: expected a name for each of {number} images, got {len(names)}")
-    refuse_same_names(path, names)
+    refuse_duplicates(path, ((name, f"row {row}") for row, name in enumerate(names)), what="name")
     mask = _mask_of(path, extra, number, regions)
-
-    def row(index: int) -> np.ndarray:
-        return np.asarray(features[index]).reshape(regions, dim)
-
-    return FeatureFile(path, list(names), [regions] * number, dim, mask, row)
+    return FeatureFile(path, list(names), [regions] * number, dim, mask, lambda row: np.asarray(features[row]).reshape(regions, dim))
 
 
-def from_parts(path: Path, forms: Mapping[str, tuple[int, int]], read: Callable[[str], np.ndarray]) -> FeatureFile:
-    """Describe features that stand under the images' names.
+def from_members(
+    path: Path, members: Iterable[str], header: Callable[[str], tuple[Sequence[int], Any]], read: Callable[[str], Any]
+) -> FeatureFile:
+    """Describe a file of several arrays: `features` with `names`, or those of each image under its name.
 
     Args:
         path: of the file.
-        forms: regions and numbers of each image's features.
-        read: gives an image's features in any of the forms.
+        members: names of the arrays.
+        header: gives an array's shape and dtype.
+        read: gives an array, or what reads its rows.
 
     Raises:
         ValueError: when there are none, or images differ in how many numbers a region has.
     """
-    if not forms:
+    names = list(members)
+    if "features" in names and "names" in names:
+        extra: dict[str, np.ndarray] = {name: np.asarray(read(name)[...]) for name in ("counts", "mask") if name in names}
+        return from_array(path, read("features"), _texts(path, np.asarray(read("names")[...])), extra)
+    if not names:
         raise ValueError(f"{path}: expected features under the images' names, found none")
-    names = list(forms)
-    dim = forms[names[0]][1]
-    other = next((name for name in names if forms[name][1] != dim), None)
+    forms = [check_form(f"{path}, {brief(name)}", *header(name), first=0) for name in names]
+    counts, dim = [count for count, _ in forms], forms[0][1]
+    other = next((row for row, form in enumerate(forms) if form[1] != dim), None)
     if other is not None:
         raise ValueError(
-            f"{path}: expected as many numbers a region in every image, got {dim} in {names[0]} and {forms[other][1]} in {other}"
+            f"{path}: expected as many numbers a region in every image, got {dim} in {names[0]} and {forms[other][1]} in {names[other]}"
         )
-    counts = [forms[name][0] for name in names]
-    return FeatureFile(path, names, counts, dim, None, lambda index: read(names[index]).reshape(counts[index], dim))
+    return FeatureFile(path, names, counts, dim, None, lambda row: np.asarray(read(names[row])[...]).reshape(counts[row], dim))
 
 
-def refuse_same_names(path: Path, names: Sequence[str]) -> None:
-    """Refuse names of which one comes twice."""
-    if len(set(names)) < len(names):
-        seen: set[str] = set()
-        twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise ValueError(f"{path}: expected every name once, got {brief(twice)} twice")
-
-
-def check_names(path: Path, names: Any) -> list[str]:
-    """Give names out of an array of texts."""
-    array = np.asarray(names)
-    if array.ndim != 1 or array.dtype.kind not in "US":
-        raise ValueError(f"{path}, names: expected a list of texts, got {array.dtype} {list(array.shape)}; save them as np.array(names)")
-    return [name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in array.tolist()]
+def _texts(path: Path, names: np.ndarray) -> list[str]:
+    found = names.tolist()
+    # In HDF5, texts of varying length come as Python's bytes; anything else that is an object is refused.
+    if names.ndim != 1 or not (
+        names.dtype.kind in "US" or (names.dtype.hasobject and all(isinstance(name, bytes | str) for name in found))
+    ):
+        raise ValueError(f"{path}, names: expected a list of texts, got {names.dtype} {list(names.shape)}; save them as np.array(names)")
+    return [name.decode("utf-8", "replace") if isinstance(name, bytes) else name for name in found]
 
 
 def _mask_of(path: Path, extra: Mapping[str, np.ndarray], number: int, regions: int) -> np.ndarray | None:

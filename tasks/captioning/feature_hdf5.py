@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from seqrl.metrics.limits import brief, refuse_bomb
-from seqrl.tasks.captioning.feature_form import FeatureFile, check_form, check_names, from_arrays, from_parts
+from seqrl.tasks.captioning.feature_form import FeatureFile, from_members
 
 _MOST_FOLDERS_DEEP = 8
 
@@ -87,32 +87,17 @@ def _described(path: Path, found: dict[str, Any]) -> FeatureFile:
     # A row is unpacked with the whole chunk that it stands in, which may be larger than all rows.
     numbers = (max(math.prod(part.shape or ()), math.prod(part.chunks or ())) * part.dtype.itemsize for part in found.values())
     refuse_bomb(str(path), size, sum(numbers))
-    if "features" in found and "names" in found:
-        extra: dict[str, np.ndarray] = {name: _read(path, found[name]) for name in ("counts", "mask") if name in found}
-        return from_arrays(path, _Rows(path, found["features"]), _names(path, found["names"]), extra)
-    forms = {name: check_form(f"{path}, {brief(name)}", part.shape or (), part.dtype, first=0) for name, part in found.items()}
-    return from_parts(path, forms, lambda name: _read(path, found[name]))
-
-
-def _names(path: Path, found: Any) -> list[str]:
-    names = _read(path, found)
-    # Texts of varying length come as Python's bytes; anything else that is an object is refused.
-    if names.dtype.hasobject and all(isinstance(name, (bytes, str)) for name in names.tolist()):
-        names = np.array([name.decode("utf-8", "replace") if isinstance(name, bytes) else name for name in names.tolist()])
-    return check_names(path, names)
-
-
-def _read(path: Path, found: Any, index: Any = ()) -> np.ndarray:
-    with _read_whole(path, found.name):
-        return np.asarray(found[index])
+    rows = {name: _Rows(path, part) for name, part in found.items()}
+    return from_members(path, rows, lambda name: (rows[name].shape, rows[name].dtype), rows.__getitem__)
 
 
 class _Rows:
-    """A data set whose rows are read one at a time."""
+    """A data set whose rows are read when they are asked for."""
 
     def __init__(self, path: Path, found: Any) -> None:
         self._path, self._found = path, found
         self.shape, self.dtype = found.shape or (), found.dtype
 
-    def __getitem__(self, index: int) -> np.ndarray:
-        return _read(self._path, self._found, index)
+    def __getitem__(self, index: Any) -> np.ndarray:
+        with _read_whole(self._path, self._found.name):
+            return np.asarray(self._found[index])

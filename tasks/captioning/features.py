@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -102,26 +103,15 @@ def in_16_bits(features: np.ndarray, whose: str) -> np.ndarray:
 
 def _seen(pictures: Iterator[np.ndarray | None], eyes: Eyes, mirrored: bool) -> Iterator[np.ndarray | None]:
     """Give the features of each picture, None where there is no picture."""
-    waiting: list[np.ndarray | None] = []
-    for picture in pictures:
-        waiting.append(picture)
-        if len(waiting) == _IMAGES_A_BATCH:
-            yield from _look(waiting, eyes, mirrored)
-            waiting = []
-    yield from _look(waiting, eyes, mirrored)
-
-
-def _look(pictures: Sequence[np.ndarray | None], eyes: Eyes, mirrored: bool) -> Iterator[np.ndarray | None]:
-    whole = [picture for picture in pictures if picture is not None]
-    if not whole:
-        yield from pictures
-        return
-    images = torch.from_numpy(np.stack(whole))
-    with torch.no_grad(), _all_cores():
-        seen = eyes(images.flip(3) if mirrored else images)
-    rows = iter(in_16_bits(seen.float().cpu().numpy(), eyes.name))
-    for picture in pictures:
-        yield None if picture is None else next(rows)
+    while batch := list(islice(pictures, _IMAGES_A_BATCH)):
+        whole = [picture for picture in batch if picture is not None]
+        found: Iterator[np.ndarray] = iter(())
+        if whole:
+            images = torch.from_numpy(np.stack(whole))
+            with torch.no_grad(), _all_cores():
+                seen = eyes(images.flip(3) if mirrored else images)
+            found = iter(in_16_bits(seen.float().cpu().numpy(), eyes.name))
+        yield from (None if picture is None else next(found) for picture in batch)
 
 
 @contextmanager

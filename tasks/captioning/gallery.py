@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from seqrl.tasks.captioning.gallery_drawing import draw_gallery
+from seqrl.tasks.captioning.data import CaptionSplit
+from seqrl.tasks.captioning.gallery_drawing import Labelled, draw_gallery
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #1c1c1c; background: #fafafa }
@@ -43,34 +44,22 @@ class Captioned:
         return [(word, place in self.wrong) for place, word in enumerate(self.caption.split())]
 
 
-@dataclass(frozen=True)
-class GalleryItem:
-    """One picture of a gallery.
-
-    Attributes:
-        name: the image's name.
-        image: uint8 [3, S, S].
-        captions: one for each label, such as "before" and "after".
-        references: what people wrote.
-    """
-
-    name: str
-    image: np.ndarray
-    captions: Mapping[str, Captioned]
-    references: Sequence[str]
-
-
 def write_gallery(
-    items: Sequence[GalleryItem], directory: Path, *, title: str = "Captions", metric: str = "CIDEr-D", num_drawn: int | None = None
+    split: CaptionSplit,
+    columns: Mapping[str, Sequence[Captioned]],
+    directory: Path,
+    *,
+    title: str = "Captions",
+    num_drawn: int | None = None,
 ) -> list[Path]:
     """Write `gallery.png` and `gallery.html`.
 
     Args:
-        items: what to show, at least one.
+        split: whose first images are shown, at least one.
+        columns: captions of these images, with their CIDEr-D, for each label, such as "before" and "after".
         directory: made where it does not exist.
         title: heading of the page.
-        metric: name of the scores.
-        num_drawn: how many of the items the PNG shows; all by default.
+        num_drawn: how many of the images the PNG shows; all by default.
 
     Returns:
         The two files.
@@ -78,41 +67,37 @@ def write_gallery(
     Raises:
         ValueError: when there is nothing to show.
     """
-    if not items:
+    number = min(map(len, columns.values()), default=0)
+    if not number:
         raise ValueError("expected at least one picture to show, got none")
     directory.mkdir(parents=True, exist_ok=True)
     page, picture = directory / "gallery.html", directory / "gallery.png"
-    page.write_text(_page(items, title, metric), encoding="utf-8")
-    draw_gallery([(item.image, list(_captions(item, metric))) for item in items[:num_drawn]], picture)
+    shown = [
+        (split.picture(index), [(label, f"CIDEr-D {texts[index].score:.2f}", texts[index].words()) for label, texts in columns.items()])
+        for index in range(number)
+    ]
+    figures = [_figure(split.image_ids[index], *item, split.references[index]) for index, item in enumerate(shown)]
+    heading, grid = html.escape(title), "\n".join(figures)
+    page.write_text(
+        f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>{heading}</title><style>{_STYLE}</style></head>\n"
+        f"<body><h1>{heading}</h1><div class='grid'>\n{grid}\n</div></body></html>\n",
+        encoding="utf-8",
+    )
+    draw_gallery(shown[:num_drawn], picture)
     return [picture, page]
 
 
-def _captions(item: GalleryItem, metric: str) -> Iterator[tuple[str, str, list[tuple[str, bool]]]]:
-    """Give each caption's label, its score and its words."""
-    for label, captioned in item.captions.items():
-        yield label, f"{metric} {captioned.score:.2f}", captioned.words()
-
-
-def _page(items: Sequence[GalleryItem], title: str, metric: str) -> str:
-    figures = "\n".join(_figure(item, metric) for item in items)
-    heading = html.escape(title)
-    return (
-        f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>{heading}</title><style>{_STYLE}</style></head>\n"
-        f"<body><h1>{heading}</h1><div class='grid'>\n{figures}\n</div></body></html>\n"
-    )
-
-
-def _figure(item: GalleryItem, metric: str) -> str:
+def _figure(name: str, image: np.ndarray, labelled: Sequence[Labelled], texts: Sequence[str]) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(item.image.transpose(1, 2, 0))).save(buffer, format="PNG")
+    Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(buffer, format="PNG")
     source = base64.b64encode(buffer.getvalue()).decode()
     captions = "".join(
         f"<dt>{html.escape(label)} <span class='score'>{html.escape(score)}</span></dt><dd>{_marked(words)}</dd>"
-        for label, score, words in _captions(item, metric)
+        for label, score, words in labelled
     )
-    references = "".join(f"<li>{html.escape(text)}</li>" for text in item.references)
+    references = "".join(f"<li>{html.escape(text)}</li>" for text in texts)
     return (
-        f"<figure><img alt='{html.escape(item.name)}' src='data:image/png;base64,{source}'><dl>{captions}</dl>"
+        f"<figure><img alt='{html.escape(name)}' src='data:image/png;base64,{source}'><dl>{captions}</dl>"
         f"<details><summary>references</summary><ul>{references}</ul></details></figure>"
     )
 

@@ -76,10 +76,11 @@ class ZipStore:
         except zipfile.BadZipFile as error:
             raise ValueError(f"{path}: expected a zip file of images, got something else ({error})") from error
         members = [name for name in self._zip.namelist() if not name.endswith("/")]
-        self._members = {Path(name).name: name for name in members} | {name: name for name in members}
-        seen: dict[str, str] = {}
-        # Two members of one file name are told apart by their folders only.
-        self._alike = {Path(name).name: (seen[Path(name).name], name) for name in members if seen.setdefault(Path(name).name, name) != name}
+        # By its whole name, and by that of its file alone, where members in several folders may have the same.
+        self._members: dict[str, list[str]] = {}
+        for name in members:
+            self._members.setdefault(Path(name).name, []).append(name)
+        self._members |= {name: [name] for name in members}
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """Give those names that are no members.
@@ -88,9 +89,10 @@ class ZipStore:
             ValueError: when a name without its folder stands for two members.
         """
         names = list(names)
-        alike = next((name for name in names if name in self._alike and self._members[name] != name), None)
-        if alike is not None:
-            raise ValueError(f"{self._path}: {alike} could be {' or '.join(self._alike[alike])}; name images with their folder")
+        for name in names:
+            alike = self._members.get(name, [])
+            if len(alike) > 1:
+                raise ValueError(f"{self._path}: {name} could be {' or '.join(alike[:2])}; name images with their folder")
         return [name for name in names if name not in self._members]
 
     def read(self, name: str) -> bytes:
@@ -99,7 +101,7 @@ class ZipStore:
         Raises:
             ValueError: when it would unpack to more than any image has, or is damaged.
         """
-        member = self._zip.getinfo(self._members[name])
+        member = self._zip.getinfo(self._members[name][0])
         if member.file_size > MOST_BYTES:
             raise ValueError(f"it unpacks to {member.file_size} bytes, at most {MOST_BYTES} are read")
         try:
@@ -111,11 +113,11 @@ class ZipStore:
 
     def identity(self, names: Sequence[str]) -> str:
         """Hash the zip file's place and the checksum of every member."""
-        return content_key(str(self._path.resolve()), [self._zip.getinfo(self._members[name]).CRC for name in names])
+        return content_key(str(self._path.resolve()), [self._zip.getinfo(self._members[name][0]).CRC for name in names])
 
     def describe(self, name: str) -> str:
         """Give the zip file and the member."""
-        return f"{self._path}: {self._members.get(name, name)}"
+        return f"{self._path}: {self._members.get(name, [name])[0]}"
 
 
 def open_images(path: Path) -> ImageStore:
@@ -141,7 +143,7 @@ class DrawnStore:
 
     def __init__(self, names: Sequence[str], pictures: np.ndarray) -> None:
         self._rows = {name: row for row, name in enumerate(names)}
-        self._pictures = pictures
+        self.pictures = pictures
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """Give those names that no picture has."""
@@ -149,12 +151,12 @@ class DrawnStore:
 
     def read(self, name: str) -> bytes:
         """Give header and pixels."""
-        pixels = self._pictures[self._rows[name]].transpose(1, 2, 0)
+        pixels = self.pictures[self._rows[name]].transpose(1, 2, 0)
         return b"P6 %d %d 255\n" % (pixels.shape[1], pixels.shape[0]) + pixels.tobytes()
 
     def identity(self, names: Sequence[str]) -> str:
         """Hash the pixels of the named pictures."""
-        return hashlib.sha256(self._pictures[[self._rows[name] for name in names]].tobytes()).hexdigest()
+        return hashlib.sha256(self.pictures[[self._rows[name] for name in names]].tobytes()).hexdigest()
 
     def describe(self, name: str) -> str:
         """Give the name."""

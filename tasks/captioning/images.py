@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from seqrl.tasks.image_bytes import decode_picture
 _LOG = logging.getLogger(__name__)
 _DECODER_VERSION = 2
 _NUM_WORKERS = 2
-MIN_IMAGE_SIZE = 16
+Item = TypeVar("Item")
 
 
 class Prepare(Protocol):
@@ -88,11 +88,9 @@ def load_images(
         kept: N entries, False for an image that was left out.
 
     Raises:
-        ValueError: when an image does not decode, or image_size is below 16.
+        ValueError: when an image does not decode.
         OSError: when the cache's disk lacks the space.
     """
-    if image_size < MIN_IMAGE_SIZE:
-        raise ValueError(f"image_size: expected at least {MIN_IMAGE_SIZE} pixels, got {image_size}")
     shape = (3, image_size, image_size) if prepare is None else prepare.shape
     made = image_size if prepare is None else prepare.key
     key = content_key("images", _DECODER_VERSION, store.identity(names), list(names), made, skip_broken)
@@ -105,6 +103,11 @@ def load_images(
         return decoded(store, names, decode, skip_broken=skip_broken, doing="decoding")
 
     return load_rows("images", key, names, make, shape)
+
+
+def with_bar(items: Sequence[Item], doing: str) -> Iterable[Item]:
+    """Give the items, with a bar on a terminal while they last."""
+    return track(items, description=doing, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
 
 
 def augment(images: Tensor, generator: torch.Generator, *, max_shift: int = 4, flip: bool = False) -> Tensor:
@@ -147,7 +150,6 @@ def decoded(
     Raises:
         ValueError: naming an image that does not decode.
     """
-    console = Console(stderr=True)
     # Pillow gives up the interpreter lock while it decodes, so threads are enough, and they start anywhere.
     with ThreadPoolExecutor(_NUM_WORKERS) as pool:
         pending: deque[tuple[str, Future[np.ndarray]]] = deque()
@@ -164,14 +166,8 @@ def decoded(
                 return None
 
         try:
-            for name in track(
-                names, description=f"{doing} {len(names)} images", console=console, transient=True, disable=not sys.stderr.isatty()
-            ):
-                try:
-                    pending.append((name, pool.submit(decode, store.read(name))))
-                except ValueError as error:
-                    pending.append((name, Future()))
-                    pending[-1][1].set_exception(error)
+            for name in with_bar(names, f"{doing} {len(names)} images"):
+                pending.append((name, pool.submit(lambda name: decode(store.read(name)), name)))
                 if len(pending) > 8 * _NUM_WORKERS:
                     yield result()
             while pending:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from seqrl.metrics.limits import brief
 from seqrl.tasks.captioning.cache import content_key, load_rows
 from seqrl.tasks.captioning.feature_form import FeatureFile
 from seqrl.tasks.captioning.features import in_16_bits
+from seqrl.tasks.captioning.images import with_bar
 
 _LOG = logging.getLogger(__name__)
 _FEATURES_VERSION = 1
@@ -92,8 +90,7 @@ def load_own_features(found: FeatureFile, rows: Sequence[int]) -> Any:
     key = content_key("own features", _FEATURES_VERSION, str(found.path.resolve()), file.st_size, file.st_mtime_ns, most, list(rows))
 
     def make() -> Iterator[np.ndarray | None]:
-        console, hidden = Console(stderr=True), not sys.stderr.isatty()
-        for row in track(rows, description=f"features of {len(rows)} images", console=console, transient=True, disable=hidden):
+        for row in with_bar(rows, f"features of {len(rows)} images"):
             given = found.row(row)
             if found.mask is not None:  # what does not count may be anything
                 given = np.where(found.mask[row][:, None], given, 0)

@@ -9,16 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqrl.tasks.captioning.caption_files import (
-    CaptionedImage,
-    is_caption_table,
-    read_coco,
-    read_jsonl,
-    read_karpathy,
-    read_list,
-    read_token_file,
-    refuse_duplicates,
-)
+from seqrl.tasks.captioning import caption_files
+from seqrl.tasks.captioning.caption_files import CaptionedImage
 from seqrl.tasks.captioning.data_config import DataConfig
 from seqrl.tasks.captioning.image_stores import ImageStore, open_images
 from seqrl.tasks.paths import expanded
@@ -27,6 +19,7 @@ SPLITS = ("train", "dev", "test")
 
 _LOG = logging.getLogger(__name__)
 
+_READERS = {"coco": caption_files.read_coco, "karpathy": caption_files.read_karpathy, "jsonl": caption_files.read_jsonl}
 # What is looked for in `path` when a setting is left empty.
 _TOKEN_FILES = ("captions.token.txt", "Flickr8k.token.txt", "token.txt", "results_20130124.token", "captions.txt")
 _IMAGE_PLACES = ("images", "Images", "Flicker8k_Dataset", "Flickr8k_Dataset", "flickr30k-images", "images128.zip", "images.zip")
@@ -63,7 +56,7 @@ def find_photographs(config: DataConfig) -> Photographs:
     found = _read(config)
     _hold_out(config, found)
     everything = ((record.image_id, f"{record.place} ({name})") for name in SPLITS for record in found.records[name])
-    refuse_duplicates(config.path, everything)
+    caption_files.refuse_duplicates(config.path, everything)
     for name in ("train", "dev"):
         if not found.records[name]:
             raise ValueError(f"{config.path}: expected images in the {name} split, got none; name them in the data or set num_dev")
@@ -86,48 +79,46 @@ def _read(config: DataConfig) -> Photographs:
         raise FileNotFoundError(f"{root}: no such folder; set `path` to the folder of the {config.source} data")
     if config.source == "flickr8k":
         return _read_flickr8k(config, root)
-    if config.source == "coco":
-        return _read_coco(config, root)
     if not config.captions:
         raise ValueError(f"captions: source {config.source} needs the name of its caption file; set `captions`")
-    reader = {"karpathy": read_karpathy, "jsonl": read_jsonl}[config.source]
-    records = reader(root / config.captions)
-    store = open_images(_image_place(root, config.images))
-    return Photographs(_by_split(records), dict.fromkeys(SPLITS, store))
+    split: dict[str, list[CaptionedImage]] = {name: [] for name in SPLITS}
+    for record in _READERS[config.source](root / config.captions):
+        split[record.split or "train"].append(record)
+    stores = dict.fromkeys(SPLITS, open_images(_image_place(root, config.images)))
+    if config.dev_captions:
+        split["dev"] = caption_files.read_coco(root / config.dev_captions)
+    if config.dev_images:
+        stores |= dict.fromkeys(("dev", "test"), open_images(_image_place(root, config.dev_images)))
+    return Photographs(split, stores)
 
 
 def _read_flickr8k(config: DataConfig, root: Path) -> Photographs:
     captions = root / config.captions if config.captions else _first(root, _TOKEN_FILES)
     if captions is None:
         raise FileNotFoundError(f"{root}: found none of the caption files {', '.join(_TOKEN_FILES)}; set `captions`")
-    records = {record.image_id: record for record in read_token_file(captions)}
+    records = {record.image_id: record for record in caption_files.read_token_file(captions)}
     named = {"train": config.train_list, "dev": config.dev_list, "test": config.test_list}
     split: dict[str, list[CaptionedImage]] = {name: [] for name in SPLITS}
     lists = {name: root / named[name] if named[name] else _first(root, _LISTS[name]) for name in SPLITS}
     for name, path in lists.items():
         if path is not None:
-            names = read_list(path)
+            names = caption_files.read_list(path)
             lacking = [image for image in names if image not in records]
             if lacking:
                 raise ValueError(f"{path}: {len(lacking)} images have no caption in {captions}, the first: {', '.join(lacking[:3])}")
             split[name] = [dataclasses.replace(records[image], place=str(path)) for image in names]
-    if not any(lists.values()) and not config.num_dev and is_caption_table(captions):
+    if not any(lists.values()) and not config.num_dev and caption_files.is_caption_table(captions):
         _split_by_name(config, captions, list(records.values()), split)
     elif lists["train"] is None:
-        elsewhere = {record.image_id for name in ("dev", "test") for record in split[name]}
-        split["train"] = [record for record in records.values() if record.image_id not in elsewhere]
+        _, split["train"] = _parted(list(records.values()), [*split["dev"], *split["test"]])
     return Photographs(split, dict.fromkeys(SPLITS, open_images(_image_place(root, config.images))))
 
 
 def _split_by_name(config: DataConfig, captions: Path, records: list[CaptionedImage], split: dict[str, list[CaptionedImage]]) -> None:
     """Hold out an eighth as dev and an eighth as test, as Flickr8k's own lists do; Kaggle's download has no lists."""
-    part = len(records) // 8
-    bounds = {"dev": (0, part), "test": (part, part if config.num_test else 2 * part)}
-    chosen = {name: {record.image_id for record in _by_hash(records)[slice(*bound)]} for name, bound in bounds.items()}
-    for name, ids in chosen.items():
-        split[name] = [record for record in records if record.image_id in ids]
-    held_out = chosen["dev"] | chosen["test"]
-    split["train"] = [record for record in records if record.image_id not in held_out]
+    part, order = len(records) // 8, _by_hash(records)
+    split["dev"], rest = _parted(records, order[:part])
+    split["test"], split["train"] = _parted(rest, [] if config.num_test else order[part : 2 * part])
     sizes = ", ".join(f"{len(split[name])} {name}" for name in SPLITS)
     _LOG.warning(
         "%s: there are no lists of images beside it, so the names' hashes decide: %s. Published figures are of Flickr8k's own lists.",
@@ -136,19 +127,15 @@ def _split_by_name(config: DataConfig, captions: Path, records: list[CaptionedIm
     )
 
 
+def _parted(records: Sequence[CaptionedImage], chosen: Sequence[CaptionedImage]) -> tuple[list[CaptionedImage], list[CaptionedImage]]:
+    """Give the images that are chosen, and the others, both in the order of the records."""
+    ids = {record.image_id for record in chosen}
+    return [record for record in records if record.image_id in ids], [record for record in records if record.image_id not in ids]
+
+
 def _by_hash(records: Sequence[CaptionedImage]) -> list[CaptionedImage]:
     # The order hangs on the names alone, so that it stays when the file's order changes or images are added.
     return sorted(records, key=lambda record: hashlib.sha256(record.image_id.encode()).digest())
-
-
-def _read_coco(config: DataConfig, root: Path) -> Photographs:
-    if not config.captions:
-        raise ValueError("captions: source coco needs the name of its caption file; set `captions`")
-    train = read_coco(root / config.captions)
-    dev = read_coco(root / config.dev_captions) if config.dev_captions else []
-    store = open_images(_image_place(root, config.images))
-    dev_store = open_images(_image_place(root, config.dev_images)) if config.dev_images else store
-    return Photographs({"train": train, "dev": dev, "test": []}, {"train": store, "dev": dev_store, "test": dev_store})
 
 
 def _hold_out(config: DataConfig, found: Photographs) -> None:
@@ -157,9 +144,7 @@ def _hold_out(config: DataConfig, found: Photographs) -> None:
     if config.num_dev:
         if records["dev"]:
             raise ValueError(f"num_dev: the data has {len(records['dev'])} dev images already; leave num_dev at 0")
-        chosen = {record.image_id for record in _by_hash(records["train"])[: config.num_dev]}
-        records["dev"] = [record for record in records["train"] if record.image_id in chosen]
-        records["train"] = [record for record in records["train"] if record.image_id not in chosen]
+        records["dev"], records["train"] = _parted(records["train"], _by_hash(records["train"])[: config.num_dev])
         stores["dev"] = stores["train"]
     if config.num_test:
         if records["test"]:
@@ -185,13 +170,6 @@ def _handle_missing(config: DataConfig, found: Photographs) -> None:
         found.records[name][:] = [record for record in found.records[name] if record.file_name not in absent]
         if not found.records[name]:
             raise FileNotFoundError(f"{name}: not one image is there, the first missing: {first}; correct `images`")
-
-
-def _by_split(records: Sequence[CaptionedImage]) -> dict[str, list[CaptionedImage]]:
-    split: dict[str, list[CaptionedImage]] = {name: [] for name in SPLITS}
-    for record in records:
-        split[record.split or "train"].append(record)
-    return split
 
 
 def _image_place(root: Path, name: str) -> Path:

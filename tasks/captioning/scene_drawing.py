@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -34,7 +35,7 @@ _PAINT = {
 }
 
 
-def draw_picture(scene: Scene, image_size: int, draws: Draws) -> np.ndarray:
+def draw_figures(scene: Scene, image_size: int, draws: Draws) -> tuple[np.ndarray, list[Placed]]:
     """Paint a scene.
 
     Args:
@@ -43,18 +44,14 @@ def draw_picture(scene: Scene, image_size: int, draws: Draws) -> np.ndarray:
         draws: for the play in position, size and light.
 
     Returns:
-        uint8 [3, S, S].
+        uint8 [3, S, S], and its figures from back to front.
     """
-    return draw_figures(scene, image_size, draws)[0]
-
-
-def draw_figures(scene: Scene, image_size: int, draws: Draws) -> tuple[np.ndarray, list[Placed]]:
-    """Paint a scene as `draw_picture` does, and give its figures, too, from back to front."""
     canvas = _background(scene.background, image_size, int(draws.number() * 12)) * np.float32(draws.number(0.92, 1.06))
     figures = place(scene, draws)
     for figure in figures:
         if not figure.thing.in_air:
-            _paste_shadow(canvas, figure, image_size)
+            shadow = _shadow(max(2, round(figure.radius * image_size)))
+            _paste(canvas, np.zeros_like(shadow), shadow, figure.x * image_size, (figure.y + figure.radius) * image_size)
         thing = figure.thing
         radius = max(2, round(figure.radius * image_size))
         colour, alpha = _sprite(thing.shape, thing.colour, thing.texture, radius, figure.tilt)
@@ -74,11 +71,6 @@ def _paste(canvas: np.ndarray, colour: np.ndarray, alpha: np.ndarray, x: float, 
     under += (colour[part] - under) * alpha[part]
 
 
-def _paste_shadow(canvas: np.ndarray, figure: Placed, image_size: int) -> None:
-    alpha = _shadow(max(2, round(figure.radius * image_size)))
-    _paste(canvas, np.zeros_like(alpha), alpha, figure.x * image_size, (figure.y + figure.radius) * image_size)
-
-
 @lru_cache(maxsize=64)
 def _shadow(radius: int) -> np.ndarray:
     steps = np.linspace(-1.2, 1.2, 2 * radius + 1, dtype=np.float32)
@@ -94,7 +86,7 @@ def _sprite(shape: str, colour: str, texture: str, radius: int, tilt: int) -> tu
     x, y = np.meshgrid(steps / radius, steps / radius)
     angle = 0.0 if shape in ("heart", "moon") else _TILTS[tilt]
     turned_x, turned_y = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
-    distance = _distance(shape, turned_x, turned_y)
+    distance = _OUTLINES[shape](turned_x, turned_y)
     base = np.array(_RGB[colour], dtype=np.float32)
     mark = np.array((70, 60, 80) if colour in _DARK_MARKS else (252, 248, 238), dtype=np.float32)
     painted = np.where(_marks(texture, turned_x, turned_y)[..., None], mark, base)
@@ -114,35 +106,34 @@ def _sprite(shape: str, colour: str, texture: str, radius: int, tilt: int) -> tu
     return shrink(painted * inside) / np.maximum(alpha, 1e-6), alpha
 
 
-def _distance(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Signed distance (roughly) to the outline of a shape of radius 1: negative inside."""
-    if shape == "ball":
-        return np.hypot(x, y) - 0.98
-    if shape == "square":
-        return np.maximum(abs(x), abs(y)) - 0.84
-    if shape == "triangle":
-        return np.maximum(0.88 * abs(x) - 0.48 * y - 0.46, y - 0.84)
-    if shape == "diamond":
-        return (abs(x) * 1.3 + abs(y) - 1.0) / 1.64
-    if shape == "cross":
-        return np.minimum(np.maximum(abs(x) - 0.92, abs(y) - 0.33), np.maximum(abs(x) - 0.33, abs(y) - 0.92))
-    if shape == "ring":
-        return abs(np.hypot(x, y) - 0.7) - 0.27
-    if shape == "moon":
-        return np.maximum(np.hypot(x, y) - 0.96, 0.82 - np.hypot(x - 0.5, y + 0.22))
-    if shape == "heart":
-        across, down = abs(x) * 1.02, y + 0.12
-        lobes = np.hypot(across - 0.46, down + 0.28) - 0.52
-        point = np.maximum(0.72 * across + 0.69 * down - 0.66, -down - 0.28)
-        return np.minimum(lobes, point)
-    angle = np.arctan2(x, -y)
+def _heart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    across, down = abs(x) * 1.02, y + 0.12
+    lobes = np.hypot(across - 0.46, down + 0.28) - 0.52
+    return np.minimum(lobes, np.maximum(0.72 * across + 0.69 * down - 0.66, -down - 0.28))
+
+
+def _star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    angle, length = np.arctan2(x, -y), np.hypot(x, y)
     fifth = np.abs((angle + np.pi / 5) % (2 * np.pi / 5) - np.pi / 5)
-    length = np.hypot(x, y)
     # The edge of a five-pointed star runs from its tip (radius 1) to its notch (radius 0.42, 36 degrees further).
     across, along = length * np.sin(fifth), length * np.cos(fifth)
     notch_across, notch_along = 0.45 * np.sin(np.pi / 5), 0.45 * np.cos(np.pi / 5)
     normal = np.array([1.05 - notch_along, notch_across]) / np.hypot(1.05 - notch_along, notch_across)
     return across * normal[0] + (along - 1.05) * normal[1]
+
+
+# Signed distance (roughly) to the outline of a shape of radius 1: negative inside.
+_OUTLINES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "ball": lambda x, y: np.hypot(x, y) - 0.98,
+    "square": lambda x, y: np.maximum(abs(x), abs(y)) - 0.84,
+    "triangle": lambda x, y: np.maximum(0.88 * abs(x) - 0.48 * y - 0.46, y - 0.84),
+    "diamond": lambda x, y: (abs(x) * 1.3 + abs(y) - 1.0) / 1.64,
+    "cross": lambda x, y: np.minimum(np.maximum(abs(x) - 0.92, abs(y) - 0.33), np.maximum(abs(x) - 0.33, abs(y) - 0.92)),
+    "ring": lambda x, y: abs(np.hypot(x, y) - 0.7) - 0.27,
+    "moon": lambda x, y: np.maximum(np.hypot(x, y) - 0.96, 0.82 - np.hypot(x - 0.5, y + 0.22)),
+    "heart": _heart,
+    "star": _star,
+}
 
 
 def _marks(texture: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -47,12 +48,7 @@ class Draws:
     """
 
     def __init__(self, generator: np.random.Generator) -> None:
-        self._numbers = self._forever(generator)
-
-    @staticmethod
-    def _forever(generator: np.random.Generator) -> Iterator[float]:
-        while True:
-            yield from generator.random(4096).tolist()
+        self._numbers: Iterator[float] = (number for _ in itertools.count() for number in generator.random(4096).tolist())
 
     def number(self, low: float = 0.0, high: float = 1.0) -> float:
         """Draw uniformly from [low, high)."""

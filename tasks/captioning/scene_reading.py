@@ -6,17 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from seqrl.tasks.captioning.scene_words import (
-    BRIEF_ENDS,
-    COLOUR_WORDS,
-    COLUMN_WORDS,
-    COUNT_WORDS,
-    NOUNS,
-    PLACE_WORDS,
-    RELATION_WORDS,
-    SIZE_WORDS,
-    TEXTURE_WORDS,
-)
+from seqrl.tasks.captioning import scene_words as grammar
 
 KINDS = ("shapes", "colours", "counts", "looks", "relations", "places")
 
@@ -61,58 +51,43 @@ def read_caption(words: Sequence[str]) -> Statement:
     Args:
         words: as `ptb_tokenize` gives them, without punctuation.
     """
-    reading = _Reading()
+    claims: list[Claim] = []
+    shapes: list[str] = []
+    template: list[str] = []
+    # Adjectives and relations wait for their noun.
+    adjectives: list[tuple[str, Any, tuple[int, ...]]] = []
+    relation: tuple[Any, tuple[int, ...]] | None = None
+
+    def claim(kind: str, value: Any, nouns: tuple[int, ...], places: tuple[int, ...]) -> None:
+        """Keep what is said, once, and of something."""
+        if -1 not in nouns and not any((each.kind, each.value, each.nouns) == (kind, value, nouns) for each in claims):
+            claims.append(Claim(kind, value, nouns, places))
+
     place = 0
     while place < len(words):
         length, kind, value = _phrase_at(words, place)
-        reading.take(kind, value, words[place : place + length], tuple(range(place, place + length)))
-        place += length
-    return Statement(reading.claims, reading.shapes, " ".join(reading.template))
-
-
-class _Reading:
-    """A caption up to some word; adjectives and relations wait for their noun."""
-
-    def __init__(self) -> None:
-        self.claims: list[Claim] = []
-        self.shapes: list[str] = []
-        self.template: list[str] = []
-        self._adjectives: list[tuple[str, Any, tuple[int, ...]]] = []
-        self._relation: tuple[Any, tuple[int, ...]] | None = None
-
-    def take(self, kind: str, value: Any, phrase: Sequence[str], places: tuple[int, ...]) -> None:
-        """Read one phrase."""
-        last = len(self.shapes) - 1
+        places, last = tuple(range(place, place + length)), len(shapes) - 1
         if kind in ("counts", "looks", "colours"):
-            self._adjectives.append((kind, value, places))
+            adjectives.append((kind, value, places))
         elif kind == "shapes":
-            self._noun(value, places)
+            shapes.append(value)
+            template.append("THING")
+            for each, meaning, where in [*adjectives, (kind, value, places)]:
+                claim(each, meaning, (last + 1,), where)
+            if relation is not None:
+                claim("relations", relation[0], (last, last + 1), relation[1])
+            adjectives, relation = [], None
         elif kind == "looks_behind":
-            self._claim("looks", value, (last,), places)
+            claim("looks", value, (last,), places)
         else:
-            self._adjectives = []
-            self.template += [_SLOTS[kind]] if kind in _SLOTS else list(phrase)
-            if kind == "background":
-                self._claim("places", value, (), places)
-            elif kind == "column":
-                self._claim("places", value, (last,), places)
-            elif kind == "relations":
-                self._relation = (value, places)
-
-    def _noun(self, shape: str, places: tuple[int, ...]) -> None:
-        self.shapes.append(shape)
-        noun = len(self.shapes) - 1
-        for kind, value, where in [*self._adjectives, ("shapes", shape, places)]:
-            self._claim(kind, value, (noun,), where)
-        if self._relation is not None:
-            self._claim("relations", self._relation[0], (noun - 1, noun), self._relation[1])
-        self.template.append("THING")
-        self._adjectives, self._relation = [], None
-
-    def _claim(self, kind: str, value: Any, nouns: tuple[int, ...], places: tuple[int, ...]) -> None:
-        """Keep what is said, once, and of something."""
-        if -1 not in nouns and not any((claim.kind, claim.value, claim.nouns) == (kind, value, nouns) for claim in self.claims):
-            self.claims.append(Claim(kind, value, nouns, places))
+            adjectives = []
+            template += [_SLOTS[kind]] if kind in _SLOTS else words[place : place + length]
+            if kind == "relations":
+                relation = (value, places)
+            elif kind in _SLOTS:
+                claim("places", value, () if kind == "background" else (last,), places)
+        place += length
+    return Statement(claims, shapes, " ".join(template))
 
 
 _SLOTS = {"background": "PLACE", "column": "COLUMN", "relations": "RELATION"}
@@ -134,33 +109,38 @@ def _make_phrases() -> dict[tuple[str, ...], tuple[str, Any]]:
         phrases[tuple(text.split())] = (kind, value)
 
     # "with a few more" holds a number that is none.
-    for _, text in BRIEF_ENDS:
+    for _, text in grammar.BRIEF_ENDS:
         add(text, "other", None)
-    for shape, nouns in NOUNS.items():
+    for shape, nouns in grammar.NOUNS.items():
         for _, *forms in nouns:
             for form in forms:
                 add(form, "shapes", shape)
-    for kind, table in (("colours", COLOUR_WORDS), ("looks", SIZE_WORDS), ("background", PLACE_WORDS), ("column", COLUMN_WORDS)):
+    for kind, table in (
+        ("colours", grammar.COLOUR_WORDS),
+        ("looks", grammar.SIZE_WORDS),
+        ("background", grammar.PLACE_WORDS),
+        ("column", grammar.COLUMN_WORDS),
+    ):
         for value, wordings in table.items():
             for _, text in wordings:
                 add(text, kind, value)
-    for texture, options in TEXTURE_WORDS.items():
+    for texture, options in grammar.TEXTURE_WORDS.items():
         for _, before, behind in options:
             add(before, "looks", texture) if before else add(behind, "looks_behind", texture)
     meant: dict[str, set[int]] = {"a": {1}, "an": {1}}
-    for count, wordings in COUNT_WORDS.items():
+    for count, wordings in grammar.COUNT_WORDS.items():
         for _, text in wordings:
             meant.setdefault(text, set()).add(count)
     for text, counts in meant.items():
         add(text, "counts", frozenset(counts))
-    for relation, (_, from_first) in RELATION_WORDS.items():
+    for relation, (_, from_first) in grammar.RELATION_WORDS.items():
         for _, text in from_first:
             add(text, "relations", "beside" if _says_either_side(text) else relation)
     return phrases
 
 
 def _says_either_side(text: str) -> bool:
-    return all(text in [wording for _, wording in RELATION_WORDS[side][1]] for side in ("left", "right"))
+    return all(text in [wording for _, wording in grammar.RELATION_WORDS[side][1]] for side in ("left", "right"))
 
 
 _PHRASES = _make_phrases()

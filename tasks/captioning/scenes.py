@@ -13,7 +13,7 @@ from seqrl.metrics.cache_files import atomic_write, cache_folder, is_writable
 from seqrl.metrics.limits import brief
 from seqrl.metrics.text_files import read_json
 from seqrl.settings import Count, NotNegative, check_settings
-from seqrl.tasks.captioning.cache import DAMAGE, RowWriter, content_key
+from seqrl.tasks.captioning.cache import DAMAGE, content_key
 from seqrl.tasks.captioning.scene_captions import write_captions
 from seqrl.tasks.captioning.scene_drawing import draw_figures
 from seqrl.tasks.captioning.scene_figures import MAX_FIGURES, describe_figures
@@ -69,15 +69,13 @@ def describe_scenes(config: ScenesConfig) -> dict[str, list[Scene]]:
     # Test and dev come first, so that a larger training part leaves them, their pictures and their captions as they are.
     sizes = {"test": config.num_test, "dev": config.num_dev, "train": config.num_train}
     draws = Draws(np.random.default_rng([config.seed, 0]))
-    seen: set[Scene] = set()
+    every: dict[Scene, None] = {}
     scenes: dict[str, list[Scene]] = {}
-    for name in sizes:
-        scenes[name] = []
-        while len(scenes[name]) < sizes[name]:
-            scene = draw_scene(draws)
-            if scene not in seen:
-                seen.add(scene)
-                scenes[name].append(scene)
+    for name, size in sizes.items():
+        start = len(every)
+        while len(every) < start + size:
+            every.setdefault(draw_scene(draws))
+        scenes[name] = list(every)[start:]
     return scenes
 
 
@@ -112,9 +110,7 @@ def load_scenes(config: ScenesConfig, image_size: int) -> dict[str, DrawnSplit]:
     if is_writable(folder):
         for path, rows in ((picture_file, pictures), (figure_file, figures)):
             with atomic_write(path) as file:
-                writer = RowWriter(file, rows.shape[1:], len(rows), rows.dtype.type)
-                writer.append(rows)
-                writer.close()
+                np.save(file, rows)
         with atomic_write(caption_file) as file:
             file.write(json.dumps(captions).encode())
     else:

@@ -12,28 +12,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqrl.batch_share import BatchShare
 from seqrl.metrics import by_name
 from seqrl.policies.tokens import end_tokens
 from seqrl.settings import Count, NotNegative, check_settings
 from seqrl.tasks.captioning.checks import refuse_single_images, refuse_what_images_lack
 from seqrl.tasks.captioning.data import CaptionData, DataConfig, load_data, rows_of
 from seqrl.tasks.captioning.diagnostics import warnings_for
-from seqrl.tasks.captioning.evaluation import FIGURES, EvaluationConfig, Share, captions_of, figures_of, write_captions
+from seqrl.tasks.captioning.evaluation import FIGURES, EvaluationConfig, captions_of, figures_of, write_captions
 from seqrl.tasks.captioning.evaluation import METRICS as EVALUATED
 from seqrl.tasks.captioning.facts import FIGURES as FACT_FIGURES
-from seqrl.tasks.captioning.gallery import Captioned, GalleryItem, write_gallery
+from seqrl.tasks.captioning.gallery import Captioned, write_gallery
 from seqrl.tasks.captioning.images import augment
 from seqrl.tasks.captioning.policies import PolicyConfig, build_policy, sight_of, unfrozen_sight
 from seqrl.tasks.captioning.policies.feature_encoder import FeatureShape
+from seqrl.tasks.writing.decoded import Share
 from seqrl.tasks.writing.imitated_references import ImitatedReferences
 from seqrl.tasks.writing.imitated_rows import imitated_rows
-from seqrl.tasks.writing.own_metrics import own_metrics
+from seqrl.tasks.writing.own_metrics import imported_among, own_metrics, registered_among
 from seqrl.tasks.writing.own_rewards import OwnRewardLike
 from seqrl.tasks.writing.reward import RewardConfig, TextReward
-from seqrl.tasks.writing.reward_function import import_function
 from seqrl.tasks.writing.rollouts import HINTS, Rollouts, split_named
-from seqrl.tasks.writing.sampled import Sampled, sampled_rows
 from seqrl.tasks.writing.signatures import evaluation_signatures, reward_signature
 from seqrl.trajectory import Trajectory, Tree, map_tree
 
@@ -77,8 +75,7 @@ class CaptioningConfig:
     def build(self, seed: int) -> CaptioningTask:
         """Load the data and make the task; what can be refused without the data is refused before."""
         self.reward.check()
-        for name in self.evaluation.functions:
-            import_function(name, field="evaluation.metrics")
+        imported_among(self.evaluation.metrics)
         self.policy.check_encoder()
         self.data.check()
         self.data.check_features(self.policy.encoder, flip=self.flip or self.flip_rollouts)
@@ -100,14 +97,7 @@ class CaptioningTask:
         ValueError: when a split has a single image, over which CIDEr is always 0.
     """
 
-    def __init__(
-        self,
-        config: CaptioningConfig,
-        data: CaptionData,
-        *,
-        seed: int = 0,
-        reward: OwnRewardLike | None = None,
-    ) -> None:
+    def __init__(self, config: CaptioningConfig, data: CaptionData, *, seed: int = 0, reward: OwnRewardLike | None = None) -> None:
         refuse_single_images(config.reward, data)
         detects = bool(config.policy.figure_detection)
         refuse_what_images_lack(data, detects_figures=detects, flips=config.flip or config.flip_rollouts)
@@ -115,32 +105,26 @@ class CaptioningTask:
         self.data = data
         self.vocabulary = data.vocabulary
         self.reward = TextReward(config.reward, data.train, data.vocabulary, function=reward)
-        self._rollouts = Rollouts(len(data.train), self.reward, seed=seed)
+        self._rollouts = rollouts = Rollouts(len(data.train), self.reward, seed=seed)
+        # What the rollouts of every task of written texts can do; see `seqrl.protocols.Task`.
+        self.pop_figures, self.share_batches, self.reward_ahead = rollouts.pop_figures, rollouts.divide, rollouts.lag
+        self.state_dict, self.load_state_dict = rollouts.state_dict, rollouts.load_state_dict
         self._built: nn.Module | None = None
         self._begin = int(data.vocabulary.begin)
         rewarded = [] if reward or config.reward.named else [name for name, weight in config.reward.metrics.items() if weight]
         self._evaluation = replace(config.evaluation, metrics=[*config.evaluation.metrics, *rewarded])
         taken = {*FIGURES, *FACT_FIGURES} if data.dev.scenes is not None else FIGURES
-        self._own = own_metrics(config.evaluation.functions, self.reward, config.reward.timeout_s, taken=taken)
+        self._own = own_metrics(config.evaluation.metrics, self.reward, config.reward.timeout_s, taken=taken)
         self._references = self._imitated((data.vocabulary.end,))
 
     searches_rows = True
+    hints = HINTS | {"items": "raise task.images_per_batch"}
+    warnings_for = staticmethod(warnings_for)
 
     @property
     def seconds_in_reward(self) -> float:
         """Time spent scoring captions so far; with `reward.ahead` the time spent waiting for it."""
         return self._rollouts.seconds_in_reward
-
-    def pop_figures(self) -> dict[str, float]:
-        """Give what functions of one's own have logged since the last call."""
-        return self._rollouts.pop_figures()
-
-    hints = HINTS | {"items": "raise task.images_per_batch"}
-
-    @property
-    def reward_ahead(self) -> int:
-        """By how many updates rows are older than the policy that learns from them."""
-        return self._rollouts.lag
 
     def build_policy(self) -> nn.Module:
         """Make the configured policy for this vocabulary; what it imitates from then on ends where its own rows would."""
@@ -156,70 +140,24 @@ class CaptioningTask:
             self._references = self._imitated(end_tokens(policy), *follows)
         return policy
 
-    def rollout(
-        self,
-        policy: nn.Module,
-        *,
-        num_samples: int = 1,
-        greedy: bool = False,
-        greedy_baseline: bool = False,
-        num_forced_steps: int = 0,
-        generator: torch.Generator | None = None,
-        beam: bool = False,
-    ) -> Trajectory:
-        """Caption the next images; see `seqrl.protocols.Task`. With `reward.ahead` the captions are those that the last call sampled."""
-        draw = partial(self._sampled, policy, num_samples, greedy, greedy_baseline, num_forced_steps, generator, beam)
-        return self._rollouts.rewarded(draw, num_samples=num_samples, greedy=greedy, greedy_baseline=greedy_baseline)
-
-    def _sampled(
-        self,
-        policy: nn.Module,
-        num_samples: int,
-        greedy: bool,
-        greedy_baseline: bool,
-        num_forced_steps: int,
-        generator: torch.Generator | None,
-        beam: bool,
-    ) -> Sampled:
-        """Caption the next images, without rewards."""
-        items = self._rollouts.next_items(self.config.images_per_batch)
-        context = self._context(items, policy)
-        forced = self._references.beginnings(items, num_forced_steps, self._rollouts.generator) if num_forced_steps else None
-        own: Any = self._rollouts.own
-        return sampled_rows(
-            policy,
-            own(context),
-            own(items),
-            end=self.vocabulary.end,
-            num_samples=num_samples,
-            greedy=greedy,
-            greedy_baseline=greedy_baseline,
-            forced=own(forced),
-            generator=generator,
-            beam=beam,
-        )
+    def rollout(self, policy: nn.Module, **settings: Any) -> Trajectory:
+        """Caption the next images; the trainer's settings are those of `seqrl.tasks.writing.rollouts.Rollouts.write`."""
+        return self._rollouts.write(policy, self._next_images, self._references, **settings)
 
     def demonstrations(self, group: Tensor | None = None) -> Trajectory:
         """Give reference captions of the next images, or of the training images that `group` numbers."""
         augmented = group is None and self.config.flip
         items = self._rollouts.next_items(self.config.images_per_batch) if group is None else self._rollouts.around(group.cpu())
-        rows, tokens = [], []
-        for row, item in enumerate(items.tolist()):
-            chosen = self._references.choose(item, self.config.captions_per_image, self._rollouts.generator)
-            tokens += chosen
-            rows += [row] * len(chosen)
+        chosen = [self._references.choose(item, self.config.captions_per_image, self._rollouts.generator) for item in items.tolist()]
         images = self._augmented(items) if augmented else self._images(items)
-        index = torch.tensor(rows)
+        index = torch.arange(len(items)).repeat_interleave(torch.tensor([len(each) for each in chosen]))
         context: dict[str, Any] = {"image": map_tree(lambda leaf: leaf.index_select(0, index), images)}
         # Beside samples, whose rows have none, there is nothing to detect.
         if group is None and self.config.policy.figure_detection and self.data.train.figures is not None:
             context["figures"] = torch.from_numpy(self.data.train.figures[items.numpy()])[index]
+        tokens = [row for each in chosen for row in each]
         shown = imitated_rows(tokens, context, items[index], begin=self._begin, pad=self.vocabulary.pad)
         return self._rollouts.own_rows(shown, group)
-
-    def share_batches(self, share: BatchShare) -> None:
-        """Divide each batch with other processes from now on."""
-        self._rollouts.divide(share)
 
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
         """Caption the images of a split and score them with every metric, one's own among them; see `figures_of`."""
@@ -231,8 +169,7 @@ class CaptioningTask:
 
     def evaluation_figures(self, shares: Sequence[Share], *, split: str) -> dict[str, float]:
         """Score the captions of all processes."""
-        functions = {figure: own.score for figure, own in self._own.items()}
-        return figures_of(shares, self._split(split), self.vocabulary, self._evaluation, functions)
+        return figures_of(shares, self._split(split), self.vocabulary, self._evaluation, self._own)
 
     def watch(self, figure: str) -> None:
         """Report a metric in evaluations from now on; names of other figures change nothing."""
@@ -255,21 +192,13 @@ class CaptioningTask:
         for label, writer in writers.items():
             found = write_captions(writer, part, self.vocabulary, self.config.evaluation, count=count)
             columns[label] = [Captioned(caption, score) for caption, score in zip(*found, strict=True)]
-        items = [
-            GalleryItem(part.image_ids[index], part.picture(index), dict(zip(columns, captions, strict=True)), part.references[index])
-            for index, captions in enumerate(zip(*columns.values(), strict=True))
-        ]
-        return write_gallery(items, directory)
-
-    def warnings_for(self, evaluations: Sequence[Mapping[str, float]]) -> dict[str, str]:
-        """Find the known troubles in the figures of all evaluations so far; see `seqrl.tasks.captioning.diagnostics`."""
-        return warnings_for(evaluations)
+        return write_gallery(part, columns, directory)
 
     def fingerprint(self) -> dict[str, str]:
         """Name what the weights depend on beside the configuration: vocabulary, document frequencies and frozen eyes."""
-        frequency = self.reward.fingerprint()
-        known = {"document_frequency": frequency, "eyes": self.data.seen_by if self.config.policy.has_eyes else ""}
-        return {"vocabulary": self.vocabulary.fingerprint()} | {name: key for name, key in known.items() if key}
+        known = {"vocabulary": self.vocabulary.fingerprint(), "document_frequency": self.reward.fingerprint()}
+        known["eyes"] = self.data.seen_by if self.config.policy.has_eyes else ""
+        return {name: key for name, key in known.items() if key}
 
     def reward_signature(self, trainer: Mapping[str, object], *, version: str) -> str:
         """Say how captions are rewarded, see `seqrl.metrics.signature`."""
@@ -278,10 +207,10 @@ class CaptioningTask:
     def evaluation_signatures(self, split: str, *, version: str) -> dict[str, str]:
         """Say how the metrics of an evaluation are computed."""
         config, tok, references = self._evaluation, self.vocabulary.tokenisation.name, self._split(split).references
-        beam = {"beam": config.beam_size, "alpha": config.length_penalty} if config.beam_size > 1 else {}
+        beam = {"beam": config.beam_size, "alpha": config.length_penalty} if config.beam else {}
         beam |= {"temperature": config.temperature} if beam and config.temperature is not None else {}
         return evaluation_signatures(
-            {name: name for name in [*EVALUATED, *config.registered]},
+            {name: name for name in [*EVALUATED, *registered_among(config.metrics)]},
             references[: config.max_images or None],
             beam,
             tok=tok,
@@ -290,14 +219,6 @@ class CaptioningTask:
             df=split,
             text=tok,
         )
-
-    def state_dict(self) -> dict[str, Any]:
-        """Give the position in the data and the state of the flips."""
-        return self._rollouts.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a saved state."""
-        self._rollouts.load_state_dict(state)
 
     def _keep_to_own_encoder(self) -> None:
         """Give up the hidden states of the encoder at `policy.path` where the policy has another one, which a run before has trained."""
@@ -320,20 +241,19 @@ class CaptioningTask:
         self._keep_to_own_encoder()
         return split_named(name, {"train": self.data.train, "dev": self.data.dev, "test": self.data.test}, "images")
 
-    def _context(self, items: Tensor, policy: nn.Module) -> Tree:
-        device = next(policy.parameters()).device
-        images = self._mirrored(items) if self.config.flip_rollouts else self._images(items)
-        return {"image": map_tree(lambda leaf: leaf.to(device), images)}
+    def _next_images(self) -> tuple[Tensor, Tree]:
+        items = self._rollouts.next_items(self.config.images_per_batch)
+        return items, self._mirrored(items) if self.config.flip_rollouts else self._images(items)
 
     def _images(self, items: Tensor) -> Any:
         self._keep_to_own_encoder()
-        return rows_of(self.data.train.images, items.numpy())
+        return self.data.train.rows(items.numpy())
 
     def _augmented(self, items: Tensor) -> Tree:
         """Give images of which about half are mirrored, and moved by some pixels where they are pictures."""
-        return (
-            augment(self._images(items), self._rollouts.generator, flip=True) if self.data.train.mirrored is None else self._mirrored(items)
-        )
+        if self.data.train.mirrored is not None:
+            return self._mirrored(items)
+        return augment(self._images(items), self._rollouts.generator, flip=True)
 
     def _mirrored(self, items: Tensor) -> Tree:
         """Give images of which about half are mirrored, or their features."""

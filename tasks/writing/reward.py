@@ -107,7 +107,7 @@ class TextReward:
             raise ValueError(f"{where}: {error}{remedy}") from error
 
     def paid(self, tokens: Tensor, lengths: Tensor, items: Tensor) -> Tensor:
-        """Give what `Sampled.rewarded` pays out: scores [B], with `per_token` those of all beginnings [B, T+1]; arguments as in `score`."""
+        """Give what `Sampled.scored` pays out: scores [B], with `per_token` those of all beginnings [B, T+1]; arguments as in `score`."""
         return (self.prefix_scores if self.config.per_token else self.score)(tokens, lengths, items)
 
     def prefix_scores(self, tokens: Tensor, lengths: Tensor, items: Tensor) -> Tensor:

@@ -22,16 +22,8 @@ class Blip:
 
     def __init__(self, model: BlipForConditionalGeneration) -> None:
         self.model: Any = model
-
-    @property
-    def encoder(self) -> nn.Module:
-        """What sees."""
-        return self.model.vision_model  # type: ignore[no-any-return]
-
-    @property
-    def writer(self) -> Any:
-        """The model whose `generate` writes: it is the decoder, with generation settings of its own."""
-        return self.model.text_decoder
+        # The decoder has generation settings of its own.
+        self.encoder, self.writer = self.model.vision_model, self.model.text_decoder
 
     def see(self, pixels: Tensor) -> Tensor:
         """Give hidden states [N, R, D] of pixels [N, 3, H, W]."""
@@ -46,9 +38,6 @@ class Blip:
         decoder = self.model.text_decoder.bert
         output = decoder(input_ids=tokens, encoder_hidden_states=seen, past_key_values=cache, use_cache=cache is not None, is_decoder=True)
         return output.last_hidden_state  # type: ignore[no-any-return]
-
-    def faster(self) -> None:
-        """Nothing stands in for the decoder."""
 
     def head(self, features: Tensor) -> tuple[Tensor, nn.Linear]:
         """Give features and the layer that makes logits of them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import VisionEncoderDecoderModel
 
 from seqrl.tasks.captioning.policies.gpt2_decoder import GPT2Decoder, why_not
@@ -24,17 +24,8 @@ class EncoderDecoder:
 
     def __init__(self, model: VisionEncoderDecoderModel, *, fast: bool = True) -> None:
         self.model: Any = model
+        self.encoder, self.writer = self.model.encoder, self.model
         self._fast = fast
-
-    @property
-    def encoder(self) -> nn.Module:
-        """What sees."""
-        return self.model.encoder  # type: ignore[no-any-return]
-
-    @property
-    def writer(self) -> Any:
-        """The model whose `generate` writes."""
-        return self.model
 
     @property
     def how_it_runs(self) -> str:

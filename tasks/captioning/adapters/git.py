@@ -25,22 +25,13 @@ class Git:
 
     def __init__(self, model: GitForCausalLM) -> None:
         self.model: Any = model
+        self.encoder, self.writer = self.model.git.image_encoder, self.model
         if model.config.num_image_with_embedding is not None:
             raise ValueError(
                 f"path: expected a GIT model of images, got one of videos of {model.config.num_image_with_embedding} frames; choose another"
             )
         vision: Any = model.config.vision_config
         self.num_own_places = (vision.image_size // vision.patch_size) ** 2 + 1
-
-    @property
-    def encoder(self) -> nn.Module:
-        """What sees."""
-        return self.model.git.image_encoder  # type: ignore[no-any-return]
-
-    @property
-    def writer(self) -> Any:
-        """The model whose `generate` writes."""
-        return self.model
 
     def see(self, pixels: Tensor) -> Tensor:
         """Give hidden states [N, R, D] of pixels [N, 3, H, W]."""
@@ -65,9 +56,6 @@ class Git:
         mask = torch.zeros_like(sees, dtype=embedded.dtype).masked_fill(~sees, torch.finfo(embedded.dtype).min)
         output = body.encoder(embedded, attention_mask=mask[None, None], past_key_values=cache, use_cache=cache is not None)
         return output.last_hidden_state[:, images:]  # type: ignore[no-any-return]
-
-    def faster(self) -> None:
-        """Nothing stands in for the decoder."""
 
     def head(self, features: Tensor) -> tuple[Tensor, nn.Linear]:
         """Give features and the layer that makes logits of them."""

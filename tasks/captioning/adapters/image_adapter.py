@@ -35,19 +35,9 @@ class ImageAdapter:
     def __init__(
         self, kind: ImageKind, processor: Any, prompt: Sequence[int], whole: Any = None, follows: tuple[str, str] = ("", "")
     ) -> None:
-        self.follows = follows
+        self.follows, self.model, self.encoder = follows, kind.model, kind.encoder
         self.kind, self.processor, self.prepared, self._saved = kind, processor, False, whole or processor
-        self.prompt, self.begin = tuple(prompt), prompt[-1]
-
-    @property
-    def model(self) -> Any:
-        """The model of transformers, which learns in place."""
-        return self.kind.model
-
-    @property
-    def encoder(self) -> Any:
-        """What sees."""
-        return self.kind.encoder
+        self.prompt, self.begin, self.continues = tuple(prompt), prompt[-1], len(prompt) > 1
 
     @property
     def generation_config(self) -> Any:
@@ -64,11 +54,6 @@ class ImageAdapter:
         """Whether rows about one item share its keys and values while they are written."""
         faster = self._faster()
         return faster is not None and not faster.drops
-
-    @property
-    def continues(self) -> bool:
-        """Whether there is a prompt of more than a begin token."""
-        return len(self.prompt) > 1
 
     @property
     def vocabulary_size(self) -> int:
@@ -185,7 +170,7 @@ class ImageAdapter:
             )
 
     def _faster(self) -> Any:
-        return None if self.continues else self.kind.faster()
+        return None if self.continues or not hasattr(self.kind, "faster") else self.kind.faster()
 
     def _read(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         cache = cache_of(state["cache"], state["across"] if self.kind.crosses else None)

@@ -23,15 +23,11 @@ class ImageText:
     crosses = False
 
     def __init__(self, model: Any, prompt: Sequence[int]) -> None:
-        self.model = model
+        self.model, self._body = model, model.model
+        self.encoder: Any = self._body.vision_tower if hasattr(self._body, "vision_tower") else self._body.vision_model
+        self.writer = model
         self.num_own_places = 0
         self._is_image = torch.tensor([token == model.config.image_token_id for token in prompt])
-
-    @property
-    def encoder(self) -> nn.Module:
-        """What sees."""
-        body = self.model.model
-        return body.vision_tower if hasattr(body, "vision_tower") else body.vision_model  # type: ignore[no-any-return]
 
     @property
     def how_it_sees(self) -> str:
@@ -39,15 +35,10 @@ class ImageText:
         config = self.model.config
         return " ".join(str(getattr(config, name, "")) for name in ("vision_feature_layer", "vision_feature_select_strategy")).strip()
 
-    @property
-    def writer(self) -> Any:
-        """The model whose `generate` writes."""
-        return self.model
-
     def see(self, pixels: Tensor) -> Tensor:
         """Give hidden states [N, R, D] of pixels [N, 3, H, W]."""
         pixels, config = pixels.to(self.model.dtype), self.model.config
-        if not hasattr(self.model.model, "vision_tower"):
+        if not hasattr(self._body, "vision_tower"):
             return self.encoder(pixel_values=pixels).last_hidden_state  # type: ignore[no-any-return]
         layers, chosen = self.encoder(pixels, output_hidden_states=True).hidden_states, config.vision_feature_layer
         # The class token is left out by the strategy "default".
@@ -57,22 +48,17 @@ class ImageText:
 
     def project(self, hidden: Tensor) -> Tensor:
         """Give what stands in the places of the image tokens."""
-        body = self.model.model
-        return (body.multi_modal_projector if hasattr(body, "multi_modal_projector") else body.connector)(hidden)  # type: ignore[no-any-return]
+        return (self._body.multi_modal_projector if hasattr(self._body, "multi_modal_projector") else self._body.connector)(hidden)  # type: ignore[no-any-return]
 
     def read(self, tokens: Tensor, seen: Tensor, cache: Any) -> Tensor:
         """Give features [B, T, D] of tokens [B, T] that follow those in the cache; where it is empty, they begin with the prompt."""
-        body = self.model.model
         embedded = self.model.get_input_embeddings()(tokens)
         if cache is None or not cache.get_seq_length():
             is_image = torch.nn.functional.pad(self._is_image.to(tokens.device), (0, max(0, tokens.shape[1] - len(self._is_image))))
             where = is_image[: tokens.shape[1]].view(1, -1, 1).expand_as(embedded)
             embedded = embedded.masked_scatter(where, seen.to(embedded.dtype))
-        text = body.language_model if hasattr(body, "language_model") else body.text_model
+        text = self._body.language_model if hasattr(self._body, "language_model") else self._body.text_model
         return text(inputs_embeds=embedded, past_key_values=cache, use_cache=cache is not None).last_hidden_state  # type: ignore[no-any-return]
-
-    def faster(self) -> None:
-        """Nothing stands in for the decoder."""
 
     def head(self, features: Tensor) -> tuple[Tensor, nn.Linear]:
         """Give features and the layer that makes logits of them."""

@@ -8,25 +8,21 @@ from torch import Tensor, nn
 
 
 class ImageKind(Protocol):
-    """One kind of model.
+    """One kind of model; one with a method `faster` gives what stands in for its decoder where there is no prompt, or None.
 
     Attributes:
         model: of transformers.
+        encoder: what sees, and what `freeze_encoder` freezes.
+        writer: the model of transformers whose `generate` writes, and whose generation settings rule what is written.
         crosses: whether the decoder attends to what is seen across, rather than holding it in places of its own before the words.
         num_own_places: how many places before the prompt's tokens the decoder keeps for what is seen.
     """
 
     model: Any
+    encoder: Any
+    writer: Any
     crosses: bool
     num_own_places: int
-
-    @property
-    def encoder(self) -> nn.Module:
-        """What sees, and what `freeze_encoder` freezes."""
-
-    @property
-    def writer(self) -> Any:
-        """The model of transformers whose `generate` writes, and whose generation settings rule what is written."""
 
     def see(self, pixels: Tensor) -> Tensor:
         """Give the encoder's hidden states [N, R, D] of pixels [N, 3, H, W]."""
@@ -45,9 +41,6 @@ class ImageKind(Protocol):
         Returns:
             [B, T, D] features.
         """
-
-    def faster(self) -> Any:
-        """Give what stands in for the decoder where there is no prompt, such as `GPT2Decoder`; None for nothing."""
 
     def head(self, features: Tensor) -> tuple[Tensor, nn.Linear | None]:
         """Give features [..., D'] and the layer that makes logits [..., V] of them; or these logits and None."""

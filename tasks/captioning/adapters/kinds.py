@@ -104,7 +104,7 @@ def adapter_of(model: Any, readers: Readers, *, prompt: str = "", fast: bool = T
         raise ValueError(
             "prompt: it is read by the model's tokenizer, which was not given; set task.data.tokenizer, or leave the prompt out"
         )
-    made, tokens, special = _parts(kind, model, readers, prompt, fast=fast)
+    made, tokens = _parts(kind, model, readers, prompt, fast=fast)
     adapter = ImageAdapter(made, readers.pictures, tokens, readers.whole, followed(readers.whole, prompt))
     seen = adapter.look_once()
     if kind in _IMAGE_TEXT and tokens.count(model.config.image_token_id) != seen:
@@ -112,28 +112,26 @@ def adapter_of(model: Any, readers: Readers, *, prompt: str = "", fast: bool = T
             f"processor: it puts {tokens.count(model.config.image_token_id)} image tokens into the prompt, but the model sees an image as "
             f"{seen}; take the processor that belongs to the model (image_seq_len, patch_size and the sizes of its pictures say how many)"
         )
-    return adapter, special
+    return adapter, {"begin": adapter.begin} | ({"end": model.config.text_config.sep_token_id} if kind == "blip" else {})
 
 
-def _parts(kind: str, model: Any, readers: Readers, prompt: str, *, fast: bool) -> tuple[ImageKind, tuple[int, ...], dict[str, int]]:
-    """Give what runs a model, the tokens of its prompt, and its special tokens."""
+def _parts(kind: str, model: Any, readers: Readers, prompt: str, *, fast: bool) -> tuple[ImageKind, tuple[int, ...]]:
+    """Give what runs a model, and the tokens of its prompt."""
     if kind in _IMAGE_TEXT:
         tokens = chat_prompt(model, readers, prompt)
-        return ImageText(model, tokens), tokens, {"begin": tokens[-1]}
+        return ImageText(model, tokens), tokens
     if kind == "blip":
         _refuse_unread_rules(model)
-        text = model.config.text_config
         # As its `generate` does: the tokenizer's first token gives way to the begin token, and its last one is left out.
-        tokens = (text.bos_token_id, *(readers.tokenizer(prompt)["input_ids"][1:-1] if prompt else ()))
-        return Blip(model), tokens, {"begin": tokens[-1], "end": text.sep_token_id}
+        tokens = (model.config.text_config.bos_token_id, *(readers.tokenizer(prompt)["input_ids"][1:-1] if prompt else ()))
+        return Blip(model), tokens
     words = tuple(readers.tokenizer(prompt, add_special_tokens=False)["input_ids"]) if prompt else ()
     first = special_tokens(model, "decoder_start_token_id", "bos_token_id")
     if not first:
         raise ValueError(
             "decoder_start_token_id: expected a token in the model's configuration, got none; add it to generation_config.json"
         )
-    tokens = (first[0], *words)
-    return Git(model) if kind == "git" else EncoderDecoder(model, fast=fast), tokens, {"begin": tokens[-1]}
+    return Git(model) if kind == "git" else EncoderDecoder(model, fast=fast), (first[0], *words)
 
 
 def chat_prompt(model: Any, readers: Readers, prompt: str) -> tuple[int, ...]:

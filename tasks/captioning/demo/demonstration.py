@@ -15,21 +15,11 @@ from torch import nn
 from seqrl.run import checkpoint
 from seqrl.run.display import format_seconds
 from seqrl.run.interrupt import current_command
+from seqrl.run.log import read_metrics
 from seqrl.run.train import build, load, start_from, task_fingerprints
 from seqrl.tasks.captioning.demo import child
 from seqrl.tasks.captioning.demo.pictures import draw_pictures
-from seqrl.tasks.captioning.demo.plan import (
-    BUDGET_S,
-    CONTROL,
-    FIRST,
-    LIVE,
-    SLOWER_TOGETHER,
-    UPDATES,
-    Pace,
-    Plan,
-    measure_update,
-    refuse_steps,
-)
+from seqrl.tasks.captioning.demo.plan import BUDGET_S, CONTROL, FIRST, LIVE, SLOWER_TOGETHER, UPDATES, Pace, Plan, measure_update
 from seqrl.tasks.captioning.demo.processes import Stage, run_side_by_side
 from seqrl.tasks.captioning.demo.report import Outcome, evaluate, print_table, summary
 from seqrl.tasks.captioning.demo.screen import Track, watching
@@ -62,7 +52,6 @@ class Demonstration:
             ValueError: when arguments contradict each other.
             FileNotFoundError: when there is nothing to go on with, or no captioner.
         """
-        refuse_steps(overrides)
         wanted = {name: count for name, count in {FIRST: parsed.cross_entropy_updates, LIVE: parsed.updates}.items() if count}
         if parsed.from_scratch and parsed.checkpoint:
             raise ValueError("--from-scratch and --checkpoint: expected one of them")
@@ -74,9 +63,7 @@ class Demonstration:
             source = None if parsed.checkpoint is None else str(checkpoint.find(parsed.checkpoint, prefer_best=True).resolve())
             plan = Plan(parsed.seed, overrides, parsed.from_scratch, source, parsed.minutes, wanted)
             forget(parsed.folder)
-        command = current_command()
-        if command is not None:
-            command.hint = way_on(parsed.folder)
+        say_way_on(parsed.folder)
         return cls(parsed.folder, plan, parsed.resume)
 
     def run(self) -> dict[str, Outcome]:
@@ -84,7 +71,10 @@ class Demonstration:
         if self.plan.from_scratch:
             self.train_first()
         task, outcomes = self.look_before()
-        self.train_live()
+        updates = self.plan.updates
+        print(f"\nSelf-critical training on CIDEr-D, {updates[LIVE]} updates; beside it, from the same captioner and for the same time,")
+        print(f"the control: more cross-entropy, {updates[CONTROL]:,} updates.\n", flush=True)
+        self.train([LIVE, CONTROL])
         print("Evaluating on the test images ...", flush=True)
         for label, name in AFTER.items():
             outcomes[label] = self.outcome(label, name)
@@ -145,16 +135,7 @@ class Demonstration:
     def keep_plan(self) -> None:
         """Write the plan down; from here on the demonstration can be gone on with."""
         self.plan.write(self.folder)
-        command = current_command()
-        if command is not None:
-            command.hint = way_on(self.folder)
-
-    def train_live(self) -> None:
-        """Optimise CIDEr-D, and train the control beside it."""
-        updates = self.plan.updates
-        print(f"\nSelf-critical training on CIDEr-D, {updates[LIVE]} updates; beside it, from the same captioner and for the same time,")
-        print(f"the control: more cross-entropy, {updates[CONTROL]:,} updates.\n", flush=True)
-        self.train([LIVE, CONTROL])
+        say_way_on(self.folder)
 
     def train(self, names: Sequence[str]) -> None:
         """Run stages beside each other, those that are not finished yet."""
@@ -184,15 +165,18 @@ class Demonstration:
         """Evaluate what a stage has trained."""
         _, task, policy, _ = load(self.folder / name, ["--task.evaluation.max_images=0"])
         assert isinstance(task, CaptioningTask)
-        return evaluate(label, task, policy, trained_seconds(self.folder / name))
+        seconds = [line["time/train_s"] for line in read_metrics(self.folder / name) if "time/train_s" in line]
+        return evaluate(label, task, policy, max(seconds, default=0.0))
 
 
-def way_on(folder: Path) -> str:
-    """Say how to go on with what is in a folder."""
-    if not (folder / "plan.json").is_file():
-        return "nothing had been trained yet"
+def say_way_on(folder: Path) -> None:
+    """Let what a signal ends say how to go on with what is in a folder."""
+    command = current_command()
+    if command is None:
+        return
     arguments = "--resume" if folder == FOLDER else f"'--resume --folder={folder}'"
-    return f"`make demo ARGS={arguments}` goes on"
+    begun = (folder / "plan.json").is_file()
+    command.hint = f"`make demo ARGS={arguments}` goes on" if begun else "nothing had been trained yet"
 
 
 def forget(folder: Path) -> None:
@@ -200,10 +184,3 @@ def forget(folder: Path) -> None:
     (folder / "plan.json").unlink(missing_ok=True)
     for name in (FIRST, LIVE, CONTROL):
         shutil.rmtree(folder / name / "checkpoints", ignore_errors=True)
-
-
-def trained_seconds(run_folder: Path) -> float:
-    """Seconds that a run collected and updated, without loading and evaluating."""
-    from seqrl.run.log import read_metrics
-
-    return max((line["time/train_s"] for line in read_metrics(run_folder) if "time/train_s" in line), default=0.0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from seqrl.run.plots import learning_curves
 from seqrl.tasks.captioning.data import CaptionSplit
 from seqrl.tasks.captioning.demo.report import Outcome
-from seqrl.tasks.captioning.gallery import Captioned, GalleryItem, write_gallery
+from seqrl.tasks.captioning.gallery import Captioned, write_gallery
 
 NUM_SCENES, NUM_DRAWN = 12, 6
 
@@ -22,16 +22,11 @@ def draw_pictures(split: CaptionSplit, outcomes: Mapping[str, Outcome], runs: Se
         runs: whose dev CIDEr-D is drawn against the time that they trained.
         folder: where the files go.
     """
-    shown = [outcomes["before"], outcomes["after"]]
-    items = [
-        GalleryItem(
-            split.image_ids[index],
-            split.picture(index),
-            {o.label: Captioned(" ".join(o.captions[index]), o.scores[index], o.wrong[index]) for o in shown},
-            split.references[index],
-        )
-        for index in range(min(NUM_SCENES, len(split)))
-    ]
+    number = min(NUM_SCENES, len(split))
+    columns = {
+        outcome.label: [Captioned(" ".join(outcome.captions[row]), outcome.scores[row], outcome.wrong[row]) for row in range(number)]
+        for outcome in (outcomes["before"], outcomes["after"])
+    }
     title = "The first scenes of the test set, before and after self-critical training"
     curves = learning_curves(
         runs,
@@ -40,4 +35,4 @@ def draw_pictures(split: CaptionSplit, outcomes: Mapping[str, Outcome], runs: Se
         axes=("time/train_s",),
         title="Same start, same time",
     )
-    return [*write_gallery(items, folder, title=title, num_drawn=NUM_DRAWN), curves]
+    return [*write_gallery(split, columns, folder, title=title, num_drawn=NUM_DRAWN), curves]

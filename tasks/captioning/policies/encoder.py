@@ -71,15 +71,12 @@ class ConvolutionalEncoder(nn.Module):
             raise ValueError(f"image_size: expected a multiple of {stride} for {len(widths)} stages, got {image_size}")
         self.feature_dim = widths[-1]
         self.num_regions = (image_size // stride) ** 2
-        layers: list[nn.Module] = [
-            nn.Conv2d(3, widths[0], 2 * stem_stride, stride=stem_stride, padding=stem_stride // 2),
-            ChannelNorm(widths[0]),
-            nn.GELU(),
-        ]
+        layers, before = list[nn.Module](), 3
         for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
-            if stage:
-                layers += [nn.Conv2d(widths[stage - 1], width, 3, stride=2, padding=1), ChannelNorm(width), nn.GELU()]
+            kernel_size, step, padding = (3, 2, 1) if stage else (2 * stem_stride, stem_stride, stem_stride // 2)
+            layers += [nn.Conv2d(before, width, kernel_size, stride=step, padding=padding), ChannelNorm(width), nn.GELU()]
             layers += [ResidualBlock(width) for _ in range(count)]
+            before = width
         self.layers = nn.Sequential(*layers)
         self.position = nn.Parameter(torch.randn(self.num_regions, self.feature_dim) * 0.02)
         self.norm = nn.LayerNorm(self.feature_dim)

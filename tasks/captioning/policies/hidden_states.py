@@ -69,8 +69,7 @@ class EncoderEyes:
         self._prepared = parted is not None
         self.prepare: Prepare = parted or Squares(image_size)
         self.name = str(path)
-        self.weights = hash_of(encoder.state_dict())
-        self.key = f"hidden states 1 {self.weights} {self.prepare.key} {encoder.config.to_json_string()}"
+        self.key = f"hidden states 1 {hash_of(encoder.state_dict())} {self.prepare.key} {encoder.config.to_json_string()}"
         self.key += getattr(self._kind, "how_it_sees", "")
         shape = self(torch.zeros(1, *self.prepare.shape, dtype=torch.uint8)).shape
         self.num_regions, self.feature_dim = shape[1], shape[2]

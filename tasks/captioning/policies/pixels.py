@@ -12,14 +12,8 @@ from torch import Tensor
 
 # Steps that move pixels, which can be done once, and steps that change numbers.
 _MOVES: tuple[str, ...] = (
-    "do_resize",
-    "do_center_crop",
-    "do_pad",
-    "do_crop_margin",
-    "do_thumbnail",
-    "do_align_long_axis",
-    "do_convert_rgb",
-    "do_flip_channel_order",
+    *("do_resize", "do_center_crop", "do_pad", "do_crop_margin", "do_thumbnail", "do_align_long_axis"),
+    *("do_convert_rgb", "do_flip_channel_order"),
 )
 _CHANGES = ("do_rescale", "do_normalize", "include_top")  # the last is EfficientNet's second normalisation
 # Set by some processors, and without effect on a picture: a segmentation's labels.
@@ -134,12 +128,13 @@ def check_processor(processor: Any) -> None:
     if unknown:
         # transformers keeps a step that its processor does not know, and leaves it out.
         raise ValueError(
-            f"image processor {type(processor).__name__}: unknown step {', '.join(unknown)}; expected only "
-            f"{', '.join(name for name in known if name.startswith('do_'))}; choose another model, or mend its preprocessor_config.json"
+            f"{kind}: unknown step {', '.join(unknown)}; expected only {', '.join(name for name in known if name.startswith('do_'))}; "
+            "choose another model, or mend its preprocessor_config.json"
         )
-    sizes = {name: value for name, value in processor.to_dict().items() if name.endswith("size") and not name.startswith("do_")}
-    for name, value in sizes.items():
-        sides = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
+    for name, value in processor.to_dict().items():
+        if not name.endswith("size") or name.startswith("do_"):
+            continue
+        sides = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
         wrong = [side for side in sides if isinstance(side, int) and not 0 < side <= _LONGEST_SIDE]
         if wrong:
             raise ValueError(

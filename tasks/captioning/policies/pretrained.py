@@ -80,11 +80,10 @@ def load_captioner(
 
 def load_model(path: str | Path, changes: Mapping[str, Any] | None = None, weights: torch.dtype = torch.float32) -> tuple[Any, Any]:
     """Load the image processor and the model; see `load_processor`."""
-    processor, kind = _load_processor(path, changes)
-    with weights_of(str(path), field="path", wanted=f"a saved {class_of(kind).__name__}"):
-        model = class_of(kind).from_pretrained(
-            place(str(path)), trust_remote_code=False, local_files_only=only_here(str(path)), dtype=weights
-        )
+    processor, name = load_processor(path, changes), str(path)
+    kind = class_of(load_config(name, field="path", wanted=_WANTED).model_type)
+    with weights_of(name, field="path", wanted=f"a saved {kind.__name__}"):
+        model = kind.from_pretrained(place(name), trust_remote_code=False, local_files_only=only_here(name), dtype=weights)
     return processor, model
 
 
@@ -99,23 +98,19 @@ def load_processor(path: str | Path, changes: Mapping[str, Any] | None = None) -
         FileNotFoundError: when there is no such folder, or the hub does not give it.
         ValueError: when it holds another kind of model, or the processor has no such setting.
     """
-    return _load_processor(path, changes)[0]
-
-
-def _load_processor(path: str | Path, changes: Mapping[str, Any] | None) -> tuple[Any, str]:
     name = str(path)
     if not name:
         raise ValueError("path: expected a folder or hub name of a model that writes about images, got nothing; set policy.path")
-    kind = check_kind(name, load_config(name, field="path", wanted=_WANTED))
+    check_kind(name, load_config(name, field="path", wanted=_WANTED))
     processor = load_image_processor(name, field="path")
-    for key, value in (changes or {}).items():
-        known = sorted(processor.to_dict())
+    known = processor.to_dict()
+    for key in changes or {}:
         if key not in known or key.endswith("_type"):
             raise ValueError(
-                f"policy.processor: {type(processor).__name__} has no setting {key}; {nearest(key, known)}; it has {', '.join(known)}"
+                f"policy.processor: {type(processor).__name__} has no setting {key}; {nearest(key, known)}; it has "
+                f"{', '.join(sorted(known))}"
             )
-        setattr(processor, key, value)
-    return (type(processor).from_dict(processor.to_dict()) if changes else processor), kind
+    return type(processor).from_dict({**known, **changes}) if changes else processor
 
 
 def _load_whole_processor(name: str, pictures: Any) -> Any:

@@ -36,7 +36,7 @@ class DecoderLayer(nn.Module):
         self.widen, self.narrow = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, memory: tuple[Tensor, Tensor], tokens: _Tokens, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, memory: tuple[Tensor, Tensor], tokens: Tokens, mask: Tensor | None) -> Tensor:
         """Map the tokens' [M, D] to [M, D], each seeing those before it in its row and the memory of its row's image."""
         query, key, value = (part.transpose(1, 2) for part in tokens.in_rows(self._heads(self.self_in(self.self_norm(x)), 3)).unbind(2))
         seen = tokens.of_rows(attend_all(query, key, value, is_causal=True).transpose(1, 2).flatten(2))
@@ -83,7 +83,7 @@ def attend_all(query: Tensor, key: Tensor, value: Tensor, *, is_causal: bool = F
     return weight.softmax(dim=-1) @ value
 
 
-class _Tokens:
+class Tokens:
     """The tokens that a pass reads, end to end, and where they stand: in their rows, and among the tokens about their image.
 
     Args:
@@ -154,28 +154,24 @@ class TransformerDecoder(nn.Module):
         self.token_embedding = nn.Embedding(vocabulary_size, dim)
         self.position_embedding = nn.Parameter(torch.randn(max_tokens, dim) * 0.02)
         self.dropout = nn.Dropout(dropout)
-        self.layers = nn.ModuleList(
-            DecoderLayer(dim, num_heads=num_heads, memory_dim=memory_dim, dropout=dropout) for _ in range(num_layers)
-        )
+        layers = [DecoderLayer(dim, num_heads=num_heads, memory_dim=memory_dim, dropout=dropout) for _ in range(num_layers)]
+        self.layers: Any = nn.ModuleList(layers)
         self.norm = nn.LayerNorm(dim)
         nn.init.normal_(self.token_embedding.weight, std=0.02)
-        for layer in self._decoder_layers():
+        for layer in layers:
             # Each layer adds three branches; their sum keeps unit size (Radford et al. 2019).
             for branch in (layer.self_out, layer.cross_out, layer.narrow):
                 branch.weight.data /= (3 * num_layers) ** 0.5
 
     def start(self, memory: Any) -> dict[str, Tree]:
         """Project the regions for every layer, leaves [N, ...]; what else a state holds has no size before the first step."""
-        layers = self._decoder_layers()
-        projected = tuple(layer.project_memory(memory["regions"]) for layer in layers)
+        projected = tuple(layer.project_memory(memory["regions"]) for layer in self.layers)
         N, H, _, size = projected[0][0].shape
-        seen: dict[str, Tree] = {"layers": projected}
-        if "mask" in memory:
-            seen["mask"] = memory["mask"]
+        mask: dict[str, Tree] = {"mask": memory["mask"]} if "mask" in memory else {}
         # The shape of `read` says how many tokens were read, without asking the device.
         return {
-            "memory": seen,
-            "cache": projected[0][0].new_zeros(N, len(layers), 2, H, 0, size),
+            "memory": {"layers": projected} | mask,
+            "cache": projected[0][0].new_zeros(N, len(self.layers), 2, H, 0, size),
             "read": projected[0][0].new_zeros(N, 0, 0),
         }
 
@@ -188,7 +184,7 @@ class TransformerDecoder(nn.Module):
             cache = cache.new_empty(tokens.shape[0], *cache.shape[1:4], self.max_tokens, cache.shape[5])
         image, mask = places_of(state.get("item"), memory["layers"][0][0].shape[0]), memory.get("mask")
         x = self.dropout(self.token_embedding(tokens) + self.position_embedding[position])
-        for number, (layer, projected) in enumerate(zip(self._decoder_layers(), memory["layers"], strict=True)):
+        for number, (layer, projected) in enumerate(zip(self.layers, memory["layers"], strict=True)):
             x = layer.step(x, projected, cache[:, number], position, image, mask)
         return self.norm(x), {**state, "cache": cache, "read": state["read"].new_zeros(tokens.shape[0], position + 1, 0)}
 
@@ -206,15 +202,12 @@ class TransformerDecoder(nn.Module):
         """
         read = None if mask is None else mask.flip(1).cummax(1).values.flip(1)
         x = self.token_embedding(tokens) + self.position_embedding[: tokens.shape[1]]
-        rows = _Tokens(read, image, (tokens.shape[0], tokens.shape[1]), memory["regions"].shape[0], tokens.device)
+        rows = Tokens(read, image, (tokens.shape[0], tokens.shape[1]), memory["regions"].shape[0], tokens.device)
         x = self.dropout(rows.of_rows(x))
-        for layer in self._decoder_layers():
+        for layer in self.layers:
             x = layer(x, layer.project_memory(memory["regions"]), rows, memory.get("mask"))
         features = self.norm(x)
         if mask is None or read is None:
             return rows.in_rows(features)
         wanted = pack(mask, read)
         return features if bool(wanted.all()) else features[wanted]
-
-    def _decoder_layers(self) -> list[DecoderLayer]:
-        return list(self.layers)  # type: ignore[arg-type]

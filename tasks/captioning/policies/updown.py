@@ -57,13 +57,8 @@ class UpDownDecoder(nn.Module):
     def start(self, memory: Any) -> dict[str, Tree]:
         """Give what is the same for every token (`memory`), and both LSTMs' hidden and cell states [N, 4, D], zeros."""
         regions = memory["regions"]
-        seen: dict[str, Tree] = {
-            "regions": regions,
-            "keys": self.region_key(regions),
-            "gates": self.gates_of_mean(memory["pooled"]),
-        }
-        if "mask" in memory:
-            seen["mask"] = memory["mask"]
+        seen: dict[str, Tree] = {"mask": memory["mask"]} if "mask" in memory else {}
+        seen |= {"regions": regions, "keys": self.region_key(regions), "gates": self.gates_of_mean(memory["pooled"])}
         return {"memory": seen, "hidden": regions.new_zeros(regions.shape[0], 4, self.query.in_features)}
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, dict[str, Tree]]:

@@ -61,6 +61,7 @@ def test_curve_by_hand() -> None:
     assert curve([0.0, 7.0, 3.0]) == "▁█▄"
     assert curve([0, 0, 2, 4, 7, 7], width=3) == "▁▄█"
     assert len(curve(range(1000))) == 40
+    assert curve([2.0, 5.0], bounds=(1.0, 8.0)) == "▂▅"
 
 
 def test_live_table_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

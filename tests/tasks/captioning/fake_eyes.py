@@ -44,6 +44,6 @@ def by_hand(picture: np.ndarray) -> np.ndarray:
 def install(monkeypatch: pytest.MonkeyPatch) -> FakeEyes:
     """Let every name that is no encoder of ours open these eyes."""
     eyes = FakeEyes()
-    monkeypatch.setattr(policies, "open_eyes", lambda name, crop: eyes)
+    monkeypatch.setattr(policies, "open_eyes", lambda name: eyes)
     monkeypatch.setattr(policies, "check_eyes", lambda name: None)
     return eyes

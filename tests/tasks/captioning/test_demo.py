@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from seqrl.run import checkpoint
 from seqrl.run.config import read_config
@@ -19,7 +21,7 @@ from seqrl.tasks.captioning.demo.demonstration import Demonstration
 from seqrl.tasks.captioning.demo.plan import CONTROL, END_S, FIRST, LIVE, Pace, Plan
 from seqrl.tasks.captioning.demo.processes import Stage
 from seqrl.tasks.captioning.demo.report import Outcome, opening, rows, template_line
-from seqrl.tasks.captioning.demo.screen import plot
+from seqrl.tasks.captioning.demo.screen import Track, picture
 
 SMALL = ["--task.images_per_batch=4", "--task.policy.dim=16", "--task.policy.num_layers=1"]
 SMALL += [f"--task.data.scenes.{name}={count}" for name, count in {"num_train": 24, "num_dev": 14, "num_test": 14}.items()]
@@ -123,11 +125,14 @@ def test_bad_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str], argum
     assert message in capsys.readouterr().err
 
 
-def test_plot_rises_where_the_figures_do() -> None:
-    curves = [[(0.0, 1.0), (0.5, 3.0)], [(0.0, 1.0), (0.5, 1.0)]]
-    lines = [line.plain.rstrip() for line in plot(curves, width=9, height=3, ascii_only=True)]
-    # The first five of nine columns hold 1, 1.5, 2, 2.5 and 3; the lines stand for 1, 2 and 3, the last curve is hidden by the first.
-    assert lines[1:4] == ["  3.00 |   **", "       |  *", "  1.00 |**ooo"]
+def test_curves_stand_below_the_bars_on_one_scale() -> None:
+    scores = {LIVE: [1.0, 8.0], CONTROL: [2.0, 2.0]}
+    tracks = [Track(name, Path(), num_updates=4, step=2, scores=scores[name]) for name in scores]
+    console = Console(file=io.StringIO(), width=120)
+    console.print(picture(tracks, ascii_only=False))
+    lines = [line.split() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    assert [line[-1] for line in lines[:2]] == ["(+700%)", "(+0%)"] and lines[0][0] == "self-critical" and "2/4" in lines[1]
+    assert lines[2:] == [["self-critical", "▁█"], ["control", "▂▂"]]
 
 
 @pytest.mark.slow

@@ -194,7 +194,7 @@ def test_a_disk_that_fills_up_says_what_to_do(root: Path, eyes: fake_eyes.FakeEy
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache_module.RowWriter, "append", full)
+    monkeypatch.setattr("seqrl.metrics.cache_files.os.fsync", full)
     with pytest.raises(OSError, match="features: the disk is full; make room, or set SEQRL_CACHE to another disk"):
         load_features(FolderStore(root / "images"), NAMES, eyes)
     assert list((cache / "features").iterdir()) == []

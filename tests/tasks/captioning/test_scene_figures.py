@@ -11,7 +11,7 @@ import torch
 from seqrl.tasks.captioning.data import DataConfig, load_data
 from seqrl.tasks.captioning.policies import PolicyConfig
 from seqrl.tasks.captioning.policies.figures import FigureDetector
-from seqrl.tasks.captioning.scene_drawing import _RGB, draw_figures, draw_picture
+from seqrl.tasks.captioning.scene_drawing import _RGB, draw_figures
 from seqrl.tasks.captioning.scene_figures import MAX_FIGURES, describe_figures
 from seqrl.tasks.captioning.scene_layout import COLOURS, SHAPES, TEXTURES, Draws, Placed, Thing, draw_scene
 from seqrl.tasks.captioning.scenes import ScenesConfig
@@ -52,12 +52,6 @@ def test_the_pictures_show_the_colours_where_the_figures_are() -> None:
                 nearest = np.abs(palette - picture[:, int(y * 64), int(x * 64)]).sum(axis=1).argmin()
                 right.append(nearest == colour)
     assert len(right) > 150 and np.mean(right) > 0.97
-
-
-def test_figures_do_not_change_the_picture() -> None:
-    scene = draw_scene(Draws(np.random.default_rng(1)))
-    picture, _ = draw_figures(scene, 32, Draws(np.random.default_rng(2)))
-    assert np.array_equal(picture, draw_picture(scene, 32, Draws(np.random.default_rng(2))))
 
 
 def test_the_loss_is_taken_at_the_figures_regions() -> None:

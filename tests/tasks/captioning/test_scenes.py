@@ -9,7 +9,7 @@ import pytest
 from seqrl.metrics.tokenize import ptb_tokenize
 from seqrl.tasks.captioning.data import DataConfig, load_data
 from seqrl.tasks.captioning.scene_captions import write_caption
-from seqrl.tasks.captioning.scene_drawing import draw_picture
+from seqrl.tasks.captioning.scene_drawing import draw_figures
 from seqrl.tasks.captioning.scene_layout import RELATIONS, SHAPES, Draws, Scene, Thing, draw_scene, place
 from seqrl.tasks.captioning.scene_words import grammar_words
 from seqrl.tasks.captioning.scenes import ScenesConfig, describe_scenes, load_scenes
@@ -152,14 +152,14 @@ def test_a_figure_is_drawn_in_its_colour(shape: str) -> None:
     draws = Draws(np.random.default_rng(0))
     bare = Scene("snow", (), "left")
     things = tuple(Thing(shape, colour, "large", "plain", 1, "middle", False) for colour in ("red", "red"))
-    empty, full = draw_empty(bare, draws), draw_picture(Scene("snow", things, "left"), 64, Draws(np.random.default_rng(0)))
+    empty, full = draw_empty(bare, draws), draw_figures(Scene("snow", things, "left"), 64, Draws(np.random.default_rng(0)))[0]
     red = (full[0].astype(int) - full[1] > 80) & (full[0].astype(int) - full[2] > 80)
     assert red.sum() > 80 and not (empty[0].astype(int) - empty[1] > 80).any()
 
 
 def draw_empty(scene: Scene, draws: Draws) -> np.ndarray:
     thing = Thing("ring", "white", "small", "plain", 1, "left", True)
-    return draw_picture(Scene(scene.background, (thing, thing), "left"), 64, draws)
+    return draw_figures(Scene(scene.background, (thing, thing), "left"), 64, draws)[0]
 
 
 @pytest.mark.parametrize("change", [{"num_train": 0}, {"num_dev": 0}, {"num_test": -1}])

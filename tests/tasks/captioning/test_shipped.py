@@ -18,16 +18,16 @@ from seqrl.run.migrate import migrate
 from seqrl.run.recovery import damage
 from seqrl.run.train import build, start_from, task_fingerprints
 from seqrl.tasks.captioning.evaluation import EvaluationConfig, evaluate_captions
-from seqrl.tasks.captioning.shipped import checkpoint
 from seqrl.tasks.captioning.task import CaptioningTask
 
 ROOT = Path(__file__).parents[3]
+SHIPPED = shipped.find_shipped("shipped:scenes_xe")
 FEW = ["--task.data.scenes.num_train=8", "--task.data.scenes.num_dev=2", "--task.data.scenes.num_test=60"]
 FROM_IT = sorted(path.stem for path in (ROOT / "configs" / "captioning").glob("*.yaml") if "init_from: shipped:" in path.read_text())
 
 
 def test_size_and_package_data() -> None:
-    folder = checkpoint()
+    folder = SHIPPED
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 4_000_000
     patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["*"]
     assert all(any(fnmatch(path.name, pattern) for pattern in patterns) for path in folder.iterdir())
@@ -36,9 +36,9 @@ def test_size_and_package_data() -> None:
 
 
 def test_a_flipped_bit_in_it_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert damage(checkpoint()) is None
+    assert damage(SHIPPED) is None
     folder = tmp_path / "tasks" / "captioning" / "shipped" / "scenes_xe"
-    shutil.copytree(checkpoint(), folder)
+    shutil.copytree(SHIPPED, folder)
     monkeypatch.setattr(shipped, "_PACKAGE", tmp_path)
     for path in folder.iterdir():
         content = path.read_bytes()
@@ -50,7 +50,7 @@ def test_a_flipped_bit_in_it_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_it_has_the_names_of_this_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "tasks" / "captioning" / "shipped" / "scenes_xe"
-    shutil.copytree(checkpoint(), folder)
+    shutil.copytree(SHIPPED, folder)
     monkeypatch.setattr(shipped, "_PACKAGE", tmp_path)
     monkeypatch.chdir(folder.parent)
     assert migrate(Path("scenes_xe")) == []  # what ships has no trainer's state, wherever it is named from
@@ -77,7 +77,7 @@ def test_it_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQRL_CACHE", str(tmp_path))
     task, policy = build(read_config(ROOT / "configs" / "captioning" / "scenes_self_critical.yaml", FEW))
     assert isinstance(task, CaptioningTask)
-    start_from(checkpoint(), policy, task_fingerprints(task))
+    start_from(SHIPPED, policy, task_fingerprints(task))
     figures = evaluate_captions(policy, task.data.test, task.vocabulary, EvaluationConfig())
     # A captioner that guesses names a third of the shapes and a sixth of the backgrounds rightly.
     assert figures["shapes_right"] > 0.85 and figures["colours_right"] > 0.85 and figures["places_right"] > 0.9

@@ -16,7 +16,7 @@ from PIL import Image
 
 transformers = pytest.importorskip("transformers")
 
-from seqrl.tasks.captioning.eyes import Eyes, check_eyes, open_eyes, trainable_encoder  # noqa: E402
+from seqrl.tasks.captioning.eyes import Eyes, check_eyes, load_encoder, open_eyes  # noqa: E402
 from seqrl.tasks.captioning.eyes.transformers_eyes import supported_kinds  # noqa: E402
 from seqrl.tasks.captioning.policies import PolicyConfig, build_policy  # noqa: E402
 from seqrl.tasks.writing.pretrained import hub  # noqa: E402
@@ -126,7 +126,7 @@ def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 
 
 def test_what_learns_changes_but_for_its_statistics(resnet: Path) -> None:
-    eyes, learner = open_eyes(str(resnet)), trainable_encoder(str(resnet)).train()
+    eyes, learner = open_eyes(str(resnet)), load_encoder(str(resnet)).train()
     images = torch.randint(0, 256, (2, *eyes.prepare.shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     before = {key: tensor.clone() for key, tensor in learner.state_dict().items()}
     learned = learner(images)
@@ -136,14 +136,14 @@ def test_what_learns_changes_but_for_its_statistics(resnet: Path) -> None:
     torch.optim.SGD(learner.parameters(), lr=0.1).step()
     changed = {key for key, tensor in learner.state_dict().items() if not torch.equal(before[key], tensor)}
     assert changed == {key for key, _ in learner.named_parameters()}
-    again = trainable_encoder(str(resnet))
+    again = load_encoder(str(resnet))
     again.load_state_dict(learner.state_dict())
     torch.testing.assert_close(again(images)["regions"], learner(images)["regions"])
 
 
 def test_what_the_regions_do_not_depend_on_does_not_learn(tmp_path: Path) -> None:
     save(tmp_path, "clip_vision")
-    learner = trainable_encoder(str(tmp_path))
+    learner = load_encoder(str(tmp_path))
     fixed = {key for key, parameter in learner.named_parameters() if not parameter.requires_grad}
     assert {key.split(".")[-2] for key in fixed} == {"post_layernorm"}
     learner(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))["pooled"].square().sum().backward()
@@ -177,7 +177,7 @@ def test_a_classifier_is_opened_without_its_pooler(vit: Path) -> None:
     torch.testing.assert_close(look(first, photograph()), look(again, photograph()))
 
 
-@pytest.mark.parametrize("call", [check_eyes, open_eyes, trainable_encoder])
+@pytest.mark.parametrize("call", [check_eyes, open_eyes, load_encoder])
 def test_names_that_are_nothing(call: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"efficientnet_lite0, .* got 'efficientnet-lite0'; did you mean 'efficientnet_lite0'\?"):
         call("efficientnet-lite0")
