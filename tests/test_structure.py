@@ -43,3 +43,14 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         raise AssertionError(f"expected no circle of imports, got {' <- '.join(error.args[1])}; move what both need below both") from None
+
+
+def test_policies_act_in_environments_in_one_place() -> None:
+    """`unroll` and `play` are the only loops; chatting takes the turns of a person, and importance weights wrap another policy."""
+    calls = {
+        name
+        for name, path in _files().items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "act" and node.keywords
+    }
+    assert calls == {"seqrl.rollout", "seqrl.tasks.control.chatting", "seqrl.trainers.importance_weights"}

@@ -47,7 +47,7 @@ def draw_looks(looks: Sequence[Look], class_names: Sequence[str], directory: Pat
         came = "numbers that are not finite; go back to an earlier checkpoint" if looks else "none"
         raise ValueError(f"expected at least one look to draw, got {came}")
     directory.mkdir(parents=True, exist_ok=True)
-    colours = step_colours(looks[0].num_steps)
+    colours = step_colours(len(looks[0].locations))
     table = _draw_table(looks, class_names, colours)
     palette = _palette(colours)
     frames = [_indexed(_draw_frame(looks, class_names, colours, step), palette) for step in range(len(colours))]
@@ -75,7 +75,7 @@ def _draw_table(looks: Sequence[Look], names: Sequence[str], colours: Sequence[s
     width = max(CELL_SIZE, name_width + 120)
     rows = []
     for look in looks:
-        cells = [_draw_image(look, names, colours, look.num_steps - 1, numbered=True)]
+        cells = [_draw_image(look, names, colours, len(colours) - 1, numbered=True)]
         for step, colour in enumerate(colours):
             retina = _draw_retina(look.glimpses[step], CELL_SIZE, colour)
             cells.append(_join([retina, _draw_bars(look, step, names, width, name_width)], 6, down=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -19,19 +18,6 @@ Looking = Literal["learned", "random", "centre", "grid"]
 FirstLocation = Literal["centre", "random", "grid"]
 
 
-@dataclass(frozen=True)
-class GivenLocations:
-    """Where a row looks first, and where it is made to look afterwards.
-
-    Attributes:
-        first: [B, 2] location of the first glimpse.
-        forced: [B, N-1, 2] locations of the others, taken instead of the policy's own; None where the policy chooses.
-    """
-
-    first: Tensor
-    forced: Tensor | None
-
-
 def given_locations(
     looking: Looking,
     first: FirstLocation,
@@ -39,7 +25,7 @@ def given_locations(
     num_rows: int,
     generator: torch.Generator | None,
     device: torch.device,
-) -> GivenLocations:
+) -> Tensor:
     """Say where to look, as far as the policy does not decide it.
 
     Args:
@@ -50,17 +36,18 @@ def given_locations(
         num_rows: B.
         generator: draws random locations.
         device: of the result.
+
+    Returns:
+        [B, 1, 2] the first location, or [B, N, 2] all of them, where the policy chooses none.
     """
     kind = first if looking == "learned" else looking
     steps = 1 if looking == "learned" else cells.shape[0]
     if kind == "grid":
-        locations = cells[:steps].to(device).expand(num_rows, -1, -1)
-    elif kind == "centre":
-        locations = torch.zeros(num_rows, steps, 2, device=device)
-    else:
-        source = device if generator is None else generator.device
-        locations = torch.rand(num_rows, steps, 2, generator=generator, device=source).to(device).mul_(2.0).sub_(1.0)
-    return GivenLocations(locations[:, 0], None if looking == "learned" else locations[:, 1:])
+        return cells[:steps].to(device).expand(num_rows, -1, -1)
+    if kind == "centre":
+        return torch.zeros(num_rows, steps, 2, device=device)
+    source = device if generator is None else generator.device
+    return torch.rand(num_rows, steps, 2, generator=generator, device=source).to(device).mul_(2.0).sub_(1.0)
 
 
 def grid(number: int, spacing: float = 0.0) -> Tensor:
@@ -84,7 +71,7 @@ def look(
     policy: GlimpsePolicy,
     retina: Retina,
     images: PreparedImages,
-    given: GivenLocations,
+    given: Tensor,
     context: Tree,
     *,
     num_glimpses: int,
@@ -101,7 +88,7 @@ def look(
         policy: acts without gradients.
         retina: cuts the glimpses.
         images: what `retina.prepare` made of the images.
-        given: where to look first, and by force.
+        given: what `given_locations` says.
         context: "label" [B, K] long, the classes, and what else the policy starts from.
         num_glimpses: N.
         image: [B] long, each row's image; the first row's is the first when None.
@@ -111,26 +98,26 @@ def look(
     Returns:
         The trajectory of N - 1 actions, without rewards; and the core's states after each glimpse, [N, B, H] float32.
     """
-    num_rows, dtype, device = given.first.shape[0], policy.core.dtype, given.first.device
+    num_rows, dtype, device, chosen = len(given), policy.core.dtype, given.device, given.shape[1] == 1
     glimpses = torch.empty(num_glimpses, num_rows, retina.num_outputs, dtype=dtype, device=device)
     locations = torch.empty(num_glimpses, num_rows, 2, dtype=dtype, device=device)
     means, actions = torch.empty(2, num_glimpses - 1, num_rows, 2, device=device)
-    if given.forced is not None:
-        actions.copy_(given.forced.transpose(0, 1))
+    if not chosen:
+        actions.copy_(given[:, 1:].transpose(0, 1))
     elif not greedy:
         torch.randn(actions.shape, generator=generator, out=actions).mul_(policy.log_std.exp())
     state = policy.initial_state(context)
     hidden, take = begin_to_look(policy.core, glimpses, locations, state)
-    location = given.first
+    location = given[:, 0]
     for step in range(num_glimpses):
         glimpses[step] = retina.cut_prepared(images, location, image)
         locations[step] = location
         take(step)
         if step < num_glimpses - 1:
             torch.tanh(policy.raw_location(hidden[step], step), out=means[step])
-            if greedy and given.forced is None:
+            if greedy and chosen:
                 actions[step] = means[step]
-            elif given.forced is None:
+            elif chosen:
                 actions[step] += means[step]
             location = actions[step].clamp(-1.0, 1.0)
     steps = torch.arange(num_glimpses, device=device).expand(num_rows, -1)
@@ -143,7 +130,7 @@ def look(
         reward=torch.zeros(ended.shape, device=device),
         terminated=ended,
         truncated=torch.zeros_like(ended),
-        mask=torch.full_like(ended, given.forced is None),
+        mask=torch.full_like(ended, chosen),
         obs={"glimpse": glimpses.transpose(0, 1), "location": locations.transpose(0, 1), "step": steps},
         context=context,
         state0=state,

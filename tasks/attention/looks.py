@@ -26,11 +26,6 @@ class Look:
     probabilities: NDArray[np.float32]
     labels: NDArray[np.int64]
 
-    @property
-    def num_steps(self) -> int:
-        """N, the number of glimpses."""
-        return len(self.locations)
-
     def shown(self) -> list[list[int]]:
         """List for each object the classes that a chart has room for: the true one, then those that at some step were most probable."""
         room = 5 if len(self.labels) == 1 else 3

@@ -92,8 +92,15 @@ class GymnasiumFactory:
 
     @property
     def max_episode_steps(self) -> int:
-        """Give the number of steps after which an episode is cut."""
-        return episode_limit(self.name, self.limit)
+        """Give the number of steps after which an episode is cut.
+
+        Raises:
+            ValueError: when neither the environment nor the setting names one.
+        """
+        limit = self.limit or find_spec(self.name).max_episode_steps
+        if limit is None:
+            raise ValueError(f"environment {self.name} has no time limit of its own; set task.max_episode_steps")
+        return int(limit)
 
     def make(self, num_envs: int, *, training: bool = True, render_mode: str | None = None) -> Any:
         """Make the environments.
@@ -214,18 +221,6 @@ def _extra(error: Exception) -> str:
     """Name the extra of this package that installs what an error misses."""
     extra = next((extra for module, extra in EXTRAS.items() if module in str(error)), None)
     return f'; or: pip install "seqrl[{extra}]"' if extra else ""
-
-
-def episode_limit(name: str, max_episode_steps: int | None) -> int:
-    """Give the number of steps after which an episode is cut.
-
-    Raises:
-        ValueError: when neither the environment nor the setting names one.
-    """
-    limit = max_episode_steps or find_spec(name).max_episode_steps
-    if limit is None:
-        raise ValueError(f"environment {name} has no time limit of its own; set task.max_episode_steps")
-    return int(limit)
 
 
 def environment_state(envs: Any) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from seqrl.rollout import unroll
 from seqrl.tasks.attention.cores import CoreSize
 from seqrl.tasks.attention.dram import DramCore, shrink
-from seqrl.tasks.attention.looking import GivenLocations, look
+from seqrl.tasks.attention.looking import look
 from seqrl.tasks.attention.policy import GlimpsePolicyConfig
 from seqrl.trainers import PPOConfig, ReinforceConfig
 
@@ -111,7 +111,7 @@ def test_looking_is_what_the_cores_sampling_loop_does(context_size: int) -> None
     policy = moved(task.build_policy())
     images, label = task.data.batch(torch.arange(6), torch.Generator().manual_seed(1))
     context = {"label": label, "coarse": shrink(images, 6)} if context_size else {"label": label}
-    place = GivenLocations(torch.zeros(6, 2), None)
+    place = torch.zeros(6, 1, 2)
     trajectory, hidden = look(policy, task.retina, task.retina.prepare(images), place, context, num_glimpses=6, greedy=True)
     source = GlimpseSource(task.retina, images, num_actions=5)
     expected, state = unroll(policy, source, max_steps=5, context=context, greedy=True)

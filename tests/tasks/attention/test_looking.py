@@ -174,8 +174,8 @@ def test_grids() -> None:
 
 def test_a_random_first_location() -> None:
     first = given_locations("learned", "random", grid(4), 2000, torch.Generator().manual_seed(0), torch.device("cpu"))
-    assert first.forced is None and first.first.abs().max() <= 1
-    assert abs(float(first.first.std()) - 1 / math.sqrt(3)) < 0.02
+    assert first.shape == (2000, 1, 2) and first.abs().max() <= 1
+    assert abs(float(first.std()) - 1 / math.sqrt(3)) < 0.02
 
 
 def test_the_mean_path_is_the_baseline_of_self_critical_training() -> None:

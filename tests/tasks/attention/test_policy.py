@@ -11,7 +11,7 @@ from small import small_task
 from seqrl.run.config import read_config
 from seqrl.run.renames import rename_fields, rename_tensor
 from seqrl.tasks.attention.cores import CoreSize, LSTMCore
-from seqrl.tasks.attention.looking import GivenLocations, look
+from seqrl.tasks.attention.looking import look
 from seqrl.tasks.attention.policy import GlimpsePolicy, GlimpsePolicyConfig
 from seqrl.trainers import PPOConfig, ReinforceConfig, SelfCriticalConfig
 
@@ -125,12 +125,12 @@ def test_the_gradient_is_that_of_the_expected_reward() -> None:
 
     def reward(location: torch.Tensor) -> torch.Tensor:
         many = len(location)
-        place = GivenLocations(torch.zeros(many, 2), location.unsqueeze(1))
+        place = torch.stack([torch.zeros(many, 2), location], dim=1)
         context, image = {"label": label.expand(many, 1)}, torch.zeros(many).long()
         hidden = look(policy, task.retina, prepared, place, context, num_glimpses=2, image=image)[1]
         return policy.classify(hidden[-1]).softmax(dim=1)[:, int(label)].detach()
 
-    place = GivenLocations(torch.zeros(number, 2), None)
+    place = torch.zeros(number, 1, 2)
     drawn, _ = look(
         policy,
         task.retina,

@@ -9,7 +9,7 @@ import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 
 from seqrl.run.cli import main
-from seqrl.tasks.control.environments import GymnasiumFactory, environment_state, episode_limit, set_environment_state
+from seqrl.tasks.control.environments import GymnasiumFactory, environment_state, set_environment_state
 
 
 def test_cartpole_comes_in_its_vectorised_form_and_others_as_copies() -> None:
@@ -39,8 +39,8 @@ def test_own_time_limit_cuts_and_is_reported() -> None:
     outcomes = [envs.step(np.array([t % 2]))[2:4] for t in range(3)]
     assert [bool(truncated[0]) for _, truncated in outcomes] == [False, False, True]
     assert not any(bool(terminated[0]) for terminated, _ in outcomes)
-    assert episode_limit("CartPole-v1", 3) == 3
-    assert episode_limit("CartPole-v1", None) == 500
+    assert GymnasiumFactory("CartPole-v1", limit=3).max_episode_steps == 3
+    assert GymnasiumFactory("CartPole-v1").max_episode_steps == 500
 
 
 def test_state_goes_back_to_the_same_future() -> None:
@@ -102,7 +102,7 @@ def test_missing_extra_gives_the_line_to_type(monkeypatch) -> None:
 def test_no_time_limit_is_refused(monkeypatch) -> None:
     monkeypatch.setattr(gym.spec("CartPole-v1"), "max_episode_steps", None)
     with pytest.raises(ValueError, match="set task.max_episode_steps"):
-        episode_limit("CartPole-v1", None)
+        _ = GymnasiumFactory("CartPole-v1").max_episode_steps
 
 
 POLE = "gymnasium.envs.classic_control.cartpole:CartPoleEnv"
@@ -125,7 +125,7 @@ def test_a_module_in_the_users_folder_registers_an_environment(name: str, limit:
         "--task.num_eval_episodes=2",
     ]
     assert main([*config, f"--task.environment={module}:{name}"]) == 0
-    assert episode_limit(f"{module}:{name}", None) == limit
+    assert GymnasiumFactory(f"{module}:{name}").max_episode_steps == limit
     with pytest.raises(ValueError, match=rf"did you mean .*{name}"):
         GymnasiumFactory(f"{module}:{name.replace('Pole', 'Poel')}").make(1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +87,13 @@ def test_each_episode_of_a_row_is_another() -> None:
             observation = envs.step(np.array([0, 1]))[0]
         starts.append(observation)
     assert len(np.unique(np.concatenate(starts), axis=0)) == 8
+
+
+def test_a_state_of_atari_of_before_is_understood() -> None:
+    """It stood in a task of its own around this one, beside a precision that config.yaml holds now."""
+    task, other = (ControlConfig(num_envs=2, num_steps=6).build(seed) for seed in (0, 1))
+    policy = task.build_policy()
+    task.rollout(policy)
+    other.load_state_dict({"control": copy.deepcopy(task.state_dict()), "precision": "bf16"})
+    again = [each.rollout(policy, generator=torch.Generator().manual_seed(0)) for each in (task, other)]
+    assert torch.equal(again[0].action, again[1].action) and torch.equal(again[0].obs, again[1].obs)
