@@ -19,7 +19,7 @@ REASONS = {
         *("train_list", "dev_list", "test_list", "image_column", "label_column", "caption_column", "test_prompts", "test_references"),
         "action_mask_key",
     ),
-    "a quick look at part of the data": ("max_pairs", "max_prompts"),
+    "a quick look at part of the data": ("max_pairs",),
     "a limit of time, for slow environments and machines": ("process_timeout_s", "step_timeout_s"),
     "slow environments need processes": ("vectorization",),
     "published protocols for Atari differ in it (Machado et al. 2018)": (
