@@ -45,15 +45,14 @@ def rows_of_images(found: FeatureFile, splits: Mapping[str, Sequence[Image]], *,
     places = {name: row for row, name in enumerate(found.names)}
     images = [image for split in splits.values() for image in split]
     naming = max(_NAMINGS, key=lambda way: sum(way(image) in places for image in images))
-    names = [naming(image) for image in images]
-    known = [name for name in names if name in places]
+    known = Counter(name for name in map(naming, images) if name in places)
     if not known:
         raise ValueError(
             f"{found.path}: these are features of other images: expected names such as {brief(images[0][1])}, "
             f"got {', '.join(map(brief, found.names[:3]))}; set `features` to the file of these images"
         )
-    if len(set(known)) < len(known):
-        twice = next(name for name, times in Counter(known).items() if times > 1)
+    twice, times = known.most_common(1)[0]
+    if times > 1:
         raise ValueError(
             f"{found.path}: {brief(twice)} stands for more than one image; name features by the images' ids, or with their folders"
         )

@@ -112,7 +112,7 @@ class EfficientNetLite(nn.Module):
 
     Args:
         scale: of the version, see `SCALES`.
-        num_classes: of the classifier on the mean of the grid; 0 for none.
+        num_classes: of the classifier on the mean of the grid, whose weights are told by their names and shapes; 0 for none.
     """
 
     def __init__(self, scale: Scale, *, num_classes: int = 0) -> None:
@@ -125,16 +125,6 @@ class EfficientNetLite(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Give the grid after the head."""
         return self.head(self.blocks(self.stem(pixels)))
-
-    def classify(self, pixels: Tensor) -> Tensor:
-        """Give the logits of the classes [N, num_classes].
-
-        Raises:
-            ValueError: when the network has no classifier.
-        """
-        if self.classifier is None:
-            raise ValueError("num_classes: expected a network with a classifier, got one without; build it with num_classes=1000")
-        return self.classifier(self(pixels).mean(dim=(2, 3)))
 
     def fold(self) -> EfficientNetLite:
         """Fold every normalisation into its convolution; for inference, and not to be undone."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from seqrl.trajectory import Tree
 
@@ -72,7 +72,11 @@ class FeatureEncoder(nn.Module):
             ValueError: when they have another form.
         """
         features = images["regions"] if isinstance(images, dict) else images
-        self._check(features)
+        dim, most = self.shape.feature_dim, self.shape.num_regions
+        if features.ndim != 3 or features.shape[2] != dim or (self.position is not None and features.shape[1] != most):
+            raise ValueError(f"images: expected features [N, {most}, {dim}], got {features.dtype} {list(features.shape)}")
+        if not features.is_floating_point():
+            raise ValueError(f"images: expected features in floating point, got {features.dtype}; a frozen encoder gives them")
         regions = self.norm(self.project(self.dropout(features.float())))
         if self.position is not None:
             regions = regions + self.position
@@ -81,10 +85,3 @@ class FeatureEncoder(nn.Module):
         mask = images["mask"]
         counted = mask.unsqueeze(2).to(regions.dtype)
         return {"regions": regions, "pooled": (regions * counted).sum(dim=1) / counted.sum(dim=1), "mask": mask}
-
-    def _check(self, features: Tensor) -> None:
-        dim, most = self.shape.feature_dim, self.shape.num_regions
-        if features.ndim != 3 or features.shape[2] != dim or (self.position is not None and features.shape[1] != most):
-            raise ValueError(f"images: expected features [N, {most}, {dim}], got {features.dtype} {list(features.shape)}")
-        if not features.is_floating_point():
-            raise ValueError(f"images: expected features in floating point, got {features.dtype}; a frozen encoder gives them")

@@ -11,8 +11,8 @@ from transformers import GPT2LMHeadModel
 from transformers.models.gpt2.modeling_gpt2 import GPT2MLP, GPT2Attention, GPT2Block, GPT2Model
 from transformers.pytorch_utils import Conv1D
 
+from seqrl.policies.packing import pack, unpack
 from seqrl.policies.token_attention import look, places_of
-from seqrl.tasks.captioning.policies.transformer import Tokens
 from seqrl.trajectory import Tree
 
 _KNOWN = (GPT2LMHeadModel, GPT2Model, GPT2Block, GPT2Attention, GPT2MLP, Conv1D, nn.LayerNorm, nn.Dropout, nn.Embedding, nn.Linear)
@@ -122,27 +122,36 @@ class GPT2Decoder:
         Returns:
             [M, D] features, row by row.
         """
+        order = None
+        if item is not None and not bool((item[1:] >= item[:-1]).all()):
+            order = item.argsort(stable=True)
+            tokens, mask, item = tokens[order], mask[order], item[order]
         there = mask.flip(1).cummax(dim=1).values.flip(1)
+        lengths = there.sum(dim=1)
         # The tokens about an item stand together, as one long query.
-        rows = Tokens(there, item, (tokens.shape[0], tokens.shape[1]), hidden.shape[0], tokens.device)
-        features = self._read_packed(tokens, rows, hidden)
-        return features if torch.equal(mask, there) else features[mask[there]]
+        counts = lengths if item is None else lengths.new_zeros(hidden.shape[0]).index_add(0, item, lengths)
+        slots = torch.arange(int(counts.max()), device=tokens.device) < counts.unsqueeze(1)
+        features = self._read_packed(tokens, there, hidden, slots)
+        if order is None:
+            return features if torch.equal(mask, there) else features[mask[there]]
+        back = order.argsort()
+        return pack(unpack(features, there)[back], mask[back])
 
-    def _read_packed(self, tokens: Tensor, rows: Tokens, hidden: Tensor) -> Tensor:
-        body, config = self.decoder.transformer, self.decoder.config
+    def _read_packed(self, tokens: Tensor, there: Tensor, hidden: Tensor, slots: Tensor) -> Tensor:
+        body, training = self.decoder.transformer, self.decoder.training
         positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
-        x = F.embedding(rows.of_rows(tokens), body.wte.weight) + F.embedding(rows.of_rows(positions), body.wpe.weight)
-        x = self._dropped(x, config.embd_pdrop)
-        drop, drop_resid = config.attn_pdrop if self.decoder.training else 0.0, config.resid_pdrop
+        x = F.embedding(tokens[there], body.wte.weight) + F.embedding(positions[there], body.wpe.weight)
+        x = self._dropped(x, self.decoder.config.embd_pdrop)
+        drop, drop_resid = self.decoder.config.attn_pdrop if training else 0.0, self.decoder.config.resid_pdrop
         for block in body.h:
-            query, keys, values = _heads(rows.in_rows(_linear(block.attn.c_attn, _norm(block.ln_1, x))), 3, block.attn.num_heads)
+            query, keys, values = _heads(unpack(_linear(block.attn.c_attn, _norm(block.ln_1, x)), there), 3, block.attn.num_heads)
             seen = F.scaled_dot_product_attention(query, keys, values, dropout_p=drop, is_causal=True, scale=block.attn.scaling)
-            x = x + self._dropped(_linear(block.attn.c_proj, rows.of_rows(seen.transpose(1, 2).flatten(2))), drop_resid)
+            x = x + self._dropped(_linear(block.attn.c_proj, pack(_joined(seen), there)), drop_resid)
             cross = block.crossattention
-            query = _linear(cross.q_attn, _norm(block.ln_cross_attn, x)).view(x.shape[0], cross.num_heads, -1)
-            query, (keys, values) = rows.by_image.lay_out(query).transpose(1, 2), _keys_and_values(cross, hidden)
+            (query,) = _heads(unpack(_linear(cross.q_attn, _norm(block.ln_cross_attn, x)), slots), 1, cross.num_heads)
+            keys, values = _keys_and_values(cross, hidden)
             seen = F.scaled_dot_product_attention(query, keys, values, dropout_p=drop, scale=cross.scaling)
-            x = x + self._dropped(_linear(cross.c_proj, rows.by_image.take_back(seen.transpose(1, 2)).flatten(1)), drop_resid)
+            x = x + self._dropped(_linear(cross.c_proj, pack(_joined(seen), slots)), drop_resid)
             x = x + self._dropped(self._mlp(block.mlp, _norm(block.ln_2, x)), drop_resid)
         return _norm(body.ln_f, x)
 
@@ -174,6 +183,10 @@ def _keys_and_values(attention: Any, hidden: Tensor) -> tuple[Tensor, Tensor]:
 def _heads(x: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
     """Cut [B, T, parts * D] into parts, each [B, H, T, d]."""
     return x.view(*x.shape[:2], parts, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+
+
+def _joined(heads: Tensor) -> Tensor:
+    return heads.transpose(1, 2).flatten(2)
 
 
 def _scaled(attention: Any, query: Tensor) -> Tensor:
