@@ -24,8 +24,8 @@ os.environ["OMP_NUM_THREADS"] = os.environ["NUMBA_NUM_THREADS"] = "1"
 import numpy as np
 from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
 
-from seqrl.metrics.meteor import Meteor, kernels
-from seqrl.metrics.meteor.metric import summable
+from seqrl.metrics.meteor import kernels
+from seqrl.metrics.meteor.metric import Meteor, summable
 from seqrl.metrics.meteor.paraphrases import load_paraphrases
 from seqrl.metrics.meteor.resources import meteor_folder
 from seqrl.metrics.tokenize import ptb_tokenize

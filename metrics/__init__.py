@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seqrl.metrics.bleu import Bleu as Bleu
-    from seqrl.metrics.bleu import SacreBleu as SacreBleu
     from seqrl.metrics.by_name import metric_by_name as metric_by_name
     from seqrl.metrics.cider import Cider as Cider
     from seqrl.metrics.cider import CiderD as CiderD
@@ -18,18 +17,11 @@ if TYPE_CHECKING:
     from seqrl.metrics.document_frequency import DocumentFrequency as DocumentFrequency
     from seqrl.metrics.mix import MetricMix as MetricMix
     from seqrl.metrics.rouge import RougeL as RougeL
+    from seqrl.metrics.sacre import SacreBleu as SacreBleu
     from seqrl.metrics.tokenize import ptb_tokenize as ptb_tokenize
 
-_NAMES = {
-    "bleu": ("Bleu", "SacreBleu"),
-    "by_name": ("metric_by_name",),
-    "cider": ("Cider", "CiderD", "CiderR"),
-    "document_frequency": ("DocumentFrequency",),
-    "mix": ("MetricMix",),
-    "rouge": ("RougeL",),
-    "tokenize": ("ptb_tokenize",),
-}
-_HOMES = {name: module for module, names in _NAMES.items() for name in names}
+_HOMES = {"Bleu": "bleu", "Cider": "cider", "CiderD": "cider", "CiderR": "cider", "DocumentFrequency": "document_frequency"}
+_HOMES |= {"MetricMix": "mix", "RougeL": "rouge", "SacreBleu": "sacre", "metric_by_name": "by_name", "ptb_tokenize": "tokenize"}
 __all__ = sorted(_HOMES)
 
 

@@ -1,4 +1,4 @@
-"""BLEU: how many of a sentence's n-grams stand in a reference; coco-caption's, smoothed, and that of sacrebleu."""
+"""BLEU: how many of a sentence's n-grams stand in a reference; coco-caption's, and smoothed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from seqrl.metrics import bleu_kernels, kernels
 from seqrl.metrics.item_texts import require_some
 from seqrl.metrics.reference_index import ReferenceIndex
 from seqrl.metrics.rows import HypothesisRows
-from seqrl.metrics.text_scores import checked_sentences
-from seqrl.metrics.token_scores import PreparedMetric, Sentence, index_sentences, prepare_references
+from seqrl.metrics.token_scores import References, Sentence, TokenMetric, index_sentences, prepare_rows, score_sentences
 
-SMOOTHINGS = ("none", "add_one", "exponential")
+# what sacrebleu calls them
+SMOOTHINGS = {"none": "none", "add_one": "add-k", "exponential": "exp"}
 
 # coco-caption keeps its divisions defined with these two, and its scores of short sentences depend on them
-_TINY = 1e-15
-_SMALL = 1e-9
+TINY, SMALL = 1e-15, 1e-9
 
 
 class BleuCounts(NamedTuple):
@@ -78,26 +77,21 @@ class Bleu:
         """Name and settings for a signature, see `seqrl.metrics.signature`."""
         return f"BLEU-{self.max_n}", {"n": self.max_n, "smooth": self.smoothing}
 
-    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-        """Score each hypothesis against its references: tokenised strings or lists of words, [N] float64."""
-        index, rows = index_sentences(hypotheses, references, max_n=self.max_n, score_end=self.score_end)
-        return self.score_rows(index, rows)
+    score = score_sentences
+    prepare = prepare_rows
 
-    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
+    def corpus(self, hypotheses: Sequence[Sentence], references: References) -> float:
         """Give the published figure, from the matches and lengths of all sentences together."""
-        index, rows = index_sentences(hypotheses, references, max_n=self.max_n, score_end=self.score_end)
-        require_some(len(rows.items))
-        counts = count_matches(index, rows, self.max_n)
+        counts = count_matches(*index_sentences(self, hypotheses, references), self.max_n)
+        require_some(len(counts.lengths))
         return float(_unsmoothed(BleuCounts(*(values.sum(axis=0, keepdims=True) for values in counts)))[0])
-
-    def prepare(self, references: Sequence[Sequence[Sequence[int]]] | ReferenceIndex, *, end: int | None = None) -> PreparedMetric:
-        """Count references of token ids once (rows without special tokens); the result scores batches of rows."""
-        return PreparedMetric(self, prepare_references(references, max_n=self.max_n, end=end, score_end=self.score_end))
 
     def score_rows(self, index: ReferenceIndex, rows: HypothesisRows) -> NDArray[np.float64]:
         """Score rows of token ids against prepared references, [N] float64."""
         counts = count_matches(index, rows, self.max_n)
-        return _unsmoothed(counts) if self.smoothing == "none" else _smoothed(counts, self.smoothing)
+        if self.smoothing == "none":
+            return _unsmoothed(counts)
+        return smoothed_bleu(counts, SMOOTHINGS[self.smoothing], 1.0, effective=False)
 
 
 def count_matches(index: ReferenceIndex, rows: HypothesisRows, max_n: int) -> BleuCounts:
@@ -105,100 +99,55 @@ def count_matches(index: ReferenceIndex, rows: HypothesisRows, max_n: int) -> Bl
     num_rows = len(rows.items)
     shapes = ((num_rows, max_n), (num_rows, max_n), num_rows, num_rows)
     counts = BleuCounts(*(np.empty(shape, np.int64) for shape in shapes))
-    kernels.scored_lengths(rows.tokens, rows.lengths, index.end_id, index.score_end, counts.lengths)
-    references = index.rows
-    bleu_kernels.bleu_counts(
-        rows.tokens,
-        counts.lengths,
-        rows.items,
-        max_n,
-        references.tokens,
-        references.row_starts,
-        references.item_rows,
-        counts.correct,
-        counts.possible,
-        counts.closest,
-    )
+    kernels.scored_lengths(rows, index.end_id, index.score_end, counts.lengths)
+    bleu_kernels.bleu_counts(rows.tokens, rows.items, max_n, index.rows, counts)
     return counts
+
+
+def bleu_statistics(self: TokenMetric, hypotheses: Sequence[Sentence], references: References) -> NDArray[np.float64]:
+    """Count matches and n-grams of each order, words, and words of the closest reference, [N, 2 n + 2]."""
+    return count_matches(*index_sentences(self, hypotheses, references), self.max_n).stacked()
 
 
 def _unsmoothed(counts: BleuCounts) -> NDArray[np.float64]:
     scores = np.empty(len(counts.lengths), np.float64)
-    bleu_kernels.bleu_values(*counts, _TINY, _SMALL, scores)
+    bleu_kernels.bleu_values(counts, TINY, SMALL, scores)
     return scores
 
 
-def _smoothed(counts: BleuCounts, smoothing: str) -> NDArray[np.float64]:
-    correct, possible = counts.correct.astype(np.float64), counts.possible.astype(np.float64)
-    if smoothing == "add_one":
-        correct[:, 1:] += 1.0
-        possible[:, 1:] += 1.0
-    else:
-        missing = (correct == 0) & (possible > 0)
-        correct = np.where(missing, 0.5 ** np.cumsum(missing, axis=1), correct)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        precision = np.where(possible > 0, correct / possible, 0.0)
-        brevity = np.exp(np.minimum(0.0, 1.0 - counts.closest / counts.lengths))
-        score = brevity * np.exp(np.log(precision).mean(axis=1))
-    return np.where(counts.correct[:, 0] > 0, score, 0.0)  # nothing in common scores 0, as in sacrebleu
+def bleu_of_counts(counts: BleuCounts) -> NDArray[np.float64]:
+    """Give coco-caption's BLEU of 1 to n words, [N, n].
+
+    score_n = (prod_k (correct_k + tiny) / (possible_k + small))^(1/n) min(1, exp(1 - r / c)), with c = length + tiny, r = closest + small
+    """
+    brevity = np.exp(np.minimum(0.0, 1.0 - (counts.closest + SMALL) / (counts.lengths + TINY)))
+    orders = np.arange(1, counts.correct.shape[1] + 1)
+    return np.cumprod((counts.correct + TINY) / (counts.possible + SMALL), axis=1) ** (1.0 / orders) * brevity[:, None]
 
 
-@dataclass(frozen=True)
-class SacreBleu:
-    """BLEU as sacrebleu computes it with its default settings, range 0 to 100; for text as it was written, cased and not yet split.
-
-    The words of a captioner have lost case and punctuation, and token ids are no text at all: it scores files, and is neither a
-    reward nor a figure of captioning's evaluation. Lists of words are refused, unless `tokenize` is "none".
+def smoothed_bleu(counts: BleuCounts, smoothing: str, value: float, *, effective: bool) -> NDArray[np.float64]:
+    """Give sacrebleu's BLEU over 100, [N]; 0 where nothing is in common.
 
     Args:
-        tokenize: sacrebleu's tokeniser, for instance "13a", "char" or "zh", or "none" for text that is split already.
-        lowercase: compare without case.
-
-    Raises:
-        ValueError: for lists of words, whose case and punctuation nothing brings back; for an item without references, an empty
-            reference or lists of different lengths.
-
-    Source: Post 2018 (A call for clarity in reporting BLEU scores).
+        counts: of sentences or corpora.
+        smoothing: "floor" takes `value` for 0 matches, "add-k" adds `value` to matches and n-grams of n > 1, "exp" takes the k-th order
+            without a match for 2^-k matches, "none" leaves them.
+        value: of "floor" and "add-k".
+        effective: average over the orders of which there are n-grams, not over all.
     """
-
-    tokenize: str = "13a"
-    lowercase: bool = False
-    bound: ClassVar[float] = 100.0
-    reads_raw_text: ClassVar[bool] = True
-
-    @property
-    def described(self) -> tuple[str, dict[str, Any]]:
-        """Name and settings for a signature, see `seqrl.metrics.signature`."""
-        return "sacreBLEU", {"tok": self.tokenize, "case": "lower" if self.lowercase else "mixed", "n": 4, "smooth": "exponential"}
-
-    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-        """Score each hypothesis by itself, with effective order as sacrebleu advises for sentences, [N] float64."""
-        checked_sentences(hypotheses, references)
-        metric = self._metric(effective_order=True)
-        scores = [
-            metric.sentence_score(self._text(h), list(map(self._text, rs))).score for h, rs in zip(hypotheses, references, strict=True)
-        ]
-        return np.array(scores, np.float64)
-
-    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Give sacrebleu's corpus figure; hypotheses may have different numbers of references."""
-        checked_sentences(hypotheses, references)
-        require_some(len(hypotheses))
-        most = max(map(len, references))
-        streams = [[self._text(rs[k]) if k < len(rs) else None for rs in references] for k in range(most)]
-        return float(self._metric(effective_order=False).corpus_score(list(map(self._text, hypotheses)), streams).score)
-
-    def _metric(self, *, effective_order: bool):  # type: ignore[no-untyped-def]
-        from sacrebleu.metrics.bleu import BLEU  # loaded here: it takes longer to import than all other metrics together
-
-        return BLEU(tokenize=self.tokenize, lowercase=self.lowercase, effective_order=effective_order)
-
-    def _text(self, sentence: Sentence) -> str:
-        if isinstance(sentence, str):
-            return sentence
-        if self.tokenize != "none":
-            raise ValueError(
-                f"sacrebleu scores strings only, as they were written, got the words {list(sentence)[:5]}; give strings, or "
-                'SacreBleu(tokenize="none") for words; captioning reports bleu4 and bleu4_smoothed'
-            )
-        return " ".join(sentence)
+    correct, possible = counts.correct.astype(np.float64), counts.possible.astype(np.float64)
+    found = correct.sum(axis=1) > 0
+    if smoothing == "add-k":
+        added = np.where(np.arange(correct.shape[1]) > 0, value, 0.0)
+        correct, possible = correct + added, possible + added
+    missing = (correct == 0) & (possible > 0)
+    if smoothing == "exp":
+        correct = np.where(missing, 0.5 ** np.cumsum(missing, axis=1), correct)
+    elif smoothing == "floor":
+        correct = np.where(missing, value, correct)
+    counted = (possible > 0) if effective else np.ones(possible.shape, bool)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.where(possible > 0, np.log(correct / possible), -np.inf)
+        brevity = np.exp(np.minimum(0.0, 1.0 - counts.closest / counts.lengths))
+    logs = np.where(counted, logs, 0.0).sum(axis=1) / np.maximum(counted.sum(axis=1), 1)
+    return np.where(found, brevity * np.exp(logs), 0.0)

@@ -59,8 +59,10 @@ def _closest_length(row_starts, first, last, length):
 
 
 @compiled
-def bleu_counts(tokens, lengths, items, max_n, flat, row_starts, item_rows, correct, possible, closest_lengths):
-    """Fill correct and possible [row, order] with the clipped matches and the n-grams, and the length of the closest reference."""
+def bleu_counts(tokens, items, max_n, references, counts):
+    """Fill the counts of rows whose lengths are known: clipped matches, n-grams and the length of the closest reference."""
+    flat, row_starts, item_rows = references
+    correct, possible, lengths, closest_lengths = counts
     width = tokens.shape[1]
     most = np.int64(0)
     for row in range(items.shape[0]):
@@ -128,8 +130,9 @@ def bleu_counts(tokens, lengths, items, max_n, flat, row_starts, item_rows, corr
 
 
 @compiled
-def bleu_values(correct, possible, lengths, closest, tiny, small, scores):
+def bleu_values(counts, tiny, small, scores):
     """Fill scores[row] with coco-caption's BLEU of its counts."""
+    correct, possible, lengths, closest = counts
     for row in range(correct.shape[0]):
         product = 1.0
         for order in range(correct.shape[1]):

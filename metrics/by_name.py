@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -20,7 +21,7 @@ HOMES: Mapping[str, tuple[str, str, dict[str, Any]]] = {
     "sentence_bleu": ("seqrl.metrics.sentence_bleu", "SentenceBleu", {}),
     "corpus_bleu_gain": ("seqrl.metrics.corpus_gain", "CorpusBleuGain", {}),
     "rouge_l": ("seqrl.metrics.rouge", "RougeL", {}),
-    "sacrebleu": ("seqrl.metrics.bleu", "SacreBleu", {}),
+    "sacrebleu": ("seqrl.metrics.sacre", "SacreBleu", {}),
     "rouge1": ("seqrl.metrics.rouge_n", "RougeN", {"n": 1}),
     "rouge2": ("seqrl.metrics.rouge_n", "RougeN", {"n": 2}),
     "rouge_lsum": ("seqrl.metrics.rouge_n", "RougeLsum", {}),
@@ -38,7 +39,7 @@ HOMES: Mapping[str, tuple[str, str, dict[str, Any]]] = {
     "repetition": ("seqrl.metrics.penalties", "Repetition", {}),
     "embedding": ("seqrl.metrics.embedding", "EmbeddingSimilarity", {}),
     "ref_clip_score": ("seqrl.metrics.ref_clip", "RefClipScore", {}),
-    "meteor": ("seqrl.metrics.meteor", "Meteor", {}),
+    "meteor": ("seqrl.metrics.meteor.metric", "Meteor", {}),
     "spice": ("seqrl.metrics.spice", "Spice", {}),
     "spice_official": ("seqrl.metrics.spice_official", "SpiceOfficial", {}),
     "spider": ("seqrl.metrics.spider", "Spider", {}),
@@ -96,6 +97,20 @@ def reads_document_frequency(name: str) -> bool:
 def needs_model(name: str) -> bool:
     """Tell whether a metric loads a model, which takes longer than all metrics that load none."""
     return "model" in getattr(_home(name), "__dataclass_fields__", {})
+
+
+def require_weight(name: str, weight: Any) -> None:
+    """Refuse what is no weight of a metric in a sum.
+
+    Raises:
+        ValueError: for what is no finite number, and for one above 0 where less is better.
+    """
+    if not isinstance(weight, int | float) or isinstance(weight, bool) or not math.isfinite(weight):
+        raise ValueError(f"metrics.{name}: expected a finite number as its weight, got {weight!r}")
+    if weight > 0 and not higher_is_better(name):
+        raise ValueError(
+            f"metrics.{name}: expected a weight below 0, since less is better there, got {weight}; write {{{name}: {-weight}}}"
+        )
 
 
 def require_rewardable(name: str) -> None:

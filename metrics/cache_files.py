@@ -6,7 +6,7 @@ import errno
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -76,8 +76,6 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 def _remove_stale(path: Path) -> None:
     """Remove what a killed process left behind."""
     for leftover in path.parent.glob(f"{path.name}.part-*"):
-        try:
+        with suppress(FileNotFoundError):
             if time.time() - leftover.stat().st_mtime > _STALE_AFTER_SECONDS:
                 leftover.unlink()
-        except FileNotFoundError:
-            continue

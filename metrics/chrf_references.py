@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from seqrl.metrics import chrf_kernels
 from seqrl.metrics.item_texts import text_of
+from seqrl.metrics.rows import starts_of
 from seqrl.metrics.text_scores import check_items
 
 _BITS = 62  # of a whole number that holds an n-gram
@@ -38,8 +39,8 @@ class ChrFReferences:
         self.bits = np.array([max(len(alphabet) - 1, 1).bit_length() for alphabet in self.alphabets], np.int64)
         if len(self.bits) and int(self.bits.max()) * order > _BITS:
             raise OverflowError(f"n-grams of {order} characters out of {max(map(len, self.alphabets))} fit no whole number")
-        self.item_references = np.cumsum([0, *map(len, texts)])
-        grams, lengths = [], [0]
+        self.item_references = starts_of([len(rows) for rows in texts])
+        grams, lengths = [], []
         for rows, alphabet, bits in zip(texts, self.alphabets, self.bits, strict=True):
             for text in rows:
                 found, counts = np.empty((order, len(text)), np.int64), np.empty(order, np.int64)
@@ -47,14 +48,14 @@ class ChrFReferences:
                 grams += [found[n, :count] for n, count in enumerate(counts)]
                 lengths += counts.tolist()
         self.grams = np.concatenate(grams) if grams else np.zeros(0, np.int64)
-        self.starts = np.cumsum(lengths)
+        self.starts = starts_of(lengths)
 
     def score(self, hypotheses: Sequence[Sequence[str]], items: Sequence[int]) -> NDArray[np.float64]:
         """Score hypotheses of words, each against the references of its item; [N] float64."""
         check_items(hypotheses, items, len(self.alphabets))
         texts = [self._text(words) for words in hypotheses]
         numbers = chain.from_iterable(map(self.alphabets[item].get, text, repeat(-1)) for text, item in zip(texts, items, strict=True))
-        lengths = np.cumsum([0, *map(len, texts)])
+        lengths = starts_of([len(text) for text in texts])
         characters = np.fromiter(numbers, np.int64, int(lengths[-1]))
         scores = np.empty(len(texts), np.float64)
         places = np.fromiter(items, np.int64, len(texts))

@@ -2,47 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.metrics import kernels
-from seqrl.metrics.document_frequency import DocumentFrequency, require_several_items
-from seqrl.metrics.item_texts import mean
+from seqrl.metrics.document_frequency import DocumentFrequency
+from seqrl.metrics.item_texts import mean_of_scores
 from seqrl.metrics.reference_index import ReferenceIndex
-from seqrl.metrics.rows import HypothesisRows, require_pairs
-from seqrl.metrics.token_scores import PreparedMetric, Sentence, index_sentences, prepare_references
+from seqrl.metrics.rows import HypothesisRows
+from seqrl.metrics.token_scores import prepare_rows, score_sentences
 
-AnyCider: TypeAlias = "CiderD | Cider | CiderR"
 _NO_PENALTY = 0.0  # the compiled loop takes a sigma of zero for plain CIDEr
 _NOT_ROBUST = np.empty(0)
-
-
-def _score(self: AnyCider, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-    """Score each hypothesis against its references: tokenised strings or lists of words, [N] float64."""
-    require_pairs(hypotheses, references)
-    if self.document_frequency is None:
-        require_several_items(len(references))
-    return self.score_rows(*index_sentences(hypotheses, references, **_settings(self)))
-
-
-def _corpus(self: AnyCider, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-    """Give the published figure: the mean of the scores."""
-    return mean(self.score(hypotheses, references))
-
-
-def _prepare(self: AnyCider, references: Sequence[Sequence[Sequence[int]]] | ReferenceIndex, *, end: int | None = None) -> PreparedMetric:
-    """Count references of token ids once (rows without special tokens); the result scores batches of rows."""
-    index = prepare_references(references, end=end, **_settings(self))
-    index.prepare_cider()
-    return PreparedMetric(self, index)
-
-
-def _settings(metric: AnyCider) -> dict[str, Any]:
-    return {name: getattr(metric, name) for name in ("max_n", "score_end", "document_frequency", "tokenisation")}
 
 
 @dataclass(frozen=True)
@@ -79,9 +53,9 @@ class CiderD:
         """Name and settings for a signature, see `seqrl.metrics.signature`."""
         return "CIDEr-D", {"n": self.max_n, "sigma": self.sigma, "clip": True}
 
-    score = _score
-    corpus = _corpus
-    prepare = _prepare
+    score = score_sentences
+    corpus = mean_of_scores
+    prepare = prepare_rows
 
     def score_rows(self, index: ReferenceIndex, rows: HypothesisRows) -> NDArray[np.float64]:
         """Score rows of token ids against prepared references, [N] float64."""
@@ -111,9 +85,9 @@ class Cider:
         """Name and settings for a signature, see `seqrl.metrics.signature`."""
         return "CIDEr", {"n": self.max_n, "clip": False}
 
-    score = _score
-    corpus = _corpus
-    prepare = _prepare
+    score = score_sentences
+    corpus = mean_of_scores
+    prepare = prepare_rows
 
     def score_rows(self, index: ReferenceIndex, rows: HypothesisRows) -> NDArray[np.float64]:
         """Score rows of token ids against prepared references, [N] float64."""
@@ -163,9 +137,9 @@ class CiderR:
         weights = {"repetition": self.repetition_weight, "length": self.length_weight, "relative": self.alpha}
         return "CIDEr-R", {"n": self.max_n, **weights, "clip": True}
 
-    score = _score
-    corpus = _corpus
-    prepare = _prepare
+    score = score_sentences
+    corpus = mean_of_scores
+    prepare = prepare_rows
 
     def score_rows(self, index: ReferenceIndex, rows: HypothesisRows) -> NDArray[np.float64]:
         """Score rows of token ids against prepared references, [N] float64."""
@@ -176,28 +150,6 @@ class CiderR:
 def _score_rows(
     index: ReferenceIndex, rows: HypothesisRows, max_n: int, sigma: float, robust: NDArray[np.float64] = _NOT_ROBUST
 ) -> NDArray[np.float64]:
-    weights, norms = index.prepare_cider()
-    scores = np.empty(len(rows.items), np.float64)
-    kernels.cider_scores(
-        rows.tokens,
-        rows.lengths,
-        rows.items,
-        index.end_id,
-        index.score_end,
-        max_n,
-        sigma,
-        robust,
-        index.table.slots,
-        index.table.document_frequency,
-        weights,
-        index.rows.item_rows,
-        index.rows.row_starts,
-        index.max_n,
-        norms,
-        index.entries,
-        index.entry_starts,
-        index.counts,
-        index.count_starts,
-        scores,
-    )
+    scores, weighed = np.empty(len(rows.items), np.float64), index.prepare_cider()
+    kernels.cider_scores(rows, index.end_id, index.score_end, max_n, sigma, robust, index.rows, index.max_n, index.counted, weighed, scores)
     return scores

@@ -26,15 +26,8 @@ Captions = Mapping[Hashable, list[str]]
 
 # Stands where a reference or a word is the empty string, which nobody writes: it matches itself alone.
 _EMPTY = "\0"
-_CATEGORIES = {
-    "all": "All",
-    "object": "Object",
-    "relation": "Relation",
-    "attribute": "Attribute",
-    "colour": "Color",
-    "count": "Cardinality",
-    "size": "Size",
-}
+# Of SPICE, in the order of ours.
+_CATEGORIES = ("All", "Object", "Relation", "Attribute", "Color", "Cardinality", "Size")
 
 
 class PTBTokenizer:
@@ -61,23 +54,21 @@ class Bleu:
         """Give for 1 to n words the corpus figures and the lists of the captions' scores; `verbose` prints the counts behind them."""
         import numpy as np
 
-        from seqrl.metrics.bleu import count_matches
-        from seqrl.metrics.corpus import SMALL, TINY, bleu_of_counts
+        from seqrl.metrics import bleu
         from seqrl.metrics.token_scores import index_sentences
 
         hypotheses, references = _pairs(gts, res)
-        kept = [[sentence if sentence.split() else _EMPTY for sentence in sentences] for sentences in references]
-        counts = count_matches(*index_sentences(hypotheses, kept, max_n=self._n), self._n)
+        counts = bleu.count_matches(*index_sentences(bleu.Bleu(self._n), hypotheses, _filled(references)), self._n)
         for item, sentences in enumerate(references):
             if not all(sentence.split() for sentence in sentences):  # a reference without words has the length 0, not that of its stand-in
                 length = int(counts.lengths[item])
                 counts.closest[item] = min((abs(len(s.split()) - length), len(s.split())) for s in sentences)[1]
-        totals = [np.sum(values, axis=0, keepdims=True) for values in counts]
+        totals = bleu.BleuCounts(*(np.sum(values, axis=0, keepdims=True) for values in counts))
         if verbose > 0:
             correct, guess, length, closest = (values[0].tolist() for values in totals)
             print({"testlen": length, "reflen": closest, "guess": guess, "correct": correct})
-            print("ratio:", (length + TINY) / (closest + SMALL))
-        return bleu_of_counts(*totals)[0].tolist(), bleu_of_counts(*counts).T.tolist()
+            print("ratio:", (length + bleu.TINY) / (closest + bleu.SMALL))
+        return bleu.bleu_of_counts(totals)[0].tolist(), bleu.bleu_of_counts(counts).T.tolist()
 
     def method(self) -> str:
         """Name the metric."""
@@ -140,8 +131,7 @@ class Cider:
                 stacklevel=2,
             )
             return np.float64(0.0), np.zeros(1)
-        kept = [[sentence if sentence.split() else _EMPTY for sentence in sentences] for sentences in references]
-        scores = CiderD(max_n=self._n, sigma=self._sigma, document_frequency=self._df).score(hypotheses, kept)
+        scores = CiderD(max_n=self._n, sigma=self._sigma, document_frequency=self._df).score(hypotheses, _filled(references))
         return scores.mean(), scores
 
     def method(self) -> str:
@@ -177,11 +167,10 @@ class Spice:
 
         order = sorted(gts)  # type: ignore[type-var]
         hypotheses, references = _pairs({image: gts[image] for image in order}, res)
-        counts = metric_by_name("spice").counts(hypotheses, references)
-        named = {name: rows.tolist() for name, rows in counts.items()}
+        counts = [rows.tolist() for rows in metric_by_name("spice").counts(hypotheses, references).values()]
         scores = [
-            {_CATEGORIES[name]: _tuple_scores(*rows[item], none=0.0 if name == "all" else np.nan) for name, rows in named.items()}
-            for item in range(len(order))
+            {name: _tuple_scores(*counted, none=0.0 if name == "All" else np.nan) for name, counted in zip(_CATEGORIES, item, strict=True)}
+            for item in zip(*counts, strict=True)
         ]
         return np.mean(np.array([score["All"]["f"] for score in scores])), scores
 
@@ -270,6 +259,10 @@ def _pairs(gts: Captions, res: Captions) -> tuple[list[str], list[list[str]]]:
                 f"image {image!r}: expected one caption and at least one reference, got {len(res[image])} and {len(gts[image])}"
             )
     return [res[image][0] for image in gts], [gts[image] for image in gts]
+
+
+def _filled(references: Sequence[Sequence[str]]) -> list[list[str]]:
+    return [[sentence if sentence.split() else _EMPTY for sentence in sentences] for sentences in references]
 
 
 def _spaced(sentence: str) -> list[str]:

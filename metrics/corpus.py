@@ -9,20 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqrl.metrics.bleu import Bleu, BleuCounts, SacreBleu, count_matches
-from seqrl.metrics.cider import Cider, CiderD, CiderR
-from seqrl.metrics.item_texts import require_some
+from seqrl.metrics.bleu import Bleu, BleuCounts, bleu_of_counts, count_matches
+from seqrl.metrics.item_texts import mean_of_scores
 from seqrl.metrics.reference_index import ReferenceIndex
 from seqrl.metrics.resampling import Statistics, mean_statistics
-from seqrl.metrics.rouge import RougeL
 from seqrl.metrics.rows import HypothesisRows, require_pairs
-from seqrl.metrics.text_scores import checked_sentences
-from seqrl.metrics.token_scores import Sentence, TokenMetric, index_sentences
+from seqrl.metrics.token_scores import References, Sentence, TokenMetric, index_sentences
 
 _MAX_N = 4
 _SOME = 20
-# coco-caption adds them to BLEU's counts.
-TINY, SMALL = 1e-15, 1e-9
 
 
 class Corpus:
@@ -36,7 +31,7 @@ class Corpus:
         ValueError: for what is no list, or lists of different lengths; what else the metrics refuse, when they score.
     """
 
-    def __init__(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> None:
+    def __init__(self, hypotheses: Sequence[Sentence], references: References) -> None:
         require_pairs(hypotheses, references)
         self.hypotheses, self.references = hypotheses, references
         self._scored: list[tuple[Any, NDArray[np.float64]]] = []
@@ -57,7 +52,7 @@ class Corpus:
         """Give the metric's corpus figure."""
         if type(metric) is Bleu and _may_share(metric):
             return self.statistics(metric).of_all()
-        if type(metric) in (CiderD, CiderR, Cider, RougeL) and _may_share(metric):
+        if getattr(type(metric), "corpus", None) is mean_of_scores and len(self.hypotheses):
             return float(self.scores(metric).mean())
         return float(metric.corpus(self.hypotheses, self.references))
 
@@ -79,9 +74,6 @@ class Corpus:
                 scores, found = found
                 self._scored.append((metric, np.asarray(scores, np.float64)))
             return Statistics(np.asarray(found, np.float64), metric.from_statistics)
-        engine = metric._metric(effective_order=False) if isinstance(metric, SacreBleu) else getattr(metric, "_metric", None)
-        if hasattr(engine, "_extract_corpus_statistics"):
-            return _sacrebleu_statistics(engine, self.hypotheses, self.references)
         scores = self.scores(metric)
         return mean_statistics(scores, "" if self._is_mean(metric) else "the mean of the sentences' scores")
 
@@ -92,23 +84,11 @@ class Corpus:
 
     @cached_property
     def _numbered(self) -> tuple[ReferenceIndex, HypothesisRows]:
-        return index_sentences(self.hypotheses, self.references, max_n=_MAX_N)
+        return index_sentences(Bleu(_MAX_N), self.hypotheses, self.references)
 
     @cached_property
     def _matches(self) -> BleuCounts:
         return count_matches(*self._numbered, _MAX_N)
-
-
-def bleu_of_counts(
-    correct: NDArray[Any], possible: NDArray[Any], length: NDArray[Any], closest: NDArray[Any], *, tiny: float = TINY, small: float = SMALL
-) -> NDArray[np.float64]:
-    """Give coco-caption's BLEU of 1 to n words from matches and n-grams [N, n] and lengths [N] of sentence and reference; [N, n].
-
-    score_n = (prod_k (correct_k + tiny) / (possible_k + small))^(1/n) min(1, exp(1 - r / c)), with c = length + tiny, r = closest + small
-    """
-    brevity = np.exp(np.minimum(0.0, 1.0 - (closest + small) / (length + tiny)))
-    orders = np.arange(1, correct.shape[1] + 1)
-    return np.cumprod((correct + tiny) / (possible + small), axis=1) ** (1.0 / orders) * brevity[:, None]
 
 
 def _may_share(metric: Any) -> bool:
@@ -118,20 +98,4 @@ def _may_share(metric: Any) -> bool:
 
 def _bleu_statistics(counts: BleuCounts, n: int) -> Statistics:
     rows = counts._replace(correct=counts.correct[:, :n], possible=counts.possible[:, :n]).stacked()
-    return Statistics(rows, lambda sums: bleu_of_counts(*BleuCounts.of_stacked(sums))[:, -1])
-
-
-def _sacrebleu_statistics(engine: Any, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]]) -> Statistics:
-    checked_sentences(hypotheses, references)
-    require_some(len(hypotheses))
-    # sacrebleu takes the first references of all items, then the second ones; None where an item has fewer.
-    most = max(map(len, references))
-    streams = [[texts[k] if k < len(texts) else None for texts in references] for k in range(most)]
-    rows = np.array(engine._extract_corpus_statistics(hypotheses, streams), np.float64)
-    whole = np.array_equal(rows, np.rint(rows))
-
-    def figure(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        counts = np.rint(sums).astype(np.int64) if whole else sums
-        return np.array([engine._compute_score_from_stats(list(row)).score for row in counts.tolist()], np.float64)
-
-    return Statistics(rows, figure)
+    return Statistics(rows, lambda sums: bleu_of_counts(BleuCounts.of_stacked(sums))[:, -1])

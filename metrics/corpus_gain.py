@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seqrl.metrics.bleu import BleuCounts, count_matches
-from seqrl.metrics.corpus import bleu_of_counts
-from seqrl.metrics.item_texts import require_some
+from seqrl.metrics.bleu import BleuCounts, bleu_of_counts, bleu_statistics, count_matches
+from seqrl.metrics.item_texts import figure_of_statistics
 from seqrl.metrics.reference_index import ReferenceIndex
 from seqrl.metrics.rows import HypothesisRows
-from seqrl.metrics.token_scores import Sentence, index_sentences
+from seqrl.metrics.token_scores import score_sentences
 
 
 @dataclass(frozen=True)
@@ -42,37 +40,21 @@ class CorpusBleuGain:
         """Name and settings for a signature, see `seqrl.metrics.signature`."""
         return "corpus-BLEU-gain", {"n": self.max_n}
 
-    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-        """Score each hypothesis of a corpus: tokenised strings or lists of words, [N] float64."""
-        return self.score_rows(*index_sentences(hypotheses, references, max_n=self.max_n))
-
-    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Give BLEU of the corpus."""
-        require_some(len(hypotheses))
-        index, rows = index_sentences(hypotheses, references, max_n=self.max_n)
-        return float(self._bleu(self._counts(index, rows).sum(axis=0, keepdims=True))[0])
-
-    def statistics(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-        """Count matches and n-grams of each order, words, and words of the closest reference, [N, 2 n + 2]."""
-        return self._counts(*index_sentences(hypotheses, references, max_n=self.max_n))
+    score = score_sentences
+    corpus = figure_of_statistics
+    statistics = bleu_statistics
 
     def from_statistics(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Give BLEU [B] of sums [B, 2 n + 2]."""
-        return self._bleu(sums)
+        # a difference of equal numbers may be a little below 0
+        return bleu_of_counts(BleuCounts.of_stacked(np.maximum(sums, 0.0)))[:, -1]
 
     def score_rows(self, index: ReferenceIndex, rows: HypothesisRows) -> NDArray[np.float64]:
         """Score rows of token ids, [N] float64; rows of one item stand for each other."""
-        counts = self._counts(index, rows)
+        counts = count_matches(index, rows, self.max_n).stacked()
         items, place = np.unique(rows.items, return_inverse=True)
         means = np.zeros((len(items), counts.shape[1]))
         np.add.at(means, place, counts)
         means /= np.bincount(place, minlength=len(items))[:, None]
         others = means.sum(axis=0) - means
-        return len(items) * (self._bleu(others[place] + counts) - self._bleu(others)[place])
-
-    def _counts(self, index: ReferenceIndex, rows: HypothesisRows) -> NDArray[np.float64]:
-        return count_matches(index, rows, self.max_n).stacked()
-
-    def _bleu(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        # a difference of equal numbers may be a little below 0
-        return bleu_of_counts(*BleuCounts.of_stacked(np.maximum(sums, 0.0)))[:, -1]
+        return len(items) * (self.from_statistics(others[place] + counts) - self.from_statistics(others)[place])

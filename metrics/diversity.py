@@ -7,21 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from seqrl.metrics.item_texts import require_some
 from seqrl.metrics.rows import require_list, split_words
-from seqrl.metrics.text_scores import Sentence, checked_sentences
+from seqrl.metrics.text_scores import References, Sentence, checked_sentences
 
 DIVISORS = ("words", "ngrams")
 
 
-def refuse_sentences(name: str) -> ValueError:
-    """Make the error of a metric that has one figure for a whole corpus, and none for a sentence."""
-    return ValueError(
-        f"{name} has one figure for all hypotheses together and none for each, so it is no reward and has no scores by sentence; report it "
-        "with corpus(), `seqrl score` or the evaluation, and reward another metric"
+def _refuse(self: Distinct | VocabularySize, *sentences: Any) -> Any:
+    """Refuse, since there is no figure for a single sentence."""
+    raise ValueError(
+        f"{self.name} has one figure for all hypotheses together and none for each, so it is no reward and has no scores by sentence; "
+        "report it with corpus(), `seqrl score` or the evaluation, and reward another metric"
     )
 
 
@@ -44,7 +41,6 @@ class Distinct:
     n: int = 1
     over: str = "words"
     bound: ClassVar[float] = 1.0
-    higher_is_better: ClassVar[bool] = True
     scores_corpus_only: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -59,20 +55,20 @@ class Distinct:
         """Name and settings for a signature, see `seqrl.metrics.signature`."""
         return f"distinct-{self.n}", {"over": self.over}
 
-    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-        """Refuse, since there is no figure for a single sentence."""
-        raise refuse_sentences(f"distinct{self.n}")
+    @property
+    def name(self) -> str:
+        """What `seqrl.metrics.by_name` calls it."""
+        return f"distinct{self.n}"
 
-    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]] | None = None) -> float:
+    score = _refuse
+    prepare_words = _refuse
+
+    def corpus(self, hypotheses: Sequence[Sentence], references: References | None = None) -> float:
         """Count over all hypotheses: tokenised strings or lists of words; references are not read."""
         rows = _rows(hypotheses, references)
         grams = {gram for row in rows for gram in zip(*(row[k:] for k in range(self.n)), strict=False)}
         total = sum(map(len, rows)) if self.over == "words" else sum(max(len(row) - self.n + 1, 0) for row in rows)
         return len(grams) / total if total else 0.0
-
-    def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> Any:
-        """Refuse, since there is no figure for a single sentence."""
-        raise refuse_sentences(f"distinct{self.n}")
 
 
 @dataclass(frozen=True)
@@ -84,28 +80,19 @@ class VocabularySize:
     """
 
     bound: ClassVar[float] = math.inf
-    higher_is_better: ClassVar[bool] = True
     scores_corpus_only: ClassVar[bool] = True
+    name: ClassVar[str] = "vocabulary"
+    described: ClassVar[tuple[str, dict[str, Any]]] = ("vocabulary", {})
 
-    @property
-    def described(self) -> tuple[str, dict[str, Any]]:
-        """Name and settings for a signature, see `seqrl.metrics.signature`."""
-        return "vocabulary", {}
+    score = _refuse
+    prepare_words = _refuse
 
-    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-        """Refuse, since there is no figure for a single sentence."""
-        raise refuse_sentences("vocabulary")
-
-    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]] | None = None) -> float:
+    def corpus(self, hypotheses: Sequence[Sentence], references: References | None = None) -> float:
         """Count over all hypotheses: tokenised strings or lists of words; references are not read."""
         return float(len({word for row in _rows(hypotheses, references) for word in row}))
 
-    def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> Any:
-        """Refuse, since there is no figure for a single sentence."""
-        raise refuse_sentences("vocabulary")
 
-
-def _rows(hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]] | None) -> list[list[str]]:
+def _rows(hypotheses: Sequence[Sentence], references: References | None) -> list[list[str]]:
     if references is not None:
         rows, _ = checked_sentences(hypotheses, references)
     else:

@@ -20,6 +20,7 @@ from seqrl.metrics.rows import END_WORD, WordNumbers, number_references, pack_re
 from seqrl.metrics.text_files import parse_json
 
 _FORMAT = "document-frequency-1"
+_SETTINGS = {"num_images": int, "max_n": int, "tokenisation": str, "score_end": bool}
 
 
 def require_several_items(num_items: int) -> None:
@@ -34,6 +35,11 @@ def require_several_items(num_items: int) -> None:
             "log(1/1) = 0 and every CIDEr score is 0. Take the frequencies from a corpus, for instance the training split: "
             "DocumentFrequency.from_references(training_references)"
         )
+
+
+def inverse_document_frequency(num_images: int) -> NDArray[np.float64]:
+    """Give log(num_images) - log(max(1, df)) for every df from 0 to num_images, [num_images + 1], nats."""
+    return np.log(float(num_images)) - np.log(np.maximum(1.0, np.arange(num_images + 1, dtype=np.float64)))
 
 
 @dataclass(frozen=True)
@@ -113,24 +119,8 @@ class DocumentFrequency:
         return digest.hexdigest()[:16]
 
     def _header(self) -> dict[str, Any]:
-        return {
-            "format": _FORMAT,
-            "num_images": self.num_images,
-            "max_n": self.max_n,
-            "tokenisation": self.tokenisation,
-            "score_end": self.score_end,
-            "words": self.words is not None,
-            "end": self.end,
-        }
-
-    def table(self) -> NgramTable:
-        """Build the hash table of the n-grams."""
-        return NgramTable.from_keys(self.keys, self.counts)
-
-    def weights(self) -> NDArray[np.float64]:
-        """Give log(num_images) - log(max(1, df)) for every df from 0 to num_images, [num_images + 1], nats."""
-        frequencies = np.maximum(1.0, np.arange(self.num_images + 1, dtype=np.float64))
-        return np.log(float(self.num_images)) - np.log(frequencies)
+        settings = {name: getattr(self, name) for name in (*_SETTINGS, "end")}
+        return {"format": _FORMAT, "words": self.words is not None, **settings}
 
     def require(self, *, max_n: int, tokenisation: str | None, score_end: bool, words: bool, end: int | None = None) -> None:
         """Refuse to weigh n-grams that were made in another way than those of the corpus.
@@ -138,10 +128,10 @@ class DocumentFrequency:
         Raises:
             ValueError: naming the setting that differs, with both values.
         """
+        have = self._header()
         wanted = {"max_n": max_n, "tokenisation": tokenisation, "score_end": score_end, "words": words}
-        have = {"max_n": self.max_n, "tokenisation": self.tokenisation, "score_end": self.score_end, "words": self.words is not None}
         if score_end and not words:
-            wanted["end"], have["end"] = end, self.end
+            wanted["end"] = end
         for name, value in wanted.items():
             if value is not None and have[name] != value:
                 raise ValueError(
@@ -179,16 +169,8 @@ class DocumentFrequency:
             form = header.get("format") if isinstance(header, dict) else header
             raise ValueError(f"{path} holds format {brief(form)}; expected {_FORMAT!r}: count the frequencies again")
         try:
-            return cls(
-                keys,
-                counts,
-                int(header["num_images"]),
-                int(header["max_n"]),
-                str(header["tokenisation"]),
-                bool(header["score_end"]),
-                tuple(words) if header["words"] else None,
-                header["end"],
-            )
+            settings: dict[str, Any] = {name: kind(header[name]) for name, kind in _SETTINGS.items()}
+            return cls(keys, counts, **settings, words=tuple(words) if header["words"] else None, end=header["end"])
         except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"{path}: expected a header as DocumentFrequency.save writes it, got {brief(header)} ({error!r})") from error
 
@@ -206,10 +188,6 @@ def _spelled_out(keys: NDArray[np.int64], max_n: int) -> NDArray[np.int64]:
 
 def holds_words(references: Sequence[Sequence[Any]]) -> bool:
     """Say whether references are strings or lists of words (True) or rows of token ids (False), by their first row."""
-    for sentences in references:
-        for sentence in sentences:
-            if isinstance(sentence, str):
-                return True
-            if len(sentence):
-                return isinstance(sentence[0], str)
-    return False
+    sentences = (sentence for sentences in references for sentence in sentences)
+    first: Any = next((sentence for sentence in sentences if isinstance(sentence, str) or len(sentence)), ())
+    return isinstance(first, str) or (len(first) > 0 and isinstance(first[0], str))

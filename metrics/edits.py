@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.metrics import edit_kernels
-from seqrl.metrics.item_texts import PreparedItems, mean, require_some, score_items
+from seqrl.metrics.item_texts import figure_of_statistics, mean_of_scores, prepare_items, score_items
 from seqrl.metrics.rows import WordNumbers, split_words
-from seqrl.metrics.text_scores import Sentence, checked_references, checked_sentences
+from seqrl.metrics.text_scores import References, Sentence, checked_sentences
 
 _UNKNOWN = -1
 
@@ -27,25 +27,18 @@ class ExactMatch:
     """
 
     bound: ClassVar[float] = 1.0
-    higher_is_better: ClassVar[bool] = True
+    described: ClassVar[tuple[str, dict[str, Any]]] = ("exact-match", {})
+    score = score_items
+    corpus = mean_of_scores
+    prepare_words = prepare_items
 
-    @property
-    def described(self) -> tuple[str, dict[str, Any]]:
-        """Name and settings for a signature, see `seqrl.metrics.signature`."""
-        return "exact-match", {}
+    def read_item(self, sentences: Sequence[Sentence]) -> frozenset[tuple[str, ...]]:
+        """Give the sentences to be met."""
+        return frozenset(tuple(split_words(sentence)) for sentence in sentences)
 
-    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-        """Score each hypothesis against its references: tokenised strings or lists of words, [N] float64."""
-        return score_items(hypotheses, references, _sentences, _is_one_of)
-
-    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Give the share of the hypotheses that match."""
-        return mean(self.score(hypotheses, references))
-
-    def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedItems:
-        """Read references once; the result scores batches."""
-        checked_references(references)
-        return PreparedItems([_sentences(sentences) for sentences in references], _is_one_of)
+    def score_one(self, sentence: Sentence, item: frozenset[tuple[str, ...]]) -> float:
+        """Look for the sentence among the item's."""
+        return float(tuple(split_words(sentence)) in item)
 
 
 @dataclass(frozen=True)
@@ -62,24 +55,18 @@ class EditDistance:
 
     bound: ClassVar[float] = math.inf
     higher_is_better: ClassVar[bool] = False
+    described: ClassVar[tuple[str, dict[str, Any]]] = ("edit-distance", {})
+    score = score_items
+    corpus = mean_of_scores
+    prepare_words = prepare_items
 
-    @property
-    def described(self) -> tuple[str, dict[str, Any]]:
-        """Name and settings for a signature, see `seqrl.metrics.signature`."""
-        return "edit-distance", {}
+    def read_item(self, sentences: Sequence[Sentence]) -> NumberedReferences:
+        """Number the words of references."""
+        return NumberedReferences(sentences)
 
-    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-        """Count the edits to the nearest reference, [N] float64; an empty hypothesis misses all of its words."""
-        return score_items(hypotheses, references, NumberedReferences, lambda words, item: float(min(item.edits(words))))
-
-    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Average the distances."""
-        return mean(self.score(hypotheses, references))
-
-    def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedItems:
-        """Number the words of references once; the result scores batches."""
-        checked_references(references)
-        return PreparedItems([NumberedReferences(sentences) for sentences in references], lambda words, item: float(min(item.edits(words))))
+    def score_one(self, sentence: Sentence, item: NumberedReferences) -> float:
+        """Count the edits to the nearest reference; an empty hypothesis misses all of its words."""
+        return float(min(item.edits(sentence)))
 
 
 @dataclass(frozen=True)
@@ -98,24 +85,21 @@ class WordErrorRate:
 
     bound: ClassVar[float] = math.inf
     higher_is_better: ClassVar[bool] = False
+    described: ClassVar[tuple[str, dict[str, Any]]] = ("WER", {})
+    score = score_items
+    corpus = figure_of_statistics
+    prepare_words = prepare_items
 
-    @property
-    def described(self) -> tuple[str, dict[str, Any]]:
-        """Name and settings for a signature, see `seqrl.metrics.signature`."""
-        return "WER", {}
+    def read_item(self, sentences: Sequence[Sentence]) -> NumberedReferences:
+        """Number the words of references."""
+        return NumberedReferences(sentences)
 
-    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-        """Rate each hypothesis, [N] float64; an empty one scores 1."""
-        return score_items(hypotheses, references, NumberedReferences, _error_rate)
+    def score_one(self, sentence: Sentence, item: NumberedReferences) -> float:
+        """Rate a sentence; an empty one scores 1."""
+        edits, length = item.nearest(sentence)
+        return edits / length
 
-    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Give all edits over all words of the references that were nearest."""
-        checked_sentences(hypotheses, references)
-        counts = [NumberedReferences(rows).nearest(words) for words, rows in zip(hypotheses, references, strict=True)]
-        require_some(len(counts))
-        return sum(edits for edits, _ in counts) / sum(length for _, length in counts)
-
-    def statistics(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
+    def statistics(self, hypotheses: Sequence[Sentence], references: References) -> NDArray[np.float64]:
         """Count edits to the nearest reference and its words, [N, 2]; the corpus figure is made of their sums."""
         checked_sentences(hypotheses, references)
         return np.array([NumberedReferences(rows).nearest(words) for words, rows in zip(hypotheses, references, strict=True)], np.float64)
@@ -123,11 +107,6 @@ class WordErrorRate:
     def from_statistics(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Give the corpus figures [B] of sums [B, 2]."""
         return sums[:, 0] / sums[:, 1]
-
-    def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedItems:
-        """Number the words of references once; the result scores batches."""
-        checked_references(references)
-        return PreparedItems([NumberedReferences(sentences) for sentences in references], _error_rate)
 
 
 class NumberedReferences:
@@ -150,16 +129,3 @@ class NumberedReferences:
     def nearest(self, sentence: Sentence) -> tuple[int, int]:
         """Give edits and number of words of the reference with the least edits a word; of equal ones the shortest."""
         return min(zip(self.edits(sentence), map(len, self.rows), strict=True), key=lambda counts: (counts[0] / counts[1], counts[1]))
-
-
-def _error_rate(sentence: Sentence, item: NumberedReferences) -> float:
-    edits, length = item.nearest(sentence)
-    return edits / length
-
-
-def _sentences(sentences: Sequence[Sentence]) -> frozenset[tuple[str, ...]]:
-    return frozenset(tuple(split_words(sentence)) for sentence in sentences)
-
-
-def _is_one_of(sentence: Sentence, sentences: frozenset[tuple[str, ...]]) -> float:
-    return float(tuple(split_words(sentence)) in sentences)

@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from seqrl.metrics.item_texts import mean, text_of
-from seqrl.metrics.text_scores import Sentence, check_items, checked_references, checked_sentences
+from seqrl.metrics.item_texts import mean_of_scores, score_prepared, text_of
+from seqrl.metrics.text_scores import References, Sentence, check_items, checked_references
 
 _KEPT_SENTENCES = 50_000
 
@@ -50,7 +50,6 @@ class EmbeddingSimilarity:
     device: str = "cpu"
     bound: ClassVar[float] = 1.0
     least: ClassVar[float] = -1.0
-    higher_is_better: ClassVar[bool] = True
     reads_raw_text: ClassVar[bool] = True
 
     @property
@@ -58,14 +57,8 @@ class EmbeddingSimilarity:
         """Name and settings for a signature, see `seqrl.metrics.signature`."""
         return "embedding-similarity", {"model": self.model.rstrip("/").rsplit("/", 1)[-1]}
 
-    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-        """Score each sentence against its references, [N] float64; lists of words are put together with spaces."""
-        checked_sentences(hypotheses, references)
-        return PreparedEmbeddings(self.encoder, references).score(hypotheses, range(len(hypotheses)))
-
-    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Average the scores."""
-        return mean(self.score(hypotheses, references))
+    score = score_prepared
+    corpus = mean_of_scores
 
     def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedEmbeddings:
         """Encode references once; the result scores batches."""
@@ -86,7 +79,7 @@ class PreparedEmbeddings:
         references: for each item its sentences.
     """
 
-    def __init__(self, encoder: Encoder, references: Sequence[Sequence[Sentence]]) -> None:
+    def __init__(self, encoder: Encoder, references: References) -> None:
         texts = [[text_of(sentence) for sentence in sentences] for sentences in references]
         places = {text: place for place, text in enumerate(dict.fromkeys(text for rows in texts for text in rows))}
         self.encoder, self.vectors = encoder, encoder.encode(list(places))

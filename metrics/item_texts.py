@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.metrics.rows import split_words
-from seqrl.metrics.text_scores import Sentence, check_items, checked_sentences
+from seqrl.metrics.text_scores import References, Sentence, TextMetric, check_items, checked_references, checked_sentences
+
+
+class ItemMetric(Protocol):
+    """A metric that scores one sentence at a time; `score = score_items` and the like in its class give it the methods of a metric."""
+
+    def read_item(self, sentences: Sequence[Sentence]) -> Any:
+        """Give what the metric keeps of an item's references."""
+
+    def score_one(self, sentence: Sentence, item: Any) -> float:
+        """Score a sentence, as it is given, against what is kept of its item."""
 
 
 @dataclass(frozen=True)
@@ -32,41 +42,49 @@ class PreparedItems:
         return np.array(scores, np.float64)
 
 
-def score_items(
-    hypotheses: Sequence[Sentence],
-    references: Sequence[Sequence[Sentence]],
-    read_item: Callable[[Sequence[Sentence]], Any],
-    score_one: Callable[[Any, Any], float],
-) -> NDArray[np.float64]:
-    """Score each hypothesis against its own references.
+def score_items(self: ItemMetric, hypotheses: Sequence[Sentence], references: References) -> NDArray[np.float64]:
+    """Score each hypothesis against its own references: tokenised strings or lists of words, [N] float64."""
+    checked_sentences(hypotheses, references)
+    return np.array([self.score_one(*pair) for pair in zip(hypotheses, map(self.read_item, references), strict=True)], np.float64)
 
-    Args:
-        hypotheses: [N] sentences.
-        references: [N] lists of sentences.
-        read_item: from an item's references to what the metric keeps of them.
-        score_one: from a hypothesis, as it is given, and what is kept of its item, to its score.
+
+def score_prepared(self: TextMetric, hypotheses: Sequence[Sentence], references: References) -> NDArray[np.float64]:
+    """Score each hypothesis against its own references, prepared for this once: tokenised strings or lists of words, [N] float64."""
+    checked_sentences(hypotheses, references)
+    return self.prepare_words(references).score(hypotheses, range(len(hypotheses)))
+
+
+def prepare_items(self: ItemMetric, references: Sequence[Sequence[Sequence[str]]]) -> PreparedItems:
+    """Read references once; the result scores batches."""
+    checked_references(references)
+    return PreparedItems(list(map(self.read_item, references)), self.score_one)
+
+
+def mean_of_scores(self: Any, *sentences: Any, **settings: Any) -> float:
+    """Average the scores of a corpus; arguments as in the metric's `score`.
 
     Raises:
-        ValueError: as `checked_sentences`.
+        ValueError: where there is none.
     """
-    checked_sentences(hypotheses, references)
-    scores = [score_one(hypothesis, read_item(sentences)) for hypothesis, sentences in zip(hypotheses, references, strict=True)]
-    return np.array(scores, np.float64)
+    scores = self.score(*sentences, **settings)
+    require_some(len(scores))
+    return float(scores.mean())
+
+
+def figure_of_statistics(self: Any, hypotheses: Sequence[Sentence], references: References) -> float:
+    """Give the figure of a corpus from the sums of its sentences' `statistics`.
+
+    Raises:
+        ValueError: where there is none.
+    """
+    rows = self.statistics(hypotheses, references)
+    require_some(len(rows))
+    return float(self.from_statistics(rows.sum(axis=0, keepdims=True))[0])
 
 
 def text_of(sentence: Sentence) -> str:
     """Give a sentence as text: as it was written, or words with spaces between."""
     return sentence if isinstance(sentence, str) else " ".join(split_words(sentence))
-
-
-def mean(scores: NDArray[np.float64]) -> float:
-    """Average the scores of a corpus.
-
-    Raises:
-        ValueError: where there is none.
-    """
-    require_some(len(scores))
-    return float(scores.mean())
 
 
 def require_some(num_hypotheses: int) -> None:

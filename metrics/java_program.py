@@ -11,6 +11,7 @@ import threading
 import weakref
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 _DRIVER = Path(__file__).with_name("SpiceDriver.java")
@@ -134,10 +135,8 @@ class JavaProgram:
             self._process.wait()
             for stream in (self._process.stdin, self._process.stdout):
                 if stream is not None:
-                    try:
+                    with suppress(OSError):  # what was not written goes nowhere
                         stream.close()
-                    except OSError:  # what was not written goes nowhere
-                        continue
             self._process = None
 
     def _said_path(self) -> Path:
@@ -158,12 +157,10 @@ class JavaProgram:
 def _read(process: subprocess.Popen[str], answers: queue.SimpleQueue[str | None]) -> None:
     """Pass on the answers, leave out what else is printed, and say None at the end."""
     assert process.stdout is not None
-    try:
+    with suppress(ValueError):  # closed while it was read
         for line in process.stdout:
             if line.startswith(_ANSWER):
                 answers.put(line.strip())
-    except ValueError:  # closed while it was read
-        pass
     answers.put(None)
 
 

@@ -66,25 +66,10 @@ def sort(values, count):
 
 
 @compiled
-def add_items(
-    tokens,
-    row_starts,
-    item_rows,
-    first_item,
-    last_item,
-    max_n,
-    slots,
-    size,
-    document_frequency,
-    count_documents,
-    gram,
-    pairs,
-    entries,
-    entry_starts,
-    counts,
-    count_starts,
-):
+def add_items(references, first_item, last_item, max_n, slots, size, document_frequency, count_documents, gram, pairs, counted):
     """Number the n-grams of some items' references; list each item's distinct ones in order, with a count a reference."""
+    tokens, row_starts, item_rows = references
+    entries, entry_starts, counts, count_starts = counted
     for item in range(first_item, last_item):
         row_first, row_last = item_rows[item], item_rows[item + 1]
         num_rows = row_last - row_first
@@ -126,8 +111,9 @@ def add_items(
 
 
 @compiled
-def row_norms(item_rows, max_n, document_frequency, weights, entries, entry_starts, counts, count_starts, norms):
+def row_norms(item_rows, max_n, document_frequency, weights, counted, norms):
     """Fill norms[row, order] with the length of each reference's tf-idf vector."""
+    entries, entry_starts, counts, count_starts = counted
     for item in range(item_rows.shape[0] - 1):
         row_first, row_last = item_rows[item], item_rows[item + 1]
         num_rows = row_last - row_first
@@ -154,10 +140,10 @@ def _scored_length(tokens, length, end, score_end):
 
 
 @compiled
-def scored_lengths(tokens, lengths, end, score_end, scored):
+def scored_lengths(rows, end, score_end, scored):
     """Fill scored[row] with how many tokens of each row count as words."""
-    for row in range(tokens.shape[0]):
-        scored[row] = _scored_length(tokens[row], lengths[row], end, score_end)
+    for row in range(rows.tokens.shape[0]):
+        scored[row] = _scored_length(rows.tokens[row], rows.lengths[row], end, score_end)
 
 
 @compiled
@@ -215,29 +201,12 @@ def _add_repetitions(number, count, entries, low, high, counts, start, item_entr
 
 
 @compiled
-def cider_scores(
-    tokens,
-    lengths,
-    items,
-    end,
-    score_end,
-    max_n,
-    sigma,
-    robust,
-    slots,
-    document_frequency,
-    weights,
-    item_rows,
-    row_starts,
-    index_n,
-    norms,
-    entries,
-    entry_starts,
-    counts,
-    count_starts,
-    scores,
-):
+def cider_scores(rows, end, score_end, max_n, sigma, robust, references, index_n, counted, weighed, scores):
     """Fill scores[row] with CIDEr-D, with CIDEr-R where `robust` holds its three settings, or with plain CIDEr where sigma is zero."""
+    tokens, lengths, items = rows
+    row_starts, item_rows = references.row_starts, references.item_rows
+    entries, entry_starts, counts, count_starts = counted
+    slots, document_frequency, weights, norms = weighed
     relative = robust.shape[0] > 0
     clip = relative or sigma > 0.0
     width = tokens.shape[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seqrl.metrics.by_name import higher_is_better, metric_by_name, reads_document_frequency, require_rewardable
+from seqrl.metrics.by_name import metric_by_name, reads_document_frequency, require_rewardable, require_weight
 from seqrl.metrics.document_frequency import DocumentFrequency
 from seqrl.metrics.reference_index import ReferenceIndex
 from seqrl.metrics.rows import HypothesisRows, require_list
@@ -63,12 +62,7 @@ class MetricMix:
         if numbers is not None and list(numbers.values()) != list(range(len(numbers))):
             raise ValueError("numbers: expected the words with the ids 0, 1, 2, ... in this order")
         for name, weight in self.weights.items():
-            if not math.isfinite(weight):
-                raise ValueError(f"the weight of {name} must be a finite number, got {weight}")
-            if weight > 0 and not higher_is_better(name):
-                raise ValueError(
-                    f"the weight of {name} must be below 0, since less is better there, got {weight}; for instance {{{name!r}: {-weight}}}"
-                )
+            require_weight(name, weight)
             require_rewardable(name)
             metric = metric_by_name(name, **(settings or {}).get(name, {}))
             if isinstance(metric, TokenMetric):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,19 @@ from numpy.typing import NDArray
 from seqrl.metrics import kernels
 from seqrl.metrics.rows import ReferenceRows
 
-Counted: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint16], NDArray[np.int64]]
-
 _LARGEST_LOAD = 0.6
 _ITEMS_A_CHUNK = 1024
 # Every n-gram of an item has a count for each of its references; 8 GiB of counts for one item are too many.
 _MOST_COUNTS = 2**32
+
+
+class Counted(NamedTuple):
+    """Each item's n-grams, where those of an item and a length begin, their counts in each reference, and where an item's begin."""
+
+    entries: NDArray[np.int32]
+    entry_starts: NDArray[np.int64]
+    counts: NDArray[np.uint16]
+    count_starts: NDArray[np.int64]
 
 
 def _empty(num_slots: int) -> NDArray[np.int64]:
@@ -78,9 +85,6 @@ class NgramTable:
             max_n: longest n-gram, in tokens.
             new: count the document frequencies, too.
 
-        Returns:
-            (each item's n-grams, where those of an item and a length begin, their counts in each reference, where an item's begin).
-
         Raises:
             ValueError: when there is more than can be counted.
         """
@@ -100,34 +104,21 @@ class NgramTable:
                 f"{2 * needed[item] / 2**30:.0f} GiB; at most {2 * _MOST_COUNTS / 2**30:.0f} GiB are taken, so give it fewer references"
             )
         # upper bounds: memory that is never written is never taken
-        entries = np.empty(int(item_tokens[-1]) * max_n, np.int32)
-        counts = np.empty(int(needed.sum()), np.uint16)
-        entry_starts = np.zeros(rows.num_items * max_n + 1, np.int64)
-        count_starts = np.zeros(rows.num_items + 1, np.int64)
+        counted = Counted(
+            entries=np.empty(int(item_tokens[-1]) * max_n, np.int32),
+            entry_starts=np.zeros(rows.num_items * max_n + 1, np.int64),
+            counts=np.empty(int(needed.sum()), np.uint16),
+            count_starts=np.zeros(rows.num_items + 1, np.int64),
+        )
         most_tokens = int(tokens_per_item.max(initial=0))
         gram, pairs = np.empty(most_tokens, np.int64), np.empty(most_tokens, np.int64)
         for first in range(0, rows.num_items, _ITEMS_A_CHUNK):
             last = min(first + _ITEMS_A_CHUNK, rows.num_items)
             self.reserve(int(item_tokens[last] - item_tokens[first]) * max_n)
             self.size = kernels.add_items(
-                rows.tokens,
-                rows.row_starts,
-                rows.item_rows,
-                first,
-                last,
-                max_n,
-                self.slots,
-                self.size,
-                self.document_frequency,
-                new,
-                gram,
-                pairs,
-                entries,
-                entry_starts,
-                counts,
-                count_starts,
+                rows, first, last, max_n, self.slots, self.size, self.document_frequency, new, gram, pairs, counted
             )
-        return entries, entry_starts, counts, count_starts
+        return counted
 
     def frequent(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Give keys and document frequencies of the n-grams of two or more items, numbered anew.

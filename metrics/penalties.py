@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from seqrl.metrics.item_texts import PreparedItems, mean, score_items
+from seqrl.metrics.item_texts import mean_of_scores, prepare_items, score_items
 from seqrl.metrics.rows import split_words
-from seqrl.metrics.text_scores import Sentence, checked_references
+from seqrl.metrics.text_scores import Sentence
 
 
 @dataclass(frozen=True)
@@ -40,22 +37,18 @@ class LengthError:
         """Name and settings for a signature, see `seqrl.metrics.signature`."""
         return "length-error", {"free": self.free} if self.free else {}
 
-    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-        """Rate each hypothesis, [N] float64."""
-        return score_items(hypotheses, references, _lengths, self._error)
+    score = score_items
+    corpus = mean_of_scores
+    prepare_words = prepare_items
 
-    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Average the errors."""
-        return mean(self.score(hypotheses, references))
+    def read_item(self, sentences: Sequence[Sentence]) -> list[int]:
+        """Count the words of references."""
+        return [len(split_words(sentence)) for sentence in sentences]
 
-    def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedItems:
-        """Count the words of references once; the result scores batches."""
-        checked_references(references)
-        return PreparedItems(list(map(_lengths, references)), self._error)
-
-    def _error(self, sentence: Sentence, lengths: list[int]) -> float:
+    def score_one(self, sentence: Sentence, item: list[int]) -> float:
+        """Compare the words with those of the nearest reference."""
         length = len(split_words(sentence))
-        return max(0.0, min(abs(length - each) / each for each in lengths) - self.free)
+        return max(0.0, min(abs(length - each) / each for each in item) - self.free)
 
 
 @dataclass(frozen=True)
@@ -85,24 +78,15 @@ class Repetition:
         """Name and settings for a signature, see `seqrl.metrics.signature`."""
         return "repetition", {"n": self.n}
 
-    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-        """Rate each hypothesis, [N] float64; what stands in the references does not count."""
-        return score_items(hypotheses, references, lambda _: None, self._share)
+    score = score_items
+    corpus = mean_of_scores
+    prepare_words = prepare_items
 
-    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Average the shares."""
-        return mean(self.score(hypotheses, references))
+    def read_item(self, sentences: Sequence[Sentence]) -> None:
+        """Keep nothing: what stands in the references does not count."""
 
-    def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedItems:
-        """Keep nothing of the references but their number."""
-        checked_references(references)
-        return PreparedItems([None] * len(references), self._share)
-
-    def _share(self, sentence: Sentence, _: None) -> float:
+    def score_one(self, sentence: Sentence, item: None) -> float:
+        """Count n-grams and different ones."""
         words = split_words(sentence)
         grams = [tuple(words[place : place + self.n]) for place in range(len(words) - self.n + 1)]
         return 1 - len(set(grams)) / len(grams) if grams else 0.0
-
-
-def _lengths(sentences: Sequence[Sentence]) -> list[int]:
-    return [len(split_words(sentence)) for sentence in sentences]

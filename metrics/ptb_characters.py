@@ -32,15 +32,7 @@ MARKS = _pattern(_MARKS)
 SYMBOLS = _pattern(_SYMBOLS)
 _KEPT = frozenset(code for part in (_MARKS, _SYMBOLS) for first, last in _numbers(part) for code in range(first, last + 1))
 # What stands for something else; a soft hyphen is no character, and the hyphens are looked at later.
-_WRITTEN = {mark: mark for mark in "«»‹›“”–—―…"} | {
-    "\u2018": "`",
-    "\u2019": "\u2019",
-    "\u201b": "`",
-    "\u00ad": "",
-    "\u2010": "\u2010",
-    "\u2011": "\u2011",
-    "\u058a": "\u058a",
-}
+_WRITTEN = {mark: mark for mark in "«»‹›“”–—―…\u2019\u2010\u2011\u058a"} | {"\u2018": "`", "\u201b": "`", "\u00ad": ""}
 
 
 class _Known(dict[int, str]):

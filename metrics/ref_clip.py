@@ -11,9 +11,9 @@ from urllib.parse import quote_plus
 import numpy as np
 from numpy.typing import NDArray
 
-from seqrl.metrics.item_texts import mean, text_of
+from seqrl.metrics.item_texts import mean_of_scores, text_of
 from seqrl.metrics.rows import require_list
-from seqrl.metrics.text_scores import Sentence, check_items, checked_references
+from seqrl.metrics.text_scores import References, Sentence, check_items, checked_references
 
 if TYPE_CHECKING:
     from seqrl.metrics.clip_encoder import ClipEncoder
@@ -52,7 +52,6 @@ class RefClipScore:
     batch_size: int = 32
     device: str = "cpu"
     bound: ClassVar[float] = 2.5
-    higher_is_better: ClassVar[bool] = True
     reads_raw_text: ClassVar[bool] = True
     needs_images: ClassVar[bool] = True
 
@@ -63,11 +62,7 @@ class RefClipScore:
         return "RefCLIPScore", {"model": model, "w": self.weight, "prompt": quote_plus(self.prompt) or None}
 
     def score(
-        self,
-        hypotheses: Sequence[Sentence],
-        references: Sequence[Sequence[Sentence]] | None = None,
-        *,
-        images: Sequence[Any] | None = None,
+        self, hypotheses: Sequence[Sentence], references: References | None = None, *, images: Sequence[Any] | None = None
     ) -> NDArray[np.float64]:
         """Score each caption about its image.
 
@@ -81,26 +76,15 @@ class RefClipScore:
         """
         return self.prepare(images, references).score(hypotheses, range(len(hypotheses)), every_item=True)
 
-    def corpus(
-        self,
-        hypotheses: Sequence[Sentence],
-        references: Sequence[Sequence[Sentence]] | None = None,
-        *,
-        images: Sequence[Any] | None = None,
-    ) -> float:
-        """Average the scores; arguments as in `score`."""
-        return mean(self.score(hypotheses, references, images=images))
+    corpus = mean_of_scores
 
-    def prepare(self, images: Sequence[Any] | None, references: Sequence[Sequence[Sentence]] | None = None) -> PreparedImages:
+    def prepare(self, images: Sequence[Any] | None, references: References | None = None) -> PreparedImages:
         """Encode images and references once; the result scores batches of captions."""
         if images is None:
             raise ValueError(_NEEDS_IMAGES)
         require_list(images, "the images", "images")
         if references is not None:
-            require_list(references, "the references", "lists of sentences")
-            if len(references) != len(images):
-                raise ValueError(f"expected one list of references an image; got {len(images)} images and {len(references)} lists")
-            checked_references(references)
+            checked_references(references, num_images=len(images))
         return PreparedImages(self, self.encoder, images, references)
 
     @cached_property
@@ -116,9 +100,7 @@ class RefClipScore:
 class PreparedImages:
     """Encoded images and references of a `RefClipScore`."""
 
-    def __init__(
-        self, metric: RefClipScore, encoder: ClipEncoder, images: Sequence[Any], references: Sequence[Sequence[Sentence]] | None
-    ) -> None:
+    def __init__(self, metric: RefClipScore, encoder: ClipEncoder, images: Sequence[Any], references: References | None) -> None:
         self.metric, self.encoder = metric, encoder
         self.images = encoder.encode_images(images)
         self.references: list[NDArray[np.float32]] | None = None

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from seqrl.metrics import kernels
-from seqrl.metrics.document_frequency import DocumentFrequency, require_several_items
+from seqrl.metrics.document_frequency import DocumentFrequency, inverse_document_frequency, require_several_items
 from seqrl.metrics.ngram_table import NgramTable
 from seqrl.metrics.rows import HypothesisRows, pack_references
+
+
+class Weighed(NamedTuple):
+    """An n-gram's number by its key, [slots, 2], and document frequency by number; weights by document frequency, and lengths [rows, max_n]
+    of the references' tf-idf vectors.
+    """
+
+    slots: NDArray[np.int64]
+    document_frequency: NDArray[np.int32]
+    weights: NDArray[np.float64]
+    norms: NDArray[np.float64]
 
 
 class ReferenceIndex:
@@ -46,13 +57,12 @@ class ReferenceIndex:
         self.rows = pack_references(references, end=end, score_end=score_end)
         self.max_n, self.end, self.score_end, self.tokenisation = max_n, end, score_end, tokenisation
         self._given = document_frequency
+        self.table = NgramTable()
         if document_frequency is not None:
             document_frequency.require(max_n=max_n, tokenisation=tokenisation, score_end=score_end, words=word_numbers, end=end)
-        self.table = NgramTable() if document_frequency is None else document_frequency.table()
-        counted = self.table.count(self.rows, max_n, new=document_frequency is None)
-        self.entries, self.entry_starts, self.counts, self.count_starts = counted
-        self._norms: NDArray[np.float64] | None = None
-        self._weights: NDArray[np.float64] | None = None
+            self.table = NgramTable.from_keys(document_frequency.keys, document_frequency.counts)
+        self.counted = self.table.count(self.rows, max_n, new=document_frequency is None)
+        self._weighed: Weighed | None = None
 
     @property
     def num_items(self) -> int:
@@ -71,26 +81,16 @@ class ReferenceIndex:
         keys, counts = self.table.frequent()
         return DocumentFrequency(keys, counts, self.num_items, self.max_n, self.tokenisation or "ids", self.score_end, None, self.end)
 
-    def prepare_cider(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Give (weights by document frequency, norms [rows, max_n] of the references' tf-idf vectors), computed once."""
-        if self._norms is None or self._weights is None:
+    def prepare_cider(self) -> Weighed:
+        """Give what CIDEr weighs n-grams with, computed once."""
+        if self._weighed is None:
             if self._given is None:
                 require_several_items(self.num_items)
-            num_images = self.num_items if self._given is None else self._given.num_images
-            self._weights = np.log(float(num_images)) - np.log(np.maximum(1.0, np.arange(num_images + 1, dtype=np.float64)))
-            self._norms = np.zeros((len(self.rows.row_starts) - 1, self.max_n), np.float64)
-            kernels.row_norms(
-                self.rows.item_rows,
-                self.max_n,
-                self.table.document_frequency,
-                self._weights,
-                self.entries,
-                self.entry_starts,
-                self.counts,
-                self.count_starts,
-                self._norms,
-            )
-        return self._weights, self._norms
+            weights = inverse_document_frequency(self.num_items if self._given is None else self._given.num_images)
+            norms = np.zeros((len(self.rows.row_starts) - 1, self.max_n), np.float64)
+            kernels.row_norms(self.rows.item_rows, self.max_n, self.table.document_frequency, weights, self.counted, norms)
+            self._weighed = Weighed(self.table.slots, self.table.document_frequency, weights, norms)
+        return self._weighed
 
     def check(self, tokens: ArrayLike, lengths: ArrayLike, items: ArrayLike) -> HypothesisRows:
         """Give hypotheses as the int64 arrays that the compiled loops read.
@@ -98,9 +98,7 @@ class ReferenceIndex:
         Raises:
             ValueError: for shapes that do not fit, negative token ids, or items that the index does not have.
         """
-        rows = HypothesisRows(
-            np.ascontiguousarray(tokens, np.int64), np.ascontiguousarray(lengths, np.int64), np.ascontiguousarray(items, np.int64)
-        )
+        rows = HypothesisRows(*(np.ascontiguousarray(each, np.int64) for each in (tokens, lengths, items)))
         if rows.tokens.ndim != 2 or rows.lengths.shape != rows.tokens.shape[:1] or rows.items.shape != rows.tokens.shape[:1]:
             raise ValueError(
                 f"expected tokens [N, T], lengths [N], items [N]; got {rows.tokens.shape}, {rows.lengths.shape}, {rows.items.shape}"
@@ -119,7 +117,7 @@ class ReferenceIndex:
     @property
     def num_bytes(self) -> int:
         """Count the bytes that the index holds."""
-        arrays: list[NDArray[Any]] = [self.rows.tokens, self.rows.row_starts, self.rows.item_rows, self.entry_starts, self.count_starts]
-        arrays += [self.table.slots, self.table.document_frequency]
-        arrays += [] if self._norms is None or self._weights is None else [self._norms, self._weights]
-        return sum(array.nbytes for array in arrays) + 4 * int(self.entry_starts[-1]) + 2 * int(self.count_starts[-1])
+        counted, table = self.counted, self.table
+        arrays: list[NDArray[Any]] = [*self.rows, counted.entry_starts, counted.count_starts, table.slots, table.document_frequency]
+        arrays += [] if self._weighed is None else [self._weighed.weights, self._weighed.norms]
+        return sum(array.nbytes for array in arrays) + 4 * int(counted.entry_starts[-1]) + 2 * int(counted.count_starts[-1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.metrics import kernels, rouge_kernels
-from seqrl.metrics.item_texts import mean
+from seqrl.metrics.item_texts import mean_of_scores
 from seqrl.metrics.reference_index import ReferenceIndex
 from seqrl.metrics.rows import HypothesisRows
-from seqrl.metrics.token_scores import PreparedMetric, Sentence, index_sentences, prepare_references
+from seqrl.metrics.token_scores import prepare_rows, score_sentences
 
 
 @dataclass(frozen=True)
@@ -37,44 +36,22 @@ class RougeL:
     beta: float = 1.2
     score_end: bool = False
     bound: ClassVar[float] = 1.0
-
-    @property
-    def max_n(self) -> int:
-        """Longest n-gram that the metric reads, in tokens."""
-        return 1
+    max_n: ClassVar[int] = 1
 
     @property
     def described(self) -> tuple[str, dict[str, Any]]:
         """Name and settings for a signature, see `seqrl.metrics.signature`."""
         return "ROUGE-L", {"beta": self.beta}
 
-    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-        """Score each hypothesis against its references: tokenised strings or lists of words, [N] float64."""
-        index, rows = index_sentences(hypotheses, references, max_n=self.max_n, score_end=self.score_end)
-        return self.score_rows(index, rows)
-
-    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Give the published figure: the mean of the scores."""
-        return mean(self.score(hypotheses, references))
-
-    def prepare(self, references: Sequence[Sequence[Sequence[int]]] | ReferenceIndex, *, end: int | None = None) -> PreparedMetric:
-        """Take references of token ids (rows without special tokens); the result scores batches of rows."""
-        return PreparedMetric(self, prepare_references(references, max_n=self.max_n, end=end, score_end=self.score_end))
+    score = score_sentences
+    corpus = mean_of_scores
+    prepare = prepare_rows
 
     def score_rows(self, index: ReferenceIndex, rows: HypothesisRows) -> NDArray[np.float64]:
         """Score rows of token ids against prepared references, [N] float64."""
         scores = np.empty(len(rows.items), np.float64)
         lengths = np.empty(len(rows.items), np.int64)
-        kernels.scored_lengths(rows.tokens, rows.lengths, index.end_id, index.score_end, lengths)
-        rouge_kernels.rouge_scores(
-            rows.tokens,
-            lengths,
-            rows.items,
-            self.beta,
-            index.rows.tokens,
-            index.rows.row_starts,
-            index.rows.item_rows,
-            int(np.diff(index.rows.row_starts).max(initial=0)),
-            scores,
-        )
+        kernels.scored_lengths(rows, index.end_id, index.score_end, lengths)
+        longest = int(np.diff(index.rows.row_starts).max(initial=0))
+        rouge_kernels.rouge_scores(rows.tokens, lengths, rows.items, self.beta, index.rows, longest, scores)
         return scores

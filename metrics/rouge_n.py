@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.metrics import edit_kernels
-from seqrl.metrics.item_texts import PreparedItems, mean, score_items, text_of
+from seqrl.metrics.item_texts import mean_of_scores, prepare_items, score_items, text_of
 from seqrl.metrics.rows import WordNumbers
-from seqrl.metrics.text_scores import Sentence, checked_references
+from seqrl.metrics.text_scores import Sentence
 
 _WORD = re.compile("[a-z0-9]+")
 _LONGEST_UNSTEMMED = 3
@@ -45,7 +45,6 @@ class RougeN:
     n: int = 1
     stem: bool = False
     bound: ClassVar[float] = 1.0
-    higher_is_better: ClassVar[bool] = True
     reads_raw_text: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -58,20 +57,12 @@ class RougeN:
         """Name and settings for a signature, see `seqrl.metrics.signature`."""
         return f"ROUGE-{self.n}", {"tok": "rouge", "stem": self.stem}
 
-    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-        """Score each text against its references, [N] float64; lists of words are put together with spaces."""
-        return score_items(hypotheses, references, self._read_item, self._best)
+    score = score_items
+    corpus = mean_of_scores
+    prepare_words = prepare_items
 
-    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Average the scores."""
-        return mean(self.score(hypotheses, references))
-
-    def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedItems:
-        """Count the n-grams of references once; the result scores batches."""
-        checked_references(references)
-        return PreparedItems([self._read_item(sentences) for sentences in references], self._best)
-
-    def _read_item(self, sentences: Sequence[Sentence]) -> list[tuple[Counter[Any], int]]:
+    def read_item(self, sentences: Sequence[Sentence]) -> list[tuple[Counter[Any], int]]:
+        """Count the n-grams of references."""
         return [self._count(sentence) for sentence in sentences]
 
     def _count(self, sentence: Sentence) -> tuple[Counter[Any], int]:
@@ -79,7 +70,8 @@ class RougeN:
         grams = Counter(words if self.n == 1 else zip(*(words[k:] for k in range(self.n)), strict=False))
         return grams, max(len(words) - self.n + 1, 0)
 
-    def _best(self, sentence: Sentence, item: list[tuple[Counter[Any], int]]) -> float:
+    def score_one(self, sentence: Sentence, item: list[tuple[Counter[Any], int]]) -> float:
+        """Compare a text with the reference that it agrees with best; lists of words are put together with spaces."""
         counts, total = self._count(sentence)
         grams, best = counts.items(), 0.0
         for other, other_total in item:
@@ -110,7 +102,6 @@ class RougeLsum:
 
     stem: bool = False
     bound: ClassVar[float] = 1.0
-    higher_is_better: ClassVar[bool] = True
     reads_raw_text: ClassVar[bool] = True
 
     @property
@@ -118,20 +109,12 @@ class RougeLsum:
         """Name and settings for a signature, see `seqrl.metrics.signature`."""
         return "ROUGE-Lsum", {"tok": "rouge", "stem": self.stem}
 
-    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-        """Score each text against its references, [N] float64; lists of words are put together with spaces."""
-        return score_items(hypotheses, references, self._read_item, self._best)
+    score = score_items
+    corpus = mean_of_scores
+    prepare_words = prepare_items
 
-    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Average the scores."""
-        return mean(self.score(hypotheses, references))
-
-    def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedItems:
-        """Number the words of references once; the result scores batches."""
-        checked_references(references)
-        return PreparedItems([self._read_item(sentences) for sentences in references], self._best)
-
-    def _read_item(self, sentences: Sequence[Sentence]) -> _NumberedLines:
+    def read_item(self, sentences: Sequence[Sentence]) -> _NumberedLines:
+        """Number the words of references."""
         numbers = WordNumbers()
         lines = [self._lines(sentence, numbers.__getitem__) for sentence in sentences]
         return _NumberedLines(numbers, lines)
@@ -140,7 +123,8 @@ class RougeLsum:
         lines = [rouge_words(line, stem=self.stem) for line in text_of(sentence).split("\n")]
         return [np.array([number(word) for word in words], np.int64) for words in lines if words]
 
-    def _best(self, sentence: Sentence, item: _NumberedLines) -> float:
+    def score_one(self, sentence: Sentence, item: _NumberedLines) -> float:
+        """Compare a text with the reference that it agrees with best; lists of words are put together with spaces."""
         unknown = len(item.numbers)  # no reference has it, so words that are foreign to them may share it
         lines = self._lines(sentence, lambda word: item.numbers.get(word, unknown))
         return max(_union_score(lines, reference) for reference in item.references)
@@ -154,7 +138,7 @@ class _NumberedLines(NamedTuple):
 def rouge_words(text: str, *, stem: bool = False) -> list[str]:
     """Split text into the words that ROUGE compares: runs of a to z and 0 to 9 in lower case, stemmed or not."""
     words = _WORD.findall(text.lower())
-    return [_stemmed(word) if len(word) > _LONGEST_UNSTEMMED else word for word in words] if stem else words
+    return [_stemmer()(word) if len(word) > _LONGEST_UNSTEMMED else word for word in words] if stem else words
 
 
 def f_measure(shared: int, total: int, other_total: int) -> float:
@@ -179,15 +163,10 @@ def _union_score(lines: list[NDArray[np.int64]], reference: list[NDArray[np.int6
     return f_measure(shared, total, other_total)
 
 
-@lru_cache(maxsize=100_000)
-def _stemmed(word: str) -> str:
-    return str(_stemmer().stem(word))
-
-
 @lru_cache(maxsize=1)
-def _stemmer() -> Any:
+def _stemmer() -> Callable[[str], str]:
     try:
         from nltk.stem.porter import PorterStemmer  # loaded here: only stems need it
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("stem=True: NLTK has the stemmer, and it is not installed; `pip install nltk`, or stem=False") from error
-    return PorterStemmer()
+    return lru_cache(maxsize=100_000)(PorterStemmer().stem)

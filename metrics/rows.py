@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +22,7 @@ class WordNumbers(dict[str, int]):
         return number
 
 
-@dataclass(frozen=True)
-class ReferenceRows:
+class ReferenceRows(NamedTuple):
     """The references of every item, end to end.
 
     Args:
@@ -43,8 +41,7 @@ class ReferenceRows:
         return len(self.item_rows) - 1
 
 
-@dataclass(frozen=True)
-class HypothesisRows:
+class HypothesisRows(NamedTuple):
     """Hypotheses as padded rows: tokens [N, T] int64, lengths [N] int64, items [N] int64 (whose references to use)."""
 
     tokens: NDArray[np.int64]
@@ -139,10 +136,17 @@ def _shown(given: Any) -> str:
     return "None" if given is None else f"the {type(given).__name__} {str(given)[:20]}"
 
 
-def _starts(lengths: Sequence[int] | NDArray[Any]) -> NDArray[np.int64]:
+def starts_of(lengths: Sequence[int] | NDArray[Any]) -> NDArray[np.int64]:
+    """Give where each of some rows begins that stand end to end, and where the last ends, [N + 1]."""
     starts = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=starts[1:])
     return starts
+
+
+def end_to_end(rows: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Lay rows of numbers end to end; gives them and where each begins."""
+    starts = starts_of([len(row) for row in rows])
+    return np.fromiter(chain.from_iterable(rows), np.int32, int(starts[-1])), starts
 
 
 def pack_references(references: Sequence[Sequence[Sequence[int]]], *, end: int | None = None, score_end: bool = False) -> ReferenceRows:
@@ -161,11 +165,13 @@ def pack_references(references: Sequence[Sequence[Sequence[int]]], *, end: int |
     require_list(references, "the references", "lists of rows")
     for item, rows in enumerate(references):
         require_list(rows, f"the references of item {item}", "rows")
-    item_rows = _starts([len(rows) for rows in references])
-    _reject_missing(np.diff(item_rows), "item {} has no references: give it at least one, or leave the item out")
+    item_rows = starts_of([len(rows) for rows in references])
+    if 0 in np.diff(item_rows):
+        item = int(np.argmin(np.diff(item_rows)))
+        raise ValueError(f"item {item} has no references: give it at least one, or leave the item out")
     rows = list(chain.from_iterable(references))
     row_lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-    row_starts = _starts(row_lengths)
+    row_starts = starts_of(row_lengths)
     total = int(row_starts[-1])
     if (row_lengths == 0).any():
         row = int(np.argmin(row_lengths))
@@ -190,11 +196,6 @@ def pack_references(references: Sequence[Sequence[Sequence[int]]], *, end: int |
     return ReferenceRows(tokens, row_starts, item_rows)
 
 
-def _reject_missing(counts: NDArray[Any], message: str) -> None:
-    if len(counts) and counts.min() == 0:
-        raise ValueError(message.format(int(np.argmin(counts))))
-
-
 def number_references(references: Sequence[str | Sequence[str | Sequence[str]]], numbers: WordNumbers) -> list[list[list[int]]]:
     """Turn references of words into rows of numbers, numbering new words on the way.
 
@@ -208,16 +209,6 @@ def number_references(references: Sequence[str | Sequence[str | Sequence[str]]],
         require_list(sentences, f"the references of item {item}")
         numbered.append([list(map(look_up, split_words(sentence))) for sentence in sentences])
     return numbered
-
-
-def number_hypotheses(
-    hypotheses: str | Sequence[str | Sequence[str]], numbers: Mapping[str, int], *, end: int | None = None
-) -> HypothesisRows:
-    """Turn one hypothesis an item into padded rows of numbers, the end token appended where `end` is given."""
-    require_list(hypotheses, "the hypotheses")
-    closing = [] if end is None else [end]
-    rows = [[numbers[word] for word in split_words(sentence)] + closing for sentence in hypotheses]
-    return pad_rows(rows, range(len(rows)))
 
 
 def pad_rows(rows: Sequence[Sequence[int]], items: Iterable[int]) -> HypothesisRows:

@@ -1,4 +1,4 @@
-"""chrF and TER as sacrebleu computes them, and by sacrebleu but for chrF as a reward, which has loops of its own."""
+"""BLEU, chrF and TER as sacrebleu computes them, and by sacrebleu but for chrF as a reward, which has loops of its own."""
 
 from __future__ import annotations
 
@@ -13,9 +13,101 @@ from numpy.typing import NDArray
 
 from seqrl.metrics.chrf_references import ChrFReferences
 from seqrl.metrics.item_texts import PreparedItems, require_some, text_of
-from seqrl.metrics.text_scores import PreparedText, Sentence, checked_references, checked_sentences
+from seqrl.metrics.text_scores import PreparedText, References, Sentence, checked_references, checked_sentences
 
 _MOST_WORDS_OF_TER = 500
+
+
+# The methods of sacrebleu's metrics: `_metric` is the program's own, `_sentence_metric` that of sentences where they differ, and `_text`
+# gives the text of a sentence where not every one is taken.
+
+
+def _scores(self: Any, hypotheses: Sequence[Sentence], references: References) -> NDArray[np.float64]:
+    """Score each text by itself, [N] float64; BLEU with effective order, as sacrebleu advises for sentences."""
+    checked_sentences(hypotheses, references)
+    metric, text = getattr(self, "_sentence_metric", self._metric), getattr(self, "_text", text_of)
+    pairs = zip(hypotheses, references, strict=True)
+    return np.array([metric.sentence_score(text(each), list(map(text, texts))).score for each, texts in pairs], np.float64)
+
+
+def _texts(self: Any, hypotheses: Sequence[Sentence], references: References) -> tuple[list[str], list[list[str | None]]]:
+    checked_sentences(hypotheses, references)
+    require_some(len(hypotheses))
+    text = getattr(self, "_text", text_of)
+    # sacrebleu takes the first references of all items, then the second ones; None where an item has fewer
+    streams = [[text(texts[k]) if k < len(texts) else None for texts in references] for k in range(max(map(len, references)))]
+    return list(map(text, hypotheses)), streams
+
+
+def _corpus(self: Any, hypotheses: Sequence[Sentence], references: References) -> float:
+    """Give sacrebleu's corpus figure, from all texts together; hypotheses may have different numbers of references."""
+    return float(self._metric.corpus_score(*_texts(self, hypotheses, references)).score)
+
+
+def _statistics(self: Any, hypotheses: Sequence[Sentence], references: References) -> NDArray[np.float64]:
+    """Give what sacrebleu counts of each text, [N, K]."""
+    return np.array(self._metric._extract_corpus_statistics(*_texts(self, hypotheses, references)), np.float64)
+
+
+def _from_statistics(self: Any, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the corpus figures [B] of sums [B, K]."""
+    counts = np.rint(sums).astype(np.int64) if np.array_equal(sums, np.rint(sums)) else sums
+    return np.array([self._metric._compute_score_from_stats(list(row)).score for row in counts.tolist()], np.float64)
+
+
+@dataclass(frozen=True)
+class SacreBleu:
+    """BLEU as sacrebleu computes it with its default settings, range 0 to 100; for text as it was written, cased and not yet split.
+
+    The words of a captioner have lost case and punctuation, and token ids are no text at all: it scores files, and is neither a
+    reward nor a figure of captioning's evaluation. Lists of words are refused, unless `tokenize` is "none".
+
+    Args:
+        tokenize: sacrebleu's tokeniser, for instance "13a", "char" or "zh", or "none" for text that is split already.
+        lowercase: compare without case.
+
+    Raises:
+        ValueError: for lists of words, whose case and punctuation nothing brings back; for an item without references, an empty
+            reference or lists of different lengths.
+
+    Source: Post 2018 (A call for clarity in reporting BLEU scores).
+    """
+
+    tokenize: str = "13a"
+    lowercase: bool = False
+    bound: ClassVar[float] = 100.0
+    reads_raw_text: ClassVar[bool] = True
+
+    @property
+    def described(self) -> tuple[str, dict[str, Any]]:
+        """Name and settings for a signature, see `seqrl.metrics.signature`."""
+        return "sacreBLEU", {"tok": self.tokenize, "case": "lower" if self.lowercase else "mixed", "n": 4, "smooth": "exponential"}
+
+    score = _scores
+    corpus = _corpus
+    statistics = _statistics
+    from_statistics = _from_statistics
+
+    def _text(self, sentence: Sentence) -> str:
+        if not isinstance(sentence, str) and self.tokenize != "none":
+            raise ValueError(
+                f"sacrebleu scores strings only, as they were written, got the words {list(sentence)[:5]}; give strings, or "
+                'SacreBleu(tokenize="none") for words; captioning reports bleu4 and bleu4_smoothed'
+            )
+        return text_of(sentence)
+
+    def _engine(self, *, effective_order: bool) -> Any:
+        from sacrebleu.metrics.bleu import BLEU  # loaded here: it takes longer to import than all other metrics together
+
+        return BLEU(tokenize=self.tokenize, lowercase=self.lowercase, effective_order=effective_order)
+
+    @cached_property
+    def _metric(self) -> Any:
+        return self._engine(effective_order=False)
+
+    @cached_property
+    def _sentence_metric(self) -> Any:
+        return self._engine(effective_order=True)
 
 
 @dataclass(frozen=True)
@@ -44,7 +136,6 @@ class ChrF:
     lowercase: bool = False
     whitespace: bool = False
     bound: ClassVar[float] = 100.0
-    higher_is_better: ClassVar[bool] = True
     reads_raw_text: ClassVar[bool] = True
 
     @property
@@ -53,13 +144,10 @@ class ChrF:
         settings = {"case": "lower" if self.lowercase else "mixed", "nc": self.char_order, "nw": self.word_order, "space": self.whitespace}
         return "chrF" + "+" * self.word_order, {**settings, "beta": self.beta}
 
-    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-        """Score each text by itself, [N] float64; lists of words are put together with spaces."""
-        return _scores(self._metric, hypotheses, references)
-
-    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Give sacrebleu's corpus figure, from the n-grams of all texts together."""
-        return _corpus(self._metric, hypotheses, references)
+    score = _scores
+    corpus = _corpus
+    statistics = _statistics
+    from_statistics = _from_statistics
 
     def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedText:
         """Count the n-grams of references once; the result scores batches, by loops of our own where n-grams fit whole numbers."""
@@ -112,13 +200,10 @@ class Ter:
         case = "mixed" if self.case_sensitive else "lower"
         return "TER", {"tok": f"{tok}-{'asian' if self.asian_support else 'noasian'}", "case": case}
 
-    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-        """Score each text by itself, [N] float64; lists of words are put together with spaces."""
-        return _scores(self._metric, hypotheses, references)
-
-    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Give sacrebleu's corpus figure: all edits over the lengths of all references."""
-        return _corpus(self._metric, hypotheses, references)
+    score = _scores
+    corpus = _corpus
+    statistics = _statistics
+    from_statistics = _from_statistics
 
     def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedItems:
         """Split references once; the result scores batches."""
@@ -141,21 +226,6 @@ class Ter:
                 return text
 
         return Bounded(self.normalized, self.no_punct, self.asian_support, self.case_sensitive)
-
-
-def _scores(metric: Any, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-    checked_sentences(hypotheses, references)
-    pairs = zip(hypotheses, references, strict=True)
-    return np.array([metric.sentence_score(text_of(text), list(map(text_of, texts))).score for text, texts in pairs], np.float64)
-
-
-def _corpus(metric: Any, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-    checked_sentences(hypotheses, references)
-    require_some(len(hypotheses))
-    most = max(map(len, references))
-    # sacrebleu takes the first references of all items, then the second ones; None where an item has fewer
-    streams = [[text_of(texts[k]) if k < len(texts) else None for texts in references] for k in range(most)]
-    return float(metric.corpus_score(list(map(text_of, hypotheses)), streams).score)
 
 
 def _prepared(metric: Any, references: Sequence[Sequence[Sequence[str]]]) -> PreparedItems:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,18 +78,12 @@ def run(args: argparse.Namespace) -> int:
     split = [split_pairs(each, tokenisation, args.references) if needs_words else None for each in systems]
     if every and split[0] is not None:
         _settle_slots(metrics, left_out, split[0][1])
-    scored = [
-        Scored(each.hypotheses, each.references, words, sentences=args.json is not None) for each, words in zip(systems, split, strict=True)
-    ]
-    for name in list(metrics):
-        try:
+    scored = [Scored(each, words, sentences=args.json is not None) for each, words in zip(systems, split, strict=True)]
+    for name, metric in metrics.items():
+        with _leaving_out(name, left_out, every=every):
             for system in scored:
-                system.add(name, metrics[name], words=scores_words(name), statistics=args.resamples > 0)
-        except (ImportError, OSError, ValueError) as error:
-            if not every:
-                raise
-            left_out[name] = error
-            del metrics[name]
+                system.add(name, metric, words=scores_words(name), statistics=args.resamples > 0)
+    metrics = {name: metric for name, metric in metrics.items() if name not in left_out}
     if not metrics:
         raise ValueError(f"no metric can score these files: {'; '.join(f'{name}: {_brief(why)}' for name, why in left_out.items())}")
     for system in scored:
@@ -159,15 +155,22 @@ def _metrics(
     metrics: dict[str, Any] = {}
     left_out: dict[str, Exception] = {}
     for name in names:
-        try:
+        with _leaving_out(name, left_out, every=every):
             if every and needs_model(name) and "model" not in settings.get(name, {}):
                 raise ValueError(f"no model is named: --set {name}.model=FOLDER")
             metrics[name] = _metric(name, tokens, settings.get(name, {}))
-        except (ImportError, OSError, ValueError) as error:
-            if not every:
-                raise
-            left_out[name] = error
     return metrics, left_out
+
+
+@contextmanager
+def _leaving_out(name: str, left_out: dict[str, Exception], *, every: bool) -> Iterator[None]:
+    """Go on without a metric that cannot be used, and keep the reason, where all are asked for."""
+    try:
+        yield
+    except (ImportError, OSError, ValueError) as error:
+        if not every:
+            raise
+        left_out[name] = error
 
 
 def _metric(name: str, tokens: str, settings: dict[str, Any]) -> Any:
@@ -205,7 +208,7 @@ def _same_items(pairs: Pairs, args: argparse.Namespace) -> Pairs:
     place = {key: number for number, key in enumerate(other.keys)}
     order = [place[key] for key in pairs.keys]
     hypotheses, references = [other.hypotheses[n] for n in order], [other.references[n] for n in order]
-    return Pairs(pairs.keys, hypotheses, references, other.num_missing, other.num_in_references)
+    return replace(other, keys=pairs.keys, hypotheses=hypotheses, references=references)
 
 
 def _warn_of_unspaced(pairs: Pairs) -> None:
@@ -231,12 +234,8 @@ def _brief(error: Exception) -> str:
 
 
 def _signatures(metrics: Mapping[str, Any], pairs: Pairs, tokens: str) -> dict[str, str]:
-    settings: dict[str, Any] = {
-        "docs": len(pairs.references),
-        "nrefs": number_of_references(pairs.references),
-        "version": package_version(),
-    }
-    return {name: str(signature_of(metric, tok=tokens, **settings)) for name, metric in metrics.items()}
+    counts: dict[str, Any] = {"docs": len(pairs.references), "nrefs": number_of_references(pairs.references)}
+    return {name: str(signature_of(metric, tok=tokens, version=package_version(), **counts)) for name, metric in metrics.items()}
 
 
 def _content(pairs: Pairs, scored: list[Scored], signatures: dict[str, str]) -> dict[str, Any]:

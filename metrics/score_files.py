@@ -26,6 +26,10 @@ _JSON_START = re.compile(r'\s*(?:\{\s*"|\[\s*[\[{"])')
 _NUMBERED = re.compile(r"\s*([^\t]*[^\t\s])#\d+\t(.*)", re.DOTALL)
 
 
+# Where a text or several stand, their item's id, what stands there, and whether these are all texts of the item.
+_Row = tuple[str, str | None, Any, bool]
+
+
 @dataclass(frozen=True)
 class Entry:
     """One text, or the references of one item: where it stands, its id (None: matched by place) and the raw texts."""
@@ -121,25 +125,30 @@ def shown(key: int | str) -> str:
 
 def read_entries(path: Path, *, many: bool) -> list[Entry]:
     """Read one file; `many` where it holds references. See `read_pairs`."""
-    text, ending = read_text(path), path.suffix.lower()
-    kind = _kind(text, ending)
+    text, place = read_text(path), str(path)
+    kind = _kind(text, path.suffix.lower())
     if kind == "json":
-        return _of_json(json_of(text, str(path)), str(path), many=many)
-    if kind == "json lines":
-        rows = json_lines_of(text, str(path))
-        if all(isinstance(row, dict) for _, row in rows):
-            return _of_objects(rows, many=many)
-        return _refuse_doubles([_entry(place, None, row, many=many) for place, row in rows], many=many)
-    if kind in ("comma", "tab"):
-        return _of_table(text, str(path), "," if kind == "comma" else "\t", many=many)
-    if kind == "text":
-        return _of_lines(lines_of(text), path, many=many)
-    raise ValueError(f"{path}: expected {UNDERSTOOD}, got a file ending in {path.suffix!r}; convert it, or rename it if it is one of these")
+        rows = _of_json(json_of(text, place), place)
+    elif kind == "json lines":
+        rows = _of_values(json_lines_of(text, place))
+    elif kind == "text":
+        rows = _of_lines(lines_of(text), path, many=many)
+    elif kind:
+        rows = _of_table(text, place, kind)
+    else:
+        raise ValueError(
+            f"{path}: expected {UNDERSTOOD}, got a file ending in {path.suffix!r}; convert it, or rename it if it is one of these"
+        )
+    entries = [_entry(*row, many=many) for row in rows]
+    refuse_twice(((e.key, e.place) for e in entries if e.whole and e.key is not None), "id of references" if many else "id of hypotheses")
+    return entries
 
 
 def _kind(text: str, ending: str) -> str:
-    """Tell what a file holds, first by its ending, then by what it plainly is; "" where that is not understood."""
-    by_ending = {".json": "json", ".jsonl": "json lines", ".ndjson": "json lines", ".csv": "comma", ".tsv": "tab"}
+    """Tell what a file holds, first by its ending, then by what it plainly is: of a table what stands between its cells; "" for what is
+    not understood.
+    """
+    by_ending = {".json": "json", ".jsonl": "json lines", ".ndjson": "json lines", ".csv": ",", ".tsv": "\t"}
     if ending in by_ending:
         kind = by_ending[ending]
         lines = [line for line in lines_of(text) if line.strip()][:2]
@@ -153,10 +162,10 @@ def _kind(text: str, ending: str) -> str:
     if _JSON_START.match(text):
         # What is no JSON after all is refused when it is parsed.
         return "json" if not _is_json(first) or _is_json(text) else "json lines"
-    for name, delimiter in (("comma", ","), ("tab", "\t")):
+    for delimiter in (",", "\t"):
         heading = [cell.strip().lower() for cell in first.split(delimiter)]
         if len(heading) > 1 and set(heading) & set(_ID_FIELDS) and set(heading) & set(_TEXT_FIELDS):
-            return name
+            return delimiter
     return "text"
 
 
@@ -169,25 +178,22 @@ def _is_json(text: str) -> bool:
         return False
 
 
-def _of_lines(lines: Sequence[str], path: Path, *, many: bool) -> list[Entry]:
-    filled = [line for line in lines if line.strip()]
-    numbered = [_NUMBERED.fullmatch(line) for line in lines]
-    if filled and all(match for match, line in zip(numbered, lines, strict=True) if line.strip()):
-        found = [Entry(f"{path}, line {number}", match[1], [match[2]], not many) for number, match in enumerate(numbered, start=1) if match]
-        return _refuse_doubles(found, many=many)
+def _of_lines(lines: Sequence[str], path: Path, *, many: bool) -> list[_Row]:
     places = [f"{path}, line {number}" for number in range(1, len(lines) + 1)]
+    filled = [(place, line) for place, line in zip(places, lines, strict=True) if line.strip()]
+    numbered = [_NUMBERED.fullmatch(line) for _, line in filled]
+    if filled and all(numbered):
+        return [(place, match[1], match[2], False) for (place, _), match in zip(filled, numbered, strict=True) if match]
     if many:
-        return [Entry(place, None, line.split("\t"), True) for place, line in zip(places, lines, strict=True)]
-    if any("\t" in line for line in filled):
-        wrong = [place for place, line in zip(places, lines, strict=True) if line.strip() and line.count("\t") != 1]
-        if wrong:
+        return [(place, None, line.split("\t"), True) for place, line in zip(places, lines, strict=True)]
+    if any("\t" in line for _, line in filled):
+        if wrong := [place for place, line in filled if line.count("\t") != 1]:
             raise ValueError(f"{wrong[0]}: expected one text a line, or id, tab and text in every line; some lines hold a tab")
-        rows = [(place, *line.split("\t")) for place, line in zip(places, lines, strict=True) if line.strip()]
-        return _refuse_doubles([Entry(place, key.strip(), [text], True) for place, key, text in rows], many=False)
-    return [Entry(place, None, [line], True) for place, line in zip(places, lines, strict=True)]
+        return [(place, key.strip(), text, True) for place, line in filled for key, text in [line.split("\t")]]
+    return [(place, None, line, True) for place, line in zip(places, lines, strict=True)]
 
 
-def _of_table(text: str, place: str, delimiter: str, *, many: bool) -> list[Entry]:
+def _of_table(text: str, place: str, delimiter: str) -> list[_Row]:
     names, rows = table_of(text, place, delimiter)
     fields = []
     for wanted in (_ID_FIELDS, _TEXT_FIELDS):
@@ -197,26 +203,27 @@ def _of_table(text: str, place: str, delimiter: str, *, many: bool) -> list[Entr
                 f"{place}: expected a column among {', '.join(wanted)}, got {brief(', '.join(names))[1:-1] or 'an empty file'}; rename one"
             )
         fields.append(min(found, key=lambda name: wanted.index(name.lower())))
-    return _refuse_doubles([Entry(where, row[fields[0]], [row[fields[1]]], not many) for where, row in rows], many=many)
+    return [(where, row[fields[0]], row[fields[1]], False) for where, row in rows]
 
 
-def _of_json(content: Any, place: str, *, many: bool) -> list[Entry]:
+def _of_json(content: Any, place: str) -> list[_Row]:
     if isinstance(content, dict) and "annotations" in content:
         content = content["annotations"]
     if isinstance(content, dict) and set(content) & set(_ID_FIELDS) and set(content) & {*_TEXT_FIELDS, *_LIST_FIELDS}:
         content = [content]  # one line of JSON lines is JSON, too
     if isinstance(content, dict):
-        return [_entry(place, str(key), value, many=many) for key, value in content.items()]
+        return [(place, str(key), value, True) for key, value in content.items()]
     if not isinstance(content, list):
         raise ValueError(f"{place}: expected a list or a mapping, got {type(content).__name__}")
-    if content and all(isinstance(value, dict) for value in content):
-        return _of_objects([(f"{place}, entry {number}", value) for number, value in enumerate(content, start=1)], many=many)
-    return [_entry(f"{place}: item {number}", None, value, many=many) for number, value in enumerate(content, start=1)]
+    between = ", entry" if all(isinstance(value, dict) for value in content) else ": item"
+    return _of_values([(f"{place}{between} {number}", value) for number, value in enumerate(content, start=1)])
 
 
-def _of_objects(rows: Sequence[tuple[str, dict[str, Any]]], *, many: bool) -> list[Entry]:
-    found = []
-    for place, row in rows:
+def _of_values(values: Sequence[tuple[str, Any]]) -> list[_Row]:
+    if not all(isinstance(value, dict) for _, value in values):
+        return [(place, None, value, True) for place, value in values]
+    found: list[_Row] = []
+    for place, row in values:
         key = next((row[name] for name in _ID_FIELDS if name in row), None)
         text = next((name for name in (*_TEXT_FIELDS, *_LIST_FIELDS) if name in row), None)
         if key is None or text is None:
@@ -226,27 +233,21 @@ def _of_objects(rows: Sequence[tuple[str, dict[str, Any]]], *, many: bool) -> li
             )
         if isinstance(key, bool) or not isinstance(key, int | str):
             raise ValueError(f"{place}: expected a whole number or a text for an id, got {type(key).__name__} {brief(key)}")
-        found.append(_entry(place, str(key), row[text], many=many and text in _LIST_FIELDS))
-    return _refuse_doubles([Entry(e.place, e.key, e.texts, e.whole or not many) for e in found], many=many)
+        found.append((place, str(key), row[text], text in _LIST_FIELDS))
+    return found
 
 
-def _entry(place: str, key: str | None, value: Any, *, many: bool) -> Entry:
+def _entry(place: str, key: str | None, value: Any, listed: bool, *, many: bool) -> Entry:
     where = place if key is None else f"{place}: item {brief(key)}"
-    if many and not isinstance(value, list):
+    if many and listed and not isinstance(value, list):
         raise ValueError(f"{where}: expected a list of texts, got {type(value).__name__}")
     texts = value if isinstance(value, list) else [value]
     for text in texts:
         if not isinstance(text, str):
             raise ValueError(f"{where}: expected text, got {type(text).__name__} {brief(text)}")
-    if not many and len(texts) != 1:
+    if not (many and listed) and len(texts) != 1:
         raise ValueError(f"{where} has {len(texts)} hypotheses; expected one an item")
-    return Entry(place, key, list(texts), many)
-
-
-def _refuse_doubles(entries: list[Entry], *, many: bool) -> list[Entry]:
-    """Refuse a second hypothesis of an id, or a second list of its references."""
-    refuse_twice(((e.key, e.place) for e in entries if e.whole and e.key is not None), "id of references" if many else "id of hypotheses")
-    return entries
+    return Entry(place, key, list(texts), whole=listed or not many)
 
 
 def _merged(entries: Sequence[Entry]) -> dict[int | str, list[str]]:

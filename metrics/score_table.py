@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from seqrl.metrics.corpus import Corpus
 from seqrl.metrics.resampling import Statistics, bootstrap, interval, p_value
+from seqrl.metrics.score_files import Pairs
 
 _SIGNIFICANT = 0.05
 
@@ -18,8 +19,7 @@ class Scored:
     """The figures of one system.
 
     Args:
-        hypotheses: [N] texts as they were written.
-        references: [N] lists of texts.
+        pairs: its texts and their references as they were written.
         words: the same split into words; None where no metric wants words.
         sentences: keep the scores of sentences, too.
 
@@ -30,15 +30,8 @@ class Scored:
         scores: of each sentence by metric.
     """
 
-    def __init__(
-        self,
-        hypotheses: Sequence[str],
-        references: Sequence[Sequence[str]],
-        words: tuple[list[list[str]], list[list[list[str]]]] | None,
-        *,
-        sentences: bool,
-    ) -> None:
-        self._raw = Corpus(hypotheses, references)
+    def __init__(self, pairs: Pairs, words: tuple[list[list[str]], list[list[list[str]]]] | None, *, sentences: bool) -> None:
+        self._raw = Corpus(pairs.hypotheses, pairs.references)
         self._words = None if words is None else Corpus(*words)
         self._sentences = sentences
         self.figures: dict[str, float] = {}
@@ -117,7 +110,7 @@ def print_comparison(first: Scored, second: Scored, metrics: Mapping[str, Any], 
 
 
 def _print(rows: Sequence[Sequence[str]], heading: Sequence[str]) -> None:
-    shown = [list(heading), *rows] if any(heading) else list(rows)
+    shown = [heading, *rows]
     widths = [max(len(row[column]) for row in shown) for column in range(len(heading))]
     for row in shown:
         print("  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from seqrl.metrics.cider import Cider
 from seqrl.metrics.document_frequency import DocumentFrequency
-from seqrl.metrics.item_texts import mean
+from seqrl.metrics.item_texts import mean_of_scores
 from seqrl.metrics.rows import require_list, split_words
-from seqrl.metrics.text_scores import Sentence, checked_references
+from seqrl.metrics.text_scores import References, Sentence, checked_references
 
 _CIDER_FACTOR = 10.0
 
@@ -41,7 +41,6 @@ class SelfCider:
     max_n: int = 4
     document_frequency: DocumentFrequency | None = None
     bound: ClassVar[float] = 1.0
-    higher_is_better: ClassVar[bool] = True
     scores_corpus_only: ClassVar[bool] = True
     reads_raw_text: ClassVar[bool] = True
 
@@ -50,9 +49,7 @@ class SelfCider:
         """Name and settings for a signature, see `seqrl.metrics.signature`."""
         return "self-CIDEr", {"n": self.max_n}
 
-    def score(
-        self, hypotheses: Sequence[Sequence[Sentence]], references: Sequence[Sequence[Sentence]] | None = None
-    ) -> NDArray[np.float64]:
+    def score(self, hypotheses: References, references: References | None = None) -> NDArray[np.float64]:
         """Score the captions of each image.
 
         Args:
@@ -67,16 +64,11 @@ class SelfCider:
         frequency = self._frequency(len(captions), references)
         return np.array([_diversity(kernel) for kernel in _kernels(captions, self.max_n, frequency)], np.float64)
 
-    def corpus(self, hypotheses: Sequence[Sequence[Sentence]], references: Sequence[Sequence[Sentence]] | None = None) -> float:
-        """Average over the images."""
-        return mean(self.score(hypotheses, references))
+    corpus = mean_of_scores
 
-    def _frequency(self, num_images: int, references: Sequence[Sequence[Sentence]] | None) -> DocumentFrequency:
+    def _frequency(self, num_images: int, references: References | None) -> DocumentFrequency:
         if references is not None:
-            require_list(references, "the references", "lists of sentences")
-            if len(references) != num_images:
-                raise ValueError(f"expected one list of references an image; got {num_images} images and {len(references)} lists")
-            checked_references(references)
+            checked_references(references, num_images=num_images)
         if self.document_frequency is not None:
             return self.document_frequency
         if references is None:

@@ -16,15 +16,10 @@ from seqrl.metrics.text_files import read_json
 
 POOLINGS = ("mean", "cls", "max", "lasttoken")
 # Names of sentence-transformers; a factor does not change a cosine, so the mean over the root of the length is the mean.
-_OLD_NAMES = {
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_mean_sqrt_len_tokens": "mean",
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_lasttoken": "lasttoken",
-    "pooling_mode_weightedmean_tokens": "weightedmean",
-}
-_SAME = {"mean_sqrt_len_tokens": "mean"}
+_THEIR_NAMES = (
+    "mean_tokens:mean mean_sqrt_len_tokens:mean cls_token:cls max_tokens:max lasttoken:lasttoken weightedmean_tokens:weightedmean"
+)
+_SAME = dict(pair.split(":") for pair in _THEIR_NAMES.split())
 
 
 @dataclass(frozen=True)
@@ -128,7 +123,7 @@ def read_reading(place: str) -> Reading:
             f"{place}: expected a sentence encoder without a prompt, got {brief(prompts['default_prompt_name'])}; name another"
         )
     pooling = _json_of(place, f"{modules[1].get('path', '')}/config.json") or {}
-    chosen = pooling.get("pooling_mode") or [mode for key, mode in _OLD_NAMES.items() if pooling.get(key)] or ["mean"]
+    chosen = pooling.get("pooling_mode") or [key for key in _SAME if pooling.get(f"pooling_mode_{key}")] or ["mean"]
     chosen = [chosen] if isinstance(chosen, str) else chosen
     chosen = [_SAME.get(mode, mode) for mode in chosen]
     if len(chosen) != 1 or chosen[0] not in POOLINGS:

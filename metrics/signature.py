@@ -10,31 +10,10 @@ from typing import Any
 from seqrl.metrics.by_name import metric_by_name
 
 # The order in which fields stand, and all that there are; docs/metrics.md explains them.
-KEYS: tuple[str, ...] = (
-    "weight",
-    "function",
-    "tok",
-    "text",
-    "case",
-    "end",
-    "credit",
-    "df",
-    "docs",
-    "counts",
-    "nrefs",
-    "n",
-    *("sigma", "repetition", "length", "relative"),
-    "clip",
-    "smooth",
-    "eff",
-    "free",
-    "beta",
-    *("nc", "nw", "space", "stem", "over", "slots", "model", "w", "prompt", "parameters", "weights", "synonyms"),
-    "beam",
-    "alpha",
-    "temperature",
+KEYS = tuple(
+    """weight function tok text case end credit df docs counts nrefs n sigma repetition length relative clip smooth eff free beta nc nw
+    space stem over slots model w prompt parameters weights synonyms beam alpha temperature base samples parser version""".split()
 )
-KEYS += ("base", "samples", "parser", "version")
 _BETWEEN_FIELDS, _BETWEEN_SIGNATURES = "|", " + "
 
 

@@ -12,9 +12,9 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seqrl.metrics.item_texts import PreparedItems, score_items
+from seqrl.metrics.item_texts import figure_of_statistics, prepare_items, score_items
 from seqrl.metrics.rows import split_words
-from seqrl.metrics.text_scores import Sentence, checked_references, checked_sentences
+from seqrl.metrics.text_scores import References, Sentence, checked_sentences
 
 # How delexicalised data marks them, RNNLG's for instance.
 _SLOT = "SLOT_"
@@ -115,20 +115,14 @@ class SlotErrorRate:
         """Name and settings for a signature, see `seqrl.metrics.signature`."""
         return "slot-error-rate", {"slots": " ".join([f"{self.prefix}*", *self.keywords.split()])} if self.prefix else {}
 
-    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-        """Rate each response (its slots as a list, or separated by spaces) against the slots required, [N] float64."""
-        return score_items(hypotheses, references, self._slots_of_item, self._rate)
+    score = score_items
+    corpus = figure_of_statistics
+    prepare_words = prepare_items
 
-    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Give all errors over all required slots."""
-        checked_sentences(hypotheses, references)
-        items = map(self._slots_of_item, references)
-        return slot_error_rate(self._least(hypothesis, item) for hypothesis, item in zip(hypotheses, items, strict=True))
-
-    def statistics(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
+    def statistics(self, hypotheses: Sequence[Sentence], references: References) -> NDArray[np.float64]:
         """Count errors and required slots, [N, 2]; the corpus figure is made of their sums."""
         checked_sentences(hypotheses, references)
-        found = [self._least(text, self._slots_of_item(rows)) for text, rows in zip(hypotheses, references, strict=True)]
+        found = [self._least(text, self.read_item(rows)) for text, rows in zip(hypotheses, references, strict=True)]
         slot_error_rate(found)  # refuses what has no figure
         return np.array([(each.missing + each.redundant, each.required) for each in found], np.float64)
 
@@ -136,21 +130,18 @@ class SlotErrorRate:
         """Give the corpus figures [B] of sums [B, 2]; 0 where no slot is required."""
         return sums[:, 0] / np.maximum(sums[:, 1], 1.0)
 
-    def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedItems:
-        """Find the required slots once; the result scores batches."""
-        checked_references(references)
-        return PreparedItems(list(map(self._slots_of_item, references)), self._rate)
-
     def _slots(self, sentence: Sentence) -> list[str]:
         slot_of, words = self._slot_of, split_words(sentence)
         return [slot_of.get(word, word) for word in words if word in slot_of or word.startswith(self.prefix)]
 
-    def _slots_of_item(self, sentences: Sequence[Sentence]) -> list[list[str]]:
+    def read_item(self, sentences: Sequence[Sentence]) -> list[list[str]]:
+        """Find the required slots of each reference."""
         return list(map(self._slots, sentences))
+
+    def score_one(self, sentence: Sentence, item: list[list[str]]) -> float:
+        """Rate a response: its slots as a list, or separated by spaces."""
+        return self._least(sentence, item).rate
 
     def _least(self, sentence: Sentence, item: list[list[str]]) -> SlotErrors:
         mentioned = self._slots(sentence)
         return min((slot_errors(mentioned, required) for required in item), key=lambda errors: (errors.rate, errors.required))
-
-    def _rate(self, sentence: Sentence, item: list[list[str]]) -> float:
-        return self._least(sentence, item).rate

@@ -17,10 +17,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from seqrl.metrics.item_texts import mean
+from seqrl.metrics.item_texts import mean_of_scores
 from seqrl.metrics.java_program import JavaProgram, require_jar
-from seqrl.metrics.rows import split_words
-from seqrl.metrics.text_scores import Sentence, check_items, checked_references, checked_sentences
+from seqrl.metrics.text_scores import KeptReferences, References, Sentence, checked_references, checked_sentences
 
 JAR_VARIABLE = "SEQRL_SPICE_JAR"
 _MODELS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
@@ -65,18 +64,18 @@ class SpiceOfficial:
         """Name and settings for a signature, see `seqrl.metrics.signature`."""
         return "SPICE-official", {}
 
-    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
+    corpus = mean_of_scores
+
+    def score(self, hypotheses: Sequence[Sentence], references: References) -> NDArray[np.float64]:
         """Score each hypothesis against its references: tokenised strings or lists of words, [N] float64."""
         words, rows = checked_sentences(hypotheses, references)
-        return self._score([" ".join(each) for each in words], list(map(_texts, rows)))
+        keys = [(" ".join(each), tuple(" ".join(row) for row in given)) for each, given in zip(words, rows, strict=True)]
+        with self._state.lock:  # an evaluation may score while a reward does
+            return self._score(keys)
 
-    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Average the scores."""
-        return mean(self.score(hypotheses, references))
-
-    def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedOfficial:
+    def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> KeptReferences:
         """Take the references of items, each a list of lists of words; the result scores batches."""
-        return PreparedOfficial(self, list(map(_texts, checked_references(references))))
+        return KeptReferences(self, checked_references(references))
 
     @property
     def _state(self) -> _State:
@@ -87,13 +86,8 @@ class SpiceOfficial:
         if self._state.program is not None:
             self._state.program.close()
 
-    def _score(self, hypotheses: Sequence[str], references: Sequence[tuple[str, ...]]) -> NDArray[np.float64]:
-        with self._state.lock:  # an evaluation may score while a reward does
-            return self._score_alone(hypotheses, references)
-
-    def _score_alone(self, hypotheses: Sequence[str], references: Sequence[tuple[str, ...]]) -> NDArray[np.float64]:
+    def _score(self, keys: Sequence[_Key]) -> NDArray[np.float64]:
         kept = self._state.kept
-        keys = list(zip(hypotheses, references, strict=True))
         known = {key: kept[key] for key in keys if key in kept} | {key: 0.0 for key in keys if not key[0]}
         if missing := [key for key in dict.fromkeys(keys) if key not in known]:
             known |= zip(missing, self._ask(missing), strict=True)
@@ -120,19 +114,6 @@ class SpiceOfficial:
         return self._state.program
 
 
-@dataclass(frozen=True)
-class PreparedOfficial:
-    """References that hypotheses are scored against."""
-
-    metric: SpiceOfficial
-    references: Sequence[tuple[str, ...]]
-
-    def score(self, hypotheses: Sequence[Sequence[str]], items: Sequence[int]) -> NDArray[np.float64]:
-        """Score lists of words against the references of their items, [N] float64."""
-        check_items(hypotheses, items, len(self.references))
-        return self.metric._score([" ".join(split_words(each)) for each in hypotheses], [self.references[item] for item in items])
-
-
 @dataclass
 class _State:
     """The process and the scores that are kept."""
@@ -146,10 +127,6 @@ class _State:
 @lru_cache(maxsize=4)
 def _state_of(jar: str | None, heap: str, timeout_s: float) -> _State:
     return _State()
-
-
-def _texts(rows: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    return tuple(" ".join(words) for words in rows)
 
 
 def _find_jar(given: str | None) -> Path:

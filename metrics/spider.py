@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from seqrl.metrics.cider import CiderD
 from seqrl.metrics.document_frequency import DocumentFrequency
-from seqrl.metrics.item_texts import mean
+from seqrl.metrics.item_texts import mean_of_scores, score_prepared
 from seqrl.metrics.reference_index import ReferenceIndex
 from seqrl.metrics.rows import WordNumbers, number_references, pad_rows, split_words
 from seqrl.metrics.spice import PreparedSpice, Spice
@@ -57,22 +57,14 @@ class Spider:
     document_frequency: DocumentFrequency | None = None
     spice: Spice = Spice()
     bound: ClassVar[float] = 5.5
-    higher_is_better: ClassVar[bool] = True
 
     @property
     def described(self) -> tuple[str, dict[str, Any]]:
         """Name and settings for a signature, see `seqrl.metrics.signature`."""
         return "SPIDEr", {**CiderD().described[1], **self.spice.described[1]}
 
-    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-        """Score each hypothesis against its references: tokenised strings or lists of words, [N] float64."""
-        return 0.5 * CiderD(document_frequency=self.document_frequency).score(hypotheses, references) + 0.5 * self.spice.score(
-            hypotheses, references
-        )
-
-    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Give the published figure: the mean of the scores."""
-        return mean(self.score(hypotheses, references))
+    score = score_prepared
+    corpus = mean_of_scores
 
     def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedSpider:
         """Take references once; the result scores captions against them."""

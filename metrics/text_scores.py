@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from seqrl.metrics.rows import require_list, require_pairs, split_words
 
 Sentence = str | Sequence[str]
+References = Sequence[Sequence[Sentence]]  # for each hypothesis or item its references
 
 
 class PreparedText(Protocol):
@@ -33,10 +34,10 @@ class TextMetric(Protocol):
     def described(self) -> tuple[str, dict[str, Any]]:
         """Name and settings for a signature, see `seqrl.metrics.signature`."""
 
-    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
+    def score(self, hypotheses: Sequence[Sentence], references: References) -> NDArray[np.float64]:
         """Score each hypothesis against its references: tokenised strings or lists of words, [N]."""
 
-    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
+    def corpus(self, hypotheses: Sequence[Sentence], references: References) -> float:
         """Give the published figure of a corpus."""
 
     def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedText:
@@ -56,9 +57,7 @@ class KeptReferences:
         return np.asarray(self.metric.score(hypotheses, [self.references[item] for item in items]), np.float64)
 
 
-def checked_sentences(
-    hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]
-) -> tuple[list[list[str]], list[list[list[str]]]]:
+def checked_sentences(hypotheses: Sequence[Sentence], references: References) -> tuple[list[list[str]], list[list[list[str]]]]:
     """Split hypotheses and references into words, and refuse what no score is defined for.
 
     Args:
@@ -73,13 +72,16 @@ def checked_sentences(
     return [split_words(sentence) for sentence in hypotheses], checked_references(references)
 
 
-def checked_references(references: Sequence[Sequence[Sentence]]) -> list[list[list[str]]]:
+def checked_references(references: References, *, num_images: int | None = None) -> list[list[list[str]]]:
     """Split references into words.
 
     Raises:
-        ValueError: for what is no list of lists of sentences, an item without references, or an empty reference.
+        ValueError: for what is no list of lists of sentences, another number of them than images, an item without references, or an empty
+            reference.
     """
     require_list(references, "the references", "lists of sentences")
+    if num_images is not None and len(references) != num_images:
+        raise ValueError(f"expected one list of references an image; got {num_images} images and {len(references)} lists")
     checked = []
     for item, sentences in enumerate(references):
         require_list(sentences, f"the references of item {item}")

@@ -9,11 +9,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seqrl.metrics.document_frequency import DocumentFrequency
 from seqrl.metrics.reference_index import ReferenceIndex
-from seqrl.metrics.rows import END_WORD, HypothesisRows, WordNumbers, number_hypotheses, number_references, require_pairs
-
-Sentence = str | Sequence[str]
+from seqrl.metrics.rows import END_WORD, HypothesisRows, WordNumbers, number_references, pad_rows, require_pairs, split_words
+from seqrl.metrics.text_scores import References, Sentence
 
 
 @runtime_checkable
@@ -52,16 +50,43 @@ class PreparedMetric:
         return self.metric.score_rows(self.index, self.index.check(tokens, lengths, items))
 
 
-def index_sentences(
-    hypotheses: Sequence[Sentence],
-    references: Sequence[Sequence[Sentence]],
-    *,
-    max_n: int,
-    score_end: bool = False,
-    document_frequency: DocumentFrequency | None = None,
-    tokenisation: str | None = None,
-) -> tuple[ReferenceIndex, HypothesisRows]:
-    """Number the words of hypotheses and references and count the references.
+def score_sentences(self: TokenMetric, hypotheses: Sequence[Sentence], references: References) -> NDArray[np.float64]:
+    """Score each hypothesis against its references: tokenised strings or lists of words, [N] float64."""
+    return self.score_rows(*index_sentences(self, hypotheses, references))
+
+
+def prepare_rows(
+    self: TokenMetric, references: Sequence[Sequence[Sequence[int]]] | ReferenceIndex, *, end: int | None = None
+) -> PreparedMetric:
+    """Count references of token ids once (rows without special tokens); the result scores batches of rows.
+
+    Args:
+        self: the metric.
+        references: of all items, or an index of them as it is, which several metrics may share.
+        end: id of the end token.
+
+    Raises:
+        ValueError: what `ReferenceIndex` refuses, and an index of shorter n-grams than the metric needs.
+    """
+    if not isinstance(references, ReferenceIndex):
+        references = ReferenceIndex(references, end=end, **index_settings(self))
+    if references.max_n < self.max_n:
+        raise ValueError(
+            f"the index holds n-grams up to {references.max_n}, the metric needs {self.max_n}: build it with max_n={self.max_n}"
+        )
+    if hasattr(self, "document_frequency"):
+        references.prepare_cider()
+    return PreparedMetric(self, references)
+
+
+def index_settings(metric: TokenMetric) -> dict[str, Any]:
+    """Give a metric's settings that say how references are counted for it."""
+    names = ("max_n", "score_end", "document_frequency", "tokenisation")
+    return {name: getattr(metric, name) for name in names if hasattr(metric, name)}
+
+
+def index_sentences(metric: TokenMetric, hypotheses: Sequence[Sentence], references: References) -> tuple[ReferenceIndex, HypothesisRows]:
+    """Number the words of hypotheses and references and count the references as the metric's settings say.
 
     Where `score_end`, each sentence is taken to be finished: the end counts as one more word on both sides.
 
@@ -70,31 +95,12 @@ def index_sentences(
             reference, or document frequencies that were made differently.
     """
     require_pairs(hypotheses, references)
+    settings = index_settings(metric)
     numbers = WordNumbers({END_WORD: 0})
-    if document_frequency is not None:
-        numbers = WordNumbers({word: number for number, word in enumerate(document_frequency.words or ())})
-    end = numbers[END_WORD] if score_end else None
-    rows = number_references(references, numbers)
-    index = ReferenceIndex(
-        rows,
-        max_n=max_n,
-        end=end,
-        score_end=score_end,
-        document_frequency=document_frequency,
-        tokenisation=tokenisation,
-        word_numbers=True,
-    )
-    return index, number_hypotheses(hypotheses, numbers, end=end)
-
-
-def prepare_references(references: Sequence[Sequence[Sequence[int]]] | ReferenceIndex, *, max_n: int, **settings: Any) -> ReferenceIndex:
-    """Count references, or take an index as it is, which several metrics may share.
-
-    Raises:
-        ValueError: where the index holds shorter n-grams than the metric needs.
-    """
-    if not isinstance(references, ReferenceIndex):
-        return ReferenceIndex(references, max_n=max_n, **settings)
-    if references.max_n < max_n:
-        raise ValueError(f"the index holds n-grams up to {references.max_n}, the metric needs {max_n}: build it with max_n={max_n}")
-    return references
+    if (frequency := settings.get("document_frequency")) is not None:
+        numbers = WordNumbers({word: number for number, word in enumerate(frequency.words or ())})
+    end = numbers[END_WORD] if settings.get("score_end") else None
+    index = ReferenceIndex(number_references(references, numbers), end=end, word_numbers=True, **settings)
+    closing = [] if end is None else [end]
+    rows = [[numbers[word] for word in split_words(sentence)] + closing for sentence in hypotheses]
+    return index, pad_rows(rows, range(len(rows)))

@@ -129,37 +129,15 @@ def _token() -> re.Pattern[str]:
 
 # a longer run of dashes is a word for the Java program
 _REMOVED = frozenset([*"'`\".?!,:;«»‹›“”–—―…\u058a\u2010\u2011", "''", "-", "--", "---", "----"])
-_WRITTEN = {
-    "(": "-lrb-",
-    ")": "-rrb-",
-    "[": "-lsb-",
-    "]": "-rsb-",
-    "{": "-lcb-",
-    "}": "-rcb-",
-    "£": "#",
-    "€": "$",
-    "¢": "cents",
-    "¼": "1/4",
-    "½": "1/2",
-    "¾": "3/4",
-    "⅓": "1/3",
-    "⅔": "2/3",
-    "¤": "$",
-    "\x80": "$",
-    "\u20a0": "$",
-    _LESS: "<",
-    _MORE: ">",
-}
-_ENTITIES = {name[1:-1]: character for character, name in _ESCAPED.items()} | {
-    "lt": _LESS,
-    "gt": _MORE,
-    "amp": "&",
-    "quot": '"',
-    "apos": "'",
-    "nbsp": " ",
-    "mdash": " -- ",
-    "ndash": " -- ",
-}
+_WRITTEN = dict(
+    zip(
+        f"()[]{{}}£€¢¼½¾⅓⅔¤\x80\u20a0{_LESS}{_MORE}",
+        "-lrb- -rrb- -lsb- -rsb- -lcb- -rcb- # $ cents 1/4 1/2 3/4 1/3 2/3 $ $ $ < >".split(),
+        strict=True,
+    )
+)
+_ENTITIES = {name[1:-1]: character for character, name in _ESCAPED.items()}
+_ENTITIES |= {"lt": _LESS, "gt": _MORE, "amp": "&", "quot": '"', "apos": "'", "nbsp": " ", "mdash": " -- ", "ndash": " -- "}
 _ENTITIES |= {name: _ENTITIES[name.lower()] for name in ("LT", "Lt", "GT", "Gt", "AMP", "Amp", "NBSP")}
 _ENTITY = re.compile("&([A-Za-z]+);")
 _HELD = str.maketrans({_LESS: "&lt;", _MORE: "&gt;"} | _ESCAPED)

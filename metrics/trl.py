@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqrl.metrics.by_name import higher_is_better, metric_by_name, needs_images, scores_corpus_only, scores_words
+from seqrl.metrics.by_name import metric_by_name, needs_images, require_weight, scores_corpus_only, scores_words
 from seqrl.metrics.document_frequency import DocumentFrequency
 from seqrl.metrics.limits import brief
 from seqrl.metrics.tokenisations import tokenisation_by_name
@@ -48,7 +47,9 @@ def reward(
     if not isinstance(weights, Mapping) or not weights:
         raise ValueError(f"metrics: expected a metric's name, or weights by name such as {{'cider_d': 1.0}}, got {brief(metrics)}")
     for metric, weight in weights.items():
-        _check(metric, weight)
+        require_weight(metric, weight)
+        if scores_corpus_only(metric):
+            raise ValueError(f"{metric} has one figure for all texts together and none for each, so nothing can be rewarded with it")
     if unknown := sorted(set(settings or {}) - set(weights)):
         raise ValueError(f"settings: expected those of {', '.join(weights)}, got some of {unknown[0]}")
     tokenisation = tokenisation_by_name(tokens)
@@ -161,12 +162,3 @@ def _counted(given: Any, metric: str, tokens: str) -> DocumentFrequency:
     split = tokenisation_by_name(tokens).split
     rows = [_row_references(row, "document_frequency") for row in given]
     return DocumentFrequency.from_references([[split(text) for text in row] for row in rows if row], tokenisation=tokens)
-
-
-def _check(metric: str, weight: float) -> None:
-    if not isinstance(weight, int | float) or isinstance(weight, bool) or not math.isfinite(weight):
-        raise ValueError(f"metrics: expected a finite number as the weight of {metric}, got {weight!r}")
-    if scores_corpus_only(metric):
-        raise ValueError(f"{metric} has one figure for all texts together and none for each, so nothing can be rewarded with it")
-    if weight > 0 and not higher_is_better(metric):
-        raise ValueError(f"metrics: less is better of {metric}, so expected a weight below 0, got {weight}; give {{{metric!r}: {-weight}}}")

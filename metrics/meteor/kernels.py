@@ -2,11 +2,75 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple, TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.metrics.compiled import compiled
 from seqrl.metrics.meteor.alignment import BEAM, mark_fixed, search
+
+# Numbers of words, places and matches, digests, yes or no, and statistics.
+Words: TypeAlias = NDArray[np.int32]
+Places: TypeAlias = NDArray[np.int64]
+Bits: TypeAlias = NDArray[np.uint64]
+Flags: TypeAlias = NDArray[np.bool_]
+Floats: TypeAlias = NDArray[np.float64]
+
+
+class WordArrays(NamedTuple):
+    """Arrays over word numbers: stem numbers, slices of `synsets`, digests of those, function word or not, phrase word numbers."""
+
+    stems: Words
+    synset_starts: Places
+    synsets: Words
+    digests: Bits
+    function: Flags
+    phrase_words: Words
+
+
+class PhraseTable(NamedTuple):
+    """Phrases by number, and the numbers that each may be exchanged with.
+
+    Args:
+        slots: [2^k] uint64 hashes of phrases by open addressing, 0 where empty; see `paraphrases.phrase_hash`.
+        phrases: [2^k] int32, the phrase's number in that slot.
+        starts: [phrases + 1] int32.
+        others: [pairs] int32; phrase p may be exchanged with the others[starts[p]:starts[p + 1]], each written as 2 number,
+            plus 1 where the table has the pair in both directions.
+        max_words: of the longest phrase.
+    """
+
+    slots: Bits
+    phrases: Words
+    starts: Words
+    others: Words
+    max_words: int
+
+
+class References(NamedTuple):
+    """The references of all items, end to end.
+
+    Args:
+        words: [total] numbers of words.
+        row_starts: [rows + 1] where each row begins.
+        item_rows: [items + 1] where the rows of each item begin.
+        found: [phrases, 3] start, length and number of the phrases in each row.
+        found_starts: [rows + 1] where those of each row begin.
+        digests: [items, 16] a bit for each phrase of an item.
+        item_phrases: numbers of the phrases of each item, ascending.
+        item_phrase_starts: [items + 1] where those of each item begin.
+    """
+
+    words: Words
+    row_starts: Places
+    item_rows: Places
+    found: Words
+    found_starts: Places
+    digests: Bits
+    item_phrases: Words
+    item_phrase_starts: Places
+
 
 # Places in the statistics of a sentence: lengths, function words, then by module and kind, chunks, matched words.
 NUM_STATISTICS = 23
@@ -14,19 +78,13 @@ DIGEST_WORDS = 16
 
 
 @compiled
-def find_phrases(
-    words: NDArray[np.int32],
-    phrase_words: NDArray[np.int32],
-    slots: NDArray[np.uint64],
-    phrases: NDArray[np.int32],
-    max_words: int,
-    found: NDArray[np.int32],
-) -> int:
+def find_phrases(words: Words, phrase_words: Words, table: PhraseTable, found: Words) -> int:
     """Write start, length and number of each phrase of the table that stands in a sentence to `found` [>= words * max_words, 3]."""
+    slots = table.slots
     count, mask = 0, np.uint64(len(slots) - 1)
     for start in range(len(words)):
         value = np.uint64(0)
-        for length in range(1, min(max_words, len(words) - start) + 1):
+        for length in range(1, min(table.max_words, len(words) - start) + 1):
             word = phrase_words[words[start + length - 1]]
             if word < 0:
                 break
@@ -36,7 +94,7 @@ def find_phrases(
             slot = wanted & mask
             while slots[slot] != 0:
                 if slots[slot] == wanted:
-                    found[count, 0], found[count, 1], found[count, 2] = start, length, phrases[slot]
+                    found[count, 0], found[count, 1], found[count, 2] = start, length, table.phrases[slot]
                     count += 1
                     break
                 slot = (slot + np.uint64(1)) & mask
@@ -50,35 +108,30 @@ def digest_bit(phrase: int) -> int:
 
 
 @compiled
-def prepare_rows(
-    words: NDArray[np.int32],
-    row_starts: NDArray[np.int64],
-    row_items: NDArray[np.int64],
-    phrase_words: NDArray[np.int32],
-    slots: NDArray[np.uint64],
-    phrases: NDArray[np.int32],
-    max_words: int,
-    found: NDArray[np.int32],
-    found_starts: NDArray[np.int64],
-    digests: NDArray[np.uint64],
-) -> None:
-    """Find the phrases of all references, end to end in `found`, and digest them by item."""
+def find_all_phrases(
+    words: Words, row_starts: Places, item_rows: Places, phrase_words: Words, table: PhraseTable
+) -> tuple[Words, Places, Bits]:
+    """Give the phrases of all references end to end, where those of each row begin, and the digests of items."""
+    found = np.empty((len(words) * table.max_words + table.max_words, 3), np.int32)
+    found_starts = np.zeros(len(row_starts), np.int64)
+    digests = np.zeros((len(item_rows) - 1, DIGEST_WORDS), np.uint64)
     total = 0
-    for row in range(len(row_starts) - 1):
-        found_starts[row] = total
-        sentence = words[row_starts[row] : row_starts[row + 1]]
-        count = find_phrases(sentence, phrase_words, slots, phrases, max_words, found[total:])
-        for place in range(total, total + count):
-            bit = digest_bit(found[place, 2])
-            digests[row_items[row], bit >> 6] |= np.uint64(1) << np.uint64(bit & 63)
-        total += count
-    found_starts[len(row_starts) - 1] = total
+    for item in range(len(item_rows) - 1):
+        for row in range(item_rows[item], item_rows[item + 1]):
+            count = find_phrases(words[row_starts[row] : row_starts[row + 1]], phrase_words, table, found[total:])
+            for place in range(total, total + count):
+                bit = digest_bit(found[place, 2])
+                digests[item, bit >> 6] |= np.uint64(1) << np.uint64(bit & 63)
+            total += count
+            found_starts[row + 1] = total
+    return found[:total].copy(), found_starts, digests
 
 
 @compiled
-def _synonyms(one: int, other: int, starts: NDArray[np.int64], synsets: NDArray[np.int32], digests: NDArray[np.uint64]) -> bool:
-    if digests[one] & digests[other] == 0:
+def _synonyms(one: int, other: int, words: WordArrays) -> bool:
+    if words.digests[one] & words.digests[other] == 0:
         return False
+    starts, synsets = words.synset_starts, words.synsets
     a, b = starts[one], starts[other]
     while a < starts[one + 1] and b < starts[other + 1]:
         if synsets[a] == synsets[b]:
@@ -91,7 +144,7 @@ def _synonyms(one: int, other: int, starts: NDArray[np.int64], synsets: NDArray[
 
 
 @compiled
-def _append(matches: NDArray[np.int64], count: int, h: int, h_length: int, r: int, r_length: int, module: int) -> int:
+def _append(matches: Places, count: int, h: int, h_length: int, r: int, r_length: int, module: int) -> int:
     if count < len(matches):
         matches[count, 0], matches[count, 1], matches[count, 2] = h, h_length, r
         matches[count, 3], matches[count, 4] = r_length, module
@@ -99,18 +152,7 @@ def _append(matches: NDArray[np.int64], count: int, h: int, h_length: int, r: in
 
 
 @compiled
-def _find_matches(
-    hypothesis: NDArray[np.int32],
-    reference: NDArray[np.int32],
-    stems: NDArray[np.int32],
-    synset_starts: NDArray[np.int64],
-    synsets: NDArray[np.int32],
-    digests: NDArray[np.uint64],
-    reachable: NDArray[np.int32],
-    num_reachable: int,
-    r_phrases: NDArray[np.int32],
-    matches: NDArray[np.int64],
-) -> int:
+def _find_matches(hypothesis: Words, reference: Words, words: WordArrays, reachable: Words, r_phrases: Words, matches: Places) -> int:
     """List what each module matches; gives how many there are, of which those that have room are written."""
     count = 0
     for r in range(len(reference)):
@@ -120,11 +162,11 @@ def _find_matches(
             if here == there:
                 count = _append(matches, count, h, 1, r, 1, 0)
                 continue
-            if stems[here] == stems[there]:
+            if words.stems[here] == words.stems[there]:
                 count = _append(matches, count, h, 1, r, 1, 1)
-            if _synonyms(here, there, synset_starts, synsets, digests):
+            if _synonyms(here, there, words):
                 count = _append(matches, count, h, 1, r, 1, 2)
-    for k in range(num_reachable):
+    for k in range(len(reachable)):
         for p in range(len(r_phrases)):
             if r_phrases[p, 2] == reachable[k, 2]:
                 for _ in range(reachable[k, 3]):
@@ -133,34 +175,26 @@ def _find_matches(
 
 
 @compiled
-def _reach(
-    found: NDArray[np.int32],
-    num_found: int,
-    digest: NDArray[np.uint64],
-    item_phrases: NDArray[np.int32],
-    starts: NDArray[np.int32],
-    others: NDArray[np.int32],
-    reachable: NDArray[np.int32],
-) -> int:
+def _reach(found: Words, digest: Bits, item_phrases: Words, table: PhraseTable, reachable: Words) -> int:
     """List start, length, other phrase and number of entries where a phrase of the hypothesis may stand for one of the references."""
     count = 0
-    for k in range(num_found):
+    for k in range(len(found)):
         phrase = found[k, 2]
-        for place in range(starts[phrase], starts[phrase + 1]):
-            other = others[place] >> 1
+        for place in range(table.starts[phrase], table.starts[phrase + 1]):
+            other = table.others[place] >> 1
             bit = digest_bit(other)
             if not digest[bit >> 6] >> np.uint64(bit & 63) & np.uint64(1):
                 continue
             at = np.searchsorted(item_phrases, other)
             if at < len(item_phrases) and item_phrases[at] == other and count < len(reachable):
                 reachable[count, 0], reachable[count, 1] = found[k, 0], found[k, 1]
-                reachable[count, 2], reachable[count, 3] = other, 1 + (others[place] & 1)
+                reachable[count, 2], reachable[count, 3] = other, 1 + (table.others[place] & 1)
                 count += 1
     return count
 
 
 @compiled
-def _sort_by_reference(matches: NDArray[np.int64], count: int, r_words: int, ordered: NDArray[np.int64], firsts: NDArray[np.int64]) -> None:
+def _sort_by_reference(matches: Places, count: int, r_words: int, ordered: Places, firsts: Places) -> None:
     firsts[: r_words + 1] = 0
     for m in range(count):
         firsts[matches[m, 2] + 1] += 1
@@ -176,15 +210,7 @@ def _sort_by_reference(matches: NDArray[np.int64], count: int, r_words: int, ord
 
 
 @compiled
-def _count(
-    hypothesis: NDArray[np.int32],
-    reference: NDArray[np.int32],
-    function: NDArray[np.bool_],
-    matches: NDArray[np.int64],
-    chosen: NDArray[np.bool_],
-    count: int,
-    statistics: NDArray[np.float64],
-) -> None:
+def _count(hypothesis: Words, reference: Words, function: Flags, matches: Places, chosen: Flags, statistics: Floats) -> None:
     """Fill the statistics of an alignment; matches come in the order of the reference."""
     statistics[:] = 0.0
     statistics[0], statistics[1] = len(hypothesis), len(reference)
@@ -193,7 +219,7 @@ def _count(
     for word in reference:
         statistics[3] += function[word]
     h_end, r_end = -1, -1
-    for m in range(count):
+    for m in range(len(chosen)):
         if not chosen[m]:
             continue
         base = 4 + 4 * matches[m, 4]
@@ -208,7 +234,7 @@ def _count(
 
 
 @compiled
-def score_statistics(statistics: NDArray[np.float64], settings: NDArray[np.float64]) -> float:
+def score_statistics(statistics: Floats, settings: Floats) -> float:
     """Score statistics; settings are alpha, beta, gamma, delta and the weights of the four modules."""
     alpha, beta, gamma, delta = settings[0], settings[1], settings[2], settings[3]
     test, reference = 0.0, 0.0
@@ -228,72 +254,55 @@ def score_statistics(statistics: NDArray[np.float64], settings: NDArray[np.float
 
 @compiled
 def score_rows(
-    words: NDArray[np.int32],
-    row_starts: NDArray[np.int64],
-    items: NDArray[np.int64],
-    r_words: NDArray[np.int32],
-    r_starts: NDArray[np.int64],
-    item_rows: NDArray[np.int64],
-    r_found: NDArray[np.int32],
-    r_found_starts: NDArray[np.int64],
-    item_digests: NDArray[np.uint64],
-    item_phrases: NDArray[np.int32],
-    item_phrase_starts: NDArray[np.int64],
-    stems: NDArray[np.int32],
-    synset_starts: NDArray[np.int64],
-    synsets: NDArray[np.int32],
-    digests: NDArray[np.uint64],
-    function: NDArray[np.bool_],
-    phrase_words: NDArray[np.int32],
-    slots: NDArray[np.uint64],
-    phrases: NDArray[np.int32],
-    starts: NDArray[np.int32],
-    others: NDArray[np.int32],
-    max_words: int,
-    settings: NDArray[np.float64],
-    scores: NDArray[np.float64],
-    statistics: NDArray[np.float64],
+    hypotheses: tuple[Words, Places],
+    items: Places,
+    references: References,
+    words: WordArrays,
+    table: PhraseTable,
+    settings: Floats,
+    scores: Floats,
+    statistics: Floats,
 ) -> None:
     """Score each row of words against its item's references: the best score [N] and the statistics [N, 23] that give it."""
+    h_words, h_starts = hypotheses
+    r_starts, item_rows = references.row_starts, references.item_rows
     longest_h, longest_r = 1, 1
     for n in range(len(items)):
-        longest_h = max(longest_h, row_starts[n + 1] - row_starts[n])
+        longest_h = max(longest_h, h_starts[n + 1] - h_starts[n])
         for row in range(item_rows[items[n]], item_rows[items[n] + 1]):
             longest_r = max(longest_r, r_starts[row + 1] - r_starts[row])
-    found, reachable = np.empty((longest_h * max_words, 3), np.int32), np.empty((1024, 4), np.int32)
+    found, reachable = np.empty((longest_h * table.max_words, 3), np.int32), np.empty((1024, 4), np.int32)
     room = 256
     matches, ordered = np.empty((room, 6), np.int64), np.empty((room, 6), np.int64)
     chosen = np.empty(room, np.bool_)
     h_cover, r_cover, firsts = np.empty(longest_h, np.int64), np.empty(longest_r, np.int64), np.empty(longest_r + 2, np.int64)
     one = np.empty(23, np.float64)
     for n in range(len(items)):
-        hypothesis = words[row_starts[n] : row_starts[n + 1]]
-        num_found = find_phrases(hypothesis, phrase_words, slots, phrases, max_words, found)
-        wanted = item_phrases[item_phrase_starts[items[n]] : item_phrase_starts[items[n] + 1]]
-        num_reachable = _reach(found, num_found, item_digests[items[n]], wanted, starts, others, reachable)
-        while num_reachable == len(reachable):
+        item = items[n]
+        hypothesis = h_words[h_starts[n] : h_starts[n + 1]]
+        h_phrases = found[: find_phrases(hypothesis, words.phrase_words, table, found)]
+        wanted = references.item_phrases[references.item_phrase_starts[item] : references.item_phrase_starts[item + 1]]
+        reached = reachable[: _reach(h_phrases, references.digests[item], wanted, table, reachable)]
+        while len(reached) == len(reachable):
             reachable = np.empty((2 * len(reachable), 4), np.int32)
-            num_reachable = _reach(found, num_found, item_digests[items[n]], wanted, starts, others, reachable)
+            reached = reachable[: _reach(h_phrases, references.digests[item], wanted, table, reachable)]
         scores[n] = -1.0
-        for row in range(item_rows[items[n]], item_rows[items[n] + 1]):
-            reference = r_words[r_starts[row] : r_starts[row + 1]]
-            r_phrases = r_found[r_found_starts[row] : r_found_starts[row + 1]]
-            while True:
-                count = _find_matches(
-                    hypothesis, reference, stems, synset_starts, synsets, digests, reachable, num_reachable, r_phrases, matches
-                )
-                if count <= room:
-                    break
+        for row in range(item_rows[item], item_rows[item + 1]):
+            reference = references.words[r_starts[row] : r_starts[row + 1]]
+            r_phrases = references.found[references.found_starts[row] : references.found_starts[row + 1]]
+            count = _find_matches(hypothesis, reference, words, reached, r_phrases, matches)
+            if count > room:
                 room = 2 * count
                 matches, ordered = np.empty((room, 6), np.int64), np.empty((room, 6), np.int64)
                 chosen = np.empty(room, np.bool_)
+                _find_matches(hypothesis, reference, words, reached, r_phrases, matches)
             every = mark_fixed(matches, count, h_cover, r_cover)
             _sort_by_reference(matches, count, len(reference), ordered, firsts)
             if every:
                 chosen[:count] = True
             else:
                 search(ordered, firsts, len(reference), len(hypothesis), BEAM, chosen)
-            _count(hypothesis, reference, function, ordered, chosen, count, one)
+            _count(hypothesis, reference, words.function, ordered, chosen[:count], one)
             score = score_statistics(one, settings)
             if score > scores[n]:
                 scores[n] = score

@@ -14,7 +14,8 @@ from seqrl.metrics.meteor import kernels
 from seqrl.metrics.meteor.normalise import normalise
 from seqrl.metrics.meteor.paraphrases import Paraphrases, english_paraphrases
 from seqrl.metrics.meteor.words import WordTable
-from seqrl.metrics.text_scores import Sentence, check_items, checked_references, checked_sentences
+from seqrl.metrics.rows import end_to_end, starts_of
+from seqrl.metrics.text_scores import References, Sentence, check_items, checked_references, checked_sentences
 
 _MOST_WORDS = 2000
 _MOST_NEW_WORDS = 500_000
@@ -43,8 +44,6 @@ class Meteor:
     `seqrl.metrics.meteor.alignment`.
     """
 
-    reads_raw_text: ClassVar[bool] = False
-    higher_is_better: ClassVar[bool] = True
     bound: ClassVar[float] = 1.0
 
     alpha: float = 0.85
@@ -59,19 +58,17 @@ class Meteor:
         parameters = (self.alpha, self.beta, self.gamma, self.delta)
         return "METEOR-1.5", {"parameters": ",".join(map(str, parameters)), "weights": ",".join(map(str, self.weights))}
 
-    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
+    def score(self, hypotheses: Sequence[Sentence], references: References) -> NDArray[np.float64]:
         """Score each hypothesis against its references: tokenised strings or lists of words, [N] float64."""
         return self.statistics(hypotheses, references)[0]
 
-    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
+    def corpus(self, hypotheses: Sequence[Sentence], references: References) -> float:
         """Give the published figure, from the statistics of all sentences together."""
         statistics = self.statistics(hypotheses, references)[1]
         require_some(len(statistics))
         return float(kernels.score_statistics(statistics.sum(axis=0), self.settings))
 
-    def statistics(
-        self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def statistics(self, hypotheses: Sequence[Sentence], references: References) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Give the scores [N] and the counts that they come from [N, 23], in the order in which METEOR 1.5 prints them, see `summable`."""
         words, rows = checked_sentences(hypotheses, references)
         prepared = PreparedMeteor(self, rows, english_paraphrases())
@@ -118,16 +115,12 @@ class PreparedMeteor:
         self._table = WordTable(paraphrases.numbers)
         self._tokens: dict[str, list[int]] = {}
         rows: list[list[int]] = []
-        counts = np.zeros(len(references) + 1, np.int64)
         for item, sentences in enumerate(references):
             for place, sentence in enumerate(sentences):
                 if not any(word.strip() for word in sentence):
                     raise ValueError(f"reference {place} of item {item} is empty: no score is defined against it, so remove the reference")
                 rows.append(self._number(sentence))
-            counts[item + 1] = len(sentences)
-        self._item_rows = np.cumsum(counts)
-        self._words, self._row_starts = _packed(rows)
-        self._find_phrases()
+        self._references = self._prepared(rows, starts_of([len(sentences) for sentences in references]))
         self._known = len(self._table.numbers)
 
     def _number(self, words: Sequence[str]) -> list[int]:
@@ -148,30 +141,14 @@ class PreparedMeteor:
             raise ValueError(f"METEOR aligns sentences of at most {_MOST_WORDS} words, got one of {len(numbers)}: split it, or shorten it")
         return numbers
 
-    def _find_phrases(self) -> None:
-        table, words = self._paraphrases, self._table.arrays()
-        num_items, num_rows = len(self._item_rows) - 1, len(self._row_starts) - 1
-        row_items = np.repeat(np.arange(num_items), np.diff(self._item_rows))
-        found = np.empty((len(self._words) * table.max_words + table.max_words, 3), np.int32)
-        self._found_starts = np.zeros(num_rows + 1, np.int64)
-        self._digests = np.zeros((num_items, kernels.DIGEST_WORDS), np.uint64)
-        kernels.prepare_rows(
-            self._words,
-            self._row_starts,
-            row_items,
-            words.phrase_words,
-            table.slots,
-            table.phrases,
-            table.max_words,
-            found,
-            self._found_starts,
-            self._digests,
-        )
-        self._found = found[: self._found_starts[-1]].copy()
-        of_items = np.repeat(row_items, np.diff(self._found_starts))
-        keys = np.unique(of_items * 2**32 + self._found[:, 2])
-        self._item_phrases = (keys % 2**32).astype(np.int32)
-        self._item_phrase_starts = np.searchsorted(keys, np.arange(num_items + 1) * 2**32)
+    def _prepared(self, rows: list[list[int]], item_rows: NDArray[np.int64]) -> kernels.References:
+        words, row_starts = end_to_end(rows)
+        phrase_words, table = self._table.arrays().phrase_words, self._paraphrases.arrays
+        found, found_starts, digests = kernels.find_all_phrases(words, row_starts, item_rows, phrase_words, table)
+        of_items = np.repeat(np.arange(len(item_rows) - 1), np.diff(found_starts[item_rows]))
+        keys = np.unique(of_items * 2**32 + found[:, 2])
+        numbers, starts = (keys % 2**32).astype(np.int32), np.searchsorted(keys, np.arange(len(item_rows)) * 2**32)
+        return kernels.References(words, row_starts, item_rows, found, found_starts, digests, numbers, starts)
 
     def score(self, hypotheses: Sequence[Sequence[str]], items: Sequence[int]) -> NDArray[np.float64]:
         """Score hypotheses of words, each against the references of its item, [N] float64."""
@@ -179,40 +156,14 @@ class PreparedMeteor:
 
     def statistics(self, hypotheses: Sequence[Sequence[str]], items: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Give the scores [N] and their counts [N, 23], each as METEOR 1.5 prints them."""
-        check_items(hypotheses, items, len(self._item_rows) - 1)
+        check_items(hypotheses, items, len(self._references.item_rows) - 1)
         wanted = np.fromiter(items, np.int64, len(items))
         if len(self._table.numbers) > self._known + _MOST_NEW_WORDS:
             self._forget()
-        rows, starts = _packed([self._number(words) for words in hypotheses])
-        words, table = self._table.arrays(), self._paraphrases
+        rows = end_to_end([self._number(words) for words in hypotheses])
+        tables = (self._table.arrays(), self._paraphrases.arrays)
         scores, statistics = np.zeros(len(wanted)), np.zeros((len(wanted), kernels.NUM_STATISTICS))
-        kernels.score_rows(
-            rows,
-            starts,
-            wanted,
-            self._words,
-            self._row_starts,
-            self._item_rows,
-            self._found,
-            self._found_starts,
-            self._digests,
-            self._item_phrases,
-            self._item_phrase_starts,
-            words.stems,
-            words.synset_starts,
-            words.synsets,
-            words.digests,
-            words.function,
-            words.phrase_words,
-            table.slots,
-            table.phrases,
-            table.starts,
-            table.others,
-            table.max_words,
-            self._settings,
-            scores,
-            statistics,
-        )
+        kernels.score_rows(rows, wanted, self._references, *tables, self._settings, scores, statistics)
         return scores, statistics
 
     def _forget(self) -> None:
@@ -221,9 +172,3 @@ class PreparedMeteor:
         self._table = WordTable(self._paraphrases.numbers)
         self._table.number(known)
         self._tokens = {}
-
-
-def _packed(rows: list[list[int]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    starts = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum([len(row) for row in rows], out=starts[1:])
-    return np.fromiter((number for row in rows for number in row), np.int32, int(starts[-1])), starts

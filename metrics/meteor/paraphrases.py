@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.metrics.cache_files import alone, atomic_write, cache_folder
+from seqrl.metrics.meteor.kernels import PhraseTable
 from seqrl.metrics.meteor.resources import meteor_folder
 
 _LOG = logging.getLogger(__name__)
@@ -30,25 +31,16 @@ class Paraphrases:
 
     Args:
         numbers: of the words that stand in any phrase.
-        max_words: of the longest phrase.
-        slots: [2^k] uint64 hashes of phrases by open addressing, 0 where empty; see `phrase_hash`.
-        phrases: [2^k] int32, the phrase's number in that slot.
-        starts: [phrases + 1] int32.
-        others: [pairs] int32; phrase p may be exchanged with the others[starts[p]:starts[p + 1]], each written as 2 number,
-            plus 1 where the table has the pair in both directions.
+        arrays: what the compiled loops read.
     """
 
     numbers: dict[str, int]
-    max_words: int
-    slots: NDArray[np.uint64]
-    phrases: NDArray[np.int32]
-    starts: NDArray[np.int32]
-    others: NDArray[np.int32]
+    arrays: PhraseTable
 
     @property
     def num_bytes(self) -> int:
         """Count the bytes of the arrays."""
-        return self.slots.nbytes + self.phrases.nbytes + self.starts.nbytes + self.others.nbytes
+        return sum(np.asarray(each).nbytes for each in self.arrays[:4])
 
 
 @cache
@@ -82,7 +74,8 @@ def load_paraphrases(table: Path, folder: Path | None = None) -> Paraphrases:
             arrays = _read(path) or _make(table, path)  # another process may have made it while this one waited
     words = arrays["words"].tobytes().decode("utf-8").split("\n")
     max_words = int(words.pop())
-    return Paraphrases({word: number for number, word in enumerate(words)}, max_words, **{k: arrays[k] for k in list(_ARRAYS)[1:]})
+    made = PhraseTable(arrays["slots"], arrays["phrases"], arrays["starts"], arrays["others"], max_words)
+    return Paraphrases({word: number for number, word in enumerate(words)}, made)
 
 
 def _make(table: Path, path: Path) -> dict[str, NDArray[Any]]:
@@ -150,7 +143,7 @@ def _index(left: list[bytes], right: list[bytes]) -> dict[str, NDArray[Any]]:
 
 
 def phrase_hash(words: list[int]) -> int:
-    """Hash the word numbers of a phrase to 64 bits; never 0. `kernels.next_hash` computes the same."""
+    """Hash the word numbers of a phrase to 64 bits; never 0. `kernels.find_phrases` computes the same."""
     value = 0
     for word in words:
         value = ((value ^ (word + 1)) * _MIX) & (2**64 - 1)
@@ -199,7 +192,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]] | None:
     """Map the arrays into memory; None where the file is missing, cut short, damaged or of another form."""
     if not path.is_file():
         return None
-    whole = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)
+    whole = np.asarray(np.memmap(path, np.uint8, "r")) if path.stat().st_size else np.zeros(0, np.uint8)
     count = 1 + len(_ARRAYS)
     if len(whole) < 64 + 8 * count:
         return None

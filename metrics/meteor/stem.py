@@ -6,28 +6,32 @@ import re
 from functools import lru_cache
 
 _VOWELS = "aeiouy"
-_WHOLE = {
-    "skis": "ski",
-    "skies": "sky",
-    "dying": "die",
-    "lying": "lie",
-    "tying": "tie",
-    "idly": "idl",
-    "gently": "gentl",
-    "ugly": "ugli",
-    "early": "earli",
-    "only": "onli",
-    "singly": "singl",
-}
+_WHOLE = "skis:ski skies:sky dying:die lying:lie tying:tie idly:idl gently:gentl ugly:ugli early:earli only:onli singly:singl"
+_WHOLE_STEMS = dict(pair.split(":") for pair in _WHOLE.split())
 _UNCHANGED = frozenset("sky news howe atlas cosmos bias andes".split())
 _UNCHANGED_AFTER_1A = frozenset("inning outing canning herring earring proceed exceed succeed".split())
 _STEP_2 = {
     **{"ization": "ize", "ational": "ate", "fulness": "ful", "ousness": "ous", "iveness": "ive", "tional": "tion", "biliti": "ble"},
     **{"lessli": "less", "entli": "ent", "ation": "ate", "alism": "al", "aliti": "al", "ousli": "ous", "iviti": "ive", "fulli": "ful"},
-    **{"enci": "ence", "anci": "ance", "abli": "able", "izer": "ize", "ator": "ate", "alli": "al", "bli": "ble"},
+    **{"enci": "ence", "anci": "ance", "abli": "able", "izer": "ize", "ator": "ate", "alli": "al", "bli": "ble", "ogi": "og", "li": ""},
 }
-_STEP_3 = {"ational": "ate", "tional": "tion", "alize": "al", "icate": "ic", "iciti": "ic", "ical": "ic", "ful": "", "ness": ""}
-_STEP_4 = "ement ance ence able ible ment ant ent ism ate iti ous ive ize al er ic".split()
+_STEP_3 = {
+    "ational": "ate",
+    "tional": "tion",
+    "alize": "al",
+    "icate": "ic",
+    "iciti": "ic",
+    "ical": "ic",
+    "ful": "",
+    "ness": "",
+    "ative": "",
+}
+_STEP_4 = dict.fromkeys("ement ance ence able ible ment ant ent ism ate iti ous ive ize ion al er ic".split(), "")
+# what must stand before some endings
+_AFTER = {"ogi": ("l",), "li": tuple("cdeghkmnrt"), "ion": ("s", "t")}
+# a y that is a consonant, first or after a vowel, is written as Y
+_CONSONANT_Y = re.compile("(^|[aeiouy])y")
+_POSSESSIVE = re.compile(r"(?:'s'|'s|')\Z")
 _REGION = re.compile(r"[aeiouy][^aeiouy]")
 _SHORT_END = re.compile(r"(?:.*[^aeiouy][aeiouy][^aeiouywxY]|[aeiouy][^aeiouy])", re.DOTALL)
 
@@ -40,29 +44,20 @@ def stem(word: str) -> str:
     """
     if len(word) <= 2 or word in _UNCHANGED:
         return word
-    if word in _WHOLE:
-        return _WHOLE[word]
-    word = _mark_consonants(word.removeprefix("'"))
+    if word in _WHOLE_STEMS:
+        return _WHOLE_STEMS[word]
+    word = _CONSONANT_Y.sub(r"\1Y", word.removeprefix("'"))
     first, second = _regions(word)
-    word = _step_1a(_step_0(word))
+    word = _step_1a(_POSSESSIVE.sub("", word))
     if word in _UNCHANGED_AFTER_1A:
         return word
     word = _step_1b(word, first)
     if len(word) > 2 and word[-1] in "yY" and word[-2] not in _VOWELS:
         word = f"{word[:-1]}i"
-    word = _step_2(word, first)
-    word = _step_3(word, first, second)
-    word = _step_4(word, second)
+    word = _exchanged(word, _STEP_2, first)
+    word = _exchanged(word, _STEP_3, second if word.endswith("ative") else first)
+    word = _exchanged(word, _STEP_4, second)
     return _step_5(word, first, second).replace("Y", "y")
-
-
-def _mark_consonants(word: str) -> str:
-    """Write a y that is a consonant, first or after a vowel, as Y."""
-    letters = list(word)
-    for place, letter in enumerate(letters):
-        if letter == "y" and (place == 0 or letters[place - 1] in _VOWELS):
-            letters[place] = "Y"
-    return "".join(letters)
 
 
 def _regions(word: str) -> tuple[int, int]:
@@ -83,13 +78,6 @@ def _is_short(word: str, first: int) -> bool:
 
 def _has_vowel(part: str) -> bool:
     return any(letter in _VOWELS for letter in part)
-
-
-def _step_0(word: str) -> str:
-    for suffix in ("'s'", "'s", "'"):
-        if word.endswith(suffix):
-            return word[: -len(suffix)]
-    return word
 
 
 def _step_1a(word: str) -> str:
@@ -120,38 +108,13 @@ def _step_1b(word: str, first: int) -> str:
     return word
 
 
-def _step_2(word: str, first: int) -> str:
-    for length in (7, 6, 5, 4, 3, 2):
-        suffix, start = word[-length:], len(word) - length
-        if start < 0:
-            continue
-        if suffix in _STEP_2:
-            return word[:start] + _STEP_2[suffix] if start >= first else word
-        if suffix == "ogi":
-            return word[:-1] if start >= first and word[:start].endswith("l") else word
-        if suffix == "li":
-            return word[:start] if start >= first and start > 0 and word[start - 1] in "cdeghkmnrt" else word
-    return word
-
-
-def _step_3(word: str, first: int, second: int) -> str:
-    for length in (7, 6, 5, 4, 3):
-        suffix, start = word[-length:], len(word) - length
-        if start < 0:
-            continue
-        if suffix in _STEP_3:
-            return word[:start] + _STEP_3[suffix] if start >= first else word
-        if suffix == "ative":
-            return word[:start] if start >= second and start >= first else word
-    return word
-
-
-def _step_4(word: str, second: int) -> str:
-    suffix = max((each for each in (*_STEP_4, "ion") if word.endswith(each)), key=len, default="")
-    start = len(word) - len(suffix)
-    if not suffix or start < second or (suffix == "ion" and not word[:start].endswith(("s", "t"))):
+def _exchanged(word: str, endings: dict[str, str], region: int) -> str:
+    """Exchange the longest of some endings, if it stands in the region that begins there and behind the letters that it needs."""
+    ending = max(filter(word.endswith, endings), key=len, default="")
+    start = len(word) - len(ending)
+    if not ending or start < region or not word[:start].endswith(_AFTER.get(ending, "")):
         return word
-    return word[:start]
+    return word[:start] + endings[ending]
 
 
 def _step_5(word: str, first: int, second: int) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from seqrl.metrics.meteor.kernels import WordArrays
 from seqrl.metrics.meteor.resources import english_bases, english_synsets, function_words
 from seqrl.metrics.meteor.stem import stem
+from seqrl.metrics.rows import end_to_end
 
 # WordNet's rules for regular forms: an ending, and what stands in its place in the base form; the first that gives a word is taken.
 _ENDINGS = (
@@ -33,17 +33,6 @@ def synsets_of(word: str) -> tuple[int, ...]:
     for base in bases:
         found.update(synsets.get(base, ()))
     return tuple(sorted(found))
-
-
-class WordArrays(NamedTuple):
-    """Arrays over word numbers: stem numbers, slices of `synsets`, digests of those, function word or not, phrase word numbers."""
-
-    stems: NDArray[np.int32]
-    synset_starts: NDArray[np.int64]
-    synsets: NDArray[np.int32]
-    digests: NDArray[np.uint64]
-    function: NDArray[np.bool_]
-    phrase_words: NDArray[np.int32]
 
 
 class WordTable:
@@ -80,13 +69,10 @@ class WordTable:
     def arrays(self) -> WordArrays:
         """Give the arrays over all words so far."""
         if self._arrays is None:
-            lengths = np.array([len(each) for each in self._synsets], np.int64)
-            starts = np.zeros(len(lengths) + 1, np.int64)
-            np.cumsum(lengths, out=starts[1:])
-            synsets = np.array([number for each in self._synsets for number in each], np.int32)
+            synsets, starts = end_to_end(self._synsets)
             bits = np.uint64(1) << (synsets.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(58))
-            digests = np.zeros(len(lengths), np.uint64)
-            np.bitwise_or.at(digests, np.repeat(np.arange(len(lengths)), lengths), bits)
+            digests = np.zeros(len(self._synsets), np.uint64)
+            np.bitwise_or.at(digests, np.repeat(np.arange(len(digests)), np.diff(starts)), bits)
             self._arrays = WordArrays(
                 np.array(self._stems, np.int32),
                 starts,

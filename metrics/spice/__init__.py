@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from seqrl.metrics.item_texts import mean
+from seqrl.metrics.item_texts import mean_of_scores
 from seqrl.metrics.rows import require_list, require_pairs, split_words
 from seqrl.metrics.spice.graph import SceneGraph
 from seqrl.metrics.spice.matching import Synonyms, english_synonyms
 from seqrl.metrics.spice.parser import parse
 from seqrl.metrics.spice.scores import CATEGORIES, Parser, PreparedSpice, f_score
-from seqrl.metrics.text_scores import Sentence
+from seqrl.metrics.text_scores import References, Sentence
 
 __all__ = ["CATEGORIES", "PARSER_VERSION", "PreparedSpice", "SceneGraph", "Spice", "Synonyms", "parse"]
 
@@ -50,7 +50,6 @@ class Spice:
     parser: Parser | None = None
     synonyms: Synonyms | None = None
     bound: ClassVar[float] = 1.0
-    higher_is_better: ClassVar[bool] = True
 
     @property
     def described(self) -> tuple[str, dict[str, Any]]:
@@ -58,21 +57,19 @@ class Spice:
         parser = PARSER_VERSION if self.parser is None else getattr(self.parser, "__name__", "own")
         return "SPICE", {"parser": parser, "synonyms": None if self.synonyms is None else "own"}
 
-    def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
+    def score(self, hypotheses: Sequence[Sentence], references: References) -> NDArray[np.float64]:
         """Score each hypothesis against its references: tokenised strings or lists of words, [N] float64."""
         prepared, items = self._prepared(hypotheses, references)
         return prepared.score(hypotheses, items)
 
-    def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Give the published figure: the mean of the scores."""
-        return mean(self.score(hypotheses, references))
+    corpus = mean_of_scores
 
-    def counts(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> dict[str, NDArray[np.int64]]:
+    def counts(self, hypotheses: Sequence[Sentence], references: References) -> dict[str, NDArray[np.int64]]:
         """Count tuples in each category of `CATEGORIES`: matched, of the candidate, of the references, [N, 3] each."""
         prepared, items = self._prepared(hypotheses, references)
         return prepared.counts(hypotheses, items)
 
-    def parts(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> dict[str, NDArray[np.float64]]:
+    def parts(self, hypotheses: Sequence[Sentence], references: References) -> dict[str, NDArray[np.float64]]:
         """Score each category of `CATEGORIES` by itself, [N] float64 each.
 
         "attribute" holds colours, counts and sizes, too. Where neither the hypothesis nor a reference has a tuple of a category, its
@@ -88,7 +85,7 @@ class Spice:
         """
         return PreparedSpice(references, self.parser or parse, self.synonyms or english_synonyms(), self.cached)
 
-    def _prepared(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> tuple[PreparedSpice, list[int]]:
+    def _prepared(self, hypotheses: Sequence[Sentence], references: References) -> tuple[PreparedSpice, list[int]]:
         require_pairs(hypotheses, references)
         # Captions of one image come with the same references, which are read once.
         numbers: dict[Any, int] = {}

@@ -67,7 +67,7 @@ class Clause:
         self.copula = False
         self.preposition = ""
         self.role = []
-        self.verb = Verb(self.words[place].verb, list(subjects), passive=passive, clause=clause)
+        self.verb = Verb(self.words[place].verb, list(subjects), passive, clause, takes_object=not passive)
         return place + 1
 
     def close_verb(self) -> None:

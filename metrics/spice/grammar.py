@@ -73,11 +73,7 @@ def step(clause: Clause, place: int, tag: str) -> int:
     elif tag in "C,":
         clause.pending = "C" if tag == "C" or clause.pending == "C" else ","
         clause.preposition = ""
-    elif tag == "X":
-        clause.start_clause()
-        clause.detached = True
-    elif tag == "W":
-        clause.close_verb()
+    elif tag in "XW":
         clause.start_clause()
         clause.detached = True
     elif tag == ".":

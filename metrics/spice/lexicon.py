@@ -13,6 +13,7 @@ from seqrl.metrics.spice.words import ADJECTIVES, CLOSED, GERUND_NOUNS, NOUNS, O
 CACHED_WORDS, LONGEST_WORD = 50_000, 60
 _ADJECTIVE_ENDINGS = ("y", "ous", "ful", "less", "ish", "able", "ible", "ic", "al", "ive", "ern", "ese", "en")
 
+_TAGS = {"adj": "J", "adv": "R", "aux": "M"}
 _SURE_ENDINGS = ("ible", "able", "ous", "ful", "less")
 
 
@@ -116,17 +117,13 @@ def _describe(text: str) -> Word:
 def _tags(text: str, kind: str, lemma: str) -> str:
     if kind == "noun":
         return "S" if text in PLURAL_ONLY or (text != lemma and text not in SINGULAR_S) else "N"
-    if kind == "adj":
-        return "J"
-    if kind == "adv":
-        return "R"
-    if kind == "aux":
-        return "M"
+    if kind in _TAGS:
+        return _TAGS[kind]
     if text.endswith("ing") and text != lemma:
         return "G"
     if text == lemma:
         return "V" + ("P" if text in _past_only() else "")
-    if text.endswith("s") and not lemma.endswith("s" * 2 + "s"):
+    if text.endswith("s") and not lemma.endswith("sss"):
         return "Z"
     return _past_only().get(text, "P")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
+from itertools import product
 
 from seqrl.metrics.spice.graph import SceneGraph
 
@@ -75,24 +76,12 @@ class ReferenceTuples:
 
     def __init__(self, tuples: Iterable[tuple[str, ...]]) -> None:
         self.tuples = frozenset(tuples)
-        self.objects = frozenset(each[0] for each in self.tuples if len(each) == 1)
         self.names = frozenset(name for each in self.tuples for name in each)
 
     def matched(self, candidate: Tuples, synonyms: Synonyms) -> list[bool]:
         """Say of each tuple of a candidate whether one of these has as many names and matches it name by name."""
-        tuples, related = self.tuples, synonyms.related
-        found = {name: self.names & related(name) for each in candidate for name in each}
-        matched = []
-        for each in candidate:
-            if len(each) == 1:
-                matched.append(not found[each[0]].isdisjoint(self.objects))
-            elif len(each) == 2:
-                first, second = found[each[0]], found[each[1]]
-                matched.append(any((a, b) in tuples for a in first for b in second))
-            else:
-                subject, relation, target = (found[name] for name in each)
-                matched.append(any((a, b, c) in tuples for a in subject for b in relation for c in target))
-        return matched
+        found = {name: self.names & synonyms.related(name) for each in candidate for name in each}
+        return [not self.tuples.isdisjoint(product(*[found[name] for name in each])) for each in candidate]
 
 
 @cache

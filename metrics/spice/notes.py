@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 
 class Notes:
@@ -32,15 +33,13 @@ class Notes:
             del self.attributes[pair]
 
 
+@dataclass(slots=True)
 class Verb:
     """A verb that waits for its objects: who does it, its name with particles, and what was found for it."""
 
-    __slots__ = ("clause", "name", "passive", "satisfied", "subjects", "takes_object")
-
-    def __init__(self, name: str, subjects: list[str], *, passive: bool, clause: bool) -> None:
-        self.name = name
-        self.subjects = subjects
-        self.passive = passive
-        self.clause = clause
-        self.takes_object = not passive
-        self.satisfied = False
+    name: str
+    subjects: list[str]
+    passive: bool
+    clause: bool
+    takes_object: bool
+    satisfied: bool = False

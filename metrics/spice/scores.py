@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from seqrl.metrics.rows import split_words
 from seqrl.metrics.spice.graph import SceneGraph
 from seqrl.metrics.spice.matching import ReferenceTuples, Synonyms, Tuples
-from seqrl.metrics.text_scores import Sentence, check_items, checked_references
+from seqrl.metrics.text_scores import References, Sentence, check_items, checked_references
 
 Parser = Callable[[Sequence[str]], SceneGraph]
 
@@ -57,7 +57,7 @@ class PreparedSpice:
         ValueError: for an item without references or an empty reference.
     """
 
-    def __init__(self, references: Sequence[Sequence[Sentence]], parser: Parser, synonyms: Synonyms, cached: int) -> None:
+    def __init__(self, references: References, parser: Parser, synonyms: Synonyms, cached: int) -> None:
         # What is split here to be checked is split again when its item is scored: the words of 100,000 items would take 0.4 GB until then.
         checked_references(references)
         self._parser, self._synonyms = parser, synonyms

@@ -8,16 +8,10 @@ X conjunction of clauses, C conjunction, M modal, B be, O to, I preposition, # n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from seqrl.metrics.spice.lexicon import Word
-from seqrl.metrics.spice.words import (
-    ADJECTIVES,
-    ADVERBIAL,
-    COLOURS,
-    PARTICLES,
-    PLACES,
-    PREPOSITION_HEADS,
-)
+from seqrl.metrics.spice.words import ADJECTIVES, ADVERBIAL, COLOURS, PARTICLES, PLACES, PREPOSITION_HEADS
 
 _EXPECTS_NOUN = frozenset("TYJ#'K")
 _NOMINAL = frozenset("NSJ#")
@@ -25,23 +19,21 @@ _OPENS_OBJECT = frozenset("TYUK#")
 _END = Word(".", ".", ".", ".", verbal=False)
 
 
+@dataclass(slots=True)
 class _Context:
     """What a choice may look at: the words before and after, and what the clause has had."""
 
-    __slots__ = ("alone", "before", "following", "headed", "last_noun", "nominal_next", "plural", "single", "subject", "tags", "whole")
-
-    def __init__(self) -> None:
-        self.tags: list[str] = []
-        self.before = "^"
-        self.following = _END
-        self.headed = False  # the clause has a finite verb
-        self.last_noun = ""  # the tag of its last noun
-        self.subject = ""  # the tag of its first noun group's head
-        self.plural = False  # its subject may be a plural
-        self.single = False  # "a" opened the noun group, so that its head is no plural
-        self.nominal_next = False
-        self.alone = False  # the word before is "one"
-        self.whole = False  # the word before is "all"
+    tags: list[str] = field(default_factory=list)
+    before: str = "^"
+    following: Word = _END
+    headed: bool = False  # the clause has a finite verb
+    last_noun: str = ""  # the tag of its last noun
+    subject: str = ""  # the tag of its first noun group's head
+    plural: bool = False  # its subject may be a plural
+    single: bool = False  # "a" opened the noun group, so that its head is no plural
+    nominal_next: bool = False
+    alone: bool = False  # the word before is "one"
+    whole: bool = False  # the word before is "all"
 
 
 def tag(words: Sequence[Word]) -> list[str]:
@@ -77,13 +69,12 @@ def _advance(context: _Context, word: Word, chosen: str, following: Word) -> Non
     if chosen in "NSU":
         context.last_noun = chosen
         if not context.subject or context.before in "NS":
-            context.subject = context.subject if context.subject and context.before not in "NS" else chosen
+            context.subject = chosen
         context.plural = context.plural or chosen == "S" or word.text in ("they", "we", "you", "i")
     elif chosen in "ZDBMV":
         context.headed = context.headed or context.before != "O"
     elif chosen == "P":
-        if context.last_noun and not context.headed and following.tags in ("T", "Y"):
-            context.headed = True
+        context.headed = context.headed or bool(context.last_noun and following.tags in ("T", "Y"))
     elif chosen in "X.W":
         context.headed = context.plural = False
         context.last_noun = context.subject = ""
@@ -99,7 +90,7 @@ def _advance(context: _Context, word: Word, chosen: str, following: Word) -> Non
 def _settle(word: Word, tag: str, context: _Context, words: Sequence[Word], place: int) -> str:
     """Settle what a word of one class is here."""
     following, before, text = context.following, context.before, word.text
-    if tag in "RJ" and text in PREPOSITION_HEADS and following.text in PREPOSITION_HEADS[text]:
+    if tag in "RJ" and PREPOSITION_HEADS.get(text) == following.text:
         return "R"
     if tag in "RI" and text in PLACES:
         if before in "TYJ#":
@@ -126,9 +117,8 @@ def _settle(word: Word, tag: str, context: _Context, words: Sequence[Word], plac
         return tag
     if tag == "'" and before not in "NS":
         return "B"
-    if tag == "T":
-        if text not in ("a", "an", "the", "every"):
-            return "T" if set(following.tags) & (_NOMINAL | set("TYGPK")) else "U"
+    if tag == "T" and text not in ("a", "an", "the", "every"):
+        return "T" if set(following.tags) & (_NOMINAL | set("TYGPK")) else "U"
     if tag == "R" and before in "TY" and set(following.tags) & set("NS"):
         return "J"
     return tag
@@ -136,7 +126,7 @@ def _settle(word: Word, tag: str, context: _Context, words: Sequence[Word], plac
 
 def _choose(word: Word, context: _Context, words: Sequence[Word], place: int) -> str:
     options, before, following = word.tags, context.before, context.following
-    if word.text in PREPOSITION_HEADS and following.text in PREPOSITION_HEADS[word.text]:
+    if PREPOSITION_HEADS.get(word.text) == following.text:
         return "R"
     if word.text == "building":
         return "G" if before == "B" else "N"
@@ -164,8 +154,6 @@ def _choose(word: Word, context: _Context, words: Sequence[Word], place: int) ->
         return _after_noun(word, context)
     if before in "VZDPQG":
         return _after_verb(word, context)
-    if before in "I^":
-        return _noun_or_modifier(word, context)
     if before == "X":
         return _first(options, "GPQ") if set(options) & set("GPQ") and word.verbal else _noun_or_modifier(word, context)
     if before in "C,":
@@ -177,7 +165,7 @@ def _begins_nominal(following: Word, words: Sequence[Word], place: int) -> bool:
     """Whether the next word may go on with a noun group."""
     after = words[place + 2] if place + 2 < len(words) else _END
     text, tags = following.text, following.tags
-    if text in PARTICLES or (text in PREPOSITION_HEADS and after.text in PREPOSITION_HEADS[text]):
+    if text in PARTICLES or PREPOSITION_HEADS.get(text) == after.text:
         return False
     if "N" in tags or "S" in tags or "#" in tags:
         return True
@@ -232,7 +220,8 @@ def _after_noun(word: Word, context: _Context) -> str:
     if finite and not context.headed:
         opens = following.tags[0] in _OPENS_OBJECT or following.tags in ("I", "O", "R", ".", "X", ",", "C") or following.text in PARTICLES
         opens = opens or "G" in following.tags or (finite == "V" and context.before == "S" and context.nominal_next)
-        if finite == "V" and context.before == "N" and following.tags not in ("I", "T", "Y", "U", "O") and not _coordinated(context.tags):
+        coordinated = "C" in context.tags[-4:]  # the noun group just read is joined to another by "and"
+        if finite == "V" and context.before == "N" and following.tags not in ("I", "T", "Y", "U", "O") and not coordinated:
             opens = False
         if word.verbal and (opens or finite in "ZD" or not set(options) & set("NS")):
             return finite
@@ -245,11 +234,6 @@ def _after_noun(word: Word, context: _Context) -> str:
     if "P" in options and "S" not in options:
         return "P" if word.verbal or "N" not in options else _first(options, "NPJ")
     return _first(options, "SNQDJRVZ")
-
-
-def _coordinated(tags: list[str]) -> bool:
-    """Whether the noun group just read is joined to another by "and"."""
-    return "C" in tags[-4:]
 
 
 def _finite_option(options: str, context: _Context) -> str:

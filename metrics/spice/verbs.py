@@ -46,9 +46,8 @@ def read_verb(clause: Clause, place: int) -> int:
             clause.begin_finite()
             return after if clause.tags[after] == "B" else clause.start_verb(after, clause.main, passive=False, clause=True)
     if tag in _FINITE:
-        if clause.finite and clause.verb is None and clause.tags[place - 1] in "MRB":
-            return clause.start_verb(place, clause.main, passive=False, clause=True)
-        clause.begin_finite()
+        if not (clause.finite and clause.verb is None and clause.tags[place - 1] in "MRB"):
+            clause.begin_finite()
         return clause.start_verb(place, clause.main, passive=False, clause=True)
     if tag in "PQ" and clause.verb is not None and clause.verb.name == "get" and clause.tags[place - 1] in "ZVDG":
         clause.verb.satisfied = True
@@ -74,9 +73,7 @@ def participle_subjects(clause: Clause, place: int) -> list[str]:
     if pending == "," and before == "," and clause.tags[place] == "G" and not _listed(clause, place):
         return []
     if pending:
-        if verb is not None:
-            return verb.subjects
-        return clause.main
+        return clause.main if verb is None else verb.subjects
     if clause.finite and verb is not None:
         if verb.satisfied and before in "NSU" and clause.role and clause.role[0][1] == verb.name:
             return clause.last
@@ -98,9 +95,8 @@ def read_to(clause: Clause, place: int) -> int:
     """Read to: before a verb an infinitive, else a preposition."""
     following = clause.tags[place + 1] if place + 1 < len(clause.tags) else "."
     if following == "V":
-        subjects = clause.verb.subjects if clause.verb is not None else (clause.main if clause.copula else clause.last)
-        in_clause = clause.verb.clause if clause.verb is not None else False
-        if clause.verb is not None:
-            clause.verb.satisfied = True
-        return clause.start_verb(place + 1, subjects, passive=False, clause=in_clause)
+        if clause.verb is None:
+            return clause.start_verb(place + 1, clause.main if clause.copula else clause.last, passive=False, clause=False)
+        clause.verb.satisfied = True
+        return clause.start_verb(place + 1, clause.verb.subjects, passive=False, clause=clause.verb.clause)
     return read_preposition(clause, place)

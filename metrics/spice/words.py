@@ -35,27 +35,22 @@ CLOSED = _closed()
 # Prepositions that follow a verb without a noun of their own ("stands up", "looks on").
 PARTICLES = frozenset("up down off out over on in around away back along through by together apart forward".split())
 
-# Adverbs and adjectives that begin a preposition of several words: first word -> (rest, name of the relation).
-PREPOSITIONS: dict[str, tuple[tuple[tuple[str, ...], str], ...]] = {
-    "next": ((("to",), "next to"),),
-    "close": ((("to",), "close to"),),
-    "in": ((("front", "of"), "in front of"), (("between",), "between")),
-    "on": ((("top", "of"), "on top of"),),
-    "out": ((("of",), "out of"), (("from",), "from")),
-    "off": ((("of",), "off of"),),
-    "away": ((("from",), "from"),),
-    "across": ((("from",), "across from"),),
-    "because": ((("of",), "because of"),),
-    "instead": ((("of",), "instead of"),),
-    "inside": ((("of",), "inside of"),),
-    "outside": ((("of",), "outside of"),),
-    "along": ((("with",), "along with"),),
-    "together": ((("with",), "with"),),
-    "due": ((("to",), "due to"),),
-    "adjacent": ((("to",), "adjacent to"),),
-    "ahead": ((("of",), "ahead of"),),
-    "such": ((("as",), "such as"),),
-}
+
+def _prepositions() -> dict[str, list[tuple[tuple[str, ...], str]]]:
+    phrases = """next to,close to,in front of,in between=between,on top of,out of,out from=from,off of,away from=from,across from,
+        because of,instead of,inside of,outside of,along with,together with=with,due to,adjacent to,ahead of,such as"""
+    found: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+    for phrase in phrases.split(","):
+        text, _, name = phrase.strip().partition("=")
+        first, *rest = text.split()
+        found.setdefault(first, []).append((tuple(rest), name or text))
+    return found
+
+
+# Prepositions of several words: first word -> (rest, name of the relation).
+PREPOSITIONS = _prepositions()
+# The adverbs and adjectives among their first words -> what follows them.
+PREPOSITION_HEADS = {first: PREPOSITIONS[first][0][0][0] for first in "next close away due adjacent ahead such together instead".split()}
 # The noun within such a preposition counts as an object, too.
 INNER_NOUNS = {"in front of": "front", "on top of": "top"}
 
@@ -126,18 +121,6 @@ ADVERBIAL = frozenset("high low fast close far hard long straight right left sho
 COMPOUNDING = frozenset("colored coloured aged cut looking".split())
 # Nouns that end like plurals and are none.
 SINGULAR_S = frozenset("tennis grass glass dress bus christmas gas lens bass moss cross mess boss compass class mattress princess".split())
-# First words of prepositions of several words -> what follows them.
-PREPOSITION_HEADS = {
-    "next": ("to",),
-    "close": ("to",),
-    "away": ("from",),
-    "due": ("to",),
-    "adjacent": ("to",),
-    "ahead": ("of",),
-    "such": ("as",),
-    "together": ("with",),
-    "instead": ("of",),
-}
 # Prepositions and adverbs that are nouns or adjectives after a determiner ("the back of a horse", "the outside wall").
 PLACES = frozenset("back front top inside outside above below past up down opposite".split())
 # Parts of a thing that take no determiner ("on top of"): what follows "of" belongs to the thing before.

@@ -9,9 +9,10 @@ import sacrebleu
 from corpora import as_text, padded, published, random_corpus
 from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 
-from seqrl.metrics.bleu import Bleu, SacreBleu, count_matches
+from seqrl.metrics.bleu import Bleu, count_matches
 from seqrl.metrics.reference_index import ReferenceIndex
 from seqrl.metrics.rows import pad_rows
+from seqrl.metrics.sacre import SacreBleu
 
 
 def official(hypotheses, references):

@@ -7,7 +7,7 @@ import pytest
 from corpora import as_text, random_corpus
 
 from seqrl.metrics.cider import CiderD
-from seqrl.metrics.document_frequency import DocumentFrequency
+from seqrl.metrics.document_frequency import DocumentFrequency, inverse_document_frequency
 from seqrl.metrics.ngram_table import NgramTable
 
 
@@ -16,7 +16,7 @@ def test_counts_each_image_once():
     table = dict(zip(frequency.keys.tolist(), frequency.counts.tolist(), strict=True))
     assert frequency.words is not None
     assert table == {frequency.words.index("a"): 2}  # "a b" and "c" stand in one image each
-    np.testing.assert_allclose(frequency.weights(), np.log([3, 3, 1.5, 1]), atol=1e-15)
+    np.testing.assert_allclose(inverse_document_frequency(frequency.num_images), np.log([3, 3, 1.5, 1]), atol=1e-15)
 
 
 def test_survives_saving_and_loading(tmp_path):

@@ -52,7 +52,7 @@ def test_mix_refuses_what_it_cannot_score():
     references = [[[5]], [[6]]]
     with pytest.raises(ValueError, match="at least one weight"):
         MetricMix({}, references)
-    with pytest.raises(ValueError, match="must be a finite number"):
+    with pytest.raises(ValueError, match="expected a finite number as its weight"):
         MetricMix({"bleu4": float("nan")}, references)
     with pytest.raises(ValueError, match="sacrebleu scores strings only"):
         MetricMix({"sacrebleu": 1.0}, references)

@@ -59,7 +59,7 @@ def test_scores_do_not_depend_on_what_was_scored_before(name: str, monkeypatch: 
 
 @pytest.mark.parametrize("name", ["ter", "wer", "edit_distance", "slot_error", "length_error", "repetition"])
 def test_what_should_be_small_is_never_rewarded(name: str) -> None:
-    with pytest.raises(ValueError, match=f"the weight of {name} must be below 0, since less is better"):
+    with pytest.raises(ValueError, match=f"metrics.{name}: expected a weight below 0, since less is better"):
         MetricMix({name: 1.0}, REFERENCES, end=0, numbers=NUMBERS)
 
 

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqrl.metrics.by_name import metric_by_name
-from seqrl.metrics.meteor import Meteor
-from seqrl.metrics.meteor.metric import PreparedMeteor
+from seqrl.metrics.by_name import higher_is_better, metric_by_name
+from seqrl.metrics.meteor.metric import Meteor, PreparedMeteor
 from seqrl.metrics.meteor.normalise import normalise
 from seqrl.metrics.meteor.paraphrases import Paraphrases
 
@@ -151,4 +150,4 @@ def test_normalised_text_has_words_without_spaces(text: str) -> None:
 def test_it_has_a_name() -> None:
     metric = metric_by_name("meteor")
     assert metric.described[0] == "METEOR-1.5"
-    assert metric.bound == 1.0 and metric.higher_is_better
+    assert metric.bound == 1.0 and higher_is_better("meteor")

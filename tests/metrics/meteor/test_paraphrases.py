@@ -19,18 +19,18 @@ Writer = Callable[..., Path]
 
 def _others(table: Paraphrases, phrase: str) -> set[tuple[int, int]]:
     number = _number(table, phrase)
-    found = table.others[table.starts[number] : table.starts[number + 1]]
+    found = table.arrays.others[table.arrays.starts[number] : table.arrays.starts[number + 1]]
     return {(int(other) >> 1, int(other) & 1) for other in found}
 
 
 def _number(table: Paraphrases, phrase: str) -> int:
     wanted = phrase_hash([table.numbers[word] for word in phrase.split()])
-    return int(table.phrases[int(np.flatnonzero(table.slots == np.uint64(wanted))[0])])
+    return int(table.arrays.phrases[int(np.flatnonzero(table.arrays.slots == np.uint64(wanted))[0])])
 
 
 def test_each_pair_stands_in_both_directions(write_table: Writer, tmp_path: Path) -> None:
     table = load_paraphrases(write_table(tmp_path / "table.gz"), tmp_path)
-    assert table.max_words == 3
+    assert table.arrays.max_words == 3
     assert _others(table, "before") == {(_number(table, "in front of"), 1)}
     assert _others(table, "many") == {(_number(table, "a lot of"), 0)}
     assert _others(table, "child") == {(_number(table, "kid"), 0)}
@@ -43,10 +43,10 @@ def test_many_phrases_are_all_found_again(write_table: Writer, tmp_path: Path) -
         assert _others(table, one) == {(_number(table, other), 0)}
         # each hash stands where a search from its lowest bits on finds it
         place = phrase_hash([table.numbers[word] for word in one.split()])
-        slot = place % len(table.slots)
-        while table.slots[slot] != np.uint64(place):
-            assert table.slots[slot] != 0
-            slot = (slot + 1) % len(table.slots)
+        slot = place % len(table.arrays.slots)
+        while table.arrays.slots[slot] != np.uint64(place):
+            assert table.arrays.slots[slot] != 0
+            slot = (slot + 1) % len(table.arrays.slots)
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "other", "byte"])
@@ -60,7 +60,7 @@ def test_a_damaged_cache_is_made_again(write_table: Writer, tmp_path: Path, dama
     path.write_bytes({"byte": byte, "cut": whole[:-70], "empty": b"", "other": b"x" * len(whole)}[damage])
     again = load_paraphrases(source, tmp_path)
     assert again.numbers == first.numbers
-    np.testing.assert_array_equal(again.others, first.others)
+    np.testing.assert_array_equal(again.arrays.others, first.arrays.others)
     assert path.read_bytes() == whole
 
 
