@@ -28,7 +28,8 @@ from seqrl.metrics.resampling import bootstrap, interval, p_value
 from seqrl.metrics.signature import signature_of
 from seqrl.run.config import read_config
 from seqrl.run.train import load
-from seqrl.tasks.text.evaluation import beam_replies, greedy_replies
+from seqrl.tasks.text.evaluation import replies_of
+from seqrl.tasks.writing.decoded import in_order
 
 CONFIGS = ROOT / "configs" / "text"
 BEAM, PENALTIES = 5, (0.0, 0.5, 1.0, 1.5)
@@ -44,9 +45,10 @@ class Translator:
     def translate(self, split: str, length_penalty: float, *, greedy: bool = False) -> tuple[list[str], list[list[str]]]:
         """Give translations and references of a split."""
         part, vocabulary = self.task.splits[split], self.task.vocabulary
-        config = dataclasses.replace(self.task.config.evaluation, beam_size=BEAM, length_penalty=length_penalty)
+        beam: Any = {"beam_size": 0 if greedy else BEAM, "length_penalty": length_penalty, "max_prompts": 0}
         with torch.no_grad():
-            replies = (greedy_replies if greedy else beam_replies)(self.policy, part, vocabulary, config, len(part))
+            share = replies_of(self.policy, part, vocabulary, dataclasses.replace(self.task.config.evaluation, **beam))
+        replies = in_order([share["" if greedy else "beam/"]])
         return [vocabulary.tokenisation.join(reply.words) for reply in replies], part.pairs.references
 
     def bleu(self, split: str, length_penalty: float = 0.0, *, greedy: bool = False) -> float:

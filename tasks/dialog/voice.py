@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from seqrl.tasks.dialog.arrays import Numbers
 from seqrl.tasks.dialog.restaurant_acts import ACTIONS, FAREWELL, OFFER, OTHERS, SLOTS, TELL
 from seqrl.tasks.dialog.restaurant_data import ANY, INFORMABLE, REQUESTABLE, VALUES, RestaurantData, value_of
 from seqrl.tasks.dialog.restaurant_user import Said
@@ -30,9 +31,9 @@ class Shown(Protocol):
     state: dict[str, NDArray[Any]]
     said: Said
     heard: Said
-    meant: NDArray[Any]
-    choices: NDArray[Any]
-    told: NDArray[Any]
+    meant: Numbers
+    choices: Numbers
+    told: Numbers
 
 
 @dataclass(frozen=True)
@@ -119,13 +120,7 @@ class WrittenVoice:
         prompt = self._prompt(act)
         if prompt is None:
             return act.text
-        from seqrl.tasks.text.data import make_split
-        from seqrl.tasks.text.evaluation import greedy_replies
-        from seqrl.tasks.text.pairs import Pairs
-
-        config, vocabulary = self.task.config, self.task.vocabulary
-        split = make_split("voice", Pairs([prompt], [[prompt]]), vocabulary, config.data.max_prompt_tokens)
-        text = " " + vocabulary.tokenisation.join(greedy_replies(self.policy, split, vocabulary, config.evaluation, 1)[0].words) + " "
+        text = f" {self.task.reply(self.policy, [prompt])[0]} "
         for slot, value in {**act.slots, "type": "restaurant"}.items():
             text = text.replace(f" SLOT_{slot.upper()} ", f" {value} ")
         return text.strip()

@@ -2,61 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import chain
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from seqrl.metrics.tokenisations import tokenisation_by_name
-from seqrl.tasks.text.pairs import Messages, Pairs
+from seqrl.tasks.text.pairs import Pairs
 from seqrl.tasks.text.pieces import PieceVocabulary
 from seqrl.tasks.writing.vocabulary import SPECIALS, AnyVocabulary, Vocabulary
 
 
-@dataclass(frozen=True)
 class TextSplit:
-    """One part of a data set.
+    """One part of a data set: pairs of texts, and their ids.
 
-    Attributes:
+    Args:
         name: "train", "dev" or "test".
         pairs: the texts.
+        vocabulary: gives ids.
+        max_prompt_tokens: longer prompts lose their beginning, since what was said last matters most; 0 for no limit.
+
+    Attributes:
         words: of each item's references.
         tokens: [N, S] long, prompts with an end token, then padding.
         mask: [N, S] bool, what is no padding.
+        messages: the prompts as lists of messages, where they were given as such; else None.
+
+    Raises:
+        ValueError: when a reference has no word, or names a special token of a word list.
     """
 
-    name: str
-    pairs: Pairs
-    words: list[list[list[str]]]
-    tokens: Tensor
-    mask: Tensor
+    def __init__(self, name: str, pairs: Pairs, vocabulary: AnyVocabulary, max_prompt_tokens: int) -> None:
+        self.name, self.pairs = name, pairs
+        self.prompts, self.references, self.columns, self.messages = pairs.prompts, pairs.references, pairs.columns, pairs.messages or None
+        split, reserved = vocabulary.tokenisation.split, SPECIALS if isinstance(vocabulary, Vocabulary) else ()
+        self.words = [[split(text) for text in texts] for texts in pairs.references]
+        for index, references in enumerate(self.words):
+            _check(pairs, index, references, reserved)
+        self.tokens, self.mask = prompt_rows(pairs.prompts, vocabulary, max_prompt_tokens)
 
     def __len__(self) -> int:
         """Number of prompts."""
         return len(self.pairs)
-
-    @property
-    def references(self) -> Sequence[Sequence[str]]:
-        """Texts of each item."""
-        return self.pairs.references
-
-    @property
-    def prompts(self) -> Sequence[str]:
-        """Text of each prompt."""
-        return self.pairs.prompts
-
-    @property
-    def messages(self) -> Sequence[Messages] | None:
-        """The prompts as lists of messages, where they were given as such."""
-        return self.pairs.messages or None
-
-    @property
-    def columns(self) -> Mapping[str, Sequence[Any]]:
-        """What else the data hold about an item."""
-        return self.pairs.columns
 
     def describe(self, index: int) -> str:
         """Name an item in a message."""
@@ -86,28 +74,8 @@ def make_vocabulary(pairs: Pairs, *, tokens: str, min_count: int, pieces: int) -
     return Vocabulary.build(map(split, texts), min_count, tokens=tokens)
 
 
-def make_split(name: str, pairs: Pairs, vocabulary: AnyVocabulary, max_prompt_tokens: int) -> TextSplit:
-    """Number a part of a data set.
-
-    Args:
-        name: of the part.
-        pairs: the texts.
-        vocabulary: gives ids.
-        max_prompt_tokens: longer prompts lose their beginning, since what was said last matters most; 0 for no limit.
-
-    Raises:
-        ValueError: when a reference has no word, or names a special token of a word list.
-    """
-    split = vocabulary.tokenisation.split
-    words = [[split(text) for text in texts] for texts in pairs.references]
-    for index, references in enumerate(words):
-        _check(pairs, index, references, reserved=SPECIALS if isinstance(vocabulary, Vocabulary) else ())
-    tokens, mask = prompt_rows(pairs.prompts, vocabulary, max_prompt_tokens)
-    return TextSplit(name, pairs, words, tokens, mask)
-
-
 def prompt_rows(prompts: Sequence[str], vocabulary: AnyVocabulary, max_prompt_tokens: int) -> tuple[Tensor, Tensor]:
-    """Give prompts as ids, then padding, [N, S] long, and what is no padding, [N, S] bool; arguments as in `make_split`.
+    """Give prompts as ids, then padding, [N, S] long, and what is no padding, [N, S] bool; arguments as in `TextSplit`.
 
     Each has an end token, unless the vocabulary has rules of its own for what is read (`encode_prompt`).
     """

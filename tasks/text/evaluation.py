@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
 
 from seqrl.metrics import by_name
 from seqrl.metrics.corpus import Corpus
-from seqrl.run.registry import nearest
 from seqrl.run.trust import NAMES_CODE
 from seqrl.settings import Count, NotNegative, check_settings
 from seqrl.tasks.text.data import TextSplit
-from seqrl.tasks.writing.decoded import Decoded, batches_of, beam_texts, greedy_texts
-from seqrl.tasks.writing.own_metrics import OwnMetric, functions_among, refuse_two_figures
-from seqrl.tasks.writing.own_rewards import mean_score
+from seqrl.tasks.writing.decoded import Decoded, Share, batches_of, share_of
+from seqrl.tasks.writing.own_metrics import check_figures
 from seqrl.tasks.writing.reward import TextReward
 from seqrl.tasks.writing.trl_form import Notes
 from seqrl.tasks.writing.vocabulary import AnyVocabulary
@@ -48,46 +45,21 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        for name in self.registered:
-            if name not in by_name.METRICS:
-                raise ValueError(f"metrics: there is no metric {name!r}; {nearest(name, by_name.METRICS)}")
-        refuse_two_figures(self.functions, FIGURES)
+        check_figures(self.metrics, FIGURES)
 
     @property
-    def registered(self) -> list[str]:
-        """Names of metrics."""
-        return [name for name in self.metrics if ":" not in name]
-
-    @property
-    def functions(self) -> list[str]:
-        """Functions of one's own."""
-        return functions_among(self.metrics)
+    def beam(self) -> dict[str, Any]:
+        """How beam search goes; empty where there is none."""
+        return {"beam_size": self.beam_size, "length_penalty": self.length_penalty} if self.beam_size > 1 else {}
 
 
 Reply = Decoded
 
 
-# Replies of each batch of a process: greedy ones, and under "beam/" those of beam search.
-Share = dict[str, list[list[Decoded]]]
-
-
 def replies_of(policy: Any, split: TextSplit, vocabulary: AnyVocabulary, config: EvaluationConfig, part: int = 0, parts: int = 1) -> Share:
     """Reply to a process's share of the prompts; `part` is its number among `parts`."""
     batches = batches_of(min(config.max_prompts or len(split), len(split)), config.prompts_per_batch, part, parts)
-    share = {"": [greedy_texts(policy, _contexts(policy, split, [rows]), vocabulary) for rows in batches]}
-    if config.beam_size > 1:
-        share["beam/"] = [beam_texts(policy, _contexts(policy, split, [rows]), vocabulary, **_beam(config)) for rows in batches]
-    return share
-
-
-def greedy_replies(policy: Any, split: TextSplit, vocabulary: AnyVocabulary, config: EvaluationConfig, count: int) -> list[Reply]:
-    """Write the most probable reply, token by token, to the first `count` prompts."""
-    return greedy_texts(policy, _contexts(policy, split, batches_of(count, config.prompts_per_batch)), vocabulary)
-
-
-def beam_replies(policy: Any, split: TextSplit, vocabulary: AnyVocabulary, config: EvaluationConfig, count: int) -> list[Reply]:
-    """Write replies by beam search to the first `count` prompts."""
-    return beam_texts(policy, _contexts(policy, split, batches_of(count, config.prompts_per_batch)), vocabulary, **_beam(config))
+    return share_of(policy, split.rows, batches, vocabulary, config.beam)
 
 
 def score_replies(
@@ -125,11 +97,6 @@ def score_replies(
     }
 
 
-def own_figures(own: Mapping[str, OwnMetric], texts: Sequence[str], split: TextSplit, size: int) -> dict[str, float]:
-    """Average what functions of one's own give for replies to the first prompts of a split, no more replies a call than `size`."""
-    return {figure: mean_score(metric.score, texts, split, size) for figure, metric in own.items()}
-
-
 def scores_of(replies: Sequence[Reply], split: TextSplit, reward: TextReward, notes: Notes) -> list[float]:
     """Give what a reward pays for replies to the first prompts of a split, each by itself, without its end.
 
@@ -149,13 +116,3 @@ def scores_of(replies: Sequence[Reply], split: TextSplit, reward: TextReward, no
         of_words = by_name.scores_words(name)
         total += weight * metric.score(words if of_words else texts, split.words[:count] if of_words else split.references[:count])
     return [float(score) for score in total]
-
-
-def _beam(config: EvaluationConfig) -> dict[str, Any]:
-    return {"beam_size": config.beam_size, "length_penalty": config.length_penalty}
-
-
-def _contexts(policy: nn.Module, split: TextSplit, batches: Sequence[slice]) -> Iterator[dict[str, dict[str, Tensor]]]:
-    device = next(policy.parameters()).device
-    for rows in batches:
-        yield {"image": {name: leaf.to(device) for name, leaf in split.rows(rows).items()}}

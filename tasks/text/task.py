@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,38 +15,24 @@ from seqrl.batch_share import BatchShare
 from seqrl.metrics import by_name
 from seqrl.policies.tokens import end_tokens
 from seqrl.settings import Count, NotNegative, check_settings
-from seqrl.tasks.text.data import TextSplit, make_split, make_vocabulary, prompt_rows
+from seqrl.tasks.text.data import TextSplit, prompt_rows
 from seqrl.tasks.text.data_config import DataConfig, load_pairs
-from seqrl.tasks.text.evaluation import (
-    FIGURES,
-    METRICS,
-    EvaluationConfig,
-    Reply,
-    Share,
-    greedy_replies,
-    own_figures,
-    replies_of,
-    score_replies,
-    scores_of,
-)
+from seqrl.tasks.text.evaluation import FIGURES, METRICS, EvaluationConfig, Reply, replies_of, score_replies, scores_of
 from seqrl.tasks.text.pairs import Pairs, as_lists, as_prompts, held_out
-from seqrl.tasks.text.policy import PolicyConfig, build_policy, load_pretrained, model_vocabulary
+from seqrl.tasks.text.policy import PolicyConfig, build_policy, load_pretrained, vocabulary_of
 from seqrl.tasks.text.shown import Written, write_replies, write_rows
 from seqrl.tasks.text.slots import Slots
-from seqrl.tasks.writing.decoded import in_order
+from seqrl.tasks.writing.decoded import Share, batches_of, contexts_of, greedy_texts, in_order
 from seqrl.tasks.writing.imitated_references import ImitatedReferences
 from seqrl.tasks.writing.imitated_rows import imitated_rows
-from seqrl.tasks.writing.own_metrics import own_metrics
-from seqrl.tasks.writing.own_rewards import OwnRewardLike, named_functions
+from seqrl.tasks.writing.own_metrics import imported_among, own_metrics, registered_among
+from seqrl.tasks.writing.own_rewards import RewardLike, mean_score
 from seqrl.tasks.writing.reward import RewardConfig, TextReward
 from seqrl.tasks.writing.reward_config import rewarding
-from seqrl.tasks.writing.reward_function import import_function
 from seqrl.tasks.writing.rollouts import HINTS, Rollouts, split_named
-from seqrl.tasks.writing.sampled import Sampled, sampled_rows
 from seqrl.tasks.writing.signatures import evaluation_signatures, reward_signature
 from seqrl.tasks.writing.trl_form import Notes
-from seqrl.tasks.writing.vocabulary import AnyVocabulary, any_vocabulary
-from seqrl.trajectory import Trajectory
+from seqrl.trajectory import Trajectory, Tree
 
 
 def _smoothed_bleu() -> RewardConfig:
@@ -86,12 +72,11 @@ class TextConfig:
     def build(self, seed: int) -> TextTask:
         """Read the pairs and make the task."""
         self.reward.check()
-        for name in self.evaluation.functions:
-            import_function(name, field="evaluation.metrics")
-        parts = load_pairs(self.data)
-        train, dev, test = (parts[name] for name in ("train", "dev", "test"))
-        parts_of: Any = {"dev": dev, "test": test, "places": train.places, "columns": train.columns}
-        return TextTask(train.messages or train.prompts, train.references, **parts_of, config=self, seed=seed)
+        imported_among(self.evaluation.metrics)
+        parts: Any = load_pairs(self.data)
+        train = parts.pop("train")
+        columns: Any = {"places": train.places, "columns": train.columns}
+        return TextTask(train.messages or train.prompts, train.references, **columns, **parts, config=self, seed=seed)
 
 
 class TextTask:
@@ -122,7 +107,7 @@ class TextTask:
         self,
         prompts: Sequence[str] | Sequence[Sequence[Mapping[str, Any]]],
         references: Sequence[str] | Sequence[Sequence[str]],
-        reward: OwnRewardLike | str | Mapping[str, float] | None = None,
+        reward: RewardLike = None,
         *,
         vocabulary: Any = None,
         dev: Pairs | None = None,
@@ -133,7 +118,9 @@ class TextTask:
         policy: Any = None,
         seed: int = 0,
     ) -> None:
-        self.config = config = _rewarding(config or TextConfig(), reward)
+        config = config or TextConfig()
+        settings: Any = {"slot_error": {"prefix": config.data.slot_prefix}, **config.reward.settings}
+        self.config = config = replace(config, reward=rewarding(replace(config.reward, settings=settings), reward))
         texts, messages = as_prompts(prompts)
         train, data = Pairs(texts, as_lists(references), places, messages, columns or {}), config.data
         if dev is None:
@@ -141,40 +128,32 @@ class TextTask:
         self._given = policy
         # Its tokenizer is needed first; the first `build_policy` gives it out.
         self._loaded = load_pretrained(config.policy) if policy is None and config.policy.type == "pretrained" else None
-        self.vocabulary: AnyVocabulary = self._make_vocabulary(train, vocabulary)
-        make = partial(make_split, vocabulary=self.vocabulary, max_prompt_tokens=data.max_prompt_tokens)
-        self.splits: dict[str, TextSplit] = {
-            name: make(name, pairs) for name, pairs in (("train", train), ("dev", dev), ("test", test or Pairs([], [])))
-        }
+        self.vocabulary = vocabulary_of(train, vocabulary, policy or self._loaded, data, config.policy)
+        given = {"train": train, "dev": dev, "test": test or Pairs([], [])}
+        self.splits = {name: TextSplit(name, pairs, self.vocabulary, data.max_prompt_tokens) for name, pairs in given.items()}
         self.train = self.splits["train"]
         self.slots = Slots.of(data.slot_prefix, train)
         for split in self.splits.values():
             self.slots.warn_of_strange(split.name, split.pairs)
-        self.reward = TextReward(config.reward, self.train, self.vocabulary, function=None if named_functions(reward) is None else reward)  # type: ignore[arg-type]
+        self.reward = TextReward(config.reward, self.train, self.vocabulary, function=reward)
         repeats = torch.tensor([len(texts) if config.draw_by_references else 1 for texts in train.references])
         self._drawn = torch.arange(len(self.train)).repeat_interleave(repeats)
         self._rollouts = Rollouts(len(self._drawn), self.reward, seed=seed)
         self._references = self._imitated(self._given or self._loaded)
-        self._own = own_metrics(config.evaluation.functions, self.reward, config.reward.timeout_s, taken=FIGURES)
-        self._metrics = list(dict.fromkeys([*METRICS, *config.evaluation.registered, *self.reward.weights]))
+        self._own = own_metrics(config.evaluation.metrics, self.reward, config.reward.timeout_s, taken=FIGURES)
+        self._metrics = list(dict.fromkeys([*METRICS, *registered_among(config.evaluation.metrics), *self.reward.weights]))
+        # What is the same for every task of written texts; see `seqrl.protocols.Task`.
+        self.pop_figures, self.reward_ahead = self._rollouts.pop_figures, self._rollouts.lag
+        self.reward_signature = partial(reward_signature, self.reward)
+        self.state_dict, self.load_state_dict = self._rollouts.state_dict, self._rollouts.load_state_dict
 
     searches_rows = True
+    hints = HINTS | {"items": "raise task.prompts_per_batch"}
 
     @property
     def seconds_in_reward(self) -> float:
         """Time spent scoring replies so far; with `reward.ahead` the time spent waiting for it."""
         return self._rollouts.seconds_in_reward
-
-    def pop_figures(self) -> dict[str, float]:
-        """Give what functions of one's own have logged since the last call."""
-        return self._rollouts.pop_figures()
-
-    hints = HINTS | {"items": "raise task.prompts_per_batch"}
-
-    @property
-    def reward_ahead(self) -> int:
-        """By how many updates rows are older than the policy that learns from them."""
-        return self._rollouts.lag
 
     def build_policy(self) -> nn.Module:
         """Make the configured policy for this vocabulary."""
@@ -184,47 +163,16 @@ class TextTask:
         self._references = self._imitated(policy)
         return policy
 
-    def rollout(
-        self,
-        policy: nn.Module,
-        *,
-        num_samples: int = 1,
-        greedy: bool = False,
-        greedy_baseline: bool = False,
-        num_forced_steps: int = 0,
-        generator: torch.Generator | None = None,
-        beam: bool = False,
-    ) -> Trajectory:
-        """Reply to the next prompts; see `seqrl.protocols.Task`. With `reward.ahead` the replies are those that the last call sampled."""
-
-        own: Any = self._rollouts.own
-
-        def draw() -> Sampled:
-            items = self._next_items()
-            context = {"image": {name: leaf.to(next(policy.parameters()).device) for name, leaf in self.train.rows(items).items()}}
-            forced = self._references.beginnings(items, num_forced_steps, self._rollouts.generator) if num_forced_steps else None
-            return sampled_rows(
-                policy,
-                own(context),
-                own(items),
-                end=self.vocabulary.end,
-                num_samples=num_samples,
-                greedy=greedy,
-                greedy_baseline=greedy_baseline,
-                forced=own(forced),
-                generator=generator,
-                beam=beam,
-            )
-
-        return self._rollouts.rewarded(draw, num_samples=num_samples, greedy=greedy, greedy_baseline=greedy_baseline)
+    def rollout(self, policy: nn.Module, **settings: Any) -> Trajectory:
+        """Reply to the next prompts; the trainer's settings are those of `seqrl.tasks.writing.rollouts.Rollouts.write`."""
+        return self._rollouts.write(policy, self._next_prompts, self._references, **settings)
 
     def demonstrations(self, group: Tensor | None = None) -> Trajectory:
         """Give references of the next prompts, or of the training prompts that `group` numbers."""
         items = self._next_items() if group is None else self._rollouts.around(group.cpu())
-        chosen = [self._references.choose(item, self.config.references_per_prompt, self._rollouts.generator) for item in items.tolist()]
-        rows = items.repeat_interleave(torch.tensor([len(each) for each in chosen]))
-        tokens = [row for each in chosen for row in each]
-        shown = imitated_rows(tokens, {"image": self.train.rows(rows)}, rows, begin=self.vocabulary.begin, pad=self.vocabulary.pad)
+        tokens, place = self._references.chosen(items, self.config.references_per_prompt, self._rollouts.generator)
+        rows, vocabulary = items[place], self.vocabulary
+        shown = imitated_rows(tokens, {"image": self.train.rows(rows)}, rows, begin=vocabulary.begin, pad=vocabulary.pad)
         return self._rollouts.own_rows(shown, group)
 
     def share_batches(self, share: BatchShare) -> None:
@@ -247,9 +195,14 @@ class TextTask:
 
     def evaluation_figures(self, shares: Sequence[Share], *, split: str) -> dict[str, float]:
         """Score the replies of all processes."""
+        part, config = self._split(split), self.config
         figures: dict[str, float] = {}
         for kind in shares[0]:
-            found = self._figures(in_order([share[kind] for share in shares]), self._split(split))
+            replies = in_order([share[kind] for share in shares])
+            found = score_replies(replies, part, self.vocabulary, self._metrics, config.reward.settings)
+            found |= self.slots.figures([reply.words for reply in replies], part.pairs)
+            texts, size = self._texts(replies), config.evaluation.prompts_per_batch
+            found |= {figure: mean_score(own.score, texts, part, size) for figure, own in self._own.items()}
             figures |= {f"{kind}{name}": figure for name, figure in found.items()}
         return figures
 
@@ -271,10 +224,8 @@ class TextTask:
             ValueError: when a prompt asks for a slot that no training pair has.
         """
         self.slots.require_known(prompts)
-        pairs = Pairs(list(prompts), [[prompt or "-"] for prompt in prompts])  # nothing is compared
-        tokens, mask = prompt_rows(pairs.prompts, self.vocabulary, self.config.data.max_prompt_tokens)
-        part = TextSplit("given", pairs, [], tokens, mask)
-        return self._texts(greedy_replies(policy, part, self.vocabulary, self.config.evaluation, len(part)))
+        tokens, mask = prompt_rows(prompts, self.vocabulary, self.config.data.max_prompt_tokens)
+        return self._texts(self._replies(policy, lambda rows: {"tokens": tokens[rows], "mask": mask[rows]}, len(prompts)))
 
     def sample(
         self, policy: nn.Module, directory: Path, *, count: int = 8, split: str = "dev", before: nn.Module | None = None
@@ -284,8 +235,8 @@ class TextTask:
         Args:
             policy: writes the replies.
             directory: for replies.txt, replies.html and replies.jsonl.
-            count: of prompts.
-            split: whose first prompts they are.
+            count: of prompts, the first ones of the split.
+            split: name of it.
             before: the policy that training started from, whose replies are shown, too.
         """
         part = self._split(split)
@@ -294,16 +245,13 @@ class TextTask:
     def keep_samples(self, policy: nn.Module, path: Path, *, split: str = "dev", before: nn.Module | None = None) -> Path:
         """Write the replies to all prompts that an evaluation looks at as JSON lines; arguments as in `sample`."""
         part = self._split(split)
-        return write_rows(part.pairs, self._written(policy, before, part, self._count(part)), path.with_suffix(".jsonl"))
+        count = min(self.config.evaluation.max_prompts or len(part), len(part))
+        return write_rows(part.pairs, self._written(policy, before, part, count), path.with_suffix(".jsonl"))
 
     def fingerprint(self) -> dict[str, str]:
         """Name what the weights depend on beside the configuration: the vocabulary, and document frequencies where they are rewarded."""
         known = {"vocabulary": self.vocabulary.fingerprint(), "document_frequency": self.reward.fingerprint()}
         return {name: key for name, key in known.items() if key}
-
-    def reward_signature(self, trainer: Mapping[str, object], *, version: str) -> str:
-        """Say how replies are rewarded, see `seqrl.metrics.signature`."""
-        return reward_signature(self.reward, trainer, version)
 
     def evaluation_signatures(self, split: str, *, version: str) -> dict[str, str]:
         """Say how the metrics of an evaluation are computed."""
@@ -311,30 +259,18 @@ class TextTask:
         return evaluation_signatures(
             {name: by_name.metric_by_name(name, **settings[name]) if name in settings else name for name in self._metrics},
             part.references[: config.max_prompts or None],
-            {"beam": config.beam_size, "alpha": config.length_penalty} if config.beam_size > 1 else {},
+            {"beam": config.beam_size, "alpha": config.length_penalty} if config.beam else {},
             tok=self.vocabulary.tokenisation.name,
             version=version,
             df=part.name,
         )
 
-    def state_dict(self) -> dict[str, Any]:
-        """Give the position in the data and the state of the draws."""
-        return self._rollouts.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a saved state."""
-        self._rollouts.load_state_dict(state)
-
-    def _make_vocabulary(self, train: Pairs, given: Any) -> AnyVocabulary:
-        data, policy = self.config.data, self._given or self._loaded
-        if given is None and getattr(policy, "tokenizer", None) is not None:
-            return model_vocabulary(policy, data, self.config.policy)
-        if given is None and not data.tokenizer:
-            return make_vocabulary(train, tokens=data.tokens, min_count=data.min_count, pieces=data.pieces)
-        return any_vocabulary(data.tokenizer if given is None else given, tokens=data.tokens)
-
     def _next_items(self) -> Tensor:
         return self._drawn[self._rollouts.next_items(self.config.prompts_per_batch)]
+
+    def _next_prompts(self) -> tuple[Tensor, Tree]:
+        items = self._next_items()
+        return items, self.train.rows(items)
 
     def _imitated(self, policy: Any) -> ImitatedReferences:
         ends = (self.vocabulary.end,) if policy is None else end_tokens(policy)
@@ -343,30 +279,18 @@ class TextTask:
     def _texts(self, replies: Sequence[Reply]) -> list[str]:
         return [self.vocabulary.tokenisation.join(reply.words) for reply in replies]
 
+    def _replies(self, policy: nn.Module, read: Callable[[slice], Tree], count: int) -> list[Reply]:
+        batches = batches_of(count, self.config.evaluation.prompts_per_batch)
+        return greedy_texts(policy, contexts_of(policy, read, batches), self.vocabulary)
+
     def _written(self, policy: nn.Module, before: nn.Module | None, part: TextSplit, count: int) -> dict[str, Written]:
         writers = {"output": policy} if before is None else {"before": before, "after": policy}
         written = {}
         for name, writer in writers.items():
-            replies = greedy_replies(writer, part, self.vocabulary, self.config.evaluation, count)
-            notes = Notes()
+            replies, notes = self._replies(writer, part.rows, count), Notes()
             scores = scores_of(replies, part, self.reward, notes)
             written[name] = Written(self._texts(replies), scores, notes.extra)
         return written
 
-    def _figures(self, replies: Sequence[Reply], part: TextSplit) -> dict[str, float]:
-        figures = score_replies(replies, part, self.vocabulary, self._metrics, self.config.reward.settings)
-        figures |= self.slots.figures([reply.words for reply in replies], part.pairs)
-        return figures | own_figures(self._own, self._texts(replies), part, self.config.evaluation.prompts_per_batch)
-
-    def _count(self, part: TextSplit) -> int:
-        return min(self.config.evaluation.max_prompts or len(part), len(part))
-
     def _split(self, name: str) -> TextSplit:
         return split_named(name, self.splits, "pairs")
-
-
-def _rewarding(config: TextConfig, reward: OwnRewardLike | str | Mapping[str, float] | None) -> TextConfig:
-    """Put a reward that was given as names and weights into the configuration, and say which words slots are."""
-    slots: dict[str, int | float | str] = {"prefix": config.data.slot_prefix}
-    settings = {"slot_error": slots} | config.reward.settings
-    return replace(config, reward=rewarding(replace(config.reward, settings=settings), reward))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from seqrl.beam_search import beam_search
 from seqrl.decoding import sample, with_one_end
 from seqrl.policies.tokens import end_tokens, is_end
+from seqrl.tasks.writing.memory import context_of
 from seqrl.tasks.writing.vocabulary import AnyVocabulary
+from seqrl.trajectory import Tree
 
 Found = TypeVar("Found")
 
@@ -18,6 +21,32 @@ class Decoded(NamedTuple):
 
     words: list[str]
     ended: bool
+
+
+# Texts of each batch of a process: greedy ones, and under "beam/" those of beam search.
+Share = dict[str, list[list[Decoded]]]
+
+
+def share_of(
+    policy: Any, read: Callable[[slice], Tree], batches: Sequence[slice], vocabulary: AnyVocabulary, beam: Mapping[str, Any]
+) -> Share:
+    """Write greedy texts about the items of each batch, and those of beam search.
+
+    Args:
+        policy: see `seqrl.decoding.sample`.
+        read: gives what a policy reads of some items.
+        batches: of items.
+        vocabulary: what the token ids stand for.
+        beam: how beam search goes; empty for none.
+    """
+    ways: dict[str, Callable[..., list[Decoded]]] = {"": greedy_texts}
+    ways |= {"beam/": partial(beam_texts, **beam)} if beam else {}
+    return {kind: [write(policy, contexts_of(policy, read, [rows]), vocabulary) for rows in batches] for kind, write in ways.items()}
+
+
+def contexts_of(policy: Any, read: Callable[[slice], Tree], batches: Iterable[slice]) -> Iterator[Tree]:
+    """Give the context of each batch of items, one after the other; `read` gives what a policy reads of some items."""
+    return (context_of(policy, read(rows)) for rows in batches)
 
 
 def greedy_texts(policy: Any, contexts: Iterable[Any], vocabulary: AnyVocabulary) -> list[Decoded]:

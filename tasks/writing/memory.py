@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqrl.policies.tokens import distinct_rows
 from seqrl.trajectory import Trajectory, Tree, map_tree
+
+
+def context_of(policy: nn.Module, inputs: Tree) -> dict[str, Tree]:
+    """Give what a policy writes about, leaves [B, ...], as its context, on its device."""
+    device = next(policy.parameters()).device
+    return {"image": map_tree(lambda leaf: leaf.to(device), inputs)}
 
 
 def memory_of(policy: Any, context: Tree) -> Any:

@@ -12,7 +12,8 @@ from seqrl.metrics import by_name
 from seqrl.tasks.writing.asked import Asked
 from seqrl.tasks.writing.own_rewards import OwnRewards, figure_of
 from seqrl.tasks.writing.reward import TextReward
-from seqrl.tasks.writing.reward_function import import_function
+from seqrl.tasks.writing.reward_config import require_metric
+from seqrl.tasks.writing.reward_function import Named, import_function
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ def own_metrics(names: Sequence[str], reward: TextReward, timeout_s: float, *, t
     """Give each function with the name of its figure: that of the function, without its module.
 
     Args:
-        names: `module:name` of the functions to report.
+        names: what to report; the functions among it, `module:name`.
         reward: of the task; functions that it pays for are reported as they are called in training, in its processes, too, without their
             weights. One that is called as a figure that there is already goes by `reward_` and its name.
         timeout_s: seconds after which a function that does not answer is given up.
@@ -38,9 +39,9 @@ def own_metrics(names: Sequence[str], reward: TextReward, timeout_s: float, *, t
     """
     found: dict[str, OwnMetric] = {}
     rewarded = [] if reward.own is None else reward.own.names
-    for name in names:
+    for name, function in imported_among(names):
         if name not in rewarded:
-            function, figure = import_function(name, field="evaluation.metrics"), figure_of(name)
+            figure = figure_of(name)
             if figure in taken:
                 raise ValueError(
                     f"evaluation.metrics: {name!r} is called as another figure of evaluations, {figure}; give the function another name"
@@ -56,6 +57,31 @@ def own_metrics(names: Sequence[str], reward: TextReward, timeout_s: float, *, t
             raise ValueError(f"evaluation.metrics: {figure!r} names the figure of the reward {name}, too; give the function another name")
         found[figure] = OwnMetric(name, reward.own.alone(place))
     return found
+
+
+def check_figures(names: Sequence[str], taken: Container[str]) -> None:
+    """Refuse what `evaluation.metrics` cannot report: a metric that there is not, and two figures of one name.
+
+    Raises:
+        ValueError: naming it.
+    """
+    for name in registered_among(names):
+        require_metric("metrics", name)
+    refuse_two_figures(functions_among(names), taken)
+
+
+def registered_among(names: Sequence[str]) -> list[str]:
+    """Give the names that are those of metrics."""
+    return [name for name in names if ":" not in name]
+
+
+def imported_among(names: Sequence[str]) -> list[Named]:
+    """Import the functions of one's own among names, each once.
+
+    Raises:
+        ValueError: when there is no such function.
+    """
+    return [(name, import_function(name, field="evaluation.metrics")) for name in functions_among(names)]
 
 
 def functions_among(names: Sequence[str]) -> list[str]:

@@ -4,45 +4,25 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqrl.ahead import RewardsAhead
 from seqrl.batch_share import BatchShare
 from seqrl.distributed import gather
 from seqrl.tasks.item_order import ItemOrder
+from seqrl.tasks.writing.imitated_references import ImitatedReferences
+from seqrl.tasks.writing.memory import context_of
 from seqrl.tasks.writing.reward import TextReward
-from seqrl.tasks.writing.sampled import Sampled
+from seqrl.tasks.writing.sampled import Sampled, sampled_rows
 from seqrl.trajectory import Trajectory, Tree
 
 Part = TypeVar("Part")
 # See `seqrl.protocols.Task`.
 HINTS = {"rows_of_the_present": "set task.reward.ahead=0", "critic": "set task.policy.critic=true"}
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Rows that are about to be rewarded as one batch, whose figures go to the end of `scored`."""
-
-    sampled: Sampled
-    reward: TextReward
-    scored: deque[dict[str, float]]
-
-    @property
-    def settings(self) -> tuple[Any, ...]:
-        return self.sampled.settings
-
-    def rewarded(self, score: Callable[..., Any]) -> Trajectory:
-        self.reward.begin_batch()
-        rows = self.sampled.rewarded(score)
-        self.scored.append(self.reward.end_batch())
-        return rows
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.sampled.state_dict()
 
 
 class Rollouts:
@@ -63,7 +43,7 @@ class Rollouts:
         self._reward = reward
         config = reward.config
         self.lag = config.ahead
-        self._ahead = RewardsAhead(reward.paid, self._of_state, config.timeout_s) if config.ahead else None
+        self._ahead = RewardsAhead(self._paid, Sampled.of_state, config.timeout_s) if config.ahead else None
         self._scored: deque[dict[str, float]] = deque()  # figures of batches that have a reward and were not given yet
         self._given, self._gathered = 0, list[dict[str, float]]()
         self._order = ItemOrder(num_items, seed=seed)
@@ -114,42 +94,69 @@ class Rollouts:
         wanted = self.share.items[self.share.own] if group is None else group.to(rows.group.device)
         return rows.select_rows(torch.isin(rows.group, wanted).nonzero().squeeze(1))
 
-    def rewarded(self, draw: Callable[[], Sampled], *, num_samples: int, greedy: bool, greedy_baseline: bool) -> Trajectory:
-        """Give rows with their rewards; with `reward.ahead` those that the last call drew.
+    def write(
+        self,
+        policy: nn.Module,
+        draw: Callable[[], tuple[Tensor, Tree]],
+        references: ImitatedReferences,
+        *,
+        num_samples: int = 1,
+        greedy: bool = False,
+        greedy_baseline: bool = False,
+        num_forced_steps: int = 0,
+        **how: Any,
+    ) -> Trajectory:
+        """Write rows about the next items, with their rewards; with `reward.ahead` those that the last call wrote.
 
         Args:
-            draw: writes rows about the next items.
+            policy: writes; the other keywords are those of `seqrl.protocols.Task.rollout`, and `beam`, see `sampled_rows`.
+            draw: gives the numbers of the next items [N] and what is written about, leaves [N, ...].
+            references: rows begin with these where steps are forced.
             num_samples: rows about each item.
-            greedy: the rows are greedy ones, which are always scored at once.
-            greedy_baseline: there are greedy rows beside them.
+            greedy: write the most probable tokens; these rows are always scored at once.
+            greedy_baseline: also write the greedy row of each item.
+            num_forced_steps: first tokens of a row that are those of a reference.
+            how: `generator` and `beam`.
 
         Raises:
             ValueError: when reward functions leave out all rows, those of all processes.
         """
+
+        def sampled() -> Sampled:
+            items, inputs = draw()
+            own: Any = self.own
+            forced = own(references.beginnings(items, num_forced_steps, self.generator)) if num_forced_steps else None
+            settings: Any = {"num_samples": num_samples, "greedy": greedy, "greedy_baseline": greedy_baseline, **how}
+            return sampled_rows(
+                policy, own(context_of(policy, inputs)), own(items), end=self._reward.vocabulary.end, forced=forced, **settings
+            )
+
+        return self.rewarded(sampled, num_samples=num_samples, greedy=greedy, greedy_baseline=greedy_baseline)
+
+    def rewarded(self, draw: Callable[[], Sampled], *, num_samples: int, greedy: bool, greedy_baseline: bool) -> Trajectory:
+        """Give rows with their rewards; with `reward.ahead` those that the last call drew; arguments as in `write`."""
         if greedy:
-            return draw().rewarded(self._reward.paid)
-        if self._ahead is None:
-            rows = _Batch(draw(), self._reward, self._scored).rewarded(self._reward.paid)
-        else:
-            rows = self._ahead.next(lambda: _Batch(draw(), self._reward, self._scored), (num_samples, greedy_baseline))
+            return draw().scored(self._reward.paid)
+        rows = self._paid(draw()) if self._ahead is None else self._ahead.next(draw, (num_samples, greedy_baseline))
         self._given += 1
         if figures := self._scored.popleft():
             self._gathered.append(figures)
-        if self._reward.may_leave_out:
+        if self._reward.own is not None and self._reward.own.may_leave_out:
             _require_some(rows, compared=num_samples > 1 and not greedy_baseline)
+        return rows
+
+    def _paid(self, sampled: Sampled) -> Trajectory:
+        """Reward a batch, and keep what functions of one's own have logged of it."""
+        self._reward.begin_batch()
+        rows = sampled.scored(self._reward.paid)
+        self._scored.append(self._reward.end_batch())
         return rows
 
     def pop_figures(self) -> dict[str, float]:
         """Give the means of what functions of one's own have logged of the batches that were given since the last call."""
-        columns: dict[str, list[float]] = {}
-        for figures in self._gathered:
-            for name, figure in figures.items():
-                columns.setdefault(name, []).append(figure)
-        self._gathered = []
-        return {name: sum(column) / len(column) for name, column in columns.items()}
-
-    def _of_state(self, state: Mapping[str, Any]) -> _Batch:
-        return _Batch(Sampled.of_state(state), self._reward, self._scored)
+        gathered, self._gathered = self._gathered, []
+        names = dict.fromkeys(name for figures in gathered for name in figures)
+        return {name: fmean(figures[name] for figures in gathered if name in figures) for name in names}
 
     def state_dict(self) -> dict[str, Any]:
         """Give the position in the data, the state of the draws, and the rows whose rewards are not there yet."""

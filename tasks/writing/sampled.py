@@ -51,7 +51,11 @@ class Sampled:
         """What a rollout asked for: samples of an image, and whether there is a greedy baseline."""
         return self.num_samples, self.greedy is not None
 
-    def rewarded(self, score: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Trajectory:
+    def rewarded(self, pay: Callable[[Sampled], Trajectory]) -> Trajectory:
+        """Give the rows as they are paid; see `seqrl.ahead.RewardsAhead`."""
+        return pay(self)
+
+    def scored(self, score: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Trajectory:
         """Fill the rewards in.
 
         A row whose score, or greedy baseline, is NaN is left out of learning: none of its steps counts, and no other row is compared
@@ -129,7 +133,7 @@ def sampled_rows(
     greedy: bool,
     greedy_baseline: bool,
     forced: Tensor | None,
-    generator: torch.Generator | None,
+    generator: torch.Generator | None = None,
     beam: bool = False,
 ) -> Sampled:
     """Write rows about items, without rewards.
