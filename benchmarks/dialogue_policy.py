@@ -24,6 +24,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ from seqrl.run.interrupt import run_command
 from seqrl.run.log import read_metrics
 from seqrl.run.train import load
 from seqrl.tasks.control.environments import GymnasiumFactory
-from seqrl.tasks.dialog.handcrafted import GRID, HandCrafted, Outcome, play_dialogs, search_thresholds
+from seqrl.tasks.dialog.handcrafted import HandCrafted, Outcome, play_dialogs
 from seqrl.tasks.dialog.names import MOVIE_BOOKING, RESTAURANT
 from seqrl.tasks.dialog.restaurant_data import restaurant_data
 from seqrl.tasks.dialog.restaurant_dialogs import RestaurantDialogs
@@ -48,6 +49,14 @@ from seqrl.tasks.paths import expanded
 
 DEV_SEED, TEST_SEED = 11, 12
 EPOCH, WARM_START = 100, 120  # dialogs of an epoch of the published curve, and before the first one
+# Thresholds that are tried.
+GRID = {
+    "request": (0.0, 0.3, 0.6),
+    "confirm": (0.0, 0.3, 0.6, 0.8),
+    "question": (0.0, 0.2, 0.4),
+    "alternatives": (0.2, 0.4, 0.6),
+    "goodbye": (0.2, 0.4, 0.5, 0.6, 0.8),
+}
 THRESHOLDS = tuple(GRID)
 TRAINERS = {"restaurants": "ppo,a2c,dqn,reinforce", "movies": "dqn,ppo"}
 
@@ -141,7 +150,10 @@ def thresholds(args: argparse.Namespace, rate: float) -> HandCrafted:
     path, data = args.runs_folder / f"thresholds_{rate:g}_{args.dialogs}.json", restaurant_data(goals="unseen")
     if path.is_file():
         return HandCrafted(RestaurantDialogs(data, 1).columns, **json.loads(path.read_text(encoding="utf-8")))
-    found = search_thresholds(data, error_rate=rate, count=args.dialogs, seed=DEV_SEED)
+    columns = RestaurantDialogs(data, 1).columns
+    tried = [HandCrafted(columns, *values) for values in product(*GRID.values())]
+    rewards = [play_dialogs(policy, data, error_rate=rate, count=args.dialogs, seed=DEV_SEED).reward.mean() for policy in tried]
+    found = tried[int(np.argmax(rewards))]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({name: getattr(found, name) for name in THRESHOLDS}), encoding="utf-8")
     return found

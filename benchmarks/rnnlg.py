@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from competitors import train_once, updates_in_the_same_time
 from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, write_results
+from rnnlg_scores import best_responses, references_of, score_responses
 
 from seqrl.metrics.by_name import metric_by_name
 from seqrl.n_best import n_best
@@ -31,7 +32,6 @@ from seqrl.run.config import read_config
 from seqrl.run.interrupt import run_command
 from seqrl.run.train import load
 from seqrl.tasks.text.rnnlg import Rnnlg
-from seqrl.tasks.text.rnnlg_scores import best_responses, references_of, score_responses
 
 DATA = Path(os.environ.get("SEQRL_DATA", ROOT.parent / "shared" / "data")) / "rnnlg"
 # The toolkit's table: BLEU, slot errors in percent.

@@ -51,12 +51,11 @@ class RestaurantConversation:
         state["constraints"][:], state["asked"][:], state["fussy"][:] = ANY, False, False
         self.ended, self._paid, self._success = False, 0.0, False
         self._acting.begin()
-        self._act = np.array([NUM_ACTIONS])
         return GREETING
 
     def reply(self, text: str) -> str | None:
         """Hear a text and let the policy act; None where nothing in it can be heard."""
-        last = int(self._act[0])
+        last = int(self.dialogs.state["last"][0])
         understood = understand(text, last % SLOTS if last < OFFER else None)
         if understood is None:
             return None
@@ -67,9 +66,9 @@ class RestaurantConversation:
         heard = said
         if self._mishear:
             heard, score = user.misheard(said, self.dialogs.error_rate, self._random)
-        self.dialogs.hear(said, heard, score, self._act, self.dialogs.meant.copy(), self._one)
-        self._act = np.array([self._acting.choose(self.dialogs.seen(), self.dialogs.allowed())])
-        reward, ended = self.dialogs.speak(self._act, self.dialogs.likeliest(), self._one)
+        self.dialogs.hear(said, heard, score, self._one)
+        action = self._acting.choose(self.dialogs.seen(), self.dialogs.allowed())
+        reward, ended = self.dialogs.speak(np.array([action]), self._one)
         self._paid, self.ended = self._paid + float(reward[0]), bool(ended[0])
         self._success = bool(reward[0] > TURN + SUCCESS / 2)
         return self._voice(spoken(self.dialogs, 0))
@@ -85,7 +84,7 @@ class RestaurantConversation:
 
     def facts(self) -> dict[str, str]:
         """Give what was heard, believed, done and paid, by these names."""
-        state, action = self.dialogs.state, int(self._act[0])
+        state, action = self.dialogs.state, int(self.dialogs.state["last"][0])
         paid = f"{self._paid:+g} after {int(state['turn'][0])} turns"
         if self.ended:
             paid += ", a success" if self._success else ", no success: what was wanted was not offered, or a question not answered"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from seqrl.tasks.control.games import ManyGames, OneGame
 from seqrl.tasks.control.parts import SHOWS_MASK
 from seqrl.tasks.control.watching import WHOLE
+from seqrl.tasks.dialog.arrays import Flags, Numbers, Reals
 from seqrl.tasks.dialog.drawing import Turn, draw_dialog
 
 METADATA = {"render_modes": ["ansi", "rgb_array"], "render_fps": 1, SHOWS_MASK: True, WHOLE: True}
@@ -29,18 +31,16 @@ class Dialogs(Protocol):
     num_features: int
     num_actions: int
 
-    def start(self, random: np.random.Generator, rows: NDArray[np.bool_]) -> None:
+    def start(self, random: np.random.Generator, rows: Flags) -> None:
         """Begin some dialogs [N] anew, with the user's first turn."""
 
-    def play(
-        self, action: NDArray[np.int64], random: np.random.Generator, rows: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def play(self, action: Numbers, random: np.random.Generator, rows: Flags) -> tuple[Reals, Flags]:
         """Say one act [N] in some dialogs and hear the user's answer; give rewards and whether they ended, [N] each."""
 
     def seen(self) -> NDArray[np.float32]:
         """Give what the system sees, [N, F]."""
 
-    def allowed(self) -> NDArray[np.bool_]:
+    def allowed(self) -> Flags:
         """Give which acts make sense now, [N, A]."""
 
     def say(self, row: int) -> str:
@@ -78,7 +78,7 @@ class DialogGames:
     def state(self, arrays: dict[str, NDArray[Any]]) -> None:
         self.dialogs.state.update(arrays)
 
-    def start(self, random: np.random.Generator, rows: NDArray[np.bool_]) -> None:
+    def start(self, random: np.random.Generator, rows: Flags) -> None:
         """Begin some dialogs [N] anew, with the user's first turn."""
         if not rows.any():
             return
@@ -86,9 +86,7 @@ class DialogGames:
         for row in self._drawn(rows):
             self._goals[row], self.turns[row] = self.dialogs.goal(row), [self.dialogs.turn(row, None, False)]
 
-    def play(
-        self, action: NDArray[np.int64], random: np.random.Generator, rows: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def play(self, action: Numbers, random: np.random.Generator, rows: Flags) -> tuple[Reals, Flags]:
         """Say one act [N] in some dialogs and hear the user's answer."""
         reward, ended = self.dialogs.play(np.asarray(action), random, rows)
         for row in self._drawn(rows):
@@ -110,37 +108,45 @@ class DialogGames:
             return tuple(self.dialogs.say(row) for row in rows)
         return tuple(draw_dialog(self._goals[row], self.turns[row]) for row in rows)
 
-    def _drawn(self, rows: NDArray[np.bool_]) -> list[int]:
+    def _drawn(self, rows: Flags) -> list[int]:
         return np.flatnonzero(rows).tolist() if self._mode == "rgb_array" else []
 
 
 class OneDialog(OneGame):
-    """One dialog; `info["action_mask"]` says which acts make sense.
+    """One dialog; `info["action_mask"]` says which acts make sense. A domain's class says what its dialogs are.
 
     Args:
-        dialogs: of one row.
         render_mode: "ansi", "rgb_array" or None.
+        options: of the domain.
+
+    Attributes:
+        make: gives dialogs by their number and the domain's options.
     """
 
     metadata = METADATA
+    make: Callable[..., Dialogs]
 
-    def __init__(self, dialogs: Dialogs, render_mode: str | None = None) -> None:
-        super().__init__(DialogGames(dialogs, 1, render_mode), render_mode)
-        self.dialogs = dialogs
+    def __init__(self, render_mode: str | None = None, **options: Any) -> None:
+        self.dialogs = self.make(1, **options)
+        super().__init__(DialogGames(self.dialogs, 1, render_mode), render_mode)
 
 
 class ManyDialogs(ManyGames):
     """Many dialogs that step at once; those that have ended begin anew in their next step.
 
     Args:
-        dialogs: of as many rows as there are environments.
         num_envs: their number.
         max_episode_steps: cut dialogs after so many turns of the system; None leaves it to the domain.
         render_mode: "ansi", "rgb_array" or None.
+        options: of the domain.
+
+    Attributes:
+        make: as that of `OneDialog`.
     """
 
     metadata = {**METADATA, **ManyGames.metadata}
+    make: Callable[..., Dialogs]
 
-    def __init__(self, dialogs: Dialogs, num_envs: int, max_episode_steps: int | None = None, render_mode: str | None = None) -> None:
-        super().__init__(DialogGames(dialogs, num_envs, render_mode), num_envs, max_episode_steps, render_mode)
-        self.dialogs = dialogs
+    def __init__(self, num_envs: int = 1, max_episode_steps: int | None = None, render_mode: str | None = None, **options: Any) -> None:
+        self.dialogs = self.make(num_envs, **options)
+        super().__init__(DialogGames(self.dialogs, num_envs, render_mode), num_envs, max_episode_steps, render_mode)

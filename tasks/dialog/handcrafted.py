@@ -1,27 +1,20 @@
-"""The hand-crafted policy of the restaurant domain, by thresholds, and the search for the best ones."""
+"""The hand-crafted policy of the restaurant domain, by thresholds, and dialogs that any policy plays."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.tasks.dialog import restaurant_user as user
+from seqrl.tasks.dialog.arrays import Flags, Numbers, Reals
 from seqrl.tasks.dialog.restaurant_acts import CONFIRM, FAREWELL, OFFER, OTHERS, TELL
 from seqrl.tasks.dialog.restaurant_data import RestaurantData
 from seqrl.tasks.dialog.restaurant_dialogs import SUCCESS, TURN, RestaurantDialogs
 
-Acting = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.int64]]
-GRID = {
-    "request": (0.0, 0.3, 0.6),
-    "confirm": (0.0, 0.3, 0.6, 0.8),
-    "question": (0.0, 0.2, 0.4),
-    "alternatives": (0.2, 0.4, 0.6),
-    "goodbye": (0.2, 0.4, 0.5, 0.6, 0.8),
-}
+Acting = Callable[[NDArray[np.float32], Flags], Numbers]
 
 
 @dataclass(frozen=True)
@@ -46,7 +39,7 @@ class HandCrafted:
     alternatives: float = 0.4
     goodbye: float = 0.4
 
-    def __call__(self, seen: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def __call__(self, seen: NDArray[np.float32], mask: Flags) -> Numbers:
         """Choose acts [N] from features [N, F] and masks [N, A]."""
         part = {name: seen[:, place] for name, place in self.columns.items()}
         belief = np.maximum(part["first"], part["any"])
@@ -66,9 +59,9 @@ class HandCrafted:
 class Outcome:
     """How dialogs went, [N] each: whether they were successes, the system's turns, and the reward."""
 
-    success: NDArray[np.bool_]
-    turns: NDArray[np.int64]
-    reward: NDArray[np.float64]
+    success: Flags
+    turns: Numbers
+    reward: Reals
 
 
 def play_dialogs(acting: Acting, data: RestaurantData, *, error_rate: float, count: int, seed: int, num_hypotheses: int = 1) -> Outcome:
@@ -81,11 +74,3 @@ def play_dialogs(acting: Acting, data: RestaurantData, *, error_rate: float, cou
         earned, ended = dialogs.play(acting(dialogs.seen(), dialogs.allowed()), random, rows)
         reward, turns, rows = reward + earned, turns + rows, rows & ~ended
     return Outcome(reward - TURN * turns > SUCCESS / 2, turns, reward)
-
-
-def search_thresholds(data: RestaurantData, *, error_rate: float, count: int = 500, seed: int = 0) -> HandCrafted:
-    """Try all thresholds of `GRID` on the same dialogs and give those with the highest mean reward."""
-    columns = RestaurantDialogs(data, 1).columns
-    tried = [HandCrafted(columns, *values) for values in product(*GRID.values())]
-    rewards = [play_dialogs(policy, data, error_rate=error_rate, count=count, seed=seed).reward.mean() for policy in tried]
-    return tried[int(np.argmax(rewards))]

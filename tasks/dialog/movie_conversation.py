@@ -11,8 +11,7 @@ import numpy as np
 
 from seqrl.tasks.control.chatting import Acting
 from seqrl.tasks.dialog.movie_data import MovieData, fitting
-from seqrl.tasks.dialog.movie_dialogs import DENY, FAILURE, INFORM, REQUEST, SUCCESS, TURN, MovieDialogs
-from seqrl.tasks.dialog.names import MOVIE_TURNS
+from seqrl.tasks.dialog.movie_dialogs import DENY, INFORM, REQUEST, MovieDialogs
 
 GREETING = "Hello. Which movie would you like to see?"
 _ASKING = re.compile(r"\?|\b(what|which|when|where|how|who)\b")
@@ -44,14 +43,9 @@ class MovieConversation:
     def __init__(self, data: MovieData, acting: Acting) -> None:
         count = len(data.slots)
         data = replace(data, constraints=np.full((1, count), -1), asked=np.zeros((1, count), dtype=bool))
-        self.dialogs, self._acting, self._one, self._row = MovieDialogs(data, 1), acting, np.ones(1, dtype=bool), np.array([0])
-        values = [
-            (text.lower(), slot, code)
-            for slot, texts in enumerate(data.values)
-            for code, text in enumerate(texts)
-            if re.search(r"\w", text)
-        ]
-        self._values = sorted(values, key=lambda value: -len(value[0]))  # longer ones first: they hold shorter ones
+        self.dialogs, self._acting, self._one = MovieDialogs(data, 1), acting, np.ones(1, dtype=bool)
+        values = [(text.lower(), slot, code) for slot, texts in enumerate(data.values) for code, text in enumerate(texts)]
+        self._values = [value for value in values if re.search(r"\w", value[0])]
         others = ", ".join(map(_name, data.slots[1:]))
         self.hears = (
             f"the name of a movie ({', '.join(data.values[0][:6])}, ...), values of {others} and questions about them; "
@@ -91,6 +85,7 @@ class MovieConversation:
         """Give the user's act, the values by slot, the slots asked for and those that are open; None where nothing is known."""
         told: dict[int, int] = {}
         requested = self._act if self._act < len(self.dialogs.data.slots) else None
+        # Longer values first: they hold shorter ones.
         for value, slot, code in sorted(self._values, key=lambda each: (-len(each[0]), each[1] != requested)):
             found = re.search(rf"(?<![\w:]){re.escape(value)}(?![\w:])", text)
             if found and slot not in told:
@@ -111,58 +106,44 @@ class MovieConversation:
         """Take over what somebody says into the goal and into what the system knows."""
         state, data = self.dialogs.state, self.dialogs.data
         state["act"][:], state["heard"][:], state["wanted"][:] = act, False, False
-        for slot, code in told.items():
-            data.constraints[0, slot], data.asked[0, slot] = code, False
-            state["said"][0, slot] = state["heard"][0, slot] = True
-            state["open"][0, slot] = state["voiced"][0, slot] = False
-        for slot in asked:
-            data.asked[0, slot] = state["voiced"][0, slot] = state["wanted"][0, slot] = True
-        for slot in opened:
-            state["open"][0, slot] = state["heard"][0, slot] = True
+        said = list(told)
+        data.constraints[0, said], data.asked[0, said] = list(told.values()), False
+        state["said"][0, said] = state["heard"][0, said] = True
+        state["open"][0, said] = state["voiced"][0, said] = False
+        data.asked[0, asked] = state["voiced"][0, asked] = state["wanted"][0, asked] = True
+        state["open"][0, opened] = state["heard"][0, opened] = True
 
     def _speak(self) -> str:
         """Do what was chosen; give it in words."""
-        dialogs, state, slots = self.dialogs, self.dialogs.state, self.dialogs.data.slots
-        state["last"][:] = self._act
-        state["turn"] += 1
-        booked = False
+        dialogs, slots = self.dialogs, self.dialogs.data.slots
+        reward, ended = dialogs.speak(np.array([self._act]), self._one)
+        self._paid, self.ended, self._success = self._paid + float(reward[0]), bool(ended[0]), bool(reward[0] > 0)
         if self._act < len(slots):
-            text = f"Which {_name(slots[self._act])} would you like?"
-        elif self._act < dialogs.book:
-            slot = int(dialogs.tellable[self._act - len(slots)])
-            dialogs.tell(self._row, np.array([slot]))
-            told = int(state["told"][0, slot])
-            text = f"The {_name(slots[slot])} is {dialogs.data.values[slot][told]}." if told >= 0 else f"I find no {_name(slots[slot])}."
-        elif self._act == dialogs.book:
-            booked = bool(dialogs.books(self._row)[0])
-            state["denied"] += not booked
-            text = self._booking(booked)
-        else:
-            text = "I cannot help you with that. Goodbye."
-        self.ended = booked or self._act == dialogs.close or bool(state["turn"][0] >= MOVIE_TURNS)
-        self._success = booked
-        self._paid += TURN + self.ended * (SUCCESS if booked else FAILURE)
-        return text
+            return f"Which {_name(slots[self._act])} would you like?"
+        if self._act == dialogs.book:
+            return self._booking()
+        if self._act == dialogs.close:
+            return "I cannot help you with that. Goodbye."
+        slot = int(dialogs.tellable[self._act - len(slots)])
+        told = int(dialogs.state["told"][0, slot])
+        return f"The {_name(slots[slot])} is {dialogs.data.values[slot][told]}." if told >= 0 else f"I find no {_name(slots[slot])}."
 
-    def _booking(self, booked: bool) -> str:
+    def _booking(self) -> str:
         """Say which showing is booked, or what would be."""
         data, fits = self.dialogs.data, fitting(self.dialogs.data.showings, self.dialogs.known())[0]
         if not fits.any():
             return "I find no showing that fits all of this."
         showing = data.showings[fits.argmax()]
         parts = [data.values[n][showing[n]] for n in (data.slots.index(slot) for slot in _BOOKED if slot in data.slots) if showing[n] >= 0]
-        return f"I have booked {', '.join(parts)}." if booked else f"I would book {', '.join(parts)}, but that is not all that you want."
+        shown = ", ".join(parts)
+        return f"I have booked {shown}." if self._success else f"I would book {shown}, but that is not all that you want."
 
     def facts(self) -> dict[str, str]:
         """Give what was heard, is known, was done and paid, by these names."""
         dialogs, state = self.dialogs, self.dialogs.state
-        known, slots = dialogs.known()[0], dialogs.data.slots
-        people = np.where(state["said"][0], dialogs.constraints[0], -1)
-        lines = [
-            f"{_name(slots[n]):<17} {dialogs.data.values[n][max(known[n], people[n])]} ({'said' if state['said'][0, n] else 'told'})"
-            for n in range(len(slots))
-            if max(known[n], people[n]) >= 0
-        ]
+        slots, values, said = dialogs.data.slots, dialogs.data.values, state["said"][0]
+        known = np.maximum(dialogs.known()[0], np.where(said, dialogs.constraints[0], -1))  # how many people come, too
+        lines = [f"{_name(slots[n]):<17} {values[n][known[n]]} ({'said' if said[n] else 'told'})" for n in np.flatnonzero(known >= 0)]
         paid = f"{self._paid:+g} after {int(state['turn'][0])} turns"
         if self.ended:
             paid += ", a success" if self._success else ", no success"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seqrl.run.json_text import brief, parse_json, require_regular
+from seqrl.metrics.limits import brief
+from seqrl.metrics.text_files import read_json
 from seqrl.tasks.paths import expanded
 
 FIRST_SLOT = "moviename"
@@ -61,28 +62,22 @@ def read_movies(folder: str) -> MovieData:
 
     Source: Li et al. 2016 (A user simulator for task-completion dialogues) for what a goal is.
     """
-    base = expanded(folder)
-    showings, goals = _read(base / "movies.json"), _read(base / "user_goals.json")
+    table, wishes = (expanded(folder) / name for name in ("movies.json", "user_goals.json"))
+    showings, goals = _read(table), _read(wishes)
     rows = list(showings.values()) if isinstance(showings, Mapping) else showings
-    if not isinstance(rows, list) or not rows or not all(_is_record(row) for row in rows):
-        raise ValueError(
-            f"{base / 'movies.json'}: expected a mapping of numbers to showings, each a mapping of slots to texts, and at least one"
-        )
+    if not isinstance(rows, list) or not rows or not all(map(_is_record, rows)):
+        raise ValueError(f"{table}: expected a mapping of numbers to showings, each a mapping of slots to texts, and at least one")
     if not isinstance(goals, list) or not goals:
-        raise ValueError(f"{base / 'user_goals.json'}: expected a list of goals, and at least one")
+        raise ValueError(f"{wishes}: expected a list of goals, and at least one")
     for number, goal in enumerate(goals):
-        _check_goal(goal, f"{base / 'user_goals.json'}, goal {number}")
+        _check_goal(goal, f"{wishes}, goal {number}")
     return _as_numbers(rows, goals)
 
 
 def _as_numbers(rows: list[Mapping[str, str]], goals: list[Mapping[str, Any]]) -> MovieData:
-    uses: dict[str, int] = {}
-    for goal in goals:
-        for slot in goal["inform_slots"]:
-            uses[slot] = uses.get(slot, 0) + 1
-        for slot in goal["request_slots"]:
-            uses.setdefault(slot, 0)
-    uses.pop("ticket", None)
+    uses = Counter(slot for goal in goals for slot in goal["inform_slots"])
+    uses.update({slot: 0 for goal in goals for slot in goal["request_slots"]})
+    del uses["ticket"]
     slots = tuple(sorted(uses, key=lambda slot: (slot != FIRST_SLOT, -uses[slot], slot)))
     codes: list[dict[str, int]] = [{} for _ in slots]
 
@@ -110,15 +105,9 @@ def _is_record(value: Any) -> bool:
 
 
 def _read(path: Path) -> Any:
-    try:
-        text = require_regular(path).read_text(encoding="utf-8-sig")
-        return parse_json(text)
-    except FileNotFoundError as error:
+    if not path.exists():
         raise FileNotFoundError(
             f"{path}: there is no such file; set task.environment_options.folder to the folder with movies.json and user_goals.json, or "
             "SEQRL_DATA to the folder that holds movie_booking/"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected UTF-8, got byte {error.object[error.start]:#04x} at {error.start}; convert the file") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: expected JSON, but {error}; the file is damaged") from error
+        )
+    return read_json(path)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seqrl.tasks.dialog.arrays import Flags, Numbers, Reals, one_of
 from seqrl.tasks.dialog.drawing import Turn
 from seqrl.tasks.dialog.movie_data import MovieData, fitting
 from seqrl.tasks.dialog.names import MOVIE_TURNS
@@ -66,20 +67,20 @@ class MovieDialogs:
         self.num_features = self.seen().shape[1]
 
     @property
-    def constraints(self) -> NDArray[np.int64]:
+    def constraints(self) -> Numbers:
         """The users' constraints, [N, S], -1 for none."""
         return self.data.constraints[self.state["goal"]]
 
     @property
-    def asked(self) -> NDArray[np.bool_]:
+    def asked(self) -> Flags:
         """What the users want to know, [N, S]."""
         return self.data.asked[self.state["goal"]]
 
-    def known(self) -> NDArray[np.int64]:
+    def known(self) -> Numbers:
         """Give what the system takes a showing to need, [N, S]: what the user has said, else what it has told itself; -1 for anything."""
         return np.where(self.data.listed, np.where(self.state["said"], self.constraints, np.maximum(self.state["told"], -1)), -1)
 
-    def start(self, random: np.random.Generator, rows: NDArray[np.bool_]) -> None:
+    def start(self, random: np.random.Generator, rows: Flags) -> None:
         """Draw goals; the user names the movie, half the time one constraint more, and puts one of its questions if it has any."""
         state, count = self.state, int(rows.sum())
         for name in ("said", "open", "voiced", "heard", "wanted", "turn", "denied"):
@@ -90,36 +91,42 @@ class MovieDialogs:
         said = np.zeros_like(asked)
         said[:, 0] = True
         rest = (constraints >= 0) & ~said
-        said |= _one_of(rest, random.random(rest.shape)) & (random.random(count) < 0.5)[:, None]
+        said |= one_of(rest, random) & (random.random(count) < 0.5)[:, None]
         state["said"][rows] = state["heard"][rows] = said
-        state["voiced"][rows] = state["wanted"][rows] = _one_of(asked, random.random(asked.shape))
+        state["voiced"][rows] = state["wanted"][rows] = one_of(asked, random)
         forced = np.flatnonzero(rows)[: int(state["rule_left"][0])]
         state["by_rule"][rows] = False
         state["by_rule"][forced] = True
         state["rule_left"] -= len(forced)
 
-    def play(
-        self, action: NDArray[np.int64], random: np.random.Generator, rows: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def play(self, action: Numbers, random: np.random.Generator, rows: Flags) -> tuple[Reals, Flags]:
         """Say one act [N] in some dialogs; give rewards and whether they ended, [N] each."""
-        state, slots, live = self.state, len(self.data.slots), np.flatnonzero(rows)
+        state = self.state
         for name in ("heard", "wanted"):
             state[name][rows] = False
-        state["last"][rows] = action[rows]
-        state["turn"] += rows
+        reward, ended = self.speak(action, rows)
+        live, slots = np.flatnonzero(rows), len(self.data.slots)
         self._requested(live[action[live] < slots], action)
         self._informed(live[(action[live] >= slots) & (action[live] < self.book)], action)
-        success = np.zeros(len(action), dtype=bool)
-        booking = live[action[live] == self.book]
-        success[booking] = self.books(booking)
-        refused = booking[~success[booking]]
-        state["act"][refused] = DENY
-        state["denied"][refused] += 1
+        state["act"][rows & (action == self.book)] = DENY
+        state["act"][rows & ((reward > 0) | (action == self.close))] = CLOSE
+        return reward, ended
+
+    def speak(self, action: Numbers, rows: Flags) -> tuple[Reals, Flags]:
+        """Say one act [N] in some dialogs, before the users answer; give rewards, above 0 for a success, and whether they ended."""
+        state, slots = self.state, len(self.data.slots)
+        state["last"][rows] = action[rows]
+        state["turn"] += rows
+        telling = np.flatnonzero(rows & (action >= slots) & (action < self.book))
+        self._tell(telling, self.tellable[action[telling] - slots])
+        booking = rows & (action == self.book)
+        success = booking.copy()
+        success[booking] = self._books(np.flatnonzero(booking))
+        state["denied"] += booking & ~success
         ended = rows & (success | (action == self.close) | (state["turn"] >= MOVIE_TURNS))
-        state["act"][rows & (success | (action == self.close))] = CLOSE
         return rows * TURN + ended * np.where(success, SUCCESS, FAILURE), ended
 
-    def _requested(self, rows: NDArray[np.int64], action: NDArray[np.int64]) -> None:
+    def _requested(self, rows: Numbers, action: Numbers) -> None:
         """Answer requests in the dialogs numbered [R]."""
         state, slot = self.state, action[rows]
         constrained, asked = self.constraints[rows, slot] >= 0, self.asked[rows, slot]
@@ -130,12 +137,11 @@ class MovieDialogs:
         state["wanted"][rows, slot] = asked
         state["heard"][rows, slot] = ~asked
 
-    def _informed(self, rows: NDArray[np.int64], action: NDArray[np.int64]) -> None:
-        """Tell values in the dialogs numbered [R]: the user corrects a wrong one, else goes on with the agenda."""
+    def _informed(self, rows: Numbers, action: Numbers) -> None:
+        """Answer what was told in the dialogs numbered [R]: the user corrects a wrong value, else goes on with the agenda."""
         if not len(rows):
             return
         state, slot = self.state, self.tellable[action[rows] - len(self.data.slots)]
-        self.tell(rows, slot)
         wanted, told = self.constraints[rows, slot], state["told"][rows, slot]
         wrong = (wanted >= 0) & (wanted != told)
         state["said"][rows, slot] |= wanted >= 0
@@ -143,8 +149,10 @@ class MovieDialogs:
         state["act"][rows] = INFORM
         self._go_on(rows[~wrong])
 
-    def tell(self, rows: NDArray[np.int64], slot: NDArray[np.int64]) -> None:
+    def _tell(self, rows: Numbers, slot: Numbers) -> None:
         """Tell the value of a slot [R] that most of the showings have which fit what is known, in the dialogs numbered [R]."""
+        if not len(rows):
+            return
         state = self.state
         state["told"][rows, slot] = UNTOLD
         fits = fitting(self.data.showings, self.known()[rows])
@@ -153,7 +161,7 @@ class MovieDialogs:
             counts = np.bincount(values[values >= 0], minlength=1)
             state["told"][row, where] = int(counts.argmax()) if counts.any() else NOTHING
 
-    def _go_on(self, rows: NDArray[np.int64]) -> None:
+    def _go_on(self, rows: Numbers) -> None:
         """Put the next open question, else say the next constraint, else ask for tickets, in the dialogs numbered [R]."""
         state = self.state
         question = self.asked[rows] & (state["told"][rows] == UNTOLD)
@@ -165,7 +173,7 @@ class MovieDialogs:
         state["voiced"][rows[asks], first[asks]] = state["wanted"][rows[asks], first[asks]] = True
         state["said"][rows[tells], second[tells]] = state["heard"][rows[tells], second[tells]] = True
 
-    def books(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def _books(self, rows: Numbers) -> Flags:
         """Say in which of the dialogs numbered [R] the user accepts the showing that the system books."""
         if not len(rows):
             return np.zeros(0, dtype=bool)
@@ -176,10 +184,10 @@ class MovieDialogs:
         people = (data.listed | (constraints < 0) | self.state["said"][rows]).all(axis=1)
         told = self.state["told"][rows]
         answered = (~asked | ((told != UNTOLD) & (np.maximum(told, -1) == showing))).all(axis=1)
-        result: NDArray[np.bool_] = fits.any(axis=1) & right & people & answered
+        result: Flags = fits.any(axis=1) & right & people & answered
         return result
 
-    def allowed(self) -> NDArray[np.bool_]:
+    def allowed(self) -> Flags:
         """Give which acts make sense, [N, A]: no question about what is known or what the user asks, nothing told that it said."""
         state = self.state
         ask = ~(state["said"] | state["open"] | state["voiced"])
@@ -191,7 +199,7 @@ class MovieDialogs:
             mask[forced, self.by_rule()[forced]] = True
         return mask
 
-    def by_rule(self) -> NDArray[np.int64]:
+    def by_rule(self) -> Numbers:
         """Give the rule agent's acts [N]: six questions in their order where they make sense, then it books once, then it closes."""
         state = self.state
         asks = ~(state["said"] | state["open"] | state["voiced"])[:, self.questions]
@@ -205,11 +213,8 @@ class MovieDialogs:
         count = fitting(data.showings, known).sum(axis=1)
         alone = np.stack([(data.showings[:, slot] == known[:, slot, None]).mean(axis=1) for slot in range(known.shape[1])], axis=1)
         unanswered = state["voiced"] & (state["told"] == UNTOLD)
-        columns = [state[name] for name in ("said", "open", "voiced", "heard", "wanted")] + [
-            state["told"] != UNTOLD,
-            state["told"] == NOTHING,
-            unanswered,
-        ]
+        columns = [state[name] for name in ("said", "open", "voiced", "heard", "wanted")]
+        columns += [state["told"] != UNTOLD, state["told"] == NOTHING, unanswered]
         columns += [np.eye(len(USER_ACTS))[state["act"]], np.eye(self.num_actions + 1)[state["last"]], alone]
         columns += [np.eye(MOVIE_TURNS + 1)[state["turn"]], np.minimum(state["denied"], 5)[:, None] / 5]
         columns += [(np.log1p(count) / np.log1p(len(data.showings)))[:, None], (count == 0)[:, None], (count == 1)[:, None]]
@@ -257,11 +262,3 @@ class MovieDialogs:
 
     def _value(self, slot: int, code: int, otherwise: str = "anything") -> str:
         return self.data.values[slot][code] if code >= 0 else otherwise
-
-
-def _one_of(flags: NDArray[np.bool_], weight: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Choose one flag of those set in each row, the one of the largest weight; none where none is set."""
-    chosen = np.zeros_like(flags)
-    rows = np.flatnonzero(flags.any(axis=1))
-    chosen[rows, np.where(flags, weight, -1.0).argmax(axis=1)[rows]] = True
-    return chosen

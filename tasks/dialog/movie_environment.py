@@ -17,21 +17,25 @@ from seqrl.tasks.dialog.movie_dialogs import MovieDialogs
 FOLDER = "$SEQRL_DATA/movie_booking"
 
 
-class MovieBooking(OneDialog):
-    """One dialog, see `MovieDialogs`.
+def movie_dialogs(size: int, folder: str = FOLDER, rule_dialogs: int = 0) -> MovieDialogs:
+    """Make dialogs about the showings of a folder.
 
     Args:
+        size: their number.
         folder: with movies.json and user_goals.json; `~` and `$NAME` are replaced.
         rule_dialogs: so many dialogs, the first ones, are the rule agent's: the mask leaves its act alone. Evaluations have none.
-        render_mode: "ansi" or None.
 
     Raises:
         FileNotFoundError: when the files are not there.
-        ValueError: when they do not hold what they should.
+        ValueError: when they do not hold what they should, or a number is negative.
     """
+    return MovieDialogs(read_movies(folder), size, rule_dialogs)
 
-    def __init__(self, folder: str = FOLDER, rule_dialogs: int = 0, render_mode: str | None = None) -> None:
-        super().__init__(MovieDialogs(read_movies(folder), 1, rule_dialogs), render_mode)
+
+class MovieBooking(OneDialog):
+    """One dialog, see `MovieDialogs`; its options are those of `movie_dialogs`."""
+
+    make = staticmethod(movie_dialogs)
 
     @staticmethod
     def evaluation_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,14 +62,6 @@ class MovieBooking(OneDialog):
 
 
 class MovieBookings(ManyDialogs):
-    """Many dialogs at once, with the options of `MovieBooking`."""
+    """Many dialogs at once."""
 
-    def __init__(
-        self,
-        num_envs: int = 1,
-        folder: str = FOLDER,
-        rule_dialogs: int = 0,
-        max_episode_steps: int | None = None,
-        render_mode: str | None = None,
-    ) -> None:
-        super().__init__(MovieDialogs(read_movies(folder), num_envs, rule_dialogs), num_envs, max_episode_steps, render_mode)
+    make = staticmethod(movie_dialogs)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from seqrl.tasks.dialog import restaurant_shown as shown
 from seqrl.tasks.dialog import restaurant_user as user
-from seqrl.tasks.dialog.drawing import Turn
+from seqrl.tasks.dialog.arrays import Flags, Numbers, Reals, one_of
 from seqrl.tasks.dialog.names import RESTAURANT_TURNS
 from seqrl.tasks.dialog.restaurant_acts import CONFIRM, FAREWELL, NUM_ACTIONS, OFFER, OTHERS, SELECT, SLOTS, TELL
 from seqrl.tasks.dialog.restaurant_data import ANY, NONE, RestaurantData, matches
@@ -76,7 +76,7 @@ class RestaurantDialogs:
         self.columns = {name: slice(end - columns[name].shape[1], end) for name, end in zip(columns, ends, strict=True)}
         self.num_actions, self.num_features = NUM_ACTIONS, ends[-1]
 
-    def start(self, random: np.random.Generator, rows: NDArray[np.bool_]) -> None:
+    def start(self, random: np.random.Generator, rows: Flags) -> None:
         """Draw goals; the user says one or two of its constraints."""
         state, size = self.state, int(rows.sum())
         if not size:
@@ -86,11 +86,11 @@ class RestaurantDialogs:
         state["fussy"][rows] = random.random(size) < FUSSY
         self.forget(rows)
         said = Said.nothing(len(rows))
-        first = user.one_of(np.ones((len(rows), SLOTS), dtype=bool), random) | user.volunteered(random, len(rows))
+        first = one_of(np.ones((len(rows), SLOTS), dtype=bool), random) | user.volunteered(random, len(rows))
         user.informed(said, state["constraints"], first)
-        self._mishear(said, np.full(len(rows), NUM_ACTIONS), self.likeliest(), random, rows)
+        self._mishear(said, random, rows)
 
-    def forget(self, rows: NDArray[np.bool_]) -> None:
+    def forget(self, rows: Flags) -> None:
         """Put some dialogs [N] before their first turn; the goals stay."""
         state = self.state
         state["refused"][rows], state["offered"][rows], state["last"][rows] = -1, -1, NUM_ACTIONS
@@ -98,46 +98,40 @@ class RestaurantDialogs:
             state[name][rows] = 0
         state["belief"][rows, :, NONE] = 1.0
 
-    def play(
-        self, action: NDArray[np.int64], random: np.random.Generator, rows: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def play(self, action: Numbers, random: np.random.Generator, rows: Flags) -> tuple[Reals, Flags]:
         """Say one act [N] in some dialogs; give rewards and whether they ended, [N] each."""
         if not rows.any():
             return np.zeros(len(rows)), rows
-        likeliest = self.likeliest()
-        reward, ended = self.speak(action, likeliest, rows)
-        said = self._answer(action, likeliest, random, rows)
-        self._mishear(said, action, likeliest, random, rows)
+        reward, ended = self.speak(action, rows)
+        self._mishear(self._answer(random, rows), random, rows)
         return reward, ended
 
-    def speak(
-        self, action: NDArray[np.int64], likeliest: NDArray[np.int64], rows: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def speak(self, action: Numbers, rows: Flags) -> tuple[Reals, Flags]:
         """Say one act [N] in some dialogs, before the users answer; give rewards and whether they ended, [N] each."""
         state = self.state
-        self.meant[rows] = likeliest[rows]
+        self.meant[rows] = self.likeliest()[rows]
         at = np.flatnonzero(rows & (action >= SELECT) & (action < OFFER))
         self.choices[at] = state["belief"][at, action[at] - SELECT, :ANY].argsort(axis=1)[:, :-3:-1]
         fits = user.satisfied(self.data.restaurants, state["offered"], state["constraints"]) & (state["offered"] != state["refused"])
         success = rows & (action == FAREWELL) & fits & (state["answered"] | ~state["asked"]).all(axis=1)
         state["turn"] += rows
         state["last"][rows], state["empty"][rows] = action[rows], False
-        self._offer(action, likeliest, rows)
-        self._tell(action, rows)
+        self._offer(np.flatnonzero(rows & ((action == OFFER) | (action == OTHERS))))
+        self._tell(np.flatnonzero(rows & (action == TELL) & (state["offered"] >= 0)))
         ended = rows & ((action == FAREWELL) | (state["turn"] >= RESTAURANT_TURNS))
         return rows * TURN + success * SUCCESS, ended
 
-    def likeliest(self) -> NDArray[np.int64]:
+    def likeliest(self) -> Numbers:
         """Give the most believed value of each slot, or `ANY` or `NONE`, [N, 3]."""
-        result: NDArray[np.int64] = self.state["belief"].argmax(axis=2)
+        result: Numbers = self.state["belief"].argmax(axis=2)
         return result
 
-    def _offer(self, action: NDArray[np.int64], likeliest: NDArray[np.int64], rows: NDArray[np.bool_]) -> None:
+    def _offer(self, at: Numbers) -> None:
         """Find what to offer: what stands, if it fits what is believed, else the first that does; or the next one as an alternative."""
-        state, at = self.state, np.flatnonzero(rows & ((action == OFFER) | (action == OTHERS)))
         if not len(at):
             return
-        fits, before, other = matches(self.data.restaurants, likeliest[at]), state["offered"][at], action[at] == OTHERS
+        state = self.state
+        fits, before, other = matches(self.data.restaurants, self.meant[at]), state["offered"][at], state["last"][at] == OTHERS
         places = np.arange(fits.shape[1])
         stands = (before >= 0) & fits[np.arange(len(at)), before] & ~other
         fits[other & (before >= 0), before[other & (before >= 0)]] = False
@@ -149,18 +143,17 @@ class RestaurantDialogs:
         state["answered"][at[now != before]] = False
         state["offered"][at] = now
 
-    def _tell(self, action: NDArray[np.int64], rows: NDArray[np.bool_]) -> None:
+    def _tell(self, at: Numbers) -> None:
         """Answer the question that was put most likely, of those not answered."""
-        state, at = self.state, np.flatnonzero(rows & (action == TELL) & (self.state["offered"] >= 0))
+        state = self.state
         open_question = np.where(state["answered"][at], -1.0, state["wanted"][at])
         self.told[at] = open_question.argmax(axis=1)
         state["answered"][at, self.told[at]] = True
 
-    def _answer(
-        self, action: NDArray[np.int64], likeliest: NDArray[np.int64], random: np.random.Generator, rows: NDArray[np.bool_]
-    ) -> Said:
+    def _answer(self, random: np.random.Generator, rows: Flags) -> Said:
         """Let the users answer."""
-        state, size, slots = self.state, len(action), np.arange(SLOTS)
+        state, action, likeliest, slots = self.state, self.state["last"], self.meant, np.arange(SLOTS)
+        size = len(action)
         said, goal = Said.nothing(size), state["constraints"]
         slot = slots == (action % SLOTS)[:, None]
         choosing = (action < CONFIRM) | ((action >= SELECT) & (action < OFFER))
@@ -172,7 +165,7 @@ class RestaurantDialogs:
         later = rows & (action >= OFFER) & (action != FAREWELL)
         stated = likeliest < ANY
         wrong = stated & (likeliest != goal) & (later & state["empty"])[:, None]
-        user.informed(said, goal, user.one_of(wrong, random))
+        user.informed(said, goal, one_of(wrong, random))
         rest = later & state["empty"] & ~wrong.any(axis=1)
         changing = rest & ~matches(self.data.restaurants, goal).any(axis=1)
         if changing.any():
@@ -185,12 +178,12 @@ class RestaurantDialogs:
         self._judge(said, (later & ~state["empty"]) | content, random)
         return said
 
-    def _judge(self, said: Said, rows: NDArray[np.bool_], random: np.random.Generator) -> None:
+    def _judge(self, said: Said, rows: Flags, random: np.random.Generator) -> None:
         """Let users in some dialogs [N] say what they think of what was offered: it does not fit, another one, a question, goodbye."""
         state, goal, offered = self.state, self.state["constraints"], self.state["offered"]
         fits = user.satisfied(self.data.restaurants, offered, goal)
         broken = (self.data.restaurants[offered] != goal) & (goal < ANY) | (offered < 0)[:, None]
-        user.informed(said, goal, user.one_of(broken & (rows & ~fits)[:, None], random))
+        user.informed(said, goal, one_of(broken & (rows & ~fits)[:, None], random))
         picky = rows & fits & state["fussy"]
         if picky.any():
             picky[picky] = user.has_other(self.data.restaurants, goal[picky])
@@ -203,48 +196,34 @@ class RestaurantDialogs:
         said.question[asks] = questions.argmax(axis=1)[asks]
         said.act[rows & fits & ~wants_other & ~asks] = user.BYE
 
-    def _mishear(
-        self, said: Said, action: NDArray[np.int64], likeliest: NDArray[np.int64], random: np.random.Generator, rows: NDArray[np.bool_]
-    ) -> None:
+    def _mishear(self, said: Said, random: np.random.Generator, rows: Flags) -> None:
         """Hear what is said with errors, the last hypothesis first: so each has the share that those before it leave."""
         heard, score = user.misheard(said, self.error_rate, random)
         if self.num_hypotheses > 1 and self.error_rate > 0:
             for rival, share in reversed(user.rivals_of(said, heard, self.num_hypotheses - 1, random)):
-                self._believe(rival, share, action, likeliest, rows)
-        self.hear(said, heard, score, action, likeliest, rows)
+                self._believe(rival, share, rows)
+        self.hear(said, heard, score, rows)
 
-    def hear(
-        self,
-        said: Said,
-        heard: Said,
-        score: NDArray[np.float64],
-        action: NDArray[np.int64],
-        likeliest: NDArray[np.int64],
-        rows: NDArray[np.bool_],
-    ) -> None:
+    def hear(self, said: Said, heard: Said, score: Reals, rows: Flags) -> None:
         """Bring the beliefs up to date with what is heard in some dialogs [N].
 
         Args:
-            said: by the users.
+            said: by the users, to the system's last act.
             heard: of it.
             score: [N] confidence of what is heard.
-            action: [N] act that was answered.
-            likeliest: [N, 3] values when it was said.
             rows: which dialogs.
         """
         state = self.state
         state["act"][rows], state["heard"][rows], state["score"][rows] = said.act[rows], heard.act[rows], score[rows]
         self.said.take(said, rows)
         self.heard.take(heard, rows)
-        self._believe(heard, score, action, likeliest, rows)
+        self._believe(heard, score, rows)
 
-    def _believe(
-        self, heard: Said, score: NDArray[np.float64], action: NDArray[np.int64], likeliest: NDArray[np.int64], rows: NDArray[np.bool_]
-    ) -> None:
+    def _believe(self, heard: Said, score: Reals, rows: Flags) -> None:
         """Move the beliefs of some dialogs [N] towards a hypothesis."""
-        state = self.state
-        values, confirming = heard.values.copy(), (action >= CONFIRM) & (action < SELECT)
-        at, slot = np.flatnonzero(rows & confirming), action[rows & confirming] - CONFIRM
+        state, likeliest = self.state, self.meant
+        values, at = heard.values.copy(), np.flatnonzero(rows & (state["last"] >= CONFIRM) & (state["last"] < SELECT))
+        slot = state["last"][at] - CONFIRM
         yes, no = heard.act[at] == user.AFFIRM, heard.act[at] == user.NEGATE
         values[at[yes], slot[yes]] = likeliest[at[yes], slot[yes]]
         place = at[no], slot[no], likeliest[at[no], slot[no]]
@@ -259,7 +238,7 @@ class RestaurantDialogs:
         question = heard.question[asking]
         state["wanted"][asking, question] += score[asking] * (1 - state["wanted"][asking, question])
 
-    def allowed(self) -> NDArray[np.bool_]:
+    def allowed(self) -> Flags:
         """Give which acts make sense, [N, 13]: nothing confirmed or selected that was not heard, nothing told of what was not offered."""
         state = self.state
         mask = np.ones((len(state["turn"]), NUM_ACTIONS), dtype=bool)
@@ -294,14 +273,4 @@ class RestaurantDialogs:
             "turn": (state["turn"] / RESTAURANT_TURNS)[:, None],
         }
 
-    def say(self, row: int) -> str:
-        """Write the last two turns of a dialog: the system's act, and what the user said and what was heard of it."""
-        return shown.last_turns(self, row)
-
-    def goal(self, row: int) -> str:
-        """Write what the user of a dialog wants."""
-        return shown.goal(self, row)
-
-    def turn(self, row: int, reward: float | None, ended: bool) -> Turn:
-        """Give the last two turns of a dialog to be drawn; after its end the user says nothing."""
-        return shown.turn(self, row, reward, ended)
+    say, goal, turn = shown.last_turns, shown.goal, shown.turn

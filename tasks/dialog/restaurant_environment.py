@@ -16,23 +16,34 @@ from seqrl.tasks.dialog.restaurant_dialogs import SUCCESS, TURN, RestaurantDialo
 from seqrl.tasks.dialog.voice import WrittenVoice
 
 
-class RestaurantDialog(OneDialog):
-    """One dialog, see `RestaurantDialogs`.
+def restaurant_dialogs(
+    size: int,
+    error_rate: float = 0.0,
+    goals: Goals = "all",
+    num_restaurants: int = 110,
+    database_seed: int = 0,
+    num_hypotheses: int = 1,
+) -> RestaurantDialogs:
+    """Make dialogs about the built-in restaurants.
 
     Args:
+        size: their number.
         error_rate: chance that a turn of the user is misheard.
         goals: "all", "train" or "unseen"; a policy that learns from "train" is evaluated on "unseen".
         num_restaurants: in the built-in database.
         database_seed: it is drawn from.
         num_hypotheses: that are heard of each turn, with their confidences.
-        render_mode: "ansi" or None.
 
     Raises:
         ValueError: when a setting is out of range.
     """
+    return RestaurantDialogs(restaurant_data(num_restaurants, database_seed, goals), size, error_rate, num_hypotheses)
 
-    def __init__(self, render_mode: str | None = None, **options: Any) -> None:
-        super().__init__(_dialogs(1, **options), render_mode)
+
+class RestaurantDialog(OneDialog):
+    """One dialog, see `RestaurantDialogs`; its options are those of `restaurant_dialogs`."""
+
+    make = staticmethod(restaurant_dialogs)
 
     @staticmethod
     def evaluation_options(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,25 +61,11 @@ class RestaurantDialog(OneDialog):
         options: Mapping[str, Any], acting: Acting, *, seed: int, mishear: bool, voice: tuple[Any, Any] | None
     ) -> RestaurantConversation:
         """Let somebody talk to a policy about the same restaurants."""
-        dialogs = RestaurantDialog(**{**options, "goals": "all"}).dialogs
-        assert isinstance(dialogs, RestaurantDialogs)
-        say = None if voice is None else WrittenVoice(*voice).say
+        dialogs, say = restaurant_dialogs(1, **{**options, "goals": "all"}), None if voice is None else WrittenVoice(*voice).say
         return RestaurantConversation(dialogs, acting, np.random.default_rng(seed), mishear=mishear, voice=say)
 
 
 class RestaurantDialogRows(ManyDialogs):
-    """Many dialogs at once, with the options of `RestaurantDialog`."""
+    """Many dialogs at once."""
 
-    def __init__(self, num_envs: int = 1, max_episode_steps: int | None = None, render_mode: str | None = None, **options: Any) -> None:
-        super().__init__(_dialogs(num_envs, **options), num_envs, max_episode_steps, render_mode)
-
-
-def _dialogs(
-    size: int,
-    error_rate: float = 0.0,
-    goals: Goals = "all",
-    num_restaurants: int = 110,
-    database_seed: int = 0,
-    num_hypotheses: int = 1,
-) -> RestaurantDialogs:
-    return RestaurantDialogs(restaurant_data(num_restaurants, database_seed, goals), size, error_rate, num_hypotheses)
+    make = staticmethod(restaurant_dialogs)

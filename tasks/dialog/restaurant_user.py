@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from seqrl.tasks.dialog.arrays import Flags, Numbers, Reals
 from seqrl.tasks.dialog.restaurant_data import ANY, VALUES, matches
 
 SILENT, INFORM, AFFIRM, NEGATE, ALTERNATIVES, REQUEST, BYE = range(7)
@@ -26,62 +26,56 @@ class Said:
         question: [N] number of the slot requested, or -1.
     """
 
-    act: NDArray[np.int64]
-    values: NDArray[np.int64]
-    question: NDArray[np.int64]
+    act: Numbers
+    values: Numbers
+    question: Numbers
 
     @classmethod
     def nothing(cls, size: int) -> Said:
         """Give a turn in which nobody says anything."""
         return cls(np.full(size, SILENT), np.full((size, len(VALUES)), -1), np.full(size, -1))
 
-    def take(self, other: Said, rows: NDArray[np.bool_]) -> None:
+    def take(self, other: Said, rows: Flags) -> None:
         """Take over the turns of some users [N]."""
         for name in ("act", "values", "question"):
             getattr(self, name)[rows] = getattr(other, name)[rows]
 
 
-def informed(said: Said, constraints: NDArray[np.int64], which: NDArray[np.bool_], act: int = INFORM) -> None:
+def informed(said: Said, constraints: Numbers, which: Flags, act: int = INFORM) -> None:
     """Let users say their constraints [N, 3] of the slots `which` [N, 3], where there is any."""
     rows = which.any(axis=1)
     said.act[rows] = act
     said.values[which] = constraints[which]
 
 
-def volunteered(random: np.random.Generator, size: int) -> NDArray[np.bool_]:
+def volunteered(random: np.random.Generator, size: int) -> Flags:
     """Draw one slot [N, 3] in some turns, to be said without having been asked for."""
     slots = np.arange(len(VALUES)) == random.integers(len(VALUES), size=size)[:, None]
     return slots & (random.random(size) < MORE)[:, None]
 
 
-def one_of(flags: NDArray[np.bool_], random: np.random.Generator) -> NDArray[np.bool_]:
-    """Choose one of the flags set in each row, [N, K]; none where none is."""
-    best = np.where(flags, random.random(flags.shape), -1.0).argmax(axis=1)
-    return flags & (np.arange(flags.shape[1]) == best[:, None])
-
-
-def relaxed(restaurants: NDArray[np.int64], constraints: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
+def relaxed(restaurants: Numbers, constraints: Numbers, random: np.random.Generator) -> Numbers:
     """Change as few constraints [N, 3] as a restaurant needs to fit, to one of the nearest restaurants' values."""
     away = ((restaurants[None] != constraints[:, None]) & (constraints < ANY)[:, None]).sum(axis=2)
     nearest = restaurants[(away + random.random(away.shape)).argmin(axis=1)]
-    result: NDArray[np.int64] = np.where(constraints < ANY, nearest, constraints)
+    result: Numbers = np.where(constraints < ANY, nearest, constraints)
     return result
 
 
-def satisfied(restaurants: NDArray[np.int64], offered: NDArray[np.int64], constraints: NDArray[np.int64]) -> NDArray[np.bool_]:
+def satisfied(restaurants: Numbers, offered: Numbers, constraints: Numbers) -> Flags:
     """Say whether what was offered [N], -1 for nothing, has all constraints [N, 3]."""
     of = restaurants[offered]
-    fits: NDArray[np.bool_] = (offered >= 0) & ((constraints >= ANY) | (of == constraints)).all(axis=1)
+    fits: Flags = (offered >= 0) & ((constraints >= ANY) | (of == constraints)).all(axis=1)
     return fits
 
 
-def has_other(restaurants: NDArray[np.int64], constraints: NDArray[np.int64]) -> NDArray[np.bool_]:
+def has_other(restaurants: Numbers, constraints: Numbers) -> Flags:
     """Say whether more than one restaurant fits, [N]."""
-    result: NDArray[np.bool_] = matches(restaurants, constraints).sum(axis=1) > 1
+    result: Flags = matches(restaurants, constraints).sum(axis=1) > 1
     return result
 
 
-def misheard(said: Said, error_rate: float, random: np.random.Generator) -> tuple[Said, NDArray[np.float64]]:
+def misheard(said: Said, error_rate: float, random: np.random.Generator) -> tuple[Said, Reals]:
     """Pass turns through a recogniser that makes errors in the meaning; give what it hears, and its confidence scores [N].
 
     With the chance `error_rate` a turn is not heard, or is taken for another: other values, a yes for a no, another slot requested, a
@@ -98,7 +92,7 @@ def misheard(said: Said, error_rate: float, random: np.random.Generator) -> tupl
     return heard, np.where(wrong, random.beta(*WRONG_SCORE, size=size), random.beta(*RIGHT_SCORE, size=size))
 
 
-def rivals_of(said: Said, heard: Said, count: int, random: np.random.Generator) -> list[tuple[Said, NDArray[np.float64]]]:
+def rivals_of(said: Said, heard: Said, count: int, random: np.random.Generator) -> list[tuple[Said, Reals]]:
     """Give what else the recogniser takes for possible after its first hypothesis, likeliest first.
 
     Where the first hypothesis is wrong, the second one is what was said in half of the turns; all others are wrong.
@@ -120,7 +114,7 @@ def rivals_of(said: Said, heard: Said, count: int, random: np.random.Generator) 
     return found
 
 
-def _taken_for_another(said: Said, wrong: NDArray[np.bool_], random: np.random.Generator) -> Said:
+def _taken_for_another(said: Said, wrong: Flags, random: np.random.Generator) -> Said:
     """Change the turns of some users [N] into others of a like form."""
     size = len(said.act)
     act, values, question = said.act.copy(), said.values.copy(), said.question.copy()

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from seqrl.tasks.dialog.arrays import Numbers
 from seqrl.tasks.dialog.restaurant_acts import ACTIONS, FAREWELL, OFFER, OTHERS, SLOTS, TELL
 from seqrl.tasks.dialog.restaurant_data import ANY, INFORMABLE, REQUESTABLE, VALUES, RestaurantData, value_of
 from seqrl.tasks.dialog.restaurant_user import Said
@@ -30,9 +31,9 @@ class Shown(Protocol):
     state: dict[str, NDArray[Any]]
     said: Said
     heard: Said
-    meant: NDArray[Any]
-    choices: NDArray[Any]
-    told: NDArray[Any]
+    meant: Numbers
+    choices: Numbers
+    told: Numbers
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from seqrl.metrics.limits import brief
 
 _KIND = re.compile(r"\??[A-Za-z_]+")
-_SLOT = re.compile(r"[^=;()']+")
+# A slot, and its value where it has one; a quote inside of a value in quotes is followed by more of it.
+_SLOT = re.compile(r"""([^=;()']+)(?:=(?:(['"])(.*?)\2(?=[;)])|((?!['"])[^;)]*)))?""", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -37,44 +38,26 @@ def parse_act(text: str, place: str) -> Act:
     kind = _KIND.match(text)
     if not kind:
         raise _wrong(text, place, 0, "the kind of an act, such as inform")
-    at = kind.end()
+    at, slots = kind.end(), list[tuple[str, str | None]]()
     if text[at : at + 1] != "(":
         raise _wrong(text, place, at, "an opening bracket")
-    slots = list[tuple[str, str | None]]()
-    at += 1
-    while text[at : at + 1] != ")" or slots:
-        name = _SLOT.match(text, at)
-        if not name or not name[0].strip():
-            raise _wrong(text, place, at, "the name of a slot" + ("" if slots else " or a closing bracket"))
-        value, at = _value(text, place, name.end()) if text[name.end() : name.end() + 1] == "=" else (None, name.end())
-        slots.append((name[0].strip().replace("_", "").replace(" ", ""), value))
-        if text[at : at + 1] == ")":
-            break
-        if text[at : at + 1] != ";":
-            raise _wrong(text, place, at, "a semicolon or a closing bracket")
+    if text[at + 1 : at + 2] == ")":
         at += 1
+    while text[at] != ")":
+        found = _SLOT.match(text, at + 1)
+        if not found or not found[1].strip():
+            raise _wrong(text, place, at + 1, "the name of a slot" + ("" if slots else " or a closing bracket"))
+        value, at = found[3] if found[2] else found[4], found.end()
+        if value is not None and not value.strip():
+            raise _wrong(text, place, found.end(1) + 1, "a value")
+        if value is None and text[at : at + 1] == "=":
+            raise _wrong(text, place, at + 1, "a value whose quote is closed")
+        if text[at : at + 1] not in (";", ")"):
+            raise _wrong(text, place, at, "a semicolon or a closing bracket")
+        slots.append((found[1].strip().replace("_", "").replace(" ", ""), None if value is None else value.strip()))
     if text[at + 1 :].strip():
         raise _wrong(text, place, at + 1, "nothing behind the closing bracket")
     return Act(kind[0], tuple(slots))
-
-
-def _value(text: str, place: str, equals: int) -> tuple[str, int]:
-    """Read the value behind `=`; give it and where it ends."""
-    start = equals + 1
-    quote = text[start : start + 1]
-    if quote in ("'", '"'):
-        # A quote inside of a value is followed by more of it.
-        end = re.compile(re.escape(quote) + r"(?=[;)])").search(text, start + 1)
-        if not end:
-            raise _wrong(text, place, start, "a value whose quote is closed")
-        value, at = text[start + 1 : end.start()], end.end()
-    else:
-        ends = [place for place in (text.find(";", start), text.find(")", start)) if place >= 0]
-        at = min(ends, default=len(text))
-        value = text[start:at]
-    if not value.strip():
-        raise _wrong(text, place, start, "a value")
-    return value.strip(), at
 
 
 def _wrong(text: str, place: str, column: int, expected: str) -> ValueError:

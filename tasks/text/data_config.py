@@ -105,19 +105,18 @@ def _read_parts(config: DataConfig) -> dict[str, Pairs]:
         what = "prompts and references" if config.source == "files" else "pairs"
         raise ValueError(f"data: source {config.source} needs {what}; set their file names")
     if dev is None:
-        _require(config.num_dev, len(train), "num_dev", "training")
-        train, dev = train.part(slice(0, -config.num_dev)), train.part(slice(-config.num_dev, None))
+        train, dev = _hold_out(train, config.num_dev, "num_dev", "training")
     if test is None:
-        test = Pairs([], [])
-        if config.num_test:
-            _require(config.num_test, len(dev), "num_test", "dev")
-            dev, test = dev.part(slice(0, -config.num_test)), dev.part(slice(-config.num_test, None))
+        dev, test = _hold_out(dev, config.num_test, "num_test", "dev") if config.num_test else (dev, Pairs([], []))
     return {"train": train, "dev": dev, "test": test}
 
 
-def _require(count: int, there: int, name: str, part: str) -> None:
-    if not 0 < count < there:
-        raise ValueError(f"{name}: expected 1 to {there - 1} of the {there} {part} pairs to hold out, got {count}; or name files of them")
+def _hold_out(pairs: Pairs, count: int, name: str, part: str) -> tuple[Pairs, Pairs]:
+    if not 0 < count < len(pairs):
+        raise ValueError(
+            f"{name}: expected 1 to {len(pairs) - 1} of the {len(pairs)} {part} pairs to hold out, got {count}; or name files of them"
+        )
+    return pairs.part(slice(0, -count)), pairs.part(slice(-count, None))
 
 
 def _read(config: DataConfig, part: str) -> Pairs | None:

@@ -18,11 +18,13 @@ from seqrl.settings import check_settings, named
 from seqrl.tasks.captioning.policies.captioner import CaptionPolicy
 from seqrl.tasks.captioning.policies.lstm import AttentionLSTMDecoder
 from seqrl.tasks.captioning.policies.transformer import TransformerDecoder, attend_all
+from seqrl.tasks.text.data import make_vocabulary
 from seqrl.tasks.text.data_config import DataConfig
+from seqrl.tasks.text.pairs import Pairs
 from seqrl.tasks.text.sc_lstm import SemanticPolicy
 from seqrl.tasks.writing.pretrained.lora import PRETRAINED, LoraConfig
 from seqrl.tasks.writing.pretrained.number_formats import Dtype
-from seqrl.tasks.writing.vocabulary import AnyVocabulary
+from seqrl.tasks.writing.vocabulary import AnyVocabulary, any_vocabulary
 
 TYPES = ("transformer", "recurrent", "sc_lstm", "pretrained")
 
@@ -86,6 +88,19 @@ def load_pretrained(config: PolicyConfig) -> Any:
 
     names = ("dtype", "max_tokens", "temperature", "freeze_encoder", "lora", "gradient_checkpointing")
     return load_text_policy(config.path, **{name: getattr(config, name) for name in names})
+
+
+def vocabulary_of(train: Pairs, given: Any, policy: Any, data: DataConfig, config: PolicyConfig) -> AnyVocabulary:
+    """Make the vocabulary of a task: what is given, else the tokenizer of a pretrained policy, the configured one, or the words of `train`.
+
+    Raises:
+        ValueError: when it can be none.
+    """
+    if given is None and getattr(policy, "tokenizer", None) is not None:
+        return model_vocabulary(policy, data, config)
+    if given is None and not data.tokenizer:
+        return make_vocabulary(train, tokens=data.tokens, min_count=data.min_count, pieces=data.pieces)
+    return any_vocabulary(data.tokenizer if given is None else given, tokens=data.tokens)
 
 
 def model_vocabulary(policy: Any, data: DataConfig, config: PolicyConfig) -> AnyVocabulary:

@@ -113,18 +113,16 @@ class Rnnlg:
         """
         if act.kind in ("?select", "suggest"):
             return 0, 0, 0
-        words, known = text.split(), [f"sv.{slot}.{value}" for slot, value in self.features(act)]
-        wanted = [each for each in known if each in self._known]
-        delexicalised = binary = count = 0
-        for slot, token in self.tokens.items():
-            number = sum(wanted.count(f"sv.{slot}._{k}") for k in (1, 2, 3))
-            delexicalised += abs(number - words.count(token))
-            count += number
-        for slot, keywords in self.keywords.items():
-            number = sum(wanted.count(f"sv.{slot}.{value}") for value in ("yes", "no", "dontcare", "none"))
-            binary += abs(number - sum(map(words.count, keywords)))
-            count += number
-        return count, delexicalised + binary, delexicalised
+        words, features = text.split(), [f"sv.{slot}.{value}" for slot, value in self.features(act)]
+        known = [each for each in features if each in self._known]
+
+        def wanted(slot: str, *values: str) -> int:
+            return sum(known.count(f"sv.{slot}.{value}") for value in values)
+
+        slots = [(wanted(slot, "_1", "_2", "_3"), words.count(token)) for slot, token in self.tokens.items()]
+        answers = [(wanted(slot, "yes", "no", "dontcare", "none"), sum(map(words.count, said))) for slot, said in self.keywords.items()]
+        delexicalised, binary = (sum(abs(number - said) for number, said in part) for part in (slots, answers))
+        return sum(number for number, _ in slots + answers), delexicalised + binary, delexicalised
 
     def _values(self, act: Act) -> list[tuple[str, str]]:
         given = ((slot, value) for slot, value in act.slots if value is not None)

@@ -81,8 +81,6 @@ class SemanticPolicy(nn.Module):
         end: token that ends a reply; in a prompt it says nothing.
         pad: token after the end.
         unknown: token of words that are not in the vocabulary, where there is one.
-        eta: weight of the cost of consuming.
-        xi: its base.
 
     Source: Wen et al. 2015 (Semantically conditioned LSTM-based natural language generation for spoken dialogue systems), the cost.
     Differs from: Wen et al. stack layers and rescore by a backward network; d_0 counts the tokens of any prompt.
@@ -104,14 +102,11 @@ class SemanticPolicy(nn.Module):
         end: int = 2,
         pad: int = 0,
         unknown: int | None = None,
-        eta: float = ETA,
-        xi: float = XI,
     ) -> None:
         super().__init__()
         check_token_settings(max_tokens, temperature)
         self.begin, self.end, self.pad, self.max_tokens, self.temperature = begin, end, pad, max_tokens, temperature
         self.wrong = never_right((end,), begin, pad, unknown)
-        self.eta, self.xi = eta, xi
         self.token_embedding = nn.Embedding(vocabulary_size, dim)
         nn.init.normal_(self.token_embedding.weight, std=0.1)
         self.lstm = SemanticLSTM(vocabulary_size, dim)
@@ -194,5 +189,5 @@ class SemanticPolicy(nn.Module):
     def _cost(self, shown: Tensor, left: Tensor, consumed: Tensor) -> Tensor:
         """Average over the demonstrated steps [B, T] what is left at each row's last one, and what is consumed at once; [1]."""
         last = shown & ~torch.cat([shown[:, 1:], torch.zeros_like(shown[:, :1])], dim=1)
-        total = torch.where(last, left, 0.0).sum() + self.eta * torch.where(shown, self.xi**consumed, 0.0).sum()
+        total = torch.where(last, left, 0.0).sum() + ETA * torch.where(shown, XI**consumed, 0.0).sum()
         return (total / shown.sum().clamp(min=1)).view(1)

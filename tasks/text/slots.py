@@ -78,13 +78,9 @@ class Slots:
         """
         if not self.known:
             return {}
-        found = {"unknown": 0, "broken": 0}
-        for words, prompt, references in zip(replies, pairs.prompts, pairs.references, strict=False):
-            wanted = self.wanted(prompt, references)
-            kinds = {self.kind(word, wanted) for word in words}
-            for kind in found:
-                found[kind] += kind in kinds
-        return {f"{kind}_slots": count / len(replies) for kind, count in found.items()}
+        wanted = map(self.wanted, pairs.prompts, pairs.references)
+        kinds = [{self.kind(word, slots) for word in words} for words, slots in zip(replies, wanted, strict=False)]
+        return {f"{kind}_slots": sum(kind in found for found in kinds) / len(replies) for kind in ("unknown", "broken")}
 
     def marked(self, text: str, wanted: set[str] | None = None) -> str:
         """Put slots in square brackets: [SLOT_NAME], [SLOT_FOOD?] where nobody asked for it, [SLOT_FO!] where it is broken."""

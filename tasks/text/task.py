@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +15,23 @@ from seqrl.batch_share import BatchShare
 from seqrl.metrics import by_name
 from seqrl.policies.tokens import end_tokens
 from seqrl.settings import Count, NotNegative, check_settings
-from seqrl.tasks.text.data import TextSplit, make_vocabulary, prompt_rows
+from seqrl.tasks.text.data import TextSplit, prompt_rows
 from seqrl.tasks.text.data_config import DataConfig, load_pairs
 from seqrl.tasks.text.evaluation import FIGURES, METRICS, EvaluationConfig, Reply, replies_of, score_replies, scores_of
 from seqrl.tasks.text.pairs import Pairs, as_lists, as_prompts, held_out
-from seqrl.tasks.text.policy import PolicyConfig, build_policy, load_pretrained, model_vocabulary
+from seqrl.tasks.text.policy import PolicyConfig, build_policy, load_pretrained, vocabulary_of
 from seqrl.tasks.text.shown import Written, write_replies, write_rows
 from seqrl.tasks.text.slots import Slots
 from seqrl.tasks.writing.decoded import Share, batches_of, contexts_of, greedy_texts, in_order
 from seqrl.tasks.writing.imitated_references import ImitatedReferences
 from seqrl.tasks.writing.imitated_rows import imitated_rows
 from seqrl.tasks.writing.own_metrics import imported_among, own_metrics, registered_among
-from seqrl.tasks.writing.own_rewards import OwnRewardLike, mean_score, named_functions
+from seqrl.tasks.writing.own_rewards import RewardLike, mean_score
 from seqrl.tasks.writing.reward import RewardConfig, TextReward
 from seqrl.tasks.writing.reward_config import rewarding
 from seqrl.tasks.writing.rollouts import HINTS, Rollouts, split_named
 from seqrl.tasks.writing.signatures import evaluation_signatures, reward_signature
 from seqrl.tasks.writing.trl_form import Notes
-from seqrl.tasks.writing.vocabulary import AnyVocabulary, any_vocabulary
 from seqrl.trajectory import Trajectory, Tree
 
 
@@ -107,7 +107,7 @@ class TextTask:
         self,
         prompts: Sequence[str] | Sequence[Sequence[Mapping[str, Any]]],
         references: Sequence[str] | Sequence[Sequence[str]],
-        reward: OwnRewardLike | str | Mapping[str, float] | None = None,
+        reward: RewardLike = None,
         *,
         vocabulary: Any = None,
         dev: Pairs | None = None,
@@ -118,7 +118,9 @@ class TextTask:
         policy: Any = None,
         seed: int = 0,
     ) -> None:
-        self.config = config = _rewarding(config or TextConfig(), reward)
+        config = config or TextConfig()
+        settings: Any = {"slot_error": {"prefix": config.data.slot_prefix}, **config.reward.settings}
+        self.config = config = replace(config, reward=rewarding(replace(config.reward, settings=settings), reward))
         texts, messages = as_prompts(prompts)
         train, data = Pairs(texts, as_lists(references), places, messages, columns or {}), config.data
         if dev is None:
@@ -126,24 +128,23 @@ class TextTask:
         self._given = policy
         # Its tokenizer is needed first; the first `build_policy` gives it out.
         self._loaded = load_pretrained(config.policy) if policy is None and config.policy.type == "pretrained" else None
-        self.vocabulary: AnyVocabulary = self._make_vocabulary(train, vocabulary)
-        self.splits = {
-            name: TextSplit(name, pairs, self.vocabulary, data.max_prompt_tokens)
-            for name, pairs in (("train", train), ("dev", dev), ("test", test or Pairs([], [])))
-        }
+        self.vocabulary = vocabulary_of(train, vocabulary, policy or self._loaded, data, config.policy)
+        given = {"train": train, "dev": dev, "test": test or Pairs([], [])}
+        self.splits = {name: TextSplit(name, pairs, self.vocabulary, data.max_prompt_tokens) for name, pairs in given.items()}
         self.train = self.splits["train"]
         self.slots = Slots.of(data.slot_prefix, train)
         for split in self.splits.values():
             self.slots.warn_of_strange(split.name, split.pairs)
-        self.reward = TextReward(config.reward, self.train, self.vocabulary, function=None if named_functions(reward) is None else reward)  # type: ignore[arg-type]
+        self.reward = TextReward(config.reward, self.train, self.vocabulary, function=reward)
         repeats = torch.tensor([len(texts) if config.draw_by_references else 1 for texts in train.references])
         self._drawn = torch.arange(len(self.train)).repeat_interleave(repeats)
         self._rollouts = Rollouts(len(self._drawn), self.reward, seed=seed)
         self._references = self._imitated(self._given or self._loaded)
         self._own = own_metrics(config.evaluation.metrics, self.reward, config.reward.timeout_s, taken=FIGURES)
         self._metrics = list(dict.fromkeys([*METRICS, *registered_among(config.evaluation.metrics), *self.reward.weights]))
-        # What the rollouts of every task of written texts can do; see `seqrl.protocols.Task`.
+        # What is the same for every task of written texts; see `seqrl.protocols.Task`.
         self.pop_figures, self.reward_ahead = self._rollouts.pop_figures, self._rollouts.lag
+        self.reward_signature = partial(reward_signature, self.reward)
         self.state_dict, self.load_state_dict = self._rollouts.state_dict, self._rollouts.load_state_dict
 
     searches_rows = True
@@ -169,10 +170,9 @@ class TextTask:
     def demonstrations(self, group: Tensor | None = None) -> Trajectory:
         """Give references of the next prompts, or of the training prompts that `group` numbers."""
         items = self._next_items() if group is None else self._rollouts.around(group.cpu())
-        chosen = [self._references.choose(item, self.config.references_per_prompt, self._rollouts.generator) for item in items.tolist()]
-        rows = items.repeat_interleave(torch.tensor([len(each) for each in chosen]))
-        tokens = [row for each in chosen for row in each]
-        shown = imitated_rows(tokens, {"image": self.train.rows(rows)}, rows, begin=self.vocabulary.begin, pad=self.vocabulary.pad)
+        tokens, place = self._references.chosen(items, self.config.references_per_prompt, self._rollouts.generator)
+        rows, vocabulary = items[place], self.vocabulary
+        shown = imitated_rows(tokens, {"image": self.train.rows(rows)}, rows, begin=vocabulary.begin, pad=vocabulary.pad)
         return self._rollouts.own_rows(shown, group)
 
     def share_batches(self, share: BatchShare) -> None:
@@ -235,8 +235,8 @@ class TextTask:
         Args:
             policy: writes the replies.
             directory: for replies.txt, replies.html and replies.jsonl.
-            count: of prompts.
-            split: whose first prompts they are.
+            count: of prompts, the first ones of the split.
+            split: name of it.
             before: the policy that training started from, whose replies are shown, too.
         """
         part = self._split(split)
@@ -253,10 +253,6 @@ class TextTask:
         known = {"vocabulary": self.vocabulary.fingerprint(), "document_frequency": self.reward.fingerprint()}
         return {name: key for name, key in known.items() if key}
 
-    def reward_signature(self, trainer: Mapping[str, object], *, version: str) -> str:
-        """Say how replies are rewarded, see `seqrl.metrics.signature`."""
-        return reward_signature(self.reward, trainer, version)
-
     def evaluation_signatures(self, split: str, *, version: str) -> dict[str, str]:
         """Say how the metrics of an evaluation are computed."""
         config, part, settings = self.config.evaluation, self._split(split), self.config.reward.settings
@@ -268,14 +264,6 @@ class TextTask:
             version=version,
             df=part.name,
         )
-
-    def _make_vocabulary(self, train: Pairs, given: Any) -> AnyVocabulary:
-        data, policy = self.config.data, self._given or self._loaded
-        if given is None and getattr(policy, "tokenizer", None) is not None:
-            return model_vocabulary(policy, data, self.config.policy)
-        if given is None and not data.tokenizer:
-            return make_vocabulary(train, tokens=data.tokens, min_count=data.min_count, pieces=data.pieces)
-        return any_vocabulary(data.tokenizer if given is None else given, tokens=data.tokens)
 
     def _next_items(self) -> Tensor:
         return self._drawn[self._rollouts.next_items(self.config.prompts_per_batch)]
@@ -306,10 +294,3 @@ class TextTask:
 
     def _split(self, name: str) -> TextSplit:
         return split_named(name, self.splits, "pairs")
-
-
-def _rewarding(config: TextConfig, reward: OwnRewardLike | str | Mapping[str, float] | None) -> TextConfig:
-    """Put a reward that was given as names and weights into the configuration, and say which words slots are."""
-    slots: dict[str, int | float | str] = {"prefix": config.data.slot_prefix}
-    settings = {"slot_error": slots} | config.reward.settings
-    return replace(config, reward=rewarding(replace(config.reward, settings=settings), reward))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -42,9 +42,9 @@ class Asked:
         def taken(values: Sequence[Any] | None) -> list[Any] | None:
             return None if values is None else [values[item] for item in items]
 
-        columns = {name: [values[item] for item in items] for name, values in getattr(split, "columns", {}).items()}
-        references = [split.references[item] for item in items]
-        return cls(texts, references, taken(getattr(split, "prompts", None)), taken(getattr(split, "messages", None)), ids, columns)
+        columns = {name: taken(values) or [] for name, values in getattr(split, "columns", {}).items()}
+        prompts, messages = taken(getattr(split, "prompts", None)), taken(getattr(split, "messages", None))
+        return cls(texts, [split.references[item] for item in items], prompts, messages, ids, columns)
 
     def __len__(self) -> int:
         """Number of texts."""
@@ -52,14 +52,9 @@ class Asked:
 
     def part(self, which: slice) -> Asked:
         """Take some rows."""
-        prompts, messages, ids = (_part(each, which) for each in (self.prompts, self.messages, self.ids))
-        columns = {name: values[which] for name, values in self.columns.items()}
-        return Asked(self.texts[which], self.references[which], prompts, messages, ids, columns)
+        rows: Any = {name: None if rows is None else rows[which] for name, rows in vars(self).items() if name != "columns"}
+        return Asked(**rows, columns={name: values[which] for name, values in self.columns.items()})
 
     def as_plain(self) -> dict[str, Any]:
         """Give it as what can be sent to another process as JSON."""
-        return asdict(self) | {"references": [list(each) for each in self.references]}
-
-
-def _part(rows: Sequence[Any] | None, which: slice) -> Any:
-    return None if rows is None else rows[which]
+        return vars(self) | {"references": [list(each) for each in self.references]}

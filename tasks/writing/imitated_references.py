@@ -46,6 +46,12 @@ class ImitatedReferences:
             return references
         return [references[index] for index in torch.randperm(len(references), generator=generator)[:count].tolist()]
 
+    def chosen(self, items: Tensor, count: int, generator: torch.Generator) -> tuple[list[list[int]], Tensor]:
+        """Draw `count` references of each item [N]; give B of them, and for each the place of its item among the items, [B]."""
+        chosen = [self.choose(item, count, generator) for item in items.tolist()]
+        place = torch.arange(len(items)).repeat_interleave(torch.tensor([len(each) for each in chosen]))
+        return [row for each in chosen for row in each], place
+
     def beginnings(self, items: Tensor, num_steps: int, generator: torch.Generator) -> Tensor:
         """Give the first tokens of a reference of each item [N], drawn at random, [N, S] with S <= num_steps.
 

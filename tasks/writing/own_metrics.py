@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.metrics import by_name
-from seqrl.run.registry import nearest
 from seqrl.tasks.writing.asked import Asked
 from seqrl.tasks.writing.own_rewards import OwnRewards, figure_of
 from seqrl.tasks.writing.reward import TextReward
+from seqrl.tasks.writing.reward_config import require_metric
 from seqrl.tasks.writing.reward_function import Named, import_function
 
 
@@ -66,8 +66,7 @@ def check_figures(names: Sequence[str], taken: Container[str]) -> None:
         ValueError: naming it.
     """
     for name in registered_among(names):
-        if name not in by_name.METRICS:
-            raise ValueError(f"metrics: there is no metric {name!r}; {nearest(name, by_name.METRICS)}")
+        require_metric("metrics", name)
     refuse_two_figures(functions_among(names), taken)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.tasks.writing.asked import Asked
-from seqrl.tasks.writing.reward_function import Named, RewardFunction, ask, checked_answers
+from seqrl.tasks.writing.reward_function import Answers, Named, RewardFunction, ask, checked_answers
 from seqrl.tasks.writing.reward_workers import RewardWorkers
 from seqrl.tasks.writing.trl_form import Notes, TrainerState, has_trl_form
 from seqrl.tasks.writing.vocabulary import AnyVocabulary
@@ -19,6 +19,8 @@ from seqrl.time_limit import time_limit
 
 # What a library call may reward: one function, several, or weights by function.
 OwnRewardLike = RewardFunction | Sequence[RewardFunction] | Mapping[RewardFunction, float]
+# The same, or the name of a metric, or weights of metrics by name.
+RewardLike = OwnRewardLike | str | Mapping[str, float] | None
 
 
 class OwnRewards:
@@ -39,23 +41,17 @@ class OwnRewards:
         self, functions: Sequence[Named], weights: Sequence[float], vocabulary: AnyVocabulary, *, workers: int, timeout_s: float
     ) -> None:
         self.functions, self.weights = list(functions), list(weights)
-        self.figures = [figure_of(name) for name, _ in functions]
+        self.names = [name for name, _ in functions]
+        self.figures = [figure_of(name) for name in self.names]
         twice = next((figure for figure in self.figures if self.figures.count(figure) > 1), None)
         if twice:
             raise ValueError(f"reward.functions: two functions are called {twice!r}, so their figures could not be told apart; rename one")
         self.vocabulary, self.timeout_s = vocabulary, timeout_s
         self.may_leave_out = any(has_trl_form(function) for _, function in functions)
         self._lock = threading.Lock()
-        self._workers = RewardWorkers([name for name, _ in functions], workers, timeout_s) if workers else None
+        self._workers = RewardWorkers(self.names, workers, timeout_s) if workers else None
 
-    @property
-    def names(self) -> list[str]:
-        """Names of the functions."""
-        return [name for name, _ in self.functions]
-
-    def parts(
-        self, asked: Asked, state: TrainerState, notes: Notes, which: Sequence[int] | None = None
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def parts(self, asked: Asked, state: TrainerState, notes: Notes, which: Sequence[int] | None = None) -> Answers:
         """Score texts with each function by itself; see `seqrl.tasks.writing.reward_function.checked_answers` for what comes back.
 
         Args:
@@ -81,13 +77,10 @@ class OwnRewards:
             given = ask(functions, asked, state, notes)
         return checked_answers(functions, given, len(asked))
 
-    def score(self, asked: Asked, state: TrainerState | None = None, notes: Notes | None = None) -> NDArray[np.float64]:
-        """Give the weighted sums, [N]; NaN for a text that no function has a score for."""
-        return self.total(*self.parts(asked, state or TrainerState(), notes or Notes()))
-
     def score_first(self, texts: Sequence[str], split: Any, notes: Notes) -> list[float]:
-        """Score texts about the first items of a split; NaN for one that no function has a score for."""
-        return [float(score) for score in self.score(Asked.about(split, range(len(texts)), texts), notes=notes)]
+        """Give the weighted sums for texts about the first items of a split; NaN for a text that no function has a score for."""
+        asked = Asked.about(split, range(len(texts)), texts)
+        return [float(score) for score in self.total(*self.parts(asked, TrainerState(), notes))]
 
     def total(self, scores: NDArray[np.float64], counts: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Sum scores [K, N] up where they count, [N]; NaN where none does."""

@@ -17,7 +17,7 @@ from seqrl.metrics.document_frequency import DocumentFrequency
 from seqrl.metrics.mix import MetricMix
 from seqrl.metrics.rows import END_WORD, WordNumbers, number_references, pad_rows
 from seqrl.tasks.writing.asked import Asked
-from seqrl.tasks.writing.own_rewards import OwnRewardLike, OwnRewards, named_functions
+from seqrl.tasks.writing.own_rewards import OwnRewards, RewardLike, named_functions
 from seqrl.tasks.writing.reward_config import RewardConfig as RewardConfig
 from seqrl.tasks.writing.reward_config import imported
 from seqrl.tasks.writing.trl_form import Notes, TrainerState
@@ -48,26 +48,19 @@ class TextReward:
         config: see `RewardConfig`.
         split: the items' references.
         vocabulary: what the token ids stand for.
-        function: a function of one's own, a list of them, or weights by function; overrides what is configured.
+        function: a function of one's own, a list of them, or weights by function, which override what is configured; names change nothing.
+
+    Attributes:
+        own: functions of one's own that are rewarded; None where metrics are.
+        weights: of each metric that is rewarded; empty where functions are.
 
     Raises:
         ValueError: when nothing is rewarded, a metric or function is unknown, or frequencies were made differently.
     """
 
-    def __init__(
-        self,
-        config: RewardConfig,
-        split: References,
-        vocabulary: AnyVocabulary,
-        *,
-        function: OwnRewardLike | None = None,
-    ) -> None:
-        self.config = config
-        self.vocabulary = vocabulary
-        self.references = split.references
-        self._split = split
-        self.seconds = 0.0
-        self.batches = 0
+    def __init__(self, config: RewardConfig, split: References, vocabulary: AnyVocabulary, *, function: RewardLike = None) -> None:
+        self.config, self.vocabulary, self.references, self._split = config, vocabulary, split.references, split
+        self.seconds, self.batches = 0.0, 0
         self._notes, self._figures, self._warned = Notes(), dict[str, float](), False
         self.own = self._own_rewards(function)
         # A word list's ids are the numbers themselves; a tokenizer's pieces are first put together to words.
@@ -76,10 +69,11 @@ class TextReward:
         self._numbers = WordNumbers({} if known is None else {word: number for number, word in enumerate(known)})
         self._end = self._numbers[END_WORD] if self._by_words else vocabulary.end
         self._mix = None if self.own is not None else self._make_mix(split)
+        self.weights = {} if self._mix is None else self._mix.weights
 
-    def _own_rewards(self, function: OwnRewardLike | None) -> OwnRewards | None:
+    def _own_rewards(self, function: RewardLike) -> OwnRewards | None:
         config = self.config
-        given = None if function is None else named_functions(function)
+        given = named_functions(function)
         if given is not None and config.workers:
             raise ValueError(
                 "reward.workers: expected a function by its name, task.reward.function=module:name, got an object; set workers=0"
@@ -154,16 +148,6 @@ class TextReward:
             scores = scores + self.config.variety * (1 - opening_shares(tokens.cpu().numpy()))
         self.seconds += time.perf_counter() - start
         return torch.as_tensor(self._rounded(scores, left_out, tokens, lengths, images), device=tokens.device)
-
-    @property
-    def weights(self) -> dict[str, float]:
-        """Weight of each metric that is rewarded; empty where a function of one's own is."""
-        return {} if self._mix is None else self._mix.weights
-
-    @property
-    def may_leave_out(self) -> bool:
-        """Whether functions of one's own may leave texts out of learning."""
-        return self.own is not None and self.own.may_leave_out
 
     @cached_property
     def frequency(self) -> DocumentFrequency | None:

@@ -6,14 +6,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 from seqrl.metrics import by_name
 from seqrl.run.registry import nearest
 from seqrl.run.trust import NAMES_CODE
-from seqrl.settings import NotNegative, check_settings
-from seqrl.tasks.writing.own_rewards import OwnRewardLike, named_functions
+from seqrl.settings import Limit, NotNegative, check_settings
+from seqrl.tasks.writing.own_rewards import RewardLike, named_functions
 from seqrl.tasks.writing.reward_function import Named, import_function
 from seqrl.token_rollout import SCORE_TIMEOUT_S
+
+Ahead = Annotated[int, Limit("0 (the reward is waited for) or 1 (one batch ahead)", (0, 1).__contains__)]
 
 
 @dataclass
@@ -53,7 +56,7 @@ class RewardConfig:
     score_end: bool = True
     per_token: bool = False
     document_frequency: str = ""
-    ahead: int = 0
+    ahead: Ahead = 0
     workers: NotNegative[int] = field(default=0, metadata={"decisive": False})
     timeout_s: NotNegative[float] = field(default=SCORE_TIMEOUT_S, metadata={"decisive": False})
 
@@ -64,8 +67,6 @@ class RewardConfig:
         for name, settings in self.settings.items():
             _check_settings(name, settings)
         _check_functions(self.function, self.functions)
-        if self.ahead not in (0, 1):
-            raise ValueError(f"ahead: expected 0 (the reward is waited for) or 1 (one batch ahead), got {self.ahead}")
         if self.workers and not self.named:
             raise ValueError(
                 f"workers: expected 0 without reward.function, got {self.workers}; metrics take microseconds and need no processes"
@@ -109,7 +110,7 @@ def imported(config: RewardConfig) -> list[Named]:
     return [(name, import_function(name, field=field)) for name in config.named]
 
 
-def rewarding(config: RewardConfig, reward: OwnRewardLike | str | Mapping[str, float] | None) -> RewardConfig:
+def rewarding(config: RewardConfig, reward: RewardLike) -> RewardConfig:
     """Put a reward that is given as a name, or as weights by name, into a configuration; functions, or None, change nothing.
 
     Raises:
@@ -138,9 +139,14 @@ def _check_functions(function: str, functions: Mapping[str, float]) -> None:
             raise ValueError(f"functions.{name}: expected a finite weight, got {weight}")
 
 
-def _check_metric(name: str, weight: float) -> None:
+def require_metric(field: str, name: str) -> None:
+    """Refuse the name of a metric that there is not; `field` is the setting that names it."""
     if name not in by_name.METRICS:
-        raise ValueError(f"metrics: there is no metric {name!r}; {nearest(name, by_name.METRICS)}")
+        raise ValueError(f"{field}: there is no metric {name!r}; {nearest(name, by_name.METRICS)}")
+
+
+def _check_metric(name: str, weight: float) -> None:
+    require_metric("metrics", name)
     try:
         by_name.require_rewardable(name)
     except ValueError as error:
@@ -154,8 +160,7 @@ def _check_metric(name: str, weight: float) -> None:
 
 
 def _check_settings(name: str, settings: dict[str, int | float | str]) -> None:
-    if name not in by_name.METRICS:
-        raise ValueError(f"settings: there is no metric {name!r}; {nearest(name, by_name.METRICS)}")
+    require_metric("settings", name)
     try:
         by_name.metric_by_name(name, **settings)
     except (TypeError, ValueError) as error:

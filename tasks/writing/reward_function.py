@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.tasks.writing.asked import Asked
-from seqrl.tasks.writing.trl_form import Notes, TrainerState, checked_optional, has_trl_form, is_async, keywords_for
+from seqrl.tasks.writing.trl_form import Notes, TrainerState, checked_optional, has_trl_form, is_async, keywords_for, parameters_of
 
 # Of texts and the lists of their references, of prompts, texts and references, or by keyword in TRL's form.
 RewardFunction = Callable[..., Any]
@@ -37,25 +37,16 @@ def import_function(name: str, *, field: str = "reward.function") -> RewardFunct
     return function
 
 
-def takes_prompts(function: Callable[..., Any]) -> bool:
-    """Tell whether a function is one of prompts, texts and references, by the number of arguments that have no default."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # of what is not written in Python
-        return False
-    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(each.kind in places and each.default is each.empty for each in parameters) == 3
-
-
 def columns_for(
     function: RewardFunction, captions: Sequence[str], references: Sequence[Sequence[str]], prompts: Sequence[str] | None
 ) -> tuple[Sequence[Any], ...]:
-    """Give the arguments of a function: texts and references, the prompts before them where it takes them.
+    """Give the arguments of a function: texts and references, the prompts before them where it takes three without a default.
 
     Raises:
         ValueError: when it takes prompts and there are none.
     """
-    if not takes_prompts(function):
+    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    if sum(each.kind in by_place and each.default is each.empty for each in parameters_of(function) or ()) != 3:
         return captions, references
     if prompts is None:
         raise ValueError("the reward function takes three arguments, prompts first, and here are none; expected (captions, references)")
@@ -63,6 +54,8 @@ def columns_for(
 
 
 Named = tuple[str, RewardFunction]
+# [K, N] scores of K functions, 0 where there is none, and [K, N] whether there is one.
+Answers = tuple[NDArray[np.float64], NDArray[np.bool_]]
 
 
 def ask(functions: Sequence[Named], asked: Asked, state: TrainerState, notes: Notes) -> list[Any]:
@@ -94,7 +87,7 @@ def ask(functions: Sequence[Named], asked: Asked, state: TrainerState, notes: No
     return given
 
 
-def checked_answers(functions: Sequence[Named], given: Sequence[Any], number: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def checked_answers(functions: Sequence[Named], given: Sequence[Any], number: int) -> Answers:
     """Give what functions answered as numbers.
 
     Returns:

@@ -16,10 +16,10 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from seqrl.failures import RewardFailed
 from seqrl.tasks.writing.asked import Asked
+from seqrl.tasks.writing.reward_function import Answers
 from seqrl.tasks.writing.trl_form import Notes, TrainerState
 
 # Modules are found where this process finds them, and nowhere else: -P leaves the current folder out.
@@ -42,13 +42,12 @@ class RewardWorkers:
 
     def __init__(self, functions: Sequence[str], number: int, timeout_s: float) -> None:
         self.functions, self.number, self.timeout_s = list(functions), number, timeout_s
+        self._named = ", ".join(functions)
         self._processes: list[subprocess.Popen[bytes]] = []
         self._lock = threading.Lock()
         self._end = weakref.finalize(self, _end_all, self._processes)
 
-    def score(
-        self, asked: Asked, state: TrainerState, notes: Notes, which: Sequence[int] = (0,)
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def score(self, asked: Asked, state: TrainerState, notes: Notes, which: Sequence[int] = (0,)) -> Answers:
         """Score captions in their order; see `seqrl.tasks.writing.reward_function.checked_answers` for what comes back.
 
         Args:
@@ -69,16 +68,11 @@ class RewardWorkers:
                 self.close()
                 raise
 
-    @property
-    def named(self) -> str:
-        """The functions' names, for messages."""
-        return ", ".join(self.functions)
-
     def close(self) -> None:
         """End the processes."""
         _end_all(self._processes)
 
-    def _score(self, asked: Asked, state: TrainerState, notes: Notes, which: list[int]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def _score(self, asked: Asked, state: TrainerState, notes: Notes, which: list[int]) -> Answers:
         deadline = time.monotonic() + self.timeout_s if self.timeout_s else None
         self._start()
         bounds = np.linspace(0, len(asked), min(self.number, len(asked)) + 1).astype(int).tolist()
@@ -123,7 +117,7 @@ class RewardWorkers:
     def _ready(self, waiting: selectors.BaseSelector, deadline: float | None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = waiting.select(None if deadline is None else max(0.0, deadline - time.monotonic()))
         if not ready and deadline is not None and time.monotonic() >= deadline:
-            what = f"the reward function {self.named} (task.reward.timeout_s)"
+            what = f"the reward function {self._named} (task.reward.timeout_s)"
             raise TimeoutError(f"{what} did not answer for {self.timeout_s:g} seconds")
         return ready
 
@@ -132,10 +126,10 @@ class RewardWorkers:
         first = captions[part.start]
         where = f"for captions {part.start} to {part.stop - 1} of {len(captions)}, the first of them {first[:_SHOWN]!r}"
         if not received.endswith(b"\n"):
-            raise RewardFailed(f"a process of the reward function {self.named} ended ({_how(process)}) {where}")
+            raise RewardFailed(f"a process of the reward function {self._named} ended ({_how(process)}) {where}")
         answer = json.loads(received)
         if "raised" in answer:
-            raise RewardFailed(f"the reward function {self.named} raised {answer['raised']} {where}\n{answer['traceback']}".rstrip())
+            raise RewardFailed(f"the reward function {self._named} raised {answer['raised']} {where}\n{answer['traceback']}".rstrip())
         if "refused" in answer:
             raise ValueError(f"{answer['refused']}; {where}")
         return dict(answer)

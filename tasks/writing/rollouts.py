@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from statistics import fmean
 from typing import Any, TypeVar
 
 import torch
@@ -140,7 +141,7 @@ class Rollouts:
         self._given += 1
         if figures := self._scored.popleft():
             self._gathered.append(figures)
-        if self._reward.may_leave_out:
+        if self._reward.own is not None and self._reward.own.may_leave_out:
             _require_some(rows, compared=num_samples > 1 and not greedy_baseline)
         return rows
 
@@ -153,12 +154,9 @@ class Rollouts:
 
     def pop_figures(self) -> dict[str, float]:
         """Give the means of what functions of one's own have logged of the batches that were given since the last call."""
-        columns: dict[str, list[float]] = {}
-        for figures in self._gathered:
-            for name, figure in figures.items():
-                columns.setdefault(name, []).append(figure)
-        self._gathered = []
-        return {name: sum(column) / len(column) for name, column in columns.items()}
+        gathered, self._gathered = self._gathered, []
+        names = dict.fromkeys(name for figures in gathered for name in figures)
+        return {name: fmean(figures[name] for figures in gathered if name in figures) for name in names}
 
     def state_dict(self) -> dict[str, Any]:
         """Give the position in the data, the state of the draws, and the rows whose rewards are not there yet."""

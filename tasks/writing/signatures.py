@@ -21,15 +21,13 @@ def reward_signature(reward: TextReward, trainer: Mapping[str, object], version:
     config, tok = reward.config, reward.vocabulary.tokenisation.name
     shared: dict[str, object] = {"version": version, "tok": tok, "nrefs": number_of_references(reward.references), **trainer}
     shared |= {"credit": "token"} if config.per_token else {}
-    variety = {"weight": config.variety, "version": version, **trainer}
-    parts = [Signature("variety", {key: written(value) for key, value in variety.items()})] if config.variety else []
+    parts = [_signature("variety", {"weight": config.variety, "version": version, **trainer})] if config.variety else []
     if not reward.weights:
         own = reward.own
         assert own is not None
         several = len(own.names) > 1
         for place, (name, weight) in enumerate(zip(own.names, own.weights, strict=True)):
-            fields = {**({"weight": weight} if several else {}), "function": name, **shared}
-            parts.insert(place, Signature("function", {key: written(value) for key, value in fields.items()}))
+            parts.insert(place, _signature("function", {"weight": weight if several else None, "function": name, **shared}))
         return joined(parts)
     frequency = reward.frequency
     counted = {} if frequency is None else {"docs": frequency.num_images, "counts": frequency.fingerprint[:8]}
@@ -75,6 +73,9 @@ def evaluation_signatures(
     }
     for way, how in ways.items():
         for figure, function in (functions or {}).items():
-            told = {"function": function, **shared, **how}
-            found[f"{way}{figure}"] = str(Signature("function", {key: written(value) for key, value in told.items() if value is not None}))
+            found[f"{way}{figure}"] = str(_signature("function", {"function": function, **shared, **how}))
     return found
+
+
+def _signature(name: str, fields: Mapping[str, object]) -> Signature:
+    return Signature(name, {key: written(value) for key, value in fields.items() if value is not None})

@@ -80,7 +80,7 @@ def has_trl_form(function: Callable[..., Any]) -> bool:
     """
     if is_async(function):
         return True
-    parameters = _parameters(function)
+    parameters = parameters_of(function)
     if parameters is None:
         return False
     by_place = {each.name for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD, each.VAR_POSITIONAL)}
@@ -122,7 +122,7 @@ def keywords_for(function: Callable[..., Any], name: str, asked: Asked, state: T
     if clash := sorted(known.keys() & columns.keys()):
         raise ValueError(f"the data have a column {clash[0]!r}, which is what reward functions are told something else by; rename it")
     known |= {"references": [list(each) for each in asked.references], **columns}
-    parameters = _parameters(function) or ()
+    parameters = parameters_of(function) or ()
     wanted = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
     if missing := [each.name for each in wanted if each.default is each.empty and each.name not in known]:
         raise ValueError(
@@ -163,7 +163,8 @@ def checked_optional(given: Any, number: int, name: str) -> NDArray[np.float64]:
     return scores
 
 
-def _parameters(function: Callable[..., Any]) -> Sequence[inspect.Parameter] | None:
+def parameters_of(function: Callable[..., Any]) -> Sequence[inspect.Parameter] | None:
+    """Give the arguments that a function takes; None where nobody can tell."""
     try:
         return list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # of what is not written in Python

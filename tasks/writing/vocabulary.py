@@ -15,25 +15,21 @@ SPECIALS = ("<pad>", "<begin>", "<end>", "<unknown>")
 
 
 class AnyVocabulary(Protocol):
-    """What every vocabulary has, be its ids words or pieces of words."""
+    """What every vocabulary has, be its ids words or pieces of words.
+
+    Attributes:
+        tokenisation: in which words are scored.
+        pad: token after the end.
+        begin: token before the first one.
+        end: token that ends a text.
+        unknown: token of what has none of its own.
+    """
 
     tokenisation: Tokenisation
-
-    @property
-    def pad(self) -> int:
-        """Token after the end."""
-
-    @property
-    def begin(self) -> int:
-        """Token before the first one."""
-
-    @property
-    def end(self) -> int:
-        """Token that ends a text."""
-
-    @property
-    def unknown(self) -> int:
-        """Token of what has none of its own."""
+    pad: int
+    begin: int
+    end: int
+    unknown: int
 
     def __len__(self) -> int:
         """Number of ids."""
@@ -155,18 +151,14 @@ class TokenizerVocabulary:
         else:
             self.name, self.tokenizer = str(getattr(name, "name_or_path", "")), name
 
-        def first(*kinds: str) -> int | None:
+        def first(*kinds: str) -> Any:
             found = (getattr(self.tokenizer, f"{kind}_token_id") for kind in kinds)
             return next((index for index in found if index is not None), None)
 
-        end = first("eos", "sep")
-        if end is None:
+        if first("eos", "sep") is None:
             raise ValueError(f"tokenizer {self.name}: expected an end (eos or sep) token, got none; choose another tokenizer")
-        begin, pad, unknown = first("bos", "cls"), first("pad"), first("unk")
-        self.end = end
-        self.begin = end if begin is None else begin
-        self.pad = end if pad is None else pad
-        self.unknown = end if unknown is None else unknown
+        kinds = (("eos", "sep"), ("bos", "cls", "eos", "sep"), ("pad", "eos", "sep"), ("unk", "eos", "sep"))
+        self.end, self.begin, self.pad, self.unknown = (int(first(*each)) for each in kinds)
 
     def __len__(self) -> int:
         """Number of ids, added tokens included."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from torch import Tensor, nn
@@ -20,7 +19,8 @@ class Adapter(Protocol):
 
     What it may have beside: `shares_memory`, that rows about one item share what their state holds under "memory" (see
     `seqrl.decoding.sample`); `how_it_runs`, a sentence for the first lines of a run; `generation_config`, settings that rule what
-    is written where they are not the model's; `check()`, which refuses what cannot be.
+    is written where they are not the model's; `check()`, which refuses what cannot be; `save(folder)`, which writes what belongs to the
+    model beside weights and tokenizer, such as an image processor.
     """
 
     @property
@@ -72,9 +72,6 @@ class Adapter(Protocol):
         Returns:
             [M, V] logits and None; or what they are made of, [M, D], and the head that makes them, so that only a piece is ever held.
         """
-
-    def save(self, folder: Path) -> None:
-        """Write what belongs to the model beside weights and tokenizer, such as an image processor."""
 
 
 def layers_of(cache: Any) -> Layers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,17 +11,12 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 
-class _Checkpointed:
-    """The forward pass of a layer that keeps only its inputs where gradients are wanted and no cache is written."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        self.layer = layer
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        forward = type(self.layer).forward
-        if not torch.is_grad_enabled() or kwargs.get("past_key_values") is not None:
-            return forward(self.layer, *args, **kwargs)
-        return checkpoint(forward, self.layer, *args, use_reentrant=False, **kwargs)
+def _forward(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """Run a layer, and keep only its inputs where gradients are wanted and no cache is written."""
+    forward = type(layer).forward
+    if not torch.is_grad_enabled() or kwargs.get("past_key_values") is not None:
+        return forward(layer, *args, **kwargs)
+    return checkpoint(forward, layer, *args, use_reentrant=False, **kwargs)
 
 
 def checkpoint_layers(model: nn.Module) -> None:
@@ -41,7 +37,7 @@ def checkpoint_layers(model: nn.Module) -> None:
     if not layers:
         raise ValueError(f"gradient_checkpointing: a {type(model).__name__} has no layers that can; set it to false")
     for layer in layers:
-        vars(layer)["forward"] = _Checkpointed(layer)
+        vars(layer)["forward"] = partial(_forward, layer)
 
 
 def checkpoints(model: nn.Module) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,11 +31,7 @@ class DecoderOnly:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-
-    @property
-    def vocabulary_size(self) -> int:
-        """Number of tokens that it has logits for."""
-        return int(self.model.get_output_embeddings().weight.shape[0])
+        self.vocabulary_size = int(model.get_output_embeddings().weight.shape[0])
 
     def encode(self, inputs: Any) -> State:
         """Give `prompt` [N, S], padded with -1 on the left, and keys and values of all but its last column.
@@ -89,9 +84,6 @@ class DecoderOnly:
         output = self._run(model, row[:, kept:], seen, _positions(seen)[:, kept:], use_cache=bool(kept), **cache)
         found = (output.last_hidden_state if plain else output.logits)[:, -num_tokens:][mask]
         return found, LinearHead(head.weight, head.bias) if plain else None
-
-    def save(self, folder: Path) -> None:
-        """Nothing belongs to it beside weights and tokenizer."""
 
     def _run(self, model: Any, tokens: Tensor, mask: Tensor, positions: Tensor, **settings: Any) -> Any:
         return model(input_ids=tokens, attention_mask=mask.long(), position_ids=positions, **settings)

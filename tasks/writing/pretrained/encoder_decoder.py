@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,16 +28,12 @@ class EncoderDecoder:
 
     def __init__(self, model: Any) -> None:
         self.model = model
+        self.vocabulary_size = int(model.get_output_embeddings().weight.shape[0])
 
     @property
     def encoder(self) -> nn.Module:
         """The part that reads."""
         return self.model.get_encoder()  # type: ignore[no-any-return]
-
-    @property
-    def vocabulary_size(self) -> int:
-        """Number of tokens that it has logits for."""
-        return int(self.model.get_output_embeddings().weight.shape[0])
 
     def encode(self, inputs: Any) -> State:
         """Give `hidden` [N, S, D], the encoder's last hidden states, and `mask` [N, S]."""
@@ -77,9 +72,6 @@ class EncoderDecoder:
         return found * self.model.model_dim**-0.5 if getattr(self.model.config, "scale_decoder_outputs", False) else found, LinearHead(
             head.weight
         )
-
-    def save(self, folder: Path) -> None:
-        """Nothing belongs to it beside weights and tokenizer."""
 
     def _run(self, tokens: Tensor, hidden: Tensor, mask: Tensor, **settings: Any) -> Any:
         read = BaseModelOutput(last_hidden_state=hidden)

@@ -35,14 +35,14 @@ def load_config(name: str, *, field: str, wanted: str) -> Any:
         FileNotFoundError: when there is no such folder, or the hub does not give it.
         ValueError: when it holds no model that transformers knows.
     """
-    looks_like_a_folder = name.startswith((".", "/", "~")) or name.count("/") > 1
-    if looks_like_a_folder and not Path(name).expanduser().is_dir():
+    folder, looks_like_a_folder = Path(name).expanduser(), name.startswith((".", "/", "~")) or name.count("/") > 1
+    if looks_like_a_folder and not folder.is_dir():
         raise FileNotFoundError(f"{field}: expected a folder with {wanted}, got {name}, which does not exist")
-    if Path(name).expanduser().is_dir() and not (Path(name).expanduser() / "config.json").is_file():
+    if folder.is_dir() and not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{field}: expected {wanted}, got the folder {name}, which holds no config.json")
     with found(name, field=field):
         try:
-            return AutoConfig.from_pretrained(place(name), trust_remote_code=False, local_files_only=only_here(name))
+            return opened(AutoConfig, name)
         except (ValueError, KeyError, TypeError, AttributeError, StrictDataclassError) as error:
             raise ValueError(f"{field}: expected {wanted}, got {name}, whose config.json is of none ({_first_line(error)})") from error
 
@@ -58,13 +58,7 @@ def load_image_processor(name: str, *, field: str) -> Any:
         FileNotFoundError: when there is none.
         ValueError: when transformers does not know it, or it works with torchvision only.
     """
-    with found(name, field=field, part="the image processor of "):
-        try:
-            processor = AutoImageProcessor.from_pretrained(
-                place(name), trust_remote_code=False, backend="pil", local_files_only=only_here(name)
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{field}: the image processor of {name} cannot be used ({_first_line(error)})") from error
+    processor = _load_part(AutoImageProcessor, name, field, "image processor", backend="pil")
     if getattr(processor, "backend", "pil") == "torchvision":
         raise ValueError(
             f"{field}: expected an image processor that works with Pillow, got {type(processor).__name__} of {name}; choose another model"
@@ -83,13 +77,28 @@ def load_tokenizer(name: str, *, field: str) -> Any:
         FileNotFoundError: when there is none.
         ValueError: when it is damaged.
     """
-    with found(name, field=field, part="the tokenizer of "):
+    return _load_part(AutoTokenizer, name, field, "tokenizer")
+
+
+def _load_part(kind: Any, name: str, field: str, what: str, **settings: Any) -> Any:
+    with found(name, field=field, part=f"the {what} of "):
         try:
-            return AutoTokenizer.from_pretrained(place(name), trust_remote_code=False, local_files_only=only_here(name))
+            return opened(kind, name, **settings)
         except (OSError, RecursionError, MemoryError):
             raise
         except Exception as error:  # the library in Rust raises nothing more special
-            raise ValueError(f"{field}: the tokenizer of {name} cannot be used ({_first_line(error)})") from error
+            raise ValueError(f"{field}: the {what} of {name} cannot be used ({_first_line(error)})") from error
+
+
+def opened(kind: Any, name: str, **settings: Any) -> Any:
+    """Let a class of transformers load what a folder or the hub holds; code that comes with a model is never run.
+
+    Args:
+        kind: has `from_pretrained`.
+        name: folder, or name on the hub.
+        settings: more arguments.
+    """
+    return kind.from_pretrained(place(name), trust_remote_code=False, local_files_only=only_here(name), **settings)
 
 
 def place(name: str) -> str:
@@ -105,13 +114,11 @@ def only_here(name: str) -> bool:
 
 @cache
 def _hub_is_out_of_reach() -> bool:
-    if getproxies():  # then others resolve names
-        return False
     try:
-        socket.getaddrinfo(urlsplit(ENDPOINT).hostname, None)
+        # Where there are proxies, others resolve names.
+        return not getproxies() and not socket.getaddrinfo(urlsplit(ENDPOINT).hostname, None)
     except OSError:
         return True
-    return False
 
 
 @contextmanager

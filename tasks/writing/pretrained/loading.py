@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from seqrl.tasks.writing.pretrained.adapter import Adapter
 from seqrl.tasks.writing.pretrained.decoder_only import DecoderOnly
 from seqrl.tasks.writing.pretrained.encoder_decoder import EncoderDecoder
-from seqrl.tasks.writing.pretrained.hub import load_config, load_tokenizer, only_here, place, weights_of
+from seqrl.tasks.writing.pretrained.hub import load_config, load_tokenizer, opened, weights_of
 from seqrl.tasks.writing.pretrained.number_formats import Dtype, weights_format
 from seqrl.tasks.writing.pretrained.policy import TransformersPolicy
 
@@ -54,29 +54,26 @@ def load_text_policy(path: str | Path, *, dtype: Dtype = "fp32", **settings: Any
     if not name:
         raise ValueError("policy.path: expected a folder or hub name of a model for texts, got nothing; set task.policy.path")
     config = load_config(name, field="policy.path", wanted=_WANTED)
-    if config.model_type not in (*ENCODER_DECODERS, *DECODERS):
-        raise _unsupported(name, config.model_type)
-    kind = AutoModelForSeq2SeqLM if config.model_type in ENCODER_DECODERS else AutoModelForCausalLM
+    kind = AutoModelForSeq2SeqLM if _reads_first(name, config.model_type) else AutoModelForCausalLM
     tokenizer = load_tokenizer(name, field="policy.path")
     with weights_of(name, field="policy.path", wanted=_WANTED):
-        model = kind.from_pretrained(place(name), trust_remote_code=False, local_files_only=only_here(name), dtype=weights)
+        model = opened(kind, name, dtype=weights)
     return text_policy(model, tokenizer, **settings)
 
 
 def _adapter(model: Any) -> Adapter:
-    kind = model.config.model_type
-    if kind in (*ENCODER_DECODERS, *DECODERS) and model.get_output_embeddings() is None:
+    reads_first = _reads_first(type(model).__name__, model.config.model_type)
+    if model.get_output_embeddings() is None:
         raise ValueError(
             f"policy.path: expected a model that writes, got a {type(model).__name__}, which has no output matrix; load it by "
             "AutoModelForSeq2SeqLM or AutoModelForCausalLM"
         )
-    if kind in ENCODER_DECODERS:
-        return EncoderDecoder(model)
-    if kind in DECODERS:
-        return DecoderOnly(model)
-    raise _unsupported(type(model).__name__, kind)
+    return EncoderDecoder(model) if reads_first else DecoderOnly(model)
 
 
-def _unsupported(name: str, kind: str) -> ValueError:
+def _reads_first(name: str, kind: str) -> bool:
+    """Tell whether a model reads its prompt by an encoder, or goes on with it."""
+    if kind in ENCODER_DECODERS or kind in DECODERS:
+        return kind in ENCODER_DECODERS
     kinds = ", ".join((*ENCODER_DECODERS, *DECODERS))
-    return ValueError(f"policy.path: expected a model of one of the kinds {kinds}, got {name}, which is of kind {kind}")
+    raise ValueError(f"policy.path: expected a model of one of the kinds {kinds}, got {name}, which is of kind {kind}")

@@ -6,14 +6,15 @@ import copy
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from torch import nn
 
-from seqrl.settings import ReadBy
+from seqrl.settings import FractionBelowOne, Limit, Positive, ReadBy, check_settings
 
 # Marks settings of a policy that only a pretrained model reads.
 PRETRAINED = ReadBy("type", "pretrained")
+Rank = Annotated[int, Limit("at least 1, or no lora, to train all weights", lambda value: value >= 1)]
 
 
 @dataclass
@@ -31,18 +32,13 @@ class LoraConfig:
     Source: Hu et al. 2021 (LoRA: low-rank adaptation of large language models).
     """
 
-    rank: int = 8
-    alpha: float = 16.0
-    dropout: float = 0.0
+    rank: Rank = 8
+    alpha: Positive = 16.0
+    dropout: FractionBelowOne = 0.0
     targets: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ValueError(f"rank: expected at least 1, got {self.rank}; leave lora out to train all weights")
-        if not self.alpha > 0:
-            raise ValueError(f"alpha: expected a positive number, got {self.alpha}; at 0 nothing would be learned")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout: expected 0 up to 1, got {self.dropout}")
+        check_settings(self)
 
 
 class Lora:
@@ -96,9 +92,7 @@ def linear_layers(model: Any, *, left_out: nn.Module | None = None) -> list[str]
     from transformers.pytorch_utils import Conv1D
 
     not_these = set() if left_out is None else set(left_out.modules())
-    for part in model.modules():
-        if isinstance(part, PreTrainedModel):
-            not_these.add(part.get_output_embeddings())
+    not_these |= {part.get_output_embeddings() for part in model.modules() if isinstance(part, PreTrainedModel)}
     return [name for name, part in model.named_modules() if isinstance(part, nn.Linear | Conv1D) and part not in not_these]
 
 

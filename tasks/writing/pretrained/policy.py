@@ -75,6 +75,8 @@ class TransformersPolicy(nn.Module):
         self.pad = _chosen("pad_token_id", pad, special_tokens(self.model, "pad_token_id") or self.ends)[0]
         settings = getattr(adapter, "generation_config", self.model.generation_config)
         self.rules = GenerationRules(settings, self.ends, max_tokens, continues=adapter.continues)
+        # Rules that may add to a token's log-probability, which beam search asks for.
+        self.may_gain = bool({"sequence_bias", "exponential_decay_length_penalty"} & set(self.rules.names))
         self.max_tokens, self.temperature = max_tokens, temperature
         self.lora = None if lora is None else Lora(self.model, lora, left_out=adapter.encoder if freeze_encoder else None)
         if gradient_checkpointing:
@@ -96,20 +98,14 @@ class TransformersPolicy(nn.Module):
     def how_it_runs(self) -> str:
         """What is to be known of how the model is run, for the first lines of a run."""
         learned = sum(weight.numel() for weight in self.parameters() if weight.requires_grad)
-        lora = (
-            "" if self.lora is None else f"LoRA learns {learned:,} numbers beside {sum(map(Tensor.numel, self.parameters())) - learned:,}"
-        )
+        others = sum(map(Tensor.numel, self.parameters())) - learned
+        lora = "" if self.lora is None else f"LoRA learns {learned:,} numbers beside {others:,}"
         return "; ".join(part for part in (getattr(self.adapter, "how_it_runs", ""), lora) if part)
 
     @property
     def shares_memory(self) -> bool:
         """Whether rows about one item share its memory while they are written."""
         return bool(getattr(self.adapter, "shares_memory", False))
-
-    @property
-    def may_gain(self) -> bool:
-        """Whether a rule may add to a token's log-probability."""
-        return bool({"sequence_bias", "exponential_decay_length_penalty"} & set(self.rules.names))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a folder that plain transformers loads: the model, its tokenizer where known, and what else belongs to it.
@@ -121,7 +117,8 @@ class TransformersPolicy(nn.Module):
         """
         with without_progress_bars():
             (self.model if self.lora is None else self.lora.merged()).save_pretrained(folder)
-        self.adapter.save(Path(folder))
+        if save := getattr(self.adapter, "save", None):
+            save(Path(folder))
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder)
 

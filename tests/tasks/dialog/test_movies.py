@@ -128,8 +128,8 @@ def test_both_forms_are_alike_and_resume_exactly(tmp_path: Path) -> None:
     from gymnasium.utils.env_checker import check_env
 
     folder = folder_with(tmp_path)
-    check_env(MovieBooking(folder), skip_render_check=True)
-    many, one = GymnasiumFactory(MOVIE_BOOKING, options={"folder": folder}).make(1), MovieBooking(folder)
+    check_env(MovieBooking(folder=folder), skip_render_check=True)
+    many, one = GymnasiumFactory(MOVIE_BOOKING, options={"folder": folder}).make(1), MovieBooking(folder=folder)
     seen, info = one.reset(seed=3)
     random = np.random.default_rng(0)
     np.testing.assert_array_equal(many.reset(seed=3)[0][0], seen)
@@ -155,7 +155,7 @@ def test_both_forms_are_alike_and_resume_exactly(tmp_path: Path) -> None:
     [
         ({}, [GOAL], "movies.json: expected a mapping"),
         ({"0": {"moviename": 3}}, [GOAL], "movies.json: expected a mapping"),
-        ("{", [GOAL], "movies.json: expected JSON"),
+        ("{", [GOAL], "movies.json, line 1, character 2: expected JSON"),
         (SHOWINGS, [], "user_goals.json: expected a list of goals"),
         (SHOWINGS, [GOAL, {"inform_slots": []}], "goal 1: expected inform_slots and request_slots"),
         (SHOWINGS, [{"inform_slots": {"city": "rome"}, "request_slots": {}}], "goal 0: expected moviename"),
@@ -174,7 +174,7 @@ def test_a_missing_folder_and_settings_that_cannot_be(tmp_path: Path, monkeypatc
     with pytest.raises(FileNotFoundError, match="SEQRL_DATA is not set"):
         MovieBooking()
     with pytest.raises(ValueError, match="rule_dialogs: expected 0 or more, got -1"):
-        MovieBooking(folder_with(tmp_path), rule_dialogs=-1)
+        MovieBooking(folder=folder_with(tmp_path), rule_dialogs=-1)
     (tmp_path / "movies.json").write_bytes(b'{"0": "\xff"}')
     with pytest.raises(ValueError, match="expected UTF-8"):
         read_movies(str(tmp_path))

@@ -69,9 +69,9 @@ def test_a_tokenizer_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 
 def test_settings_of_lora_that_cannot_be_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for settings, problem in (
-        ({"rank": 0}, "rank: expected at least 1, got 0; leave lora out"),
+        ({"rank": 0}, "rank: expected at least 1, or no lora, to train all weights, got 0"),
         ({"alpha": 0.0}, "alpha: expected a positive number"),
-        ({"dropout": 1.0}, "dropout: expected 0 up to 1"),
+        ({"dropout": 1.0}, "dropout: expected a share from 0 to below 1"),
     ):
         with pytest.raises(ValueError, match=problem):
             LoraConfig(**settings)

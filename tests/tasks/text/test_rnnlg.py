@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import math
 import os
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from seqrl.tasks.text.acts import Act, parse_act
 from seqrl.tasks.text.rnnlg import Rnnlg
-from seqrl.tasks.text.rnnlg_scores import best_responses, corpus_bleu4, score_responses
 
+BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
 REAL = Path(os.environ.get("SEQRL_DATA", Path(__file__).resolve().parents[4] / "shared" / "data")) / "rnnlg"
 ROWS = [
     ["inform(name='chow';food='thai and sushi';kidsallowed=dont_care)", "chow serves sushi or thai , kids are fine .", "chow is nice"],
@@ -33,6 +35,13 @@ def small(tmp_path: Path) -> Rnnlg:
     for name in ("train", "valid", "test"):
         (tmp_path / "diner" / f"{name}.json").write_text("# from\n# somebody\n" + json.dumps(ROWS, indent=1))
     return Rnnlg(tmp_path, "diner")
+
+
+@pytest.fixture
+def scores(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What the benchmark scores with."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return import_module("rnnlg_scores")
 
 
 def test_acts_are_read() -> None:
@@ -76,22 +85,22 @@ def test_errors_by_hand(small: Rnnlg) -> None:
     assert small.errors("SLOT_NAME", Act("?select", act.slots)) == (0, 0, 0)
 
 
-def test_bleu_by_hand() -> None:
-    found = corpus_bleu4([(["a b c d", "a b"], ["a b c d e", "a b c x"]), (["x"], ["x"])])
+def test_bleu_by_hand(scores: Any) -> None:
+    found = scores.corpus_bleu4([(["a b c d", "a b"], ["a b c d e", "a b c x"]), (["x"], ["x"])])
     # matches: 4 + 2 + 1 of 7, 3 + 1 of 4, 2 of 2, 1 of 1; lengths 4 + 2 + 1 against 4 + 4 + 1
     wanted = math.exp(1 - 9 / 7) * (7 / 7 * 4 / 4 * 2 / 2 * 1 / 1) ** 0.25
     assert found == pytest.approx(wanted, abs=1e-6)
-    assert corpus_bleu4([(["q"], ["x"])]) < 1e-6 and corpus_bleu4([([], ["x"])]) == 0
+    assert scores.corpus_bleu4([(["q"], ["x"])]) < 1e-6 and scores.corpus_bleu4([([], ["x"])]) == 0
 
 
-def test_responses_are_scored_with_each_lines_values(small: Rnnlg) -> None:
+def test_responses_are_scored_with_each_lines_values(small: Rnnlg, scores: Any) -> None:
     lines = small.lines["test"]
-    figures = score_responses(small, lines, [[line.response] for line in lines])
+    figures = scores.score_responses(small, lines, [[line.response] for line in lines])
     assert figures.bleu == pytest.approx(1, abs=1e-6) and figures.error == 0
     # the other line's words are a reference, too, with the values of this one
     swapped = [[lines[1].response], [lines[0].response], ["what food"]]
-    assert score_responses(small, lines, swapped).bleu == pytest.approx(1, abs=1e-6)
-    assert best_responses(small, lines[0].act, [("SLOT_NAME", -0.1), ("SLOT_NAME SLOT_FOOD", -0.9)], 1) == ["SLOT_NAME SLOT_FOOD"]
+    assert scores.score_responses(small, lines, swapped).bleu == pytest.approx(1, abs=1e-6)
+    assert scores.best_responses(small, lines[0].act, [("SLOT_NAME", -0.1), ("SLOT_NAME SLOT_FOOD", -0.9)], 1) == ["SLOT_NAME SLOT_FOOD"]
 
 
 def test_a_malformed_act_is_named_with_its_line(small: Rnnlg) -> None:
@@ -104,8 +113,8 @@ def test_a_malformed_act_is_named_with_its_line(small: Rnnlg) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"needs the folder {REAL}; SEQRL_DATA names another one")
 @pytest.mark.parametrize(("domain", "sizes"), [("restaurant", (3114, 1039, 1039)), ("hotel", (3223, 1075, 1075))])
-def test_the_real_data_are_read_whole_and_people_make_few_errors(domain: str, sizes: tuple[int, int, int]) -> None:
+def test_the_real_data_are_read_whole_and_people_make_few_errors(domain: str, sizes: tuple[int, int, int], scores: Any) -> None:
     data = Rnnlg(REAL, domain)
     assert tuple(map(len, data.lines.values())) == sizes
-    figures = score_responses(data, data.lines["test"], [[line.response] for line in data.lines["test"]])
+    figures = scores.score_responses(data, data.lines["test"], [[line.response] for line in data.lines["test"]])
     assert figures.bleu == pytest.approx(1, abs=1e-6) and figures.error < 0.02
