@@ -4,48 +4,33 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
 from seqrl.protocols import Conversation
-from seqrl.run import registry
-from seqrl.run.train import load
+from seqrl.run.train import Source
 
 
-def open_conversation(
-    run: Path,
-    overrides: Sequence[str] = (),
-    *,
-    seed: int = 0,
-    mishear: bool = False,
-    voice: Path | None = None,
-    which: str | None = None,
-    allow_code: bool = False,
-) -> Conversation:
-    """Load a run's policy to talk to.
+def open_conversation(source: Source, *, seed: int = 0, mishear: bool = False, voice: Path | None = None) -> Conversation:
+    """Load a policy to talk to.
 
     Args:
-        run: run or checkpoint folder.
-        overrides: changes of the configuration.
+        source: of the policy.
         seed: of what is misheard.
         mishear: hear with the errors that the run's configuration tells.
         voice: run whose policy puts the acts into words.
-        which: checkpoint to take, see `seqrl.run.train.load`.
-        allow_code: see there.
 
     Raises:
         ValueError: when a number is out of range, nobody can talk to the task, or a checkpoint does not fit.
     """
     if seed < 0:
         raise ValueError(f"--seed: expected at least 0, got {seed}")
-    config, task, policy, _ = load(run, overrides, which=which, allow_code=allow_code)
-    give = getattr(task, "chat", None)
-    if not callable(give):
-        name = registry.name_of(registry.TASKS, type(config.task))
-        raise ValueError(f"task {name}: nobody can talk to its policies; train one with configs/dialog/restaurant_ppo.yaml, for instance")
-    voiced_by = None if voice is None else load(voice, allow_code=allow_code)[1:3]
-    conversation: Conversation = give(policy, seed=seed, mishear=mishear, voice=voiced_by)
+    loaded = source.load()
+    example = "configs/dialog/restaurant_ppo.yaml"
+    give = loaded.capability("chat", f"nobody can talk to its policies; train one with {example}, for instance")
+    voiced_by = None if voice is None else Source(voice, allow_code=source.allow_code).load()[1:3]
+    conversation: Conversation = give(loaded.policy, seed=seed, mishear=mishear, voice=voiced_by)
     return conversation
 
 
@@ -112,11 +97,11 @@ def typed(source: TextIO) -> Iterator[str]:
         yield line
 
 
-def chat(run: Path, overrides: Sequence[str] = (), *, show: bool = False, **settings: object) -> None:
-    """Open a conversation and hold it at the terminal; see `open_conversation` for the settings."""
+def chat(conversation: Conversation, *, show: bool = False) -> None:
+    """Hold a conversation at the terminal."""
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")  # what is no text cannot be understood, but ends nothing
-    talk(open_conversation(run, overrides, **settings), typed(sys.stdin), sys.stdout, show=show)  # type: ignore[arg-type]
+    talk(conversation, typed(sys.stdin), sys.stdout, show=show)
 
 
 def _indented(text: str, by: int = 2) -> str:

@@ -18,7 +18,7 @@ from torch import nn
 
 from seqrl.run import integrity
 from seqrl.run.exchange import flush, hidden, replace_folder
-from seqrl.run.json_text import read_json, require_regular
+from seqrl.run.json_text import read_json
 from seqrl.run.shipped import find_shipped, names_shipped
 
 WEIGHTS, STATE, META, PRETRAINED = "model.safetensors", "trainer.pt", "meta.json", "pretrained"
@@ -66,20 +66,25 @@ def save(
         save_pretrained = getattr(policy, "save_pretrained", None)
         if callable(save_pretrained):
             save_pretrained(partial / PRETRAINED)
-        for path in partial.rglob("*"):
-            flush(path)
-        integrity.write_sums(partial)
-        flush(partial)
-        replace_folder(partial, folder)
+        put_in_place(partial, folder)
     except (OSError, RuntimeError, SafetensorError) as error:
         # torch and safetensors report a full disk or quota as errors of their own.
         failed_write = isinstance(error, OSError | SafetensorError) or "PytorchStreamWriter" in str(error)
-        full = shutil.disk_usage(_existing(folder)).free < 2**20
+        full = shutil.disk_usage(next(parent for parent in folder.parents if parent.exists())).free < 2**20
         shutil.rmtree(partial, ignore_errors=True)
         if full or failed_write:
             reason = f"no space left on the device ({error})" if full else str(error)
             raise OSError(f"could not write the checkpoint {folder}: {reason}; free some space or mend the folder, then resume") from error
         raise
+
+
+def put_in_place(partial: Path, folder: Path) -> None:
+    """Give a new checkpoint its sums and its name, and delete what had the name, once all of it is on the disk."""
+    for path in partial.rglob("*"):
+        flush(path)
+    integrity.write_sums(partial)
+    flush(partial)
+    replace_folder(partial, folder)
 
 
 def load_weights(folder: Path, policy: nn.Module) -> None:
@@ -99,11 +104,9 @@ def load_weights(folder: Path, policy: nn.Module) -> None:
         if name in stored:
             stored[alias] = stored[name]
     expected = {name: tuple(tensor.shape) for name, tensor in policy.state_dict().items()}
-    differences = [
-        _difference(name, stored.get(name), expected.get(name)) for name in [*expected, *stored] if stored.get(name) != expected.get(name)
-    ]
-    differences = list(dict.fromkeys(differences))
-    if differences:
+    names = [name for name in dict.fromkeys([*expected, *stored]) if stored.get(name) != expected.get(name)]
+    if names:
+        differences = [_difference(name, stored.get(name), expected.get(name)) for name in names]
         shown = "; ".join(differences[:4]) + (f"; and {len(differences) - 4} more" if len(differences) > 4 else "")
         raise ValueError(f"{folder}: the policy has another architecture than the checkpoint: {shown}; use the settings it was made with")
     load_model(policy, str(path), strict=True)
@@ -134,7 +137,7 @@ def load_state(folder: Path, process: int = 0) -> dict[str, Any]:
     """
     path = folder / (_state_name(process) if process else STATE)
     try:
-        _refuse_packed(path)
+        integrity.refuse_packed(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, KeyError, MemoryError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: damaged ({error}); use another checkpoint of the run") from error
@@ -172,7 +175,12 @@ def has_any_file(folder: Path) -> bool:
 
 def step_folders(run_folder: Path) -> list[Path]:
     """List a run's whole checkpoints, oldest first, the best one excluded."""
-    return [folder for folder in sorted((run_folder / "checkpoints").glob("step_*")) if is_checkpoint(folder)]
+    return [folder for folder in reversed(newest_first(run_folder)) if is_checkpoint(folder)]
+
+
+def newest_first(run_folder: Path) -> list[Path]:
+    """List the folders of a run's checkpoints, whole or not, the best one excluded."""
+    return sorted((run_folder / "checkpoints").glob("step_*"), reverse=True)
 
 
 def find(path: Path, *, prefer_best: bool = False) -> Path:
@@ -188,16 +196,10 @@ def find(path: Path, *, prefer_best: bool = False) -> Path:
         FileNotFoundError: when there is none.
     """
     path = find_shipped(path) if names_shipped(path) else with_name_back(Path(path))
-    if has_any_file(path):
-        return path
-    best = with_name_back(best_folder(path))
-    if prefer_best and has_any_file(best):
-        return best
-    folders = [folder for folder in sorted((path / "checkpoints").glob("step_*")) if has_any_file(folder)]
-    if folders:
-        return folders[-1]
-    if has_any_file(best):
-        return best
+    best, newest = with_name_back(best_folder(path)), newest_first(path)
+    for folder in (path, best, *newest) if prefer_best else (path, *newest, best):
+        if has_any_file(folder):
+            return folder
     reason = "there is no such folder" if not path.exists() else "it holds no whole checkpoint"
     raise FileNotFoundError(f"{path}: {reason}; expected a run folder such as runs/demo, or runs/demo/checkpoints/best")
 
@@ -262,15 +264,6 @@ def check_fingerprints(saved: Mapping[str, Any], present: Mapping[str, Any], *, 
         )
 
 
-def _refuse_packed(path: Path) -> None:
-    """Refuse a zip file that would grow: torch packs nothing, so that no file holds more than its own length."""
-    with zipfile.ZipFile(require_regular(path)) as archive:
-        members = archive.infolist()
-    held, length = sum(member.file_size for member in members), path.stat().st_size
-    if held > length or any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise ValueError(f"its {length} bytes stand for {held}, as no checkpoint's do")
-
-
 def _state_name(process: int | str) -> str:
     return f"trainer_process{process}.pt"
 
@@ -281,7 +274,3 @@ def _difference(name: str, stored: tuple[int, ...] | None, expected: tuple[int, 
     if expected is None:
         return f"{name} is only in the checkpoint"
     return f"{name} is {list(stored)} in the checkpoint, {list(expected)} in the policy"
-
-
-def _existing(folder: Path) -> Path:
-    return next(parent for parent in (folder, *folder.parents) if parent.exists())

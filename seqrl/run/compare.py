@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -31,15 +31,15 @@ class GroupSummary:
         name: shared by its runs.
         values: one a run.
         mean: interquartile mean of them.
-        low: lower end of its bootstrap 95% interval; NaN with a single run.
+        low: lower end of its bootstrap 95% interval; None with a single run.
         high: upper end.
     """
 
     name: str
     values: list[float]
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 def compare(
@@ -81,17 +81,12 @@ def compare(
     record = {
         "metric": metric,
         "at": at,
-        "groups": [_plain(summary) for summary in summaries],
+        "groups": [asdict(summary) for summary in summaries],
         "runs": [str(folder) for folder in run_folders],
     }
     (output / "compare.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     shown = "\n\n".join(tables)
     return f"{shown}\n\n{picture}\n{output / 'compare.json'}"
-
-
-def _plain(summary: GroupSummary) -> dict[str, Any]:
-    """Give a group as JSON knows it, where nothing is written as null."""
-    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in asdict(summary).items()}
 
 
 def _axes(run_folders: Sequence[Path]) -> tuple[str, str]:
@@ -139,15 +134,16 @@ def summarise(name: str, folders: Sequence[Path], metric: str, *, at: Literal["l
     for folder in folders:
         curve = read_curve(folder, metric)[1]
         values.append(float(curve[-1] if at == "last" else curve.max() if mode == "max" else curve.min()))
-    low, high = bootstrap_interval([values], generator=np.random.default_rng(0))
-    return GroupSummary(name, values, float(interquartile_mean(values)), float(low), float(high))
+    interval = bootstrap_interval([values], generator=np.random.default_rng(0))
+    low, high = (None if np.isnan(end) else float(end) for end in interval)
+    return GroupSummary(name, values, float(interquartile_mean(values)), low, high)
 
 
 def table(summaries: Sequence[GroupSummary], metric: str, at: str) -> str:
     """Write the summaries as a table in plain text that is also Markdown."""
     rows = [["runs", "seeds", f"{metric}, {at}, interquartile mean", "95% interval", "lowest", "highest"]]
     for summary in summaries:
-        interval = "one seed" if np.isnan(summary.low) else f"{summary.low:.4g} to {summary.high:.4g}"
+        interval = "one seed" if summary.low is None else f"{summary.low:.4g} to {summary.high:.4g}"
         lowest, highest = min(summary.values), max(summary.values)
         rows.append([summary.name, str(len(summary.values)), f"{summary.mean:.4g}", interval, f"{lowest:.4g}", f"{highest:.4g}"])
     return _markdown(rows)
@@ -169,12 +165,10 @@ def watched_metric(run_folder: Path) -> str:
     watched = _early_stop(run_folder).get("metric")
     if watched:
         return f"dev/{watched}"
-    for row in read_metrics(run_folder):
-        for key in row:
-            if key.startswith("dev/"):
-                return key
-    if any("episode/return_mean" in row for row in read_metrics(run_folder)):
-        return "episode/return_mean"
+    keys = [key for row in read_metrics(run_folder) for key in row]
+    for key in (*filter(lambda key: key.startswith("dev/"), keys), "episode/return_mean"):
+        if key in keys:
+            return key
     raise ValueError(f"{run_folder}: logged no dev figure; name another with --metric, for instance reward/mean")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,9 @@ from seqrl.failures import TIMEOUT_S
 from seqrl.run import integrity, registry, trust
 from seqrl.run.configs import find_config
 from seqrl.run.decode import CommandLineText, decode, encode, meanings
+from seqrl.run.exchange import replace_text
 from seqrl.run.json_text import brief
+from seqrl.run.renames import Name
 from seqrl.run.yaml_text import read_yaml
 from seqrl.settings import Count, Limit, NotNegative, check_settings
 
@@ -127,8 +128,6 @@ def read_config(path: Path | str, overrides: Sequence[str] = (), *, allow_code: 
         changed = apply_overrides(tree, overrides)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    except RecursionError as error:
-        raise ValueError(f"{path}: holds a mapping that holds itself, through a YAML alias") from error
     trust.admit(trust.code_of_types(changed), path, allow_code=allow_code)
     try:
         config = decode(RunConfig, changed)
@@ -168,13 +167,12 @@ def apply_overrides(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str,
             raise ValueError(f"{override!r}: expected --field=value{hint}")
         *parents, last = name.split(".")
         node = tree
-        for depth, parent in enumerate(parents):
-            child = node.get(parent)
-            if child is None:
-                child = node[parent] = {}
-            if not isinstance(child, dict):
-                raise ValueError(f"{override}: {'.'.join(parents[: depth + 1])} is {brief(child)}, not a mapping of fields")
-            node = child
+        for depth, parent in enumerate(parents, start=1):
+            if node.get(parent) is None:
+                node[parent] = {}
+            node = node[parent]
+            if not isinstance(node, dict):
+                raise ValueError(f"{override}: {'.'.join(parents[:depth])} is {brief(node)}, not a mapping of fields")
         node[last] = CommandLineText(text)
     return tree
 
@@ -186,10 +184,7 @@ def to_plain(config: RunConfig) -> dict[str, Any]:
 
 def write_config(config: RunConfig, path: Path) -> None:
     """Write every field, defaults included, as YAML with its SHA-256; the file is replaced at once."""
-    partial = path.with_name(f".{path.name}.partial")
-    text = integrity.sealed(yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True))
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(partial, path)
+    replace_text(path, integrity.sealed(yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True)))
 
 
 def fingerprint(config: RunConfig) -> str:
@@ -208,26 +203,29 @@ def decisive(config: RunConfig) -> dict[str, Any]:
 
 def decisive_of(config: Any) -> Any:
     """Give what decides the course of a run as plain data, of a part of the configuration, or of a value in it."""
-    plain = encode(config)
-    if not dataclasses.is_dataclass(config):
-        return plain
-    for item in dataclasses.fields(config):
-        value = getattr(config, item.name)
-        if isinstance(value, Path) or not item.metadata.get("decisive", True):
-            del plain[item.name]
-        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-            kind = {"type": plain[item.name]["type"]} if item.metadata.get("registry") else {}
-            plain[item.name] = kind | decisive_of(value)
-    return plain
+    return encode(config, lambda field, value: not isinstance(value, Path) and field.metadata.get("decisive", True))
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Give the leaves of nested mappings by dotted name."""
-    flat: dict[str, Any] = {}
+    return {".".join(map(str, name)): value for name, value in leaves(tree).items()}
+
+
+def leaves(tree: Mapping[str, Any], prefix: Name = ()) -> dict[Name, Any]:
+    """Give the leaves of nested mappings by the parts of their names, one of which may have dots of its own."""
+    found: dict[Name, Any] = {}
     for key, value in tree.items():
-        name = f"{prefix}.{key}" if prefix else str(key)
-        flat |= flatten(value, name) if isinstance(value, Mapping) and value else {name: value}
-    return flat
+        found |= leaves(value, (*prefix, key)) if isinstance(value, Mapping) and value else {(*prefix, key): value}
+    return found
+
+
+def settings_of(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Give the values of a dataclass's fields, and those of the dataclasses in it, by dotted name."""
+    found: dict[str, Any] = {}
+    for item in dataclasses.fields(config):
+        value, name = getattr(config, item.name), f"{prefix}{item.name}"
+        found |= settings_of(value, f"{name}.") if dataclasses.is_dataclass(value) else {name: value}
+    return found
 
 
 def explain(config: Any, indent: int = 0) -> list[str]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
 import inspect
 import math
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union
 
@@ -27,9 +26,8 @@ class CommandLineText(str):
 def decode(expected: Any, value: Any, path: str = "") -> Any:
     """Convert plain data into a value of a type, refusing what does not fit.
 
-    Dataclasses, `Optional`, `Union`, `Literal`, `list`, `tuple`, `dict`, enums, `Path`, `bool`, `int`, `float` and `str`
-    are understood. An integer is accepted as a float, and so is text like `1e-4`, which YAML 1.1 does not take for a
-    number. Among several dataclasses in a union, the mapping's `type` is compared with each one's `type` field.
+    Dataclasses, `Optional`, `Union`, `Literal`, `list`, `tuple`, `dict`, `Path`, `bool`, `int`, `float` and `str` are understood. An
+    integer is accepted as a float, and so is text like `1e-4`, which YAML 1.1 does not take for a number.
 
     Args:
         expected: the type.
@@ -59,23 +57,28 @@ def decode(expected: Any, value: Any, path: str = "") -> Any:
     return _scalar(expected, value, path)
 
 
-def encode(value: Any) -> Any:
-    """Convert dataclasses, paths, enums and tuples into what YAML and JSON can hold."""
+def encode(value: Any, keeps: Callable[[dataclasses.Field[Any], Any], bool] = lambda field, item: True) -> Any:
+    """Convert dataclasses, paths and tuples into what YAML and JSON can hold.
+
+    Args:
+        value: to be converted.
+        keeps: says of each field of a dataclass, and its value, whether it is kept.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         plain = {}
         for field in dataclasses.fields(value):
             item = getattr(value, field.name)
-            plain[field.name] = encode(item)
+            if not keeps(field, item):
+                continue
+            plain[field.name] = encode(item, keeps)
             group = field.metadata.get("registry")
             if group and item is not None and not isinstance(item, Mapping):
                 plain[field.name] = {"type": registry.name_of(group, type(item)), **plain[field.name]}
         return plain
     if isinstance(value, Mapping):
-        return {key: encode(item) for key, item in value.items()}
+        return {key: encode(item, keeps) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [encode(item) for item in value]
-    if isinstance(value, enum.Enum):
-        return value.value
+        return [encode(item, keeps) for item in value]
     return str(value) if isinstance(value, Path) else value
 
 
@@ -182,21 +185,12 @@ def _registered(group: str, value: Any, path: str) -> Any:
 
 
 def _union(expected: Any, value: Any, path: str) -> Any:
-    members = typing.get_args(expected)
-    plain = parse_yaml(str(value)) if isinstance(value, CommandLineText) and str(value) in ("null", "none", "None", "~", "") else value
-    plain = None if plain in ("none", "None") else plain
-    if type(None) in members and (plain is None):
+    members = [member for member in typing.get_args(expected) if member is not type(None)]
+    is_null = value in (None, "none", "None") or (isinstance(value, CommandLineText) and value in ("null", "~", ""))
+    if is_null and len(members) < len(typing.get_args(expected)):
         return None
-    members = tuple(member for member in members if member is not type(None))
     if len(members) == 1:
         return decode(members[0], value, path)
-    mappings = [member for member in members if dataclasses.is_dataclass(member)]
-    if isinstance(value, Mapping) and mappings:
-        named = {str(name): member for member in mappings for name in typing.get_args(typing.get_type_hints(member).get("type"))}
-        if "type" in value and named:
-            if str(value["type"]) not in named:
-                raise ValueError(f"{path}.type: there is no {str(value['type'])!r}; {registry.nearest(str(value['type']), named)}")
-            return decode(named[str(value["type"])], value, path)
     # Text fits nearly everything, so it is tried last.
     for member in sorted(members, key=lambda member: (member is str, member is float)):
         try:
@@ -224,16 +218,9 @@ def _container(expected: Any, value: Any, path: str) -> Any:
 
 
 def _scalar(expected: Any, value: Any, path: str) -> Any:
-    if isinstance(expected, type) and issubclass(expected, enum.Enum):
-        choices = {str(member.value): member for member in expected}
-        if str(value) not in choices:
-            raise _misfit(path, f"one of {', '.join(choices)}", value)
-        return choices[str(value)]
     if expected in (str, Path) and isinstance(value, str | Path):
         return expected(str(value))
-    if expected is bool and isinstance(value, bool):
-        return value
-    if expected is int and isinstance(value, int) and not isinstance(value, bool):
+    if expected in (bool, int) and type(value) is expected:
         return value
     if expected is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
@@ -243,6 +230,4 @@ def _scalar(expected: Any, value: Any, path: str) -> Any:
         if not math.isfinite(number):
             raise _misfit(path, "a finite float", value)
         return number
-    if expected not in (str, Path, bool, int, float) and isinstance(expected, type) and isinstance(value, expected):
-        return value
     raise _misfit(path, describe(expected), value)

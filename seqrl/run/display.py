@@ -33,9 +33,8 @@ def make_display(name: str, *, num_updates: int, start: int = 0, stream: TextIO)
         start: updates done already.
         stream: usually standard output.
     """
-    if stream.isatty():
-        return LiveDisplay(name, num_updates=num_updates, start=start, stream=stream)
-    return PlainDisplay(name, num_updates=num_updates, start=start, stream=stream)
+    display = LiveDisplay if stream.isatty() else PlainDisplay
+    return display(name, num_updates=num_updates, start=start, stream=stream)
 
 
 class TimeLeft:
@@ -55,6 +54,11 @@ class TimeLeft:
         if step <= self._start:
             return None
         return (self._clock() - self._begin) / (step - self._start) * (self._num_updates - step)
+
+    def text(self, step: int) -> str:
+        """Say it; nothing before the first one."""
+        left = self.seconds(step)
+        return "" if left is None else f"{format_seconds(left)} left"
 
 
 class PlainDisplay:
@@ -86,9 +90,8 @@ class PlainDisplay:
             self._next = now + min(MAX_PERIOD_S, max(MIN_PERIOD_S, (now - self._begin) * PERIOD_SHARE))
             figures = {**figures, **self._episodes.pop()}
         shown = [f"{key} {format_figure(value)}" for key, value in figures.items() if key.startswith(LINE_KEYS)]
-        left = self._left.seconds(step)
-        time_left = "" if left is None else f"  {format_seconds(left)} left"
-        print(f"{self._name} {step}/{self._num_updates}{time_left}  {'  '.join(shown)}", file=self._stream, flush=True)
+        shown = [f"{self._name} {step}/{self._num_updates}", self._left.text(step), *shown]
+        print("  ".join(filter(None, shown)), file=self._stream, flush=True)
 
     def say(self, step: int, text: str) -> None:
         """Print a warning."""
@@ -141,21 +144,14 @@ class LiveDisplay:
         from rich.table import Table
 
         head = Table.grid(padding=(0, 2))
-        left = self._left.seconds(self._step)
-        remaining = "" if left is None else f"{format_seconds(left)} left"
-        head.add_row(
-            f"[bold]{self._name}[/]",
-            ProgressBar(total=max(self._num_updates, 1), completed=self._step, width=40),
-            f"{self._step}/{self._num_updates}",
-            remaining,
-        )
+        bar = ProgressBar(total=max(self._num_updates, 1), completed=self._step, width=40)
+        head.add_row(f"[bold]{self._name}[/]", bar, f"{self._step}/{self._num_updates}", self._left.text(self._step))
         table = Table.grid(padding=(0, 2))
         groups: dict[str, list[str]] = {}
         for key, value in self._figures.items():
             group, _, name = key.partition("/")
             groups.setdefault(group, []).append(f"{name} [bold]{format_figure(value)}[/]")
-        order = {group: position for position, group in enumerate(SHOWN_GROUPS)}
-        for group in sorted(groups, key=lambda group: order.get(group, len(order))):
+        for group in sorted(groups, key=lambda group: (*SHOWN_GROUPS, group).index(group)):
             table.add_row(f"[cyan]{group}[/]", "   ".join(groups[group]))
         if len(self._returns) > 1 and not self._live.console.options.ascii_only:
             table.add_row("[cyan]return[/]", f"{curve(self._returns)} [bold]{format_figure(self._returns[-1])}[/]")

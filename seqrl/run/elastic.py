@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from seqrl.distributed import from_all, num_processes, process_index
+from seqrl.distributed import num_processes, process_index
 from seqrl.protocols import Task, Trainer
 from seqrl.run import checkpoint
-from seqrl.run.metric_accumulator import MetricAccumulator
 
 # What of a trainer's state each process has for itself; the rest is the same in all.
 OWN_STATE = ("generator",)
@@ -62,13 +61,6 @@ def describe(folder: Path, trainer: Trainer) -> dict[str, str]:
         change = f"what only {_numbers(now, before)} had ({', '.join(held)}) is gone"
     batch = f"an update now has {now / before:.3g} times the rows that it had, the learning rate stays"
     return {"other_processes": f"Saved by {_count(before)}, goes on with {_count(now)}, no longer to the bit: {change}; {batch}"}
-
-
-def carry_counts(gathered: MetricAccumulator, task: Task) -> None:
-    """Let counts that only grow go on from where they were, whoever counted; every process must call it."""
-    pop = getattr(task, "pop_figures", None)
-    if callable(pop):
-        gathered.carry(*from_all(pop()))
 
 
 def _numbers(first: int, end: int) -> str:

@@ -5,32 +5,25 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
-from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from seqrl.run.exchange import replace_text
 from seqrl.run.json_text import brief, read_json
 
 PACKAGES = ("seqrl", "torch", "numpy", "numba", "transformers", "accelerate", "safetensors", "gymnasium")
 
 
-def environment(*, seed: int, chosen: str = "", policy: str = "", signatures: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Collect versions, hardware, command and commit.
-
-    Args:
-        seed: of the run.
-        chosen: dtypes and threads, and why.
-        policy: which of several ways it runs in.
-        signatures: how reward and dev figures are computed, see `seqrl.run.signatures`.
-    """
+def environment(**facts: Any) -> dict[str, Any]:
+    """Collect versions, hardware, command and commit, beside other facts of a start."""
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "seed": seed,
         "folder": str(Path.cwd()),
         "git_commit": _git_commit(),
         "python": platform.python_version(),
@@ -38,18 +31,21 @@ def environment(*, seed: int, chosen: str = "", policy: str = "", signatures: Ma
         "cpu": _cpu_name(),
         "num_cpus": os.cpu_count(),
         "num_threads": torch.get_num_threads(),
-        "chosen": chosen,
-        "policy": policy,
-        "signatures": dict(signatures or {}),
+        **facts,
         "devices": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         "packages": {name: version for name in PACKAGES if (version := version_of(name))},
     }
 
 
-def write_environment(path: Path, *, seed: int, chosen: str = "", policy: str = "", signatures: Mapping[str, Any] | None = None) -> None:
+def write_environment(path: Path, **facts: Any) -> None:
     """Write `environment` as JSON, one entry for each time the run was started; the file is replaced at once.
 
     One that is damaged, which nothing depends on, is renamed to `aside_env.json`.
+
+    Args:
+        path: the file.
+        facts: `seed`; `chosen`, dtypes and threads, and why; `policy`, which of several ways it runs in; `signatures`, how reward and
+            dev figures are computed, see `seqrl.run.signatures`.
     """
     try:
         starts = read_json(path) if path.exists() else []
@@ -60,12 +56,7 @@ def write_environment(path: Path, *, seed: int, chosen: str = "", policy: str = 
         print(f"seqrl: {path}: damaged ({error}); it is called {aside.name} now, and a new one is begun", file=sys.stderr)
         os.replace(path, aside)
         starts = []
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(
-        json.dumps([*starts, environment(seed=seed, chosen=chosen, policy=policy, signatures=signatures)], indent=1) + "\n",
-        encoding="utf-8",
-    )
-    os.replace(partial, path)
+    replace_text(path, json.dumps([*starts, environment(**facts)], indent=1) + "\n")
 
 
 def read_starts(run_folder: Path) -> list[dict[str, Any]]:
@@ -102,8 +93,6 @@ def _git_commit() -> str | None:
 
 def _cpu_name() -> str:
     path = Path("/proc/cpuinfo")
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    found = re.search(r"^model name\s*:(.*)$", text, flags=re.MULTILINE)
+    return found[1].strip() if found else platform.processor() or platform.machine()

@@ -54,9 +54,25 @@ def exchange(one: Path, other: Path) -> bool:
     raise OSError(number, os.strerror(number), str(one), None, str(other))
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Write a file beside its place, and rename it when it is whole and on the disk."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8", newline="\n")
+    flush(partial)
+    os.replace(partial, path)
+
+
 def hidden(folder: Path, mark: str = "") -> Path:
     """Give a name beside a folder that nobody takes for a checkpoint; a new one when no mark is given."""
     return folder.with_name(f".{folder.name}.{mark or uuid.uuid4().hex[:8]}.partial")
+
+
+def is_at(path: Path, descriptor: int) -> bool:
+    """Say whether an open file is the one of a name."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except OSError:
+        return False
 
 
 def flush(path: Path) -> None:

@@ -9,7 +9,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from seqrl.run import checkpoint
 from seqrl.run.exchange import flush, hidden
+from seqrl.run.inspect_run import kept_evaluations
+from seqrl.run.model_card import model_card
+from seqrl.run.train import Source
 
 # What rules sampling or beam search alone, which `generate` would warn of, or refuse, where it does neither.
 _NOT_GREEDY = (
@@ -20,26 +24,14 @@ _NOT_GREEDY = (
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.\-]*")
 
 
-def export(
-    run: Path,
-    output: Path,
-    overrides: list[str],
-    *,
-    which: str | None = None,
-    license: str = "unknown",
-    push: str | None = None,
-    allow_code: bool = False,
-) -> Path:
+def export(source: Source, output: Path, *, license: str = "unknown", push: str | None = None) -> Path:
     """Write the folder beside its place, and rename it when it is whole.
 
     Args:
-        run: run or checkpoint folder.
+        source: of the policy.
         output: the new folder.
-        overrides: changes of the configuration.
-        which: checkpoint to take, see `seqrl.run.train.load`.
         license: for the model card.
         push: name on the hub to upload it as.
-        allow_code: see `seqrl.run.train.load`.
 
     Returns:
         the checkpoint's folder.
@@ -54,14 +46,9 @@ def export(
         raise ValueError(f"--license: expected an identifier such as apache-2.0, cc-by-4.0 or unknown, got {license!r}")
     if push is not None:
         _check_hub(push)
-    _refuse_ours(run, which)
-    from seqrl.run.inspect_run import kept_evaluations
-    from seqrl.run.model_card import model_card
-    from seqrl.run.train import load_with_meta
-
-    config, _, policy, folder, meta = load_with_meta(run, overrides, which=which, allow_code=allow_code)
-    if not callable(getattr(policy, "save_pretrained", None)):
-        raise _is_ours(folder)
+    _refuse_ours(source.find())  # before its data are read
+    config, _, policy, folder, meta = source.load()
+    _refuse_ours(folder)
     partial = hidden(output)
     try:
         partial.mkdir(parents=True)
@@ -93,21 +80,14 @@ def _refuse_full(output: Path) -> None:
         )
 
 
-def _refuse_ours(run: Path, which: str | None) -> None:
-    """Refuse what came from nowhere else before its data are read."""
-    from seqrl.run import checkpoint, recovery
-
-    folder = checkpoint.find(run, prefer_best=True) if which is None else recovery.named(run, which)
+def _refuse_ours(folder: Path) -> None:
+    """Refuse the checkpoint of a policy that is none of transformers."""
     if not (folder / checkpoint.PRETRAINED).is_dir():
-        raise _is_ours(folder)
-
-
-def _is_ours(folder: Path) -> ValueError:
-    return ValueError(
-        f"{folder}: its policy is no model of transformers, so that `from_pretrained` could not load it; expected one that began as such a "
-        "model (a policy of type pretrained, of captions or of texts). What others need of this one is the run's config.yaml and "
-        f"{folder.parent.name}/{folder.name}: `seqrl evaluate` and --init_from read them"
-    )
+        raise ValueError(
+            f"{folder}: its policy is no model of transformers, so that `from_pretrained` could not load it; expected one that began as "
+            "such a model (a policy of type pretrained, of captions or of texts). What others need of this one is the run's config.yaml "
+            f"and {folder.parent.name}/{folder.name}: `seqrl evaluate` and --init_from read them"
+        )
 
 
 def _set_generation(folder: Path, policy: Any) -> None:

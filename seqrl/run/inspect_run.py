@@ -5,43 +5,31 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from seqrl.protocols import Task
-from seqrl.run import registry
 from seqrl.run.config import RunConfig
+from seqrl.run.exchange import replace_text
 from seqrl.run.json_text import read_json
 from seqrl.run.run_folder import check_place, check_writable
 from seqrl.run.signatures import evaluation_signatures, kept_signatures
-from seqrl.run.train import load, load_with_meta, start_from, task_fingerprints
+from seqrl.run.train import Source, start_from, task_fingerprints
 
 _LOG = logging.getLogger(__name__)
 
 
-def evaluate(
-    run: Path,
-    overrides: Sequence[str] = (),
-    *,
-    split: str = "dev",
-    output: Path | None = None,
-    which: str | None = None,
-    allow_code: bool = False,
-) -> tuple[Path, dict[str, float], dict[str, str]]:
-    """Score a run's policy and write the figures to a file; beside it, where the task keeps samples, what was scored.
+def evaluate(source: Source, *, split: str = "dev", output: Path | None = None) -> tuple[Path, dict[str, float], dict[str, str]]:
+    """Score a policy and write the figures to a file; beside it, where the task keeps samples, what was scored.
 
     Args:
-        run: run folder (its best checkpoint, or else the newest) or checkpoint folder.
-        overrides: changes of the configuration, for instance of the decoding.
+        source: of the policy.
         split: name of the items to score on.
         output: the file; `evaluation_<split>.json` in the run folder when None.
-        allow_code: see `seqrl.run.train.load`.
-        which: checkpoint to take, see `seqrl.run.train.load`.
 
     Returns:
         the checkpoint's folder, the figures, and the signatures of those that have one.
@@ -51,9 +39,10 @@ def evaluate(
         FileNotFoundError: when there is no checkpoint.
         OSError: when the file cannot be written, which is seen before the evaluation; what is seen after it has the figures in its text.
     """
-    config, task, policy, folder, meta = load_with_meta(run, overrides, which=which, allow_code=allow_code)
+    loaded = source.load()
+    config, task, policy, folder, meta = loaded
     policy.eval()
-    output = output or folder.parent.parent / f"evaluation_{split}.json"
+    output = output or loaded.run_folder / f"evaluation_{split}.json"
     check_place(output, way="--output=FILE")
     start = time.perf_counter()
     figures = {name: float(value) for name, value in task.evaluate(policy, split=split).items()}
@@ -62,15 +51,13 @@ def evaluate(
         "checkpoint": str(folder),
         "step": meta["step"],
         "split": split,
-        "overrides": list(overrides),
+        "overrides": list(source.overrides),
         "seconds": time.perf_counter() - start,
         "figures": figures,
         "signatures": signatures,
     }
-    partial = output.with_name(f".{output.name}.partial")
     try:
-        partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        os.replace(partial, output)
+        replace_text(output, json.dumps(record, indent=1) + "\n")
     except OSError as error:
         raise OSError(f"{output}: could not be written ({error}); the figures are {json.dumps(figures)}") from error
     keep = getattr(task, "keep_samples", None)
@@ -116,26 +103,14 @@ def _before(show: Callable[..., Any], config: RunConfig, task: Task) -> dict[str
     return {"before": policy.eval()}
 
 
-def record(
-    run: Path,
-    overrides: Sequence[str] = (),
-    *,
-    episodes: int = 1,
-    seed: int = 0,
-    output: Path | None = None,
-    which: str | None = None,
-    allow_code: bool = False,
-) -> tuple[Path, list[str]]:
-    """Write an animation of episodes that a run's policy plays.
+def record(source: Source, *, episodes: int = 1, seed: int = 0, output: Path | None = None) -> tuple[Path, list[str]]:
+    """Write an animation of episodes that a policy plays.
 
     Args:
-        run: run or checkpoint folder.
-        overrides: changes of the configuration.
+        source: of the policy.
         episodes: how many, one after the other.
         seed: of the first episode's start.
         output: the file, whose ending says the form; `figures/episode.gif` in the run folder when None.
-        allow_code: see `seqrl.run.train.load`.
-        which: checkpoint to take, see `seqrl.run.train.load`.
 
     Returns:
         the file, and what the task has to say about it.
@@ -148,34 +123,20 @@ def record(
         raise ValueError(f"--episodes: expected at least 1, got {episodes}")
     if seed < 0:
         raise ValueError(f"--seed: expected at least 0, got {seed}")
-    config, task, policy, folder = load(run, overrides, which=which, allow_code=allow_code)
-    give = getattr(task, "record", None)
-    if not callable(give):
-        raise ValueError(f"task {registry.name_of(registry.TASKS, type(config.task))}: has no episodes to record; try `seqrl sample {run}`")
-    policy.eval()
-    output = output or folder.parent.parent / "figures" / "episode.gif"
+    loaded = source.load()
+    give = loaded.capability("record", f"has no episodes to record; try `seqrl sample {source.run}`")
+    output = output or loaded.run_folder / "figures" / "episode.gif"
     check_place(output, way="--output=FILE")
-    return output, list(give(policy, output, episodes=episodes, seed=seed))
+    return output, list(give(loaded.policy.eval(), output, episodes=episodes, seed=seed))
 
 
-def sample(
-    run: Path,
-    overrides: Sequence[str] = (),
-    *,
-    count: int = 8,
-    output: Path | None = None,
-    which: str | None = None,
-    allow_code: bool = False,
-) -> list[Path]:
-    """Write samples of a run's policy to look at.
+def sample(source: Source, *, count: int = 8, output: Path | None = None) -> list[Path]:
+    """Write samples of a policy to look at.
 
     Args:
-        run: run or checkpoint folder.
-        overrides: changes of the configuration.
+        source: of the policy.
         count: how many.
         output: where they go; `samples` in the run folder when None.
-        allow_code: see `seqrl.run.train.load`.
-        which: checkpoint to take, see `seqrl.run.train.load`.
 
     Raises:
         ValueError: when count is below 1, the task has nothing to show, or the checkpoint does not fit.
@@ -183,11 +144,8 @@ def sample(
     """
     if count < 1:
         raise ValueError(f"--count: expected at least 1, got {count}")
-    config, task, policy, folder = load(run, overrides, which=which, allow_code=allow_code)
-    give = getattr(task, "sample", None)
-    if not callable(give):
-        raise ValueError(f"task {registry.name_of(registry.TASKS, type(config.task))}: has nothing to show; give it a method `sample`")
-    policy.eval()
-    output = output or folder.parent.parent / "samples"
+    loaded = source.load()
+    give = loaded.capability("sample", "has nothing to show; give it a method `sample`")
+    output = output or loaded.run_folder / "samples"
     check_writable(output, way="--output=FOLDER")
-    return list(give(policy, output, count=count, **_before(give, config, task)))
+    return list(give(loaded.policy.eval(), output, count=count, **_before(give, loaded.config, loaded.task)))

@@ -46,14 +46,13 @@ def damage(folder: Path, required: tuple[str, ...], *, with_sums: bool) -> str |
     except (OSError, UnicodeDecodeError) as error:
         return f"{SUMS} cannot be read: {error}"
     listed: dict[str, str] = {}
-    for line in text.split("\n"):
+    for line in text.splitlines():
         digest, _, name = line.partition("  ")
-        if line and (len(digest) != 64 or not name):
+        if len(digest) != 64 or not name:
             return f"{SUMS} has changed: {line!r} is no line of it"
         listed[name] = digest
     if not text.endswith("\n"):
         return f"{SUMS} is cut off"
-    listed.pop("", None)
     unlisted = [name for name in required if name not in listed]
     if unlisted:
         return f"{SUMS} has changed: it does not name {unlisted[0]}"
@@ -92,6 +91,19 @@ def check_seal(path: Path) -> None:
         )
 
 
+def refuse_packed(path: Path) -> None:
+    """Refuse a zip file that would grow: torch packs nothing, so that no file holds more than its own length.
+
+    Raises:
+        ValueError: saying so.
+    """
+    with zipfile.ZipFile(require_regular(path)) as archive:
+        members = archive.infolist()
+    held, length = sum(member.file_size for member in members), path.stat().st_size
+    if held > length or any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise ValueError(f"it is packed: its {length} bytes stand for {held}, as no checkpoint's do")
+
+
 def _sum(path: Path) -> str:
     with require_regular(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -107,12 +119,9 @@ def _unreadable(folder: Path) -> str | None:
                 with safe_open(str(path), framework="pt"):
                     pass
             elif path.suffix == ".pt":
+                refuse_packed(path)
                 with zipfile.ZipFile(path) as archive:
-                    # Unpacked to compare sums; torch packs nothing, so that what would grow is none of its files.
-                    grows = any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist())
-                    broken = None if grows else archive.testzip()
-                if grows:
-                    return f"{path.name} is damaged: it is packed"
+                    broken = archive.testzip()
                 if broken is not None:
                     return f"{path.name} is damaged: {broken} in it has changed"
         except (OSError, ValueError, SafetensorError, zipfile.BadZipFile) as error:

@@ -40,15 +40,10 @@ class Interrupted(KeyboardInterrupt):  # an exception can only inherit
 
 def resume_command(run_folder: object) -> str:
     """Give the command that goes on with a run exactly: with as many processes as it has."""
-    number = int(os.environ.get("WORLD_SIZE", 1))
+    number, command = int(os.environ.get("WORLD_SIZE", 1)), f"seqrl resume {run_folder}"
     if number == 1:
-        return f"seqrl resume {run_folder}"
-    launched = LAUNCHER in os.environ
-    return (
-        f"seqrl resume {run_folder} --num_processes {number}"
-        if launched
-        else f"torchrun --nproc_per_node {number} -m seqrl resume {run_folder}"
-    )
+        return command
+    return f"{command} --num_processes {number}" if LAUNCHER in os.environ else f"torchrun --nproc_per_node {number} -m {command}"
 
 
 def exit_code(number: int) -> int:
@@ -61,37 +56,30 @@ def name_of(number: int) -> str:
     return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
 
 
-def _write_at_once(text: str) -> None:
-    """Write to stderr past its buffer, in which the program may just be writing."""
-    with suppress(OSError):
-        os.write(2, text.encode())
+class Handlers:
+    """The handlers of both signals, put back at the end, and what has come.
 
-
-class _Handlers:
-    """The handlers of both signals, put back at the end; Python allows that in the main thread only, so elsewhere this does nothing."""
+    Python allows handlers in the main thread only, so elsewhere none is set.
+    """
 
     def __init__(self) -> None:
         self.previous: dict[int, Any] = {}
+        self.number, self._first_s = 0, 0.0
 
     def set(self, handler: Callable[[int, FrameType | None], None]) -> None:
+        """Let both signals call a function."""
         if threading.current_thread() is threading.main_thread():
             # Also where SIGINT was ignored, as shells do for what runs in the background: who sends one by hand means it.
             self.previous = {number: signal.signal(number, handler) for number in SIGNALS}
 
     def put_back(self) -> None:
+        """Let them do what they did before."""
         for number, handler in self.previous.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self.previous = {}
 
-
-class _Request:
-    """Tells one request to end from two."""
-
-    def __init__(self) -> None:
-        self.number, self._first_s = 0, 0.0
-
     def is_second(self, number: int) -> bool:
-        """Take a signal; say whether one has come before."""
+        """Take a signal; say whether it is a second request to end, and not the same one once more."""
         now = time.monotonic()
         if not self.number:
             self.number, self._first_s = int(number), now
@@ -110,13 +98,12 @@ class Command:
     """
 
     def __init__(self, hint: str = "") -> None:
-        self.hint = hint
-        self._request, self._handlers = _Request(), _Handlers()
+        self.hint, self._handlers = hint, Handlers()
 
     @property
     def asked(self) -> int:
         """Number of the signal that has come; 0 for none."""
-        return self._request.number
+        return self._handlers.number
 
     def __enter__(self) -> Command:
         self._handlers.set(self.handle)
@@ -136,7 +123,7 @@ class Command:
     def take(self, number: int) -> bool:
         """Note a signal that came to a run in this command; say whether it is the first."""
         first = not self.asked
-        if self._request.is_second(number):
+        if self._handlers.is_second(number):
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         return first
@@ -167,21 +154,14 @@ def run_command(body: Callable[[], int | None], *, name: str, hint: str = "") ->
     with Command(hint) as command:
         try:
             code = int(body() or 0)
-        except KeyboardInterrupt:
-            return say_interrupted(command, name)
-        except BaseException:
+            return exit_code(command.asked) if command.asked else code
+        except BaseException as error:
             # What breaks because of a signal, an import or a process that the same signal ended, is no fault of its own.
-            if command.asked:
-                return say_interrupted(command, name)
-            raise
-        return exit_code(command.asked) if command.asked else code
-
-
-def say_interrupted(command: Command, name: str) -> int:
-    """Say on stderr what ended a command and how to go on; give the exit code."""
-    number = command.asked or signal.SIGINT
-    print(f"{name}: interrupted by {name_of(number)}{'; ' if command.hint else ''}{command.hint}", file=sys.stderr)
-    return exit_code(number)
+            if not command.asked and not isinstance(error, KeyboardInterrupt):
+                raise
+            number = command.asked or signal.SIGINT
+            print(f"{name}: interrupted by {name_of(number)}{'; ' if command.hint else ''}{command.hint}", file=sys.stderr)
+            return exit_code(number)
 
 
 class Interrupt:
@@ -197,7 +177,7 @@ class Interrupt:
         self.command = current_command()
         # One that came while nobody could raise, in a callback of C code for instance, is not forgotten.
         self.asked = self.command.asked if self.command else 0
-        self._request, self._handlers = _Request(), _Handlers()
+        self._handlers = Handlers()
         self._may_raise, self._grace_s, self._overdue = False, 0.0, False
         self._timer: threading.Timer | None = None
         self.last_resort: Callable[[], None] = lambda: None
@@ -236,7 +216,7 @@ class Interrupt:
             self._overdue = False
             self._raise()
             return
-        second = self._request.is_second(number)
+        second = self._handlers.is_second(number)
         if second:
             self.last_resort()
         if self.command is not None:
@@ -249,7 +229,8 @@ class Interrupt:
         self.asked = int(number)
         if int(os.environ.get("RANK", 0)) == 0:
             doing = "breaking off" if self._may_raise and not self._grace_s else "finishing the current update"
-            _write_at_once(f"\n{name_of(number)}: {doing}, then saving; once more to end at once\n")
+            with suppress(OSError):  # past the buffer of stderr, in which the program may just be writing
+                os.write(2, f"\n{name_of(number)}: {doing}, then saving; once more to end at once\n".encode())
         if self._may_raise and self._grace_s:
             self._ring_in(self._grace_s)
         else:

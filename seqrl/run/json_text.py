@@ -21,9 +21,20 @@ def read_json(path: Path) -> Any:
         ValueError: naming the file, when it holds something else or is no file.
     """
     try:
-        return parse_json(require_regular(path).read_text(encoding="utf-8"))
+        return parse_json(read_text(path))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: expected JSON, but {error}; the file is damaged") from error
+
+
+def read_text(path: Path) -> str:
+    """Read a file of a run as text.
+
+    Raises:
+        OSError: when it cannot be read.
+        ValueError: naming the file, when it is none or holds something else.
+    """
+    try:
+        return require_regular(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected UTF-8 text, got the byte 0x{error.object[error.start]:02x}; the file is damaged") from error
 

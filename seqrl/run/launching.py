@@ -5,6 +5,7 @@ Nothing large is imported here: this process only waits.
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import signal
@@ -13,12 +14,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import IO, Any
 
 from seqrl.failures import LAUNCHER
-from seqrl.run.interrupt import SIGNALS, exit_code
+from seqrl.run.interrupt import Handlers, exit_code
 
 OPTION = "--num_processes"
 # When one has failed the others end by themselves within seconds; who does not is asked to after so long, and killed later.
@@ -67,14 +68,14 @@ def launch(arguments: Sequence[str], number: int) -> int:
     shared = {"WORLD_SIZE": number, "LOCAL_WORLD_SIZE": number, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, LAUNCHER: os.getpid()}
     command = [sys.executable, "-m", "seqrl", *arguments]
     processes: list[subprocess.Popen[bytes]] = []
-    asked: list[int] = []
+    handlers, asked = Handlers(), list[int]()
 
     def hand_on(signum: int, frame: FrameType | None) -> None:
         asked.append(signum)
         for process in processes:
             process.send_signal(signum)
 
-    before = {each: signal.signal(each, hand_on) for each in SIGNALS} if threading.current_thread() is threading.main_thread() else {}
+    handlers.set(hand_on)
     try:
         for rank in range(number):
             own = {name: str(value) for name, value in (shared | {"RANK": rank, "LOCAL_RANK": rank}).items()}
@@ -83,7 +84,7 @@ def launch(arguments: Sequence[str], number: int) -> int:
         readers = [threading.Thread(target=show.read, args=(rank, process.stderr)) for rank, process in enumerate(processes)]
         for reader in readers:
             reader.start()
-        _wait(processes, lambda: bool(asked))
+        _wait(processes, asked)
         for reader in readers:
             reader.join(timeout=1.0)
         show.finish()
@@ -91,42 +92,30 @@ def launch(arguments: Sequence[str], number: int) -> int:
         for process in processes:
             if process.poll() is None:
                 process.kill()
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        handlers.put_back()
     return _code([process.wait() for process in processes])
 
 
 def without_option(arguments: Sequence[str]) -> list[str]:
     """Leave the number of processes out of a command line."""
-    kept: list[str] = []
-    skipped = False
-    for argument in arguments:
-        if argument == OPTION:
-            skipped = True
-        elif skipped:
-            skipped = False
-        elif not argument.startswith(f"{OPTION}="):
-            kept.append(argument)
-    return kept
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(OPTION)
+    return parser.parse_known_args(arguments)[1]
 
 
-def _wait(processes: Sequence[subprocess.Popen[bytes]], asked: Callable[[], bool]) -> None:
+def _wait(processes: Sequence[subprocess.Popen[bytes]], asked: Sequence[int]) -> None:
     """Wait for all; end those that are left when one has failed, unless a signal has asked all to end, which may take long."""
-    failed_at, ended = 0.0, set[int]()
+    failed_at = 0.0
     while any(process.poll() is None for process in processes):
         time.sleep(LOOK_EVERY_S)
-        now = time.monotonic()
         for rank, process in enumerate(processes):
             code = process.poll()
-            if code is None or rank in ended:
-                continue
-            ended.add(rank)
             if code and not failed_at:
-                failed_at = now
-                if code < 0 and not asked():
+                failed_at = time.monotonic()
+                if code < 0 and not asked:
                     name = signal.Signals(-code).name
                     print(f"seqrl: process {rank} of {len(processes)} (pid {process.pid}) was ended by {name}", file=sys.stderr, flush=True)
-        waited = now - failed_at if failed_at and not asked() else 0.0
+        waited = time.monotonic() - failed_at if failed_at and not asked else 0.0
         for process in processes:
             if process.poll() is None and waited > GRACE_S:
                 process.send_signal(signal.SIGKILL if waited > GRACE_S + LAST_GRACE_S else signal.SIGTERM)
@@ -161,7 +150,11 @@ class _Shown:
                 followed = FOLLOWED.search(line)
                 if followed is not None:
                     self._followed.append((int(followed[1]), line))
-                elif self._is_new(rank, line):
+                    continue
+                first = self._said.setdefault(line, rank) if line.strip() else rank
+                if len(self._said) > MOST_LINES:
+                    del self._said[next(iter(self._said))]
+                if first == rank:
                     self._speakers.add(rank)
                     self._write(line)
 
@@ -170,12 +163,6 @@ class _Shown:
         for rank, line in self._followed:
             if rank not in self._speakers:
                 self._write(line)
-
-    def _is_new(self, rank: int, line: bytes) -> bool:
-        first = self._said.setdefault(line, rank) if line.strip() else rank
-        if len(self._said) > MOST_LINES:
-            del self._said[next(iter(self._said))]
-        return first == rank
 
     def _write(self, line: bytes) -> None:
         if self._stream is not None:

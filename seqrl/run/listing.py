@@ -20,7 +20,9 @@ def listing(configs: Path | None, runs: Path) -> str:
         configs: folder of YAML files, whose first comment line says what each is; those that `find_config` finds when None.
         runs: folder of runs.
     """
-    title, files = ("configs", named_configs()) if configs is None else (f"configs in {configs}", _files(configs))
+    title, files = "configs", named_configs()
+    if configs is not None:
+        title, files = f"configs in {configs}", [(str(path), path) for path in sorted(configs.rglob("*.yaml"))]
     sections = {
         "tasks": [(name, f"({point.value})") for name, point in registry.registered(registry.TASKS).items()],
         "trainers": [(name, f"({point.value})") for name, point in registry.registered(registry.TRAINERS).items()],
@@ -32,10 +34,6 @@ def listing(configs: Path | None, runs: Path) -> str:
         width = max((len(name) for name, _ in entries), default=0)
         lines += [title, *(f"  {name:<{width}}  {text}".rstrip() for name, text in entries or [("none", "")])]
     return "\n".join(lines)
-
-
-def _files(folder: Path) -> list[tuple[str, Path]]:
-    return [(str(path), path) for path in sorted(folder.rglob("*.yaml"))]
 
 
 def _first_comment(path: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import json
 import os
 import shlex
@@ -13,17 +12,15 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 from seqrl.distributed import is_main
+from seqrl.run.exchange import is_at
 from seqrl.run.run_folder import cannot_write
 
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
 # There while a process works in the folder, and after one that was killed; says who that is.
 LOCK = ".lock"
 UNKNOWN = "another process, which does not say who it is"
@@ -60,18 +57,18 @@ class Holder:
 
 
 @contextlib.contextmanager
-def hold(folder: Path) -> Iterator[None]:
+def hold(folder: Path | None) -> Iterator[None]:
     """Let nobody else work in a folder meanwhile; the same thread may enter again. Of several processes the main one does it for all.
 
     Args:
-        folder: of a run; made when it is missing, and removed again when nothing has come into it.
+        folder: of a run; made when it is missing, and removed again when nothing has come into it. None holds nothing.
 
     Raises:
         BlockingIOError: when another process, or another thread, works there; naming it. Nothing has been changed then.
         OSError: when the folder cannot be written.
     """
-    key = (os.path.realpath(folder), threading.get_ident())
-    if not is_main() or key in _held:
+    key = (os.path.realpath(folder or ""), threading.get_ident())
+    if folder is None or not is_main() or key in _held:
         yield
         return
     is_new = not folder.exists()
@@ -85,18 +82,6 @@ def hold(folder: Path) -> Iterator[None]:
             if is_new:
                 with contextlib.suppress(OSError):
                     folder.rmdir()
-
-
-def holding_run_folder(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Make a function that takes `run_folder=` hold that folder while it runs."""
-
-    @functools.wraps(function)
-    def held(*args: Parameters.args, **settings: Parameters.kwargs) -> Result:
-        folder = settings.get("run_folder")
-        with hold(Path(str(folder))) if folder is not None else contextlib.nullcontext():
-            return function(*args, **settings)
-
-    return held
 
 
 def holder_of(folder: Path) -> str | None:
@@ -119,7 +104,7 @@ def _take(folder: Path) -> int:
         try:
             locked, before = _lock(descriptor), _said(descriptor)
             # Between opening and locking the one before may have removed the file, or the folder.
-            if (_is_gone(before) if locked is None else locked) and _is_there(folder, descriptor):
+            if (_is_gone(before) if locked is None else locked) and is_at(folder / LOCK, descriptor):
                 _own(folder, descriptor, before)
                 if locked is None:
                     print(f"seqrl: {folder}: {WITHOUT_LOCKS}", file=sys.stderr)
@@ -150,10 +135,10 @@ def _lock(descriptor: int, *, shared: bool = False) -> bool | None:
     """Try to lock; say whether it worked, None where there are no locks."""
     try:
         import fcntl
+
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except ImportError:  # Windows has none
         return None
-    try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in NO_LOCKS:
             return None
@@ -202,16 +187,9 @@ def _said(descriptor: int) -> Holder | None:
         return None
 
 
-def _is_there(folder: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(os.stat(folder / LOCK), os.fstat(descriptor))
-    except OSError:
-        return False
-
-
 def _release(folder: Path, descriptor: int) -> None:
     with contextlib.suppress(OSError):
-        if _is_there(folder, descriptor):
+        if is_at(folder / LOCK, descriptor):
             os.unlink(folder / LOCK)
         os.ftruncate(descriptor, 0)  # in a folder that was moved it lies somewhere else now
     os.close(descriptor)

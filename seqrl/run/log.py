@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from seqrl.run.json_text import brief, parse_json
+from seqrl.run.exchange import is_at
+from seqrl.run.json_text import brief, parse_json, read_text
 from seqrl.run.renames import METRICS
 
 Figures = Mapping[str, float]
@@ -124,16 +125,12 @@ class JsonLines:
         self._file.close()
 
     def _refuse_gone(self) -> None:
-        ours = os.fstat(self._file.fileno())
-        try:
-            is_there = os.path.samestat(os.stat(self._path), ours)
-        except (FileNotFoundError, NotADirectoryError):
-            is_there = False
-        if is_there and ours.st_size == self._num_bytes:
+        is_there, num_bytes = is_at(self._path, self._file.fileno()), os.fstat(self._file.fileno()).st_size
+        if is_there and num_bytes == self._num_bytes:
             return
         if is_there:  # where no lock keeps it away
             raise RunFolderGone(
-                f"{self._path}: expected {self._num_bytes} bytes, got {ours.st_size}; something else writes to it, such as another run "
+                f"{self._path}: expected {self._num_bytes} bytes, got {num_bytes}; something else writes to it, such as another run "
                 "of this name, so this one stops; when nothing else runs there, resume it"
             )
         left = "what lay there is lost, and what was trained since the last checkpoint"
@@ -144,43 +141,20 @@ class JsonLines:
         raise RunFolderGone(f"{self._path}: was deleted, moved or replaced while the run went on, which stops here; {left}")
 
 
-class TensorBoard:
-    """Writes event files.
-
-    Args:
-        folder: where they go.
-        start: figures of an earlier run after this step are hidden.
-    """
-
-    def __init__(self, folder: Path, start: int = 0) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._writer = SummaryWriter(str(folder), purge_step=start + 1 if start else None)
-
-    def write(self, step: int, figures: Figures) -> None:
-        """Write one scalar a figure."""
-        for key, value in figures.items():
-            self._writer.add_scalar(key, value, step)
-
-    def close(self) -> None:
-        """Flush and close."""
-        self._writer.close()
-
-
-class AccelerateTracker:
-    """Hands the figures to one of accelerate's trackers, for instance wandb.
+class Tracker:
+    """Hands the figures to one of accelerate's trackers, for instance tensorboard or wandb.
 
     Args:
         name: accelerate's name of the tracker.
-        run_name: shown there.
-        folder: for trackers that write files.
+        run_folder: its name is shown; trackers that write files write them there.
         config: the run's configuration, flat.
+        start: figures of an earlier run after this step are hidden in tensorboard.
 
     Raises:
         ValueError: when accelerate does not know the tracker or its package is not installed.
     """
 
-    def __init__(self, name: str, *, run_name: str, folder: Path, config: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, *, run_folder: Path, config: Mapping[str, Any], start: int = 0) -> None:
         from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
         from seqrl.run.registry import nearest
@@ -189,13 +163,16 @@ class AccelerateTracker:
             raise ValueError(f"trackers: {name!r} is not known; {nearest(name, LOGGER_TYPE_TO_CLASS)}")
         if name not in {str(entry) for entry in get_available_trackers()}:
             raise ValueError(f"trackers: {name!r} is not installed; `pip install {name}`, or leave it out")
-        tracker = LOGGER_TYPE_TO_CLASS[name]
-        self._tracker = tracker(run_name, logging_dir=str(folder)) if tracker.requires_logging_directory else tracker(run_name)
+        tracker, place = LOGGER_TYPE_TO_CLASS[name], {"logging_dir": str(run_folder)}
+        if name == "tensorboard":  # makes a folder of the first name
+            self._tracker = tracker(name, **place, purge_step=start + 1 if start else None)
+        else:
+            self._tracker = tracker(run_folder.name, **(place if tracker.requires_logging_directory else {}))
         if hasattr(self._tracker, "start"):
             self._tracker.start()
-        self._tracker.store_init_configuration(
-            {key: value if isinstance(value, int | float | str) else str(value) for key, value in config.items()}
-        )
+        if name != "tensorboard":  # which would show the configuration as a run of its own
+            plain = {key: value if isinstance(value, int | float | str) else str(value) for key, value in config.items()}
+            self._tracker.store_init_configuration(plain)
 
     def write(self, step: int, figures: Figures) -> None:
         """Log the figures."""
@@ -204,13 +181,6 @@ class AccelerateTracker:
     def close(self) -> None:
         """Finish the tracker's run."""
         self._tracker.finish()
-
-
-def make_tracker(name: str, *, run_folder: Path, config: Mapping[str, Any], start: int = 0) -> Writer:
-    """Make the writer that a name in `trackers` stands for."""
-    if name == "tensorboard":
-        return TensorBoard(run_folder / "tensorboard", start)
-    return AccelerateTracker(name, run_name=run_folder.name, folder=run_folder, config=config)
 
 
 def read_metrics(run_folder: Path) -> list[dict[str, float]]:
@@ -224,10 +194,7 @@ def read_metrics(run_folder: Path) -> list[dict[str, float]]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file; expected the folder of a run, such as runs/demo")
     rows: list[dict[str, float]] = []
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected UTF-8 text, got the byte 0x{error.object[error.start]:02x}; the file is damaged") from error
+    lines = read_text(path).split("\n")
     for number, line in enumerate(lines, start=1):
         if not line:
             continue

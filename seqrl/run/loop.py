@@ -15,10 +15,9 @@ from seqrl.meetings import told_to_others
 from seqrl.protocols import Task, Trainer
 from seqrl.requirements import require_weights_of_older_rows
 from seqrl.run.config import EarlyStop
-from seqrl.run.intervals import Intervals
-from seqrl.run.lock import holding_run_folder
+from seqrl.run.lock import hold
 from seqrl.run.log import JsonLines, Log, Writer
-from seqrl.run.progress import Progress
+from seqrl.run.progress import Intervals, Progress
 from seqrl.run.recorder import Recorder
 from seqrl.run.run_folder import check_writable
 from seqrl.run.saving import Saver, restore
@@ -50,7 +49,6 @@ class RunResult:
 
 
 @told_to_others
-@holding_run_folder
 def fit(
     trainer: Trainer,
     task: Task,
@@ -95,44 +93,45 @@ def fit(
         ProcessLost: when another process of the run has ended or does not come.
     """
     run_folder = None if run_folder is None else Path(run_folder)
-    policy = trainer.policy if policy is None else policy
-    check = getattr(trainer, "check_task", None)
-    if callable(check):
-        check(task)
-    require_weights_of_older_rows(task, trainer)
-    progress, num_bytes, digest = Progress(), 0, None
-    if resume_from is not None:
-        progress, num_bytes, digest = restore(resume_from, trainer, task, policy, shared=split_batches)
-        # A resumed run may have been given more patience.
-        progress.stopped_early = progress.is_out_of_patience(early_stop)
-    shared = divide_batches(trainer, task) if split_batches else None
-    shard(trainer)
-    if run_folder is not None:
-        check_writable(run_folder)
-    lines = JsonLines(run_folder / "metrics.jsonl", num_bytes, digest) if run_folder is not None and is_main() else None
-    watch(task, early_stop)
-    saver = Saver(trainer, task, policy, run_folder, lines, dict(meta or {}), keep_checkpoints)
-    saver.note_present(progress, resume_from)
-    intervals = Intervals(
-        num_updates=num_updates, eval_every=eval_every, save_every=save_every, save_minutes=save_minutes, log_every=log_every
-    )
-    log = Log([*([lines] if lines else []), *writers])
-    recorder = Recorder(saver, log, progress, intervals, early_stop=early_stop, shared=shared)
-    if resume_from is not None:
-        recorder.resumed(resume_from, shared=split_batches)
-    with recorder.running():
-        _loop(trainer, task, recorder, progress, intervals)
-        if saver.saved_step != progress.step and progress.step == 0:
-            recorder.checkpoint()
-    return RunResult(
-        run_folder,
-        progress.step,
-        progress.evaluation,
-        progress.best_value,
-        progress.best_step,
-        progress.stopped_early,
-        recorder.interrupted,
-    )
+    with hold(run_folder):
+        policy = trainer.policy if policy is None else policy
+        check = getattr(trainer, "check_task", None)
+        if callable(check):
+            check(task)
+        require_weights_of_older_rows(task, trainer)
+        progress, num_bytes, digest = Progress(), 0, None
+        if resume_from is not None:
+            progress, num_bytes, digest = restore(resume_from, trainer, task, policy, shared=split_batches)
+            # A resumed run may have been given more patience.
+            progress.stopped_early = progress.is_out_of_patience(early_stop)
+        shared = divide_batches(trainer, task) if split_batches else None
+        shard(trainer)
+        if run_folder is not None:
+            check_writable(run_folder)
+        lines = JsonLines(run_folder / "metrics.jsonl", num_bytes, digest) if run_folder is not None and is_main() else None
+        watch(task, early_stop)
+        saver = Saver(trainer, task, policy, run_folder, lines, dict(meta or {}), keep_checkpoints)
+        saver.note_present(progress, resume_from)
+        intervals = Intervals(
+            num_updates=num_updates, eval_every=eval_every, save_every=save_every, save_minutes=save_minutes, log_every=log_every
+        )
+        log = Log([*([lines] if lines else []), *writers])
+        recorder = Recorder(saver, log, progress, intervals, early_stop=early_stop, shared=shared)
+        if resume_from is not None:
+            recorder.resumed(resume_from, shared=split_batches)
+        with recorder.running():
+            _loop(trainer, task, recorder, progress, intervals)
+            if saver.saved_step != progress.step and progress.step == 0:
+                recorder.checkpoint()
+        return RunResult(
+            run_folder,
+            progress.step,
+            progress.evaluation,
+            progress.best_value,
+            progress.best_step,
+            progress.stopped_early,
+            recorder.interrupted,
+        )
 
 
 def _loop(trainer: Trainer, task: Task, recorder: Recorder, progress: Progress, due: Intervals) -> None:

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import nn
 
 from seqrl.distributed import alone, available_cores, connect, from_main, is_main, num_launched
 from seqrl.protocols import Task
-from seqrl.run.config import RunConfig, flatten
+from seqrl.run.config import RunConfig, flatten, settings_of
 from seqrl.run.timed_updates import Bench, Clock, Start
 
 # Smaller policies without convolutions are done with an operation before a second thread has woken up or a number is converted.
@@ -47,7 +48,7 @@ class Settings:
 
     def applied(self, config: RunConfig) -> RunConfig:
         """Write them into a configuration, so that a run from it has the same weights to the bit."""
-        return _replaced(dataclasses.replace(config, num_threads=self.num_threads), self.precisions)
+        return _replaced(config, {"num_threads": self.num_threads, **self.precisions})
 
 
 def known_threads(config: RunConfig) -> tuple[int, str] | None:
@@ -90,16 +91,9 @@ def choose_settings(config: RunConfig, start: Start, task: Task, policy: nn.Modu
     return settings
 
 
-def automatic(config: Any, prefix: str = "") -> list[str]:
+def automatic(config: Any) -> list[str]:
     """List the dotted names of all settings `precision: auto`."""
-    found: list[str] = []
-    for item in dataclasses.fields(config):
-        value, name = getattr(config, item.name), f"{prefix}{item.name}"
-        if item.name == "precision" and value == "auto":
-            found.append(name)
-        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-            found += automatic(value, f"{name}.")
-    return found
+    return [name for name, value in settings_of(config).items() if name.rpartition(".")[2] == "precision" and value == "auto"]
 
 
 def chosen_before(config: RunConfig, kept: Mapping[str, Any]) -> RunConfig:
@@ -125,10 +119,13 @@ def _choose(config: RunConfig, start: Start, task: Task, policy: nn.Module, path
     try:
         with alone(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the run itself will give them
+            # CPU time is what an update takes on one thread where nothing else runs.
+            clock = time.process_time if number == 1 and not torch.accelerator.is_available() else time.perf_counter
             for path in paths:
-                choice.try_precision(path)
-            if known is None:
-                choice.try_threads(most_threads)
+                choice.compare({path: "bf16"}, f"{path} bf16", clock)
+            more = 2
+            while known is None and more <= most_threads and choice.compare({"num_threads": more}, threads(more), time.perf_counter):
+                more *= 2
     except Exception as error:  # whatever it is, the run will meet it, too, and say where
         return Settings(number, plain, "; ".join([*said, f"not measured, since an update failed: {error}"]), measured=True)
     best, said = choice.best, [*said, *choice.said]
@@ -137,7 +134,7 @@ def _choose(config: RunConfig, start: Start, task: Task, policy: nn.Module, path
         said.append(
             "threads that wait awake, by OMP_WAIT_POLICY=ACTIVE, may be faster where no other program runs, and are far slower beside one"
         )
-    return Settings(best.num_threads, {path: _at(best, path) for path in paths}, "; ".join(said), measured=True)
+    return Settings(best.num_threads, {path: attrgetter(path)(best) for path in paths}, "; ".join(said), measured=True)
 
 
 def _no_work(config: RunConfig, policy: nn.Module) -> str:
@@ -165,22 +162,20 @@ class _Choice:
         self._clock: Clock | None = None
         self._seconds = 0.0
 
-    def try_precision(self, path: str) -> None:
-        """Take bf16 where it is clearly faster."""
-        # CPU time is what an update takes on one thread where nothing else runs.
-        alone_on_cpu = self.best.num_threads == 1 and not torch.accelerator.is_available()
-        self._time_best(time.process_time if alone_on_cpu else time.perf_counter)
-        self._try(_replaced(self.best, {path: "bf16"}), f"{path} bf16")
-
-    def try_threads(self, most: int) -> None:
-        """Take 2, 4, ... threads where they are clearly faster, until they are slower."""
-        number = 2
-        while number <= most:
-            self._time_best(time.perf_counter)
-            before = self._seconds
-            if self._try(dataclasses.replace(self.best, num_threads=number), threads(number)) > before:
-                return
-            number *= 2
+    def compare(self, change: Mapping[str, Any], name: str, clock: Clock) -> bool:
+        """Take other settings where they are clearly faster; say whether they are as fast at least."""
+        self._time_best(clock)
+        before_s = known_s = self._seconds
+        candidate = _replaced(self.best, change)
+        seconds = self.bench.seconds(candidate, clock, known_s)
+        if seconds * LEAST_GAIN <= known_s:
+            # Once more, since another program may have held the other up.
+            known_s = min(known_s, self.bench.seconds(self.best, clock, 2 * known_s))
+            seconds = max(seconds, self.bench.seconds(candidate, clock, known_s))
+        self.said.append(f"{name}: {_ms(seconds)}" if seconds < math.inf else f"{name}: broken off, slower")
+        if seconds * LEAST_GAIN <= known_s:
+            self.best, self._seconds = candidate, seconds
+        return seconds <= before_s
 
     def _time_best(self, clock: Clock) -> None:
         if self._clock is not clock:
@@ -190,32 +185,12 @@ class _Choice:
             kind = "CPU time" if clock is time.process_time else f"on {threads(self.best.num_threads or 1)}"
             self.said.append(f"{self.bench.share_of_update} took {_ms(self._seconds)} ({kind})")
 
-    def _try(self, candidate: RunConfig, name: str) -> float:
-        """Take a candidate that is clearly faster; give its time."""
-        assert self._clock is not None
-        known_s = self._seconds
-        seconds = self.bench.seconds(candidate, self._clock, known_s)
-        if seconds * LEAST_GAIN <= known_s:
-            # Once more, since another program may have held the other up.
-            known_s = min(known_s, self.bench.seconds(self.best, self._clock, 2 * known_s))
-            seconds = max(seconds, self.bench.seconds(candidate, self._clock, known_s))
-        self.said.append(f"{name}: {_ms(seconds)}" if seconds < math.inf else f"{name}: broken off, slower")
-        if seconds * LEAST_GAIN <= known_s:
-            self.best, self._seconds = candidate, seconds
-        return seconds
-
 
 def _replaced(config: Any, values: Mapping[str, Any]) -> Any:
     """Set fields by their dotted names in a copy."""
     for path, value in values.items():
         name, _, rest = path.partition(".")
         config = dataclasses.replace(config, **{name: _replaced(getattr(config, name), {rest: value}) if rest else value})
-    return config
-
-
-def _at(config: Any, path: str) -> Any:
-    for name in path.split("."):
-        config = getattr(config, name)
     return config
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 
 from seqrl.failures import OutOfMemory
+from seqrl.run.config import settings_of
 
 # By the part of a run that needed it: the ends of the settings that make it need less.
 _LOWER = {
@@ -20,18 +20,18 @@ _LOWER = {
 }
 
 
-def explained(error: BaseException, doing: str, trainer: Any, task: Any) -> BaseException:
+def explained(error: BaseException, doing: str, *, task: Any, trainer: Any) -> BaseException:
     """Give an error that says which settings of the run to change, where memory was short; any other error as it is.
 
     Args:
         error: just caught.
         doing: what ended: while collecting, in an evaluation or in or before an update, for instance "while collecting for update 3".
-        trainer: its `config` is read where it has one.
-        task: likewise.
+        task: its configuration.
+        trainer: its configuration.
     """
     if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
         return error
-    settings = [*_settings(getattr(task, "config", None), "task"), *_settings(getattr(trainer, "config", None), "trainer")]
+    settings = [*_settings(task, "task"), *_settings(trainer, "trainer")]
     advice = ", or ".join(_advice(settings, next((part for part in _LOWER if part in doing), "update"))) or "use smaller batches"
     where = "the GPU" if isinstance(error, torch.OutOfMemoryError) else "the machine"
     said = " ".join(str(error).split("\n")[0].split())
@@ -62,22 +62,13 @@ def explaining(doing: str, config: Any) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        known = explained(error, doing, SimpleNamespace(config=config.trainer), SimpleNamespace(config=config.task))
+        known = explained(error, doing, task=config.task, trainer=config.trainer)
         if known is not error:
             raise known from error
         raise
 
 
-def _settings(config: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+def _settings(config: Any, prefix: str) -> list[tuple[str, Any]]:
     """Give the dotted names of settings with their values, those of a batch before those of its parts."""
-    if not dataclasses.is_dataclass(config):
-        return
-    inner = []
-    for item in dataclasses.fields(config):
-        name, value = f"{prefix}.{item.name}", getattr(config, item.name)
-        if dataclasses.is_dataclass(value):
-            inner.append((value, name))
-        else:
-            yield name, value
-    for value, name in inner:
-        yield from _settings(value, name)
+    found = settings_of(config, f"{prefix}.") if dataclasses.is_dataclass(config) else {}
+    return sorted(found.items(), key=lambda each: each[0].count("."))

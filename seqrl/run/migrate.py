@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -17,8 +16,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from seqrl.run import checkpoint, integrity, recovery
-from seqrl.run.config import read_tree
-from seqrl.run.exchange import flush, hidden, replace_folder
+from seqrl.run.config import leaves, read_tree
+from seqrl.run.exchange import hidden, replace_text
 from seqrl.run.lock import hold
 from seqrl.run.renames import Name, rename_fields, rename_tensor
 from seqrl.run.trust import refuse_links
@@ -54,10 +53,7 @@ def migrate(run: Path) -> list[str]:
         if tree is not None and tree[1]:
             if not (run / BEFORE).exists():
                 shutil.copy2(run / CONFIG, run / BEFORE)
-            beside = hidden(run / CONFIG)
-            beside.write_text(tree[0], encoding="utf-8", newline="\n")
-            flush(beside)
-            os.replace(beside, run / CONFIG)
+            replace_text(run / CONFIG, tree[0])
             changes += [f"{CONFIG}: {line}" for line in tree[1]]
         return changes
 
@@ -65,8 +61,8 @@ def migrate(run: Path) -> list[str]:
 def _read_config(path: Path) -> tuple[str, list[str]]:
     """Give a configuration's text as it is written now, and the changes."""
     integrity.check_seal(path)
-    leaves, changes = rename_fields(_leaves(read_tree(path)))
-    return integrity.sealed(yaml.safe_dump(_tree(leaves), sort_keys=False, allow_unicode=True)), changes
+    renamed, changes = rename_fields(leaves(read_tree(path)))
+    return integrity.sealed(yaml.safe_dump(_tree(renamed), sort_keys=False, allow_unicode=True)), changes
 
 
 def _migrate_checkpoint(folder: Path) -> list[str]:
@@ -74,9 +70,9 @@ def _migrate_checkpoint(folder: Path) -> list[str]:
     writes: dict[str, Callable[[Path], object]] = {}
     changes = list[str]()
     meta = checkpoint.read_meta(folder)
-    leaves, lines = rename_fields({tuple(name.split(".")): value for name, value in meta.get("config", {}).items()})
+    named, lines = rename_fields({tuple(name.split(".")): value for name, value in meta.get("config", {}).items()})
     if lines:
-        meta["config"] = {".".join(name): value for name, value in leaves.items()}
+        meta["config"] = {".".join(name): value for name, value in named.items()}
         meta["fingerprint"] = hashlib.sha256(json.dumps(meta["config"], sort_keys=True).encode()).hexdigest()[:16]
         text = json.dumps({**meta, "sums": integrity.SUMS}, indent=1, sort_keys=True) + "\n"
         writes[checkpoint.META] = lambda path: path.write_text(text, encoding="utf-8")
@@ -112,11 +108,7 @@ def _rewrite(folder: Path, writes: Mapping[str, Callable[[Path], object]]) -> No
         for name, write in writes.items():
             write(beside / name)
             shutil.copymode(folder / name, beside / name)
-        for path in beside.rglob("*"):
-            flush(path)
-        integrity.write_sums(beside)
-        flush(beside)
-        replace_folder(beside, folder)
+        checkpoint.put_in_place(beside, folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
@@ -143,16 +135,9 @@ def _renamed_keys(value: Any, where: Path) -> tuple[Any, list[str]]:
     return found, changes
 
 
-def _leaves(tree: Mapping[str, Any], prefix: Name = ()) -> dict[Name, Any]:
-    leaves: dict[Name, Any] = {}
-    for key, value in tree.items():
-        leaves |= _leaves(value, (*prefix, key)) if isinstance(value, Mapping) and value else {(*prefix, key): value}
-    return leaves
-
-
-def _tree(leaves: Mapping[Name, Any]) -> dict[str, Any]:
+def _tree(named: Mapping[Name, Any]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
-    for (*parents, last), value in leaves.items():
+    for (*parents, last), value in named.items():
         node = tree
         for parent in parents:
             node = node.setdefault(parent, {})

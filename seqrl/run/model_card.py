@@ -16,6 +16,7 @@ from seqrl.run.config import RunConfig, to_plain
 from seqrl.run.environment import read_starts, version_of
 
 _TASKS = {"image": "image-to-text", "encoder-decoder": "text2text-generation", "decoder": "text-generation"}
+_ARTICLES = {"captioning": "A captioner of images", "text": "A model that answers texts with texts"}
 _LOADERS = {
     "preprocessor_config.json": ("AutoImageProcessor", "processor"),
     "processor_config.json": ("AutoProcessor", "processor"),
@@ -50,7 +51,7 @@ def model_card(
     parts = [
         _header(tree, kind, evaluations, license, name),
         f"# {name.rpartition('/')[2]}",
-        f"{_article(str(tree['task'].get('type', '')))}, trained with seqrl "
+        f"{_ARTICLES.get(tree['task'].get('type', ''), 'A model of sequences')}, trained with seqrl "
         f"{version_of('seqrl') or ''} (trainer `{registry.name_of(registry.TRAINERS, type(config.trainer))}`): "
         f"checkpoint of update {meta['step']} of {config.num_updates}.",
         "## Use",
@@ -84,18 +85,14 @@ def _header(tree: Mapping[str, Any], kind: str, evaluations: Sequence[Mapping[st
         }
         for each in evaluations
     ]
-    header: dict[str, Any] = {"license": license, "library_name": "transformers", "pipeline_tag": task}
-    header["tags"] = ["seqrl", "reinforcement-learning"]
+    tags = ["seqrl", "reinforcement-learning"]
+    header: dict[str, Any] = {"license": license, "library_name": "transformers", "pipeline_tag": task, "tags": tags}
     base = str(_policy_of(tree).get("path", ""))
     if re.fullmatch(r"[\w.\-]+/[\w.\-]+", base):
         header["base_model"] = base
     if results:
         header["model-index"] = [{"name": name.rpartition("/")[2], "results": results}]
     return "---\n" + yaml.safe_dump(header, sort_keys=False, allow_unicode=True, width=1000).rstrip() + "\n---"
-
-
-def _article(task: str) -> str:
-    return {"captioning": "A captioner of images", "text": "A model that answers texts with texts"}.get(task, "A model of sequences")
 
 
 def _kind(model: Mapping[str, Any]) -> str:
@@ -166,14 +163,10 @@ def _figures(evaluations: Sequence[Mapping[str, Any]]) -> str:
         return "None were computed of this checkpoint; `seqrl evaluate RUN --split=test`, and another export, fills them in."
     parts = []
     for each in evaluations:
-        rows = [f"| `{name}` | {value:.4f} | {_cell(each['signatures'].get(name, ''))} |" for name, value in each["figures"].items()]
+        signatures = {name: f"`{text}`".replace("|", "\\|") for name, text in each["signatures"].items() if text}
+        rows = [f"| `{name}` | {value:.4f} | {signatures.get(name, '')} |" for name, value in each["figures"].items()]
         parts.append("\n".join([f"| figure, {each['split']} | value | signature |", "|---|---|---|", *rows]))
     return "\n\n".join(parts)
-
-
-def _cell(signature: str) -> str:
-    escaped = signature.replace("|", "\\|")
-    return f"`{escaped}`" if signature else ""
 
 
 def _training(config: RunConfig, starts: Sequence[Mapping[str, Any]]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,8 +81,7 @@ def learning_curves(
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     canvas.print_png(str(partial))
-    os.replace(partial, path)
-    return path
+    return partial.replace(path)
 
 
 def run_curves(run_folder: Path) -> Path:

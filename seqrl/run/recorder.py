@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +16,10 @@ from seqrl.failures import ProcessLost
 from seqrl.run import elastic
 from seqrl.run.config import EarlyStop
 from seqrl.run.evaluation import dev_metrics
-from seqrl.run.intervals import Intervals
 from seqrl.run.log import Log
 from seqrl.run.metric_accumulator import MetricAccumulator
-from seqrl.run.progress import Progress
-from seqrl.run.run_warnings import RunWarnings
+from seqrl.run.progress import Intervals, Progress
+from seqrl.run.run_warnings import RunWarnings, StagnationMonitor
 from seqrl.run.saving import Saver, keeps_state
 from seqrl.run.timing import Stopwatch
 from seqrl.run.way_back import WayBack
@@ -69,10 +67,11 @@ class Recorder:
         self._saver, self._log, self._progress, self._intervals = saver, log, progress, intervals
         self._early_stop, self._shared = early_stop, shared
         self._accumulator = MetricAccumulator(progress.gathered)
-        self._warnings = RunWarnings(intervals.num_updates, getattr(self._policy, "max_entropy", None), progress.lasting)
+        self._stagnation = StagnationMonitor(intervals.num_updates, getattr(self._policy, "max_entropy", None), progress.lasting)
+        self._warnings = RunWarnings(self._stagnation)
         self._watch = Stopwatch(self._task, progress.elapsed_s, progress.train_s)
         self._way_back = WayBack(saver, progress, self._keep)
-        self._phase, self._phase_start_s = BETWEEN, 0.0
+        self._phase = BETWEEN
         self._counts, self._device = [0, 0], torch.device("cpu")
         self._stopping = False  # whether the processes have agreed to
 
@@ -91,7 +90,7 @@ class Recorder:
             file = f"{self._run_folder}/metrics.jsonl"
             self._warn({"changed_figures": f"Earlier lines of {file} are not as they were written, so a figure may be wrong"})
         if not shared and (changed := elastic.describe(folder, self._trainer)):
-            elastic.carry_counts(self._accumulator, self._task)
+            self._accumulator.carry(*self._popped())  # so that counts go on from where they were, whoever counted
             self._warn(changed)
 
     @contextmanager
@@ -125,7 +124,7 @@ class Recorder:
             raise Stopped
         try:
             with self._way_back.before_update():
-                self._phase_start_s = time.perf_counter()
+                self._watch.begin()
                 yield
                 self._go_on(UPDATING, UPDATED)
         except BaseException as error:
@@ -145,16 +144,16 @@ class Recorder:
         if self._shared is not None:
             self._shared.catch_up()
         refuse_broken_rewards(trajectory)
-        self._time_part("collect")
+        self._watch.end("collect")
         self._counts, self._device = [trajectory.batch_size, int(trajectory.counted.sum())], trajectory.reward.device
         self._way_back.before_weights_change()
         self._go_on(COLLECTING, UPDATING)
-        self._phase_start_s = time.perf_counter()
+        self._watch.begin()
 
     def update(self, stats: Mapping[str, float]) -> None:
         """Take the stats of the update that `attempt` surrounded; every process must call it."""
         self._go_on(UPDATED, BETWEEN)
-        self._time_part("update")
+        self._watch.end("update")
         progress, watch = self._progress, self._watch
         late = is_main() and self._run_folder is not None and self._intervals.late(self._saver.unsaved_s)
         num_rows, num_actions, asked, num_late = map(int, total([*self._counts, self._way_back.interrupt.asked, late], self._device))
@@ -191,10 +190,12 @@ class Recorder:
         progress = self._progress
         way_back = self._way_back
         way_back.before_evaluation()
-        with way_back.rescuing(f"in the evaluation after update {progress.step}"), self._watch.part("evaluate"):
-            metrics = dev_metrics(self._trainer, self._task, self._policy, way_back.unless_broken_off, lambda: way_back.interrupt.asked)
+        self._watch.begin()
+        with way_back.rescuing(f"in the evaluation after update {progress.step}"):
+            metrics = dev_metrics(self._trainer, self._task, self._policy, way_back)
         if metrics is None:
             raise Stopped
+        self._watch.end("evaluate")
         way_back.forget(copies=True)
         best = progress.take_evaluation(metrics, self._early_stop)
         self._pop_task_stats()
@@ -225,20 +226,19 @@ class Recorder:
             self._way_back.refuse(f"the recorder was called {self._phase}, expected {expected}; {ORDER}")
         self._phase = phase
 
-    def _time_part(self, name: str) -> None:
-        self._watch.add(name, time.perf_counter() - self._phase_start_s)
-
     def _pop_task_stats(self) -> None:
         """Gather what the task has to tell of its rollouts, such as the returns of the episodes that ended."""
+        self._accumulator.add_popped(*self._popped())
+
+    def _popped(self) -> list[Mapping[str, float]]:
         pop = getattr(self._task, "pop_figures", None)
-        if callable(pop):
-            self._accumulator.add_popped(*from_all(pop()))
+        return from_all(pop()) if callable(pop) else []
 
     def _keep(self, with_task: bool = False) -> None:
         """Put what was gathered where checkpoints and copies find it; see `seqrl.run.way_back.WayBack`."""
         if with_task:
             self._pop_task_stats()
-        self._progress.gathered, self._progress.lasting = self._accumulator.state_dict(), self._warnings.state_dict()
+        self._progress.gathered, self._progress.lasting = self._accumulator.state_dict(), self._stagnation.state_dict()
 
     def _write(self, metrics: Mapping[str, float]) -> None:
         with self._way_back.rescuing(f"while logging after update {self._progress.step}"):

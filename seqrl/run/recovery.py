@@ -64,21 +64,22 @@ def steadily(find: Callable[[], Path], read: Callable[[Path], Result]) -> Result
         folder = before = None
         try:
             folder = find()
-            before = _identity(folder)
+            before = identity(folder)
             result = read(folder)
         except (OSError, ValueError, RuntimeError, SafetensorError):  # torch's error for a missing file is a RuntimeError
-            if number == MAX_TRIES or (folder is not None and before is not None and _identity(folder) == before):
+            if number == MAX_TRIES or (folder is not None and before is not None and identity(folder) == before):
                 raise
             time.sleep(PAUSE_S)
         else:
-            if _identity(folder) == before:
+            if identity(folder) == before:
                 return result
     raise ValueError(f"{folder}: its run replaced it {MAX_TRIES} times while it was read; copy it, or stop the run first")
 
 
-def _identity(folder: Path) -> tuple[int, int, int] | None:
+def identity(path: Path) -> tuple[int, int, int] | None:
+    """Tell one writing of a file or folder from another; None where there is none."""
     try:
-        found = folder.stat()
+        found = path.stat()
     except OSError:
         return None
     return found.st_dev, found.st_ino, found.st_mtime_ns
@@ -109,11 +110,8 @@ def newest_whole(run_folder: Path) -> tuple[Path, list[str]]:
         FileNotFoundError: when there is none at all.
         ValueError: when all are damaged.
     """
-    there = sorted((run_folder / "checkpoints").glob("step_*"), reverse=True)
     troubles = list[str]()
-    for folder in [*there, checkpoint.best_folder(run_folder)]:
-        if not checkpoint.has_any_file(folder):
-            continue
+    for folder in filter(checkpoint.has_any_file, [*checkpoint.newest_first(run_folder), checkpoint.best_folder(run_folder)]):
         found = damage(folder)
         if found is None:
             return folder, troubles
@@ -156,23 +154,16 @@ def leave_newer(run_folder: Path, newest: Path, troubles: list[str]) -> None:
         newest: that it goes on from.
         troubles: of newer ones.
     """
-    for trouble in troubles:
-        print(f"seqrl: {trouble}", file=sys.stderr)
-    moved = set_aside(run_folder, newest)
-    if troubles or moved:
-        kept = f"; kept aside: {', '.join(path.name for path in moved)}" if moved else ""
-        print(f"seqrl: going on from {newest}, and with metrics.jsonl as it was then{kept}", file=sys.stderr)
-
-
-def set_aside(run_folder: Path, chosen: Path) -> list[Path]:
-    """Rename the checkpoints that are newer than the one that a run goes on from; give their new names."""
-    step, moved = checkpoint.read_meta(chosen)["step"], list[Path]()
-    for folder in sorted((run_folder / "checkpoints").glob("step_*")):
+    step, kept = checkpoint.read_meta(newest)["step"], list[str]()
+    for folder in reversed(checkpoint.newest_first(run_folder)):
         number = folder.name.removeprefix("step_")
         if number.isdecimal() and int(number) > step:
             aside = folder.with_name(ASIDE + folder.name)
             if aside.exists():
                 shutil.rmtree(aside)
             os.rename(folder, aside)
-            moved.append(aside)
-    return moved
+            kept.append(aside.name)
+    if troubles or kept:
+        moved = f"; kept aside: {', '.join(kept)}" if kept else ""
+        said = f"going on from {newest}, and with metrics.jsonl as it was then{moved}"
+        print("\n".join(f"seqrl: {line}" for line in [*troubles, said]), file=sys.stderr)

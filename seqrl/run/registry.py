@@ -38,14 +38,15 @@ def find(group: str, name: str) -> Any:
     Raises:
         ValueError: when there is no such name, or it cannot be imported because of a missing module.
     """
-    if ":" in name:
-        value = name
-    else:
-        points = registered(group)
-        if name not in points:
-            raise ValueError(f"{name!r} is not registered under {group}; {nearest(name, points)}")
-        _refuse_two(group, name)
-        value = points[name].value
+    # The same package may be seen twice, as a checkout and as its wheel.
+    points = entry_points(group=group, name=name)
+    owners = {name: ""} if ":" in name else {point.value: point.dist.name if point.dist else "a package" for point in points}
+    if not owners:
+        raise ValueError(f"{name!r} is not registered under {group}; {nearest(name, registered(group))}")
+    if len(owners) > 1:
+        both = " and ".join(f"{value} of {owner}" for value, owner in sorted(owners.items()))
+        raise ValueError(f"{name!r} ({group}) is the name of {both}; uninstall one of them, or write module:attribute")
+    (value,) = owners
     module, _, attribute = value.partition(":")
     try:
         found = importlib.import_module(module)
@@ -58,23 +59,11 @@ def find(group: str, name: str) -> Any:
     return found
 
 
-def _refuse_two(group: str, name: str) -> None:
-    """Refuse a name that two packages give to different things; the same package may be seen twice (a checkout and its wheel)."""
-    owners = {point.value: point.dist.name if point.dist else "a package" for point in entry_points(group=group, name=name)}
-    if len(owners) > 1:
-        both = " and ".join(f"{value} of {owner}" for value, owner in sorted(owners.items()))
-        raise ValueError(f"{name!r} ({group}) is the name of {both}; uninstall one of them, or write module:attribute")
-
-
 def name_of(group: str, component: type) -> str:
     """Give the name under which a class is registered, or `module:attribute` when it is not."""
     value = f"{component.__module__}:{component.__qualname__}"
-    points = registered(group)
-    for name, point in points.items():
-        if point.value == value:
-            return name
-    for name, point in points.items():
+    for name, point in registered(group).items():
         # A package may register a re-export of the class; only modules imported already can hold it.
-        if point.module in sys.modules and getattr(sys.modules[point.module], point.attr, None) is component:
+        if point.value == value or getattr(sys.modules.get(point.module), point.attr or "", None) is component:
             return name
     return value

@@ -29,12 +29,9 @@ def check_folder(run_folder: Path, *, overwrite: bool, resume: bool) -> None:
         ValueError: when links lead out of the folder.
         OSError: when it cannot be written.
     """
-    if overwrite and not resume:
-        if is_main():
-            _refuse_other_folder(run_folder)
-    else:
-        if is_main() and not resume:
-            _refuse_earlier_run(run_folder)
+    if is_main() and not resume:
+        _refuse_what_is_there(run_folder, overwrite)
+    if resume or not overwrite:
         refuse_links(run_folder)
         if is_main():
             _refuse_other_kinds(run_folder)
@@ -99,13 +96,16 @@ def delete_earlier_run(run_folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _refuse_earlier_run(run_folder: Path) -> None:
-    metrics = run_folder / "metrics.jsonl"
-    if not checkpoint.step_folders(run_folder) and not (metrics.is_file() and metrics.stat().st_size):
-        return
+def _refuse_what_is_there(run_folder: Path, overwrite: bool) -> None:
+    """Refuse an earlier run, or, where that is to be deleted, what is called like a run's files in a folder that holds no run."""
     present = [name for name in RUN_FILES if (run_folder / name).exists()]
-    way = f"`seqrl resume {run_folder}` goes on with it, " if checkpoint.step_folders(run_folder) else ""
-    raise FileExistsError(f"{run_folder}: already holds a run ({', '.join(present)}); {way}--overwrite deletes it, --name=OTHER keeps both")
+    shown, metrics, steps = ", ".join(present), run_folder / "metrics.jsonl", checkpoint.step_folders(run_folder)
+    if overwrite:
+        if present and not set(present) & set(FILES_OF_A_RUN):
+            raise FileExistsError(f"{run_folder}: holds {shown}, but no run, so --overwrite deletes nothing; choose another --name")
+    elif steps or (metrics.is_file() and metrics.stat().st_size):
+        way = f"`seqrl resume {run_folder}` goes on with it, " if steps else ""
+        raise FileExistsError(f"{run_folder}: already holds a run ({shown}); {way}--overwrite deletes it, --name=OTHER keeps both")
 
 
 def _refuse_other_kinds(run_folder: Path) -> None:
@@ -114,12 +114,3 @@ def _refuse_other_kinds(run_folder: Path) -> None:
         path, kind = run_folder / name, "folder" if name in FOLDERS else "file"
         if path.exists() and not (path.is_dir() if name in FOLDERS else path.is_file()):
             raise FileExistsError(f"{path}: expected a {kind}, or nothing yet, got something else; move it away, or choose another --name")
-
-
-def _refuse_other_folder(run_folder: Path) -> None:
-    """Refuse to delete what is called like a run's files, but lies in a folder that holds no run."""
-    present = [name for name in RUN_FILES if (run_folder / name).exists()]
-    if present and not set(present) & set(FILES_OF_A_RUN):
-        raise FileExistsError(
-            f"{run_folder}: holds {', '.join(present)}, but no run, so --overwrite deletes nothing; choose another --name"
-        )

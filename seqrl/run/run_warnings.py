@@ -23,13 +23,11 @@ class RunWarnings:
     """Collects what is likely to be wrong with a run, and lets each kind through only once in a while.
 
     Args:
-        num_updates: updates in all.
-        max_entropy: see `StagnationMonitor`.
-        state: what `state_dict` gave, to go on from.
+        stagnation: follows the run.
     """
 
-    def __init__(self, num_updates: int, max_entropy: float | None = None, state: Mapping[str, float] | None = None) -> None:
-        self._stagnation = StagnationMonitor(num_updates, max_entropy, state)
+    def __init__(self, stagnation: StagnationMonitor) -> None:
+        self._stagnation = stagnation
         self._at_once, self._in_run, self._in_evaluations = (WarningFilter(window=1, least=1) for _ in range(3))
         self._in_updates = WarningFilter(window=10, least=8)
 
@@ -47,10 +45,6 @@ class RunWarnings:
         """Give what a task finds wrong in the metrics of all evaluations so far."""
         find = getattr(task, "warnings_for", None)
         return self._in_evaluations.pick(find(evaluations) if callable(find) else {})
-
-    def state_dict(self) -> dict[str, float]:
-        """Give what is remembered as plain data."""
-        return self._stagnation.state_dict()
 
 
 class WarningFilter:
@@ -75,17 +69,11 @@ class WarningFilter:
             found: kind -> text; the kind stays the same where the numbers in the text differ.
         """
         self._found.append(frozenset(found))
-        return {kind: text for kind, text in found.items() if self._often(kind) and self._due(kind)}
-
-    def _often(self, kind: str) -> bool:
-        return sum(kind in kinds for kinds in self._found) >= self._least
-
-    def _due(self, kind: str) -> bool:
         now = self._clock()
-        if now - self._shown.get(kind, float("-inf")) < self._period_s:
-            return False
-        self._shown[kind] = now
-        return True
+        often = [kind for kind in found if sum(kind in kinds for kinds in self._found) >= self._least]
+        due = [kind for kind in often if now - self._shown.get(kind, -math.inf) >= self._period_s]
+        self._shown |= dict.fromkeys(due, now)
+        return {kind: found[kind] for kind in due}
 
 
 class StagnationMonitor:

@@ -6,12 +6,13 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from seqrl.distributed import is_main, num_processes, process_index, wait_for_all, wait_for_main
 from seqrl.protocols import Task, Trainer
@@ -91,7 +92,7 @@ class Saver:
         """Copy all that collecting and updating change; None when that is too large."""
         start = time.perf_counter()
         weights, trainer = self.policy.state_dict(), self.trainer.state_dict()
-        if _num_bytes([weights, trainer]) > LARGEST_COPY_BYTES:
+        if num_bytes([weights, trainer]) > LARGEST_COPY_BYTES:
             self._copy_again_at = math.inf
             return None
         snapshot = Snapshot(deepcopy(progress), self._copied_state(progress) | {"trainer": _copied(trainer)}, _copied(weights))
@@ -119,8 +120,7 @@ class Saver:
     def save(self, progress: Progress, snapshot: Snapshot | None = None) -> None:
         """Write the checkpoint of the present step, or go back to a snapshot and write that, and delete the oldest."""
         if snapshot is not None:
-            for item in fields(progress):
-                setattr(progress, item.name, getattr(snapshot.progress, item.name))
+            vars(progress).update(vars(snapshot.progress))
             if snapshot.weights is not None:
                 self.policy.load_state_dict(snapshot.weights)
                 if average_of(self.trainer) is not None:  # what is written is the average, which has to go back, too
@@ -161,11 +161,10 @@ class Saver:
             states: what may be saved, best first; None for the present state. The next one is tried where saving one fails.
             together: whether all processes do this, as they do after a failure of all.
         """
-        failed = ""
-        for snapshot in states:
+        failed, takes_part = "", together or num_processes() == 1  # or the other processes would be waited for
+        for snapshot in states if takes_part else ():
             step = progress.step if snapshot is None else snapshot.progress.step
-            alone = num_processes() > 1 and not together  # others would not take part
-            if self.run_folder is None or step <= max(0, self.saved_step) or alone:
+            if self.run_folder is None or step <= max(0, self.saved_step):
                 break
             try:
                 self.save(progress, snapshot)
@@ -176,15 +175,19 @@ class Saver:
 
     def after_loss(self) -> str:
         """Say how a run of several processes goes on when one of them is gone; its state is gone, too, so nothing more is saved."""
-        folders = checkpoint.step_folders(self.run_folder) if self.run_folder is not None else []
-        if not folders:
+        if self.newest is None:
             return "no checkpoint had been saved yet; the same command with --overwrite starts it anew"
-        return f"{folders[-1]} was kept; `{resume_command(self.run_folder)}` goes on from it, with fewer or more processes, too"
+        return f"{self.newest} was kept; `{resume_command(self.run_folder)}` goes on from it, with fewer or more processes, too"
 
     def left(self) -> str:
         """Say which checkpoint there is."""
+        return "no checkpoint had been saved yet" if self.newest is None else f"the last checkpoint is {self.newest}"
+
+    @property
+    def newest(self) -> Path | None:
+        """The newest checkpoint."""
         folders = checkpoint.step_folders(self.run_folder) if self.run_folder is not None else []
-        return f"the last checkpoint is {folders[-1]}" if folders else "no checkpoint had been saved yet"
+        return folders[-1] if folders else None
 
     def _state(self, progress: Progress) -> dict[str, Any]:
         task = self.task.state_dict() if keeps_state(self.task) else None
@@ -257,19 +260,11 @@ def restore(folder: Path, trainer: Trainer, task: Task, policy: nn.Module, *, sh
     return Progress(**present), int(state["metrics_num_bytes"]), state.get("metrics_digest")
 
 
-def _copied(value: Any) -> Any:
+def _copied(state: Any) -> Any:
     """Copy plain data with tensors in it."""
-    if isinstance(value, Tensor):
-        return value.detach().clone()
-    if isinstance(value, Mapping):
-        return {key: _copied(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_copied(entry) for entry in value)
-    return value
+    return tree_map_only(Tensor, lambda tensor: tensor.detach().clone(), state)
 
 
-def _num_bytes(value: Any) -> int:
-    if isinstance(value, Tensor):
-        return value.numel() * value.element_size()
-    entries = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return sum(_num_bytes(entry) for entry in entries)
+def num_bytes(state: Any) -> int:
+    """Give the size of all tensors in plain data."""
+    return sum(leaf.nbytes for leaf in tree_leaves(state) if isinstance(leaf, Tensor))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from seqrl.distributed import connect, is_main, num_processes
 from seqrl.meetings import told_to_others
 from seqrl.run.config import RunConfig, read_tree
 from seqrl.run.lock import hold
-from seqrl.run.loop import RunResult
 from seqrl.run.measured_settings import chosen_before
+from seqrl.run.recovery import identity
+from seqrl.run.reports import hint, report, say_failed
 from seqrl.run.run_folder import check_folder
 from seqrl.run.train import train
 
@@ -33,24 +34,13 @@ def read_seeds(text: str) -> list[int]:
 
 
 @told_to_others
-def train_seeds(
-    configs: Sequence[RunConfig],
-    *,
-    overwrite: bool,
-    display: bool,
-    hint: Callable[[str], None],
-    report: Callable[[RunResult, str], int],
-    say_failed: Callable[[Exception], int],
-) -> int:
+def train_seeds(configs: Sequence[RunConfig], *, overwrite: bool, display: bool) -> int:
     """Do one run after the other; give the exit code, that of the first which failed, if any did.
 
     Args:
         configs: of the runs, each in a folder of its own.
         overwrite: delete earlier runs of these names first.
         display: show progress.
-        hint: takes what is said when a signal ends the command from here on.
-        report: says how a run ended; gives its exit code.
-        say_failed: says why one failed; gives its exit code.
 
     Raises:
         OSError, ValueError: when one of the folders cannot be used, naming each, or the disk has no room for all runs; before any begins.
@@ -66,13 +56,13 @@ def train_seeds(
         left = f"then `--seeds {_listed(seeds[number:])}` is left to do" if seeds[number:] else ""
         begun = "" if number == 1 else f" with `--seeds {_listed(seeds[number - 1 :])}`"
         hint(f"nothing was kept of {config.run_folder}; the same command{begun} starts it anew")
-        before = _written(config.run_folder)
+        before = identity(config.run_folder / "config.yaml")
         try:
             result = train(config, overwrite=overwrite, display=display, space_for=len(seeds) - number + 1)
         except Exception as error:
             # What is wrong before the first one begins, data or disk for instance, is wrong for all; and of one run's processes
             # the others would wait for this one.
-            if num_processes() > 1 or len(configs) == 1 or (number == 1 and _written(config.run_folder) == before):
+            if num_processes() > 1 or len(configs) == 1 or (number == 1 and identity(config.run_folder / "config.yaml") == before):
                 raise
             failed[config.run_folder] = say_failed(error), error
             continue
@@ -81,7 +71,7 @@ def train_seeds(
         if code:
             return code
     if failed and is_main():
-        shown = "; ".join(f"{folder} ({_short(error)})" for folder, (_, error) in failed.items())
+        shown = "; ".join(f"{folder} ({(str(error) or type(error).__name__).splitlines()[0]})" for folder, (_, error) in failed.items())
         print(f"seqrl: {len(failed)} of {len(configs)} seeds failed: {shown}; the others are finished", file=sys.stderr)
     return next((code for code, _ in failed.values()), 0)
 
@@ -101,18 +91,5 @@ def check_all_folders(configs: Sequence[RunConfig], *, overwrite: bool) -> None:
         raise type(errors[0])("\n  ".join([f"{len(errors)} of {len(configs)} seeds could not begin:", *map(str, errors)]))
 
 
-def _written(run_folder: Path) -> tuple[int, int] | None:
-    """Tell one writing of the configuration, with which a run begins, from another."""
-    try:
-        found = (run_folder / "config.yaml").stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns
-
-
 def _listed(seeds: Sequence[int]) -> str:
     return ",".join(map(str, seeds))
-
-
-def _short(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 
@@ -25,7 +23,7 @@ class Stopwatch:
         self.last_s: dict[str, float] = {}
         self.train_s = train_s
         self._task = task
-        self._start = time.perf_counter() - elapsed_s
+        self._start, self._part_start = time.perf_counter() - elapsed_s, 0.0
         self._clear()
 
     @property
@@ -33,16 +31,13 @@ class Stopwatch:
         """Seconds since the run began, pauses left out."""
         return time.perf_counter() - self._start
 
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Measure what happens inside as the part `name`."""
-        start = time.perf_counter()
-        yield
-        self.add(name, time.perf_counter() - start)
+    def begin(self) -> None:
+        """Begin a part."""
+        self._part_start = time.perf_counter()
 
-    def add(self, name: str, seconds: float) -> None:
-        """Take what the part `name` took."""
-        self.last_s[name] = seconds
+    def end(self, name: str) -> None:
+        """Measure what happened since `begin` as the part `name`."""
+        self.last_s[name] = seconds = time.perf_counter() - self._part_start
         self._total_s[name] = self._total_s.get(name, 0.0) + seconds
         if name in ("collect", "update"):
             self.train_s += seconds

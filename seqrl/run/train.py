@@ -6,8 +6,9 @@ import dataclasses
 import gc
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -15,17 +16,18 @@ from torch import nn
 from seqrl.distributed import connect, data_seed, from_main, is_main
 from seqrl.meetings import told_to_others
 from seqrl.protocols import Task
-from seqrl.run import checkpoint, recovery
+from seqrl.run import checkpoint, recovery, registry
 from seqrl.run.config import RunConfig, decisive, fingerprint, flatten, read_config, read_tree, to_plain, write_config
 from seqrl.run.elastic import seed_from
 from seqrl.run.environment import write_environment
 from seqrl.run.lock import hold
-from seqrl.run.log import Writer, make_tracker
+from seqrl.run.log import Tracker, Writer
 from seqrl.run.loop import RunResult, fit, watch
 from seqrl.run.measured_settings import choose_settings, chosen_before, known_threads, threads
 from seqrl.run.memory import explaining
 from seqrl.run.run_folder import check_folder, check_writable, delete_earlier_run
 from seqrl.run.same_settings import refuse_other_settings
+from seqrl.run.saving import num_bytes
 from seqrl.run.seeding import seed_everything
 from seqrl.run.signatures import evaluation_signatures, reward_signature
 from seqrl.run.trust import refuse_links
@@ -75,7 +77,7 @@ def _train(config: RunConfig, newest: Path | None, troubles: list[str], *, overw
         trainer = config.trainer.build(policy, seed=seed_from(newest, config.seed), num_updates=config.num_updates)
     # Weights, two moments of the optimiser, perhaps the weights in another form; the newest checkpoint beside the best one.
     copies = (4 if hasattr(policy, "save_pretrained") else 3) * (config.keep_checkpoints + 2)
-    check_writable(folder, space_for * copies * num_bytes(policy))
+    check_writable(folder, space_for * copies * num_bytes(policy.state_dict()))
     writers: list[Writer] = []
     if is_main():
         if newest is None and overwrite:
@@ -160,7 +162,7 @@ def resume(
         overrides: changes of the configuration.
         resume_from: go on from this checkpoint instead of the newest whole one: number of its step, name or path.
         display: show progress on the terminal.
-        allow_code: see `load`.
+        allow_code: see `Source`.
 
     Raises:
         FileNotFoundError: when the folder holds no run or no checkpoint.
@@ -182,42 +184,81 @@ def build(config: RunConfig, seed: int | None = None) -> tuple[Task, nn.Module]:
     return task, task.build_policy()
 
 
+class Loaded(NamedTuple):
+    """A trained policy with what it was trained on.
+
+    Attributes:
+        config: of its run.
+        task: as the configuration says.
+        policy: with the checkpoint's weights.
+        folder: of the checkpoint.
+        meta: the checkpoint's meta.json as it was then: a run that goes on may replace it soon.
+    """
+
+    config: RunConfig
+    task: Task
+    policy: nn.Module
+    folder: Path
+    meta: dict[str, Any]
+
+    @property
+    def run_folder(self) -> Path:
+        """Folder of the run."""
+        return self.folder.parent.parent
+
+    def capability(self, name: str, otherwise: str) -> Callable[..., Any]:
+        """Give a method that tasks may have.
+
+        Raises:
+            ValueError: when this one has none: its name, and `otherwise`.
+        """
+        give = getattr(self.task, name, None)
+        if not callable(give):
+            raise ValueError(f"task {registry.name_of(registry.TASKS, type(self.config.task))}: {otherwise}")
+        return give
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where a trained policy is.
+
+    Attributes:
+        run: run folder, or one of its checkpoints.
+        overrides: changes of the configuration, for instance `--task.decoding.beam_size=5`.
+        which: take this checkpoint of the run: number of its step, name or path.
+        allow_code: import what the run's configuration names by `module:name` and no installed package has registered; for runs that
+            are your own, or whose code you have read.
+    """
+
+    run: Path
+    overrides: Sequence[str] = ()
+    which: str | None = None
+    allow_code: bool = False
+
+    def find(self, prefer_best: bool = True) -> Path:
+        """Give the checkpoint's folder, of a run folder that of the best one where there is one."""
+        return checkpoint.find(self.run, prefer_best=prefer_best) if self.which is None else recovery.named(self.run, self.which)
+
+    def load(self, prefer_best: bool = True) -> Loaded:
+        """Build the task and the trained policy.
+
+        Raises:
+            ValueError: when the run names code that is not allowed, or holds links that lead out of it.
+        """
+        find = partial(self.find, prefer_best)
+        config = read_run(find().parent.parent, self.overrides, allow_code=self.allow_code)
+        refuse_links(config.run_folder)
+        task, policy = build(config)
+        watch(task, config.early_stop)
+        folder, meta = _read_weights(find, policy, {} if config.allow_other_fingerprint else task_fingerprints(task))
+        return Loaded(config, task, policy, folder, meta)
+
+
 def load(
     run: Path | str, overrides: Sequence[str] = (), *, prefer_best: bool = True, which: str | None = None, allow_code: bool = False
 ) -> tuple[RunConfig, Task, nn.Module, Path]:
-    """Build the task and the trained policy of a run.
-
-    Args:
-        run: run folder, or one of its checkpoints.
-        overrides: changes of the configuration, for instance `--task.decoding.beam_size=5`.
-        prefer_best: of a run folder, take the best checkpoint where there is one.
-        allow_code: import what the run's configuration names by `module:name` and no installed package has registered; for runs that
-            are your own, or whose code you have read.
-        which: take this checkpoint of the run: number of its step, name or path.
-
-    Returns:
-        configuration, task, policy and the checkpoint it was loaded from.
-
-    Raises:
-        ValueError: when the run names code that is not allowed, or holds links that lead out of it.
-    """
-    return load_with_meta(run, overrides, prefer_best=prefer_best, which=which, allow_code=allow_code)[:4]
-
-
-def load_with_meta(
-    run: Path | str, overrides: Sequence[str] = (), *, prefer_best: bool = True, which: str | None = None, allow_code: bool = False
-) -> tuple[RunConfig, Task, nn.Module, Path, dict[str, Any]]:
-    """Give what `load` does, and the checkpoint's meta.json as it was then: a run that goes on may replace it soon."""
-
-    def find() -> Path:
-        return checkpoint.find(Path(run), prefer_best=prefer_best) if which is None else recovery.named(Path(run), which)
-
-    config = read_run(find().parent.parent, overrides, allow_code=allow_code)
-    refuse_links(config.run_folder)
-    task, policy = build(config)
-    watch(task, config.early_stop)
-    folder, meta = _read_weights(find, policy, {} if config.allow_other_fingerprint else task_fingerprints(task))
-    return config, task, policy, folder, meta
+    """Give configuration, task, policy and checkpoint folder of a trained policy; see `Source`."""
+    return Source(Path(run), overrides, which, allow_code).load(prefer_best)[:4]
 
 
 def read_run(run_folder: Path | str, overrides: Sequence[str] = (), *, allow_code: bool = False) -> RunConfig:
@@ -262,14 +303,10 @@ def task_fingerprints(task: Task) -> dict[str, Any]:
     return dict(give()) if callable(give) else {}
 
 
-def num_bytes(policy: nn.Module) -> int:
-    """Size of the policy's weights and buffers in bytes."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in policy.state_dict().values())
-
-
 def _writers(config: RunConfig, newest: Path | None, *, display: bool) -> list[Writer]:
     start = 0 if newest is None else int(checkpoint.read_meta(newest)["step"])
-    writers = [make_tracker(name, run_folder=config.run_folder, config=flatten(to_plain(config)), start=start) for name in config.trackers]
+    plain = flatten(to_plain(config))
+    writers: list[Writer] = [Tracker(name, run_folder=config.run_folder, config=plain, start=start) for name in config.trackers]
     if display:
         from seqrl.run.display import make_display
 

@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 
 from seqrl.distributed import num_processes
 from seqrl.failures import NoStepTaken
-from seqrl.run import checkpoint
 from seqrl.run.interrupt import GRACE_S, Interrupt, Interrupted, resume_command
 from seqrl.run.log import RunFolderGone
 from seqrl.run.memory import explained
@@ -114,7 +113,8 @@ class WayBack:
     def fail(self, error: BaseException, doing: str) -> NoReturn:
         """Save after whatever ends a run, `KeyboardInterrupt` included; the error says what was done, and which checkpoint there is."""
         self._whole = self._whole or self._versions() == self._version
-        known = explained(error, doing, self._saver.trainer, self._saver.task)
+        task, trainer = (getattr(part, "config", None) for part in (self._saver.task, self._saver.trainer))
+        known = explained(error, doing, task=task, trainer=trainer)
         self._rescue(known, doing)
         if known is not error:
             raise known from error
@@ -150,9 +150,8 @@ class WayBack:
             states.append(copied)
         left = self._saver.rescue(self._progress, states, together=isinstance(error, NoStepTaken))
         error.add_note(f"{doing}; {left}")
-        command, folder = self.interrupt.command, self._saver.run_folder
-        if command is not None and folder is not None and checkpoint.step_folders(folder):
-            command.hint = f"{left}; `{resume_command(folder)}` goes on"
+        if self.interrupt.command is not None and self._saver.newest is not None:
+            self.interrupt.command.hint = f"{left}; `{resume_command(self._saver.run_folder)}` goes on"
 
     def _rescue_at_once(self) -> None:
         """Save what a first signal would have gone back to, before a second one ends the process."""

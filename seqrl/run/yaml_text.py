@@ -42,19 +42,25 @@ def parse_yaml(text: str | bytes) -> Any:
 class _Loader(yaml.SafeLoader):
     def __init__(self, stream: Any) -> None:
         super().__init__(stream)
-        self._num_nodes = 0
-
-    def get_single_node(self) -> yaml.Node | None:
-        node = super().get_single_node()
-        if node is not None:
-            _written_out(node, {})
-        return node
+        # Values so far with every alias written out, and those of each whole node, so that too many are refused before anything is made.
+        self._num_values = 0
+        self._values_of: dict[int, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        self._num_nodes += 1
-        if self._num_nodes > MOST_NODES:
-            raise yaml.composer.ComposerError(problem=f"it holds more than {MOST_NODES} values; keep data in files of its own")
-        return super().compose_node(parent, index)  # type: ignore[arg-type]
+        before, is_alias = self._num_values, self.check_event(yaml.AliasEvent)
+        node: Any = super().compose_node(parent, index)  # type: ignore[arg-type]
+        if not is_alias:
+            self._num_values += 1
+            self._values_of[id(node)] = self._num_values - before
+            problem = f"it holds more than {MOST_NODES} values; keep data in files of its own"
+        elif id(node) in self._values_of:
+            self._num_values += self._values_of[id(node)]
+            problem = f"its aliases stand for more than {MOST_NODES} values; write out what is meant"
+        else:
+            raise yaml.composer.ComposerError(problem="a list or mapping holds itself, through an alias", problem_mark=node.start_mark)
+        if self._num_values > MOST_NODES:
+            raise yaml.composer.ComposerError(problem=problem, problem_mark=node.start_mark)
+        return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
@@ -76,21 +82,3 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(problem=f"the key {brief(key.value)} stands in {places}; keep one of them")
             seen[key.value] = key.start_mark
         return super().construct_mapping(node, deep=deep)
-
-
-def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
-    """Count the values below a node with every alias written out, and refuse too many before anything is made of them."""
-    if id(node) in known:
-        if not known[id(node)]:
-            raise yaml.composer.ComposerError(problem="a list or mapping holds itself, through an alias", problem_mark=node.start_mark)
-        return known[id(node)]
-    known[id(node)] = 0
-    children: list[yaml.Node] = []
-    if isinstance(node, yaml.CollectionNode):
-        children = [child for pair in node.value for child in pair] if isinstance(node, yaml.MappingNode) else node.value
-    count = 1 + sum(_written_out(child, known) for child in children)
-    if count > MOST_NODES:
-        problem = f"its aliases stand for more than {MOST_NODES} values; write out what is meant"
-        raise yaml.composer.ComposerError(problem=problem, problem_mark=node.start_mark)
-    known[id(node)] = count
-    return count

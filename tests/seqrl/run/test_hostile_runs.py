@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from seqrl.run import checkpoint, integrity
-from seqrl.run.cli import MOST_CHARACTERS, main
+from seqrl.run.cli import main
 from seqrl.run.config import read_config
 from seqrl.run.decode import decode
 from seqrl.run.environment import write_environment
 from seqrl.run.json_text import brief
 from seqrl.run.listing import _last_figures
 from seqrl.run.log import read_metrics
+from seqrl.run.reports import MOST_CHARACTERS
 from seqrl.run.yaml_text import parse_yaml, read_yaml
 
 DEEP = "[" * 5_000
@@ -103,7 +104,7 @@ def test_a_state_that_would_grow_is_refused_before_it_does(tmp_path: Path) -> No
     whole = path.read_bytes()
     assert checkpoint.load_state(tmp_path)["a"].shape == (1000,)
     path.write_bytes(packed_again(whole, zipfile.ZIP_DEFLATED, extra=10**6))
-    with pytest.raises(ValueError, match=r"trainer.pt: damaged \(its \d+ bytes stand for 10\d+"):
+    with pytest.raises(ValueError, match=r"trainer.pt: damaged \(it is packed: its \d+ bytes stand for 10\d+"):
         checkpoint.load_state(tmp_path)
     assert "it is packed" in str(integrity._unreadable(tmp_path))
     path.write_bytes(b"\x80\x02}q\x00.")  # the form before zip files, which nobody here writes

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from seqrl.run.log import AccelerateTracker, JsonLines, Log, make_tracker, read_metrics
+from seqrl.run.log import JsonLines, Log, Tracker, read_metrics
 
 
 def test_lines_are_flushed_and_cut_back(tmp_path: Path) -> None:
@@ -60,11 +60,11 @@ def test_every_writer_gets_plain_floats() -> None:
 
 def test_tensorboard_holds_the_figures(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="tensorboard is not installed")
-    writer = make_tracker("tensorboard", run_folder=tmp_path, config={})
+    writer = Tracker("tensorboard", run_folder=tmp_path, config={})
     for step in (1, 2, 3):
         writer.write(step, {"dev/score": step * 2.0})
     writer.close()
-    resumed = make_tracker("tensorboard", run_folder=tmp_path, config={}, start=1)
+    resumed = Tracker("tensorboard", run_folder=tmp_path, config={}, start=1)
     resumed.write(2, {"dev/score": 40.0})
     resumed.close()
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
@@ -75,12 +75,12 @@ def test_tensorboard_holds_the_figures(tmp_path: Path) -> None:
 def test_trackers_that_are_not_there(tmp_path: Path) -> None:
     pytest.importorskip("accelerate", reason="accelerate is not installed")
     with pytest.raises(ValueError, match="trackers: 'wandv' is not known; did you mean 'wandb'?"):
-        make_tracker("wandv", run_folder=tmp_path, config={})
+        Tracker("wandv", run_folder=tmp_path, config={})
     try:
         import aim  # type: ignore[import-not-found] # noqa: F401
     except ImportError:
         with pytest.raises(ValueError, match="'aim' is not installed"):
-            make_tracker("aim", run_folder=tmp_path, config={})
+            Tracker("aim", run_folder=tmp_path, config={})
 
 
 def test_line_that_a_full_disk_refuses_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_trackers_of_accelerate_get_configuration_and_figures(tmp_path: Path, mo
 
     calls: list[tuple[Any, ...]] = []
 
-    class Tracker(tracking.GeneralTracker):
+    class Mine(tracking.GeneralTracker):
         name, requires_logging_directory = "mine", True
 
         def __init__(self, run_name: str, logging_dir: str) -> None:
@@ -123,12 +123,13 @@ def test_trackers_of_accelerate_get_configuration_and_figures(tmp_path: Path, mo
         def finish(self) -> None:
             calls.append(("finish",))
 
-    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "tensorboard", Tracker)
-    writer = AccelerateTracker("tensorboard", run_name="run", folder=tmp_path, config={"num_updates": 3, "betas": [0.9]})
+    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "mine", Mine)
+    monkeypatch.setattr(tracking, "get_available_trackers", lambda: ["mine"])
+    writer = Tracker("mine", run_folder=tmp_path / "run", config={"num_updates": 3, "betas": [0.9]})
     writer.write(2, {"dev/score": 1.5})
     writer.close()
     assert calls == [
-        ("made", "run", str(tmp_path)),
+        ("made", "run", str(tmp_path / "run")),
         ("configuration", {"num_updates": 3, "betas": "[0.9]"}),
         ("log", {"dev/score": 1.5}, 2),
         ("finish",),

@@ -10,9 +10,8 @@ import pytest
 from rescued import make
 
 from seqrl.run import checkpoint
-from seqrl.run.intervals import Intervals
 from seqrl.run.log import Log
-from seqrl.run.progress import Progress
+from seqrl.run.progress import Intervals, Progress
 from seqrl.run.recorder import Recorder
 from seqrl.run.saving import Saver
 

@@ -21,14 +21,17 @@ def test_shares_and_rates_by_a_clock_of_our_own(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(timing.time, "perf_counter", clock)
     watch = timing.Stopwatch(task, elapsed_s=100.0, train_s=50.0)
     for _ in range(2):
-        with watch.part("collect"):
-            clock.now += 3.0
-            task.seconds_in_reward += 1.0
-        with watch.part("update"):
-            clock.now += 1.0
+        watch.begin()
+        clock.now += 3.0
+        task.seconds_in_reward += 1.0
+        watch.end("collect")
+        watch.begin()
+        clock.now += 1.0
+        watch.end("update")
         watch.count(num_samples=4, num_actions=20)
-    with watch.part("evaluate"):
-        clock.now += 10.0
+    watch.begin()
+    clock.now += 10.0
+    watch.end("evaluate")
     assert watch.figures() == {
         "time/collect_share": 0.5,
         "time/reward_share": 0.25,
@@ -37,6 +40,7 @@ def test_shares_and_rates_by_a_clock_of_our_own(monkeypatch: pytest.MonkeyPatch)
         "time/actions_per_second": 5.0,
     }
     assert (watch.elapsed_s, watch.train_s, watch.last_s["evaluate"]) == (118.0, 58.0, 10.0)
-    with watch.part("update"):
-        clock.now += 2.0
+    watch.begin()
+    clock.now += 2.0
+    watch.end("update")
     assert watch.figures()["time/update_share"] == 1.0

@@ -12,7 +12,8 @@ from PIL import Image
 from small import small_config, small_task
 
 from seqrl.requirements import demonstrations_of
-from seqrl.run.cli import EXIT_BAD_INPUT, main
+from seqrl.run.cli import main
+from seqrl.run.reports import EXIT_BAD_INPUT
 from seqrl.tasks.attention.evaluation import EvaluationConfig, figures_of, look_at
 
 DIGITS = {"type": "attention", "images_per_batch": 8, "num_glimpses": 3, "data": {"image_size": 16}}

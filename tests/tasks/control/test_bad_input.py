@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from seqrl.run.cli import EXIT_BAD_INPUT, main
+from seqrl.run.cli import main
+from seqrl.run.reports import EXIT_BAD_INPUT
 from seqrl.tasks.control.task import EnvTask
 
 TABLE = {"environment": "FrozenLake-v1", "policy": {"type": "action_value_table"}}

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqrl.run.cli import EXIT_FAILED, main
+from seqrl.run.cli import main
 from seqrl.run.loop import fit
+from seqrl.run.reports import EXIT_FAILED
 from seqrl.tasks.control.policy import ControlPolicyConfig
 from seqrl.tasks.control.task import ControlConfig, EnvTask
 from seqrl.tasks.control.watchdog import watched

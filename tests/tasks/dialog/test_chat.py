@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from seqrl.run.chat import open_conversation, talk, typed
 from seqrl.run.cli import main
+from seqrl.run.train import Loaded, Source
 from seqrl.tasks.dialog import restaurant_user as user
 from seqrl.tasks.dialog.conversation import RestaurantConversation
 from seqrl.tasks.dialog.handcrafted import HandCrafted
@@ -154,18 +155,19 @@ def test_lines_come_until_the_end_of_the_file() -> None:
 
 
 def test_tasks_that_nobody_can_talk_to_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from seqrl.run import chat
     from seqrl.tasks.control.task import ControlConfig
 
     cartpole = ControlConfig("CartPole-v1", num_envs=1)
-    monkeypatch.setattr(chat, "load", lambda *_, **__: (SimpleNamespace(task=cartpole), cartpole.build(0), None, tmp_path))
+    policy: Any = object()
+    loaded = Loaded(SimpleNamespace(task=cartpole), cartpole.build(0), policy, tmp_path, {})  # type: ignore[arg-type]
+    monkeypatch.setattr(Source, "load", lambda self: loaded)
     with pytest.raises(ValueError, match="CartPole-v1: expected one to talk to"):
-        open_conversation(tmp_path)
-    monkeypatch.setattr(chat, "load", lambda *_, **__: (SimpleNamespace(task=cartpole), object(), None, tmp_path))
+        open_conversation(Source(tmp_path))
+    loaded = loaded._replace(task=policy)
     with pytest.raises(ValueError, match="task control: nobody can talk to its policies"):
-        open_conversation(tmp_path)
+        open_conversation(Source(tmp_path))
     with pytest.raises(ValueError, match="--seed: expected at least 0, got -1"):
-        open_conversation(tmp_path, seed=-1)
+        open_conversation(Source(tmp_path), seed=-1)
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from seqrl.run import inspect_run
 from seqrl.run.config import read_config
-from seqrl.run.train import train
+from seqrl.run.train import Source, train
 from seqrl.tasks.text import Pairs, PolicyConfig, TextConfig, TextTask
 from seqrl.tasks.text.shown import Written, write_replies
 from seqrl.tasks.text.slots import Slots
@@ -88,13 +88,13 @@ def test_a_run_shows_what_it_started_from(tmp_path: Path, caplog: pytest.LogCapt
     runs = f"--runs_folder={tmp_path}"
     train(read_config(tmp_path / "first.yaml", [runs]), display=False)
     train(read_config(tmp_path / "first.yaml", [runs, "--name=second", f"--init_from={tmp_path / 'first'}"]), display=False)
-    text, *_ = inspect_run.sample(tmp_path / "second", count=2)
+    text, *_ = inspect_run.sample(Source(tmp_path / "second"), count=2)
     assert text.read_text().count("before     ") == text.read_text().count("after      ") == 2
-    inspect_run.evaluate(tmp_path / "second")
+    inspect_run.evaluate(Source(tmp_path / "second"))
     kept = [json.loads(line) for line in (tmp_path / "second" / "evaluation_dev_samples.jsonl").read_text().splitlines()]
     assert len(kept) == 4 and {"prompt", "references", "before", "after"} <= set(kept[0])
-    text, *_ = inspect_run.sample(tmp_path / "first", count=1)
+    text, *_ = inspect_run.sample(Source(tmp_path / "first"), count=1)
     assert "output     " in text.read_text()
     (tmp_path / "first").rename(tmp_path / "elsewhere")
-    text, *_ = inspect_run.sample(tmp_path / "second", count=1)
+    text, *_ = inspect_run.sample(Source(tmp_path / "second"), count=1)
     assert "output     " in text.read_text() and "what the run started from is not shown" in caplog.text
