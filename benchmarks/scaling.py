@@ -43,7 +43,7 @@ def cell(settings: dict[str, Any]) -> dict[str, Any] | None:
     import torch
 
     torch.set_num_threads(1)
-    from seqrl.distributed import gather
+    from seqrl.distributed import gather, mean
     from seqrl.optimiser import OptimiserConfig
     from seqrl.sharding import shard, whole
     from seqrl.tasks.captioning import CaptioningConfig
@@ -85,7 +85,7 @@ def cell(settings: dict[str, Any]) -> dict[str, Any] | None:
             for _ in range(5):
                 start = time.perf_counter(), 0.0
                 for parameter in policy.parameters():
-                    trainer.optimiser.mean(torch.zeros_like(parameter))
+                    mean(torch.zeros_like(parameter))
                 exchange.append(time.perf_counter() - start[0])
         torch.distributed.destroy_process_group()
     if rank:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -28,44 +29,21 @@ class WithoutReward(Protocol):
 Sampled = TypeVar("Sampled", bound=WithoutReward)
 
 
-class _Job:
-    """A score that a thread computes.
+def _begin(work: Callable[[], Trajectory], after: Future[Trajectory] | None) -> Future[Trajectory]:
+    """Let a thread do some work, once a work before it has ended, so that only one runs at a time."""
+    found: Future[Trajectory] = Future()
 
-    Args:
-        work: gives the rows with their rewards.
-        after: a job that is waited for before this one begins, so that only one runs at a time.
-    """
-
-    def __init__(self, work: Callable[[], Trajectory], after: _Job | None) -> None:
-        self._work, self._after = work, after
-        self._ended = threading.Event()
-        self._found: Trajectory | BaseException | None = None
-        # A daemon, since a score that hangs must not keep the program from its end.
-        threading.Thread(target=self._run, daemon=True, name="reward ahead").start()
-
-    def _run(self) -> None:
-        after, self._after = self._after, None
+    def run() -> None:
         if after is not None:
-            after._ended.wait()
+            wait([after])
         try:
-            self._found = self._work()
+            found.set_result(work())
         except BaseException as error:  # it is raised where the result is asked for
-            self._found = error
-        self._ended.set()
+            found.set_exception(error)
 
-    def result(self, timeout_s: float) -> Trajectory:
-        """Wait for the rows; signals are heard meanwhile.
-
-        Raises:
-            TimeoutError: when they do not come; 0 waits for ever.
-            BaseException: what the work raised.
-        """
-        if not self._ended.wait(timeout_s or None):
-            raise TimeoutError(f"the reward of the batch before (reward.timeout_s) did not answer for {timeout_s:g} seconds")
-        if isinstance(self._found, BaseException):
-            raise self._found
-        assert self._found is not None
-        return self._found
+    # A daemon, since a score that hangs must not keep the program from its end.
+    threading.Thread(target=run, daemon=True, name="reward ahead").start()
+    return found
 
 
 class RewardsAhead(Generic[Sampled]):
@@ -86,8 +64,8 @@ class RewardsAhead(Generic[Sampled]):
     def __init__(self, score: Callable[..., Any], of_state: Callable[[Mapping[str, Any]], Sampled], timeout_s: float) -> None:
         self._score, self._of_state, self._timeout_s = score, of_state, timeout_s
         self._waiting: list[Sampled] = []  # oldest first
-        self._jobs: list[_Job] = []  # of the first of them
-        self._last: _Job | None = None
+        self._jobs: list[Future[Trajectory]] = []  # of the first of them
+        self._last: Future[Trajectory] | None = None
         self._number = 0
         self.waited_s = 0.0
 
@@ -100,6 +78,7 @@ class RewardsAhead(Generic[Sampled]):
 
         Raises:
             ValueError: when what waits was sampled with other settings.
+            TimeoutError: when its score does not come in time.
             BaseException: what its score raised; the batch then waits to be scored again.
         """
         if others := [each.settings for each in self._waiting if each.settings != settings]:
@@ -113,7 +92,9 @@ class RewardsAhead(Generic[Sampled]):
             self._begin_scores()
         start = time.perf_counter()
         try:
-            rows = self._jobs[0].result(self._timeout_s)
+            if not wait(self._jobs[:1], self._timeout_s or None).done:
+                raise TimeoutError(f"the reward of the batch before (reward.timeout_s) did not answer for {self._timeout_s:g} seconds")
+            rows = self._jobs[0].result()
         except BaseException as error:
             error.add_note(f"in the reward of batch {self._number + 1}, which is computed while the next one is sampled")
             self._jobs = []
@@ -126,7 +107,7 @@ class RewardsAhead(Generic[Sampled]):
 
     def _begin_scores(self) -> None:
         for sampled in self._waiting[len(self._jobs) :]:
-            self._last = _Job(partial(sampled.rewarded, self._score), self._last)
+            self._last = _begin(partial(sampled.rewarded, self._score), self._last)
             self._jobs.append(self._last)
 
     def state_dict(self) -> dict[str, Any]:

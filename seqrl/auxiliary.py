@@ -21,8 +21,7 @@ def aux_count(policy: nn.Module, trajectory: Trajectory) -> Tensor:
     """
     count = getattr(policy, "aux_count", None)
     if callable(count):
-        counted: Tensor = count(trajectory)
-        return counted
+        return count(trajectory)  # type: ignore[no-any-return]
     return torch.tensor(float(trajectory.batch_size), device=trajectory.action.device)
 
 

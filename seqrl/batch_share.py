@@ -126,7 +126,7 @@ def share_batches(trainer: Any, task: Any, part: int, parts: int, state: Any) ->
                 "captioning or text. Set split_batches=false, with which each process has a batch of its own"
             )
     task.share_batches(share)
-    generator = SharedGenerator(trainer.generator.device, share)
+    generator = SharedGenerator(trainer.optimiser.device, share)
     generator.set_state(state)
-    trainer.generator = generator
+    trainer.optimiser.generator = generator
     return generator

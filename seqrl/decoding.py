@@ -281,14 +281,14 @@ def _forced_rows(forced: Tensor, num_contexts: int, num_samples: int) -> Tensor:
 
 def _restrict(logits: Tensor, top_k: int, top_p: float) -> Tensor:
     """Forbid all but the k most probable tokens, then all but the smallest set that reaches probability p."""
+    nothing = torch.zeros_like(logits, dtype=torch.bool)
     if 0 < top_k < logits.shape[1]:
         # Ties at the border are broken by position, so that exactly k tokens remain.
-        kept = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, logits.topk(top_k, dim=1).indices, True)
+        kept = nothing.scatter(1, logits.topk(top_k, dim=1).indices, True)
         logits = logits.masked_fill(~kept, float("-inf"))
     if top_p < 1:
         ordered, order = logits.sort(dim=1, descending=True)
         probability = ordered.softmax(dim=1)
-        before = probability.cumsum(dim=1) - probability
-        kept = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, order, before < top_p)
+        kept = nothing.scatter(1, order, probability.cumsum(dim=1) - probability < top_p)
         logits = logits.masked_fill(~kept, float("-inf"))
     return logits

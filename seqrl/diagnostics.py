@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from seqrl.functional.importance import row_ratio
 from seqrl.functional.reductions import masked_mean, masked_moments
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -82,7 +83,7 @@ def describe_advantage(advantage: Tensor, mask: Tensor) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Seen:
+class PolicyStats:
     """What an optimiser step saw of the policy, [B, T] each; it holds no graph.
 
     Attributes:
@@ -100,32 +101,33 @@ class Seen:
     imitate: Tensor | None
 
     @classmethod
-    def of(cls, trajectory: Trajectory, evaluation: Evaluation) -> Seen:
+    def of(cls, trajectory: Trajectory, evaluation: Evaluation) -> PolicyStats:
         """Note the evaluation of a trajectory."""
         return cls(evaluation.logp.detach(), trajectory.logp, evaluation.entropy.detach(), trajectory.mask, trajectory.imitate)
 
 
 @torch.no_grad()
-def describe_update(seen: Sequence[Seen], clip: float | None = None) -> dict[str, float]:
+def describe_update(policy_stats: Sequence[PolicyStats], clip: float | None = None, *, lags: bool = False) -> dict[str, float]:
     """Describe the evaluated policy: entropy and KL(sampling || current), over the steps that the policy chose.
 
     The KL estimate is mean(exp(d) - 1 - d) with d = logp - sampling logp. Where the policy chose
     nothing, there is the entropy over the demonstrated steps only; where nothing was seen, there is nothing.
 
     Args:
-        seen: of one optimiser step or of several, which are averaged.
+        policy_stats: of one optimiser step or of several, which are averaged.
         clip: also give the share of steps whose probability ratio is further than this from 1.
+        lags: also describe the ratios of whole rows, see `describe_ratios`.
 
     Source: Schulman 2020 (Approximating KL divergence), estimator k3.
     """
-    if not seen:
+    if not policy_stats:
         return {}
-    mask = _flat([part.mask for part in seen])
-    entropy = _flat([part.entropy for part in seen])
+    mask = _flat([part.mask for part in policy_stats])
+    entropy = _flat([part.entropy for part in policy_stats])
     if not bool(mask.any()):
-        imitate = _flat([part.mask if part.imitate is None else part.imitate for part in seen])
+        imitate = _flat([part.mask if part.imitate is None else part.imitate for part in policy_stats])
         return read({"policy/entropy": masked_mean(entropy, imitate)})
-    difference = _flat([part.logp for part in seen]) - _flat([part.old_logp for part in seen])
+    difference = _flat([part.logp for part in policy_stats]) - _flat([part.old_logp for part in policy_stats])
     change = torch.expm1(difference)
     figures: dict[str, Tensor | float] = {
         "policy/entropy": masked_mean(entropy, mask),
@@ -133,7 +135,30 @@ def describe_update(seen: Sequence[Seen], clip: float | None = None) -> dict[str
     }
     if clip is not None:
         figures["policy/clip_fraction"] = masked_mean((change.abs() > clip).float(), mask)
+    if lags:
+        ratios = torch.cat([row_ratio(part.logp, part.old_logp, part.mask) for part in policy_stats])
+        figures |= describe_ratios(ratios, torch.cat([part.mask.any(dim=1) for part in policy_stats]))
     return read(figures)
+
+
+@torch.no_grad()
+def describe_ratios(weight: Tensor, mask: Tensor) -> dict[str, float]:
+    """Describe importance weights where they count.
+
+    The effective share is (Σ w)² / (N Σ w²): which share of the N weights would tell as much if all were the same.
+
+    Args:
+        weight: [B, T] or [B] float.
+        mask: the same shape, bool.
+
+    Source: Kong 1992 (A note on importance sampling using standardized weights).
+    """
+    mean, square = masked_mean(weight, mask), masked_mean(weight.square(), mask)
+    return {
+        "importance/mean": float(mean),
+        "importance/max": float(torch.where(mask, weight, 0.0).max()),
+        "importance/effective_share": float(mean.square() / square.clamp(min=1e-30)),
+    }
 
 
 @torch.no_grad()
@@ -165,13 +190,8 @@ def average_of(history: Sequence[Mapping[str, Tensor | float]]) -> dict[str, flo
     """
     keys = dict.fromkeys(key for figures in history for key in figures)
     columns = {key: [figures[key] for figures in history if key in figures] for key in keys}
-    return read({key: _mean(column) for key, column in columns.items()})
-
-
-def _mean(column: Sequence[Tensor | float]) -> Tensor | float:
-    """Average numbers, or tensors of shape []; those in one call."""
-    tensors = [figure for figure in column if isinstance(figure, Tensor)]
-    return torch.stack(tensors).mean() if len(tensors) == len(column) else sum(column) / len(column)
+    tensors = {key: torch.stack(column).mean() for key, column in columns.items() if all(isinstance(each, Tensor) for each in column)}  # type: ignore[arg-type]
+    return read({key: tensors[key] if key in tensors else sum(column) / len(column) for key, column in columns.items()})
 
 
 class Numbers(dict[str, float]):
@@ -181,109 +201,77 @@ class Numbers(dict[str, float]):
         return math.nan
 
 
-@dataclass(frozen=True)
-class Trouble:
-    """What is known to go wrong in an update.
-
-    Attributes:
-        kind: its name.
-        found: tells from an update's figures whether it is there. A figure that is missing is NaN, for which no comparison holds.
-        text: puts it into words, with what to try; asked only where it was found.
-    """
-
-    kind: str
-    found: Callable[[Numbers], bool]
-    text: Callable[[Numbers], str]
-
-
-def _equal_rewards(n: Numbers) -> str:
-    return f"all rewards are {n['reward/mean']:.4g}" if n["reward/std"] < 1e-8 else "no row beat its baseline"
-
-
-# Most serious first.
-TROUBLES = (
-    Trouble(
+# Most serious first: a kind, what tells from an update's figures whether it is there (no comparison holds for one that is missing), words.
+TROUBLES: tuple[tuple[str, Callable[[Numbers], bool], str], ...] = (
+    (
         "skipped_steps",
         lambda n: n["optimiser/skipped_share"] > 0,
-        lambda n: (
-            f"{n['optimiser/skipped_share']:.0%} of the optimiser steps of an update were skipped, since a loss or gradient was not "
-            "finite; weights stay as they were. Once in a while it does no harm; otherwise look at the logged rewards and gradient norms, "
-            "lower the learning rate, or use another dtype than fp16 (optimiser.precision)."
-        ),
+        "{n[optimiser/skipped_share]:.0%} of the optimiser steps of an update were skipped, since a loss or gradient was not "
+        "finite; weights stay as they were. Once in a while it does no harm; otherwise look at the logged rewards and gradient norms, "
+        "lower the learning rate, or use another dtype than fp16 (optimiser.precision).",
     ),
-    Trouble(
+    (
         "equal_advantages",
-        lambda n: n["advantage/std"] < 1e-8,
-        lambda n: (
-            f"The advantages do not differ ({_equal_rewards(n)}), so the rewards teach nothing. Look at the sampled rows and their "
-            "rewards; try a reward with partial credit, a longer supervised warm start, or more samples of each context."
-        ),
+        lambda n: n["advantage/std"] < 1e-8 and n["reward/std"] < 1e-8,
+        "The advantages do not differ (all rewards are {n[reward/mean]:.4g}), so the rewards teach nothing. Look at the sampled rows and "
+        "their rewards; try a reward with partial credit, a longer supervised warm start, or more samples of each context.",
     ),
-    Trouble(
+    (
+        "equal_advantages",
+        lambda n: n["advantage/std"] < 1e-8 and not n["reward/std"] < 1e-8,
+        "The advantages do not differ (no row beat its baseline), so the rewards teach nothing. Look at the sampled rows and their "
+        "rewards; try a reward with partial credit, a longer supervised warm start, or more samples of each context.",
+    ),
+    (
         "never_ended",
         lambda n: n["rollout/ended"] == 0 and "critic/explained_variance" not in n,
-        lambda n: (
-            "Every row was cut off before its end, and no critic estimates what would have followed. Allow longer rows, or use "
-            'a critic (baseline "critic", or PPO with advantage "gae").'
-        ),
+        "Every row was cut off before its end, and no critic estimates what would have followed. Allow longer rows, or use "
+        'a critic (baseline "critic", or PPO with advantage "gae").',
     ),
-    Trouble(
+    (
         "few_unique",
         lambda n: n["rollout/unique"] < 0.3,
-        lambda n: (
-            f"Only {n['rollout/unique']:.0%} of the sampled rows differ within their context, so there is little to compare. "
-            "Try an entropy bonus, a higher sampling temperature, or an earlier checkpoint to start from."
-        ),
+        "Only {n[rollout/unique]:.0%} of the sampled rows differ within their context, so there is little to compare. "
+        "Try an entropy bonus, a higher sampling temperature, or an earlier checkpoint to start from.",
     ),
-    Trouble(
+    (
         "no_entropy",
         lambda n: 0 <= n["policy/entropy"] < 0.01,  # that of a continuous action may be negative
-        lambda n: (
-            f"The policy is nearly deterministic (entropy {n['policy/entropy']:.2g} nats) and explores no more. Unless it is "
-            "done, try an entropy bonus, a lower learning rate, or a penalty for leaving the reference policy."
-        ),
+        "The policy is nearly deterministic (entropy {n[policy/entropy]:.2g} nats) and explores no more. Unless it is "
+        "done, try an entropy bonus, a lower learning rate, or a penalty for leaving the reference policy.",
     ),
-    Trouble(
+    (
         "far_from_sampling",
         # A trainer that weights for it may be far away on purpose.
         lambda n: n["policy/kl_sampling"] > 0.1 and "importance/effective_share" not in n,
-        lambda n: (
-            f"The policy moved {n['policy/kl_sampling']:.2g} nats a step away from the one that sampled. Try a lower learning "
-            "rate, fewer epochs, or target_kl."
-        ),
+        "The policy moved {n[policy/kl_sampling]:.2g} nats a step away from the one that sampled. Try a lower learning "
+        "rate, fewer epochs, or target_kl.",
     ),
-    Trouble(
+    (
         "few_effective",
         lambda n: n["importance/effective_share"] < 0.05,
-        lambda n: (
-            f"The weights of importance leave {n['importance/effective_share']:.1%} of the steps any say. Try a smaller lag, a "
-            "behaviour closer to the policy, or a limit on the weights."
-        ),
+        "The weights of importance leave {n[importance/effective_share]:.1%} of the steps any say. Try a smaller lag, a "
+        "behaviour closer to the policy, or a limit on the weights.",
     ),
-    Trouble(
+    (
         "much_clipping",
         lambda n: n["policy/clip_fraction"] > 0.5,
-        lambda n: (
-            f"{n['policy/clip_fraction']:.0%} of the probability ratios are clipped, so most steps teach nothing. Try a lower "
-            "learning rate or fewer epochs."
-        ),
+        "{n[policy/clip_fraction]:.0%} of the probability ratios are clipped, so most steps teach nothing. Try a lower "
+        "learning rate or fewer epochs.",
     ),
-    Trouble(
+    (
         "no_clipping",
         lambda n: n["policy/clip_fraction"] == 0 and n["policy/optimiser_steps"] > 1,
-        lambda n: "No probability ratio reached the clip: the policy hardly moves. Try a higher learning rate or more epochs.",
+        "No probability ratio reached the clip: the policy hardly moves. Try a higher learning rate or more epochs.",
     ),
-    Trouble(
+    (
         "poor_critic",
         lambda n: n["critic/explained_variance"] < -0.1,  # around 0 where a solved task's returns hardly vary
-        lambda n: (
-            f"The critic is worse than a constant (explained variance {n['critic/explained_variance']:.2g}; 1 is perfect). "
-            "Try a higher vf_coef or learning rate, smaller rewards, or a baseline without a critic."
-        ),
+        "The critic is worse than a constant (explained variance {n[critic/explained_variance]:.2g}; 1 is perfect). "
+        "Try a higher vf_coef or learning rate, smaller rewards, or a baseline without a critic.",
     ),
 )
-
-
+# These are no matter of chance: they are worth telling when they are found once.
 AT_ONCE = ("skipped_steps",)
 
 
@@ -296,8 +284,7 @@ def warnings_for(stats: Mapping[str, float]) -> dict[str, str]:
         stats: what a trainer's update gave; keys that it has not are not judged.
 
     Returns:
-        For each trouble its kind and a sentence or two, most serious first; empty where nothing stands out. Those `AT_ONCE` are no
-        matter of chance: they are worth telling when they are found once.
+        For each trouble its kind and a sentence or two, most serious first; empty where nothing stands out.
     """
     numbers = Numbers(stats)
-    return {trouble.kind: trouble.text(numbers) for trouble in TROUBLES if trouble.found(numbers)}
+    return {kind: text.format(n=numbers) for kind, found, text in TROUBLES if found(numbers)}

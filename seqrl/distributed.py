@@ -132,7 +132,9 @@ def make_accelerator(precision: str, timeout_s: float = TIMEOUT_S) -> Any | None
 
 
 def broadcast_weights(policy: nn.Module) -> None:
-    """Give every process the weights of the first."""
+    """Give every process the weights of the first; nothing to do for a single one."""
+    if not is_connected():
+        return
     with meeting("for the initial weights"):
         for tensor in [*policy.parameters(), *policy.buffers()]:
             sent = tensor.data.clone()
@@ -141,11 +143,7 @@ def broadcast_weights(policy: nn.Module) -> None:
 
 
 def mean(x: Tensor) -> Tensor:
-    """Average a tensor over the processes; every process must call it.
-
-    Args:
-        x: float, of one shape in all.
-    """
+    """Average a tensor of floats, of one shape in all, over the processes; every process must call it."""
     if not is_connected():
         return x
     summed = x.clone()
@@ -215,12 +213,7 @@ def gather(tensor: Tensor, where: str = "for what the others have observed") -> 
 
 
 def total(numbers: Sequence[float], device: torch.device) -> list[float]:
-    """Add up each number over the processes; every process must call it.
-
-    Args:
-        numbers: as many in each process.
-        device: where the policy is, which the processes exchange tensors on.
-    """
+    """Add up each number, of as many in each process, over all; every process must call it, on the device of its policy."""
     if not is_connected():
         return list(numbers)
     # MPS has no double precision, but no processes either.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -54,19 +54,14 @@ def current() -> Peers | None:
     return _peers
 
 
-@contextmanager
-def meeting(where: str) -> Iterator[None]:
+def meeting(where: str) -> AbstractContextManager[None]:
     """Surround a collective operation, see `Peers.meeting`.
 
     Args:
         where: stands after "waited", for instance "in an optimiser step".
     """
     peers = current()
-    if peers is None:
-        yield
-        return
-    with peers.meeting(where):
-        yield
+    return nullcontext() if peers is None else peers.meeting(where)
 
 
 def patient_barrier() -> Any:

@@ -8,11 +8,6 @@ from typing import Literal
 
 from seqrl.settings import Count, FractionBelowOne, NotNegative, Positive, check_settings
 
-Schedule = Literal["constant", "linear", "cosine"]
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Sharding = Literal["none", "full"]
-Fused = Literal["auto", "off"]
-
 
 @dataclass
 class OptimiserConfig:
@@ -50,16 +45,16 @@ class OptimiserConfig:
     beta2: float = 0.999
     epsilon: float = 1e-8
     max_grad_norm: NotNegative[float] = 1.0
-    schedule: Schedule = "constant"
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_updates: NotNegative[int] = 0
     final_fraction: float = 0.0
     ema_decay: FractionBelowOne = 0.0
     accumulation: Count = 1
     max_skipped_updates: NotNegative[int] = field(default=10, metadata={"decisive": False})
-    precision: Precision = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool = False
-    sharding: Sharding = field(default="none", metadata={"decisive": False})
-    fused: Fused = field(default="auto", metadata={"decisive": False})
+    sharding: Literal["none", "full"] = field(default="none", metadata={"decisive": False})
+    fused: Literal["auto", "off"] = field(default="auto", metadata={"decisive": False})
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -53,16 +53,9 @@ def silenced_end(obs: Tree, terminated: Tensor) -> Tree:
     return map_tree(silenced, obs)
 
 
-def _floats(tree: Tree) -> list[Tensor]:
-    if tree is None:
-        return []
-    leaves = [tree] if isinstance(tree, Tensor) else tree_leaves(tree)
-    return [leaf for leaf in leaves if leaf.is_floating_point()]
-
-
 def all_finite(trees: Iterable[Tree]) -> bool:
     """Say whether all numbers are finite, or rather whether their sum is, which takes a tenth of the time of looking at each."""
-    leaves = [leaf for tree in trees for leaf in _floats(tree)]
+    leaves = [leaf for tree in trees for leaf in tree_leaves(tree) if leaf.is_floating_point()]
     few = [leaf for leaf in leaves if leaf.numel() <= FEW_NUMBERS and leaf.device == leaves[0].device]
     many = [leaf for leaf in leaves if leaf.numel() > FEW_NUMBERS or leaf.device != leaves[0].device]
     # For few numbers a call costs more than its work: one copy and one sum.

@@ -142,11 +142,7 @@ class Peers:
 
     def main_is_away(self) -> str:
         """Say so where the main process has ended, or is stopped or silent; nothing while it works, however long."""
-        main = self.peers[0]
-        beat = self.beats.get(0)
-        if beat is None:
-            return ""
-        return next((text for text in self._found() if text.startswith(str(main))), "")
+        return next((text for text in self._found() if text.startswith(str(self.peers[0]))), "")
 
     def _found(self) -> list[str]:
         """Name those that ended with an error, or else those that are gone, or stopped, or silent."""
@@ -169,8 +165,8 @@ class Peers:
         return [f"{peer} has not come for {waited:.0f} s; it last met the others {beat.where or 'at the start'}" for peer, beat in late]
 
     def _here(self) -> str:
-        waiting = [self.number, *(number for number, beat in self.beats.items() if beat.count == self.count and beat.left == AT_WORK)]
-        waiting = [number for number in waiting if number == self.number or not self.peers[number].condition()]
+        beside = [number for number, beat in self.beats.items() if beat.count == self.count and beat.left == AT_WORK]
+        waiting = [self.number, *(number for number in beside if not self.peers[number].condition())]
         who = f"process {waiting[0]}" if len(waiting) == 1 else f"processes {', '.join(map(str, sorted(waiting)))}"
         return f"{who} waited {self.where}" if self.where else f"{who} waited"
 
@@ -218,17 +214,21 @@ class Peers:
         if not self.depth or waited < min(NOTICE_S, STUCK_S) or self.world is not torch.distributed.group.WORLD:
             return
         found = self._found()
-        if waited > STUCK_S and found and _on_accelerators() and not any(" stopped" in text or " no sign " in text for text in found):
-            sys.stderr.write(f"seqrl: {self.explain()}\n")
-            sys.stderr.flush()
+        if (
+            waited > STUCK_S
+            and found
+            and torch.accelerator.is_available()
+            and not any(" stopped" in text or " no sign " in text for text in found)
+        ):
+            print(f"seqrl: {self.explain()}", file=sys.stderr, flush=True)
             os._exit(1)
         first = all(number > self.number or beat.count < self.count for number, beat in self.beats.items())
         late = [] if self.patient and not found else self._late()
         if waited > NOTICE_S and late and first and time.monotonic() - self._said_at > NOTICE_AGAIN_S:
             self._said_at = time.monotonic()
             reason = "; ".join(found or late)
-            sys.stderr.write(f"seqrl: waiting for {waited:.0f} s {self.where}, up to {self.timeout_s:.0f} s: {reason}\n")
-            sys.stderr.flush()
+            waits = f"waiting for {waited:.0f} s {self.where}, up to {self.timeout_s:.0f} s"
+            print(f"seqrl: {waits}: {reason}", file=sys.stderr, flush=True)
 
     def part(self, text: str) -> None:
         """Leave for good: tell why, and break the connections, so that nobody waits for this process.
@@ -259,7 +259,3 @@ def _launcher_is_gone() -> bool:
     """Say whether `seqrl --num_processes`, which would hand signals on, has ended before this process."""
     launcher = os.environ.get(LAUNCHER)
     return launcher is not None and os.getppid() != int(launcher)
-
-
-def _on_accelerators() -> bool:
-    return torch.accelerator.is_available()

@@ -155,7 +155,7 @@ class Trainer(Protocol):
     policy: nn.Module
 
     def collect(self, task: Task) -> Trajectory:
-        """Gather the rows of the next update; of the trainer this changes nothing but the generators among its attributes."""
+        """Gather the rows of the next update; of the trainer this changes nothing but its generators."""
 
     def update(self, trajectory: Trajectory) -> dict[str, float]:
         """Improve the policy; give plain floats to be logged."""

@@ -25,27 +25,15 @@ def demonstrations_of(task: Task) -> Callable[[Tensor | None], Trajectory]:
     """Give a task's method `demonstrations`.
 
     Raises:
-        ValueError: when it is called and the task has none.
+        ValueError: when it has none, saying what can be done.
     """
-
-    def none(group: Tensor | None = None) -> Trajectory:
+    give: Callable[[Tensor | None], Trajectory] | None = getattr(task, "demonstrations", None)
+    if give is None:
         raise ValueError(
             f"{type(task).__name__} has no demonstrations to imitate; choose a trainer that learns from rewards alone, with "
             "imitation.weight 0 and imitation.forced_steps 0, or give the task a method `demonstrations`"
         )
-
-    give = getattr(task, "demonstrations", None)
-    return give if callable(give) else none
-
-
-def require_demonstrations(task: Task) -> None:
-    """Refuse a task without demonstrations, for a trainer that imitates.
-
-    Raises:
-        ValueError: saying what can be done.
-    """
-    if not callable(getattr(task, "demonstrations", None)):
-        demonstrations_of(task)(None)
+    return give
 
 
 def require_whole_rows(task: Task, trainer: str) -> None:

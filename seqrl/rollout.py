@@ -103,11 +103,12 @@ def unroll(
             break
     reward, terminated, truncated = (_columns(column) for column in zip(*outcomes, strict=True))
     postponed = steps[0].logp is None or steps[0].value is None
-    logp, value = (torch.zeros_like(reward), reward.new_zeros(reward.shape[0], len(steps) + 1)) if postponed else _said(steps)
-    if bootstrap and not postponed:
-        last = actor.act(obs[-1], state, greedy=True).value
-        assert last is not None
-        value[:, -1] = last
+    logp, value = torch.zeros_like(reward), reward.new_zeros(reward.shape[0], len(steps) + 1)
+    if not postponed:
+        logp = _columns([cast(Tensor, step.logp) for step in steps])
+        value = torch.nn.functional.pad(_columns([cast(Tensor, step.value) for step in steps]), (0, 1))
+        if bootstrap:
+            value[:, -1] = cast(Tensor, actor.act(obs[-1], state, greedy=True).value)
     trajectory = Trajectory(
         action=_columns([step.action for step in steps]),
         logp=logp,
@@ -122,7 +123,12 @@ def unroll(
         # An empty memory has its size from the first state that follows it.
         state0=map_tree(torch.zeros_like, steps[0].state) if state0 is None else state0,
     )
-    return (_filled(policy, trajectory) if postponed else trajectory), state
+    if not postponed:
+        return trajectory, state
+    fill: Callable[[Trajectory], Trajectory] | None = getattr(policy, "annotate", None)
+    if fill is None:
+        raise ValueError(f"{type(policy).__name__}: its steps have no logp or value, so it needs annotate(trajectory) that sets them")
+    return fill(trajectory), state
 
 
 @torch.no_grad()
@@ -170,21 +176,6 @@ def refuse_forced_steps(number: int) -> None:
 def _columns(tensors: Sequence[Tensor]) -> Tensor:
     """Put tensors [B, ...] side by side, [B, T, ...]; a single one, as tables are learned from, without torch.stack's cost."""
     return torch.stack(list(tensors), dim=1) if len(tensors) > 1 else tensors[0].unsqueeze(1).clone()
-
-
-def _said(steps: list[Step]) -> tuple[Tensor, Tensor]:
-    """Gather logp [B, T] and value [B, T+1], whose last column is 0 as yet."""
-    logp = _columns([cast(Tensor, step.logp) for step in steps])
-    value = _columns([cast(Tensor, step.value) for step in steps])
-    return logp, torch.nn.functional.pad(value, (0, 1))
-
-
-def _filled(policy: nn.Module, trajectory: Trajectory) -> Trajectory:
-    """Let the policy compute what its steps left out."""
-    annotate = getattr(policy, "annotate", None)
-    if not callable(annotate):
-        raise ValueError(f"{type(policy).__name__}: its steps have no logp or value, so it needs annotate(trajectory) that sets them")
-    return cast(Trajectory, annotate(trajectory))
 
 
 def _restart(state: Tree, initial: Tree, rows: Tensor) -> Tree:

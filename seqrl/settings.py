@@ -40,6 +40,7 @@ Count = Annotated[int, Limit("at least 1", lambda value: value >= 1)]
 NotNegative = Annotated[Number, Limit("0 or more", lambda value: value >= 0)]
 Positive = Annotated[float, Limit("a positive number", lambda value: value > 0)]
 Fraction = Annotated[float, Limit("a number from 0 to 1", lambda value: 0 <= value <= 1)]
+PositiveFraction = Annotated[float, Limit("a number above 0 and up to 1", lambda value: 0 < value <= 1)]
 FractionBelowOne = Annotated[float, Limit("a share from 0 to below 1", lambda value: 0 <= value < 1)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -185,26 +185,16 @@ def shards_of(policy: nn.Module) -> Shards | None:
     return found
 
 
-@contextmanager
-def whole(policy: nn.Module) -> Iterator[None]:
+def whole(policy: nn.Module) -> AbstractContextManager[None]:
     """Let a policy have all of its weights for a while where they are shared out; every process must enter it."""
     shards = shards_of(policy)
-    if shards is None:
-        yield
-        return
-    with shards.whole():
-        yield
+    return nullcontext() if shards is None else shards.whole()
 
 
-@contextmanager
-def written_out(policy: nn.Module) -> Iterator[None]:
+def written_out(policy: nn.Module) -> AbstractContextManager[None]:
     """Let a policy that is shared out be saved as a whole; every process must enter it."""
     shards = shards_of(policy)
-    if shards is None:
-        yield
-        return
-    with shards.written_out():
-        yield
+    return nullcontext() if shards is None else shards.written_out()
 
 
 def shard(trainer: Any) -> None:

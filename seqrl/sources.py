@@ -214,29 +214,28 @@ class VectorEnvSource:
         finally:
             self.stepping = False
 
-    def _check(self, what: str, numbers: np.ndarray, given: np.ndarray) -> None:
-        """Refuse numbers that are not finite as they will be used, float32 mostly: a sum tells, at a fraction of the cost of all."""
-        if not math.isfinite(numbers.sum()):
-            self._refuse(what, numbers, given)
+    def _check(self, what: str, used: np.ndarray, numbers: np.ndarray) -> None:
+        """Refuse numbers that are not finite as they will be used, float32 mostly: a sum tells, at a fraction of the cost of all.
 
-    def _refuse(self, what: str, used: np.ndarray, numbers: np.ndarray) -> None:
-        """Raise, naming the first row with a number that is not finite, unless only the sum was too large."""
+        Raises:
+            EnvironmentFailed: naming the first row with such a number, and whose fault it is: of an action that is none an environment can
+                make nothing.
+        """
+        if math.isfinite(used.sum()):
+            return
         finite = np.isfinite(used.reshape(len(used), -1)).all(axis=1)
-        if not finite.all():
-            row = int(np.argmin(finite))
-            too_large = f", too large for {used.dtype}," if np.isfinite(numbers[row]).all() else ""
-            given = " ".join(np.array2string(np.asarray(numbers[row]), threshold=16).split())
-            raise EnvironmentFailed(
-                f"{what}: expected finite numbers, row {row} of environment {self.name} gave {given}{too_large} at step "
-                f"{self._lengths[row]} of its episode, after {self.num_env_steps} steps of all rows; {self._advice(row)}"
-            )
-
-    def _advice(self, row: int) -> str:
-        """Say whose fault numbers are: an environment can make nothing of an action that is none."""
-        action = None if self._action is None else self._action[row]
-        if action is None or bool(action.isfinite().all()):
-            return "mend the environment"
-        return "the policy's action was not finite: lower the learning rate, or resume from an earlier checkpoint with --checkpoint"
+        if finite.all():  # only the sum was too large
+            return
+        row = int(np.argmin(finite))
+        too_large = f", too large for {used.dtype}," if np.isfinite(numbers[row]).all() else ""
+        given = " ".join(np.array2string(np.asarray(numbers[row]), threshold=16).split())
+        advice = "mend the environment"
+        if self._action is not None and not bool(self._action[row].isfinite().all()):
+            advice = "the policy's action was not finite: lower the learning rate, or resume from an earlier checkpoint with --checkpoint"
+        raise EnvironmentFailed(
+            f"{what}: expected finite numbers, row {row} of environment {self.name} gave {given}{too_large} at step "
+            f"{self._lengths[row]} of its episode, after {self.num_env_steps} steps of all rows; {advice}"
+        )
 
     def _reward(self, reward: np.ndarray) -> Tensor:
         earned = reward.astype(np.float32)
@@ -244,16 +243,13 @@ class VectorEnvSource:
         return self._placed(earned)
 
     def _tensor(self, observation: np.ndarray) -> Tensor:
-        if observation.dtype == np.float64:
-            single = observation.astype(np.float32, order="C")
-            self._check("observation", single, observation)
-            return self._placed(single)
-        if observation.dtype.kind == "f":
-            self._check("observation", observation, observation)
-        if self._reuses or not observation.flags.c_contiguous:
+        used = observation.astype(np.float32, order="C") if observation.dtype == np.float64 else observation
+        if used.dtype.kind == "f":
+            self._check("observation", used, observation)
+        if used is observation and (self._reuses or not used.flags.c_contiguous):
             # Many times faster than torch.tensor for an array that is not in C's order.
-            observation = np.array(observation, order="C")
-        return self._placed(observation)
+            used = np.array(used, order="C")
+        return self._placed(used)
 
     def _placed(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(array)

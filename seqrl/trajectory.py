@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -123,9 +124,7 @@ class Trajectory:
             field = getattr(self, name)
             if field is not None and tuple(field.shape) != shape:
                 raise ValueError(f"{name}: expected shape {list(shape)} to fit action {[B, T]}, got {list(field.shape)}")
-        for name in ("terminated", "truncated", "mask", "imitate"):
-            field = getattr(self, name)
-            if field is not None and field.dtype != torch.bool:
+            if field is not None and field.dtype != torch.bool and name in ("terminated", "truncated", "mask", "imitate"):
                 raise ValueError(f"{name}: expected a bool tensor, got {field.dtype}; write `{name}.bool()`")
         for leaf in tree_leaves(self.obs):
             if tuple(leaf.shape[:2]) != (B, T + 1):
@@ -229,14 +228,7 @@ class Trajectory:
 
     def _each(self, function: Callable[[str, Tensor], Tensor]) -> Trajectory:
         """Map each tensor, given the name of its field. The shapes still fit each other, so they are not checked again."""
-        new = dict[str, Tree]()
-        for name in FIELDS:
-            tree = getattr(self, name)
-            if isinstance(tree, Tensor):
-                new[name] = function(name, tree)
-            else:
-                new[name] = map_tree(lambda leaf, name=name: function(name, leaf), tree)  # type: ignore[misc]
-        return Trajectory.of_known(new)
+        return Trajectory.of_known({name: map_tree(partial(function, name), getattr(self, name)) for name in FIELDS})
 
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Trajectory))
@@ -265,23 +257,21 @@ def concatenate(trajectories: Sequence[Trajectory]) -> Trajectory:
         if len({getattr(trajectory, name) is None for trajectory in trajectories}) > 1:
             raise ValueError(f"{name}: expected it in all trajectories or in none, only some have it; add it to the others")
     T = max(trajectory.num_steps for trajectory in trajectories)
-    fills = {"group": -1, "baseline": 0.0, "imitate": False}
+    fills = {"group": (-1, torch.long), "baseline": (0.0, trajectories[0].reward.dtype), "imitate": (False, torch.bool)}
     present = {name for name in fills if any(getattr(t, name) is not None for t in trajectories)}
 
     def padded(trajectory: Trajectory, name: str) -> Tree:
         tree = getattr(trajectory, name)
         if tree is None and name in present:
-            like = trajectory.mask if name == "imitate" else trajectory.mask[:, 0]
-            dtype = {"group": torch.long, "baseline": trajectory.reward.dtype, "imitate": torch.bool}[name]
-            tree = torch.full_like(like, fills[name], dtype=dtype)
+            like, (fill, dtype) = trajectory.mask if name == "imitate" else trajectory.mask[:, 0], fills[name]
+            tree = torch.full_like(like, fill, dtype=dtype)
         if name in ("group", "baseline", "context", "state0"):
             return tree
         missing = T - trajectory.num_steps
         return map_tree(lambda leaf: F.pad(leaf, [0, 0] * (leaf.ndim - 2) + [0, missing]), tree)
 
-    columns = {field.name: [padded(t, field.name) for t in trajectories] for field in dataclasses.fields(Trajectory)}
-    joined = {name: map_tree(lambda *leaves: torch.cat(leaves), *trees) for name, trees in columns.items()}
-    return Trajectory(**joined)  # type: ignore[arg-type]
+    columns = {name: [padded(trajectory, name) for trajectory in trajectories] for name in FIELDS}
+    return Trajectory(**{name: map_tree(lambda *leaves: torch.cat(leaves), *trees) for name, trees in columns.items()})  # type: ignore[arg-type]
 
 
 def imitated(trajectory: Trajectory) -> Tensor:

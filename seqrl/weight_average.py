@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -65,33 +65,28 @@ class WeightAverage:
         """
         if state is None:
             state = {"num_steps": 0, "average": _copies(self.parameters), "learning": self.parameters}
-        expected = [tuple(p.shape) for p in self.parameters]
-        for name in ("average", "learning"):
-            found = [tuple(tensor.shape) for tensor in state[name]]
-            if found != expected:
-                raise ValueError(
-                    f"ema_decay: expected {len(expected)} weights of the policy's shapes, got {len(found)}; is it the same policy?"
-                )
+        shapes = [[tuple(tensor.shape) for tensor in tensors] for tensors in (self.parameters, state["average"], state["learning"])]
+        if shapes != shapes[:1] * 3:
+            said = f"expected {len(shapes[0])} weights of the policy's shapes, got {len(shapes[1])}; is it the same policy?"
+            raise ValueError(f"ema_decay: {said}")
         self.num_steps = int(state["num_steps"])
         _write(self._average, state["average"])
         _write(self.parameters, state["learning"])
 
 
-@contextmanager
-def averaged_weights(trainer: Any) -> Iterator[None]:
+def averaged_weights(trainer: Any) -> AbstractContextManager[None]:
     """Let a trainer's policy have the average of its weights for a while, where `optimiser.ema_decay` asks for one.
 
     Args:
         trainer: see `seqrl.protocols.Trainer`.
     """
     average = average_of(trainer)
-    with nullcontext() if average is None else average.in_use():
-        yield
+    return nullcontext() if average is None else average.in_use()
 
 
 def average_of(trainer: Any) -> WeightAverage | None:
     """Give the average that a trainer's optimiser keeps; None where it keeps none."""
-    found: WeightAverage | None = getattr(getattr(trainer, "optimiser", None), "average", None)
+    found: WeightAverage | None = getattr(getattr(getattr(trainer, "optimiser", None), "weights", None), "average", None)
     return found
 
 
@@ -102,5 +97,4 @@ def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:
 @torch.no_grad()
 def _write(into: Sequence[Tensor], tensors: Sequence[Tensor]) -> None:
     # Copied and not exchanged: whoever keeps what was computed with a weight goes by its place and version.
-    for target, source in zip(into, tensors, strict=True):
-        target.copy_(source)
+    torch._foreach_copy_(list(into), list(tensors))

@@ -9,19 +9,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seqrl.functional.returns import after_end
-
-
-def none(score: Tensor) -> Tensor:
-    """Compare with nothing: A = score.
-
-    Args:
-        score: any shape, float.
-
-    Source: Williams 1992 (Simple statistical gradient-following algorithms), REINFORCE with baseline 0.
-    """
-    return score.detach()
-
 
 def critic(returns: Tensor, value: Tensor) -> Tensor:
     """Compare each step's return with the critic's value: A_t = G_t - V_t.
@@ -206,22 +193,6 @@ def group_norm(score: Tensor, group: Tensor | None = None, valid: Tensor | None 
     refuse_single_rows(count, group, "group_norm")
     variance, _ = group_mean_of((score - mean).square(), index, valid)
     return torch.where(valid, (score - mean) / (variance.sqrt() + epsilon), 0.0)
-
-
-def require_one_episode(ended: Tensor, counted: Tensor, method: str, instead: str) -> None:
-    """Refuse rows that go on after an end: whole rows are compared, and such a row holds parts of several episodes.
-
-    Args:
-        ended: [B, T] bool, terminated or truncated.
-        counted: [B, T] bool, True where the step belongs to an episode.
-        method: who compares them, for the message.
-        instead: what to do where the task has no episodes a row.
-
-    Raises:
-        ValueError: when a step counts after an end of its row.
-    """
-    if bool((after_end(ended) & counted).any()):
-        raise ValueError(f"{method}: expected one episode a row, got rows that go on after an end; collect whole episodes, or {instead}")
 
 
 def check_rows(score: Tensor, group: Tensor | None, valid: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,7 @@ def policy_gradient(logp: Tensor, advantage: Tensor) -> Tensor:
     Source: Williams 1992 (Simple statistical gradient-following algorithms), episodic REINFORCE; Sutton et al. 2000 (Policy gradient
     methods for reinforcement learning with function approximation).
     """
-    _check(logp, advantage=advantage)
+    check_shapes(logp, advantage=advantage)
     return -logp * advantage.detach()
 
 
@@ -51,7 +51,7 @@ def ppo_clip(logp: Tensor, old_logp: Tensor, advantage: Tensor, clip_low: float,
 
     Source: Schulman et al. 2017 (Proximal policy optimization algorithms), eq. 7; two limits: Yu et al. 2025 (DAPO), Clip-Higher.
     """
-    _check(logp, old_logp=old_logp, advantage=advantage)
+    check_shapes(logp, old_logp=old_logp, advantage=advantage)
     if not 0.0 <= clip_low <= 1.0 or clip_high < 0.0:
         raise ValueError(f"expected clip_low in 0..1 and clip_high >= 0, got {clip_low} and {clip_high}")
     ratio, constant = (logp - old_logp.detach()).exp(), advantage.detach()
@@ -78,14 +78,14 @@ def value(value: Tensor, target: Tensor, old_value: Tensor | None = None, clip: 
     Source: Schulman et al. 2017 (Proximal policy optimization algorithms), eq. 9; the clip is from the PPO2 of OpenAI Baselines,
     described by Engstrom et al. 2020 (Implementation matters in deep policy gradients), value function clipping.
     """
-    _check(value, target=target)
+    check_shapes(value, target=target)
     constant = target.detach()
     error = (value - constant).square()
     if clip is None:
         return 0.5 * error
     if old_value is None:
         raise ValueError("old_value: expected the critic's old estimates [B, T] since clip is set, got None")
-    _check(value, old_value=old_value)
+    check_shapes(value, old_value=old_value)
     old = old_value.detach()
     return 0.5 * torch.maximum(error, (old + (value - old).clamp(-clip, clip) - constant).square())
 
@@ -106,7 +106,7 @@ def td(value: Tensor, target: Tensor, huber_delta: float | None = None) -> Tenso
     Source: Sutton & Barto 2018 (Reinforcement learning), section 6.1; Mnih et al. 2015 (Human-level control through deep reinforcement
     learning), methods (error clipping, κ = 1).
     """
-    _check(value, target=target)
+    check_shapes(value, target=target)
     if huber_delta is None:
         return 0.5 * (value - target.detach()).square()
     if huber_delta <= 0:
@@ -138,7 +138,7 @@ def nll(logp: Tensor, mean_logp: Tensor | None = None, label_smoothing: float = 
             f"mean_logp: expected [B, T] since label_smoothing is {label_smoothing}, got None; "
             "let the policy's forward give it or set label_smoothing to 0"
         )
-    _check(logp, mean_logp=mean_logp)
+    check_shapes(logp, mean_logp=mean_logp)
     return -(1.0 - label_smoothing) * logp - label_smoothing * mean_logp
 
 
@@ -162,7 +162,7 @@ def kl(logp: Tensor, reference_logp: Tensor, estimator: KLEstimator = "k3") -> T
 
     Source: Schulman 2020 (Approximating KL divergence, joschu.net/blog/kl-approx.html).
     """
-    _check(logp, reference_logp=reference_logp)
+    check_shapes(logp, reference_logp=reference_logp)
     difference = logp - reference_logp.detach()
     if estimator == "k1":
         return difference
@@ -173,7 +173,7 @@ def kl(logp: Tensor, reference_logp: Tensor, estimator: KLEstimator = "k3") -> T
     raise ValueError(f"estimator: expected k1, k2 or k3, got {estimator!r}")
 
 
-def _check(first: Tensor, **others: Tensor) -> None:
+def check_shapes(first: Tensor, **others: Tensor) -> None:
     """Refuse shapes that would broadcast in silence."""
     for name, other in others.items():
         if other.shape != first.shape:

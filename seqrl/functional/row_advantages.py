@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from seqrl.functional import advantages
+from seqrl.functional.returns import after_end
 from seqrl.trajectory import Trajectory
 
 RowBaseline = Literal["leave_one_out", "group_norm", "group_mean", "greedy"]
@@ -36,5 +37,15 @@ def row_advantage(method: RowBaseline, trajectory: Trajectory, score: Tensor, *,
 
 
 def one_episode(trajectory: Trajectory, method: str, instead: str) -> None:
-    """Refuse rows that go on after an end, see `seqrl.functional.advantages.require_one_episode`."""
-    advantages.require_one_episode(trajectory.terminated | trajectory.truncated, trajectory.counted, method, instead)
+    """Refuse rows that go on after an end: whole rows are compared, and such a row holds parts of several episodes.
+
+    Args:
+        trajectory: the rows.
+        method: who compares them, for the message.
+        instead: what to do where the task has no episodes a row.
+
+    Raises:
+        ValueError: when a step counts after an end of its row.
+    """
+    if bool((after_end(trajectory.terminated | trajectory.truncated) & trajectory.counted).any()):
+        raise ValueError(f"{method}: expected one episode a row, got rows that go on after an end; collect whole episodes, or {instead}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seqrl.functional.losses import KLEstimator, kl
+from seqrl.functional.losses import KLEstimator, check_shapes, kl
 
 
 @torch.no_grad()
@@ -30,7 +30,7 @@ def kl_penalty(
     Source: Ziegler et al. 2019 (Fine-tuning language models from human preferences), the penalised reward, spread over the
     tokens as in Stiennon et al. 2020 (Learning to summarize from human feedback).
     """
-    _check(reward, logp=logp, mask=mask)
+    check_shapes(reward, logp=logp, mask=mask)
     return reward - coefficient * torch.where(mask, kl(logp, reference_logp, estimator), 0.0)
 
 
@@ -78,7 +78,7 @@ def moments_of(x: Tensor, mask: Tensor) -> Moments:
     Raises:
         ValueError: when the shapes differ.
     """
-    _check(x, mask=mask)
+    check_shapes(x, mask=mask)
     numbers = x[mask].double()
     if numbers.numel() == 0:
         return Moments()
@@ -122,8 +122,8 @@ def running_return(reward: Tensor, ended: Tensor, gamma: float, start: Tensor) -
 
     Source: Engstrom et al. 2020 (Implementation matters in deep policy gradients), reward scaling.
     """
-    _check(reward, ended=ended)
-    _check(reward[:, 0], start=start)
+    check_shapes(reward, ended=ended)
+    check_shapes(reward[:, 0], start=start)
     columns: list[Tensor] = []
     for t in range(reward.shape[1]):
         total = gamma * start + reward[:, t]
@@ -169,10 +169,3 @@ def score_differences(prefix_score: Tensor, mask: Tensor) -> Tensor:
             f"prefix_score: expected shape [B, T+1] for mask {list(mask.shape)}, got {list(prefix_score.shape)}; add the empty prefix"
         )
     return torch.where(mask, prefix_score.diff(dim=1), 0.0)
-
-
-def _check(first: Tensor, **others: Tensor) -> None:
-    """Refuse shapes that would broadcast in silence."""
-    for name, other in others.items():
-        if other.shape != first.shape:
-            raise ValueError(f"{name}: expected shape {list(first.shape)}, got {list(other.shape)}")

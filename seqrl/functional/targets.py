@@ -44,34 +44,34 @@ def n_step_transitions(reward: Tensor, terminated: Tensor, truncated: Tensor, ga
         raise ValueError(f"n: expected at least 1 step, got {n}")
     B, T = reward.shape
     ahead = min(n, T) - 1
-    earned, follows = reward.clone(), gamma * (~terminated).to(reward.dtype)
-    after = torch.arange(1, T + 1, device=reward.device).expand(B, T)
+    n_step_return, bootstrap_discount = reward.clone(), gamma * (~terminated).to(reward.dtype)
+    bootstrap_index = torch.arange(1, T + 1, device=reward.device).expand(B, T)
     if ahead == 0:
-        return earned, follows, after
-    after = after.clone()
+        return n_step_return, bootstrap_discount, bootstrap_index
+    bootstrap_index = bootstrap_index.clone()
     # Past the last step there is a truncation without a reward, so that every column sees the same number of steps.
     rewards, terminations = F.pad(reward, [0, ahead]), F.pad(terminated, [0, ahead])
     ends = F.pad(truncated | terminated, [0, ahead], value=True)
     going = ~ends[:, :T]
     going[:, -1] = False
     for i in range(1, ahead + 1):
-        earned += torch.where(going, gamma**i * rewards[:, i : i + T], 0.0)
-        follows = torch.where(going, gamma ** (i + 1) * (~terminations[:, i : i + T]).to(reward.dtype), follows)
-        after += going
+        n_step_return += torch.where(going, gamma**i * rewards[:, i : i + T], 0.0)
+        bootstrap_discount = torch.where(going, gamma ** (i + 1) * (~terminations[:, i : i + T]).to(reward.dtype), bootstrap_discount)
+        bootstrap_index += going
         going = going & ~ends[:, i : i + T]
         going[:, T - 1 - i :] = False
-    return earned, follows, after
+    return n_step_return, bootstrap_discount, bootstrap_index
 
 
-def project_categorical(probability: Tensor, earned: Tensor, follows: Tensor, support: Tensor) -> Tensor:
+def project_categorical(probability: Tensor, n_step_return: Tensor, bootstrap_discount: Tensor, support: Tensor) -> Tensor:
     """Shift and shrink a distribution over fixed returns, and share it out among those returns again.
 
     The mass of atom z_j goes to clip(R + D z_j, z_1, z_N), split between the two atoms next to it in proportion to nearness.
 
     Args:
         probability: [..., N] of the returns that follow.
-        earned: [...] R.
-        follows: [...] D.
+        n_step_return: [...] R.
+        bootstrap_discount: [...] D.
         support: [N] evenly spaced returns z, rising.
 
     Returns:
@@ -81,7 +81,7 @@ def project_categorical(probability: Tensor, earned: Tensor, follows: Tensor, su
     """
     N = support.shape[0]
     spacing = (support[-1] - support[0]) / (N - 1)
-    moved = (earned.unsqueeze(-1) + follows.unsqueeze(-1) * support).clamp(support[0], support[-1])
+    moved = (n_step_return.unsqueeze(-1) + bootstrap_discount.unsqueeze(-1) * support).clamp(support[0], support[-1])
     place = ((moved - support[0]) / spacing).clamp(0, N - 1)
     lower = place.floor().long()
     upper_share = place - lower
@@ -138,13 +138,13 @@ def quantile_huber(quantiles: Tensor, target: Tensor, huber_delta: float = 1.0) 
     return (weight * size).mean(dim=-1).sum(dim=-1)
 
 
-def bootstrapped(outputs: Tensor, earned: Tensor, follows: Tensor, estimate: Estimate, support: Tensor) -> Tensor:
+def bootstrapped(outputs: Tensor, n_step_return: Tensor, bootstrap_discount: Tensor, estimate: Estimate, support: Tensor) -> Tensor:
     """Give what an action's estimate is pulled towards, R + D Q(s', a'), of each kind of estimate.
 
     Args:
         outputs: [..., K] of the action that follows: a value, K quantiles, or logits of K fixed returns.
-        earned: [...] R.
-        follows: [...] D.
+        n_step_return: [...] R.
+        bootstrap_discount: [...] D.
         estimate: their kind.
         support: [K] the fixed returns of "categorical".
 
@@ -152,10 +152,10 @@ def bootstrapped(outputs: Tensor, earned: Tensor, follows: Tensor, estimate: Est
         [...] values, [..., K] quantiles or [..., K] probabilities.
     """
     if estimate == "mean":
-        return earned + follows * outputs.squeeze(-1)
+        return n_step_return + bootstrap_discount * outputs.squeeze(-1)
     if estimate == "quantile":
-        return earned.unsqueeze(-1) + follows.unsqueeze(-1) * outputs
-    return project_categorical(outputs.softmax(dim=-1), earned, follows, support)
+        return n_step_return.unsqueeze(-1) + bootstrap_discount.unsqueeze(-1) * outputs
+    return project_categorical(outputs.softmax(dim=-1), n_step_return, bootstrap_discount, support)
 
 
 def action_value_loss(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from seqrl.functional.targets import Estimate
 from seqrl.policies.actor_critic import split_observation
 from seqrl.policies.encoders import Inputs, Memory, ObservationSize
-from seqrl.policies.networks import MLP, RecurrentTorso, frame_channels, restarts
+from seqrl.policies.networks import MLP, RecurrentTorso, restarts
 from seqrl.policies.noisy_layers import NoisyLinear, Stream, drop_units
+from seqrl.settings import Count, FractionBelowOne, Limit, NotNegative, check_settings
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree, map_tree
 
 CODE_SIZE = 512
+Atoms = Annotated[int, Limit("at least 2", lambda value: value >= 2)]
 
 
 @dataclass
@@ -44,27 +46,21 @@ class ActionValuesConfig:
     """
 
     estimate: Estimate = "mean"
-    num_atoms: int = 51
+    num_atoms: Atoms = 51
     value_min: float = 0.0
     value_max: float = 200.0
     dueling: bool = False
     noisy: bool = False
-    noise: float = 0.5
-    dropout: float = 0.0
+    noise: NotNegative[float] = 0.5
+    dropout: FractionBelowOne = 0.0
     memory: Memory = "none"
-    memory_size: int = 64
+    memory_size: Count = 64
     normalise_observations: bool = False
 
     def __post_init__(self) -> None:
-        for name, choices in (("estimate", get_args(Estimate)), ("memory", get_args(Memory))):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        if self.num_atoms < 2 or self.memory_size < 1:
-            raise ValueError(f"num_atoms, memory_size: expected at least 2 and 1, got {self.num_atoms} and {self.memory_size}")
+        check_settings(self)
         if self.value_min >= self.value_max:
             raise ValueError(f"value_min, value_max: expected a rising pair, got {self.value_min} and {self.value_max}")
-        if not 0.0 <= self.dropout < 1.0 or self.noise < 0.0:
-            raise ValueError(f"dropout, noise: expected 0 to below 1 and no negative number, got {self.dropout} and {self.noise}")
 
 
 class ActionValues(nn.Module):
@@ -78,11 +74,10 @@ class ActionValues(nn.Module):
     pictures likewise, see `seqrl.policies.pictures`. With a memory, it stands between all hidden layers and the streams.
 
     Args:
-        observation: of one observation, see `ObservationSize`; or its shape, () where it is a number.
+        observation: of one observation, see `ObservationSize`.
         num_actions: A.
         hidden_sizes: of the layers between; may be empty, which with one-hot inputs makes a table.
         config: see `ActionValuesConfig`.
-        num_observations: with a shape: how many different numbers there are, where an observation is one; 0 where it is not.
         generator: draws the weights; PyTorch's own when None.
 
     Source: Mnih et al. 2015 (Human-level control through deep reinforcement learning), methods; streams: Wang et al. 2016 (Dueling
@@ -95,19 +90,15 @@ class ActionValues(nn.Module):
 
     def __init__(
         self,
-        observation: ObservationSize | Sequence[int],
+        observation: ObservationSize,
         num_actions: int,
         hidden_sizes: Sequence[int] = (64, 64),
         config: ActionValuesConfig | None = None,
         *,
-        num_observations: int = 0,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         self.config = config = config or ActionValuesConfig()
-        if not isinstance(observation, ObservationSize):
-            shape = tuple(observation)
-            observation = ObservationSize(shape, num_observations, frames=frame_channels(shape) > 0)
         self.shape, self.num_actions = observation.shape, num_actions
         self.epsilon = 0.0
         self.num_atoms = 1 if config.estimate == "mean" else config.num_atoms

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from seqrl.distributions import Categorical, Gaussian, MultiCategorical, SquashedGaussian
 from seqrl.joint_distribution import Joint
 from seqrl.policies.encoders import Inputs, Memory, ObservationSize, Trunk, TrunkAndHead
-from seqrl.policies.networks import MLP, Activation, restarts
+from seqrl.policies.networks import MLP, restarts
+from seqrl.settings import Count, Limit, Positive, check_settings
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree, map_tree
 
-ActivationName = Literal["tanh", "relu"]
 ActionDistribution = Categorical | MultiCategorical | Gaussian | SquashedGaussian | Joint
 LOG_STD_LIMITS = (-10.0, 2.0)
+LogStd = Annotated[float, Limit("a number from -10 to 2", lambda value: LOG_STD_LIMITS[0] <= value <= LOG_STD_LIMITS[1])]
 
 
 @dataclass(frozen=True)
@@ -71,72 +72,21 @@ class ActorCriticConfig:
         critic_gain: the same of the critic's last layer.
     """
 
-    activation: ActivationName = "tanh"
+    activation: Literal["tanh", "relu"] = "tanh"
     shared_trunk: bool = False
     memory: Memory = "none"
-    memory_size: int = 64
-    code_size: int = 512
+    memory_size: Count = 64
+    code_size: Count = 512
     normalise_observations: bool = False
     squash: bool = False
     state_dependent_std: bool = False
-    first_log_std: float = 0.0
-    hidden_gain: float = math.sqrt(2.0)
-    actor_gain: float = 0.01
-    critic_gain: float = 1.0
+    first_log_std: LogStd = 0.0
+    hidden_gain: Positive = math.sqrt(2.0)
+    actor_gain: Positive = 0.01
+    critic_gain: Positive = 1.0
 
     def __post_init__(self) -> None:
-        for name, choices in (("activation", get_args(ActivationName)), ("memory", get_args(Memory))):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        for name in ("memory_size", "code_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("hidden_gain", "actor_gain", "critic_gain"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
-        if not LOG_STD_LIMITS[0] <= self.first_log_std <= LOG_STD_LIMITS[1]:
-            raise ValueError(f"first_log_std: expected a number from {LOG_STD_LIMITS[0]} to {LOG_STD_LIMITS[1]}, got {self.first_log_std}")
-
-
-@dataclass(frozen=True)
-class Layers:
-    """Makes the parts of an actor-critic; the fields are the arguments of `ActorCritic`."""
-
-    observation: ObservationSize
-    hidden_sizes: Sequence[int]
-    config: ActorCriticConfig
-    generator: torch.Generator | None
-
-    def trunk(self) -> Trunk:
-        """Make what lies below a head."""
-        config = self.config
-        return Trunk(
-            self.observation,
-            self.hidden_sizes,
-            config.memory,
-            config.memory_size,
-            code_size=config.code_size,
-            activation=self._activation,
-            gain=config.hidden_gain,
-            generator=self.generator,
-        )
-
-    def branch(self, num_outputs: int, gain: float, *, under: Trunk | None, with_trunk: bool) -> nn.Module:
-        """Make an actor or a critic: a head under a trunk that is shared, one with a trunk of its own, or an MLP."""
-        if under is not None:
-            return self._mlp(under.num_outputs, [], num_outputs, gain)
-        if not with_trunk:
-            return self._mlp(self.observation.num_inputs, self.hidden_sizes, num_outputs, gain)
-        trunk = self.trunk()
-        return TrunkAndHead(trunk, self._mlp(trunk.num_outputs, [], num_outputs, gain))
-
-    def _mlp(self, num_inputs: int, hidden_sizes: Sequence[int], num_outputs: int, gain: float) -> MLP:
-        gains = {"hidden_gain": self.config.hidden_gain, "output_gain": gain}
-        return MLP(num_inputs, hidden_sizes, num_outputs, activation=self._activation, generator=self.generator, **gains)
-
-    @property
-    def _activation(self) -> Activation:
-        return torch.tanh if self.config.activation == "tanh" else torch.relu
+        check_settings(self)
 
 
 class ActorCritic(nn.Module):
@@ -178,21 +128,31 @@ class ActorCritic(nn.Module):
         for name in ("squash", "state_dependent_std"):
             if getattr(config, name) and not actions.num_dimensions:
                 raise ValueError(f"{name}: expected an environment with continuous actions, got discrete ones; switch it off")
-        self.is_recurrent = config.memory != "none"
+        self.is_recurrent, self.max_entropy = config.memory != "none", actions.max_entropy
         self.actions, self.inputs = actions, Inputs(observation, normalise=config.normalise_observations)
         self._has_trunk = config.shared_trunk or self.is_recurrent or observation.convolved
         num_outputs = actions.num_outputs + (actions.num_dimensions if config.state_dependent_std else 0)
-        layers = Layers(observation, hidden_sizes, config, generator)
-        self.trunk = layers.trunk() if config.shared_trunk else None
-        self.actor = layers.branch(num_outputs, config.actor_gain, under=self.trunk, with_trunk=self._has_trunk)
-        self.critic = layers.branch(1, config.critic_gain, under=self.trunk, with_trunk=self._has_trunk)
+        activation = torch.tanh if config.activation == "tanh" else torch.relu
+        given: dict[str, Any] = {"activation": activation, "generator": generator}
+
+        def trunk() -> Trunk:
+            """Make what lies below a head."""
+            memory = config.memory, config.memory_size
+            return Trunk(observation, hidden_sizes, *memory, code_size=config.code_size, gain=config.hidden_gain, **given)
+
+        def branch(num_outputs: int, gain: float) -> MLP | TrunkAndHead:
+            """Make an actor or a critic: a head under a trunk that is shared, one with a trunk of its own, or an MLP."""
+            gains: dict[str, Any] = {"hidden_gain": config.hidden_gain, "output_gain": gain}
+            if not self._has_trunk:
+                return MLP(observation.num_inputs, hidden_sizes, num_outputs, **gains, **given)
+            below = self.trunk or trunk()
+            head = MLP(below.num_outputs, [], num_outputs, **gains, **given)
+            return TrunkAndHead(below, head) if self.trunk is None else head
+
+        self.trunk = trunk() if config.shared_trunk else None
+        self.actor, self.critic = branch(num_outputs, config.actor_gain), branch(1, config.critic_gain)
         own_std = actions.num_dimensions and not config.state_dependent_std
         self.log_std = nn.Parameter(torch.full((actions.num_dimensions,), config.first_log_std)) if own_std else None
-
-    @property
-    def max_entropy(self) -> float | None:
-        """The largest entropy that the policy can have, see `ActionSize`."""
-        return self.actions.max_entropy
 
     def initial_state(self, context: Tree) -> Tree:
         """Give None, an empty memory; what has been observed counts from here on."""
@@ -308,4 +268,4 @@ def split_observation(obs: Tree) -> tuple[Tensor, Tensor | None]:
 
 def _without_last(obs: Tree) -> Tree:
     """Cut [B, T+1, ...] to [B, T, ...]."""
-    return obs[:, :-1] if isinstance(obs, Tensor) else map_tree(lambda leaf: leaf[:, :-1], obs)
+    return map_tree(lambda leaf: leaf[:, :-1], obs)

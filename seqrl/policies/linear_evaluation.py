@@ -64,7 +64,7 @@ class _Linear(Function):
             z.sub_(top)
             rows, words = pieces.actions(piece)
             chosen[rows] = z[rows, words] + top[rows, 0]
-            likely = torch.exp(z, out=pieces.new(*z.shape) if keeps else pieces.second(piece))
+            likely = torch.exp(z, out=pieces.new(*z.shape) if keeps else pieces.room(1, piece))
             columns.append(torch.stack([top[:, 0], likely.sum(dim=1), z.mul_(likely).sum(dim=1)]))
             if keeps:
                 kept.append(likely)
@@ -97,10 +97,10 @@ class _Linear(Function):
         for number, piece in enumerate(pieces):
             if kept:
                 shift = (tops[:, number] - normaliser).exp()
-                likely = torch.mul(kept[number], shift.unsqueeze(1), out=pieces.first(piece))
+                likely = torch.mul(kept[number], shift.unsqueeze(1), out=pieces.room(0, piece))
             else:
                 likely = pieces.logits(piece).sub_(normaliser.unsqueeze(1)).exp_()
-            grad = _logit_gradient(likely, entropy, gradients, pieces.second(piece))
+            grad = _logit_gradient(likely, entropy, gradients, pieces.room(1, piece))
             if for_mean is not None:
                 grad.addcmul_(for_mean.unsqueeze(1), shares[piece])
             if for_chosen is not None:
@@ -148,7 +148,7 @@ class _Pieces:
         largest = max(FEWEST_WORDS, PIECE_BYTES.get(x.device.type, OTHER_PIECE_BYTES) // bytes_of_word)
         self.size = -(-words // -(-words // largest))
         self.starts = range(0, words, self.size)
-        self.room = tuple(self.new(x.shape[0] * self.size) for _ in range(2))
+        self.rooms = tuple(self.new(x.shape[0] * self.size) for _ in range(2))
         self.order = action.argsort()
         self.action = action[self.order]
         bounds = torch.arange(0, words + self.size, self.size, device=action.device)
@@ -161,21 +161,14 @@ class _Pieces:
         """Give numbers that are not set."""
         return torch.empty(shape, dtype=self.number_type, device=self.x.device)
 
-    def first(self, piece: slice) -> Tensor:
-        """Give room [M, v] for the words of a piece."""
-        return self._room(0, piece)
-
-    def second(self, piece: slice) -> Tensor:
-        """Give other room [M, v]."""
-        return self._room(1, piece)
-
-    def _room(self, which: int, piece: slice) -> Tensor:
+    def room(self, which: int, piece: slice) -> Tensor:
+        """Give the first or the second room, [M, v], for the words of a piece."""
         shape = (self.x.shape[0], piece.stop - piece.start)
-        return self.room[which][: shape[0] * shape[1]].view(shape)
+        return self.rooms[which][: shape[0] * shape[1]].view(shape)
 
     def logits(self, piece: slice) -> Tensor:
         """Write W x + b of a piece's words to the first room."""
-        z, words = self.first(piece), self.weight[piece].t().to(self.dtype)
+        z, words = self.room(0, piece), self.weight[piece].t().to(self.dtype)
         if self.dtype == self.number_type:
             torch.mm(self.x, words, out=z)
         else:

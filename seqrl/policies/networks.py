@@ -141,12 +141,8 @@ class NatureCNN(nn.Module):
     def how_it_runs(self) -> str:
         """A line about which way its frames take."""
         reason = "optimiser.fused is off" if not self.may_be_fused else "" if serves(self.layers) else "its layers were changed"
-        way = (
-            f"layer by layer: {reason}"
-            if reason
-            else "the way of seqrl/policies/convolutions.py, a thread for each part of a batch, on a CPU"
-        )
-        return f"the Nature CNN's frames go {way}"
+        fused = "the way of seqrl/policies/convolutions.py, a thread for each part of a batch, on a CPU"
+        return f"the Nature CNN's frames go {f'layer by layer: {reason}' if reason else fused}"
 
     @contextmanager
     def constant_weights(self) -> Iterator[None]:

@@ -75,14 +75,13 @@ class Stream(nn.Module):
         super().__init__()
         sizes = [num_inputs, *hidden, num_outputs]
         self.layers = nn.ModuleList()
-        for index, (here, there) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
-            gain = 0.01 if index == len(hidden) else math.sqrt(2.0)
+        for here, there in zip(sizes[:-1], sizes[1:], strict=True):
+            gain = 0.01 if len(self.layers) == len(hidden) else math.sqrt(2.0)
             if noise is not None:
                 self.layers.append(NoisyLinear(here, there, noise=noise, gain=gain, generator=generator))
             else:
-                layer = nn.Linear(here, there)
-                initialise_orthogonal(layer, gain, generator)
-                self.layers.append(layer)
+                self.layers.append(nn.Linear(here, there))
+                initialise_orthogonal(self.layers[-1], gain, generator)
 
     def forward(self, x: Tensor, dropout: float, generator: torch.Generator | None) -> Tensor:
         """Map [..., num_inputs] to [..., num_outputs], leaving out a share of the hidden units."""

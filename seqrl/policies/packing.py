@@ -50,7 +50,7 @@ def unpack(x: Tensor, mask: Tensor) -> Tensor:
         raise ValueError(f"x: expected {places.shape[0]} entries, as many as the mask counts, got {list(x.shape)}; pack it with this mask")
     if places.shape[0] == mask.numel():
         return x.reshape(*mask.shape, *x.shape[1:])
-    return _Unpack.apply(x, places, mask.numel()).view(*mask.shape, *x.shape[1:])  # type: ignore[no-untyped-call]
+    return _placed(x, places, mask.numel()).view(*mask.shape, *x.shape[1:])
 
 
 def counted_places(mask: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ def counted_places(mask: Tensor) -> Tensor:
 
 
 class _Pack(Function):
-    """Rows at distinct places; the derivative of each is that of `_Unpack`, so that both may be differentiated again."""
+    """Rows at distinct places, whose gradients need not be added up."""
 
     @staticmethod
     def forward(context: Any, x: Tensor, places: Tensor) -> Tensor:
@@ -70,16 +70,9 @@ class _Pack(Function):
     @staticmethod
     def backward(context: Any, *gradients: Any) -> Any:
         (places,) = context.saved_tensors
-        return _Unpack.apply(gradients[0], places, context.size), None  # type: ignore[no-untyped-call]
+        return _placed(gradients[0], places, context.size), None
 
 
-class _Unpack(Function):
-    @staticmethod
-    def forward(context: Any, x: Tensor, places: Tensor, size: int) -> Tensor:
-        context.save_for_backward(places)
-        return torch.index_copy(x.new_zeros(size, *x.shape[1:]), 0, places, x)
-
-    @staticmethod
-    def backward(context: Any, *gradients: Any) -> Any:
-        (places,) = context.saved_tensors
-        return _Pack.apply(gradients[0], places), None, None  # type: ignore[no-untyped-call]
+def _placed(x: Tensor, places: Tensor, size: int) -> Tensor:
+    """Put rows to their places among so many, zeros elsewhere."""
+    return torch.index_copy(x.new_zeros(size, *x.shape[1:]), 0, places, x)

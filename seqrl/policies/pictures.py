@@ -118,18 +118,15 @@ class PictureEncoder(nn.Module):
         """Map [..., *shape] to [..., num_outputs]."""
         leading = obs.shape[: obs.ndim - len(self.shape)]
         rows = obs.reshape(-1, self.num_stacked, self.num_numbers)
-        codes = [layers(self._scaled(picture, rows)) for picture, layers in zip(self.pictures, self.convolutions, strict=True)]
+        kind = next(self.convolutions.parameters()).dtype
+        scaled = [each.cut(rows).to(kind, memory_format=torch.channels_last) / each.scale for each in self.pictures]
+        codes = [layers(picture) for layers, picture in zip(self.convolutions, scaled, strict=True)]
         if self.numbers is not None:
-            weight = next(self.numbers.parameters())
             codes = [PICTURES_SHARE * code for code in codes]
-            codes.append(self.activation(self.numbers(rows[..., self.other].flatten(1).to(weight.dtype))))
+            codes.append(self.activation(self.numbers(rows[..., self.other].flatten(1).to(kind))))
         code = codes[0] if len(codes) == 1 else torch.cat(codes, dim=-1)
         code = code if self.behind is None else self.activation(self.behind(code))
         return code.view(*leading, -1)
-
-    def _scaled(self, picture: Picture, rows: Tensor) -> Tensor:
-        weight = next(self.convolutions.parameters())
-        return picture.cut(rows).to(weight.dtype, memory_format=torch.channels_last) / picture.scale
 
 
 def other_numbers(num_numbers: int, pictures: Sequence[Picture]) -> Tensor:

@@ -50,10 +50,8 @@ def places_of(item: Tensor | None, num_items: int) -> Places:
     if num_items * S == item.shape[0]:
         return Places(num_items, S)
     # Row i is number i - (rows of the items before) of its item.
-    first = count.cumsum(0) - count
-    return Places(
-        num_items, S, torch.arange(item.shape[0], device=item.device) + (torch.arange(num_items, device=item.device) * S - first)[item]
-    )
+    before, items = count.cumsum(0) - count, torch.arange(num_items, device=item.device)
+    return Places(num_items, S, torch.arange(item.shape[0], device=item.device) + (items * S - before)[item])
 
 
 def look(query: Tensor, keys: Tensor, values: Tensor, item: Tensor | Places | None = None, mask: Tensor | None = None) -> Tensor:

@@ -59,7 +59,7 @@ def evaluate_tokens(
     features = features if features.ndim == 2 else pack(features, counted)
     action = pack(trajectory.action, counted)
     if isinstance(head, LinearHead) and _is_large(head, features):
-        shares = _shares(head.weight, wrong)
+        shares = _shares(head.weight.shape[0], head.weight, wrong)
         found = evaluate_linear(features, head.weight, head.bias, head.temperature, action, shares)
     else:
         found = evaluate_logits(head(features), action, wrong)
@@ -85,19 +85,18 @@ def _is_large(head: LinearHead, features: Tensor) -> bool:
 
 def _mean_logp(finite: Tensor, wrong: Sequence[int]) -> Tensor:
     """Average log-probabilities [M, V] over the tokens that can be right, [M]; forbidden ones have the smallest number there is."""
-    possible = finite.new_ones(finite.shape[1])
-    possible[torch.tensor(wrong, dtype=torch.long, device=finite.device)] = 0
-    mean = finite @ (possible / possible.sum())
+    shares = _shares(finite.shape[1], finite, wrong)
+    mean = finite @ shares
     # Looking at every entry costs as much as the rest; a single forbidden token shows in the mean.
     smallest = torch.finfo(finite.dtype).min
     if bool((mean <= smallest / (2 * finite.shape[1])).any()):
-        allowed = (finite > smallest) * possible
+        allowed = (finite > smallest) * (shares > 0)
         mean = (finite * allowed).sum(dim=1) / allowed.sum(dim=1).clamp(min=1)
     return mean
 
 
-def _shares(weight: Tensor, wrong: Sequence[int]) -> Tensor:
-    """Give each token's share [V] in the mean over those that can be right."""
-    possible = torch.ones(weight.shape[0], dtype=torch.promote_types(weight.dtype, torch.float32), device=weight.device)
-    possible[torch.tensor(wrong, dtype=torch.long, device=weight.device)] = 0
+def _shares(num_words: int, like: Tensor, wrong: Sequence[int]) -> Tensor:
+    """Give each token's share [num_words] in the mean over those that can be right, in the type of a tensor, or in float32."""
+    possible = torch.ones(num_words, dtype=torch.promote_types(like.dtype, torch.float32), device=like.device)
+    possible[torch.tensor(wrong, dtype=torch.long, device=like.device)] = 0
     return possible / possible.sum()

@@ -222,7 +222,7 @@ class TokenPolicy(nn.Module):
         self.begin, self.end, self.pad = begin, self.ends[0], pad
         self.wrong = never_right(self.ends, begin, pad, unknown)
         self.max_tokens, self.temperature = max_tokens, temperature
-        self.encode = encode if encode is not None else _unchanged
+        self.encode = encode if encode is not None else nn.Identity()
 
     def initial_state(self, context: Tree) -> Tree:
         """Give the encoded context and rows without tokens.
@@ -286,7 +286,3 @@ def first_leaf(tree: Tree) -> Tensor:
     if not leaves:
         raise ValueError("context: expected at least one tensor with a row for each text, got none")
     return leaves[0]
-
-
-def _unchanged(context: Tree) -> Tree:
-    return context

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,33 +22,31 @@ SMALLEST_ERROR = 1e-6
 
 
 @dataclass(frozen=True)
-class Drawn:
+class ReplaySample:
     """A minibatch from a replay: N windows of T steps, or N transitions, which are windows of one step.
 
     Attributes:
         trajectory: the steps. A transition's `obs` [N, 2, ...] is what was seen before it and after all its steps.
-        earned: [N, T] discounted rewards until the bootstrap.
-        follows: [N, T] factor of the value that follows; 0 after a termination.
-        after: [N, T] long, which of the T+1 observations follows.
+        n_step_return: [N, T] discounted rewards until the bootstrap.
+        bootstrap_discount: [N, T] factor of the value that follows; 0 after a termination.
+        bootstrap_index: [N, T] long, which of the T+1 observations follows.
         weight: [N, 1] importance weights, at most 1.
         leaf: [N] where the priorities are.
     """
 
     trajectory: Trajectory
-    earned: Tensor
-    follows: Tensor
-    after: Tensor
+    n_step_return: Tensor
+    bootstrap_discount: Tensor
+    bootstrap_index: Tensor
     weight: Tensor
     leaf: Tensor
 
-    def to(self, device: torch.device | str) -> Drawn:
-        """Move all but `leaf` to a device."""
-        if torch.device(device) == self.weight.device:
-            return self
-        moved = {name: getattr(self, name).to(device) for name in ("trajectory", "earned", "follows", "after", "weight")}
-        return Drawn(**moved, leaf=self.leaf)
+    def to(self, device: torch.device | str) -> ReplaySample:
+        """Move everything to a device."""
+        same = torch.device(device) == self.weight.device
+        return self if same else ReplaySample(*(getattr(self, field.name).to(device) for field in fields(self)))
 
-    def without_first(self, steps: int, state: Tree) -> Drawn:
+    def without_first(self, steps: int, state: Tree) -> ReplaySample:
         """Leave out the first steps of each window, which end in the given recurrent state."""
         if steps == 0:
             return self
@@ -55,7 +54,8 @@ class Drawn:
         fields = {name: map_tree(lambda leaf: leaf[:, steps:], getattr(part, name)) for name in ("logp", "value", *FIELDS)}
         obs = map_tree(lambda leaf: leaf[:, steps:], part.obs)
         later = Trajectory.of_known({**fields, "obs": obs, "state0": state})
-        return Drawn(later, self.earned[:, steps:], self.follows[:, steps:], self.after[:, steps:] - steps, self.weight, self.leaf)
+        n_step_return, gamma = self.n_step_return[:, steps:], self.bootstrap_discount[:, steps:]
+        return ReplaySample(later, n_step_return, gamma, self.bootstrap_index[:, steps:] - steps, self.weight, self.leaf)
 
 
 class Replay:
@@ -144,7 +144,7 @@ class Replay:
         if self._tree is not None:
             self._give_priorities(self._ring, self._tree, before, written)
 
-    def draw(self, batch_size: int, *, importance_exponent: float = 0.0) -> Drawn:
+    def draw(self, batch_size: int, *, importance_exponent: float = 0.0) -> ReplaySample:
         """Draw transitions or windows, with replacement.
 
         w_i = (p_i / min_j p_j)^-β for priorities p: the paper's (N P(i))^-β over the largest of the minibatch.
@@ -172,9 +172,9 @@ class Replay:
             priority = self._tree.weights[leaf]
             weight = ((priority / priority.min()) ** -importance_exponent).float().unsqueeze(1)
         cut = self._windows if self.window else self._transitions
-        return Drawn(*cut(ring, row, step), weight, leaf)
+        return ReplaySample(*cut(ring, row, step), weight, leaf)
 
-    def set_errors(self, drawn: Drawn, error: Tensor) -> None:
+    def set_errors(self, drawn: ReplaySample, error: Tensor) -> None:
         """Set the priorities p = (|δ| + ε)^α of what was drawn; of a window, 0.9 of its largest error and 0.1 of the mean.
 
         Args:
@@ -188,7 +188,7 @@ class Replay:
         size = LARGEST_SHARE * size.amax(dim=1) + (1 - LARGEST_SHARE) * mean + SMALLEST_ERROR
         self._largest = max(self._largest, float(size.max()))
         # Drawn twice, a leaf has the same error twice up to rounding: one of them must be chosen the same way every time.
-        leaf, first = _unique(drawn.leaf)
+        leaf, first = map(torch.from_numpy, np.unique(drawn.leaf.cpu().numpy(), return_index=True))
         self._tree.set(leaf, size[first] ** self.priority_exponent)
 
     def state_dict(self) -> dict[str, Any]:
@@ -256,12 +256,14 @@ class Replay:
         reward, terminated, truncated = ring.read(row, steps, "reward", "terminated", "truncated")
         reward = reward if self.present is None else self.present(reward)
         # What follows the newest step is not known yet: it is a truncation for now.
-        earned, follows, after = n_step_transitions(reward, terminated, truncated | (newest & ~terminated), self.gamma, self.n)
-        earned, follows, after = earned[:, :1], follows[:, :1], after[:, :1]
+        cut = truncated | (newest & ~terminated)
+        joined = n_step_transitions(reward, terminated, cut, self.gamma, self.n)
+        n_step_return, gamma, index = (column[:, :1] for column in joined)
         action, mask = (column.unsqueeze(1) for column in ring.read(row, step, "action", "mask"))
-        obs = ring.read_obs(row, torch.cat([step.unsqueeze(1), step.unsqueeze(1) + after], dim=1))
-        ended = {"terminated": follows == 0, "truncated": torch.zeros_like(mask)}
-        return _trajectory(obs, action=action, mask=mask, reward=earned, **ended), earned, follows, torch.ones_like(after)
+        obs = ring.read_obs(row, torch.cat([step.unsqueeze(1), step.unsqueeze(1) + index], dim=1))
+        ended = {"terminated": gamma == 0, "truncated": torch.zeros_like(mask)}
+        trajectory = _trajectory(obs, action=action, mask=mask, reward=n_step_return, **ended)
+        return trajectory, n_step_return, gamma, torch.ones_like(index)
 
     def _windows(self, ring: StepRing, row: Tensor, step: Tensor) -> tuple[Trajectory, Tensor, Tensor, Tensor]:
         """Cut windows out of the rings."""
@@ -280,10 +282,3 @@ def _trajectory(obs: Tree, **columns: Tensor) -> Trajectory:
     """Put windows together; nobody knows any more how probable or valuable the actions seemed."""
     zero = torch.zeros(columns["mask"].shape[0], columns["mask"].shape[1] + 1)
     return Trajectory.of_known({"logp": zero[:, 1:], "value": zero, "obs": obs, **columns})
-
-
-def _unique(index: Tensor) -> tuple[Tensor, Tensor]:
-    """Give the different numbers of an index [N], and where each stands first."""
-    different, inverse = index.unique(return_inverse=True)
-    first = torch.full_like(different, index.shape[0]).scatter_reduce_(0, inverse, torch.arange(index.shape[0]), "amin")
-    return different, first

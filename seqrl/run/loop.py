@@ -173,6 +173,6 @@ def divide_batches(trainer: Trainer, task: Task) -> SharedGenerator | None:
     """Let all processes work on one batch, see `seqrl.batch_share.share_batches`; None where there is one. Every process must call it."""
     if num_processes() == 1:
         return None
-    generator = getattr(trainer, "generator", None)
+    generator = getattr(getattr(trainer, "optimiser", None), "generator", None)
     state = from_main(None if generator is None else generator.get_state())
     return share_batches(trainer, task, process_index(), num_processes(), state)

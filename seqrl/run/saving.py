@@ -111,7 +111,8 @@ class Saver:
         if self.run_folder is None:
             return Snapshot(progress, {}, None)
         task = _copied(self.task.state_dict()) if keeps_state(self.task) else None
-        generators = [(each, each.get_state()) for each in vars(self.trainer).values() if isinstance(each, torch.Generator)]
+        held = (*vars(self.trainer).values(), getattr(getattr(self.trainer, "optimiser", None), "generator", None))
+        generators = [(each, each.get_state()) for each in held if isinstance(each, torch.Generator)]
         buffers = _copied(dict(self.policy.named_buffers())) if hasattr(self.policy, "observe") else {}
         end = time.perf_counter()
         self._light_copy_again_at = end + (end - start) / LARGEST_SHARE if end - start > CHEAP_COPY_S else -math.inf

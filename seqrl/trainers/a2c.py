@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from seqrl import distributed
 from seqrl.diagnostics import describe_advantage, describe_rollout, explained_variance
 from seqrl.functional import advantages, losses, returns
 from seqrl.functional.reductions import AverageOver
@@ -81,14 +82,12 @@ class A2C:
         self.policy = policy
         self.config = config or A2CConfig()
         require_critic(policy, "a2c")
-        self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
-        self.generator = self.optimiser.make_generator(seed)
+        self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates, seed=seed)
 
     def collect(self, task: Task) -> Trajectory:
         """Sample the next stretch of steps, or rows."""
-        self.policy.eval()
-        trajectory = task.rollout(self.policy, num_samples=self.config.num_samples, generator=self.generator)
-        return trajectory.to(self.optimiser.device)
+        rows = task.rollout(self.policy.eval(), num_samples=self.config.num_samples, generator=self.optimiser.generator)
+        return rows.to(self.optimiser.device)
 
     def update(self, trajectory: Trajectory) -> dict[str, float]:
         """Take one optimiser step on the policy's and the critic's loss."""
@@ -97,33 +96,30 @@ class A2C:
         stats = describe_rollout(trajectory) | describe_advantage(advantage, mask)
         stats["critic/explained_variance"] = explained_variance(trajectory.value[:, :-1], target, mask)
         if config.normalise_advantage:
-            advantage = self.optimiser.whiten(advantage, mask)
+            advantage = distributed.whiten(advantage, mask)
         stats |= self.optimiser.minimise(trajectory, self.loss, over=config.average_over, advantage=advantage, target=target)
         self.optimiser.finish_update()
         return stats
 
     def loss(self, part: Trajectory, evaluation: Evaluation, advantage: Tensor, target: Tensor) -> dict[str, Tensor | Term]:
         """Give the losses of each step, [B, T]."""
-        config = self.config
-        terms: dict[str, Tensor | Term] = {
+        return {
             "loss/policy": losses.policy_gradient(evaluation.logp, advantage),
-            "loss/value": Term(losses.value(evaluation.value, target), config.vf_coef),
+            "loss/value": Term(losses.value(evaluation.value, target), self.config.vf_coef),
+            "loss/entropy": Term(evaluation.entropy, -self.config.ent_coef),
         }
-        if config.ent_coef:
-            terms["loss/entropy"] = Term(evaluation.entropy, -config.ent_coef)
-        return terms
 
     def _advantage(self, trajectory: Trajectory) -> tuple[Tensor, Tensor]:
         """Give the critic's targets and the advantages, [B, T] each."""
         config, value = self.config, trajectory.value
         history = (trajectory.reward, value, trajectory.terminated, trajectory.truncated, config.gamma)
+        if config.advantage == "gae":
+            return returns.discounted_return(*history), returns.gae(*history, config.gae_lambda)
         if config.advantage == "n_step":
             target = returns.n_step(*history, config.n_steps or trajectory.num_steps)
-            return target, advantages.critic(target, value)
-        if config.advantage == "td_lambda":
+        else:
             target = returns.td_lambda(*history, config.gae_lambda)
-            return target, advantages.critic(target, value)
-        return returns.discounted_return(*history), returns.gae(*history, config.gae_lambda)
+        return target, advantages.critic(target, value)
 
     def reward_settings(self) -> dict[str, object]:
         """Say what rewards are compared with, for signatures."""

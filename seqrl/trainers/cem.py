@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from seqrl import distributed
 from seqrl.auxiliary import has_aux_loss, refuse_unknown_aux_loss
 from seqrl.diagnostics import average_of, describe_rollout
-from seqrl.distributed import num_launched
 from seqrl.functional.losses import nll
 from seqrl.functional.reductions import masked_mean
 from seqrl.optimiser import SKIPPED, Optimiser, OptimiserConfig, Term
@@ -23,8 +23,6 @@ from seqrl.settings import Count, Fraction, Limit, NotNegative, check_settings
 from seqrl.trainers.state import load_state, state_of
 from seqrl.trajectory import Evaluation, Trajectory, concatenate
 
-Threshold = Literal["batch", "group"]
-Fit = Literal["gradient", "counts"]
 Percentile = Annotated[float, Limit("a number in 0..100", lambda value: 0 <= value <= 100)]
 
 
@@ -54,10 +52,10 @@ class CrossEntropyConfig:
 
     num_samples: Count = 1
     percentile: Percentile = 80.0
-    threshold: Threshold = "batch"
+    threshold: Literal["batch", "group"] = "batch"
     elite_iterations: Count = 1
     gamma: Fraction = 1.0
-    fit: Fit = "gradient"
+    fit: Literal["gradient", "counts"] = "gradient"
     smoothing: NotNegative[float] = 0.1
     mixing: Fraction = 0.5
     gradient_steps: Count = 10
@@ -113,12 +111,11 @@ class CrossEntropyMethod:
                 f"trainer.fit: counts needs a table of probabilities, got a {type(policy).__name__}; "
                 f"{hint(policy, 'probability_table')}set trainer.fit=gradient"
             )
-        if self.config.fit == "counts" and num_launched() > 1:
+        if self.config.fit == "counts" and distributed.num_launched() > 1:
             raise ValueError("trainer.fit: counts changes a table that processes cannot share; run it in one, or set trainer.fit=gradient")
         if self.config.fit == "gradient":
             require_probabilities(policy, "cem")
-        self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
-        self.generator = self.optimiser.make_generator(seed)
+        self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates, seed=seed)
         self.elites: list[Trajectory] = []
 
     def check_task(self, task: Task) -> None:
@@ -128,9 +125,8 @@ class CrossEntropyMethod:
     def collect(self, task: Task) -> Trajectory:
         """Sample rows for the next contexts."""
         self.check_task(task)
-        self.policy.eval()
-        trajectory = task.rollout(self.policy, num_samples=self.config.num_samples, generator=self.generator)
-        return trajectory.to(self.optimiser.device)
+        rows = task.rollout(self.policy.eval(), num_samples=self.config.num_samples, generator=self.optimiser.generator)
+        return rows.to(self.optimiser.device)
 
     def update(self, trajectory: Trajectory) -> dict[str, float]:
         """Choose the elites and imitate them, with those of the last updates."""
@@ -160,7 +156,7 @@ class CrossEntropyMethod:
         """Make the elites' actions more likely, and learn the policy's auxiliary loss on the rollout, where it has one."""
         has_aux = has_aux_loss(self.policy, rollout)
         # Every process takes part in each optimiser step, one without elites, too.
-        sizes = self.optimiser.mean(torch.tensor([float(elites.batch_size), float(has_aux)], device=self.optimiser.device))
+        sizes = distributed.mean(torch.tensor([float(elites.batch_size), float(has_aux)], device=self.optimiser.device))
         if not bool(sizes.any()):
             return {}
         self.policy.train(self.config.dropout)
@@ -175,7 +171,7 @@ class CrossEntropyMethod:
             return elites, rollout
 
         def drawn(rows: Trajectory, count: int) -> Trajectory:
-            order = torch.randperm(rows.batch_size, generator=self.generator, device=self.optimiser.device)
+            order = torch.randperm(rows.batch_size, generator=self.optimiser.generator, device=self.optimiser.device)
             return rows.select_rows(order[:count])
 
         part = drawn(elites, number)
@@ -186,16 +182,13 @@ class CrossEntropyMethod:
         figures, seen = self.optimiser.step(elites, self.loss, aux_on=aux_on)
         if figures[SKIPPED]:
             return figures
-        count, none = self.optimiser.count(elites.mask), torch.zeros((), device=self.optimiser.device)
+        count, none = distributed.count(elites.mask), torch.zeros((), device=self.optimiser.device)
         return figures | {"policy/entropy": sum((masked_mean(part.entropy, part.mask, count) for part in seen), none)}
 
     def loss(self, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor | Term]:
         """Give the losses of each step, [B, T]."""
         refuse_unknown_aux_loss(self.policy, evaluation, "cem")
-        terms: dict[str, Tensor | Term] = {"loss/cross_entropy": nll(evaluation.logp)}
-        if self.config.ent_coef:
-            terms["loss/entropy"] = Term(evaluation.entropy, -self.config.ent_coef)
-        return terms
+        return {"loss/cross_entropy": nll(evaluation.logp), "loss/entropy": Term(evaluation.entropy, -self.config.ent_coef)}
 
     def reward_settings(self) -> dict[str, object]:
         """Say what rewards are compared with, for signatures."""

@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqrl import distributed
 from seqrl.diagnostics import average_of, describe_rollout
 from seqrl.functional.reductions import masked_mean
 from seqrl.functional.targets import action_value_loss, bootstrapped
 from seqrl.optimiser import SKIPPED, Figures, Optimiser
 from seqrl.policies.action_values import ActionValues, take_action
 from seqrl.protocols import Task
-from seqrl.replay.buffer import Drawn, Replay
+from seqrl.replay.buffer import Replay, ReplaySample
 from seqrl.requirements import hint
 from seqrl.trainers.dqn_config import DQNConfig as DQNConfig
 from seqrl.trainers.state import load_state, state_of
@@ -44,6 +45,7 @@ class DQN:
     """
 
     own_state = ("generator", "replay")
+    saved = ("target", "replay", "num_env_steps", "num_optimiser_steps", "keeps_raw")
 
     def __init__(self, policy: nn.Module, config: DQNConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         if not isinstance(policy, ActionValues):
@@ -54,12 +56,11 @@ class DQN:
         self.policy: ActionValues = policy
         self.config = config = config or DQNConfig()
         self.num_updates = num_updates
-        self.optimiser = Optimiser(policy, config.optimiser, num_updates=num_updates)
+        self.optimiser = Optimiser(policy, config.optimiser, num_updates=num_updates, seed=seed)
         # Only now have all processes the same weights.
-        self.target = policy if config.target_network == "none" else copy.deepcopy(policy).requires_grad_(False).eval()
-        # What is seen is the same to both; only weights lag behind.
-        self.target.inputs = policy.inputs
-        self.generator = self.optimiser.make_generator(seed)
+        self.target = None if config.target_network == "none" else copy.deepcopy(policy).requires_grad_(False).eval()
+        if self.target is not None:  # what is seen is the same to both; only weights lag behind
+            self.target.inputs = policy.inputs
         recurrent = policy.config.memory != "none"
         self.replay = Replay(
             config.buffer_size,
@@ -72,7 +73,7 @@ class DQN:
             seed=seed,
         )
         self.num_env_steps = 0
-        self._keeps_raw = True
+        self.keeps_raw = True
         self.num_optimiser_steps = 0
 
     @property
@@ -91,14 +92,14 @@ class DQN:
         """Act ε-greedily."""
         raw_rewards = getattr(task, "raw_rewards", None)
         self.replay.present = raw_rewards() if callable(raw_rewards) else None
-        if self.replay.present is not None and not self._keeps_raw:
+        if self.replay.present is not None and not self.keeps_raw:
             raise ValueError(
                 "replay: was filled by an older version of the program, with rewards that had been divided already, which "
                 "cannot be undone; start a new run with init_from: and the folder of this one"
             )
         self.policy.eval()
         self.policy.epsilon = self.epsilon
-        return task.rollout(self.policy, generator=self.generator).to(self.optimiser.device)
+        return task.rollout(self.policy, generator=self.optimiser.generator).to(self.optimiser.device)
 
     def update(self, trajectory: Trajectory) -> dict[str, float]:
         """Keep the steps of a rollout, and take the optimiser steps that belong to it once enough are kept."""
@@ -106,35 +107,32 @@ class DQN:
         # Stretches of steps are no episodes: how many of them end says nothing here.
         stats.pop("rollout/ended", None)
         if self.config.replay == "none":
-            self._check_window(trajectory)
+            if self.replay.window > trajectory.num_steps:
+                raise ValueError(
+                    f"window_steps, burn_in_steps: expected at most {trajectory.num_steps} together without a replay, got "
+                    f"{self.replay.window}; raise the number of steps that the task collects (num_steps)"
+                )
             self.replay.clear()
         self.replay.add(trajectory)
         # Those of all processes, so that all begin to learn in the same update.
-        self.num_env_steps += round(float(self.optimiser.mean(trajectory.mask.sum().float())) * self.optimiser.num_processes)
+        self.num_env_steps += round(float(distributed.mean(trajectory.mask.sum().float())) * distributed.num_processes())
         stats["replay/num_steps"] = float(self.replay.num_steps)
         self.policy.train(self.policy.config.dropout > 0)
         history: list[Figures] = []
         # Every process takes part in each optimiser step: all wait for one that has just joined, or has seen no step that counts.
-        if self.num_env_steps >= self.config.learning_starts and self.optimiser.least(int(self.replay.can_draw)):
+        if self.num_env_steps >= self.config.learning_starts and distributed.least(int(self.replay.can_draw), self.optimiser.device):
             history = [self._improve(described=step == self.config.gradient_steps) for step in range(1, self.config.gradient_steps + 1)]
         if self.config.replay == "prioritised":
             stats["replay/importance_exponent"] = self.importance_exponent
         self.optimiser.finish_update()
         return stats | average_of(history) | {"policy/optimiser_steps": float(len(history))}
 
-    def _check_window(self, trajectory: Trajectory) -> None:
-        if self.replay.window > trajectory.num_steps:
-            raise ValueError(
-                f"window_steps, burn_in_steps: expected at most {trajectory.num_steps} together without a replay, got "
-                f"{self.replay.window}; raise the number of steps that the task collects (num_steps)"
-            )
-
     def _improve(self, *, described: bool) -> Figures:
         """Take one optimiser step on a minibatch; describe the values where asked, which takes a tenth of the step's time."""
         drawn = self.replay.draw(self.config.batch_size, importance_exponent=self.importance_exponent).to(self.optimiser.device)
-        self.policy.draw_noise(self.generator)
-        if self.target is not self.policy:
-            self.target.draw_noise(self.generator)
+        self.policy.draw_noise(self.optimiser.generator)
+        if self.target is not None:
+            self.target.draw_noise(self.optimiser.generator)
         drawn, target = self._targets(drawn)
         mask = drawn.trajectory.mask
         noted: list[tuple[Tensor, Tensor]] = []
@@ -147,8 +145,7 @@ class DQN:
         self._follow()
         if not described or figures[SKIPPED]:
             return figures
-        figures["action_value/mean"] = masked_mean(values, mask)
-        return figures | {"action_value/error": masked_mean(error.abs(), mask)}
+        return figures | {"action_value/mean": masked_mean(values, mask), "action_value/error": masked_mean(error.abs(), mask)}
 
     def loss(
         self, noted: list[tuple[Tensor, Tensor]], part: Trajectory, evaluation: Evaluation, target: Tensor, weight: Tensor
@@ -160,18 +157,18 @@ class DQN:
         return {"loss/td": loss * weight}
 
     @torch.no_grad()
-    def _targets(self, drawn: Drawn) -> tuple[Drawn, Tensor]:
+    def _targets(self, drawn: ReplaySample) -> tuple[ReplaySample, Tensor]:
         """Bring memories up to date, and give what is learned from with its targets, [N, T] or [N, T, K]."""
         window, network = drawn.trajectory, self.policy
         skip = self.config.burn_in_steps if network.torso is not None else 0
         drawn = drawn.without_first(skip, network.state_after(window, skip))
-        after, obs = self._after(self.target, drawn, window, skip)
+        after, obs = self._after(self.target or network, drawn, window, skip)
         choosing, _ = self._after(network, drawn, window, skip) if self.config.double else (after, obs)
         action = network.best(choosing, obs)
         chosen = take_action(after, action)
-        return drawn, bootstrapped(chosen, drawn.earned, drawn.follows, network.config.estimate, network.support)
+        return drawn, bootstrapped(chosen, drawn.n_step_return, drawn.bootstrap_discount, network.config.estimate, network.support)
 
-    def _after(self, network: ActionValues, drawn: Drawn, window: Trajectory, skip: int) -> tuple[Tensor, Tree]:
+    def _after(self, network: ActionValues, drawn: ReplaySample, window: Trajectory, skip: int) -> tuple[Tensor, Tree]:
         """Give a network's outputs [N, T, A, K] where each transition ends, and what is seen there."""
         part = drawn.trajectory
         if network.torso is None:
@@ -181,34 +178,20 @@ class DQN:
         state = part.state0 if network is self.policy else network.state_after(window, skip)
         outputs, _ = network.outputs(part.obs, state, F.pad(~part.mask, [1, 0]))
         row = torch.arange(part.batch_size, device=outputs.device).unsqueeze(1)
-        return outputs[row, drawn.after], map_tree(lambda leaf: leaf[row, drawn.after], part.obs)
+        return outputs[row, drawn.bootstrap_index], map_tree(lambda leaf: leaf[row, drawn.bootstrap_index], part.obs)
 
     @torch.no_grad()
     def _follow(self) -> None:
         """Move the target network after the network."""
-        if self.config.target_network == "moving_average":
+        if self.target is not None and self.config.target_network == "moving_average":
             theirs, ours = ([*map(torch.Tensor.detach, network.parameters())] for network in (self.target, self.policy))
             torch._foreach_lerp_(theirs, ours, self.config.tau)
-        elif self.config.target_network == "hard" and self.num_optimiser_steps % self.config.target_every == 0:
+        elif self.target is not None and self.num_optimiser_steps % self.config.target_every == 0:
             self.target.load_state_dict(self.policy.state_dict())
 
-    def state_dict(self) -> dict[str, Any]:
-        """Give the optimiser's, the generator's, the target network's and the replay's state."""
-        return {
-            **state_of(self),
-            "target": None if self.target is self.policy else self.target.state_dict(),
-            "replay": self.replay.state_dict(),
-            "num_env_steps": self.num_env_steps,
-            "num_optimiser_steps": self.num_optimiser_steps,
-            "keeps_raw": self._keeps_raw,
-        }
+    state_dict = state_of
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
-        load_state(self, state)
-        if self.target is not self.policy:
-            self.target.load_state_dict(state["target"])
-        self.replay.load_state_dict(state["replay"])
-        self.num_env_steps, self.num_optimiser_steps = state["num_env_steps"], state["num_optimiser_steps"]
         # Earlier versions kept rewards in the unit that they had then; without a replay nothing is kept.
-        self._keeps_raw = state.get("keeps_raw", self.config.replay == "none")
+        load_state(self, {"keeps_raw": self.config.replay == "none", **state})

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import Literal, get_args
+from typing import Literal
 
 from torch import nn
 
 from seqrl.optimiser import OptimiserConfig
 from seqrl.protocols import Trainer
-
-ReplayKind = Literal["uniform", "prioritised", "none"]
-TargetNetwork = Literal["hard", "moving_average", "none"]
-Loss = Literal["huber", "mse"]
-FirstState = Literal["empty", "stored"]
+from seqrl.settings import Count, Fraction, NotNegative, Positive, check_settings
 
 
 @dataclass
@@ -51,46 +47,31 @@ class DQNConfig:
         optimiser: see `OptimiserConfig`.
     """
 
-    gamma: float = 0.99
-    n_step: int = 1
+    gamma: Fraction = 0.99
+    n_step: Count = 1
     double: bool = False
-    replay: ReplayKind = "uniform"
-    buffer_size: int = 50_000
-    priority_exponent: float = 0.6
-    importance_exponent: float = 0.4
-    learning_starts: int = 1_000
-    batch_size: int = 64
-    gradient_steps: int = 32
-    target_network: TargetNetwork = "hard"
-    target_every: int = 250
-    tau: float = 0.005
-    loss: Loss = "huber"
-    huber_delta: float = 1.0
-    epsilon_start: float = 1.0
-    epsilon_final: float = 0.05
-    epsilon_steps: int = 10_000
-    window_steps: int = 16
-    burn_in_steps: int = 0
-    first_state: FirstState = "empty"
+    replay: Literal["uniform", "prioritised", "none"] = "uniform"
+    buffer_size: Count = 50_000
+    priority_exponent: Fraction = 0.6
+    importance_exponent: Fraction = 0.4
+    learning_starts: NotNegative[int] = 1_000
+    batch_size: Count = 64
+    gradient_steps: Count = 32
+    target_network: Literal["hard", "moving_average", "none"] = "hard"
+    target_every: Count = 250
+    tau: Fraction = 0.005
+    loss: Literal["huber", "mse"] = "huber"
+    huber_delta: Positive = 1.0
+    epsilon_start: Fraction = 1.0
+    epsilon_final: Fraction = 0.05
+    epsilon_steps: NotNegative[int] = 10_000
+    window_steps: Count = 16
+    burn_in_steps: NotNegative[int] = 0
+    first_state: Literal["empty", "stored"] = "empty"
     optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(max_grad_norm=10.0))
 
     def __post_init__(self) -> None:
-        choices = {"replay": ReplayKind, "target_network": TargetNetwork, "loss": Loss, "first_state": FirstState}
-        for name, literal in choices.items():
-            if getattr(self, name) not in get_args(literal):
-                raise ValueError(f"{name}: expected one of {', '.join(get_args(literal))}, got {getattr(self, name)!r}")
-        for name in ("n_step", "buffer_size", "batch_size", "gradient_steps", "target_every", "window_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("learning_starts", "epsilon_steps", "burn_in_steps"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: expected at least 0 steps, got {getattr(self, name)}")
-        fractions = ("gamma", "priority_exponent", "importance_exponent", "tau", "epsilon_start", "epsilon_final")
-        for name in fractions:
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name}: expected a number in 0..1, got {getattr(self, name)}")
-        if self.huber_delta <= 0:
-            raise ValueError(f"huber_delta: expected a number above 0, got {self.huber_delta}")
+        check_settings(self)
 
     def shortened(self, share: float) -> DQNConfig:
         """Give settings with a share of the optimiser steps in an update, and some in the first one, to measure how long it takes."""

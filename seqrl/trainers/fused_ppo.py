@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqrl.diagnostics import Seen
+from seqrl.diagnostics import PolicyStats
 from seqrl.functional.reductions import AverageOver
 from seqrl.optimiser import Loss, Optimiser
 from seqrl.policies.actor_critic import ActorCritic
@@ -46,6 +46,7 @@ def why_not(policy: nn.Module, config: PPOConfig, optimiser: Optimiser, loss: Lo
         "the critic's error is clipped, or Huber's": bool(config.clip_range_vf or config.value_huber),
         "the loss holds a penalty for leaving the reference": bool(config.kl_coef) and config.kl_in == "loss",
         "the loss holds cross-entropy": bool(config.imitation.weight or config.imitation.final_weight),
+        "vf_coef is 0, so that the critic learns nothing": not config.vf_coef,
         "several processes or parts, half precision, a GPU or compile": not optimiser.takes_gradients,
         "the policy is no actor and critic of tanh layers over one choice": not is_small(policy),
     }
@@ -100,7 +101,7 @@ def gradients(
     vf_coef: float,
     ent_coef: float,
     over: AverageOver,
-) -> tuple[dict[str, Tensor], list[Seen]]:
+) -> tuple[dict[str, Tensor], list[PolicyStats]]:
     """Set the weights' gradients to those of PPO's clipped objective, the critic's error and the entropy bonus.
 
     Args:
@@ -137,7 +138,7 @@ def gradients(
     ):
         for weight, gradient in zip(weights, layer_gradients(grad, inputs, weights), strict=True):
             weight.grad = gradient
-    return terms, [Seen(numbers.chosen, trajectory.logp, numbers.entropy, trajectory.mask, trajectory.imitate)]
+    return terms, [PolicyStats(numbers.chosen, trajectory.logp, numbers.entropy, trajectory.mask, trajectory.imitate)]
 
 
 def ppo_gradients(
@@ -221,12 +222,10 @@ def categorical_numbers(logits: Tensor, action: Tensor) -> CategoricalNumbers:
     return CategoricalNumbers(chosen, (probability * logp).sum(dim=-1).neg_(), logp, probability, action)
 
 
-def categorical_slope(numbers: CategoricalNumbers, for_chosen: Tensor | None, for_entropy: Tensor | None) -> Tensor:
+def categorical_slope(numbers: CategoricalNumbers, for_chosen: Tensor, for_entropy: Tensor | None) -> Tensor:
     """Give the gradient by the logits, [..., N], from those by log p(a) and H: d log p(a) / dl = 1(a) - p,  dH / dl = -p (log p + H)."""
-    found = torch.zeros_like(numbers.logp)
-    if for_chosen is not None:
-        for_chosen = for_chosen.unsqueeze(-1)
-        found = (numbers.probability * for_chosen).neg_().scatter_add_(-1, numbers.action, for_chosen)
+    for_chosen = for_chosen.unsqueeze(-1)
+    found = (numbers.probability * for_chosen).neg_().scatter_add_(-1, numbers.action, for_chosen)
     if for_entropy is not None:
         found.sub_((numbers.logp + numbers.entropy.unsqueeze(-1)).mul_(numbers.probability).mul_(for_entropy.unsqueeze(-1)))
     return found

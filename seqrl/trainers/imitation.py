@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from seqrl.functional.losses import nll
 from seqrl.optimiser import Term
 from seqrl.protocols import Task
-from seqrl.requirements import demonstrations_of, require_demonstrations
+from seqrl.requirements import demonstrations_of
 from seqrl.settings import Count, NotNegative, check_settings
 from seqrl.trajectory import Evaluation, Trajectory, Tree, concatenate, map_tree
 
@@ -58,7 +55,7 @@ class ImitationConfig:
             ValueError: saying what can be done.
         """
         if not self.forced_steps and (self.weight or (self.final_weight and self.anneal_updates)):
-            require_demonstrations(task)
+            demonstrations_of(task)
 
     def weight_at(self, update: int) -> float:
         """Weight of the cross-entropy at an update."""
@@ -72,49 +69,35 @@ class ImitationConfig:
         return max(0, self.forced_steps - self.forced_decrease * (update // self.forced_updates))
 
 
-def collect_with_demonstrations(
-    config: ImitationConfig,
-    update: int,
-    rollout: Callable[..., Trajectory],
-    demonstrations: Callable[[Tensor | None], Trajectory],
-) -> Trajectory:
-    """Sample rows and, where `imitation` asks for it, add demonstrations of the same contexts.
+def collect_rows(trainer: Any, task: Task, *, greedy_baseline: bool = False, **settings: bool) -> Trajectory:
+    """Sample rows for a trainer's next contexts and, where its `imitation` asks for it, add demonstrations of the same contexts.
 
     Args:
-        config: see `ImitationConfig`.
-        update: number of the update, from 0.
-        rollout: takes `num_forced_steps`, gives the sampled rows.
-        demonstrations: takes the contexts, gives the rows to imitate.
+        trainer: its `policy`, `optimiser`, and `config` with `num_samples` and `imitation`.
+        task: gives the rows.
+        greedy_baseline: also score the greedy row of each context.
+        settings: what else the task's `rollout` is asked for.
 
     Raises:
         ValueError: when the demonstrations are of other contexts.
     """
-    trajectory = rollout(num_forced_steps=config.forced_steps_at(update))
-    if config.forced_steps or not config.weight_at(update):
-        return trajectory
-    contexts = None if trajectory.group is None else trajectory.group.unique()
-    shown = demonstrations(contexts).to(trajectory.action.device)
-    if trajectory.group is not None and trajectory.context is not None:
-        # The rollout may hold more than the task's own context, for instance images that a frozen encoder has seen already.
-        shown = shown.replace(context=_context_of(shown, trajectory))
-    return concatenate([trajectory, shown])
-
-
-def collect_rows(trainer: Any, task: Task, *, greedy_baseline: bool, **settings: bool) -> Trajectory:
-    """Sample rows for a trainer's next contexts, with demonstrations where its `imitation` asks for them.
-
-    Args:
-        trainer: its `policy`, `generator`, `optimiser`, and `config` with `num_samples` and `imitation`.
-        task: gives the rows.
-        greedy_baseline: also score the greedy row of each context.
-        settings: what else the task's `rollout` is asked for.
-    """
     trainer.check_task(task)
-    given: dict[str, Any] = {"num_samples": trainer.config.num_samples, "generator": trainer.generator, **settings}
-    rollout = partial(task.rollout, trainer.policy, greedy_baseline=greedy_baseline, **given)
-    trainer.policy.eval()
-    trajectory = collect_with_demonstrations(trainer.config.imitation, trainer.optimiser.num_finished, rollout, demonstrations_of(task))
-    return trajectory.to(trainer.optimiser.device)
+    config, imitation, update = trainer.config, trainer.config.imitation, trainer.optimiser.num_finished
+    rows = task.rollout(
+        trainer.policy.eval(),
+        num_samples=config.num_samples,
+        greedy_baseline=greedy_baseline,
+        num_forced_steps=imitation.forced_steps_at(update),
+        generator=trainer.optimiser.generator,
+        **settings,
+    )
+    if not imitation.forced_steps and imitation.weight_at(update):
+        shown = demonstrations_of(task)(None if rows.group is None else rows.group.unique()).to(rows.action.device)
+        if rows.group is not None and rows.context is not None:
+            # The rollout may hold more than the task's own context, for instance images that a frozen encoder has seen already.
+            shown = shown.replace(context=_context_of(shown, rows))
+        rows = concatenate([rows, shown])
+    return rows.to(trainer.optimiser.device)
 
 
 def _context_of(shown: Trajectory, trajectory: Trajectory) -> Tree:

@@ -12,10 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqrl.distributions import Categorical
-from seqrl.functional.importance import row_ratio
-from seqrl.functional.reductions import masked_mean
 from seqrl.protocols import Policy
-from seqrl.trajectory import Evaluation, Step, Trajectory, Tree, map_tree
+from seqrl.trajectory import Step, Trajectory, Tree, map_tree
 
 
 class StaleActor:
@@ -26,15 +24,10 @@ class StaleActor:
 
     Args:
         policy: its parameters are exchanged while it acts, and put back.
-        lag: number of updates; None for ever, so that the initial weights act all the time.
-
-    Raises:
-        ValueError: when the lag is negative.
+        lag: number of updates, 0 or more; None for ever, so that the initial weights act all the time.
     """
 
     def __init__(self, policy: nn.Module, lag: int | None) -> None:
-        if lag is not None and lag < 0:
-            raise ValueError(f"actor_lag: expected at least 0 updates, got {lag}")
         self._policy, self._lag = policy, lag
         self._queue: list[list[Tensor]] = []  # of the last updates, oldest first
 
@@ -131,48 +124,19 @@ def _one_step(obs: Tree, state: Tree, action: Tensor, none: Tensor) -> Trajector
     return Trajectory.of_known({**said, "terminated": no, "truncated": no, "mask": ~no, "obs": twice, "state0": state})
 
 
-class RowRatios:
-    """Weighs the advantages of one update's rows with `row_ratio`, and keeps the weights for the log.
+def with_last_observation(trajectory: Trajectory) -> Trajectory:
+    """Add a step that does not count, so that evaluating the trajectory also gives the value after its last step, where that is needed.
 
-    Args:
-        active: whether another policy than the present one has sampled; else nothing is changed.
-    """
-
-    def __init__(self, *, active: bool) -> None:
-        self._active = active
-        self._seen: list[tuple[Tensor, Tensor]] = []
-
-    def weigh(self, advantage: Tensor, part: Trajectory, evaluation: Evaluation) -> Tensor:
-        """Give w A.
-
-        Args:
-            advantage: [B, T] of the part's rows.
-            part: rows as they were sampled.
-            evaluation: of these rows by the policy being learned.
-        """
-        if not self._active:
-            return advantage
-        ratio = row_ratio(evaluation.logp, part.logp, part.mask).unsqueeze(1)
-        self._seen.append((ratio, part.mask.any(dim=1, keepdim=True)))
-        return advantage * ratio
-
-    def figures(self) -> dict[str, float]:
-        """Describe the weights; see `describe_ratios`."""
-        if not self._seen:
-            return {}
-        ratios, rows = (torch.cat(column) for column in zip(*self._seen, strict=True))
-        return describe_ratios(ratios, rows)
-
-
-def append_last_observation(trajectory: Trajectory) -> Trajectory:
-    """Add a step that does not count, so that evaluating the trajectory also gives the value after its last step.
+    It is where some row's last step counts and does not terminate; else a text model may have no place for another token.
 
     Args:
         trajectory: T steps.
 
     Returns:
-        The same with T + 1 steps. Its added action is 0.
+        The same with T + 1 steps, the added action 0; or the trajectory itself.
     """
+    if not bool((trajectory.mask & ~trajectory.terminated)[:, -1].any()):
+        return trajectory
 
     def longer(tensor: Tensor) -> Tensor:
         return F.pad(tensor, [0, 0] * (tensor.ndim - 2) + [0, 1])
@@ -182,28 +146,3 @@ def append_last_observation(trajectory: Trajectory) -> Trajectory:
     imitate = None if trajectory.imitate is None else longer(trajectory.imitate)
     obs = map_tree(lambda leaf: torch.cat([leaf, leaf[:, -1:]], dim=1), trajectory.obs)
     return trajectory.replace(**changes, imitate=imitate, obs=obs)
-
-
-def bootstraps_at_end(trajectory: Trajectory) -> bool:
-    """Tell whether the value after the last step is needed: some row's last step counts and does not terminate."""
-    return bool((trajectory.mask & ~trajectory.terminated)[:, -1].any())
-
-
-@torch.no_grad()
-def describe_ratios(weight: Tensor, mask: Tensor) -> dict[str, float]:
-    """Describe importance weights over the steps that count.
-
-    The effective share is (Σ w)² / (N Σ w²): which share of the N steps would tell as much if all had the same weight.
-
-    Args:
-        weight: [B, T] float.
-        mask: [B, T] bool.
-
-    Source: Kong 1992 (A note on importance sampling using standardized weights).
-    """
-    mean, square = masked_mean(weight, mask), masked_mean(weight.square(), mask)
-    return {
-        "importance/mean": float(mean),
-        "importance/max": float(torch.where(mask, weight, 0.0).max()),
-        "importance/effective_share": float(mean.square() / square.clamp(min=1e-30)),
-    }

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import accumulate
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from seqrl.auxiliary import aux_count
 from seqrl.batch_share import SharedGenerator
+from seqrl.distributed import least
 from seqrl.trajectory import Trajectory
 
-Part: TypeAlias = tuple[Trajectory, dict[str, Tensor]]
 MinibatchUnit = Literal["rows", "steps"]
 
 
@@ -24,7 +24,7 @@ class Minibatches:
 
     Args:
         trajectory: [B, T].
-        number: parts; never more than there are rows (or steps) to share out.
+        number: parts; never more than any process has rows (or steps) to share out, since all take part in each optimiser step.
         unit: "rows", or "steps" for policies without memory, which become rows of one step.
         generator: shuffles; on the trajectory's device.
 
@@ -37,7 +37,7 @@ class Minibatches:
         self._trajectory, self._generator = trajectory, generator
         self._places: tuple[Tensor, ...] | None = trajectory.counted.nonzero(as_tuple=True) if unit == "steps" else None
         self._size = trajectory.batch_size if self._places is None else self._places[0].shape[0]
-        self.number = max(1, min(number, self._size))
+        self.number = least(max(1, min(number, self._size)), trajectory.mask.device)
         self.all_chosen = trajectory.imitate is None and (unit == "steps" or bool(trajectory.mask.all()))
         self._whole = self._select(None) if self.number == 1 else None
 
@@ -54,7 +54,7 @@ class Minibatches:
             return None
         return aux_count(policy, self._select(None)) / self.number
 
-    def epoch(self, **columns: Tensor) -> Iterator[Part]:
+    def epoch(self, **columns: Tensor) -> Iterator[tuple[Trajectory, dict[str, Tensor]]]:
         """Give each part of the trajectory with the same part of some columns, [B, T] each, under their names."""
         if self._whole is not None:
             yield self._whole, {name: self._column(column, None) for name, column in columns.items()}
@@ -87,16 +87,3 @@ class Minibatches:
     def _column(self, column: Tensor, order: Tensor | None) -> Tensor:
         chosen = column if self._places is None else column[self._places].unsqueeze(1)
         return chosen if order is None else chosen[order]
-
-
-def agreed_number(trajectory: Trajectory, number: int, unit: MinibatchUnit, least: Callable[[int], int]) -> int:
-    """Give a number of minibatches that every process has enough rows or steps for, since all take part in each optimiser step.
-
-    Args:
-        trajectory: of this process.
-        number: asked for.
-        unit: see `Minibatches`.
-        least: gives the smallest number of any process, see `Optimiser.least`.
-    """
-    size = trajectory.batch_size if unit == "rows" else int(trajectory.counted.sum())
-    return least(max(1, min(number, size)))

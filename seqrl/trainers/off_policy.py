@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from seqrl.diagnostics import average_of, describe_advantage, describe_rollout, explained_variance
-from seqrl.distributed import num_launched
+from seqrl import distributed
+from seqrl.diagnostics import average_of, describe_advantage, describe_ratios, describe_rollout, explained_variance
 from seqrl.functional import losses, returns
 from seqrl.functional.importance import corrected_return, cumulative_ratio, per_decision_return, per_row_mean
 from seqrl.functional.reductions import AverageOver
@@ -17,18 +18,10 @@ from seqrl.functional.row_advantages import one_episode
 from seqrl.optimiser import Optimiser, OptimiserConfig, Term
 from seqrl.protocols import Task
 from seqrl.requirements import require_critic, require_distribution, require_probabilities, require_whole_rows
-from seqrl.trainers.importance_weights import (
-    StaleActor,
-    UniformMixture,
-    append_last_observation,
-    bootstraps_at_end,
-    describe_ratios,
-)
+from seqrl.settings import Count, Fraction, NotNegative, check_settings
+from seqrl.trainers.importance_weights import StaleActor, UniformMixture, with_last_observation
 from seqrl.trainers.state import load_state, state_of
 from seqrl.trajectory import Evaluation, Trajectory
-
-Weighting = Literal["per_decision", "own_action", "none"]
-Baseline = Literal["none", "critic"]
 
 
 @dataclass
@@ -53,38 +46,22 @@ class OffPolicyConfig:
         optimiser: see `OptimiserConfig`.
     """
 
-    actor_lag: int | None = 1
-    epsilon: float = 0.0
-    weighting: Weighting = "per_decision"
-    max_weight: float = 0.0
+    actor_lag: NotNegative[int] | None = 1
+    epsilon: Fraction = 0.0
+    weighting: Literal["per_decision", "own_action", "none"] = "per_decision"
+    max_weight: NotNegative[float] = 0.0
     self_normalise: bool = False
-    baseline: Baseline = "critic"
-    epochs: int = 1
-    num_samples: int = 1
-    gamma: float = 0.99
+    baseline: Literal["none", "critic"] = "critic"
+    epochs: Count = 1
+    num_samples: Count = 1
+    gamma: Fraction = 0.99
     average_over: AverageOver = "steps"
     ent_coef: float = 0.0
     vf_coef: float = 0.5
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
 
     def __post_init__(self) -> None:
-        for name, choices in (
-            ("weighting", get_args(Weighting)),
-            ("baseline", get_args(Baseline)),
-            ("average_over", get_args(AverageOver)),
-        ):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        for name in ("epochs", "num_samples"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("epsilon", "gamma"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: expected a number from 0 to 1, got {getattr(self, name)}")
-        if self.actor_lag is not None and self.actor_lag < 0:
-            raise ValueError(f"actor_lag: expected at least 0 updates or null, got {self.actor_lag}")
-        if self.max_weight < 0:
-            raise ValueError(f"max_weight: expected a positive number, or 0 for none, got {self.max_weight}")
+        check_settings(self)
         if self.self_normalise and self.weighting != "per_decision":
             raise ValueError(f"self_normalise: expected weighting per_decision beside it, got {self.weighting!r}")
 
@@ -117,6 +94,8 @@ class OffPolicy:
             normalised over several processes.
     """
 
+    saved = ("actor",)
+
     def __init__(self, policy: nn.Module, config: OffPolicyConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         self.policy = policy
         self.config = config or OffPolicyConfig()
@@ -124,13 +103,12 @@ class OffPolicy:
         require_probabilities(policy, "off_policy")
         if self.config.epsilon:
             require_distribution(policy, "epsilon", "set trainer.epsilon=0")
-        if self.config.self_normalise and num_launched() > 1:
+        if self.config.self_normalise and distributed.num_launched() > 1:
             raise ValueError("self_normalise: expected one process, since the rows of several end at different steps; switch it off")
         if self.config.baseline == "critic":
             require_critic(policy, "off_policy")
-        self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
+        self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates, seed=seed)
         self.actor = StaleActor(policy, self.config.actor_lag)
-        self.generator = self.optimiser.make_generator(seed)
 
     def check_task(self, task: Task) -> None:
         """Refuse stretches of steps where weights are normalised over whole episodes."""
@@ -143,7 +121,7 @@ class OffPolicy:
         self.policy.eval()
         behaviour = UniformMixture(self.policy, self.config.epsilon) if self.config.epsilon else self.policy
         with self.actor.acting():
-            trajectory = task.rollout(behaviour, num_samples=self.config.num_samples, generator=self.generator)
+            trajectory = task.rollout(behaviour, num_samples=self.config.num_samples, generator=self.optimiser.generator)
         return trajectory.to(self.optimiser.device)
 
     def update(self, trajectory: Trajectory) -> dict[str, float]:
@@ -169,18 +147,18 @@ class OffPolicy:
 
     def loss(self, part: Trajectory, evaluation: Evaluation, advantage: Tensor, target: Tensor) -> dict[str, Tensor | Term]:
         """Give the losses of each step, [B, T]."""
-        terms: dict[str, Tensor | Term] = {"loss/policy": losses.policy_gradient(evaluation.logp, advantage)}
-        if self.config.baseline == "critic":
-            terms["loss/value"] = Term(losses.value(evaluation.value, target), self.config.vf_coef)
-        if self.config.ent_coef:
-            terms["loss/entropy"] = Term(evaluation.entropy, -self.config.ent_coef)
-        return terms
+        critic = self.config.baseline == "critic"
+        return {
+            "loss/policy": losses.policy_gradient(evaluation.logp, advantage),
+            "loss/value": Term(losses.value(evaluation.value, target), self.config.vf_coef if critic else 0.0),
+            "loss/entropy": Term(evaluation.entropy, -self.config.ent_coef),
+        }
 
     @torch.no_grad()
     def _evaluate(self, trajectory: Trajectory) -> tuple[Tensor, Tensor]:
         """Give the learner's log-probabilities [B, T] and values [B, T+1], of which the last is 0 where nothing needs it."""
         T = trajectory.num_steps
-        seen = append_last_observation(trajectory) if bootstraps_at_end(trajectory) else trajectory
+        seen = with_last_observation(trajectory)
         evaluation: Evaluation = self.policy(seen)
         value = torch.zeros_like(trajectory.value)
         if self.config.baseline == "critic":
@@ -190,31 +168,23 @@ class OffPolicy:
     def _advantage(self, trajectory: Trajectory, ratio: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Give the weights and the weighted advantages, [B, T] each."""
         config, ends = self.config, (trajectory.terminated, trajectory.truncated)
+        limit = config.max_weight or math.inf
         if config.weighting == "per_decision":
             ended = trajectory.terminated | trajectory.truncated
-            weight = self._limit(cumulative_ratio(ratio, ended))
+            weight = cumulative_ratio(ratio, ended).clamp(max=limit)
             if config.self_normalise:
                 one_episode(trajectory, "self_normalise", "set trainer.self_normalise=false")
                 rows = trajectory.mask.any(dim=1)  # a row in which nothing was chosen has no weight
-                weight = weight / self.optimiser.mean(per_row_mean(weight, ended, rows)).clamp(min=1e-8)
+                weight = weight / distributed.mean(per_row_mean(weight, ended, rows)).clamp(min=1e-8)
             return weight, per_decision_return(trajectory.reward, weight, value, *ends, config.gamma) - weight * value[:, :-1]
-        own = self._limit(ratio)
+        own = ratio.clamp(max=limit)
         # What follows a decision is weighted by the ratios after it: r_t + gamma rho_{t+1} (r_{t+1} + ...).
         later = corrected_return(trajectory.reward, own, value, *ends, config.gamma)
         return own, own * (later - value[:, :-1])
-
-    def _limit(self, weight: Tensor) -> Tensor:
-        return weight.clamp(max=self.config.max_weight) if self.config.max_weight else weight
 
     def reward_settings(self) -> dict[str, object]:
         """Say what rewards are compared with, for signatures."""
         return {"base": self.config.baseline, "samples": self.config.num_samples}
 
-    def state_dict(self) -> dict[str, Any]:
-        """Give the optimiser's, the generator's and the lagging weights' state."""
-        return {**state_of(self), "actor": self.actor.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a saved state."""
-        load_state(self, state)
-        self.actor.load_state_dict(state["actor"])
+    state_dict = state_of
+    load_state_dict = load_state

@@ -8,16 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqrl.diagnostics import Seen, average_of, describe_advantage, describe_rollout, describe_update, explained_variance
-from seqrl.functional import losses
+from seqrl import distributed
+from seqrl.diagnostics import PolicyStats, average_of, describe_advantage, describe_rollout, describe_update, explained_variance
+from seqrl.functional import losses, returns
+from seqrl.functional.row_advantages import row_advantage
 from seqrl.optimiser import Figures, Optimiser, Term
 from seqrl.protocols import Task
 from seqrl.requirements import require_critic, require_probabilities, require_whole_rows
 from seqrl.sharding import whole
 from seqrl.trainers import fused_ppo
 from seqrl.trainers.imitation import collect_rows, imitation_loss
-from seqrl.trainers.minibatches import Minibatches, Part, agreed_number
-from seqrl.trainers.ppo_advantages import estimate, revalued
+from seqrl.trainers.minibatches import Minibatches
 from seqrl.trainers.ppo_config import PPOConfig as PPOConfig
 from seqrl.trainers.ppo_config import Schedule
 from seqrl.trainers.reference import Reference
@@ -44,6 +45,7 @@ class PPO:
     weighs_older_rows = True
     can_be_sharded = True
     can_split_batches = True
+    saved = ("reference",)
 
     def __init__(self, policy: nn.Module, config: PPOConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         require_probabilities(policy, "ppo")
@@ -51,11 +53,10 @@ class PPO:
         self.config = config or PPOConfig()
         if self.config.advantage == "gae":
             require_critic(policy, "ppo with advantage gae")
-        self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
+        self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates, seed=seed)
         # Only now have all processes the same weights.
         kl_coef = self.config.kl_coef
         self.reference = Reference(policy, self.config.kl_in, self.config.kl_estimator, kl_coef) if kl_coef else None
-        self.generator = self.optimiser.make_generator(seed)
         self.plain_because = fused_ppo.why_not(policy, self.config, self.optimiser, self.loss)
 
     @property
@@ -82,10 +83,21 @@ class PPO:
         stats |= penalty_stats | describe_advantage(advantage, trajectory.mask)
         if self.config.advantage == "gae":
             stats["critic/explained_variance"] = explained_variance(trajectory.value[:, :-1], target, trajectory.mask)
-        history, seen = self._epochs(trajectory, {"advantage": advantage, "target": target, **penalty})
-        stats |= average_of(history) | describe_update(seen, self.clip_range)
+        history, policy_stats = self._epochs(trajectory, {"advantage": advantage, "target": target, **penalty})
+        stats |= average_of(history) | describe_update(policy_stats, self.clip_range)
         self.optimiser.finish_update()
         return stats | {"policy/optimiser_steps": float(len(history))}
+
+    def _advantage(self, trajectory: Trajectory) -> tuple[Tensor, Tensor]:
+        """Give the advantages and the critic's targets, [B, T] each; compared as a whole, a row's steps share its advantage."""
+        config, value = self.config, trajectory.value
+        if config.advantage == "gae":
+            ends = (trajectory.terminated, trajectory.truncated)
+            advantage = returns.gae(trajectory.reward, value, *ends, config.gamma, config.gae_lambda)
+            return advantage, advantage + value[:, :-1]
+        instead = "trainer.advantage=gae, with a critic"
+        row = row_advantage(config.advantage, trajectory, trajectory.score, setting="advantage", instead=instead)
+        return row.unsqueeze(1).expand_as(trajectory.reward), torch.zeros_like(trajectory.reward)
 
     def loss(
         self, part: Trajectory, evaluation: Evaluation, advantage: Tensor, target: Tensor, reference_logp: Tensor | None = None
@@ -94,9 +106,10 @@ class PPO:
         config, clip = self.config, self.clip_range
         # Where the policy did not choose, log-probabilities mean nothing: their ratio could overflow, or be -inf minus -inf.
         logp, old_logp = (torch.where(part.mask, x, 0.0) for x in (evaluation.logp, part.logp))
-        terms: dict[str, Tensor | Term] = {"loss/policy": losses.ppo_clip(logp, old_logp, advantage, clip, clip)}
-        if ent_coef := self.ent_coef:
-            terms["loss/entropy"] = Term(evaluation.entropy, -ent_coef)
+        terms: dict[str, Tensor | Term] = {
+            "loss/policy": losses.ppo_clip(logp, old_logp, advantage, clip, clip),
+            "loss/entropy": Term(evaluation.entropy, -self.ent_coef),
+        }
         if config.advantage == "gae":
             if config.value_huber:
                 error = losses.td(evaluation.value, target, config.value_huber)
@@ -105,8 +118,7 @@ class PPO:
             terms["loss/value"] = Term(error, config.vf_coef)
         if self.reference is not None and reference_logp is not None:
             terms["loss/kl"] = self.reference.loss(evaluation.logp, reference_logp, part.mask)
-        if imitation_weight := config.imitation.weight_at(self.optimiser.num_finished):
-            terms["loss/cross_entropy"] = imitation_loss(evaluation, imitation_weight)
+        terms["loss/cross_entropy"] = imitation_loss(evaluation, config.imitation.weight_at(self.optimiser.num_finished))
         return terms
 
     @property
@@ -122,38 +134,35 @@ class PPO:
     def _scheduled(self, first: float, course: Schedule) -> float:
         return first * max(0.0, 1 - self.optimiser.num_finished / self.optimiser.num_updates) if course == "linear" else first
 
-    def _epochs(self, trajectory: Trajectory, columns: dict[str, Tensor]) -> tuple[list[Figures], list[Seen]]:
+    def _epochs(self, trajectory: Trajectory, columns: dict[str, Tensor]) -> tuple[list[Figures], list[PolicyStats]]:
         """Take the optimiser steps; give the figures of each, and what it saw of the policy."""
         config = self.config
-        number = agreed_number(trajectory, config.minibatches, config.minibatch_unit, self.optimiser.least)
-        minibatches = Minibatches(trajectory, number, config.minibatch_unit, self.generator)
+        minibatches = Minibatches(trajectory, config.minibatches, config.minibatch_unit, self.optimiser.generator)
         # A single minibatch is the batch.
         by_batch = config.normalises and (config.normalise_over == "batch" or minibatches.number == 1)
         history: list[Figures] = []
-        seen: list[Seen] = []
-        parts: list[Part] = []
+        policy_stats: list[PolicyStats] = []
         aux_total = minibatches.aux_total(self.policy)
         for epoch in range(config.epochs):
             if epoch and config.recompute_advantage:
-                with whole(self.policy):
-                    columns["advantage"], columns["target"] = self._advantage(revalued(trajectory, self.policy))
+                with whole(self.policy), torch.no_grad():  # all values but that after the last step
+                    value = torch.cat([self.policy(trajectory).value, trajectory.value[:, -1:]], dim=1)
+                columns["advantage"], columns["target"] = self._advantage(trajectory.replace(value=value))
             if by_batch and (not epoch or config.recompute_advantage):
-                columns["advantage"] = self.optimiser.whiten(columns["advantage"], trajectory.mask)
-            if len(parts) != 1 or config.recompute_advantage:
-                parts = list(minibatches.epoch(**columns))
-            for part, cut in parts:
+                columns["advantage"] = distributed.whiten(columns["advantage"], trajectory.mask)
+            for part, cut in minibatches.epoch(**columns):
                 if config.normalises and not by_batch:
-                    cut = {**cut, "advantage": self.optimiser.whiten(cut["advantage"], part.mask)}
-                figures, seen_now = self._improve(part, cut, all_chosen=minibatches.all_chosen, aux_total=aux_total)
+                    cut = {**cut, "advantage": distributed.whiten(cut["advantage"], part.mask)}
+                figures, new_stats = self._improve(part, cut, all_chosen=minibatches.all_chosen, aux_total=aux_total)
                 history.append(figures)
-                seen += seen_now
-                if config.target_kl and self._mean_kl(seen_now) > config.target_kl:
-                    return history, seen
-        return history, seen
+                policy_stats += new_stats
+                if config.target_kl and self._mean_kl(new_stats) > config.target_kl:
+                    return history, policy_stats
+        return history, policy_stats
 
     def _improve(
         self, part: Trajectory, columns: dict[str, Tensor], *, all_chosen: bool, aux_total: Tensor | None
-    ) -> tuple[Figures, list[Seen]]:
+    ) -> tuple[Figures, list[PolicyStats]]:
         """Take one optimiser step on a minibatch; give its figures, and what it saw of the policy unless it was skipped."""
         config = self.config
         if not self.plain_because and all_chosen and isinstance(part.obs, Tensor):
@@ -163,26 +172,14 @@ class PPO:
             return self.optimiser.step_on(fused)
         return self.optimiser.step(part, self.loss, over=config.average_over, all_chosen=all_chosen, aux_total=aux_total, **columns)
 
-    def _mean_kl(self, seen: list[Seen]) -> float:
+    def _mean_kl(self, policy_stats: list[PolicyStats]) -> float:
         """KL(sampling || current) of a minibatch, averaged over the processes, so that all of them stop together."""
-        divergence = describe_update(seen).get("policy/kl_sampling", 0.0)
-        return float(self.optimiser.mean(torch.tensor(divergence, device=self.optimiser.device)))
-
-    def _advantage(self, trajectory: Trajectory) -> tuple[Tensor, Tensor]:
-        """Give the advantages and the critic's targets, [B, T] each."""
-        return estimate(trajectory, self.config.advantage, self.config.gamma, self.config.gae_lambda)
+        divergence = describe_update(policy_stats).get("policy/kl_sampling", 0.0)
+        return float(distributed.mean(torch.tensor(divergence, device=self.optimiser.device)))
 
     def reward_settings(self) -> dict[str, object]:
         """Say what rewards are compared with, for signatures."""
         return {"base": self.config.advantage, "samples": self.config.num_samples}
 
-    def state_dict(self) -> dict[str, Any]:
-        """Give the optimiser's, the generator's and the reference policy's state."""
-        reference = None if self.reference is None else self.reference.state_dict()
-        return {**state_of(self), "reference": reference}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a saved state."""
-        load_state(self, state)
-        if self.reference is not None:
-            self.reference.load_state_dict(state["reference"])
+    state_dict = state_of
+    load_state_dict = load_state

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import Literal, get_args
+from typing import Literal
 
 from torch import nn
 
@@ -12,23 +12,12 @@ from seqrl.functional import losses
 from seqrl.functional.reductions import AverageOver
 from seqrl.optimiser import OptimiserConfig
 from seqrl.protocols import Trainer
+from seqrl.settings import Count, Fraction, NotNegative, PositiveFraction, check_settings
 from seqrl.trainers.imitation import ImitationConfig
 from seqrl.trainers.minibatches import MinibatchUnit
-from seqrl.trainers.ppo_advantages import Advantage
 from seqrl.trainers.reference import KLIn
 
-Scope = Literal["minibatch", "batch"]
 Schedule = Literal["constant", "linear"]
-CHOICES: dict[str, tuple[str, ...]] = {
-    "advantage": get_args(Advantage),
-    "minibatch_unit": get_args(MinibatchUnit),
-    "clip_range_schedule": get_args(Schedule),
-    "ent_coef_schedule": get_args(Schedule),
-    "normalise_over": get_args(Scope),
-    "average_over": get_args(AverageOver),
-    "kl_in": get_args(KLIn),
-    "kl_estimator": get_args(losses.KLEstimator),
-}
 
 
 @dataclass
@@ -70,24 +59,24 @@ class PPOConfig:
         optimiser: see `OptimiserConfig`.
     """
 
-    advantage: Advantage = "gae"
-    num_samples: int = 1
-    gamma: float = 0.99
-    gae_lambda: float = 0.95
-    epochs: int = 4
-    minibatches: int = 4
+    advantage: Literal["gae", "leave_one_out", "group_norm", "group_mean", "greedy"] = "gae"
+    num_samples: Count = 1
+    gamma: Fraction = 0.99
+    gae_lambda: Fraction = 0.95
+    epochs: Count = 4
+    minibatches: Count = 4
     minibatch_unit: MinibatchUnit = "rows"
-    clip_range: float = 0.2
+    clip_range: PositiveFraction = 0.2
     clip_range_schedule: Schedule = "constant"
-    clip_range_vf: float = 0.0
-    value_huber: float = 0.0
-    target_kl: float = 0.0
-    kl_coef: float = 0.0
+    clip_range_vf: NotNegative[float] = 0.0
+    value_huber: NotNegative[float] = 0.0
+    target_kl: NotNegative[float] = 0.0
+    kl_coef: NotNegative[float] = 0.0
     kl_in: KLIn = "reward"
     kl_estimator: losses.KLEstimator = "k1"
     average_over: AverageOver = "steps"
     normalise_advantage: bool | None = None
-    normalise_over: Scope = "minibatch"
+    normalise_over: Literal["minibatch", "batch"] = "minibatch"
     recompute_advantage: bool = False
     ent_coef: float = 0.0
     ent_coef_schedule: Schedule = "constant"
@@ -97,24 +86,11 @@ class PPOConfig:
     optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(epsilon=1e-5, max_grad_norm=0.5))
 
     def __post_init__(self) -> None:
-        for name in ("num_samples", "epochs", "minibatches"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        for name in ("gamma", "gae_lambda"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: expected a number from 0 to 1, got {getattr(self, name)}")
-        for name in ("clip_range_vf", "value_huber", "target_kl", "kl_coef"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}: expected a positive number, or 0 to switch it off, got {getattr(self, name)}")
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        check_settings(self)
         if self.average_over != "steps" and self.minibatch_unit == "steps":
             raise ValueError(f"average_over: expected steps with minibatch_unit steps, got {self.average_over!r}; set minibatch_unit=rows")
         if self.kl_in == "loss" and self.kl_estimator == "k1":
             raise ValueError("kl_estimator: expected k2 or k3 with kl_in loss, since the gradient of k1 is 0 on average, got 'k1'")
-        if not 0 < self.clip_range <= 1:
-            raise ValueError(f"clip_range: expected a number above 0 and up to 1, got {self.clip_range}")
         if self.clip_range_vf and self.value_huber:
             raise ValueError(f"clip_range_vf, value_huber: expected one of them at most, got {self.clip_range_vf} and {self.value_huber}")
         if self.recompute_advantage and self.advantage != "gae":

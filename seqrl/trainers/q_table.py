@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +12,10 @@ from seqrl.distributed import num_launched
 from seqrl.policies.tables import ActionValueTable
 from seqrl.protocols import Task
 from seqrl.requirements import hint, require_constant_rewards
-from seqrl.settings import Count, Fraction, Limit, NotNegative, check_settings
+from seqrl.settings import Count, Fraction, NotNegative, PositiveFraction, check_settings
 from seqrl.trajectory import Trajectory
 
 Rule = Literal["q_learning", "sarsa", "expected_sarsa", "tree_backup"]
-Rate = Annotated[float, Limit("a number above 0 and at most 1", lambda value: 0 < value <= 1)]
 
 
 @dataclass
@@ -46,8 +45,8 @@ class QTableConfig:
     rule: Rule = "q_learning"
     n_step: Count = 1
     gamma: Fraction = 0.99
-    learning_rate: Rate = 0.1
-    learning_rate_final: Rate = 0.01
+    learning_rate: PositiveFraction = 0.1
+    learning_rate_final: PositiveFraction = 0.01
     learning_rate_steps: NotNegative[int] = 0
     visit_exponent: Fraction = 0.0
     epsilon_start: Fraction = 0.1
@@ -110,8 +109,7 @@ class QTable:
     @property
     def epsilon(self) -> float:
         """The present probability of a chance action."""
-        config = self.config
-        return _between(config.epsilon_start, config.epsilon_final, self.num_steps, config.epsilon_steps)
+        return _between(self.config.epsilon_start, self.config.epsilon_final, self.num_steps, self.config.epsilon_steps)
 
     @property
     def learning_rate(self) -> float:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from seqrl import distributed
 from seqrl.diagnostics import describe_advantage, describe_rollout, explained_variance
 from seqrl.functional import advantages, losses, returns
+from seqrl.functional.importance import row_ratio
 from seqrl.functional.minimum_risk import candidates, minimum_risk
 from seqrl.functional.reductions import AverageOver
 from seqrl.functional.row_advantages import RowBaseline, one_episode, row_advantage
@@ -19,12 +20,9 @@ from seqrl.protocols import Task
 from seqrl.requirements import lags, require_critic, require_probabilities, require_whole_rows
 from seqrl.settings import Count, Fraction, Positive, check_settings
 from seqrl.trainers.imitation import ImitationConfig, collect_rows, imitation_loss
-from seqrl.trainers.importance_weights import RowRatios
 from seqrl.trainers.state import load_state, state_of
 from seqrl.trajectory import Evaluation, Trajectory
 
-Baseline = Literal["none", "moving_average", "critic", "leave_one_out", "group_norm", "greedy", "minimum_risk"]
-Candidates = Literal["samples", "beam"]
 INSTEAD = "trainer.baseline to none, moving_average or critic"
 
 
@@ -57,12 +55,12 @@ class ReinforceConfig:
         optimiser: see `OptimiserConfig`.
     """
 
-    baseline: Baseline = "leave_one_out"
+    baseline: Literal["none", "moving_average", "critic", "leave_one_out", "group_norm", "greedy", "minimum_risk"] = "leave_one_out"
     num_samples: Count = 5
     gamma: Fraction = 1.0
     reward_to_go: bool = True
     sharpness: Positive = 1.0
-    candidates: Candidates = "samples"
+    candidates: Literal["samples", "beam"] = "samples"
     average_decay: float = 0.95
     whiten: bool = False
     average_over: AverageOver = "steps"
@@ -115,6 +113,7 @@ class Reinforce:
     weighs_older_rows = True
     can_be_sharded = True
     can_split_batches = True
+    saved = ("average",)
 
     def __init__(self, policy: nn.Module, config: ReinforceConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         require_probabilities(policy, "reinforce")
@@ -122,8 +121,7 @@ class Reinforce:
         self.config = config or ReinforceConfig()
         if self.config.baseline == "critic":
             require_critic(policy, "reinforce with baseline critic")
-        self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
-        self.generator = self.optimiser.make_generator(seed)
+        self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates, seed=seed)
         self.lags = False  # whether a task gives rows that an older policy has sampled
         self.average: Tensor | None = None
 
@@ -148,34 +146,30 @@ class Reinforce:
         config, mask = self.config, trajectory.mask
         target, advantage = self._advantage(trajectory)
         if config.whiten:
-            advantage = self.optimiser.whiten(advantage, mask)
+            advantage = distributed.whiten(advantage, mask)
         stats = describe_rollout(trajectory) | describe_advantage(advantage, mask)
-        ratios = RowRatios(active=self.lags)
         if config.baseline == "critic":
             stats["critic/explained_variance"] = explained_variance(trajectory.value[:, :-1], target, mask)
         self.policy.train(config.dropout)
         columns = {"advantage": advantage, "target": target}
-        stats |= self.optimiser.minimise(trajectory, partial(self.loss, ratios), over=config.average_over, **columns) | ratios.figures()
+        stats |= self.optimiser.minimise(trajectory, self.loss, lags=self.lags, over=config.average_over, **columns)
         if stats[SKIPPED]:  # what was not finite would stay in the average for ever
             self.average = average_before
         self.optimiser.finish_update()
         return stats
 
-    def loss(
-        self, ratios: RowRatios, part: Trajectory, evaluation: Evaluation, advantage: Tensor, target: Tensor
-    ) -> dict[str, Tensor | Term]:
+    def loss(self, part: Trajectory, evaluation: Evaluation, advantage: Tensor, target: Tensor) -> dict[str, Tensor | Term]:
         """Give the losses of each step, [B, T]."""
         config = self.config
-        terms: dict[str, Tensor | Term] = {
-            "loss/policy": losses.policy_gradient(evaluation.logp, ratios.weigh(advantage, part, evaluation))
+        if self.lags:
+            advantage = advantage * row_ratio(evaluation.logp, part.logp, part.mask).unsqueeze(1)
+        critic = config.baseline == "critic"
+        return {
+            "loss/policy": losses.policy_gradient(evaluation.logp, advantage),
+            "loss/entropy": Term(evaluation.entropy, -config.ent_coef),
+            "loss/value": Term(losses.value(evaluation.value, target), config.vf_coef if critic else 0.0),
+            "loss/cross_entropy": imitation_loss(evaluation, config.imitation.weight_at(self.optimiser.num_finished)),
         }
-        if config.ent_coef:
-            terms["loss/entropy"] = Term(evaluation.entropy, -config.ent_coef)
-        if config.baseline == "critic":
-            terms["loss/value"] = Term(losses.value(evaluation.value, target), config.vf_coef)
-        if weight := config.imitation.weight_at(self.optimiser.num_finished):
-            terms["loss/cross_entropy"] = imitation_loss(evaluation, weight)
-        return terms
 
     def _advantage(self, trajectory: Trajectory) -> tuple[Tensor, Tensor]:
         """Give the returns G and the advantages, [B, T] each."""
@@ -192,7 +186,7 @@ class Reinforce:
         if config.baseline == "moving_average":
             return go, self._above_average(credit, mask)
         if config.baseline == "none":
-            return go, advantages.none(credit)
+            return go, credit
         if config.baseline == "leave_one_out" and config.reward_to_go:
             one_episode(trajectory, "baseline leave_one_out", INSTEAD)
             return go, advantages.leave_one_out_to_go(go, trajectory.counted, trajectory.group, mask.any(dim=1))
@@ -209,7 +203,7 @@ class Reinforce:
     def _above_average(self, credit: Tensor, mask: Tensor) -> Tensor:
         """Compare with the average of the batches so far, [B, T]; all processes keep the same one."""
         advantage = torch.zeros_like(credit)
-        mean, any_counts = self.optimiser.mean_where(credit, mask)
+        mean, any_counts = distributed.mean_where(credit, mask)
         if any_counts:
             advantage[mask], self.average = advantages.moving_average(credit[mask], self.average, self.config.average_decay, mean=mean)
         return advantage
@@ -219,11 +213,5 @@ class Reinforce:
         rows = "beam" if self.config.candidates == "beam" else "samples"
         return {"base": self.config.baseline, rows: self.config.num_samples}
 
-    def state_dict(self) -> dict[str, Any]:
-        """Give the optimiser's, the generator's and the baseline's state."""
-        return {**state_of(self), "average": self.average}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a saved state."""
-        load_state(self, state)
-        self.average = state["average"]
+    state_dict = state_of
+    load_state_dict = load_state

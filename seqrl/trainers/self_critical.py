@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Literal
 
 from torch import Tensor, nn
 
 from seqrl.diagnostics import describe_advantage, describe_rollout
 from seqrl.functional import losses
+from seqrl.functional.importance import row_ratio
 from seqrl.functional.reductions import AverageOver
 from seqrl.functional.row_advantages import row_advantage
 from seqrl.optimiser import Optimiser, OptimiserConfig, Term
@@ -17,11 +17,8 @@ from seqrl.protocols import Task
 from seqrl.requirements import lags, require_probabilities, require_whole_rows
 from seqrl.settings import Count, check_settings
 from seqrl.trainers.imitation import ImitationConfig, collect_rows, imitation_loss
-from seqrl.trainers.importance_weights import RowRatios
 from seqrl.trainers.state import load_state, state_of
 from seqrl.trajectory import Evaluation, Trajectory
-
-Baseline = Literal["greedy", "leave_one_out"]
 
 
 @dataclass
@@ -40,7 +37,7 @@ class SelfCriticalConfig:
         optimiser: see `OptimiserConfig`.
     """
 
-    baseline: Baseline = "leave_one_out"
+    baseline: Literal["greedy", "leave_one_out"] = "leave_one_out"
     num_samples: Count = 5
     average_over: AverageOver = "steps"
     ent_coef: float = 0.0
@@ -84,8 +81,7 @@ class SelfCritical:
         require_probabilities(policy, "self_critical")
         self.policy = policy
         self.config = config or SelfCriticalConfig()
-        self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
-        self.generator = self.optimiser.make_generator(seed)
+        self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates, seed=seed)
         self.lags = False  # whether a task gives rows that an older policy has sampled
 
     def check_task(self, task: Task) -> None:
@@ -103,22 +99,20 @@ class SelfCritical:
         config, mask = self.config, trajectory.mask
         advantage = self._advantage(trajectory).unsqueeze(1).expand_as(trajectory.reward)
         stats = describe_rollout(trajectory) | describe_advantage(advantage, mask)
-        ratios = RowRatios(active=self.lags)
         self.policy.train(config.dropout)
-        loss = partial(self.loss, ratios)
-        stats |= self.optimiser.minimise(trajectory, loss, over=config.average_over, advantage=advantage) | ratios.figures()
+        stats |= self.optimiser.minimise(trajectory, self.loss, lags=self.lags, over=config.average_over, advantage=advantage)
         self.optimiser.finish_update()
         return stats
 
-    def loss(self, ratios: RowRatios, part: Trajectory, evaluation: Evaluation, advantage: Tensor) -> dict[str, Tensor | Term]:
+    def loss(self, part: Trajectory, evaluation: Evaluation, advantage: Tensor) -> dict[str, Tensor | Term]:
         """Give the losses of each step, [B, T]."""
-        weighed = ratios.weigh(advantage, part, evaluation)
-        terms: dict[str, Tensor | Term] = {"loss/policy": losses.policy_gradient(evaluation.logp, weighed)}
-        if self.config.ent_coef:
-            terms["loss/entropy"] = Term(evaluation.entropy, -self.config.ent_coef)
-        if weight := self.config.imitation.weight_at(self.optimiser.num_finished):
-            terms["loss/cross_entropy"] = imitation_loss(evaluation, weight)
-        return terms
+        if self.lags:
+            advantage = advantage * row_ratio(evaluation.logp, part.logp, part.mask).unsqueeze(1)
+        return {
+            "loss/policy": losses.policy_gradient(evaluation.logp, advantage),
+            "loss/entropy": Term(evaluation.entropy, -self.config.ent_coef),
+            "loss/cross_entropy": imitation_loss(evaluation, self.config.imitation.weight_at(self.optimiser.num_finished)),
+        }
 
     def _advantage(self, trajectory: Trajectory) -> Tensor:
         """Score above the baseline, [B]."""

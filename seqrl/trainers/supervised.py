@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from seqrl.optimiser import Optimiser, OptimiserConfig, Term
 from seqrl.protocols import Task
-from seqrl.requirements import demonstrations_of, require_demonstrations
+from seqrl.requirements import demonstrations_of
 from seqrl.settings import FractionBelowOne, check_settings
 from seqrl.sharding import whole
 from seqrl.trainers.imitation import imitation_loss
@@ -59,12 +59,11 @@ class Supervised:
     def __init__(self, policy: nn.Module, config: SupervisedConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         self.policy = policy
         self.config = config or SupervisedConfig()
-        self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
-        self.generator = self.optimiser.make_generator(seed)
+        self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates, seed=seed)
 
     def check_task(self, task: Task) -> None:
         """Refuse a task without demonstrations."""
-        require_demonstrations(task)
+        demonstrations_of(task)
 
     def collect(self, task: Task) -> Trajectory:
         """Take the task's next demonstrations."""
@@ -82,9 +81,8 @@ class Supervised:
         self.policy.train()
         stats = self.optimiser.minimise(trajectory, self.loss)
         self.optimiser.finish_update()
-        num_steps = float(imitate.sum())
-        sizes = {"num_rows": float(trajectory.batch_size), "num_steps": num_steps, "length": num_steps / trajectory.batch_size}
-        return stats | {f"rollout/{key}": number for key, number in sizes.items()}
+        num_rows, num_steps = float(trajectory.batch_size), float(imitate.sum())
+        return stats | {"rollout/num_rows": num_rows, "rollout/num_steps": num_steps, "rollout/length": num_steps / num_rows}
 
     def loss(self, part: Trajectory, evaluation: Evaluation) -> dict[str, Term]:
         """Give the cross-entropy of each step, [B, T]."""
@@ -106,9 +104,9 @@ class Supervised:
             raise ValueError(f"scheduled sampling needs a policy of tokens with a `resample` method; {type(self.policy).__name__} has none")
         self.policy.eval()
         with torch.no_grad(), whole(self.policy):
-            drawn = resample(trajectory, self.generator)
+            drawn = resample(trajectory, self.optimiser.generator)
         assert trajectory.imitate is not None
-        swap = torch.rand(drawn.shape, generator=self.generator, device=drawn.device) < probability
+        swap = torch.rand(drawn.shape, generator=self.optimiser.generator, device=drawn.device) < probability
         obs = trajectory.obs.clone()
         obs[:, 1:] = torch.where(swap & trajectory.imitate, drawn, obs[:, 1:])
         return trajectory.replace(obs=obs)

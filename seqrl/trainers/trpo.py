@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
+from seqrl import distributed
 from seqrl.auxiliary import has_aux_loss, refuse_unknown_aux_loss
 from seqrl.diagnostics import average_of, describe_advantage, describe_rollout, explained_variance
 from seqrl.distributions import Distribution
@@ -21,7 +22,7 @@ from seqrl.protocols import Task
 from seqrl.requirements import require_critic, require_distribution
 from seqrl.settings import Count, Fraction, Limit, NotNegative, Positive, check_settings
 from seqrl.skipped import SkippedSteps
-from seqrl.trainers.minibatches import Minibatches, MinibatchUnit, agreed_number
+from seqrl.trainers.minibatches import Minibatches, MinibatchUnit
 from seqrl.trainers.state import load_state, state_of
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -103,15 +104,13 @@ class TRPO:
         self.actor_parameters = [p for p in policy.parameters() if p.requires_grad and id(p) not in critics]
         self._announces_aux = hasattr(policy, "aux_count")
         with _frozen([] if self._announces_aux else self.actor_parameters):
-            self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
+            self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates, seed=seed)
         self._skipped = SkippedSteps(self.config.optimiser.max_skipped_updates)  # the actor's steps; the optimiser takes the critic's
-        self.generator = self.optimiser.make_generator(seed)
 
     def collect(self, task: Task) -> Trajectory:
         """Sample the next stretch of steps, or rows."""
-        self.policy.eval()
-        trajectory = task.rollout(self.policy, num_samples=self.config.num_samples, generator=self.generator)
-        return trajectory.to(self.optimiser.device)
+        rows = task.rollout(self.policy.eval(), num_samples=self.config.num_samples, generator=self.optimiser.generator)
+        return rows.to(self.optimiser.device)
 
     def update(self, trajectory: Trajectory) -> dict[str, float]:
         """Take the policy's step, then fit the critic and learn the auxiliary loss."""
@@ -120,7 +119,7 @@ class TRPO:
         target = advantage + value[:, :-1]
         stats = describe_rollout(trajectory) | describe_advantage(advantage, mask)
         stats["critic/explained_variance"] = explained_variance(value[:, :-1], target, mask)
-        improved = self._improve_policy(trajectory, self.optimiser.whiten(advantage, mask))
+        improved = self._improve_policy(trajectory, distributed.whiten(advantage, mask))
         stats |= self._fit_critic(trajectory, target) | improved
         self._skipped.finish_update()
         self.optimiser.finish_update()
@@ -129,7 +128,7 @@ class TRPO:
     def _improve_policy(self, trajectory: Trajectory, advantage: Tensor) -> dict[str, float]:
         """Move the actor by the longest step that raises the objective within the bound."""
         mask, config = trajectory.mask, self.config
-        count = self.optimiser.count(mask)
+        count = distributed.count(mask)
         evaluation = self._evaluate(trajectory)
         old, old_logp = _distribution(evaluation).detach(), evaluation.logp.detach()
 
@@ -140,7 +139,7 @@ class TRPO:
             return masked_mean(ratio * advantage, mask, count), masked_mean(old.kl(_distribution(now)), mask, count)
 
         objective, divergence = measure(evaluation)
-        gradient = self.optimiser.mean(flat_gradient(objective, self.actor_parameters, retain_graph=True))
+        gradient = distributed.mean(flat_gradient(objective, self.actor_parameters, retain_graph=True))
         if not bool(gradient.isfinite().all()):
             self._skipped.skip(f"the policy's gradient is not finite at update {self.optimiser.num_finished}")
             return {"policy/step_taken": 0.0, SKIPPED: 1.0}
@@ -148,7 +147,7 @@ class TRPO:
         local_product = fisher_product(divergence, self.actor_parameters)
 
         def product(vector: Tensor) -> Tensor:
-            return self.optimiser.mean(local_product(vector)) + config.damping * vector
+            return distributed.mean(local_product(vector)) + config.damping * vector
 
         direction, residual = conjugate_gradient(product, gradient, config.conjugate_iterations)
         curvature = float(direction @ product(direction))
@@ -159,8 +158,7 @@ class TRPO:
     def _evaluate(self, trajectory: Trajectory) -> Evaluation:
         """Evaluate the policy so that the KL's gradient can be differentiated again."""
         with torch.backends.cudnn.flags(enabled=False):  # its recurrent layers cannot
-            evaluation: Evaluation = self.policy(trajectory)
-        return evaluation
+            return self.policy(trajectory)  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def _line_search(
@@ -168,49 +166,40 @@ class TRPO:
     ) -> dict[str, float]:
         """Try ever shorter steps; go back to the start when none is good."""
         start = [parameter.clone() for parameter in self.actor_parameters]
-        before = float(self.optimiser.mean(measure(self.policy(trajectory))[0]))
-        for tried in range(self.config.line_search_steps):
-            self._move(start, self.config.backtrack**tried * step)
-            objective, divergence = (float(self.optimiser.mean(number)) for number in measure(self.policy(trajectory)))
-            if objective > before and divergence <= self.config.max_kl:
-                return {
-                    "policy/kl_step": divergence,
-                    "policy/objective_gain": objective - before,
-                    "policy/line_search_steps": float(tried + 1),
-                    "policy/step_taken": 1.0,
-                }
-        self._move(start, torch.zeros_like(step))
-        tried = self.config.line_search_steps
-        return {
-            "policy/kl_step": 0.0,
-            "policy/objective_gain": 0.0,
-            "policy/line_search_steps": float(tried),
-            "policy/step_taken": 0.0,
-        }
+        before = float(distributed.mean(measure(self.policy(trajectory))[0]))
+        found, taken = {"policy/kl_step": 0.0, "policy/objective_gain": 0.0}, False
+        for tried in range(1, self.config.line_search_steps + 1):
+            self._move(start, self.config.backtrack ** (tried - 1) * step)
+            objective, divergence = (float(distributed.mean(number)) for number in measure(self.policy(trajectory)))
+            if taken := objective > before and divergence <= self.config.max_kl:
+                found = {"policy/kl_step": divergence, "policy/objective_gain": objective - before}
+                break
+        else:
+            self._move(start, torch.zeros_like(step))
+        return found | {"policy/line_search_steps": float(tried), "policy/step_taken": float(taken)}
 
     def _fit_critic(self, trajectory: Trajectory, target: Tensor) -> dict[str, float]:
         """Regress the critic on its targets for some epochs; what the auxiliary loss reaches learns beside it."""
         config, history = self.config, list[dict[str, float]]()
-        number = agreed_number(trajectory, config.critic_minibatches, config.minibatch_unit, self.optimiser.least)
-        minibatches = Minibatches(trajectory, number, config.minibatch_unit, self.generator)
+        minibatches = Minibatches(trajectory, config.critic_minibatches, config.minibatch_unit, self.optimiser.generator)
         aux_total, has_aux = minibatches.aux_total(self.policy), self._has_aux_loss(trajectory)
         reached = self._reached_by_aux_loss(trajectory) if has_aux else set()
         before = self._distribution_now(trajectory) if has_aux else None
         with _frozen([parameter for parameter in self.actor_parameters if id(parameter) not in reached]):
             for _ in range(config.critic_epochs):
                 for part, columns in minibatches.epoch(target=target):
-                    history.append(self.optimiser.minimise(part, self.critic_loss, aux_total=aux_total, **columns))
+                    history.append(self.optimiser.minimise(part, self.critic_loss, aux_total=aux_total, target=columns["target"]))
         stats = average_of(history)
         if before is not None:
-            divergence = masked_mean(before.kl(self._distribution_now(trajectory)), trajectory.mask, self.optimiser.count(trajectory.mask))
-            stats["policy/kl_auxiliary"] = float(self.optimiser.mean(divergence.detach()))
+            divergence = masked_mean(before.kl(self._distribution_now(trajectory)), trajectory.mask, distributed.count(trajectory.mask))
+            stats["policy/kl_auxiliary"] = float(distributed.mean(divergence.detach()))
         return stats
 
     def _has_aux_loss(self, trajectory: Trajectory) -> bool:
         """Say whether the policy has something of its own to learn from the rows of any process."""
         if not self._announces_aux:
             return False
-        return bool(self.optimiser.mean(torch.tensor(float(has_aux_loss(self.policy, trajectory)), device=self.optimiser.device)))
+        return bool(distributed.mean(torch.tensor(float(has_aux_loss(self.policy, trajectory)), device=self.optimiser.device)))
 
     def _reached_by_aux_loss(self, trajectory: Trajectory) -> set[int]:
         """Name the actor's parameters that the policy's auxiliary loss depends on in any process, by their `id`."""
@@ -219,7 +208,7 @@ class TRPO:
         if loss is not None and loss.requires_grad:
             gradients = torch.autograd.grad(loss.sum(), self.actor_parameters, allow_unused=True)
         flags = torch.tensor([float(gradient is not None) for gradient in gradients], device=self.optimiser.device)
-        reached = self.optimiser.mean(flags).tolist()
+        reached = distributed.mean(flags).tolist()
         return {id(parameter) for parameter, share in zip(self.actor_parameters, reached, strict=True) if share}
 
     @torch.no_grad()
@@ -242,8 +231,7 @@ class TRPO:
 
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's and the generator's state, and how many of the actor's steps were skipped in a row."""
-        skipped = self._skipped.in_a_row
-        return {**state_of(self), "num_skipped": skipped}
+        return {**state_of(self), "num_skipped": self._skipped.in_a_row}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from seqrl.diagnostics import describe_advantage, describe_rollout, explained_variance
+from seqrl.diagnostics import describe_advantage, describe_ratios, describe_rollout, explained_variance
 from seqrl.functional import losses, returns
 from seqrl.functional.reductions import AverageOver, masked_mean
 from seqrl.optimiser import Optimiser, OptimiserConfig, Term
 from seqrl.protocols import Task
 from seqrl.requirements import require_critic
 from seqrl.settings import Count, Fraction, NotNegative, check_settings
-from seqrl.trainers.importance_weights import StaleActor, append_last_observation, bootstraps_at_end, describe_ratios
+from seqrl.trainers.importance_weights import StaleActor, with_last_observation
 from seqrl.trainers.state import load_state, state_of
 from seqrl.trajectory import Evaluation, Trajectory
 
@@ -80,30 +79,31 @@ class VTrace:
         ValueError: when the policy has no critic.
     """
 
+    saved = ("actor",)
+
     def __init__(self, policy: nn.Module, config: VTraceConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         self.policy = policy
         self.config = config or VTraceConfig()
         self.weighs_older_rows = self.config.corrected
         require_critic(policy, "vtrace")
-        self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates)
+        self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates, seed=seed)
         self.actor = StaleActor(policy, self.config.actor_lag)
-        self.generator = self.optimiser.make_generator(seed)
 
     def collect(self, task: Task) -> Trajectory:
         """Sample the next stretch of steps, or rows, with the weights of the actors."""
         self.policy.eval()
         with self.actor.acting():
-            trajectory = task.rollout(self.policy, num_samples=self.config.num_samples, generator=self.generator)
+            trajectory = task.rollout(self.policy, num_samples=self.config.num_samples, generator=self.optimiser.generator)
         return trajectory.to(self.optimiser.device)
 
     def update(self, trajectory: Trajectory) -> dict[str, float]:
         """Take one optimiser step; log-probabilities and values of the learner come from one forward pass."""
         config, mask = self.config, trajectory.mask
-        # Rows that all terminate need no more than their own steps, and a text model may have no place for another token.
-        longer = append_last_observation(trajectory) if bootstraps_at_end(trajectory) else trajectory
         seen: list[tuple[Tensor, ...]] = []
         stats = describe_rollout(trajectory)
-        stats |= self.optimiser.minimise(longer, partial(self.loss, seen), over=config.average_over, sampled=trajectory)
+        stats |= self.optimiser.minimise(
+            with_last_observation(trajectory), partial(self.loss, seen), over=config.average_over, sampled=trajectory
+        )
         value, ratio, target, advantage = (torch.cat(column) for column in zip(*seen, strict=True))
         stats |= describe_advantage(advantage, mask) | describe_ratios(ratio, mask)
         stats["importance/clipped_share"] = float(masked_mean((ratio > config.rho_bar).float(), mask))
@@ -123,23 +123,15 @@ class VTrace:
         history = (sampled.logp, sampled.reward, value, sampled.terminated, sampled.truncated, config.gamma)
         target, advantage = returns.vtrace(learner, *history, config.rho_bar, config.c_bar)
         seen.append((value, (learner - sampled.logp).exp(), target, advantage))
-        terms: dict[str, Tensor | Term] = {
+        return {
             "loss/policy": losses.policy_gradient(logp, advantage),
             "loss/value": Term(losses.value(evaluation.value[:, :T], target), config.vf_coef),
+            "loss/entropy": Term(evaluation.entropy[:, :T], -config.ent_coef),
         }
-        if config.ent_coef:
-            terms["loss/entropy"] = Term(evaluation.entropy[:, :T], -config.ent_coef)
-        return terms
 
     def reward_settings(self) -> dict[str, object]:
         """Say what rewards are compared with, for signatures."""
         return {"base": "vtrace", "samples": self.config.num_samples}
 
-    def state_dict(self) -> dict[str, Any]:
-        """Give the optimiser's, the generator's and the lagging weights' state."""
-        return {**state_of(self), "actor": self.actor.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a saved state."""
-        load_state(self, state)
-        self.actor.load_state_dict(state["actor"])
+    state_dict = state_of
+    load_state_dict = load_state

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from seqrl.policies.action_values import ActionValues, ActionValuesConfig
+from seqrl.policies.encoders import ObservationSize
 from seqrl.policies.noisy_layers import NoisyLinear
 from seqrl.rollout import unroll
 
@@ -38,7 +39,9 @@ class PatternSource:
 def network(
     *, seed: int = 0, hidden: tuple[int, ...] = (8, 6), shape: tuple[int, ...] = (3,), actions: int = 4, **settings: Any
 ) -> ActionValues:
-    return ActionValues(shape, actions, hidden, ActionValuesConfig(**settings), generator=torch.Generator().manual_seed(seed))
+    return ActionValues(
+        ObservationSize(shape), actions, hidden, ActionValuesConfig(**settings), generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def strengthened(policy: ActionValues) -> ActionValues:
@@ -107,7 +110,7 @@ def test_forbidden_actions_are_never_taken() -> None:
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 def test_values_that_are_not_finite_give_actions_that_are_there(number: float) -> None:
-    network = ActionValues((2,), 3, ())
+    network = ActionValues(ObservationSize((2,)), 3, ())
     network.epsilon = 0.5
     with torch.no_grad():
         for parameter in network.parameters():
@@ -156,7 +159,7 @@ def test_dropout_explores_and_is_off_otherwise() -> None:
 
 
 def test_frames_go_through_the_nature_network() -> None:
-    policy = ActionValues((4, 84, 84), 6, (64,), ActionValuesConfig(dueling=True))
+    policy = ActionValues(ObservationSize((4, 84, 84), frames=True), 6, (64,), ActionValuesConfig(dueling=True))
     frames = torch.randint(256, (2, 3, 4, 84, 84), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     assert policy.values(frames).shape == (2, 3, 6)
     assert policy.act(frames[:, 0], greedy=True).action.shape == (2,)

@@ -229,7 +229,7 @@ def test_ppo_improves_a_policy_with_a_memory(form: dict[str, Any]) -> None:
     trainer = PPOConfig(minibatches=2, epochs=4, gamma=0.5, optimiser=optimiser).build(policy, seed=0, num_updates=8)
     rewards = []
     for _ in range(8):
-        trajectory, state = unroll(policy, source, max_steps=32, state=state, generator=trainer.generator)
+        trajectory, state = unroll(policy, source, max_steps=32, state=state, generator=trainer.optimiser.generator)
         rewards.append(float(trajectory.reward[trajectory.mask].mean()))
         numbers = trainer.update(trajectory)
         assert numbers["policy/kl_sampling"] >= 0

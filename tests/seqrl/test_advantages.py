@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from seqrl.functional import advantages
+from seqrl.functional.row_advantages import one_episode
+from seqrl.trajectory import Trajectory
 
 SCORE = torch.tensor([1.0, 5.0, 2.0, 8.0, 6.0, 4.0, 3.0], dtype=torch.float64)
 GROUP = torch.tensor([7, -1, 7, -1, 30, 7, 30])
@@ -78,17 +80,15 @@ def test_moving_average_by_hand() -> None:
     assert second.tolist() == [4.0, 8.0, 0.0] and average.item() == 0.75 * 2 + 0.25 * 8
 
 
-def test_greedy_and_critic_and_none() -> None:
+def test_greedy_and_critic() -> None:
     assert advantages.greedy(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 0.5])).tolist() == [-2.0, 1.5]
     assert advantages.critic(torch.tensor([[1.0, 2.0]]), torch.tensor([[4.0, 1.0, 9.0]])).tolist() == [[-3.0, 1.0]]
-    assert advantages.none(torch.tensor([1.0])).tolist() == [1.0]
 
 
 def test_no_gradient_flows() -> None:
     score = torch.tensor([1.0, 2.0], requires_grad=True)
     value = torch.zeros(1, 3, requires_grad=True)
     for advantage in (
-        advantages.none(score),
         advantages.greedy(score, score),
         advantages.leave_one_out(score),
         advantages.group_norm(score),
@@ -168,9 +168,10 @@ def test_moving_average_of_a_part_takes_the_mean_of_the_whole() -> None:
 @pytest.mark.parametrize(("counted", "refused"), [([True, True, False], False), ([True, True, True], True), ([True, False, True], True)])
 def test_rows_that_go_on_after_an_end_are_refused_by_name(counted: list[bool], refused: bool) -> None:
     ended = torch.tensor([[False, True, False], [False, False, True]])
-    rows = torch.tensor([counted, [True, True, True]])
+    zeros, no = torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.bool)
+    rows = Trajectory(zeros, zeros, torch.zeros(2, 4), zeros, ended, no, torch.tensor([counted, [True, True, True]]))
     if not refused:
-        advantages.require_one_episode(ended, rows, "baseline greedy", "set trainer.baseline=critic")
+        one_episode(rows, "baseline greedy", "set trainer.baseline=critic")
         return
     with pytest.raises(ValueError, match="baseline greedy: .*collect whole episodes, or set trainer.baseline=critic"):
-        advantages.require_one_episode(ended, rows, "baseline greedy", "set trainer.baseline=critic")
+        one_episode(rows, "baseline greedy", "set trainer.baseline=critic")

@@ -59,7 +59,7 @@ def expected_gradient(trainer: Any, behaviour: Table) -> Tensor:
     total = torch.zeros_like(behaviour.logits)
     chance = behaviour.logp(ROWS).sum(dim=1).exp().detach()
 
-    def caught(trajectory: Trajectory, loss: Callable[..., Any], *, over: AverageOver, **columns: Tensor) -> dict[str, float]:
+    def caught(trajectory: Trajectory, loss: Callable[..., Any], *, lags: bool, over: AverageOver, **columns: Tensor) -> dict[str, float]:
         half = trajectory.batch_size // 2  # in two parts, as with accumulation
         for rows in (slice(0, half), slice(half, None)):
             part = trajectory.select_rows(rows)

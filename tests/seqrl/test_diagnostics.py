@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from seqrl.diagnostics import (
-    Seen,
+    PolicyStats,
     average_of,
     describe_advantage,
     describe_rollout,
@@ -87,15 +87,15 @@ def test_update_by_hand() -> None:
     trajectory = rows([[1, 1, 1]], [2], [0.0], logp=torch.tensor([[-1.0, -1.0, 1000.0]]))
     logp = torch.tensor([[-1.0 + math.log(2), -1.0 - math.log(2), 0.0]])
     evaluation = Evaluation(logp, torch.tensor([[0.5, 1.5, 70.0]]), torch.zeros(1, 3))
-    seen = Seen.of(trajectory, evaluation)
+    seen = PolicyStats.of(trajectory, evaluation)
     assert describe_update([seen]) == pytest.approx({"policy/entropy": 1.0, "policy/kl_sampling": 0.25}, abs=1e-6)
     assert describe_update([seen], clip=0.6)["policy/clip_fraction"] == 0.5  # the ratio 2, and not 1/2
     assert describe_update([seen], clip=0.4)["policy/clip_fraction"] == 1.0
     # With a second minibatch, of two steps more at a ratio of 1.
-    more = Seen(torch.zeros(1, 2), torch.zeros(1, 2), torch.full((1, 2), 4.0), torch.ones(1, 2, dtype=torch.bool), None)
+    more = PolicyStats(torch.zeros(1, 2), torch.zeros(1, 2), torch.full((1, 2), 4.0), torch.ones(1, 2, dtype=torch.bool), None)
     assert describe_update([seen, more]) == pytest.approx({"policy/entropy": 2.5, "policy/kl_sampling": 0.125}, abs=1e-6)
     demonstrated = trajectory.replace(mask=torch.zeros_like(trajectory.mask), imitate=trajectory.mask)
-    assert describe_update([Seen.of(demonstrated, evaluation)]) == {"policy/entropy": 1.0}
+    assert describe_update([PolicyStats.of(demonstrated, evaluation)]) == {"policy/entropy": 1.0}
 
 
 def test_tensors_are_read_as_numbers_in_their_order() -> None:

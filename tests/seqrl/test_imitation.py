@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqrl.functional.reductions import masked_mean
 from seqrl.optimiser import Term
-from seqrl.trainers.imitation import ImitationConfig, collect_with_demonstrations, imitation_loss
+from seqrl.trainers.imitation import ImitationConfig, collect_rows, imitation_loss
 from seqrl.trajectory import Evaluation, Trajectory, imitated
 
 
@@ -33,18 +35,28 @@ def test_forced_steps_shrink_by_stages_down_to_none() -> None:
     assert [config.forced_steps_at(update) for update in range(13)] == [5, 5, 5, 3, 3, 3, 1, 1, 1, 0, 0, 0, 0]
 
 
+def mixed(
+    config: ImitationConfig, update: int, sampled: Trajectory, demonstrations: Callable[..., Trajectory], asked: list[Any]
+) -> Trajectory:
+    optimiser = SimpleNamespace(num_finished=update, generator=None, device="cpu")
+    settings = SimpleNamespace(num_samples=1, mix=config)
+    trainer = SimpleNamespace(policy=nn.Identity(), config=settings, optimiser=optimiser, check_task=lambda task: None)
+
+    def rollout(policy: nn.Module, *, num_forced_steps: int, **settings: Any) -> Trajectory:
+        asked.append(num_forced_steps)
+        return sampled
+
+    return collect_rows(trainer, SimpleNamespace(rollout=rollout, demonstrations=demonstrations))  # type: ignore[arg-type]
+
+
 def collected(config: ImitationConfig, update: int, group: list[int] | None) -> tuple[Trajectory, list[Any]]:
     asked: list[Any] = []
-
-    def rollout(num_forced_steps: int) -> Trajectory:
-        asked.append(num_forced_steps)
-        return rows(4, group=group)
 
     def demonstrations(contexts: torch.Tensor | None) -> Trajectory:
         asked.append(None if contexts is None else contexts.tolist())
         return rows(2, imitate=True)
 
-    return collect_with_demonstrations(config, update, rollout, demonstrations), asked
+    return mixed(config, update, rows(4, group=group), demonstrations, asked), asked
 
 
 def test_demonstrations_are_asked_for_once_for_each_sampled_context() -> None:
@@ -61,7 +73,7 @@ def test_demonstrations_share_the_context_of_the_rollout() -> None:
         shown = rows(3, imitate=True, group=numbers).replace(context={"image": torch.zeros(3, 9)})
 
         def mix(shown: Trajectory = shown) -> Trajectory:
-            return collect_with_demonstrations(ImitationConfig(weight=1.0), 0, lambda num_forced_steps: sampled, lambda _: shown)
+            return mixed(ImitationConfig(weight=1.0), 0, sampled, lambda _: shown, [])
 
         if numbers == [3, 7, 7]:
             context = mix().context

@@ -63,7 +63,7 @@ def check_transitions(
             if kind or end == t + n or end > newest:
                 break
         assert then == 1000 * row + end
-        assert float(drawn.earned[i, 0]) == pytest.approx(total) and float(drawn.follows[i, 0]) == pytest.approx(factor)
+        assert float(drawn.n_step_return[i, 0]) == pytest.approx(total) and float(drawn.bootstrap_discount[i, 0]) == pytest.approx(factor)
         counts[row, t] += 1
     return counts
 
@@ -131,7 +131,9 @@ def test_where_a_rollout_does_not_go_on_rows_are_cut() -> None:
     assert {pair for pair in pairs if pair[0] in (3, 4, 1003, 1004)} == {(3, 5), (4, 5), (1003, 1005), (1004, 1005)}
     assert {int(t) for t in drawn.trajectory.action} == {*range(5), *range(100, 105)}
     ends = {
-        int(t): float(f) for t, f, o in zip(drawn.trajectory.action, drawn.follows, drawn.trajectory.obs[:, 0, 0], strict=True) if o < 1000
+        int(t): float(f)
+        for t, f, o in zip(drawn.trajectory.action, drawn.bootstrap_discount, drawn.trajectory.obs[:, 0, 0], strict=True)
+        if o < 1000
     }  # type: ignore[index,call-overload]
     assert ends[4] == 0.0 and ends[104] == 1.0
 
@@ -151,7 +153,7 @@ def test_windows_are_stretches_of_what_was(prioritised: bool) -> None:
         starts.add((row, t))
     assert starts == {(row, t) for row in range(2) for t in range(8, 20)}
     assert drawn.trajectory.state0 is None
-    assert drawn.after[0].tolist() == [2, 3, 4, 5, 6, 6] or bool(drawn.trajectory.truncated[0].any())
+    assert drawn.bootstrap_index[0].tolist() == [2, 3, 4, 5, 6, 6] or bool(drawn.trajectory.truncated[0].any())
 
 
 @pytest.mark.parametrize("prioritised", [False, True])
@@ -195,8 +197,8 @@ def test_resumes_exactly(settings: dict[str, Any], rollouts: int) -> None:
     def one(replay: Replay, world: Counting) -> list[torch.Tensor]:
         replay.add(world.rollout(4, {"hidden": torch.full((2, 1), world.time)}))
         drawn = replay.draw(16, importance_exponent=0.5)
-        replay.set_errors(drawn, drawn.earned + 1)
-        return [drawn.trajectory.obs, drawn.earned, drawn.follows, drawn.weight]  # type: ignore[list-item]
+        replay.set_errors(drawn, drawn.n_step_return + 1)
+        return [drawn.trajectory.obs, drawn.n_step_return, drawn.bootstrap_discount, drawn.weight]  # type: ignore[list-item]
 
     world, whole = Counting({(0, t): "terminated" for t in range(5, 90, 9)}), Replay(2 * 9, seed=3, **settings)
     for _ in range(rollouts):

@@ -30,7 +30,7 @@ def tasks_of(make: Any, parts: int) -> list[tuple[Any, torch.Generator]]:
         task.config.captions_per_image, task.config.references_per_prompt, task.config.flip = 2, 1, make is captions
         generator = torch.Generator().manual_seed(3)
         if part >= 0:
-            trainer = SimpleNamespace(can_split_batches=True, generator=generator)
+            trainer = SimpleNamespace(can_split_batches=True, optimiser=SimpleNamespace(device=generator.device))
             generator = share_batches(trainer, task, part, parts, generator.get_state())
         made.append((task, generator))
     return made
@@ -95,12 +95,12 @@ def test_minibatches_hold_the_rows_of_one_process() -> None:
 
 
 def test_what_cannot_be_divided_is_refused() -> None:
-    trainer = SimpleNamespace(can_split_batches=True, generator=torch.Generator())
-    state = trainer.generator.get_state()
+    optimiser = SimpleNamespace(device=torch.device("cpu"), generator=torch.Generator())
+    trainer, state = SimpleNamespace(can_split_batches=True, optimiser=optimiser), optimiser.generator.get_state()
     with pytest.raises(ValueError, match="AttentionTask cannot divide a batch"):
         share_batches(trainer, small_task(), 0, 2, state)
     with pytest.raises(ValueError, match="SimpleNamespace cannot divide a batch; expected supervised, self_critical"):
-        share_batches(SimpleNamespace(generator=trainer.generator), text(), 0, 2, state)
+        share_batches(SimpleNamespace(optimiser=optimiser), text(), 0, 2, state)
     with pytest.raises(ValueError, match="expected at most 5 processes, as many as items of a batch, got 6"):
         BatchShare(0, 6).begin(torch.arange(5))
     task = text()

@@ -102,12 +102,12 @@ def test_who_joins_takes_what_is_shared_and_keeps_what_is_its_own(config: Any, m
     state = {"trainer": first.state_dict(), "task": task.state_dict(), "random": None, "progress": {"step": 2}, "metrics_num_bytes": 7}
     checkpoint.save(tmp_path / "step", first.policy, state, {"step": 2, "num_processes": 1})
     joining, its_task = make(1)
-    generator, environment = joining.generator.get_state().clone(), its_task.state_dict().get("environment")
+    generator, environment = joining.optimiser.generator.get_state().clone(), its_task.state_dict().get("environment")
     monkeypatch.setattr(elastic, "process_index", lambda: 1)
     before = torch.get_rng_state()
     progress, *_ = restore(tmp_path / "step", joining, its_task, joining.policy)
     assert progress.step == 2 and torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(joining.generator.get_state(), generator)
+    assert torch.equal(joining.optimiser.generator.get_state(), generator)
     assert joining.optimiser.num_finished == 2
     assert_same(joining.optimiser.state_dict(), first.optimiser.state_dict())
     assert_same(joining.policy.state_dict(), first.policy.state_dict())

@@ -133,12 +133,12 @@ def test_a_resumed_run_goes_on_with_the_weights_that_learn(tmp_path: Path) -> No
 
 def test_with_an_average_from_a_checkpoint_without_one(tmp_path: Path) -> None:
     trainer = Trainer()
-    trainer.optimiser.average = None
+    trainer.optimiser.weights.average = None
     fit(trainer, evaluating([]), num_updates=2, run_folder=tmp_path)
     resumed = Trainer()
     fit(resumed, evaluating([]), num_updates=2, resume_from=checkpoint.find(tmp_path))
-    assert resumed.optimiser.average is not None
-    with resumed.optimiser.average.in_use():
+    assert resumed.optimiser.weights.average is not None
+    with resumed.optimiser.weights.average.in_use():
         assert resumed.policy.weight.item() == trainer.path[-1]
 
 

@@ -38,7 +38,7 @@ def main(folder: Path) -> None:
         skipped[name] = (share, torch.equal(flat_weights(trainer.policy), weights[name]))
     trainer = PPOConfig(optimiser=FAST, num_samples=2, target_kl=2e-3).build(TokenPolicy(), seed=5, num_updates=9)
     num_steps = [trainer.update(trainer.collect(TokenTask()))["policy/optimiser_steps"] for _ in range(6)]
-    found = {"weights": weights, "skipped": skipped, "seed": trainer.generator.initial_seed(), "num_steps": num_steps}
+    found = {"weights": weights, "skipped": skipped, "seed": trainer.optimiser.generator.initial_seed(), "num_steps": num_steps}
     torch.save(found, folder / f"weights_{rank}.pt")
     torch.distributed.destroy_process_group()
 

@@ -23,7 +23,7 @@ def check_parts(trainer: Any) -> None:
     """Share the weights out, and see that about half of each is here, and of what AdamW keeps of it."""
     whole = {name: parameter.detach().clone() for name, parameter in trainer.policy.named_parameters()}
     trainer.optimiser.shard()
-    rank, adamw = int(os.environ["RANK"]), trainer.optimiser._adamw
+    rank, adamw = int(os.environ["RANK"]), trainer.optimiser.weights.adamw
     assert sum(p.numel() for p in adamw.parameters) <= sum(-(-len(w) // 2) * w[0].numel() for w in whole.values())
     assert all(m.exp_avg.shape == p.shape for m, p in zip(adamw._moments, adamw.parameters, strict=True))
     for name, parameter in trainer.policy.named_parameters():

@@ -12,6 +12,7 @@ from toy_worlds import ToyTask, exact_values
 
 from seqrl.optimiser import OptimiserConfig
 from seqrl.policies.action_values import ActionValues, ActionValuesConfig
+from seqrl.policies.encoders import ObservationSize
 from seqrl.trainers.dqn import DQN, DQNConfig
 from seqrl.trajectory import Trajectory
 
@@ -30,11 +31,16 @@ BASE = DQNConfig(
 )
 
 
+def target_of(trainer: DQN) -> Any:
+    assert trainer.target is not None
+    return trainer.target
+
+
 def table(seed: int = 0, **settings: Any) -> ActionValues:
     """A linear network of one-hot states."""
     config = ActionValuesConfig(num_atoms=15, value_min=-1.0, value_max=2.5, memory_size=16, **settings)
     hidden = (32,) if config.dropout or config.memory != "none" else ()
-    return ActionValues((), 2, hidden, config, num_observations=4, generator=torch.Generator().manual_seed(seed))
+    return ActionValues(ObservationSize((), 4), 2, hidden, config, generator=torch.Generator().manual_seed(seed))
 
 
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -123,7 +129,7 @@ def test_targets_by_hand(settings: dict[str, Any], flags: dict[str, bool], expec
     policy = table()
     trainer = DQN(policy, DQNConfig(gamma=0.5, learning_starts=0, **settings))
     set_values(policy, [[0.0, 0.0], [6.0, 1.0], [3.0, 5.0], [0.0, 0.0]])
-    if trainer.target is not policy:
+    if trainer.target is not None:
         set_values(trainer.target, [[0.0, 0.0], [4.0, 7.0], [9.0, 8.0], [0.0, 0.0]])
     trainer.replay.add(stretch(**flags))
     drawn, target = trainer._targets(trainer.replay.draw(50))
@@ -136,7 +142,7 @@ def test_loss_by_hand(loss: Any, expected: float) -> None:
     policy = table()
     trainer = DQN(policy, DQNConfig(gamma=0.5, learning_starts=0, gradient_steps=1, loss=loss))
     set_values(policy, [[0.0, 1.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
-    set_values(trainer.target, [[0.0, 0.0], [7.0, 4.0], [0.0, 0.0], [0.0, 0.0]])
+    set_values(target_of(trainer), [[0.0, 0.0], [7.0, 4.0], [0.0, 0.0], [0.0, 0.0]])
     numbers = trainer.update(stretch(truncated=True))
     assert numbers["loss/td"] == pytest.approx(expected)  # the target is 1 + 0.5 * 7, the estimate 1
     assert numbers["action_value/error"] == pytest.approx(3.5) and numbers["action_value/mean"] == pytest.approx(1.0)
@@ -153,13 +159,13 @@ def test_target_network_follows() -> None:
     average = weight(moving.policy)
     for step in range(1, 10):
         rows = trainer.collect(task)  # type: ignore[arg-type]
-        before = weight(trainer.target)
+        before = weight(target_of(trainer))
         trainer.update(rows)
         expected = weight(trainer.policy) if step % 4 == 0 else before
-        assert torch.equal(weight(trainer.target), expected)
+        assert torch.equal(weight(target_of(trainer)), expected)
         moving.update(rows)
         average = 0.75 * average + 0.25 * weight(moving.policy)
-        torch.testing.assert_close(weight(moving.target), average)
+        torch.testing.assert_close(weight(target_of(moving)), average)
 
 
 def test_chance_actions_grow_rare_and_learning_waits() -> None:
@@ -230,9 +236,9 @@ def test_other_policies_are_refused() -> None:
         ({"replay": "all"}, "replay: expected one of uniform, prioritised, none, got 'all'"),
         ({"target_network": "soft"}, "target_network: expected one of hard"),
         ({"n_step": 0}, "n_step: expected at least 1, got 0"),
-        ({"learning_starts": -1}, "learning_starts: expected at least 0 steps, got -1"),
-        ({"epsilon_final": 1.5}, "epsilon_final: expected a number in 0..1, got 1.5"),
-        ({"huber_delta": 0.0}, "huber_delta: expected a number above 0, got 0.0"),
+        ({"learning_starts": -1}, "learning_starts: expected 0 or more, got -1"),
+        ({"epsilon_final": 1.5}, "epsilon_final: expected a number from 0 to 1, got 1.5"),
+        ({"huber_delta": 0.0}, "huber_delta: expected a positive number, got 0.0"),
     ],
 )
 def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
@@ -245,8 +251,8 @@ def test_steps_of_all_processes_count(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = DQN(table(), dataclasses.replace(BASE, learning_starts=1000))
     rows = trainer.collect(ToyTask())  # type: ignore[arg-type]
     other = float(rows.mask.sum()) + 3
-    monkeypatch.setattr(type(trainer.optimiser), "num_processes", 2)
-    monkeypatch.setattr(trainer.optimiser, "mean", lambda mine: (mine + other) / 2)
+    monkeypatch.setattr("seqrl.distributed.num_processes", lambda: 2)
+    monkeypatch.setattr("seqrl.distributed.mean", lambda mine: (mine + other) / 2)
     trainer.update(rows)
     assert trainer.num_env_steps == 2 * int(other) - 3
 
@@ -264,18 +270,18 @@ def test_windows_that_never_fit_are_refused() -> None:
 
 @pytest.mark.parametrize("kind", ["hard", "moving_average"])
 def test_target_network_sees_observations_as_the_network_does(kind: Any) -> None:
-    network = ActionValues((1,), 2, (8,), ActionValuesConfig(normalise_observations=True))
+    network = ActionValues(ObservationSize((1,)), 2, (8,), ActionValuesConfig(normalise_observations=True))
     trainer = DQN(network, dataclasses.replace(BASE, target_network=kind, target_every=10**6, tau=0.0))
     first = {name: weight.clone() for name, weight in network.named_parameters()}
     task = ToyTask()
     for _ in range(3):
-        rows = task.rollout(table(), generator=trainer.generator)
+        rows = task.rollout(table(), generator=trainer.optimiser.generator)
         rows = rows.replace(obs=rows.obs.unsqueeze(-1) * 20.0 + 50.0)  # type: ignore[union-attr, operator]
         network.observe(rows.obs, rows.mask)
         network.initial_state(None)
         trainer.update(rows)
     assert float(network.inputs.norm.mean) > 40  # type: ignore[union-attr, arg-type]
-    target = trainer.target
+    target = target_of(trainer)
     assert torch.equal(target.inputs(rows.obs), network.inputs(rows.obs))  # type: ignore[operator]
     assert all(torch.equal(weight, first[name]) for name, weight in target.named_parameters())
 
@@ -286,7 +292,7 @@ def test_recurrent_targets_step_by_step() -> None:
     trainer = DQN(policy, dataclasses.replace(BASE, **stored, gamma=0.5, n_step=2, double=True))  # type: ignore[arg-type]
     task, draw = ToyTask(num_steps=5), torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for parameter in [*policy.parameters(), *trainer.target.parameters()]:
+        for parameter in [*policy.parameters(), *target_of(trainer).parameters()]:
             parameter.add_(0.4 * torch.randn(parameter.shape, generator=draw))
     for _ in range(8):
         trainer.replay.add(trainer.collect(task))  # type: ignore[arg-type]
@@ -296,7 +302,7 @@ def test_recurrent_targets_step_by_step() -> None:
     estimates = policy(later.trajectory).value.detach()
     for i in range(24):
         values = []
-        for network in (policy, trainer.target):
+        for network in (policy, target_of(trainer)):
             state, seen = {"hidden": window.state0["hidden"][i : i + 1]}, []
             for t in range(8):
                 if t and not window.mask[i, t - 1]:
@@ -322,7 +328,7 @@ def test_each_optimiser_step_has_noise_of_its_own(monkeypatch: pytest.MonkeyPatc
     find, seen = trainer._targets, []
 
     def noted(drawn: Any) -> Any:
-        seen.extend(network.advantage.layers[0].noise_out.clone() for network in (trainer.policy, trainer.target))
+        seen.extend(network.advantage.layers[0].noise_out.clone() for network in (trainer.policy, target_of(trainer)))
         return find(drawn)
 
     monkeypatch.setattr(trainer, "_targets", noted)

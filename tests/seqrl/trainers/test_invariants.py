@@ -13,6 +13,7 @@ from launched import launch
 from toy_tokens import AuxPolicy, TablePolicy, TokenPolicy, TokenTask, flat_weights, gradient_of
 from toy_worlds import ToyTask
 
+from seqrl import distributed
 from seqrl.diagnostics import describe_rollout, warnings_for
 from seqrl.optimiser import OptimiserConfig
 from seqrl.policies.tables import ProbabilityTable
@@ -339,9 +340,8 @@ def test_a_process_without_demonstrations_counts_none(config: Any, monkeypatch: 
     """Its samples would make the other processes' demonstrations weigh less."""
     trainer = config.build(TokenPolicy(), seed=0, num_updates=2)
     rows = TokenTask(num_contexts=2).rollout(trainer.policy, num_samples=3, generator=torch.Generator().manual_seed(0))
-    monkeypatch.setattr(type(trainer.optimiser), "num_processes", 2)
-    monkeypatch.setattr(trainer.optimiser, "least", lambda number: number)
-    count, counted = trainer.optimiser.count, list[int]()
-    monkeypatch.setattr(trainer.optimiser, "count", lambda mask, **settings: (counted.append(int(mask.sum())), count(mask, **settings))[1])
+    monkeypatch.setattr("seqrl.distributed.num_processes", lambda: 2)
+    count, counted = distributed.count, list[int]()
+    monkeypatch.setattr(distributed, "count", lambda mask, **settings: (counted.append(int(mask.sum())), count(mask, **settings))[1])
     trainer.update(rows)
     assert counted == [int(rows.mask.sum()), 0]

@@ -165,7 +165,7 @@ def test_padding_reaches_no_action_value(memory: Any, estimate: Any) -> None:
     config = DQNConfig(optimiser=PLAIN, learning_starts=0, gradient_steps=3, batch_size=16, n_step=2, window_steps=4, buffer_size=100)
     settings, found = ActionValuesConfig(memory=memory, memory_size=4, estimate=estimate), []
     for given in (rows, poisoned(rows, math.nan)):
-        policy = ActionValues((4,), 3, (5,), settings, generator=torch.Generator().manual_seed(1))
+        policy = ActionValues(ObservationSize((4,)), 3, (5,), settings, generator=torch.Generator().manual_seed(1))
         found.append(averages(config.build(policy, seed=0, num_updates=4), given))
     assert found[0].isfinite().all()
     torch.testing.assert_close(*found, rtol=0, atol=1e-6)

@@ -146,7 +146,7 @@ def test_a_broken_rollout_leaves_the_learners_weights() -> None:
     for _ in range(3):
         unbroken.update(unbroken.collect(task))
     for each in (trainer, unbroken):
-        each.generator.manual_seed(9)
+        each.optimiser.generator.manual_seed(9)
     assert torch.equal(trainer.collect(task).logp, unbroken.collect(task).logp)
 
 

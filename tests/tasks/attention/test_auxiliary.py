@@ -40,7 +40,7 @@ def first_step(config: Any, task: Any) -> tuple[dict[str, Tensor], dict[str, flo
     stats = trainer.update(trainer.collect(task))
     moments = trainer.optimiser.state_dict()["adamw"]["state"]
     names = {id(parameter): name for name, parameter in policy.named_parameters()}
-    gradients = {names[id(p)]: 10 * moments[index]["exp_avg"] for index, p in enumerate(trainer.optimiser._adamw.parameters)}
+    gradients = {names[id(p)]: 10 * moments[index]["exp_avg"] for index, p in enumerate(trainer.optimiser.weights.adamw.parameters)}
     return gradients, stats
 
 

@@ -128,7 +128,7 @@ def test_each_batch_comes_one_call_later_with_its_own_rewards(root: Path) -> Non
     again = task_of(1)
     again.load_state_dict(ahead.state_dict())
     repeated = SelfCritical(trainer.policy, trainer.config, seed=3)
-    repeated.generator.set_state(later.generator.get_state())
+    repeated.optimiser.generator.set_state(later.optimiser.generator.get_state())
     pair = later.collect(ahead), repeated.collect(again)
     assert torch.equal(pair[0].reward, pair[1].reward) and torch.equal(pair[0].action, pair[1].action)
 
