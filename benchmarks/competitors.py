@@ -8,8 +8,10 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +52,29 @@ def run_benchmark(main: Callable[[], None]) -> int:
     from seqrl.run.interrupt import run_command
 
     return run_command(main, name=Path(sys.argv[0]).name)
+
+
+@contextmanager
+def checked_out(commit: str) -> Iterator[tuple[str, Path]]:
+    """Check a commit out beside this tree, and remove it again; gives the commit's whole name and the folder.
+
+    Raises:
+        RuntimeError: when git fails, with what it said.
+    """
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"git {' '.join(arguments)} failed:\n{done.stderr}")
+        return done.stdout.strip()
+
+    with tempfile.TemporaryDirectory() as folder:
+        name, tree = git("rev-parse", commit), Path(folder) / "old"
+        git("worktree", "add", "--detach", str(tree), name)
+        try:
+            yield name, tree
+        finally:
+            git("worktree", "remove", "--force", str(tree))
 
 
 def updates_in_the_same_time(self_critical: RunConfig, cross_entropy: RunConfig, *, rounds: int) -> int:

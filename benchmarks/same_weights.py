@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from competitors import run_benchmark
+from competitors import checked_out, run_benchmark
 from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, write_results
 
 KEPT = ROOT / "runs" / "same_weights"
@@ -131,23 +131,14 @@ def main() -> None:
     known = parser.parse_args()
     require_clean(allow_dirty=known.allow_dirty)
     here = provenance([0])
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True).stdout.strip()
-
-    old = git("rev-parse", known.old)
-    with tempfile.TemporaryDirectory() as temporary:
-        model, tree = Path(temporary) / "model", Path(temporary) / "old"
+    with tempfile.TemporaryDirectory() as temporary, checked_out(known.old) as (old, tree):
+        model = Path(temporary) / "model"
         sys.path.insert(0, str(ROOT / "tests"))
         from test_configs import save_tiny_model
 
         save_tiny_model(model)
-        git("worktree", "add", "--detach", str(tree), old)
-        try:
-            before = sums_at(tree, old, known.names, known.updates, model, keep=True)
-            after = sums_at(ROOT, here["commit"], known.names, known.updates, model, keep=bool(here["clean"]))
-        finally:
-            git("worktree", "remove", "--force", str(tree))
+        before = sums_at(tree, old, known.names, known.updates, model, keep=True)
+        after = sums_at(ROOT, here["commit"], known.names, known.updates, model, keep=bool(here["clean"]))
     verdicts = {name: verdict(before.get(name), after.get(name)) for name in sorted({*before, *after})}
     for name, said in verdicts.items():
         print(f"{name:32} {said}")

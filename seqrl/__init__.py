@@ -19,6 +19,10 @@ from seqrl.public_names import imported_when_used
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
+    from seqrl.diagnostics import describe_rollout as describe_rollout
+    from seqrl.distributions import Categorical as Categorical
+    from seqrl.functional.losses import policy_gradient as policy_gradient
+    from seqrl.optimiser import Optimiser as Optimiser
     from seqrl.optimiser import OptimiserConfig as OptimiserConfig
     from seqrl.policies.tokens import TokenPolicy as TokenPolicy
     from seqrl.protocols import Metric as Metric
@@ -56,6 +60,8 @@ if TYPE_CHECKING:
     from seqrl.trainers import VTrace as VTrace
     from seqrl.trainers import VTraceConfig as VTraceConfig
     from seqrl.trainers.imitation import ImitationConfig as ImitationConfig
+    from seqrl.trainers.state import load_state as load_state
+    from seqrl.trainers.state import state_of as state_of
     from seqrl.trajectory import Evaluation as Evaluation
     from seqrl.trajectory import Step as Step
     from seqrl.trajectory import Trajectory as Trajectory

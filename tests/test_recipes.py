@@ -1,4 +1,7 @@
-"""CONTRIBUTING.md's recipes, followed to the letter: those of the package in a copy of the project, the others in a folder of one's own."""
+"""CONTRIBUTING.md's recipes, followed to the letter: those of the package in a copy of the project, the others in a folder of one's own.
+
+The exercises of docs/strangers.md are followed as well.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +33,11 @@ def copy(tmp_path: Path) -> Path:
     return folder
 
 
-def follow(recipe: str, folder: Path, run: Callable[[str, Path], None]) -> list[Path]:
-    """Write the files, insert the lines and run the commands of a recipe; give the files written."""
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    section = re.search(rf"^## Recipe: {recipe}$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    assert section is not None, f"CONTRIBUTING.md has no recipe for {recipe}"
+def follow(recipe: str, folder: Path, run: Callable[[str, Path], None], page: str = "CONTRIBUTING.md") -> list[Path]:
+    """Write the files, insert the lines and run the commands of a recipe or an exercise; give the files written."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    section = re.search(rf"^## (?:Recipe|Exercise): {recipe}$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert section is not None, f"{page} has no section about {recipe}"
     written = []
     for language, name, body in BLOCK.findall(section[1]):
         if language == "sh":
@@ -107,6 +110,21 @@ def test_in_a_folder_of_ones_own(recipe: str, tmp_path: Path, monkeypatch: pytes
         assert name == "seqrl" and main([*arguments, *(small if "--task.data.scenes" in line else [])]) == 0, line
 
     in_house_style(follow(recipe, tmp_path, in_process), tmp_path)
+
+
+def test_the_strangers_exercises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def two_updates(line: str, folder: Path) -> None:
+        name, command, *arguments = shlex.split(line)
+        control = ["--task.num_eval_episodes=2", "--task.max_episode_steps=20"] if "cartpole" in line else []
+        less = [*control, "--num_updates=2", "--eval_every=2"] if command == "train" else []
+        assert name == "seqrl" and main([command, *arguments, *less]) == 0, line
+
+    files = [file for part in ("a task", "a trainer", "a policy") for file in follow(part, tmp_path, two_updates, "docs/strangers.md")]
+    in_house_style(files, tmp_path)
+    assert read_metrics(tmp_path / "runs" / "rloo")[-1]["step"] == 2
 
 
 @pytest.mark.slow

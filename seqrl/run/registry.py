@@ -51,7 +51,7 @@ def find(group: str, name: str) -> Any:
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise ValueError(f"{name!r} ({group}) needs the module {error.name!r}, which is not installed") from error
+        raise ValueError(f"{name!r} ({group}) needs the module {error.name!r}, which is neither installed nor in this folder") from error
     for part in attribute.split(".") if attribute else []:
         if not hasattr(found, part):
             raise ValueError(f"{name!r} ({group}): module {module} has no {part!r}; {nearest(part, vars(found))}")

@@ -341,6 +341,11 @@ def test_two_optimisers_of_one_policy_do_not_disturb_each_other() -> None:
     assert copied.bias.tolist() == pytest.approx([1.89] * 2, abs=1e-6)
 
 
+def test_no_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected at least one row, got none"):
+        optimiser_of(Matrix()).minimise(rows([1.0, 2.0]).select_rows(torch.zeros(2, dtype=torch.bool)), total)
+
+
 def test_a_frozen_policy_is_refused() -> None:
     with pytest.raises(ValueError, match="no trainable parameter"):
         optimiser_of(Matrix().requires_grad_(False))

@@ -34,7 +34,7 @@ def test_what_is_written_reads_the_same(toy_yaml: Path, tmp_path: Path) -> None:
         ("--trainer.optimiser.learning_rte=1", "trainer.optimiser.learning_rte: there is no such field; did you mean 'learning_rate'?"),
         ("--task.type=captoining", "task.type: 'captoining' is not registered under seqrl.tasks"),
         ("--task.type=toy_for_runs:ToyTaskConfg", "has no 'ToyTaskConfg'; did you mean 'ToyTaskConfig'?"),
-        ("--task.type=no_such_module:X", "needs the module 'no_such_module', which is not installed"),
+        ("--task.type=no_such_module:X", "needs the module 'no_such_module', which is neither installed nor in this folder"),
         ("--task=3", "task: expected a mapping with a `type`, got int 3"),
         ("--num_updates", "'--num_updates': expected --field=value; write --num_updates=VALUE"),
         ("num_updates=3", "'num_updates=3': expected --field=value"),
