@@ -124,7 +124,7 @@ class Optimiser:
         Raises:
             ValueError: when no step may be skipped, see `OptimiserConfig.max_skipped_updates`; when there are no rows.
         """
-        if not trajectory.batch_size and self.num_processes == 1:  # of several processes one may have none
+        if not trajectory.batch_size and distributed.num_processes() == 1:  # of several processes one may have none
             raise ValueError("minimise: expected at least one row, got none; keep all rows of an update where none is worth learning from")
         figures, policy_stats = self.step(trajectory, loss, **settings)
         return read(figures) | describe_update(policy_stats, lags=lags)
