@@ -154,23 +154,11 @@ def test_a_resumed_run_ends_with_the_same_weights_and_statistics(environment: st
     assert float(whole.state_dict()["inputs.norm.count"]) >= 3 * 30
 
 
-class Halves(torch.nn.Module):
-    """Features of what is seen: each half's sum, times weights of its own."""
-
-    def __init__(self, config: ControlPolicyConfig, space: Box, generator: torch.Generator | None) -> None:
-        super().__init__()
-        self.num_outputs = 2
-        self.weight = torch.nn.Parameter(torch.rand(2, generator=generator))
-
-    def forward(self, seen: torch.Tensor) -> torch.Tensor:
-        return seen.float().unflatten(-1, (2, -1)).sum(dim=-1) * self.weight
-
-
 @pytest.mark.parametrize("settings", [{}, {"actor_critic": ActorCriticConfig(shared_trunk=True, memory="gru")}, {"type": "action_values"}])
 def test_an_encoder_of_ones_own_by_name(settings: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     """It sees the environment's numbers, its weights are drawn by the task's seed, and an update moves them."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    config = ControlPolicyConfig(encoder="test_policy:Halves", **settings)
+    config = ControlPolicyConfig(encoder="own_encoder:Halves", **settings)
     task = EnvTask("CartPole-v1", num_envs=2, num_steps=16, policy=config)
     policy, again = task.build_policy(), task.build_policy()
     assert all(torch.equal(a, b) for a, b in zip(policy.parameters(), again.parameters(), strict=True))
@@ -183,9 +171,10 @@ def test_an_encoder_of_ones_own_by_name(settings: dict, monkeypatch: pytest.Monk
     assert all((encoder.weight != weight).any() for encoder, weight in zip(encoders, before, strict=True))
 
 
-def test_an_encoder_that_is_none() -> None:
+def test_an_encoder_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
     with pytest.raises(ValueError, match="encoder: expected one of auto or module:function, got 'cnn'"):
         ControlPolicyConfig(encoder="cnn")
-    own = ControlPolicyConfig(encoder="test_policy:Halves", actor_critic=ActorCriticConfig(normalise_observations=True))
+    own = ControlPolicyConfig(encoder="own_encoder:Halves", actor_critic=ActorCriticConfig(normalise_observations=True))
     with pytest.raises(ValueError, match="normalise_observations: .* what an encoder of one's own reads; switch it off"):
         EnvTask("CartPole-v1", num_envs=1, policy=own).build_policy()
