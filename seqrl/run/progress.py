@@ -81,14 +81,14 @@ class Intervals:
     """Says what happens after how many updates.
 
     Attributes:
-        steps: updates in all; after the last one everything is due that ever is.
+        num_updates: updates in all; after the last one everything is due that ever is.
         eval_every: updates between evaluations; 0 for none.
         save_every: updates between checkpoints; 0 for none but that at the end.
         save_minutes: minutes without a checkpoint after which one is saved; 0 for never.
         log_every: updates between lines of training stats; 0 for none.
     """
 
-    steps: int
+    num_updates: int
     eval_every: int
     save_every: int
     save_minutes: float
@@ -100,7 +100,7 @@ class Intervals:
 
     def saving(self, step: int) -> bool:
         """Say whether to save."""
-        return step == self.steps or (step > 0 and self._every(step, self.save_every))
+        return step == self.num_updates or (step > 0 and self._every(step, self.save_every))
 
     def late(self, unsaved_s: float) -> bool:
         """Say whether so many seconds without a checkpoint are too many."""
@@ -111,4 +111,4 @@ class Intervals:
         return self._every(step, self.log_every)
 
     def _every(self, step: int, period: int) -> bool:
-        return period > 0 and (step % period == 0 or step == self.steps)
+        return period > 0 and (step % period == 0 or step == self.num_updates)
