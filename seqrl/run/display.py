@@ -1,14 +1,16 @@
-"""Shows a run on the terminal: a live table with progress and time left, or plain lines where there is no terminal."""
+"""Shows a run: a live table with progress and time left, or plain lines where there is no terminal; and makes its trackers."""
 
 from __future__ import annotations
 
 import itertools
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from seqrl.run.log import Figures, Writer
+from seqrl.run.config import RunConfig, flatten, to_plain
+from seqrl.run.log import Figures, Tracker, Writer
 from seqrl.run.metric_accumulator import MetricAccumulator
 
 if TYPE_CHECKING:
@@ -22,6 +24,21 @@ LINE_KEYS = (
 SHOWN_GROUPS = ("dev", "episode", "reward", "train", "loss", "policy", "progress", "time")
 MIN_PERIOD_S, MAX_PERIOD_S, PERIOD_SHARE = 1.0, 30.0, 0.1
 BARS, CURVE_WIDTH = "▁▂▃▄▅▆▇█", 40
+
+
+def make_writers(config: RunConfig, start: int, *, display: bool) -> list[Writer]:
+    """Make the trackers that a run's configuration names, and what shows it.
+
+    Args:
+        config: of the run.
+        start: updates done already.
+        display: show progress on the terminal.
+    """
+    plain = flatten(to_plain(config))
+    writers: list[Writer] = [Tracker(name, run_folder=config.run_folder, config=plain, start=start) for name in config.trackers]
+    if display:
+        writers.append(make_display(config.name, num_updates=config.num_updates, start=start, stream=sys.stdout))
+    return writers
 
 
 def make_display(name: str, *, num_updates: int, start: int = 0, stream: TextIO) -> Writer:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,11 +16,12 @@ from seqrl.distributed import connect, data_seed, from_main, is_main
 from seqrl.meetings import told_to_others
 from seqrl.protocols import Task
 from seqrl.run import checkpoint, recovery, registry
-from seqrl.run.config import RunConfig, decisive, fingerprint, flatten, read_config, read_tree, to_plain, write_config
+from seqrl.run.config import RunConfig, decisive, fingerprint, read_config, read_tree, write_config
+from seqrl.run.display import make_writers
 from seqrl.run.elastic import seed_from
 from seqrl.run.environment import write_environment
 from seqrl.run.lock import hold
-from seqrl.run.log import Tracker, Writer
+from seqrl.run.log import Writer
 from seqrl.run.loop import RunResult, fit, watch
 from seqrl.run.measured_settings import choose_settings, chosen_before, known_threads, threads
 from seqrl.run.memory import explaining
@@ -85,7 +85,7 @@ def _train(config: RunConfig, newest: Path | None, troubles: list[str], *, overw
             refuse_links(folder)
         if newest is not None:
             recovery.leave_newer(folder, newest, troubles)
-        writers = _writers(config, newest, display=display)
+        writers = make_writers(config, 0 if newest is None else int(checkpoint.read_meta(newest)["step"]), display=display)
         write_config(config, folder / "config.yaml")
         signature = reward_signature(task, trainer)
         signatures = {"reward": signature, "dev": evaluation_signatures(task, "dev")}
@@ -301,14 +301,3 @@ def task_fingerprints(task: Task) -> dict[str, Any]:
     """Give what a task's weights depend on besides the configuration, for instance a vocabulary's fingerprint."""
     give = getattr(task, "fingerprint", None)
     return dict(give()) if callable(give) else {}
-
-
-def _writers(config: RunConfig, newest: Path | None, *, display: bool) -> list[Writer]:
-    start = 0 if newest is None else int(checkpoint.read_meta(newest)["step"])
-    plain = flatten(to_plain(config))
-    writers: list[Writer] = [Tracker(name, run_folder=config.run_folder, config=plain, start=start) for name in config.trackers]
-    if display:
-        from seqrl.run.display import make_display
-
-        writers.append(make_display(config.name, num_updates=config.num_updates, start=start, stream=sys.stdout))
-    return writers
