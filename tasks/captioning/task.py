@@ -131,11 +131,12 @@ class CaptioningTask:
         shape = FeatureShape.of(self.data.train.images)
         policy = build_policy(self.config.policy, self.vocabulary, self.config.data.image_size, features=shape)
         vars(policy)["hints"] = self.hints
-        if self.data.prepared:
-            policy.adapter.prepared = True  # type: ignore[union-attr]
+        adapter: Any = getattr(policy, "adapter", None)  # of a pretrained model, which then leaves these steps out
+        if adapter is not None and self.data.prepared:
+            adapter.prepared = True
         self._begin = int(getattr(policy, "begin", self._begin))  # a pretrained model's own, or the last token of its prompt
         self._built = policy if self.config.policy.type == "pretrained" and self.data.seen_by else None
-        follows = getattr(getattr(policy, "adapter", None), "follows", ("", ""))
+        follows = getattr(adapter, "follows", ("", ""))
         if set(end_tokens(policy)) != set(self._references.ends) or any(follows):
             self._references = self._imitated(end_tokens(policy), *follows)
         return policy

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import transformers
@@ -28,27 +27,8 @@ KINDS: Mapping[str, str] = {
     "smolvlm": "SmolVLMForConditionalGeneration",
     "llava": "LlavaForConditionalGeneration",
 }
-_IMAGE_TEXT = ("idefics3", "smolvlm", "llava")
-
-
-@dataclass(frozen=True)
-class Readers:
-    """What reads for a model.
-
-    Attributes:
-        pictures: its image processor.
-        tokenizer: its tokenizer, which a prompt asks for.
-        whole: the processor of both, which an image-text-to-text model has.
-    """
-
-    pictures: Any
-    tokenizer: Any = None
-    whole: Any = None
-
-
-def needs_whole_processor(kind: str) -> bool:
-    """Tell whether a kind of model puts image tokens into its prompt."""
-    return kind in _IMAGE_TEXT
+# Those that put image tokens into their prompt, for which they need a processor of images and texts.
+IMAGE_TEXT = ("idefics3", "smolvlm", "llava")
 
 
 def check_kind(name: str, config: Any) -> str:
@@ -79,17 +59,21 @@ def class_of(kind: str) -> Any:
 def seeing_part(model: Any) -> ImageKind:
     """Give what runs the encoder of a model of one of `KINDS`; nothing else of it is to be used."""
     kind = model.config.model_type
-    if kind in _IMAGE_TEXT:
+    if kind in IMAGE_TEXT:
         return ImageText(model, ())
     return {"blip": Blip, "git": Git}.get(kind, EncoderDecoder)(model)
 
 
-def adapter_of(model: Any, readers: Readers, *, prompt: str = "", fast: bool = True) -> tuple[ImageAdapter, dict[str, int]]:
+def adapter_of(
+    model: Any, pictures: Any, *, tokenizer: Any = None, whole: Any = None, prompt: str = "", fast: bool = True
+) -> tuple[ImageAdapter, dict[str, int]]:
     """Make the adapter of a model.
 
     Args:
         model: of transformers, of one of `KINDS`; it learns in place.
-        readers: what reads for it.
+        pictures: its image processor.
+        tokenizer: its tokenizer, which a prompt asks for.
+        whole: the processor of both, which an image-text-to-text model has.
         prompt: text that captions go on from, which is no part of them; of an image-text-to-text model what the user says of the image.
         fast: see `seqrl.tasks.captioning.adapters.encoder_decoder.EncoderDecoder`.
 
@@ -100,14 +84,14 @@ def adapter_of(model: Any, readers: Readers, *, prompt: str = "", fast: bool = T
         ValueError: when the model is of another kind, or prompt, tokenizer and processor do not fit it.
     """
     kind = check_kind(type(model).__name__, model.config)
-    if prompt and readers.tokenizer is None and readers.whole is None:
+    if prompt and tokenizer is None and whole is None:
         raise ValueError(
             "prompt: it is read by the model's tokenizer, which was not given; set task.data.tokenizer, or leave the prompt out"
         )
-    made, tokens = _parts(kind, model, readers, prompt, fast=fast)
-    adapter = ImageAdapter(made, readers.pictures, tokens, readers.whole, followed(readers.whole, prompt))
+    made, tokens = _parts(kind, model, tokenizer, whole, prompt, fast=fast)
+    adapter = ImageAdapter(made, pictures, tokens, whole, followed(whole, prompt))
     seen = adapter.look_once()
-    if kind in _IMAGE_TEXT and tokens.count(model.config.image_token_id) != seen:
+    if kind in IMAGE_TEXT and tokens.count(model.config.image_token_id) != seen:
         raise ValueError(
             f"processor: it puts {tokens.count(model.config.image_token_id)} image tokens into the prompt, but the model sees an image as "
             f"{seen}; take the processor that belongs to the model (image_seq_len, patch_size and the sizes of its pictures say how many)"
@@ -115,17 +99,17 @@ def adapter_of(model: Any, readers: Readers, *, prompt: str = "", fast: bool = T
     return adapter, {"begin": adapter.begin} | ({"end": model.config.text_config.sep_token_id} if kind == "blip" else {})
 
 
-def _parts(kind: str, model: Any, readers: Readers, prompt: str, *, fast: bool) -> tuple[ImageKind, tuple[int, ...]]:
+def _parts(kind: str, model: Any, tokenizer: Any, whole: Any, prompt: str, *, fast: bool) -> tuple[ImageKind, tuple[int, ...]]:
     """Give what runs a model, and the tokens of its prompt."""
-    if kind in _IMAGE_TEXT:
-        tokens = chat_prompt(model, readers, prompt)
+    if kind in IMAGE_TEXT:
+        tokens = chat_prompt(model, whole, prompt)
         return ImageText(model, tokens), tokens
     if kind == "blip":
         _refuse_unread_rules(model)
         # As its `generate` does: the tokenizer's first token gives way to the begin token, and its last one is left out.
-        tokens = (model.config.text_config.bos_token_id, *(readers.tokenizer(prompt)["input_ids"][1:-1] if prompt else ()))
+        tokens = (model.config.text_config.bos_token_id, *(tokenizer(prompt)["input_ids"][1:-1] if prompt else ()))
         return Blip(model), tokens
-    words = tuple(readers.tokenizer(prompt, add_special_tokens=False)["input_ids"]) if prompt else ()
+    words = tuple(tokenizer(prompt, add_special_tokens=False)["input_ids"]) if prompt else ()
     first = special_tokens(model, "decoder_start_token_id", "bos_token_id")
     if not first:
         raise ValueError(
@@ -134,18 +118,17 @@ def _parts(kind: str, model: Any, readers: Readers, prompt: str, *, fast: bool) 
     return Git(model) if kind == "git" else EncoderDecoder(model, fast=fast), (first[0], *words)
 
 
-def chat_prompt(model: Any, readers: Readers, prompt: str) -> tuple[int, ...]:
+def chat_prompt(model: Any, whole: Any, prompt: str) -> tuple[int, ...]:
     """Give the tokens of a prompt with an image in it.
 
     Args:
         model: an image-text-to-text model.
-        readers: its processors.
+        whole: its processor of images and texts.
         prompt: what the user says, for the model's chat template; taken as it is where it holds the image token.
 
     Raises:
         ValueError: when there is no way to put an image into it.
     """
-    whole = readers.whole
     if whole is None:
         raise ValueError(f"path: a {type(model).__name__} needs its processor, which puts image tokens into the prompt; got none")
     token, black = str(getattr(whole, "image_token", "<image>")), Image.new("RGB", (64, 64))

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoProcessor
 
 from seqrl.run.registry import nearest
-from seqrl.tasks.captioning.adapters.kinds import Readers, adapter_of, check_kind, class_of, needs_whole_processor
+from seqrl.tasks.captioning.adapters.kinds import IMAGE_TEXT, adapter_of, check_kind, class_of
 from seqrl.tasks.captioning.policies.pixels import check_processor
 from seqrl.tasks.writing.pretrained.hub import found, load_config, load_image_processor, load_tokenizer, only_here, place, weights_of
 from seqrl.tasks.writing.pretrained.number_formats import Dtype, weights_format
@@ -37,7 +37,7 @@ def captioner_of(
         ValueError: when the parts do not fit each other.
     """
     check_processor(processor)
-    adapter, special = adapter_of(model, Readers(processor, tokenizer, whole), prompt=prompt, fast=fast)
+    adapter, special = adapter_of(model, processor, tokenizer=tokenizer, whole=whole, prompt=prompt, fast=fast)
     adapter.check_length(int(settings.get("max_tokens", 1)))
     given = {name: token for name, token in settings.items() if token is not None}
     return TransformersPolicy(adapter, tokenizer=tokenizer, **(special | given))
@@ -71,7 +71,7 @@ def load_captioner(
     weights = weights_format(dtype, only_lora_learns=settings.get("lora") is not None)
     processor, model = load_model(path, changes, weights)
     name, whole = str(path), None
-    if needs_whole_processor(model.config.model_type):
+    if model.config.model_type in IMAGE_TEXT:
         whole = _load_whole_processor(name, processor)
     elif prompt and tokenizer is None:
         tokenizer = load_tokenizer(name, field="path")

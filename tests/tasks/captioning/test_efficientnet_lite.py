@@ -13,11 +13,15 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from seqrl.tasks.captioning.data_config import DataConfig
 from seqrl.tasks.captioning.eyes import Eyes, check_eyes, is_eyes, load_encoder, open_eyes
 from seqrl.tasks.captioning.eyes import efficientnet_weights as weights
 from seqrl.tasks.captioning.eyes.efficientnet_eyes import CentreCrop, scaled
 from seqrl.tasks.captioning.eyes.efficientnet_lite import SCALES, EfficientNetLite, Scale
 from seqrl.tasks.captioning.eyes.encoder import encoded
+from seqrl.tasks.captioning.policies import PolicyConfig
+from seqrl.tasks.captioning.scenes import ScenesConfig
+from seqrl.tasks.captioning.task import CaptioningConfig
 
 NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 peers = pytest.importorskip("efficientnet_lite_pytorch")
@@ -198,6 +202,17 @@ def test_eyes_and_what_learns_from_them_see_the_same(package: Path) -> None:
     assert all(torch.equal(before[key], tensor) for key, tensor in learner.state_dict().items()), "statistics stay"
     with pytest.raises(ValueError, match=r"images: expected uint8 \[N, 3, 40, 40\].*got torch.uint8 \[2, 3, 32, 40\]"):
         eyes(images[:, :, :32])
+
+
+def test_a_captioner_teaches_its_pretrained_encoder(package: Path) -> None:
+    write_package(package, their_names())
+    policy_config = PolicyConfig(encoder="tiny", freeze_encoder=False, dim=8, num_layers=1, num_heads=2)
+    data = DataConfig(scenes=ScenesConfig(num_train=4, num_dev=2, num_test=0), image_size=32)
+    task = CaptioningConfig(data, policy_config, images_per_batch=2).build(0)
+    assert task.data.train.images.shape == (4, 3, 40, 40)
+    policy: Any = task.build_policy()
+    policy(task.demonstrations()).logp.sum().backward()
+    assert all(parameter.grad is not None for parameter in policy.encoder.parameters())
 
 
 def test_damaged_packages_are_refused(package: Path) -> None:
