@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from seqrl.metrics import edit_kernels
+from seqrl.metrics import sequence_kernels
 from seqrl.metrics.item_texts import figure_of_statistics, mean_of_scores, prepare_items, score_items
 from seqrl.metrics.rows import WordNumbers, split_words
 from seqrl.metrics.text_scores import References, Sentence, checked_sentences
@@ -124,7 +124,7 @@ class NumberedReferences:
     def edits(self, sentence: Sentence) -> list[int]:
         """Count the edits to each reference."""
         words = np.array([self.numbers.get(word, _UNKNOWN) for word in split_words(sentence)], np.int64)
-        return [int(edit_kernels.edits_between(words, row)) for row in self.rows]
+        return [int(sequence_kernels.edits_between(words, row)) for row in self.rows]
 
     def nearest(self, sentence: Sentence) -> tuple[int, int]:
         """Give edits and number of words of the reference with the least edits a word; of equal ones the shortest."""

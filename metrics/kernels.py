@@ -5,7 +5,8 @@ An n-gram is numbered by walking a trie kept in one open-addressing hash: the ke
 size and every n, and the parts of an n-gram that no reference holds end the walk early.
 
 A loop and all that it calls stand in one file because numba's cache looks only at the file of the outermost function: with a callee in
-another file, an edit there would leave stale machine code behind. The loops of BLEU and ROUGE-L stand in files of their own.
+another file, an edit there would leave stale machine code behind. The loops of BLEU, and of
+what compares sequences in order, stand in other files.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
@@ -142,8 +143,9 @@ def _scored_length(tokens, length, end, score_end):
 @compiled
 def scored_lengths(rows, end, score_end, scored):
     """Fill scored[row] with how many tokens of each row count as words."""
-    for row in range(rows.tokens.shape[0]):
-        scored[row] = _scored_length(rows.tokens[row], rows.lengths[row], end, score_end)
+    tokens, lengths, _ = rows
+    for row in range(tokens.shape[0]):
+        scored[row] = _scored_length(tokens[row], lengths[row], end, score_end)
 
 
 @compiled

@@ -58,11 +58,7 @@ class SpiceOfficial:
     timeout_s: float = 3600.0
     cache_size: int = 200_000
     bound: ClassVar[float] = 1.0
-
-    @property
-    def described(self) -> tuple[str, dict[str, Any]]:
-        """Name and settings for a signature, see `seqrl.metrics.signature`."""
-        return "SPICE-official", {}
+    described: ClassVar[tuple[str, dict[str, Any]]] = ("SPICE-official", {})
 
     corpus = mean_of_scores
 

@@ -80,11 +80,11 @@ DIGEST_WORDS = 16
 @compiled
 def find_phrases(words: Words, phrase_words: Words, table: PhraseTable, found: Words) -> int:
     """Write start, length and number of each phrase of the table that stands in a sentence to `found` [>= words * max_words, 3]."""
-    slots = table.slots
+    slots, phrases, _, _, max_words = table
     count, mask = 0, np.uint64(len(slots) - 1)
     for start in range(len(words)):
         value = np.uint64(0)
-        for length in range(1, min(table.max_words, len(words) - start) + 1):
+        for length in range(1, min(max_words, len(words) - start) + 1):
             word = phrase_words[words[start + length - 1]]
             if word < 0:
                 break
@@ -94,7 +94,7 @@ def find_phrases(words: Words, phrase_words: Words, table: PhraseTable, found: W
             slot = wanted & mask
             while slots[slot] != 0:
                 if slots[slot] == wanted:
-                    found[count, 0], found[count, 1], found[count, 2] = start, length, table.phrases[slot]
+                    found[count, 0], found[count, 1], found[count, 2] = start, length, phrases[slot]
                     count += 1
                     break
                 slot = (slot + np.uint64(1)) & mask
@@ -128,10 +128,9 @@ def find_all_phrases(
 
 
 @compiled
-def _synonyms(one: int, other: int, words: WordArrays) -> bool:
-    if words.digests[one] & words.digests[other] == 0:
+def _synonyms(one: int, other: int, starts: Places, synsets: Words, digests: Bits) -> bool:
+    if digests[one] & digests[other] == 0:
         return False
-    starts, synsets = words.synset_starts, words.synsets
     a, b = starts[one], starts[other]
     while a < starts[one + 1] and b < starts[other + 1]:
         if synsets[a] == synsets[b]:
@@ -154,6 +153,7 @@ def _append(matches: Places, count: int, h: int, h_length: int, r: int, r_length
 @compiled
 def _find_matches(hypothesis: Words, reference: Words, words: WordArrays, reachable: Words, r_phrases: Words, matches: Places) -> int:
     """List what each module matches; gives how many there are, of which those that have room are written."""
+    stems, synset_starts, synsets, digests, _, _ = words
     count = 0
     for r in range(len(reference)):
         there = reference[r]
@@ -162,9 +162,9 @@ def _find_matches(hypothesis: Words, reference: Words, words: WordArrays, reacha
             if here == there:
                 count = _append(matches, count, h, 1, r, 1, 0)
                 continue
-            if words.stems[here] == words.stems[there]:
+            if stems[here] == stems[there]:
                 count = _append(matches, count, h, 1, r, 1, 1)
-            if _synonyms(here, there, words):
+            if _synonyms(here, there, synset_starts, synsets, digests):
                 count = _append(matches, count, h, 1, r, 1, 2)
     for k in range(len(reachable)):
         for p in range(len(r_phrases)):
@@ -177,18 +177,19 @@ def _find_matches(hypothesis: Words, reference: Words, words: WordArrays, reacha
 @compiled
 def _reach(found: Words, digest: Bits, item_phrases: Words, table: PhraseTable, reachable: Words) -> int:
     """List start, length, other phrase and number of entries where a phrase of the hypothesis may stand for one of the references."""
+    starts, others = table.starts, table.others
     count = 0
     for k in range(len(found)):
         phrase = found[k, 2]
-        for place in range(table.starts[phrase], table.starts[phrase + 1]):
-            other = table.others[place] >> 1
+        for place in range(starts[phrase], starts[phrase + 1]):
+            other = others[place] >> 1
             bit = digest_bit(other)
             if not digest[bit >> 6] >> np.uint64(bit & 63) & np.uint64(1):
                 continue
             at = np.searchsorted(item_phrases, other)
             if at < len(item_phrases) and item_phrases[at] == other and count < len(reachable):
                 reachable[count, 0], reachable[count, 1] = found[k, 0], found[k, 1]
-                reachable[count, 2], reachable[count, 3] = other, 1 + (table.others[place] & 1)
+                reachable[count, 2], reachable[count, 3] = other, 1 + (others[place] & 1)
                 count += 1
     return count
 

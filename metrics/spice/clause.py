@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from seqrl.metrics.spice.graph import Notes, Verb
 from seqrl.metrics.spice.lexicon import Word
-from seqrl.metrics.spice.notes import Notes, Verb
 from seqrl.metrics.spice.noun_groups import NounGroups
 
 BOUNDARY = frozenset(".,CXW")
@@ -18,7 +18,7 @@ class Clause:
     Args:
         words: of the caption.
         tags: one letter a word, see `tagger`.
-        headline: whether the caption's first participle has no subject, see `headline.as_headline`.
+        headline: whether the caption's first participle has no subject, see `parser.as_headline`.
     """
 
     def __init__(self, words: Sequence[Word], tags: Sequence[str], *, headline: bool = False) -> None:

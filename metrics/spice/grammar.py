@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from seqrl.metrics.spice.clause import BOUNDARY, GROUP_STARTS, Clause
-from seqrl.metrics.spice.notes import Notes
+from seqrl.metrics.spice.graph import Notes
 from seqrl.metrics.spice.noun_groups import FARTHEST, noun_ahead
 from seqrl.metrics.spice.prepositions import attach_preposition, read_adverb, read_preposition
 from seqrl.metrics.spice.verbs import read_be, read_to, read_verb

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from seqrl.metrics.spice.graph import Notes
 from seqrl.metrics.spice.lexicon import Word
-from seqrl.metrics.spice.notes import Notes
 from seqrl.metrics.spice.words import COMPOUNDING, COUNTED, PEOPLE
 
 NOUNS = frozenset("NSH")

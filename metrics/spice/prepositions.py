@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from seqrl.metrics.spice.clause import BOUNDARY, Clause
+from seqrl.metrics.spice.graph import Verb
 from seqrl.metrics.spice.lexicon import Word
-from seqrl.metrics.spice.notes import Verb
 from seqrl.metrics.spice.words import COLOURS, INNER_NOUNS, PARTICLES, PARTS, PREPOSITIONS
 
 

@@ -7,10 +7,9 @@ import pytest
 from corpora import as_text, random_corpus
 from sacrebleu.metrics.bleu import BLEU
 
-from seqrl.metrics.corpus_gain import CorpusBleuGain
+from seqrl.metrics.bleu import CorpusBleuGain, SentenceBleu
 from seqrl.metrics.mix import MetricMix
 from seqrl.metrics.penalties import LengthError, Repetition
-from seqrl.metrics.sentence_bleu import SentenceBleu
 
 SETTINGS = [("exp", None), ("floor", None), ("floor", 0.3), ("add-k", None), ("add-k", 0.5), ("none", None)]
 
