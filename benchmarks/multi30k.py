@@ -45,7 +45,7 @@ class Translator:
     def translate(self, split: str, length_penalty: float, *, greedy: bool = False) -> tuple[list[str], list[list[str]]]:
         """Give translations and references of a split."""
         part, vocabulary = self.task.splits[split], self.task.vocabulary
-        beam: Any = {"beam_size": 0 if greedy else BEAM, "length_penalty": length_penalty, "max_prompts": 0}
+        beam: Any = {"beam_size": 0 if greedy else BEAM, "length_penalty": length_penalty}
         with torch.no_grad():
             share = replies_of(self.policy, part, vocabulary, dataclasses.replace(self.task.config.evaluation, **beam))
         replies = in_order([share["" if greedy else "beam/"]])
