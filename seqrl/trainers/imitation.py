@@ -82,7 +82,7 @@ def collect_rows(trainer: Any, task: Task, *, greedy_baseline: bool = False, **s
         ValueError: when the demonstrations are of other contexts.
     """
     trainer.check_task(task)
-    config, mix, update = trainer.config, trainer.config.imitation, trainer.optimiser.num_finished
+    config, imitation, update = trainer.config, trainer.config.imitation, trainer.optimiser.num_finished
     rows = task.rollout(
         trainer.policy.eval(),
         num_samples=config.num_samples,
