@@ -47,9 +47,7 @@ def greedy(score: Tensor, baseline: Tensor | None) -> Tensor:
 
 
 @torch.no_grad()
-def moving_average(
-    score: Tensor, average: Tensor | None, decay: float, valid: Tensor | None = None, mean: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def moving_average(score: Tensor, average: Tensor | None, decay: float, mean: Tensor) -> tuple[Tensor, Tensor]:
     """Compare with the average score of earlier batches, and take this batch into it.
 
     A = score - b,  b' = decay b + (1 - decay) mean(score)
@@ -58,29 +56,23 @@ def moving_average(
     its own mean.
 
     Args:
-        score: [B] float.
+        score: [N] float, of this process.
         average: [] float, b from the batch before; None for the first batch.
         decay: in 0..1, the share of the old average that is kept.
-        valid: [B] bool, rows that count; all when None.
-        mean: [] the mean of the batch, where these rows are but a part of it, as in several processes; their own when None.
+        mean: [] the mean of the batch, that of all processes together.
 
     Returns:
-        ([B] advantages, 0 for rows that do not count; [] the new average).
+        ([N] advantages; [] the new average).
 
     Raises:
-        ValueError: when a shape or the decay is wrong, or no row counts and no mean is given.
+        ValueError: when the decay is out of range.
 
     Source: Williams 1992 (Simple statistical gradient-following algorithms), reinforcement comparison.
     """
-    _, valid = check_rows(score, None, valid)
     if not 0.0 <= decay <= 1.0:
         raise ValueError(f"decay: expected a number in 0..1, got {decay}")
-    if mean is None:
-        if not bool(valid.any()):
-            raise ValueError(f"valid: expected at least one row that counts, got none of {score.shape[0]}")
-        mean = score[valid].mean()
     before = mean if average is None else average.to(score)
-    return torch.where(valid, score - before, 0.0), decay * before + (1.0 - decay) * mean
+    return score - before, decay * before + (1.0 - decay) * mean
 
 
 @torch.no_grad()

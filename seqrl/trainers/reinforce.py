@@ -61,7 +61,7 @@ class ReinforceConfig:
     reward_to_go: bool = True
     sharpness: Positive = 1.0
     candidates: Literal["samples", "beam"] = "samples"
-    average_decay: float = 0.95
+    average_decay: Fraction = 0.95
     whiten: bool = False
     average_over: AverageOver = "steps"
     ent_coef: float = 0.0
@@ -205,7 +205,7 @@ class Reinforce:
         advantage = torch.zeros_like(credit)
         mean, any_counts = distributed.mean_where(credit, mask)
         if any_counts:
-            advantage[mask], self.average = advantages.moving_average(credit[mask], self.average, self.config.average_decay, mean=mean)
+            advantage[mask], self.average = advantages.moving_average(credit[mask], self.average, self.config.average_decay, mean)
         return advantage
 
     def reward_settings(self) -> dict[str, object]:

@@ -73,11 +73,11 @@ def test_a_lonely_row_is_refused(method) -> None:
 
 
 def test_moving_average_by_hand() -> None:
-    first, average = advantages.moving_average(torch.tensor([1.0, 3.0]), None, 0.75)
+    first, average = advantages.moving_average(torch.tensor([1.0, 3.0]), None, 0.75, torch.tensor(2.0))
     assert first.tolist() == [-1.0, 1.0] and average.item() == 2.0
     # The second batch meets the average of the first only.
-    second, average = advantages.moving_average(torch.tensor([6.0, 10.0, 99.0]), average, 0.75, torch.tensor([True, True, False]))
-    assert second.tolist() == [4.0, 8.0, 0.0] and average.item() == 0.75 * 2 + 0.25 * 8
+    second, average = advantages.moving_average(torch.tensor([6.0, 10.0]), average, 0.75, torch.tensor(8.0))
+    assert second.tolist() == [4.0, 8.0] and average.item() == 0.75 * 2 + 0.25 * 8
 
 
 def test_greedy_and_critic() -> None:
@@ -92,7 +92,7 @@ def test_no_gradient_flows() -> None:
         advantages.greedy(score, score),
         advantages.leave_one_out(score),
         advantages.group_norm(score),
-        advantages.moving_average(score, None, 0.5)[0],
+        advantages.moving_average(score, None, 0.5, score.mean())[0],
         advantages.critic(score[None], value),
     ):
         assert not advantage.requires_grad
@@ -110,9 +110,7 @@ def test_misfits_are_named() -> None:
     with pytest.raises(ValueError, match="valid: expected a bool tensor"):
         advantages.group_norm(SCORE, GROUP, torch.ones(7))
     with pytest.raises(ValueError, match="decay"):
-        advantages.moving_average(SCORE, None, 1.5)
-    with pytest.raises(ValueError, match="at least one row"):
-        advantages.moving_average(SCORE, None, 0.5, torch.zeros(7, dtype=torch.bool))
+        advantages.moving_average(SCORE, None, 1.5, SCORE.mean())
     with pytest.raises(ValueError, match=r"value: expected shape \[B, T\+1\]"):
         advantages.critic(SCORE[None], SCORE[None])
 
