@@ -88,7 +88,7 @@ class Worker:
         self.process.kill()
         self.process.communicate()
 
-    def train(self, num_updates: int) -> dict[str, float]:
+    def advance(self, num_updates: int) -> dict[str, float]:
         """Do some updates; give the CPU seconds of each clock.
 
         Raises:
@@ -114,13 +114,13 @@ def turn(trees: Sequence[Path], name: str, *, new_first: bool) -> float:
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker(tree, name)) for tree in trees]
         for worker in workers:
-            worker.train(3)  # compiles, fills caches
-        once = workers[0].train(2)["update"] / 2
-        workers[1].train(2)  # so that both go on from the same update
+            worker.advance(3)  # compiles, fills caches
+        once = workers[0].advance(2)["update"] / 2
+        workers[1].advance(2)  # so that both go on from the same update
         num_updates = max(1, round(SLICE_S / once))
         for part in range(SLICES):
             for which in (1, 0) if (part % 2 == 0) == new_first else (0, 1):
-                totals[which] += workers[which].train(num_updates)[clock]
+                totals[which] += workers[which].advance(num_updates)[clock]
     return totals[0] / totals[1]
 
 
