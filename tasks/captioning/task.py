@@ -149,14 +149,12 @@ class CaptioningTask:
         """Give reference captions of the next images, or of the training images that `group` numbers."""
         augmented = group is None and self.config.flip
         items = self._rollouts.next_items(self.config.images_per_batch) if group is None else self._rollouts.around(group.cpu())
-        chosen = [self._references.choose(item, self.config.captions_per_image, self._rollouts.generator) for item in items.tolist()]
+        tokens, index = self._references.chosen(items, self.config.captions_per_image, self._rollouts.generator)
         images = self._augmented(items) if augmented else self._images(items)
-        index = torch.arange(len(items)).repeat_interleave(torch.tensor([len(each) for each in chosen]))
         context: dict[str, Any] = {"image": map_tree(lambda leaf: leaf.index_select(0, index), images)}
         # Beside samples, whose rows have none, there is nothing to detect.
         if group is None and self.config.policy.figure_detection and self.data.train.figures is not None:
             context["figures"] = torch.from_numpy(self.data.train.figures[items.numpy()])[index]
-        tokens = [row for each in chosen for row in each]
         shown = imitated_rows(tokens, context, items[index], begin=self._begin, pad=self.vocabulary.pad)
         return self._rollouts.own_rows(shown, group)
 

@@ -67,7 +67,10 @@ def check_figures(names: Sequence[str], taken: Container[str]) -> None:
     """
     for name in registered_among(names):
         require_metric("metrics", name)
-    refuse_two_figures(functions_among(names), taken)
+    figures = [figure_of(name) for name in dict.fromkeys(names) if ":" in name]
+    for name in figures:
+        if name in by_name.METRICS or name in taken or figures.count(name) > 1:
+            raise ValueError(f"metrics: {name!r} names two figures; give the function another name")
 
 
 def registered_among(names: Sequence[str]) -> list[str]:
@@ -81,21 +84,4 @@ def imported_among(names: Sequence[str]) -> list[Named]:
     Raises:
         ValueError: when there is no such function.
     """
-    return [(name, import_function(name, field="evaluation.metrics")) for name in functions_among(names)]
-
-
-def functions_among(names: Sequence[str]) -> list[str]:
-    """Give the names that are functions of one's own, `module:name`, each once."""
-    return [name for name in dict.fromkeys(names) if ":" in name]
-
-
-def refuse_two_figures(functions: Sequence[str], taken: Container[str]) -> None:
-    """Refuse functions whose figures have one name, or that of another figure.
-
-    Raises:
-        ValueError: naming it.
-    """
-    figures = [figure_of(name) for name in functions]
-    for name in figures:
-        if name in by_name.METRICS or name in taken or figures.count(name) > 1:
-            raise ValueError(f"metrics: {name!r} names two figures; give the function another name")
+    return [(name, import_function(name, field="evaluation.metrics")) for name in dict.fromkeys(names) if ":" in name]

@@ -131,13 +131,9 @@ class Rollouts:
                 policy, own(context_of(policy, inputs)), own(items), end=self._reward.vocabulary.end, forced=forced, **settings
             )
 
-        return self.rewarded(sampled, num_samples=num_samples, greedy=greedy, greedy_baseline=greedy_baseline)
-
-    def rewarded(self, draw: Callable[[], Sampled], *, num_samples: int, greedy: bool, greedy_baseline: bool) -> Trajectory:
-        """Give rows with their rewards; with `reward.ahead` those that the last call drew; arguments as in `write`."""
         if greedy:
-            return draw().scored(self._reward.paid)
-        rows = self._paid(draw()) if self._ahead is None else self._ahead.next(draw, (num_samples, greedy_baseline))
+            return sampled().scored(self._reward.paid)
+        rows = self._paid(sampled()) if self._ahead is None else self._ahead.next(sampled, (num_samples, greedy_baseline))
         self._given += 1
         if figures := self._scored.popleft():
             self._gathered.append(figures)

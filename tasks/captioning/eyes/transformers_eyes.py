@@ -16,7 +16,7 @@ from transformers.models.auto.modeling_auto import (
 
 from seqrl.tasks.captioning.eyes.encoder import check_images, encoded, freeze_statistics
 from seqrl.tasks.captioning.policies.pixels import Preparation, check_processor, processed_pixels
-from seqrl.tasks.writing.pretrained.hub import hash_of, load_config, load_image_processor, only_here, place, weights_of
+from seqrl.tasks.writing.pretrained.hub import hash_of, load_config, load_image_processor, opened, weights_of
 
 _FIELD = "encoder"
 _WANTED = "a vision model of transformers"
@@ -109,14 +109,7 @@ def _load(name: str) -> tuple[Any, set[str]]:
     loader: Any = AutoModel if kind in MODEL_MAPPING_NAMES else AutoBackbone
     with weights_of(name, field=_FIELD, wanted=_WANTED):
         # Weights of another shape are reported, as missing ones are, and refused below.
-        model, report = loader.from_pretrained(
-            place(name),
-            trust_remote_code=False,
-            local_files_only=only_here(name),
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
+        model, report = opened(loader, name, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True)
     part = "vision_model." if getattr(model, "vision_model", None) is not None else ""
     seen = model.vision_model if part else model
     own = seen.state_dict().keys()

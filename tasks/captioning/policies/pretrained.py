@@ -12,7 +12,7 @@ from transformers import AutoProcessor
 from seqrl.run.registry import nearest
 from seqrl.tasks.captioning.adapters.kinds import IMAGE_TEXT, adapter_of, check_kind, class_of
 from seqrl.tasks.captioning.policies.pixels import check_processor
-from seqrl.tasks.writing.pretrained.hub import found, load_config, load_image_processor, load_tokenizer, only_here, place, weights_of
+from seqrl.tasks.writing.pretrained.hub import found, load_config, load_image_processor, load_tokenizer, opened, weights_of
 from seqrl.tasks.writing.pretrained.number_formats import Dtype, weights_format
 from seqrl.tasks.writing.pretrained.policy import TransformersPolicy
 
@@ -83,7 +83,7 @@ def load_model(path: str | Path, changes: Mapping[str, Any] | None = None, weigh
     processor, name = load_processor(path, changes), str(path)
     kind = class_of(load_config(name, field="path", wanted=_WANTED).model_type)
     with weights_of(name, field="path", wanted=f"a saved {kind.__name__}"):
-        model = kind.from_pretrained(place(name), trust_remote_code=False, local_files_only=only_here(name), dtype=weights)
+        model = opened(kind, name, dtype=weights)
     return processor, model
 
 
@@ -116,7 +116,7 @@ def load_processor(path: str | Path, changes: Mapping[str, Any] | None = None) -
 def _load_whole_processor(name: str, pictures: Any) -> Any:
     with found(name, field="path", part="the processor of "):
         try:
-            whole = AutoProcessor.from_pretrained(place(name), trust_remote_code=False, backend="pil", local_files_only=only_here(name))
+            whole = opened(AutoProcessor, name, backend="pil")
         except (ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
             raise ValueError(f"path: the processor of {name} cannot be used ({error})") from error
     whole.image_processor = pictures
