@@ -86,7 +86,7 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     option("--quiet", action="store_true", help="show no progress")
     option = add_for_run("evaluate", "Score a trained policy", _evaluate)
     option("--split", default="dev", help="dev or test; dev by default")
-    option("--output", type=Path, help="file for the figures; RUN/evaluation_SPLIT.json by default")
+    option("--output", type=Path, help="file for the metrics; RUN/evaluation_SPLIT.json by default")
     option = add_for_run("sample", "Write samples of a trained policy to look at", _sample)
     option("--count", type=int, default=8, help="how many; 8 by default")
     option("--output", type=Path, help="where they go; RUN/samples by default")
@@ -117,7 +117,7 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     option("--runs", type=Path, default=Path("runs"), help="folder of runs")
     option = add("compare", "Compare runs over seeds: interquartile mean, bootstrap 95%% intervals, a table and a plot", _compare)
     option("folders", type=Path, nargs="+", metavar="run", help="run folders; names that differ in _seedN alone are one group")
-    option("--metric", help="logged key; by default the watched dev figure, or else the first one")
+    option("--metric", help="logged key; by default the watched dev metric, or else the first one")
     option("--at", choices=("last", "best"), default="last", help="which value of each run counts; the last one by default")
     option("--x", choices=("env_steps", "updates", "seconds"), help="draw against the environments' steps, updates, or seconds of training")
     option("--solved", type=float, help="value from which on the task counts as solved; adds a table of when it was")
@@ -181,13 +181,13 @@ def _source(parsed: argparse.Namespace) -> Source:
 def _evaluate(parsed: argparse.Namespace) -> None:
     from seqrl.run.inspect_run import evaluate
 
-    folder, figures, signatures = evaluate(_source(parsed), split=parsed.split, output=parsed.output)
-    print("\n".join([f"{folder} on {parsed.split}", _table(figures), *signatures.values()]))
+    folder, metrics, signatures = evaluate(_source(parsed), split=parsed.split, output=parsed.output)
+    print("\n".join([f"{folder} on {parsed.split}", _table(metrics), *signatures.values()]))
 
 
-def _table(figures: Mapping[str, float]) -> str:
-    """Lay figures out with those of another decoding, such as beam/bleu4, in a column beside those without."""
-    cells = {(name.rpartition("/")[0], name.rpartition("/")[2]): value for name, value in figures.items()}
+def _table(metrics: Mapping[str, float]) -> str:
+    """Lay metrics out with those of another decoding, such as beam/bleu4, in a column beside those without."""
+    cells = {(name.rpartition("/")[0], name.rpartition("/")[2]): value for name, value in metrics.items()}
     columns, names = list(dict.fromkeys(column for column, _ in cells)), list(dict.fromkeys(name for _, name in cells))
     width = max((len(name) for name in names), default=0)
     lines = [f"  {'':<{width}}" + "".join(f"  {column or 'greedy':>10}" for column in columns)] if len(columns) > 1 else []

@@ -45,7 +45,7 @@ def write_environment(path: Path, **facts: Any) -> None:
     Args:
         path: the file.
         facts: `seed`; `chosen`, dtypes and threads, and why; `policy`, which of several ways it runs in; `signatures`, how reward and
-            dev figures are computed, see `seqrl.run.signatures`.
+            dev metrics are computed, see `seqrl.run.signatures`.
     """
     try:
         starts = read_json(path) if path.exists() else []

@@ -19,12 +19,12 @@ def dev_metrics(trainer: Trainer, task: Task, policy: nn.Module, way_back: WayBa
 
     Args:
         trainer: its averaged weights are evaluated, where it keeps them.
-        task: evaluates; with `evaluation_share` and `evaluation_figures` each process evaluates a part.
+        task: evaluates; with `evaluation_share` and `evaluation_metrics` each process evaluates a part.
         policy: is evaluated.
         way_back: lets a signal break it off.
     """
     number, unless_broken_off = num_processes(), way_back.unless_broken_off
-    share, metrics_of = getattr(task, "evaluation_share", None), getattr(task, "evaluation_figures", None)
+    share, metrics_of = getattr(task, "evaluation_share", None), getattr(task, "evaluation_metrics", None)
     # Outside of what a signal breaks off: weights that were exchanged by half would be saved, and processes would wait for each other.
     with averaged_weights(trainer), whole(policy):
         evaluate: Callable[[], Mapping[str, float]] = partial(task.evaluate, policy, split="dev")

@@ -24,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def evaluate(source: Source, *, split: str = "dev", output: Path | None = None) -> tuple[Path, dict[str, float], dict[str, str]]:
-    """Score a policy and write the figures to a file; beside it, where the task keeps samples, what was scored.
+    """Score a policy and write the metrics to a file; beside it, where the task keeps samples, what was scored.
 
     Args:
         source: of the policy.
@@ -32,12 +32,12 @@ def evaluate(source: Source, *, split: str = "dev", output: Path | None = None) 
         output: the file; `evaluation_<split>.json` in the run folder when None.
 
     Returns:
-        the checkpoint's folder, the figures, and the signatures of those that have one.
+        the checkpoint's folder, the metrics, and the signatures of those that have one.
 
     Raises:
         ValueError: when the data, the split or the checkpoint do not fit.
         FileNotFoundError: when there is no checkpoint.
-        OSError: when the file cannot be written, which is seen before the evaluation; what is seen after it has the figures in its text.
+        OSError: when the file cannot be written, which is seen before the evaluation; what is seen after it has the metrics in its text.
     """
     loaded = source.load()
     config, task, policy, folder, meta = loaded
@@ -45,7 +45,7 @@ def evaluate(source: Source, *, split: str = "dev", output: Path | None = None) 
     output = output or loaded.run_folder / f"evaluation_{split}.json"
     check_place(output, way="--output=FILE")
     start = time.perf_counter()
-    figures = {name: float(value) for name, value in task.evaluate(policy, split=split).items()}
+    metrics = {name: float(value) for name, value in task.evaluate(policy, split=split).items()}
     signatures = evaluation_signatures(task, split)
     record = {
         "checkpoint": str(folder),
@@ -53,17 +53,17 @@ def evaluate(source: Source, *, split: str = "dev", output: Path | None = None) 
         "split": split,
         "overrides": list(source.overrides),
         "seconds": time.perf_counter() - start,
-        "figures": figures,
+        "figures": metrics,
         "signatures": signatures,
     }
     try:
         replace_text(output, json.dumps(record, indent=1) + "\n")
     except OSError as error:
-        raise OSError(f"{output}: could not be written ({error}); the figures are {json.dumps(figures)}") from error
+        raise OSError(f"{output}: could not be written ({error}); the metrics are {json.dumps(metrics)}") from error
     keep = getattr(task, "keep_samples", None)
     if callable(keep):
         keep(policy, output.with_name(f"{output.stem}_samples"), split=split, **_before(keep, config, task))
-    return folder, figures, signatures
+    return folder, metrics, signatures
 
 
 def kept_evaluations(folder: Path, meta: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -88,7 +88,7 @@ class Recorder:
             self._log.say(self._progress.step, text)
         if self._saver.lines and self._saver.lines.has_changed:
             file = f"{self._run_folder}/metrics.jsonl"
-            self._warn({"changed_figures": f"Earlier lines of {file} are not as they were written, so a figure may be wrong"})
+            self._warn({"changed_metrics": f"Earlier lines of {file} are not as they were written, so a metric may be wrong"})
         if not shared and (changed := elastic.describe(folder, self._trainer)):
             self._accumulator.carry(*self._popped())  # so that counts go on from where they were, whoever counted
             self._warn(changed)
@@ -174,7 +174,7 @@ class Recorder:
         self._go_on(BETWEEN, BETWEEN)
         self._pop_task_stats()
         stats = self._accumulator.pop()
-        self._write({**grouped("train", stats), **self._what_curves_need(), **self._watch.figures()})
+        self._write({**grouped("train", stats), **self._what_curves_need(), **self._watch.metrics()})
         self._warn(self._warnings.of_line(stats))
 
     def evaluate(self) -> None:
@@ -231,7 +231,7 @@ class Recorder:
         self._accumulator.add_popped(*self._popped())
 
     def _popped(self) -> list[Mapping[str, float]]:
-        pop = getattr(self._task, "pop_figures", None)
+        pop = getattr(self._task, "pop_metrics", None)
         return from_all(pop()) if callable(pop) else []
 
     def _keep(self, with_task: bool = False) -> None:

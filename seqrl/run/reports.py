@@ -61,9 +61,9 @@ def report(result: RunResult, left: str = "") -> int:
     hint(f"{result.run_folder} is finished{', ' if left else ''}{left}")
     if not is_main():
         return 0
-    figures = "  ".join(f"{name} {value:.4g}" for name, value in result.evaluation.items())
+    metrics = "  ".join(f"{name} {value:.4g}" for name, value in result.evaluation.items())
     ended = f"stopped early after update {result.step}, best at {result.best_step}" if result.stopped_early else f"{result.step} updates"
-    print(f"{result.run_folder}: {ended}  {figures}".rstrip())
+    print(f"{result.run_folder}: {ended}  {metrics}".rstrip())
     if result.run_folder is not None and result.step > 1:  # a single point is no curve
         from seqrl.run.plots import run_curves
 

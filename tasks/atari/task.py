@@ -41,7 +41,7 @@ class AtariConfig:
         noop_max: most no-ops at the start of a game.
         sticky_actions: probability that the console repeats the last action instead, each frame; 0.25 in newer work.
         episodic_life: in training a lost life terminates, and the game goes on. Evaluation plays whole games.
-        reward_clip: largest size of a training reward; 0 for no limit. Figures and evaluations stay raw.
+        reward_clip: largest size of a training reward; 0 for no limit. Metrics and evaluations stay raw.
         full_action_space: all 18 actions in every game, rather than those with an effect.
         max_frames: a game is truncated after so many frames, four a step.
         num_threads: threads that step the games; 0 for one a core.
@@ -134,7 +134,7 @@ class AtariFactory:
             yield
 
     def whole_game(self, info: dict[str, Any], ended: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Say which rows' games are over, so that the figures tell raw scores of whole games."""
+        """Say which rows' games are over, so that the metrics tell raw scores of whole games."""
         over: NDArray[np.bool_] = info["game_over"]
         return over
 

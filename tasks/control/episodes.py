@@ -74,7 +74,7 @@ def play_episodes(
 
 
 def describe_returns(total: Tensor, length: Tensor) -> dict[str, float]:
-    """Give the figures of an evaluation from its episodes' returns and numbers of steps, [N] each."""
+    """Give the metrics of an evaluation from its episodes' returns and numbers of steps, [N] each."""
     returns = {"return_mean": total.mean(), "return_min": total.min(), "return_max": total.max()}
     return {name: float(value) for name, value in returns.items()} | {"length": float(length.double().mean())}
 
@@ -86,7 +86,7 @@ def finished_episodes(trajectory: Trajectory) -> list[Episode]:
 
 
 def describe_episodes(episodes: Sequence[Episode]) -> dict[str, float]:
-    """Give the figures of the episodes that ended: how many, and where there are any their returns and mean length."""
+    """Give the metrics of the episodes that ended: how many, and where there are any their returns and mean length."""
     if not episodes:
         return {"episode/count": 0.0}
     returns = [episode.episode_return for episode in episodes]

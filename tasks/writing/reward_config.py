@@ -35,7 +35,7 @@ class RewardConfig:
             None for it.
         variety: weight of 1 - the share of the batch's captions that begin with the same word, added to the score. A metric that
             compares with references pays one opening best for all images; this pays for the others.
-        score_end: score the end token as a word, which costs captions that break off. The published metrics do not, and
+        score_end: score the end token as a word, which costs captions that break off. The published scores do not, and
             evaluation never does.
         per_token: pay each token what it adds to the score of the text so far (`shaping.score_differences`), in place of the whole
             score at the end; a row's sum is the same. Only trainers that give credit by step make use of it: `reinforce` with

@@ -44,7 +44,7 @@ class Rollouts:
         config = reward.config
         self.lag = config.ahead
         self._ahead = RewardsAhead(self._paid, Sampled.of_state, config.timeout_s) if config.ahead else None
-        self._scored: deque[dict[str, float]] = deque()  # figures of batches that have a reward and were not given yet
+        self._scored: deque[dict[str, float]] = deque()  # metrics of batches that have a reward and were not given yet
         self._given, self._gathered = 0, list[dict[str, float]]()
         self._order = ItemOrder(num_items, seed=seed)
         self.generator = torch.Generator().manual_seed(seed)
@@ -135,8 +135,8 @@ class Rollouts:
             return sampled().scored(self._reward.paid)
         rows = self._paid(sampled()) if self._ahead is None else self._ahead.next(sampled, (num_samples, greedy_baseline))
         self._given += 1
-        if figures := self._scored.popleft():
-            self._gathered.append(figures)
+        if metrics := self._scored.popleft():
+            self._gathered.append(metrics)
         if self._reward.own is not None and self._reward.own.may_leave_out:
             _require_some(rows, compared=num_samples > 1 and not greedy_baseline)
         return rows
@@ -148,11 +148,11 @@ class Rollouts:
         self._scored.append(self._reward.end_batch())
         return rows
 
-    def pop_figures(self) -> dict[str, float]:
+    def pop_metrics(self) -> dict[str, float]:
         """Give the means of what functions of one's own have logged of the batches that were given since the last call."""
         gathered, self._gathered = self._gathered, []
-        names = dict.fromkeys(name for figures in gathered for name in figures)
-        return {name: fmean(figures[name] for figures in gathered if name in figures) for name in names}
+        names = dict.fromkeys(name for metrics in gathered for name in metrics)
+        return {name: fmean(metrics[name] for metrics in gathered if name in metrics) for name in names}
 
     def state_dict(self) -> dict[str, Any]:
         """Give the position in the data, the state of the draws, and the rows whose rewards are not there yet."""

@@ -32,7 +32,7 @@ def test_shares_and_rates_by_a_clock_of_our_own(monkeypatch: pytest.MonkeyPatch)
     watch.begin()
     clock.now += 10.0
     watch.end("evaluate")
-    assert watch.figures() == {
+    assert watch.metrics() == {
         "time/collect_share": 0.5,
         "time/reward_share": 0.25,
         "time/update_share": 0.25,
@@ -43,4 +43,4 @@ def test_shares_and_rates_by_a_clock_of_our_own(monkeypatch: pytest.MonkeyPatch)
     watch.begin()
     clock.now += 2.0
     watch.end("update")
-    assert watch.figures()["time/update_share"] == 1.0
+    assert watch.metrics()["time/update_share"] == 1.0

@@ -14,7 +14,7 @@ from small import small_config, small_task
 from seqrl.requirements import demonstrations_of
 from seqrl.run.cli import main
 from seqrl.run.reports import EXIT_BAD_INPUT
-from seqrl.tasks.attention.evaluation import EvaluationConfig, figures_of, look_at
+from seqrl.tasks.attention.evaluation import EvaluationConfig, look_at, metrics_of
 
 DIGITS = {"type": "attention", "images_per_batch": 8, "num_glimpses": 3, "data": {"image_size": 16}}
 SIZES = {"num_features": 8, "glimpse_units": 8, "hidden_units": 8}
@@ -34,7 +34,7 @@ def write(tmp_path: Path, **task: Any) -> str:
     return str(path)
 
 
-def test_figures_of_an_evaluation_by_hand() -> None:
+def test_metrics_of_an_evaluation_by_hand() -> None:
     label = torch.tensor([[0], [1], [1], [0]])
     means = torch.tensor([0.9, 0.2, 0.6, 0.6])  # probability of class 0: right, right, wrong, right
     paths = torch.tensor([[0.4, 0.1, 0.9, 0.7], [0.9, 0.1, 0.3, 0.1], [0.9, 0.9, 0.2, 0.3]])
@@ -46,20 +46,20 @@ def test_figures_of_an_evaluation_by_hand() -> None:
         first = means[items] if greedy else paths[(len(calls) - 1) % 3][items]
         return torch.stack([first, 1 - first], dim=1).log().unsqueeze(1)
 
-    figures = figures_of([look_at(look, label, EvaluationConfig(num_paths=3, images_per_batch=2))])
+    metrics = metrics_of([look_at(look, label, EvaluationConfig(num_paths=3, images_per_batch=2))])
     # One path: 0.4 and 0.9 are wrong. All: (2.2, 1.1, 1.4, 1.1) of 3 for class 0: only the last is wrong.
-    assert figures["error_percent"] == 25.0
-    assert figures["error_percent_sampled"] == 50.0
-    assert figures["error_percent_averaged"] == 25.0
+    assert metrics["error_percent"] == 25.0
+    assert metrics["error_percent_sampled"] == 50.0
+    assert metrics["error_percent_averaged"] == 25.0
     expected = -(torch.tensor([0.9, 0.8, 0.4, 0.6]).log().mean())
-    assert figures["cross_entropy"] == pytest.approx(float(expected), abs=1e-6)
-    assert set(figures_of([look_at(look, label, EvaluationConfig(num_paths=0))])) == {"error_percent", "cross_entropy"}
+    assert metrics["cross_entropy"] == pytest.approx(float(expected), abs=1e-6)
+    assert set(metrics_of([look_at(look, label, EvaluationConfig(num_paths=0))])) == {"error_percent", "cross_entropy"}
 
 
 def test_an_image_is_wrong_where_one_of_its_objects_is() -> None:
     label = torch.tensor([[0, 1], [1, 1]])
     logits = torch.tensor([[[1.0, 0], [0, 1]], [[1, 0], [0, 1]]])
-    assert figures_of([look_at(lambda *_: logits, label, EvaluationConfig(num_paths=0))])["error_percent"] == 50.0
+    assert metrics_of([look_at(lambda *_: logits, label, EvaluationConfig(num_paths=0))])["error_percent"] == 50.0
 
 
 def test_evaluations_repeat_and_leave_the_training_alone() -> None:
