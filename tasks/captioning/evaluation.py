@@ -15,9 +15,9 @@ from seqrl.metrics.corpus import Corpus
 from seqrl.run.trust import NAMES_CODE
 from seqrl.settings import Count, Limit, NotNegative, check_settings
 from seqrl.tasks.captioning.data import CaptionSplit
-from seqrl.tasks.captioning.facts import fact_figures
+from seqrl.tasks.captioning.facts import fact_metrics
 from seqrl.tasks.writing.decoded import Decoded, Share, batches_of, beam_texts, contexts_of, greedy_texts, in_order, share_of
-from seqrl.tasks.writing.own_metrics import OwnMetric, check_figures, registered_among
+from seqrl.tasks.writing.own_metrics import OwnMetric, check_metrics, registered_among
 from seqrl.tasks.writing.own_rewards import mean_score
 from seqrl.tasks.writing.vocabulary import AnyVocabulary
 
@@ -59,7 +59,7 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        check_figures(self.metrics, FIGURES)
+        check_metrics(self.metrics, FIGURES)
         for name in registered_among(self.metrics):
             if not by_name.takes_words(name):
                 raise ValueError(
@@ -81,8 +81,8 @@ def evaluate_captions(
     config: EvaluationConfig,
     own: Mapping[str, OwnMetric] | None = None,
 ) -> dict[str, float]:
-    """Caption the images and score the captions; see `figures_of`."""
-    return figures_of([captions_of(policy, split, vocabulary, config)], split, vocabulary, config, own)
+    """Caption the images and score the captions; see `metrics_of`."""
+    return metrics_of([captions_of(policy, split, vocabulary, config)], split, vocabulary, config, own)
 
 
 def captions_of(
@@ -102,7 +102,7 @@ def captions_of(
     return share_of(policy, split.rows, batches, vocabulary, config.beam)
 
 
-def figures_of(
+def metrics_of(
     shares: Sequence[Share],
     split: CaptionSplit,
     vocabulary: AnyVocabulary,
@@ -113,28 +113,28 @@ def figures_of(
 
     Args:
         shares: what `captions_of` gave to each process.
-        split: images and references; document frequencies are those of these references, as published figures have it.
+        split: images and references; document frequencies are those of these references, as published metrics have it.
         vocabulary: what the token ids stand for.
         config: see `EvaluationConfig`.
-        own: functions of one's own, by the name of their figure.
+        own: functions of one's own, by the name of their metric.
 
     Returns:
-        For greedy decoding each metric's corpus figure, then `length` (words), `bad_endings` (share of captions that break
+        For greedy decoding each metric's corpus metric, then `length` (words), `bad_endings` (share of captions that break
         off: at the maximum length, or with a word that ends no sentence), `distinct` (share of different captions) and
-        `vocabulary` (different words used); for drawn scenes also what `fact_figures` gives. The same under `beam/` where
+        `vocabulary` (different words used); for drawn scenes also what `fact_metrics` gives. The same under `beam/` where
         `beam_size` is set.
 
     Raises:
         ValueError: when there are fewer than two images, which would make every CIDEr 0.
     """
     metrics = list(dict.fromkeys([*METRICS, *registered_among(config.metrics)]))
-    figures: dict[str, float] = {}
+    values: dict[str, float] = {}
     for kind in shares[0]:
         captions = in_order([share[kind] for share in shares])
         texts = [vocabulary.tokenisation.join(words) for words, _ in captions]
         scores = {name: mean_score(each.score, texts, split, config.images_per_batch) for name, each in (own or {}).items()}
-        figures |= {f"{kind}{name}": number for name, number in (score_captions(captions, split, metrics) | scores).items()}
-    return figures
+        values |= {f"{kind}{name}": number for name, number in (score_captions(captions, split, metrics) | scores).items()}
+    return values
 
 
 Caption = Decoded
@@ -168,15 +168,15 @@ def cider_d_of(captions: Sequence[Caption], split: CaptionSplit) -> list[float]:
 
 
 def score_captions(captions: Sequence[Caption], split: CaptionSplit, metrics: Sequence[str] = METRICS) -> dict[str, float]:
-    """Score captions of the first images of a split; see `evaluate_captions` for the figures."""
+    """Score captions of the first images of a split; see `evaluate_captions` for the metrics."""
     hypotheses, references = [words for words, _ in captions], split.words[: len(captions)]
     corpus = Corpus(hypotheses, references)
-    figures = {name: corpus.figure(by_name.metric_by_name(name)) for name in metrics}
+    values = {name: corpus.corpus_score(by_name.metric_by_name(name)) for name in metrics}
     broken = [not ended or not words or words[-1] in BAD_ENDINGS for words, ended in captions]
-    figures |= {
+    values |= {
         "length": float(np.mean([len(words) for words in hypotheses])),
         "bad_endings": float(np.mean(broken)),
         "distinct": len({tuple(words) for words in hypotheses}) / len(hypotheses),
         "vocabulary": float(len({word for words in hypotheses for word in words})),
     }
-    return figures if split.scenes is None else figures | fact_figures(hypotheses, split.scenes[: len(captions)])
+    return values if split.scenes is None else values | fact_metrics(hypotheses, split.scenes[: len(captions)])

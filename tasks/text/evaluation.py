@@ -14,7 +14,7 @@ from seqrl.run.trust import NAMES_CODE
 from seqrl.settings import Count, NotNegative, check_settings
 from seqrl.tasks.text.data import TextSplit
 from seqrl.tasks.writing.decoded import Decoded, Share, batches_of, share_of
-from seqrl.tasks.writing.own_metrics import check_figures
+from seqrl.tasks.writing.own_metrics import check_metrics
 from seqrl.tasks.writing.reward import TextReward
 from seqrl.tasks.writing.trl_form import Notes
 from seqrl.tasks.writing.vocabulary import AnyVocabulary
@@ -45,7 +45,7 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        check_figures(self.metrics, FIGURES)
+        check_metrics(self.metrics, FIGURES)
 
     @property
     def beam(self) -> dict[str, Any]:
@@ -79,17 +79,17 @@ def score_replies(
         settings: of metrics by name.
 
     Returns:
-        Each metric's corpus figure, then `length` (words), `length_ratio` (words over those of the references that are nearest in length),
+        Each metric's corpus metric, then `length` (words), `length_ratio` (words over those of the references that are nearest in length),
         `distinct1`, `distinct2`, and `unfinished` (share of the replies that were cut at the longest length).
     """
     words, references = [reply.words for reply in replies], split.words[: len(replies)]
     texts = [vocabulary.tokenisation.join(each) for each in words]
     kinds = {True: Corpus(words, references), False: Corpus(texts, split.references[: len(replies)])}
     made = {name: by_name.metric_by_name(name, **settings.get(name, {})) for name in metrics}
-    figures = {name: kinds[by_name.scores_words(name)].figure(metric) for name, metric in made.items()}
+    values = {name: kinds[by_name.scores_words(name)].corpus_score(metric) for name, metric in made.items()}
     lengths = [len(each) for each in words]
     nearest_lengths = [min((abs(len(r) - n), len(r)) for r in rs)[1] for n, rs in zip(lengths, references, strict=True)]
-    return figures | {
+    return values | {
         "length": float(np.mean(lengths)),
         "length_ratio": sum(lengths) / sum(nearest_lengths),
         **{f"distinct{n}": by_name.metric_by_name(f"distinct{n}").corpus(words) for n in (1, 2)},

@@ -143,7 +143,7 @@ class TextTask:
         self._own = own_metrics(config.evaluation.metrics, self.reward, config.reward.timeout_s, taken=FIGURES)
         self._metrics = list(dict.fromkeys([*METRICS, *registered_among(config.evaluation.metrics), *self.reward.weights]))
         # What the rollouts of every task of written texts can do; see `seqrl.protocols.Task`.
-        self.pop_figures, self.reward_ahead = self._rollouts.pop_figures, self._rollouts.lag
+        self.pop_metrics, self.reward_ahead = self._rollouts.pop_metrics, self._rollouts.lag
         self.state_dict, self.load_state_dict = self._rollouts.state_dict, self._rollouts.load_state_dict
 
     searches_rows = True
@@ -187,34 +187,34 @@ class TextTask:
 
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
         """Reply to the prompts of a split and score the replies; see `score_replies`. What beam search writes is scored under `beam/`."""
-        return self.evaluation_figures([self.evaluation_share(policy, split=split)], split=split)
+        return self.evaluation_metrics([self.evaluation_share(policy, split=split)], split=split)
 
     def evaluation_share(self, policy: nn.Module, *, split: str, part: int = 0, parts: int = 1) -> Share:
         """Reply to one process's share of the prompts."""
         return replies_of(policy, self._split(split), self.vocabulary, self.config.evaluation, part, parts)
 
-    def evaluation_figures(self, shares: Sequence[Share], *, split: str) -> dict[str, float]:
+    def evaluation_metrics(self, shares: Sequence[Share], *, split: str) -> dict[str, float]:
         """Score the replies of all processes."""
         part, config = self._split(split), self.config
-        figures: dict[str, float] = {}
+        values: dict[str, float] = {}
         for kind in shares[0]:
             replies = in_order([share[kind] for share in shares])
             found = score_replies(replies, part, self.vocabulary, self._metrics, config.reward.settings)
-            found |= self.slots.figures([reply.words for reply in replies], part.pairs)
+            found |= self.slots.metrics([reply.words for reply in replies], part.pairs)
             texts, size = self._texts(replies), config.evaluation.prompts_per_batch
-            found |= {figure: mean_score(own.score, texts, part, size) for figure, own in self._own.items()}
-            figures |= {f"{kind}{name}": figure for name, figure in found.items()}
-        return figures
+            found |= {metric: mean_score(own.score, texts, part, size) for metric, own in self._own.items()}
+            values |= {f"{kind}{name}": metric for name, metric in found.items()}
+        return values
 
-    def watch(self, figure: str) -> None:
-        """Report a metric in evaluations from now on; names of other figures change nothing."""
-        name = figure.removeprefix("beam/")
+    def watch(self, metric: str) -> None:
+        """Report a metric in evaluations from now on; names of other metrics change nothing."""
+        name = metric.removeprefix("beam/")
         if name in by_name.METRICS and name not in self._metrics:
             self._metrics.append(name)
 
-    def less_is_better(self, figure: str) -> bool:
-        """Tell whether the smallest value of a figure of evaluations is the best."""
-        name = figure.removeprefix("beam/")
+    def less_is_better(self, metric: str) -> bool:
+        """Tell whether the smallest value of a metric of evaluations is the best."""
+        name = metric.removeprefix("beam/")
         return name in ("unfinished", "unknown_slots", "broken_slots") or (name in by_name.METRICS and not by_name.higher_is_better(name))
 
     def reply(self, policy: nn.Module, prompts: Sequence[str]) -> list[str]:

@@ -43,7 +43,7 @@ class Rollouts:
         config = reward.config
         self.lag = config.ahead
         self._ahead = RewardsAhead(self._paid, Sampled.of_state, config.timeout_s) if config.ahead else None
-        self._scored: deque[dict[str, float]] = deque()  # figures of batches that have a reward and were not given yet
+        self._scored: deque[dict[str, float]] = deque()  # metrics of batches that have a reward and were not given yet
         self._given, self._gathered = 0, list[dict[str, float]]()
         self._order = ItemOrder(num_items, seed=seed)
         self.generator = torch.Generator().manual_seed(seed)
@@ -138,8 +138,8 @@ class Rollouts:
             return draw().scored(self._reward.paid)
         rows = self._paid(draw()) if self._ahead is None else self._ahead.next(draw, (num_samples, greedy_baseline))
         self._given += 1
-        if figures := self._scored.popleft():
-            self._gathered.append(figures)
+        if metrics := self._scored.popleft():
+            self._gathered.append(metrics)
         if self._reward.may_leave_out:
             _require_some(rows, compared=num_samples > 1 and not greedy_baseline)
         return rows
@@ -151,12 +151,12 @@ class Rollouts:
         self._scored.append(self._reward.end_batch())
         return rows
 
-    def pop_figures(self) -> dict[str, float]:
+    def pop_metrics(self) -> dict[str, float]:
         """Give the means of what functions of one's own have logged of the batches that were given since the last call."""
         columns: dict[str, list[float]] = {}
-        for figures in self._gathered:
-            for name, figure in figures.items():
-                columns.setdefault(name, []).append(figure)
+        for metrics in self._gathered:
+            for name, metric in metrics.items():
+                columns.setdefault(name, []).append(metric)
         self._gathered = []
         return {name: sum(column) / len(column) for name, column in columns.items()}
 

@@ -66,7 +66,7 @@ class Track:
         return "starting" if not self.scores else "" if seconds is None else f"{format_seconds(seconds)} left"
 
     def score(self) -> str:
-        """Give the newest dev figure and its gain over the first."""
+        """Give the newest dev metric and its gain over the first."""
         if not self.scores:
             return ""
         first, last = self.scores[0], self.scores[-1]

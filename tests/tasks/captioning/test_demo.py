@@ -58,7 +58,7 @@ def test_small_demo_writes_table_and_pictures(tmp_path: Path, monkeypatch: pytes
     for name in ("gallery.png", "gallery.html", "learning_curves.png"):
         assert (small / "figures" / name).stat().st_size > 5_000
     page = (small / "figures" / "gallery.html").read_text(encoding="utf-8")
-    assert page.count("<figure>") == 12 and "http" not in page.replace("http://www.w3.org", "")
+    assert page.count("<metric>") == 12 and "http" not in page.replace("http://www.w3.org", "")
     # Both stages start from the weights that cross-entropy ended with.
     best = checkpoint.read_meta(checkpoint.find(small / FIRST, prefer_best=True))["evaluation"]["cider_d"]
     for name in (LIVE, CONTROL):
@@ -73,8 +73,8 @@ def test_small_demo_writes_table_and_pictures(tmp_path: Path, monkeypatch: pytes
 
 
 def outcome(label: str, cider_d: float, captions: Sequence[str] = ("a red ball", "a blue star")) -> Outcome:
-    figures = {"cider_d": cider_d, "bleu4": 0.25, "length": 3.0, "bad_endings": 0.0, "distinct": 1.0}
-    return Outcome(label, figures, [caption.split() for caption in captions], [1.0, 2.0], 10.0)
+    metrics = {"cider_d": cider_d, "bleu4": 0.25, "length": 3.0, "bad_endings": 0.0, "distinct": 1.0}
+    return Outcome(label, metrics, [caption.split() for caption in captions], [1.0, 2.0], 10.0)
 
 
 def test_table_compares_with_before() -> None:
