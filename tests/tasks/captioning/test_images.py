@@ -139,9 +139,9 @@ def test_what_is_neither_folder_nor_zip_is_refused(tmp_path: Path) -> None:
         open_images(tmp_path / "text.zip")
 
 
-def test_small_sizes_are_refused(folder: Path) -> None:
-    with pytest.raises(ValueError, match="image_size"):
-        load_images(FolderStore(folder), NAMES, 15)
+def test_small_sizes_are_refused() -> None:
+    with pytest.raises(ValueError, match="image_size: expected at least 16 pixels, got 15"):
+        DataConfig(image_size=15).check()
 
 
 def test_augment_moves_whole_images() -> None:
