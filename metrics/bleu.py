@@ -51,7 +51,7 @@ class Bleu:
 
     Args:
         max_n: longest n-gram, in words.
-        smoothing: of the scores of single sentences; the corpus figure is never smoothed. "none" is coco-caption's, which
+        smoothing: of the scores of single sentences; the corpus score is never smoothed. "none" is coco-caption's, which
             gives nearly 0 without a match of the longest n-gram; "add_one" adds one match and one n-gram for n > 1 (Lin and
             Och 2004, BLEU-S); "exponential" takes the k-th order without a match for 2^-k matches (NIST mteval-v13a).
         score_end: the end of the sentence counts as a word.
@@ -84,7 +84,7 @@ class Bleu:
         return self.score_rows(index, rows)
 
     def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Give the published figure, from the matches and lengths of all sentences together."""
+        """Give the published score, from the matches and lengths of all sentences together."""
         index, rows = index_sentences(hypotheses, references, max_n=self.max_n, score_end=self.score_end)
         require_some(len(rows.items))
         counts = count_matches(index, rows, self.max_n)
@@ -148,7 +148,7 @@ class SacreBleu:
     """BLEU as sacrebleu computes it with its default settings, range 0 to 100; for text as it was written, cased and not yet split.
 
     The words of a captioner have lost case and punctuation, and token ids are no text at all: it scores files, and is neither a
-    reward nor a figure of captioning's evaluation. Lists of words are refused, unless `tokenize` is "none".
+    reward nor a score of captioning's evaluation. Lists of words are refused, unless `tokenize` is "none".
 
     Args:
         tokenize: sacrebleu's tokeniser, for instance "13a", "char" or "zh", or "none" for text that is split already.
@@ -181,7 +181,7 @@ class SacreBleu:
         return np.array(scores, np.float64)
 
     def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Give sacrebleu's corpus figure; hypotheses may have different numbers of references."""
+        """Give sacrebleu's corpus score; hypotheses may have different numbers of references."""
         checked_sentences(hypotheses, references)
         require_some(len(hypotheses))
         most = max(map(len, references))

@@ -1,4 +1,4 @@
-"""What a hypothesis adds to the BLEU of the corpus that it stands in, so that a reward of sentences follows the published figure."""
+"""What a hypothesis adds to the BLEU of the corpus that it stands in, so that a reward of sentences follows the published score."""
 
 from __future__ import annotations
 

@@ -18,9 +18,9 @@ DIVISORS = ("words", "ngrams")
 
 
 def refuse_sentences(name: str) -> ValueError:
-    """Make the error of a metric that has one figure for a whole corpus, and none for a sentence."""
+    """Make the error of a metric that has one score for a whole corpus, and none for a sentence."""
     return ValueError(
-        f"{name} has one figure for all hypotheses together and none for each, so it is no reward and has no scores by sentence; report it "
+        f"{name} has one score for all hypotheses together and none for each, so it is no reward and has no scores by sentence; report it "
         "with corpus(), `seqrl score` or the evaluation, and reward another metric"
     )
 
@@ -60,7 +60,7 @@ class Distinct:
         return f"distinct-{self.n}", {"over": self.over}
 
     def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-        """Refuse, since there is no figure for a single sentence."""
+        """Refuse, since there is no score for a single sentence."""
         raise refuse_sentences(f"distinct{self.n}")
 
     def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]] | None = None) -> float:
@@ -71,7 +71,7 @@ class Distinct:
         return len(grams) / total if total else 0.0
 
     def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> Any:
-        """Refuse, since there is no figure for a single sentence."""
+        """Refuse, since there is no score for a single sentence."""
         raise refuse_sentences(f"distinct{self.n}")
 
 
@@ -93,7 +93,7 @@ class VocabularySize:
         return "vocabulary", {}
 
     def score(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-        """Refuse, since there is no figure for a single sentence."""
+        """Refuse, since there is no score for a single sentence."""
         raise refuse_sentences("vocabulary")
 
     def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]] | None = None) -> float:
@@ -101,7 +101,7 @@ class VocabularySize:
         return float(len({word for row in _rows(hypotheses, references) for word in row}))
 
     def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> Any:
-        """Refuse, since there is no figure for a single sentence."""
+        """Refuse, since there is no score for a single sentence."""
         raise refuse_sentences("vocabulary")
 
 

@@ -88,7 +88,7 @@ class WordErrorRate:
 
     WER = (insertions + deletions + exchanges) / words of the reference
 
-    The corpus figure divides all edits by all words of the references that were nearest.
+    The corpus score divides all edits by all words of the references that were nearest.
 
     Raises:
         ValueError: for an item without references, an empty reference or lists of different lengths.
@@ -116,12 +116,12 @@ class WordErrorRate:
         return sum(edits for edits, _ in counts) / sum(length for _, length in counts)
 
     def statistics(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-        """Count edits to the nearest reference and its words, [N, 2]; the corpus figure is made of their sums."""
+        """Count edits to the nearest reference and its words, [N, 2]; the corpus score is made of their sums."""
         checked_sentences(hypotheses, references)
         return np.array([NumberedReferences(rows).nearest(words) for words, rows in zip(hypotheses, references, strict=True)], np.float64)
 
     def from_statistics(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give the corpus figures [B] of sums [B, 2]."""
+        """Give the corpus scores [B] of sums [B, 2]."""
         return sums[:, 0] / sums[:, 1]
 
     def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedItems:

@@ -70,7 +70,7 @@ def mean(scores: NDArray[np.float64]) -> float:
 
 
 def require_some(num_hypotheses: int) -> None:
-    """Refuse a corpus of nothing, which has no figure.
+    """Refuse a corpus of nothing, which has no score.
 
     Raises:
         ValueError: for no hypothesis.

@@ -54,7 +54,7 @@ class RougeL:
         return self.score_rows(index, rows)
 
     def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Give the published figure: the mean of the scores."""
+        """Give the published score: the mean of the scores."""
         return mean(self.score(hypotheses, references))
 
     def prepare(self, references: Sequence[Sequence[Sequence[int]]] | ReferenceIndex, *, end: int | None = None) -> PreparedMetric:

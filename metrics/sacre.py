@@ -58,7 +58,7 @@ class ChrF:
         return _scores(self._metric, hypotheses, references)
 
     def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Give sacrebleu's corpus figure, from the n-grams of all texts together."""
+        """Give sacrebleu's corpus score, from the n-grams of all texts together."""
         return _corpus(self._metric, hypotheses, references)
 
     def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedText:
@@ -117,7 +117,7 @@ class Ter:
         return _scores(self._metric, hypotheses, references)
 
     def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Give sacrebleu's corpus figure: all edits over the lengths of all references."""
+        """Give sacrebleu's corpus score: all edits over the lengths of all references."""
         return _corpus(self._metric, hypotheses, references)
 
     def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedItems:

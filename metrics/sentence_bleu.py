@@ -31,7 +31,7 @@ class SentenceBleu:
         smoothing: "exp", "floor", "add-k" or "none".
         value: of "floor" and "add-k"; sacrebleu's own when None, 0.1 and 1.
         max_n: longest n-gram, in words.
-        effective_order: of sentences; the corpus figure always has all orders, as in sacrebleu.
+        effective_order: of sentences; the corpus score always has all orders, as in sacrebleu.
 
     Raises:
         ValueError: for an unknown smoothing, a value where none is read, an item without references or an empty reference.
@@ -65,7 +65,7 @@ class SentenceBleu:
         return self.score_rows(*index_sentences(hypotheses, references, max_n=self.max_n))
 
     def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Give the figure of all matches and lengths together."""
+        """Give the score of all matches and lengths together."""
         counts = self.statistics(hypotheses, references)
         require_some(len(counts))
         return float(self.from_statistics(counts.sum(axis=0, keepdims=True))[0])
@@ -75,7 +75,7 @@ class SentenceBleu:
         return count_matches(*index_sentences(hypotheses, references, max_n=self.max_n), self.max_n).stacked()
 
     def from_statistics(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give the corpus figures [B] of sums [B, 2 n + 2]."""
+        """Give the corpus scores [B] of sums [B, 2 n + 2]."""
         return self._values(*BleuCounts.of_stacked(sums), effective=False)
 
     def score_rows(self, index: ReferenceIndex, rows: HypothesisRows) -> NDArray[np.float64]:

@@ -45,7 +45,7 @@ def slot_errors(mentioned: Iterable[str], required: Iterable[str]) -> SlotErrors
 
 
 def slot_error_rate(errors: Iterable[SlotErrors]) -> float:
-    """Give the published figure of a corpus: (missing + redundant) / required, each summed over all responses.
+    """Give the published score of a corpus: (missing + redundant) / required, each summed over all responses.
 
     Raises:
         ValueError: where no slot is required at all.
@@ -126,14 +126,14 @@ class SlotErrorRate:
         return slot_error_rate(self._least(hypothesis, item) for hypothesis, item in zip(hypotheses, items, strict=True))
 
     def statistics(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> NDArray[np.float64]:
-        """Count errors and required slots, [N, 2]; the corpus figure is made of their sums."""
+        """Count errors and required slots, [N, 2]; the corpus score is made of their sums."""
         checked_sentences(hypotheses, references)
         found = [self._least(text, self._slots_of_item(rows)) for text, rows in zip(hypotheses, references, strict=True)]
-        slot_error_rate(found)  # refuses what has no figure
+        slot_error_rate(found)  # refuses what has no score
         return np.array([(each.missing + each.redundant, each.required) for each in found], np.float64)
 
     def from_statistics(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give the corpus figures [B] of sums [B, 2]; 0 where no slot is required."""
+        """Give the corpus scores [B] of sums [B, 2]; 0 where no slot is required."""
         return sums[:, 0] / np.maximum(sums[:, 1], 1.0)
 
     def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedItems:

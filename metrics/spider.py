@@ -71,7 +71,7 @@ class Spider:
         )
 
     def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Give the published figure: the mean of the scores."""
+        """Give the published score: the mean of the scores."""
         return mean(self.score(hypotheses, references))
 
     def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedSpider:

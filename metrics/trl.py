@@ -167,6 +167,6 @@ def _check(metric: str, weight: float) -> None:
     if not isinstance(weight, int | float) or isinstance(weight, bool) or not math.isfinite(weight):
         raise ValueError(f"metrics: expected a finite number as the weight of {metric}, got {weight!r}")
     if scores_corpus_only(metric):
-        raise ValueError(f"{metric} has one figure for all texts together and none for each, so nothing can be rewarded with it")
+        raise ValueError(f"{metric} has one score for all texts together and none for each, so nothing can be rewarded with it")
     if weight > 0 and not higher_is_better(metric):
         raise ValueError(f"metrics: less is better of {metric}, so expected a weight below 0, got {weight}; give {{{metric!r}: {-weight}}}")

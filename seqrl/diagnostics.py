@@ -14,15 +14,15 @@ from seqrl.functional.reductions import masked_mean, masked_moments
 from seqrl.trajectory import Evaluation, Trajectory
 
 
-def read(figures: Mapping[str, Tensor | float]) -> dict[str, float]:
-    """Give figures as plain numbers; the tensors among them are read together, so that a device is waited for once.
+def read(stats: Mapping[str, Tensor | float]) -> dict[str, float]:
+    """Give numbers as plain numbers; the tensors among them are read together, so that a device is waited for once.
 
     Args:
-        figures: numbers, or tensors of shape [].
+        numbers: numbers, or tensors of shape [].
     """
-    tensors = [figure for figure in figures.values() if isinstance(figure, Tensor)]
+    tensors = [stat for stat in stats.values() if isinstance(stat, Tensor)]
     numbers = iter(torch.stack([tensor.detach().double() for tensor in tensors]).tolist() if tensors else [])
-    return {key: next(numbers) if isinstance(figure, Tensor) else float(figure) for key, figure in figures.items()}
+    return {key: next(numbers) if isinstance(stat, Tensor) else float(stat) for key, stat in stats.items()}
 
 
 @torch.no_grad()
@@ -129,16 +129,16 @@ def describe_update(policy_stats: Sequence[PolicyStats], clip: float | None = No
         return read({"policy/entropy": masked_mean(entropy, imitate)})
     difference = _flat([part.logp for part in policy_stats]) - _flat([part.old_logp for part in policy_stats])
     change = torch.expm1(difference)
-    figures: dict[str, Tensor | float] = {
+    stats: dict[str, Tensor | float] = {
         "policy/entropy": masked_mean(entropy, mask),
         "policy/kl_sampling": masked_mean(change - difference, mask),
     }
     if clip is not None:
-        figures["policy/clip_fraction"] = masked_mean((change.abs() > clip).float(), mask)
+        stats["policy/clip_fraction"] = masked_mean((change.abs() > clip).float(), mask)
     if lags:
         ratios = torch.cat([row_ratio(part.logp, part.old_logp, part.mask) for part in policy_stats])
-        figures |= describe_ratios(ratios, torch.cat([part.mask.any(dim=1) for part in policy_stats]))
-    return read(figures)
+        stats |= describe_ratios(ratios, torch.cat([part.mask.any(dim=1) for part in policy_stats]))
+    return read(stats)
 
 
 @torch.no_grad()
@@ -188,8 +188,8 @@ def average_of(history: Sequence[Mapping[str, Tensor | float]]) -> dict[str, flo
     Args:
         history: numbers, or tensors of shape [], of several optimiser steps, which need not all have the same ones.
     """
-    keys = dict.fromkeys(key for figures in history for key in figures)
-    columns = {key: [figures[key] for figures in history if key in figures] for key in keys}
+    keys = dict.fromkeys(key for stats in history for key in stats)
+    columns = {key: [stats[key] for stats in history if key in stats] for key in keys}
     tensors = {key: torch.stack(column).mean() for key, column in columns.items() if all(isinstance(each, Tensor) for each in column)}  # type: ignore[arg-type]
     return read({key: tensors[key] if key in tensors else sum(column) / len(column) for key, column in columns.items()})
 
@@ -201,7 +201,7 @@ class Numbers(dict[str, float]):
         return math.nan
 
 
-# Most serious first: a kind, what tells from an update's figures whether it is there (no comparison holds for one that is missing), words.
+# Most serious first: a kind, what tells from an update's numbers whether it is there (no comparison holds for one that is missing), words.
 TROUBLES: tuple[tuple[str, Callable[[Numbers], bool], str], ...] = (
     (
         "skipped_steps",

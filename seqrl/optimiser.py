@@ -39,7 +39,7 @@ class Term(NamedTuple):
 
 
 Loss: TypeAlias = Callable[..., Mapping[str, Tensor | Term]]
-Figures: TypeAlias = dict[str, Tensor | float]
+Stats: TypeAlias = dict[str, Tensor | float]
 # 1 where a step was skipped, 0 where it was taken; averaged over an update's steps it is a share.
 SKIPPED = "optimiser/skipped_share"
 
@@ -124,18 +124,18 @@ class Optimiser:
         Raises:
             ValueError: when no step may be skipped, see `OptimiserConfig.max_skipped_updates`.
         """
-        figures, policy_stats = self.step(trajectory, loss, **settings)
-        return read(figures) | describe_update(policy_stats, lags=lags)
+        stats, policy_stats = self.step(trajectory, loss, **settings)
+        return read(stats) | describe_update(policy_stats, lags=lags)
 
-    def step(self, trajectory: Trajectory, loss: Loss, **settings: Any) -> tuple[Figures, list[PolicyStats]]:
+    def step(self, trajectory: Trajectory, loss: Loss, **settings: Any) -> tuple[Stats, list[PolicyStats]]:
         """Do what `minimise` does, without waiting for the device to give the numbers; also give what was seen of the policy.
 
-        For trainers that take many steps an update, which average the figures in the end and read them once.
+        For trainers that take many steps an update, which average the numbers in the end and read them once.
         """
         with whole(self._policy):
             return self.step_on(partial(self.accumulate, trajectory, loss, **settings))
 
-    def step_on(self, gradients: Callable[[], tuple[Mapping[str, Tensor], list[PolicyStats]]]) -> tuple[Figures, list[PolicyStats]]:
+    def step_on(self, gradients: Callable[[], tuple[Mapping[str, Tensor], list[PolicyStats]]]) -> tuple[Stats, list[PolicyStats]]:
         """Take a step along gradients that are computed otherwise than by `accumulate`, where `takes_gradients`.
 
         Args:
@@ -147,8 +147,8 @@ class Optimiser:
         self._broken_loss = None  # an error may have left it, and gradients
         self.weights.clear_gradients()
         terms, policy_stats = gradients()
-        figures = self._apply(terms)
-        return figures, [] if figures[SKIPPED] else policy_stats
+        stats = self._apply(terms)
+        return stats, [] if stats[SKIPPED] else policy_stats
 
     def accumulate(
         self,
@@ -235,7 +235,7 @@ class Optimiser:
             rows = slice(start, start + size)
             yield rows, trajectory.select_rows(rows)
 
-    def _apply(self, terms: Mapping[str, Tensor]) -> Figures:
+    def _apply(self, terms: Mapping[str, Tensor]) -> Stats:
         """Average over the processes, clip, apply and clear the gradients; give what to log, with the loss terms."""
         if self.weights.average_gradients(broken=self._broken_loss is not None):
             lost = self._broken_loss
@@ -255,7 +255,7 @@ class Optimiser:
         self._skipped.taken = True
         return {**terms, "optimiser/grad_norm": norm, "optimiser/learning_rate": rate, SKIPPED: 0.0}
 
-    def _skip(self, trouble: str, *, counts: bool = True) -> Figures:
+    def _skip(self, trouble: str, *, counts: bool = True) -> Stats:
         """Leave a step out, and note it; give what to log."""
         self.weights.clear_gradients()
         self._skipped.skip(f"{trouble} at update {self.num_finished}", counts=counts)

@@ -64,7 +64,7 @@ class Spice:
         return prepared.score(hypotheses, items)
 
     def corpus(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> float:
-        """Give the published figure: the mean of the scores."""
+        """Give the published score: the mean of the scores."""
         return mean(self.score(hypotheses, references))
 
     def counts(self, hypotheses: Sequence[Sentence], references: Sequence[Sequence[Sentence]]) -> dict[str, NDArray[np.int64]]:

@@ -14,7 +14,7 @@ from seqrl import distributed
 from seqrl.diagnostics import average_of, describe_rollout
 from seqrl.functional.reductions import masked_mean
 from seqrl.functional.targets import action_value_loss, bootstrapped
-from seqrl.optimiser import SKIPPED, Figures, Optimiser
+from seqrl.optimiser import SKIPPED, Optimiser, Stats
 from seqrl.policies.action_values import ActionValues, take_action
 from seqrl.protocols import Task
 from seqrl.replay.buffer import Replay, ReplaySample
@@ -118,7 +118,7 @@ class DQN:
         self.num_env_steps += round(float(distributed.mean(trajectory.mask.sum().float())) * distributed.num_processes())
         stats["replay/num_steps"] = float(self.replay.num_steps)
         self.policy.train(self.policy.config.dropout > 0)
-        history: list[Figures] = []
+        history: list[Stats] = []
         # Every process takes part in each optimiser step: all wait for one that has just joined, or has seen no step that counts.
         if self.num_env_steps >= self.config.learning_starts and distributed.least(int(self.replay.can_draw), self.optimiser.device):
             history = [self._improve(described=step == self.config.gradient_steps) for step in range(1, self.config.gradient_steps + 1)]
@@ -127,7 +127,7 @@ class DQN:
         self.optimiser.finish_update()
         return stats | average_of(history) | {"policy/optimiser_steps": float(len(history))}
 
-    def _improve(self, *, described: bool) -> Figures:
+    def _improve(self, *, described: bool) -> Stats:
         """Take one optimiser step on a minibatch; describe the values where asked, which takes a tenth of the step's time."""
         drawn = self.replay.draw(self.config.batch_size, importance_exponent=self.importance_exponent).to(self.optimiser.device)
         self.policy.draw_noise(self.optimiser.generator)
@@ -136,16 +136,16 @@ class DQN:
         drawn, target = self._targets(drawn)
         mask = drawn.trajectory.mask
         noted: list[tuple[Tensor, Tensor]] = []
-        figures, _ = self.optimiser.step(drawn.trajectory, partial(self.loss, noted), target=target, weight=drawn.weight)
+        stats, _ = self.optimiser.step(drawn.trajectory, partial(self.loss, noted), target=target, weight=drawn.weight)
         values, error = (torch.cat(column) for column in zip(*noted, strict=True))
-        if figures[SKIPPED]:  # what is not finite must not be drawn first from then on
+        if stats[SKIPPED]:  # what is not finite must not be drawn first from then on
             error = error.nan_to_num(0.0, 0.0, 0.0)
         self.replay.set_errors(drawn, error)
         self.num_optimiser_steps += 1
         self._follow()
-        if not described or figures[SKIPPED]:
-            return figures
-        return figures | {"action_value/mean": masked_mean(values, mask), "action_value/error": masked_mean(error.abs(), mask)}
+        if not described or stats[SKIPPED]:
+            return stats
+        return stats | {"action_value/mean": masked_mean(values, mask), "action_value/error": masked_mean(error.abs(), mask)}
 
     def loss(
         self, noted: list[tuple[Tensor, Tensor]], part: Trajectory, evaluation: Evaluation, target: Tensor, weight: Tensor

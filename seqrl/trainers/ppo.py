@@ -12,7 +12,7 @@ from seqrl import distributed
 from seqrl.diagnostics import PolicyStats, average_of, describe_advantage, describe_rollout, describe_update, explained_variance
 from seqrl.functional import losses, returns
 from seqrl.functional.row_advantages import row_advantage
-from seqrl.optimiser import Figures, Optimiser, Term
+from seqrl.optimiser import Optimiser, Stats, Term
 from seqrl.protocols import Task
 from seqrl.requirements import require_critic, require_probabilities, require_whole_rows
 from seqrl.sharding import whole
@@ -134,13 +134,13 @@ class PPO:
     def _scheduled(self, first: float, course: Schedule) -> float:
         return first * max(0.0, 1 - self.optimiser.num_finished / self.optimiser.num_updates) if course == "linear" else first
 
-    def _epochs(self, trajectory: Trajectory, columns: dict[str, Tensor]) -> tuple[list[Figures], list[PolicyStats]]:
-        """Take the optimiser steps; give the figures of each, and what it saw of the policy."""
+    def _epochs(self, trajectory: Trajectory, columns: dict[str, Tensor]) -> tuple[list[Stats], list[PolicyStats]]:
+        """Take the optimiser steps; give the numbers of each, and what it saw of the policy."""
         config = self.config
         minibatches = Minibatches(trajectory, config.minibatches, config.minibatch_unit, self.optimiser.generator)
         # A single minibatch is the batch.
         by_batch = config.normalises and (config.normalise_over == "batch" or minibatches.number == 1)
-        history: list[Figures] = []
+        history: list[Stats] = []
         policy_stats: list[PolicyStats] = []
         aux_total = minibatches.aux_total(self.policy)
         for epoch in range(config.epochs):
@@ -153,8 +153,8 @@ class PPO:
             for part, cut in minibatches.epoch(**columns):
                 if config.normalises and not by_batch:
                     cut = {**cut, "advantage": distributed.whiten(cut["advantage"], part.mask)}
-                figures, new_stats = self._improve(part, cut, all_chosen=minibatches.all_chosen, aux_total=aux_total)
-                history.append(figures)
+                stats, new_stats = self._improve(part, cut, all_chosen=minibatches.all_chosen, aux_total=aux_total)
+                history.append(stats)
                 policy_stats += new_stats
                 if config.target_kl and self._mean_kl(new_stats) > config.target_kl:
                     return history, policy_stats
@@ -162,8 +162,8 @@ class PPO:
 
     def _improve(
         self, part: Trajectory, columns: dict[str, Tensor], *, all_chosen: bool, aux_total: Tensor | None
-    ) -> tuple[Figures, list[PolicyStats]]:
-        """Take one optimiser step on a minibatch; give its figures, and what it saw of the policy unless it was skipped."""
+    ) -> tuple[Stats, list[PolicyStats]]:
+        """Take one optimiser step on a minibatch; give its numbers, and what it saw of the policy unless it was skipped."""
         config = self.config
         if not self.plain_because and all_chosen and isinstance(part.obs, Tensor):
             weights: dict[str, Any] = {"vf_coef": config.vf_coef, "ent_coef": self.ent_coef}
