@@ -145,6 +145,9 @@ class Trainer(Protocol):
     A trainer may also have
 
     - `check_task(task)`: refuses a task that it cannot serve; a run asks it before anything else.
+    - `optimiser`: a `seqrl.optimiser.Optimiser`, whose `generator` draws what the trainer draws, so that batches can be split.
+    - `saved`: names of what else the next update depends on, where its state is that of `seqrl.trainers.state`.
+    - `own_state`: what of its state each process has for itself, where this is more than the generator.
     - `weighs_older_rows`: True where it weighs rows by how likely the present policy finds them, so that a task may give rows of an
       earlier update (`reward_ahead`); others are refused.
     - `can_be_sharded`: True where it reads and changes weights through its optimiser alone, see `seqrl.sharding`.
@@ -155,7 +158,7 @@ class Trainer(Protocol):
     policy: nn.Module
 
     def collect(self, task: Task) -> Trajectory:
-        """Gather the rows of the next update; of the trainer this changes nothing but its generators."""
+        """Gather the rows of the next update; of the trainer this changes nothing but its generator."""
 
     def update(self, trajectory: Trajectory) -> dict[str, float]:
         """Improve the policy; give plain floats to be logged."""
