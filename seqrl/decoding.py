@@ -23,6 +23,8 @@ def sample(
     *,
     num_samples: int = 1,
     greedy: bool = False,
+    top_k: int = 0,
+    top_p: float = 1.0,
     forced: Tensor | None = None,
     group: Tensor | None = None,
     generator: torch.Generator | None = None,
@@ -40,19 +42,25 @@ def sample(
         context: leaves [N, ...].
         num_samples: rows about each context; B = N * num_samples, the rows of a context next to each other.
         greedy: take the most probable token.
+        top_k: choose among the k most probable tokens only; 0 for all.
+        top_p: choose among the most probable tokens whose probabilities reach p together (nucleus sampling).
         forced: [B, S] or [N, S] long, taken as the first S tokens; marked as `imitate`, not counted by `mask`.
         group: [N] numbers of the contexts; 0..N-1 when None.
         generator: draws the tokens.
 
     Returns:
-        Trajectory of B rows with T <= max_tokens, rewards 0.
+        Trajectory of B rows with T <= max_tokens, rewards 0. `logp` is that of the distribution that was drawn from,
+        so with top_k or top_p it is larger than the policy's own.
 
     Raises:
         ValueError: when an argument is out of range.
+
+    Source: top_p: Holtzman et al. 2020 (The curious case of neural text degeneration); top_k: Fan et al. 2018 (Hierarchical
+    neural story generation).
     """
-    _check_sampling(num_samples)
+    _check_sampling(num_samples, top_k, top_p)
     sampled = 0 if greedy else num_samples
-    rows = _write(policy, context, num_samples - sampled, sampled, forced=forced, generator=generator)
+    rows = _write(policy, context, num_samples - sampled, sampled, top_k=top_k, top_p=top_p, forced=forced, generator=generator)
     return rows.trajectory(slice(0, num_samples), group)
 
 
@@ -84,7 +92,7 @@ def sample_beside_greedy(
     Raises:
         ValueError: when an argument is out of range.
     """
-    _check_sampling(num_samples)
+    _check_sampling(num_samples, 0, 1.0)
     rows = _write(policy, context, 1, num_samples, forced=forced, generator=generator)
     return rows.trajectory(slice(1, 1 + num_samples), group), rows.trajectory(slice(0, 1), group)
 
@@ -95,7 +103,15 @@ def with_one_end(tokens: Tensor, policy: Any, end: int) -> Tensor:
 
 
 def _write(
-    policy: Any, context: Tree, num_greedy: int, num_sampled: int, *, forced: Tensor | None, generator: torch.Generator | None
+    policy: Any,
+    context: Tree,
+    num_greedy: int,
+    num_sampled: int,
+    *,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    forced: Tensor | None,
+    generator: torch.Generator | None,
 ) -> _Rows:
     """Write first greedy, then sampled rows about each context; what is forced are all rows, or the sampled ones where there are both."""
     N, device = first_leaf(context).shape[0], first_leaf(context).device
@@ -113,7 +129,7 @@ def _write(
             if step == 0:  # All rows of an item begin with the same token, so their first step is taken once.
                 logits, state = logits.index_select(0, item), rows_of_items(policy, state, item)
             if given is None or step >= given.shape[1]:
-                tokens, logp = choose_token(logits, noise)
+                tokens, logp = choose_token(_restrict(logits.float(), top_k, top_p) if top_k or top_p < 1 else logits, noise)
             else:
                 tokens = rows.to_all(given[:, step], -1) if both else given[rows.index, step]
                 if both:
@@ -246,9 +262,13 @@ def select(tree: Tree, rows: Tensor) -> Tree:
     return map_tree(lambda leaf: leaf.index_select(0, rows), tree)
 
 
-def _check_sampling(num_samples: int) -> None:
+def _check_sampling(num_samples: int, top_k: int, top_p: float) -> None:
     if num_samples < 1:
         raise ValueError(f"num_samples: expected at least 1, got {num_samples}")
+    if top_k < 0:
+        raise ValueError(f"top_k: expected 0 (all tokens) or more, got {top_k}")
+    if not 0 < top_p <= 1:
+        raise ValueError(f"top_p: expected a number in (0, 1], got {top_p}")
 
 
 def _forced_rows(forced: Tensor, num_contexts: int, num_samples: int) -> Tensor:
@@ -257,3 +277,18 @@ def _forced_rows(forced: Tensor, num_contexts: int, num_samples: int) -> Tensor:
     if forced.shape[0] != num_contexts:
         raise ValueError(f"forced: expected {num_contexts * num_samples} or {num_contexts} rows, got {forced.shape[0]}")
     return forced.repeat_interleave(num_samples, dim=0)
+
+
+def _restrict(logits: Tensor, top_k: int, top_p: float) -> Tensor:
+    """Forbid all but the k most probable tokens, then all but the smallest set that reaches probability p."""
+    nothing = torch.zeros_like(logits, dtype=torch.bool)
+    if 0 < top_k < logits.shape[1]:
+        # Ties at the border are broken by position, so that exactly k tokens remain.
+        kept = nothing.scatter(1, logits.topk(top_k, dim=1).indices, True)
+        logits = logits.masked_fill(~kept, float("-inf"))
+    if top_p < 1:
+        ordered, order = logits.sort(dim=1, descending=True)
+        probability = ordered.softmax(dim=1)
+        kept = nothing.scatter(1, order, probability.cumsum(dim=1) - probability < top_p)
+        logits = logits.masked_fill(~kept, float("-inf"))
+    return logits

@@ -181,6 +181,29 @@ def test_forced_tokens_are_taken_marked_and_scored() -> None:
     assert torch.allclose(policy(trajectory).logp[counted], trajectory.logp[counted], atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({"top_k": 2}, [0.6, 0.4, 0, 0]),
+        ({"top_p": 0.7}, [0.6, 0.4, 0, 0]),
+        ({"top_p": 0.76}, [0.5, 1 / 3, 1 / 6, 0]),
+        ({"top_k": 1}, [1, 0, 0, 0]),
+    ],
+)
+def test_top_k_and_top_p_keep_the_right_tokens(settings: dict[str, int], kept: list[float]) -> None:
+    # Probabilities 0.45, 0.3, 0.15, 0.1 of the tokens 3, 0, 1, 2.
+    table = torch.tensor([0.3, 0.15, 0.1, 0.45]).log().expand(4, 4).unsqueeze(0)
+    policy, context = table_policy(table, max_tokens=1)
+    count = 20_000
+    trajectory = sample(policy, context, num_samples=count, generator=torch.Generator().manual_seed(0), **settings)  # type: ignore[arg-type]
+    drawn = trajectory.action.flatten()
+    for token, probability in zip((3, 0, 1, 2), kept, strict=True):
+        share = (drawn == token).float().mean().item()
+        assert share == pytest.approx(probability, abs=5 * math.sqrt(0.25 / count) if 0 < probability < 1 else 0)
+        if probability:
+            assert trajectory.logp.flatten()[drawn == token].exp()[0].item() == pytest.approx(probability, abs=1e-6)
+
+
 def test_samples_have_the_enumerated_frequencies() -> None:
     tables = random_tables(2)
     policy, context = table_policy(tables, max_tokens=3)
@@ -276,6 +299,8 @@ def test_arguments_out_of_range_are_named() -> None:
     policy, context = table_policy(random_tables(2), max_tokens=3)
     bad: list[tuple[str, dict[str, object]]] = [
         ("num_samples", {"num_samples": 0}),
+        ("top_k", {"top_k": -1}),
+        ("top_p", {"top_p": 0.0}),
         ("forced", {"forced": torch.zeros(3, 1, dtype=torch.long)}),
     ]
     for name, arguments in bad:
