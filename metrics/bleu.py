@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.metrics import bleu_kernels, kernels
-from seqrl.metrics.item_texts import figure_of_statistics, require_some
+from seqrl.metrics.item_texts import corpus_score_of_statistics, require_some
 from seqrl.metrics.reference_index import ReferenceIndex
 from seqrl.metrics.rows import HypothesisRows
 from seqrl.metrics.token_scores import References, Sentence, TokenMetric, index_sentences, prepare_rows, score_sentences
@@ -52,7 +52,7 @@ class Bleu:
 
     Args:
         max_n: longest n-gram, in words.
-        smoothing: of the scores of single sentences; the corpus figure is never smoothed. "none" is coco-caption's, which
+        smoothing: of the scores of single sentences; the corpus score is never smoothed. "none" is coco-caption's, which
             gives nearly 0 without a match of the longest n-gram; "add_one" adds one match and one n-gram for n > 1 (Lin and
             Och 2004, BLEU-S); "exponential" takes the k-th order without a match for 2^-k matches (NIST mteval-v13a).
         score_end: the end of the sentence counts as a word.
@@ -83,7 +83,7 @@ class Bleu:
     prepare = prepare_rows
 
     def corpus(self, hypotheses: Sequence[Sentence], references: References) -> float:
-        """Give the published figure, from the matches and lengths of all sentences together."""
+        """Give the published score, from the matches and lengths of all sentences together."""
         counts = count_matches(*index_sentences(self, hypotheses, references), self.max_n)
         require_some(len(counts.lengths))
         return float(_unsmoothed(BleuCounts(*(values.sum(axis=0, keepdims=True) for values in counts)))[0])
@@ -167,7 +167,7 @@ class SentenceBleu:
         smoothing: "exp", "floor", "add-k" or "none".
         value: of "floor" and "add-k"; sacrebleu's own when None, 0.1 and 1.
         max_n: longest n-gram, in words.
-        effective_order: of sentences; the corpus figure always has all orders, as in sacrebleu.
+        effective_order: of sentences; the corpus score always has all orders, as in sacrebleu.
 
     Raises:
         ValueError: for an unknown smoothing, a value where none is read, an item without references or an empty reference.
@@ -196,11 +196,11 @@ class SentenceBleu:
         return "sentence-BLEU", {"n": self.max_n, "smooth": smooth, "eff": "yes" if self.effective_order else "no"}
 
     score = score_sentences
-    corpus = figure_of_statistics
+    corpus = corpus_score_of_statistics
     statistics = bleu_statistics
 
     def from_statistics(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give the corpus figures [B] of sums [B, 2 n + 2]."""
+        """Give the corpus scores [B] of sums [B, 2 n + 2]."""
         return smoothed_bleu(BleuCounts.of_stacked(sums), self.smoothing, self._value or 0.0, effective=False)
 
     def score_rows(self, index: ReferenceIndex, rows: HypothesisRows) -> NDArray[np.float64]:
@@ -239,7 +239,7 @@ class CorpusBleuGain:
         return "corpus-BLEU-gain", {"n": self.max_n}
 
     score = score_sentences
-    corpus = figure_of_statistics
+    corpus = corpus_score_of_statistics
     statistics = bleu_statistics
 
     def from_statistics(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:

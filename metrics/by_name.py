@@ -69,7 +69,7 @@ def takes_words(name: str) -> bool:
 
 
 def scores_corpus_only(name: str) -> bool:
-    """Tell whether a metric has one figure for all texts together and none for each."""
+    """Tell whether a metric has one score for all texts together and none for each."""
     return bool(getattr(_home(name), "scores_corpus_only", False))
 
 
@@ -122,7 +122,7 @@ def require_rewardable(name: str) -> None:
     home = _home(name)
     if scores_corpus_only(name):
         raise ValueError(
-            f"{name} has one figure for all sentences together and none for each, so nothing can be rewarded with it; reward another, "
+            f"{name} has one score for all sentences together and none for each, so nothing can be rewarded with it; reward another, "
             f"and report this one with task.evaluation.metrics or `seqrl score --metrics {name}`"
         )
     if needs_images(name):

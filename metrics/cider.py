@@ -30,7 +30,7 @@ class CiderD:
         max_n: longest n-gram, in words.
         sigma: deviation of the length penalty, in words.
         document_frequency: frequencies of a corpus; None takes those of the references at hand, as the official code does.
-        score_end: the end of the sentence counts as a word, which costs captions that break off; the published figures
+        score_end: the end of the sentence counts as a word, which costs captions that break off; the published scores
             are without.
         tokenisation: what turned captions into words or ids; refused where `document_frequency` names another.
 

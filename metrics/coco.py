@@ -4,7 +4,7 @@
 
     score, scores = Cider().compute_score({1: ["a dog runs"], 2: ["a cat"]}, {1: ["a dog runs fast"], 2: ["the cat"]})
 
-`docs/metrics.md` says how closely each agrees with the program. SPICE is read by a parser of our own: the figure is not the official one.
+`docs/metrics.md` says how closely each agrees with the program. SPICE is read by a parser of our own: the score is not the official one.
 Nothing else is imported before the first score.
 """
 
@@ -51,7 +51,7 @@ class Bleu:
         self._n = n
 
     def compute_score(self, gts: Captions, res: Captions, verbose: int = 1) -> tuple[list[float], list[list[float]]]:
-        """Give for 1 to n words the corpus figures and the lists of the captions' scores; `verbose` prints the counts behind them."""
+        """Give for 1 to n words the corpus scores and the lists of the captions' scores; `verbose` prints the counts behind them."""
         import numpy as np
 
         from seqrl.metrics import bleu
@@ -143,13 +143,13 @@ class Meteor:
     """METEOR 1.5 as coco-caption calls it."""
 
     def compute_score(self, gts: Captions, res: Captions) -> tuple[float, list[float]]:
-        """Give the corpus figure and the captions' scores."""
+        """Give the corpus score and the captions' scores."""
         from seqrl.metrics.by_name import metric_by_name
         from seqrl.metrics.corpus import Corpus
 
         corpus, metric = Corpus(*_pairs(gts, res)), metric_by_name("meteor")
         found = corpus.statistics(metric)  # the sentences are aligned once for both
-        return corpus.figure(metric) if found.what else found.of_all(), corpus.scores(metric).tolist()
+        return corpus.corpus_score(metric) if found.what else found.of_all(), corpus.scores(metric).tolist()
 
     def method(self) -> str:
         """Name the metric."""
@@ -190,7 +190,7 @@ class COCOEvalCap:
 
     Attributes:
         params: {"image_id": ids to evaluate}, for the caller to shorten.
-        eval: metric -> corpus figure.
+        eval: metric -> corpus score.
         imgToEval: image -> {"image_id": id, metric: score}.
         evalImgs: the values of `imgToEval`.
     """
@@ -203,7 +203,7 @@ class COCOEvalCap:
         self.params: dict[str, Any] = {"image_id": coco.getImgIds()}
 
     def evaluate(self) -> None:
-        """Split the captions into words, score them with every metric and print the figures."""
+        """Split the captions into words, score them with every metric and print the scores."""
         images = self.params["image_id"]
         tokenizer = PTBTokenizer()
         gts = tokenizer.tokenize({image: self.coco.imgToAnns[image] for image in images})
@@ -219,14 +219,14 @@ class COCOEvalCap:
             score, scores = scorer.compute_score(gts, res, 0) if isinstance(scorer, Bleu) else scorer.compute_score(gts, res)
             several = isinstance(method, list)
             order = sorted(gts) if isinstance(scorer, Spice) else list(gts)  # type: ignore[type-var]
-            for name, figure, each in zip(method, score, scores, strict=True) if several else [(method, score, scores)]:
-                self.setEval(figure, name)
+            for name, corpus_score, each in zip(method, score, scores, strict=True) if several else [(method, score, scores)]:
+                self.setEval(corpus_score, name)
                 self.setImgToEvalImgs(each, order, name)
-                print(f"{name}: {figure:.3f}")
+                print(f"{name}: {corpus_score:.3f}")
         self.setEvalImgs()
 
     def setEval(self, score: Any, method: str) -> None:  # noqa: N802
-        """Keep a corpus figure."""
+        """Keep a corpus score."""
         self.eval[method] = score
 
     def setImgToEvalImgs(self, scores: Sequence[Any], imgIds: Sequence[Hashable], method: str) -> None:  # noqa: N802, N803

@@ -48,8 +48,8 @@ class Corpus:
         self._scored.append((metric, scores))
         return scores
 
-    def figure(self, metric: Any) -> float:
-        """Give the metric's corpus figure."""
+    def corpus_score(self, metric: Any) -> float:
+        """Give the metric's corpus score."""
         if type(metric) is Bleu and _may_share(metric):
             return self.statistics(metric).of_all()
         if getattr(type(metric), "corpus", None) is mean_of_scores and len(self.hypotheses):
@@ -60,11 +60,11 @@ class Corpus:
         """Give what resampled corpora are scored from.
 
         A metric may offer its own: `statistics(hypotheses, references)` gives rows [N, K], or the scores [N] and these rows, and
-        `from_statistics(sums)` turns sums of rows [B, K] into corpus figures [B]. Others are taken for the mean of their sentences' scores,
+        `from_statistics(sums)` turns sums of rows [B, K] into corpus scores [B]. Others are taken for the mean of their sentences' scores,
         and what comes says so where they are not.
 
         Raises:
-            ValueError: for a metric that has one figure for the corpus and no scores of sentences.
+            ValueError: for a metric that has one score for the corpus and no scores of sentences.
         """
         if type(metric) is Bleu and _may_share(metric):
             return _bleu_statistics(self._matches, metric.max_n)
@@ -78,7 +78,7 @@ class Corpus:
         return mean_statistics(scores, "" if self._is_mean(metric) else "the mean of the sentences' scores")
 
     def _is_mean(self, metric: Any) -> bool:
-        """Tell whether a metric's corpus figure is the mean of its scores, by that of the first sentences: all would be scored twice."""
+        """Tell whether a metric's corpus score is the mean of its scores, by that of the first sentences: all would be scored twice."""
         some = self.hypotheses[:_SOME], self.references[:_SOME]
         return bool(np.isclose(np.mean(metric.score(*some)), metric.corpus(*some), rtol=1e-9, atol=1e-12))
 

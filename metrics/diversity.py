@@ -15,9 +15,9 @@ DIVISORS = ("words", "ngrams")
 
 
 def _refuse(self: Distinct | VocabularySize, *sentences: Any) -> Any:
-    """Refuse, since there is no figure for a single sentence."""
+    """Refuse, since there is no score for a single sentence."""
     raise ValueError(
-        f"{self.name} has one figure for all hypotheses together and none for each, so it is no reward and has no scores by sentence; "
+        f"{self.name} has one score for all hypotheses together and none for each, so it is no reward and has no scores by sentence; "
         "report it with corpus(), `seqrl score` or the evaluation, and reward another metric"
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.metrics import sequence_kernels
-from seqrl.metrics.item_texts import figure_of_statistics, mean_of_scores, prepare_items, score_items
+from seqrl.metrics.item_texts import corpus_score_of_statistics, mean_of_scores, prepare_items, score_items
 from seqrl.metrics.rows import WordNumbers, split_words
 from seqrl.metrics.text_scores import References, Sentence, checked_sentences
 
@@ -75,7 +75,7 @@ class WordErrorRate:
 
     WER = (insertions + deletions + exchanges) / words of the reference
 
-    The corpus figure divides all edits by all words of the references that were nearest.
+    The corpus score divides all edits by all words of the references that were nearest.
 
     Raises:
         ValueError: for an item without references, an empty reference or lists of different lengths.
@@ -87,7 +87,7 @@ class WordErrorRate:
     higher_is_better: ClassVar[bool] = False
     described: ClassVar[tuple[str, dict[str, Any]]] = ("WER", {})
     score = score_items
-    corpus = figure_of_statistics
+    corpus = corpus_score_of_statistics
     prepare_words = prepare_items
 
     def read_item(self, sentences: Sequence[Sentence]) -> NumberedReferences:
@@ -100,12 +100,12 @@ class WordErrorRate:
         return edits / length
 
     def statistics(self, hypotheses: Sequence[Sentence], references: References) -> NDArray[np.float64]:
-        """Count edits to the nearest reference and its words, [N, 2]; the corpus figure is made of their sums."""
+        """Count edits to the nearest reference and its words, [N, 2]; the corpus score is made of their sums."""
         checked_sentences(hypotheses, references)
         return np.array([NumberedReferences(rows).nearest(words) for words, rows in zip(hypotheses, references, strict=True)], np.float64)
 
     def from_statistics(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give the corpus figures [B] of sums [B, 2]."""
+        """Give the corpus scores [B] of sums [B, 2]."""
         return sums[:, 0] / sums[:, 1]
 
 

@@ -71,8 +71,8 @@ def mean_of_scores(self: Any, *sentences: Any, **settings: Any) -> float:
     return float(scores.mean())
 
 
-def figure_of_statistics(self: Any, hypotheses: Sequence[Sentence], references: References) -> float:
-    """Give the figure of a corpus from the sums of its sentences' `statistics`.
+def corpus_score_of_statistics(self: Any, hypotheses: Sequence[Sentence], references: References) -> float:
+    """Give the score of a corpus from the sums of its sentences' `statistics`.
 
     Raises:
         ValueError: where there is none.
@@ -88,7 +88,7 @@ def text_of(sentence: Sentence) -> str:
 
 
 def require_some(num_hypotheses: int) -> None:
-    """Refuse a corpus of nothing, which has no figure.
+    """Refuse a corpus of nothing, which has no score.
 
     Raises:
         ValueError: for no hypothesis.

@@ -30,8 +30,8 @@ class RefClipScore:
 
     CLIPScore = w max(cos(c, v), 0)    RefCLIPScore = 2 / (1 / CLIPScore + 1 / max(max_j cos(c, s_j), 0)); 0 where either is 0
 
-    with c, s_j and v the embeddings of caption, references and image. The published figures are those of OpenAI's ViT-B/32; another CLIP
-    gives other figures, so name it with them. An empty caption scores 0.
+    with c, s_j and v the embeddings of caption, references and image. The published scores are those of OpenAI's ViT-B/32; another CLIP
+    gives other scores, so name it with them. An empty caption scores 0.
 
     Args:
         model: folder or hub name of a CLIP of transformers with safetensors; no code that comes with it is run.

@@ -1,4 +1,4 @@
-"""Intervals and significance of corpus figures by the bootstrap, from statistics of single sentences that are summed, never scored anew."""
+"""Intervals and significance of corpus scores by the bootstrap, from statistics of single sentences that are summed, never scored anew."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-SAMPLES, SEED = 1000, 12345  # sacrebleu's, so that figures compare
+SAMPLES, SEED = 1000, 12345  # sacrebleu's, so that scores compare
 _DRAWN_AT_A_TIME = 4_000_000  # sentences
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What a corpus figure is made of.
+    """What a corpus score is made of.
 
     Attributes:
         rows: [N, K] float64, of each sentence.
-        figure: from sums of rows [B, K] to figures [B].
-        what: the figure in words where it is not the one that the metric publishes, else empty.
+        score: from sums of rows [B, K] to scores [B].
+        what: the score in words where it is not the one that the metric publishes, else empty.
     """
 
     rows: NDArray[np.float64]
-    figure: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    corpus_score: Callable[[NDArray[np.float64]], NDArray[np.float64]]
     what: str = ""
 
     def of_all(self) -> float:
-        """Give the figure of all sentences."""
-        return float(self.figure(self.rows.sum(axis=0, keepdims=True))[0])
+        """Give the score of all sentences."""
+        return float(self.corpus_score(self.rows.sum(axis=0, keepdims=True))[0])
 
 
 def mean_statistics(scores: NDArray[np.float64], what: str = "") -> Statistics:
@@ -37,7 +37,7 @@ def mean_statistics(scores: NDArray[np.float64], what: str = "") -> Statistics:
 
 
 def bootstrap(statistics: Sequence[Statistics], *, samples: int = SAMPLES, seed: int = SEED) -> list[NDArray[np.float64]]:
-    """Draw corpora of as many sentences, with repetitions, and give each figure of each of them.
+    """Draw corpora of as many sentences, with repetitions, and give each score of each of them.
 
     Args:
         statistics: of the same sentences, for instance of several metrics and of two systems, which are all drawn together.
@@ -67,12 +67,12 @@ def bootstrap(statistics: Sequence[Statistics], *, samples: int = SAMPLES, seed:
         times = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
         sums.append(times.astype(np.float64) @ rows)
     total = np.concatenate(sums)
-    return [each.figure(total[:, low:high]) for each, low, high in zip(statistics, columns, columns[1:], strict=False)]
+    return [each.corpus_score(total[:, low:high]) for each, low, high in zip(statistics, columns, columns[1:], strict=False)]
 
 
-def interval(figures: NDArray[np.float64]) -> tuple[float, float]:
-    """Give the middle 95% of resampled figures."""
-    ordered = np.sort(figures)
+def interval(corpus_scores: NDArray[np.float64]) -> tuple[float, float]:
+    """Give the middle 95% of resampled scores."""
+    ordered = np.sort(corpus_scores)
     cut = len(ordered) // 40
     return float(ordered[cut]), float(ordered[-1 - cut])
 
@@ -80,12 +80,12 @@ def interval(figures: NDArray[np.float64]) -> tuple[float, float]:
 def p_value(first: NDArray[np.float64], second: NDArray[np.float64], difference: float) -> float:
     """Give how often chance alone makes two systems differ by more.
 
-    p = (#{|d_b| - mean_b |d_b| > |d|} + 1) / (B + 1), with d_b the difference of the figures of resample b and d that of all sentences.
+    p = (#{|d_b| - mean_b |d_b| > |d|} + 1) / (B + 1), with d_b the difference of the scores of resample b and d that of all sentences.
 
     Args:
-        first: [B] figures of one system, see `bootstrap`.
+        first: [B] scores of one system, see `bootstrap`.
         second: [B] those of the other, of the same resamples.
-        difference: between the figures of all sentences.
+        difference: between the scores of all sentences.
 
     Source: Koehn 2004 (Statistical significance tests for machine translation evaluation), paired bootstrap resampling; the test that
     sacrebleu runs under that name (Post 2018).

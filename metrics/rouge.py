@@ -72,7 +72,7 @@ class RougeN:
     score = max_j 2 P R / (P + R), with P and R the shared n-grams over those of the text and of reference j.
 
     Text is split as the original program does it: lower case, and all but a to z and 0 to 9 stands between words. So text as it was
-    written gives the package's figures, and a script other than Latin has no words at all.
+    written gives the package's scores, and a script other than Latin has no words at all.
 
     Args:
         n: words of an n-gram.

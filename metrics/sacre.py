@@ -40,7 +40,7 @@ def _texts(self: Any, hypotheses: Sequence[Sentence], references: References) ->
 
 
 def _corpus(self: Any, hypotheses: Sequence[Sentence], references: References) -> float:
-    """Give sacrebleu's corpus figure, from all texts together; hypotheses may have different numbers of references."""
+    """Give sacrebleu's corpus score, from all texts together; hypotheses may have different numbers of references."""
     return float(self._metric.corpus_score(*_texts(self, hypotheses, references)).score)
 
 
@@ -50,7 +50,7 @@ def _statistics(self: Any, hypotheses: Sequence[Sentence], references: Reference
 
 
 def _from_statistics(self: Any, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the corpus figures [B] of sums [B, K]."""
+    """Give the corpus scores [B] of sums [B, K]."""
     counts = np.rint(sums).astype(np.int64) if np.array_equal(sums, np.rint(sums)) else sums
     return np.array([self._metric._compute_score_from_stats(list(row)).score for row in counts.tolist()], np.float64)
 
@@ -60,7 +60,7 @@ class SacreBleu:
     """BLEU as sacrebleu computes it with its default settings, range 0 to 100; for text as it was written, cased and not yet split.
 
     The words of a captioner have lost case and punctuation, and token ids are no text at all: it scores files, and is neither a
-    reward nor a figure of captioning's evaluation. Lists of words are refused, unless `tokenize` is "none".
+    reward nor a score of captioning's evaluation. Lists of words are refused, unless `tokenize` is "none".
 
     Args:
         tokenize: sacrebleu's tokeniser, for instance "13a", "char" or "zh", or "none" for text that is split already.

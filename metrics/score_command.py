@@ -57,13 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--signature",
         action=argparse.BooleanOptionalAction,
-        help="print how each figure was computed; by default for metrics that are named, not for all",
+        help="print how each score was computed; by default for metrics that are named, not for all",
     )
-    parser.add_argument("--json", type=Path, help="also write figures, intervals and each hypothesis's scores to this file")
+    parser.add_argument("--json", type=Path, help="also write scores, intervals and each hypothesis's scores to this file")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a table of corpus figures."""
+    """Print a table of corpus scores."""
     if args.resamples < 0 or args.resamples == 1:
         raise ValueError(f"--resamples: expected 0 (none) or at least 2, got {args.resamples}")
     names = names_of(args.metrics)
@@ -240,8 +240,19 @@ def _signatures(metrics: Mapping[str, Any], pairs: Pairs, tokens: str) -> dict[s
 
 def _content(pairs: Pairs, scored: list[Scored], signatures: dict[str, str]) -> dict[str, Any]:
     first = scored[0]
-    content = {"corpus": first.figures, "intervals": first.intervals, "ids": pairs.keys, "scores": first.scores, "signatures": signatures}
+    content = {
+        "corpus": first.corpus_scores,
+        "intervals": first.intervals,
+        "ids": pairs.keys,
+        "scores": first.scores,
+        "signatures": signatures,
+    }
     if len(scored) > 1:
         other = scored[1]
-        content["compared"] = {"corpus": other.figures, "intervals": other.intervals, "scores": other.scores, "p": first.p_values(other)}
+        content["compared"] = {
+            "corpus": other.corpus_scores,
+            "intervals": other.intervals,
+            "scores": other.scores,
+            "p": first.p_values(other),
+        }
     return content

@@ -1,4 +1,4 @@
-"""The tables of `seqrl score`: corpus figures of one system with their intervals, or of two that are compared."""
+"""The tables of `seqrl score`: corpus scores of one system with their intervals, or of two that are compared."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SIGNIFICANT = 0.05
 
 
 class Scored:
-    """The figures of one system.
+    """The scores of one system.
 
     Args:
         pairs: its texts and their references as they were written.
@@ -24,9 +24,9 @@ class Scored:
         sentences: keep the scores of sentences, too.
 
     Attributes:
-        figures: corpus figure by metric.
+        scores: corpus score by metric.
         statistics: what resampled corpora are scored from; none for a metric that has no scores of sentences.
-        resampled: [resamples] figures by metric, after `resample`.
+        resampled: [resamples] scores by metric, after `resample`.
         scores: of each sentence by metric.
     """
 
@@ -34,7 +34,7 @@ class Scored:
         self._raw = Corpus(pairs.hypotheses, pairs.references)
         self._words = None if words is None else Corpus(*words)
         self._sentences = sentences
-        self.figures: dict[str, float] = {}
+        self.corpus_scores: dict[str, float] = {}
         self.statistics: dict[str, Statistics] = {}
         self.resampled: dict[str, NDArray[np.float64]] = {}
         self.scores: dict[str, list[float]] = {}
@@ -46,33 +46,33 @@ class Scored:
         single = not getattr(metric, "scores_corpus_only", False)
         if statistics and single:
             self.statistics[name] = found = corpus.statistics(metric)
-            self.figures[name] = corpus.figure(metric) if found.what else found.of_all()
+            self.corpus_scores[name] = corpus.corpus_score(metric) if found.what else found.of_all()
         else:
-            self.figures[name] = corpus.figure(metric)
+            self.corpus_scores[name] = corpus.corpus_score(metric)
         if self._sentences and single:
             self.scores[name] = corpus.scores(metric).tolist()
 
     def keep(self, names: Mapping[str, Any]) -> None:
         """Forget metrics that another system could not be scored with."""
-        for found in (self.figures, self.statistics, self.scores):
+        for found in (self.corpus_scores, self.statistics, self.scores):
             for name in set(found) - set(names):
                 found.pop(name)  # type: ignore[attr-defined]
 
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """The middle 95% of the resampled figures."""
-        return {name: interval(figures) for name, figures in self.resampled.items()}
+        """The middle 95% of the resampled scores."""
+        return {name: interval(corpus_scores) for name, corpus_scores in self.resampled.items()}
 
     def p_values(self, other: Scored) -> dict[str, float]:
         """Give how often chance alone makes the two systems differ by more, by metric."""
         return {
-            name: p_value(figures, other.resampled[name], other.statistics[name].of_all() - self.statistics[name].of_all())
-            for name, figures in self.resampled.items()
+            name: p_value(corpus_scores, other.resampled[name], other.statistics[name].of_all() - self.statistics[name].of_all())
+            for name, corpus_scores in self.resampled.items()
         }
 
 
 def resample(systems: Sequence[Scored], samples: int, seed: int) -> None:
-    """Draw sentences, the same ones for all metrics and systems, and keep the figures of what was drawn."""
+    """Draw sentences, the same ones for all metrics and systems, and keep the scores of what was drawn."""
     names = list(systems[0].statistics)
     if not samples or not names:
         return
@@ -82,21 +82,22 @@ def resample(systems: Sequence[Scored], samples: int, seed: int) -> None:
 
 
 def print_table(scored: Scored, metrics: Mapping[str, Any]) -> None:
-    """Print each figure with the interval of the resampled ones."""
+    """Print each score with the interval of the resampled ones."""
     rows = [
-        [name, f"{figure:.4f}", _interval(scored.resampled.get(name)), _scale(metrics[name])] for name, figure in scored.figures.items()
+        [name, f"{corpus_score:.4f}", _interval(scored.resampled.get(name)), _scale(metrics[name])]
+        for name, corpus_score in scored.corpus_scores.items()
     ]
     _print(rows, ["", "", "95% interval" if scored.resampled else "", "scale"])
     _print_notes(scored)
 
 
 def print_comparison(first: Scored, second: Scored, metrics: Mapping[str, Any], *, names: tuple[str, str]) -> None:
-    """Print the figures of two systems, the difference with its interval, and p."""
+    """Print the scores of two systems, the difference with its interval, and p."""
     print(f"A: {names[0]}\nB: {names[1]}")
     p_values = first.p_values(second)
     rows = []
-    for name, figure in first.figures.items():
-        cells = [name, f"{figure:.4f}", f"{second.figures[name]:.4f}", f"{second.figures[name] - figure:+.4f}"]
+    for name, corpus_score in first.corpus_scores.items():
+        cells = [name, f"{corpus_score:.4f}", f"{second.corpus_scores[name]:.4f}", f"{second.corpus_scores[name] - corpus_score:+.4f}"]
         if name in p_values:
             mark = " *" if p_values[name] < _SIGNIFICANT else ""
             cells += [_interval(second.resampled[name] - first.resampled[name]), f"{p_values[name]:.4f}{mark}"]
@@ -122,10 +123,10 @@ def _print_notes(scored: Scored) -> None:
             print(f"{name}: the interval is that of {statistics.what}, {statistics.of_all():.4f}")
 
 
-def _interval(figures: NDArray[np.float64] | None) -> str:
-    if figures is None:
+def _interval(corpus_scores: NDArray[np.float64] | None) -> str:
+    if corpus_scores is None:
         return ""
-    low, high = interval(figures)
+    low, high = interval(corpus_scores)
     return f"{low:.4f} to {high:.4f}"
 
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seqrl.metrics.item_texts import figure_of_statistics, prepare_items, score_items
+from seqrl.metrics.item_texts import corpus_score_of_statistics, prepare_items, score_items
 from seqrl.metrics.rows import split_words
 from seqrl.metrics.text_scores import References, Sentence, checked_sentences
 
@@ -45,7 +45,7 @@ def slot_errors(mentioned: Iterable[str], required: Iterable[str]) -> SlotErrors
 
 
 def slot_error_rate(errors: Iterable[SlotErrors]) -> float:
-    """Give the published figure of a corpus: (missing + redundant) / required, each summed over all responses.
+    """Give the published score of a corpus: (missing + redundant) / required, each summed over all responses.
 
     Raises:
         ValueError: where no slot is required at all.
@@ -116,18 +116,18 @@ class SlotErrorRate:
         return "slot-error-rate", {"slots": " ".join([f"{self.prefix}*", *self.keywords.split()])} if self.prefix else {}
 
     score = score_items
-    corpus = figure_of_statistics
+    corpus = corpus_score_of_statistics
     prepare_words = prepare_items
 
     def statistics(self, hypotheses: Sequence[Sentence], references: References) -> NDArray[np.float64]:
-        """Count errors and required slots, [N, 2]; the corpus figure is made of their sums."""
+        """Count errors and required slots, [N, 2]; the corpus score is made of their sums."""
         checked_sentences(hypotheses, references)
         found = [self._least(text, self.read_item(rows)) for text, rows in zip(hypotheses, references, strict=True)]
-        slot_error_rate(found)  # refuses what has no figure
+        slot_error_rate(found)  # refuses what has no score
         return np.array([(each.missing + each.redundant, each.required) for each in found], np.float64)
 
     def from_statistics(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give the corpus figures [B] of sums [B, 2]; 0 where no slot is required."""
+        """Give the corpus scores [B] of sums [B, 2]; 0 where no slot is required."""
         return sums[:, 0] / np.maximum(sums[:, 1], 1.0)
 
     def _slots(self, sentence: Sentence) -> list[str]:

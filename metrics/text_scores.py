@@ -38,7 +38,7 @@ class TextMetric(Protocol):
         """Score each hypothesis against its references: tokenised strings or lists of words, [N]."""
 
     def corpus(self, hypotheses: Sequence[Sentence], references: References) -> float:
-        """Give the published figure of a corpus."""
+        """Give the published score of a corpus."""
 
     def prepare_words(self, references: Sequence[Sequence[Sequence[str]]]) -> PreparedText:
         """Prepare the references of all items once: for each item a list of lists of words."""

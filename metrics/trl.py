@@ -49,7 +49,7 @@ def reward(
     for metric, weight in weights.items():
         require_weight(metric, weight)
         if scores_corpus_only(metric):
-            raise ValueError(f"{metric} has one figure for all texts together and none for each, so nothing can be rewarded with it")
+            raise ValueError(f"{metric} has one score for all texts together and none for each, so nothing can be rewarded with it")
     if unknown := sorted(set(settings or {}) - set(weights)):
         raise ValueError(f"settings: expected those of {', '.join(weights)}, got some of {unknown[0]}")
     tokenisation = tokenisation_by_name(tokens)

@@ -13,15 +13,15 @@ from seqrl.functional.reductions import masked_mean, masked_moments
 from seqrl.trajectory import Evaluation, Trajectory
 
 
-def read(figures: Mapping[str, Tensor | float]) -> dict[str, float]:
-    """Give figures as plain numbers; the tensors among them are read together, so that a device is waited for once.
+def read(stats: Mapping[str, Tensor | float]) -> dict[str, float]:
+    """Give numbers as plain numbers; the tensors among them are read together, so that a device is waited for once.
 
     Args:
-        figures: numbers, or tensors of shape [].
+        numbers: numbers, or tensors of shape [].
     """
-    tensors = [figure for figure in figures.values() if isinstance(figure, Tensor)]
+    tensors = [stat for stat in stats.values() if isinstance(stat, Tensor)]
     numbers = iter(torch.stack([tensor.detach().double() for tensor in tensors]).tolist() if tensors else [])
-    return {key: next(numbers) if isinstance(figure, Tensor) else float(figure) for key, figure in figures.items()}
+    return {key: next(numbers) if isinstance(stat, Tensor) else float(stat) for key, stat in stats.items()}
 
 
 @torch.no_grad()
@@ -127,13 +127,13 @@ def describe_update(seen: Sequence[Seen], clip: float | None = None) -> dict[str
         return read({"policy/entropy": masked_mean(entropy, imitate)})
     difference = _flat([part.logp for part in seen]) - _flat([part.old_logp for part in seen])
     change = torch.expm1(difference)
-    figures: dict[str, Tensor | float] = {
+    stats: dict[str, Tensor | float] = {
         "policy/entropy": masked_mean(entropy, mask),
         "policy/kl_sampling": masked_mean(change - difference, mask),
     }
     if clip is not None:
-        figures["policy/clip_fraction"] = masked_mean((change.abs() > clip).float(), mask)
-    return read(figures)
+        stats["policy/clip_fraction"] = masked_mean((change.abs() > clip).float(), mask)
+    return read(stats)
 
 
 @torch.no_grad()
@@ -163,14 +163,14 @@ def average_of(history: Sequence[Mapping[str, Tensor | float]]) -> dict[str, flo
     Args:
         history: numbers, or tensors of shape [], of several optimiser steps, which need not all have the same ones.
     """
-    keys = dict.fromkeys(key for figures in history for key in figures)
-    columns = {key: [figures[key] for figures in history if key in figures] for key in keys}
+    keys = dict.fromkeys(key for stats in history for key in stats)
+    columns = {key: [stats[key] for stats in history if key in stats] for key in keys}
     return read({key: _mean(column) for key, column in columns.items()})
 
 
 def _mean(column: Sequence[Tensor | float]) -> Tensor | float:
     """Average numbers, or tensors of shape []; those in one call."""
-    tensors = [figure for figure in column if isinstance(figure, Tensor)]
+    tensors = [stat for stat in column if isinstance(stat, Tensor)]
     return torch.stack(tensors).mean() if len(tensors) == len(column) else sum(column) / len(column)
 
 
@@ -187,7 +187,7 @@ class Trouble:
 
     Attributes:
         kind: its name.
-        found: tells from an update's figures whether it is there. A figure that is missing is NaN, for which no comparison holds.
+        found: tells from an update's numbers whether it is there. A number that is missing is NaN, for which no comparison holds.
         text: puts it into words, with what to try; asked only where it was found.
     """
 

@@ -251,7 +251,7 @@ def from_all(value: Anything) -> list[Anything]:
     if not is_connected():
         return [value]
     box: list[Any] = [None] * num_processes()
-    with meeting("for the figures of all"):
+    with meeting("for the numbers of all"):
         torch.distributed.all_gather_object(box, value)
     return box
 

@@ -40,7 +40,7 @@ class Term(NamedTuple):
 
 
 Loss: TypeAlias = Callable[..., Mapping[str, Tensor | Term]]
-Figures: TypeAlias = dict[str, Tensor | float]
+Stats: TypeAlias = dict[str, Tensor | float]
 # 1 where a step was skipped, 0 where it was taken; averaged over an update's steps it is a share.
 SKIPPED = "optimiser/skipped_share"
 
@@ -159,18 +159,18 @@ class Optimiser:
         Raises:
             ValueError: when no step may be skipped, see `OptimiserConfig.max_skipped_updates`.
         """
-        figures, seen = self.step(trajectory, loss, **settings)
-        return read(figures) | describe_update(seen)
+        stats, seen = self.step(trajectory, loss, **settings)
+        return read(stats) | describe_update(seen)
 
-    def step(self, trajectory: Trajectory, loss: Loss, **settings: Any) -> tuple[Figures, list[Seen]]:
+    def step(self, trajectory: Trajectory, loss: Loss, **settings: Any) -> tuple[Stats, list[Seen]]:
         """Do what `minimise` does, without waiting for the device to give the numbers; also give what was seen of the policy.
 
-        For trainers that take many steps an update, which average the figures in the end and read them once.
+        For trainers that take many steps an update, which average the numbers in the end and read them once.
         """
         with whole(self._policy):
             return self.step_on(partial(self.accumulate, trajectory, loss, **settings))
 
-    def step_on(self, gradients: Callable[[], tuple[Mapping[str, Tensor], list[Seen]]]) -> tuple[Figures, list[Seen]]:
+    def step_on(self, gradients: Callable[[], tuple[Mapping[str, Tensor], list[Seen]]]) -> tuple[Stats, list[Seen]]:
         """Take a step along gradients that are computed otherwise than by `accumulate`, where `takes_gradients`.
 
         Args:
@@ -182,8 +182,8 @@ class Optimiser:
         self._broken_loss = None  # an error may have left it, and gradients
         self._clear_gradients()
         terms, seen = gradients()
-        figures = self._apply(terms)
-        return figures, [] if figures[SKIPPED] else seen
+        stats = self._apply(terms)
+        return stats, [] if stats[SKIPPED] else seen
 
     def accumulate(
         self,
@@ -302,7 +302,7 @@ class Optimiser:
         else:
             self._accelerator.backward(loss)
 
-    def _apply(self, terms: Mapping[str, Tensor]) -> Figures:
+    def _apply(self, terms: Mapping[str, Tensor]) -> Stats:
         """Average over the processes, clip, apply and clear the gradients; give what to log, with the loss terms."""
         if self._average_gradients():
             lost = self._broken_loss
@@ -331,7 +331,7 @@ class Optimiser:
             self.average.step()
         return {**terms, "optimiser/grad_norm": norm, "optimiser/learning_rate": rate, SKIPPED: 0.0}
 
-    def _skip(self, trouble: str, *, counts: bool = True) -> Figures:
+    def _skip(self, trouble: str, *, counts: bool = True) -> Stats:
         """Leave a step out, and note it; give what to log."""
         self._clear_gradients()
         self._skipped.skip(f"{trouble} at update {self.num_finished}", counts=counts)

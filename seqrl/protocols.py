@@ -65,18 +65,18 @@ class Task(Protocol):
     - `load_shared_state(state)`: takes from another process's state what is one for all, such as the unit of rewards, and no data; for
       a process that joins a run which goes on with more of them.
     - `fingerprint()`: name -> what its weights depend on beside the configuration; compared before weights are loaded.
-    - `watch(figure)`: asks evaluations to give this figure, too, where the task can; for early stopping.
-    - `less_is_better(figure)`: whether the smallest value is the best, so that early stopping refuses to keep the largest.
-    - `warnings_for(evaluations)`: kind -> what is wrong in the figures of all evaluations so far.
-    - `evaluation_share(policy, split=, part=, parts=)` and `evaluation_figures(shares, split=) -> dict`: what process `part` of `parts`
-      finds out for an evaluation, as plain data, and the figures of what all have found; without them the first process evaluates alone.
+    - `watch(metric)`: asks evaluations to give this metric, too, where the task can; for early stopping.
+    - `less_is_better(metric)`: whether the smallest value is the best, so that early stopping refuses to keep the largest.
+    - `warnings_for(evaluations)`: kind -> what is wrong in the metrics of all evaluations so far.
+    - `evaluation_share(policy, split=, part=, parts=)` and `evaluation_metrics(shares, split=) -> dict`: what process `part` of `parts`
+      finds out for an evaluation, as plain data, and the metrics of what all have found; without them the first process evaluates alone.
     - `share_batches(share)`: divides each batch with other processes from now on, see `seqrl.batch_share`.
-    - `pop_figures()`: what happened in rollouts since the last call: `episode/count`, `episode/return_mean`, `episode/return_max`,
+    - `pop_metrics()`: what happened in rollouts since the last call: `episode/count`, `episode/return_mean`, `episode/return_max`,
       `episode/length` of the episodes that ended, and `progress/num_env_steps` since the run began.
     - `seconds_in_reward`: time spent scoring so far.
     - `whole_rows`: False where rows are stretches of steps that begin and end anywhere, so that their scores say nothing about each
       other; without it a row is a whole text, classification or episode.
-    - `reward_signature(trainer, version) -> str`, `evaluation_signatures(split, version) -> dict`: how its figures are computed, to be
+    - `reward_signature(trainer, version) -> str`, `evaluation_signatures(split, version) -> dict`: how its metrics are computed, to be
       printed with them; the first one gets a trainer's `reward_settings()`.
     - `searches_rows`: True where `rollout` takes `beam`, which asks for the `num_samples` best rows of a beam search in place of samples.
     - `hints`: what may be missing (`whole_rows`, `rows_of_the_present`, `constant_rewards`, `items`; of its policies `probabilities`,
@@ -175,4 +175,4 @@ class Metric(Protocol):
         """Score each hypothesis, [N] float64: what a reward needs."""
 
     def corpus(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]]) -> float:
-        """Give the published figure, which is not always the mean of the scores."""
+        """Give the published metric, which is not always the mean of the scores."""

@@ -48,7 +48,7 @@ ALIKE = (
 )
 # The kind of the tiny model that stands in for a pretrained one, where it is no vision encoder-decoder.
 KINDS = {"coco_self_critical_blip": "blip", "coco_self_critical_smolvlm": "idefics3"}
-# Figures of an update, of which each trainer gives one: tables have no gradient.
+# Metrics of an update, of which each trainer gives one: tables have no gradient.
 UPDATED = ("optimiser/grad_norm", "action_value/error", "elite/num_rows")
 
 

@@ -45,7 +45,7 @@ from seqrl.trainers.q_table import QTableConfig
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("seqrl", "metrics", "tasks")
 TABLES = {"metrics.md": ("key", 5), "papers.md": ("method", 4)}
-FIGURE = "<figure>"
+FIGURE = "<metric>"
 
 # Documented, but produced by no short run; with the reason. Empty is best.
 _DIALOGS = "configs/dialog trains for a while; tests/tasks/dialog sees it"
@@ -54,21 +54,21 @@ NOT_PRODUCED_HERE: dict[str, str] = {
     "dev/human_normalised_score": "tasks/atari needs an extra; tests/tasks/atari/test_task.py sees it",
     "dev/success": _DIALOGS,
     "dev/turns": _DIALOGS,
-    "reward/mean_<figure>": _OWN_REWARDS,
-    "reward/std_<figure>": _OWN_REWARDS,
+    "reward/mean_<metric>": _OWN_REWARDS,
+    "reward/std_<metric>": _OWN_REWARDS,
     "reward/left_out": _OWN_REWARDS,
-    "logged/<figure>": _OWN_REWARDS,
+    "logged/<metric>": _OWN_REWARDS,
 }
 
 
 class Keys:
-    """Collects the names of all figures."""
+    """Collects the names of all metrics."""
 
     def __init__(self) -> None:
         self.seen: set[str] = set()
 
-    def write(self, step: int, figures: Mapping[str, float]) -> None:
-        self.seen |= set(figures)
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        self.seen |= set(values)
 
     def close(self) -> None:
         pass
@@ -172,26 +172,26 @@ def documented() -> set[str]:
     return {cells[0].strip("`") for cells in rows("metrics.md")}
 
 
-def expands(pattern: str, key: str, figures: set[str]) -> bool:
-    """Whether a key is the pattern, with a dev figure in the place of `<figure>`."""
-    return key == pattern or any(pattern.replace(FIGURE, figure) == key for figure in figures)
+def expands(pattern: str, key: str, values: set[str]) -> bool:
+    """Whether a key is the pattern, with a dev metric in the place of `<metric>`."""
+    return key == pattern or any(pattern.replace(FIGURE, metric) == key for metric in values)
 
 
 def test_every_logged_key_is_documented(logged: set[str]) -> None:
-    figures = {key.removeprefix("dev/") for key in documented() if key.startswith("dev/") and FIGURE not in key}
-    missing = sorted(key for key in logged if not any(expands(pattern, key, figures) for pattern in documented()))
+    values = {key.removeprefix("dev/") for key in documented() if key.startswith("dev/") and FIGURE not in key}
+    missing = sorted(key for key in logged if not any(expands(pattern, key, values) for pattern in documented()))
     assert not missing, f"docs/metrics.md: add a row for {', '.join(missing)}"
 
 
 def test_every_documented_key_is_logged(logged: set[str]) -> None:
-    figures = {key.removeprefix("dev/") for key in logged if key.startswith("dev/")}
-    missing = {pattern for pattern in documented() if not any(expands(pattern, key, figures) for key in logged)}
+    values = {key.removeprefix("dev/") for key in logged if key.startswith("dev/")}
+    missing = {pattern for pattern in documented() if not any(expands(pattern, key, values) for key in logged)}
     assert missing == set(NOT_PRODUCED_HERE), "docs/metrics.md: these are logged no more, or NOT_PRODUCED_HERE is out of date"
 
 
 def test_keys_stand_in_code_style_with_meaning_and_unit() -> None:
     for key, meaning, unit, _, advice in rows("metrics.md"):
-        assert re.fullmatch(r"`[a-z0-9_]+/[a-z0-9_]*(<figure>)?`", key), key
+        assert re.fullmatch(r"`[a-z0-9_]+/[a-z0-9_]*(<metric>)?`", key), key
         assert meaning and unit and (advice or key in ("`dev/return_max`",)), key
 
 

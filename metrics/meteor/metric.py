@@ -29,7 +29,7 @@ class Meteor:
     content and f function words of the hypothesis and c_m, f_m those matched; R alike for the reference;
     score = P R / (alpha P + (1 - alpha) R) (1 - gamma (chunks / matched words)^beta).
 
-    The corpus figure is the score of the statistics of all sentences together, each against its best reference.
+    The corpus score is the score of the statistics of all sentences together, each against its best reference.
 
     Args:
         alpha, beta, gamma, delta: the published parameters for English.
@@ -63,7 +63,7 @@ class Meteor:
         return self.statistics(hypotheses, references)[0]
 
     def corpus(self, hypotheses: Sequence[Sentence], references: References) -> float:
-        """Give the published figure, from the statistics of all sentences together."""
+        """Give the published score, from the statistics of all sentences together."""
         statistics = self.statistics(hypotheses, references)[1]
         require_some(len(statistics))
         return float(kernels.score_statistics(statistics.sum(axis=0), self.settings))
@@ -76,7 +76,7 @@ class Meteor:
         return scores, summable(statistics)
 
     def from_statistics(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give the corpus figures [B] of sums of statistics [B, 23]."""
+        """Give the corpus scores [B] of sums of statistics [B, 23]."""
         return np.array([kernels.score_statistics(row, self.settings) for row in sums], np.float64)
 
     @property

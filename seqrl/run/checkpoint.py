@@ -32,7 +32,7 @@ def step_folder(run_folder: Path, step: int) -> Path:
 
 
 def best_folder(run_folder: Path) -> Path:
-    """Give the folder of the checkpoint with the best dev figure."""
+    """Give the folder of the checkpoint with the best dev metric."""
     return run_folder / "checkpoints" / "best"
 
 

@@ -110,7 +110,7 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     command.add_argument("--quiet", action="store_true", help="show no progress")
     command = add_for_run("evaluate", "Score a trained policy", _evaluate)
     command.add_argument("--split", default="dev", help="dev or test; dev by default")
-    command.add_argument("--output", type=Path, help="file for the figures; RUN/evaluation_SPLIT.json by default")
+    command.add_argument("--output", type=Path, help="file for the metrics; RUN/evaluation_SPLIT.json by default")
     command = add_for_run("sample", "Write samples of a trained policy to look at", _sample)
     command.add_argument("--count", type=int, default=8, help="how many; 8 by default")
     command.add_argument("--output", type=Path, help="where they go; RUN/samples by default")
@@ -142,7 +142,7 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     command.add_argument(
         "folders", type=Path, nargs="+", metavar="run", help="run folders; names that differ in _seedN alone are one group"
     )
-    command.add_argument("--metric", help="logged key; by default the watched dev figure, or else the first one")
+    command.add_argument("--metric", help="logged key; by default the watched dev metric, or else the first one")
     command.add_argument("--at", choices=("last", "best"), default="last", help="which value of each run counts; the last one by default")
     command.add_argument(
         "--x", choices=("env_steps", "updates", "seconds"), help="draw against the environments' steps, updates, or seconds of training"
@@ -235,9 +235,9 @@ def _report(result: RunResult, left: str = "") -> int:
     _hint(f"{result.run_folder} is finished{', ' if left else ''}{left}")
     if not is_main():
         return 0
-    figures = "  ".join(f"{name} {value:.4g}" for name, value in result.evaluation.items())
+    metrics = "  ".join(f"{name} {value:.4g}" for name, value in result.evaluation.items())
     ended = f"stopped early after update {result.step}, best at {result.best_step}" if result.stopped_early else f"{result.step} updates"
-    print(f"{result.run_folder}: {ended}  {figures}".rstrip())
+    print(f"{result.run_folder}: {ended}  {metrics}".rstrip())
     if result.run_folder is not None and result.step > 1:  # a single point is no curve
         from seqrl.run.plots import run_curves
 
@@ -251,9 +251,9 @@ def _report(result: RunResult, left: str = "") -> int:
 def _evaluate(parsed: argparse.Namespace, rest: list[str]) -> int:
     from seqrl.run.inspect_run import evaluate
 
-    folder, figures, signatures = evaluate(parsed.folder, rest, **_given(parsed, "split", "output"))
+    folder, metrics, signatures = evaluate(parsed.folder, rest, **_given(parsed, "split", "output"))
     print(f"{folder} on {parsed.split}")
-    print("\n".join([_table(figures), *signatures.values()]))
+    print("\n".join([_table(metrics), *signatures.values()]))
     return 0
 
 
@@ -262,9 +262,9 @@ def _given(parsed: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {"which": parsed.checkpoint, "allow_code": parsed.allow_code, **{name: getattr(parsed, name) for name in names}}
 
 
-def _table(figures: Mapping[str, float]) -> str:
-    """Lay figures out with those of another decoding, such as beam/bleu4, in a column beside those without."""
-    cells = {(name.rpartition("/")[0], name.rpartition("/")[2]): value for name, value in figures.items()}
+def _table(metrics: Mapping[str, float]) -> str:
+    """Lay metrics out with those of another decoding, such as beam/bleu4, in a column beside those without."""
+    cells = {(name.rpartition("/")[0], name.rpartition("/")[2]): value for name, value in metrics.items()}
     columns, names = list(dict.fromkeys(column for column, _ in cells)), list(dict.fromkeys(name for _, name in cells))
     width = max((len(name) for name in names), default=0)
     lines = [f"  {'':<{width}}" + "".join(f"  {column or 'greedy':>10}" for column in columns)] if len(columns) > 1 else []

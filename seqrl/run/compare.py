@@ -55,7 +55,7 @@ def compare(
 
     Args:
         run_folders: names that differ in `_seedN` alone are one group.
-        metric: logged key; the first run's watched dev figure, or else its first one, when None.
+        metric: logged key; the first run's watched dev metric, or else its first one, when None.
         at: which value of a run counts. The best of several evaluations flatters, since it was chosen on the same items.
         x: what the curves are drawn against: the environments' steps, updates, or seconds of training. Several when None: steps
             where all runs have counted them, or else updates; and seconds.
@@ -64,7 +64,7 @@ def compare(
 
     Raises:
         FileNotFoundError: when a folder is no run's.
-        ValueError: when a run lacks the figure.
+        ValueError: when a run lacks the metric.
     """
     metric = metric or watched_metric(run_folders[0])
     mode = "min" if _early_stop(run_folders[0]).get("mode") == "min" else "max"
@@ -161,7 +161,7 @@ def _markdown(rows: Sequence[Sequence[str]]) -> str:
 
 
 def watched_metric(run_folder: Path) -> str:
-    """Name the dev figure that a run watched, or else the first one that it logged, or else the return of its episodes.
+    """Name the dev metric that a run watched, or else the first one that it logged, or else the return of its episodes.
 
     Raises:
         ValueError: when the run was never evaluated.
@@ -175,7 +175,7 @@ def watched_metric(run_folder: Path) -> str:
                 return key
     if any("episode/return_mean" in row for row in read_metrics(run_folder)):
         return "episode/return_mean"
-    raise ValueError(f"{run_folder}: logged no dev figure; name another with --metric, for instance reward/mean")
+    raise ValueError(f"{run_folder}: logged no dev metric; name another with --metric, for instance reward/mean")
 
 
 def _early_stop(run_folder: Path) -> dict[str, str]:

@@ -29,7 +29,7 @@ class EarlyStop:
     """When to stop before the last step, and which checkpoint is the best.
 
     Attributes:
-        metric: name of a figure of the dev evaluation, for instance cider_d.
+        metric: name of a metric of the dev evaluation, for instance cider_d.
         patience: stop after that many evaluations without a better value; null only keeps the best checkpoint.
         mode: whether the largest or the smallest value is the best.
     """
@@ -55,11 +55,11 @@ class RunConfig:
         eval_every: updates between two evaluations on dev; 0 for none. Also done before the first and after the last.
         save_every: updates between two checkpoints; 0 for none but that at the end.
         save_minutes: minutes after which a checkpoint is saved besides, so that no more is lost where a machine fails; 0 for never.
-        log_every: updates between two lines of training figures.
+        log_every: updates between two lines of training metrics.
         keep_checkpoints: number of newest checkpoints kept besides the best one.
         init_from: run or checkpoint folder whose model weights to start from, or `shipped:NAME`, weights that come with the package.
         allow_other_fingerprint: start from or evaluate weights though they were trained with, say, another vocabulary.
-        early_stop: the dev figure to watch; null for none.
+        early_stop: the dev metric to watch; null for none.
         runs_folder: where the runs are.
         trackers: more places to log to: tensorboard, or a tracker that accelerate knows, such as wandb.
         num_threads: CPU threads of torch; null for OMP_NUM_THREADS or else what is measured to be fastest, as the dtype

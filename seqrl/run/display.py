@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from seqrl.run.log import Figures, Writer
+from seqrl.run.log import Metrics, Writer
 from seqrl.run.metric_accumulator import MetricAccumulator
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class TimeLeft:
 
 
 class PlainDisplay:
-    """Prints every evaluation, and training figures every few seconds, less often in a long run.
+    """Prints every evaluation, and training metrics every few seconds, less often in a long run.
 
     Args:
         name: of the run.
@@ -74,18 +74,18 @@ class PlainDisplay:
         self._begin = self._next = clock()
         self._episodes = MetricAccumulator()
 
-    def write(self, step: int, figures: Figures) -> None:
+    def write(self, step: int, metrics: Metrics) -> None:
         """Print a line when it is time."""
         now = self._clock()
-        evaluated = any(key.startswith("dev/") for key in figures)
+        evaluated = any(key.startswith("dev/") for key in metrics)
         if not evaluated:
-            self._episodes.add_popped({key: value for key, value in figures.items() if key.startswith("episode/")})
+            self._episodes.add_popped({key: value for key, value in metrics.items() if key.startswith("episode/")})
             if now < self._next and step < self._num_updates:
                 return
             # Often at first, when one wonders whether it learns at all.
             self._next = now + min(MAX_PERIOD_S, max(MIN_PERIOD_S, (now - self._begin) * PERIOD_SHARE))
-            figures = {**figures, **self._episodes.pop()}
-        shown = [f"{key} {format_figure(value)}" for key, value in figures.items() if key.startswith(LINE_KEYS)]
+            metrics = {**metrics, **self._episodes.pop()}
+        shown = [f"{key} {format_metric(value)}" for key, value in metrics.items() if key.startswith(LINE_KEYS)]
         left = self._left.seconds(step)
         time_left = "" if left is None else f"  {format_seconds(left)} left"
         print(f"{self._name} {step}/{self._num_updates}{time_left}  {'  '.join(shown)}", file=self._stream, flush=True)
@@ -99,7 +99,7 @@ class PlainDisplay:
 
 
 class LiveDisplay:
-    """Keeps a progress bar and the latest figures, grouped, in place on a terminal.
+    """Keeps a progress bar and the latest metrics, grouped, in place on a terminal.
 
     Args:
         name: of the run.
@@ -114,22 +114,22 @@ class LiveDisplay:
 
         self._name, self._num_updates, self._step = name, num_updates, start
         self._left = TimeLeft(num_updates, start)
-        self._figures: dict[str, float] = {}
+        self._metrics: dict[str, float] = {}
         self._returns: list[float] = []
         self._live = Live(console=Console(file=stream), refresh_per_second=4, get_renderable=self.render)
 
-    def write(self, step: int, figures: Figures) -> None:
-        """Take the newest figures."""
+    def write(self, step: int, metrics: Metrics) -> None:
+        """Take the newest metrics."""
         self._step = step
-        self._figures.update(figures)
-        if math.isfinite(figures.get("episode/return_mean", math.nan)):
-            self._returns.append(figures["episode/return_mean"])
-        # Not before the first figures: what fails until then finds the terminal as it was.
+        self._metrics.update(metrics)
+        if math.isfinite(metrics.get("episode/return_mean", math.nan)):
+            self._returns.append(metrics["episode/return_mean"])
+        # Not before the first metrics: what fails until then finds the terminal as it was.
         if not self._live.is_started:
             self._live.start()
 
     def say(self, step: int, text: str) -> None:
-        """Print a warning above the figures, where it stays."""
+        """Print a warning above the metrics, where it stays."""
         from rich.text import Text
 
         self._live.console.print(Text.assemble((f"after update {step:,}: ", "bold yellow"), text))
@@ -151,14 +151,14 @@ class LiveDisplay:
         )
         table = Table.grid(padding=(0, 2))
         groups: dict[str, list[str]] = {}
-        for key, value in self._figures.items():
+        for key, value in self._metrics.items():
             group, _, name = key.partition("/")
-            groups.setdefault(group, []).append(f"{name} [bold]{format_figure(value)}[/]")
+            groups.setdefault(group, []).append(f"{name} [bold]{format_metric(value)}[/]")
         order = {group: position for position, group in enumerate(SHOWN_GROUPS)}
         for group in sorted(groups, key=lambda group: order.get(group, len(order))):
             table.add_row(f"[cyan]{group}[/]", "   ".join(groups[group]))
         if len(self._returns) > 1 and not self._live.console.options.ascii_only:
-            table.add_row("[cyan]return[/]", f"{curve(self._returns)} [bold]{format_figure(self._returns[-1])}[/]")
+            table.add_row("[cyan]return[/]", f"{curve(self._returns)} [bold]{format_metric(self._returns[-1])}[/]")
         return Group(head, table)
 
     def close(self) -> None:
@@ -181,7 +181,7 @@ def curve(values: Sequence[float], width: int = CURVE_WIDTH) -> str:
     return "".join(BARS[round((height - low) * scale)] for height in heights)
 
 
-def format_figure(value: float) -> str:
+def format_metric(value: float) -> str:
     """Write a number shortly: 4 significant digits, integers whole."""
     if math.isfinite(value) and abs(value) < 1e15 and value == int(value):
         return f"{int(value):,}"

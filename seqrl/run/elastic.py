@@ -66,7 +66,7 @@ def describe(folder: Path, trainer: Trainer) -> dict[str, str]:
 
 def carry_counts(gathered: MetricAccumulator, task: Task) -> None:
     """Let counts that only grow go on from where they were, whoever counted; every process must call it."""
-    pop = getattr(task, "pop_figures", None)
+    pop = getattr(task, "pop_metrics", None)
     if callable(pop):
         gathered.carry(*from_all(pop()))
 

@@ -26,7 +26,7 @@ def environment(*, seed: int, chosen: str = "", policy: str = "", signatures: Ma
         seed: of the run.
         chosen: dtypes and threads, and why.
         policy: which of several ways it runs in.
-        signatures: how reward and dev figures are computed, see `seqrl.run.signatures`.
+        signatures: how reward and dev metrics are computed, see `seqrl.run.signatures`.
     """
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],

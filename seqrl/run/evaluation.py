@@ -21,13 +21,13 @@ def dev_metrics(
 
     Args:
         trainer: its averaged weights are evaluated, where it keeps them.
-        task: evaluates; with `evaluation_share` and `evaluation_figures` each process evaluates a part.
+        task: evaluates; with `evaluation_share` and `evaluation_metrics` each process evaluates a part.
         policy: is evaluated.
         unless_broken_off: gives what a function gives, None when a signal broke it off.
         asked: gives the number of the signal that has come, 0 for none.
     """
     number = num_processes()
-    share, metrics_of = getattr(task, "evaluation_share", None), getattr(task, "evaluation_figures", None)
+    share, metrics_of = getattr(task, "evaluation_share", None), getattr(task, "evaluation_metrics", None)
     # Outside of what a signal breaks off: weights that were exchanged by half would be saved, and processes would wait for each other.
     with averaged_weights(trainer), whole(policy):
         evaluate: Callable[[], Mapping[str, float]] = partial(task.evaluate, policy, split="dev")

@@ -33,7 +33,7 @@ def evaluate(
     which: str | None = None,
     allow_code: bool = False,
 ) -> tuple[Path, dict[str, float], dict[str, str]]:
-    """Score a run's policy and write the figures to a file; beside it, where the task keeps samples, what was scored.
+    """Score a run's policy and write the metrics to a file; beside it, where the task keeps samples, what was scored.
 
     Args:
         run: run folder (its best checkpoint, or else the newest) or checkpoint folder.
@@ -44,19 +44,19 @@ def evaluate(
         which: checkpoint to take, see `seqrl.run.train.load`.
 
     Returns:
-        the checkpoint's folder, the figures, and the signatures of those that have one.
+        the checkpoint's folder, the metrics, and the signatures of those that have one.
 
     Raises:
         ValueError: when the data, the split or the checkpoint do not fit.
         FileNotFoundError: when there is no checkpoint.
-        OSError: when the file cannot be written, which is seen before the evaluation; what is seen after it has the figures in its text.
+        OSError: when the file cannot be written, which is seen before the evaluation; what is seen after it has the metrics in its text.
     """
     config, task, policy, folder, meta = load_with_meta(run, overrides, which=which, allow_code=allow_code)
     policy.eval()
     output = output or folder.parent.parent / f"evaluation_{split}.json"
     check_place(output, way="--output=FILE")
     start = time.perf_counter()
-    figures = {name: float(value) for name, value in task.evaluate(policy, split=split).items()}
+    metrics = {name: float(value) for name, value in task.evaluate(policy, split=split).items()}
     signatures = evaluation_signatures(task, split)
     record = {
         "checkpoint": str(folder),
@@ -64,7 +64,7 @@ def evaluate(
         "split": split,
         "overrides": list(overrides),
         "seconds": time.perf_counter() - start,
-        "figures": figures,
+        "figures": metrics,
         "signatures": signatures,
     }
     partial = output.with_name(f".{output.name}.partial")
@@ -72,11 +72,11 @@ def evaluate(
         partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         os.replace(partial, output)
     except OSError as error:
-        raise OSError(f"{output}: could not be written ({error}); the figures are {json.dumps(figures)}") from error
+        raise OSError(f"{output}: could not be written ({error}); the metrics are {json.dumps(metrics)}") from error
     keep = getattr(task, "keep_samples", None)
     if callable(keep):
         keep(policy, output.with_name(f"{output.stem}_samples"), split=split, **_before(keep, config, task))
-    return folder, figures, signatures
+    return folder, metrics, signatures
 
 
 def kept_evaluations(folder: Path, meta: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -48,15 +48,15 @@ def _first_comment(path: Path) -> str:
 
 
 def _state(run_folder: Path) -> str:
-    return f"{_last_figures(run_folder)}{'  running' if holder_of(run_folder) else ''}"
+    return f"{_last_metrics(run_folder)}{'  running' if holder_of(run_folder) else ''}"
 
 
-def _last_figures(run_folder: Path) -> str:
-    """Step and first figures of the last evaluation, as far as the newest line that is whole, and the best of the watched one."""
+def _last_metrics(run_folder: Path) -> str:
+    """Step and first metrics of the last evaluation, as far as the newest line that is whole, and the best of the watched one."""
     path = run_folder / "metrics.jsonl"
     if not path.is_file():
         return ""
-    step, figures = 0, dict[str, float]()
+    step, metrics = 0, dict[str, float]()
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             row = parse_json(line)
@@ -65,8 +65,8 @@ def _last_figures(run_folder: Path) -> str:
         if not isinstance(row, dict) or not isinstance(row.get("step"), int):
             break
         step = row["step"]
-        figures = {key: value for key, value in row.items() if key.startswith("dev/") and isinstance(value, int | float)} or figures
-    best = [key for key in figures if "/best_" in key]
-    first = [key for key in figures if key not in best][:MAX_FIGURES]
-    shown = "  ".join(f"{key} {figures[key]:.4g}" for key in [*first, *best])
+        metrics = {key: value for key, value in row.items() if key.startswith("dev/") and isinstance(value, int | float)} or metrics
+    best = [key for key in metrics if "/best_" in key]
+    first = [key for key in metrics if key not in best][:MAX_FIGURES]
+    shown = "  ".join(f"{key} {metrics[key]:.4g}" for key in [*first, *best])
     return f"step {step}  {shown}"

@@ -1,4 +1,4 @@
-"""Where the figures of a run go: a file, the terminal, TensorBoard, other trackers."""
+"""Where the metrics of a run go: a file, the terminal, TensorBoard, other trackers."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from typing import Any, Protocol
 from seqrl.run.json_text import brief, parse_json
 from seqrl.run.renames import METRICS
 
-Figures = Mapping[str, float]
+Metrics = Mapping[str, float]
 
 
 class Writer(Protocol):
-    """Takes figures; keys are `group/name`."""
+    """Takes metrics; keys are `group/name`."""
 
-    def write(self, step: int, figures: Figures) -> None:
-        """Take the figures after `step` updates."""
+    def write(self, step: int, metrics: Metrics) -> None:
+        """Take the metrics after `step` updates."""
 
     def close(self) -> None:
         """Finish; nothing is written afterwards."""
 
 
 class Log:
-    """Hands figures to every writer.
+    """Hands metrics to every writer.
 
     Args:
         writers: in the order in which they are served.
@@ -38,9 +38,9 @@ class Log:
     def __init__(self, writers: Sequence[Writer]) -> None:
         self.writers = list(writers)
 
-    def write(self, step: int, figures: Figures) -> None:
-        """Write the figures after `step` updates; values become plain floats."""
-        plain = {key: float(value) for key, value in figures.items()}
+    def write(self, step: int, metrics: Metrics) -> None:
+        """Write the metrics after `step` updates; values become plain floats."""
+        plain = {key: float(value) for key, value in metrics.items()}
         for writer in self.writers:
             writer.write(step, plain)
 
@@ -62,7 +62,7 @@ class RunFolderGone(OSError):
 
 
 class JsonLines:
-    """Appends one JSON object a call to a file, flushed at once; a figure that is not finite becomes null.
+    """Appends one JSON object a call to a file, flushed at once; a metric that is not finite becomes null.
 
     Args:
         path: the file.
@@ -90,7 +90,7 @@ class JsonLines:
         self._sum = hashlib.sha256(path.read_bytes() if num_bytes else b"")
         self.has_changed = digest not in (None, self.digest())
 
-    def write(self, step: int, figures: Figures) -> None:
+    def write(self, step: int, metrics: Metrics) -> None:
         """Append a line.
 
         Raises:
@@ -98,7 +98,7 @@ class JsonLines:
             RunFolderGone: when the file is not where it was, or something else has written to it.
         """
         self._refuse_gone()
-        values = {key: value if math.isfinite(value) else None for key, value in figures.items()}
+        values = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
         line = (json.dumps({"step": step, **values}) + "\n").encode()
         try:
             if self._file.write(line) != len(line):
@@ -149,7 +149,7 @@ class TensorBoard:
 
     Args:
         folder: where they go.
-        start: figures of an earlier run after this step are hidden.
+        start: metrics of an earlier run after this step are hidden.
     """
 
     def __init__(self, folder: Path, start: int = 0) -> None:
@@ -157,9 +157,9 @@ class TensorBoard:
 
         self._writer = SummaryWriter(str(folder), purge_step=start + 1 if start else None)
 
-    def write(self, step: int, figures: Figures) -> None:
-        """Write one scalar a figure."""
-        for key, value in figures.items():
+    def write(self, step: int, metrics: Metrics) -> None:
+        """Write one scalar a metric."""
+        for key, value in metrics.items():
             self._writer.add_scalar(key, value, step)
 
     def close(self) -> None:
@@ -168,7 +168,7 @@ class TensorBoard:
 
 
 class AccelerateTracker:
-    """Hands the figures to one of accelerate's trackers, for instance wandb.
+    """Hands the metrics to one of accelerate's trackers, for instance wandb.
 
     Args:
         name: accelerate's name of the tracker.
@@ -197,9 +197,9 @@ class AccelerateTracker:
             {key: value if isinstance(value, int | float | str) else str(value) for key, value in config.items()}
         )
 
-    def write(self, step: int, figures: Figures) -> None:
-        """Log the figures."""
-        self._tracker.log(dict(figures), step=step)
+    def write(self, step: int, metrics: Metrics) -> None:
+        """Log the metrics."""
+        self._tracker.log(dict(metrics), step=step)
 
     def close(self) -> None:
         """Finish the tracker's run."""
@@ -238,6 +238,6 @@ def read_metrics(run_folder: Path) -> list[dict[str, float]]:
                 break
             raise ValueError(f"{path}, line {number}: not JSON: {error}") from error
         if not isinstance(row, dict):
-            raise ValueError(f"{path}, line {number}: expected an object of figures, got {brief(row)}; remove the line")
+            raise ValueError(f"{path}, line {number}: expected an object of metrics, got {brief(row)}; remove the line")
         rows.append({METRICS.get(str(key), str(key)): value for key, value in row.items()})
     return rows

@@ -1,4 +1,4 @@
-"""The README.md of an exported model: what it is, how it was trained, and what its figures are and how they were computed."""
+"""The README.md of an exported model: what it is, how it was trained, and what its metrics are and how they were computed."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def model_card(
         "## Use",
         _usage(folder, model, kind, name, str(_policy_of(tree).get("prompt", "")), prompt),
         f"`generate` writes greedily, {_most_tokens(folder)} tokens at most, as it was evaluated; `generation_config.json` says so.",
-        "## Figures",
-        _figures(evaluations),
+        "## Metrics",
+        _metrics(evaluations),
         "## Training",
         _training(config, starts),
         "Data: `" + _data(tree) + "`.",
@@ -161,13 +161,13 @@ def _most_tokens(folder: Path) -> int:
     return int(json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))["max_new_tokens"])
 
 
-def _figures(evaluations: Sequence[Mapping[str, Any]]) -> str:
+def _metrics(evaluations: Sequence[Mapping[str, Any]]) -> str:
     if not evaluations:
         return "None were computed of this checkpoint; `seqrl evaluate RUN --split=test`, and another export, fills them in."
     parts = []
     for each in evaluations:
         rows = [f"| `{name}` | {value:.4f} | {_cell(each['signatures'].get(name, ''))} |" for name, value in each["figures"].items()]
-        parts.append("\n".join([f"| figure, {each['split']} | value | signature |", "|---|---|---|", *rows]))
+        parts.append("\n".join([f"| metric, {each['split']} | value | signature |", "|---|---|---|", *rows]))
     return "\n\n".join(parts)
 
 

@@ -89,7 +89,7 @@ class Recorder:
             self._log.say(self._progress.step, text)
         if self._saver.lines and self._saver.lines.has_changed:
             file = f"{self._run_folder}/metrics.jsonl"
-            self._warn({"changed_figures": f"Earlier lines of {file} are not as they were written, so a figure may be wrong"})
+            self._warn({"changed_metrics": f"Earlier lines of {file} are not as they were written, so a metric may be wrong"})
         if not shared and (changed := elastic.describe(folder, self._trainer)):
             elastic.carry_counts(self._accumulator, self._task)
             self._warn(changed)
@@ -175,7 +175,7 @@ class Recorder:
         self._go_on(BETWEEN, BETWEEN)
         self._pop_task_stats()
         stats = self._accumulator.pop()
-        self._write({**grouped("train", stats), **self._what_curves_need(), **self._watch.figures()})
+        self._write({**grouped("train", stats), **self._what_curves_need(), **self._watch.metrics()})
         self._warn(self._warnings.of_line(stats))
 
     def evaluate(self) -> None:
@@ -230,7 +230,7 @@ class Recorder:
 
     def _pop_task_stats(self) -> None:
         """Gather what the task has to tell of its rollouts, such as the returns of the episodes that ended."""
-        pop = getattr(self._task, "pop_figures", None)
+        pop = getattr(self._task, "pop_metrics", None)
         if callable(pop):
             self._accumulator.add_popped(*from_all(pop()))
 

@@ -60,7 +60,7 @@ class Saver:
         task: its state is saved.
         policy: its weights are saved.
         run_folder: where the checkpoints go; None for nowhere.
-        lines: the figures written so far, whose length a checkpoint notes.
+        lines: the metrics written so far, whose length a checkpoint notes.
         meta: kept in each checkpoint's meta.json.
         keep_checkpoints: number of newest checkpoints kept.
     """
@@ -137,7 +137,7 @@ class Saver:
             checkpoint.prune(self.run_folder, self.keep_checkpoints)
 
     def save_best(self, progress: Progress) -> None:
-        """Write the checkpoint with the best dev figure."""
+        """Write the checkpoint with the best dev metric."""
         if self.run_folder is not None:
             self._write(checkpoint.best_folder(self.run_folder), progress)
 

@@ -1,4 +1,4 @@
-"""How the figures of a run were computed, in the words of its task and its trainer, for whoever prints them."""
+"""How the metrics of a run were computed, in the words of its task and its trainer, for whoever prints them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def reward_signature(task: Task, trainer: Trainer) -> str:
 
 
 def evaluation_signatures(task: Task, split: str) -> dict[str, str]:
-    """Describe the figures of an evaluation by name; empty where the task does not tell.
+    """Describe the metrics of an evaluation by name; empty where the task does not tell.
 
     Args:
         task: `evaluation_signatures(split, version)` where it tells.

@@ -52,12 +52,12 @@ class Stopwatch:
         self._num_samples += num_samples
         self._num_actions += num_actions
 
-    def figures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """Give shares of the time of the updates since the last call, and the rates; then start anew."""
         collect, update = self._total_s.get("collect", 0.0), self._total_s.get("update", 0.0)
         reward = min(self._reward_s() - self._reward_start, collect)
         total = max(collect + update, 1e-9)
-        figures = {
+        metrics = {
             "time/collect_share": (collect - reward) / total,
             "time/reward_share": reward / total,
             "time/update_share": update / total,
@@ -65,7 +65,7 @@ class Stopwatch:
             "time/actions_per_second": self._num_actions / total,
         }
         self._clear()
-        return figures
+        return metrics
 
     def _reward_s(self) -> float:
         return float(getattr(self._task, "seconds_in_reward", 0.0))

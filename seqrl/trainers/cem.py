@@ -135,10 +135,10 @@ class CrossEntropyMethod:
     def update(self, trajectory: Trajectory) -> dict[str, float]:
         """Choose the elites and imitate them, with those of the last updates."""
         config = self.config
-        chosen, figures = choose_elites(trajectory, config.percentile, by_group=config.threshold == "group", gamma=config.gamma)
+        chosen, values = choose_elites(trajectory, config.percentile, by_group=config.threshold == "group", gamma=config.gamma)
         self.elites = [*self.elites, trajectory.select_rows(chosen)][-config.elite_iterations :]
         elites = concatenate(self.elites)
-        stats = describe_rollout(trajectory) | figures | {"elite/num_rows": float(elites.batch_size)}
+        stats = describe_rollout(trajectory) | values | {"elite/num_rows": float(elites.batch_size)}
         if config.fit == "counts":
             stats |= self._count(elites)
         else:
@@ -183,11 +183,11 @@ class CrossEntropyMethod:
 
     def _descend(self, elites: Trajectory, aux_on: Trajectory | None) -> dict[str, Tensor | float]:
         """Take one optimiser step on the cross-entropy of elites."""
-        figures, seen = self.optimiser.step(elites, self.loss, aux_on=aux_on)
-        if figures[SKIPPED]:
-            return figures
+        stats, seen = self.optimiser.step(elites, self.loss, aux_on=aux_on)
+        if stats[SKIPPED]:
+            return stats
         count, none = self.optimiser.count(elites.mask), torch.zeros((), device=self.optimiser.device)
-        return figures | {"policy/entropy": sum((masked_mean(part.entropy, part.mask, count) for part in seen), none)}
+        return stats | {"policy/entropy": sum((masked_mean(part.entropy, part.mask, count) for part in seen), none)}
 
     def loss(self, part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor | Term]:
         """Give the losses of each step, [B, T]."""
@@ -248,13 +248,13 @@ def choose_elites(
         thresholds.append(threshold)
     if not thresholds:
         return elite, {}
-    figures = {
+    stats = {
         "elite/threshold": float(masked_mean(torch.stack(thresholds), None)),
         "elite/share": float(masked_mean(elite.float(), valid)),
     }
     if bool(elite.any()):
-        figures["elite/score"] = float(masked_mean(score, elite))
-    return elite, figures
+        stats["elite/score"] = float(masked_mean(score, elite))
+    return elite, stats
 
 
 def percentile_of(score: Tensor, percentile: float) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from seqrl.diagnostics import average_of, describe_rollout
 from seqrl.functional.reductions import masked_mean
 from seqrl.functional.targets import action_value_loss, bootstrapped
-from seqrl.optimiser import SKIPPED, Figures, Optimiser
+from seqrl.optimiser import SKIPPED, Optimiser, Stats
 from seqrl.policies.action_values import ActionValues, take_action
 from seqrl.protocols import Task
 from seqrl.replay.buffer import Drawn, Replay
@@ -113,7 +113,7 @@ class DQN:
         self.num_env_steps += round(float(self.optimiser.mean(trajectory.mask.sum().float())) * self.optimiser.num_processes)
         stats["replay/num_steps"] = float(self.replay.num_steps)
         self.policy.train(self.policy.config.dropout > 0)
-        history: list[Figures] = []
+        history: list[Stats] = []
         # Every process takes part in each optimiser step: all wait for one that has just joined, or has seen no step that counts.
         if self.num_env_steps >= self.config.learning_starts and self.optimiser.least(int(self.replay.can_draw)):
             history = [self._improve(described=step == self.config.gradient_steps) for step in range(1, self.config.gradient_steps + 1)]
@@ -129,7 +129,7 @@ class DQN:
                 f"{self.replay.window}; raise the number of steps that the task collects (num_steps)"
             )
 
-    def _improve(self, *, described: bool) -> Figures:
+    def _improve(self, *, described: bool) -> Stats:
         """Take one optimiser step on a minibatch; describe the values where asked, which takes a tenth of the step's time."""
         drawn = self.replay.draw(self.config.batch_size, importance_exponent=self.importance_exponent).to(self.optimiser.device)
         self.policy.draw_noise(self.generator)
@@ -138,17 +138,17 @@ class DQN:
         drawn, target = self._targets(drawn)
         mask = drawn.trajectory.mask
         noted: list[tuple[Tensor, Tensor]] = []
-        figures, _ = self.optimiser.step(drawn.trajectory, partial(self.loss, noted), target=target, weight=drawn.weight)
+        stats, _ = self.optimiser.step(drawn.trajectory, partial(self.loss, noted), target=target, weight=drawn.weight)
         values, error = (torch.cat(column) for column in zip(*noted, strict=True))
-        if figures[SKIPPED]:  # what is not finite must not be drawn first from then on
+        if stats[SKIPPED]:  # what is not finite must not be drawn first from then on
             error = error.nan_to_num(0.0, 0.0, 0.0)
         self.replay.set_errors(drawn, error)
         self.num_optimiser_steps += 1
         self._follow()
-        if not described or figures[SKIPPED]:
-            return figures
-        figures["action_value/mean"] = masked_mean(values, mask)
-        return figures | {"action_value/error": masked_mean(error.abs(), mask)}
+        if not described or stats[SKIPPED]:
+            return stats
+        stats["action_value/mean"] = masked_mean(values, mask)
+        return stats | {"action_value/error": masked_mean(error.abs(), mask)}
 
     def loss(
         self, noted: list[tuple[Tensor, Tensor]], part: Trajectory, evaluation: Evaluation, target: Tensor, weight: Tensor

@@ -156,7 +156,7 @@ class RowRatios:
         self._seen.append((ratio, part.mask.any(dim=1, keepdim=True)))
         return advantage * ratio
 
-    def figures(self) -> dict[str, float]:
+    def stats(self) -> dict[str, float]:
         """Describe the weights; see `describe_ratios`."""
         if not self._seen:
             return {}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seqrl.diagnostics import Seen, average_of, describe_advantage, describe_rollout, describe_update, explained_variance
 from seqrl.functional import losses
-from seqrl.optimiser import Figures, Optimiser, Term
+from seqrl.optimiser import Optimiser, Stats, Term
 from seqrl.protocols import Task
 from seqrl.requirements import require_critic, require_probabilities, require_whole_rows
 from seqrl.sharding import whole
@@ -122,14 +122,14 @@ class PPO:
     def _scheduled(self, first: float, course: Schedule) -> float:
         return first * max(0.0, 1 - self.optimiser.num_finished / self.optimiser.num_updates) if course == "linear" else first
 
-    def _epochs(self, trajectory: Trajectory, columns: dict[str, Tensor]) -> tuple[list[Figures], list[Seen]]:
-        """Take the optimiser steps; give the figures of each, and what it saw of the policy."""
+    def _epochs(self, trajectory: Trajectory, columns: dict[str, Tensor]) -> tuple[list[Stats], list[Seen]]:
+        """Take the optimiser steps; give the numbers of each, and what it saw of the policy."""
         config = self.config
         number = agreed_number(trajectory, config.minibatches, config.minibatch_unit, self.optimiser.least)
         minibatches = Minibatches(trajectory, number, config.minibatch_unit, self.generator)
         # A single minibatch is the batch.
         by_batch = config.normalises and (config.normalise_over == "batch" or minibatches.number == 1)
-        history: list[Figures] = []
+        history: list[Stats] = []
         seen: list[Seen] = []
         parts: list[Part] = []
         aux_total = minibatches.aux_total(self.policy)
@@ -144,8 +144,8 @@ class PPO:
             for part, cut in parts:
                 if config.normalises and not by_batch:
                     cut = {**cut, "advantage": self.optimiser.whiten(cut["advantage"], part.mask)}
-                figures, seen_now = self._improve(part, cut, all_chosen=minibatches.all_chosen, aux_total=aux_total)
-                history.append(figures)
+                stats, seen_now = self._improve(part, cut, all_chosen=minibatches.all_chosen, aux_total=aux_total)
+                history.append(stats)
                 seen += seen_now
                 if config.target_kl and self._mean_kl(seen_now) > config.target_kl:
                     return history, seen
@@ -153,8 +153,8 @@ class PPO:
 
     def _improve(
         self, part: Trajectory, columns: dict[str, Tensor], *, all_chosen: bool, aux_total: Tensor | None
-    ) -> tuple[Figures, list[Seen]]:
-        """Take one optimiser step on a minibatch; give its figures, and what it saw of the policy unless it was skipped."""
+    ) -> tuple[Stats, list[Seen]]:
+        """Take one optimiser step on a minibatch; give its numbers, and what it saw of the policy unless it was skipped."""
         config = self.config
         if not self.plain_because and all_chosen and isinstance(part.obs, Tensor):
             weights: dict[str, Any] = {"vf_coef": config.vf_coef, "ent_coef": self.ent_coef}

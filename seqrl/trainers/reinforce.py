@@ -155,7 +155,7 @@ class Reinforce:
             stats["critic/explained_variance"] = explained_variance(trajectory.value[:, :-1], target, mask)
         self.policy.train(config.dropout)
         columns = {"advantage": advantage, "target": target}
-        stats |= self.optimiser.minimise(trajectory, partial(self.loss, ratios), over=config.average_over, **columns) | ratios.figures()
+        stats |= self.optimiser.minimise(trajectory, partial(self.loss, ratios), over=config.average_over, **columns) | ratios.stats()
         if stats[SKIPPED]:  # what was not finite would stay in the average for ever
             self.average = average_before
         self.optimiser.finish_update()

@@ -106,7 +106,7 @@ class SelfCritical:
         ratios = RowRatios(active=self.lags)
         self.policy.train(config.dropout)
         loss = partial(self.loss, ratios)
-        stats |= self.optimiser.minimise(trajectory, loss, over=config.average_over, advantage=advantage) | ratios.figures()
+        stats |= self.optimiser.minimise(trajectory, loss, over=config.average_over, advantage=advantage) | ratios.stats()
         self.optimiser.finish_update()
         return stats
 

@@ -41,7 +41,7 @@ class AtariConfig:
         noop_max: most no-ops at the start of a game.
         sticky_actions: probability that the console repeats the last action instead, each frame; 0.25 in newer work.
         episodic_life: in training a lost life terminates, and the game goes on. Evaluation plays whole games.
-        reward_clip: largest size of a training reward; 0 for no limit. Figures and evaluations stay raw.
+        reward_clip: largest size of a training reward; 0 for no limit. Metrics and evaluations stay raw.
         full_action_space: all 18 actions in every game, rather than those with an effect.
         max_frames: a game is truncated after so many frames, four a step.
         num_threads: threads that step the games; 0 for one a core.
@@ -121,7 +121,7 @@ class AtariFactory:
         )
 
     def whole_game(self, info: dict[str, Any], ended: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Say which rows' games are over, so that the figures tell raw scores of whole games."""
+        """Say which rows' games are over, so that the metrics tell raw scores of whole games."""
         over: NDArray[np.bool_] = info["game_over"]
         return over
 
@@ -160,9 +160,9 @@ class AtariTask:
         """Whether rows are whole episodes, see `seqrl.protocols.Task`."""
         return self._control.whole_rows
 
-    def pop_figures(self) -> dict[str, float]:
+    def pop_metrics(self) -> dict[str, float]:
         """Say how the games went that ended since the last call, with their raw scores."""
-        return self._control.pop_figures()
+        return self._control.pop_metrics()
 
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
         """Play whole games greedily: raw scores, their length, and the human-normalised score where there is one."""

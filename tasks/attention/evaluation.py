@@ -21,7 +21,7 @@ class EvaluationConfig:
     """Settings of the evaluation.
 
     Attributes:
-        num_paths: sampled paths that are averaged; they see so many times the glimpses of one. 0 leaves this figure and that of a
+        num_paths: sampled paths that are averaged; they see so many times the glimpses of one. 0 leaves this metric and that of a
             single sampled path out.
         images_per_batch: images looked at side by side.
     """
@@ -33,7 +33,7 @@ class EvaluationConfig:
         check_settings(self)
 
 
-# For each image that a process has looked at, by the name of the figure: whether it was wrong, and each object's nats.
+# For each image that a process has looked at, by the name of the metric: whether it was wrong, and each object's nats.
 Share = dict[str, Tensor]
 
 
@@ -64,8 +64,8 @@ def look_at(look: Looker, label: Tensor, config: EvaluationConfig, part: int = 0
     return {name: torch.cat(each).cpu() for name, each in found.items() if each}
 
 
-def figures_of(shares: Sequence[Share]) -> dict[str, float]:
-    """Give the figures of all processes together.
+def metrics_of(shares: Sequence[Share]) -> dict[str, float]:
+    """Give the metrics of all processes together.
 
     Returns:
         error_percent of the mean path, error_percent_sampled of one sampled path, error_percent_averaged of the mean of the
@@ -78,8 +78,8 @@ def figures_of(shares: Sequence[Share]) -> dict[str, float]:
 
 
 def evaluate_looking(look: Looker, label: Tensor, config: EvaluationConfig) -> dict[str, float]:
-    """Count errors on all images; see `look_at` and `figures_of`."""
-    return figures_of([look_at(look, label, config)])
+    """Count errors on all images; see `look_at` and `metrics_of`."""
+    return metrics_of([look_at(look, label, config)])
 
 
 def is_wrong(scores: Tensor, label: Tensor) -> Tensor:

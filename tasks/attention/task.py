@@ -22,7 +22,7 @@ from seqrl.tasks.attention.cores import ReluRNNCore
 from seqrl.tasks.attention.data import AttentionData, DataConfig, load_data
 from seqrl.tasks.attention.dram import DramPolicy, StartedDram, shrink
 from seqrl.tasks.attention.drawing import draw_looks
-from seqrl.tasks.attention.evaluation import EvaluationConfig, Share, figures_of, look_at
+from seqrl.tasks.attention.evaluation import EvaluationConfig, Share, look_at, metrics_of
 from seqrl.tasks.attention.looking import FirstLocation, Looking, given_locations, grid, look
 from seqrl.tasks.attention.looks import Look
 from seqrl.tasks.attention.policy import GlimpsePolicy, GlimpsePolicyConfig
@@ -168,12 +168,12 @@ class AttentionTask:
         return sampled if baseline is None else sampled.replace(baseline=baseline)
 
     def evaluate(self, policy: Any, *, split: str = "dev") -> dict[str, float]:
-        """Count the errors on a split; see `figures_of`.
+        """Count the errors on a split; see `metrics_of`.
 
         Raises:
             ValueError: when there is no such split, or nothing in it.
         """
-        return figures_of([self.evaluation_share(policy, split=split)])
+        return metrics_of([self.evaluation_share(policy, split=split)])
 
     def evaluation_share(self, policy: Any, *, split: str, part: int = 0, parts: int = 1) -> Share:
         """Look at one process's share of the images."""
@@ -187,9 +187,9 @@ class AttentionTask:
         with evaluation_mode(policy):
             return look_at(logits, label, self.config.evaluation, part, parts)
 
-    def evaluation_figures(self, shares: Sequence[Share], *, split: str) -> dict[str, float]:
+    def evaluation_metrics(self, shares: Sequence[Share], *, split: str) -> dict[str, float]:
         """Count the errors of all processes."""
-        return figures_of(shares)
+        return metrics_of(shares)
 
     def sample(self, policy: Any, directory: Path, *, count: int = 8, split: str = "dev") -> list[Path]:
         """Draw the mean paths over the first images of a split, as a PNG and as an animated GIF."""

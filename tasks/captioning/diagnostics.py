@@ -1,4 +1,4 @@
-"""Known troubles of captioners that are optimised for a metric, found in the figures of the dev evaluations."""
+"""Known troubles of captioners that are optimised for a metric, found in the metrics of the dev evaluations."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ from seqrl.run.registry import nearest
 from seqrl.run.trust import NAMES_CODE
 from seqrl.settings import Count, Limit, NotNegative, check_settings
 from seqrl.tasks.captioning.data import CaptionSplit, rows_of
-from seqrl.tasks.captioning.facts import fact_figures
+from seqrl.tasks.captioning.facts import fact_metrics
 from seqrl.tasks.writing.decoded import Decoded, batches_of, beam_texts, greedy_texts, in_order
-from seqrl.tasks.writing.own_metrics import functions_among, refuse_two_figures
+from seqrl.tasks.writing.own_metrics import functions_among, refuse_two_metrics
 from seqrl.tasks.writing.own_rewards import mean_score
 from seqrl.tasks.writing.vocabulary import TokenizerVocabulary, Vocabulary
 from seqrl.trees import map_tree
@@ -71,7 +71,7 @@ class EvaluationConfig:
                     f"metrics: {name} scores strings only, as they were written, and captioners' words have lost case and punctuation; "
                     f"report bleu4 or bleu4_smoothed instead, and score written captions with `seqrl score --metrics {name}`"
                 )
-        refuse_two_figures(self.functions, FIGURES)
+        refuse_two_metrics(self.functions, FIGURES)
 
     @property
     def registered(self) -> list[str]:
@@ -95,8 +95,8 @@ def evaluate_captions(
     config: EvaluationConfig,
     functions: Mapping[str, Function] | None = None,
 ) -> dict[str, float]:
-    """Caption the images and score the captions; see `figures_of`."""
-    return figures_of([captions_of(policy, split, vocabulary, config)], split, vocabulary, config, functions)
+    """Caption the images and score the captions; see `metrics_of`."""
+    return metrics_of([captions_of(policy, split, vocabulary, config)], split, vocabulary, config, functions)
 
 
 # Captions of each batch of a process: greedy ones, and under "beam/" those of beam search.
@@ -129,7 +129,7 @@ def captions_of(
     return share
 
 
-def figures_of(
+def metrics_of(
     shares: Sequence[Share],
     split: CaptionSplit,
     vocabulary: Vocabulary | TokenizerVocabulary,
@@ -140,28 +140,28 @@ def figures_of(
 
     Args:
         shares: what `captions_of` gave to each process.
-        split: images and references; document frequencies are those of these references, as published figures have it.
+        split: images and references; document frequencies are those of these references, as published metrics have it.
         vocabulary: what the token ids stand for.
         config: see `EvaluationConfig`.
-        functions: of one's own, by the name of their figure.
+        functions: of one's own, by the name of their metric.
 
     Returns:
-        For greedy decoding each metric's corpus figure, then `length` (words), `bad_endings` (share of captions that break
+        For greedy decoding each metric's corpus metric, then `length` (words), `bad_endings` (share of captions that break
         off: at the maximum length, or with a word that ends no sentence), `distinct` (share of different captions) and
-        `vocabulary` (different words used); for drawn scenes also what `fact_figures` gives. The same under `beam/` where
+        `vocabulary` (different words used); for drawn scenes also what `fact_metrics` gives. The same under `beam/` where
         `beam_size` is set.
 
     Raises:
         ValueError: when there are fewer than two images, which would make every CIDEr 0.
     """
     metrics = list(dict.fromkeys([*METRICS, *config.registered]))
-    figures: dict[str, float] = {}
+    values: dict[str, float] = {}
     for kind in shares[0]:
         captions = in_order([share[kind] for share in shares])
         texts = [vocabulary.tokenisation.join(words) for words, _ in captions]
         own = {name: _mean_score(function, texts, split, config.images_per_batch) for name, function in (functions or {}).items()}
-        figures |= {f"{kind}{name}": number for name, number in (score_captions(captions, split, metrics) | own).items()}
-    return figures
+        values |= {f"{kind}{name}": number for name, number in (score_captions(captions, split, metrics) | own).items()}
+    return values
 
 
 def _mean_score(function: Function, captions: Sequence[str], split: CaptionSplit, size: int) -> float:
@@ -211,15 +211,15 @@ def _contexts(policy: nn.Module, split: CaptionSplit, batches: Sequence[slice]) 
 
 
 def score_captions(captions: Sequence[Caption], split: CaptionSplit, metrics: Sequence[str] = METRICS) -> dict[str, float]:
-    """Score captions of the first images of a split; see `evaluate_captions` for the figures."""
+    """Score captions of the first images of a split; see `evaluate_captions` for the metrics."""
     hypotheses, references = [words for words, _ in captions], split.words[: len(captions)]
     corpus = Corpus(hypotheses, references)
-    figures = {name: corpus.figure(by_name.metric_by_name(name)) for name in metrics}
+    values = {name: corpus.corpus_score(by_name.metric_by_name(name)) for name in metrics}
     broken = [not ended or not words or words[-1] in BAD_ENDINGS for words, ended in captions]
-    figures |= {
+    values |= {
         "length": float(np.mean([len(words) for words in hypotheses])),
         "bad_endings": float(np.mean(broken)),
         "distinct": len({tuple(words) for words in hypotheses}) / len(hypotheses),
         "vocabulary": float(len({word for words in hypotheses for word in words})),
     }
-    return figures if split.scenes is None else figures | fact_figures(hypotheses, split.scenes[: len(captions)])
+    return values if split.scenes is None else values | fact_metrics(hypotheses, split.scenes[: len(captions)])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from seqrl.tasks.captioning.scene_layout import Scene
 from seqrl.tasks.captioning.scene_reading import KINDS, Claim, Statement, read_caption
 
-# What `fact_figures` gives.
+# What `fact_metrics` gives.
 FIGURES = (
     *("facts_said", "facts_right", "facts_left_out", "facts_right_share", "objects_said", "openings", "top_opening", "templates"),
     *("top_template", *(f"{kind}_right" for kind in KINDS)),
@@ -63,7 +63,7 @@ def check_caption(words: Sequence[str], scene: Scene) -> Facts:
     return Facts(_by_kind(statement.claims), _by_kind(right), +left_out, wrong, len(statement.shapes), statement.template)
 
 
-def fact_figures(captions: Sequence[Sequence[str]], scenes: Sequence[Scene]) -> dict[str, float]:
+def fact_metrics(captions: Sequence[Sequence[str]], scenes: Sequence[Scene]) -> dict[str, float]:
     """Average over captions.
 
     Args:
@@ -84,17 +84,17 @@ def fact_figures(captions: Sequence[Sequence[str]], scenes: Sequence[Scene]) -> 
     every = [check_caption(words, scene) for words, scene in zip(captions, scenes, strict=True)]
     said, right, left_out = (_sum(getattr(facts, name) for facts in every) for name in ("said", "right", "left_out"))
     number = len(every)
-    figures = {
+    metrics = {
         "facts_said": said.total() / number,
         "facts_right": right.total() / number,
         "facts_left_out": left_out.total() / number,
         "facts_right_share": right.total() / max(said.total(), 1),
         "objects_said": sum(facts.objects for facts in every) / number,
     }
-    figures |= {f"{kind}_right": right[kind] / max(said[kind], 1) for kind in KINDS}
+    metrics |= {f"{kind}_right": right[kind] / max(said[kind], 1) for kind in KINDS}
     for name, found in (("opening", [_opening(facts.template) for facts in every]), ("template", [facts.template for facts in every])):
-        figures |= {f"{name}s": float(len(set(found))), f"top_{name}": Counter(found).most_common(1)[0][1] / number}
-    return figures
+        metrics |= {f"{name}s": float(len(set(found))), f"top_{name}": Counter(found).most_common(1)[0][1] / number}
+    return metrics
 
 
 def _sum(counters: Iterable[Counter[str]]) -> Counter[str]:

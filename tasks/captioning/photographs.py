@@ -130,7 +130,7 @@ def _split_by_name(config: DataConfig, captions: Path, records: list[CaptionedIm
     split["train"] = [record for record in records if record.image_id not in held_out]
     sizes = ", ".join(f"{len(split[name])} {name}" for name in SPLITS)
     _LOG.warning(
-        "%s: there are no lists of images beside it, so the names' hashes decide: %s. Published figures are of Flickr8k's own lists.",
+        "%s: there are no lists of images beside it, so the names' hashes decide: %s. Published metrics are of Flickr8k's own lists.",
         captions,
         sizes,
     )

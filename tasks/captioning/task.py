@@ -19,7 +19,7 @@ from seqrl.settings import Count, NotNegative, check_settings
 from seqrl.tasks.captioning.checks import refuse_single_images, refuse_what_images_lack
 from seqrl.tasks.captioning.data import CaptionData, DataConfig, load_data, rows_of
 from seqrl.tasks.captioning.diagnostics import warnings_for
-from seqrl.tasks.captioning.evaluation import FIGURES, EvaluationConfig, Share, captions_of, figures_of, write_captions
+from seqrl.tasks.captioning.evaluation import FIGURES, EvaluationConfig, Share, captions_of, metrics_of, write_captions
 from seqrl.tasks.captioning.evaluation import METRICS as EVALUATED
 from seqrl.tasks.captioning.facts import FIGURES as FACT_FIGURES
 from seqrl.tasks.captioning.gallery import Captioned, GalleryItem, write_gallery
@@ -68,7 +68,7 @@ class CaptioningConfig:
     def __post_init__(self) -> None:
         check_settings(self)
         if self.flip and self.policy.figure_detection:
-            raise ValueError("flip: expected false with policy.figure_detection, which knows where figures are only as they were drawn")
+            raise ValueError("flip: expected false with policy.figure_detection, which knows where metrics are only as they were drawn")
 
     def shortened(self, share: float) -> CaptioningConfig:
         """Give the same task with a share of the images, to measure how long an update takes."""
@@ -131,9 +131,9 @@ class CaptioningTask:
         """Time spent scoring captions so far; with `reward.ahead` the time spent waiting for it."""
         return self._rollouts.seconds_in_reward
 
-    def pop_figures(self) -> dict[str, float]:
+    def pop_metrics(self) -> dict[str, float]:
         """Give what functions of one's own have logged since the last call."""
-        return self._rollouts.pop_figures()
+        return self._rollouts.pop_metrics()
 
     hints = HINTS | {"items": "raise task.images_per_batch"}
 
@@ -222,27 +222,27 @@ class CaptioningTask:
         self._rollouts.divide(share)
 
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
-        """Caption the images of a split and score them with every metric, one's own among them; see `figures_of`."""
-        return self.evaluation_figures([self.evaluation_share(policy, split=split)], split=split)
+        """Caption the images of a split and score them with every metric, one's own among them; see `metrics_of`."""
+        return self.evaluation_metrics([self.evaluation_share(policy, split=split)], split=split)
 
     def evaluation_share(self, policy: nn.Module, *, split: str, part: int = 0, parts: int = 1) -> Share:
         """Caption one process's share of the images."""
         return captions_of(policy, self._split(split), self.vocabulary, self._evaluation, part, parts)
 
-    def evaluation_figures(self, shares: Sequence[Share], *, split: str) -> dict[str, float]:
+    def evaluation_metrics(self, shares: Sequence[Share], *, split: str) -> dict[str, float]:
         """Score the captions of all processes."""
-        functions = {figure: own.score for figure, own in self._own.items()}
-        return figures_of(shares, self._split(split), self.vocabulary, self._evaluation, functions)
+        functions = {metric: own.score for metric, own in self._own.items()}
+        return metrics_of(shares, self._split(split), self.vocabulary, self._evaluation, functions)
 
-    def watch(self, figure: str) -> None:
-        """Report a metric in evaluations from now on; names of other figures change nothing."""
-        name = figure.removeprefix("beam/")
+    def watch(self, metric: str) -> None:
+        """Report a metric in evaluations from now on; names of other metrics change nothing."""
+        name = metric.removeprefix("beam/")
         if name in by_name.METRICS:
             self._evaluation = replace(self._evaluation, metrics=[*self._evaluation.metrics, name])
 
-    def less_is_better(self, figure: str) -> bool:
-        """Tell whether the smallest value of a figure of evaluations is the best."""
-        name = figure.removeprefix("beam/")
+    def less_is_better(self, metric: str) -> bool:
+        """Tell whether the smallest value of a metric of evaluations is the best."""
+        name = metric.removeprefix("beam/")
         return name in by_name.METRICS and not by_name.higher_is_better(name)
 
     def sample(
@@ -262,7 +262,7 @@ class CaptioningTask:
         return write_gallery(items, directory)
 
     def warnings_for(self, evaluations: Sequence[Mapping[str, float]]) -> dict[str, str]:
-        """Find the known troubles in the figures of all evaluations so far; see `seqrl.tasks.captioning.diagnostics`."""
+        """Find the known troubles in the metrics of all evaluations so far; see `seqrl.tasks.captioning.diagnostics`."""
         return warnings_for(evaluations)
 
     def fingerprint(self) -> dict[str, str]:
@@ -286,7 +286,7 @@ class CaptioningTask:
             beam,
             tok=tok,
             version=version,
-            functions={figure: own.name for figure, own in self._own.items()},
+            functions={metric: own.name for metric, own in self._own.items()},
             df=split,
             text=tok,
         )

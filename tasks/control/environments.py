@@ -54,7 +54,7 @@ class EnvironmentFactory(Protocol):
 
         One that has `state_dict()` and `load_state_dict(state)` is resumed exactly. A factory may also have
         `whole_game(info, ended)`, see `seqrl.sources.VectorEnvSource`, and `describe(returns, lengths)`, which gives further
-        figures of an evaluation from its episodes' returns and numbers of steps, [N] each.
+        metrics of an evaluation from its episodes' returns and numbers of steps, [N] each.
 
         Args:
             num_envs: number of rows.
@@ -68,7 +68,7 @@ class GymnasiumFactory:
     """Makes any gymnasium environment by its id; see `make_environments`.
 
     Static methods of an environment's class are asked, where it has them: `describe_episodes(returns, lengths)` gives further
-    figures of an evaluation, `evaluation_options(options)` the options under which a policy is evaluated, and
+    metrics of an evaluation, `evaluation_options(options)` the options under which a policy is evaluated, and
     `conversation(options, acting, seed=, mishear=, voice=)` a dialog with somebody, in which `acting` chooses what is said.
 
     Attributes:
@@ -105,9 +105,9 @@ class GymnasiumFactory:
         )
 
     def describe(self, returns: torch.Tensor, lengths: torch.Tensor) -> dict[str, float]:
-        """Give the figures that the environment's class makes of an evaluation's returns and lengths, [N] each."""
-        figures = self._class_method("describe_episodes")
-        return dict(figures(returns, lengths)) if figures else {}
+        """Give the metrics that the environment's class makes of an evaluation's returns and lengths, [N] each."""
+        metrics = self._class_method("describe_episodes")
+        return dict(metrics(returns, lengths)) if metrics else {}
 
     @property
     def conversation(self) -> Callable[..., Any] | None:

@@ -51,7 +51,7 @@ def finished_episodes(trajectory: Trajectory) -> list[Episode]:
 
 
 def describe_episodes(episodes: Sequence[Episode]) -> dict[str, float]:
-    """Give the figures of the episodes that ended: how many, and where there are any their returns and mean length."""
+    """Give the metrics of the episodes that ended: how many, and where there are any their returns and mean length."""
     if not episodes:
         return {"episode/count": 0.0}
     returns = [episode.episode_return for episode in episodes]

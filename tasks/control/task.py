@@ -61,7 +61,7 @@ class ControlConfig:
         action_masks: never choose what the environment's `info["action_mask"]` rules out, or a mask in its observations; null for
             the latter alone, false for neither.
         action_mask_key: name of the mask in observations of several parts; such a mask is no feature. "" where there is none.
-        reward_scale: divide the rewards by the running deviation of the discounted returns. Figures and evaluations stay raw. A replay
+        reward_scale: divide the rewards by the running deviation of the discounted returns. Metrics and evaluations stay raw. A replay
             keeps raw rewards and divides what is drawn by the deviation of the moment.
         reward_discount: gamma of those returns.
         reward_clip: largest size of a reward, after scaling; 0 for no limit.
@@ -194,7 +194,7 @@ class EnvTask:
         self._rewards.stays_raw = self._rewards.unit_moves
         return self._rewards.present if self._rewards.unit_moves else None
 
-    def pop_figures(self) -> dict[str, float]:
+    def pop_metrics(self) -> dict[str, float]:
         """Say what happened in the rollouts since the last call: how the episodes went that ended, with their raw rewards."""
         episodes, self._episodes_over = self._episodes_over, []
         return {"progress/num_env_steps": float(self._num_env_steps), **describe_episodes(episodes)}

@@ -16,7 +16,7 @@ from seqrl.run.trust import NAMES_CODE
 from seqrl.settings import Count, NotNegative, check_settings
 from seqrl.tasks.text.data import TextSplit
 from seqrl.tasks.writing.decoded import Decoded, batches_of, beam_texts, greedy_texts
-from seqrl.tasks.writing.own_metrics import OwnMetric, functions_among, refuse_two_figures
+from seqrl.tasks.writing.own_metrics import OwnMetric, functions_among, refuse_two_metrics
 from seqrl.tasks.writing.own_rewards import mean_score
 from seqrl.tasks.writing.reward import TextReward
 from seqrl.tasks.writing.trl_form import Notes
@@ -51,7 +51,7 @@ class EvaluationConfig:
         for name in self.registered:
             if name not in by_name.METRICS:
                 raise ValueError(f"metrics: there is no metric {name!r}; {nearest(name, by_name.METRICS)}")
-        refuse_two_figures(self.functions, FIGURES)
+        refuse_two_metrics(self.functions, FIGURES)
 
     @property
     def registered(self) -> list[str]:
@@ -107,17 +107,17 @@ def score_replies(
         settings: of metrics by name.
 
     Returns:
-        Each metric's corpus figure, then `length` (words), `length_ratio` (words over those of the references that are nearest in length),
+        Each metric's corpus metric, then `length` (words), `length_ratio` (words over those of the references that are nearest in length),
         `distinct1`, `distinct2`, and `unfinished` (share of the replies that were cut at the longest length).
     """
     words, references = [reply.words for reply in replies], split.words[: len(replies)]
     texts = [vocabulary.tokenisation.join(each) for each in words]
     kinds = {True: Corpus(words, references), False: Corpus(texts, split.references[: len(replies)])}
     made = {name: by_name.metric_by_name(name, **settings.get(name, {})) for name in metrics}
-    figures = {name: kinds[by_name.scores_words(name)].figure(metric) for name, metric in made.items()}
+    values = {name: kinds[by_name.scores_words(name)].corpus_score(metric) for name, metric in made.items()}
     lengths = [len(each) for each in words]
     nearest_lengths = [min((abs(len(r) - n), len(r)) for r in rs)[1] for n, rs in zip(lengths, references, strict=True)]
-    return figures | {
+    return values | {
         "length": float(np.mean(lengths)),
         "length_ratio": sum(lengths) / sum(nearest_lengths),
         **{f"distinct{n}": by_name.metric_by_name(f"distinct{n}").corpus(words) for n in (1, 2)},
@@ -125,9 +125,9 @@ def score_replies(
     }
 
 
-def own_figures(own: Mapping[str, OwnMetric], texts: Sequence[str], split: TextSplit, size: int) -> dict[str, float]:
+def score_own_metrics(own: Mapping[str, OwnMetric], texts: Sequence[str], split: TextSplit, size: int) -> dict[str, float]:
     """Average what functions of one's own give for replies to the first prompts of a split, no more replies a call than `size`."""
-    return {figure: mean_score(metric.score, texts, split, size) for figure, metric in own.items()}
+    return {value: mean_score(metric.score, texts, split, size) for value, metric in own.items()}
 
 
 def scores_of(replies: Sequence[Reply], split: TextSplit, reward: TextReward, notes: Notes) -> list[float]:

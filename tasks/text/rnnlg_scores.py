@@ -1,4 +1,4 @@
-"""RNNLG's figures: BLEU-4 and slot error rate over the best of over-generated responses, as its toolkit defines them."""
+"""RNNLG's metrics: BLEU-4 and slot error rate over the best of over-generated responses, as its toolkit defines them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from seqrl.tasks.text.rnnlg import Line, Rnnlg
 _TINY = 1e-7
 
 
-class Figures(NamedTuple):
+class Metrics(NamedTuple):
     """BLEU in 0 to 1, and errors over slots wanted: of all slots, and of the delexicalised ones."""
 
     bleu: float
@@ -68,7 +68,7 @@ def references_of(data: Rnnlg, lines: Sequence[Line]) -> list[list[str]]:
     return [[data.lexicalise(text, line.act) for text in shared[data.prompt(line.act)]] for line in lines]
 
 
-def score_responses(data: Rnnlg, lines: Sequence[Line], responses: Sequence[Sequence[str]]) -> Figures:
+def score_responses(data: Rnnlg, lines: Sequence[Line], responses: Sequence[Sequence[str]]) -> Metrics:
     """Score responses to every line; references are those of `references_of`.
 
     Args:
@@ -83,7 +83,7 @@ def score_responses(data: Rnnlg, lines: Sequence[Line], responses: Sequence[Sequ
         for text in written:
             counts = data.errors(data.delexicalise(text, line.act), line.act)
             slots, errors, delexicalised = slots + counts[0], errors + counts[1], delexicalised + counts[2]
-    return Figures(corpus_bleu4(groups), errors / max(slots, 1), delexicalised / max(slots, 1))
+    return Metrics(corpus_bleu4(groups), errors / max(slots, 1), delexicalised / max(slots, 1))
 
 
 def best_responses(data: Rnnlg, act: Act, candidates: Sequence[tuple[str, float]], count: int) -> list[str]:

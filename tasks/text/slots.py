@@ -69,7 +69,7 @@ class Slots:
             return "slot" if wanted is None or word in wanted else "unknown"
         return "broken" if self.known and self.prefix in word else ""
 
-    def figures(self, replies: Sequence[Sequence[str]], pairs: Pairs) -> dict[str, float]:
+    def metrics(self, replies: Sequence[Sequence[str]], pairs: Pairs) -> dict[str, float]:
         """Give the shares of the replies with a slot that nobody asked for, and with a broken one; nothing where there are no slots.
 
         Args:

@@ -24,8 +24,8 @@ from seqrl.tasks.text.evaluation import (
     Reply,
     Share,
     greedy_replies,
-    own_figures,
     replies_of,
+    score_own_metrics,
     score_replies,
     scores_of,
 )
@@ -165,9 +165,9 @@ class TextTask:
         """Time spent scoring replies so far; with `reward.ahead` the time spent waiting for it."""
         return self._rollouts.seconds_in_reward
 
-    def pop_figures(self) -> dict[str, float]:
+    def pop_metrics(self) -> dict[str, float]:
         """Give what functions of one's own have logged since the last call."""
-        return self._rollouts.pop_figures()
+        return self._rollouts.pop_metrics()
 
     hints = HINTS | {"items": "raise task.prompts_per_batch"}
 
@@ -239,29 +239,29 @@ class TextTask:
 
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
         """Reply to the prompts of a split and score the replies; see `score_replies`. What beam search writes is scored under `beam/`."""
-        return self.evaluation_figures([self.evaluation_share(policy, split=split)], split=split)
+        return self.evaluation_metrics([self.evaluation_share(policy, split=split)], split=split)
 
     def evaluation_share(self, policy: nn.Module, *, split: str, part: int = 0, parts: int = 1) -> Share:
         """Reply to one process's share of the prompts."""
         return replies_of(policy, self._split(split), self.vocabulary, self.config.evaluation, part, parts)
 
-    def evaluation_figures(self, shares: Sequence[Share], *, split: str) -> dict[str, float]:
+    def evaluation_metrics(self, shares: Sequence[Share], *, split: str) -> dict[str, float]:
         """Score the replies of all processes."""
-        figures: dict[str, float] = {}
+        values: dict[str, float] = {}
         for kind in shares[0]:
-            found = self._figures(in_order([share[kind] for share in shares]), self._split(split))
-            figures |= {f"{kind}{name}": figure for name, figure in found.items()}
-        return figures
+            found = self._reported(in_order([share[kind] for share in shares]), self._split(split))
+            values |= {f"{kind}{name}": metric for name, metric in found.items()}
+        return values
 
-    def watch(self, figure: str) -> None:
-        """Report a metric in evaluations from now on; names of other figures change nothing."""
-        name = figure.removeprefix("beam/")
+    def watch(self, metric: str) -> None:
+        """Report a metric in evaluations from now on; names of other metrics change nothing."""
+        name = metric.removeprefix("beam/")
         if name in by_name.METRICS and name not in self._metrics:
             self._metrics.append(name)
 
-    def less_is_better(self, figure: str) -> bool:
-        """Tell whether the smallest value of a figure of evaluations is the best."""
-        name = figure.removeprefix("beam/")
+    def less_is_better(self, metric: str) -> bool:
+        """Tell whether the smallest value of a metric of evaluations is the best."""
+        name = metric.removeprefix("beam/")
         return name in ("unfinished", "unknown_slots", "broken_slots") or (name in by_name.METRICS and not by_name.higher_is_better(name))
 
     def reply(self, policy: nn.Module, prompts: Sequence[str]) -> list[str]:
@@ -353,10 +353,10 @@ class TextTask:
             written[name] = Written(self._texts(replies), scores, notes.extra)
         return written
 
-    def _figures(self, replies: Sequence[Reply], part: TextSplit) -> dict[str, float]:
-        figures = score_replies(replies, part, self.vocabulary, self._metrics, self.config.reward.settings)
-        figures |= self.slots.figures([reply.words for reply in replies], part.pairs)
-        return figures | own_figures(self._own, self._texts(replies), part, self.config.evaluation.prompts_per_batch)
+    def _reported(self, replies: Sequence[Reply], part: TextSplit) -> dict[str, float]:
+        values = score_replies(replies, part, self.vocabulary, self._metrics, self.config.reward.settings)
+        values |= self.slots.metrics([reply.words for reply in replies], part.pairs)
+        return values | score_own_metrics(self._own, self._texts(replies), part, self.config.evaluation.prompts_per_batch)
 
     def _count(self, part: TextSplit) -> int:
         return min(self.config.evaluation.max_prompts or len(part), len(part))

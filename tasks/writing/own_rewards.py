@@ -39,10 +39,10 @@ class OwnRewards:
         self, functions: Sequence[Named], weights: Sequence[float], vocabulary: AnyVocabulary, *, workers: int, timeout_s: float
     ) -> None:
         self.functions, self.weights = list(functions), list(weights)
-        self.figures = [figure_of(name) for name, _ in functions]
-        twice = next((figure for figure in self.figures if self.figures.count(figure) > 1), None)
+        self.metrics = [metric_of(name) for name, _ in functions]
+        twice = next((metric for metric in self.metrics if self.metrics.count(metric) > 1), None)
         if twice:
-            raise ValueError(f"reward.functions: two functions are called {twice!r}, so their figures could not be told apart; rename one")
+            raise ValueError(f"reward.functions: two functions are called {twice!r}, so their metrics could not be told apart; rename one")
         self.vocabulary, self.timeout_s = vocabulary, timeout_s
         self.may_leave_out = any(has_trl_form(function) for _, function in functions)
         self._lock = threading.Lock()
@@ -146,7 +146,7 @@ def name_of(function: RewardFunction) -> str:
     return f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', type(function).__qualname__)}"
 
 
-def figure_of(name: str) -> str:
-    """Give the name of a function's figure: the part behind the last dot."""
-    figure = name.rpartition(":")[2].rpartition(".")[2]
-    return figure if figure.isidentifier() else "reward"  # a lambda has no name
+def metric_of(name: str) -> str:
+    """Give the name of a function's metric: the part behind the last dot."""
+    metric = name.rpartition(":")[2].rpartition(".")[2]
+    return metric if metric.isidentifier() else "reward"  # a lambda has no name

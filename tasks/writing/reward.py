@@ -68,7 +68,7 @@ class TextReward:
         self._split = split
         self.seconds = 0.0
         self.batches = 0
-        self._notes, self._figures, self._warned = Notes(), dict[str, float](), False
+        self._notes, self._metrics, self._warned = Notes(), dict[str, float](), False
         self.own = self._own_rewards(function)
         # A word list's ids are the numbers themselves; a tokenizer's pieces are first put together to words.
         known = getattr(vocabulary, "words", None)
@@ -190,9 +190,9 @@ class TextReward:
         asked = Asked.about(self._split, images.tolist(), [self._text(row) for row in ids], ids)
         scores, counts = self.own.parts(asked, TrainerState(self.batches), self._notes)
         left_out = np.asarray(~counts.any(axis=0))
-        if not self._figures and not self.config.per_token and (self.own.may_leave_out or len(self.own.functions) > 1):
+        if not self._metrics and not self.config.per_token and (self.own.may_leave_out or len(self.own.functions) > 1):
             with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused below
-                self._figures = figures_of(self.own.figures, scores, counts)
+                self._metrics = metrics_of(self.own.metrics, scores, counts)
         if left_out.any() and not self._warned:
             self._warned = True
             row = int(left_out.argmax())
@@ -208,12 +208,12 @@ class TextReward:
 
     def begin_batch(self) -> None:
         """Forget what functions of one's own have logged since the last batch."""
-        self._notes, self._figures = Notes(), {}
+        self._notes, self._metrics = Notes(), {}
 
     def end_batch(self) -> dict[str, float]:
         """Count a batch whose rows are all scored; give what functions of one's own have logged of it."""
         self.batches += 1
-        return self._figures | {f"logged/{name}": float(np.mean(values)) for name, values in self._notes.metrics.items()}
+        return self._metrics | {f"logged/{name}": float(np.mean(values)) for name, values in self._notes.metrics.items()}
 
     def _rounded(self, scores: np.ndarray, left_out: np.ndarray, tokens: Tensor, lengths: Tensor, images: np.ndarray) -> np.ndarray:
         """Give scores in the dtype that trainers use, where each is finite."""
@@ -234,7 +234,7 @@ class TextReward:
 CaptionReward = TextReward  # its name among the public ones of captioning
 
 
-def figures_of(names: Sequence[str], scores: np.ndarray, counts: np.ndarray) -> dict[str, float]:
+def metrics_of(names: Sequence[str], scores: np.ndarray, counts: np.ndarray) -> dict[str, float]:
     """Describe what functions of one's own pay, over the texts that each has a score for.
 
     Args:
@@ -242,11 +242,11 @@ def figures_of(names: Sequence[str], scores: np.ndarray, counts: np.ndarray) -> 
         scores: [K, N].
         counts: [K, N] bool.
     """
-    figures: dict[str, float] = {"reward/left_out": float((~counts.any(axis=0)).mean())}
+    values: dict[str, float] = {"reward/left_out": float((~counts.any(axis=0)).mean())}
     for name, row, counted in zip(names, scores, counts, strict=True):
         if counted.any():
-            figures |= {f"reward/mean_{name}": float(row[counted].mean()), f"reward/std_{name}": float(row[counted].std())}
-    return figures
+            values |= {f"reward/mean_{name}": float(row[counted].mean()), f"reward/std_{name}": float(row[counted].std())}
+    return values
 
 
 def opening_shares(tokens: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ HINTS = {"rows_of_the_present": "set task.reward.ahead=0", "critic": "set task.p
 
 @dataclass(frozen=True)
 class _Batch:
-    """Rows that are about to be rewarded as one batch, whose figures go to the end of `scored`."""
+    """Rows that are about to be rewarded as one batch, whose metrics go to the end of `scored`."""
 
     sampled: Sampled
     reward: TextReward
@@ -64,7 +64,7 @@ class Rollouts:
         config = reward.config
         self.lag = config.ahead
         self._ahead = RewardsAhead(reward.paid, self._of_state, config.timeout_s) if config.ahead else None
-        self._scored: deque[dict[str, float]] = deque()  # figures of batches that have a reward and were not given yet
+        self._scored: deque[dict[str, float]] = deque()  # metrics of batches that have a reward and were not given yet
         self._given, self._gathered = 0, list[dict[str, float]]()
         self._order = ItemOrder(num_items, seed=seed)
         self.generator = torch.Generator().manual_seed(seed)
@@ -133,18 +133,18 @@ class Rollouts:
         else:
             rows = self._ahead.next(lambda: _Batch(draw(), self._reward, self._scored), (num_samples, greedy_baseline))
         self._given += 1
-        if figures := self._scored.popleft():
-            self._gathered.append(figures)
+        if metrics := self._scored.popleft():
+            self._gathered.append(metrics)
         if self._reward.may_leave_out:
             _require_some(rows, compared=num_samples > 1 and not greedy_baseline)
         return rows
 
-    def pop_figures(self) -> dict[str, float]:
+    def pop_metrics(self) -> dict[str, float]:
         """Give the means of what functions of one's own have logged of the batches that were given since the last call."""
         columns: dict[str, list[float]] = {}
-        for figures in self._gathered:
-            for name, figure in figures.items():
-                columns.setdefault(name, []).append(figure)
+        for metrics in self._gathered:
+            for name, metric in metrics.items():
+                columns.setdefault(name, []).append(metric)
         self._gathered = []
         return {name: sum(column) / len(column) for name, column in columns.items()}
 

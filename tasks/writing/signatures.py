@@ -1,4 +1,4 @@
-"""What the figures of a reward and of an evaluation depend on; see `seqrl.metrics.signature`."""
+"""What the metrics of a reward and of an evaluation depend on; see `seqrl.metrics.signature`."""
 
 from __future__ import annotations
 
@@ -54,27 +54,29 @@ def evaluation_signatures(
     functions: Mapping[str, str] | None = None,
     **fields: Any,
 ) -> dict[str, str]:
-    """Describe the figures of an evaluation by their names.
+    """Describe the metrics of an evaluation by their names.
 
     Args:
-        metrics: by figure; a metric or its name.
+        metrics: by metric; a metric or its name.
         references: of what is scored.
-        beam: how beam search goes, whose figures stand under `beam/`; empty where there is none.
+        beam: how beam search goes, whose metrics stand under `beam/`; empty where there is none.
         tok: name of the tokenisation.
         version: of this package.
-        functions: of one's own, `module:name` by figure.
+        functions: of one's own, `module:name` by metric.
         fields: more of the metrics, see `seqrl.metrics.signature.signature_of`.
     """
     shared: dict[str, Any] = {"tok": tok, "nrefs": number_of_references(references), "version": version}
     ways = {"": {}, "beam/": beam} if beam else {"": {}}
     corpus = fields | {"docs": len(references)}
     found = {
-        f"{way}{figure}": str(signature_of(metric, **shared, **corpus, **how))
+        f"{way}{found_metric}": str(signature_of(metric, **shared, **corpus, **how))
         for way, how in ways.items()
-        for figure, metric in metrics.items()
+        for found_metric, metric in metrics.items()
     }
     for way, how in ways.items():
-        for figure, function in (functions or {}).items():
+        for found_metric, function in (functions or {}).items():
             told = {"function": function, **shared, **how}
-            found[f"{way}{figure}"] = str(Signature("function", {key: written(value) for key, value in told.items() if value is not None}))
+            found[f"{way}{found_metric}"] = str(
+                Signature("function", {key: written(value) for key, value in told.items() if value is not None})
+            )
     return found

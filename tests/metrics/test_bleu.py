@@ -60,7 +60,7 @@ def test_matches_equal_those_of_counting_every_ngram(vocabulary):
         assert (counts.lengths[place], counts.closest[place]) == (len(row), closest)
 
 
-def test_gives_the_published_figures():
+def test_gives_the_published_corpus_scores():
     hypotheses, references, expected = published()
     for n in range(1, 5):
         assert round(Bleu(n).corpus(hypotheses, references), 3) == expected["official_notebook"][f"Bleu_{n}"]
@@ -97,7 +97,7 @@ def test_smoothing_gives_short_sentences_a_score():
         Bleu(4, smoothing="plus")
 
 
-def test_sacrebleu_figures_are_those_of_its_function():
+def test_sacrebleu_corpus_scores_are_those_of_its_function():
     hypotheses = ["The dog ran home.", "A cat sits, it seems.", "no match"]
     references = [["The dog ran to its home.", "A dog ran home."], ["A cat sits."], ["something else entirely"]]
     streams = [[rows[0] for rows in references], [rows[1] if len(rows) > 1 else None for rows in references]]

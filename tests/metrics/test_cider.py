@@ -60,7 +60,7 @@ def test_cider_d_equals_the_official_code(seed):
     assert CiderD().corpus(text, reference_text) == pytest.approx(mean, abs=1e-12)
 
 
-def test_cider_d_gives_the_published_figures():
+def test_cider_d_gives_the_published_corpus_scores():
     hypotheses, references, expected = published()
     scores = CiderD().score(hypotheses, references)
     np.testing.assert_allclose(scores, expected["per_image"]["CIDEr"], rtol=0, atol=1e-6)
@@ -215,7 +215,7 @@ ROBUST = (
 )
 
 
-def test_cider_r_gives_the_figures_of_another_implementation():
+def test_cider_r_gives_the_corpus_scores_of_another_implementation():
     hypotheses, references, expected = ROBUST
     np.testing.assert_allclose(CiderR().score(hypotheses, references), expected, rtol=0, atol=1e-12)
 

@@ -124,11 +124,11 @@ def test_meteor_agrees_with_java() -> None:
     from pycocoevalcap.meteor.meteor import Meteor as Theirs
 
     gts, res = real_call(1000)
-    (figure, scores), (their_figure, their_scores) = Meteor().compute_score(gts, res), Theirs().compute_score(gts, res)
-    assert type(scores) is type(their_scores) and type(figure) is type(their_figure)
+    (corpus_score, scores), (their_corpus_score, their_scores) = Meteor().compute_score(gts, res), Theirs().compute_score(gts, res)
+    assert type(scores) is type(their_scores) and type(corpus_score) is type(their_corpus_score)
     # Of some captions two alignments are equally good, and the Java program takes the other one; docs/metrics.md says how many.
     different = np.abs(np.array(scores) - their_scores) > 1e-6
-    assert different.mean() <= 0.01 and abs(figure - their_figure) < 2e-4
+    assert different.mean() <= 0.01 and abs(corpus_score - their_corpus_score) < 2e-4
 
 
 @needs("spice")

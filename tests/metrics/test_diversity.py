@@ -27,7 +27,7 @@ def test_distinct_by_hand() -> None:
 
 @pytest.mark.parametrize("name", ["distinct1", "distinct2", "vocabulary"])
 def test_what_scores_a_corpus_only_says_so(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} has one figure for all hypotheses together"):
+    with pytest.raises(ValueError, match=f"{name} has one score for all hypotheses together"):
         metric_by_name(name).prepare_words([[["a"]]])
     with pytest.raises(ValueError, match="it is no reward"):
         metric_by_name(name).score(["a"], [["a"]])

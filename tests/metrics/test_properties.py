@@ -72,8 +72,8 @@ def check_scores(name: str, items: list[tuple[str, list[str]]]) -> None:
     metric = metric_of(name)
     texts, references = [text for text, _ in items], [rows for _, rows in items]
     least, bound = limits(metric)
-    figure = metric.corpus(texts, references)
-    assert least - 1e-9 <= figure <= bound + 1e-9, figure
+    corpus_score = metric.corpus(texts, references)
+    assert least - 1e-9 <= corpus_score <= bound + 1e-9, corpus_score
     if getattr(metric, "scores_corpus_only", False):
         return
     scores = metric.score(texts, references)
@@ -153,7 +153,7 @@ def test_what_cannot_be_scored_is_refused(name: str, texts: Any, references: Any
             metric.score(texts, references)
         assert "zip()" not in str(told.value)
     if hasattr(metric, "prepare_words") and any(not rows or not all(map(str.strip, rows)) for rows in references):
-        with pytest.raises(ValueError, match=r"item 1|no figure|none for each"):
+        with pytest.raises(ValueError, match=r"item 1|no score|none for each"):
             metric.prepare_words([[text.split() for text in rows] for rows in references])
 
 

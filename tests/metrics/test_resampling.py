@@ -35,7 +35,7 @@ def test_intervals_and_significance_are_those_of_sacrebleu(seed: int) -> None:
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_a_resampled_figure_is_that_of_the_corpus_that_was_drawn(name: str) -> None:
+def test_a_resampled_corpus_score_is_that_of_the_corpus_that_was_drawn(name: str) -> None:
     metric = metric_by_name(name)
     if getattr(metric, "scores_corpus_only", False) or name in NEED_FILES:
         pytest.skip("has no scores of sentences, or needs a model or a program")
@@ -45,10 +45,10 @@ def test_a_resampled_figure_is_that_of_the_corpus_that_was_drawn(name: str) -> N
         found = corpus.statistics(metric)
     except FileNotFoundError as error:
         pytest.skip(str(error))
-    assert corpus.figure(metric) == pytest.approx(metric.corpus(hypotheses, references), abs=1e-9)
+    assert corpus.corpus_score(metric) == pytest.approx(metric.corpus(hypotheses, references), abs=1e-9)
     np.testing.assert_allclose(corpus.scores(metric), metric.score(hypotheses, references), rtol=0, atol=1e-12)
     drawn = np.random.default_rng(7).integers(0, 40, size=(3, 40))
-    figures = bootstrap([found], samples=3, seed=7)[0]
+    corpus_scores = bootstrap([found], samples=3, seed=7)[0]
     if found.what:
         expected = [corpus.scores(metric)[rows].mean() for rows in drawn]
     elif name in ("cider_d", "cider_r", "cider", "spider"):  # document frequencies stay those of the whole corpus
@@ -56,18 +56,18 @@ def test_a_resampled_figure_is_that_of_the_corpus_that_was_drawn(name: str) -> N
     else:
         expected = [metric.corpus([hypotheses[n] for n in rows], [references[n] for n in rows]) for rows in drawn]
         assert found.of_all() == pytest.approx(metric.corpus(hypotheses, references), abs=1e-9)
-    np.testing.assert_allclose(figures, expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(corpus_scores, expected, rtol=0, atol=1e-6)
     assert scores_words(name) or name != "cider_d"
 
 
-def test_figures_of_statistics_are_those_of_the_metric_where_sentences_do_not_simply_add_up() -> None:
+def test_corpus_scores_of_statistics_are_those_of_the_metric_where_sentences_do_not_simply_add_up() -> None:
     # METEOR counts no chunk of a sentence that is its reference.
     metric, pairs = metric_by_name("meteor"), (["a dog runs fast", "mat the on cat a"], [["a dog runs fast"], ["the cat sat on a mat"]])
     assert Corpus(*pairs).statistics(metric).of_all() == pytest.approx(metric.corpus(*pairs), abs=1e-12)
     metric, pairs = metric_by_name("slot_error", prefix="@"), (["a b"], [["a c"]])
-    for figure in (metric.corpus, lambda *pairs: Corpus(*pairs).statistics(metric)):
+    for corpus_score in (metric.corpus, lambda *pairs: Corpus(*pairs).statistics(metric)):
         with pytest.raises(ValueError, match="none that requires any"):
-            figure(*pairs)
+            corpus_score(*pairs)
 
 
 def test_a_metric_that_is_no_mean_says_so() -> None:

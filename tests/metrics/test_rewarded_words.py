@@ -64,8 +64,8 @@ def test_what_should_be_small_is_never_rewarded(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CORPUS_ONLY)
-def test_a_figure_of_a_corpus_is_no_reward(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} has one figure for all sentences together"):
+def test_a_corpus_score_of_a_corpus_is_no_reward(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} has one score for all sentences together"):
         MetricMix({name: 1.0}, REFERENCES, end=0, numbers=NUMBERS)
 
 

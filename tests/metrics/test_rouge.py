@@ -19,7 +19,7 @@ def test_equals_coco_caption_and_the_token_path(seed):
     np.testing.assert_allclose(by_id, expected, rtol=0, atol=1e-12)
 
 
-def test_gives_the_published_figure():
+def test_gives_the_published_corpus_score():
     hypotheses, references, expected = published()
     np.testing.assert_allclose(RougeL().score(hypotheses, references), expected["per_image"]["ROUGE_L"], rtol=0, atol=1e-6)
     assert round(RougeL().corpus(hypotheses, references), 3) == expected["official_notebook"]["ROUGE_L"]

@@ -1,4 +1,4 @@
-"""chrF and TER: what reaches sacrebleu and comes back, beside sacrebleu's own calls and figures found by hand."""
+"""chrF and TER: what reaches sacrebleu and comes back, beside sacrebleu's own calls and scores found by hand."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def command(*arguments: object) -> int:
     return run(parser.parse_args(list(map(str, arguments))))
 
 
-def figures(text: str) -> dict[str, float]:
+def corpus_scores(text: str) -> dict[str, float]:
     return {row[1]: float(row[2]) for row in re.finditer(r"^  (\w+) +(-?\d+\.\d{4})", text, re.MULTILINE)}
 
 
@@ -104,14 +104,14 @@ def test_missing_file(tmp_path: Path) -> None:
         read_pairs(tmp_path / "absent.txt", tmp_path / "absent.txt")
 
 
-def test_published_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_published_corpus_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = DATA / "coco_metrics" / "captions_1000.json"
     if not source.is_file():
         pytest.skip(f"needs {source}")
     items = json.loads(source.read_text(encoding="utf-8"))
     files = [write(tmp_path / "h.json", [item["test"] for item in items]), write(tmp_path / "r.json", [item["refs"] for item in items])]
     assert command(*files, "--json", tmp_path / "out.json") == 0
-    shown = figures(capsys.readouterr().out)
+    shown = corpus_scores(capsys.readouterr().out)
     published = {"cider_d": 0.600, "bleu1": 0.579, "bleu2": 0.404, "bleu3": 0.279, "bleu4": 0.191}
     assert {name: round(shown[name], 3) for name in published} == published
     written = json.loads((tmp_path / "out.json").read_text())
@@ -124,7 +124,7 @@ def test_sacrebleu_gets_the_text_as_it_was_written(tmp_path: Path, capsys: pytes
     references = write(tmp_path / "r.txt", "The dog's owner is not here.\nTwo Men ride a red bike!\n")
     assert command(hypotheses, references, "--metrics", "sacrebleu,bleu1", "--json", tmp_path / "out.json") == 0
     # sacrebleu's own command gives 8.48; of coco-caption's 14 words 11 are right, counted by hand
-    assert figures(capsys.readouterr().out) == {"sacrebleu": 8.4836, "bleu1": pytest.approx(11 / 14, abs=1e-4)}
+    assert corpus_scores(capsys.readouterr().out) == {"sacrebleu": 8.4836, "bleu1": pytest.approx(11 / 14, abs=1e-4)}
     written = json.loads((tmp_path / "out.json").read_text())
     assert written["ids"] == ["1", "2"] and len(written["scores"]["sacrebleu"]) == 2
 
@@ -137,11 +137,11 @@ def test_items_without_a_hypothesis(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert command(hypotheses, references, "--metrics", "rouge_l,bleu1", "--missing", "empty") == 0
     shown = capsys.readouterr().out
     assert shown.startswith("4 hypotheses, 4 references\n2 of 4 items have no hypothesis and count as empty\n")
-    # half of the scores are 0; the corpus figure of BLEU is shortened by exp(1 - 12 / 6)
-    assert figures(shown) == {"rouge_l": 0.5, "bleu1": pytest.approx(2.718281828**-1, abs=1e-4)}
+    # half of the scores are 0; the corpus score of BLEU is shortened by exp(1 - 12 / 6)
+    assert corpus_scores(shown) == {"rouge_l": 0.5, "bleu1": pytest.approx(2.718281828**-1, abs=1e-4)}
     assert command(hypotheses, references, "--metrics", "rouge_l", "--missing", "leave_out") == 0
     shown = capsys.readouterr().out
-    assert "2 of 4 items have no hypothesis and are left out" in shown and figures(shown) == {"rouge_l": 1.0}
+    assert "2 of 4 items have no hypothesis and are left out" in shown and corpus_scores(shown) == {"rouge_l": 1.0}
 
 
 def test_json_lines_are_not_scored_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,7 +149,7 @@ def test_json_lines_are_not_scored_as_text(tmp_path: Path, capsys: pytest.Captur
         hypotheses = write(tmp_path / f"h.{ending}", '{"image_id": 1, "caption": "dog"}\n')
         references = write(tmp_path / f"r.{ending}", '{"image_id": 1, "caption": "boat"}\n')
         assert command(hypotheses, references, "--metrics", "bleu1") == 0
-        assert figures(capsys.readouterr().out) == {"bleu1": 0.0}
+        assert corpus_scores(capsys.readouterr().out) == {"bleu1": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_text_without_spaces_is_told_and_scored_by_characters(tmp_path: Path, ca
     assert command(*files, "--metrics", "bleu1,rouge_l") == 0
     captured = capsys.readouterr()
     assert "no spaces between words, as in '一只狗在跑。'" in captured.err and "--tokens characters" in captured.err
-    assert figures(captured.out)["rouge_l"] < 0.3  # all that matches is the full stop
+    assert corpus_scores(captured.out)["rouge_l"] < 0.3  # all that matches is the full stop
     assert command(*files, "--metrics", "bleu1,bleu2,sacrebleu", "--tokens", "characters") == 0
     captured = capsys.readouterr()
     assert captured.err == ""
@@ -202,7 +202,7 @@ def test_text_without_spaces_is_told_and_scored_by_characters(tmp_path: Path, ca
     penalty = 2.718281828 ** (1 - 10 / 8)
     expected = {"bleu1": penalty, "bleu2": penalty * (5 / 6) ** 0.5}
     own = sacrebleu.corpus_bleu(["一只狗在跑。", "两只猫"], [["一只黑狗在跑。", "两只猫睡"]], tokenize="char").score
-    assert figures(captured.out) == {name: pytest.approx(value, abs=1e-4) for name, value in (expected | {"sacrebleu": own}).items()}
+    assert corpus_scores(captured.out) == {name: pytest.approx(value, abs=1e-4) for name, value in (expected | {"sacrebleu": own}).items()}
 
 
 def test_characters_agree_with_sacrebleu_where_there_is_no_punctuation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,7 +211,7 @@ def test_characters_agree_with_sacrebleu_where_there_is_no_punctuation(tmp_path:
     assert command(*files, "--metrics", "bleu4", "--tokens", "characters") == 0
     own = {sacrebleu.corpus_bleu(hypotheses, [references], tokenize=name).score for name in ("char", "zh")}
     assert len(own) == 1
-    assert figures(capsys.readouterr().out)["bleu4"] == pytest.approx(own.pop() / 100, abs=1e-4)
+    assert corpus_scores(capsys.readouterr().out)["bleu4"] == pytest.approx(own.pop() / 100, abs=1e-4)
 
 
 def some_files(tmp_path: Path) -> tuple[Path, Path, Path]:
@@ -243,13 +243,13 @@ def test_all_metrics_with_intervals(tmp_path: Path, capsys: pytest.CaptureFixtur
     hypotheses, references, _ = some_files(tmp_path)
     assert command(hypotheses, references, "--metrics", "all", "--json", tmp_path / "out.json") == 0
     out = capsys.readouterr().out
-    assert set(figures(out)) == {*few, "shared"} and "left out: absent (No module named 'seqrl.metrics.nowhere')" in out
+    assert set(corpus_scores(out)) == {*few, "shared"} and "left out: absent (No module named 'seqrl.metrics.nowhere')" in out
     assert "left out: seen (no model is named: --set seen.model=FOLDER)" in out
     assert "|" not in out  # no signatures of all
     written = json.loads((tmp_path / "out.json").read_text())
-    for name, figure in written["corpus"].items():
+    for name, corpus_score in written["corpus"].items():
         low, high = written["intervals"][name]
-        assert low <= figure <= high and f"{low:.4f} to {high:.4f}" in out
+        assert low <= corpus_score <= high and f"{low:.4f} to {high:.4f}" in out
     assert command(hypotheses, references, "--metrics", "all", "--signature", "--resamples", "0") == 0
     out = capsys.readouterr().out
     assert "CIDEr-D|" in out and "interval" not in out
@@ -272,21 +272,23 @@ def test_slots_are_counted_where_it_is_known_which_words_are_slots(
     plain = write(tmp_path / "h.txt", "a dog runs\n"), write(tmp_path / "r.txt", "a dog\n")
     assert command(*plain, "--metrics", "all") == 0
     out = capsys.readouterr().out
-    assert set(figures(out)) == {"bleu1"} and "left out: slot_error (nothing says which words are slots: --set slot_error.prefix=" in out
+    assert (
+        set(corpus_scores(out)) == {"bleu1"} and "left out: slot_error (nothing says which words are slots: --set slot_error.prefix=" in out
+    )
     assert command(*plain, "--metrics", "slot_error", "--tokens", "spaces") == 0  # who asks for it by name has lists of slots
-    assert figures(capsys.readouterr().out) == {"slot_error": 0.5}
+    assert corpus_scores(capsys.readouterr().out) == {"slot_error": 0.5}
     slots = write(tmp_path / "s.txt", "SLOT_NAME serves SLOT_FOOD.\n"), write(tmp_path / "q.txt", "SLOT_NAME is in SLOT_AREA, SLOT_NAME.\n")
     named = ("--metrics", "slot_error", "--set", "slot_error.prefix=SLOT_")
     for arguments in (("--metrics", "all"), ("--metrics", "all", *named[2:]), named, ("--metrics", "all", "--compare", slots[0])):
         assert command(*slots, *arguments) == 0
         out = capsys.readouterr().out
-        assert figures(out)["slot_error"] == pytest.approx(1.0), out  # name and area are missing, food is too much, of three; by hand
+        assert corpus_scores(out)["slot_error"] == pytest.approx(1.0), out  # name and area are missing, food is too much, of three; by hand
         assert "left out" not in out
     with pytest.raises(ValueError, match="which words are slots says the prefix.*slot_error.prefix"):
         command(*plain, *named)
 
 
-def test_the_table_says_the_scale_of_each_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_says_the_scale_of_each_corpus_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hypotheses, references, other = some_files(tmp_path)
     names = "bleu4,sacrebleu,cider_d,wer,chrf"
     for more in ((), ("--resamples", "0"), ("--compare", other)):
@@ -336,7 +338,7 @@ def test_settings_of_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     files = write(tmp_path / "h.txt", "a dog runs\n"), write(tmp_path / "r.txt", "a dog\n")
     assert command(*files, "--metrics", "rouge_l", "--set", "rouge_l.beta=1.0") == 0
     out = capsys.readouterr().out
-    assert figures(out) == {"rouge_l": 0.8} and "beta:1.0" in out  # 2 (2/3) 1 / (1 + 2/3)
+    assert corpus_scores(out) == {"rouge_l": 0.8} and "beta:1.0" in out  # 2 (2/3) 1 / (1 + 2/3)
     for wrong, message in (("rouge_l.beta", "METRIC.SETTING=VALUE"), ("rouge.beta=1", "METRIC.SETTING=VALUE"), ("rouge_l.bta=1", "bta")):
         with pytest.raises(ValueError, match=f"--set: .*{message}"):
             command(*files, "--metrics", "rouge_l", "--set", wrong)
@@ -352,7 +354,7 @@ def test_sacrebleu_is_that_of_its_own_command(tmp_path: Path, capsys: pytest.Cap
     program = [sys.executable, "-m", "sacrebleu", str(files[1]), "-i", str(files[0]), "-b", "-w", "4"]
     own = subprocess.run(program, capture_output=True, text=True, check=True).stdout
     assert command(*files, "--metrics", "sacrebleu", "--resamples", "0") == 0
-    assert figures(capsys.readouterr().out)["sacrebleu"] == pytest.approx(float(own), abs=1e-4)
+    assert corpus_scores(capsys.readouterr().out)["sacrebleu"] == pytest.approx(float(own), abs=1e-4)
 
 
 ODD = {
@@ -374,7 +376,7 @@ def test_odd_text_is_scored(name: str, tmp_path: Path, capsys: pytest.CaptureFix
         path.write_bytes(content)
     metrics = (*score_command.SHOWN, "sacrebleu")
     assert command(*files, "--metrics", ",".join(metrics), "--resamples", "20", "--json", tmp_path / "out.json") == 0
-    shown = figures(capsys.readouterr().out)
+    shown = corpus_scores(capsys.readouterr().out)
     assert set(shown) == set(metrics)
     for metric, value in shown.items():
         assert 0 <= value <= {"sacrebleu": 100, "cider_d": 10}.get(metric, 1)

@@ -95,7 +95,7 @@ def test_texts_of_completions(completion: Any, text: str) -> None:
         ({"metrics": ["bleu4"]}, "expected a metric's name, or weights by name"),
         ({"metrics": {"bleu4": "1"}}, "metrics.bleu4: expected a finite number as its weight"),
         ({"metrics": "wer"}, r"metrics.wer: expected a weight below 0, since less is better there, got 1.0; write \{wer: -1.0\}"),
-        ({"metrics": "distinct1"}, "one figure for all texts together"),
+        ({"metrics": "distinct1"}, "one score for all texts together"),
         ({"metrics": "bleu4", "settings": {"chrf": {}}}, "settings: expected those of bleu4, got some of chrf"),
         ({"metrics": "bleu4", "tokens": "words"}, "tokens: expected one of ptb"),
         ({"metrics": "cider_d", "document_frequency": REFERENCES[:1]}, "need at least 2 images"),

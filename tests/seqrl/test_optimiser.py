@@ -133,26 +133,26 @@ class Counting(Matrix):
 def gradient_after(accumulation: int, **settings: Any) -> tuple[float, Any]:
     policy = Counting()
     optimiser = optimiser_of(policy, accumulation=accumulation, max_grad_norm=0.0)
-    figures, _ = optimiser.step(settings.pop("rows"), total, **settings)
-    return float(optimiser.state_dict()["adamw"]["state"][0]["exp_avg"][0, 0]) * 10, figures
+    stats, _ = optimiser.step(settings.pop("rows"), total, **settings)
+    return float(optimiser.state_dict()["adamw"]["state"][0]["exp_avg"][0, 0]) * 10, stats
 
 
 @pytest.mark.parametrize("accumulation", [1, 2, 3, 6])
 def test_each_auxiliary_loss_is_a_mean_over_its_own_things(accumulation: int) -> None:
     given = rows([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).replace(action=torch.tensor([[0], [1], [0], [0], [-1], [-1]]))
-    gradient, figures = gradient_after(accumulation, rows=given)
+    gradient, stats = gradient_after(accumulation, rows=given)
     # The first over rewards 1, 3, 4, the second over 2; the weights' sum is 8, and the other loss's gradient is the rewards' sum.
-    assert float(figures["loss/auxiliary"]) == pytest.approx(8 * (8 / 3 + 2))
+    assert float(stats["loss/auxiliary"]) == pytest.approx(8 * (8 / 3 + 2))
     assert gradient == pytest.approx(21 + 8 / 3 + 2)
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_an_auxiliary_loss_may_be_learned_on_other_rows(accumulation: int) -> None:
     given, others = rows([1.0, 2.0]), rows([4.0, 6.0, 7.0]).replace(action=torch.tensor([[0], [0], [-1]]))
-    gradient, figures = gradient_after(accumulation, rows=given, aux_on=others)
-    assert gradient == pytest.approx(3 + 5) and float(figures["loss/auxiliary"]) == pytest.approx(8 * 5)
-    gradient, figures = gradient_after(accumulation, rows=given.select_rows(slice(0, 0)), aux_on=others)
-    assert gradient == pytest.approx(5) and "loss/total" not in figures
+    gradient, stats = gradient_after(accumulation, rows=given, aux_on=others)
+    assert gradient == pytest.approx(3 + 5) and float(stats["loss/auxiliary"]) == pytest.approx(8 * 5)
+    gradient, stats = gradient_after(accumulation, rows=given.select_rows(slice(0, 0)), aux_on=others)
+    assert gradient == pytest.approx(5) and "loss/total" not in stats
 
 
 def test_minibatches_share_an_auxiliary_loss_out() -> None:
@@ -177,7 +177,7 @@ def test_an_auxiliary_loss_has_the_shape_of_its_count(loss: tuple[int, ...], cou
 
 
 def test_a_skipped_step_says_nothing_of_the_policy() -> None:
-    """What is not finite would take the figures of all steps with it with which it is averaged."""
+    """What is not finite would take the numbers of all steps with it with which it is averaged."""
     optimiser = optimiser_of(Matrix())
     assert set(optimiser.minimise(rows([math.nan]), total)) == {"optimiser/learning_rate", "optimiser/skipped_share"}
     assert "policy/entropy" in optimiser.minimise(rows([1.0]), total)
@@ -326,8 +326,8 @@ def test_accelerate_is_asked_only_where_there_is_something_to_accelerate() -> No
 def test_step_leaves_the_loss_on_the_device_and_moves_the_weights_as_minimise_does() -> None:
     policies = [Matrix(), Matrix()]
     optimisers = [optimiser_of(policy, accumulation=2) for policy in policies]
-    figures = [optimisers[0].minimise(rows([1.0, 2.0, 3.0]), total), optimisers[1].step(rows([1.0, 2.0, 3.0]), total)[0]]
-    assert isinstance(figures[1]["loss/total"], Tensor) and float(figures[1]["loss/total"]) == figures[0]["loss/total"]
+    stats = [optimisers[0].minimise(rows([1.0, 2.0, 3.0]), total), optimisers[1].step(rows([1.0, 2.0, 3.0]), total)[0]]
+    assert isinstance(stats[1]["loss/total"], Tensor) and float(stats[1]["loss/total"]) == stats[0]["loss/total"]
     assert torch.equal(policies[0].weight, policies[1].weight)
 
 

@@ -192,7 +192,7 @@ class Said:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def write(self, step: int, figures: Any) -> None:
+    def write(self, step: int, metrics: Any) -> None:
         pass
 
     def say(self, step: int, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Evaluations that several processes share: every item once, and the figures of one process."""
+"""Evaluations that several processes share: every item once, and the metrics of one process."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def captions() -> Any:
 
 
 @pytest.mark.parametrize("make", [text, captions, small_task])
-def test_figures_are_those_of_one_process(make: Any) -> None:
+def test_metrics_are_those_of_one_process(make: Any) -> None:
     torch.manual_seed(0)
     task = make()
     policy = task.build_policy()
@@ -53,7 +53,7 @@ def test_figures_are_those_of_one_process(make: Any) -> None:
     alone = task.evaluate(policy, split=split)
     for parts in (2, 3, 50):
         shares = [pickle.loads(pickle.dumps(task.evaluation_share(policy, split=split, part=part, parts=parts))) for part in range(parts)]
-        together = task.evaluation_figures(shares, split=split)
+        together = task.evaluation_metrics(shares, split=split)
         assert together == pytest.approx(alone, rel=1e-6), parts
         assert list(together) == list(alone)
 

@@ -23,7 +23,7 @@ class Outcome:
 
     Attributes:
         label: "before", "control" or "after".
-        figures: of all captions, see `seqrl.tasks.captioning.evaluation.evaluate_captions`.
+        metrics: of all captions, see `seqrl.tasks.captioning.evaluation.evaluate_captions`.
         captions: the words of each.
         scores: CIDEr-D of each.
         seconds: for which it was trained in the demonstration.
@@ -31,7 +31,7 @@ class Outcome:
     """
 
     label: str
-    figures: dict[str, float]
+    metrics: dict[str, float]
     captions: list[list[str]]
     scores: list[float]
     seconds: float
@@ -42,14 +42,14 @@ def evaluate(label: str, task: CaptioningTask, policy: nn.Module, seconds: float
     """Caption the test images greedily and score the captions."""
     split = task.data.test
     captions = greedy_captions(policy, split, task.vocabulary, task.config.evaluation, len(split))
-    figures = score_captions(captions, split)
+    metrics = score_captions(captions, split)
     words = [caption for caption, _ in captions]
-    outcome = Outcome(label, figures, words, cider_d_of(captions, split), seconds, [frozenset()] * len(words))
+    outcome = Outcome(label, metrics, words, cider_d_of(captions, split), seconds, [frozenset()] * len(words))
     if split.scenes is not None:
         facts = [check_caption(caption, scene) for caption, scene in zip(words, split.scenes, strict=True)]
         outcome.wrong = [fact.wrong_words for fact in facts]
-        figures |= {f"{kind}_said": sum(fact.said[kind] for fact in facts) / len(facts) for kind in SHOWN_KINDS}
-        figures |= {f"{kind}_left_out": sum(fact.left_out[kind] for fact in facts) / len(facts) for kind in SHOWN_KINDS}
+        metrics |= {f"{kind}_said": sum(fact.said[kind] for fact in facts) / len(facts) for kind in SHOWN_KINDS}
+        metrics |= {f"{kind}_left_out": sum(fact.left_out[kind] for fact in facts) / len(facts) for kind in SHOWN_KINDS}
     return outcome
 
 
@@ -62,31 +62,31 @@ def opening(captions: Sequence[Sequence[str]], num_words: int = 2) -> tuple[str,
 
 def summary(outcome: Outcome) -> str:
     """Say in one line how good captions are."""
-    figures = outcome.figures
-    line = f"CIDEr-D {figures['cider_d']:.3f}, BLEU-4 {figures['bleu4']:.3f}, {figures['length']:.1f} words a caption"
-    if "facts_said" not in figures:
+    metrics = outcome.metrics
+    line = f"CIDEr-D {metrics['cider_d']:.3f}, BLEU-4 {metrics['bleu4']:.3f}, {metrics['length']:.1f} words a caption"
+    if "facts_said" not in metrics:
         return line
-    return f"{line}; {figures['facts_said']:.1f} facts said, of which {100 * figures['facts_right_share']:.0f}% are so"
+    return f"{line}; {metrics['facts_said']:.1f} facts said, of which {100 * metrics['facts_right_share']:.0f}% are so"
 
 
 def rows(outcomes: Sequence[Outcome]) -> list[tuple[str, list[str]]]:
-    """Lay the figures out: a name and one cell for each outcome; the first one is what the others are compared with."""
-    before = outcomes[0].figures["cider_d"]
+    """Lay the metrics out: a name and one cell for each outcome; the first one is what the others are compared with."""
+    before = outcomes[0].metrics["cider_d"]
 
     def row(name: str, key: str, form: str, scale: float = 1.0) -> tuple[str, list[str]]:
-        return name, [form.format(scale * outcome.figures[key]) for outcome in outcomes]
+        return name, [form.format(scale * outcome.metrics[key]) for outcome in outcomes]
 
     facts = []
-    if "facts_said" in outcomes[0].figures:
+    if "facts_said" in outcomes[0].metrics:
         facts = [
             row("facts said, a caption", "facts_said", "{:.2f}"),
             row("  of these right", "facts_right", "{:.2f}"),
             row("  share that is right", "facts_right_share", "{:.1f}%", 100),
-            *((f"    of {kind}", [_share(outcome.figures, kind) for outcome in outcomes]) for kind in SHOWN_KINDS),
+            *((f"    of {kind}", [_share(outcome.metrics, kind) for outcome in outcomes]) for kind in SHOWN_KINDS),
             row("facts left out, a caption", "facts_left_out", "{:.2f}"),
             *(row(f"    {kind}", f"{kind}_left_out", "{:.2f}") for kind in SHOWN_KINDS),
         ]
-    gains = [f"{100 * (outcome.figures['cider_d'] / before - 1):+.0f}%" if before else "" for outcome in outcomes[1:]]
+    gains = [f"{100 * (outcome.metrics['cider_d'] / before - 1):+.0f}%" if before else "" for outcome in outcomes[1:]]
     return [
         row("CIDEr-D", "cider_d", "{:.3f}"),
         ("  gain", ["", *gains]),
@@ -99,8 +99,8 @@ def rows(outcomes: Sequence[Outcome]) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _share(figures: Mapping[str, float], kind: str) -> str:
-    return f"{100 * figures[f'{kind}_right']:.1f}%" if figures[f"{kind}_said"] else "none said"
+def _share(metrics: Mapping[str, float], kind: str) -> str:
+    return f"{100 * metrics[f'{kind}_right']:.1f}%" if metrics[f"{kind}_said"] else "none said"
 
 
 def print_table(outcomes: Sequence[Outcome]) -> None:

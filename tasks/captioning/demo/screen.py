@@ -68,7 +68,7 @@ class Track:
         return "starting" if not self.points else "" if seconds is None else f"{format_seconds(seconds)} left"
 
     def score(self) -> str:
-        """Give the newest dev figure and its gain over the first."""
+        """Give the newest dev metric and its gain over the first."""
         if not self.points:
             return ""
         first, last = self.points[0][1], self.points[-1][1]

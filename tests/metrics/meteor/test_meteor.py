@@ -49,7 +49,7 @@ def test_a_paraphrase_by_hand(small_table: Paraphrases) -> None:
     assert scores[0] == pytest.approx(mean * (1 - 0.6 * (1 / 3) ** 0.2))
 
 
-def test_the_corpus_figure_is_not_the_mean(small_table: Paraphrases) -> None:
+def test_the_corpus_corpus_score_is_not_the_mean(small_table: Paraphrases) -> None:
     hypotheses, references = ["a dog runs", "cats"], [["a dog runs"], ["the red house over there"]]
     statistics = Meteor().statistics(hypotheses, references)[1].sum(axis=0)
     assert statistics[20:].tolist() == [0, 3, 3]
@@ -59,17 +59,17 @@ def test_the_corpus_figure_is_not_the_mean(small_table: Paraphrases) -> None:
     assert Meteor().corpus(hypotheses, references) == pytest.approx(precision * recall / (0.85 * precision + 0.15 * recall))
 
 
-def test_no_corpus_has_no_figure(small_table: Paraphrases) -> None:
+def test_no_corpus_has_no_corpus_score(small_table: Paraphrases) -> None:
     with pytest.raises(ValueError, match="at least one hypothesis"):
         Meteor().corpus([], [])
 
 
-def test_statistics_of_sentences_sum_to_the_figure(small_table: Paraphrases) -> None:
+def test_statistics_of_sentences_sum_to_the_corpus_score(small_table: Paraphrases) -> None:
     hypotheses, references = ["a dog runs", "a kid", "in front of it"], [["a dog runs"], ["the child"], ["before it"]]
     statistics = Meteor().statistics(hypotheses, references)[1]
     for rows in ([0, 0, 1], [2, 1, 0], [0, 0, 0]):
-        figure = Meteor().corpus([hypotheses[n] for n in rows], [references[n] for n in rows])
-        assert Meteor().from_statistics(statistics[rows].sum(axis=0, keepdims=True))[0] == figure
+        corpus_score = Meteor().corpus([hypotheses[n] for n in rows], [references[n] for n in rows])
+        assert Meteor().from_statistics(statistics[rows].sum(axis=0, keepdims=True))[0] == corpus_score
 
 
 def test_prepared_references_score_batches(small_table: Paraphrases) -> None:

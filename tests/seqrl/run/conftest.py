@@ -95,7 +95,7 @@ def same_run() -> Callable[..., None]:
 
 
 def assert_same_run(whole: Path, parts: Path) -> None:
-    """Compare weights, figures, and all else that a run goes on from, to the bit."""
+    """Compare weights, metrics, and all else that a run goes on from, to the bit."""
     ends = [checkpoint.find(folder) for folder in (whole, parts)]
     weights = [(folder / checkpoint.WEIGHTS).read_bytes() for folder in ends]
     assert weights[0] == weights[1]

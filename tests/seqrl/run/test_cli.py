@@ -81,7 +81,7 @@ def test_faults_of_ours_show_where(toy_yaml: Path, monkeypatch: pytest.MonkeyPat
     assert code == 1 and "ZeroDivisionError" in err
 
 
-def test_figures_of_another_decoding_stand_beside_the_greedy_ones() -> None:
+def test_metrics_of_another_decoding_stand_beside_the_greedy_ones() -> None:
     assert _table({"bleu4": 0.25, "length": 9.0, "beam/bleu4": 0.5}).splitlines() == [
         "              greedy        beam",
         "  bleu4       0.2500      0.5000",

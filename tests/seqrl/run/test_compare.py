@@ -108,7 +108,7 @@ def test_names_are_kept_as_they_are(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "compare" / "compare.json").read_text())["groups"][0]["name"] == "NaNo"
 
 
-def test_which_figure(runs: list[Path]) -> None:
+def test_which_metric(runs: list[Path]) -> None:
     assert watched_metric(runs[0]) == "dev/x"
     (runs[0] / "config.yaml").write_text("early_stop: {metric: y}\n")
     assert watched_metric(runs[0]) == "dev/y"

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from seqrl.run.display import LiveDisplay, PlainDisplay, TimeLeft, curve, format_figure, format_seconds, make_display
+from seqrl.run.display import LiveDisplay, PlainDisplay, TimeLeft, curve, format_metric, format_seconds, make_display
 
 
 class Terminal(io.StringIO):
@@ -90,8 +90,8 @@ def test_time_left_goes_by_the_pace_since_the_start() -> None:
 @pytest.mark.parametrize(
     ("value", "text"), [(3.0, "3"), (12345.0, "12,345"), (0.000123456, "0.0001235"), (float("nan"), "nan"), (float("inf"), "inf")]
 )
-def test_figures_are_short(value: float, text: str) -> None:
-    assert format_figure(value) == text
+def test_metrics_are_short(value: float, text: str) -> None:
+    assert format_metric(value) == text
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(12.3, "12 s"), (184, "3:04 min"), (5 * 3600 + 6 * 60 + 7, "5:06 h")])

@@ -17,7 +17,7 @@ from seqrl.run.config import read_config
 from seqrl.run.decode import decode
 from seqrl.run.environment import write_environment
 from seqrl.run.json_text import brief
-from seqrl.run.listing import _last_figures
+from seqrl.run.listing import _last_metrics
 from seqrl.run.log import read_metrics
 from seqrl.run.yaml_text import parse_yaml, read_yaml
 
@@ -84,7 +84,7 @@ def test_json_in_a_run_is_refused_by_name(content: str, tmp_path: Path, capsys: 
         checkpoint.read_meta(tmp_path)
     with pytest.raises(ValueError, match=r"metrics.jsonl\b.*: (not JSON|expected)"):
         read_metrics(tmp_path)
-    assert _last_figures(tmp_path).startswith("step 0")
+    assert _last_metrics(tmp_path).startswith("step 0")
     write_environment(tmp_path / "env.json", seed=0)  # nothing depends on it, so a damaged one is put aside
     assert ("env.json: expected" in capsys.readouterr().err) == (tmp_path / "aside_env.json").exists() == (content != "[]")
 

@@ -44,8 +44,8 @@ def test_every_writer_gets_plain_floats() -> None:
             self.rows: list[tuple[int, dict[str, float]]] = []
             self.closed = False
 
-        def write(self, step: int, figures: dict[str, float]) -> None:
-            self.rows.append((step, figures))
+        def write(self, step: int, metrics: dict[str, float]) -> None:
+            self.rows.append((step, metrics))
 
         def close(self) -> None:
             self.closed = True
@@ -58,7 +58,7 @@ def test_every_writer_gets_plain_floats() -> None:
         assert writer.rows == [(3, {"x": 1.0})] and isinstance(writer.rows[0][1]["x"], float) and writer.closed
 
 
-def test_tensorboard_holds_the_figures(tmp_path: Path) -> None:
+def test_tensorboard_holds_the_metrics(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="tensorboard is not installed")
     writer = make_tracker("tensorboard", run_folder=tmp_path, config={})
     for step in (1, 2, 3):
@@ -98,7 +98,7 @@ def test_line_that_a_full_disk_refuses_leaves_nothing_behind(tmp_path: Path) -> 
     assert [row["step"] for row in read_metrics(tmp_path)] == [1, 3]
 
 
-def test_trackers_of_accelerate_get_configuration_and_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trackers_of_accelerate_get_configuration_and_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tracking = pytest.importorskip("accelerate.tracking", reason="accelerate is not installed")
 
     calls: list[tuple[Any, ...]] = []

@@ -80,13 +80,13 @@ def test_smallest_is_best_and_nan_never_is() -> None:
     assert (result.best_value, result.best_step, result.stopped_early) == (4.0, 2, False)
 
 
-def test_watched_figure_must_be_evaluated() -> None:
+def test_watched_metric_must_be_evaluated() -> None:
     trainer, task = make()
     with pytest.raises(ValueError, match="the task evaluates no 'cider'; .*It gives falling, score"):
         fit(trainer, task, num_updates=3, eval_every=1, early_stop=EarlyStop("cider"))
 
 
-def test_figures_without_a_line_yet_outlive_a_failure(tmp_path: Path) -> None:
+def test_metrics_without_a_line_yet_outlive_a_failure(tmp_path: Path) -> None:
     """Five rollouts before the sixth fails, with returns 10 to 50; a resumed run's next ones are the seventh and the eighth."""
     trainer, task = make(fail_at=6)
     with_episodes(task)
@@ -195,7 +195,7 @@ class Listener:
     def __init__(self) -> None:
         self.said: list[tuple[int, str]] = []
 
-    def write(self, step: int, figures: Any) -> None:
+    def write(self, step: int, metrics: Any) -> None:
         pass
 
     def say(self, step: int, text: str) -> None:
@@ -259,14 +259,14 @@ def with_episodes(task: Any, per_rollout: int = 1) -> None:
         ended.append(10.0 * task.position)
         return trajectory
 
-    def pop_figures() -> dict[str, float]:
-        figures = {"progress/num_env_steps": 6.0 * task.position}
+    def pop_metrics() -> dict[str, float]:
+        metrics = {"progress/num_env_steps": 6.0 * task.position}
         if ended:
-            figures |= {"episode/return_mean": sum(ended) / len(ended), "episode/return_max": max(ended), "episode/count": len(ended)}
+            metrics |= {"episode/return_mean": sum(ended) / len(ended), "episode/return_max": max(ended), "episode/count": len(ended)}
         ended.clear()
-        return figures
+        return metrics
 
-    task.rollout, task.pop_figures = counted, pop_figures
+    task.rollout, task.pop_metrics = counted, pop_metrics
 
 
 def test_lines_tell_of_all_updates_since_the_last_one(tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ def test_lines_tell_of_all_updates_since_the_last_one(tmp_path: Path) -> None:
     assert evaluations == [(0, 0), (2, 12), (4, 24), (6, 36)]
 
 
-def test_figures_without_a_line_yet_outlive_an_interrupt(tmp_path: Path) -> None:
+def test_metrics_without_a_line_yet_outlive_an_interrupt(tmp_path: Path) -> None:
     for folder, parts in (("whole", [7]), ("parts", [2, 5, 7])):
         for number, steps in enumerate(parts):
             trainer, task = make()

@@ -7,8 +7,8 @@ from seqrl.run.metric_accumulator import MetricAccumulator
 
 def test_updates_are_averaged_over_those_that_gave_the_key() -> None:
     gathered = MetricAccumulator()
-    for figures in ({"loss/td": 1.0, "policy/entropy": 4.0}, {"loss/td": 2.0}, {"loss/td": 6.0, "policy/entropy": 2.0}):
-        gathered.add(figures)
+    for metrics in ({"loss/td": 1.0, "policy/entropy": 4.0}, {"loss/td": 2.0}, {"loss/td": 6.0, "policy/entropy": 2.0}):
+        gathered.add(metrics)
     assert gathered.pop() == {"loss/td": 3.0, "policy/entropy": 3.0}
     assert gathered.pop() == {}
 

@@ -61,7 +61,7 @@ def test_of_weights_too_large_for_a_copy(tmp_path: Path, first: bool, step: int,
         ("rollout", KeyboardInterrupt),
         ("evaluate", KeyboardInterrupt),
         ("evaluate", AssertionError),
-        ("pop_figures", MemoryError),
+        ("pop_metrics", MemoryError),
         ("write", KeyboardInterrupt),
         ("warn", ValueError),
     ],
@@ -70,7 +70,7 @@ def test_weights_that_are_whole_are_saved(tmp_path: Path, place: str, kind: type
     trainer, task = make()
 
     class Writer:
-        def write(self, step: int, figures: Any) -> None:
+        def write(self, step: int, metrics: Any) -> None:
             if place == "write" and step == 5 or place == "warn" and step == 8:
                 raise kind("trouble")
 
@@ -84,9 +84,9 @@ def test_weights_that_are_whole_are_saved(tmp_path: Path, place: str, kind: type
         task.rollout = at(6, raising(kind), task.rollout)
     elif place == "evaluate":
         task.evaluate = at(2, raising(kind), task.evaluate)
-    elif place == "pop_figures":
+    elif place == "pop_metrics":
         failing = at(1, raising(kind), dict, first=True)
-        task.pop_figures = lambda: failing() if task.position == 5 else {}
+        task.pop_metrics = lambda: failing() if task.position == 5 else {}
     elif place == "warn":
         update = trainer.update
         trainer.update = lambda rows: update(rows) | {"optimiser/skipped_share": float(task.position == 5)}
@@ -100,12 +100,12 @@ def test_weights_that_are_whole_are_saved(tmp_path: Path, place: str, kind: type
     assert torch.equal(weights(other), weights(trainer))
 
 
-def test_a_task_that_can_tell_its_figures_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_that_can_tell_its_metrics_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seqrl.run.saving.LARGEST_COPY_BYTES", 0)
     trainer, task = make()
 
     def fail() -> None:
-        task.pop_figures = raising(RuntimeError)
+        task.pop_metrics = raising(RuntimeError)
         raise ValueError("lost")
 
     task.rollout = at(6, fail, task.rollout)
@@ -209,7 +209,7 @@ def test_a_failure_right_after_a_resume_leaves_the_checkpoint_as_it_was(tmp_path
     assert_goes_on(tmp_path, whole)
 
 
-def test_a_second_signal_while_collecting_saves_the_figures_of_the_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_signal_while_collecting_saves_the_metrics_of_the_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that a line has told already would be told again."""
     monkeypatch.setattr("seqrl.run.saving.LARGEST_COPY_BYTES", 0)  # so that only what collecting changes is copied
     trainer, task = make()

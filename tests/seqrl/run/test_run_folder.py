@@ -289,7 +289,7 @@ def test_another_kind_of_file_in_the_place_of_a_run_s_is_seen_before_the_work(
     assert sorted(path.name for path in place.parent.iterdir()) == [name]
 
 
-def test_figures_are_not_lost_when_the_disk_fills(
+def test_metrics_are_not_lost_when_the_disk_fills(
     toy_yaml: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from toy_for_runs import ToyTask
@@ -298,7 +298,7 @@ def test_figures_are_not_lost_when_the_disk_fills(
     assert folder
     monkeypatch.setattr(ToyTask, "evaluate", lambda *_, **__: blocked(folder / "evaluation_dev.json") and {"score": 0.25})
     assert main(["evaluate", str(folder), "--allow-code"]) == 2
-    assert "could not be written" in (said := capsys.readouterr().err) and 'the figures are {"score": 0.25}' in said
+    assert "could not be written" in (said := capsys.readouterr().err) and 'the metrics are {"score": 0.25}' in said
 
 
 def test_curves_that_cannot_be_drawn_are_no_failure_of_the_run(toy_yaml: Path, capsys: pytest.CaptureFixture[str]) -> None:

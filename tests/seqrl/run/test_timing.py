@@ -29,7 +29,7 @@ def test_shares_and_rates_by_a_clock_of_our_own(monkeypatch: pytest.MonkeyPatch)
         watch.count(num_samples=4, num_actions=20)
     with watch.part("evaluate"):
         clock.now += 10.0
-    assert watch.figures() == {
+    assert watch.metrics() == {
         "time/collect_share": 0.5,
         "time/reward_share": 0.25,
         "time/update_share": 0.25,
@@ -39,4 +39,4 @@ def test_shares_and_rates_by_a_clock_of_our_own(monkeypatch: pytest.MonkeyPatch)
     assert (watch.elapsed_s, watch.train_s, watch.last_s["evaluate"]) == (118.0, 58.0, 10.0)
     with watch.part("update"):
         clock.now += 2.0
-    assert watch.figures()["time/update_share"] == 1.0
+    assert watch.metrics()["time/update_share"] == 1.0

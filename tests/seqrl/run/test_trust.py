@@ -128,7 +128,7 @@ def test_what_a_run_names_is_not_imported(
         assert "--allow-code" in err and str(file) in err
 
 
-def test_who_reads_no_more_than_figures_and_weights_imports_nothing(stranger: Path, tmp_path: Path) -> None:
+def test_who_reads_no_more_than_metrics_and_weights_imports_nothing(stranger: Path, tmp_path: Path) -> None:
     change(stranger, task={"type": "evil:Config"}, trainer={"type": "evil:Config"})
     weights = [f"--init_from={stranger}", "--num_updates=0", "--num_threads=1", "--quiet"]
     for command in (["list", "--runs", str(stranger.parent)], ["compare", str(stranger)], ["train", "control/cartpole_ppo", *weights]):
@@ -273,7 +273,7 @@ def test_a_new_run_below_the_current_folder_needs_no_word(stranger: Path) -> Non
 
 
 @pytest.mark.parametrize("line", ["[]", "{}", '{"step": "x"}', '{"step": 3, "dev/return_mean": "high"}', "\x1b"])
-def test_figures_that_are_none_are_not_listed(line: str, stranger: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_metrics_that_are_none_are_not_listed(line: str, stranger: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (stranger / "metrics.jsonl").write_text(f"{line}\n", encoding="utf-8")
     assert main(["list", "--runs", str(stranger.parent)]) == 0
     assert str(stranger) in capsys.readouterr().out

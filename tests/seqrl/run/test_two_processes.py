@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 
 
 @pytest.mark.slow
-def test_statistics_and_figures_are_of_both(tmp_path: Path) -> None:
+def test_statistics_and_metrics_are_of_both(tmp_path: Path) -> None:
     launch(HERE / "one_of_two_agents.py", str(tmp_path))
     (line,) = read_metrics(tmp_path)
     assert [path.name[-1] for path in checkpoint.step_folders(tmp_path)] == ["1", "2", "3"]

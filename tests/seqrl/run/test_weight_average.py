@@ -83,10 +83,10 @@ class Trainer:
         def terms(part: Trajectory, evaluation: Evaluation) -> dict[str, Tensor]:
             return {"loss/total": -evaluation.logp.sum()}
 
-        figures = self.optimiser.minimise(trajectory, terms)
+        metrics = self.optimiser.minimise(trajectory, terms)
         self.path.append(self.policy.weight.item())
         self.optimiser.finish_update()
-        return figures
+        return metrics
 
     def state_dict(self) -> dict[str, Any]:
         return {"optimiser": self.optimiser.state_dict()}

@@ -23,9 +23,9 @@ def scored(scores: list[float], **fields: Any) -> Any:
 
 def test_elites_are_at_or_above_the_percentile() -> None:
     # The 50th percentile of 0, 1, 2, 4 is 1.5; the 75th 2.5.
-    elite, figures = choose_elites(scored([1.0, 4.0, 0.0, 2.0]), 50.0)
+    elite, stats = choose_elites(scored([1.0, 4.0, 0.0, 2.0]), 50.0)
     assert elite.tolist() == [False, True, False, True]
-    assert figures == pytest.approx({"elite/threshold": 1.5, "elite/share": 0.5, "elite/score": 3.0})
+    assert stats == pytest.approx({"elite/threshold": 1.5, "elite/share": 0.5, "elite/score": 3.0})
     assert choose_elites(scored([1.0, 4.0, 0.0, 2.0]), 75.0)[0].tolist() == [False, True, False, False]
     # At the percentile itself counts, but the worst never does.
     assert choose_elites(scored([1.0, 4.0, 0.0, 2.0]), 100.0)[0].tolist() == [False, True, False, False]
@@ -60,9 +60,9 @@ def test_ranks_are_exact_for_every_number_of_rows_and_with_ties() -> None:
         for percentile in (0.0, 33.3, 55.0, 60.0, 100.0):
             for score in (draws.normal(size=number), draws.integers(0, 4, size=number) / 10.0):
                 rounded = score.astype(np.float32)
-                elite, figures = choose_elites(scored(rounded.tolist()), percentile)
+                elite, stats = choose_elites(scored(rounded.tolist()), percentile)
                 assert elite.tolist() == exact_elites(rounded.tolist(), percentile), (number, percentile)
-                assert figures["elite/threshold"] == pytest.approx(
+                assert stats["elite/threshold"] == pytest.approx(
                     np.percentile(rounded.astype(np.float64), percentile), rel=1e-12, abs=1e-12
                 )
 
@@ -89,8 +89,8 @@ def test_an_auxiliary_loss_that_is_not_announced_is_refused() -> None:
 
 def test_discount_prefers_what_comes_sooner() -> None:
     rows = by_hand([[2, 2, 1]] * 2, [[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
-    elite, figures = choose_elites(rows, 100.0, gamma=0.5)
-    assert elite.tolist() == [False, True] and figures["elite/score"] == 0.5
+    elite, stats = choose_elites(rows, 100.0, gamma=0.5)
+    assert elite.tolist() == [False, True] and stats["elite/score"] == 0.5
 
 
 def trainer_of(**settings: Any) -> Any:
@@ -124,9 +124,9 @@ def test_nothing_is_learned_where_all_score_the_same() -> None:
     trainer = trainer_of(percentile=50.0)
     before = flat_weights(trainer.policy)
     rows = trainer.collect(TokenTask(num_contexts=6))
-    figures = trainer.update(rows.replace(reward=torch.zeros_like(rows.reward)))
+    stats = trainer.update(rows.replace(reward=torch.zeros_like(rows.reward)))
     assert torch.equal(flat_weights(trainer.policy), before)
-    assert figures["elite/num_rows"] == 0 and "loss/cross_entropy" not in figures
+    assert stats["elite/num_rows"] == 0 and "loss/cross_entropy" not in stats
 
 
 @pytest.mark.parametrize("threshold", ["batch", "group"])

@@ -320,7 +320,7 @@ def test_a_policy_without_a_critic_is_refused_before_any_work() -> None:
 
 
 @pytest.mark.parametrize("target_kl", [0.0, 100.0])
-def test_figures_are_those_of_the_steps_that_were_taken(target_kl: float) -> None:
+def test_stats_are_those_of_the_steps_that_were_taken(target_kl: float) -> None:
     policy = TokenPolicy()
     trainer = trainer_of(policy, num_samples=4, epochs=2, minibatches=2, normalise_advantage=False, target_kl=target_kl)
     rows = trainer.collect(TokenTask())

@@ -58,11 +58,11 @@ def changed(trainer: QTable) -> dict[tuple[int, int], float]:
 )
 def test_one_transition(rule: str, value: float) -> None:
     trainer = learner(rule)
-    figures = trainer.update(steps([0, 1], [0], [3.0]))
+    stats = trainer.update(steps([0, 1], [0], [3.0]))
     target = 3.0 + 0.5 * value
     assert changed(trainer) == pytest.approx({(0, 0): 0.5 * 1.0 + 0.5 * target})
-    assert figures["action_value/error"] == pytest.approx(target - 1.0)
-    assert figures["explore/epsilon"] == 0.2 and figures["optimiser/learning_rate"] == 0.5 and figures["reward/mean"] == 3.0
+    assert stats["action_value/error"] == pytest.approx(target - 1.0)
+    assert stats["explore/epsilon"] == 0.2 and stats["optimiser/learning_rate"] == 0.5 and stats["reward/mean"] == 3.0
 
 
 def test_sarsa_waits_for_its_next_action_also_across_stretches() -> None:

@@ -44,7 +44,7 @@ def small(**settings: Any) -> AtariTask:
     return AtariConfig(**{"num_envs": 2, "num_steps": 8, "num_eval_episodes": 2, **settings}).build(seed=0)
 
 
-def test_rewards_are_clipped_and_figures_are_raw() -> None:
+def test_rewards_are_clipped_and_metrics_are_raw() -> None:
     task, raw = (
         small(environment="demon_attack", num_steps=60, max_frames=320),
         small(environment="demon_attack", num_steps=60, reward_clip=0.0),
@@ -53,9 +53,9 @@ def test_rewards_are_clipped_and_figures_are_raw() -> None:
     assert clipped.reward.unique().tolist() == [0.0, 1.0] and clipped.obs.dtype == torch.uint8  # type: ignore[union-attr]
     assert raw.rollout(Repeater(1)).reward.unique().tolist() == [0.0, 10.0]
     task.rollout(Repeater(1))
-    figures = task.pop_figures()
-    assert figures["episode/count"] == 2 and figures["episode/return_mean"] >= 10.0 and figures["episode/length"] == 80
-    assert figures["progress/num_env_steps"] == 2 * 120 - 2  # a dummy step each
+    metrics = task.pop_metrics()
+    assert metrics["episode/count"] == 2 and metrics["episode/return_mean"] >= 10.0 and metrics["episode/length"] == 80
+    assert metrics["progress/num_env_steps"] == 2 * 120 - 2  # a dummy step each
 
 
 def test_a_lost_life_terminates_but_the_episode_goes_on() -> None:
@@ -64,7 +64,7 @@ def test_a_lost_life_terminates_but_the_episode_goes_on() -> None:
     assert trajectory.terminated.sum(dim=1).min() >= 3 and not trajectory.truncated.any()
     after = torch.nn.functional.pad(trajectory.terminated, [1, 0])[:, :-1]
     assert torch.equal(~trajectory.mask, after)
-    assert task.pop_figures()["episode/count"] == 0
+    assert task.pop_metrics()["episode/count"] == 0
 
 
 def test_evaluation_plays_whole_games_for_raw_scores() -> None:

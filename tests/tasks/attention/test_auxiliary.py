@@ -99,8 +99,8 @@ def test_classes_are_learned_where_no_row_is_better_than_another() -> None:
     trainer = CrossEntropyConfig(optimiser=PLAIN).build(policy, seed=0, num_updates=3)
     before = policy.classify.weight.detach().clone(), policy.locate.weight.detach().clone()
     rollout = trainer.collect(task)
-    figures = trainer.update(rollout.replace(reward=torch.zeros_like(rollout.reward)))
-    assert figures["elite/num_rows"] == 0 and figures["loss/auxiliary"] > 0
+    stats = trainer.update(rollout.replace(reward=torch.zeros_like(rollout.reward)))
+    assert stats["elite/num_rows"] == 0 and stats["loss/auxiliary"] > 0
     assert not torch.equal(policy.classify.weight, before[0]) and torch.equal(policy.locate.weight, before[1])
 
 
@@ -111,10 +111,10 @@ def test_trpo_moves_all_of_the_network(core: str, gradient: bool) -> None:
     before = {name: parameter.detach().clone() for name, parameter in policy.named_parameters() if parameter.requires_grad}
     trainer = TRPOConfig(critic_epochs=2, critic_minibatches=2, max_kl=0.01).build(policy, seed=0, num_updates=3)
     for _ in range(3):
-        figures = trainer.update(trainer.collect(task))
+        stats = trainer.update(trainer.collect(task))
     for name, parameter in before.items():
         assert not torch.equal(parameter, policy.get_parameter(name)), name
-    assert 0 < figures["policy/kl_auxiliary"] < 1 and figures["loss/auxiliary"] > 0
+    assert 0 < stats["policy/kl_auxiliary"] < 1 and stats["loss/auxiliary"] > 0
 
 
 def test_nothing_is_announced_without_a_weight() -> None:

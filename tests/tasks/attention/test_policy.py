@@ -76,8 +76,8 @@ def test_every_policy_gradient_trainer_moves_all_of_the_network(config: Any, cor
     before = {name: parameter.detach().clone() for name, parameter in policy.named_parameters()}
     trainer = config.build(policy, seed=0, num_updates=3)
     for _ in range(3):
-        figures = trainer.update(trainer.collect(task))
-    assert all(math.isfinite(figure) for figure in figures.values()) and "loss/auxiliary" in figures
+        metrics = trainer.update(trainer.collect(task))
+    assert all(math.isfinite(metric) for metric in metrics.values()) and "loss/auxiliary" in metrics
     uses_critic = getattr(config, "baseline", None) == "critic" or getattr(config, "advantage", None) == "gae"
     for name, parameter in policy.named_parameters():
         assert torch.equal(parameter, before[name]) == (name.startswith("critic") and not uses_critic), name

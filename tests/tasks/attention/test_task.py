@@ -33,7 +33,7 @@ def write(tmp_path: Path, **task: Any) -> str:
     return str(path)
 
 
-def test_figures_of_an_evaluation_by_hand() -> None:
+def test_metrics_of_an_evaluation_by_hand() -> None:
     label = torch.tensor([[0], [1], [1], [0]])
     means = torch.tensor([0.9, 0.2, 0.6, 0.6])  # probability of class 0: right, right, wrong, right
     paths = torch.tensor([[0.4, 0.1, 0.9, 0.7], [0.9, 0.1, 0.3, 0.1], [0.9, 0.9, 0.2, 0.3]])
@@ -45,13 +45,13 @@ def test_figures_of_an_evaluation_by_hand() -> None:
         first = means[items] if greedy else paths[(len(calls) - 1) % 3][items]
         return torch.stack([first, 1 - first], dim=1).log().unsqueeze(1)
 
-    figures = evaluate_looking(look, label, EvaluationConfig(num_paths=3, images_per_batch=2))
+    metrics = evaluate_looking(look, label, EvaluationConfig(num_paths=3, images_per_batch=2))
     # One path: 0.4 and 0.9 are wrong. All: (2.2, 1.1, 1.4, 1.1) of 3 for class 0: only the last is wrong.
-    assert figures["error_percent"] == 25.0
-    assert figures["error_percent_sampled"] == 50.0
-    assert figures["error_percent_averaged"] == 25.0
+    assert metrics["error_percent"] == 25.0
+    assert metrics["error_percent_sampled"] == 50.0
+    assert metrics["error_percent_averaged"] == 25.0
     expected = -(torch.tensor([0.9, 0.8, 0.4, 0.6]).log().mean())
-    assert figures["cross_entropy"] == pytest.approx(float(expected), abs=1e-6)
+    assert metrics["cross_entropy"] == pytest.approx(float(expected), abs=1e-6)
     assert set(evaluate_looking(look, label, EvaluationConfig(num_paths=0))) == {"error_percent", "cross_entropy"}
 
 

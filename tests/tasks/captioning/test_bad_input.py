@@ -261,7 +261,7 @@ def test_frequencies_of_another_vocabulary(run: Callable[..., tuple[int, str]], 
     assert code == 2 and "does not hold document frequencies" in error
 
 
-def test_misspelt_watched_figure(run: Callable[..., tuple[int, str]], root: Path) -> None:
+def test_misspelt_watched_metric(run: Callable[..., tuple[int, str]], root: Path) -> None:
     code, error = run("--early_stop.metric=cider_b")
     assert code == 2 and "the task evaluates no 'cider_b'; did you mean 'cider_d'?" in error
     assert read_metrics(root / "runs" / "run") == []

@@ -56,7 +56,7 @@ def test_small_demo_writes_table_and_pictures(tmp_path: Path, monkeypatch: pytes
     for name in ("gallery.png", "gallery.html", "learning_curves.png"):
         assert (small / "figures" / name).stat().st_size > 5_000
     page = (small / "figures" / "gallery.html").read_text(encoding="utf-8")
-    assert page.count("<figure>") == 12 and "http" not in page.replace("http://www.w3.org", "")
+    assert page.count("<metric>") == 12 and "http" not in page.replace("http://www.w3.org", "")
     # Both stages start from the weights that cross-entropy ended with.
     best = checkpoint.read_meta(checkpoint.find(small / FIRST, prefer_best=True))["evaluation"]["cider_d"]
     for name in (LIVE, CONTROL):
@@ -71,8 +71,8 @@ def test_small_demo_writes_table_and_pictures(tmp_path: Path, monkeypatch: pytes
 
 
 def outcome(label: str, cider_d: float, captions: Sequence[str] = ("a red ball", "a blue star")) -> Outcome:
-    figures = {"cider_d": cider_d, "bleu4": 0.25, "length": 3.0, "bad_endings": 0.0, "distinct": 1.0}
-    return Outcome(label, figures, [caption.split() for caption in captions], [1.0, 2.0], 10.0)
+    metrics = {"cider_d": cider_d, "bleu4": 0.25, "length": 3.0, "bad_endings": 0.0, "distinct": 1.0}
+    return Outcome(label, metrics, [caption.split() for caption in captions], [1.0, 2.0], 10.0)
 
 
 def test_table_compares_with_before() -> None:
@@ -123,7 +123,7 @@ def test_bad_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str], argum
     assert message in capsys.readouterr().err
 
 
-def test_plot_rises_where_the_figures_do() -> None:
+def test_plot_rises_where_the_metrics_do() -> None:
     curves = [[(0.0, 1.0), (0.5, 3.0)], [(0.0, 1.0), (0.5, 1.0)]]
     lines = [line.plain.rstrip() for line in plot(curves, width=9, height=3, ascii_only=True)]
     # The first five of nine columns hold 1, 1.5, 2, 2.5 and 3; the lines stand for 1, 2 and 3, the last curve is hidden by the first.

@@ -128,8 +128,8 @@ def test_plain_transformers_writes_what_was_evaluated(
     header = yaml.safe_load(card.split("---\n")[1])
     assert (header["license"], header["library_name"], header["pipeline_tag"]) == ("apache-2.0", "transformers", "image-to-text")
     (results,) = header["model-index"][0]["results"]
-    figures = json.loads(Path("runs/run/evaluation_dev.json").read_text())
-    assert {each["type"]: each["value"] for each in results["metrics"]} == figures["figures"]
+    metrics = json.loads(Path("runs/run/evaluation_dev.json").read_text())
+    assert {each["type"]: each["value"] for each in results["metrics"]} == metrics["figures"]
     assert re.search(r"\| `bleu1` \| 0\.\d{4} \| `BLEU.*version:", card) and "- seed: 3" in card
     assert "reward: `BLEU" in card and "- command: `" in card and "Data: `jsonl" in card
     assert str(home) not in card and "type: self_critical" in card

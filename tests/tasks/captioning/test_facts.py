@@ -6,7 +6,7 @@ import pytest
 from seqrl.metrics.tokenize import ptb_tokenize
 from seqrl.tasks.captioning.data import DataConfig, load_data
 from seqrl.tasks.captioning.evaluation import score_captions
-from seqrl.tasks.captioning.facts import FIGURES, Facts, _candidates, _matches, check_caption, fact_figures
+from seqrl.tasks.captioning.facts import FIGURES, Facts, _candidates, _matches, check_caption, fact_metrics
 from seqrl.tasks.captioning.scene_captions import write_caption
 from seqrl.tasks.captioning.scene_layout import RELATIONS, Draws, Scene, Thing, draw_scene
 from seqrl.tasks.captioning.scene_reading import KINDS, read_caption
@@ -95,10 +95,10 @@ def test_a_caption_of_another_scene_is_mostly_wrong() -> None:
     draws = Draws(np.random.default_rng(6))
     scenes = [draw_scene(draws) for _ in range(200)]
     words = [ptb_tokenize(write_caption(scene, draws)) for scene in scenes]
-    figures = fact_figures(words, scenes[1:] + scenes[:1])
-    assert sorted(figures) == sorted(FIGURES)
+    values = fact_metrics(words, scenes[1:] + scenes[:1])
+    assert sorted(values) == sorted(FIGURES)
     # With 9 shapes and 2 to 4 things a shape is there by chance in about a third of the cases, a background in a sixth.
-    assert figures["shapes_right"] < 0.45 and figures["colours_right"] < 0.45 and figures["relations_right"] < 0.1
+    assert values["shapes_right"] < 0.45 and values["colours_right"] < 0.45 and values["relations_right"] < 0.1
 
 
 @pytest.mark.parametrize(
@@ -124,9 +124,9 @@ def test_templates_have_slots() -> None:
     assert templates == ["we see THING RELATION THING PLACE", "PLACE is THING"]
 
 
-def test_figures_by_hand() -> None:
+def test_metrics_by_hand() -> None:
     captions = ["A red ball on the beach.", "A blue moon on the beach.", "We see two stars and a square."]
-    figures = fact_figures([ptb_tokenize(caption) for caption in captions], [SCENE] * 3)
+    values = fact_metrics([ptb_tokenize(caption) for caption in captions], [SCENE] * 3)
     expected = {
         "facts_said": (4 + 4 + 4) / 3,
         "facts_right": (4 + 3 + 2) / 3,  # the moon is not blue, and there is no square
@@ -144,16 +144,16 @@ def test_figures_by_hand() -> None:
         "top_opening": 2 / 3,
         "top_template": 2 / 3,
     }
-    assert figures == pytest.approx(expected)
+    assert values == pytest.approx(expected)
     with pytest.raises(ValueError, match="one for each of the 2 scenes, got 1"):
-        fact_figures([["a"]], [SCENE, SCENE])
+        fact_metrics([["a"]], [SCENE, SCENE])
 
 
 def test_scenes_are_evaluated_with_facts(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQRL_CACHE", str(tmp_path))
     split = load_data(DataConfig(image_size=16, scenes=ScenesConfig(num_train=2, num_dev=6, num_test=0), max_images=4)).dev
-    figures = score_captions([(references[0], True) for references in split.words], split)
-    assert len(split) == 4 and figures["facts_right_share"] == 1.0 and figures["objects_said"] >= 1
+    values = score_captions([(references[0], True) for references in split.words], split)
+    assert len(split) == 4 and values["facts_right_share"] == 1.0 and values["objects_said"] >= 1
 
 
 def test_a_caption_of_many_things_is_read_in_no_time() -> None:

@@ -391,7 +391,7 @@ def test_the_adapter_learns_although_the_eyes_are_frozen() -> None:
 
 
 @pytest.mark.parametrize(("shape", "said"), [(FeatureShape(5, 3), "got 5 of them"), (FeatureShape(4, 3, True), "a number that varies")])
-def test_figures_are_looked_for_in_grids_alone(shape: FeatureShape, said: str) -> None:
+def test_metrics_are_looked_for_in_grids_alone(shape: FeatureShape, said: str) -> None:
     class Words(list[str]):
         begin, end, pad = 1, 2, 0
 

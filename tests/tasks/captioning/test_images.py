@@ -185,7 +185,7 @@ def test_a_task_that_flips_mirrors_its_pictures() -> None:
     assert len(found) >= 16 and 0 < sum(found) < len(found)
 
 
-def test_figures_cannot_be_looked_for_in_mirrored_pictures() -> None:
+def test_metrics_cannot_be_looked_for_in_mirrored_pictures() -> None:
     with pytest.raises(ValueError, match="flip: expected false with policy.figure_detection"):
         CaptioningConfig(policy=PolicyConfig(figure_detection=1.0), flip=True)
 

@@ -112,9 +112,9 @@ def test_functions_of_ones_own_are_reported_and_watched(make, own: str) -> None:
     evaluation = EvaluationConfig(metrics=[f"{own}:words", f"{own}:nothing"], beam_size=2, images_per_batch=3)
     task = make(evaluation=evaluation)
     result = fit(Supervised(task.build_policy()), task, num_updates=1, eval_every=1, early_stop=EarlyStop("words"))
-    figures = result.evaluation
-    assert figures["words"] == figures["length"] and figures["beam/words"] == figures["beam/length"] and figures["nothing"] == 0.5
-    assert result.best_value == max(result.best_value, figures["words"])
+    values = result.evaluation
+    assert values["words"] == values["length"] and values["beam/words"] == values["beam/length"] and values["nothing"] == 0.5
+    assert result.best_value == max(result.best_value, values["words"])
     assert set(sys.modules[own].calls) == {3, 1}  # 4 images, 3 a batch
     assert f"function:{own}:words" in task.evaluation_signatures("dev", version="1")["words"]
 
@@ -124,10 +124,10 @@ def test_the_rewarded_function_is_reported(make, own: str) -> None:
         task = make(reward=RewardConfig(function=f"{own}:words", workers=workers), evaluation=EvaluationConfig(metrics=[f"{own}:words"]))
         result = fit(SelfCritical(task.build_policy()), task, num_updates=1, eval_every=1, early_stop=EarlyStop("words"))
         assert result.evaluation["words"] == result.evaluation["length"]
-    # One whose name is taken has been rewarded before such figures were reported.
+    # One whose name is taken has been rewarded before such metrics were reported.
     task = make(reward=RewardConfig(function=f"{own}:length"))
-    figures = task.evaluate(task.build_policy())
-    assert figures["reward_length"] == figures["length"]
+    values = task.evaluate(task.build_policy())
+    assert values["reward_length"] == values["length"]
 
 
 def test_a_reward_that_is_an_object_is_reported(make) -> None:
@@ -136,19 +136,19 @@ def test_a_reward_that_is_an_object_is_reported(make) -> None:
     assert mine.evaluate(mine.build_policy())["reward"] == 1.5
 
 
-def test_names_of_functions_are_refused_where_they_stand_for_two_figures(make, own: str) -> None:
+def test_names_of_functions_are_refused_where_they_stand_for_two_metrics(make, own: str) -> None:
     for names in ([f"{own}:length"], [f"{own}:cider_d"], [f"{own}:words", "other:words"]):
-        with pytest.raises(ValueError, match="names two figures; give the function another name"):
+        with pytest.raises(ValueError, match="names two metrics; give the function another name"):
             EvaluationConfig(metrics=names)
     for name in ("facts_right", "shapes_right", "templates"):  # of drawn scenes, and of these alone
         with pytest.raises(
-            ValueError, match=f"evaluation.metrics: '{own}:{name}' is called as another figure of evaluations, {name}; give"
+            ValueError, match=f"evaluation.metrics: '{own}:{name}' is called as another metric of evaluations, {name}; give"
         ):
             make(evaluation=EvaluationConfig(metrics=[f"{own}:{name}"]))
     task = make(reward=RewardConfig(function=f"{own}:templates"))
-    figures = task.evaluate(task.build_policy())
-    assert figures["reward_templates"] == 0.25 and figures["templates"] >= 1.0
-    with pytest.raises(ValueError, match=f"evaluation.metrics: 'reward_length' names the figure of the reward {own}:length, too"):
+    values = task.evaluate(task.build_policy())
+    assert values["reward_templates"] == 0.25 and values["templates"] >= 1.0
+    with pytest.raises(ValueError, match=f"evaluation.metrics: 'reward_length' names the metric of the reward {own}:length, too"):
         make(reward=RewardConfig(function=f"{own}:length"), evaluation=EvaluationConfig(metrics=[f"{own}:reward_length"]))
     with pytest.raises(ValueError, match=r"evaluation.metrics: cannot import 'absent:words'"):
         make(evaluation=EvaluationConfig(metrics=["absent:words"]))

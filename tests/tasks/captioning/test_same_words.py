@@ -62,13 +62,13 @@ def test_unknown_words_cost_as_much_in_evaluation_as_in_training() -> None:
     spoiled = [[token for word in row for token in (word, vocabulary.unknown)][:7] for row in plain]
     for rows in (plain, spoiled):
         ended = [[*row, vocabulary.end] for row in rows]
-        figures = evaluate_captions(policy_of(vocabulary, ended), split_of(WORDS), vocabulary, EvaluationConfig())
-        assert figures["cider_d"] == pytest.approx(scored_as_reward(vocabulary, ended).mean(), abs=1e-6)
+        values = evaluate_captions(policy_of(vocabulary, ended), split_of(WORDS), vocabulary, EvaluationConfig())
+        assert values["cider_d"] == pytest.approx(scored_as_reward(vocabulary, ended).mean(), abs=1e-6)
         # the strings, written out here
         written = [[vocabulary.words[index] for index in row] for row in rows]
-        assert figures["cider_d"] == pytest.approx(CiderD().corpus(written, WORDS), abs=1e-6)
-        assert figures["length"] == np.mean([len(row) for row in rows])
-    assert figures["cider_d"] < 2
+        assert values["cider_d"] == pytest.approx(CiderD().corpus(written, WORDS), abs=1e-6)
+        assert values["length"] == np.mean([len(row) for row in rows])
+    assert values["cider_d"] < 2
 
 
 def test_padding_and_begin_count_where_a_policy_writes_them() -> None:
@@ -111,9 +111,9 @@ def test_a_tokenizer_is_scored_by_the_words_that_it_writes(tmp_path: Path, with_
     vocabulary = TokenizerVocabulary(str(tmp_path))
     dog, runs = vocabulary.encode(["dog", "runs"])
     rows = [[dog, vocabulary.unknown, runs, vocabulary.end], [vocabulary.pad, dog, runs, vocabulary.end], [dog] * 8]
-    figures = evaluate_captions(policy_of(vocabulary, rows), split_of(WORDS), vocabulary, EvaluationConfig())
-    assert figures["cider_d"] == pytest.approx(scored_as_reward(vocabulary, rows).mean(), abs=1e-6)
-    assert figures["cider_d"] == pytest.approx(CiderD().corpus(["dog runs", "dog runs", "dog " * 8], WORDS), abs=1e-6)
+    values = evaluate_captions(policy_of(vocabulary, rows), split_of(WORDS), vocabulary, EvaluationConfig())
+    assert values["cider_d"] == pytest.approx(scored_as_reward(vocabulary, rows).mean(), abs=1e-6)
+    assert values["cider_d"] == pytest.approx(CiderD().corpus(["dog runs", "dog runs", "dog " * 8], WORDS), abs=1e-6)
 
 
 def test_characters_are_words_throughout() -> None:

@@ -64,6 +64,6 @@ def test_it_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task, policy = build(read_config(ROOT / "configs" / "captioning" / "scenes_self_critical.yaml", FEW))
     assert isinstance(task, CaptioningTask)
     start_from(checkpoint(), policy, task_fingerprints(task))
-    figures = evaluate_captions(policy, task.data.test, task.vocabulary, EvaluationConfig())
+    metrics = evaluate_captions(policy, task.data.test, task.vocabulary, EvaluationConfig())
     # A captioner that guesses names a third of the shapes and a sixth of the backgrounds rightly.
-    assert figures["shapes_right"] > 0.85 and figures["colours_right"] > 0.85 and figures["places_right"] > 0.9
+    assert metrics["shapes_right"] > 0.85 and metrics["colours_right"] > 0.85 and metrics["places_right"] > 0.9

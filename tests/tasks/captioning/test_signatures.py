@@ -1,4 +1,4 @@
-"""What is printed and kept beside the figures of a captioner says how they were computed."""
+"""What is printed and kept beside the metrics of a captioner says how they were computed."""
 
 from __future__ import annotations
 
@@ -115,9 +115,9 @@ def test_commands_print_and_keep_them(tmp_path: Path, capsys: pytest.CaptureFixt
     bleu4 = "BLEU-4|tok:ptb|end:no|nrefs:5|n:4|smooth:none|version:0.1.0"
     beam = cider_d.replace("|version", "|beam:3|alpha:0.0|version")
     assert {cider_d, bleu4, beam} <= set(capsys.readouterr().out.splitlines()) and joined(parse(beam)) == beam
-    figures = json.loads((run / "evaluation_test.json").read_text())
-    assert figures["signatures"]["cider_d"] == cider_d and figures["signatures"]["bleu4"] == bleu4
-    assert figures["signatures"]["beam/cider_d"] == beam and "beam/cider_d" in figures["figures"] and "beam/cider_d" not in kept["dev"]
+    values = json.loads((run / "evaluation_test.json").read_text())
+    assert values["signatures"]["cider_d"] == cider_d and values["signatures"]["bleu4"] == bleu4
+    assert values["signatures"]["beam/cider_d"] == beam and "beam/cider_d" in values["figures"] and "beam/cider_d" not in kept["dev"]
     assert main(["evaluate", str(run), "--split=test", "--task.evaluation.beam_size=3", "--task.evaluation.temperature=0.5"]) == 0
     assert beam.replace("|version", "|temperature:0.5|version") in capsys.readouterr().out.splitlines()
     assert kept["dev"]["cider_d"] == cider_d.replace("test|docs:2", "dev|docs:3")

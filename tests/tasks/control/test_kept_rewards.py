@@ -99,7 +99,7 @@ def test_stretches_are_refused_where_rows_are_compared_and_the_advice_works(kind
     learner = CrossEntropyConfig().build(task.build_policy(), seed=0, num_updates=1)
     with pytest.raises(ValueError, match="trainer cem: expected whole episodes.*set task.mode=episodes"):
         learner.collect(task)
-    assert task.pop_figures()["progress/num_env_steps"] == 0  # before the first rollout
+    assert task.pop_metrics()["progress/num_env_steps"] == 0  # before the first rollout
     task = made("episodes")
     rows = learner.collect(task)
     assert bool((rows.terminated | rows.truncated).sum(dim=1).eq(1).all())

@@ -54,7 +54,7 @@ def test_a_run_in_halves_ends_with_the_same_weights(settings: dict[str, Any], tm
     assert not [warning for warning in recwarn if "start anew" in str(warning.message)]
     for one, two in zip(policy.state_dict().values(), other.state_dict().values(), strict=True):
         assert torch.equal(one, two)
-    assert whole.pop_figures()["progress/num_env_steps"] == resumed.pop_figures()["progress/num_env_steps"]
+    assert whole.pop_metrics()["progress/num_env_steps"] == resumed.pop_metrics()["progress/num_env_steps"]
 
 
 def test_a_copy_goes_back_to_the_same_future_from_every_step() -> None:

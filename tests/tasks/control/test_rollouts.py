@@ -1,4 +1,4 @@
-"""What rollouts of a task hold: values at ends, masks, frames, rewards, figures, and environments of every form."""
+"""What rollouts of a task hold: values at ends, masks, frames, rewards, metrics, and environments of every form."""
 
 from __future__ import annotations
 
@@ -124,11 +124,11 @@ def test_rewards_are_scaled_by_the_deviation_of_the_returns_and_clipped() -> Non
         np.testing.assert_allclose(rollouts[1].reward.numpy(), reward / np.std(seen), rtol=1e-4)
         np.testing.assert_allclose(rollouts[2].reward.numpy(), np.clip(reward / np.std(seen), -1.9, 1.9), rtol=1e-4)
     assert float(rollouts[1].reward.min()) < -1.9
-    figures = [task.pop_figures() for task in (raw, scaled, clipped)]
-    assert figures[0] == figures[1] == figures[2] and figures[0]["episode/return_mean"] == -7.0
+    metrics = [task.pop_metrics() for task in (raw, scaled, clipped)]
+    assert metrics[0] == metrics[1] == metrics[2] and metrics[0]["episode/return_mean"] == -7.0
 
 
-def test_figures_tell_the_episodes_that_ended() -> None:
+def test_metrics_tell_the_episodes_that_ended() -> None:
     task = task_of("Corridor-v0", num_steps=20, max_episode_steps=100)
     trajectory = task.rollout(KnowsTheValue())
     lengths = []
@@ -139,24 +139,24 @@ def test_figures_tell_the_episodes_that_ended() -> None:
             if trajectory.terminated[row, t] or trajectory.truncated[row, t]:
                 lengths.append(length)
                 length = 0
-    assert task.pop_figures() == {
+    assert task.pop_metrics() == {
         "progress/num_env_steps": float(trajectory.mask.sum()),
         "episode/count": float(len(lengths)),
         "episode/return_mean": sum(lengths) / len(lengths),
         "episode/return_max": float(max(lengths)),
         "episode/length": sum(lengths) / len(lengths),
     }
-    assert task.pop_figures() == {"progress/num_env_steps": float(trajectory.mask.sum()), "episode/count": 0.0}
+    assert task.pop_metrics() == {"progress/num_env_steps": float(trajectory.mask.sum()), "episode/count": 0.0}
 
 
-def test_figures_of_whole_episodes_and_their_baseline() -> None:
+def test_metrics_of_whole_episodes_and_their_baseline() -> None:
     task = task_of("CartPole-v1", mode="episodes", num_envs=4, max_episode_steps=30)
     trajectory = task.rollout(task.build_policy(), greedy_baseline=True, generator=torch.Generator().manual_seed(0))
     assert trajectory.baseline is not None
-    figures = task.pop_figures()
-    assert figures["episode/count"] == 4.0 and figures["episode/return_mean"] == pytest.approx(float(trajectory.score.mean()))
+    metrics = task.pop_metrics()
+    assert metrics["episode/count"] == 4.0 and metrics["episode/return_mean"] == pytest.approx(float(trajectory.score.mean()))
     # A CartPole's return is its number of steps.
-    assert figures["progress/num_env_steps"] == float(trajectory.score.sum() + trajectory.baseline.sum())
+    assert metrics["progress/num_env_steps"] == float(trajectory.score.sum() + trajectory.baseline.sum())
 
 
 @pytest.mark.parametrize("environment", ["Parts-v0", "Blackjack-v1"])
@@ -254,4 +254,4 @@ def test_copies_rest_after_their_episode_and_play_the_next_as_before() -> None:
         left = trajectory.obs[:, 0, 0]  # type: ignore[index, call-overload]
         assert trajectory.score.tolist() == left.tolist() == trajectory.mask.sum(dim=1).tolist()
         assert len(set(left.tolist())) > 1
-    assert steps[0] == task.pop_figures()["progress/num_env_steps"]
+    assert steps[0] == task.pop_metrics()["progress/num_env_steps"]

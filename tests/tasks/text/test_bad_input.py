@@ -115,8 +115,12 @@ def test_a_reply_of_padding_or_of_nothing_is_scored_and_shown(tmp_path: Path) ->
             assert scores.isfinite().all() and scores[0] < task.reward.score(*_right(task))[0]
         part = task.splits["train"]
         replies = [Reply([], True)] * 2
-        figures = score_replies(replies, part, task.vocabulary, list(weights), task.config.reward.settings)
-        assert all(torch.isfinite(torch.tensor(list(figures.values())))) and figures["length_ratio"] == 0 and figures["sentence_bleu"] == 0
+        found_metrics = score_replies(replies, part, task.vocabulary, list(weights), task.config.reward.settings)
+        assert (
+            all(torch.isfinite(torch.tensor(list(found_metrics.values()))))
+            and found_metrics["length_ratio"] == 0
+            and found_metrics["sentence_bleu"] == 0
+        )
 
 
 def _right(task: TextTask) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -50,7 +50,7 @@ def test_rewards_that_people_type(reward: Any) -> None:
         ({"reward": {"sentence_bleu": 1.0, longest: 0.5}}, r"reward: expected the name of a metric.*to mix a function with metrics"),
         ({"reward": ["sentence_bleu"]}, "reward: expected the name of a metric"),
         ({"reward": {"wer": 1.0}}, "metrics.wer: expected a weight below 0"),
-        ({"reward": {"distinct1": 1.0}}, "distinct1 has one figure for all sentences together"),
+        ({"reward": {"distinct1": 1.0}}, "distinct1 has one metric for all sentences together"),
         ({"prompts": "one two"}, "prompts: expected a list of texts, got the text 'one two'"),
         ({"prompts": [["hi", "you"], "b", "c", "d"]}, "prompt 0: expected a text, got a list"),
         ({"prompts": PROMPTS[:3]}, "3 prompts and 4 lists of references"),
@@ -91,11 +91,11 @@ def test_a_function_of_prompts_has_none_to_read_about_images() -> None:
 def test_functions_of_ones_own_are_reported_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     config = TextConfig(policy=CONFIG.policy, evaluation=EvaluationConfig(metrics=["test_library:longest", "test_library:says_prompt"]))
-    figures = TextTask(PROMPTS, REFERENCES, "sentence_bleu", config=config).evaluate(
+    values = TextTask(PROMPTS, REFERENCES, "sentence_bleu", config=config).evaluate(
         TextTask(PROMPTS, REFERENCES, config=config).build_policy()
     )
-    assert figures["longest"] == figures["length"] and 0 <= figures["says_prompt"] <= 1
-    with pytest.raises(ValueError, match="'length' names two figures"):
+    assert values["longest"] == values["length"] and 0 <= values["says_prompt"] <= 1
+    with pytest.raises(ValueError, match="'length' names two metrics"):
         EvaluationConfig(metrics=["mine:length"])
 
 

@@ -1,4 +1,4 @@
-"""RNNLG's data and figures, by hand on a small domain, and on the real data where they are."""
+"""RNNLG's data and metrics, by hand on a small domain, and on the real data where they are."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def test_bleu_by_hand() -> None:
 
 def test_responses_are_scored_with_each_lines_values(small: Rnnlg) -> None:
     lines = small.lines["test"]
-    figures = score_responses(small, lines, [[line.response] for line in lines])
-    assert figures.bleu == pytest.approx(1, abs=1e-6) and figures.error == 0
+    metrics = score_responses(small, lines, [[line.response] for line in lines])
+    assert metrics.bleu == pytest.approx(1, abs=1e-6) and metrics.error == 0
     # the other line's words are a reference, too, with the values of this one
     swapped = [[lines[1].response], [lines[0].response], ["what food"]]
     assert score_responses(small, lines, swapped).bleu == pytest.approx(1, abs=1e-6)
@@ -107,5 +107,5 @@ def test_a_malformed_act_is_named_with_its_line(small: Rnnlg) -> None:
 def test_the_real_data_are_read_whole_and_people_make_few_errors(domain: str, sizes: tuple[int, int, int]) -> None:
     data = Rnnlg(REAL, domain)
     assert tuple(map(len, data.lines.values())) == sizes
-    figures = score_responses(data, data.lines["test"], [[line.response] for line in data.lines["test"]])
-    assert figures.bleu == pytest.approx(1, abs=1e-6) and figures.error < 0.02
+    metrics = score_responses(data, data.lines["test"], [[line.response] for line in data.lines["test"]])
+    assert metrics.bleu == pytest.approx(1, abs=1e-6) and metrics.error < 0.02

@@ -33,9 +33,9 @@ def test_slots_are_told_apart_by_hand() -> None:
         SLOTS.marked("SLOT_NAME in SLOT_AREA SLOT_FO xSLOT_NAME", {"SLOT_NAME"}) == "[SLOT_NAME] in [SLOT_AREA?] [SLOT_FO!] [xSLOT_NAME!]"
     )
     replies = ["SLOT_NAME in SLOT_AREA".split(), "in SLOT_AREA SLOT_".split()]
-    assert SLOTS.figures(replies, PAIRS) == {"unknown_slots": 1 / 2, "broken_slots": 1 / 2}
+    assert SLOTS.metrics(replies, PAIRS) == {"unknown_slots": 1 / 2, "broken_slots": 1 / 2}
     plain = Slots.of("SLOT_", Pairs(["a"], [["b"]]))
-    assert plain.figures([["a", "SLOT_X"]], Pairs(["a"], [["b"]])) == {} and plain.marked("SLOT_X") == "SLOT_X"
+    assert plain.metrics([["a", "SLOT_X"]], Pairs(["a"], [["b"]])) == {} and plain.marked("SLOT_X") == "SLOT_X"
 
 
 def test_before_and_after_stand_beside_each_other(tmp_path: Path) -> None:

@@ -135,9 +135,9 @@ def test_learns_to_write_backwards_and_then_for_a_reward(kind: str) -> None:
 
 def test_evaluation_by_hand() -> None:
     task = make(evaluation=EvaluationConfig(beam_size=2, metrics=["rouge_l"]), reward="bleu4_smoothed")
-    figures = task.evaluate(task.build_policy())
+    values = task.evaluate(task.build_policy())
     names = ["sacrebleu", "bleu4", "rouge_l", "bleu4_smoothed", "length", "length_ratio", "distinct1", "distinct2", "unfinished"]
-    assert list(figures) == [*names, *(f"beam/{name}" for name in names)]
+    assert list(values) == [*names, *(f"beam/{name}" for name in names)]
     assert "tok:13a" in task.evaluation_signatures("dev", version="1")["sacrebleu"]
     assert "beam:2" in task.evaluation_signatures("dev", version="1")["beam/bleu4"]
 

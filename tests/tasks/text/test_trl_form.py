@@ -165,9 +165,9 @@ def test_none_takes_a_function_out_of_a_row_alone() -> None:
 
     task, rows = rolled({some: 0.5, own_form: 3.0})
     assert rows.score.tolist() == [5.0, 3.0] * 3 and rows.mask.any(dim=1).all()
-    figures = task.pop_figures()
-    assert figures["reward/mean_some"] == 4.0 and figures["reward/mean_own_form"] == 1.0 and figures["reward/left_out"] == 0.0
-    assert task.pop_figures() == {}
+    metrics = task.pop_metrics()
+    assert metrics["reward/mean_some"] == 4.0 and metrics["reward/mean_own_form"] == 1.0 and metrics["reward/left_out"] == 0.0
+    assert task.pop_metrics() == {}
 
 
 def none_for(*left_out: int) -> Callable[..., list[float | None]]:
@@ -221,7 +221,7 @@ def test_what_is_left_out_is_told_once(caplog: pytest.LogCaptureFixture) -> None
     (record,) = caplog.records
     assert "gave None for 2 of 9 texts" in record.getMessage() and "the prompt" in record.getMessage()
     task.rollout(task.build_policy().eval(), num_samples=3)
-    assert len(caplog.records) == 1 and task.pop_figures()["reward/left_out"] == pytest.approx(2 / 9)
+    assert len(caplog.records) == 1 and task.pop_metrics()["reward/left_out"] == pytest.approx(2 / 9)
 
 
 def test_a_greedy_row_without_a_score_leaves_its_item_out() -> None:
@@ -406,7 +406,7 @@ def test_captions_are_told_which_image_they_are_of(tmp_path: Path, monkeypatch: 
     policy = task.build_policy().eval()
     rows = task.rollout(policy, num_samples=2, generator=torch.Generator().manual_seed(0))
     assert seen == [("", data.train.image_ids[item], data.train.references[item]) for item in rows.group.tolist()]
-    assert rows.score.sum() > 0 and set(task.pop_figures()) == {"reward/left_out", "reward/mean_length", "reward/std_length"}
+    assert rows.score.sum() > 0 and set(task.pop_metrics()) == {"reward/left_out", "reward/mean_length", "reward/std_length"}
     assert task.evaluate(policy)["reward_length"] > 0
 
 

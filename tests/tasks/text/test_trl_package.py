@@ -126,7 +126,7 @@ def test_a_function_is_told_the_same_by_both(trl: Any, tmp_path: Path) -> None:
             assert _form(mine[name]) == _form(given[name]), name
     row = [row for row in trainer.state.log_history if "reward" in row][-1]
     assert {"level", "rewards/some/mean", "rewards/other/mean"} <= set(row)
-    assert {"logged/level", "reward/mean_some", "reward/mean_other"} <= set(task.pop_figures())
+    assert {"logged/level", "reward/mean_some", "reward/mean_other"} <= set(task.pop_metrics())
 
 
 def _form(value: Any) -> str:
