@@ -101,8 +101,8 @@ def count_matches(index: ReferenceIndex, rows: HypothesisRows, max_n: int) -> Bl
     num_rows = len(rows.items)
     shapes = ((num_rows, max_n), (num_rows, max_n), num_rows, num_rows)
     counts = BleuCounts(*(np.empty(shape, np.int64) for shape in shapes))
-    kernels.scored_lengths(rows, index.end_id, index.score_end, counts.lengths)
-    bleu_kernels.bleu_counts(rows.tokens, rows.items, max_n, index.rows, counts)
+    kernels.scored_lengths(rows.tokens, rows.lengths, index.end_id, index.score_end, counts.lengths)
+    bleu_kernels.bleu_counts(rows.tokens, rows.items, max_n, *index.rows, *counts)
     return counts
 
 
@@ -113,7 +113,7 @@ def bleu_statistics(self: TokenMetric, hypotheses: Sequence[Sentence], reference
 
 def _unsmoothed(counts: BleuCounts) -> NDArray[np.float64]:
     scores = np.empty(len(counts.lengths), np.float64)
-    bleu_kernels.bleu_values(counts, TINY, SMALL, scores)
+    bleu_kernels.bleu_values(*counts, TINY, SMALL, scores)
     return scores
 
 

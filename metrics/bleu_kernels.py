@@ -59,10 +59,8 @@ def _closest_length(row_starts, first, last, length):
 
 
 @compiled
-def bleu_counts(tokens, items, max_n, references, counts):
+def bleu_counts(tokens, items, max_n, flat, row_starts, item_rows, correct, possible, lengths, closest_lengths):
     """Fill the counts of rows whose lengths are known: clipped matches, n-grams and the length of the closest reference."""
-    flat, row_starts, item_rows = references
-    correct, possible, lengths, closest_lengths = counts
     width = tokens.shape[1]
     most = np.int64(0)
     for row in range(items.shape[0]):
@@ -130,9 +128,8 @@ def bleu_counts(tokens, items, max_n, references, counts):
 
 
 @compiled
-def bleu_values(counts, tiny, small, scores):
+def bleu_values(correct, possible, lengths, closest, tiny, small, scores):
     """Fill scores[row] with coco-caption's BLEU of its counts."""
-    correct, possible, lengths, closest = counts
     for row in range(correct.shape[0]):
         product = 1.0
         for order in range(correct.shape[1]):

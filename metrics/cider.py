@@ -150,6 +150,8 @@ class CiderR:
 def _score_rows(
     index: ReferenceIndex, rows: HypothesisRows, max_n: int, sigma: float, robust: NDArray[np.float64] = _NOT_ROBUST
 ) -> NDArray[np.float64]:
-    scores, weighed = np.empty(len(rows.items), np.float64), index.prepare_cider()
-    kernels.cider_scores(rows, index.end_id, index.score_end, max_n, sigma, robust, index.rows, index.max_n, index.counted, weighed, scores)
+    weighed, counted = tuple(index.prepare_cider()), tuple(index.counted)  # numba takes longer to look at named ones
+    scores, (_, row_starts, item_rows) = np.empty(len(rows.items), np.float64), index.rows
+    settings = (index.end_id, index.score_end, max_n, sigma, robust)
+    kernels.cider_scores(*rows, *settings, row_starts, item_rows, index.max_n, counted, weighed, scores)
     return scores

@@ -141,9 +141,8 @@ def _scored_length(tokens, length, end, score_end):
 
 
 @compiled
-def scored_lengths(rows, end, score_end, scored):
+def scored_lengths(tokens, lengths, end, score_end, scored):
     """Fill scored[row] with how many tokens of each row count as words."""
-    tokens, lengths, _ = rows
     for row in range(tokens.shape[0]):
         scored[row] = _scored_length(tokens[row], lengths[row], end, score_end)
 
@@ -203,10 +202,8 @@ def _add_repetitions(number, count, entries, low, high, counts, start, item_entr
 
 
 @compiled
-def cider_scores(rows, end, score_end, max_n, sigma, robust, references, index_n, counted, weighed, scores):
+def cider_scores(tokens, lengths, items, end, score_end, max_n, sigma, robust, row_starts, item_rows, index_n, counted, weighed, scores):
     """Fill scores[row] with CIDEr-D, with CIDEr-R where `robust` holds its three settings, or with plain CIDEr where sigma is zero."""
-    tokens, lengths, items = rows
-    row_starts, item_rows = references.row_starts, references.item_rows
     entries, entry_starts, counts, count_starts = counted
     slots, document_frequency, weights, norms = weighed
     relative = robust.shape[0] > 0

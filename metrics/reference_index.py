@@ -15,8 +15,13 @@ from seqrl.metrics.rows import HypothesisRows, pack_references
 
 
 class Weighed(NamedTuple):
-    """An n-gram's number by its key, [slots, 2], and document frequency by number; weights by document frequency, and lengths [rows, max_n]
-    of the references' tf-idf vectors.
+    """What CIDEr weighs n-grams with.
+
+    Args:
+        slots: [slots, 2] numbers of n-grams by their keys, see `NgramTable`.
+        document_frequency: [slots] by an n-gram's number.
+        weights: [num_images + 1] by document frequency, nats.
+        norms: [rows, max_n] lengths of the references' tf-idf vectors.
     """
 
     slots: NDArray[np.int64]

@@ -59,9 +59,9 @@ class RougeL:
         """Score rows of token ids against prepared references, [N] float64."""
         scores = np.empty(len(rows.items), np.float64)
         lengths = np.empty(len(rows.items), np.int64)
-        kernels.scored_lengths(rows, index.end_id, index.score_end, lengths)
+        kernels.scored_lengths(rows.tokens, rows.lengths, index.end_id, index.score_end, lengths)
         longest = int(np.diff(index.rows.row_starts).max(initial=0))
-        sequence_kernels.rouge_scores(rows.tokens, lengths, rows.items, self.beta, index.rows, longest, scores)
+        sequence_kernels.rouge_scores(rows.tokens, lengths, rows.items, self.beta, *index.rows, longest, scores)
         return scores
 
 

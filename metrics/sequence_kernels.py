@@ -95,9 +95,8 @@ def _common_bits(tokens, length, words):
 
 
 @compiled
-def rouge_scores(tokens, lengths, items, beta, references, longest, scores):
+def rouge_scores(tokens, lengths, items, beta, flat, row_starts, item_rows, longest, scores):
     """Fill scores[row] with ROUGE-L: best precision and best recall of the longest common subsequence over references."""
-    flat, row_starts, item_rows = references
     column = np.empty(longest + 1, np.int64)
     for row in range(tokens.shape[0]):
         length = lengths[row]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.metrics.compiled import compiled
 from seqrl.metrics.meteor.alignment import BEAM, mark_fixed, search
+
+if TYPE_CHECKING:
+    from seqrl.metrics.meteor.paraphrases import PhraseTable
 
 # Numbers of words, places and matches, digests, yes or no, and statistics.
 Words: TypeAlias = NDArray[np.int32]
@@ -27,25 +30,6 @@ class WordArrays(NamedTuple):
     digests: Bits
     function: Flags
     phrase_words: Words
-
-
-class PhraseTable(NamedTuple):
-    """Phrases by number, and the numbers that each may be exchanged with.
-
-    Args:
-        slots: [2^k] uint64 hashes of phrases by open addressing, 0 where empty; see `paraphrases.phrase_hash`.
-        phrases: [2^k] int32, the phrase's number in that slot.
-        starts: [phrases + 1] int32.
-        others: [pairs] int32; phrase p may be exchanged with the others[starts[p]:starts[p + 1]], each written as 2 number,
-            plus 1 where the table has the pair in both directions.
-        max_words: of the longest phrase.
-    """
-
-    slots: Bits
-    phrases: Words
-    starts: Words
-    others: Words
-    max_words: int
 
 
 class References(NamedTuple):

@@ -9,13 +9,12 @@ import zlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.metrics.cache_files import alone, atomic_write, cache_folder
-from seqrl.metrics.meteor.kernels import PhraseTable
 from seqrl.metrics.meteor.resources import meteor_folder
 
 _LOG = logging.getLogger(__name__)
@@ -23,6 +22,25 @@ _FORMAT = 1
 _MIX = 0x9E3779B97F4A7C15
 _ARRAYS = {"words": np.uint8, "slots": np.uint64, "phrases": np.int32, "starts": np.int32, "others": np.int32}
 _NEEDED = "reinstall it with `pip install --force-reinstall pycocoevalcap`"
+
+
+class PhraseTable(NamedTuple):
+    """Phrases by number, and the numbers that each may be exchanged with.
+
+    Args:
+        slots: [2^k] uint64 hashes of phrases by open addressing, 0 where empty; see `phrase_hash`.
+        phrases: [2^k] int32, the phrase's number in that slot.
+        starts: [phrases + 1] int32.
+        others: [pairs] int32; phrase p may be exchanged with the others[starts[p]:starts[p + 1]], each written as 2 number,
+            plus 1 where the table has the pair in both directions.
+        max_words: of the longest phrase.
+    """
+
+    slots: NDArray[np.uint64]
+    phrases: NDArray[np.int32]
+    starts: NDArray[np.int32]
+    others: NDArray[np.int32]
+    max_words: int
 
 
 @dataclass(frozen=True)

@@ -76,12 +76,19 @@ class ReferenceTuples:
 
     def __init__(self, tuples: Iterable[tuple[str, ...]]) -> None:
         self.tuples = frozenset(tuples)
+        self.objects = frozenset(each[0] for each in self.tuples if len(each) == 1)
         self.names = frozenset(name for each in self.tuples for name in each)
 
     def matched(self, candidate: Tuples, synonyms: Synonyms) -> list[bool]:
         """Say of each tuple of a candidate whether one of these has as many names and matches it name by name."""
         found = {name: self.names & synonyms.related(name) for each in candidate for name in each}
-        return [not self.tuples.isdisjoint(product(*[found[name] for name in each])) for each in candidate]
+        matched = []
+        for each in candidate:
+            if len(each) == 1:
+                matched.append(not found[each[0]].isdisjoint(self.objects))
+            else:
+                matched.append(not self.tuples.isdisjoint(product(*[found[name] for name in each])))
+        return matched
 
 
 @cache
