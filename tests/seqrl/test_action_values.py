@@ -216,4 +216,4 @@ def test_normalised_observations_are_those_of_the_rollouts_before() -> None:
     again.load_state_dict(policy.state_dict())
     assert torch.equal(again.values(seen), policy.values(seen))
     with pytest.raises(ValueError, match="normalise_observations"):
-        network(shape=(4, 84, 84), normalise_observations=True)
+        ActionValues(ObservationSize((4, 84, 84), frames=True), 4, (8,), ActionValuesConfig(normalise_observations=True))

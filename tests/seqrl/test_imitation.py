@@ -39,7 +39,7 @@ def mixed(
     config: ImitationConfig, update: int, sampled: Trajectory, demonstrations: Callable[..., Trajectory], asked: list[Any]
 ) -> Trajectory:
     optimiser = SimpleNamespace(num_finished=update, generator=None, device="cpu")
-    settings = SimpleNamespace(num_samples=1, mix=config)
+    settings = SimpleNamespace(num_samples=1, imitation=config)
     trainer = SimpleNamespace(policy=nn.Identity(), config=settings, optimiser=optimiser, check_task=lambda task: None)
 
     def rollout(policy: nn.Module, *, num_forced_steps: int, **settings: Any) -> Trajectory:

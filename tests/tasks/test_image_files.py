@@ -178,7 +178,9 @@ def test_two_splits_or_folders_of_one_meaning_are_refused_with_both(tmp_path: Pa
 
     for name in ("train/a", "train/b", "val/a", "val/b", "validation/a", "validation/b"):
         (tmp_path / "folders" / name).mkdir(parents=True)
-    with pytest.raises(ValueError, match="expected one folder that means dev, got val and validation; rename one"):
+    with pytest.raises(
+        ValueError, match="expected train and perhaps dev and test, or one folder a class, got train, val, validation; rename or move"
+    ):
         open_source(DataConfig(source="folder", path=str(tmp_path / "folders"), image_size=SIDE))
     from seqrl.tasks.captioning.dataset_columns import read_dataset
 
