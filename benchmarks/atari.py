@@ -22,7 +22,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from competitors import ROOT, run_benchmark, run_contender
+from competitors import ROOT, run_benchmark, run_competitor
 from provenance import add_arguments, provenance, require_clean, write_results
 
 NUM_ENVS, NUM_STEPS, EPOCHS, MINIBATCHES = 8, 128, 4, 4
@@ -163,9 +163,9 @@ def worker(name: str, seed: int, num_updates: int, threads: int, processor_time:
 
 
 def measure(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
-    """Run a contender in a process of its own and read its last line."""
+    """Run a competitor in a process of its own and read its last line."""
     arguments = ["--seeds", str(seed), "--updates", str(args.updates), "--threads", str(args.threads)]
-    return run_contender(__file__, name, [*arguments, *(["--processor-time"] if args.processor_time else [])])
+    return run_competitor(__file__, name, [*arguments, *(["--processor-time"] if args.processor_time else [])])
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from competitors import ROOT, run_benchmark, run_contender
+from competitors import ROOT, run_benchmark, run_competitor
 from provenance import add_arguments, provenance, require_clean, write_results
 
 NUM_IMAGES, BATCHES_LEFT_OUT = 60_000, 20
@@ -161,7 +161,7 @@ def split_of_ours(num_batches: int) -> dict[str, float]:
 
 
 def worker(name: str, args: argparse.Namespace) -> None:
-    """Time a contender's batches and print the seconds of each."""
+    """Time a competitor's batches and print the seconds of each."""
     if not name.startswith("peer"):
         import_module("seqrl")  # before PyTorch, as the command does: it tells PyTorch's threads how to wait
     import torch
@@ -192,9 +192,9 @@ def worker(name: str, args: argparse.Namespace) -> None:
 
 
 def measure(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
-    """Run a contender in a process of its own and read its last line."""
+    """Run a competitor in a process of its own and read its last line."""
     arguments = ["--seeds", str(seed), "--threads", str(args.threads), "--batches", str(args.batches)]
-    return run_contender(__file__, name, [*arguments, *(["--peer", str(args.peer)] if args.peer else [])])
+    return run_competitor(__file__, name, [*arguments, *(["--peer", str(args.peer)] if args.peer else [])])
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from competitors import run_benchmark, run_contender
+from competitors import run_benchmark, run_competitor
 from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
 
 NUM_IMAGES, NUM_SAMPLES, LEARNING_RATE = 16, 5, 1e-7
@@ -372,10 +372,10 @@ def main() -> None:
         report["sizes"][size] = {"parameters": _parameters(size), "cases": {}}
         cases = args.cases if size != "own" else args.cases.replace("ends", "full")
         for case in dict.fromkeys(cases.split(",")):
-            runs = [run_contender(__file__, f"times:{size}:{case}:{seed}", settings) for seed in seeds]
+            runs = [run_competitor(__file__, f"times:{size}:{case}:{seed}", settings) for seed in seeds]
             summary = summarise(runs)
             if not args.no_memory and size != "own":
-                memory = {name: run_contender(__file__, f"memory:{size}:{case}:{seeds[0]}:{name}", settings) for name in names}
+                memory = {name: run_competitor(__file__, f"memory:{size}:{case}:{seeds[0]}:{name}", settings) for name in names}
                 summary["memory"] = memory
             show(size, case, summary)
             report["sizes"][size]["cases"][case] = summary

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def run_contender(script: str, name: str, arguments: list[str]) -> dict[str, Any]:
+def run_competitor(script: str, name: str, arguments: list[str]) -> dict[str, Any]:
     """Call a script with --worker, without settings of threads from outside, and read the JSON in the last line that it prints.
 
     Args:
         script: the benchmark's own file.
-        name: of the contender.
+        name: of the competitor.
         arguments: more of the command line.
 
     Raises:

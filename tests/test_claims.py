@@ -28,7 +28,10 @@ def report() -> Any:
         yield module
 
 
-@pytest.fixture(scope="module", params=["README.md", "docs/results.md", "docs/earlier.md", "docs/metrics.md", "docs/scaling.md"])
+PAGES = ("README.md", "ARCHITECTURE.md", "docs/results.md", "docs/earlier.md", "docs/metrics.md", "docs/scaling.md")
+
+
+@pytest.fixture(scope="module", params=PAGES)
 def page(request: pytest.FixtureRequest) -> tuple[str, str]:
     return request.param, (ROOT / request.param).read_text(encoding="utf-8")
 

@@ -51,13 +51,13 @@ def test_a_run_that_was_ended_is_not_done(tmp_path: Path, train_once: Callable[.
 @pytest.mark.parametrize(
     "code", ["raise KeyboardInterrupt", "import os, signal; os.kill(os.getpid(), signal.SIGTERM)", "raise SystemExit(143)"]
 )
-def test_a_contender_that_a_signal_ended_ends_the_benchmark(tmp_path: Path, code: str, train_once: Any) -> None:
-    from competitors import run_contender
+def test_a_competitor_that_a_signal_ended_ends_the_benchmark(tmp_path: Path, code: str, train_once: Any) -> None:
+    from competitors import run_competitor
 
     script = tmp_path / "script.py"
     script.write_text(code)
     with pytest.raises(KeyboardInterrupt):
-        run_contender(str(script), "a", [])
+        run_competitor(str(script), "a", [])
 
 
 def test_every_benchmark_ends_with_the_signals_code() -> None:
