@@ -21,7 +21,7 @@ from seqrl.tasks.captioning.scene_layout import Scene
 from seqrl.tasks.captioning.scene_words import grammar_words
 from seqrl.tasks.captioning.scenes import DrawnSplit, load_scenes
 from seqrl.tasks.captioning.shown import Shown, load_shown
-from seqrl.tasks.writing.vocabulary import SPECIALS, TokenizerVocabulary, Vocabulary
+from seqrl.tasks.writing.vocabulary import SPECIALS, TokenizerVocabulary, Vocabulary, refuse_unscorable
 
 _LOG = logging.getLogger(__name__)
 
@@ -145,8 +145,11 @@ def load_data(config: DataConfig, prepare: Prepare | None = None, *, eyes: Eyes 
     split = tokenisation_by_name(config.tokens).split
     words = {name: [[split(caption) for caption in record.captions] for record in found.records[name]] for name in SPLITS}
     if not drawn:
+        reserved = () if config.tokenizer else SPECIALS
         for name in SPLITS:
-            _refuse_wordless(found.records[name], words[name], reserved=() if config.tokenizer else SPECIALS)
+            for record, captions in zip(found.records[name], words[name], strict=True):
+                for index, (text, caption) in enumerate(zip(record.captions, captions, strict=True)):
+                    refuse_unscorable(f"image {record.image_id}: caption {index}", text, caption, reserved)
         if config.tokens == "ptb":
             _warn_of_unspaced(found.records["train"])
     vocabulary = _vocabulary(config, words["train"])
@@ -192,21 +195,6 @@ def _warn_of_unspaced(records: Sequence[CaptionedImage]) -> None:
             "Learn characters instead: task.data.tokens: characters",
             example[:40],
         )
-
-
-def _refuse_wordless(records: Sequence[CaptionedImage], words: list[list[list[str]]], reserved: Sequence[str]) -> None:
-    for record, captions in zip(records, words, strict=True):
-        for index, caption in enumerate(captions):
-            special = next((word for word in caption if word in reserved), None)
-            if caption and special is None:
-                continue
-            place, text = f"image {record.image_id}: caption {index} holds", f"({record.captions[index]!r})"
-            raise ValueError(
-                f"{place} {special}, the name of a token of the word list {text}; a captioner would be rewarded for writing it, so "
-                "replace it by a word"
-                if special
-                else f"{place} no word after tokenisation {text}; an empty reference cannot be scored, write a caption or remove it"
-            )
 
 
 def _vocabulary(config: DataConfig, words: list[list[list[str]]]) -> Vocabulary | TokenizerVocabulary:

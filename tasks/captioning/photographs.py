@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from seqrl.metrics.text_files import refuse_twice
 from seqrl.tasks.captioning import caption_files
 from seqrl.tasks.captioning.caption_files import CaptionedImage
 from seqrl.tasks.captioning.data_config import DataConfig
@@ -56,7 +57,7 @@ def find_photographs(config: DataConfig) -> Photographs:
     found = _read(config)
     _hold_out(config, found)
     everything = ((record.image_id, f"{record.place} ({name})") for name in SPLITS for record in found.records[name])
-    caption_files.refuse_duplicates(config.path, everything)
+    refuse_twice(everything, "image", config.path)
     for name in ("train", "dev"):
         if not found.records[name]:
             raise ValueError(f"{config.path}: expected images in the {name} split, got none; name them in the data or set num_dev")

@@ -13,15 +13,16 @@ from seqrl.metrics.corpus import Corpus
 from seqrl.run.trust import NAMES_CODE
 from seqrl.settings import Count, NotNegative, check_settings
 from seqrl.tasks.text.data import TextSplit
-from seqrl.tasks.writing.decoded import Decoded, Share, batches_of, share_of
+from seqrl.tasks.writing.decoded import Decoded
 from seqrl.tasks.writing.own_metrics import check_metrics
 from seqrl.tasks.writing.reward import TextReward
 from seqrl.tasks.writing.trl_form import Notes
 from seqrl.tasks.writing.vocabulary import AnyVocabulary
 
 METRICS = ("sacrebleu", "bleu4")
-# What else is reported of all replies.
-FIGURES = ("length", "length_ratio", "distinct1", "distinct2", "unfinished", "unknown_slots", "broken_slots")
+# What else is reported of all replies; of the last ones less is better.
+SMALLER = ("unfinished", "unknown_slots", "broken_slots")
+FIGURES = ("length", "length_ratio", "distinct1", "distinct2", *SMALLER)
 
 
 @dataclass
@@ -54,12 +55,6 @@ class EvaluationConfig:
 
 
 Reply = Decoded
-
-
-def replies_of(policy: Any, split: TextSplit, vocabulary: AnyVocabulary, config: EvaluationConfig, part: int = 0, parts: int = 1) -> Share:
-    """Reply to a process's share of the prompts; `part` is its number among `parts`."""
-    batches = batches_of(min(config.max_prompts or len(split), len(split)), config.prompts_per_batch, part, parts)
-    return share_of(policy, split.rows, batches, vocabulary, config.beam)
 
 
 def score_replies(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seqrl.tasks.writing.reward import References
 from seqrl.tasks.writing.vocabulary import AnyVocabulary
+from seqrl.trajectory import Trajectory, Tree
 
 
 class ImitatedReferences:
@@ -72,3 +73,34 @@ class ImitatedReferences:
         """Give tokens up to the first one that ends a row of the policy; else with an end."""
         length = next((place for place, token in enumerate(tokens) if token in self.ends), None)
         return [*tokens, self._vocabulary.end] if length is None else tokens[: length + 1]
+
+
+def imitated_rows(tokens: Sequence[Sequence[int]], context: Tree, group: Tensor, *, begin: int, pad: int) -> Trajectory:
+    """Lay captions out as rows to imitate.
+
+    Args:
+        tokens: B captions, each to its end.
+        context: leaves [B, ...].
+        group: [B] numbers of the images.
+        begin: token before the first one.
+        pad: token after the last one.
+    """
+    B, T = len(tokens), max(len(row) for row in tokens)
+    lengths = torch.tensor([len(row) for row in tokens])
+    imitate = torch.arange(T) < lengths.unsqueeze(1)
+    action = torch.full((B, T), pad)
+    action[imitate] = torch.tensor([token for row in tokens for token in row])
+    nothing = torch.zeros(B, T, dtype=torch.bool)
+    return Trajectory(
+        action=action,
+        logp=torch.zeros(B, T),
+        value=torch.zeros(B, T + 1),
+        reward=torch.zeros(B, T),
+        terminated=torch.arange(T) == lengths.unsqueeze(1) - 1,
+        truncated=nothing,
+        mask=nothing,
+        obs=torch.cat([torch.full((B, 1), begin), action], dim=1),
+        context=context,
+        group=group,
+        imitate=imitate,
+    )

@@ -1,10 +1,92 @@
-"""Lets `python -m seqrl.tasks.captioning.demo` be what `make demo` does."""
+"""The command of the demonstration; a signal ends it in good order from the first line on, also while its modules are imported."""
 
 from __future__ import annotations
 
+import argparse
+import os
 import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
 
-from seqrl.tasks.captioning.demo.command import main
+from seqrl.run.interrupt import current_command, run_command
+
+EXIT_BAD_INPUT, EXIT_FAILED = 2, 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demonstration; give its exit code: 0 well, 2 bad input, 130 after SIGINT, 143 after SIGTERM, 1 anything else."""
+    return run_command(lambda: _main(arguments), name="demo", hint="nothing had been trained yet")
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    parsed, overrides = make_parser().parse_known_args(arguments)
+    # Two processes beside each other: a thread each.
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    print("Loading ...", flush=True)
+    try:
+        from seqrl.run.lock import hold
+        from seqrl.tasks.captioning.demo.demonstration import Demonstration
+
+        _check()
+        with hold(parsed.folder):
+            Demonstration.of(parsed, overrides).run()
+    except Exception as error:
+        _check()  # what broke because of a signal is no fault
+        return _say_failed(error)
+    return 0
+
+
+def _check() -> None:
+    """Raise where a signal has come whose exception was swallowed, in a callback of the import system for instance."""
+    command = current_command()
+    if command is not None:
+        command.check()
+
+
+def _say_failed(error: Exception) -> int:
+    from seqrl.tasks.captioning.demo.processes import StageFailed
+
+    if not isinstance(error, ValueError | OSError | StageFailed):
+        traceback.print_exception(error)
+        return EXIT_FAILED
+    print(f"demo: {error}", file=sys.stderr)
+    return EXIT_FAILED if isinstance(error, StageFailed) else EXIT_BAD_INPUT
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Build the parser."""
+    parser = argparse.ArgumentParser(
+        prog="demo",
+        description="Optimise a converged captioner for CIDEr-D, beside a control, and show what became better; "
+        "--field.field=value changes the configurations. `make demo ARGS='...'` hands the arguments on.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--folder", type=Path, default=Path("runs/demo"), help="where runs and pictures go; %(default)s by default")
+    parser.add_argument("--seed", type=int, default=0, help="of everything; 0 by default")
+    parser.add_argument("--from-scratch", action="store_true", help="train the captioner, too, instead of loading the one that ships")
+    parser.add_argument("--checkpoint", type=Path, help="optimise this run's or checkpoint's weights instead of the ones that ship")
+    parser.add_argument("--resume", action="store_true", help="go on with the demonstration in the folder, as it was begun")
+    parser.add_argument("--minutes", type=_positive, help="how long it may take; 4 by default, and as long as it takes from scratch")
+    parser.add_argument("--updates", type=_count, help="of self-critical training, instead of 200 or as many as fit")
+    parser.add_argument("--cross-entropy-updates", type=_count, help="of the first stage with --from-scratch, instead of its config's")
+    return parser
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text}")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, got {text}")
+    return value
+
 
 if __name__ == "__main__":
     sys.exit(main())
