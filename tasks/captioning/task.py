@@ -198,12 +198,10 @@ class CaptioningTask:
     def evaluation_signatures(self, split: str, *, version: str) -> dict[str, str]:
         """Say how the metrics of an evaluation are computed."""
         config, tok, references = self.config.evaluation, self.vocabulary.tokenisation.name, self._split(split).references
-        beam = {"beam": config.beam_size, "alpha": config.length_penalty} if config.beam else {}
-        beam |= {"temperature": config.temperature} if beam and config.temperature is not None else {}
         return evaluation_signatures(
             {name: name for name in self._reported.metrics},
             references[: config.max_images or None],
-            beam,
+            config.beam,
             tok=tok,
             version=version,
             functions={metric: own.name for metric, own in self._reported.own.items()},

@@ -246,7 +246,7 @@ class TextTask:
         return evaluation_signatures(
             {name: by_name.metric_by_name(name, **settings[name]) if name in settings else name for name in self._reported.metrics},
             part.references[: config.max_prompts or None],
-            {"beam": config.beam_size, "alpha": config.length_penalty} if config.beam else {},
+            config.beam,
             tok=self.vocabulary.tokenisation.name,
             version=version,
             df=part.name,

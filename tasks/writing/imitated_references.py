@@ -40,18 +40,16 @@ class ImitatedReferences:
         given, items = (encode or vocabulary.encode, split.words) if own_rules is None else (own_rules, split.references)
         self.rows = [self._complete([given(reference) for reference in references]) for references in items]
 
-    def choose(self, item: int, count: int, generator: torch.Generator) -> list[list[int]]:
-        """Draw `count` references of an item; 0 for all."""
-        references = self.rows[item]
-        if not count or count >= len(references):
-            return references
-        return [references[index] for index in torch.randperm(len(references), generator=generator)[:count].tolist()]
-
     def chosen(self, items: Tensor, count: int, generator: torch.Generator) -> tuple[list[list[int]], Tensor]:
-        """Draw `count` references of each item [N]; give B of them, and for each the place of its item among the items, [B]."""
-        chosen = [self.choose(item, count, generator) for item in items.tolist()]
-        place = torch.arange(len(items)).repeat_interleave(torch.tensor([len(each) for each in chosen]))
-        return [row for each in chosen for row in each], place
+        """Draw `count` references of each item [N], 0 for all; give B of them, and for each the place of its item among the items, [B]."""
+        rows, place = list[list[int]](), list[int]()
+        for number, item in enumerate(items.tolist()):
+            references = self.rows[item]
+            if 0 < count < len(references):
+                references = [references[index] for index in torch.randperm(len(references), generator=generator)[:count].tolist()]
+            rows += references
+            place += [number] * len(references)
+        return rows, torch.tensor(place)
 
     def beginnings(self, items: Tensor, num_steps: int, generator: torch.Generator) -> Tensor:
         """Give the first tokens of a reference of each item [N], drawn at random, [N, S] with S <= num_steps.

@@ -125,10 +125,6 @@ class GPT2Decoder:
         """
         there = mask.flip(1).cummax(dim=1).values.flip(1)
         rows = TokenRows(there, item, (tokens.shape[0], tokens.shape[1]), hidden.shape[0], tokens.device)
-        features, wanted = self._read_packed(tokens, there, hidden, rows), pack(mask, there)
-        return features if bool(wanted.all()) else features[wanted]
-
-    def _read_packed(self, tokens: Tensor, there: Tensor, hidden: Tensor, rows: TokenRows) -> Tensor:
         body, training = self.decoder.transformer, self.decoder.training
         positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
         x = F.embedding(tokens[there], body.wte.weight) + F.embedding(positions[there], body.wpe.weight)
@@ -144,7 +140,8 @@ class GPT2Decoder:
             seen = F.scaled_dot_product_attention(query, keys, values, dropout_p=drop, scale=cross.scaling)
             x = x + self._dropped(_linear(cross.c_proj, rows.by_image.take_back(_joined(seen))), drop_resid)
             x = x + self._dropped(self._mlp(block.mlp, _norm(block.ln_2, x)), drop_resid)
-        return _norm(body.ln_f, x)
+        features, wanted = _norm(body.ln_f, x), pack(mask, there)
+        return features if bool(wanted.all()) else features[wanted]
 
     def _mlp(self, mlp: Any, x: Tensor) -> Tensor:
         hidden = _linear(mlp.c_fc, x)
