@@ -100,17 +100,14 @@ def evaluate_captions(policy: nn.Module, split: CaptionSplit, vocabulary: AnyVoc
     return {f"{kind}{name}": number for kind, scores in found.items() for name, number in scores.items()}
 
 
-Caption = Decoded
-
-
 def greedy_captions(
     policy: nn.Module, split: CaptionSplit, vocabulary: AnyVocabulary, config: EvaluationConfig, count: int
-) -> list[Caption]:
+) -> list[Decoded]:
     """Write the most probable caption, token by token, for the first `count` images."""
     return greedy_texts(policy, split.rows, batches_of(count, config.images_per_batch), vocabulary)
 
 
-def beam_captions(policy: nn.Module, split: CaptionSplit, vocabulary: AnyVocabulary, config: EvaluationConfig, count: int) -> list[Caption]:
+def beam_captions(policy: nn.Module, split: CaptionSplit, vocabulary: AnyVocabulary, config: EvaluationConfig, count: int) -> list[Decoded]:
     """Write captions by beam search for the first `count` images."""
     return beam_texts(policy, split.rows, batches_of(count, config.images_per_batch), vocabulary, **config.beam)
 
@@ -123,14 +120,14 @@ def write_captions(
     return [vocabulary.tokenisation.join(words) for words, _ in captions], cider_d_of(captions, split)
 
 
-def cider_d_of(captions: Sequence[Caption], split: CaptionSplit) -> list[float]:
+def cider_d_of(captions: Sequence[Decoded], split: CaptionSplit) -> list[float]:
     """Score captions of the first images with CIDEr-D, document frequencies from the whole split."""
     # The metric takes the frequencies of the references at hand, so the other images come along without a caption.
     padded = [words for words, _ in captions] + [[]] * (len(split) - len(captions))
     return by_name.metric_by_name("cider_d").score(padded, split.words)[: len(captions)].tolist()
 
 
-def score_captions(captions: Sequence[Caption], split: CaptionSplit, metrics: Sequence[str] = METRICS) -> dict[str, float]:
+def score_captions(captions: Sequence[Decoded], split: CaptionSplit, metrics: Sequence[str] = METRICS) -> dict[str, float]:
     """Score captions of the first images of a split, at least two, or every CIDEr would be 0.
 
     Returns:

@@ -54,11 +54,8 @@ class EvaluationConfig:
         return {"beam_size": self.beam_size, "length_penalty": self.length_penalty} if self.beam_size > 1 else {}
 
 
-Reply = Decoded
-
-
 def score_replies(
-    replies: Sequence[Reply],
+    replies: Sequence[Decoded],
     split: TextSplit,
     vocabulary: AnyVocabulary,
     metrics: Sequence[str],
@@ -92,7 +89,7 @@ def score_replies(
     }
 
 
-def scores_of(replies: Sequence[Reply], split: TextSplit, reward: TextReward, notes: Notes) -> list[float]:
+def scores_of(replies: Sequence[Decoded], split: TextSplit, reward: TextReward, notes: Notes) -> list[float]:
     """Give what a reward pays for replies to the first prompts of a split, each by itself, without its end.
 
     Args:

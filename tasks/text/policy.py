@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqrl.policies.networks import run_recurrent
-from seqrl.policies.tokens import check_token_settings
 from seqrl.run.registry import find
 from seqrl.run.trust import NAMES_CODE
-from seqrl.settings import check_settings, named
+from seqrl.settings import Count, Positive, check_settings, named
 from seqrl.tasks.captioning.policies.captioner import CaptionPolicy
 from seqrl.tasks.captioning.policies.feature_encoder import masked_memory
 from seqrl.tasks.captioning.policies.lstm import AttentionLSTMDecoder
@@ -62,8 +61,8 @@ class PolicyConfig:
     num_layers: int = 2
     num_heads: int = 4
     dropout: float = 0.1
-    max_tokens: int = 40
-    temperature: float = 1.0
+    max_tokens: Count = 40
+    temperature: Positive = 1.0
     tie_embeddings: bool = True
     critic: bool = False
     path: Annotated[str, PRETRAINED] = ""
@@ -77,7 +76,6 @@ class PolicyConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        check_token_settings(self.max_tokens, self.temperature)
         if self.type == "pretrained" and self.critic:
             raise ValueError("critic: a pretrained model has no critic; choose a baseline that needs none, such as leave_one_out")
 

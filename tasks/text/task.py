@@ -17,12 +17,12 @@ from seqrl.policies.tokens import end_tokens
 from seqrl.settings import Count, NotNegative, check_settings
 from seqrl.tasks.text.data import TextSplit, prompt_rows
 from seqrl.tasks.text.data_config import DataConfig, load_pairs
-from seqrl.tasks.text.evaluation import FIGURES, METRICS, SMALLER, EvaluationConfig, Reply, score_replies, scores_of
+from seqrl.tasks.text.evaluation import FIGURES, METRICS, SMALLER, EvaluationConfig, score_replies, scores_of
 from seqrl.tasks.text.pairs import Pairs, as_lists, as_prompts, held_out
 from seqrl.tasks.text.policy import PolicyConfig, build_policy, load_pretrained, vocabulary_of
 from seqrl.tasks.text.shown import Written, write_replies, write_rows
 from seqrl.tasks.text.slots import Slots
-from seqrl.tasks.writing.decoded import Share, batches_of, greedy_texts, share_of
+from seqrl.tasks.writing.decoded import Decoded, Share, batches_of, greedy_texts, share_of
 from seqrl.tasks.writing.imitated_references import ImitatedReferences, imitated_rows
 from seqrl.tasks.writing.own_metrics import Reported, imported_among
 from seqrl.tasks.writing.own_rewards import RewardLike
@@ -198,7 +198,7 @@ class TextTask:
         """Score the replies of all processes."""
         part, settings = self._split(split), self.config.reward.settings
 
-        def score(replies: Sequence[Reply]) -> dict[str, float]:
+        def score(replies: Sequence[Decoded]) -> dict[str, float]:
             found = score_replies(replies, part, self.vocabulary, self._reported.metrics, settings)
             return found | self.slots.metrics([reply.words for reply in replies], part.pairs)
 
@@ -263,10 +263,10 @@ class TextTask:
         ends = (self.vocabulary.end,) if policy is None else end_tokens(policy)
         return ImitatedReferences(self.train, self.vocabulary, getattr(policy, "max_tokens", self.config.policy.max_tokens), ends)
 
-    def _texts(self, replies: Sequence[Reply]) -> list[str]:
+    def _texts(self, replies: Sequence[Decoded]) -> list[str]:
         return [self.vocabulary.tokenisation.join(reply.words) for reply in replies]
 
-    def _replies(self, policy: nn.Module, read: Callable[[slice], Tree], count: int) -> list[Reply]:
+    def _replies(self, policy: nn.Module, read: Callable[[slice], Tree], count: int) -> list[Decoded]:
         batches = batches_of(count, self.config.evaluation.prompts_per_batch)
         return greedy_texts(policy, read, batches, self.vocabulary)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import traceback
@@ -20,7 +21,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: Sequence[str] | None) -> int:
-    parsed, overrides = make_parser().parse_known_args(arguments)
+    parser = make_parser()
+    parsed, overrides = parser.parse_known_args(arguments)
+    for name in ("minutes", "updates", "cross_entropy_updates"):
+        value = getattr(parsed, name)
+        if value is not None and not 0 < value < math.inf:
+            parser.error(f"argument --{name.replace('_', '-')}: expected a positive number, got {value}")
     # Two processes beside each other: a thread each.
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
@@ -68,24 +74,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--from-scratch", action="store_true", help="train the captioner, too, instead of loading the one that ships")
     parser.add_argument("--checkpoint", type=Path, help="optimise this run's or checkpoint's weights instead of the ones that ship")
     parser.add_argument("--resume", action="store_true", help="go on with the demonstration in the folder, as it was begun")
-    parser.add_argument("--minutes", type=_positive, help="how long it may take; 4 by default, and as long as it takes from scratch")
-    parser.add_argument("--updates", type=_count, help="of self-critical training, instead of 200 or as many as fit")
-    parser.add_argument("--cross-entropy-updates", type=_count, help="of the first stage with --from-scratch, instead of its config's")
+    parser.add_argument("--minutes", type=float, help="how long it may take; 4 by default, and as long as it takes from scratch")
+    parser.add_argument("--updates", type=int, help="of self-critical training, instead of 200 or as many as fit")
+    parser.add_argument("--cross-entropy-updates", type=int, help="of the first stage with --from-scratch, instead of its config's")
     return parser
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a positive number, got {text}")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {text}")
-    return value
 
 
 if __name__ == "__main__":

@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rich import box
+from rich.console import Console
+from rich.table import Table
 from torch import nn
 
 from seqrl.run.plots import learning_curves
@@ -110,10 +113,6 @@ def _share(metrics: Mapping[str, float], kind: str) -> str:
 
 def print_table(outcomes: Sequence[Outcome]) -> None:
     """Print the table, and say so where the captions have become one template."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
     table = Table(title=f"Greedy captions of {len(outcomes[0].captions)} test images", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("", justify="left", no_wrap=True)
     for outcome in outcomes:

@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
+
+from rich.console import Console, ConsoleRenderable, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from seqrl.run.display import TimeLeft, curve, format_seconds
 from seqrl.run.log import read_metrics
-
-if TYPE_CHECKING:
-    from rich.console import ConsoleRenderable
 
 LABELS = {"cross_entropy": "cross-entropy", "self_critical": "self-critical", "more_cross_entropy": "control"}
 STYLES = ("bold green", "yellow")
@@ -87,9 +90,6 @@ def watching(tracks: Sequence[Track], stream: TextIO | None = None) -> Iterator[
     if not stream.isatty():
         yield _lines(tracks, stream)
         return
-    from rich.console import Console
-    from rich.live import Live
-
     console = Console(file=stream)
     with Live(picture(tracks, console.options.ascii_only), console=console, auto_refresh=False) as live:
 
@@ -121,11 +121,6 @@ def _lines(tracks: Sequence[Track], stream: TextIO) -> Callable[[], None]:
 
 def picture(tracks: Sequence[Track], ascii_only: bool) -> ConsoleRenderable:
     """Draw a bar for each stage, and below them their curves."""
-    from rich.console import Group
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
-    from rich.text import Text
-
     table, curves = Table.grid(padding=(0, 2, 0, 0)), Table.grid(padding=(0, 2, 0, 0))
     every = [score for track in tracks for score in track.scores]
     for track, style in zip(tracks, STYLES, strict=False):
