@@ -37,7 +37,7 @@ MORE_FOR_THE_CONTROL = 1.05
 # Two processes share the caches and the memory's bandwidth; other programs come and go.
 SLOWER_TOGETHER = 1.25
 MEASURED_UPDATES = 5
-_DECIDED = ("steps", "eval_every", "save_every", "name", "runs_folder", "init_from", "task.evaluation.max_images")
+_DECIDED = ("num_updates", "eval_every", "save_every", "name", "runs_folder", "init_from", "task.evaluation.max_images")
 END_S = 12.0  # of a fast core: curves of the two runs, table and pictures
 
 

@@ -30,7 +30,7 @@ class Track:
     Attributes:
         name: of the stage.
         run_folder: where its metrics.jsonl will be.
-        steps: updates in all.
+        num_updates: updates in all.
         step: updates done, as far as logged.
         scores: dev CIDEr-D of each evaluation.
         sampled: mean CIDEr-D of the newest samples; None where the stage samples nothing.
@@ -38,7 +38,7 @@ class Track:
 
     name: str
     run_folder: Path
-    steps: int
+    num_updates: int
     step: int = 0
     scores: list[float] = field(default_factory=list)
     sampled: float | None = None
@@ -53,7 +53,7 @@ class Track:
         self.scores = [line["dev/cider_d"] for line in lines if "dev/cider_d" in line]
         self.sampled = next((line["reward/mean"] for line in reversed(lines) if "reward/mean" in line), None)
         if self._left is None and self.scores:
-            self._left = TimeLeft(self.steps, self.step)  # not from the start, whose imports say nothing of the pace
+            self._left = TimeLeft(self.num_updates, self.step)  # not from the start, whose imports say nothing of the pace
 
     @property
     def label(self) -> str:
@@ -63,7 +63,7 @@ class Track:
     def time_left(self) -> str:
         """Say how long it takes from here, as far as that is known."""
         seconds = None if self._left is None else self._left.seconds(self.step)
-        if self.step >= self.steps:
+        if self.step >= self.num_updates:
             return "done"
         return "starting" if not self.scores else "" if seconds is None else f"{format_seconds(seconds)} left"
 
@@ -106,10 +106,10 @@ def _lines(tracks: Sequence[Track]) -> Callable[[], None]:
         now = time.monotonic()
         for index, track in enumerate(tracks):
             track.read()
-            silent = 0 < track.step < track.steps and now - last_s[index] > LINE_PERIOD_S
+            silent = 0 < track.step < track.num_updates and now - last_s[index] > LINE_PERIOD_S
             if len(track.scores) > seen[index] or silent:
                 sampled = "" if track.sampled is None else f"samples' CIDEr-D {track.sampled:.3f}"
-                parts = [f"{track.label} {track.step}/{track.steps}", track.time_left(), track.score(), sampled]
+                parts = [f"{track.label} {track.step}/{track.num_updates}", track.time_left(), track.score(), sampled]
                 print("  ".join(filter(None, parts)), flush=True)
                 seen[index], last_s[index] = len(track.scores), now
 
@@ -121,8 +121,8 @@ def picture(tracks: Sequence[Track], ascii_only: bool) -> ConsoleRenderable:
     table, curves = Table.grid(padding=(0, 2, 0, 0)), Table.grid(padding=(0, 2, 0, 0))
     every = [score for track in tracks for score in track.scores]
     for track, style in zip(tracks, STYLES, strict=False):
-        progress = ProgressBar(total=track.steps, completed=track.step, width=24)
-        table.add_row(Text(track.label, style=style), progress, f"{track.step}/{track.steps}", track.time_left(), Text(track.score()))
+        progress = ProgressBar(total=track.num_updates, completed=track.step, width=24)
+        table.add_row(Text(track.label, style=style), progress, f"{track.step}/{track.num_updates}", track.time_left(), Text(track.score()))
         if track.scores and not ascii_only:
             curves.add_row(Text(track.label, style=style), Text(curve(track.scores, bounds=(min(every), max(every))), style=style))
     return Group(table, curves)
