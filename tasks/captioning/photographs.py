@@ -63,9 +63,6 @@ def find_photographs(config: DataConfig) -> Photographs:
             raise ValueError(f"{config.path}: expected images in the {name} split, got none; name them in the data or set num_dev")
     if not config.features:
         _handle_missing(config, found)
-    if config.max_images:
-        for name in SPLITS:
-            del found.records[name][config.max_images :]
     return found
 
 

@@ -50,7 +50,7 @@ def test_rewards_that_people_type(reward: Any) -> None:
         ({"reward": {"sentence_bleu": 1.0, longest: 0.5}}, r"reward: expected the name of a metric.*to mix a function with metrics"),
         ({"reward": ["sentence_bleu"]}, "reward: expected the name of a metric"),
         ({"reward": {"wer": 1.0}}, "metrics.wer: expected a weight below 0"),
-        ({"reward": {"distinct1": 1.0}}, "distinct1 has one metric for all sentences together"),
+        ({"reward": {"distinct1": 1.0}}, "distinct1 has one score for all sentences together"),
         ({"prompts": "one two"}, "prompts: expected a list of texts, got the text 'one two'"),
         ({"prompts": [["hi", "you"], "b", "c", "d"]}, "prompt 0: expected a text, got a list"),
         ({"prompts": PROMPTS[:3]}, "3 prompts and 4 lists of references"),
