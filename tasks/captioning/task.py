@@ -23,7 +23,7 @@ from seqrl.tasks.captioning.gallery import Captioned, write_gallery
 from seqrl.tasks.captioning.images import augment
 from seqrl.tasks.captioning.policies import PolicyConfig, build_policy, sight_of, unfrozen_sight
 from seqrl.tasks.captioning.policies.feature_encoder import FeatureShape
-from seqrl.tasks.writing.decoded import Decoded, Share, share_of
+from seqrl.tasks.writing.decoded import Share, share_of
 from seqrl.tasks.writing.imitated_references import ImitatedReferences, imitated_rows
 from seqrl.tasks.writing.own_metrics import Reported, imported_among
 from seqrl.tasks.writing.own_rewards import OwnRewardLike
@@ -167,10 +167,7 @@ class CaptioningTask:
     def evaluation_metrics(self, shares: Sequence[Share], *, split: str) -> dict[str, float]:
         """Score the captions of all processes."""
         part = self._split(split)
-
-        def score(captions: Sequence[Decoded]) -> dict[str, float]:
-            return score_captions(captions, part, self._reported.metrics)
-
+        score = partial(score_captions, split=part, metrics=self._reported.metrics)
         return self._reported.values(shares, part, self.config.evaluation.images_per_batch, score)
 
     def sample(

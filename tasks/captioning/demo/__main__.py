@@ -10,7 +10,8 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from seqrl.run.interrupt import current_command, run_command
+from seqrl.run.interrupt import run_command
+from seqrl.tasks.captioning.demo.processes import StageFailed, check_signal
 
 EXIT_BAD_INPUT, EXIT_FAILED = 2, 1
 
@@ -35,25 +36,16 @@ def _main(arguments: Sequence[str] | None) -> int:
         from seqrl.run.lock import hold
         from seqrl.tasks.captioning.demo.demonstration import Demonstration
 
-        _check()
+        check_signal()
         with hold(parsed.folder):
             Demonstration.of(parsed, overrides).run()
     except Exception as error:
-        _check()  # what broke because of a signal is no fault
+        check_signal()  # what broke because of a signal is no fault
         return _say_failed(error)
     return 0
 
 
-def _check() -> None:
-    """Raise where a signal has come whose exception was swallowed, in a callback of the import system for instance."""
-    command = current_command()
-    if command is not None:
-        command.check()
-
-
 def _say_failed(error: Exception) -> int:
-    from seqrl.tasks.captioning.demo.processes import StageFailed
-
     if not isinstance(error, ValueError | OSError | StageFailed):
         traceback.print_exception(error)
         return EXIT_FAILED
