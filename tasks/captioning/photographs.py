@@ -95,9 +95,9 @@ def _read_flickr8k(config: DataConfig, root: Path) -> Photographs:
     if captions is None:
         raise FileNotFoundError(f"{root}: found none of the caption files {', '.join(_TOKEN_FILES)}; set `captions`")
     records = {record.image_id: record for record in caption_files.read_token_file(captions)}
-    named = {"train": config.train_list, "dev": config.dev_list, "test": config.test_list}
     split: dict[str, list[CaptionedImage]] = {name: [] for name in SPLITS}
-    lists = {name: root / named[name] if named[name] else _first(root, _LISTS[name]) for name in SPLITS}
+    given = {name: getattr(config, f"{name}_list") for name in SPLITS}
+    lists = {name: root / file if file else _first(root, _LISTS[name]) for name, file in given.items()}
     for name, path in lists.items():
         if path is not None:
             names = caption_files.read_list(path)
