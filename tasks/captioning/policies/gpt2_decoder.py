@@ -11,9 +11,8 @@ from transformers import GPT2LMHeadModel
 from transformers.models.gpt2.modeling_gpt2 import GPT2MLP, GPT2Attention, GPT2Block, GPT2Model
 from transformers.pytorch_utils import Conv1D
 
-from seqrl.policies.packing import pack
+from seqrl.policies.packing import pack, unpack
 from seqrl.policies.token_attention import look, places_of
-from seqrl.tasks.captioning.policies.transformer import TokenRows
 from seqrl.trajectory import Tree
 
 _KNOWN = (GPT2LMHeadModel, GPT2Model, GPT2Block, GPT2Attention, GPT2MLP, Conv1D, nn.LayerNorm, nn.Dropout, nn.Embedding, nn.Linear)
@@ -123,25 +122,38 @@ class GPT2Decoder:
         Returns:
             [M, D] features, row by row.
         """
+        order = None
+        if item is not None and not bool((item[1:] >= item[:-1]).all()):
+            order = item.argsort(stable=True)
+            tokens, mask, item = tokens[order], mask[order], item[order]
         there = mask.flip(1).cummax(dim=1).values.flip(1)
-        rows = TokenRows(there, item, (tokens.shape[0], tokens.shape[1]), hidden.shape[0], tokens.device)
+        lengths = there.sum(dim=1)
+        # The tokens about an item stand together, as one long query.
+        counts = lengths if item is None else lengths.new_zeros(hidden.shape[0]).index_add(0, item, lengths)
+        slots = torch.arange(int(counts.max()), device=tokens.device) < counts.unsqueeze(1)
+        features = self._read_packed(tokens, there, hidden, slots)
+        if order is None:
+            return features if torch.equal(mask, there) else features[mask[there]]
+        back = order.argsort()
+        return pack(unpack(features, there)[back], mask[back])
+
+    def _read_packed(self, tokens: Tensor, there: Tensor, hidden: Tensor, slots: Tensor) -> Tensor:
         body, training = self.decoder.transformer, self.decoder.training
         positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
         x = F.embedding(tokens[there], body.wte.weight) + F.embedding(positions[there], body.wpe.weight)
         x = self._dropped(x, self.decoder.config.embd_pdrop)
         drop, drop_resid = self.decoder.config.attn_pdrop if training else 0.0, self.decoder.config.resid_pdrop
         for block in body.h:
-            query, keys, values = _heads(rows.in_rows(_linear(block.attn.c_attn, _norm(block.ln_1, x))), 3, block.attn.num_heads)
+            query, keys, values = _heads(unpack(_linear(block.attn.c_attn, _norm(block.ln_1, x)), there), 3, block.attn.num_heads)
             seen = F.scaled_dot_product_attention(query, keys, values, dropout_p=drop, is_causal=True, scale=block.attn.scaling)
-            x = x + self._dropped(_linear(block.attn.c_proj, rows.of_rows(_joined(seen))), drop_resid)
+            x = x + self._dropped(_linear(block.attn.c_proj, pack(_joined(seen), there)), drop_resid)
             cross = block.crossattention
-            (query,) = _heads(rows.by_image.lay_out(_linear(cross.q_attn, _norm(block.ln_cross_attn, x))), 1, cross.num_heads)
+            (query,) = _heads(unpack(_linear(cross.q_attn, _norm(block.ln_cross_attn, x)), slots), 1, cross.num_heads)
             keys, values = _keys_and_values(cross, hidden)
             seen = F.scaled_dot_product_attention(query, keys, values, dropout_p=drop, scale=cross.scaling)
-            x = x + self._dropped(_linear(cross.c_proj, rows.by_image.take_back(_joined(seen))), drop_resid)
+            x = x + self._dropped(_linear(cross.c_proj, pack(_joined(seen), slots)), drop_resid)
             x = x + self._dropped(self._mlp(block.mlp, _norm(block.ln_2, x)), drop_resid)
-        features, wanted = _norm(body.ln_f, x), pack(mask, there)
-        return features if bool(wanted.all()) else features[wanted]
+        return _norm(body.ln_f, x)
 
     def _mlp(self, mlp: Any, x: Tensor) -> Tensor:
         hidden = _linear(mlp.c_fc, x)

@@ -36,7 +36,7 @@ class DecoderLayer(nn.Module):
         self.widen, self.narrow = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, memory: tuple[Tensor, Tensor], tokens: TokenRows, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, memory: tuple[Tensor, Tensor], tokens: _Tokens, mask: Tensor | None) -> Tensor:
         """Map the tokens' [M, D] to [M, D], each seeing those before it in its row and the memory of its row's image."""
         query, key, value = (part.transpose(1, 2) for part in tokens.in_rows(self._heads(self.self_in(self.self_norm(x)), 3)).unbind(2))
         seen = tokens.of_rows(attend_all(query, key, value, is_causal=True).transpose(1, 2).flatten(2))
@@ -83,7 +83,7 @@ def attend_all(query: Tensor, key: Tensor, value: Tensor, *, is_causal: bool = F
     return weight.softmax(dim=-1) @ value
 
 
-class TokenRows:
+class _Tokens:
     """The tokens that a pass reads, end to end, and where they stand: in their rows, and among the tokens about their image.
 
     Args:
@@ -202,7 +202,7 @@ class TransformerDecoder(nn.Module):
         """
         read = None if mask is None else mask.flip(1).cummax(1).values.flip(1)
         x = self.token_embedding(tokens) + self.position_embedding[: tokens.shape[1]]
-        rows = TokenRows(read, image, (tokens.shape[0], tokens.shape[1]), memory["regions"].shape[0], tokens.device)
+        rows = _Tokens(read, image, (tokens.shape[0], tokens.shape[1]), memory["regions"].shape[0], tokens.device)
         x = self.dropout(rows.of_rows(x))
         for layer in self.layers:
             x = layer(x, layer.project_memory(memory["regions"]), rows, memory.get("mask"))
