@@ -26,7 +26,8 @@ from seqrl.run.checkpoint import step_folders
 from seqrl.run.config import read_config
 from seqrl.run.interrupt import run_command
 from seqrl.run.train import load, read_run
-from seqrl.tasks.captioning.evaluation import Caption, beam_captions, cider_d_of, greedy_captions, score_captions
+from seqrl.tasks.captioning.evaluation import beam_captions, cider_d_of, greedy_captions, score_captions
+from seqrl.tasks.writing.decoded import Decoded
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "captioning"
 STAGES = ("xe", "control", "sc")
@@ -87,7 +88,7 @@ class Scored:
         temperatures = sorted({float(self.policy.temperature), 1.0})
         return [Beam(temperature, penalty) for temperature in temperatures for penalty in LENGTH_PENALTIES]
 
-    def captions(self, split: str, beam: Beam | None) -> list[Caption]:
+    def captions(self, split: str, beam: Beam | None) -> list[Decoded]:
         """Caption a split, greedily where there is no beam."""
         part, task = getattr(self.task.data, split), self.task
         if beam is None:

@@ -28,8 +28,7 @@ from seqrl.metrics.resampling import bootstrap, interval, p_value
 from seqrl.metrics.signature import signature_of
 from seqrl.run.config import read_config
 from seqrl.run.train import load
-from seqrl.tasks.text.evaluation import replies_of
-from seqrl.tasks.writing.decoded import in_order
+from seqrl.tasks.writing.decoded import in_order, share_of
 
 CONFIGS = ROOT / "configs" / "text"
 BEAM, PENALTIES = 5, (0.0, 0.5, 1.0, 1.5)
@@ -47,7 +46,8 @@ class Translator:
         part, vocabulary = self.task.splits[split], self.task.vocabulary
         beam: Any = {"beam_size": 0 if greedy else BEAM, "length_penalty": length_penalty}
         with torch.no_grad():
-            share = replies_of(self.policy, part, vocabulary, dataclasses.replace(self.task.config.evaluation, **beam))
+            config = dataclasses.replace(self.task.config.evaluation, **beam)
+            share = share_of(self.policy, part, vocabulary, config.beam, most=config.max_prompts, size=config.prompts_per_batch)
         replies = in_order([share["" if greedy else "beam/"]])
         return [vocabulary.tokenisation.join(reply.words) for reply in replies], part.pairs.references
 

@@ -31,7 +31,8 @@ from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, 
 
 from seqrl.run.config import read_config
 from seqrl.run.interrupt import run_command
-from seqrl.tasks.captioning.evaluation import Caption, score_captions
+from seqrl.tasks.captioning.evaluation import score_captions
+from seqrl.tasks.writing.decoded import Decoded
 
 CONFIG = ROOT / "configs" / "captioning" / "flickr8k_features_self_critical.yaml"
 FIGURE = ROOT / "docs" / "figures" / "reward_matrix.png"
@@ -81,7 +82,7 @@ def score_run(run: Path, metrics: Sequence[str], *, best: bool) -> tuple[dict[st
     test, figures, examples = scored.task.data.test, {}, {}
     shown = range(0, len(test), len(test) // EXAMPLES)
     for way, beam in WAYS.items():
-        captions: list[Caption] = scored.captions("test", beam)
+        captions: list[Decoded] = scored.captions("test", beam)
         found = score_captions(captions, test, metrics)
         figures[way] = {name: found[name] for name in (*metrics, *ASIDE)}
         examples[way] = [" ".join(captions[item][0]) for item in shown][:EXAMPLES]

@@ -7,8 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from seqrl.tasks.text.acts import Act
-from seqrl.tasks.text.rnnlg import Line, Rnnlg
+from seqrl.tasks.text.rnnlg import Act, Line, Rnnlg
 
 _TINY = 1e-7
 

@@ -32,10 +32,11 @@ from torch import nn
 from seqrl.run.config import RunConfig, read_config
 from seqrl.run.train import build, load, start_from, task_fingerprints, train
 from seqrl.tasks.captioning.data import CaptionSplit
-from seqrl.tasks.captioning.evaluation import Caption, greedy_captions, score_captions
+from seqrl.tasks.captioning.evaluation import greedy_captions, score_captions
 from seqrl.tasks.captioning.facts import check_caption
 from seqrl.tasks.captioning.scene_reading import read_caption
 from seqrl.tasks.captioning.task import CaptioningTask
+from seqrl.tasks.writing.decoded import Decoded
 
 METHODS = {"self_critical": "scenes_self_critical", "mixed": "scenes_self_critical_mixed", "control": "scenes_more_xe"}
 MORE_FOR_THE_CONTROL = 1.05
@@ -67,7 +68,7 @@ def pace(config: RunConfig, *, count: int = 8) -> float:
     return statistics.median(seconds[2:])
 
 
-def caption(task: CaptioningTask, policy: nn.Module) -> list[Caption]:
+def caption(task: CaptioningTask, policy: nn.Module) -> list[Decoded]:
     return greedy_captions(policy, task.data.test, task.vocabulary, task.config.evaluation, len(task.data.test))
 
 
@@ -93,7 +94,7 @@ def run(method: str, seed: int, runs: Path, extra: Sequence[str]) -> dict[str, A
     return record
 
 
-def confusions(captions: Sequence[Caption], split: CaptionSplit) -> dict[str, int]:
+def confusions(captions: Sequence[Decoded], split: CaptionSplit) -> dict[str, int]:
     """Count "true shape -> shape said" where a wrongly named thing can be told by its colour."""
     counts: Counter[str] = Counter()
     for (words, _), scene in zip(captions, split.scenes or [], strict=True):

@@ -173,12 +173,13 @@ def table_of(text: str, place: str, delimiter: str) -> tuple[list[str], list[tup
     return names, found
 
 
-def refuse_twice(named: Iterable[tuple[Any, str]], what: str) -> None:
+def refuse_twice(named: Iterable[tuple[Any, str]], what: str, where: object = "") -> None:
     """Refuse two things under one name.
 
     Args:
         named: each name with its place.
         what: what is named, for the message.
+        where: the file or folder that they are in, where the places do not say it.
 
     Raises:
         ValueError: naming both places of the first such name.
@@ -186,9 +187,8 @@ def refuse_twice(named: Iterable[tuple[Any, str]], what: str) -> None:
     places: dict[Any, str] = {}
     for name, place in named:
         if name in places:
-            raise ValueError(
-                f"expected every {what} once, got {brief(name)} twice: in {places[name]}, and again in {place}; keep one of them"
-            )
+            twice = f"got {brief(name)} twice: in {places[name]}, and again in {place}; keep one of them"
+            raise ValueError(f"{where}{': ' if where else ''}expected every {what} once, {twice}")
         places[name] = place
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def open_splits(path: str, columns: Sequence[str], settings: str) -> dict[str, t
 
 
 class ImageColumn:
-    """The encoded images of a split's rows.
+    """The encoded images of a split's rows, a store whose names are the rows' numbers; see `ImageStore` of captioning.
 
     Args:
         rows: the split.
@@ -79,12 +79,12 @@ class ImageColumn:
         self._rows = rows if is_path else rows.cast_column(column, datasets.Image(decode=False))
         self._column, self._where = column, where
 
-    def holds(self, row: int) -> bool:
-        """Say whether a row has an image, or the path of a file that is there."""
-        data, path = self._cell(row)
-        return data is not None or (path is not None and Path(path).is_file())
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Give those rows that have neither an image nor the path of a file that is there."""
+        cells = ((name, *self._cell(name)) for name in names)
+        return [name for name, data, path in cells if data is None and (path is None or not Path(path).is_file())]
 
-    def read(self, row: int) -> bytes:
+    def read(self, row: int | str) -> bytes:
         """Give the encoded image of a row.
 
         Raises:
@@ -96,15 +96,14 @@ class ImageColumn:
         return data if data is not None else read_encoded(Path(path))
 
     def describe(self, row: int | str) -> str:
-        """Say where a row is."""
-        return f"{self._where}, row {row}"
+        """Say where an image is."""
+        return f"{self._where}, row {row}, column {self._column}"
 
-    @property
-    def fingerprint(self) -> str:
-        """The library's name of the rows' content."""
-        return str(self._rows._fingerprint)
+    def identity(self, names: Sequence[str]) -> str:
+        """Give a text that changes when images do: the library's fingerprint of the rows is part of it."""
+        return f"{self._where}, column {self._column}, {self._rows._fingerprint}"
 
-    def _cell(self, row: int) -> tuple[Any, Any]:
+    def _cell(self, row: int | str) -> tuple[Any, Any]:
         """Give the bytes and the path of a row, either of which may be None."""
         cell = self._rows[int(row)][self._column]
         return (None, cell) if isinstance(cell, str) else ((cell or {}).get("bytes"), (cell or {}).get("path"))

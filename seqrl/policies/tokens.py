@@ -96,8 +96,8 @@ def is_end(tokens: Tensor, ends: Sequence[int]) -> Tensor:
     return found
 
 
-def act_on_tokens(policy: Any, obs: Tensor, state: Tree, *, greedy: bool, generator: torch.Generator | None) -> Step:
-    """Make one step of a policy that has `next_logits`; the body of its `act`.
+def act_on_tokens(policy: Any, obs: Tree, state: Tree, *, greedy: bool = False, generator: torch.Generator | None = None) -> Step:
+    """Choose the next token of each row; the `act` of a policy that has `next_logits`.
 
     Args:
         policy: has `next_logits(tokens, state) -> (logits [B, V], state)`. A policy with a critic leaves the value of
@@ -107,8 +107,9 @@ def act_on_tokens(policy: Any, obs: Tensor, state: Tree, *, greedy: bool, genera
         greedy: take the most probable token.
         generator: draws one number a row.
     """
-    logits, state = policy.next_logits(obs, state)
-    noise = None if greedy else draw_uniform(obs.shape, generator, obs.device)
+    tokens = first_leaf(obs)
+    logits, state = policy.next_logits(tokens, state)
+    noise = None if greedy else draw_uniform(tokens.shape, generator, tokens.device)
     action, logp = choose_token(logits, noise)
     return Step(action, logp, value_of(state, logp), state)
 
@@ -202,6 +203,7 @@ class TokenPolicy(nn.Module):
     """
 
     has_distribution = False
+    act = act_on_tokens
 
     def __init__(
         self,
@@ -239,10 +241,6 @@ class TokenPolicy(nn.Module):
         parts: Any = state
         row = torch.cat([parts["tokens"], tokens.unsqueeze(1)], dim=1)
         return self.module(parts["memory"], row)[:, -1] / self.temperature, {"memory": parts["memory"], "tokens": row}
-
-    def act(self, obs: Tree, state: Tree, *, greedy: bool = False, generator: torch.Generator | None = None) -> Step:
-        """Choose the next token of each row."""
-        return act_on_tokens(self, obs, state, greedy=greedy, generator=generator)  # type: ignore[arg-type]
 
     def forward(self, trajectory: Trajectory) -> Evaluation:
         """Evaluate the tokens of a trajectory in one pass of the module."""

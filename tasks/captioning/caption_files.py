@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ def _token_lines(text: str, path: Path) -> Iterator[tuple[str, str]]:
         if "#" in name:
             numbered.append((name.strip(), f"line {number}"))
         yield name.rsplit("#", 1)[0].strip(), caption
-    refuse_duplicates(path, numbered, what="number of a caption")
+    refuse_twice(numbered, "number of a caption", path)
 
 
 def read_list(path: Path) -> list[str]:
@@ -98,7 +98,7 @@ def read_list(path: Path) -> list[str]:
     named = [(line.strip(), f"line {number}") for number, line in enumerate(lines_of(_read_text(path)), start=1) if line.strip()]
     if not named:
         raise ValueError(f"{path}: expected image names, one a line, got an empty file")
-    refuse_duplicates(path, named)
+    refuse_twice(named, "image", path)
     return [name for name, _ in named]
 
 
@@ -116,7 +116,7 @@ def read_coco(path: Path) -> list[CaptionedImage]:
     _require(path, "images", images, "id", "file_name")
     _require(path, "annotations", annotations, "image_id", "caption")
     captions: dict[Any, list[str]] = {image["id"]: [] for image in images}
-    refuse_duplicates(path, ((str(image["id"]), f"images[{index}]") for index, image in enumerate(images)))
+    refuse_twice(((str(image["id"]), f"images[{index}]") for index, image in enumerate(images)), "image", path)
     for index, annotation in enumerate(annotations):
         if annotation["image_id"] not in captions:
             raise ValueError(f"{path}: annotations[{index}] names image {brief(annotation['image_id'])}, which is not among the images")
@@ -147,10 +147,10 @@ def read_karpathy(path: Path) -> list[CaptionedImage]:
         name, place = str(Path(image.get("filepath", "")) / image["filename"]), f"{path}: images[{index}]"
         split = _split_name(place, image["split"])
         records.append(make_record(place, name, name, [sentence["raw"] for sentence in image["sentences"]], split))
-    refuse_duplicates(path, ((record.image_id, f"images[{index}]") for index, record in enumerate(records)))
+    refuse_twice(((record.image_id, f"images[{index}]") for index, record in enumerate(records)), "image", path)
     for number in ("imgid", "cocoid"):
         given = ((image[number], f"images[{index}]") for index, image in enumerate(images) if number in image)
-        refuse_duplicates(path, given, what=number)
+        refuse_twice(given, number, path)
     return records
 
 
@@ -168,25 +168,8 @@ def read_jsonl(path: Path) -> list[CaptionedImage]:
             raise ValueError(f'{place}: expected {{"image": "a.jpg", "captions": ["..."]}}, got {brief(fields)}')
         split = _split_name(place, fields["split"]) if "split" in fields else ""
         records.append(make_record(place, fields["image"], fields["image"], fields["captions"], split))
-    refuse_duplicates(path, ((record.image_id, record.place.rpartition(", ")[2]) for record in records))
+    refuse_twice(((record.image_id, record.place.rpartition(", ")[2]) for record in records), "image", path)
     return records
-
-
-def refuse_duplicates(path: Path | str, named: Iterable[tuple[Any, str]], *, what: str = "image") -> None:
-    """Raise where a name comes twice.
-
-    Args:
-        path: the file, or folder, for the message.
-        named: each name with its place in it.
-        what: what is named.
-
-    Raises:
-        ValueError: naming both places.
-    """
-    try:
-        refuse_twice(named, what)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
 
 
 def make_record(place: Path | str, image_id: str, file_name: str, captions: list[str], split: str = "") -> CaptionedImage:

@@ -14,14 +14,14 @@ from seqrl.metrics.tokenisations import tokenisation_by_name, unspaced_example
 from seqrl.tasks.captioning.caption_files import CaptionedImage
 from seqrl.tasks.captioning.data_config import DataConfig
 from seqrl.tasks.captioning.features import Eyes
-from seqrl.tasks.captioning.image_stores import DrawnStore, ImageStore
+from seqrl.tasks.captioning.image_stores import DrawnStore
 from seqrl.tasks.captioning.images import Prepare
 from seqrl.tasks.captioning.photographs import SPLITS, Photographs, find_photographs
 from seqrl.tasks.captioning.scene_layout import Scene
 from seqrl.tasks.captioning.scene_words import grammar_words
 from seqrl.tasks.captioning.scenes import DrawnSplit, load_scenes
 from seqrl.tasks.captioning.shown import Shown, load_shown
-from seqrl.tasks.writing.vocabulary import SPECIALS, TokenizerVocabulary, Vocabulary
+from seqrl.tasks.writing.vocabulary import SPECIALS, TokenizerVocabulary, Vocabulary, refuse_unscorable
 
 _LOG = logging.getLogger(__name__)
 
@@ -141,29 +141,32 @@ def load_data(config: DataConfig, prepare: Prepare | None = None, *, eyes: Eyes 
     """
     config.check()
     drawn = load_scenes(config.scenes, config.image_size) if config.source == "scenes" else {}
-    found = _as_photographs(drawn, config.max_images) if drawn else find_photographs(config)
+    found = _as_photographs(drawn) if drawn else find_photographs(config)
+    records = {name: found.records[name][: config.max_images or None] for name in SPLITS}
     split = tokenisation_by_name(config.tokens).split
-    words = {name: [[split(caption) for caption in record.captions] for record in found.records[name]] for name in SPLITS}
+    words = {name: [[split(caption) for caption in record.captions] for record in records[name]] for name in SPLITS}
     if not drawn:
+        reserved = () if config.tokenizer else SPECIALS
         for name in SPLITS:
-            _refuse_wordless(found.records[name], words[name], reserved=() if config.tokenizer else SPECIALS)
+            for record, captions in zip(records[name], words[name], strict=True):
+                for index, (text, caption) in enumerate(zip(record.captions, captions, strict=True)):
+                    refuse_unscorable(f"image {record.image_id}: caption {index}", text, caption, reserved)
         if config.tokens == "ptb":
-            _warn_of_unspaced(found.records["train"])
+            _warn_of_unspaced(records["train"])
     vocabulary = _vocabulary(config, words["train"])
-    named = {name: [(record.image_id, record.file_name) for record in found.records[name]] for name in SPLITS}
+    named = {name: [(record.image_id, record.file_name) for record in records[name]] for name in SPLITS}
     shown = load_shown(config, found.stores, named, prepare=prepare, eyes=eyes, mirrored=mirrored)
-    splits = {name: _make_split(name, found.records[name], words[name], shown[name], drawn.get(name)) for name in SPLITS}
+    splits = {name: _make_split(name, records[name], words[name], shown[name], drawn.get(name)) for name in SPLITS}
     return CaptionData(**splits, vocabulary=vocabulary, prepared=prepare is not None, seen_by="" if eyes is None else eyes.key)
 
 
-def _as_photographs(drawn: Mapping[str, DrawnSplit], most: int) -> Photographs:
-    """Give scenes the form of photographs in files, the first ones of each split where `most` is not 0."""
+def _as_photographs(drawn: Mapping[str, DrawnSplit]) -> Photographs:
+    """Give scenes the form of photographs in files."""
     records = {
         name: [CaptionedImage(image, image, tuple(captions)) for image, captions in zip(part.image_ids, part.captions, strict=True)]
         for name, part in drawn.items()
     }
-    stores: dict[str, ImageStore] = {name: DrawnStore(part.image_ids, part.images) for name, part in drawn.items()}
-    return Photographs({name: part[: most or None] for name, part in records.items()}, stores)
+    return Photographs(records, {name: DrawnStore(part.image_ids, part.images) for name, part in drawn.items()})
 
 
 def _make_split(
@@ -192,21 +195,6 @@ def _warn_of_unspaced(records: Sequence[CaptionedImage]) -> None:
             "Learn characters instead: task.data.tokens: characters",
             example[:40],
         )
-
-
-def _refuse_wordless(records: Sequence[CaptionedImage], words: list[list[list[str]]], reserved: Sequence[str]) -> None:
-    for record, captions in zip(records, words, strict=True):
-        for index, caption in enumerate(captions):
-            special = next((word for word in caption if word in reserved), None)
-            if caption and special is None:
-                continue
-            place, text = f"image {record.image_id}: caption {index} holds", f"({record.captions[index]!r})"
-            raise ValueError(
-                f"{place} {special}, the name of a token of the word list {text}; a captioner would be rewarded for writing it, so "
-                "replace it by a word"
-                if special
-                else f"{place} no word after tokenisation {text}; an empty reference cannot be scored, write a caption or remove it"
-            )
 
 
 def _vocabulary(config: DataConfig, words: list[list[list[str]]]) -> Vocabulary | TokenizerVocabulary:

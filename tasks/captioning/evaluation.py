@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -16,9 +16,8 @@ from seqrl.run.trust import NAMES_CODE
 from seqrl.settings import Count, Limit, NotNegative, check_settings
 from seqrl.tasks.captioning.data import CaptionSplit
 from seqrl.tasks.captioning.facts import fact_metrics
-from seqrl.tasks.writing.decoded import Decoded, Share, batches_of, beam_texts, contexts_of, greedy_texts, in_order, share_of
-from seqrl.tasks.writing.own_metrics import OwnMetric, check_metrics, registered_among
-from seqrl.tasks.writing.own_rewards import mean_score
+from seqrl.tasks.writing.decoded import Decoded, batches_of, beam_texts, greedy_texts, in_order, share_of
+from seqrl.tasks.writing.own_metrics import check_metrics, registered_among
 from seqrl.tasks.writing.vocabulary import AnyVocabulary
 
 METRICS = ("cider_d", "cider", "bleu1", "bleu2", "bleu3", "bleu4", "rouge_l")
@@ -60,12 +59,7 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         check_settings(self)
         check_metrics(self.metrics, FIGURES)
-        for name in registered_among(self.metrics):
-            if not by_name.takes_words(name):
-                raise ValueError(
-                    f"metrics: {name} scores strings only, as they were written, and captioners' words have lost case and punctuation; "
-                    f"report bleu4 or bleu4_smoothed instead, and score written captions with `seqrl score --metrics {name}`"
-                )
+        refuse_string_metrics(registered_among(self.metrics))
 
     @property
     def beam(self) -> dict[str, Any]:
@@ -74,82 +68,48 @@ class EvaluationConfig:
         return settings if self.beam_size > 1 else {}
 
 
-def evaluate_captions(
-    policy: nn.Module,
-    split: CaptionSplit,
-    vocabulary: AnyVocabulary,
-    config: EvaluationConfig,
-    own: Mapping[str, OwnMetric] | None = None,
-) -> dict[str, float]:
-    """Caption the images and score the captions; see `metrics_of`."""
-    return metrics_of([captions_of(policy, split, vocabulary, config)], split, vocabulary, config, own)
+def refuse_string_metrics(names: Sequence[str]) -> None:
+    """Refuse metrics of texts as they were written, which captioners' words cannot have.
+
+    Raises:
+        ValueError: naming the first.
+    """
+    for name in names:
+        if not by_name.takes_words(name):
+            raise ValueError(
+                f"metrics: {name} scores strings only, as they were written, and captioners' words have lost case and punctuation; "
+                f"report bleu4 or bleu4_smoothed instead, and score written captions with `seqrl score --metrics {name}`"
+            )
 
 
-def captions_of(
-    policy: nn.Module, split: CaptionSplit, vocabulary: AnyVocabulary, config: EvaluationConfig, part: int = 0, parts: int = 1
-) -> Share:
-    """Caption a process's share of the images.
+def evaluate_captions(policy: nn.Module, split: CaptionSplit, vocabulary: AnyVocabulary, config: EvaluationConfig) -> dict[str, float]:
+    """Caption the images and score the captions, as a corpus.
 
     Args:
         policy: see `seqrl.decoding.sample`.
-        split: images and references.
-        vocabulary: what the token ids stand for.
-        config: see `EvaluationConfig`.
-        part: number of the process.
-        parts: of processes.
-    """
-    batches = batches_of(min(config.max_images or len(split), len(split)), config.images_per_batch, part, parts)
-    return share_of(policy, split.rows, batches, vocabulary, config.beam)
-
-
-def metrics_of(
-    shares: Sequence[Share],
-    split: CaptionSplit,
-    vocabulary: AnyVocabulary,
-    config: EvaluationConfig,
-    own: Mapping[str, OwnMetric] | None = None,
-) -> dict[str, float]:
-    """Score the captions of all processes, as a corpus.
-
-    Args:
-        shares: what `captions_of` gave to each process.
         split: images and references; document frequencies are those of these references, as published scores have it.
         vocabulary: what the token ids stand for.
         config: see `EvaluationConfig`.
-        own: functions of one's own, by the name of their metric.
 
     Returns:
-        For greedy decoding each metric's corpus score, then `length` (words), `bad_endings` (share of captions that break
-        off: at the maximum length, or with a word that ends no sentence), `distinct` (share of different captions) and
-        `vocabulary` (different words used); for drawn scenes also what `fact_metrics` gives. The same under `beam/` where
-        `beam_size` is set.
-
-    Raises:
-        ValueError: when there are fewer than two images, which would make every CIDEr 0.
+        What `score_captions` gives of greedy decoding. The same under `beam/` where `beam_size` is set.
     """
+    share = share_of(policy, split, vocabulary, config.beam, most=config.max_images, size=config.images_per_batch)
     metrics = list(dict.fromkeys([*METRICS, *registered_among(config.metrics)]))
-    values: dict[str, float] = {}
-    for kind in shares[0]:
-        captions = in_order([share[kind] for share in shares])
-        texts = [vocabulary.tokenisation.join(words) for words, _ in captions]
-        scores = {name: mean_score(each.score, texts, split, config.images_per_batch) for name, each in (own or {}).items()}
-        values |= {f"{kind}{name}": number for name, number in (score_captions(captions, split, metrics) | scores).items()}
-    return values
-
-
-Caption = Decoded
+    found = {kind: score_captions(in_order([texts]), split, metrics) for kind, texts in share.items()}
+    return {f"{kind}{name}": number for kind, scores in found.items() for name, number in scores.items()}
 
 
 def greedy_captions(
     policy: nn.Module, split: CaptionSplit, vocabulary: AnyVocabulary, config: EvaluationConfig, count: int
-) -> list[Caption]:
+) -> list[Decoded]:
     """Write the most probable caption, token by token, for the first `count` images."""
-    return greedy_texts(policy, contexts_of(policy, split.rows, batches_of(count, config.images_per_batch)), vocabulary)
+    return greedy_texts(policy, split.rows, batches_of(count, config.images_per_batch), vocabulary)
 
 
-def beam_captions(policy: nn.Module, split: CaptionSplit, vocabulary: AnyVocabulary, config: EvaluationConfig, count: int) -> list[Caption]:
+def beam_captions(policy: nn.Module, split: CaptionSplit, vocabulary: AnyVocabulary, config: EvaluationConfig, count: int) -> list[Decoded]:
     """Write captions by beam search for the first `count` images."""
-    return beam_texts(policy, contexts_of(policy, split.rows, batches_of(count, config.images_per_batch)), vocabulary, **config.beam)
+    return beam_texts(policy, split.rows, batches_of(count, config.images_per_batch), vocabulary, **config.beam)
 
 
 def write_captions(
@@ -160,15 +120,21 @@ def write_captions(
     return [vocabulary.tokenisation.join(words) for words, _ in captions], cider_d_of(captions, split)
 
 
-def cider_d_of(captions: Sequence[Caption], split: CaptionSplit) -> list[float]:
+def cider_d_of(captions: Sequence[Decoded], split: CaptionSplit) -> list[float]:
     """Score captions of the first images with CIDEr-D, document frequencies from the whole split."""
     # The metric takes the frequencies of the references at hand, so the other images come along without a caption.
     padded = [words for words, _ in captions] + [[]] * (len(split) - len(captions))
     return by_name.metric_by_name("cider_d").score(padded, split.words)[: len(captions)].tolist()
 
 
-def score_captions(captions: Sequence[Caption], split: CaptionSplit, metrics: Sequence[str] = METRICS) -> dict[str, float]:
-    """Score captions of the first images of a split; see `evaluate_captions` for the metrics."""
+def score_captions(captions: Sequence[Decoded], split: CaptionSplit, metrics: Sequence[str] = METRICS) -> dict[str, float]:
+    """Score captions of the first images of a split, at least two, or every CIDEr would be 0.
+
+    Returns:
+        Each metric's corpus score, then `length` (words), `bad_endings` (share of captions that break off: at the maximum length, or with
+        a word that ends no sentence), `distinct` (share of different captions) and `vocabulary` (different words used); for drawn scenes
+        also what `fact_metrics` gives.
+    """
     hypotheses, references = [words for words, _ in captions], split.words[: len(captions)]
     corpus = Corpus(hypotheses, references)
     values = {name: corpus.corpus_score(by_name.metric_by_name(name)) for name in metrics}

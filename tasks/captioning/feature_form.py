@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from seqrl.metrics.limits import brief
-from seqrl.tasks.captioning.caption_files import refuse_duplicates
+from seqrl.metrics.text_files import refuse_twice
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def from_array(path: Path, features: Any, names: Sequence[str], extra: Mapping[s
     number = features.shape[0]
     if len(names) != number:
         raise ValueError(f"{path}: expected a name for each of {number} images, got {len(names)}")
-    refuse_duplicates(path, ((name, f"row {row}") for row, name in enumerate(names)), what="name")
+    refuse_twice(((name, f"row {row}") for row, name in enumerate(names)), "name", path)
     mask = _mask_of(path, extra, number, regions)
     return FeatureFile(path, list(names), [regions] * number, dim, mask, lambda row: np.asarray(features[row]).reshape(regions, dim))
 

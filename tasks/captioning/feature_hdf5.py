@@ -34,7 +34,12 @@ def open_hdf5(path: Path) -> Iterator[FeatureFile]:
             f"{path}: expected an HDF5 file, but it is none, cut short or damaged ({brief(str(error))}); copy it again, whole"
         ) from error
     with file:
-        yield _described(path, dict(_data_sets(path, file, "", set(), h5py)))
+        found = dict(_data_sets(path, file, "", set(), h5py))
+        # A row is unpacked with the whole chunk that it stands in, which may be larger than all rows.
+        numbers = (max(math.prod(part.shape or ()), math.prod(part.chunks or ())) * part.dtype.itemsize for part in found.values())
+        refuse_bomb(str(path), path.stat().st_size, sum(numbers))
+        rows = {name: _Rows(path, part) for name, part in found.items()}
+        yield from_members(path, rows, lambda name: (rows[name].shape, rows[name].dtype), rows.__getitem__)
 
 
 def _data_sets(path: Path, group: Any, prefix: str, seen: set[Any], h5py: Any) -> Iterator[tuple[str, Any]]:
@@ -58,18 +63,13 @@ def _data_sets(path: Path, group: Any, prefix: str, seen: set[Any], h5py: Any) -
         if isinstance(found, h5py.Group):
             yield from _data_sets(path, found, f"{prefix}{name}/", seen, h5py)
         elif isinstance(found, h5py.Dataset):
-            _refuse_outside(path, prefix + name, found)
+            with _read_whole(path, prefix + name):
+                # Of a kind of numbers that NumPy lacks, h5py says so only when it is asked.
+                outside, _ = found.is_virtual or found.external, (found.shape, found.dtype)
+            if outside:
+                what = "a data set that stands in other files; copy them into one"
+                raise ValueError(f"{path}, {brief(prefix + name)}: expected features in the file itself, got {what}")
             yield prefix + name, found
-
-
-def _refuse_outside(path: Path, name: str, found: Any) -> None:
-    with _read_whole(path, name):
-        # Of a kind of numbers that NumPy lacks, h5py says so only when it is asked.
-        outside, _ = found.is_virtual or found.external, (found.shape, found.dtype)
-    if outside:
-        raise ValueError(
-            f"{path}, {brief(name)}: expected features in the file itself, got a data set that stands in other files; copy them into one"
-        )
 
 
 @contextmanager
@@ -80,15 +80,6 @@ def _read_whole(path: Path, name: str) -> Iterator[None]:
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
         place = f"{path}, {brief(name)}" if name else path
         raise ValueError(f"{place}: it does not read ({brief(str(error))}); copy the file again, whole") from error
-
-
-def _described(path: Path, found: dict[str, Any]) -> FeatureFile:
-    size = path.stat().st_size
-    # A row is unpacked with the whole chunk that it stands in, which may be larger than all rows.
-    numbers = (max(math.prod(part.shape or ()), math.prod(part.chunks or ())) * part.dtype.itemsize for part in found.values())
-    refuse_bomb(str(path), size, sum(numbers))
-    rows = {name: _Rows(path, part) for name, part in found.items()}
-    return from_members(path, rows, lambda name: (rows[name].shape, rows[name].dtype), rows.__getitem__)
 
 
 class _Rows:

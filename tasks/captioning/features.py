@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -26,15 +26,19 @@ _IMAGES_A_BATCH = 16
 LARGEST = float(np.finfo(np.float16).max)
 
 
-class Eyes(Protocol):
-    """A frozen encoder of pictures.
+@dataclass(frozen=True)
+class Eyes:
+    """A frozen encoder of pictures, which gives regions and no gradient.
+
+    The features of the mirrored photographs are those of `images.flip(3)`.
 
     Attributes:
         name: for messages.
-        key: a text that changes when what it gives does.
+        key: a text that changes when weights, preprocessing or arithmetic do; the SHA-256 of the weights is part of it.
         num_regions: R.
         feature_dim: D.
-        prepare: makes of a photograph what it looks at.
+        prepare: makes of a photograph what it looks at, uint8 [3, H, W].
+        look: gives regions [N, R, D] of images uint8 [N, 3, H, W].
     """
 
     name: str
@@ -42,9 +46,12 @@ class Eyes(Protocol):
     num_regions: int
     feature_dim: int
     prepare: Prepare
+    look: Callable[[Tensor], Tensor]
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Give the regions [N, R, D] float32 of images uint8 [N, 3, H, W]."""
+        """Give the regions [N, R, D] float32 of images uint8 [N, 3, H, W], as `prepare` makes them."""
+        with torch.no_grad():
+            return self.look(images).float()
 
 
 def load_features(
@@ -108,9 +115,9 @@ def _seen(pictures: Iterator[np.ndarray | None], eyes: Eyes, mirrored: bool) -> 
         found: Iterator[np.ndarray] = iter(())
         if whole:
             images = torch.from_numpy(np.stack(whole))
-            with torch.no_grad(), _all_cores():
+            with _all_cores():
                 seen = eyes(images.flip(3) if mirrored else images)
-            found = iter(in_16_bits(seen.float().cpu().numpy(), eyes.name))
+            found = iter(in_16_bits(seen.cpu().numpy(), eyes.name))
         yield from (None if picture is None else next(found) for picture in batch)
 
 

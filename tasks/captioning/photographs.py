@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from seqrl.metrics.text_files import refuse_twice
 from seqrl.tasks.captioning import caption_files
 from seqrl.tasks.captioning.caption_files import CaptionedImage
 from seqrl.tasks.captioning.data_config import DataConfig
@@ -56,15 +57,12 @@ def find_photographs(config: DataConfig) -> Photographs:
     found = _read(config)
     _hold_out(config, found)
     everything = ((record.image_id, f"{record.place} ({name})") for name in SPLITS for record in found.records[name])
-    caption_files.refuse_duplicates(config.path, everything)
+    refuse_twice(everything, "image", config.path)
     for name in ("train", "dev"):
         if not found.records[name]:
             raise ValueError(f"{config.path}: expected images in the {name} split, got none; name them in the data or set num_dev")
     if not config.features:
         _handle_missing(config, found)
-    if config.max_images:
-        for name in SPLITS:
-            del found.records[name][config.max_images :]
     return found
 
 
@@ -97,9 +95,9 @@ def _read_flickr8k(config: DataConfig, root: Path) -> Photographs:
     if captions is None:
         raise FileNotFoundError(f"{root}: found none of the caption files {', '.join(_TOKEN_FILES)}; set `captions`")
     records = {record.image_id: record for record in caption_files.read_token_file(captions)}
-    named = {"train": config.train_list, "dev": config.dev_list, "test": config.test_list}
     split: dict[str, list[CaptionedImage]] = {name: [] for name in SPLITS}
-    lists = {name: root / named[name] if named[name] else _first(root, _LISTS[name]) for name in SPLITS}
+    given = {name: getattr(config, f"{name}_list") for name in SPLITS}
+    lists = {name: root / file if file else _first(root, _LISTS[name]) for name, file in given.items()}
     for name, path in lists.items():
         if path is not None:
             names = caption_files.read_list(path)

@@ -12,23 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqrl.metrics import by_name
+from seqrl.metrics.by_name import reads_document_frequency
 from seqrl.policies.tokens import end_tokens
 from seqrl.settings import Count, NotNegative, check_settings
-from seqrl.tasks.captioning.checks import refuse_single_images, refuse_what_images_lack
 from seqrl.tasks.captioning.data import CaptionData, DataConfig, load_data, rows_of
 from seqrl.tasks.captioning.diagnostics import warnings_for
-from seqrl.tasks.captioning.evaluation import FIGURES, EvaluationConfig, captions_of, metrics_of, write_captions
-from seqrl.tasks.captioning.evaluation import METRICS as EVALUATED
+from seqrl.tasks.captioning.evaluation import FIGURES, METRICS, EvaluationConfig, refuse_string_metrics, score_captions, write_captions
 from seqrl.tasks.captioning.facts import FIGURES as FACT_FIGURES
 from seqrl.tasks.captioning.gallery import Captioned, write_gallery
 from seqrl.tasks.captioning.images import augment
 from seqrl.tasks.captioning.policies import PolicyConfig, build_policy, sight_of, unfrozen_sight
 from seqrl.tasks.captioning.policies.feature_encoder import FeatureShape
-from seqrl.tasks.writing.decoded import Share
-from seqrl.tasks.writing.imitated_references import ImitatedReferences
-from seqrl.tasks.writing.imitated_rows import imitated_rows
-from seqrl.tasks.writing.own_metrics import imported_among, own_metrics, registered_among
+from seqrl.tasks.writing.decoded import Share, share_of
+from seqrl.tasks.writing.imitated_references import ImitatedReferences, imitated_rows
+from seqrl.tasks.writing.own_metrics import Reported, imported_among
 from seqrl.tasks.writing.own_rewards import OwnRewardLike
 from seqrl.tasks.writing.reward import RewardConfig, TextReward
 from seqrl.tasks.writing.rollouts import HINTS, Rollouts, split_named
@@ -111,10 +108,9 @@ class CaptioningTask:
         self.state_dict, self.load_state_dict = rollouts.state_dict, rollouts.load_state_dict
         self._built: nn.Module | None = None
         self._begin = int(data.vocabulary.begin)
-        rewarded = [] if reward or config.reward.named else [name for name, weight in config.reward.metrics.items() if weight]
-        self._evaluation = replace(config.evaluation, metrics=[*config.evaluation.metrics, *rewarded])
         taken = {*FIGURES, *FACT_FIGURES} if data.dev.scenes is not None else FIGURES
-        self._own = own_metrics(config.evaluation.metrics, self.reward, config.reward.timeout_s, taken=taken)
+        self._reported = Reported(METRICS, config.evaluation.metrics, self.reward, taken, refuse=refuse_string_metrics)
+        self.watch, self.less_is_better = self._reported.watch, self._reported.less_is_better
         self._references = self._imitated((data.vocabulary.end,))
 
     searches_rows = True
@@ -159,27 +155,20 @@ class CaptioningTask:
         return self._rollouts.own_rows(shown, group)
 
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
-        """Caption the images of a split and score them with every metric, one's own among them; see `metrics_of`."""
+        """Caption the images of a split and score them with every metric, one's own among them; see `score_captions`."""
         return self.evaluation_metrics([self.evaluation_share(policy, split=split)], split=split)
 
     def evaluation_share(self, policy: nn.Module, *, split: str, part: int = 0, parts: int = 1) -> Share:
         """Caption one process's share of the images."""
-        return captions_of(policy, self._split(split), self.vocabulary, self._evaluation, part, parts)
+        config = self.config.evaluation
+        which: Any = {"most": config.max_images, "size": config.images_per_batch, "part": part, "parts": parts}
+        return share_of(policy, self._split(split), self.vocabulary, config.beam, **which)
 
     def evaluation_metrics(self, shares: Sequence[Share], *, split: str) -> dict[str, float]:
         """Score the captions of all processes."""
-        return metrics_of(shares, self._split(split), self.vocabulary, self._evaluation, self._own)
-
-    def watch(self, metric: str) -> None:
-        """Report a metric in evaluations from now on; names of other metrics change nothing."""
-        name = metric.removeprefix("beam/")
-        if name in by_name.METRICS:
-            self._evaluation = replace(self._evaluation, metrics=[*self._evaluation.metrics, name])
-
-    def less_is_better(self, metric: str) -> bool:
-        """Tell whether the smallest value of a metric of evaluations is the best."""
-        name = metric.removeprefix("beam/")
-        return name in by_name.METRICS and not by_name.higher_is_better(name)
+        part = self._split(split)
+        score = partial(score_captions, split=part, metrics=self._reported.metrics)
+        return self._reported.values(shares, part, self.config.evaluation.images_per_batch, score)
 
     def sample(
         self, policy: nn.Module, directory: Path, *, count: int = 8, split: str = "dev", before: nn.Module | None = None
@@ -205,16 +194,14 @@ class CaptioningTask:
 
     def evaluation_signatures(self, split: str, *, version: str) -> dict[str, str]:
         """Say how the metrics of an evaluation are computed."""
-        config, tok, references = self._evaluation, self.vocabulary.tokenisation.name, self._split(split).references
-        beam = {"beam": config.beam_size, "alpha": config.length_penalty} if config.beam else {}
-        beam |= {"temperature": config.temperature} if beam and config.temperature is not None else {}
+        config, tok, references = self.config.evaluation, self.vocabulary.tokenisation.name, self._split(split).references
         return evaluation_signatures(
-            {name: name for name in [*EVALUATED, *registered_among(config.metrics)]},
+            {name: name for name in self._reported.metrics},
             references[: config.max_images or None],
-            beam,
+            config.beam,
             tok=tok,
             version=version,
-            functions={metric: own.name for metric, own in self._own.items()},
+            functions={metric: own.name for metric, own in self._reported.own.items()},
             df=split,
             text=tok,
         )
@@ -265,3 +252,33 @@ class CaptioningTask:
         vocabulary: Any = self.vocabulary
         encode = partial(vocabulary.encode, after=after, gap=gap) if (after or gap) and hasattr(vocabulary, "tokenizer") else None
         return ImitatedReferences(self.data.train, self.vocabulary, self.config.policy.max_tokens, ends, encode=encode)
+
+
+def refuse_single_images(reward: RewardConfig, data: CaptionData) -> None:
+    """Refuse a split whose CIDEr is always 0.
+
+    Raises:
+        ValueError: naming the split.
+    """
+    wanted = [("dev", data.dev)]
+    if not reward.named and not reward.document_frequency and any(map(reads_document_frequency, reward.metrics)):
+        wanted.append(("train", data.train))
+    for name, split in wanted:
+        if len(split) < 2:
+            raise ValueError(
+                f"{name}: expected at least 2 images, got {len(split)}; CIDEr weighs words by how few images' captions hold them, "
+                "and over a single image every score is 0. Add images"
+                + (", or set reward.document_frequency to a corpus's or reward.metrics to others" if name == "train" else "")
+            )
+
+
+def refuse_what_images_lack(data: CaptionData, *, detects_figures: bool, flips: bool) -> None:
+    """Refuse settings that need more than the images of this data set have.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    if detects_figures and data.train.figures is None:
+        raise ValueError("policy.figure_detection: expected drawn scenes, got images without known figures; set it to 0")
+    if flips and FeatureShape.of(data.train.images) is not None and data.train.mirrored is None:
+        raise ValueError("flip: expected the features of the mirrored images, too, got none; call load_data(..., mirrored=True)")

@@ -11,7 +11,7 @@ from torch import Tensor
 from seqrl.metrics.tokenisations import tokenisation_by_name
 from seqrl.tasks.text.pairs import Pairs
 from seqrl.tasks.text.pieces import PieceVocabulary
-from seqrl.tasks.writing.vocabulary import SPECIALS, AnyVocabulary, Vocabulary
+from seqrl.tasks.writing.vocabulary import SPECIALS, AnyVocabulary, Vocabulary, refuse_unscorable
 
 
 class TextSplit:
@@ -38,8 +38,9 @@ class TextSplit:
         self.prompts, self.references, self.columns, self.messages = pairs.prompts, pairs.references, pairs.columns, pairs.messages or None
         split, reserved = vocabulary.tokenisation.split, SPECIALS if isinstance(vocabulary, Vocabulary) else ()
         self.words = [[split(text) for text in texts] for texts in pairs.references]
-        for index, references in enumerate(self.words):
-            _check(pairs, index, references, reserved)
+        for index, texts in enumerate(pairs.references):
+            for text, words in zip(texts, self.words[index], strict=True):
+                refuse_unscorable(f"{pairs.place(index)}: a reference", text, words, reserved)
         self.tokens, self.mask = prompt_rows(pairs.prompts, vocabulary, max_prompt_tokens)
 
     def __len__(self) -> int:
@@ -90,17 +91,3 @@ def prompt_rows(prompts: Sequence[str], vocabulary: AnyVocabulary, max_prompt_to
     width = int(lengths.max()) if rows else 1
     tokens = torch.tensor([row + [vocabulary.pad] * (width - len(row)) for row in rows], dtype=torch.long).view(len(rows), width)
     return tokens, torch.arange(width) < lengths.unsqueeze(1)
-
-
-def _check(pairs: Pairs, index: int, references: list[list[str]], reserved: Sequence[str]) -> None:
-    for text, words in zip(pairs.references[index], references, strict=True):
-        if not words:
-            raise ValueError(
-                f"{pairs.place(index)}: {text[:60]!r} holds no word after tokenisation; an empty reference cannot be scored, leave it out"
-            )
-        special = next((word for word in words if word in reserved), None)
-        if special:
-            raise ValueError(
-                f"{pairs.place(index)}: a reference holds {special}, the name of a token of the word list; a policy would be rewarded for "
-                "writing it, so replace it by a word"
-            )

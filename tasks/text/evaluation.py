@@ -13,15 +13,16 @@ from seqrl.metrics.corpus import Corpus
 from seqrl.run.trust import NAMES_CODE
 from seqrl.settings import Count, NotNegative, check_settings
 from seqrl.tasks.text.data import TextSplit
-from seqrl.tasks.writing.decoded import Decoded, Share, batches_of, share_of
+from seqrl.tasks.writing.decoded import Decoded
 from seqrl.tasks.writing.own_metrics import check_metrics
 from seqrl.tasks.writing.reward import TextReward
 from seqrl.tasks.writing.trl_form import Notes
 from seqrl.tasks.writing.vocabulary import AnyVocabulary
 
 METRICS = ("sacrebleu", "bleu4")
-# What else is reported of all replies.
-FIGURES = ("length", "length_ratio", "distinct1", "distinct2", "unfinished", "unknown_slots", "broken_slots")
+# What else is reported of all replies; of the last ones less is better.
+SMALLER = ("unfinished", "unknown_slots", "broken_slots")
+FIGURES = ("length", "length_ratio", "distinct1", "distinct2", *SMALLER)
 
 
 @dataclass
@@ -53,17 +54,8 @@ class EvaluationConfig:
         return {"beam_size": self.beam_size, "length_penalty": self.length_penalty} if self.beam_size > 1 else {}
 
 
-Reply = Decoded
-
-
-def replies_of(policy: Any, split: TextSplit, vocabulary: AnyVocabulary, config: EvaluationConfig, part: int = 0, parts: int = 1) -> Share:
-    """Reply to a process's share of the prompts; `part` is its number among `parts`."""
-    batches = batches_of(min(config.max_prompts or len(split), len(split)), config.prompts_per_batch, part, parts)
-    return share_of(policy, split.rows, batches, vocabulary, config.beam)
-
-
 def score_replies(
-    replies: Sequence[Reply],
+    replies: Sequence[Decoded],
     split: TextSplit,
     vocabulary: AnyVocabulary,
     metrics: Sequence[str],
@@ -97,7 +89,7 @@ def score_replies(
     }
 
 
-def scores_of(replies: Sequence[Reply], split: TextSplit, reward: TextReward, notes: Notes) -> list[float]:
+def scores_of(replies: Sequence[Decoded], split: TextSplit, reward: TextReward, notes: Notes) -> list[float]:
     """Give what a reward pays for replies to the first prompts of a split, each by itself, without its end.
 
     Args:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from seqrl.metrics.limits import brief, require_regular
-from seqrl.metrics.text_files import json_lines_of, lines_of, text_of
+from seqrl.metrics.text_files import json_lines_of, lines_of, read_text, text_of
 from seqrl.tasks.text.pairs import Pairs, are_messages, as_prompts, joined_turns
 
 # More than any corpus of sentences that fits in memory; a small archive may unpack to anything.
@@ -67,13 +67,10 @@ def _prompt(value: Any, place: str) -> Any:
 
 
 def _read(path: Path) -> str:
-    path = require_regular(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file; check the name")
-    if path.suffix != ".gz":
-        return text_of(path.read_bytes(), str(path))
+    if path.suffix != ".gz" or not path.exists():
+        return read_text(path)
     try:
-        with gzip.open(path) as file:
+        with gzip.open(require_regular(path)) as file:
             data = file.read(_MOST_BYTES)
             if file.read(1):
                 raise ValueError(f"{path}: expected at most {_MOST_BYTES} bytes of text, got more; cut it into parts")

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqrl.policies.networks import run_recurrent
-from seqrl.policies.tokens import check_token_settings
 from seqrl.run.registry import find
 from seqrl.run.trust import NAMES_CODE
-from seqrl.settings import check_settings, named
+from seqrl.settings import Count, Positive, check_settings, named
 from seqrl.tasks.captioning.policies.captioner import CaptionPolicy
+from seqrl.tasks.captioning.policies.feature_encoder import masked_memory
 from seqrl.tasks.captioning.policies.lstm import AttentionLSTMDecoder
 from seqrl.tasks.captioning.policies.transformer import TransformerDecoder, attend_all
 from seqrl.tasks.text.data import make_vocabulary
@@ -61,8 +61,8 @@ class PolicyConfig:
     num_layers: int = 2
     num_heads: int = 4
     dropout: float = 0.1
-    max_tokens: int = 40
-    temperature: float = 1.0
+    max_tokens: Count = 40
+    temperature: Positive = 1.0
     tie_embeddings: bool = True
     critic: bool = False
     path: Annotated[str, PRETRAINED] = ""
@@ -76,7 +76,6 @@ class PolicyConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        check_token_settings(self.max_tokens, self.temperature)
         if self.type == "pretrained" and self.critic:
             raise ValueError("critic: a pretrained model has no critic; choose a baseline that needs none, such as leave_one_out")
 
@@ -152,12 +151,6 @@ def build_policy(config: PolicyConfig, vocabulary: AnyVocabulary, max_prompt_tok
     return CaptionPolicy(encoder, decoder, **shared, **tokens)
 
 
-def memory_of(features: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """Give what decoders look at: `regions` [N, S, D], `mask` [N, S] and the mean of what counts, `pooled` [N, D]."""
-    counted = mask.unsqueeze(2).to(features.dtype)
-    return {"regions": features, "mask": mask, "pooled": (features * counted).sum(dim=1) / counted.sum(dim=1)}
-
-
 def trimmed(prompts: Any) -> tuple[Tensor, Tensor]:
     """Give tokens and mask of prompts without the columns in which all of them have ended."""
     width = int(prompts["mask"].any(dim=0).sum())
@@ -191,7 +184,7 @@ class RecurrentEncoder(nn.Module):
         embedded = self.dropout(self.norm(self.token_embedding(tokens)))
         packed = pack_padded_sequence(embedded, mask.sum(dim=1).cpu(), batch_first=True, enforce_sorted=False)
         features, _ = pad_packed_sequence(run_recurrent(self.gru, packed)[0], batch_first=True, total_length=tokens.shape[1])
-        return memory_of(self.dropout(self.project(features)), mask)
+        return masked_memory(self.dropout(self.project(features)), mask)
 
 
 class EncoderLayer(nn.Module):
@@ -257,4 +250,4 @@ class TransformerEncoder(nn.Module):
         x = self.dropout(self.token_embedding(tokens) + self.position_embedding[place])
         for layer in self.layers:
             x = layer(x, mask)
-        return memory_of(self.norm(x), mask)
+        return masked_memory(self.norm(x), mask)

@@ -1,5 +1,7 @@
 """RNNLG's data: dialogue acts and responses, slots taken out and put back as the toolkit's resource files say.
 
+An act is written `inform(name='chow';kidsallowed=no)`.
+
 Source: Wen et al. 2015 (Semantically conditioned LSTM-based natural language generation for spoken dialogue systems) and Wen et al. 2016
 (Multi-domain neural network language generation for spoken dialogue systems), whose toolkit's definitions these are.
 """
@@ -13,13 +15,29 @@ from functools import cached_property
 from itertools import permutations
 from pathlib import Path
 
+from seqrl.metrics.limits import brief
 from seqrl.metrics.text_files import json_of, lines_of, read_json, read_text
 from seqrl.run.registry import nearest
-from seqrl.tasks.text.acts import Act, parse_act
 from seqrl.tasks.text.pairs import Pairs, merged
 
 SPLITS = {"train": "train", "dev": "valid", "test": "test"}
+_KIND = re.compile(r"\??[A-Za-z_]+")
+# A slot, and its value where it has one; a quote inside of a value in quotes is followed by more of it.
+_SLOT = re.compile(r"""([^=;()']+)(?:=(?:(['"])(.*?)\2(?=[;)])|((?!['"])[^;)]*)))?""", re.DOTALL)
 _FEATURES = re.compile(r"sv\.(.+)\.(.+)")
+
+
+@dataclass(frozen=True)
+class Act:
+    """What is to be said.
+
+    Attributes:
+        kind: such as `inform` or `?request`.
+        slots: names with their values, None for a slot that is asked for, in the order in which they were written.
+    """
+
+    kind: str
+    slots: tuple[tuple[str, str | None], ...]
 
 
 @dataclass(frozen=True)
@@ -167,3 +185,43 @@ def _column(text: str, slot: str) -> int:
     """Find where a slot stands in an act as it was written, with the underlines and spaces that its name has lost; from 1."""
     found = re.search(r"(?<=[(;])\s*" + r"[_ ]*".join(map(re.escape, slot)) + r"[_ ]*(?=[=;)])", text)
     return found.start() + 1 if found else 1
+
+
+def parse_act(text: str, place: str) -> Act:
+    """Read an act.
+
+    Args:
+        text: a kind and, in brackets, slots with `;` between them, each with `=` and a value or alone; quotes around a value are left out.
+        place: named in messages, such as "acts.txt, line 3".
+
+    Raises:
+        ValueError: naming place and column of what is wrong.
+    """
+    kind = _KIND.match(text)
+    if not kind:
+        raise _wrong(text, place, 0, "the kind of an act, such as inform")
+    at, slots = kind.end(), list[tuple[str, str | None]]()
+    if text[at : at + 1] != "(":
+        raise _wrong(text, place, at, "an opening bracket")
+    if text[at + 1 : at + 2] == ")":
+        at += 1
+    while text[at] != ")":
+        found = _SLOT.match(text, at + 1)
+        if not found or not found[1].strip():
+            raise _wrong(text, place, at + 1, "the name of a slot" + ("" if slots else " or a closing bracket"))
+        value, at = found[3] if found[2] else found[4], found.end()
+        if value is not None and not value.strip():
+            raise _wrong(text, place, found.end(1) + 1, "a value")
+        if value is None and text[at : at + 1] == "=":
+            raise _wrong(text, place, at + 1, "a value whose quote is closed")
+        if text[at : at + 1] not in (";", ")"):
+            raise _wrong(text, place, at, "a semicolon or a closing bracket")
+        slots.append((found[1].strip().replace("_", "").replace(" ", ""), None if value is None else value.strip()))
+    if text[at + 1 :].strip():
+        raise _wrong(text, place, at + 1, "nothing behind the closing bracket")
+    return Act(kind[0], tuple(slots))
+
+
+def _wrong(text: str, place: str, column: int, expected: str) -> ValueError:
+    came = repr(text[column : column + 20]) if column < len(text) else "the end"
+    return ValueError(f"{place}, column {column + 1}: expected {expected}, got {came}, in the act {brief(text)}")

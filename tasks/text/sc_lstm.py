@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from seqrl.policies.token_evaluation import LinearHead, evaluate_tokens
 from seqrl.policies.tokens import act_on_tokens, check_token_settings, input_tokens, never_right, resample_tokens
 from seqrl.tasks.writing.memory import distinct_memory_of, memory_of
-from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
+from seqrl.trajectory import Evaluation, Trajectory, Tree
 
 # How much the hidden state says in the reading gate, and the weights of the cost of consuming several slots in one step.
 ALPHA, ETA, XI = 0.5, 1e-4, 100.0
@@ -87,6 +87,7 @@ class SemanticPolicy(nn.Module):
     """
 
     has_distribution = False
+    act = act_on_tokens
 
     def __init__(
         self,
@@ -137,11 +138,6 @@ class SemanticPolicy(nn.Module):
         if self.critic is not None:
             following["value"] = self.critic(features.detach()).squeeze(-1)
         return self.output(features) / self.temperature, following
-
-    def act(self, obs: Tree, state: Tree, *, greedy: bool = False, generator: torch.Generator | None = None) -> Step:
-        """Choose the next token of each row."""
-        assert isinstance(obs, Tensor)
-        return act_on_tokens(self, obs, state, greedy=greedy, generator=generator)
 
     def forward(self, trajectory: Trajectory) -> Evaluation:
         """Evaluate the tokens of a trajectory, and what was left of the demonstrated ones."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from seqrl.metrics.cache_files import atomic_write
 from seqrl.tasks.text.pairs import Pairs
 from seqrl.tasks.text.slots import Slots
 
@@ -48,9 +49,8 @@ def write_rows(pairs: Pairs, columns: Mapping[str, Written], path: Path) -> Path
         extra = [(f"{name}_{key}", values) for name, written in columns.items() for key, values in written.extra.items()]
         row |= {key: values[index] for key, values in extra if len(values) == count}
         lines.append(json.dumps(row, ensure_ascii=False, default=str) + "\n")
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text("".join(lines), encoding="utf-8")
-    partial.replace(path)
+    with atomic_write(path) as file:
+        file.write("".join(lines).encode())
     return path
 
 

@@ -17,16 +17,15 @@ from seqrl.policies.tokens import end_tokens
 from seqrl.settings import Count, NotNegative, check_settings
 from seqrl.tasks.text.data import TextSplit, prompt_rows
 from seqrl.tasks.text.data_config import DataConfig, load_pairs
-from seqrl.tasks.text.evaluation import FIGURES, METRICS, EvaluationConfig, Reply, replies_of, score_replies, scores_of
+from seqrl.tasks.text.evaluation import FIGURES, METRICS, SMALLER, EvaluationConfig, score_replies, scores_of
 from seqrl.tasks.text.pairs import Pairs, as_lists, as_prompts, held_out
 from seqrl.tasks.text.policy import PolicyConfig, build_policy, load_pretrained, vocabulary_of
 from seqrl.tasks.text.shown import Written, write_replies, write_rows
 from seqrl.tasks.text.slots import Slots
-from seqrl.tasks.writing.decoded import Share, batches_of, contexts_of, greedy_texts, in_order
-from seqrl.tasks.writing.imitated_references import ImitatedReferences
-from seqrl.tasks.writing.imitated_rows import imitated_rows
-from seqrl.tasks.writing.own_metrics import imported_among, own_metrics, registered_among
-from seqrl.tasks.writing.own_rewards import RewardLike, mean_score
+from seqrl.tasks.writing.decoded import Decoded, Share, batches_of, greedy_texts, share_of
+from seqrl.tasks.writing.imitated_references import ImitatedReferences, imitated_rows
+from seqrl.tasks.writing.own_metrics import Reported, imported_among
+from seqrl.tasks.writing.own_rewards import RewardLike
 from seqrl.tasks.writing.reward import RewardConfig, TextReward
 from seqrl.tasks.writing.reward_config import rewarding
 from seqrl.tasks.writing.rollouts import HINTS, Rollouts, split_named
@@ -140,8 +139,8 @@ class TextTask:
         self._drawn = torch.arange(len(self.train)).repeat_interleave(repeats)
         self._rollouts = Rollouts(len(self._drawn), self.reward, seed=seed)
         self._references = self._imitated(self._given or self._loaded)
-        self._own = own_metrics(config.evaluation.metrics, self.reward, config.reward.timeout_s, taken=FIGURES)
-        self._metrics = list(dict.fromkeys([*METRICS, *registered_among(config.evaluation.metrics), *self.reward.weights]))
+        self._reported = Reported(METRICS, config.evaluation.metrics, self.reward, FIGURES, smaller=SMALLER)
+        self.watch, self.less_is_better = self._reported.watch, self._reported.less_is_better
         # What is the same for every task of written texts; see `seqrl.protocols.Task`.
         self.pop_metrics, self.reward_ahead = self._rollouts.pop_metrics, self._rollouts.lag
         self.reward_signature = partial(reward_signature, self.reward)
@@ -191,31 +190,19 @@ class TextTask:
 
     def evaluation_share(self, policy: nn.Module, *, split: str, part: int = 0, parts: int = 1) -> Share:
         """Reply to one process's share of the prompts."""
-        return replies_of(policy, self._split(split), self.vocabulary, self.config.evaluation, part, parts)
+        config = self.config.evaluation
+        which: Any = {"most": config.max_prompts, "size": config.prompts_per_batch, "part": part, "parts": parts}
+        return share_of(policy, self._split(split), self.vocabulary, config.beam, **which)
 
     def evaluation_metrics(self, shares: Sequence[Share], *, split: str) -> dict[str, float]:
         """Score the replies of all processes."""
-        part, config = self._split(split), self.config
-        values: dict[str, float] = {}
-        for kind in shares[0]:
-            replies = in_order([share[kind] for share in shares])
-            found = score_replies(replies, part, self.vocabulary, self._metrics, config.reward.settings)
-            found |= self.slots.metrics([reply.words for reply in replies], part.pairs)
-            texts, size = self._texts(replies), config.evaluation.prompts_per_batch
-            found |= {metric: mean_score(own.score, texts, part, size) for metric, own in self._own.items()}
-            values |= {f"{kind}{name}": metric for name, metric in found.items()}
-        return values
+        part, settings = self._split(split), self.config.reward.settings
 
-    def watch(self, metric: str) -> None:
-        """Report a metric in evaluations from now on; names of other metrics change nothing."""
-        name = metric.removeprefix("beam/")
-        if name in by_name.METRICS and name not in self._metrics:
-            self._metrics.append(name)
+        def score(replies: Sequence[Decoded]) -> dict[str, float]:
+            found = score_replies(replies, part, self.vocabulary, self._reported.metrics, settings)
+            return found | self.slots.metrics([reply.words for reply in replies], part.pairs)
 
-    def less_is_better(self, metric: str) -> bool:
-        """Tell whether the smallest value of a metric of evaluations is the best."""
-        name = metric.removeprefix("beam/")
-        return name in ("unfinished", "unknown_slots", "broken_slots") or (name in by_name.METRICS and not by_name.higher_is_better(name))
+        return self._reported.values(shares, part, self.config.evaluation.prompts_per_batch, score)
 
     def reply(self, policy: nn.Module, prompts: Sequence[str]) -> list[str]:
         """Write the most probable reply, token by token, to any prompts, [N].
@@ -257,9 +244,9 @@ class TextTask:
         """Say how the metrics of an evaluation are computed."""
         config, part, settings = self.config.evaluation, self._split(split), self.config.reward.settings
         return evaluation_signatures(
-            {name: by_name.metric_by_name(name, **settings[name]) if name in settings else name for name in self._metrics},
+            {name: by_name.metric_by_name(name, **settings[name]) if name in settings else name for name in self._reported.metrics},
             part.references[: config.max_prompts or None],
-            {"beam": config.beam_size, "alpha": config.length_penalty} if config.beam else {},
+            config.beam,
             tok=self.vocabulary.tokenisation.name,
             version=version,
             df=part.name,
@@ -276,12 +263,12 @@ class TextTask:
         ends = (self.vocabulary.end,) if policy is None else end_tokens(policy)
         return ImitatedReferences(self.train, self.vocabulary, getattr(policy, "max_tokens", self.config.policy.max_tokens), ends)
 
-    def _texts(self, replies: Sequence[Reply]) -> list[str]:
+    def _texts(self, replies: Sequence[Decoded]) -> list[str]:
         return [self.vocabulary.tokenisation.join(reply.words) for reply in replies]
 
-    def _replies(self, policy: nn.Module, read: Callable[[slice], Tree], count: int) -> list[Reply]:
+    def _replies(self, policy: nn.Module, read: Callable[[slice], Tree], count: int) -> list[Decoded]:
         batches = batches_of(count, self.config.evaluation.prompts_per_batch)
-        return greedy_texts(policy, contexts_of(policy, read, batches), self.vocabulary)
+        return greedy_texts(policy, read, batches, self.vocabulary)
 
     def _written(self, policy: nn.Module, before: nn.Module | None, part: TextSplit, count: int) -> dict[str, Written]:
         writers = {"output": policy} if before is None else {"before": before, "after": policy}

@@ -44,7 +44,7 @@ class Asked:
 
         columns = {name: taken(values) or [] for name, values in getattr(split, "columns", {}).items()}
         prompts, messages = taken(getattr(split, "prompts", None)), taken(getattr(split, "messages", None))
-        return cls(texts, [split.references[item] for item in items], prompts, messages, ids, columns)
+        return cls(texts, [list(split.references[item]) for item in items], prompts, messages, ids, columns)
 
     def __len__(self) -> int:
         """Number of texts."""
@@ -54,7 +54,3 @@ class Asked:
         """Take some rows."""
         rows: Any = {name: None if rows is None else rows[which] for name, rows in vars(self).items() if name != "columns"}
         return Asked(**rows, columns={name: values[which] for name, values in self.columns.items()})
-
-    def as_plain(self) -> dict[str, Any]:
-        """Give it as what can be sent to another process as JSON."""
-        return vars(self) | {"references": [list(each) for each in self.references]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -28,32 +28,31 @@ Share = dict[str, list[list[Decoded]]]
 
 
 def share_of(
-    policy: Any, read: Callable[[slice], Tree], batches: Sequence[slice], vocabulary: AnyVocabulary, beam: Mapping[str, Any]
+    policy: Any, split: Any, vocabulary: AnyVocabulary, beam: Mapping[str, Any], *, most: int, size: int, part: int = 0, parts: int = 1
 ) -> Share:
-    """Write greedy texts about the items of each batch, and those of beam search.
+    """Write a process's share of the texts about a split's items: greedy ones, and those of beam search.
 
     Args:
         policy: see `seqrl.decoding.sample`.
-        read: gives what a policy reads of some items.
-        batches: of items.
+        split: has `rows(slice)`, which gives what a policy reads of some items.
         vocabulary: what the token ids stand for.
         beam: how beam search goes; empty for none.
+        most: only about so many of the first items; 0 for all.
+        size: items of a batch.
+        part: number of the process.
+        parts: of processes.
     """
+    batches = batches_of(min(most or len(split), len(split)), size, part, parts)
     ways: dict[str, Callable[..., list[Decoded]]] = {"": greedy_texts}
     ways |= {"beam/": partial(beam_texts, **beam)} if beam else {}
-    return {kind: [write(policy, contexts_of(policy, read, [rows]), vocabulary) for rows in batches] for kind, write in ways.items()}
+    return {kind: [write(policy, split.rows, [rows], vocabulary) for rows in batches] for kind, write in ways.items()}
 
 
-def contexts_of(policy: Any, read: Callable[[slice], Tree], batches: Iterable[slice]) -> Iterator[Tree]:
-    """Give the context of each batch of items, one after the other; `read` gives what a policy reads of some items."""
-    return (context_of(policy, read(rows)) for rows in batches)
-
-
-def greedy_texts(policy: Any, contexts: Iterable[Any], vocabulary: AnyVocabulary) -> list[Decoded]:
-    """Write the most probable text, token by token, about the contexts of each batch."""
+def greedy_texts(policy: Any, read: Callable[[slice], Tree], batches: Iterable[slice], vocabulary: AnyVocabulary) -> list[Decoded]:
+    """Write the most probable text, token by token, about the items of each batch, of which `read` gives what a policy reads."""
     found: list[Decoded] = []
-    for context in contexts:
-        rows = sample(policy, context, greedy=True)
+    for batch in batches:
+        rows = sample(policy, context_of(policy, read(batch)), greedy=True)
         lengths = rows.mask.sum(dim=1)
         ended = is_end(rows.action.gather(1, (lengths - 1).unsqueeze(1)).squeeze(1), end_tokens(policy))
         tokens = with_one_end(rows.action, policy, vocabulary.end).tolist()
@@ -63,11 +62,13 @@ def greedy_texts(policy: Any, contexts: Iterable[Any], vocabulary: AnyVocabulary
     return found
 
 
-def beam_texts(policy: Any, contexts: Iterable[Any], vocabulary: AnyVocabulary, **how: Any) -> list[Decoded]:
-    """Write texts by beam search about the contexts of each batch; `how` goes to `seqrl.beam_search.beam_search`."""
+def beam_texts(
+    policy: Any, read: Callable[[slice], Tree], batches: Iterable[slice], vocabulary: AnyVocabulary, **how: Any
+) -> list[Decoded]:
+    """Write texts by beam search, as `greedy_texts` does; `how` goes to `seqrl.beam_search.beam_search`."""
     found: list[Decoded] = []
-    for context in contexts:
-        rows, _ = beam_search(policy, context, **how)
+    for batch in batches:
+        rows, _ = beam_search(policy, context_of(policy, read(batch)), **how)
         found += [Decoded(vocabulary.decode(row), len(row) < policy.max_tokens) for row in rows]
     return found
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from seqrl.tasks.writing.reward import References
 from seqrl.tasks.writing.vocabulary import AnyVocabulary
+from seqrl.trajectory import Trajectory, Tree
 
 
 class ImitatedReferences:
@@ -39,18 +40,16 @@ class ImitatedReferences:
         given, items = (encode or vocabulary.encode, split.words) if own_rules is None else (own_rules, split.references)
         self.rows = [self._complete([given(reference) for reference in references]) for references in items]
 
-    def choose(self, item: int, count: int, generator: torch.Generator) -> list[list[int]]:
-        """Draw `count` references of an item; 0 for all."""
-        references = self.rows[item]
-        if not count or count >= len(references):
-            return references
-        return [references[index] for index in torch.randperm(len(references), generator=generator)[:count].tolist()]
-
     def chosen(self, items: Tensor, count: int, generator: torch.Generator) -> tuple[list[list[int]], Tensor]:
-        """Draw `count` references of each item [N]; give B of them, and for each the place of its item among the items, [B]."""
-        chosen = [self.choose(item, count, generator) for item in items.tolist()]
-        place = torch.arange(len(items)).repeat_interleave(torch.tensor([len(each) for each in chosen]))
-        return [row for each in chosen for row in each], place
+        """Draw `count` references of each item [N], 0 for all; give B of them, and for each the place of its item among the items, [B]."""
+        rows, place = list[list[int]](), list[int]()
+        for number, item in enumerate(items.tolist()):
+            references = self.rows[item]
+            if 0 < count < len(references):
+                references = [references[index] for index in torch.randperm(len(references), generator=generator)[:count].tolist()]
+            rows += references
+            place += [number] * len(references)
+        return rows, torch.tensor(place)
 
     def beginnings(self, items: Tensor, num_steps: int, generator: torch.Generator) -> Tensor:
         """Give the first tokens of a reference of each item [N], drawn at random, [N, S] with S <= num_steps.
@@ -72,3 +71,34 @@ class ImitatedReferences:
         """Give tokens up to the first one that ends a row of the policy; else with an end."""
         length = next((place for place, token in enumerate(tokens) if token in self.ends), None)
         return [*tokens, self._vocabulary.end] if length is None else tokens[: length + 1]
+
+
+def imitated_rows(tokens: Sequence[Sequence[int]], context: Tree, group: Tensor, *, begin: int, pad: int) -> Trajectory:
+    """Lay captions out as rows to imitate.
+
+    Args:
+        tokens: B captions, each to its end.
+        context: leaves [B, ...].
+        group: [B] numbers of the images.
+        begin: token before the first one.
+        pad: token after the last one.
+    """
+    B, T = len(tokens), max(len(row) for row in tokens)
+    lengths = torch.tensor([len(row) for row in tokens])
+    imitate = torch.arange(T) < lengths.unsqueeze(1)
+    action = torch.full((B, T), pad)
+    action[imitate] = torch.tensor([token for row in tokens for token in row])
+    nothing = torch.zeros(B, T, dtype=torch.bool)
+    return Trajectory(
+        action=action,
+        logp=torch.zeros(B, T),
+        value=torch.zeros(B, T + 1),
+        reward=torch.zeros(B, T),
+        terminated=torch.arange(T) == lengths.unsqueeze(1) - 1,
+        truncated=nothing,
+        mask=nothing,
+        obs=torch.cat([torch.full((B, 1), begin), action], dim=1),
+        context=context,
+        group=group,
+        imitate=imitate,
+    )

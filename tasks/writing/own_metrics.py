@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seqrl.metrics import by_name
 from seqrl.tasks.writing.asked import Asked
-from seqrl.tasks.writing.own_rewards import OwnRewards, metric_of
+from seqrl.tasks.writing.decoded import Decoded, Share, in_order
+from seqrl.tasks.writing.own_rewards import OwnRewards, mean_score, metric_of
 from seqrl.tasks.writing.reward import TextReward
 from seqrl.tasks.writing.reward_config import require_metric
 from seqrl.tasks.writing.reward_function import Named, import_function
@@ -22,6 +24,71 @@ class OwnMetric:
 
     name: str
     score: Callable[[Asked], NDArray[np.float64]]
+
+
+class Reported:
+    """What evaluations report of texts: the usual metrics, those that the setting names and those of the reward, each once.
+
+    Args:
+        usual: names of metrics that are always reported.
+        named: what the setting names, see `own_metrics`.
+        reward: of the task.
+        figures: names of what else is reported.
+        smaller: those of them of which the smallest is the best.
+        refuse: raises where a metric cannot be reported here.
+
+    Attributes:
+        metrics: names of those to report.
+        own: functions of one's own by the names of their metrics.
+    """
+
+    def __init__(
+        self,
+        usual: Sequence[str],
+        named: Sequence[str],
+        reward: TextReward,
+        figures: Container[str],
+        *,
+        smaller: Container[str] = (),
+        refuse: Callable[[Sequence[str]], None] = lambda names: None,
+    ) -> None:
+        self.own = own_metrics(named, reward, reward.config.timeout_s, taken=figures)
+        self.metrics = list(dict.fromkeys([*usual, *registered_among(named), *reward.weights]))
+        self._smaller, self._refuse, self._join = smaller, refuse, reward.vocabulary.tokenisation.join
+
+    def watch(self, metric: str) -> None:
+        """Report a metric in evaluations from now on; names of other metrics change nothing."""
+        name = metric.removeprefix("beam/")
+        if name in by_name.METRICS and name not in self.metrics:
+            self._refuse([name])
+            self.metrics.append(name)
+
+    def less_is_better(self, metric: str) -> bool:
+        """Tell whether the smallest value of a metric of evaluations is the best."""
+        name = metric.removeprefix("beam/")
+        return name in self._smaller or (name in by_name.METRICS and not by_name.higher_is_better(name))
+
+    def values(
+        self, shares: Sequence[Share], split: Any, size: int, score: Callable[[list[Decoded]], dict[str, float]]
+    ) -> dict[str, float]:
+        """Score the texts of all processes.
+
+        Args:
+            shares: what `share_of` gave to each process.
+            split: what the texts are about.
+            size: at most so many texts a call of a function of one's own.
+            score: gives all but what functions of one's own find.
+
+        Returns:
+            What `score` and the functions give for greedy texts, and the same under `beam/` for those of beam search.
+        """
+        values: dict[str, float] = {}
+        for kind in shares[0]:
+            texts = in_order([share[kind] for share in shares])
+            joined = [self._join(words) for words, _ in texts]
+            scores = score(texts) | {name: mean_score(each.score, joined, split, size) for name, each in self.own.items()}
+            values |= {f"{kind}{name}": number for name, number in scores.items()}
+        return values
 
 
 def own_metrics(names: Sequence[str], reward: TextReward, timeout_s: float, *, taken: Container[str]) -> dict[str, OwnMetric]:

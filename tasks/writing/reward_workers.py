@@ -81,7 +81,7 @@ class RewardWorkers:
         with selectors.DefaultSelector() as waiting:
             for process, part in zip(self._processes, parts, strict=False):
                 assert process.stdin is not None and process.stdout is not None
-                request = _request({"asked": asked.part(part).as_plain(), "which": which, "global_step": state.global_step})
+                request = _request({"asked": vars(asked.part(part)), "which": which, "global_step": state.global_step})
                 with suppress(BrokenPipeError):  # it has ended, which its empty answer will say
                     process.stdin.write(request)
                     process.stdin.flush()

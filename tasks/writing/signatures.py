@@ -42,6 +42,10 @@ def reward_signature(reward: TextReward, trainer: Mapping[str, object], version:
     return joined([*mix, *parts])
 
 
+# What settings of beam search are called in a signature.
+_BEAM = {"beam_size": "beam", "length_penalty": "alpha", "temperature": "temperature"}
+
+
 def evaluation_signatures(
     metrics: Mapping[str, Any],
     references: Sequence[Sequence[Any]],
@@ -57,14 +61,15 @@ def evaluation_signatures(
     Args:
         metrics: by metric; a metric or its name.
         references: of what is scored.
-        beam: how beam search goes, whose metrics stand under `beam/`; empty where there is none.
+        beam: settings of beam search, whose metrics stand under `beam/`; empty where there is none.
         tok: name of the tokenisation.
         version: of this package.
         functions: of one's own, `module:name` by metric.
         fields: more of the metrics, see `seqrl.metrics.signature.signature_of`.
     """
     shared: dict[str, Any] = {"tok": tok, "nrefs": number_of_references(references), "version": version}
-    ways = {"": {}, "beam/": beam} if beam else {"": {}}
+    searched = {short: beam[name] for name, short in _BEAM.items() if beam.get(name) is not None}
+    ways = {"": {}, "beam/": searched} if beam else {"": {}}
     corpus = fields | {"docs": len(references)}
     found = {
         f"{way}{value}": str(signature_of(metric, **shared, **corpus, **how))

@@ -49,6 +49,26 @@ def before_end(ids: Iterable[int], end: int) -> list[int]:
     return [int(index) for index in takewhile(lambda index: index != end, ids)]
 
 
+def refuse_unscorable(place: str, text: str, words: Sequence[str], reserved: Sequence[str]) -> None:
+    """Refuse a reference without a word, or with one that is written like a special token.
+
+    Args:
+        place: where it stands, for messages.
+        text: as it was written.
+        words: of it.
+        reserved: names of special tokens; none where they are no words.
+
+    Raises:
+        ValueError: saying what to do.
+    """
+    if not words:
+        why = "an empty reference cannot be scored, write one or leave it out"
+        raise ValueError(f"{place} holds no word after tokenisation ({text[:60]!r}); {why}")
+    if special := next((word for word in words if word in reserved), None):
+        why = "a policy would be rewarded for writing it, so replace it by a word"
+        raise ValueError(f"{place} holds {special}, the name of a token of the word list ({text[:60]!r}); {why}")
+
+
 class Vocabulary:
     """A list of words; ids 0 to 3 are padding, begin, end and the unknown word.
 

@@ -38,6 +38,7 @@ class ImageAdapter:
         self.follows, self.model, self.encoder = follows, kind.model, kind.encoder
         self.kind, self.processor, self.prepared, self._saved = kind, processor, False, whole or processor
         self.prompt, self.begin, self.continues = tuple(prompt), prompt[-1], len(prompt) > 1
+        self._started: Any = None
 
     @property
     def generation_config(self) -> Any:
@@ -85,6 +86,7 @@ class ImageAdapter:
         seen = self.kind.project(memory["hidden"])
         faster = self._faster()
         if faster is not None and not faster.drops:
+            self._started = faster  # asked once a text, since `why_not` goes through all layers
             return faster.start(seen, max_tokens)  # type: ignore[no-any-return]
         tokens = torch.tensor(self.prompt[:-1] or self.prompt, device=seen.device).expand(seen.shape[0], -1)
         cache: Any = EncoderDecoderCache(DynamicCache(), DynamicCache()) if self.kind.crosses else DynamicCache()
@@ -100,9 +102,8 @@ class ImageAdapter:
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Read one token of every row."""
         if "position" in state:
-            faster = self._faster()
-            features, after = faster.step(tokens, state)
-            return F.linear(features, faster.output_weight), after
+            features, after = self._started.step(tokens, state)
+            return F.linear(features, self._started.output_weight), after
         features, after = self._read(tokens.unsqueeze(1), state)
         features, head = self.kind.head(features[:, -1])
         return (features if head is None else head(features)), after

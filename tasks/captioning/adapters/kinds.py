@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import transformers
 from jinja2 import TemplateError
 from PIL import Image
 
@@ -49,11 +48,6 @@ def check_kind(name: str, config: Any) -> str:
     if saved and KINDS[kind] not in saved:
         raise ValueError(f"path: expected a {KINDS[kind]}, got {name}, which is a {', '.join(saved)} and would lack weights to write with")
     return str(kind)
-
-
-def class_of(kind: str) -> Any:
-    """Give the class of transformers of a kind of model."""
-    return getattr(transformers, KINDS[kind])
 
 
 def seeing_part(model: Any) -> ImageKind:

@@ -5,5 +5,5 @@
         └── cross-entropy, for the same time      a process and a thread: the control
 
 `plan` reckons how many updates fit, `processes` runs the two beside each other, `screen` shows them, `report` counts what became better
-and `pictures` draws it.
+and draws it.
 """

@@ -18,10 +18,9 @@ from seqrl.run.interrupt import current_command
 from seqrl.run.log import read_metrics
 from seqrl.run.train import build, load, start_from, task_fingerprints
 from seqrl.tasks.captioning.demo import child
-from seqrl.tasks.captioning.demo.pictures import draw_pictures
 from seqrl.tasks.captioning.demo.plan import BUDGET_S, CONTROL, FIRST, LIVE, SLOWER_TOGETHER, UPDATES, Pace, Plan, measure_update
 from seqrl.tasks.captioning.demo.processes import Stage, run_side_by_side
-from seqrl.tasks.captioning.demo.report import Outcome, evaluate, print_table, summary
+from seqrl.tasks.captioning.demo.report import Outcome, draw_pictures, evaluate, print_table, summary
 from seqrl.tasks.captioning.demo.screen import Track, watching
 from seqrl.tasks.captioning.task import CaptioningTask
 

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from seqrl.metrics.cache_files import atomic_write
 from seqrl.protocols import Task
 from seqrl.run.config import RunConfig, read_config
 from seqrl.run.configs import SHIPPED
@@ -75,9 +76,8 @@ class Plan:
     def write(self, folder: Path) -> None:
         """Keep it in a folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / ".plan.json.partial"
-        partial.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n", encoding="utf-8")
-        partial.replace(folder / "plan.json")
+        with atomic_write(folder / "plan.json") as file:
+            file.write(json.dumps(dataclasses.asdict(self), indent=1).encode() + b"\n")
 
     @classmethod
     def read(cls, folder: Path) -> Plan:

@@ -61,13 +61,18 @@ def run_side_by_side(stages: Sequence[Stage], watch: Callable[[], None], *, peri
             _refuse_failed(stages, children)
             watch()
             time.sleep(period_s)
-            command = current_command()
-            if command is not None:
-                command.check()  # the exception of a signal may have been swallowed
+            check_signal()
         _refuse_failed(stages, children)
         watch()
     finally:
         end(children)
+
+
+def check_signal() -> None:
+    """Raise where a signal has come whose exception was swallowed, in a callback of the import system for instance."""
+    command = current_command()
+    if command is not None:
+        command.check()
 
 
 def end(children: Sequence[subprocess.Popen[bytes]], patience_s: float = PATIENCE_S) -> None:

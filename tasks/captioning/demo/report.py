@@ -1,19 +1,27 @@
-"""What became better: the table of the demonstration, and one line about templates."""
+"""What became better: the table of the demonstration, one line about templates, scenes with their captions and the curves of the stages."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from rich import box
+from rich.console import Console
+from rich.table import Table
 from torch import nn
 
+from seqrl.run.plots import learning_curves
+from seqrl.tasks.captioning.data import CaptionSplit
 from seqrl.tasks.captioning.evaluation import cider_d_of, greedy_captions, score_captions
 from seqrl.tasks.captioning.facts import check_caption
+from seqrl.tasks.captioning.gallery import Captioned, write_gallery
 from seqrl.tasks.captioning.task import CaptioningTask
 
 TEMPLATE_SHARE = 0.5
 SHOWN_KINDS = ("shapes", "colours", "counts", "relations")
+NUM_SCENES, NUM_DRAWN = 12, 6
 MIXED_CONFIG = "configs/captioning/scenes_self_critical_mixed.yaml"
 
 
@@ -105,10 +113,6 @@ def _share(metrics: Mapping[str, float], kind: str) -> str:
 
 def print_table(outcomes: Sequence[Outcome]) -> None:
     """Print the table, and say so where the captions have become one template."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
     table = Table(title=f"Greedy captions of {len(outcomes[0].captions)} test images", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("", justify="left", no_wrap=True)
     for outcome in outcomes:
@@ -126,3 +130,28 @@ def template_line(outcomes: Sequence[Outcome]) -> str:
     if after < TEMPLATE_SHARE or after <= before:
         return line
     return f"{line}\nCIDEr-D alone leads to one template; {MIXED_CONFIG} mixes in what holds against it."
+
+
+def draw_pictures(split: CaptionSplit, outcomes: Mapping[str, Outcome], runs: Sequence[Path], folder: Path) -> list[Path]:
+    """Draw the first scenes of the split, not the best ones, and the curves; give the files.
+
+    Args:
+        split: what the outcomes are about.
+        outcomes: "before" and "after" are drawn.
+        runs: whose dev CIDEr-D is drawn against the time that they trained.
+        folder: where the files go.
+    """
+    number = min(NUM_SCENES, len(split))
+    columns = {
+        outcome.label: [Captioned(" ".join(outcome.captions[row]), outcome.scores[row], outcome.wrong[row]) for row in range(number)]
+        for outcome in (outcomes["before"], outcomes["after"])
+    }
+    title = "The first scenes of the test set, before and after self-critical training"
+    curves = learning_curves(
+        runs,
+        ["dev/cider_d", "dev/facts_right" if split.scenes else "dev/length"],
+        folder / "learning_curves.png",
+        axes=("time/train_s",),
+        title="Same start, same time",
+    )
+    return [*write_gallery(split, columns, folder, title=title, num_drawn=NUM_DRAWN), curves]

@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+
+from rich.console import Console, ConsoleRenderable, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from seqrl.run.display import TimeLeft, curve, format_seconds
 from seqrl.run.log import read_metrics
-
-if TYPE_CHECKING:
-    from rich.console import ConsoleRenderable
 
 LABELS = {"cross_entropy": "cross-entropy", "self_critical": "self-critical", "more_cross_entropy": "control"}
 STYLES = ("bold green", "yellow")
@@ -76,21 +78,16 @@ class Track:
 
 
 @contextmanager
-def watching(tracks: Sequence[Track], stream: TextIO | None = None) -> Iterator[Callable[[], None]]:
+def watching(tracks: Sequence[Track]) -> Iterator[Callable[[], None]]:
     """Give a function that reads the tracks and shows them; on a terminal in place.
 
     Args:
         tracks: at least one.
-        stream: standard output unless given.
     """
-    stream = stream or sys.stdout
-    if not stream.isatty():
-        yield _lines(tracks, stream)
+    if not sys.stdout.isatty():
+        yield _lines(tracks)
         return
-    from rich.console import Console
-    from rich.live import Live
-
-    console = Console(file=stream)
+    console = Console()
     with Live(picture(tracks, console.options.ascii_only), console=console, auto_refresh=False) as live:
 
         def show() -> None:
@@ -101,7 +98,7 @@ def watching(tracks: Sequence[Track], stream: TextIO | None = None) -> Iterator[
         yield show
 
 
-def _lines(tracks: Sequence[Track], stream: TextIO) -> Callable[[], None]:
+def _lines(tracks: Sequence[Track]) -> Callable[[], None]:
     """Give a function that prints a line for each evaluation, and one when nothing was printed for a while."""
     seen, last_s = [0] * len(tracks), [time.monotonic()] * len(tracks)
 
@@ -113,7 +110,7 @@ def _lines(tracks: Sequence[Track], stream: TextIO) -> Callable[[], None]:
             if len(track.scores) > seen[index] or silent:
                 sampled = "" if track.sampled is None else f"samples' CIDEr-D {track.sampled:.3f}"
                 parts = [f"{track.label} {track.step}/{track.num_updates}", track.time_left(), track.score(), sampled]
-                print("  ".join(filter(None, parts)), file=stream, flush=True)
+                print("  ".join(filter(None, parts)), flush=True)
                 seen[index], last_s[index] = len(track.scores), now
 
     return show
@@ -121,11 +118,6 @@ def _lines(tracks: Sequence[Track], stream: TextIO) -> Callable[[], None]:
 
 def picture(tracks: Sequence[Track], ascii_only: bool) -> ConsoleRenderable:
     """Draw a bar for each stage, and below them their curves."""
-    from rich.console import Group
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
-    from rich.text import Text
-
     table, curves = Table.grid(padding=(0, 2, 0, 0)), Table.grid(padding=(0, 2, 0, 0))
     every = [score for track in tracks for score in track.scores]
     for track, style in zip(tracks, STYLES, strict=False):

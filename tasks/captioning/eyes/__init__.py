@@ -7,7 +7,7 @@ from typing import Any
 
 from seqrl.run.registry import nearest
 from seqrl.tasks.captioning.eyes.efficientnet_lite import SCALES
-from seqrl.tasks.captioning.eyes.encoder import Eyes
+from seqrl.tasks.captioning.features import Eyes
 
 __all__ = ["ENCODERS", "Eyes", "check_eyes", "check_name", "is_eyes", "open_eyes", "load_encoder"]
 
@@ -45,7 +45,9 @@ def open_eyes(name: str) -> Eyes:
         FileNotFoundError: when there is nothing of that name.
         ValueError: when it cannot serve, or is damaged.
     """
-    return Eyes(name, load_encoder(name, learns=False))
+    encoder = load_encoder(name, learns=False).eval().requires_grad_(False)
+    key = f"{encoder.key} {encoder.prepare.key}"
+    return Eyes(name, key, encoder.num_regions, encoder.feature_dim, encoder.prepare, lambda images: encoder(images)["regions"])
 
 
 def load_encoder(name: str, *, learns: bool = True) -> Any:

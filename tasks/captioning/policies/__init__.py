@@ -195,9 +195,9 @@ def sight_of(config: PolicyConfig, image_size: int, *, drawn: bool = False) -> S
     if not config.encoder_is_frozen:
         return unfrozen_sight(config, drawn=drawn)
     # transformers takes seconds to import; only those who use it wait.
-    from seqrl.tasks.captioning.policies.hidden_states import EncoderEyes
+    from seqrl.tasks.captioning.policies.hidden_states import encoder_eyes
 
-    return Sight(eyes=EncoderEyes(config.path, image_size, config.processor))
+    return Sight(eyes=encoder_eyes(config.path, image_size, config.processor))
 
 
 def unfrozen_sight(config: PolicyConfig, *, drawn: bool = False) -> Sight:

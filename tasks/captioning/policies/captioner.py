@@ -15,7 +15,7 @@ from seqrl.policies.token_evaluation import LinearHead, evaluate_tokens
 from seqrl.policies.tokens import act_on_tokens, check_token_settings, first_leaf, input_tokens, never_right, resample_tokens
 from seqrl.tasks.captioning.policies.figures import FigureDetector
 from seqrl.tasks.writing.memory import distinct_memory_of, memory_of
-from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
+from seqrl.trajectory import Evaluation, Trajectory, Tree
 
 
 class CaptionPolicy(nn.Module):
@@ -44,6 +44,7 @@ class CaptionPolicy(nn.Module):
     """
 
     has_distribution = False
+    act = act_on_tokens
 
     def __init__(
         self,
@@ -105,10 +106,6 @@ class CaptionPolicy(nn.Module):
         if self.critic is not None:
             following["value"] = self.critic(features.detach()).squeeze(-1)
         return self._logits(features), following
-
-    def act(self, obs: Tree, state: Tree, *, greedy: bool = False, generator: torch.Generator | None = None) -> Step:
-        """Choose the next token of each row."""
-        return act_on_tokens(self, first_leaf(obs), state, greedy=greedy, generator=generator)
 
     def forward(self, trajectory: Trajectory) -> Evaluation:
         """Evaluate the tokens of a trajectory in one pass, encoding the image of each group once."""

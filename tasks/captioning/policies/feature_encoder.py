@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seqrl.trajectory import Tree
 
@@ -82,6 +82,10 @@ class FeatureEncoder(nn.Module):
             regions = regions + self.position
         if not isinstance(images, dict):
             return {"regions": regions, "pooled": regions.mean(dim=1)}
-        mask = images["mask"]
-        counted = mask.unsqueeze(2).to(regions.dtype)
-        return {"regions": regions, "pooled": (regions * counted).sum(dim=1) / counted.sum(dim=1), "mask": mask}
+        return masked_memory(regions, images["mask"])
+
+
+def masked_memory(regions: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """Give what a decoder attends to of regions [N, R, D] that count where `mask` [N, R] says so, and their mean, `pooled` [N, D]."""
+    counted = mask.unsqueeze(2).to(regions.dtype)
+    return {"regions": regions, "mask": mask, "pooled": (regions * counted).sum(dim=1) / counted.sum(dim=1)}

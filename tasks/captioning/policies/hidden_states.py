@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from seqrl.tasks.captioning.features import Eyes
 from seqrl.tasks.captioning.images import Prepare, centre_square
 from seqrl.tasks.captioning.policies.pixels import Preparation, check_processor, processed_pixels
 from seqrl.tasks.writing.pretrained.hub import hash_of
@@ -44,8 +45,8 @@ def prepare_for(processor: Any) -> Preparation | None:
         return None
 
 
-class EncoderEyes:
-    """The encoder of a pretrained model that writes about images as frozen eyes.
+def encoder_eyes(path: str | Path, image_size: int, changes: Mapping[str, Any] | None = None) -> Eyes:
+    """Make frozen eyes of the encoder of a pretrained model that writes about images; they give its last hidden states.
 
     Args:
         path: folder, or name on the hub.
@@ -56,26 +57,19 @@ class EncoderEyes:
         FileNotFoundError: when there is no such model.
         ValueError: when it is another kind of model.
     """
+    from seqrl.tasks.captioning.adapters.kinds import seeing_part
+    from seqrl.tasks.captioning.policies.pretrained import load_model
 
-    def __init__(self, path: str | Path, image_size: int, changes: Mapping[str, Any] | None = None) -> None:
-        from seqrl.tasks.captioning.adapters.kinds import seeing_part
-        from seqrl.tasks.captioning.policies.pretrained import load_model
+    processor, model = load_model(path, changes)
+    check_processor(processor)
+    kind: Any = seeing_part(model)
+    encoder, parted = kind.encoder.eval().requires_grad_(False), prepare_for(processor)
+    prepare: Prepare = parted or Squares(image_size)
+    key = f"hidden states 1 {hash_of(encoder.state_dict())} {prepare.key} {encoder.config.to_json_string()}"
 
-        self._processor, model = load_model(path, changes)
-        check_processor(self._processor)
-        self._kind: Any = seeing_part(model)
-        encoder: Any = self._kind.encoder.eval().requires_grad_(False)
-        parted: Prepare | None = prepare_for(self._processor)
-        self._prepared = parted is not None
-        self.prepare: Prepare = parted or Squares(image_size)
-        self.name = str(path)
-        self.key = f"hidden states 1 {hash_of(encoder.state_dict())} {self.prepare.key} {encoder.config.to_json_string()}"
-        self.key += getattr(self._kind, "how_it_sees", "")
-        shape = self(torch.zeros(1, *self.prepare.shape, dtype=torch.uint8)).shape
-        self.num_regions, self.feature_dim = shape[1], shape[2]
+    def look(images: Tensor) -> Tensor:
+        return kind.see(processed_pixels(images, processor, prepared=parted is not None))  # type: ignore[no-any-return]
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Give the last hidden states [N, R, D] float32 of prepared images uint8 [N, 3, H, W]."""
-        pixels = processed_pixels(images, self._processor, prepared=self._prepared)
-        with torch.no_grad():
-            return self._kind.see(pixels).float()  # type: ignore[no-any-return]
+    with torch.no_grad():
+        _, num_regions, feature_dim = look(torch.zeros(1, *prepare.shape, dtype=torch.uint8)).shape
+    return Eyes(str(path), key + getattr(kind, "how_it_sees", ""), num_regions, feature_dim, prepare, look)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoProcessor
+import transformers
 
 from seqrl.run.registry import nearest
-from seqrl.tasks.captioning.adapters.kinds import IMAGE_TEXT, adapter_of, check_kind, class_of
+from seqrl.tasks.captioning.adapters.kinds import IMAGE_TEXT, KINDS, adapter_of, check_kind
 from seqrl.tasks.captioning.policies.pixels import check_processor
 from seqrl.tasks.writing.pretrained.hub import found, load_config, load_image_processor, load_tokenizer, opened, weights_of
 from seqrl.tasks.writing.pretrained.number_formats import Dtype, weights_format
@@ -81,7 +81,7 @@ def load_captioner(
 def load_model(path: str | Path, changes: Mapping[str, Any] | None = None, weights: torch.dtype = torch.float32) -> tuple[Any, Any]:
     """Load the image processor and the model; see `load_processor`."""
     processor, name = load_processor(path, changes), str(path)
-    kind = class_of(load_config(name, field="path", wanted=_WANTED).model_type)
+    kind = getattr(transformers, KINDS[load_config(name, field="path", wanted=_WANTED).model_type])
     with weights_of(name, field="path", wanted=f"a saved {kind.__name__}"):
         model = opened(kind, name, dtype=weights)
     return processor, model
@@ -116,7 +116,7 @@ def load_processor(path: str | Path, changes: Mapping[str, Any] | None = None) -
 def _load_whole_processor(name: str, pictures: Any) -> Any:
     with found(name, field="path", part="the processor of "):
         try:
-            whole = opened(AutoProcessor, name, backend="pil")
+            whole = opened(transformers.AutoProcessor, name, backend="pil")
         except (ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
             raise ValueError(f"path: the processor of {name} cannot be used ({error})") from error
     whole.image_processor = pictures

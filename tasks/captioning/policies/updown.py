@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqrl.tasks.captioning.policies.additive_attention import attend
 from seqrl.tasks.captioning.policies.live_rows import LiveRows
+from seqrl.tasks.captioning.policies.lstm import attend
 from seqrl.trajectory import Tree
 
 

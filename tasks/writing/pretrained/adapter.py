@@ -19,7 +19,7 @@ class Adapter(Protocol):
 
     What it may have beside: `shares_memory`, that rows about one item share what their state holds under "memory" (see
     `seqrl.decoding.sample`); `how_it_runs`, a sentence for the first lines of a run; `generation_config`, settings that rule what
-    is written where they are not the model's; `check()`, which refuses what cannot be; `save(folder)`, which writes what belongs to the
+    is written where they are not the model's; `save(folder)`, which writes what belongs to the
     model beside weights and tokenizer, such as an image processor.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,30 +20,8 @@ _OTHERS = frozenset(
     prefill_chunk_size use_mtp""".split()
 )
 # Values with which a setting says nothing.
-_NEUTRAL: dict[str, float] = {
-    "repetition_penalty": 1.0,
-    "encoder_repetition_penalty": 1.0,
-    "guidance_scale": 1.0,
-    "num_beam_groups": 1,
-    "diversity_penalty": 0.0,
-    "no_repeat_ngram_size": 0,
-    "encoder_no_repeat_ngram_size": 0,
-    "min_length": 0,
-    "min_new_tokens": 0,
-}
-_HONOURED = (
-    "sequence_bias",
-    "repetition_penalty",
-    "no_repeat_ngram_size",
-    "bad_words_ids",
-    "min_length",
-    "min_new_tokens",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "exponential_decay_length_penalty",
-    "suppress_tokens",
-    "begin_suppress_tokens",
-)
+_NEUTRAL = dict.fromkeys("repetition_penalty encoder_repetition_penalty guidance_scale num_beam_groups".split(), 1.0)
+_NEUTRAL |= dict.fromkeys("diversity_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size min_length min_new_tokens".split(), 0.0)
 # Of the whole row with its prompt, where a model goes on with one.
 _COUNTS_PROMPT = frozenset(("min_length", "forced_bos_token_id"))
 
@@ -62,10 +41,12 @@ class GenerationRules:
 
     def __init__(self, settings: Any, ends: tuple[int, ...], max_tokens: int, *, continues: bool = False) -> None:
         given = {name: value for name, value in settings.to_dict().items() if _says_something(name, value)}
-        strange = sorted(name for name in given if name not in _HONOURED)
+        self._given, self._ends, self._max_tokens = given, list(ends), max_tokens
+        honoured = self._makers(torch.device("cpu"), 1)
+        strange = sorted(given.keys() - honoured)
         if strange:
             raise ValueError(
-                f"generation_config: expected settings among {', '.join(_HONOURED)}, got {', '.join(strange)}, which change what is "
+                f"generation_config: expected settings among {', '.join(honoured)}, got {', '.join(strange)}, which change what is "
                 "written; take them out of generation_config.json"
             )
         counted = sorted(set(given) & _COUNTS_PROMPT) if continues else []
@@ -74,8 +55,7 @@ class GenerationRules:
                 f"generation_config: {', '.join(counted)} of a model that goes on with a prompt would count the prompt, whose length "
                 "differs from row to row; take it out of generation_config.json, or say min_new_tokens"
             )
-        self.names = tuple(name for name in _HONOURED if name in given)
-        self._given, self._ends, self._max_tokens = given, ends, max_tokens
+        self.names = tuple(name for name in honoured if name in given)
         self._processors: dict[tuple[torch.device, int], list[tuple[str, Any]]] = {}
 
     def __bool__(self) -> bool:
@@ -97,7 +77,8 @@ class GenerationRules:
         first = 1 if prompt is None else prompt.shape[1]
         key = (scores.device, first)
         if key not in self._processors:
-            self._processors[key] = [(name, self._make(name, scores.device, first)) for name in self.names]
+            makers = self._makers(scores.device, first)
+            self._processors[key] = [(name, makers[name](self._given[name])) for name in self.names]
         scores = scores.float()
         for name, processor in self._processors[key]:
             # It asks for the logit of each token: padding stands for one that is there anyhow.
@@ -114,28 +95,26 @@ class GenerationRules:
         changed = torch.stack([self.apply(tokens[:, : step + 1], scores[:, step], prompt) for step in steps], dim=1)
         return torch.where(mask.unsqueeze(2), changed, scores.float())
 
-    def _make(self, name: str, device: torch.device, first: int) -> Any:
-        """Make the processor of a rule for rows whose first `first` tokens are no action."""
-        value, ends = self._given[name], list(self._ends)
-        on = {"device": str(device)}
-        makers = {
-            "sequence_bias": lambda: generation.SequenceBiasLogitsProcessor(value),
-            "repetition_penalty": lambda: generation.RepetitionPenaltyLogitsProcessor(float(value)),
-            "no_repeat_ngram_size": lambda: generation.NoRepeatNGramLogitsProcessor(value),
-            "bad_words_ids": lambda: generation.NoBadWordsLogitsProcessor(value, torch.tensor(ends, device=device)),
-            "min_length": lambda: generation.MinLengthLogitsProcessor(value, ends, **on),
-            "min_new_tokens": lambda: generation.MinNewTokensLengthLogitsProcessor(first, value, ends, **on),
-            "forced_bos_token_id": lambda: generation.ForcedBOSTokenLogitsProcessor(value),
-            "forced_eos_token_id": lambda: generation.ForcedEOSTokenLogitsProcessor(first + self._max_tokens, value, **on),
-            "exponential_decay_length_penalty": lambda: generation.ExponentialDecayLengthPenalty(
+    def _makers(self, device: torch.device, first: int) -> dict[str, Callable[[Any], Any]]:
+        """Give what makes the processor of each rule, in their order, for rows whose first `first` tokens are no action."""
+        ends, on = self._ends, {"device": str(device)}
+        return {
+            "sequence_bias": lambda value: generation.SequenceBiasLogitsProcessor(value),
+            "repetition_penalty": lambda value: generation.RepetitionPenaltyLogitsProcessor(float(value)),
+            "no_repeat_ngram_size": lambda value: generation.NoRepeatNGramLogitsProcessor(value),
+            "bad_words_ids": lambda value: generation.NoBadWordsLogitsProcessor(value, torch.tensor(ends, device=device)),
+            "min_length": lambda value: generation.MinLengthLogitsProcessor(value, ends, **on),
+            "min_new_tokens": lambda value: generation.MinNewTokensLengthLogitsProcessor(first, value, ends, **on),
+            "forced_bos_token_id": lambda value: generation.ForcedBOSTokenLogitsProcessor(value),
+            "forced_eos_token_id": lambda value: generation.ForcedEOSTokenLogitsProcessor(first + self._max_tokens, value, **on),
+            "exponential_decay_length_penalty": lambda value: generation.ExponentialDecayLengthPenalty(
                 tuple(value), torch.tensor(ends, device=device), first
             ),
-            "suppress_tokens": lambda: generation.SuppressTokensLogitsProcessor(value, **on),
-            "begin_suppress_tokens": lambda: generation.SuppressTokensAtBeginLogitsProcessor(
+            "suppress_tokens": lambda value: generation.SuppressTokensLogitsProcessor(value, **on),
+            "begin_suppress_tokens": lambda value: generation.SuppressTokensAtBeginLogitsProcessor(
                 value, first + ("forced_bos_token_id" in self._given), **on
             ),
         }
-        return makers[name]()
 
 
 def _says_something(name: str, value: Any) -> bool:

@@ -98,18 +98,11 @@ def opened(kind: Any, name: str, **settings: Any) -> Any:
         name: folder, or name on the hub.
         settings: more arguments.
     """
-    return kind.from_pretrained(place(name), trust_remote_code=False, local_files_only=only_here(name), **settings)
-
-
-def place(name: str) -> str:
-    """Give what transformers is to open: a folder's path in full, or the hub name as it is."""
     folder = Path(name).expanduser()
-    return str(folder) if folder.is_dir() else name
-
-
-def only_here(name: str) -> bool:
-    """Tell whether transformers is to look on this machine only: where there is no network, it would try for half a minute a file."""
-    return Path(name).expanduser().is_dir() or _hub_is_out_of_reach()
+    here = folder.is_dir()
+    # Where there is no network, transformers would try for half a minute a file.
+    where: Any = {"trust_remote_code": False, "local_files_only": here or _hub_is_out_of_reach()}
+    return kind.from_pretrained(str(folder) if here else name, **where, **settings)
 
 
 @cache

@@ -16,7 +16,7 @@ from seqrl.tasks.writing.pretrained.checkpointing import checkpoint_layers
 from seqrl.tasks.writing.pretrained.generation import GenerationRules
 from seqrl.tasks.writing.pretrained.hub import without_progress_bars
 from seqrl.tasks.writing.pretrained.lora import Lora, LoraConfig
-from seqrl.trajectory import Evaluation, Step, Trajectory, Tree
+from seqrl.trajectory import Evaluation, Trajectory, Tree
 
 
 class TransformersPolicy(nn.Module):
@@ -47,6 +47,7 @@ class TransformersPolicy(nn.Module):
     """
 
     has_distribution = False
+    act = act_on_tokens
 
     def __init__(
         self,
@@ -158,10 +159,6 @@ class TransformersPolicy(nn.Module):
         logits, after = self._next(tokens, state)
         logp = (logits.float() / self.temperature).log_softmax(dim=-1)
         return self.rules.apply(after["tokens"], logp, after.get("prompt")) if self.rules else logp, after
-
-    def act(self, obs: Tree, state: Tree, *, greedy: bool = False, generator: torch.Generator | None = None) -> Step:
-        """Choose the next token of each row."""
-        return act_on_tokens(self, first_leaf(obs), state, greedy=greedy, generator=generator)
 
     def forward(self, trajectory: Trajectory) -> Evaluation:
         """Evaluate the tokens of a trajectory in one pass, with one reading of what each group is about."""

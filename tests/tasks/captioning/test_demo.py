@@ -16,7 +16,7 @@ from seqrl.run.lock import hold
 from seqrl.run.log import read_metrics
 from seqrl.run.train import train
 from seqrl.tasks.captioning.demo import demonstration
-from seqrl.tasks.captioning.demo.command import main
+from seqrl.tasks.captioning.demo.__main__ import main
 from seqrl.tasks.captioning.demo.demonstration import Demonstration
 from seqrl.tasks.captioning.demo.plan import CONTROL, END_S, FIRST, LIVE, Pace, Plan
 from seqrl.tasks.captioning.demo.processes import Stage

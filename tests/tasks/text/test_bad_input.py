@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from seqrl.tasks.text import DataConfig, Pairs, PolicyConfig, RewardConfig, TextConfig, TextTask, load_pairs
-from seqrl.tasks.text.evaluation import Reply, score_replies
+from seqrl.tasks.text.evaluation import score_replies
 from seqrl.tasks.text.pair_files import read_aligned, read_json_pairs
 from seqrl.tasks.text.rnnlg import Rnnlg
+from seqrl.tasks.writing.decoded import Decoded
 
 POLICY = PolicyConfig(dim=16, num_layers=1, num_heads=2, dropout=0.0, max_tokens=6)
 BOM = b"\xef\xbb\xbf"
@@ -114,7 +115,7 @@ def test_a_reply_of_padding_or_of_nothing_is_scored_and_shown(tmp_path: Path) ->
             scores = task.reward.score(tokens, torch.full((2,), length), torch.arange(2))
             assert scores.isfinite().all() and scores[0] < task.reward.score(*_right(task))[0]
         part = task.splits["train"]
-        replies = [Reply([], True)] * 2
+        replies = [Decoded([], True)] * 2
         found_metrics = score_replies(replies, part, task.vocabulary, list(weights), task.config.reward.settings)
         assert (
             all(torch.isfinite(torch.tensor(list(found_metrics.values()))))

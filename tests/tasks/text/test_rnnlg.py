@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from seqrl.tasks.text.acts import Act, parse_act
-from seqrl.tasks.text.rnnlg import Rnnlg
+from seqrl.tasks.text.rnnlg import Act, Rnnlg, parse_act
 
 BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
 REAL = Path(os.environ.get("SEQRL_DATA", Path(__file__).resolve().parents[4] / "shared" / "data")) / "rnnlg"
