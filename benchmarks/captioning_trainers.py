@@ -170,7 +170,7 @@ def record_of(method: str, config: RunConfig) -> dict[str, Any]:
 
 
 def interval(values: Sequence[float]) -> dict[str, Any]:
-    low, high = bootstrap_interval([values], generator=np.random.default_rng(0))
+    low, high = bootstrap_interval(values, generator=np.random.default_rng(0))
     numbers = {"mean": float(interquartile_mean(values)), "low": float(low), "high": float(high)}
     return {**{name: None if np.isnan(value) else round(value, 5) for name, value in numbers.items()}, "values": list(values)}
 
@@ -240,7 +240,7 @@ def _draw_curve(panel: Any, curves: Sequence[Mapping[str, Any]], axis: str, meth
     places = np.mean([curve[axis] for curve in curves], axis=0)
     panel.plot(places, interquartile_mean(values, axis=0), linewidth=1.8, **style)
     if len(curves) > 1:
-        low, high = bootstrap_interval([values], generator=np.random.default_rng(0))
+        low, high = bootstrap_interval(values, generator=np.random.default_rng(0))
         panel.fill_between(places, low, high, color=COLOURS[method], alpha=0.10, linewidth=0)
 
 

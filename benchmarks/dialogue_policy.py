@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 from competitors import train_once
+from handcrafted import HandCrafted, Outcome, play_dialogs
 from numpy.typing import NDArray
 from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, write_results
 
@@ -41,7 +42,6 @@ from seqrl.run.interrupt import run_command
 from seqrl.run.log import read_metrics
 from seqrl.run.train import load
 from seqrl.tasks.control.environments import GymnasiumFactory
-from seqrl.tasks.dialog.handcrafted import HandCrafted, Outcome, play_dialogs
 from seqrl.tasks.dialog.names import MOVIE_BOOKING, RESTAURANT
 from seqrl.tasks.dialog.restaurant_data import restaurant_data
 from seqrl.tasks.dialog.restaurant_dialogs import RestaurantDialogs

@@ -135,7 +135,7 @@ def _draw_group(panel: Any, name: str, curves: Sequence[tuple[Floats, Floats]], 
         panel.plot(places, values, color=colour, linestyle=style, linewidth=0.6, alpha=0.5)
     places = common_places([places for places, _ in curves])
     values = np.stack([np.interp(places, *curve) for curve in curves])
-    low, high = bootstrap_interval([values], generator=np.random.default_rng(0))
+    low, high = bootstrap_interval(values, generator=np.random.default_rng(0))
     panel.plot(
         places, interquartile_mean(values, axis=0), color=colour, linestyle=style, linewidth=2, label=f"{name} ({len(curves)} seeds)"
     )

@@ -132,6 +132,6 @@ class ManyGames(VectorEnv):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
-        self.games.state = {name: state[name].numpy().copy() for name in self.games.state}
+        self.games.state.update({name: state[name].numpy().copy() for name in self.games.state})
         self._length, self._ended = (state[name].numpy().copy() for name in ("length", "ended"))
         self.np_random.bit_generator.state = parse_json(state["random"])

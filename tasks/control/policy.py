@@ -14,7 +14,7 @@ from seqrl.policies.action_values import ActionValues, ActionValuesConfig
 from seqrl.policies.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
 from seqrl.policies.encoders import ObservationSize
 from seqrl.policies.tables import ActionValueTable, ProbabilityTable
-from seqrl.run.registry import find
+from seqrl.run.registry import call
 from seqrl.run.trust import NAMES_CODE
 from seqrl.settings import Count, check_settings, named
 from seqrl.tasks.control.parts import SMALLEST_PICTURE, observation_size
@@ -87,7 +87,8 @@ def build_policy(
         ValueError: when this type cannot serve the spaces.
     """
     builders = {"actor_critic": _actor_critic, "action_values": _action_values}
-    build = find("task.policy.type", config.type) if ":" in config.type else builders.get(config.type, _table)
+    own = partial(call, "task.policy.type", config.type)
+    build = own if ":" in config.type else builders.get(config.type, _table)
     policy: nn.Module = build(config, observation_space, action_space, generator)
     vars(policy)["hints"] = HINTS
     return policy
@@ -140,7 +141,7 @@ def _observation_size(config: ControlPolicyConfig, space: gym.Space) -> Observat
     size = observation_size(seen, config.smallest_picture)
     if config.encoder == "auto":
         return size
-    own = partial(find("task.policy.encoder", config.encoder), config, seen)
+    own = partial(call, "task.policy.encoder", config.encoder, config, seen)
     return replace(size, frames=False, pictures=(), num_stacked=1, own_encoder=own)
 
 

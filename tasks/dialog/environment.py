@@ -60,23 +60,18 @@ class DialogGames:
         dialogs: N of them.
         size: N.
         render_mode: "ansi" for texts, "rgb_array" for pictures, None for neither.
+
+    Attributes:
+        state, seen: the dialogs' own.
     """
 
     def __init__(self, dialogs: Dialogs, size: int, render_mode: str | None) -> None:
         self.dialogs, self._mode = dialogs, render_mode
+        self.state, self.seen = dialogs.state, dialogs.seen
         self.observation_space = Box(0.0, 1.0, (dialogs.num_features,), dtype=np.float32)
         self.action_space = Discrete(dialogs.num_actions)
         self.turns: list[list[Turn]] = [[] for _ in range(size)]
         self._goals = [""] * size
-
-    @property
-    def state(self) -> dict[str, NDArray[Any]]:
-        """The dialogs' own."""
-        return self.dialogs.state
-
-    @state.setter
-    def state(self, arrays: dict[str, NDArray[Any]]) -> None:
-        self.dialogs.state.update(arrays)
 
     def start(self, random: np.random.Generator, rows: Flags) -> None:
         """Begin some dialogs [N] anew, with the user's first turn."""
@@ -92,10 +87,6 @@ class DialogGames:
         for row in self._drawn(rows):
             self.turns[row].append(self.dialogs.turn(row, float(reward[row]), bool(ended[row])))
         return reward, ended
-
-    def seen(self) -> NDArray[np.float32]:
-        """Give what the system sees, [N, F]."""
-        return self.dialogs.seen()
 
     def info(self) -> dict[str, NDArray[Any]]:
         """Say which acts make sense, [N, A], in the type that gymnasium's spaces draw by."""

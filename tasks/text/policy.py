@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqrl.policies.networks import run_recurrent
 from seqrl.policies.tokens import check_token_settings
-from seqrl.run.registry import find
+from seqrl.run.registry import call
 from seqrl.run.trust import NAMES_CODE
 from seqrl.settings import check_settings, named
 from seqrl.tasks.captioning.policies.captioner import CaptionPolicy
@@ -133,7 +133,7 @@ def build_policy(config: PolicyConfig, vocabulary: AnyVocabulary, max_prompt_tok
     if config.type == "pretrained":
         return load_pretrained(config)  # type: ignore[no-any-return]
     if ":" in config.type:
-        return find("task.policy.type", config.type)(config, vocabulary)  # type: ignore[no-any-return]
+        return call("task.policy.type", config.type, config, vocabulary)  # type: ignore[no-any-return]
     tokens: dict[str, Any] = {name: getattr(vocabulary, name) for name in ("begin", "end", "pad", "unknown")}
     shared: dict[str, Any] = {name: getattr(config, name) for name in ("max_tokens", "temperature", "tie_embeddings", "critic")}
     if config.type == "sc_lstm":

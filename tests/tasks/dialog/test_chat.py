@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from handcrafted import HandCrafted
 from numpy.typing import NDArray
 
 from seqrl.run.chat import open_conversation, talk, typed
@@ -19,7 +20,6 @@ from seqrl.run.cli import main
 from seqrl.run.train import Loaded, Source
 from seqrl.tasks.dialog import restaurant_user as user
 from seqrl.tasks.dialog.conversation import RestaurantConversation
-from seqrl.tasks.dialog.handcrafted import HandCrafted
 from seqrl.tasks.dialog.hearing import understand
 from seqrl.tasks.dialog.restaurant_data import ANY, RestaurantData
 from seqrl.tasks.dialog.restaurant_dialogs import RestaurantDialogs

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from handcrafted import HandCrafted, play_dialogs
 
 from seqrl.tasks.control.environments import GymnasiumFactory
 from seqrl.tasks.dialog import restaurant_user as user
-from seqrl.tasks.dialog.handcrafted import HandCrafted, play_dialogs
 from seqrl.tasks.dialog.names import RESTAURANT, RESTAURANT_TURNS
 from seqrl.tasks.dialog.restaurant_acts import ACTIONS
 from seqrl.tasks.dialog.restaurant_data import ANY, NONE, RestaurantData, restaurant_data
@@ -216,7 +216,6 @@ def test_successes_are_told_from_returns_and_lengths() -> None:
         ({"error_rate": 1.5}, "error_rate: expected a probability"),
         ({"num_hypotheses": 0}, "num_hypotheses: expected at least 1"),
         ({"goals": "seen"}, "goals: expected one of all, train, unseen"),
-        ({"num_restaurants": 0}, "num_restaurants: expected at least 1"),
     ],
 )
 def test_settings_that_cannot_be(settings: dict[str, Any], told: str) -> None:
