@@ -26,7 +26,8 @@ import numpy as np
 from competitors import train_once, whole
 
 from seqrl.run import checkpoint
-from seqrl.run.config import RunConfig, decisive, fingerprint, read_config, to_plain, write_config
+from seqrl.run.config import RunConfig, decisive, fingerprint, read_config, write_config
+from seqrl.run.decode import encode
 from seqrl.run.environment import environment, write_environment
 from seqrl.run.interrupt import run_command
 from seqrl.run.loop import fit
@@ -137,7 +138,7 @@ def measure(config: RunConfig, *, updates: int | None = None) -> list[dict[str, 
 
 def record_of(method: str, config: RunConfig) -> dict[str, Any]:
     """Do a run, or read what it gave before, and give its curves."""
-    path, settings = config.run_folder / "record.json", json.loads(json.dumps(to_plain(config)))
+    path, settings = config.run_folder / "record.json", json.loads(json.dumps(encode(config)))
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["settings"] == settings:

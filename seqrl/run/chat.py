@@ -30,8 +30,7 @@ def open_conversation(source: Source, *, seed: int = 0, mishear: bool = False, v
     loaded = source.load()
     give = loaded.capability("chat", "nobody can talk to its policies; train one with configs/dialog/restaurant_ppo.yaml, for instance")
     voiced_by = None if voice is None else Source(voice, allow_code=source.allow_code).load()[1:3]
-    conversation: Conversation = give(loaded.policy, seed=seed, mishear=mishear, voice=voiced_by)
-    return conversation
+    return give(loaded.policy, seed=seed, mishear=mishear, voice=voiced_by)
 
 
 def talk(conversation: Conversation, lines: Iterator[str], out: TextIO, *, show: bool = False) -> None:

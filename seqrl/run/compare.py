@@ -134,8 +134,7 @@ def summarise(name: str, folders: Sequence[Path], metric: str, *, at: Literal["l
     for folder in folders:
         curve = read_curve(folder, metric)[1]
         values.append(float(curve[-1] if at == "last" else curve.max() if mode == "max" else curve.min()))
-    interval = bootstrap_interval(values, generator=np.random.default_rng(0))
-    low, high = (None if np.isnan(end) else float(end) for end in interval)
+    low, high = (None if np.isnan(end) else float(end) for end in bootstrap_interval(values, generator=np.random.default_rng(0)))
     return GroupSummary(name, values, float(interquartile_mean(values)), low, high)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 
@@ -20,11 +21,9 @@ class MetricAccumulator:
     """
 
     def __init__(self, state: Mapping[str, Any] | None = None) -> None:
-        state = state or {}
-        self._sums: dict[str, list[float]] = {key: list(entry) for key, entry in state.get("sums", {}).items()}
-        self._episodes: dict[str, float] = dict(state.get("episodes", {}))
-        self._counts: dict[str, float] = dict(state.get("counts", {}))
-        self._carried: dict[str, float] = dict(state.get("carried", {}))
+        state = deepcopy(dict(state or {}))
+        self._sums: dict[str, list[float]] = state.get("sums", {})
+        self._episodes, self._counts, self._carried = (dict[str, float](state.get(name, {})) for name in ("episodes", "counts", "carried"))
 
     def add(self, metrics: Mapping[str, float]) -> None:
         """Take the metrics of one update."""
@@ -83,5 +82,4 @@ class MetricAccumulator:
 
     def state_dict(self) -> dict[str, Any]:
         """Give all that was gathered as plain data."""
-        sums = {key: list(entry) for key, entry in self._sums.items()}
-        return {"sums": sums, "episodes": dict(self._episodes), "counts": self.counts, "carried": dict(self._carried)}
+        return deepcopy({"sums": self._sums, "episodes": self._episodes, "counts": self._counts, "carried": self._carried})

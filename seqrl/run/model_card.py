@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from seqrl.run import registry
-from seqrl.run.config import RunConfig, to_plain
+from seqrl.run.config import RunConfig
+from seqrl.run.decode import encode
 from seqrl.run.environment import read_starts, version_of
 
 _TASKS = {"image": "image-to-text", "encoder-decoder": "text2text-generation", "decoder": "text-generation"}
@@ -45,7 +46,7 @@ def model_card(
         name: of the model.
         prompt: tokens that an image's text goes on from, a begin token first; none where each text has a prompt of its own.
     """
-    tree = _without_folders(to_plain(config))
+    tree = _without_folders(encode(config))
     model, starts = json.loads((folder / "config.json").read_text(encoding="utf-8")), read_starts(config.run_folder)
     kind = _kind(model)
     parts = [
@@ -55,7 +56,7 @@ def model_card(
         f"{version_of('seqrl') or ''} (trainer `{registry.name_of(registry.TRAINERS, type(config.trainer))}`): "
         f"checkpoint of update {meta['step']} of {config.num_updates}.",
         "## Use",
-        _usage(folder, model, kind, name, str(_policy_of(tree).get("prompt", "")), prompt),
+        _usage(folder, model, kind, name, str(_part(tree, "policy").get("prompt", "")), prompt),
         f"`generate` writes greedily, {_most_tokens(folder)} tokens at most, as it was evaluated; `generation_config.json` says so.",
         "## Metrics",
         _metrics(evaluations),
@@ -77,7 +78,7 @@ def _header(tree: Mapping[str, Any], kind: str, evaluations: Sequence[Mapping[st
     results = [
         {
             "task": {"type": task},
-            "dataset": {"name": _data(tree), "type": str(_data_of(tree).get("source", "unknown")), "split": each["split"]},
+            "dataset": {"name": _data(tree), "type": str(_part(tree, "data").get("source", "unknown")), "split": each["split"]},
             "metrics": [
                 {"type": key, "value": float(value), "name": str(each["signatures"].get(key, key))}
                 for key, value in each["figures"].items()
@@ -87,7 +88,7 @@ def _header(tree: Mapping[str, Any], kind: str, evaluations: Sequence[Mapping[st
     ]
     tags = ["seqrl", "reinforcement-learning"]
     header: dict[str, Any] = {"license": license, "library_name": "transformers", "pipeline_tag": task, "tags": tags}
-    base = str(_policy_of(tree).get("path", ""))
+    base = str(_part(tree, "policy").get("path", ""))
     if re.fullmatch(r"[\w.\-]+/[\w.\-]+", base):
         header["base_model"] = base
     if results:
@@ -181,16 +182,12 @@ def _training(config: RunConfig, starts: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _data_of(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(tree.get("task", {}).get("data") or {})
-
-
-def _policy_of(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(tree.get("task", {}).get("policy") or {})
+def _part(tree: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return dict(tree.get("task", {}).get(name) or {})
 
 
 def _data(tree: Mapping[str, Any]) -> str:
-    data = _data_of(tree)
+    data = _part(tree, "data")
     named = [str(data[key]) for key in ("path", "dataset", "domain", "captions", "pairs", "prompts") if data.get(key)]
     return " ".join([str(data.get("source", "unknown")), *dict.fromkeys(named)])
 

@@ -114,8 +114,7 @@ def admit(named: Sequence[NamedCode], file: Path, *, allow_code: bool) -> None:
 
 
 def _where(module: str) -> str:
-    files = list(files_of(module))
-    return " and ".join(files) if files else f"a module {module}, which is not found here"
+    return " and ".join(files_of(module)) or f"a module {module}, which is not found here"
 
 
 def files_of(module: str) -> Iterator[str]:

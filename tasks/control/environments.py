@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
+from torch.utils._pytree import tree_map_only
 
 from seqrl.run.json_text import parse_json
 from seqrl.tasks.control.parts import in_parts
@@ -142,8 +143,7 @@ class GymnasiumFactory:
         """Find a static method of an environment that is given as module:class."""
         entry = find_spec(self.name).entry_point
         maker = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
-        found: Callable[..., Any] | None = getattr(maker, name, None)
-        return found
+        return getattr(maker, name, None)
 
 
 def _make_apart(main_process: int, make: Callable[[], gym.Env]) -> gym.Env:
@@ -161,8 +161,7 @@ def _make_apart(main_process: int, make: Callable[[], gym.Env]) -> gym.Env:
 
 def _make_one(name: str, row: int, settings: Mapping[str, Any], mask_key: str) -> gym.Env:
     """Make one copy; gymnasium's checks of every step, which cost more than many an environment, are left out."""
-    env = gym.make(name, disable_env_checker=True, **settings)
-    return Replayable(in_parts(env, mask_key, name), name, row)
+    return Replayable(in_parts(gym.make(name, disable_env_checker=True, **settings), mask_key, name), name, row)
 
 
 def find_spec(name: str) -> Any:
@@ -238,7 +237,7 @@ def environment_state(envs: Any) -> dict[str, Any] | None:
     if hasattr(inner, "state_dict"):
         return dict(inner.state_dict())
     if isinstance(inner, SyncVectorEnv | AsyncVectorEnv):
-        return {"rows": [{name: _tensor(value) for name, value in row.items()} for row in envs.get_attr("history")]}
+        return {"rows": tree_map_only(np.ndarray, torch.from_numpy, list(envs.get_attr("history")))}
     return None
 
 
@@ -254,12 +253,5 @@ def set_environment_state(envs: Any, state: dict[str, Any]) -> bool:
         return inner.load_state_dict(state) is not False
     # The reset also makes the vector environment forget which rows had ended.
     envs.reset(seed=0)
-    histories = [
-        {name: value.numpy() if isinstance(value, torch.Tensor) else value for name, value in row.items()} for row in state["rows"]
-    ]
-    envs.set_attr("history", histories)
+    envs.set_attr("history", tree_map_only(torch.Tensor, torch.Tensor.numpy, state["rows"]))
     return all(envs.get_attr("reproduced"))
-
-
-def _tensor(value: Any) -> Any:
-    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value

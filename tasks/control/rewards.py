@@ -46,9 +46,7 @@ class RewardShaper:
         """
         reward = trajectory.reward
         if self.unit_moves:
-            fresh = self._running is None or not goes_on
-            start = torch.zeros_like(reward[:, 0]) if fresh else self._running
-            assert start is not None
+            start = self._running if self._running is not None and goes_on else torch.zeros_like(reward[:, 0])
             total, self._running = running_return(reward, trajectory.terminated | trajectory.truncated, self._discount, start)
             sample = moments_of(total, trajectory.mask)
             for part in from_all((sample.count, sample.mean, sample.variance)):  # a reward has one unit in all processes

@@ -13,18 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from seqrl.policies.tokens import evaluation_mode
-from seqrl.protocols import Conversation
+from seqrl.protocols import Conversation, ask
 from seqrl.rollout import play, refuse_forced_steps, unroll
 from seqrl.run.trust import NAMES_CODE
 from seqrl.settings import Count, Fraction, NotNegative, check_settings
 from seqrl.sources import Episode
 from seqrl.tasks.control.chatting import open_conversation
-from seqrl.tasks.control.environments import (
-    KNOWN_MODULES,
-    EnvironmentFactory,
-    GymnasiumFactory,
-    Vectorization,
-)
+from seqrl.tasks.control.environments import KNOWN_MODULES, EnvironmentFactory, GymnasiumFactory, Vectorization
 from seqrl.tasks.control.episodes import EpisodeSource, describe_episodes, describe_returns, finished_episodes, play_episodes
 from seqrl.tasks.control.policy import HINTS, ControlPolicyConfig, build_policy
 from seqrl.tasks.control.recording import draw_episodes, record_episodes
@@ -138,8 +133,7 @@ class EnvTask:
         """Make a policy that fits the environment; its initial weights depend on the task's seed."""
         spaces = self._sources.policy_spaces(self._source.envs)
         policy = build_policy(self.config.policy, *spaces, torch.Generator().manual_seed(self._seed))
-        if prepare := getattr(self._factory, "prepare", None):
-            prepare(policy)
+        ask(self._factory, "prepare", policy)
         return policy
 
     def rollout(
@@ -169,9 +163,7 @@ class EnvTask:
                 trajectory = self._episodes(policy, num_samples, greedy, greedy_baseline, generator)
             else:
                 trajectory = self._steps(policy, greedy, generator)
-        observe = getattr(policy, "observe", None)
-        if callable(observe):
-            observe(trajectory.obs, trajectory.mask)
+        ask(policy, "observe", trajectory.obs, trajectory.mask)
         self._num_rollouts += 1
         return self._rewards.shape(trajectory, goes_on=self.config.mode == "steps") if self._rewards.changes else trajectory
 
@@ -212,14 +204,12 @@ class EnvTask:
         if split not in EVALUATION_SEEDS:
             raise ValueError(f"split: expected one of {', '.join(EVALUATION_SEEDS)}, got {split!r}")
         config, seed = self.config, EVALUATION_SEEDS[split]
-
         make = partial(self._sources.get, training=False, seed=seed)
         with self._acting(policy):
             total, length = play_episodes(
                 policy, make, count=config.num_eval_episodes, seed=seed, max_steps=self._limit, timeout_s=config.step_timeout_s
             )
-        describe = getattr(self._factory, "describe", None)
-        return describe_returns(total, length) | (describe(total, length) if callable(describe) else {})
+        return describe_returns(total, length) | ask(self._factory, "describe", total, length, otherwise={})
 
     def sample(self, policy: nn.Module, directory: Path, *, count: int = 8) -> list[Path]:
         """Write greedy episodes as animated GIFs and sheets of frames, and a text with their returns, into `directory`."""

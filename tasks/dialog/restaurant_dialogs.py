@@ -123,8 +123,7 @@ class RestaurantDialogs:
 
     def likeliest(self) -> Numbers:
         """Give the most believed value of each slot, or `ANY` or `NONE`, [N, 3]."""
-        result: Numbers = self.state["belief"].argmax(axis=2)
-        return result
+        return self.state["belief"].argmax(axis=2)
 
     def _offer(self, at: Numbers) -> None:
         """Find what to offer: what stands, if it fits what is believed, else the first that does; or the next one as an alternative."""
@@ -146,8 +145,7 @@ class RestaurantDialogs:
     def _tell(self, at: Numbers) -> None:
         """Answer the question that was put most likely, of those not answered."""
         state = self.state
-        open_question = np.where(state["answered"][at], -1.0, state["wanted"][at])
-        self.told[at] = open_question.argmax(axis=1)
+        self.told[at] = np.where(state["answered"][at], -1.0, state["wanted"][at]).argmax(axis=1)
         state["answered"][at, self.told[at]] = True
 
     def _answer(self, random: np.random.Generator, rows: Flags) -> Said:
@@ -163,8 +161,7 @@ class RestaurantDialogs:
         said.act[confirming & right] = user.AFFIRM
         user.informed(said, goal, slot & (confirming & ~right)[:, None], user.NEGATE)
         later = rows & (action >= OFFER) & (action != FAREWELL)
-        stated = likeliest < ANY
-        wrong = stated & (likeliest != goal) & (later & state["empty"])[:, None]
+        wrong = (likeliest < ANY) & (likeliest != goal) & (later & state["empty"])[:, None]
         user.informed(said, goal, one_of(wrong, random))
         rest = later & state["empty"] & ~wrong.any(axis=1)
         changing = rest & ~matches(self.data.restaurants, goal).any(axis=1)
