@@ -147,10 +147,7 @@ class VectorEnvSource:
             self.num_env_steps += len(reward)
             earned = self._reward(reward)
             self._returns += reward
-            obs = self._tensor(observation)
-            if self._frame_stack > 1:
-                obs = self._stacked(obs, None)
-            self.obs = self._masked(obs, info, self._none_ended) if self._action_masks else obs
+            self.obs = self._masked(self._stacked(self._tensor(observation), None), info, self._none_ended)
             return self.obs, earned, self._nobody, self._nobody
         return self._step_with_ends(observation, reward, terminated, truncated, info)
 

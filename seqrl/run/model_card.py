@@ -106,22 +106,17 @@ def _usage(folder: Path, model: Mapping[str, Any], kind: str, name: str, said: s
     """Show how it is called, with the settings that `generation_config.json` has, for models that hand on what is said alone."""
     architecture = next(iter(model.get("architectures") or []), "AutoModel")
     loaders = {loader: variable for file, (loader, variable) in _LOADERS.items() if (folder / file).is_file()}
-    variables = list(loaders.values())
-    reader = variables[0] if variables else "tokenizer"
-    given = 'images, return_tensors="pt"' if kind == "image" else 'prompts, return_tensors="pt", padding=True'
-    how = {"decoder": ', padding_side="left", return_token_type_ids=False', "encoder-decoder": ", return_token_type_ids=False"}.get(
-        kind, ""
-    )
-    lines = [
-        f"from transformers import {', '.join([*loaders, architecture])}",
-        "",
-        f'model = {architecture}.from_pretrained("{name}").eval()',
-    ]
+    variables = list(loaders.values()) or ["tokenizer"]
+    left = ', padding_side="left"' if kind == "decoder" else ""
+    texts = f'prompts, return_tensors="pt", padding=True{left}, return_token_type_ids=False'
+    lines = [f"from transformers import {', '.join([*loaders, architecture])}", ""]
+    lines += [f'model = {architecture}.from_pretrained("{name}").eval()']
     lines += [f'{variable} = {loader}.from_pretrained("{name}")' for loader, variable in loaders.items()]
     settings = f"max_new_tokens={_most_tokens(folder)}, num_beams=1, do_sample=False"
     if kind == "image" and "image_token_id" in model:
         return _block([*lines, *_of_chat(said, settings)])
-    lines += [f"inputs = {reader}({given}{how})"]
+    given = 'images, return_tensors="pt"' if kind == "image" else texts
+    lines += [f"inputs = {variables[0]}({given})"]
     if kind == "image" and said:
         # BLIP takes an end token behind its prompt, and leaves it out.
         ids, name_of_ids = list(prompt), "decoder_input_ids" if model.get("is_encoder_decoder") else "input_ids"
@@ -132,7 +127,7 @@ def _usage(folder: Path, model: Mapping[str, Any], kind: str, name: str, said: s
     else:
         lines += [f"written = model.generate(**inputs, {settings})"]
         lines += ['written = written[:, inputs["input_ids"].shape[1] :]  # without the prompt'] if kind == "decoder" else []
-    return _block([*lines, f"print({variables[-1] if variables else reader}.batch_decode(written, skip_special_tokens=True))"])
+    return _block([*lines, f"print({variables[-1]}.batch_decode(written, skip_special_tokens=True))"])
 
 
 def _of_chat(said: str, settings: str) -> list[str]:

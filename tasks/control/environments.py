@@ -214,8 +214,7 @@ def _atari_advice(name: str) -> str:
 
 def _register_ours() -> None:
     for module in OUR_MODULES:
-        if find_module(module) is not None:
-            import_module(module)
+        import_module(module)
 
 
 def _extra(error: Exception) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete
@@ -14,43 +14,14 @@ from seqrl.tasks.control.parts import SHOWS_MASK
 from seqrl.tasks.control.watching import WHOLE
 from seqrl.tasks.dialog.arrays import Flags, Numbers, Reals
 from seqrl.tasks.dialog.drawing import Turn, draw_dialog
+from seqrl.tasks.dialog.movie_dialogs import MovieDialogs
+from seqrl.tasks.dialog.restaurant_dialogs import RestaurantDialogs
 
 METADATA = {"render_modes": ["ansi", "rgb_array"], "render_fps": 1, SHOWS_MASK: True, WHOLE: True}
 
 
-class Dialogs(Protocol):
-    """N dialogs of a domain, stepped together.
-
-    Attributes:
-        state: arrays [N, ...] by name; with the random generator all that the next turn depends on.
-        num_features: F, of what the system sees.
-        num_actions: A, dialogue acts.
-    """
-
-    state: dict[str, NDArray[Any]]
-    num_features: int
-    num_actions: int
-
-    def start(self, random: np.random.Generator, rows: Flags) -> None:
-        """Begin some dialogs [N] anew, with the user's first turn."""
-
-    def play(self, action: Numbers, random: np.random.Generator, rows: Flags) -> tuple[Reals, Flags]:
-        """Say one act [N] in some dialogs and hear the user's answer; give rewards and whether they ended, [N] each."""
-
-    def seen(self) -> NDArray[np.float32]:
-        """Give what the system sees, [N, F]."""
-
-    def allowed(self) -> Flags:
-        """Give which acts make sense now, [N, A]."""
-
-    def say(self, row: int) -> str:
-        """Write the last two turns of a dialog, the system's and the user's."""
-
-    def goal(self, row: int) -> str:
-        """Write what the user of a dialog wants."""
-
-    def turn(self, row: int, reward: float | None, ended: bool) -> Turn:
-        """Give the last two turns of a dialog to be drawn."""
+# N dialogs of a domain, stepped together. With the random generator their `state`, arrays [N, ...] by name, is all that the next turn needs.
+Dialogs = MovieDialogs | RestaurantDialogs
 
 
 class DialogGames:
