@@ -65,11 +65,6 @@ class _Catches:
         """All that the next step depends on."""
         return {name: getattr(self, name) for name in STATE}
 
-    @state.setter
-    def state(self, arrays: dict[str, NDArray[Any]]) -> None:
-        for name, array in arrays.items():
-            setattr(self, name, array)
-
     def start(self, random: np.random.Generator, games: NDArray[np.bool_]) -> None:
         """Begin some games [N] anew, looking at the middle, or anywhere where the look is random."""
         count = int(games.sum())

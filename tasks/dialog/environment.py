@@ -20,7 +20,7 @@ from seqrl.tasks.dialog.restaurant_dialogs import RestaurantDialogs
 METADATA = {"render_modes": ["ansi", "rgb_array"], "render_fps": 1, SHOWS_MASK: True, WHOLE: True}
 
 
-# N dialogs of a domain, stepped together. With the random generator their `state`, arrays [N, ...] by name, is all that the next turn needs.
+# N dialogs of a domain, stepped together. With the random generator their `state`, arrays [N, ...] by name, is all the next turn needs.
 Dialogs = MovieDialogs | RestaurantDialogs
 
 
