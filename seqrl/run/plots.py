@@ -101,8 +101,7 @@ def group_by_seed(run_folders: Sequence[Path]) -> dict[str, list[Path]]:
     """Group run folders by their name without `_seedN`, in the order in which they come."""
     groups: dict[str, list[Path]] = {}
     for folder in run_folders:
-        name = Path(folder).resolve().name
-        groups.setdefault(re.sub(r"_seed\d+$", "", name), []).append(Path(folder))
+        groups.setdefault(re.sub(r"_seed\d+$", "", Path(folder).resolve().name), []).append(Path(folder))
     return groups
 
 

@@ -255,10 +255,10 @@ class Source:
 
 
 def load(
-    run: Path | str, overrides: Sequence[str] = (), *, prefer_best: bool = True, which: str | None = None, allow_code: bool = False
+    run: Path | str, overrides: Sequence[str] = (), *, prefer_best: bool = True, allow_code: bool = False
 ) -> tuple[RunConfig, Task, nn.Module, Path]:
     """Give configuration, task, policy and checkpoint folder of a trained policy; see `Source`."""
-    return Source(Path(run), overrides, which, allow_code).load(prefer_best)[:4]
+    return Source(Path(run), overrides, allow_code=allow_code).load(prefer_best)[:4]
 
 
 def read_run(run_folder: Path | str, overrides: Sequence[str] = (), *, allow_code: bool = False) -> RunConfig:
