@@ -33,7 +33,8 @@ def check_folder(run_folder: Path, *, overwrite: bool, resume: bool) -> None:
         _refuse_what_is_there(run_folder, overwrite)
     if resume or not overwrite:
         refuse_links(run_folder)
-        _refuse_other_kinds(run_folder)
+        if is_main():
+            _refuse_other_kinds(run_folder)
     check_writable(run_folder)
 
 

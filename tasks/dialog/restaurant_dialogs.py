@@ -71,10 +71,7 @@ class RestaurantDialogs:
         }
         self.said, self.heard, self.told = Said.nothing(size), Said.nothing(size), np.full(size, -1)
         self.meant, self.choices = np.full((size, SLOTS), NONE), np.zeros((size, 2), dtype=np.int64)
-        columns = self._columns()
-        ends = np.cumsum([column.shape[1] for column in columns.values()]).tolist()
-        self.columns = {name: slice(end - columns[name].shape[1], end) for name, end in zip(columns, ends, strict=True)}
-        self.num_actions, self.num_features = NUM_ACTIONS, ends[-1]
+        self.num_actions, self.num_features = NUM_ACTIONS, self.seen().shape[1]
 
     def start(self, random: np.random.Generator, rows: Flags) -> None:
         """Draw goals; the user says one or two of its constraints."""
@@ -247,9 +244,10 @@ class RestaurantDialogs:
 
     def seen(self) -> NDArray[np.float32]:
         """Give what the system sees, [N, F], by `columns`."""
-        return np.concatenate(list(self._columns().values()), axis=1, dtype=np.float32)
+        return np.concatenate(list(self.columns().values()), axis=1, dtype=np.float32)
 
-    def _columns(self) -> dict[str, NDArray[Any]]:
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Give what the system sees by name, [N, ...] each, in their order."""
         state, size = self.state, len(self.state["turn"])
         top = np.partition(state["belief"][:, :, :ANY], ANY - 2, axis=2)[:, :, -2:]
         fits = matches(self.data.restaurants, self.likeliest())

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from handcrafted import HandCrafted
+from handcrafted import HandCrafted, columns_of
 from numpy.typing import NDArray
 
 from seqrl.run.chat import open_conversation, talk, typed
@@ -47,7 +47,7 @@ def conversation(error_rate: float = 0.0, **settings: Any) -> RestaurantConversa
     data = RestaurantData(TABLE, np.full((1, 3), ANY), np.ones((1, 3), dtype=bool))
     dialogs = RestaurantDialogs(data, 1, error_rate)
     thresholds = {name: settings.pop(name) for name in ("request", "confirm") if name in settings}
-    acting: Any = ByThresholds(HandCrafted(dialogs.columns, **{"request": 0.0, "confirm": 0.0, **thresholds}))
+    acting: Any = ByThresholds(HandCrafted(columns_of(data), **{"request": 0.0, "confirm": 0.0, **thresholds}))
     return RestaurantConversation(dialogs, acting, np.random.default_rng(0), **settings)
 
 

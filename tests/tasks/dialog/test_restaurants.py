@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from handcrafted import HandCrafted, play_dialogs
+from handcrafted import HandCrafted, columns_of, play_dialogs
 
 from seqrl.tasks.control.environments import GymnasiumFactory
 from seqrl.tasks.dialog import restaurant_user as user
@@ -165,7 +165,7 @@ def test_beliefs_weigh_each_hypothesis_by_its_confidence(monkeypatch: pytest.Mon
 
 def test_more_hypotheses_tell_more() -> None:
     data = restaurant_data(goals="unseen")
-    policy = HandCrafted(RestaurantDialogs(data, 1).columns, 0.0, 0.0, 0.0, 0.5, 0.5)
+    policy = HandCrafted(columns_of(data), 0.0, 0.0, 0.0, 0.5, 0.5)
     reward = [play_dialogs(policy, data, error_rate=0.4, count=1000, seed=5, num_hypotheses=n).reward.mean() for n in (1, 2)]
     assert reward[1] > reward[0] + 0.3
 
@@ -225,13 +225,13 @@ def test_settings_that_cannot_be(settings: dict[str, Any], told: str) -> None:
 
 def test_a_database_of_one_restaurant_can_be_talked_about() -> None:
     data = restaurant_data(1)
-    policy = HandCrafted(RestaurantDialogs(data, 1).columns)
+    policy = HandCrafted(columns_of(data))
     assert play_dialogs(policy, data, error_rate=0.0, count=300, seed=0).success.mean() > 0.99
 
 
 def test_the_handcrafted_policy_succeeds_without_errors_and_less_with_them() -> None:
     data = restaurant_data(goals="unseen")
-    policy = HandCrafted(RestaurantDialogs(data, 1).columns)
+    policy = HandCrafted(columns_of(data))
     clear, noisy = (play_dialogs(policy, data, error_rate=rate, count=400, seed=5) for rate in (0.0, 0.3))
     assert clear.success.mean() >= 0.99 and noisy.reward.mean() < clear.reward.mean() - 2
 
