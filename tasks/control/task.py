@@ -104,6 +104,10 @@ class EnvTask:
         factory: makes the environments; gymnasium's of `config.environment` when None.
         settings: fields of `ControlConfig` that are to be others, for instance `num_envs=32`.
 
+    Attributes:
+        whole_rows: whether rows are whole episodes, see `seqrl.protocols.Task`.
+        reward_unit_moves: whether rewards are divided by a running deviation.
+
     Raises:
         ValueError: when the environment cannot be made, or has no time limit and none was given.
     """
@@ -117,8 +121,8 @@ class EnvTask:
         )
         self._acting = getattr(self._factory, "acting", evaluation_mode)
         self._seed = seed
-        self._num_rollouts = 0
-        self._num_env_steps = 0
+        self.whole_rows, self.reward_unit_moves = config.mode == "episodes", config.reward_scale
+        self._num_rollouts = self._num_env_steps = 0
         self._limit = self._factory.max_episode_steps
         self._rewards = RewardShaper(scale=config.reward_scale, gamma=config.reward_discount, clip=config.reward_clip)
         self._episodes_over: list[Episode] = []
@@ -167,20 +171,10 @@ class EnvTask:
         self._num_rollouts += 1
         return self._rewards.shape(trajectory, goes_on=self.config.mode == "steps") if self._rewards.changes else trajectory
 
-    @property
-    def whole_rows(self) -> bool:
-        """Whether rows are whole episodes, see `seqrl.protocols.Task`."""
-        return self.config.mode == "episodes"
-
-    @property
-    def reward_unit_moves(self) -> bool:
-        """Whether rewards are divided by a running deviation."""
-        return self._rewards.unit_moves
-
     def raw_rewards(self) -> Callable[[Tensor], Tensor] | None:
         """Have rollouts hold raw rewards from now on, and give what brings them into the unit of the moment; None where it never moves."""
-        self._rewards.stays_raw = self._rewards.unit_moves
-        return self._rewards.present if self._rewards.unit_moves else None
+        self._rewards.stays_raw = self.reward_unit_moves
+        return self._rewards.present if self.reward_unit_moves else None
 
     def pop_metrics(self) -> dict[str, float]:
         """Say what happened in the rollouts since the last call: how the episodes went that ended, with their raw rewards."""
