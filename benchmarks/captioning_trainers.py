@@ -26,7 +26,8 @@ import numpy as np
 from competitors import train_once, whole
 
 from seqrl.run import checkpoint
-from seqrl.run.config import RunConfig, decisive, fingerprint, read_config, to_plain, write_config
+from seqrl.run.config import RunConfig, decisive, fingerprint, read_config, write_config
+from seqrl.run.decode import encode
 from seqrl.run.environment import environment, write_environment
 from seqrl.run.interrupt import run_command
 from seqrl.run.loop import fit
@@ -137,7 +138,7 @@ def measure(config: RunConfig, *, updates: int | None = None) -> list[dict[str, 
 
 def record_of(method: str, config: RunConfig) -> dict[str, Any]:
     """Do a run, or read what it gave before, and give its curves."""
-    path, settings = config.run_folder / "record.json", json.loads(json.dumps(to_plain(config)))
+    path, settings = config.run_folder / "record.json", json.loads(json.dumps(encode(config)))
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["settings"] == settings:
@@ -170,7 +171,7 @@ def record_of(method: str, config: RunConfig) -> dict[str, Any]:
 
 
 def interval(values: Sequence[float]) -> dict[str, Any]:
-    low, high = bootstrap_interval([values], generator=np.random.default_rng(0))
+    low, high = bootstrap_interval(values, generator=np.random.default_rng(0))
     numbers = {"mean": float(interquartile_mean(values)), "low": float(low), "high": float(high)}
     return {**{name: None if np.isnan(value) else round(value, 5) for name, value in numbers.items()}, "values": list(values)}
 
@@ -240,7 +241,7 @@ def _draw_curve(panel: Any, curves: Sequence[Mapping[str, Any]], axis: str, meth
     places = np.mean([curve[axis] for curve in curves], axis=0)
     panel.plot(places, interquartile_mean(values, axis=0), linewidth=1.8, **style)
     if len(curves) > 1:
-        low, high = bootstrap_interval([values], generator=np.random.default_rng(0))
+        low, high = bootstrap_interval(values, generator=np.random.default_rng(0))
         panel.fill_between(places, low, high, color=COLOURS[method], alpha=0.10, linewidth=0)
 
 

@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 from competitors import train_once
+from handcrafted import HandCrafted, Outcome, columns_of, play_dialogs
 from numpy.typing import NDArray
 from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, write_results
 
@@ -41,10 +42,8 @@ from seqrl.run.interrupt import run_command
 from seqrl.run.log import read_metrics
 from seqrl.run.train import load
 from seqrl.tasks.control.environments import GymnasiumFactory
-from seqrl.tasks.dialog.handcrafted import HandCrafted, Outcome, play_dialogs
 from seqrl.tasks.dialog.names import MOVIE_BOOKING, RESTAURANT
 from seqrl.tasks.dialog.restaurant_data import restaurant_data
-from seqrl.tasks.dialog.restaurant_dialogs import RestaurantDialogs
 from seqrl.tasks.paths import expanded
 
 DEV_SEED, TEST_SEED = 11, 12
@@ -149,8 +148,8 @@ def thresholds(args: argparse.Namespace, rate: float) -> HandCrafted:
     """Search the hand-crafted policy's thresholds at an error rate, on dev dialogs, unless it was done."""
     path, data = args.runs_folder / f"thresholds_{rate:g}_{args.dialogs}.json", restaurant_data(goals="unseen")
     if path.is_file():
-        return HandCrafted(RestaurantDialogs(data, 1).columns, **json.loads(path.read_text(encoding="utf-8")))
-    columns = RestaurantDialogs(data, 1).columns
+        return HandCrafted(columns_of(data), **json.loads(path.read_text(encoding="utf-8")))
+    columns = columns_of(data)
     tried = [HandCrafted(columns, *values) for values in product(*GRID.values())]
     rewards = [play_dialogs(policy, data, error_rate=rate, count=args.dialogs, seed=DEV_SEED).reward.mean() for policy in tried]
     found = tried[int(np.argmax(rewards))]

@@ -26,7 +26,8 @@ import numpy as np
 from competitors import whole
 from provenance import ROOT, add_arguments, provenance, require_clean, write_results
 
-from seqrl.run.config import read_config, to_plain
+from seqrl.run.config import read_config
+from seqrl.run.decode import encode
 from seqrl.run.interrupt import run_command
 from seqrl.run.log import read_metrics
 from seqrl.run.train import train
@@ -79,7 +80,7 @@ def measure(cell: str, rate: float, seed: int, updates: int, runs: Path, extra: 
     overrides = [f"--name={name}", f"--runs_folder={runs}", f"--seed={seed}", f"--num_updates={updates}"]
     overrides += [f"--trainer.replay={replay}", f"--trainer.target_network={target}", f"--trainer.optimiser.learning_rate={rate}"]
     config = read_config(ROOT / "configs" / "control" / "cartpole_dqn.yaml", [*SHARED, *overrides, *extra])
-    path, settings = runs / name / "record.json", json.loads(json.dumps(to_plain(config)))
+    path, settings = runs / name / "record.json", json.loads(json.dumps(encode(config)))
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["settings"] == settings and kept["provenance"]["commit"] == provenance([])["commit"]:

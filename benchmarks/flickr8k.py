@@ -67,7 +67,7 @@ def summarise(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:
     summary = {}
     for key in [*FIGURES, *(f"beam/{name}" for name in FIGURES)]:
         values = [row[key] for row in rows]
-        low, high = bootstrap_interval([values], generator=np.random.default_rng(0))
+        low, high = bootstrap_interval(values, generator=np.random.default_rng(0))
         summary[key] = {"mean": sum(values) / len(values), "low": float(low), "high": float(high)}
     return summary
 

@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,29 @@ from provenance import RESULTS, add_arguments, provenance, require_clean, write_
 from seqrl.policies.tables import ProbabilityTable
 from seqrl.run.config import read_config
 from seqrl.run.interrupt import run_command
-from seqrl.tasks.gridworld.planning import Model, read_model, value_iteration
+from seqrl.tasks.gridworld.planning import Model, value_iteration
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ("taxi_q_learning", "frozen_lake_q_learning", "cliff_walking_q_learning", "cliff_walking_sarsa", "frozen_lake_cem", "taxi_cem")
 # CliffWalking has no limit of its own; 100 steps are more than any way takes.
 HORIZONS = {"FrozenLake-v1": 100, "Taxi-v4": 200, "CliffWalking-v1": 100}
+
+
+def read_model(table: Mapping[int, Mapping[int, Sequence[tuple[float, int, float, bool]]]]) -> Model:
+    """Read the transitions that gymnasium's text environments give as `env.unwrapped.P`.
+
+    Args:
+        table: state -> action -> [(probability, next state, reward, whether it ends)].
+    """
+    S, A = len(table), len(table[0])
+    transition, reward = torch.zeros(S, A, S, dtype=torch.float64), torch.zeros(S, A, dtype=torch.float64)
+    for state, actions in table.items():
+        for action, outcomes in actions.items():
+            for probability, following, earned, ends in outcomes:
+                reward[state, action] += probability * earned
+                if not ends:
+                    transition[state, action, following] += probability
+    return Model(transition, reward)
 
 
 def greedy_return(policy: torch.nn.Module, model: Model, first: torch.Tensor, horizon: int) -> float:

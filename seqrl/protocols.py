@@ -179,3 +179,9 @@ class Metric(Protocol):
 
     def corpus(self, hypotheses: Sequence[Any], references: Sequence[Sequence[Any]]) -> float:
         """Give the published score, which is not always the mean of the scores."""
+
+
+def ask(whom: object, name: str, *arguments: Any, otherwise: Any = None, **settings: Any) -> Any:
+    """Call a method that an object may have; give `otherwise` where it has none."""
+    method = getattr(whom, name, None)
+    return method(*arguments, **settings) if callable(method) else otherwise

@@ -130,8 +130,7 @@ class Shards:
         shape, stride = resting.shape, resting.stride()
         with meeting("for the weights of all"):
             parts = DTensor.from_local(part, resting.device_mesh, resting.placements, run_check=False, shape=shape, stride=stride)
-            found: Tensor = parts.full_tensor().cpu().clone()  # an accelerator has no room for the whole of all
-        return found
+            return parts.full_tensor().cpu().clone()  # an accelerator has no room for the whole of all
 
     def part(self, like: Tensor, whole: Tensor) -> Tensor:
         """Cut out of a tensor what of it goes with one of `own`."""
@@ -181,8 +180,7 @@ class Shards:
 
 def shards_of(policy: nn.Module) -> Shards | None:
     """Give the shards of a policy; None where every process has all of it."""
-    found: Shards | None = vars(policy).get(_ATTRIBUTE)
-    return found
+    return vars(policy).get(_ATTRIBUTE)
 
 
 def whole(policy: nn.Module) -> AbstractContextManager[None]:

@@ -67,7 +67,7 @@ class Episode:
 
 
 class VectorEnvSource:
-    """Steps a gymnasium vector environment in its default `NEXT_STEP` autoreset mode.
+    """Steps a gymnasium vector environment in its default `NEXT_STEP` autoreset mode; on the CPU, where the environments live.
 
     After an episode has ended, gymnasium returns its true last observation and spends one dummy step on the reset; that
     dummy step is not `active`. Rewards are given as they come; what a trainer is to see instead is the task's to decide.
@@ -75,7 +75,6 @@ class VectorEnvSource:
     Args:
         envs: a gymnasium vector environment whose observations are arrays.
         seed: seed of the environments, for the first reset.
-        device: where the tensors live.
         name: what error messages call the environment.
         frame_stack: show so many last observations, [B, frame_stack, ...], oldest first; an episode's first observation
             fills them all. 1 shows the last one as it is, [B, ...].
@@ -94,7 +93,6 @@ class VectorEnvSource:
         envs: Any,
         *,
         seed: int,
-        device: torch.device | str = "cpu",
         name: str = "environment",
         frame_stack: int = 1,
         action_masks: bool = False,
@@ -105,7 +103,6 @@ class VectorEnvSource:
         if mode is not None and getattr(mode, "name", str(mode)) != "NEXT_STEP":
             raise ValueError(f"autoreset_mode: expected NEXT_STEP, got {mode}; make the vector environment with its default")
         self.envs = envs
-        self.device = torch.device(device)
         self.name = name
         self.finished = False
         self.episodes: list[Episode] = []
@@ -115,7 +112,7 @@ class VectorEnvSource:
         self._to_action, self._whole_game = to_action, whole_game
         # gymnasium's SyncVectorEnv copies for us unless told not to; of others one cannot know.
         self._reuses = not getattr(envs.unwrapped, "copy", False) if hasattr(envs, "unwrapped") else True
-        self._everyone = torch.ones(envs.num_envs, dtype=torch.bool, device=device)
+        self._everyone = torch.ones(envs.num_envs, dtype=torch.bool)
         self._nobody = ~self._everyone
         self._none_ended = np.zeros(envs.num_envs, dtype=np.bool_)
         self.reset(seed)
@@ -150,10 +147,7 @@ class VectorEnvSource:
             self.num_env_steps += len(reward)
             earned = self._reward(reward)
             self._returns += reward
-            obs = self._tensor(observation)
-            if self._frame_stack > 1:
-                obs = self._stacked(obs, None)
-            self.obs = self._masked(obs, info, self._none_ended) if self._action_masks else obs
+            self.obs = self._masked(self._stacked(self._tensor(observation), None), info, self._none_ended)
             return self.obs, earned, self._nobody, self._nobody
         return self._step_with_ends(observation, reward, terminated, truncated, info)
 
@@ -174,9 +168,8 @@ class VectorEnvSource:
         self._returns[over] = 0.0
         self._lengths[over] = 0
         self.obs = self._masked(self._stacked(obs, ~live), info, ended)
-        self.active = torch.as_tensor(~ended, device=self.device) if ended.any() else self._everyone
-        died = torch.as_tensor(terminated & live, device=self.device)
-        return self.obs, earned, died, torch.as_tensor(truncated & live & ~terminated, device=self.device)
+        self.active = torch.from_numpy(~ended) if ended.any() else self._everyone
+        return self.obs, earned, torch.from_numpy(terminated & live), torch.from_numpy(truncated & live & ~terminated)
 
     def pop_episodes(self) -> list[Episode]:
         """Give the episodes that ended since the last call."""
@@ -195,9 +188,8 @@ class VectorEnvSource:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
-        self.obs = map_tree(lambda leaf: leaf.to(self.device, copy=True), state["obs"])
-        active = state["active"].to(self.device)
-        self.active = self._everyone if bool(active.all()) else active.clone()
+        self.obs = map_tree(torch.clone, state["obs"])
+        self.active = self._everyone if bool(state["active"].all()) else state["active"].clone()
         self._returns, self._lengths = state["returns"].numpy().copy(), state["lengths"].numpy().copy()
         self.num_env_steps = state["num_env_steps"]
 
@@ -240,7 +232,7 @@ class VectorEnvSource:
     def _reward(self, reward: np.ndarray) -> Tensor:
         earned = reward.astype(np.float32)
         self._check("reward", earned, reward)
-        return self._placed(earned)
+        return torch.from_numpy(earned)
 
     def _tensor(self, observation: np.ndarray) -> Tensor:
         used = observation.astype(np.float32, order="C") if observation.dtype == np.float64 else observation
@@ -249,11 +241,7 @@ class VectorEnvSource:
         if used is observation and (self._reuses or not used.flags.c_contiguous):
             # Many times faster than torch.tensor for an array that is not in C's order.
             used = np.array(used, order="C")
-        return self._placed(used)
-
-    def _placed(self, array: np.ndarray) -> Tensor:
-        tensor = torch.from_numpy(array)
-        return tensor if self.device.type == "cpu" else tensor.to(self.device)
+        return torch.from_numpy(used)
 
     def _stacked(self, latest: Tensor, fresh: np.ndarray | None) -> Tensor:
         """Put the latest observation behind the ones before it, or into all places of the rows [B] that are fresh."""
@@ -266,7 +254,7 @@ class VectorEnvSource:
         assert isinstance(before, Tensor)
         stack = torch.cat([before[:, 1:], latest.unsqueeze(1)], dim=1)
         if fresh is not None and fresh.any():
-            rows = torch.as_tensor(fresh, device=self.device)
+            rows = torch.from_numpy(fresh)
             stack[rows] = filled[rows]
         return stack
 
@@ -292,4 +280,4 @@ class VectorEnvSource:
                     f"none at step {self._lengths[row]} of its episode, which goes on; end the episode, or correct the mask"
                 )
             mask[nothing] = True
-        return {"observation": obs, "action_mask": torch.as_tensor(mask, device=self.device)}
+        return {"observation": obs, "action_mask": torch.from_numpy(mask)}

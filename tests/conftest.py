@@ -13,6 +13,7 @@ import seqrl  # noqa: F401  before PyTorch, as the command does: it tells PyTorc
 from seqrl.run.timed_updates import Bench
 
 sys.path.append(str(Path(__file__).resolve().parent))  # for launched.py
+sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))  # for what a benchmark and a test need
 
 
 @pytest.fixture(autouse=True)

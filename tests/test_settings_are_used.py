@@ -18,7 +18,7 @@ REASONS = {
     "what a file or a column of one's own data is called": (
         *("train_list", "dev_list", "test_list", "image_column", "label_column", "caption_column", "test_prompts", "test_references"),
     ),
-    "a quick look at part of the data": ("max_pairs", "max_prompts"),
+    "a quick look at part of the data": ("max_pairs",),
     "a limit of time, for slow environments and machines": ("process_timeout_s",),
     "a part of the published method that its author varies or another has otherwise": (
         *("forced_decrease", "forced_updates", "average_decay", "backtrack", "critic_minibatches", "clutter_size"),

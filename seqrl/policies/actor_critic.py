@@ -10,8 +10,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from seqrl.distributions import Categorical, Gaussian, MultiCategorical, SquashedGaussian
-from seqrl.joint_distribution import Joint
+from seqrl.distributions import Categorical, Gaussian, Joint, MultiCategorical, SquashedGaussian
 from seqrl.policies.encoders import Inputs, Memory, ObservationSize, Trunk, TrunkAndHead
 from seqrl.policies.networks import MLP, restarts
 from seqrl.settings import Count, Limit, Positive, check_settings

@@ -6,6 +6,7 @@ import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import indent
 from typing import TextIO
 
 from seqrl.protocols import Conversation
@@ -27,11 +28,9 @@ def open_conversation(source: Source, *, seed: int = 0, mishear: bool = False, v
     if seed < 0:
         raise ValueError(f"--seed: expected at least 0, got {seed}")
     loaded = source.load()
-    example = "configs/dialog/restaurant_ppo.yaml"
-    give = loaded.capability("chat", f"nobody can talk to its policies; train one with {example}, for instance")
+    give = loaded.capability("chat", "nobody can talk to its policies; train one with configs/dialog/restaurant_ppo.yaml, for instance")
     voiced_by = None if voice is None else Source(voice, allow_code=source.allow_code).load()[1:3]
-    conversation: Conversation = give(loaded.policy, seed=seed, mishear=mishear, voice=voiced_by)
-    return conversation
+    return give(loaded.policy, seed=seed, mishear=mishear, voice=voiced_by)
 
 
 def talk(conversation: Conversation, lines: Iterator[str], out: TextIO, *, show: bool = False) -> None:
@@ -64,7 +63,7 @@ def talk(conversation: Conversation, lines: Iterator[str], out: TextIO, *, show:
             write(f"  {commands}\n  I can hear {conversation.hears}")
         elif text[0] == "/":
             facts = conversation.facts()
-            write(_indented(facts[text[1:]]) if text[1:] in facts else f"  there is no {text.split()[0]}; {commands}")
+            write(indent(facts[text[1:]], "  ") if text[1:] in facts else f"  there is no {text.split()[0]}; {commands}")
         else:
             said = conversation.reply(text)
             if said is None:
@@ -74,7 +73,7 @@ def talk(conversation: Conversation, lines: Iterator[str], out: TextIO, *, show:
             facts = conversation.facts()
             if show:
                 write(
-                    "\n".join(f"  {name}:\n{_indented(fact, 4)}" if "\n" in fact else f"  {name}: {fact}" for name, fact in facts.items())
+                    "\n".join(f"  {name}:\n{indent(fact, '    ')}" if "\n" in fact else f"  {name}: {fact}" for name, fact in facts.items())
                 )
             if conversation.ended:
                 write(f"  the dialog has ended: {facts['paid']}; type to begin another one")
@@ -102,7 +101,3 @@ def chat(conversation: Conversation, *, show: bool = False) -> None:
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")  # what is no text cannot be understood, but ends nothing
     talk(conversation, typed(sys.stdin), sys.stdout, show=show)
-
-
-def _indented(text: str, by: int = 2) -> str:
-    return "\n".join(f"{' ' * by}{line}" for line in text.splitlines())

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
 from torch import nn
 
+from seqrl.protocols import ask
 from seqrl.run import integrity
 from seqrl.run.exchange import flush, hidden, replace_folder
 from seqrl.run.json_text import read_json
@@ -63,9 +64,7 @@ def save(
         (partial / WEIGHTS).chmod((partial / META).stat().st_mode)
         for index, path in enumerate(other_processes, start=1):
             os.replace(path, partial / _state_name(index))
-        save_pretrained = getattr(policy, "save_pretrained", None)
-        if callable(save_pretrained):
-            save_pretrained(partial / PRETRAINED)
+        ask(policy, "save_pretrained", partial / PRETRAINED)
         put_in_place(partial, folder)
     except (OSError, RuntimeError, SafetensorError) as error:
         # torch and safetensors report a full disk or quota as errors of their own.
@@ -97,12 +96,9 @@ def load_weights(folder: Path, policy: nn.Module) -> None:
     try:
         with safe_open(str(path), framework="pt") as file:
             stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            aliases = dict(file.metadata() or {})
+            stored |= {alias: stored[name] for alias, name in (file.metadata() or {}).items() if name in stored}
     except SafetensorError as error:
         raise ValueError(f"{path}: damaged ({error}); use another checkpoint of the run") from error
-    for alias, name in aliases.items():
-        if name in stored:
-            stored[alias] = stored[name]
     expected = {name: tuple(tensor.shape) for name, tensor in policy.state_dict().items()}
     names = [name for name in dict.fromkeys([*expected, *stored]) if stored.get(name) != expected.get(name)]
     if names:

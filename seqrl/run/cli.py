@@ -223,8 +223,7 @@ def _record(parsed: argparse.Namespace) -> None:
 def _chat(parsed: argparse.Namespace) -> None:
     from seqrl.run.chat import chat, open_conversation
 
-    conversation = open_conversation(_source(parsed), seed=parsed.seed, mishear=parsed.mishear, voice=parsed.voice)
-    chat(conversation, show=parsed.show)
+    chat(open_conversation(_source(parsed), seed=parsed.seed, mishear=parsed.mishear, voice=parsed.voice), show=parsed.show)
 
 
 def _show(parsed: argparse.Namespace) -> None:

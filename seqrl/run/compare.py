@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -130,12 +130,9 @@ def solved_table(groups: Mapping[str, Sequence[Path]], metric: str, threshold: f
 
 def summarise(name: str, folders: Sequence[Path], metric: str, *, at: Literal["last", "best"] = "last", mode: str = "max") -> GroupSummary:
     """Take one value from each run of a group, and their interquartile mean with its interval."""
-    values = []
-    for folder in folders:
-        curve = read_curve(folder, metric)[1]
-        values.append(float(curve[-1] if at == "last" else curve.max() if mode == "max" else curve.min()))
-    interval = bootstrap_interval([values], generator=np.random.default_rng(0))
-    low, high = (None if np.isnan(end) else float(end) for end in interval)
+    chosen: Callable[[Floats], float] = (lambda curve: curve[-1]) if at == "last" else np.max if mode == "max" else np.min
+    values = [float(chosen(read_curve(folder, metric)[1])) for folder in folders]
+    low, high = (None if np.isnan(end) else float(end) for end in bootstrap_interval(values, generator=np.random.default_rng(0)))
     return GroupSummary(name, values, float(interquartile_mean(values)), low, high)
 
 

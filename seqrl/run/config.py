@@ -177,14 +177,9 @@ def apply_overrides(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str,
     return tree
 
 
-def to_plain(config: RunConfig) -> dict[str, Any]:
-    """Give every field, defaults included, as plain data that `read_config` understands."""
-    return encode(config)
-
-
 def write_config(config: RunConfig, path: Path) -> None:
     """Write every field, defaults included, as YAML with its SHA-256; the file is replaced at once."""
-    replace_text(path, integrity.sealed(yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True)))
+    replace_text(path, integrity.sealed(yaml.safe_dump(encode(config), sort_keys=False, allow_unicode=True)))
 
 
 def fingerprint(config: RunConfig) -> str:

@@ -25,7 +25,7 @@ def find_config(name: Path | str) -> Path:
     path = Path(name)
     if path.exists() and not path.is_dir():
         return path
-    wanted = _name(path)
+    wanted = path.as_posix().removesuffix(".yaml").removeprefix("./").removeprefix("configs/")
     files = [file for known, file in named_configs() if wanted in (known, Path(known).name)]
     if len(files) > 1:
         raise ValueError(f"{name}: several configurations have this name: {', '.join(map(str, files))}; write the path of the one you mean")
@@ -44,11 +44,6 @@ def named_configs() -> list[tuple[str, Path]]:
             # In a checkout both are the same files.
             found.setdefault(file.resolve(), (file.relative_to(root).with_suffix("").as_posix(), file))
     return list(found.values())
-
-
-def _name(path: Path) -> str:
-    name = path.as_posix().removesuffix(".yaml").removeprefix("./")
-    return name.removeprefix("configs/")
 
 
 def _nearest(wanted: str) -> str:

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from seqrl.run.config import RunConfig, flatten, to_plain
+from seqrl.run.config import RunConfig, flatten
+from seqrl.run.decode import encode
 from seqrl.run.log import Metrics, Tracker, Writer
 from seqrl.run.metric_accumulator import MetricAccumulator
 
@@ -34,7 +35,7 @@ def make_writers(config: RunConfig, start: int, *, display: bool) -> list[Writer
         start: updates done already.
         display: show progress on the terminal.
     """
-    plain = flatten(to_plain(config))
+    plain = flatten(encode(config))
     writers: list[Writer] = [Tracker(name, run_folder=config.run_folder, config=plain, start=start) for name in config.trackers]
     if display:
         writers.append(make_display(config.name, num_updates=config.num_updates, start=start, stream=sys.stdout))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from seqrl.distributed import num_processes, process_index
-from seqrl.protocols import Task, Trainer
+from seqrl.protocols import Task, Trainer, ask
 from seqrl.run import checkpoint
 
 # What of a trainer's state each process has for itself; the rest is the same in all.
@@ -29,8 +29,7 @@ def seed_from(folder: Path | None, seed: int) -> int:
     """
     if folder is None or not is_new(folder):
         return seed
-    step = checkpoint.read_meta(folder)["step"]
-    return int(np.random.SeedSequence([seed, step, process_index()]).generate_state(1)[0] >> 1)
+    return int(np.random.SeedSequence([seed, checkpoint.read_meta(folder)["step"], process_index()]).generate_state(1)[0] >> 1)
 
 
 def join(state: dict[str, Any], trainer: Trainer, task: Task) -> None:
@@ -44,9 +43,8 @@ def join(state: dict[str, Any], trainer: Trainer, task: Task) -> None:
     own = trainer.state_dict()
     names = [name for name in getattr(trainer, "own_state", OWN_STATE) if name in own]
     trainer.load_state_dict({**state["trainer"], **{name: own[name] for name in names}})
-    share = getattr(task, "load_shared_state", None)
-    if callable(share) and state["task"] is not None:
-        share(state["task"])
+    if state["task"] is not None:
+        ask(task, "load_shared_state", state["task"])
 
 
 def describe(folder: Path, trainer: Trainer) -> dict[str, str]:

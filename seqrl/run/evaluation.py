@@ -37,5 +37,4 @@ def dev_metrics(trainer: Trainer, task: Task, policy: nn.Module, way_back: WayBa
             evaluate = partial(metrics_of, [each for (each,) in shares], split="dev")
         found = unless_broken_off(lambda: {name: float(value) for name, value in evaluate().items()}) if is_main() else None
         wait_for_main("for the evaluation", lambda: way_back.interrupt.asked)
-        metrics: dict[str, float] | None = from_main(found)
-        return metrics
+        return from_main(found)

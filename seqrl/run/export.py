@@ -99,8 +99,7 @@ def _set_generation(folder: Path, policy: Any) -> None:
     ends = list(policy.ends)
     settings |= {"do_sample": False, "num_beams": 1, "max_new_tokens": policy.max_tokens}
     settings |= {"eos_token_id": ends if len(ends) > 1 else ends[0], "pad_token_id": policy.pad}
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if config.get("is_encoder_decoder"):
+    if json.loads((folder / "config.json").read_text(encoding="utf-8")).get("is_encoder_decoder"):
         settings["decoder_start_token_id"] = policy.begin
     path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 

@@ -21,9 +21,8 @@ SEAL = "# SHA-256 "
 def write_sums(folder: Path) -> None:
     """Write the SHA-256 of every file in a folder to its `SHA256SUMS`, down to the disk."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
-    lines = [f"{_sum(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     with (folder / SUMS).open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(lines)
+        file.writelines(f"{_sum(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
         file.flush()
         os.fsync(file.fileno())
 

@@ -136,8 +136,7 @@ class Command:
 
 def current_command() -> Command | None:
     """Give the command whose handlers are set, also from inside of a run; None in a library."""
-    handler = signal.getsignal(signal.SIGTERM)
-    owner = getattr(handler, "__self__", None)
+    owner = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     if isinstance(owner, Interrupt):
         owner = owner.command
     return owner if isinstance(owner, Command) else None

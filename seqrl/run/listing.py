@@ -27,7 +27,7 @@ def listing(configs: Path | None, runs: Path) -> str:
         "tasks": [(name, f"({point.value})") for name, point in registry.registered(registry.TASKS).items()],
         "trainers": [(name, f"({point.value})") for name, point in registry.registered(registry.TRAINERS).items()],
         title: [(name, _first_comment(path)) for name, path in files],
-        f"runs in {runs}": [(str(path.parent), _state(path.parent)) for path in sorted(runs.rglob("config.yaml"))],
+        f"runs in {runs}": [(str(path.parent), _last_metrics(path.parent)) for path in sorted(runs.rglob("config.yaml"))],
     }
     lines = []
     for title, entries in sections.items():
@@ -45,15 +45,11 @@ def _first_comment(path: Path) -> str:
     return first.removeprefix("#").strip() if first.startswith("#") else ""
 
 
-def _state(run_folder: Path) -> str:
-    return f"{_last_metrics(run_folder)}{'  running' if holder_of(run_folder) else ''}"
-
-
 def _last_metrics(run_folder: Path) -> str:
-    """Step and first metrics of the last evaluation, as far as the newest line that is whole, and the best of the watched one."""
-    path = run_folder / "metrics.jsonl"
+    """Step and first metrics of the last evaluation, as far as the newest line that is whole, the best of the watched one, if it runs."""
+    path, running = run_folder / "metrics.jsonl", "  running" if holder_of(run_folder) else ""
     if not path.is_file():
-        return ""
+        return running
     step, metrics = 0, dict[str, float]()
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
@@ -67,4 +63,4 @@ def _last_metrics(run_folder: Path) -> str:
     best = [key for key in metrics if "/best_" in key]
     first = [key for key in metrics if key not in best][:MAX_FIGURES]
     shown = "  ".join(f"{key} {metrics[key]:.4g}" for key in [*first, *best])
-    return f"step {step}  {shown}"
+    return f"step {step}  {shown}{running}"

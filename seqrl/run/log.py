@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from seqrl.protocols import ask
 from seqrl.run.exchange import is_at
 from seqrl.run.json_text import brief, parse_json, read_text
 from seqrl.run.renames import METRICS
@@ -48,9 +49,7 @@ class Log:
     def say(self, step: int, text: str) -> None:
         """Hand a sentence to the writers that have a `say`, which are those that people look at."""
         for writer in self.writers:
-            say = getattr(writer, "say", None)
-            if callable(say):
-                say(step, text)
+            ask(writer, "say", step, text)
 
     def close(self) -> None:
         """Close every writer."""

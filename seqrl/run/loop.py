@@ -12,7 +12,7 @@ from torch import nn
 from seqrl.batch_share import SharedGenerator, share_batches
 from seqrl.distributed import from_main, is_main, num_processes, process_index
 from seqrl.meetings import told_to_others
-from seqrl.protocols import Task, Trainer
+from seqrl.protocols import Task, Trainer, ask
 from seqrl.requirements import require_weights_of_older_rows
 from seqrl.run.config import EarlyStop
 from seqrl.run.lock import hold
@@ -95,9 +95,7 @@ def fit(
     run_folder = None if run_folder is None else Path(run_folder)
     with hold(run_folder):
         policy = trainer.policy if policy is None else policy
-        check = getattr(trainer, "check_task", None)
-        if callable(check):
-            check(task)
+        ask(trainer, "check_task", task)
         require_weights_of_older_rows(task, trainer)
         progress, num_bytes, digest = Progress(), 0, None
         if resume_from is not None:
@@ -160,13 +158,11 @@ def watch(task: Task, early_stop: EarlyStop | None) -> None:
     """
     if early_stop is None:
         return
-    ask, less = getattr(task, "watch", None), getattr(task, "less_is_better", None)
-    if early_stop.mode == "max" and callable(less) and less(early_stop.metric):
+    if early_stop.mode == "max" and ask(task, "less_is_better", early_stop.metric):
         raise ValueError(
             f"early_stop.mode: less is better for {early_stop.metric}, so its largest value is not the best; set early_stop.mode=min"
         )
-    if callable(ask):
-        ask(early_stop.metric)
+    ask(task, "watch", early_stop.metric)
 
 
 def divide_batches(trainer: Trainer, task: Task) -> SharedGenerator | None:

@@ -85,8 +85,7 @@ def choose_settings(config: RunConfig, start: Start, task: Task, policy: nn.Modu
     if known is not None and not paths:
         return Settings(known[0], {}, known[1])
     connect()
-    found = _choose(config, start, task, policy, paths, known) if is_main() else None
-    settings = from_main(found)
+    settings = from_main(_choose(config, start, task, policy, paths, known) if is_main() else None)
     assert settings is not None
     return settings
 
@@ -164,7 +163,12 @@ class _Choice:
 
     def compare(self, change: Mapping[str, Any], name: str, clock: Clock) -> bool:
         """Take other settings where they are clearly faster; say whether they are as fast at least."""
-        self._time_best(clock)
+        if self._clock is not clock:
+            if self._clock is None:
+                self.bench.shorten(self.best)
+            self._clock, self._seconds = clock, self.bench.seconds(self.best, clock)
+            kind = "CPU time" if clock is time.process_time else f"on {threads(self.best.num_threads or 1)}"
+            self.said.append(f"{self.bench.share_of_update} took {_ms(self._seconds)} ({kind})")
         before_s = known_s = self._seconds
         candidate = _replaced(self.best, change)
         seconds = self.bench.seconds(candidate, clock, known_s)
@@ -176,14 +180,6 @@ class _Choice:
         if seconds * LEAST_GAIN <= known_s:
             self.best, self._seconds = candidate, seconds
         return seconds <= before_s
-
-    def _time_best(self, clock: Clock) -> None:
-        if self._clock is not clock:
-            if self._clock is None:
-                self.bench.shorten(self.best)
-            self._clock, self._seconds = clock, self.bench.seconds(self.best, clock)
-            kind = "CPU time" if clock is time.process_time else f"on {threads(self.best.num_threads or 1)}"
-            self.said.append(f"{self.bench.share_of_update} took {_ms(self._seconds)} ({kind})")
 
 
 def _replaced(config: Any, values: Mapping[str, Any]) -> Any:

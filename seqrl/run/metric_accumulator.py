@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 
@@ -17,14 +18,15 @@ class MetricAccumulator:
 
     Args:
         state: what `state_dict` gave, to go on from.
+
+    Attributes:
+        counts: those under `progress/`.
     """
 
     def __init__(self, state: Mapping[str, Any] | None = None) -> None:
-        state = state or {}
-        self._sums: dict[str, list[float]] = {key: list(entry) for key, entry in state.get("sums", {}).items()}
-        self._episodes: dict[str, float] = dict(state.get("episodes", {}))
-        self._counts: dict[str, float] = dict(state.get("counts", {}))
-        self._carried: dict[str, float] = dict(state.get("carried", {}))
+        state = deepcopy(dict(state or {}))
+        self._sums: dict[str, list[float]] = state.get("sums", {})
+        self._episodes, self.counts, self._carried = (dict[str, float](state.get(name, {})) for name in ("episodes", "counts", "carried"))
 
     def add(self, metrics: Mapping[str, float]) -> None:
         """Take the metrics of one update."""
@@ -44,12 +46,12 @@ class MetricAccumulator:
         Args:
             parts: what `pop_metrics` gives in each process that goes on, before anything more is counted.
         """
-        self._carried = {key: total - sum(metrics.get(key, 0.0) for metrics in parts) for key, total in self._counts.items()}
+        self._carried = {key: total - sum(metrics.get(key, 0.0) for metrics in parts) for key, total in self.counts.items()}
 
     def add_popped(self, *parts: Mapping[str, float]) -> None:
         """Take what `pop_metrics` of the task gave in each process: episodes that ended since it was last asked, and counts."""
         counts = {key for metrics in parts for key in metrics if key.startswith("progress/")}
-        self._counts |= {key: self._carried.get(key, 0.0) + sum(metrics.get(key, 0.0) for metrics in parts) for key in counts}
+        self.counts |= {key: self._carried.get(key, 0.0) + sum(metrics.get(key, 0.0) for metrics in parts) for key in counts}
         for metrics in parts:
             self._add_episodes({key: float(value) for key, value in metrics.items() if key.startswith("episode/")})
             self.add({key: value for key, value in metrics.items() if not key.startswith(("episode/", "progress/"))})
@@ -70,11 +72,6 @@ class MetricAccumulator:
             else:
                 self._episodes[key] = (earlier * before + value * number) / (before + number)
 
-    @property
-    def counts(self) -> dict[str, float]:
-        """The counts under `progress/`."""
-        return dict(self._counts)
-
     def pop(self) -> dict[str, float]:
         """Give what was gathered, and start anew; counts stay."""
         metrics = {key: total / number for key, (total, number) in self._sums.items()} | self._episodes
@@ -83,5 +80,4 @@ class MetricAccumulator:
 
     def state_dict(self) -> dict[str, Any]:
         """Give all that was gathered as plain data."""
-        sums = {key: list(entry) for key, entry in self._sums.items()}
-        return {"sums": sums, "episodes": dict(self._episodes), "counts": self.counts, "carried": dict(self._carried)}
+        return deepcopy({"sums": self._sums, "episodes": self._episodes, "counts": self.counts, "carried": self._carried})

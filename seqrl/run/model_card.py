@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from seqrl.run import registry
-from seqrl.run.config import RunConfig, to_plain
+from seqrl.run.config import RunConfig
+from seqrl.run.decode import encode
 from seqrl.run.environment import read_starts, version_of
 
 _TASKS = {"image": "image-to-text", "encoder-decoder": "text2text-generation", "decoder": "text-generation"}
@@ -45,7 +46,7 @@ def model_card(
         name: of the model.
         prompt: tokens that an image's text goes on from, a begin token first; none where each text has a prompt of its own.
     """
-    tree = _without_folders(to_plain(config))
+    tree = _without_folders(encode(config))
     model, starts = json.loads((folder / "config.json").read_text(encoding="utf-8")), read_starts(config.run_folder)
     kind = _kind(model)
     parts = [
@@ -55,7 +56,7 @@ def model_card(
         f"{version_of('seqrl') or ''} (trainer `{registry.name_of(registry.TRAINERS, type(config.trainer))}`): "
         f"checkpoint of update {meta['step']} of {config.num_updates}.",
         "## Use",
-        _usage(folder, model, kind, name, str(_policy_of(tree).get("prompt", "")), prompt),
+        _usage(folder, model, kind, name, str(_part(tree, "policy").get("prompt", "")), prompt),
         f"`generate` writes greedily, {_most_tokens(folder)} tokens at most, as it was evaluated; `generation_config.json` says so.",
         "## Metrics",
         _metrics(evaluations),
@@ -77,7 +78,7 @@ def _header(tree: Mapping[str, Any], kind: str, evaluations: Sequence[Mapping[st
     results = [
         {
             "task": {"type": task},
-            "dataset": {"name": _data(tree), "type": str(_data_of(tree).get("source", "unknown")), "split": each["split"]},
+            "dataset": {"name": _data(tree), "type": str(_part(tree, "data").get("source", "unknown")), "split": each["split"]},
             "metrics": [
                 {"type": key, "value": float(value), "name": str(each["signatures"].get(key, key))}
                 for key, value in each["figures"].items()
@@ -87,7 +88,7 @@ def _header(tree: Mapping[str, Any], kind: str, evaluations: Sequence[Mapping[st
     ]
     tags = ["seqrl", "reinforcement-learning"]
     header: dict[str, Any] = {"license": license, "library_name": "transformers", "pipeline_tag": task, "tags": tags}
-    base = str(_policy_of(tree).get("path", ""))
+    base = str(_part(tree, "policy").get("path", ""))
     if re.fullmatch(r"[\w.\-]+/[\w.\-]+", base):
         header["base_model"] = base
     if results:
@@ -105,22 +106,17 @@ def _usage(folder: Path, model: Mapping[str, Any], kind: str, name: str, said: s
     """Show how it is called, with the settings that `generation_config.json` has, for models that hand on what is said alone."""
     architecture = next(iter(model.get("architectures") or []), "AutoModel")
     loaders = {loader: variable for file, (loader, variable) in _LOADERS.items() if (folder / file).is_file()}
-    variables = list(loaders.values())
-    reader = variables[0] if variables else "tokenizer"
-    given = 'images, return_tensors="pt"' if kind == "image" else 'prompts, return_tensors="pt", padding=True'
-    how = {"decoder": ', padding_side="left", return_token_type_ids=False', "encoder-decoder": ", return_token_type_ids=False"}.get(
-        kind, ""
-    )
-    lines = [
-        f"from transformers import {', '.join([*loaders, architecture])}",
-        "",
-        f'model = {architecture}.from_pretrained("{name}").eval()',
-    ]
+    variables = list(loaders.values()) or ["tokenizer"]
+    left = ', padding_side="left"' if kind == "decoder" else ""
+    texts = f'prompts, return_tensors="pt", padding=True{left}, return_token_type_ids=False'
+    lines = [f"from transformers import {', '.join([*loaders, architecture])}", ""]
+    lines += [f'model = {architecture}.from_pretrained("{name}").eval()']
     lines += [f'{variable} = {loader}.from_pretrained("{name}")' for loader, variable in loaders.items()]
     settings = f"max_new_tokens={_most_tokens(folder)}, num_beams=1, do_sample=False"
     if kind == "image" and "image_token_id" in model:
         return _block([*lines, *_of_chat(said, settings)])
-    lines += [f"inputs = {reader}({given}{how})"]
+    given = 'images, return_tensors="pt"' if kind == "image" else texts
+    lines += [f"inputs = {variables[0]}({given})"]
     if kind == "image" and said:
         # BLIP takes an end token behind its prompt, and leaves it out.
         ids, name_of_ids = list(prompt), "decoder_input_ids" if model.get("is_encoder_decoder") else "input_ids"
@@ -131,7 +127,7 @@ def _usage(folder: Path, model: Mapping[str, Any], kind: str, name: str, said: s
     else:
         lines += [f"written = model.generate(**inputs, {settings})"]
         lines += ['written = written[:, inputs["input_ids"].shape[1] :]  # without the prompt'] if kind == "decoder" else []
-    return _block([*lines, f"print({variables[-1] if variables else reader}.batch_decode(written, skip_special_tokens=True))"])
+    return _block([*lines, f"print({variables[-1]}.batch_decode(written, skip_special_tokens=True))"])
 
 
 def _of_chat(said: str, settings: str) -> list[str]:
@@ -181,16 +177,12 @@ def _training(config: RunConfig, starts: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _data_of(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(tree.get("task", {}).get("data") or {})
-
-
-def _policy_of(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(tree.get("task", {}).get("policy") or {})
+def _part(tree: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return dict(tree.get("task", {}).get(name) or {})
 
 
 def _data(tree: Mapping[str, Any]) -> str:
-    data = _data_of(tree)
+    data = _part(tree, "data")
     named = [str(data[key]) for key in ("path", "dataset", "domain", "captions", "pairs", "prompts") if data.get(key)]
     return " ".join([str(data.get("source", "unknown")), *dict.fromkeys(named)])
 

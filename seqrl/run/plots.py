@@ -101,8 +101,7 @@ def group_by_seed(run_folders: Sequence[Path]) -> dict[str, list[Path]]:
     """Group run folders by their name without `_seedN`, in the order in which they come."""
     groups: dict[str, list[Path]] = {}
     for folder in run_folders:
-        name = Path(folder).resolve().name
-        groups.setdefault(re.sub(r"_seed\d+$", "", name), []).append(Path(folder))
+        groups.setdefault(re.sub(r"_seed\d+$", "", Path(folder).resolve().name), []).append(Path(folder))
     return groups
 
 
@@ -135,7 +134,7 @@ def _draw_group(panel: Any, name: str, curves: Sequence[tuple[Floats, Floats]], 
         panel.plot(places, values, color=colour, linestyle=style, linewidth=0.6, alpha=0.5)
     places = common_places([places for places, _ in curves])
     values = np.stack([np.interp(places, *curve) for curve in curves])
-    low, high = bootstrap_interval([values], generator=np.random.default_rng(0))
+    low, high = bootstrap_interval(values, generator=np.random.default_rng(0))
     panel.plot(
         places, interquartile_mean(values, axis=0), color=colour, linestyle=style, linewidth=2, label=f"{name} ({len(curves)} seeds)"
     )

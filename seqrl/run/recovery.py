@@ -159,8 +159,7 @@ def leave_newer(run_folder: Path, newest: Path, troubles: list[str]) -> None:
         number = folder.name.removeprefix("step_")
         if number.isdecimal() and int(number) > step:
             aside = folder.with_name(ASIDE + folder.name)
-            if aside.exists():
-                shutil.rmtree(aside)
+            shutil.rmtree(aside, ignore_errors=True)
             os.rename(folder, aside)
             kept.append(aside.name)
     if troubles or kept:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import sys
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
@@ -57,6 +58,27 @@ def find(group: str, name: str) -> Any:
             raise ValueError(f"{name!r} ({group}): module {module} has no {part!r}; {nearest(part, vars(found))}")
         found = getattr(found, part)
     return found
+
+
+def call(field: str, name: str, *arguments: Any, **settings: Any) -> Any:
+    """Call the function of one's own that a setting names by `module:function`.
+
+    Args:
+        field: dotted name of the setting.
+        name: its value.
+        *arguments: what the function is given.
+        **settings: likewise, by name.
+
+    Raises:
+        ValueError: when there is no such function, or it takes other arguments.
+    """
+    function = find(field, name)
+    try:
+        inspect.signature(function).bind(*arguments, **settings)
+    except TypeError as error:
+        given = ", ".join([type(argument).__name__ for argument in arguments] + [f"{setting}=" for setting in settings])
+        raise ValueError(f"{field}: expected {name} to take ({given}), but: {error}; see the setting's meaning in `seqrl show`") from error
+    return function(*arguments, **settings)
 
 
 def name_of(group: str, component: type) -> str:

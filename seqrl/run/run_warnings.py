@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from seqrl.diagnostics import AT_ONCE, warnings_for
+from seqrl.protocols import ask
 
 # What counts as never having moved, and when it is time to say so.
 MIN_UPDATES, MIN_SHARE_OF_RUN = 50, 0.1
@@ -43,8 +44,7 @@ class RunWarnings:
 
     def of_evaluations(self, task: Any, evaluations: Sequence[Mapping[str, float]]) -> dict[str, str]:
         """Give what a task finds wrong in the metrics of all evaluations so far."""
-        find = getattr(task, "warnings_for", None)
-        return self._in_evaluations.pick(find(evaluations) if callable(find) else {})
+        return self._in_evaluations.pick(ask(task, "warnings_for", evaluations, otherwise={}))
 
 
 class WarningFilter:

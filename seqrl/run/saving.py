@@ -145,8 +145,7 @@ class Saver:
     def note_present(self, progress: Progress, resumed_from: Path | None) -> None:
         """Note that the checkpoint of the present step is there, where the run goes on from it: nothing less exact may replace it."""
         if self.run_folder is not None and resumed_from is not None:
-            own = checkpoint.step_folder(self.run_folder, progress.step)
-            if own.resolve() == resumed_from.resolve():
+            if checkpoint.step_folder(self.run_folder, progress.step).resolve() == resumed_from.resolve():
                 self.saved_step = progress.step
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from seqrl.protocols import Task, Trainer
+from seqrl.protocols import Task, Trainer, ask
 from seqrl.run.environment import read_starts, version_of
 
 
@@ -18,8 +18,8 @@ def reward_signature(task: Task, trainer: Trainer) -> str:
         task: `reward_signature(settings, version)` where it tells.
         trainer: `reward_settings()` where it follows rewards.
     """
-    describe, settings = getattr(task, "reward_signature", None), getattr(trainer, "reward_settings", None)
-    return str(describe(settings(), version=_version())) if callable(describe) and callable(settings) else ""
+    settings = ask(trainer, "reward_settings")
+    return "" if settings is None else str(ask(task, "reward_signature", settings, version=_version(), otherwise=""))
 
 
 def evaluation_signatures(task: Task, split: str) -> dict[str, str]:
@@ -29,8 +29,7 @@ def evaluation_signatures(task: Task, split: str) -> dict[str, str]:
         task: `evaluation_signatures(split, version)` where it tells.
         split: name of the items.
     """
-    describe: Any = getattr(task, "evaluation_signatures", None)
-    return dict(describe(split, version=_version())) if callable(describe) else {}
+    return dict(ask(task, "evaluation_signatures", split, version=_version(), otherwise={}))
 
 
 def kept_signatures(run_folder: Path) -> dict[str, Any]:

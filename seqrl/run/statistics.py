@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -33,32 +31,26 @@ def interquartile_mean(scores: ArrayLike, axis: int = -1) -> Floats:
 
 
 def bootstrap_interval(
-    strata: Sequence[ArrayLike], *, confidence: float = 0.95, num_resamples: int = 2000, generator: np.random.Generator
+    scores: ArrayLike, *, confidence: float = 0.95, num_resamples: int = 2000, generator: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Percentile interval of the interquartile mean, resampling seeds within each stratum.
+    """Percentile interval of the interquartile mean, resampling seeds.
 
     Args:
-        strata: one a task; each [N, ...], a score a seed, with N free to differ and the rest alike.
+        scores: [N, ...], a score a seed.
         confidence: share of resamples inside.
         num_resamples: how many are drawn.
         generator: draws them.
 
     Returns:
-        lower and upper bound, [...]; both NaN where every stratum has a single seed.
+        lower and upper bound, [...]; both NaN where there is a single seed.
 
     Raises:
-        ValueError: when there is no stratum.
+        ValueError: when there are no scores.
 
-    Source: Agarwal et al. 2021 (Deep reinforcement learning at the edge of the statistical precipice), stratified bootstrap.
+    Source: Agarwal et al. 2021 (Deep reinforcement learning at the edge of the statistical precipice), bootstrap of one task.
     """
-    arrays = [np.asarray(stratum, dtype=np.float64) for stratum in strata]
-    if not arrays:
-        raise ValueError("expected at least one stratum, got none")
-    if all(len(array) < 2 for array in arrays):
-        missing = np.full(arrays[0].shape[1:], np.nan)
-        return missing, missing.copy()
-    resampled = np.concatenate([array[generator.integers(len(array), size=(num_resamples, len(array)))] for array in arrays], axis=1)
-    means = interquartile_mean(resampled, axis=1)
+    array = np.asarray(scores, dtype=np.float64)
+    means = interquartile_mean(array[generator.integers(len(array), size=(num_resamples, len(array)))], axis=1)
     tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
+    low, high = np.quantile(means if len(array) > 1 else np.full_like(means, np.nan), [tail, 1 - tail], axis=0)
     return low, high

@@ -14,7 +14,7 @@ from torch import nn
 
 from seqrl.distributed import connect, data_seed, from_main, is_main
 from seqrl.meetings import told_to_others
-from seqrl.protocols import Task
+from seqrl.protocols import Task, ask
 from seqrl.run import checkpoint, recovery, registry
 from seqrl.run.config import RunConfig, decisive, fingerprint, read_config, read_tree, write_config
 from seqrl.run.display import make_writers
@@ -255,10 +255,10 @@ class Source:
 
 
 def load(
-    run: Path | str, overrides: Sequence[str] = (), *, prefer_best: bool = True, which: str | None = None, allow_code: bool = False
+    run: Path | str, overrides: Sequence[str] = (), *, prefer_best: bool = True, allow_code: bool = False
 ) -> tuple[RunConfig, Task, nn.Module, Path]:
     """Give configuration, task, policy and checkpoint folder of a trained policy; see `Source`."""
-    return Source(Path(run), overrides, which, allow_code).load(prefer_best)[:4]
+    return Source(Path(run), overrides, allow_code=allow_code).load(prefer_best)[:4]
 
 
 def read_run(run_folder: Path | str, overrides: Sequence[str] = (), *, allow_code: bool = False) -> RunConfig:
@@ -299,5 +299,4 @@ def _read_weights(find: Callable[[], Path], policy: nn.Module, fingerprints: dic
 
 def task_fingerprints(task: Task) -> dict[str, Any]:
     """Give what a task's weights depend on besides the configuration, for instance a vocabulary's fingerprint."""
-    give = getattr(task, "fingerprint", None)
-    return dict(give()) if callable(give) else {}
+    return dict(ask(task, "fingerprint", otherwise={}))

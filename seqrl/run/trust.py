@@ -7,7 +7,7 @@ import importlib.machinery
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,8 +114,7 @@ def admit(named: Sequence[NamedCode], file: Path, *, allow_code: bool) -> None:
 
 
 def _where(module: str) -> str:
-    files = list(files_of(module))
-    return " and ".join(files) if files else f"a module {module}, which is not found here"
+    return " and ".join(files_of(module)) or f"a module {module}, which is not found here"
 
 
 def files_of(module: str) -> Iterator[str]:
@@ -182,14 +181,9 @@ def refuse_links(folder: Path, *, itself: bool = False) -> None:
     if itself and folder.is_symlink():
         raise ValueError(f"{folder}: is a link to {folder.resolve()}; expected a folder of its own; remove the link")
     inside = folder.resolve()
-    for link in _links(folder):
+    for link in (Path(place) / name for place, folders, files in os.walk(folder) for name in [*folders, *files]):
         target = Path(os.path.realpath(link))
-        if not target.is_relative_to(inside):
+        if link.is_symlink() and not target.is_relative_to(inside):
             raise ValueError(
                 f"{link}: is a link to {target}, outside the folder, and would let that be overwritten; replace it by a copy, or remove it"
             )
-
-
-def _links(folder: Path) -> Iterable[Path]:
-    for place, folders, files in os.walk(folder):
-        yield from (path for path in (Path(place) / name for name in [*folders, *files]) if path.is_symlink())

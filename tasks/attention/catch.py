@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete, Tuple
 from numpy.typing import NDArray
 
 from seqrl.tasks.control.games import ManyGames, OneGame
+from seqrl.tasks.registering import register
 
 if TYPE_CHECKING:
     from seqrl.tasks.attention.retina import Retina
@@ -64,11 +64,6 @@ class _Catches:
     def state(self) -> dict[str, NDArray[Any]]:
         """All that the next step depends on."""
         return {name: getattr(self, name) for name in STATE}
-
-    @state.setter
-    def state(self, arrays: dict[str, NDArray[Any]]) -> None:
-        for name, array in arrays.items():
-            setattr(self, name, array)
 
     def start(self, random: np.random.Generator, games: NDArray[np.bool_]) -> None:
         """Begin some games [N] anew, looking at the middle, or anywhere where the look is random."""
@@ -179,11 +174,4 @@ def action_space() -> Tuple:
     return Tuple((Discrete(len(MOVES)), Box(-1.0, 1.0, (2,), dtype=np.float32)))
 
 
-if ENVIRONMENT not in gym.registry:
-    gym.register(
-        ENVIRONMENT,
-        entry_point="seqrl.tasks.attention.catch:GlimpseCatch",
-        vector_entry_point="seqrl.tasks.attention.catch:GlimpseCatches",
-        max_episode_steps=BOARD_SIZE,
-        reward_threshold=0.85,
-    )
+register(ENVIRONMENT, __name__, "GlimpseCatch", "GlimpseCatches", max_episode_steps=BOARD_SIZE, reward_threshold=0.85)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from seqrl.policies.tokens import evaluation_mode
 from seqrl.rollout import refuse_forced_steps
-from seqrl.run.registry import find
+from seqrl.run.registry import call
 from seqrl.settings import Count, NotNegative, check_settings
 from seqrl.tasks.attention.classification import object_of_step, read_steps
 from seqrl.tasks.attention.data import AttentionData, DataConfig, load_data
@@ -122,8 +122,8 @@ class AttentionTask:
         generator = torch.Generator().manual_seed(self._seed)
         start = self._cells if config.start == "grid" else torch.zeros_like(self._cells)
         if ":" in config.policy.type:
-            build = find("task.policy.type", config.policy.type)
-            return build(config.policy, *sizes, start=start, generator=generator)  # type: ignore[no-any-return]
+            own: nn.Module = call("task.policy.type", config.policy.type, config.policy, *sizes, start=start, generator=generator)
+            return own
         return GlimpsePolicy(*sizes, config.policy, start=start, generator=generator)
 
     def rollout(

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
+from torch.utils._pytree import tree_map_only
 
 from seqrl.run.json_text import parse_json
 from seqrl.tasks.control.parts import in_parts
@@ -142,8 +143,7 @@ class GymnasiumFactory:
         """Find a static method of an environment that is given as module:class."""
         entry = find_spec(self.name).entry_point
         maker = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
-        found: Callable[..., Any] | None = getattr(maker, name, None)
-        return found
+        return getattr(maker, name, None)
 
 
 def _make_apart(main_process: int, make: Callable[[], gym.Env]) -> gym.Env:
@@ -161,8 +161,7 @@ def _make_apart(main_process: int, make: Callable[[], gym.Env]) -> gym.Env:
 
 def _make_one(name: str, row: int, settings: Mapping[str, Any], mask_key: str) -> gym.Env:
     """Make one copy; gymnasium's checks of every step, which cost more than many an environment, are left out."""
-    env = gym.make(name, disable_env_checker=True, **settings)
-    return Replayable(in_parts(env, mask_key, name), name, row)
+    return Replayable(in_parts(gym.make(name, disable_env_checker=True, **settings), mask_key, name), name, row)
 
 
 def find_spec(name: str) -> Any:
@@ -195,7 +194,9 @@ def _import_registering(module: str, name: str) -> None:
         import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise ValueError(f"environment {name!r}: {module} needs the module {error.name!r}, which is not installed") from error
+            raise ValueError(
+                f"environment {name!r}: {module} needs the module {error.name!r}, which is neither installed nor in this folder"
+            ) from error
         extra = f'pip install "seqrl[{EXTRAS[module]}]"' if module in EXTRAS else "put it into the current folder or on PYTHONPATH"
         raise ValueError(f"environment {name!r}: there is no module {error.name!r}; {extra}, or check its name") from error
 
@@ -213,8 +214,7 @@ def _atari_advice(name: str) -> str:
 
 def _register_ours() -> None:
     for module in OUR_MODULES:
-        if find_module(module) is not None:
-            import_module(module)
+        import_module(module)
 
 
 def _extra(error: Exception) -> str:
@@ -236,7 +236,7 @@ def environment_state(envs: Any) -> dict[str, Any] | None:
     if hasattr(inner, "state_dict"):
         return dict(inner.state_dict())
     if isinstance(inner, SyncVectorEnv | AsyncVectorEnv):
-        return {"rows": [{name: _tensor(value) for name, value in row.items()} for row in envs.get_attr("history")]}
+        return {"rows": tree_map_only(np.ndarray, torch.from_numpy, list(envs.get_attr("history")))}
     return None
 
 
@@ -252,12 +252,5 @@ def set_environment_state(envs: Any, state: dict[str, Any]) -> bool:
         return inner.load_state_dict(state) is not False
     # The reset also makes the vector environment forget which rows had ended.
     envs.reset(seed=0)
-    histories = [
-        {name: value.numpy() if isinstance(value, torch.Tensor) else value for name, value in row.items()} for row in state["rows"]
-    ]
-    envs.set_attr("history", histories)
+    envs.set_attr("history", tree_map_only(torch.Tensor, torch.Tensor.numpy, state["rows"]))
     return all(envs.get_attr("reproduced"))
-
-
-def _tensor(value: Any) -> Any:
-    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value

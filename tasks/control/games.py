@@ -17,13 +17,11 @@ from seqrl.run.json_text import parse_json
 
 
 class Games(Protocol):
-    """N games, stepped together.
+    """N games, stepped together."""
 
-    Attributes:
-        state: arrays by name; with the random generator all that the next step depends on.
-    """
-
-    state: dict[str, NDArray[Any]]
+    @property
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Arrays by name, written into to go back; with the random generator all that the next step depends on."""
 
     @property
     def observation_space(self) -> gym.Space:
@@ -132,6 +130,7 @@ class ManyGames(VectorEnv):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
-        self.games.state = {name: state[name].numpy().copy() for name in self.games.state}
+        for name, array in self.games.state.items():
+            array[...] = state[name].numpy()
         self._length, self._ended = (state[name].numpy().copy() for name in ("length", "ended"))
         self.np_random.bit_generator.state = parse_json(state["random"])

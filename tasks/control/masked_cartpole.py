@@ -15,6 +15,8 @@ from gymnasium.spaces import Box
 from gymnasium.wrappers import TransformObservation
 from gymnasium.wrappers.vector import TransformObservation as TransformObservations
 
+from seqrl.tasks.registering import register
+
 NAME = "seqrl/CartPoleMasked-v1"
 SHOWN = [0, 2]  # cart position and pole angle, of position, velocity, angle and angular velocity
 
@@ -39,11 +41,4 @@ def _masked(space: Any) -> Box:
     return Box(space.low[SHOWN], space.high[SHOWN], dtype=np.float32)
 
 
-if NAME not in gym.registry:
-    gym.register(
-        NAME,
-        entry_point="seqrl.tasks.control.masked_cartpole:masked_cartpole",
-        vector_entry_point="seqrl.tasks.control.masked_cartpole:masked_cartpoles",
-        max_episode_steps=500,
-        reward_threshold=475.0,
-    )
+register(NAME, __name__, "masked_cartpole", "masked_cartpoles", max_episode_steps=500, reward_threshold=475.0)

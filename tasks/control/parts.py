@@ -134,8 +134,7 @@ def in_parts(env: gym.Env, mask_key: str, name: str) -> gym.Env:
 
 def needs_flattening(observation_space: gym.Space) -> bool:
     """Say whether one row of numbers is to be made of an observation of several parts."""
-    composite = isinstance(observation_space, Dict | Tuple | MultiDiscrete | MultiBinary)
-    return composite and observation_space.is_np_flattenable
+    return isinstance(observation_space, Dict | Tuple | MultiDiscrete | MultiBinary) and observation_space.is_np_flattenable
 
 
 def observation_size(space: gym.Space, smallest_picture: int = SMALLEST_PICTURE) -> ObservationSize:

@@ -14,7 +14,7 @@ from seqrl.policies.action_values import ActionValues, ActionValuesConfig
 from seqrl.policies.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
 from seqrl.policies.encoders import ObservationSize
 from seqrl.policies.tables import ActionValueTable, ProbabilityTable
-from seqrl.run.registry import find
+from seqrl.run.registry import call
 from seqrl.run.trust import NAMES_CODE
 from seqrl.settings import Count, check_settings, named
 from seqrl.tasks.control.parts import SMALLEST_PICTURE, observation_size
@@ -87,50 +87,45 @@ def build_policy(
         ValueError: when this type cannot serve the spaces.
     """
     builders = {"actor_critic": _actor_critic, "action_values": _action_values}
-    build = find("task.policy.type", config.type) if ":" in config.type else builders.get(config.type, _table)
+    own = partial(call, "task.policy.type", config.type)
+    build = own if ":" in config.type else builders.get(config.type, _table)
     policy: nn.Module = build(config, observation_space, action_space, generator)
     vars(policy)["hints"] = HINTS
     return policy
 
 
-def _actor_critic(
-    config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: Generator | None
-) -> ActorCritic:
-    if _has_mask(observation_space) and isinstance(action_space, Box):
-        raise ValueError(f"task.action_masks: expected an environment with discrete actions, got {action_space}; set it to false")
-    sizes = _observation_size(config, observation_space), action_size(action_space)
+def _actor_critic(config: ControlPolicyConfig, shown: gym.Space, actions: gym.Space, generator: Generator | None) -> ActorCritic:
+    if _has_mask(shown) and isinstance(actions, Box):
+        raise ValueError(f"task.action_masks: expected an environment with discrete actions, got {actions}; set it to false")
+    sizes = _observation_size(config, shown), action_size(actions)
     return ActorCritic(*sizes, config.hidden_sizes, config.actor_critic, generator=generator)
 
 
-def _action_values(
-    config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: Generator | None
-) -> ActionValues:
-    if not isinstance(action_space, Discrete):
+def _action_values(config: ControlPolicyConfig, shown: gym.Space, actions: gym.Space, generator: Generator | None) -> ActionValues:
+    if not isinstance(actions, Discrete):
         raise ValueError(
-            f"task.policy.type: action_values needs a Discrete action space, got {action_space}; use type: actor_critic, which "
+            f"task.policy.type: action_values needs a Discrete action space, got {actions}; use type: actor_critic, which "
             "ppo, a2c, trpo, vtrace, reinforce and cem train"
         )
-    seen = observation_space.spaces.get("observation") if isinstance(observation_space, Dict) else observation_space
+    seen = shown.spaces.get("observation") if isinstance(shown, Dict) else shown
     if not isinstance(seen, Box | Discrete):
-        raise ValueError(f"task.policy.type: action_values needs a Box or Discrete observation space, got {observation_space}")
-    sizes = _observation_size(config, seen), int(action_space.n)
+        raise ValueError(f"task.policy.type: action_values needs a Box or Discrete observation space, got {shown}")
+    sizes = _observation_size(config, seen), int(actions.n)
     return ActionValues(*sizes, config.hidden_sizes, config.action_values, generator=generator)
 
 
-def _table(
-    config: ControlPolicyConfig, observation_space: gym.Space, action_space: gym.Space, generator: Generator | None
-) -> ActionValueTable | ProbabilityTable:
-    if _has_mask(observation_space):
+def _table(config: ControlPolicyConfig, shown: gym.Space, actions: gym.Space, generator: Generator | None) -> nn.Module:
+    if _has_mask(shown):
         raise ValueError(
             f"task.action_masks: expected false with task.policy.type: {config.type}, which chooses among all actions, got true"
         )
-    if not isinstance(observation_space, Discrete) or not isinstance(action_space, Discrete):
-        instead = "type: action_values, which dqn trains, or " if isinstance(action_space, Discrete) else ""
+    if not isinstance(shown, Discrete) or not isinstance(actions, Discrete):
+        instead = "type: action_values, which dqn trains, or " if isinstance(actions, Discrete) else ""
         raise ValueError(
-            f"task.policy.type: {config.type} needs numbered (Discrete) observations and actions, got {observation_space} "
-            f"and {action_space}; use {instead}type: actor_critic, which ppo, a2c, trpo, vtrace, reinforce and cem train"
+            f"task.policy.type: {config.type} needs numbered (Discrete) observations and actions, got {shown} "
+            f"and {actions}; use {instead}type: actor_critic, which ppo, a2c, trpo, vtrace, reinforce and cem train"
         )
-    sizes = int(observation_space.n), int(action_space.n)
+    sizes = int(shown.n), int(actions.n)
     return ProbabilityTable(*sizes) if config.type == "probability_table" else ActionValueTable(*sizes, first_value=config.first_value)
 
 
@@ -140,7 +135,7 @@ def _observation_size(config: ControlPolicyConfig, space: gym.Space) -> Observat
     size = observation_size(seen, config.smallest_picture)
     if config.encoder == "auto":
         return size
-    own = partial(find("task.policy.encoder", config.encoder), config, seen)
+    own = partial(call, "task.policy.encoder", config.encoder, config, seen)
     return replace(size, frames=False, pictures=(), num_stacked=1, own_encoder=own)
 
 

@@ -70,13 +70,11 @@ class Replayable(gym.Wrapper):  # gymnasium's vector environments take nothing b
     @property
     def history(self) -> dict[str, Any]:
         """What leads to the present state: seed, number of the episode and its actions; and what is seen there."""
-        actions = np.stack(self._actions) if self._actions else np.zeros(0)
-        ended = self._ended or self._reset_due
         return {
             "seed": self._seed,
             "episode": self._episode,
-            "actions": actions,
-            "ended": ended,
+            "actions": np.stack(self._actions) if self._actions else np.zeros(0),
+            "ended": self._ended or self._reset_due,
             "observation": np.array(self._observation),
         }
 

@@ -18,7 +18,7 @@ class RewardShaper:
     Source: Engstrom et al. 2020 (Implementation matters in deep policy gradients), reward scaling and clipping.
     Differs from: there the spread changes within a rollout; here all of its steps have the same unit.
 
-    `unit_moves` says whether the same reward may become another one later.
+    `changes` says whether rewards are changed at all, `unit_moves` whether the same reward may become another one later.
 
     Args:
         scale: whether to divide by the deviation of the returns.
@@ -28,14 +28,9 @@ class RewardShaper:
 
     def __init__(self, *, scale: bool, gamma: float, clip: float) -> None:
         self.unit_moves, self._discount, self._clip = scale, gamma, clip
-        self.stays_raw = False
+        self.changes, self.stays_raw = scale or bool(clip), False
         self._moments = Moments()
         self._running: Tensor | None = None
-
-    @property
-    def changes(self) -> bool:
-        """Whether rewards are changed at all."""
-        return self.unit_moves or bool(self._clip)
 
     def shape(self, trajectory: Trajectory, *, goes_on: bool) -> Trajectory:
         """Change the rewards of a rollout [B, T]; where `stays_raw` is set, only look at them.
@@ -46,9 +41,7 @@ class RewardShaper:
         """
         reward = trajectory.reward
         if self.unit_moves:
-            fresh = self._running is None or not goes_on
-            start = torch.zeros_like(reward[:, 0]) if fresh else self._running
-            assert start is not None
+            start = self._running if self._running is not None and goes_on else torch.zeros_like(reward[:, 0])
             total, self._running = running_return(reward, trajectory.terminated | trajectory.truncated, self._discount, start)
             sample = moments_of(total, trajectory.mask)
             for part in from_all((sample.count, sample.mean, sample.variance)):  # a reward has one unit in all processes

@@ -33,8 +33,7 @@ def check_spaces(name: str, observation_space: gym.Space, action_space: gym.Spac
         )
     for part in joint or ():
         check_spaces(name, observation_space, part)
-    starts = np.asarray(getattr(action_space, "start", 0))
-    if starts.any() or getattr(observation_space, "start", 0) != 0:
+    if np.any(getattr(action_space, "start", 0)) or getattr(observation_space, "start", 0) != 0:
         raise ValueError(
             f"environment {name}: expected numbers from 0, got {observation_space} and {action_space}; shift them in a wrapper"
         )

@@ -13,18 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from seqrl.policies.tokens import evaluation_mode
-from seqrl.protocols import Conversation
+from seqrl.protocols import Conversation, ask
 from seqrl.rollout import play, refuse_forced_steps, unroll
 from seqrl.run.trust import NAMES_CODE
 from seqrl.settings import Count, Fraction, NotNegative, check_settings
 from seqrl.sources import Episode
 from seqrl.tasks.control.chatting import open_conversation
-from seqrl.tasks.control.environments import (
-    KNOWN_MODULES,
-    EnvironmentFactory,
-    GymnasiumFactory,
-    Vectorization,
-)
+from seqrl.tasks.control.environments import KNOWN_MODULES, EnvironmentFactory, GymnasiumFactory, Vectorization
 from seqrl.tasks.control.episodes import EpisodeSource, describe_episodes, describe_returns, finished_episodes, play_episodes
 from seqrl.tasks.control.policy import HINTS, ControlPolicyConfig, build_policy
 from seqrl.tasks.control.recording import draw_episodes, record_episodes
@@ -109,6 +104,10 @@ class EnvTask:
         factory: makes the environments; gymnasium's of `config.environment` when None.
         settings: fields of `ControlConfig` that are to be others, for instance `num_envs=32`.
 
+    Attributes:
+        whole_rows: whether rows are whole episodes, see `seqrl.protocols.Task`.
+        reward_unit_moves: whether rewards are divided by a running deviation.
+
     Raises:
         ValueError: when the environment cannot be made, or has no time limit and none was given.
     """
@@ -122,8 +121,8 @@ class EnvTask:
         )
         self._acting = getattr(self._factory, "acting", evaluation_mode)
         self._seed = seed
-        self._num_rollouts = 0
-        self._num_env_steps = 0
+        self.whole_rows, self.reward_unit_moves = config.mode == "episodes", config.reward_scale
+        self._num_rollouts = self._num_env_steps = 0
         self._limit = self._factory.max_episode_steps
         self._rewards = RewardShaper(scale=config.reward_scale, gamma=config.reward_discount, clip=config.reward_clip)
         self._episodes_over: list[Episode] = []
@@ -138,8 +137,7 @@ class EnvTask:
         """Make a policy that fits the environment; its initial weights depend on the task's seed."""
         spaces = self._sources.policy_spaces(self._source.envs)
         policy = build_policy(self.config.policy, *spaces, torch.Generator().manual_seed(self._seed))
-        if prepare := getattr(self._factory, "prepare", None):
-            prepare(policy)
+        ask(self._factory, "prepare", policy)
         return policy
 
     def rollout(
@@ -169,26 +167,14 @@ class EnvTask:
                 trajectory = self._episodes(policy, num_samples, greedy, greedy_baseline, generator)
             else:
                 trajectory = self._steps(policy, greedy, generator)
-        observe = getattr(policy, "observe", None)
-        if callable(observe):
-            observe(trajectory.obs, trajectory.mask)
+        ask(policy, "observe", trajectory.obs, trajectory.mask)
         self._num_rollouts += 1
         return self._rewards.shape(trajectory, goes_on=self.config.mode == "steps") if self._rewards.changes else trajectory
 
-    @property
-    def whole_rows(self) -> bool:
-        """Whether rows are whole episodes, see `seqrl.protocols.Task`."""
-        return self.config.mode == "episodes"
-
-    @property
-    def reward_unit_moves(self) -> bool:
-        """Whether rewards are divided by a running deviation."""
-        return self._rewards.unit_moves
-
     def raw_rewards(self) -> Callable[[Tensor], Tensor] | None:
         """Have rollouts hold raw rewards from now on, and give what brings them into the unit of the moment; None where it never moves."""
-        self._rewards.stays_raw = self._rewards.unit_moves
-        return self._rewards.present if self._rewards.unit_moves else None
+        self._rewards.stays_raw = self.reward_unit_moves
+        return self._rewards.present if self.reward_unit_moves else None
 
     def pop_metrics(self) -> dict[str, float]:
         """Say what happened in the rollouts since the last call: how the episodes went that ended, with their raw rewards."""
@@ -212,14 +198,12 @@ class EnvTask:
         if split not in EVALUATION_SEEDS:
             raise ValueError(f"split: expected one of {', '.join(EVALUATION_SEEDS)}, got {split!r}")
         config, seed = self.config, EVALUATION_SEEDS[split]
-
         make = partial(self._sources.get, training=False, seed=seed)
         with self._acting(policy):
             total, length = play_episodes(
                 policy, make, count=config.num_eval_episodes, seed=seed, max_steps=self._limit, timeout_s=config.step_timeout_s
             )
-        describe = getattr(self._factory, "describe", None)
-        return describe_returns(total, length) | (describe(total, length) if callable(describe) else {})
+        return describe_returns(total, length) | ask(self._factory, "describe", total, length, otherwise={})
 
     def sample(self, policy: nn.Module, directory: Path, *, count: int = 8) -> list[Path]:
         """Write greedy episodes as animated GIFs and sheets of frames, and a text with their returns, into `directory`."""

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import gymnasium as gym
-
 from seqrl.tasks.dialog.names import MOVIE_BOOKING, MOVIE_TURNS, RESTAURANT, RESTAURANT_TURNS
+from seqrl.tasks.registering import register
 
-for name, module, classes, turns in (
-    (MOVIE_BOOKING, "movie_environment", ("MovieBooking", "MovieBookings"), MOVIE_TURNS),
-    (RESTAURANT, "restaurant_environment", ("RestaurantDialog", "RestaurantDialogRows"), RESTAURANT_TURNS),
-):
-    if name not in gym.registry:
-        one, many = (f"seqrl.tasks.dialog.{module}:{made}" for made in classes)
-        gym.register(name, entry_point=one, vector_entry_point=many, max_episode_steps=turns)
+_MODULE = "seqrl.tasks.dialog.{}_environment"
+register(MOVIE_BOOKING, _MODULE.format("movie"), "MovieBooking", "MovieBookings", max_episode_steps=MOVIE_TURNS)
+register(RESTAURANT, _MODULE.format("restaurant"), "RestaurantDialog", "RestaurantDialogRows", max_episode_steps=RESTAURANT_TURNS)

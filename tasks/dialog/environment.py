@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete
@@ -14,43 +14,14 @@ from seqrl.tasks.control.parts import SHOWS_MASK
 from seqrl.tasks.control.watching import WHOLE
 from seqrl.tasks.dialog.arrays import Flags, Numbers, Reals
 from seqrl.tasks.dialog.drawing import Turn, draw_dialog
+from seqrl.tasks.dialog.movie_dialogs import MovieDialogs
+from seqrl.tasks.dialog.restaurant_dialogs import RestaurantDialogs
 
 METADATA = {"render_modes": ["ansi", "rgb_array"], "render_fps": 1, SHOWS_MASK: True, WHOLE: True}
 
 
-class Dialogs(Protocol):
-    """N dialogs of a domain, stepped together.
-
-    Attributes:
-        state: arrays [N, ...] by name; with the random generator all that the next turn depends on.
-        num_features: F, of what the system sees.
-        num_actions: A, dialogue acts.
-    """
-
-    state: dict[str, NDArray[Any]]
-    num_features: int
-    num_actions: int
-
-    def start(self, random: np.random.Generator, rows: Flags) -> None:
-        """Begin some dialogs [N] anew, with the user's first turn."""
-
-    def play(self, action: Numbers, random: np.random.Generator, rows: Flags) -> tuple[Reals, Flags]:
-        """Say one act [N] in some dialogs and hear the user's answer; give rewards and whether they ended, [N] each."""
-
-    def seen(self) -> NDArray[np.float32]:
-        """Give what the system sees, [N, F]."""
-
-    def allowed(self) -> Flags:
-        """Give which acts make sense now, [N, A]."""
-
-    def say(self, row: int) -> str:
-        """Write the last two turns of a dialog, the system's and the user's."""
-
-    def goal(self, row: int) -> str:
-        """Write what the user of a dialog wants."""
-
-    def turn(self, row: int, reward: float | None, ended: bool) -> Turn:
-        """Give the last two turns of a dialog to be drawn."""
+# N dialogs of a domain, stepped together. With the random generator their `state`, arrays [N, ...] by name, is all the next turn needs.
+Dialogs = MovieDialogs | RestaurantDialogs
 
 
 class DialogGames:
@@ -60,23 +31,18 @@ class DialogGames:
         dialogs: N of them.
         size: N.
         render_mode: "ansi" for texts, "rgb_array" for pictures, None for neither.
+
+    Attributes:
+        state, seen: the dialogs' own.
     """
 
     def __init__(self, dialogs: Dialogs, size: int, render_mode: str | None) -> None:
         self.dialogs, self._mode = dialogs, render_mode
+        self.state, self.seen = dialogs.state, dialogs.seen
         self.observation_space = Box(0.0, 1.0, (dialogs.num_features,), dtype=np.float32)
         self.action_space = Discrete(dialogs.num_actions)
         self.turns: list[list[Turn]] = [[] for _ in range(size)]
         self._goals = [""] * size
-
-    @property
-    def state(self) -> dict[str, NDArray[Any]]:
-        """The dialogs' own."""
-        return self.dialogs.state
-
-    @state.setter
-    def state(self, arrays: dict[str, NDArray[Any]]) -> None:
-        self.dialogs.state.update(arrays)
 
     def start(self, random: np.random.Generator, rows: Flags) -> None:
         """Begin some dialogs [N] anew, with the user's first turn."""
@@ -92,10 +58,6 @@ class DialogGames:
         for row in self._drawn(rows):
             self.turns[row].append(self.dialogs.turn(row, float(reward[row]), bool(ended[row])))
         return reward, ended
-
-    def seen(self) -> NDArray[np.float32]:
-        """Give what the system sees, [N, F]."""
-        return self.dialogs.seen()
 
     def info(self) -> dict[str, NDArray[Any]]:
         """Say which acts make sense, [N, A], in the type that gymnasium's spaces draw by."""

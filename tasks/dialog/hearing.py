@@ -31,10 +31,8 @@ _ACTS = {
 }
 _ORDER = (user.ALTERNATIVES, user.BYE, user.AFFIRM, user.NEGATE)  # of several acts in one text the first one counts
 _KNOWN = [*_VALUES, *_SYNONYMS, *REQUESTABLE, *_SLOTS, *_ANYTHING, *_ACTS]
-HEARS = (
-    f"{INFORMABLE[0]}: {', '.join(VALUES[0])}; {INFORMABLE[1]}: {', '.join(VALUES[1])}; {INFORMABLE[2]}: {', '.join(VALUES[2])}; "
-    f"anything (for what you were asked), yes, no, another, {', '.join(REQUESTABLE)}, bye"
-)
+_WISHES = "; ".join(f"{slot}: {', '.join(values)}" for slot, values in zip(INFORMABLE, VALUES, strict=True))
+HEARS = f"{_WISHES}; anything (for what you were asked), yes, no, another, {', '.join(REQUESTABLE)}, bye"
 
 
 def understand(text: str, requested: int | None = None) -> tuple[Said, float] | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
 
 import numpy as np
 
@@ -46,6 +45,8 @@ class MovieConversation:
         self.dialogs, self._acting, self._one = MovieDialogs(data, 1), acting, np.ones(1, dtype=bool)
         values = [(text.lower(), slot, code) for slot, texts in enumerate(data.values) for code, text in enumerate(texts)]
         self._values = [value for value in values if re.search(r"\w", value[0])]
+        words = {word: data.slots.index(slot) for slot, several in _WORDS.items() if slot in data.slots for word in several}
+        self._slot_words = words | {name: slot for slot, name in enumerate(data.slots)}
         others = ", ".join(map(_name, data.slots[1:]))
         self.hears = (
             f"the name of a movie ({', '.join(data.values[0][:6])}, ...), values of {others} and questions about them; "
@@ -74,12 +75,6 @@ class MovieConversation:
         self._hear(*heard)
         self._act = self._acting.choose(self.dialogs.seen(), self.dialogs.allowed())
         return self._speak()
-
-    @cached_property
-    def _slot_words(self) -> dict[str, int]:
-        slots = self.dialogs.data.slots
-        words = {word: slots.index(slot) for slot, several in _WORDS.items() if slot in slots for word in several}
-        return words | {name: slot for slot, name in enumerate(slots)}
 
     def _understood(self, text: str) -> tuple[int, Mapping[int, int], list[int], list[int]] | None:
         """Give the user's act, the values by slot, the slots asked for and those that are open; None where nothing is known."""

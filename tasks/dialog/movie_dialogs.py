@@ -90,8 +90,7 @@ class MovieDialogs:
         constraints, asked = self.constraints[rows], self.asked[rows]
         said = np.zeros_like(asked)
         said[:, 0] = True
-        rest = (constraints >= 0) & ~said
-        said |= one_of(rest, random) & (random.random(count) < 0.5)[:, None]
+        said |= one_of((constraints >= 0) & ~said, random) & (random.random(count) < 0.5)[:, None]
         state["said"][rows] = state["heard"][rows] = said
         state["voiced"][rows] = state["wanted"][rows] = one_of(asked, random)
         forced = np.flatnonzero(rows)[: int(state["rule_left"][0])]
@@ -155,8 +154,7 @@ class MovieDialogs:
             return
         state = self.state
         state["told"][rows, slot] = UNTOLD
-        fits = fitting(self.data.showings, self.known()[rows])
-        for row, where, fit in zip(rows, slot, fits, strict=True):
+        for row, where, fit in zip(rows, slot, fitting(self.data.showings, self.known()[rows]), strict=True):
             values = self.data.showings[fit, where]
             counts = np.bincount(values[values >= 0], minlength=1)
             state["told"][row, where] = int(counts.argmax()) if counts.any() else NOTHING
@@ -184,15 +182,13 @@ class MovieDialogs:
         people = (data.listed | (constraints < 0) | self.state["said"][rows]).all(axis=1)
         told = self.state["told"][rows]
         answered = (~asked | ((told != UNTOLD) & (np.maximum(told, -1) == showing))).all(axis=1)
-        result: Flags = fits.any(axis=1) & right & people & answered
-        return result
+        return fits.any(axis=1) & right & people & answered
 
     def allowed(self) -> Flags:
         """Give which acts make sense, [N, A]: no question about what is known or what the user asks, nothing told that it said."""
         state = self.state
         ask = ~(state["said"] | state["open"] | state["voiced"])
-        tell = ~state["said"][:, self.tellable]
-        mask = np.concatenate([ask, tell, np.ones((len(ask), 2), dtype=bool)], axis=1)
+        mask = np.concatenate([ask, ~state["said"][:, self.tellable], np.ones((len(ask), 2), dtype=bool)], axis=1)
         if state["by_rule"].any():
             forced = np.flatnonzero(state["by_rule"])
             mask[forced] = False

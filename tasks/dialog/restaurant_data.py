@@ -1,4 +1,4 @@
-"""The built-in restaurants, drawn from a seed, and the goals that a user may have."""
+"""The built-in restaurants, the same each time, and the goals that a user may have."""
 
 from __future__ import annotations
 
@@ -45,22 +45,19 @@ class RestaurantData:
         return facts[slot]
 
 
-def restaurant_data(num_restaurants: int = 110, seed: int = 0, goals: Goals = "all") -> RestaurantData:
+def restaurant_data(num_restaurants: int = 110, goals: Goals = "all") -> RestaurantData:
     """Draw restaurants, some foods more often than others, and list goals.
 
     Args:
         num_restaurants: E.
-        seed: of the restaurants.
         goals: all constraints with all questions, or the four in five to "train" with, or the others, which stay "unseen".
 
     Raises:
-        ValueError: when there is to be no restaurant, or no such set of goals.
+        ValueError: when there is no such set of goals.
     """
-    if num_restaurants < 1:
-        raise ValueError(f"num_restaurants: expected at least 1, got {num_restaurants}")
     if goals not in get_args(Goals):
         raise ValueError(f"goals: expected one of {', '.join(get_args(Goals))}, got {goals!r}")
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     weights = [1 / np.arange(2, len(values) + 2) for values in VALUES]
     columns = [random.choice(len(weight), num_restaurants, p=weight / weight.sum()) for weight in weights]
     choices = [np.append(np.arange(len(values)), ANY) for values in VALUES] + [np.arange(1, 2 ** len(REQUESTABLE))]

@@ -71,10 +71,7 @@ class RestaurantDialogs:
         }
         self.said, self.heard, self.told = Said.nothing(size), Said.nothing(size), np.full(size, -1)
         self.meant, self.choices = np.full((size, SLOTS), NONE), np.zeros((size, 2), dtype=np.int64)
-        columns = self._columns()
-        ends = np.cumsum([column.shape[1] for column in columns.values()]).tolist()
-        self.columns = {name: slice(end - columns[name].shape[1], end) for name, end in zip(columns, ends, strict=True)}
-        self.num_actions, self.num_features = NUM_ACTIONS, ends[-1]
+        self.num_actions, self.num_features = NUM_ACTIONS, self.seen().shape[1]
 
     def start(self, random: np.random.Generator, rows: Flags) -> None:
         """Draw goals; the user says one or two of its constraints."""
@@ -123,8 +120,7 @@ class RestaurantDialogs:
 
     def likeliest(self) -> Numbers:
         """Give the most believed value of each slot, or `ANY` or `NONE`, [N, 3]."""
-        result: Numbers = self.state["belief"].argmax(axis=2)
-        return result
+        return self.state["belief"].argmax(axis=2)
 
     def _offer(self, at: Numbers) -> None:
         """Find what to offer: what stands, if it fits what is believed, else the first that does; or the next one as an alternative."""
@@ -146,8 +142,7 @@ class RestaurantDialogs:
     def _tell(self, at: Numbers) -> None:
         """Answer the question that was put most likely, of those not answered."""
         state = self.state
-        open_question = np.where(state["answered"][at], -1.0, state["wanted"][at])
-        self.told[at] = open_question.argmax(axis=1)
+        self.told[at] = np.where(state["answered"][at], -1.0, state["wanted"][at]).argmax(axis=1)
         state["answered"][at, self.told[at]] = True
 
     def _answer(self, random: np.random.Generator, rows: Flags) -> Said:
@@ -163,8 +158,7 @@ class RestaurantDialogs:
         said.act[confirming & right] = user.AFFIRM
         user.informed(said, goal, slot & (confirming & ~right)[:, None], user.NEGATE)
         later = rows & (action >= OFFER) & (action != FAREWELL)
-        stated = likeliest < ANY
-        wrong = stated & (likeliest != goal) & (later & state["empty"])[:, None]
+        wrong = (likeliest < ANY) & (likeliest != goal) & (later & state["empty"])[:, None]
         user.informed(said, goal, one_of(wrong, random))
         rest = later & state["empty"] & ~wrong.any(axis=1)
         changing = rest & ~matches(self.data.restaurants, goal).any(axis=1)
@@ -250,9 +244,10 @@ class RestaurantDialogs:
 
     def seen(self) -> NDArray[np.float32]:
         """Give what the system sees, [N, F], by `columns`."""
-        return np.concatenate(list(self._columns().values()), axis=1, dtype=np.float32)
+        return np.concatenate(list(self.columns().values()), axis=1, dtype=np.float32)
 
-    def _columns(self) -> dict[str, NDArray[Any]]:
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Give what the system sees by name, [N, ...] each, in their order."""
         state, size = self.state, len(self.state["turn"])
         top = np.partition(state["belief"][:, :, :ANY], ANY - 2, axis=2)[:, :, -2:]
         fits = matches(self.data.restaurants, self.likeliest())

@@ -20,8 +20,6 @@ def restaurant_dialogs(
     size: int,
     error_rate: float = 0.0,
     goals: Goals = "all",
-    num_restaurants: int = 110,
-    database_seed: int = 0,
     num_hypotheses: int = 1,
 ) -> RestaurantDialogs:
     """Make dialogs about the built-in restaurants.
@@ -30,14 +28,12 @@ def restaurant_dialogs(
         size: their number.
         error_rate: chance that a turn of the user is misheard.
         goals: "all", "train" or "unseen"; a policy that learns from "train" is evaluated on "unseen".
-        num_restaurants: in the built-in database.
-        database_seed: it is drawn from.
         num_hypotheses: that are heard of each turn, with their confidences.
 
     Raises:
         ValueError: when a setting is out of range.
     """
-    return RestaurantDialogs(restaurant_data(num_restaurants, database_seed, goals), size, error_rate, num_hypotheses)
+    return RestaurantDialogs(restaurant_data(goals=goals), size, error_rate, num_hypotheses)
 
 
 class RestaurantDialog(OneDialog):

@@ -50,29 +50,24 @@ def informed(said: Said, constraints: Numbers, which: Flags, act: int = INFORM) 
 
 def volunteered(random: np.random.Generator, size: int) -> Flags:
     """Draw one slot [N, 3] in some turns, to be said without having been asked for."""
-    slots = np.arange(len(VALUES)) == random.integers(len(VALUES), size=size)[:, None]
-    return slots & (random.random(size) < MORE)[:, None]
+    return (np.arange(len(VALUES)) == random.integers(len(VALUES), size=size)[:, None]) & (random.random(size) < MORE)[:, None]
 
 
 def relaxed(restaurants: Numbers, constraints: Numbers, random: np.random.Generator) -> Numbers:
     """Change as few constraints [N, 3] as a restaurant needs to fit, to one of the nearest restaurants' values."""
     away = ((restaurants[None] != constraints[:, None]) & (constraints < ANY)[:, None]).sum(axis=2)
     nearest = restaurants[(away + random.random(away.shape)).argmin(axis=1)]
-    result: Numbers = np.where(constraints < ANY, nearest, constraints)
-    return result
+    return np.where(constraints < ANY, nearest, constraints)
 
 
 def satisfied(restaurants: Numbers, offered: Numbers, constraints: Numbers) -> Flags:
     """Say whether what was offered [N], -1 for nothing, has all constraints [N, 3]."""
-    of = restaurants[offered]
-    fits: Flags = (offered >= 0) & ((constraints >= ANY) | (of == constraints)).all(axis=1)
-    return fits
+    return (offered >= 0) & ((constraints >= ANY) | (restaurants[offered] == constraints)).all(axis=1)
 
 
 def has_other(restaurants: Numbers, constraints: Numbers) -> Flags:
     """Say whether more than one restaurant fits, [N]."""
-    result: Flags = matches(restaurants, constraints).sum(axis=1) > 1
-    return result
+    return matches(restaurants, constraints).sum(axis=1) > 1
 
 
 def misheard(said: Said, error_rate: float, random: np.random.Generator) -> tuple[Said, Reals]:

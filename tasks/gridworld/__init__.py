@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import gymnasium as gym
+from seqrl.tasks.registering import register
 
 ENVIRONMENT = "seqrl/RobotInARoom-v0"
 
-if ENVIRONMENT not in gym.registry:
-    gym.register(
-        ENVIRONMENT,
-        entry_point="seqrl.tasks.gridworld.environment:RobotInARoom",
-        vector_entry_point="seqrl.tasks.gridworld.environment:RobotsInRooms",
-        max_episode_steps=100,
-    )
+register(ENVIRONMENT, "seqrl.tasks.gridworld.environment", "RobotInARoom", "RobotsInRooms", max_episode_steps=100)

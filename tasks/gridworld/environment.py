@@ -24,8 +24,7 @@ class _Rooms:
     observation_space, action_space = Discrete(len(CELLS)), Discrete(4)
 
     def __init__(self, size: int, step_reward: float = -0.04, random_start: bool = False) -> None:
-        model = room_model(step_reward)
-        self.cumulative = model.transition.cumsum(dim=2).numpy()
+        self.cumulative = room_model(step_reward).transition.cumsum(dim=2).numpy()
         self.exit_reward = np.array([EXITS.get(cell, 0.0) for cell in CELLS])
         self.is_exit = np.array([cell in EXITS for cell in CELLS])
         self.step_reward = step_reward

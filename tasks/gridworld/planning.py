@@ -5,7 +5,6 @@ Everything is float64: two actions count as equally good when they differ by les
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,23 +43,6 @@ class Model:
             [S, A].
         """
         return self.reward + gamma * (self.transition @ utility)
-
-
-def read_model(table: Mapping[int, Mapping[int, Sequence[tuple[float, int, float, bool]]]]) -> Model:
-    """Read the transitions that gymnasium's text environments give as `env.unwrapped.P`.
-
-    Args:
-        table: state -> action -> [(probability, next state, reward, whether it ends)].
-    """
-    S, A = len(table), len(table[0])
-    transition, reward = torch.zeros(S, A, S, dtype=torch.float64), torch.zeros(S, A, dtype=torch.float64)
-    for state, actions in table.items():
-        for action, outcomes in actions.items():
-            for probability, following, earned, ends in outcomes:
-                reward[state, action] += probability * earned
-                if not ends:
-                    transition[state, action, following] += probability
-    return Model(transition, reward)
 
 
 def value_iteration(model: Model, gamma: float = 1.0, *, tolerance: float = 1e-12, max_sweeps: int = 100_000) -> Tensor:

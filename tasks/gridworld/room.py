@@ -92,12 +92,12 @@ def solve_room(step_reward: float, gamma: float = 1.0) -> Solution:
     return Solution(step_reward, utility, best)
 
 
-def room_changes(low: float = -10.0, high: float = 0.0) -> list[float]:
-    """Give the step rewards between `low` and `high`, at most 0, at which the best undiscounted policy changes."""
+def room_changes() -> list[float]:
+    """Give the step rewards between -10 and 0 at which the best undiscounted policy changes."""
     model = room_model(0.0)
     per_step = torch.ones_like(model.reward)
     per_step[[STATE_OF[cell] for cell in EXITS]] = 0.0
-    return policy_changes(model, per_step, low, min(high, 0.0))
+    return policy_changes(model, per_step, -10.0, 0.0)
 
 
 def describe_solution(solution: Solution) -> str:

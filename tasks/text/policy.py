@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seqrl.policies.networks import run_recurrent
-from seqrl.run.registry import find
+from seqrl.run.registry import call
 from seqrl.run.trust import NAMES_CODE
 from seqrl.settings import Count, Positive, check_settings, named
 from seqrl.tasks.captioning.policies.captioner import CaptionPolicy
@@ -22,8 +22,8 @@ from seqrl.tasks.text.data import make_vocabulary
 from seqrl.tasks.text.data_config import DataConfig
 from seqrl.tasks.text.pairs import Pairs
 from seqrl.tasks.text.sc_lstm import SemanticPolicy
+from seqrl.tasks.writing.pretrained.dtypes import Dtype
 from seqrl.tasks.writing.pretrained.lora import PRETRAINED, LoraConfig
-from seqrl.tasks.writing.pretrained.number_formats import Dtype
 from seqrl.tasks.writing.vocabulary import AnyVocabulary, any_vocabulary
 
 TYPES = ("transformer", "recurrent", "sc_lstm", "pretrained")
@@ -132,7 +132,7 @@ def build_policy(config: PolicyConfig, vocabulary: AnyVocabulary, max_prompt_tok
     if config.type == "pretrained":
         return load_pretrained(config)  # type: ignore[no-any-return]
     if ":" in config.type:
-        return find("task.policy.type", config.type)(config, vocabulary)  # type: ignore[no-any-return]
+        return call("task.policy.type", config.type, config, vocabulary)  # type: ignore[no-any-return]
     tokens: dict[str, Any] = {name: getattr(vocabulary, name) for name in ("begin", "end", "pad", "unknown")}
     shared: dict[str, Any] = {name: getattr(config, name) for name in ("max_tokens", "temperature", "tie_embeddings", "critic")}
     if config.type == "sc_lstm":

@@ -225,7 +225,7 @@ def _atari() -> Callable[[str], Any]:
 
 
 _MEMORY = {"memory": "lstm", "memory_size": 6}
-_MISHEARD = {"environment_options": {"error_rate": 0.3, "goals": "train", "num_restaurants": 20}}
+_MISHEARD = {"environment_options": {"error_rate": 0.3, "goals": "train"}}
 KINDS: dict[str, Kind] = {
     "captions": Kind("captions", "texts", TEXTS | {DEMONSTRATIONS}, _captions()),
     "captions_critic": Kind("captions, with a critic", "texts", TEXTS | {DEMONSTRATIONS, CRITIC}, _captions(critic=True)),

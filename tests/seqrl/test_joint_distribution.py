@@ -9,8 +9,7 @@ import torch
 from torch.distributions import Categorical as PeerCategorical
 from torch.distributions import Normal, kl_divergence
 
-from seqrl.distributions import Categorical, Gaussian, SquashedGaussian
-from seqrl.joint_distribution import Joint
+from seqrl.distributions import Categorical, Gaussian, Joint, SquashedGaussian
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from torch import nn
 
-from seqrl.run.registry import find
+from seqrl.run.registry import call
 from seqrl.run.trust import NAMES_CODE
 from seqrl.settings import Count, Positive, check_settings, named
 from seqrl.tasks.captioning.eyes import check_eyes, check_name, is_eyes, load_encoder, open_eyes
@@ -19,8 +19,8 @@ from seqrl.tasks.captioning.policies.feature_encoder import FeatureEncoder, Feat
 from seqrl.tasks.captioning.policies.lstm import AttentionLSTMDecoder, LSTMDecoder
 from seqrl.tasks.captioning.policies.transformer import TransformerDecoder
 from seqrl.tasks.captioning.policies.updown import UpDownDecoder
+from seqrl.tasks.writing.pretrained.dtypes import Dtype
 from seqrl.tasks.writing.pretrained.lora import PRETRAINED, LoraConfig
-from seqrl.tasks.writing.pretrained.number_formats import Dtype
 
 if TYPE_CHECKING:
     from seqrl.tasks.captioning.features import Eyes
@@ -142,7 +142,7 @@ def build_policy(config: PolicyConfig, vocabulary: Sized, image_size: int, *, fe
     if config.type == "pretrained":
         return _build_pretrained(config, vocabulary)
     if ":" in config.type:
-        return find("task.policy.type", config.type)(config, vocabulary, image_size)
+        return call("task.policy.type", config.type, config, vocabulary, image_size)
     encoder = _build_encoder(config, image_size, features)
     varies = features is not None and features.varies
     if config.figure_detection and (varies or isqrt(encoder.num_regions) ** 2 != encoder.num_regions):
@@ -221,7 +221,7 @@ def _build_encoder(config: PolicyConfig, image_size: int, features: FeatureShape
     if config.has_eyes:
         return load_encoder(config.encoder)
     if ":" in config.encoder:
-        return find("task.policy.encoder", config.encoder)(config, image_size)
+        return call("task.policy.encoder", config.encoder, config, image_size)
     return build_encoder(config.encoder, image_size)
 
 

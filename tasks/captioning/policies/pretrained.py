@@ -12,8 +12,8 @@ import transformers
 from seqrl.run.registry import nearest
 from seqrl.tasks.captioning.adapters.kinds import IMAGE_TEXT, KINDS, adapter_of, check_kind
 from seqrl.tasks.captioning.policies.pixels import check_processor
+from seqrl.tasks.writing.pretrained.dtypes import Dtype, weights_format
 from seqrl.tasks.writing.pretrained.hub import found, load_config, load_image_processor, load_tokenizer, opened, weights_of
-from seqrl.tasks.writing.pretrained.number_formats import Dtype, weights_format
 from seqrl.tasks.writing.pretrained.policy import TransformersPolicy
 
 _WANTED = "a model of transformers that writes about images"

@@ -9,9 +9,9 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from seqrl.tasks.writing.pretrained.adapter import Adapter
 from seqrl.tasks.writing.pretrained.decoder_only import DecoderOnly
+from seqrl.tasks.writing.pretrained.dtypes import Dtype, weights_format
 from seqrl.tasks.writing.pretrained.encoder_decoder import EncoderDecoder
 from seqrl.tasks.writing.pretrained.hub import load_config, load_tokenizer, opened, weights_of
-from seqrl.tasks.writing.pretrained.number_formats import Dtype, weights_format
 from seqrl.tasks.writing.pretrained.policy import TransformersPolicy
 
 # Those that tests compare with transformers, in sampling, learning, greedy and beam search.

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seqrl.run.config import EarlyStop, apply_overrides, decisive, explain, fingerprint, flatten, read_config, to_plain, write_config
+from seqrl.run.config import EarlyStop, apply_overrides, decisive, explain, fingerprint, flatten, read_config, write_config
+from seqrl.run.decode import encode
 from seqrl.run.yaml_text import parse_yaml
 
 
@@ -22,7 +23,7 @@ def test_what_is_written_reads_the_same(toy_yaml: Path, tmp_path: Path) -> None:
     config = read_config(toy_yaml, ["--task.width=7", "--early_stop={metric: score, patience: null}"])
     write_config(config, tmp_path / "again.yaml")
     assert read_config(tmp_path / "again.yaml") == config
-    assert yaml.safe_load("\n".join(explain(config))) == to_plain(config)
+    assert yaml.safe_load("\n".join(explain(config))) == encode(config)
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,14 @@ def test_class_that_is_not_registered_is_named_by_its_module() -> None:
     assert registry.name_of(registry.TASKS, toy_for_runs.ToyTaskConfig) == "toy_for_runs:ToyTaskConfig"
 
 
+def test_function_of_other_arguments_is_refused_before_it_is_called() -> None:
+    assert registry.call("task.policy.type", "posixpath:basename", "a/b") == "b"
+    with pytest.raises(ValueError, match=r"type: expected posixpath:basename to take \(str, int\), but: too many positional"):
+        registry.call("task.policy.type", "posixpath:basename", "1", 2)
+    with pytest.raises(ValueError, match=r"take \(str, generator=\), but: got an unexpected keyword argument 'generator'"):
+        registry.call("task.policy.type", "textwrap:dedent", "1", generator=2)
+
+
 @pytest.mark.slow
 def test_a_users_own_metrics_and_tasks_stay_theirs(tmp_path: Path) -> None:
     """Whoever has folders or files of these names in their project can import ours beside them."""

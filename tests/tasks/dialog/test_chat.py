@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from handcrafted import HandCrafted, columns_of
 from numpy.typing import NDArray
 
 from seqrl.run.chat import open_conversation, talk, typed
@@ -19,7 +20,6 @@ from seqrl.run.cli import main
 from seqrl.run.train import Loaded, Source
 from seqrl.tasks.dialog import restaurant_user as user
 from seqrl.tasks.dialog.conversation import RestaurantConversation
-from seqrl.tasks.dialog.handcrafted import HandCrafted
 from seqrl.tasks.dialog.hearing import understand
 from seqrl.tasks.dialog.restaurant_data import ANY, RestaurantData
 from seqrl.tasks.dialog.restaurant_dialogs import RestaurantDialogs
@@ -47,7 +47,7 @@ def conversation(error_rate: float = 0.0, **settings: Any) -> RestaurantConversa
     data = RestaurantData(TABLE, np.full((1, 3), ANY), np.ones((1, 3), dtype=bool))
     dialogs = RestaurantDialogs(data, 1, error_rate)
     thresholds = {name: settings.pop(name) for name in ("request", "confirm") if name in settings}
-    acting: Any = ByThresholds(HandCrafted(dialogs.columns, **{"request": 0.0, "confirm": 0.0, **thresholds}))
+    acting: Any = ByThresholds(HandCrafted(columns_of(data), **{"request": 0.0, "confirm": 0.0, **thresholds}))
     return RestaurantConversation(dialogs, acting, np.random.default_rng(0), **settings)
 
 

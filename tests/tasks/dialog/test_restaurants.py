@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from handcrafted import HandCrafted, columns_of, play_dialogs
 
 from seqrl.tasks.control.environments import GymnasiumFactory
 from seqrl.tasks.dialog import restaurant_user as user
-from seqrl.tasks.dialog.handcrafted import HandCrafted, play_dialogs
 from seqrl.tasks.dialog.names import RESTAURANT, RESTAURANT_TURNS
 from seqrl.tasks.dialog.restaurant_acts import ACTIONS
 from seqrl.tasks.dialog.restaurant_data import ANY, NONE, RestaurantData, restaurant_data
@@ -165,7 +165,7 @@ def test_beliefs_weigh_each_hypothesis_by_its_confidence(monkeypatch: pytest.Mon
 
 def test_more_hypotheses_tell_more() -> None:
     data = restaurant_data(goals="unseen")
-    policy = HandCrafted(RestaurantDialogs(data, 1).columns, 0.0, 0.0, 0.0, 0.5, 0.5)
+    policy = HandCrafted(columns_of(data), 0.0, 0.0, 0.0, 0.5, 0.5)
     reward = [play_dialogs(policy, data, error_rate=0.4, count=1000, seed=5, num_hypotheses=n).reward.mean() for n in (1, 2)]
     assert reward[1] > reward[0] + 0.3
 
@@ -216,7 +216,6 @@ def test_successes_are_told_from_returns_and_lengths() -> None:
         ({"error_rate": 1.5}, "error_rate: expected a probability"),
         ({"num_hypotheses": 0}, "num_hypotheses: expected at least 1"),
         ({"goals": "seen"}, "goals: expected one of all, train, unseen"),
-        ({"num_restaurants": 0}, "num_restaurants: expected at least 1"),
     ],
 )
 def test_settings_that_cannot_be(settings: dict[str, Any], told: str) -> None:
@@ -226,13 +225,13 @@ def test_settings_that_cannot_be(settings: dict[str, Any], told: str) -> None:
 
 def test_a_database_of_one_restaurant_can_be_talked_about() -> None:
     data = restaurant_data(1)
-    policy = HandCrafted(RestaurantDialogs(data, 1).columns)
+    policy = HandCrafted(columns_of(data))
     assert play_dialogs(policy, data, error_rate=0.0, count=300, seed=0).success.mean() > 0.99
 
 
 def test_the_handcrafted_policy_succeeds_without_errors_and_less_with_them() -> None:
     data = restaurant_data(goals="unseen")
-    policy = HandCrafted(RestaurantDialogs(data, 1).columns)
+    policy = HandCrafted(columns_of(data))
     clear, noisy = (play_dialogs(policy, data, error_rate=rate, count=400, seed=5) for rate in (0.0, 0.3))
     assert clear.success.mean() >= 0.99 and noisy.reward.mean() < clear.reward.mean() - 2
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from seqrl.tasks.gridworld import command
-from seqrl.tasks.gridworld.planning import Model, evaluate_policy, policy_iteration, read_model, value_iteration
+from seqrl.tasks.gridworld.planning import Model, evaluate_policy, policy_iteration, value_iteration
 from seqrl.tasks.gridworld.room import ACTIONS, STATE_OF, room_changes, room_model, solve_room
 
 PUBLISHED = {
@@ -98,6 +98,7 @@ def test_a_chain_by_hand() -> None:
 )
 def test_known_optima_of_gymnasiums_tables(name: str, steps: int, optimum: float) -> None:
     import gymnasium as gym
+    from tables import read_model
 
     environment = gym.make(name).unwrapped
     utility = value_iteration(read_model(environment.P), tolerance=0, max_sweeps=steps)

@@ -15,9 +15,9 @@ from tiny_text_models import NUM_TOKENS, PROMPTS, REFERENCES, make_model, make_t
 
 from seqrl.tasks.captioning.policies import PolicyConfig as CaptionerConfig  # noqa: E402
 from seqrl.tasks.text import DataConfig, PolicyConfig, TextConfig, TextTask  # noqa: E402
+from seqrl.tasks.writing.pretrained.dtypes import weights_format  # noqa: E402
 from seqrl.tasks.writing.pretrained.loading import load_text_policy, text_policy  # noqa: E402
 from seqrl.tasks.writing.pretrained.lora import LoraConfig  # noqa: E402
-from seqrl.tasks.writing.pretrained.number_formats import weights_format  # noqa: E402
 from seqrl.tasks.writing.pretrained.vocabulary import ModelVocabulary  # noqa: E402
 
 TEMPLATE = "{% for message in messages %}{{ message.role }} {{ message.content }} {% endfor %}{% if add_generation_prompt %}sees{% endif %}"
@@ -82,7 +82,7 @@ def test_settings_of_lora_that_cannot_be_are_refused(monkeypatch: pytest.MonkeyP
         policy_of("t5", lora=LoraConfig())
 
 
-def test_number_formats_that_the_device_lacks_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dtypes_that_the_device_lacks_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match=r"policy.dtype: fp16 needs a GPU, and there is none"):
         load_text_policy(tmp_path, dtype="fp16")

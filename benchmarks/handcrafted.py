@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,12 @@ from seqrl.tasks.dialog.restaurant_dialogs import SUCCESS, TURN, RestaurantDialo
 Acting = Callable[[NDArray[np.float32], Flags], Numbers]
 
 
+def columns_of(data: RestaurantData) -> dict[str, slice]:
+    """Say where in its features a policy finds what `RestaurantDialogs.columns` names."""
+    widths = {name: column.shape[1] for name, column in RestaurantDialogs(data, 1).columns().items()}
+    return {name: slice(end - width, end) for (name, width), end in zip(widths.items(), accumulate(widths.values()), strict=True)}
+
+
 @dataclass(frozen=True)
 class HandCrafted:
     """Asks for each slot until it is sure, offers, answers questions, and says goodbye when the user does.
@@ -24,7 +31,7 @@ class HandCrafted:
     It sees what a learning policy sees, and its acts are within the same masks.
 
     Attributes:
-        columns: where the features stand, see `RestaurantDialogs.columns`.
+        columns: where the features stand, see `columns_of`.
         request: a slot less believed than this is requested; with 0 none is, and what an offer is answered with tells the system more.
         confirm: one of which something was heard, less believed than this, is confirmed.
         question: belief from which on a question is answered.
