@@ -40,7 +40,7 @@ from seqrl.run.config import read_config
 from seqrl.run.inspect_run import evaluate
 from seqrl.run.interrupt import run_command
 from seqrl.run.log import read_metrics
-from seqrl.run.train import load
+from seqrl.run.train import Source, load
 from seqrl.tasks.control.environments import GymnasiumFactory
 from seqrl.tasks.dialog.names import MOVIE_BOOKING, RESTAURANT
 from seqrl.tasks.dialog.restaurant_data import restaurant_data
@@ -115,7 +115,7 @@ def measure_movies(args: argparse.Namespace, trainers: Sequence[str], seeds: Seq
     for trainer in trainers:
         for seed in seeds:
             run = trained(args, f"movie_booking_{trainer}", seed, "", [f"--task.num_eval_episodes={args.dialogs}"])
-            tested = evaluate(run, split="test")[1]
+            tested = evaluate(Source(run), split="test")[1]
             share, points = tested["success"], curve(run, "dev/success")
             rows.append({"trainer": trainer, "seed": seed, "success": [share, 1.96 * (share * (1 - share) / args.dialogs) ** 0.5]})
             rows[-1] |= {"turns": tested["turns"], "reward": tested["return_mean"], "curve": points, "commit": commit(run)}

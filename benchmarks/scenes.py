@@ -140,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     task, policy = started(config_of("self_critical", 0, runs, ["--task.evaluation.max_images=0", *extra]))
     captions = caption(task, policy)
     start = score_captions(captions, task.data.test)
-    references = [(references[0], True) for references in task.data.test.words]
+    references = [Decoded(references[0], True) for references in task.data.test.words]
     records: dict[str, list[dict[str, Any]]] = {method: [] for method in methods}
     # Seeds outside, so that a change in the machine's load meets all methods alike.
     for seed in seeds:

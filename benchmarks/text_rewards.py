@@ -36,6 +36,7 @@ WAYS: dict[str, list[str]] = {
 def main() -> None:
     from seqrl.run.config import read_config
     from seqrl.run.inspect_run import evaluate
+    from seqrl.run.train import Source
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0,1,2")
@@ -51,7 +52,7 @@ def main() -> None:
     def run(way: str, seed: int, config: str, *overrides: str) -> Path:
         settings = [*fixed, f"--seed={seed}", f"--name={way}_seed{seed}", *overrides]
         run_folder = train_once(read_config(folder / config, settings))
-        _, figures, signatures = evaluate(run_folder, ["--task.evaluation.metrics=[slot_error]"], split="test")
+        _, figures, signatures = evaluate(Source(run_folder, ["--task.evaluation.metrics=[slot_error]"]), split="test")
         ways[way][str(seed)] = {"test": figures, "signatures": signatures}
         print(way, seed, {name: round(figures[name], 4) for name in ("bleu4", "slot_error", "length_ratio")}, flush=True)
         return run_folder

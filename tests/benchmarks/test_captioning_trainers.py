@@ -32,7 +32,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_two_methods(benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEQRL_CACHE", str(tmp_path / "cache"))
     output, figure = tmp_path / "out.json", tmp_path / "out.png"
-    command = ["--seeds=0,1", "--updates=2", "--methods=reinforce_critic,ppo_leave_one_out", "--warm-num_updates=1"]
+    command = ["--seeds=0,1", "--updates=2", "--methods=reinforce_critic,ppo_leave_one_out", "--warm-steps=1"]
     command += [f"--runs={tmp_path / 'runs'}", f"--output={output}", f"--figure={figure}", *SMALL]
     benchmark.main(command)
     report = json.loads(output.read_text())

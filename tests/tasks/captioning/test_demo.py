@@ -138,7 +138,7 @@ def test_curves_stand_below_the_bars_on_one_scale() -> None:
 @pytest.mark.slow
 def test_self_critical_training_says_more_that_is_true_and_beats_more_cross_entropy(tmp_path: Path) -> None:
     outcomes = Demonstration(tmp_path / "demo", Plan(seed=0, overrides=[])).run()
-    before, control, after = (outcomes[label].figures for label in ("before", "control", "after"))
+    before, control, after = (outcomes[label].metrics for label in ("before", "control", "after"))
     assert after["cider_d"] >= 1.3 * max(before["cider_d"], control["cider_d"])
     assert after["facts_right"] >= 1.1 * before["facts_right"]
     assert after["facts_right_share"] >= before["facts_right_share"] - 0.02

@@ -14,6 +14,7 @@ import yaml
 
 from seqrl.run.cli import main
 from seqrl.run.export import _set_generation
+from seqrl.run.train import Source
 
 WORDS = ["<pad>", "<begin>", "<end>", "<unknown>", "a", "red", "blue", "square", "circle", "left", "of"]
 OURS = """
@@ -155,7 +156,7 @@ def test_plain_transformers_writes_what_was_evaluated(
     with pytest.raises(
         OSError, match=r"somebody/one could not be uploaded \(no route to the hub\); two is whole: .*hf upload somebody/one two"
     ):
-        export.export(Path("runs/run"), Path("two"), [], push="somebody/one")
+        export.export(Source(Path("runs/run")), Path("two"), push="somebody/one")
     assert uploaded[0] == "somebody/one" and {"README.md", "config.json", "model.safetensors", "tokenizer.json"} <= set(uploaded[1])
 
 
