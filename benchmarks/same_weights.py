@@ -46,7 +46,8 @@ def sums_of(path, overrides, updates):
     task, policy = build(config)
     if config.init_from is not None:
         start_from(config.init_from, policy, {})
-    trainer = config.trainer.build(policy, seed=config.seed, num_updates=getattr(config, "num_updates", None) or config.steps)  # as it was called before
+    length = config.num_updates if hasattr(config, "num_updates") else config.steps  # as it was called before
+    trainer = config.trainer.build(policy, seed=config.seed, num_updates=length)
     sums = []
     for _ in range(updates):
         trainer.update(trainer.collect(task))
