@@ -91,7 +91,7 @@ def sums_at(tree: Path, commit: str, names: Sequence[str], updates: int, model: 
     kept = KEPT / f"{commit}_{updates}.json"
     found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8")) if keep and kept.is_file() else {}
     paths = {path.stem: path for path in sorted((tree / "configs").rglob("*.yaml")) if not names or path.stem in names}
-    missing = {name: (str(path), overrides_of(path, model)) for name, path in paths.items() if name not in found}
+    missing = {name: (str(path), overrides_of(path, model)) for name, path in paths.items() if "sums" not in found.get(name, {})}
     environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-c", CHILD]
     with subprocess.Popen(command, cwd=tree, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
