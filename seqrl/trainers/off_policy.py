@@ -147,12 +147,11 @@ class OffPolicy:
 
     def loss(self, part: Trajectory, evaluation: Evaluation, advantage: Tensor, target: Tensor) -> dict[str, Tensor | Term]:
         """Give the losses of each step, [B, T]."""
-        critic = self.config.baseline == "critic"
-        return {
-            "loss/policy": losses.policy_gradient(evaluation.logp, advantage),
-            "loss/value": Term(losses.value(evaluation.value, target), self.config.vf_coef if critic else 0.0),
-            "loss/entropy": Term(evaluation.entropy, -self.config.ent_coef),
-        }
+        terms: dict[str, Tensor | Term] = {"loss/policy": losses.policy_gradient(evaluation.logp, advantage)}
+        if self.config.baseline == "critic":
+            terms["loss/value"] = Term(losses.value(evaluation.value, target), self.config.vf_coef)
+        terms["loss/entropy"] = Term(evaluation.entropy, -self.config.ent_coef)
+        return terms
 
     @torch.no_grad()
     def _evaluate(self, trajectory: Trajectory) -> tuple[Tensor, Tensor]:

@@ -163,13 +163,14 @@ class Reinforce:
         config = self.config
         if self.lags:
             advantage = advantage * row_ratio(evaluation.logp, part.logp, part.mask).unsqueeze(1)
-        critic = config.baseline == "critic"
-        return {
+        terms: dict[str, Tensor | Term] = {
             "loss/policy": losses.policy_gradient(evaluation.logp, advantage),
             "loss/entropy": Term(evaluation.entropy, -config.ent_coef),
-            "loss/value": Term(losses.value(evaluation.value, target), config.vf_coef if critic else 0.0),
-            "loss/cross_entropy": imitation_loss(evaluation, config.imitation.weight_at(self.optimiser.num_finished)),
         }
+        if config.baseline == "critic":
+            terms["loss/value"] = Term(losses.value(evaluation.value, target), config.vf_coef)
+        terms["loss/cross_entropy"] = imitation_loss(evaluation, config.imitation.weight_at(self.optimiser.num_finished))
+        return terms
 
     def _advantage(self, trajectory: Trajectory) -> tuple[Tensor, Tensor]:
         """Give the returns G and the advantages, [B, T] each."""
