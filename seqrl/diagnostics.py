@@ -190,15 +190,27 @@ def average_of(history: Sequence[Mapping[str, Tensor | float]]) -> dict[str, flo
     """
     keys = dict.fromkeys(key for stats in history for key in stats)
     columns = {key: [stats[key] for stats in history if key in stats] for key in keys}
-    tensors = {key: torch.stack(column).mean() for key, column in columns.items() if all(isinstance(each, Tensor) for each in column)}  # type: ignore[arg-type]
-    return read({key: tensors[key] if key in tensors else sum(column) / len(column) for key, column in columns.items()})
+    return read({key: _mean(column) for key, column in columns.items()})
+
+
+def _mean(column: Sequence[Tensor | float]) -> Tensor | float:
+    """Average numbers, or tensors of shape []; those in one call."""
+    tensors = [stat for stat in column if isinstance(stat, Tensor)]
+    return torch.stack(tensors).mean() if len(tensors) == len(column) else sum(column) / len(column)
 
 
 class Numbers(dict[str, float]):
-    """Figures by key; NaN where one is missing."""
+    """Numbers by key; NaN where one is missing."""
 
     def __missing__(self, key: str) -> float:
         return math.nan
+
+
+def _equal_advantages(why: str) -> str:
+    return (
+        f"The advantages do not differ ({why}), so the rewards teach nothing. Look at the sampled rows and their rewards; try a reward "
+        "with partial credit, a longer supervised warm start, or more samples of each context."
+    )
 
 
 # Most serious first: a kind, what tells from an update's numbers whether it is there (no comparison holds for one that is missing), words.
@@ -213,14 +225,12 @@ TROUBLES: tuple[tuple[str, Callable[[Numbers], bool], str], ...] = (
     (
         "equal_advantages",
         lambda n: n["advantage/std"] < 1e-8 and n["reward/std"] < 1e-8,
-        "The advantages do not differ (all rewards are {n[reward/mean]:.4g}), so the rewards teach nothing. Look at the sampled rows and "
-        "their rewards; try a reward with partial credit, a longer supervised warm start, or more samples of each context.",
+        _equal_advantages("all rewards are {n[reward/mean]:.4g}"),
     ),
     (
         "equal_advantages",
         lambda n: n["advantage/std"] < 1e-8 and not n["reward/std"] < 1e-8,
-        "The advantages do not differ (no row beat its baseline), so the rewards teach nothing. Look at the sampled rows and their "
-        "rewards; try a reward with partial credit, a longer supervised warm start, or more samples of each context.",
+        _equal_advantages("no row beat its baseline"),
     ),
     (
         "never_ended",
