@@ -41,6 +41,11 @@ class ExactMatch:
         return float(tuple(split_words(sentence)) in item)
 
 
+def _number_words(self: Any, sentences: Sequence[Sentence]) -> NumberedReferences:
+    """Number the words of references."""
+    return NumberedReferences(sentences)
+
+
 @dataclass(frozen=True)
 class EditDistance:
     """Levenshtein distance in words to the nearest reference: insertions, deletions and exchanges; 0 is best.
@@ -59,10 +64,7 @@ class EditDistance:
     score = score_items
     corpus = mean_of_scores
     prepare_words = prepare_items
-
-    def read_item(self, sentences: Sequence[Sentence]) -> NumberedReferences:
-        """Number the words of references."""
-        return NumberedReferences(sentences)
+    read_item = _number_words
 
     def score_one(self, sentence: Sentence, item: NumberedReferences) -> float:
         """Count the edits to the nearest reference; an empty hypothesis misses all of its words."""
@@ -89,10 +91,7 @@ class WordErrorRate:
     score = score_items
     corpus = corpus_score_of_statistics
     prepare_words = prepare_items
-
-    def read_item(self, sentences: Sequence[Sentence]) -> NumberedReferences:
-        """Number the words of references."""
-        return NumberedReferences(sentences)
+    read_item = _number_words
 
     def score_one(self, sentence: Sentence, item: NumberedReferences) -> float:
         """Rate a sentence; an empty one scores 1."""

@@ -151,12 +151,7 @@ def _check_metric(name: str, weight: float) -> None:
         by_name.require_rewardable(name)
     except ValueError as error:
         raise ValueError(f"metrics: {error}") from None
-    if not math.isfinite(weight):
-        raise ValueError(f"metrics.{name}: expected a finite weight, got {weight}")
-    if weight > 0 and not by_name.higher_is_better(name):
-        raise ValueError(
-            f"metrics.{name}: expected a weight below 0, since less is better there, got {weight}; write {{{name}: {-weight}}}"
-        )
+    by_name.require_weight(name, weight)
 
 
 def _check_settings(name: str, settings: dict[str, int | float | str]) -> None:
