@@ -125,10 +125,10 @@ def unroll(
     )
     if not postponed:
         return trajectory, state
-    fill: Callable[[Trajectory], Trajectory] | None = getattr(policy, "annotate", None)
-    if fill is None:
+    annotate: Callable[[Trajectory], Trajectory] | None = getattr(policy, "annotate", None)
+    if annotate is None:
         raise ValueError(f"{type(policy).__name__}: its steps have no logp or value, so it needs annotate(trajectory) that sets them")
-    return fill(trajectory), state
+    return annotate(trajectory), state
 
 
 @torch.no_grad()

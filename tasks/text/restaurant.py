@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from seqrl.settings import Count, check_settings
 from seqrl.tasks.text.pairs import Pairs
 
 PHRASINGS = 6
-_PHRASES: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("restaurant_phrases.yaml").read_text(encoding="utf-8"))
 
 
 @dataclass
@@ -52,14 +52,21 @@ def builtin_pairs(config: RestaurantConfig) -> dict[str, Pairs]:
     return {"dev": pairs.part(slice(0, dev)), "test": pairs.part(slice(dev, test)), "train": pairs.part(slice(test, None))}
 
 
+@cache
+def _phrases() -> dict[str, Any]:
+    """Read how slots and acts are said, for those alone who make pairs."""
+    found: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("restaurant_phrases.yaml").read_text(encoding="utf-8"))
+    return found
+
+
 def _acts() -> list[list[str]]:
-    slots, wanted = list(_PHRASES["said"]), list(_PHRASES["wanted"])
+    slots, wanted = list(_phrases()["said"]), list(_phrases()["wanted"])
     told = [chosen for size in (1, 2, 3, 4) for chosen in combinations(slots, size) if not set(slots[-2:]) <= set(chosen)]
     acts = [["inform", "SLOT_NAME", *map(_shown, chosen)] for chosen in told]
-    acts += [["request", f"{slot}=?"] for slot in _PHRASES["asked"]]
+    acts += [["request", f"{slot}=?"] for slot in _phrases()["asked"]]
     for kind in ("confirm", "inform_no_match"):
         acts += [[kind, *map(_shown, chosen)] for size in (1, 2, 3) for chosen in combinations(wanted, size)]
-    return acts + [[kind] for kind in _PHRASES["plain"]]
+    return acts + [[kind] for kind in _phrases()["plain"]]
 
 
 def _shown(slot: str) -> str:
@@ -76,9 +83,9 @@ def _say(act: list[str], draws: random.Random) -> str:
     kind, slots = act[0], [part.removesuffix("=?").removeprefix("SLOT_").lower() for part in act[1:]]
 
     def drawn(name: str, key: str | None = None) -> str:
-        return draws.choice(_PHRASES[name] if key is None else _PHRASES[name][key])
+        return draws.choice(_phrases()[name] if key is None else _phrases()[name][key])
 
-    if kind in _PHRASES["plain"]:
+    if kind in _phrases()["plain"]:
         return drawn("plain", kind)
     if kind == "request":
         return drawn("questions").format(drawn("asked", slots[0]))
