@@ -7,8 +7,10 @@ brief caption, where one that decides what to say would name what most writers a
 
 from __future__ import annotations
 
-from seqrl.tasks.captioning import scene_words as grammar
+from collections.abc import Sequence
+
 from seqrl.tasks.captioning.scene_layout import Draws, Scene, Thing
+from seqrl.tasks.captioning.scene_words import WORDS
 
 MIN_WORDS, MAX_WORDS = 8, 18
 
@@ -45,35 +47,35 @@ def write_caption(scene: Scene, draws: Draws) -> str:
 def _sentence(scene: Scene, draws: Draws) -> str:
     first, second, *others = scene.things
     form = draws.weighted(_FORMS)
-    where = draws.weighted(grammar.PLACE_WORDS[scene.background])
+    where = draws.weighted(WORDS["places"][scene.background])
     if form == "brief":
         bare = _phrase(first, draws, size=0.1, texture=0.1, colour=0.4)
-        return f"there {'is' if first.count == 1 else 'are'} {bare} {draws.weighted(grammar.BRIEF_ENDS)}{_sometimes(where, 0.5, draws)}"
+        return f"there {'is' if first.count == 1 else 'are'} {bare} {draws.weighted(WORDS['brief_ends'])}{_sometimes(where, 0.5, draws)}"
     main = _phrase(first, draws, size=0.4, texture=0.6)
     side = _phrase(second, draws, size=0.2, texture=0.3)
-    from_second, from_first = grammar.RELATION_WORDS[scene.relation]
+    from_second, from_first = (WORDS["relations"][scene.relation][view] for view in ("from_second", "from_first"))
     if form == "place_first":
-        rest = _link(from_second, draws) + f" {side}" if draws.chance(0.75) else draws.weighted(grammar.COLUMN_WORDS[first.column])
+        rest = _link(from_second, draws) + f" {side}" if draws.chance(0.75) else draws.weighted(WORDS["columns"][first.column])
         return f"{where} {_verb(first, draws)} {main} {rest}"
     if form == "acting":
-        column = _sometimes(draws.weighted(grammar.COLUMN_WORDS[first.column]), 0.3, draws)
+        column = _sometimes(draws.weighted(WORDS["columns"][first.column]), 0.3, draws)
         rest = _sometimes(f"{_link(from_second, draws)} {side}", 0.6, draws)
         return f"{main} {_verb(first, draws)}{column} {where}{rest}"
     if form == "turned":
         return f"{side} {_verb(second, draws)} {draws.weighted(from_first)} {main}{_sometimes(where, 0.6, draws)}"
-    return f"{draws.weighted(grammar.OPENINGS)} {_listing(form, scene, main, side, where, draws)}".strip()
+    return f"{draws.weighted(WORDS['openings'])} {_listing(form, scene, main, side, where, draws)}".strip()
 
 
 def _listing(form: str, scene: Scene, main: str, side: str, where: str, draws: Draws) -> str:
     """Name the things without a verb, so that an opening may come before."""
     others = scene.things[2:]
-    from_second, _ = grammar.RELATION_WORDS[scene.relation]
+    from_second = WORDS["relations"][scene.relation]["from_second"]
     if form == "placed":
         return f"{main} {where} {_link(from_second, draws)} {side}"
     if form == "related":
         return f"{main} {draws.weighted(from_second)} {side}{_sometimes(where, 0.7, draws)}"
     if form == "joined" or not others:
-        return f"{main} {draws.weighted(grammar.ADDITIONS)} {side}{_sometimes(where, 0.85, draws)}"
+        return f"{main} {draws.weighted(WORDS['additions'])} {side}{_sometimes(where, 0.85, draws)}"
     third = _phrase(draws.pick(others), draws, size=0.25, texture=0.0)
     return f"{main}, {side} and {third}{_sometimes(where, 0.6, draws)}"
 
@@ -82,29 +84,28 @@ def _phrase(thing: Thing, draws: Draws, *, size: float, texture: float, colour: 
     """Name a thing: count, size, texture, colour and noun, some of it left out."""
     words = []
     if thing.size != "medium" and draws.chance(size):
-        words.append(draws.weighted(grammar.SIZE_WORDS[thing.size]))
+        words.append(draws.weighted(WORDS["sizes"][thing.size]))
     behind = ""
     if thing.texture != "plain" and draws.chance(texture):
-        before, behind = draws.weighted([(weight, (before, after)) for weight, before, after in grammar.TEXTURE_WORDS[thing.texture]])
+        before, behind = draws.weighted(WORDS["textures"][thing.texture])
         words += [before] if before else []
     if draws.chance(colour):
-        words.append(draws.weighted(grammar.COLOUR_WORDS[thing.colour]))
-    noun = draws.weighted([(weight, names) for weight, *names in grammar.NOUNS[thing.shape]])
-    words.append(noun[0] if thing.count == 1 else noun[1])
+        words.append(draws.weighted(WORDS["colours"][thing.colour]))
+    singular, plural = draws.weighted(WORDS["nouns"][thing.shape])
+    words.append(singular if thing.count == 1 else plural)
     words += [behind] if behind else []
     article = "an" if words[0][0] in "aeiou" else "a"
-    return " ".join([article if thing.count == 1 else draws.weighted(grammar.COUNT_WORDS[thing.count]), *words])
+    return " ".join([article if thing.count == 1 else draws.weighted(WORDS["counts"][str(thing.count)]), *words])
 
 
 def _verb(thing: Thing, draws: Draws) -> str:
-    forms = grammar.IN_AIR if thing.in_air else grammar.ON_GROUND
-    singular, plural = draws.weighted([(weight, (one, many)) for weight, one, many in forms])
+    singular, plural = draws.weighted(WORDS["in_air" if thing.in_air else "on_ground"])
     return singular if thing.count == 1 else plural
 
 
-def _link(wordings: tuple[tuple[int, str], ...], draws: Draws) -> str:
+def _link(wordings: Sequence[tuple[int, str]], draws: Draws) -> str:
     """Join a second thing to the first: by where it is, or by a mere "and"."""
-    return draws.weighted(grammar.ADDITIONS if draws.chance(0.5) else wordings)
+    return draws.weighted(WORDS["additions"] if draws.chance(0.5) else wordings)
 
 
 def _sometimes(words: str, probability: float, draws: Draws) -> str:

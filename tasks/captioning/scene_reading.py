@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from seqrl.tasks.captioning import scene_words as grammar
+from seqrl.tasks.captioning.scene_words import WORDS
 
 KINDS = ("shapes", "colours", "counts", "looks", "relations", "places")
 
@@ -109,38 +109,33 @@ def _make_phrases() -> dict[tuple[str, ...], tuple[str, Any]]:
         phrases[tuple(text.split())] = (kind, value)
 
     # "with a few more" holds a number that is none.
-    for _, text in grammar.BRIEF_ENDS:
+    for _, text in WORDS["brief_ends"]:
         add(text, "other", None)
-    for shape, nouns in grammar.NOUNS.items():
-        for _, *forms in nouns:
+    for shape, nouns in WORDS["nouns"].items():
+        for _, forms in nouns:
             for form in forms:
                 add(form, "shapes", shape)
-    for kind, table in (
-        ("colours", grammar.COLOUR_WORDS),
-        ("looks", grammar.SIZE_WORDS),
-        ("background", grammar.PLACE_WORDS),
-        ("column", grammar.COLUMN_WORDS),
-    ):
-        for value, wordings in table.items():
+    for kind, table in (("colours", "colours"), ("looks", "sizes"), ("background", "places"), ("column", "columns")):
+        for value, wordings in WORDS[table].items():
             for _, text in wordings:
                 add(text, kind, value)
-    for texture, options in grammar.TEXTURE_WORDS.items():
-        for _, before, behind in options:
+    for texture, options in WORDS["textures"].items():
+        for _, (before, behind) in options:
             add(before, "looks", texture) if before else add(behind, "looks_behind", texture)
     meant: dict[str, set[int]] = {"a": {1}, "an": {1}}
-    for count, wordings in grammar.COUNT_WORDS.items():
+    for count, wordings in WORDS["counts"].items():
         for _, text in wordings:
-            meant.setdefault(text, set()).add(count)
+            meant.setdefault(text, set()).add(int(count))
     for text, counts in meant.items():
         add(text, "counts", frozenset(counts))
-    for relation, (_, from_first) in grammar.RELATION_WORDS.items():
-        for _, text in from_first:
+    for relation, views in WORDS["relations"].items():
+        for _, text in views["from_first"]:
             add(text, "relations", "beside" if _says_either_side(text) else relation)
     return phrases
 
 
 def _says_either_side(text: str) -> bool:
-    return all(text in [wording for _, wording in grammar.RELATION_WORDS[side][1]] for side in ("left", "right"))
+    return all(text in [wording for _, wording in WORDS["relations"][side]["from_first"]] for side in ("left", "right"))
 
 
 _PHRASES = _make_phrases()
