@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
 
-from seqrl.tasks.captioning.scene_layout import Draws, Placed, Scene, place
+from seqrl.tasks.captioning.scene_layout import LOOKS, Draws, Placed, Scene, place
 
-_RGB = {
-    "red": (214, 40, 40),
-    "blue": (38, 92, 214),
-    "green": (44, 160, 70),
-    "yellow": (248, 208, 48),
-    "purple": (132, 60, 176),
-    "orange": (244, 128, 28),
-    "pink": (250, 140, 186),
-    "white": (244, 244, 244),
-    "black": (38, 38, 44),
-}
 _DARK_MARKS = {"white", "yellow", "pink"}
 _TILTS = (-0.2, 0.0, 0.2)
 _SAMPLES = 4
 _MARGIN = 1.12
-# Upper and lower colour of the sky, upper and lower colour of the ground, share of the sky.
-_PAINT = {
-    "meadow": ((112, 182, 236), (206, 232, 250), (126, 186, 84), (70, 132, 52), 0.5),
-    "beach": ((120, 198, 240), (216, 238, 246), (240, 220, 164), (222, 190, 124), 0.56),
-    "night": ((12, 18, 54), (46, 54, 112), (58, 70, 88), (34, 42, 58), 0.62),
-    "table": ((206, 196, 182), (228, 220, 206), (176, 120, 70), (132, 84, 44), 0.52),
-    "snow": ((168, 190, 214), (214, 226, 238), (244, 248, 252), (216, 226, 238), 0.5),
-    "street": ((250, 168, 116), (250, 214, 160), (120, 120, 126), (82, 82, 90), 0.58),
-}
 
 
 def draw_figures(scene: Scene, image_size: int, draws: Draws) -> tuple[np.ndarray, list[Placed]]:
@@ -87,7 +67,7 @@ def _sprite(shape: str, colour: str, texture: str, radius: int, tilt: int) -> tu
     angle = 0.0 if shape in ("heart", "moon") else _TILTS[tilt]
     turned_x, turned_y = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
     distance = _OUTLINES[shape](turned_x, turned_y)
-    base = np.array(_RGB[colour], dtype=np.float32)
+    base = np.array(LOOKS["colours"][colour], dtype=np.float32)
     mark = np.array((70, 60, 80) if colour in _DARK_MARKS else (252, 248, 238), dtype=np.float32)
     painted = np.where(_marks(texture, turned_x, turned_y)[..., None], mark, base)
     light = 1.02 - 0.2 * (0.5 * x + 0.8 * y)
@@ -152,19 +132,19 @@ def _marks(texture: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _background(kind: str, image_size: int, variant: int) -> np.ndarray:
     """Paint one of a few variants of a background, float32 [S, S, 3]."""
     generator = np.random.default_rng([variant, sum(kind.encode())])
-    sky_top, sky_low, ground_top, ground_low, share = _PAINT[kind]
-    horizon = share + generator.uniform(-0.04, 0.04)
+    paint = LOOKS["backgrounds"][kind]
+    horizon = paint["share"] + generator.uniform(-0.04, 0.04)
     y = ((np.arange(image_size, dtype=np.float32) + 0.5) / image_size)[:, None]
     x = y.T
 
-    def blend(top: tuple[int, ...], low: tuple[int, ...], weight: np.ndarray) -> np.ndarray:
+    def blend(top: Sequence[int], low: Sequence[int], weight: np.ndarray) -> np.ndarray:
         weight = np.clip(weight, 0, 1)[..., None]
         return np.array(top, dtype=np.float32) * (1 - weight) + np.array(low, dtype=np.float32) * weight
 
     everywhere = np.zeros_like(x + y)
-    canvas = blend(sky_top, sky_low, y / horizon + everywhere)
+    canvas = blend(*paint["sky"], y / horizon + everywhere)
     _decorate_sky(canvas, kind, x, y, horizon, generator)
-    ground = blend(ground_top, ground_low, (y - horizon) / (1 - horizon) + everywhere)
+    ground = blend(*paint["ground"], (y - horizon) / (1 - horizon) + everywhere)
     ground += _grain(kind, x + everywhere, y + everywhere, image_size, generator)[..., None]
     line = horizon + (0.02 * np.sin(5 * x + generator.uniform(0, 6)) if kind in ("meadow", "snow", "night") else 0.0)
     return np.where((y > line)[..., None], ground, canvas)

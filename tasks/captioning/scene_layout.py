@@ -5,25 +5,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
-BACKGROUNDS = ("meadow", "beach", "night", "table", "snow", "street")
+from seqrl.metrics.text_files import read_json
+
+# Of each background the upper and lower colour of sky and ground, the sky's share, and which colours of things could not be told before it.
+LOOKS: dict[str, Any] = read_json(Path(__file__).with_name("scene_looks.json"))
+BACKGROUNDS, COLOURS = tuple(LOOKS["backgrounds"]), tuple(LOOKS["colours"])
 SHAPES = ("ball", "square", "triangle", "star", "heart", "diamond", "cross", "ring", "moon")
-COLOURS = ("red", "blue", "green", "yellow", "purple", "orange", "pink", "white", "black")
 TEXTURES = ("plain", "striped", "dotted", "chequered")
 RELATIONS = ("left", "right", "above", "below", "behind", "front")
 
-# A thing of the colour of what is behind it could not be told.
-_HIDDEN = {
-    "meadow": {"green"},
-    "beach": {"yellow"},
-    "night": {"black", "blue"},
-    "table": {"orange"},
-    "snow": {"white"},
-    "street": {"black"},
-}
 _RADIUS = {"small": 0.115, "medium": 0.155, "large": 0.215}
 _GROUP_RADIUS = {"small": 0.08, "medium": 0.1}
 _COLUMN = {"left": 0.21, "middle": 0.5, "right": 0.79}
@@ -144,7 +139,7 @@ def draw_scene(draws: Draws) -> Scene:
         # Two things of one kind and colour could not be told apart in a caption.
         while True:
             look = draws.pick(SHAPES), draws.pick(COLOURS)
-            if look not in looks and look[1] not in _HIDDEN[background]:
+            if look not in looks and look[1] not in LOOKS["backgrounds"][background]["hides"]:
                 looks.add(look)
                 break
         texture = draws.pick(TEXTURES[1:]) if count == 1 and size != "small" and draws.chance(textured) else "plain"

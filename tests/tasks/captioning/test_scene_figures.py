@@ -11,9 +11,9 @@ import torch
 from seqrl.tasks.captioning.data import DataConfig, load_data
 from seqrl.tasks.captioning.policies import PolicyConfig
 from seqrl.tasks.captioning.policies.figures import FigureDetector
-from seqrl.tasks.captioning.scene_drawing import _RGB, draw_figures
+from seqrl.tasks.captioning.scene_drawing import draw_figures
 from seqrl.tasks.captioning.scene_figures import MAX_FIGURES, describe_figures
-from seqrl.tasks.captioning.scene_layout import COLOURS, SHAPES, TEXTURES, Draws, Placed, Thing, draw_scene
+from seqrl.tasks.captioning.scene_layout import COLOURS, LOOKS, SHAPES, TEXTURES, Draws, Placed, Thing, draw_scene
 from seqrl.tasks.captioning.scenes import ScenesConfig
 from seqrl.tasks.captioning.task import CaptioningConfig, CaptioningTask
 
@@ -39,7 +39,7 @@ def test_figures_by_hand() -> None:
 
 def test_the_pictures_show_the_colours_where_the_figures_are() -> None:
     draws = Draws(np.random.default_rng(3))
-    palette = np.array([_RGB[colour] for colour in COLOURS])
+    palette = np.array([LOOKS["colours"][colour] for colour in COLOURS])
     right = []
     for _ in range(150):
         scene = draw_scene(draws)
