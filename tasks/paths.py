@@ -8,16 +8,8 @@ from pathlib import Path
 
 # What sources call their splits, and what we do. Karpathy's "restval" images are the part of COCO's validation set that
 # everyone trains on.
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "restval": "train",
-    "dev": "dev",
-    "val": "dev",
-    "valid": "dev",
-    "validation": "dev",
-    "test": "test",
-}
+_NAMES = {"train": ("train", "training", "restval"), "dev": ("dev", "val", "valid", "validation"), "test": ("test",)}
+SPLIT_NAMES = {theirs: ours for ours, names in _NAMES.items() for theirs in names}
 
 
 def expanded(path: str) -> Path:

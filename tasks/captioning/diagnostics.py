@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from seqrl.metrics.text_files import read_json
+
+# What is said of each trouble, with numbers of the first evaluation and of the newest one.
+_TEXTS: dict[str, str] = read_json(Path(__file__).with_name("diagnostics.json"))
 # Below it, a captioner cannot yet be told to have got worse.
 _TRAINED = 0.05
 
@@ -22,40 +27,13 @@ def warnings_for(history: Sequence[Mapping[str, float]]) -> dict[str, str]:
     """
     if not history:
         return {}
-    now = history[-1]
+    start, now = history[0], history[-1]
+    found: dict[str, bool] = {}
     if now["cider_d"] == 0 and now["bleu1"] > 0.3:
-        return {
-            "cider_zero": f"CIDEr-D is 0 though the words are right (BLEU-1 {now['bleu1']:.2f}). Captions without any n-gram that tells "
-            "images apart score 0; so do document frequencies over one image, or over images with the same captions."
-        }
-    start = history[0]
-    if len(history) < 2 or start["cider_d"] < _TRAINED:
-        return {}
-    troubles = [
-        (
-            now["cider_d"] < 0.95 * start["cider_d"],
-            "cider_fell",
-            f"CIDEr-D on dev fell from {start['cider_d']:.3f} to {now['cider_d']:.3f}. If reward/mean rises meanwhile, the reward is not "
-            "what dev measures (other document frequencies, other metrics); if it falls, too, try a lower learning rate, a "
-            "warm-up, more samples an image, or some cross-entropy (trainer.imitation.weight).",
-        ),
-        (
-            now["bad_endings"] > start["bad_endings"] + 0.05,
-            "bad_endings",
-            f"{now['bad_endings']:.0%} of the captions break off, at first it was {start['bad_endings']:.0%}. Score the end token as a "
-            "word (task.reward.score_end: true), or allow longer captions (task.policy.max_tokens).",
-        ),
-        (
-            now["length"] > 1.3 * start["length"] or now["length"] < 0.7 * start["length"],
-            "length_drift",
-            f"Captions went from {start['length']:.1f} to {now['length']:.1f} words, a sign that length alone pays. Reward CIDEr-D rather "
-            "than CIDEr, BLEU besides, or mix in some cross-entropy (trainer.imitation.weight).",
-        ),
-        (
-            now["distinct"] < 0.5 * start["distinct"],
-            "few_distinct",
-            f"Only {now['distinct']:.0%} of the captions differ, at first it was {start['distinct']:.0%}: many images get the same one. "
-            "Try a lower learning rate, an entropy bonus, or an earlier checkpoint.",
-        ),
-    ]
-    return {kind: text for found, kind, text in troubles if found}
+        found["cider_zero"] = True
+    elif len(history) > 1 and start["cider_d"] >= _TRAINED:
+        found["cider_fell"] = now["cider_d"] < 0.95 * start["cider_d"]
+        found["bad_endings"] = now["bad_endings"] > start["bad_endings"] + 0.05
+        found["length_drift"] = now["length"] > 1.3 * start["length"] or now["length"] < 0.7 * start["length"]
+        found["few_distinct"] = now["distinct"] < 0.5 * start["distinct"]
+    return {kind: _TEXTS[kind].format(start=start, now=now) for kind, is_so in found.items() if is_so}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from seqrl.metrics.text_files import read_json
 from seqrl.tasks.dialog import restaurant_user as user
 from seqrl.tasks.dialog.restaurant_data import ANY, INFORMABLE, REQUESTABLE, VALUES
 from seqrl.tasks.dialog.restaurant_user import Said
@@ -15,21 +18,9 @@ CLOSE = 0.82  # similarity from which on a word that is not known is taken for o
 SHORTEST = 4  # letters of a word that may be misspelt
 
 _VALUES = {value: (slot, number) for slot, values in enumerate(VALUES) for number, value in enumerate(values)}
-_SYNONYMS = {
-    **{"center": "centre", "central": "centre", "downtown": "centre", "northern": "north", "southern": "south", "eastern": "east"},
-    **{"western": "west", "inexpensive": "cheap", "budget": "cheap", "moderately": "moderate", "medium": "moderate", "mid": "moderate"},
-    **{"pricey": "expensive", "fancy": "expensive", "korea": "korean", "japan": "japanese", "china": "chinese", "india": "indian"},
-    **{"telephone": "phone", "number": "phone", "call": "phone", "street": "address", "located": "address", "zip": "postcode"},
-}
-_SLOTS = {"food": 0, "cuisine": 0, "kitchen": 0, "area": 1, "part": 1, "town": 1, "where": 1, "anywhere": 1, "price": 2, "cost": 2}
-_ANYTHING = {"any", "anything", "anywhere", "whatever", "care", "matter", "preference", "mind"}
-_ACTS = {
-    **dict.fromkeys(("another", "other", "else", "different", "alternative", "alternatives", "next"), user.ALTERNATIVES),
-    **dict.fromkeys(("bye", "goodbye", "thanks", "thank"), user.BYE),
-    **dict.fromkeys(("yes", "yeah", "yep", "right", "correct", "exactly", "sure"), user.AFFIRM),
-    **dict.fromkeys(("no", "nope", "not", "wrong"), user.NEGATE),
-}
-_ORDER = (user.ALTERNATIVES, user.BYE, user.AFFIRM, user.NEGATE)  # of several acts in one text the first one counts
+_WORDS: dict[str, Any] = read_json(Path(__file__).with_name("hearing.json"))
+_SYNONYMS, _SLOTS, _ANYTHING = _WORDS["synonyms"], _WORDS["slots"], set(_WORDS["anything"])
+_ACTS = {word: user.USER_ACTS.index(act) for act, words in _WORDS["acts"].items() for word in words}
 _KNOWN = [*_VALUES, *_SYNONYMS, *REQUESTABLE, *_SLOTS, *_ANYTHING, *_ACTS]
 _WISHES = "; ".join(f"{slot}: {', '.join(values)}" for slot, values in zip(INFORMABLE, VALUES, strict=True))
 HEARS = f"{_WISHES}; anything (for what you were asked), yes, no, another, {', '.join(REQUESTABLE)}, bye"
@@ -66,7 +57,7 @@ def understand(text: str, requested: int | None = None) -> tuple[Said, float] | 
     elif questions:
         said.act[0], said.question[0] = user.REQUEST, questions[0]
     elif acts:
-        said.act[0] = next(act for act in _ORDER if act in acts)
+        said.act[0] = next(act for act in _ACTS.values() if act in acts)  # of several in one text the first in the list counts
     else:
         return None
     return said, float(np.mean([similarity for _, similarity in found]))

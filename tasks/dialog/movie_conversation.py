@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from seqrl.metrics.text_files import read_json
 from seqrl.tasks.control.chatting import Acting
 from seqrl.tasks.dialog.movie_data import MovieData, fitting
 from seqrl.tasks.dialog.movie_dialogs import DENY, INFORM, REQUEST, MovieDialogs
@@ -17,17 +20,8 @@ _ASKING = re.compile(r"\?|\b(what|which|when|where|how|who)\b")
 _ANYTHING = re.compile(r"\b(any\w*|whatever|no preference|(dont|doesnt|do not|does not) (care|matter|mind))\b")
 _NO = re.compile(r"\b(no|nope|not|wrong)\b")
 _YES = re.compile(r"\b(yes|yeah|ok|okay|right|sure|fine|thanks|please|tickets?|book)\b")
-# Words by which a slot is asked for, or said to be open; its own name is another one.
-_WORDS = {
-    "starttime": ("time", "when", "start"),
-    "theater": ("cinema", "where", "theatre"),
-    "date": ("day",),
-    "moviename": ("movie", "film"),
-    "numberofpeople": ("people", "persons"),
-    "video_format": ("format",),
-    "theater_chain": ("chain",),
-}
-_NAMES = {"moviename": "movie", "numberofpeople": "number of people", "starttime": "time", "distanceconstraints": "distance"}
+# Words by which a slot is asked for, or said to be open, beside its own name; and what slots are called.
+_WORDS: dict[str, Any] = read_json(Path(__file__).with_name("movie_words.json"))
 _BOOKED = ("moviename", "theater", "city", "date", "starttime")
 
 
@@ -45,7 +39,7 @@ class MovieConversation:
         self.dialogs, self._acting, self._one = MovieDialogs(data, 1), acting, np.ones(1, dtype=bool)
         values = [(text.lower(), slot, code) for slot, texts in enumerate(data.values) for code, text in enumerate(texts)]
         self._values = [value for value in values if re.search(r"\w", value[0])]
-        words = {word: data.slots.index(slot) for slot, several in _WORDS.items() if slot in data.slots for word in several}
+        words = {word: data.slots.index(slot) for slot, several in _WORDS["asked"].items() if slot in data.slots for word in several}
         self._slot_words = words | {name: slot for slot, name in enumerate(data.slots)}
         others = ", ".join(map(_name, data.slots[1:]))
         self.hears = (
@@ -151,4 +145,4 @@ class MovieConversation:
 
 
 def _name(slot: str) -> str:
-    return _NAMES.get(slot, slot.replace("_", " "))
+    return _WORDS["names"].get(slot, slot.replace("_", " "))

@@ -17,24 +17,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from seqrl.metrics.text_files import read_json
 from seqrl.tasks.captioning.eyes.efficientnet_lite import SCALES, EfficientNetLite
 
 NUM_CLASSES = 1000
-_OUTSIDE = {
-    "_conv_stem": "stem.convolution",
-    "_bn0": "stem.norm",
-    "_conv_head": "head.convolution",
-    "_bn1": "head.norm",
-    "_fc": "classifier",
-}
-_INSIDE = {
-    "_expand_conv": "widen.convolution",
-    "_bn0": "widen.norm",
-    "_depthwise_conv": "spatial.convolution",
-    "_bn1": "spatial.norm",
-    "_project_conv": "narrow.convolution",
-    "_bn2": "narrow.norm",
-}
+# Our names of the packages' layers, outside of the blocks and inside of them.
+_NAMES: dict[str, dict[str, str]] = read_json(Path(__file__).with_name("efficientnet_names.json"))
 
 
 def packaged_file(name: str) -> Path:
@@ -97,9 +85,9 @@ def load_weights(name: str) -> tuple[dict[str, Tensor], str]:
 def _our_name(key: str) -> str:
     first, _, rest = key.partition(".")
     if first != "_blocks":
-        return f"{_OUTSIDE.get(first, first)}.{rest}"
+        return f"{_NAMES['outside'].get(first, first)}.{rest}"
     number, part, leaf = rest.split(".", 2) if rest.count(".") > 1 else (rest, "", "")
-    return f"blocks.{number}.{_INSIDE.get(part, part)}.{leaf}"
+    return f"blocks.{number}.{_NAMES['inside'].get(part, part)}.{leaf}"
 
 
 def _misfit(tensors: dict[str, Tensor], name: str) -> str:

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import generation
 
-# Said to the generation loop of transformers, not to what is written: lengths, beams and sampling are the configuration's here.
-_OTHERS = frozenset(
-    """transformers_version _from_model_config max_length max_new_tokens early_stopping max_time do_sample num_beams use_cache
-    cache_implementation cache_config max_cache_len temperature top_k top_p min_p top_h typical_p epsilon_cutoff eta_cutoff
-    length_penalty num_return_sequences output_attentions output_hidden_states output_scores output_logits return_dict_in_generate
-    pad_token_id bos_token_id eos_token_id decoder_start_token_id is_assistant num_assistant_tokens num_assistant_tokens_schedule
-    assistant_confidence_threshold prompt_lookup_num_tokens max_matching_ngram_size assistant_early_exit assistant_lookbehind
-    target_lookbehind assistant_ensemble_weight speculation_type compile_config disable_compile continuous_batching_config low_memory
-    prefill_chunk_size use_mtp""".split()
-)
-# Values with which a setting says nothing.
-_NEUTRAL = dict.fromkeys("repetition_penalty encoder_repetition_penalty guidance_scale num_beam_groups".split(), 1.0)
-_NEUTRAL |= dict.fromkeys("diversity_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size min_length min_new_tokens".split(), 0.0)
+from seqrl.metrics.text_files import read_json
+
+# Settings said to the generation loop of transformers ("others"), not to what is written: lengths, beams and sampling are the
+# configuration's here; and the values with which a setting says nothing ("neutral").
+_SETTINGS: dict[str, Any] = read_json(Path(__file__).with_name("generation.json"))
 # Of the whole row with its prompt, where a model goes on with one.
 _COUNTS_PROMPT = frozenset(("min_length", "forced_bos_token_id"))
 
@@ -119,4 +112,4 @@ class GenerationRules:
 
 def _says_something(name: str, value: Any) -> bool:
     nothing = value is None or value is False or value in ([], {}, ())
-    return name not in _OTHERS and not nothing and value != _NEUTRAL.get(name)
+    return name not in _SETTINGS["others"] and not nothing and value != _SETTINGS["neutral"].get(name)

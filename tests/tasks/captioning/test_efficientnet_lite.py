@@ -155,7 +155,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def their_names() -> dict[str, Tensor]:
-    inside, outside = ({mine: theirs for theirs, mine in names.items()} for names in (weights._INSIDE, weights._OUTSIDE))
+    inside, outside = ({mine: theirs for theirs, mine in names.items()} for names in (weights._NAMES["inside"], weights._NAMES["outside"]))
     found = {}
     for key, tensor in EfficientNetLite(SCALES["tiny"], num_classes=2).state_dict().items():
         parts = key.split(".")
