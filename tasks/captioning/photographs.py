@@ -68,10 +68,7 @@ def find_photographs(config: DataConfig) -> Photographs:
 
 def _read(config: DataConfig) -> Photographs:
     if config.source == "datasets":
-        # Imported here because the library takes seconds to load.
-        from seqrl.tasks.captioning.dataset_columns import read_dataset
-
-        return Photographs(*read_dataset(config.path, config.image_column, config.caption_column))
+        return read_dataset(config.path, config.image_column, config.caption_column)
     root = expanded(config.path)
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder; set `path` to the folder of the {config.source} data")
@@ -88,6 +85,32 @@ def _read(config: DataConfig) -> Photographs:
     if config.dev_images:
         stores |= dict.fromkeys(("dev", "test"), open_images(_image_place(root, config.dev_images)))
     return Photographs(split, stores)
+
+
+def read_dataset(path: str, image_column: str, caption_column: str) -> Photographs:
+    """Read every split of a `datasets` data set, from the hub or from a local folder.
+
+    Args:
+        path: a folder written by `save_to_disk`, a folder that `load_dataset` reads, or a name on the hub.
+        image_column: holds images or paths.
+        caption_column: holds a text or a list of texts.
+
+    Raises:
+        ValueError: when a column is missing, a split has a strange name, or an image has no caption.
+        FileNotFoundError: when there is no such data set.
+    """
+    # Imported here because the library takes seconds to load.
+    from seqrl.tasks.image_datasets import ImageColumn, open_splits
+
+    records: dict[str, list[CaptionedImage]] = {name: [] for name in SPLITS}
+    stores: dict[str, ImageStore] = {}
+    for ours, (name, rows) in open_splits(path, (image_column, caption_column), "image_column and caption_column").items():
+        place = f"{path}, {name}"
+        stores[ours] = ImageColumn(rows, image_column, place)
+        for index, captions in enumerate(rows[caption_column]):
+            texts = [captions] if isinstance(captions, str) else list(captions or [])
+            records[ours].append(caption_files.make_record(place, f"{name}-{index:06d}", str(index), texts))
+    return Photographs(records, {name: stores.get(name, stores["train"]) for name in SPLITS})
 
 
 def _read_flickr8k(config: DataConfig, root: Path) -> Photographs:

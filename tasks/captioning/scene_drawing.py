@@ -7,12 +7,16 @@ from functools import lru_cache
 
 import numpy as np
 
-from seqrl.tasks.captioning.scene_layout import LOOKS, Draws, Placed, Scene, place
+from seqrl.tasks.captioning.scene_layout import COLOURS, LOOKS, SHAPES, TEXTURES, Draws, Placed, Scene, place
 
 _DARK_MARKS = {"white", "yellow", "pink"}
 _TILTS = (-0.2, 0.0, 0.2)
 _SAMPLES = 4
 _MARGIN = 1.12
+# Two groups of three and of four, and two further pairs.
+MAX_FIGURES = 12
+# A figure is hidden when another one is drawn over its middle.
+_HIDES_WITHIN = 0.8
 
 
 def draw_figures(scene: Scene, image_size: int, draws: Draws) -> tuple[np.ndarray, list[Placed]]:
@@ -37,6 +41,28 @@ def draw_figures(scene: Scene, image_size: int, draws: Draws) -> tuple[np.ndarra
         colour, alpha = _sprite(thing.shape, thing.colour, thing.texture, radius, figure.tilt)
         _paste(canvas, colour, alpha, figure.x * image_size, figure.y * image_size)
     return np.clip(canvas, 0, 255).astype(np.uint8).transpose(2, 0, 1), figures
+
+
+def describe_figures(figures: Sequence[Placed]) -> np.ndarray:
+    """List the figures whose middle can be seen.
+
+    Args:
+        figures: of one scene, from back to front.
+
+    Returns:
+        float32 [MAX_FIGURES, 5]: x and y as shares of the picture, indices of shape, colour and texture; rows of -1 fill up.
+    """
+    rows = np.full((MAX_FIGURES, 5), -1, dtype=np.float32)
+    seen = [figure for place, figure in enumerate(figures) if _is_seen(figure, figures[place + 1 :])]
+    for row, figure in zip(rows, seen, strict=False):
+        thing = figure.thing
+        row[:] = figure.x, figure.y, SHAPES.index(thing.shape), COLOURS.index(thing.colour), TEXTURES.index(thing.texture)
+    return rows
+
+
+def _is_seen(figure: Placed, in_front: Sequence[Placed]) -> bool:
+    inside = 0 <= figure.x < 1 and 0 <= figure.y < 1
+    return inside and all(np.hypot(other.x - figure.x, other.y - figure.y) >= _HIDES_WITHIN * other.radius for other in in_front)
 
 
 def _paste(canvas: np.ndarray, colour: np.ndarray, alpha: np.ndarray, x: float, y: float) -> None:
@@ -137,14 +163,14 @@ def _background(kind: str, image_size: int, variant: int) -> np.ndarray:
     y = ((np.arange(image_size, dtype=np.float32) + 0.5) / image_size)[:, None]
     x = y.T
 
-    def blend(top: Sequence[int], low: Sequence[int], weight: np.ndarray) -> np.ndarray:
-        weight = np.clip(weight, 0, 1)[..., None]
-        return np.array(top, dtype=np.float32) * (1 - weight) + np.array(low, dtype=np.float32) * weight
+    def blend(colours: Sequence[Sequence[int]], weight: np.ndarray) -> np.ndarray:
+        weight, (top, low) = np.clip(weight, 0, 1)[..., None], np.array(colours, dtype=np.float32)
+        return top * (1 - weight) + low * weight
 
     everywhere = np.zeros_like(x + y)
-    canvas = blend(*paint["sky"], y / horizon + everywhere)
+    canvas = blend(paint["sky"], y / horizon + everywhere)
     _decorate_sky(canvas, kind, x, y, horizon, generator)
-    ground = blend(*paint["ground"], (y - horizon) / (1 - horizon) + everywhere)
+    ground = blend(paint["ground"], (y - horizon) / (1 - horizon) + everywhere)
     ground += _grain(kind, x + everywhere, y + everywhere, image_size, generator)[..., None]
     line = horizon + (0.02 * np.sin(5 * x + generator.uniform(0, 6)) if kind in ("meadow", "snow", "night") else 0.0)
     return np.where((y > line)[..., None], ground, canvas)

@@ -15,8 +15,7 @@ from seqrl.metrics.text_files import read_json
 from seqrl.settings import Count, NotNegative, check_settings
 from seqrl.tasks.captioning.cache import DAMAGE, content_key
 from seqrl.tasks.captioning.scene_captions import write_captions
-from seqrl.tasks.captioning.scene_drawing import draw_figures
-from seqrl.tasks.captioning.scene_figures import MAX_FIGURES, describe_figures
+from seqrl.tasks.captioning.scene_drawing import MAX_FIGURES, describe_figures, draw_figures
 from seqrl.tasks.captioning.scene_layout import Draws, Scene, draw_scene
 
 _LOG = logging.getLogger(__name__)

@@ -8,19 +8,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import Template
 from typing import Any
 
 from seqrl.metrics.cache_files import atomic_write
 from seqrl.tasks.text.pairs import Pairs
 from seqrl.tasks.text.slots import Slots
 
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 90rem; padding: 0 1rem; color: #1c1c1c }
-table { border-collapse: collapse; width: 100% } th, td { text-align: left; vertical-align: top }
-th, td { padding: .5rem; border-top: 1px solid #ddd }
-mark { background: #d9efe5; border-radius: 3px; padding: 0 .2rem } mark.unknown { background: #fbe3b0 } mark.broken { background: #f6c9c4 }
-.missing { color: #c62828 } .score { color: #0b6e4f; font-variant-numeric: tabular-nums }
-"""
+_PAGE = Path(__file__).with_name("replies.html")
 
 
 @dataclass(frozen=True)
@@ -73,11 +68,7 @@ def write_replies(pairs: Pairs, columns: Mapping[str, Written], slots: Slots, fo
     text.write_text("\n".join(_as_text(pairs, columns, slots, index) for index in range(count)), encoding="utf-8")
     head = "".join(f"<th>{name}</th>" for name in ("input", "references", *columns))
     rows = "\n".join(_as_row(pairs, columns, slots, index) for index in range(count))
-    page.write_text(
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>replies</title><style>{_STYLE}</style>\n'
-        f"<table><tr>{head}</tr>\n{rows}\n</table></html>\n",
-        encoding="utf-8",
-    )
+    page.write_text(Template(_PAGE.read_text(encoding="utf-8")).substitute(head=head, rows=rows), encoding="utf-8")
     return [text, page, write_rows(pairs, columns, folder / "replies.jsonl")]
 
 

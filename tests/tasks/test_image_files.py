@@ -117,10 +117,10 @@ def save_dataset(folder: Path, data: bytes) -> str:
 
 
 def captioning_datasets(folder: Path, data: bytes) -> np.ndarray:
-    from seqrl.tasks.captioning.dataset_columns import read_dataset
+    from seqrl.tasks.captioning.photographs import read_dataset
 
-    records, stores = read_dataset(save_dataset(folder, data), "image", "captions")
-    images, _ = load_images(stores["train"], [record.file_name for record in records["train"]], SIDE)
+    found = read_dataset(save_dataset(folder, data), "image", "captions")
+    images, _ = load_images(found.stores["train"], [record.file_name for record in found.records["train"]], SIDE)
     return images[1].transpose(1, 2, 0)
 
 
@@ -182,7 +182,7 @@ def test_two_splits_or_folders_of_one_meaning_are_refused_with_both(tmp_path: Pa
         ValueError, match="expected train and perhaps dev and test, or one folder a class, got train, val, validation; rename or move"
     ):
         open_source(DataConfig(source="folder", path=str(tmp_path / "folders"), image_size=SIDE))
-    from seqrl.tasks.captioning.dataset_columns import read_dataset
+    from seqrl.tasks.captioning.photographs import read_dataset
 
     rows = datasets.Dataset.from_dict({"image": ["x"], "captions": [["a"]], "label": [0]})
     datasets.DatasetDict({"train": rows, "val": rows, "validation": rows}).save_to_disk(str(tmp_path / "saved"))

@@ -11,9 +11,8 @@ from PIL import Image
 from seqrl.tasks.captioning.adapters.blip import Blip
 from seqrl.tasks.captioning.adapters.encoder_decoder import EncoderDecoder
 from seqrl.tasks.captioning.adapters.git import Git
-from seqrl.tasks.captioning.adapters.image_adapter import ImageAdapter
+from seqrl.tasks.captioning.adapters.image_adapter import ImageAdapter, ImageKind
 from seqrl.tasks.captioning.adapters.image_text import ImageText
-from seqrl.tasks.captioning.adapters.kind import ImageKind
 from seqrl.tasks.writing.pretrained.adapter import special_tokens
 from seqrl.tasks.writing.pretrained.generation import GenerationRules
 

@@ -10,9 +10,8 @@ import torch
 
 from seqrl.tasks.captioning.data import DataConfig, load_data
 from seqrl.tasks.captioning.policies import PolicyConfig
-from seqrl.tasks.captioning.policies.figures import FigureDetector
-from seqrl.tasks.captioning.scene_drawing import draw_figures
-from seqrl.tasks.captioning.scene_figures import MAX_FIGURES, describe_figures
+from seqrl.tasks.captioning.policies.captioner import FigureDetector
+from seqrl.tasks.captioning.scene_drawing import MAX_FIGURES, describe_figures, draw_figures
 from seqrl.tasks.captioning.scene_layout import COLOURS, LOOKS, SHAPES, TEXTURES, Draws, Placed, Thing, draw_scene
 from seqrl.tasks.captioning.scenes import ScenesConfig
 from seqrl.tasks.captioning.task import CaptioningConfig, CaptioningTask
