@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,8 @@ from seqrl.run.checkpoint import step_folders
 from seqrl.run.config import read_config
 from seqrl.run.interrupt import run_command
 from seqrl.run.train import load, read_run
-from seqrl.tasks.captioning.evaluation import beam_captions, cider_d_of, greedy_captions, score_captions
-from seqrl.tasks.writing.decoded import Decoded
+from seqrl.tasks.captioning.evaluation import cider_d_of, greedy_captions, score_captions
+from seqrl.tasks.writing.decoded import Decoded, batches_of, beam_texts
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "captioning"
 STAGES = ("xe", "control", "sc")
@@ -93,8 +93,9 @@ class Scored:
         part, task = getattr(self.task.data, split), self.task
         if beam is None:
             return greedy_captions(self.policy, part, task.vocabulary, task.config.evaluation, len(part))
-        settings = replace(task.config.evaluation, beam_size=BEAM_SIZE, length_penalty=beam.length_penalty, temperature=beam.temperature)
-        return beam_captions(self.policy, part, task.vocabulary, settings, len(part))
+        batches = batches_of(len(part), task.config.evaluation.images_per_batch)
+        how = {"beam_size": BEAM_SIZE, "length_penalty": beam.length_penalty, "temperature": beam.temperature}
+        return beam_texts(self.policy, part.rows, batches, task.vocabulary, **how)
 
     def score(self, split: str, beam: Beam | None) -> tuple[dict[str, float], list[float]]:
         """Give the figures of a split and each caption's CIDEr-D."""

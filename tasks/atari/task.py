@@ -135,8 +135,7 @@ class AtariFactory:
 
     def whole_game(self, info: dict[str, Any], ended: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Say which rows' games are over, so that the metrics tell raw scores of whole games."""
-        over: NDArray[np.bool_] = info["game_over"]
-        return over
+        return info["game_over"]  # type: ignore[no-any-return]
 
     def describe(self, returns: Tensor, lengths: Tensor) -> dict[str, float]:
         """Add the mean score on the scale where a random player has 0 and a person 1, for the 57 games that have one."""

@@ -145,9 +145,8 @@ class _KnownPass:
     def serves(self, glimpse: Tensor, location: Tensor, weights: ReluRNNWeights) -> bool:
         """Whether this is the pass over these very glimpses with these very weights."""
         mine = self.activations.glimpse, self.activations.location
-        return all(a.data_ptr() == b.data_ptr() and a.shape == b.shape for a, b in zip(mine, (glimpse, location), strict=True)) and (
-            self.versions == _versions(weights)
-        )
+        same = all(a.data_ptr() == b.data_ptr() and a.shape == b.shape for a, b in zip(mine, (glimpse, location), strict=True))
+        return same and self.versions == _versions(weights)
 
 
 def _versions(weights: ReluRNNWeights) -> tuple[int, ...]:

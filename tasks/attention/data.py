@@ -96,11 +96,6 @@ class AttentionData:
                 )
             refuse_strange_labels(split.name, split.labels, len(self.class_names))
 
-    @property
-    def canvas_shape(self) -> tuple[int, int]:
-        """Height and width of a canvas, pixels."""
-        return self.placement.canvas_size, self.placement.canvas_size
-
     def batch(self, items: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Place training images, anew each time.
 

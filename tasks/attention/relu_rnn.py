@@ -79,8 +79,7 @@ def take_in(weights: ReluRNNWeights, activations: Activations, steps: slice) -> 
         activations: whose `hidden` gets what enters the core, before the recurrence.
         steps: which ones.
     """
-    parts = (activations.glimpse, activations.location, activations.seen, activations.placed, activations.joined, activations.hidden)
-    glimpse, location, seen, placed, joined, entered = (part[steps].flatten(0, 1) for part in parts)
+    glimpse, location, seen, placed, joined, entered = (part[steps].flatten(0, 1) for part in vars(activations).values())
     torch.addmm(weights.glimpse_bias, glimpse, weights.glimpse.t(), out=seen).relu_()
     torch.addmm(weights.location_bias, location, weights.location.t(), out=placed).relu_()
     torch.addmm(weights.join_bias, seen, weights.join_glimpse.t(), out=joined).addmm_(placed, weights.join_location.t()).relu_()
@@ -118,9 +117,7 @@ def gradients(weights: ReluRNNWeights, activations: Activations, for_hidden: Ten
         relu_gradient(following, activations.hidden[step], 0, grad_input=grads[step])
         following = grads[step] @ weights.recur if step else None
     flat = grads.flatten(0, 1)
-    glimpse, location, seen, placed, joined = (
-        part.flatten(0, 1) for part in (activations.glimpse, activations.location, activations.seen, activations.placed, activations.joined)
-    )
+    glimpse, location, seen, placed, joined, _ = (part.flatten(0, 1) for part in vars(activations).values())
     later, before = grads[1:].flatten(0, 1), activations.hidden[:-1].flatten(0, 1)
     for_joined = relu_gradient(flat @ weights.enter, joined, 0)
     for_seen = relu_gradient(for_joined @ weights.join_glimpse, seen, 0)

@@ -40,6 +40,10 @@ class Retina:
         size: g, pixels of a glimpse's side, and of the finest scale.
         num_scales: S.
 
+    Attributes:
+        num_outputs: numbers in a glimpse, S·g².
+        extents: pixels of the image that each scale covers along a side.
+
     Raises:
         ValueError: when one of them is below 1.
 
@@ -52,16 +56,8 @@ class Retina:
         if size < 1 or num_scales < 1:
             raise ValueError(f"glimpse size and scales: expected at least 1 each, got {size} and {num_scales}")
         self.size, self.num_scales, self.compiled = size, num_scales, True
-
-    @property
-    def num_outputs(self) -> int:
-        """Numbers in a glimpse, S·g²."""
-        return self.num_scales * self.size**2
-
-    @property
-    def extents(self) -> list[int]:
-        """Pixels of the image that each scale covers along a side."""
-        return [self.size << scale for scale in range(self.num_scales)]
+        self.num_outputs = num_scales * size**2
+        self.extents = [size << scale for scale in range(num_scales)]
 
     def check(self, height: int, width: int) -> None:
         """Refuse images in which the finest scale has no room.

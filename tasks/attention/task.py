@@ -108,7 +108,7 @@ class AttentionTask:
 
     def __init__(self, config: AttentionConfig, data: AttentionData, *, seed: int = 0) -> None:
         self.config, self.data, self.retina = config, data, config.retina()
-        self.retina.check(*data.canvas_shape)
+        self.retina.check(data.placement.canvas_size, data.placement.canvas_size)
         self._seed = seed
         self._cells = grid(config.num_glimpses, config.grid_spacing)
         self._read_steps = read_steps(config.num_glimpses, config.data.num_objects)
@@ -122,8 +122,7 @@ class AttentionTask:
         generator = torch.Generator().manual_seed(self._seed)
         start = self._cells if config.start == "grid" else torch.zeros_like(self._cells)
         if ":" in config.policy.type:
-            own: nn.Module = call("task.policy.type", config.policy.type, config.policy, *sizes, start=start, generator=generator)
-            return own
+            return call("task.policy.type", config.policy.type, config.policy, *sizes, start=start, generator=generator)
         return GlimpsePolicy(*sizes, config.policy, start=start, generator=generator)
 
     def rollout(
@@ -240,8 +239,7 @@ class AttentionTask:
 
     def _read(self, policy: Any, hidden: Tensor) -> Tensor:
         """Give the logits [B, K, C] from the states at which a class is read."""
-        logits: Tensor = policy.classify(hidden[self._read_steps])
-        return logits.transpose(0, 1)
+        return policy.classify(hidden[self._read_steps]).transpose(0, 1)  # type: ignore[no-any-return]
 
     def _beliefs(self, logits: Tensor) -> Tensor:
         """Give each object's probabilities after each glimpse, [B, N, K, C], from the logits [B, N, C].

@@ -109,7 +109,7 @@ def read_coco(path: Path) -> list[CaptionedImage]:
         FileNotFoundError: when there is no such file.
         ValueError: when a field is missing, an id comes twice, or an image has no caption.
     """
-    content = _read_json(path)
+    content = json_of(_read_text(path), str(path))
     if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
         raise ValueError(f'{path}: expected COCO captions with "images" and "annotations", got {brief(content)}')
     images, annotations = content["images"], content["annotations"]
@@ -136,7 +136,7 @@ def read_karpathy(path: Path) -> list[CaptionedImage]:
         FileNotFoundError: when there is no such file.
         ValueError: when a field is missing, a split has a strange name, an id comes twice, or an image has no caption.
     """
-    content = _read_json(path)
+    content = json_of(_read_text(path), str(path))
     if not isinstance(content, dict) or "images" not in content:
         raise ValueError(f'{path}: expected Karpathy\'s dataset.json with "images", got {brief(content)}')
     images = content["images"]
@@ -208,7 +208,3 @@ def _read_text(path: Path) -> str:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; check the data settings path, captions and the lists")
     return read_text(path)
-
-
-def _read_json(path: Path) -> Any:
-    return json_of(_read_text(path), str(path))

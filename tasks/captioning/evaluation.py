@@ -16,7 +16,7 @@ from seqrl.run.trust import NAMES_CODE
 from seqrl.settings import Count, Limit, NotNegative, check_settings
 from seqrl.tasks.captioning.data import CaptionSplit
 from seqrl.tasks.captioning.facts import fact_metrics
-from seqrl.tasks.writing.decoded import Decoded, batches_of, beam_texts, greedy_texts, in_order, share_of
+from seqrl.tasks.writing.decoded import Decoded, batches_of, greedy_texts, in_order, share_of
 from seqrl.tasks.writing.own_metrics import check_metrics, registered_among
 from seqrl.tasks.writing.vocabulary import AnyVocabulary
 
@@ -105,11 +105,6 @@ def greedy_captions(
 ) -> list[Decoded]:
     """Write the most probable caption, token by token, for the first `count` images."""
     return greedy_texts(policy, split.rows, batches_of(count, config.images_per_batch), vocabulary)
-
-
-def beam_captions(policy: nn.Module, split: CaptionSplit, vocabulary: AnyVocabulary, config: EvaluationConfig, count: int) -> list[Decoded]:
-    """Write captions by beam search for the first `count` images."""
-    return beam_texts(policy, split.rows, batches_of(count, config.images_per_batch), vocabulary, **config.beam)
 
 
 def write_captions(

@@ -153,9 +153,7 @@ def draw_scene(draws: Draws) -> Scene:
     in_air = relation == "below" or (relation in ("left", "right") and draws.chance(0.25))
     first = thing(size, first_count, column, in_air, 0.6)
 
-    second_column = {"left": _COLUMNS[max(_COLUMNS.index(column) - 1, 0)], "right": _COLUMNS[min(_COLUMNS.index(column) + 1, 2)]}.get(
-        relation, column
-    )
+    second_column = _COLUMNS[_COLUMNS.index(column) + {"left": -1, "right": 1}.get(relation, 0)]
     second_air = relation == "above" or (in_air and relation != "below")
     second_count = draws.pick((2, 3)) if relation in ("left", "right", "above", "below") and draws.chance(0.2) else 1
     second_size = "small" if relation == "front" else "medium" if relation == "behind" else draws.pick(("small", "medium"))

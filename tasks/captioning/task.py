@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -106,6 +106,7 @@ class CaptioningTask:
         # What the rollouts of every task of written texts can do; see `seqrl.protocols.Task`.
         self.pop_metrics, self.share_batches, self.reward_ahead = rollouts.pop_metrics, rollouts.divide, rollouts.lag
         self.state_dict, self.load_state_dict = rollouts.state_dict, rollouts.load_state_dict
+        self.reward_signature = partial(reward_signature, self.reward)
         self._built: nn.Module | None = None
         self._begin = int(data.vocabulary.begin)
         taken = {*FIGURES, *FACT_FIGURES} if data.dev.scenes is not None else FIGURES
@@ -187,10 +188,6 @@ class CaptioningTask:
         known = {"vocabulary": self.vocabulary.fingerprint(), "document_frequency": self.reward.fingerprint()}
         known["eyes"] = self.data.seen_by if self.config.policy.has_eyes else ""
         return {name: key for name, key in known.items() if key}
-
-    def reward_signature(self, trainer: Mapping[str, object], *, version: str) -> str:
-        """Say how captions are rewarded, see `seqrl.metrics.signature`."""
-        return reward_signature(self.reward, trainer, version)
 
     def evaluation_signatures(self, split: str, *, version: str) -> dict[str, str]:
         """Say how the metrics of an evaluation are computed."""

@@ -124,9 +124,8 @@ class ManyGames(VectorEnv):
     def state_dict(self) -> dict[str, Any]:
         """Give all that the next step depends on."""
         arrays = self.games.state | {"length": self._length, "ended": self._ended}
-        return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()} | {
-            "random": json.dumps(self.np_random.bit_generator.state)
-        }
+        tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+        return {**tensors, "random": json.dumps(self.np_random.bit_generator.state)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""

@@ -161,8 +161,7 @@ class SemanticPolicy(nn.Module):
         return resample_tokens(self.output(self._read(trajectory)[0]) / self.temperature, generator)
 
     def _words(self, tokens: Tensor) -> Tensor:
-        words: Tensor = self.lstm.word(self.dropout(self.token_embedding(tokens)))
-        return words
+        return self.lstm.word(self.dropout(self.token_embedding(tokens)))  # type: ignore[no-any-return]
 
     def _read(self, trajectory: Trajectory) -> tuple[Tensor, Tensor, Tensor]:
         """Read whole rows: features [B, T, D], and by step what is left, |d_t|, and what was taken, |d_t - d_{t-1}|, [B, T] each."""

@@ -80,10 +80,7 @@ class Vocabulary:
         ValueError: when there is no word, or one comes twice or is empty.
     """
 
-    pad = 0
-    begin = 1
-    end = 2
-    unknown = 3
+    pad, begin, end, unknown = range(4)
 
     def __init__(self, words: Sequence[str], *, tokens: str = "ptb") -> None:
         self.tokenisation = tokenisation_by_name(tokens)

@@ -76,12 +76,9 @@ class ImageAdapter:
         self.follows, self.model, self.encoder = follows, kind.model, kind.encoder
         self.kind, self.processor, self.prepared, self._saved = kind, processor, False, whole or processor
         self.prompt, self.begin, self.continues = tuple(prompt), prompt[-1], len(prompt) > 1
+        self.generation_config = kind.writer.generation_config
+        self.vocabulary_size = int(kind.writer.get_output_embeddings().weight.shape[0])
         self._started: Any = None
-
-    @property
-    def generation_config(self) -> Any:
-        """Settings that rule what `generate` writes."""
-        return self.kind.writer.generation_config
 
     @property
     def how_it_runs(self) -> str:
@@ -93,11 +90,6 @@ class ImageAdapter:
         """Whether rows about one item share its keys and values while they are written."""
         faster = self._faster()
         return faster is not None and not faster.drops
-
-    @property
-    def vocabulary_size(self) -> int:
-        """Number of tokens that it has logits for."""
-        return int(self.kind.writer.get_output_embeddings().weight.shape[0])
 
     def encode(self, inputs: Tensor) -> State:
         """Look at images.

@@ -195,15 +195,14 @@ def sight_of(config: PolicyConfig, image_size: int, *, drawn: bool = False) -> S
     if not config.encoder_is_frozen:
         return unfrozen_sight(config, drawn=drawn)
     # transformers takes seconds to import; only those who use it wait.
-    from seqrl.tasks.captioning.policies.hidden_states import encoder_eyes
+    from seqrl.tasks.captioning.policies.pretrained import encoder_eyes
 
     return Sight(eyes=encoder_eyes(config.path, image_size, config.processor))
 
 
 def unfrozen_sight(config: PolicyConfig, *, drawn: bool = False) -> Sight:
     """Give how images are stored for a pretrained model that encodes them itself."""
-    from seqrl.tasks.captioning.policies.hidden_states import prepare_for
-    from seqrl.tasks.captioning.policies.pretrained import load_processor
+    from seqrl.tasks.captioning.policies.pretrained import load_processor, prepare_for
 
     return Sight() if drawn else Sight(prepare=prepare_for(load_processor(config.path, config.processor)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from seqrl.policies.token_evaluation import LinearHead
@@ -21,23 +21,18 @@ class Adapter(Protocol):
     `seqrl.decoding.sample`); `how_it_runs`, a sentence for the first lines of a run; `generation_config`, settings that rule what
     is written where they are not the model's; `save(folder)`, which writes what belongs to the
     model beside weights and tokenizer, such as an image processor.
+
+    Attributes:
+        model: of transformers, which learns in place.
+        encoder: what `freeze_encoder` freezes, a module; None where the model has none.
+        continues: whether it goes on with a prompt, whose last token then stands in the place of the begin token.
+        vocabulary_size: number of tokens that it has logits for.
     """
 
-    @property
-    def model(self) -> nn.Module:
-        """The model of transformers, which learns in place."""
-
-    @property
-    def encoder(self) -> nn.Module | None:
-        """What `freeze_encoder` freezes; None where the model has none."""
-
-    @property
-    def continues(self) -> bool:
-        """Whether it goes on with a prompt, whose last token then stands in the place of the begin token."""
-
-    @property
-    def vocabulary_size(self) -> int:
-        """Number of tokens that it has logits for."""
+    model: Any
+    encoder: Any
+    continues: bool
+    vocabulary_size: int
 
     def encode(self, inputs: Any) -> State:
         """Read what is written about, once an item: leaves [N, ...], with gradients where these are on.

@@ -27,13 +27,8 @@ class EncoderDecoder:
     continues = False
 
     def __init__(self, model: Any) -> None:
-        self.model = model
+        self.model, self.encoder = model, model.get_encoder()
         self.vocabulary_size = int(model.get_output_embeddings().weight.shape[0])
-
-    @property
-    def encoder(self) -> nn.Module:
-        """The part that reads."""
-        return self.model.get_encoder()  # type: ignore[no-any-return]
 
     def encode(self, inputs: Any) -> State:
         """Give `hidden` [N, S, D], the encoder's last hidden states, and `mask` [N, S]."""
@@ -69,9 +64,8 @@ class EncoderDecoder:
         found = self.model.get_decoder()(input_ids=tokens, use_cache=False, **read).last_hidden_state[mask]
         if kind in _BIASED:
             return found, LinearHead(head.weight, self.model.final_logits_bias[0])
-        return found * self.model.model_dim**-0.5 if getattr(self.model.config, "scale_decoder_outputs", False) else found, LinearHead(
-            head.weight
-        )
+        scaled = found * self.model.model_dim**-0.5 if getattr(self.model.config, "scale_decoder_outputs", False) else found
+        return scaled, LinearHead(head.weight)
 
     def _run(self, tokens: Tensor, hidden: Tensor, mask: Tensor, **settings: Any) -> Any:
         read = BaseModelOutput(last_hidden_state=hidden)

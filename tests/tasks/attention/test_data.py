@@ -45,7 +45,7 @@ def rows(split: ImageSplit) -> list[tuple[int, int]]:
 def test_digits_are_the_library_s_enlarged() -> None:
     data = load_data(DataConfig())
     assert [len(split) for split in parts(data)] == [1300, 247, 250]
-    assert data.class_names == list("0123456789") and data.canvas_shape == (28, 28)
+    assert data.class_names == list("0123456789") and data.placement.canvas_size == 28
     digits, images, labels = load_digits(), torch.cat([split.images for split in parts(data)]), torch.cat([s.labels for s in parts(data)])
     for digit in range(10):
         # Another implementation of bilinear interpolation.
@@ -72,8 +72,8 @@ def test_batches_are_new_and_placed_splits_are_not(placement: Any) -> None:
     data, other = load_data(config), load_data(config)
     items, stream = torch.arange(100), generator()
     images, labels = data.batch(items, stream)
-    side = data.canvas_shape[0]
-    assert data.canvas_shape == ((8, 8) if placement == "centred" else (20, 20))
+    side = data.placement.canvas_size
+    assert data.placement.canvas_size == (8 if placement == "centred" else 20)
     assert images.shape == (100, side, side) and images.dtype == torch.uint8 and labels.dtype == torch.int64
     assert labels.shape == (100, config.num_objects) == (100, 2 if placement == "pair" else 1)
     assert (labels == data.train.labels[:100, None]).any(dim=1).all()

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from seqrl.metrics.cider import CiderD
 from seqrl.policies.tokens import TokenPolicy
 from seqrl.tasks.captioning.data import CaptionSplit
-from seqrl.tasks.captioning.evaluation import EvaluationConfig, beam_captions, evaluate_captions, greedy_captions, write_captions
+from seqrl.tasks.captioning.evaluation import EvaluationConfig, evaluate_captions, greedy_captions, write_captions
+from seqrl.tasks.writing.decoded import beam_texts
 from seqrl.tasks.writing.reward import RewardConfig, TextReward
 from seqrl.tasks.writing.vocabulary import TokenizerVocabulary, Vocabulary
 
@@ -78,7 +79,7 @@ def test_padding_and_begin_count_where_a_policy_writes_them() -> None:
     policy = policy_of(vocabulary, rows)
     greedy = greedy_captions(policy, split_of(WORDS), vocabulary, EvaluationConfig(), 3)
     assert [words for words, _ in greedy] == [["<begin>", "dog", "runs"], ["dog", "<pad>", "runs"], []]
-    beam = beam_captions(policy, split_of(WORDS), vocabulary, EvaluationConfig(beam_size=2), 3)
+    beam = beam_texts(policy, split_of(WORDS).rows, [slice(0, 3)], vocabulary, beam_size=2)
     assert [words for words, _ in beam] == [words for words, _ in greedy]
     shown, scores = write_captions(policy, split_of(WORDS), vocabulary, EvaluationConfig(), count=3)
     assert shown == ["<begin> dog runs", "dog <pad> runs", ""]
