@@ -155,8 +155,8 @@ def test_nothing_is_said_of_healthy_or_missing_numbers() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"advantage/std": 0.0, "reward/std": 0.0}, ["advantages", "all rewards are 0.5", "warm start"]),
-        ({"advantage/std": 0.0}, ["advantages", "no row beat"]),
+        ({"advantage/std": 0.0, "reward/std": 0.0}, ["advantages", "mean is 0.5, their deviation 0)", "warm start"]),
+        ({"advantage/std": 0.0}, ["advantages", "their deviation 0.2)"]),
         ({"rollout/unique": 0.2}, ["20%", "entropy bonus"]),
         ({"policy/entropy": 0.001}, ["deterministic", "entropy bonus"]),
         ({"policy/kl_sampling": 0.4}, ["0.4 nats", "lower learning rate", "target_kl"]),
