@@ -11,6 +11,16 @@ from typing import Any
 
 import pytest
 
+from seqrl import (
+    A2CConfig,
+    OffPolicyConfig,
+    PPOConfig,
+    ReinforceConfig,
+    SelfCriticalConfig,
+    SupervisedConfig,
+    TRPOConfig,
+    VTraceConfig,
+)
 from seqrl.metrics.by_name import METRICS
 from seqrl.run.config import EarlyStop
 from seqrl.run.loop import fit
@@ -28,16 +38,6 @@ from seqrl.tasks.text.evaluation import EvaluationConfig as TextEvaluationConfig
 from seqrl.tasks.text.policy import PolicyConfig as TextPolicyConfig
 from seqrl.tasks.text.task import TextConfig
 from seqrl.tasks.writing.reward import RewardConfig
-from seqrl.trainers import (
-    A2CConfig,
-    OffPolicyConfig,
-    PPOConfig,
-    ReinforceConfig,
-    SelfCriticalConfig,
-    SupervisedConfig,
-    TRPOConfig,
-    VTraceConfig,
-)
 from seqrl.trainers.cem import CrossEntropyConfig
 from seqrl.trainers.dqn import DQNConfig
 from seqrl.trainers.q_table import QTableConfig
