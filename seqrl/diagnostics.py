@@ -239,7 +239,12 @@ def warnings_for(stats: Mapping[str, float]) -> dict[str, str]:
         For each trouble its kind and a sentence or two, most serious first; empty where nothing stands out.
     """
     numbers = Numbers(stats)
-    return {kind: _texts()[kind].format(n=numbers) for kind, found in TROUBLES.items() if found(numbers)}
+    return {kind: said_of(kind, n=numbers) for kind, found in TROUBLES.items() if found(numbers)}
+
+
+def said_of(kind: str, **numbers: object) -> str:
+    """Say what a trouble is and what to try, with the numbers that its text asks for."""
+    return _texts()[kind].format(**numbers)
 
 
 @cache

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from seqrl.diagnostics import (
+    TROUBLES,
+    Numbers,
     PolicyStats,
     average_of,
     describe_advantage,
@@ -14,6 +16,7 @@ from seqrl.diagnostics import (
     describe_update,
     explained_variance,
     read,
+    said_of,
     warnings_for,
 )
 from seqrl.trajectory import Evaluation, Trajectory
@@ -169,6 +172,10 @@ def test_each_trouble_is_named_with_what_to_try(changes: dict[str, float], words
     (warning,) = warnings_for(HEALTHY | changes).values()
     for word in words:
         assert word in warning
+
+
+def test_every_trouble_has_a_text() -> None:
+    assert all(len(said_of(kind, n=Numbers(HEALTHY))) > 50 for kind in TROUBLES)
 
 
 def test_texts_are_put_together_only_for_troubles_that_are_there() -> None:
