@@ -26,7 +26,15 @@ PLURAL_ONLY = _SETS["plural_only"]
 SINGULAR_S = _SETS["singular_s"]
 VERBS = _SETS["verbs"]
 ADJECTIVES = COLOURS | _SETS["adjectives"]
-CLOSED = {word: name.removeprefix("closed ") for name, words in _LISTS.items() if name.startswith("closed ") for word in words}
+
+
+def _by_word(kind: str) -> dict[str, str]:
+    """Give the last part of a list's name, `kind NAME`, by each of its words."""
+    return {word: name.removeprefix(kind) for name, words in _LISTS.items() if name.startswith(kind) for word in words}
+
+
+CLOSED = _by_word("closed ")
+KIND_OF_ATTRIBUTE = _by_word("kind ")
 
 
 def _prepositions() -> dict[str, list[tuple[tuple[str, ...], str]]]:
