@@ -39,9 +39,9 @@ class Ours:
     """A text task with the self-critical trainer."""
 
     def __init__(self, size: str, seed: int, updates: int) -> None:
+        from seqrl import SelfCriticalConfig, SupervisedConfig
         from seqrl.optimiser import OptimiserConfig
         from seqrl.tasks.text import DataConfig, EvaluationConfig, PolicyConfig, RewardConfig, TextConfig, TextTask, load_pairs
-        from seqrl.trainers import SelfCriticalConfig, SupervisedConfig
 
         num_words, dim, layers, heads, taught = SIZES[size]
         parts = load_pairs(DataConfig())

@@ -45,7 +45,7 @@ def peer_seconds(task: CaptioningTask, trajectory: Trajectory) -> float:
 
 def run_seed(seed: int, updates: int) -> dict[str, float]:
     """Train for some updates; give both rates in captions a second."""
-    from seqrl.trainers import SelfCriticalConfig
+    from seqrl import SelfCriticalConfig
 
     torch.manual_seed(seed)
     config = CaptioningConfig()
@@ -66,7 +66,7 @@ def run_seed(seed: int, updates: int) -> dict[str, float]:
 
 def run_metric(name: str, seed: int, updates: int) -> dict[str, float]:
     """Train for some updates on a metric; give its captions a second and its share of an update's time."""
-    from seqrl.trainers import SelfCriticalConfig
+    from seqrl import SelfCriticalConfig
 
     torch.manual_seed(seed)
     config = CaptioningConfig()

@@ -43,6 +43,7 @@ def cell(settings: dict[str, Any]) -> dict[str, Any] | None:
     import torch
 
     torch.set_num_threads(1)
+    from seqrl import SelfCriticalConfig
     from seqrl.distributed import gather, mean
     from seqrl.optimiser import OptimiserConfig
     from seqrl.sharding import shard, whole
@@ -50,7 +51,6 @@ def cell(settings: dict[str, Any]) -> dict[str, Any] | None:
     from seqrl.tasks.captioning.data_config import DataConfig
     from seqrl.tasks.captioning.policies import PolicyConfig
     from seqrl.tasks.captioning.scenes import ScenesConfig
-    from seqrl.trainers import SelfCriticalConfig
 
     rank = int(os.environ.get("RANK", 0))
     policy_config = PolicyConfig(

@@ -67,7 +67,7 @@ def main() -> None:
 
 def measure(function: str, rounds: int) -> dict[str, float]:
     """Give the median seconds of an update by setting."""
-    from seqrl.trainers import SelfCriticalConfig
+    from seqrl import SelfCriticalConfig
 
     settings = DataConfig(image_size=16, scenes=ScenesConfig(num_train=200, num_dev=4, num_test=2))
     data = load_data(settings)

@@ -3,47 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 # name -> module, class or function in it, settings. A module is imported when its metric is first made.
-HOMES: Mapping[str, tuple[str, str, dict[str, Any]]] = {
-    "cider_d": ("seqrl.metrics.cider", "CiderD", {}),
-    "cider_r": ("seqrl.metrics.cider", "CiderR", {}),
-    "cider": ("seqrl.metrics.cider", "Cider", {}),
-    "bleu1": ("seqrl.metrics.bleu", "Bleu", {"max_n": 1}),
-    "bleu2": ("seqrl.metrics.bleu", "Bleu", {"max_n": 2}),
-    "bleu3": ("seqrl.metrics.bleu", "Bleu", {"max_n": 3}),
-    "bleu4": ("seqrl.metrics.bleu", "Bleu", {"max_n": 4}),
-    "bleu4_smoothed": ("seqrl.metrics.bleu", "Bleu", {"max_n": 4, "smoothing": "add_one"}),
-    "sentence_bleu": ("seqrl.metrics.bleu", "SentenceBleu", {}),
-    "corpus_bleu_gain": ("seqrl.metrics.bleu", "CorpusBleuGain", {}),
-    "rouge_l": ("seqrl.metrics.rouge", "RougeL", {}),
-    "sacrebleu": ("seqrl.metrics.sacre", "SacreBleu", {}),
-    "rouge1": ("seqrl.metrics.rouge", "RougeN", {"n": 1}),
-    "rouge2": ("seqrl.metrics.rouge", "RougeN", {"n": 2}),
-    "rouge_lsum": ("seqrl.metrics.rouge", "RougeLsum", {}),
-    "chrf": ("seqrl.metrics.sacre", "ChrF", {}),
-    "ter": ("seqrl.metrics.sacre", "Ter", {}),
-    "distinct1": ("seqrl.metrics.diversity", "Distinct", {"n": 1}),
-    "distinct2": ("seqrl.metrics.diversity", "Distinct", {"n": 2}),
-    "self_cider": ("seqrl.metrics.self_cider", "SelfCider", {}),
-    "vocabulary": ("seqrl.metrics.diversity", "VocabularySize", {}),
-    "exact_match": ("seqrl.metrics.edits", "ExactMatch", {}),
-    "edit_distance": ("seqrl.metrics.edits", "EditDistance", {}),
-    "wer": ("seqrl.metrics.edits", "WordErrorRate", {}),
-    "slot_error": ("seqrl.metrics.slots", "SlotErrorRate", {}),
-    "length_error": ("seqrl.metrics.penalties", "LengthError", {}),
-    "repetition": ("seqrl.metrics.penalties", "Repetition", {}),
-    "embedding": ("seqrl.metrics.embedding", "EmbeddingSimilarity", {}),
-    "ref_clip_score": ("seqrl.metrics.ref_clip", "RefClipScore", {}),
-    "meteor": ("seqrl.metrics.meteor.metric", "Meteor", {}),
-    "spice": ("seqrl.metrics.spice", "Spice", {}),
-    "spice_official": ("seqrl.metrics.spice_official", "SpiceOfficial", {}),
-    "spider": ("seqrl.metrics.spider", "Spider", {}),
-}
+HOMES: Mapping[str, tuple[str, str, dict[str, Any]]] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
 METRICS = tuple(HOMES)
 
 

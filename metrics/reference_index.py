@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -60,7 +60,9 @@ class ReferenceIndex:
         if max_n < 1:
             raise ValueError(f"max_n must be at least 1, got {max_n}")
         self.rows = pack_references(references, end=end, score_end=score_end)
+        self.num_items = self.rows.num_items
         self.max_n, self.end, self.score_end, self.tokenisation = max_n, end, score_end, tokenisation
+        self.end_id = -1 if end is None else end  # which no token has
         self._given = document_frequency
         self.table = NgramTable()
         if document_frequency is not None:
@@ -68,11 +70,6 @@ class ReferenceIndex:
             self.table = NgramTable.from_keys(document_frequency.keys, document_frequency.counts)
         self.counted = self.table.count(self.rows, max_n, new=document_frequency is None)
         self._weighed: Weighed | None = None
-
-    @property
-    def num_items(self) -> int:
-        """Count the items (images)."""
-        return self.rows.num_items
 
     def document_frequency(self) -> DocumentFrequency:
         """Give the frequencies that weigh these n-grams: the ones given, or else those counted over the references at hand.
@@ -113,16 +110,3 @@ class ReferenceIndex:
         if rows.tokens.size and not (rows.tokens.min() >= 0 and rows.tokens.max() < 2**31):
             raise ValueError(f"token ids must lie in 0..{2**31 - 1}; got {rows.tokens.min()}..{rows.tokens.max()}")
         return rows
-
-    @property
-    def end_id(self) -> int:
-        """Give the id of the end token, -1 (which no token has) where there is none."""
-        return -1 if self.end is None else self.end
-
-    @property
-    def num_bytes(self) -> int:
-        """Count the bytes that the index holds."""
-        counted, table = self.counted, self.table
-        arrays: list[NDArray[Any]] = [*self.rows, counted.entry_starts, counted.count_starts, table.slots, table.document_frequency]
-        arrays += [] if self._weighed is None else [self._weighed.weights, self._weighed.norms]
-        return sum(array.nbytes for array in arrays) + 4 * int(counted.entry_starts[-1]) + 2 * int(counted.count_starts[-1])

@@ -192,6 +192,12 @@ def refuse_twice(named: Iterable[tuple[Any, str]], what: str, where: object = ""
         places[name] = place
 
 
+def word_lists(path: Path) -> dict[str, list[str]]:
+    """Read the lists of words that stand beside our code: `name: word word ...`, which goes on in indented lines; # begins a comment."""
+    entries = re.split(r"\n(?! )", read_text(path).strip())
+    return {name: words.split() for name, _, words in (entry.partition(": ") for entry in entries if entry and entry[0] != "#")}
+
+
 def _newlines(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 

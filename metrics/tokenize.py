@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import cache
 from itertools import product
 
-from seqrl.metrics.ptb_characters import MARKS, SYMBOLS, known_characters
+from seqrl.metrics.ptb_characters import LISTS, MARKS, SYMBOLS, known_characters
 
 # An escaped < or > begins no tag, and an escaped letter is part of a word; these stand for them until the words are found.
 _LESS, _MORE = "\ue000", "\ue001"
@@ -34,31 +34,12 @@ _UNIT = rf"(?:[dolDOL]{_MARK}(?={_LETTER}{{2}}|\d)(?!{_CLITIC}(?!{_ALNUM})))?{_A
 
 _WORD = rf"{_UNIT}(?:(?:{_HYPHEN}|_){_UNIT})*"
 
-# the period belongs to these words wherever they stand ...
-_ABBREVIATIONS = """adj adv dak det ens mme pfc sens seq sfc spc sys mr mrs ms dr drs st jr sr etc vs jan feb mar apr jun jul aug
-    sep sept oct nov dec mon tue tues wed thu thurs fri ala ariz calif colo conn fla ga ind kan kans ky md mich
-    minn mo mont neb nev okla penn tenn va vt wis wyo capt cmdr col comdr cpl gen gov hon lt maj msgr pres prof
-    rep rev sen sgt supt pvt adm brig messrs rt inc ltd corp co cos plc bhd bros dept univ assn cie tel est ext
-    alex wm jos cf ft ct al mt sq ste atty natl intl bldg ave rd blvd esq ph ph\\.d""".split()
-# ... to these unless they are written in capitals ...
-_SMALL_ABBREVIATIONS = "mfg mtg pte pty ptys".split()
-# ... to these where they are written with a capital ...
-_CAPITAL_ABBREVIATIONS = "Ark Az Del Ill La Mass Miss Ore Pa Tex Wash".split()
-# ... and to these before a number
-_NUMBER_ABBREVIATIONS = "no nos pp fig figs art ca op prop".split()
-
-_FILE_ENDINGS = """bat bmp c cgi class cpp dll docx? exe gif gz h html? jar java jpe?g mov mp3 wav pdf php pl png ppt ps py sql tar txt x
-    xml zip""".split()
-
-# a single letter keeps its period unless one of these follows
-_SENTENCE_STARTS = """A About According Additionally After An As At But Earlier He Her Here However If In It Last Many More Now Once One
-    Other Our She Since So Some Such That The Their Then There These They This We What When While Yet You""".split()
-
 # Names are bounded, so that long text without any takes no longer than its length says.
 
 
-def _cased(words: list[str], *cases: Callable[[str], str]) -> list[str]:
-    return [case(word) for word in words for case in cases]
+def _either(name: str, *cases: Callable[[str], str]) -> str:
+    """Give a pattern for the words of a list, each in some cases."""
+    return "|".join(case(word) for word in LISTS[name] for case in cases or (str,))
 
 
 _EMAIL = r"[A-Za-z0-9][^\s\"<>|(){}]{0,254}@[^\s\"<>|(){}.]++(?:\.[^\s\"<>|(){}.]++)*+"
@@ -100,15 +81,15 @@ _RULES = [
     rf"[A-HJ-XZn]{_MARK}(?!{_CLITIC}(?!{_ALNUM})){_LETTER}{{2,}}",
     r"\d+⁄\d+|\d+ \d+\\?/\d+",
     rf"\d+(?:[.,]\d+)+(?:-{_LETTER}{_ALNUM}*)+",  # 2.5-inch
-    rf"\d[A-Za-z0-9_]{{0,254}}(?:\.[A-Za-z0-9_-]{{1,254}}){{0,8}}\.(?i:{'|'.join(_FILE_ENDINGS)})(?=[\s.,?!]|$)",
+    rf"\d[A-Za-z0-9_]{{0,254}}(?:\.[A-Za-z0-9_-]{{1,254}}){{0,8}}\.(?i:{_either('file_endings')})(?=[\s.,?!]|$)",
     r"\d+-\d+\\?/\d+|\d{1,4}\\?/\d{1,4}\\?/\d{1,4}(?![A-Za-z0-9])",
     r"[-+]?\d*(?:[.,:٫٬]\d+)+",
     r"[-+]\d+",
-    rf"(?!(?i:etc))(?i:{'|'.join([*_ABBREVIATIONS, *_SMALL_ABBREVIATIONS])}|no)\.(?:-{_UNIT})+",  # dr.-seuss-book
-    rf"(?:(?i:{'|'.join(_ABBREVIATIONS)})|{'|'.join(_cased(_CAPITAL_ABBREVIATIONS, str.title, str.upper))}"
-    rf"|{'|'.join(_cased(_SMALL_ABBREVIATIONS, str.lower, str.title))})\.(?!{_LETTER})",
-    rf"(?i:{'|'.join(_NUMBER_ABBREVIATIONS)})\.(?=\s?\d)",
-    rf"[A-Za-z]\.(?!{_LETTER}|\s+(?:(?:{'|'.join(_cased(_SENTENCE_STARTS, str.title, str.upper))})(?!\S)|M[rs]\.|</?[A-Za-z]))",
+    rf"(?!(?i:etc))(?i:{_either('abbreviations')}|{_either('small_abbreviations')}|no)\.(?:-{_UNIT})+",  # dr.-seuss-book
+    rf"(?:(?i:{_either('abbreviations')})|{_either('capital_abbreviations', str.title, str.upper)}"
+    rf"|{_either('small_abbreviations', str.lower, str.title)})\.(?!{_LETTER})",
+    rf"(?i:{_either('number_abbreviations')})\.(?=\s?\d)",
+    rf"[A-Za-z]\.(?!{_LETTER}|\s+(?:(?:{_either('sentence_starts', str.title, str.upper)})(?!\S)|M[rs]\.|</?[A-Za-z]))",
     r"(?i:ph\.d\.)|Ph\.(?=\s+D)",
     rf"(?:{_UNIT}-)?[A-Za-z](?:\.[A-Za-z])+\.(?!{_LETTER})(?:-{_UNIT})*",  # u.s.-based
     rf"{_LETTER}{_ALNUM}*(?:\.{_LETTER}{_ALNUM}*)*[!?]{_LETTER}{_ALNUM}*(?:[.!?]{_LETTER}{_ALNUM}*)*",
@@ -148,7 +129,7 @@ _ROUND = re.compile(r"[()]")
 # most captions hold plain words only; they are split without the rules, ten times as fast
 _PLAIN = re.compile(r"\s*([A-Za-z]+(?:,? +[A-Za-z]+)*)(?: *\.)?\s*")
 _NOT_PLAIN = frozenset(["cannot", "gonna", "wanna", "gotta", "lemme", "gimme"])
-_WITH_PERIOD = frozenset([*_ABBREVIATIONS, *_SMALL_ABBREVIATIONS, *(word.lower() for word in _CAPITAL_ABBREVIATIONS)])
+_WITH_PERIOD = frozenset(word.lower() for kind in ("", "small_", "capital_") for word in LISTS[f"{kind}abbreviations"])
 
 
 def ptb_tokenize(caption: str) -> list[str]:

@@ -37,31 +37,31 @@ if TYPE_CHECKING:
     from seqrl.sources import TokenSource as TokenSource
     from seqrl.sources import VectorEnvSource as VectorEnvSource
     from seqrl.token_rollout import TokenTask as TokenTask
-    from seqrl.trainers import A2C as A2C
-    from seqrl.trainers import DQN as DQN
-    from seqrl.trainers import PPO as PPO
-    from seqrl.trainers import TRPO as TRPO
-    from seqrl.trainers import A2CConfig as A2CConfig
-    from seqrl.trainers import CrossEntropyConfig as CrossEntropyConfig
-    from seqrl.trainers import CrossEntropyMethod as CrossEntropyMethod
-    from seqrl.trainers import DQNConfig as DQNConfig
-    from seqrl.trainers import OffPolicy as OffPolicy
-    from seqrl.trainers import OffPolicyConfig as OffPolicyConfig
-    from seqrl.trainers import PPOConfig as PPOConfig
-    from seqrl.trainers import QTable as QTable
-    from seqrl.trainers import QTableConfig as QTableConfig
-    from seqrl.trainers import Reinforce as Reinforce
-    from seqrl.trainers import ReinforceConfig as ReinforceConfig
-    from seqrl.trainers import SelfCritical as SelfCritical
-    from seqrl.trainers import SelfCriticalConfig as SelfCriticalConfig
-    from seqrl.trainers import Supervised as Supervised
-    from seqrl.trainers import SupervisedConfig as SupervisedConfig
-    from seqrl.trainers import TRPOConfig as TRPOConfig
-    from seqrl.trainers import VTrace as VTrace
-    from seqrl.trainers import VTraceConfig as VTraceConfig
+    from seqrl.trainers.a2c import A2C as A2C
+    from seqrl.trainers.a2c import A2CConfig as A2CConfig
+    from seqrl.trainers.cem import CrossEntropyConfig as CrossEntropyConfig
+    from seqrl.trainers.cem import CrossEntropyMethod as CrossEntropyMethod
+    from seqrl.trainers.dqn import DQN as DQN
+    from seqrl.trainers.dqn import DQNConfig as DQNConfig
     from seqrl.trainers.imitation import ImitationConfig as ImitationConfig
+    from seqrl.trainers.off_policy import OffPolicy as OffPolicy
+    from seqrl.trainers.off_policy import OffPolicyConfig as OffPolicyConfig
+    from seqrl.trainers.ppo import PPO as PPO
+    from seqrl.trainers.ppo import PPOConfig as PPOConfig
+    from seqrl.trainers.q_table import QTable as QTable
+    from seqrl.trainers.q_table import QTableConfig as QTableConfig
+    from seqrl.trainers.reinforce import Reinforce as Reinforce
+    from seqrl.trainers.reinforce import ReinforceConfig as ReinforceConfig
+    from seqrl.trainers.self_critical import SelfCritical as SelfCritical
+    from seqrl.trainers.self_critical import SelfCriticalConfig as SelfCriticalConfig
     from seqrl.trainers.state import load_state as load_state
     from seqrl.trainers.state import state_of as state_of
+    from seqrl.trainers.supervised import Supervised as Supervised
+    from seqrl.trainers.supervised import SupervisedConfig as SupervisedConfig
+    from seqrl.trainers.trpo import TRPO as TRPO
+    from seqrl.trainers.trpo import TRPOConfig as TRPOConfig
+    from seqrl.trainers.vtrace import VTrace as VTrace
+    from seqrl.trainers.vtrace import VTraceConfig as VTraceConfig
     from seqrl.trajectory import Evaluation as Evaluation
     from seqrl.trajectory import Step as Step
     from seqrl.trajectory import Trajectory as Trajectory

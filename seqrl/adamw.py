@@ -44,6 +44,7 @@ class AdamW:
 
     def __init__(self, parameters: Sequence[nn.Parameter], *, weight_decay: float, beta1: float, beta2: float, epsilon: float) -> None:
         self.parameters = [*(p for p in parameters if p.ndim >= 2), *(p for p in parameters if p.ndim < 2)]
+        self.param_groups = [{"params": self.parameters}]  # where torch's loss scaler looks for them
         self._device = self.parameters[0].device
         self._constants: dict[str, Any] = {"beta1": beta1, "beta2": beta2, "eps": epsilon, "amsgrad": False, "maximize": False}
         self._moments = [_Moments(0.0, torch.zeros_like(p.detach()), torch.zeros_like(p.detach())) for p in self.parameters]
@@ -51,11 +52,6 @@ class AdamW:
         self._kinds: dict[tuple[float, torch.dtype], list[int]] = {}
         for index, p in enumerate(self.parameters):
             self._kinds.setdefault((weight_decay if p.ndim >= 2 else 0.0, p.dtype), []).append(index)
-
-    @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        """The parameters, in the form in which torch's loss scaler looks for them."""
-        return [{"params": self.parameters}]
 
     def gradients(self) -> list[Tensor]:
         """The gradients that there are."""

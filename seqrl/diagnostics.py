@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import torch
+import yaml
 from torch import Tensor
 
 from seqrl.functional.importance import row_ratio
@@ -206,81 +209,20 @@ class Numbers(dict[str, float]):
         return math.nan
 
 
-def _equal_advantages(why: str) -> str:
-    return (
-        f"The advantages do not differ ({why}), so the rewards teach nothing. Look at the sampled rows and their rewards; try a reward "
-        "with partial credit, a longer supervised warm start, or more samples of each context."
-    )
-
-
-# Most serious first: a kind, what tells from an update's numbers whether it is there (no comparison holds for one that is missing), words.
-TROUBLES: tuple[tuple[str, Callable[[Numbers], bool], str], ...] = (
-    (
-        "skipped_steps",
-        lambda n: n["optimiser/skipped_share"] > 0,
-        "{n[optimiser/skipped_share]:.0%} of the optimiser steps of an update were skipped, since a loss or gradient was not "
-        "finite; weights stay as they were. Once in a while it does no harm; otherwise look at the logged rewards and gradient norms, "
-        "lower the learning rate, or use another dtype than fp16 (optimiser.precision).",
-    ),
-    (
-        "equal_advantages",
-        lambda n: n["advantage/std"] < 1e-8 and n["reward/std"] < 1e-8,
-        _equal_advantages("all rewards are {n[reward/mean]:.4g}"),
-    ),
-    (
-        "equal_advantages",
-        lambda n: n["advantage/std"] < 1e-8 and not n["reward/std"] < 1e-8,
-        _equal_advantages("no row beat its baseline"),
-    ),
-    (
-        "never_ended",
-        lambda n: n["rollout/ended"] == 0 and "critic/explained_variance" not in n,
-        "Every row was cut off before its end, and no critic estimates what would have followed. Allow longer rows, or use "
-        'a critic (baseline "critic", or PPO with advantage "gae").',
-    ),
-    (
-        "few_unique",
-        lambda n: n["rollout/unique"] < 0.3,
-        "Only {n[rollout/unique]:.0%} of the sampled rows differ within their context, so there is little to compare. "
-        "Try an entropy bonus, a higher sampling temperature, or an earlier checkpoint to start from.",
-    ),
-    (
-        "no_entropy",
-        lambda n: 0 <= n["policy/entropy"] < 0.01,  # that of a continuous action may be negative
-        "The policy is nearly deterministic (entropy {n[policy/entropy]:.2g} nats) and explores no more. Unless it is "
-        "done, try an entropy bonus, a lower learning rate, or a penalty for leaving the reference policy.",
-    ),
-    (
-        "far_from_sampling",
-        # A trainer that weights for it may be far away on purpose.
-        lambda n: n["policy/kl_sampling"] > 0.1 and "importance/effective_share" not in n,
-        "The policy moved {n[policy/kl_sampling]:.2g} nats a step away from the one that sampled. Try a lower learning "
-        "rate, fewer epochs, or target_kl.",
-    ),
-    (
-        "few_effective",
-        lambda n: n["importance/effective_share"] < 0.05,
-        "The weights of importance leave {n[importance/effective_share]:.1%} of the steps any say. Try a smaller lag, a "
-        "behaviour closer to the policy, or a limit on the weights.",
-    ),
-    (
-        "much_clipping",
-        lambda n: n["policy/clip_fraction"] > 0.5,
-        "{n[policy/clip_fraction]:.0%} of the probability ratios are clipped, so most steps teach nothing. Try a lower "
-        "learning rate or fewer epochs.",
-    ),
-    (
-        "no_clipping",
-        lambda n: n["policy/clip_fraction"] == 0 and n["policy/optimiser_steps"] > 1,
-        "No probability ratio reached the clip: the policy hardly moves. Try a higher learning rate or more epochs.",
-    ),
-    (
-        "poor_critic",
-        lambda n: n["critic/explained_variance"] < -0.1,  # around 0 where a solved task's returns hardly vary
-        "The critic is worse than a constant (explained variance {n[critic/explained_variance]:.2g}; 1 is perfect). "
-        "Try a higher vf_coef or learning rate, smaller rewards, or a baseline without a critic.",
-    ),
-)
+# Most serious first: what tells from an update's numbers whether a trouble is there (no comparison holds for one that is missing).
+TROUBLES: Mapping[str, Callable[[Numbers], bool]] = {
+    "skipped_steps": lambda n: n["optimiser/skipped_share"] > 0,
+    "equal_advantages": lambda n: n["advantage/std"] < 1e-8,
+    "never_ended": lambda n: n["rollout/ended"] == 0 and "critic/explained_variance" not in n,
+    "few_unique": lambda n: n["rollout/unique"] < 0.3,
+    "no_entropy": lambda n: 0 <= n["policy/entropy"] < 0.01,  # that of a continuous action may be negative
+    # A trainer that weights for it may be far away on purpose.
+    "far_from_sampling": lambda n: n["policy/kl_sampling"] > 0.1 and "importance/effective_share" not in n,
+    "few_effective": lambda n: n["importance/effective_share"] < 0.05,
+    "much_clipping": lambda n: n["policy/clip_fraction"] > 0.5,
+    "no_clipping": lambda n: n["policy/clip_fraction"] == 0 and n["policy/optimiser_steps"] > 1,
+    "poor_critic": lambda n: n["critic/explained_variance"] < -0.1,  # around 0 where a solved task's returns hardly vary
+}
 # These are no matter of chance: they are worth telling when they are found once.
 AT_ONCE = ("skipped_steps",)
 
@@ -297,4 +239,16 @@ def warnings_for(stats: Mapping[str, float]) -> dict[str, str]:
         For each trouble its kind and a sentence or two, most serious first; empty where nothing stands out.
     """
     numbers = Numbers(stats)
-    return {kind: text.format(n=numbers) for kind, found, text in TROUBLES if found(numbers)}
+    return {kind: said_of(kind, n=numbers) for kind, found in TROUBLES.items() if found(numbers)}
+
+
+def said_of(kind: str, **numbers: object) -> str:
+    """Say what a trouble is and what to try, with the numbers that its text asks for."""
+    return _texts()[kind].format(**numbers)
+
+
+@cache
+def _texts() -> dict[str, str]:
+    """Read what to say of each trouble, once one is there."""
+    found: dict[str, str] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+    return found

@@ -46,17 +46,20 @@ class Peer:
         return f"process {self.number} (pid {self.pid} on {self.machine})"
 
     def condition(self) -> str:
-        """Say "gone" or "stopped" where the system knows it, as it does of its own processes."""
-        if self.machine != socket.gethostname():
-            return ""
-        try:
-            os.kill(self.pid, 0)
-            state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] if Path("/proc/self/stat").exists() else ""
-        except (ProcessLookupError, FileNotFoundError):
-            return "gone"
-        except (PermissionError, IndexError):
-            return ""
-        return "gone" if state in ("Z", "X") else "stopped" if state in ("T", "t") else ""
+        """Say what `condition_of` says of processes of this machine; nothing of others."""
+        return condition_of(self.pid) if self.machine == socket.gethostname() else ""
+
+
+def condition_of(pid: int) -> str:
+    """Say "gone" or "stopped" of a process of this machine where the system knows it, as it does of its own."""
+    try:
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] if Path("/proc/self/stat").exists() else ""
+    except (ProcessLookupError, FileNotFoundError):
+        return "gone"
+    except (PermissionError, IndexError):
+        return ""
+    return "gone" if state in ("Z", "X") else "stopped" if state in ("T", "t") else ""
 
 
 @dataclass

@@ -11,7 +11,18 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 
+from seqrl import (
+    A2CConfig,
+    OffPolicyConfig,
+    PPOConfig,
+    ReinforceConfig,
+    SelfCriticalConfig,
+    SupervisedConfig,
+    TRPOConfig,
+    VTraceConfig,
+)
 from seqrl.metrics.by_name import METRICS
 from seqrl.run.config import EarlyStop
 from seqrl.run.loop import fit
@@ -29,16 +40,6 @@ from seqrl.tasks.text.evaluation import EvaluationConfig as TextEvaluationConfig
 from seqrl.tasks.text.policy import PolicyConfig as TextPolicyConfig
 from seqrl.tasks.text.task import TextConfig
 from seqrl.tasks.writing.reward import RewardConfig
-from seqrl.trainers import (
-    A2CConfig,
-    OffPolicyConfig,
-    PPOConfig,
-    ReinforceConfig,
-    SelfCriticalConfig,
-    SupervisedConfig,
-    TRPOConfig,
-    VTraceConfig,
-)
 from seqrl.trainers.cem import CrossEntropyConfig
 from seqrl.trainers.dqn import DQNConfig
 from seqrl.trainers.q_table import QTableConfig
@@ -201,11 +202,11 @@ def test_every_warning_says_what_to_try() -> None:
     assert table is not None
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.group().strip().splitlines()[2:]]
     assert all(len(cells) == 4 and all(cells) for cells in lines)
-    files = [f"seqrl/{name}.py" for name in ("diagnostics", "run/run_warnings", "run/recorder", "run/elastic")]
-    code = "\n".join((ROOT / name).read_text(encoding="utf-8") for name in files)
+    code = "\n".join((ROOT / "seqrl" / "run" / f"{name}.py").read_text(encoding="utf-8") for name in ("recorder", "elastic"))
     kinds = re.findall(r'^ +"([a-z_]+)",$|troubles\["([a-z_]+)"\]|return \{"([a-z_]+)": text|"([a-z_]+)": f?"[A-Z]', code, re.MULTILINE)
-    of_captions = json.loads((ROOT / "tasks" / "captioning" / "diagnostics.json").read_text(encoding="utf-8"))
-    assert {kind for found in kinds for kind in found if kind} | set(of_captions) == {cells[0].strip("`") for cells in lines}
+    said = set(yaml.safe_load((ROOT / "seqrl" / "diagnostics.yaml").read_text(encoding="utf-8")))
+    said |= set(json.loads((ROOT / "tasks" / "captioning" / "diagnostics.json").read_text(encoding="utf-8")))
+    assert {kind for found in kinds for kind in found if kind} | said == {cells[0].strip("`") for cells in lines}
 
 
 def sources() -> dict[str, str]:

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from seqrl import A2CConfig, PPOConfig, ReinforceConfig, SelfCriticalConfig, SupervisedConfig, TRPOConfig
 from seqrl.metrics.by_name import METRICS
 from seqrl.run.config import RunConfig
 from seqrl.run.yaml_text import parse_yaml
 from seqrl.tasks.captioning.task import CaptioningConfig
 from seqrl.tasks.text.task import TextConfig
-from seqrl.trainers import A2CConfig, PPOConfig, ReinforceConfig, SelfCriticalConfig, SupervisedConfig, TRPOConfig
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "migrate.md").read_text(encoding="utf-8")
 TASKS = {"captioning": CaptioningConfig, "text": TextConfig}

@@ -55,11 +55,6 @@ class Paraphrases:
     numbers: dict[str, int]
     arrays: PhraseTable
 
-    @property
-    def num_bytes(self) -> int:
-        """Count the bytes of the arrays."""
-        return sum(np.asarray(each).nbytes for each in self.arrays[:4])
-
 
 @cache
 def english_paraphrases() -> Paraphrases:

@@ -6,26 +6,21 @@ import re
 from functools import lru_cache
 
 _VOWELS = "aeiouy"
-_WHOLE = "skis:ski skies:sky dying:die lying:lie tying:tie idly:idl gently:gentl ugly:ugli early:earli only:onli singly:singl"
-_WHOLE_STEMS = dict(pair.split(":") for pair in _WHOLE.split())
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """Read `ending:stem ending:stem ...`."""
+    return dict(pair.split(":") for pair in text.split())
+
+
+_WHOLE_STEMS = _pairs("skis:ski skies:sky dying:die lying:lie tying:tie idly:idl gently:gentl ugly:ugli early:earli only:onli singly:singl")
 _UNCHANGED = frozenset("sky news howe atlas cosmos bias andes".split())
 _UNCHANGED_AFTER_1A = frozenset("inning outing canning herring earring proceed exceed succeed".split())
-_STEP_2 = {
-    **{"ization": "ize", "ational": "ate", "fulness": "ful", "ousness": "ous", "iveness": "ive", "tional": "tion", "biliti": "ble"},
-    **{"lessli": "less", "entli": "ent", "ation": "ate", "alism": "al", "aliti": "al", "ousli": "ous", "iviti": "ive", "fulli": "ful"},
-    **{"enci": "ence", "anci": "ance", "abli": "able", "izer": "ize", "ator": "ate", "alli": "al", "bli": "ble", "ogi": "og", "li": ""},
-}
-_STEP_3 = {
-    "ational": "ate",
-    "tional": "tion",
-    "alize": "al",
-    "icate": "ic",
-    "iciti": "ic",
-    "ical": "ic",
-    "ful": "",
-    "ness": "",
-    "ative": "",
-}
+_STEP_2 = _pairs(
+    """ization:ize ational:ate fulness:ful ousness:ous iveness:ive tional:tion biliti:ble lessli:less entli:ent ation:ate alism:al
+    aliti:al ousli:ous iviti:ive fulli:ful enci:ence anci:ance abli:able izer:ize ator:ate alli:al bli:ble ogi:og li:"""
+)
+_STEP_3 = _pairs("ational:ate tional:tion alize:al icate:ic iciti:ic ical:ic ful: ness: ative:")
 _STEP_4 = dict.fromkeys("ement ance ence able ible ment ant ent ism ate iti ous ive ize ion al er ic".split(), "")
 # what must stand before some endings
 _AFTER = {"ogi": ("l",), "li": tuple("cdeghkmnrt"), "ion": ("s", "t")}

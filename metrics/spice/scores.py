@@ -12,29 +12,20 @@ from numpy.typing import NDArray
 from seqrl.metrics.rows import split_words
 from seqrl.metrics.spice.graph import SceneGraph
 from seqrl.metrics.spice.matching import ReferenceTuples, Synonyms, Tuples
+from seqrl.metrics.spice.words import KIND_OF_ATTRIBUTE
 from seqrl.metrics.text_scores import References, Sentence, check_items, checked_references
 
 Parser = Callable[[Sequence[str]], SceneGraph]
 
 CATEGORIES = ("all", "object", "relation", "attribute", "colour", "count", "size")
 _BY_LENGTH = {1: "object", 2: "attribute", 3: "relation"}
-# The paper names these kinds of attributes; which words belong to them is our own list.
-_KINDS_OF_ATTRIBUTE = {
-    "colour": """red orange yellow green blue purple violet indigo pink brown black white gray grey tan beige gold golden silver
-        blond blonde brunette turquoise teal cyan magenta maroon crimson scarlet navy khaki ivory cream lavender lilac burgundy
-        bronze copper peach aqua olive amber rust""",
-    "count": "one two three four five six seven eight nine ten 1 2 3 4 5 6 7 8 9 10",
-    "size": """big large huge giant gigantic enormous massive immense great oversized small little tiny miniature mini minuscule
-        short tall long high low wide narrow broad thick thin""",
-}
-_KIND = {word: kind for kind, words in _KINDS_OF_ATTRIBUTE.items() for word in words.split()}
 # A row of numbers is made into sets when its item is scored; so many items are kept that way, 7 kB each.
 _ITEMS_LAID_OUT = 4096
 
 
 def categories(each: tuple[str, ...]) -> tuple[str, ...]:
     """Name the sub-scores that a tuple counts in: an attribute that is a colour, a count or a size counts in that one, too."""
-    kind = _KIND.get(each[1]) if len(each) == 2 else None
+    kind = KIND_OF_ATTRIBUTE.get(each[1]) if len(each) == 2 else None
     return ("all", _BY_LENGTH[len(each)]) if kind is None else ("all", _BY_LENGTH[len(each)], kind)
 
 

@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 
 from seqrl.distributed import is_main
+from seqrl.peers import condition_of
 from seqrl.run.exchange import is_at
 from seqrl.run.run_folder import cannot_write
 
@@ -152,13 +153,7 @@ def _is_gone(before: Holder | None) -> bool:
     """Say whether the process that wrote a lock file is not there any more, as far as this machine can tell."""
     if before is None or before.host != socket.gethostname() or before.pid == os.getpid():
         return True
-    try:
-        os.kill(before.pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    return False
+    return condition_of(before.pid) == "gone"
 
 
 def _own(folder: Path, descriptor: int, before: Holder | None) -> None:

@@ -33,12 +33,9 @@ class MetricAccumulator:
         # Once an update, and there may be a hundred thousand: no more than a few lookups a key.
         sums = self._sums
         for key, value in metrics.items():
-            entry = sums.get(key)
-            if entry is None:
-                sums[key] = [float(value), 1.0]
-            else:
-                entry[0] += value
-                entry[1] += 1.0
+            entry = sums.setdefault(key, [0.0, 0.0])
+            entry[0] += float(value)
+            entry[1] += 1.0
 
     def carry(self, *parts: Mapping[str, float]) -> None:
         """Keep what processes have counted that are no longer there.

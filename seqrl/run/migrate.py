@@ -129,7 +129,7 @@ def _renamed_keys(value: Any, where: Path) -> tuple[Any, list[str]]:
     for key, item in value.items():
         new = rename_tensor(key) if isinstance(key, str) else key
         if new in found:
-            raise ValueError(f"{where}: two names would become {new}; mend the table in seqrl/run/renames.py")
+            raise ValueError(f"{where}: two names would become {new}; mend the table in seqrl/run/renames.yaml")
         found[new], lines = _renamed_keys(item, where)
         changes += [f"{key} -> {new}"] * (new != key) + lines
     return found, changes

@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import yaml
@@ -114,7 +115,7 @@ def _usage(folder: Path, model: Mapping[str, Any], kind: str, name: str, said: s
     lines += [f'{variable} = {loader}.from_pretrained("{name}")' for loader, variable in loaders.items()]
     settings = f"max_new_tokens={_most_tokens(folder)}, num_beams=1, do_sample=False"
     if kind == "image" and "image_token_id" in model:
-        return _block([*lines, *_of_chat(said, settings)])
+        return _block([*lines, _of_chat(said, settings)])
     given = 'images, return_tensors="pt"' if kind == "image" else texts
     lines += [f"inputs = {variables[0]}({given})"]
     if kind == "image" and said:
@@ -130,20 +131,10 @@ def _usage(folder: Path, model: Mapping[str, Any], kind: str, name: str, said: s
     return _block([*lines, f"print({variables[-1]}.batch_decode(written, skip_special_tokens=True))"])
 
 
-def _of_chat(said: str, settings: str) -> list[str]:
+def _of_chat(said: str, settings: str) -> str:
     """Show how a model is called whose prompt holds the image."""
-    turn = [{"type": "text", "text": said}] if said else []
-    return [
-        "written = []",
-        "for image in images:",
-        f'    turn = {{"role": "user", "content": [{{"type": "image", "image": image}}, *{json.dumps(turn)}]}}',
-        "    inputs = processor.apply_chat_template(",
-        '        [turn], add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"',
-        "    )",
-        f"    tokens = model.generate(**inputs, {settings})[0]",
-        '    written.append(processor.decode(tokens[inputs["input_ids"].shape[1] :], skip_special_tokens=True))',
-        "print(written)",
-    ]
+    shown = Template(Path(__file__).with_name("model_card_chat.txt").read_text(encoding="utf-8").strip())
+    return shown.substitute(said=json.dumps([{"type": "text", "text": said}] if said else []), settings=settings)
 
 
 def _block(lines: Sequence[str]) -> str:

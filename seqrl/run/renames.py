@@ -1,11 +1,7 @@
-"""What is called by another name than in earlier versions: the one table that `seqrl migrate` and messages about old names go by.
+"""What is called by another name than in earlier versions; `renames.yaml` is the one table that `seqrl migrate` and messages go by.
 
-After a renaming, add a line to the end of a table; nothing else has to be done. `since` is the first version with the new name:
-
-    Field("trainer.clip", "trainer.clip_range", since="0.6", types=("ppo",)),
-    Field("trainer.baseline", "trainer.baseline", since="0.6", values={"other_rows": "leave_one_out"}),
-    Field("task.*.unused", None, since="0.6", values={False: "dropped"}),
-    Tensor(r"^actor\\.", "policy.", since="0.6"),
+An entry `{old: trainer.clip, new: trainer.clip_range, since: 0.6.0, types: [ppo]}` there makes a `Field`. One of a value has
+`values: {other_rows: leave_one_out}` and the same name twice, one of a field that was deleted `new: null`.
 """
 
 from __future__ import annotations
@@ -13,7 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 Name = tuple[str, ...]
 
@@ -68,37 +67,12 @@ class Tensor:
     since: str
 
 
-FIELDS: list[Field] = [
-    Field("trainer.trace_decay", "trainer.gae_lambda", since="0.1.0"),
-    Field("trainer.entropy_weight", "trainer.ent_coef", since="0.1.0"),
-    Field("trainer.entropy_schedule", "trainer.ent_coef_schedule", since="0.1.0", types=("ppo",)),
-    Field("trainer.value_weight", "trainer.vf_coef", since="0.1.0"),
-    Field("trainer.kl_weight", "trainer.kl_coef", since="0.1.0"),
-    Field("trainer.clip", "trainer.clip_range", since="0.1.0", types=("ppo",)),
-    Field("trainer.clip_schedule", "trainer.clip_range_schedule", since="0.1.0", types=("ppo",)),
-    Field("trainer.value_clip", "trainer.clip_range_vf", since="0.1.0", types=("ppo",)),
-    Field("task.policy.kind", "task.policy.type", since="0.1.0", types=("control", "atari")),
-    Field("task.policy.core", "task.policy.type", since="0.1.0", types=("attention",)),
-    Field("task.policy.type", "task.policy.type", since="0.1.0", values={"rectifier": "relu_rnn"}, types=("attention",)),
-    Field("task.policy.learned_std", None, since="0.1.0", types=("attention",), values={False: "dropped"}),
-    Field("task.fire_on_reset", None, since="0.1.0", types=("atari",), values={True: "dropped"}),
-    Field("task.data.builtin.phrasings", None, since="0.1.0", types=("text",), values={6: "dropped"}),
-    Field("task.policy.crop", None, since="0.1.0", types=("captioning",), values={"published": "dropped"}),
-    Field("steps", "num_updates", since="0.1.0"),
-    Field("trainer.mix", "trainer.imitation", since="0.1.0"),
-    Field("trainer.discount", "trainer.gamma", since="0.1.0"),
-    Field("trainer.replay_capacity", "trainer.buffer_size", since="0.1.0", types=("dqn",)),
-    Field("trainer.target_rate", "trainer.tau", since="0.1.0", types=("dqn",)),
-]
-TENSORS: list[Tensor] = [
-    Tensor(r"^core\.see\.", "core.glimpse_features.", since="0.1.0"),
-    Tensor(r"^core\.place\.", "core.location_features.", since="0.1.0"),
-    Tensor(r"^core\.join_seen\.", "core.join_glimpse.", since="0.1.0"),
-    Tensor(r"^core\.join_placed\.", "core.join_location.", since="0.1.0"),
-]
-# Logged keys, and entries of a checkpoint's progress, are renamed when they are read: what was written stays as it is.
-METRICS = {"progress/num_tokens": "progress/num_actions", "time/tokens_per_second": "time/actions_per_second"}
-PROGRESS = {"num_tokens": "num_actions"}
+_TABLE = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+FIELDS = [Field(**entry) for entry in _TABLE["fields"]]
+TENSORS = [Tensor(**entry) for entry in _TABLE["tensors"]]
+# Read under their names now; what was written stays as it is.
+METRICS: dict[str, str] = _TABLE["metrics"]
+PROGRESS: dict[str, str] = _TABLE["progress"]
 
 
 def rename_fields(leaves: Mapping[Name, Any]) -> tuple[dict[Name, Any], list[str]]:

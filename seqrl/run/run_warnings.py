@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from seqrl.diagnostics import AT_ONCE, warnings_for
+from seqrl.diagnostics import AT_ONCE, said_of, warnings_for
 from seqrl.protocols import ask
 
 # What counts as never having moved, and when it is time to say so.
@@ -104,10 +104,7 @@ class StagnationMonitor:
         if step < max(MIN_UPDATES, MIN_SHARE_OF_RUN * self._num_updates):
             return troubles
         if step > self._num_updates / 2 and stats.get("explore/epsilon", 0.0) > LARGEST_LATE_EPSILON:
-            troubles["much_chance"] = (
-                f"More than half of the run is over and {stats['explore/epsilon']:.0%} of the actions are still left to chance, so what "
-                "was learned is hardly used. Let epsilon fall within the first tenth to half of the run (epsilon_steps)."
-            )
+            troubles["much_chance"] = said_of("much_chance", epsilon=stats["explore/epsilon"])
         return troubles | self._idle(explained, entropy)
 
     def episodes(self, stats: Mapping[str, float]) -> dict[str, str]:
@@ -122,26 +119,16 @@ class StagnationMonitor:
         state["num_equal"] = state.get("num_equal", 0.0) + number if same and state.get("num_equal", 0.0) >= 0 else -1.0
         if state["num_equal"] < MIN_EQUAL_EPISODES:
             return {}
-        text = (
-            f"All {state['num_equal']:.0f} episodes so far returned exactly {first:.4g}, so nothing tells a good action from a bad one. "
-            "Try more exploration (ent_coef, a slower epsilon), longer episodes, or a reward with partial credit."
-        )
-        return {"equal_returns": text}
+        return {"equal_returns": said_of("equal_returns", number=state["num_equal"], first=first)}
 
     def _idle(self, explained: float | None, entropy: float | None) -> dict[str, str]:
         """Find what is still as it was at the start."""
         troubles = {}
         if explained is not None and -0.1 <= explained and self._state["best_explained"] < LARGEST_IDLE_EXPLAINED_VARIANCE:
-            troubles["idle_critic"] = (
-                f"The critic has never explained anything of the returns (explained variance {explained:.2g}; 1 is perfect), so it is no "
-                "better than a constant. Try a higher learning rate or vf_coef, rewards scaled to about 1, more steps a rollout."
-            )
+            troubles["idle_critic"] = said_of("idle_critic", explained=explained)
         limit = self._max_entropy
         if entropy is not None and limit and self._state["lowest_entropy"] > SMALLEST_RANDOM_ENTROPY_SHARE * limit:
-            troubles["random_policy"] = (
-                f"The policy still chooses at random (entropy {entropy:.3g} of at most {limit:.3g} nats). Try a higher learning rate, a "
-                "lower ent_coef, and look whether the rewards differ at all."
-            )
+            troubles["random_policy"] = said_of("random_policy", entropy=entropy, limit=limit)
         return troubles
 
     def _jump(self, stats: Mapping[str, float]) -> dict[str, str]:
@@ -153,11 +140,7 @@ class StagnationMonitor:
         self._state["usual_kl"] = divergence if usual is None else KL_DECAY * usual + (1 - KL_DECAY) * divergence
         if usual is None or divergence < SMALLEST_JUMP_NATS or divergence < SMALLEST_JUMP_FACTOR * usual:
             return {}
-        text = (
-            f"In one update the policy moved {divergence:.2g} nats a step, {min(divergence / max(usual, 1e-9), 1e6):.0f} times as far as "
-            "usual. Try target_kl, a lower learning rate, or a smaller max_grad_norm; when the return falls with it, resume from before."
-        )
-        return {"jump": text}
+        return {"jump": said_of("jump", divergence=divergence, times=min(divergence / max(usual, 1e-9), 1e6))}
 
     def state_dict(self) -> dict[str, float]:
         """Give what is remembered as plain data."""

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seqrl import A2C, PPO, TRPO, CrossEntropyMethod, OffPolicy, OffPolicyConfig, Reinforce, SelfCritical, Supervised
 from seqrl.ahead import RewardsAhead
 from seqrl.functional.importance import row_ratio
 from seqrl.functional.reductions import AverageOver, count_of, masked_mean
 from seqrl.requirements import require_weights_of_older_rows
-from seqrl.trainers import A2C, PPO, TRPO, CrossEntropyMethod, OffPolicy, OffPolicyConfig, Reinforce, SelfCritical, Supervised
 from seqrl.trainers.reinforce import ReinforceConfig
 from seqrl.trainers.self_critical import SelfCriticalConfig
 from seqrl.trajectory import Evaluation, Trajectory

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seqrl import Reinforce, ReinforceConfig, Supervised
 from seqrl.policies.tokens import TokenPolicy
 from seqrl.protocols import Task
 from seqrl.run import checkpoint
@@ -19,7 +20,6 @@ from seqrl.run.cli import main
 from seqrl.run.config import EarlyStop
 from seqrl.run.loop import fit
 from seqrl.token_rollout import TokenTask, token_rollout
-from seqrl.trainers import Reinforce, ReinforceConfig, Supervised
 from seqrl.trainers.imitation import ImitationConfig
 from seqrl.trajectory import Trajectory
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
+from seqrl import PPOConfig
 from seqrl.distributed import data_seed
 from seqrl.policies.actor_critic import ActorCriticConfig
 from seqrl.run.loop import fit
 from seqrl.tasks.control import ControlConfig, ControlPolicyConfig
-from seqrl.trainers import PPOConfig
 
 
 def main(folder: Path) -> None:

@@ -6,12 +6,12 @@ import os
 import sys
 from pathlib import Path
 
+from seqrl import A2CConfig
 from seqrl.distributed import data_seed
 from seqrl.failures import NoStepTaken
 from seqrl.optimiser import OptimiserConfig
 from seqrl.run.loop import fit
 from seqrl.tasks.control import ControlConfig, ControlPolicyConfig
-from seqrl.trainers import A2CConfig
 
 
 def main(folder: Path) -> None:

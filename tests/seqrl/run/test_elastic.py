@@ -11,12 +11,12 @@ import torch
 from launched import launch
 from one_of_several import run_all
 
+from seqrl import CrossEntropyConfig, PPOConfig, ReinforceConfig
 from seqrl.run import checkpoint, elastic
 from seqrl.run.log import read_metrics
 from seqrl.run.metric_accumulator import MetricAccumulator
 from seqrl.run.saving import restore
 from seqrl.tasks.control import ControlConfig
-from seqrl.trainers import CrossEntropyConfig, PPOConfig, ReinforceConfig
 from seqrl.trainers.dqn import DQNConfig
 
 SCRIPT = Path(__file__).with_name("one_of_several.py")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from seqrl import PPOConfig, ReinforceConfig, SelfCriticalConfig, SupervisedConfig
 from seqrl.policies.actor_critic import ActionSize, ActorCritic
 from seqrl.policies.encoders import ObservationSize
 from seqrl.run import checkpoint
@@ -18,7 +19,6 @@ from seqrl.run.config import EarlyStop
 from seqrl.run.log import read_metrics
 from seqrl.run.loop import fit
 from seqrl.run.seeding import seed_everything
-from seqrl.trainers import PPOConfig, ReinforceConfig, SelfCriticalConfig, SupervisedConfig
 from seqrl.trainers.imitation import ImitationConfig
 
 

@@ -10,11 +10,11 @@ import torch
 from rescued import at, make, newest
 from toy_for_runs import ToyTaskConfig, ToyTrainerConfig
 
+from seqrl import SelfCriticalConfig
 from seqrl.failures import OutOfMemory
 from seqrl.run.config import RunConfig
 from seqrl.run.loop import fit
 from seqrl.run.train import train
-from seqrl.trainers import SelfCriticalConfig
 
 CUDA = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB\nof which 1.00 GiB is free."
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from rescued import assert_goes_on, at, make, newest, raising, weights
 
+from seqrl import PPOConfig
 from seqrl.policies.actor_critic import ActorCriticConfig
 from seqrl.run import checkpoint
 from seqrl.run.log import read_metrics
@@ -21,7 +22,6 @@ from seqrl.run.loop import fit
 from seqrl.run.seeding import seed_everything
 from seqrl.run.way_back import WayBack
 from seqrl.tasks.control import ControlConfig, ControlPolicyConfig
-from seqrl.trainers import PPOConfig
 from seqrl.trainers.q_table import QTableConfig
 
 pytestmark = pytest.mark.usefixtures("a_copy_before_each_update")

@@ -13,6 +13,7 @@ from launched import ROOT
 from safetensors.torch import load_file
 from torch import nn
 
+from seqrl import A2CConfig, VTraceConfig
 from seqrl.optimiser import OptimiserConfig
 from seqrl.run import checkpoint
 from seqrl.run.config import read_config
@@ -20,7 +21,6 @@ from seqrl.run.log import read_metrics
 from seqrl.run.train import load, resume, train
 from seqrl.sharding import shard, shards_of, whole
 from seqrl.tasks.control import ControlConfig, ControlPolicyConfig
-from seqrl.trainers import A2CConfig, VTraceConfig
 
 CONFIG = """name: it
 num_updates: 3

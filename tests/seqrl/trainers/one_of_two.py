@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from test_invariants import FAST, WITH_TRPO, policy_for  # noqa: E402
 from toy_tokens import TokenPolicy, TokenTask, flat_weights  # noqa: E402
 
-from seqrl.trainers import PPOConfig  # noqa: E402
+from seqrl import PPOConfig  # noqa: E402
 from seqrl.trajectory import Trajectory  # noqa: E402
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from toy_tokens import TokenPolicy, TokenTask, by_hand, gradient_of
 
+from seqrl import PPOConfig, ReinforceConfig
 from seqrl.optimiser import OptimiserConfig
-from seqrl.trainers import PPOConfig, ReinforceConfig
 from seqrl.trainers.a2c import A2C, A2CConfig
 
 FAST = OptimiserConfig(learning_rate=0.05)

@@ -11,8 +11,8 @@ import pytest
 import torch
 from toy_tokens import END, TokenPolicy, TokenTask, by_hand, gradient_of
 
+from seqrl import A2CConfig, OffPolicyConfig, PPOConfig, Reinforce, ReinforceConfig, SelfCriticalConfig, VTraceConfig
 from seqrl.optimiser import OptimiserConfig
-from seqrl.trainers import A2CConfig, OffPolicyConfig, PPOConfig, Reinforce, ReinforceConfig, SelfCriticalConfig, VTraceConfig
 from seqrl.trajectory import Trajectory
 
 FAST = OptimiserConfig(learning_rate=0.05)

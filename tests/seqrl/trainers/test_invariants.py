@@ -13,11 +13,10 @@ from launched import launch
 from toy_tokens import AuxPolicy, TablePolicy, TokenPolicy, TokenTask, flat_weights, gradient_of
 from toy_worlds import ToyTask
 
-from seqrl import distributed
+from seqrl import A2CConfig, OffPolicyConfig, PPOConfig, ReinforceConfig, SelfCriticalConfig, SupervisedConfig, VTraceConfig, distributed
 from seqrl.diagnostics import describe_rollout, warnings_for
 from seqrl.optimiser import OptimiserConfig
 from seqrl.policies.tables import ProbabilityTable
-from seqrl.trainers import A2CConfig, OffPolicyConfig, PPOConfig, ReinforceConfig, SelfCriticalConfig, SupervisedConfig, VTraceConfig
 from seqrl.trainers.cem import CrossEntropyConfig
 from seqrl.trainers.imitation import ImitationConfig
 from seqrl.trainers.trpo import TRPOConfig

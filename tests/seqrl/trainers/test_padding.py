@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from toy_tokens import TokenPolicy, TokenTask, flat_weights
 
+from seqrl import A2CConfig, OffPolicyConfig, PPOConfig, ReinforceConfig, SelfCriticalConfig, SupervisedConfig, VTraceConfig
 from seqrl.optimiser import OptimiserConfig
 from seqrl.policies.action_values import ActionValues, ActionValuesConfig
 from seqrl.policies.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
 from seqrl.policies.encoders import ObservationSize
-from seqrl.trainers import A2CConfig, OffPolicyConfig, PPOConfig, ReinforceConfig, SelfCriticalConfig, SupervisedConfig, VTraceConfig
 from seqrl.trainers.cem import CrossEntropyConfig
 from seqrl.trainers.dqn import DQNConfig
 from seqrl.trainers.imitation import ImitationConfig

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from toy_tokens import TokenPolicy, TokenTask, by_hand, flat_weights, gradient_of
 
+from seqrl import PPO, PPOConfig, ReinforceConfig
 from seqrl.optimiser import OptimiserConfig
-from seqrl.trainers import PPO, PPOConfig, ReinforceConfig
 from seqrl.trainers.imitation import ImitationConfig
 from seqrl.trainers.minibatches import Minibatches
 from seqrl.trajectory import Trajectory

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from toy_tokens import TokenPolicy, TokenTask, by_hand, gradient_of
 
+from seqrl import Reinforce, ReinforceConfig
 from seqrl.optimiser import OptimiserConfig
-from seqrl.trainers import Reinforce, ReinforceConfig
 from seqrl.trainers.imitation import ImitationConfig
 from seqrl.trajectory import Trajectory
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from toy_tokens import TokenPolicy, TokenTask, by_hand, flat_weights, gradient_of
 
+from seqrl import ReinforceConfig, SelfCritical, SelfCriticalConfig
 from seqrl.optimiser import OptimiserConfig
-from seqrl.trainers import ReinforceConfig, SelfCritical, SelfCriticalConfig
 from seqrl.trainers.imitation import ImitationConfig
 
 FAST = OptimiserConfig(learning_rate=0.05)

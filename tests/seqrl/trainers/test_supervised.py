@@ -7,8 +7,8 @@ import pytest
 import torch
 from toy_tokens import DEMONSTRATION, TokenPolicy, TokenTask, demonstrated
 
+from seqrl import Supervised, SupervisedConfig
 from seqrl.optimiser import OptimiserConfig
-from seqrl.trainers import Supervised, SupervisedConfig
 from seqrl.trajectory import Trajectory
 
 FAST = OptimiserConfig(learning_rate=0.05)

@@ -14,10 +14,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tasks" / "attentio
 from small import small_task
 from toy_tokens import LIKED, TokenPolicy, TokenTask
 
+from seqrl import A2CConfig, OffPolicyConfig, PPOConfig, ReinforceConfig, SelfCriticalConfig, VTraceConfig
 from seqrl.optimiser import OptimiserConfig
 from seqrl.policies.actor_critic import ActorCriticConfig
 from seqrl.tasks.control import ControlConfig, ControlPolicyConfig
-from seqrl.trainers import A2CConfig, OffPolicyConfig, PPOConfig, ReinforceConfig, SelfCriticalConfig, VTraceConfig
 from seqrl.trainers.cem import CrossEntropyConfig
 from seqrl.trainers.dqn import DQNConfig
 from seqrl.trainers.imitation import ImitationConfig

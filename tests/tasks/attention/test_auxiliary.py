@@ -10,12 +10,12 @@ import torch
 from small import small_task
 from torch import Tensor
 
+from seqrl import A2CConfig, OffPolicyConfig, PPOConfig, ReinforceConfig, SelfCriticalConfig, VTraceConfig
 from seqrl.optimiser import OptimiserConfig
 from seqrl.tasks.attention.data_config import DataConfig
 from seqrl.tasks.attention.evaluation import EvaluationConfig
 from seqrl.tasks.attention.policy import GlimpsePolicyConfig
 from seqrl.tasks.attention.task import AttentionConfig
-from seqrl.trainers import A2CConfig, OffPolicyConfig, PPOConfig, ReinforceConfig, SelfCriticalConfig, VTraceConfig
 from seqrl.trainers.cem import CrossEntropyConfig
 from seqrl.trainers.trpo import TRPOConfig
 

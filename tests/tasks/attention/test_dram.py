@@ -10,12 +10,12 @@ from small import small_task
 from test_looking import GlimpseSource, seen
 from torch import Tensor
 
+from seqrl import PPOConfig, ReinforceConfig
 from seqrl.rollout import unroll
 from seqrl.tasks.attention.cores import CoreSize
 from seqrl.tasks.attention.dram import DramCore, shrink
 from seqrl.tasks.attention.looking import look
 from seqrl.tasks.attention.policy import GlimpsePolicyConfig
-from seqrl.trainers import PPOConfig, ReinforceConfig
 
 PAIR: dict[str, Any] = {"data": {"placement": "pair", "canvas_size": 30}, "num_glimpses": 6}
 

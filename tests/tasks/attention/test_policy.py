@@ -8,12 +8,12 @@ import pytest
 import torch
 from small import small_task
 
+from seqrl import PPOConfig, ReinforceConfig, SelfCriticalConfig
 from seqrl.run.config import read_config
 from seqrl.run.renames import rename_fields, rename_tensor
 from seqrl.tasks.attention.cores import CoreSize, LSTMCore
 from seqrl.tasks.attention.looking import look
 from seqrl.tasks.attention.policy import GlimpsePolicy, GlimpsePolicyConfig
-from seqrl.trainers import PPOConfig, ReinforceConfig, SelfCriticalConfig
 
 
 def rows(task: Any, policy: Any, **settings: Any) -> Any:

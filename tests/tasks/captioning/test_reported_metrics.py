@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from seqrl import SelfCritical, Supervised
 from seqrl.metrics import by_name
 from seqrl.run.config import EarlyStop
 from seqrl.run.loop import fit, watch
@@ -16,7 +17,6 @@ from seqrl.tasks.captioning.policies import PolicyConfig
 from seqrl.tasks.captioning.scenes import ScenesConfig
 from seqrl.tasks.captioning.task import CaptioningConfig, CaptioningTask
 from seqrl.tasks.writing.reward import RewardConfig
-from seqrl.trainers import SelfCritical, Supervised
 
 
 @pytest.fixture

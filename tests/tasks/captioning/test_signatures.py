@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from seqrl import Supervised
 from seqrl.metrics.document_frequency import DocumentFrequency
 from seqrl.metrics.signature import joined, parse
 from seqrl.run.cli import main
@@ -16,7 +17,6 @@ from seqrl.tasks.captioning.policies import PolicyConfig
 from seqrl.tasks.captioning.scenes import ScenesConfig
 from seqrl.tasks.captioning.task import CaptioningConfig, CaptioningTask
 from seqrl.tasks.writing.reward import RewardConfig
-from seqrl.trainers import Supervised
 from seqrl.trainers.self_critical import SelfCritical, SelfCriticalConfig
 
 POLICY = PolicyConfig(dim=16, num_layers=1, num_heads=2, max_tokens=6)

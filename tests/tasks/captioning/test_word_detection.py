@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seqrl import PPOConfig, ReinforceConfig, SelfCriticalConfig, SupervisedConfig
 from seqrl.optimiser import OptimiserConfig
 from seqrl.tasks.captioning.data import DataConfig, load_data
 from seqrl.tasks.captioning.policies import PolicyConfig
 from seqrl.tasks.captioning.policies.captioner import WordDetector
 from seqrl.tasks.captioning.scenes import ScenesConfig
 from seqrl.tasks.captioning.task import CaptioningConfig, CaptioningTask
-from seqrl.trainers import PPOConfig, ReinforceConfig, SelfCriticalConfig, SupervisedConfig
 from seqrl.trainers.cem import CrossEntropyConfig
 from seqrl.trainers.imitation import ImitationConfig
 from seqrl.trajectory import Trajectory, concatenate

@@ -10,6 +10,7 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Dict, Discrete, Graph, MultiBinary, MultiDiscrete, Tuple
 
+from seqrl import DQNConfig, PPOConfig
 from seqrl.policies.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
 from seqrl.policies.encoders import ObservationSize
 from seqrl.run.config import read_config
@@ -17,7 +18,6 @@ from seqrl.run.train import load, resume, train
 from seqrl.tasks.control.parts import observation_size
 from seqrl.tasks.control.policy import ControlPolicyConfig, action_size, build_policy
 from seqrl.tasks.control.task import EnvTask
-from seqrl.trainers import DQNConfig, PPOConfig
 from seqrl.trajectory import Trajectory, map_tree
 
 FRAMES = Box(0, 255, (2, 84, 84), dtype=np.uint8)
