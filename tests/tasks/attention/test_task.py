@@ -140,7 +140,7 @@ def idx(path: Path, shape: tuple[int, ...], content: bytes) -> None:
         (lambda folder: idx(folder / "train-images-idx3-ubyte.gz", (40, 16, 16), bytes(100)), "train-images-idx3-ubyte.gz"),
         (lambda folder: idx(folder / "train-labels-idx1-ubyte.gz", (40,), bytes([11] * 40)), "got 11"),
         (lambda folder: idx(folder / "train-labels-idx1-ubyte.gz", (39,), bytes(39)), "39"),
-        (lambda folder: idx(folder / "train-images-idx3-ubyte.gz", (40, 12, 16), bytes(40 * 12 * 16)), "expected images of 16x16"),
+        (lambda folder: idx(folder / "train-images-idx3-ubyte.gz", (40, 12, 16), bytes(40 * 12 * 16)), "expected images of 16x16 pixels"),
         (lambda folder: (folder / "t10k-images-idx3-ubyte.gz").unlink(), "t10k-images"),
     ],
     ids=["not IDX", "truncated", "label out of range", "too few labels", "other size", "missing"],
