@@ -60,7 +60,7 @@ def test_a_tokenizer_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         task_of(folder)
     with pytest.raises(ValueError, match=r"data.tokenizer: a pretrained model has its own tokenizer"):
         task_of(folder, DataConfig(tokenizer="other"))
-    with pytest.raises(ValueError, match=r"data.pieces: a pretrained model has its own tokenizer"):
+    with pytest.raises(ValueError, match=r"data.pieces: a pretrained model reads and writes"):
         task_of(folder, DataConfig(pieces=50))
     (folder / "tokenizer.json").write_text("{")
     with pytest.raises(ValueError, match=r"policy.path: the tokenizer of .* cannot be used"):
