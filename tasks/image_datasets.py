@@ -41,7 +41,9 @@ def open_splits(path: str, columns: Sequence[str], settings: str) -> dict[str, t
         ours = SPLIT_NAMES.get(name)
         if ours is None:
             known, came = ", ".join(SPLIT_NAMES), ", ".join(named)
-            raise ValueError(f"{path}: expected splits train and perhaps dev and test (among {known}), got {came}; rename or remove splits")
+            raise ValueError(
+                f"{path}: expected the splits train and perhaps dev and test (among {known}), got {came}; rename or remove splits"
+            )
         if ours in splits:
             raise ValueError(f"{path}: expected one split that means {ours}, got {splits[ours][0]} and {name}; rename or remove one")
         for column in columns:

@@ -21,5 +21,7 @@ def expanded(path: str) -> Path:
     found = Path(os.path.expandvars(path)).expanduser()
     unset = re.findall(r"\$\{?(\w+)", str(found))
     if unset and not found.exists():
-        raise FileNotFoundError(f"{found}: the environment variable {', '.join(unset)} is not set; set it, or set `path` to the folder")
+        raise FileNotFoundError(
+            f"{found}: the environment variable {', '.join(unset)} is not set; set it, or set `path` to the data's folder"
+        )
     return found

@@ -178,8 +178,9 @@ def _badge(pen: ImageDraw.ImageDraw, centre: Sequence[float] | NDArray[np.float6
     """Draw a step's number, counted from 1, in a disc of its colour."""
     _disc(pen, centre, radius * SMOOTHING, colour)
     ink = TEXT if np.dot(ImageColor.getrgb(colour), (0.299, 0.587, 0.114)) > 140 else PAGE
-    font = load_font((radius + 2) * SMOOTHING, bold=True)
-    pen.text((float(centre[0]), float(centre[1])), str(step + 1), fill=ink, anchor="mm", font=font)
+    pen.text(
+        (float(centre[0]), float(centre[1])), str(step + 1), fill=ink, anchor="mm", font=load_font((radius + 2) * SMOOTHING, bold=True)
+    )
 
 
 def _draw_badge(width: int, step: int, colour: str) -> Image.Image:
@@ -246,8 +247,9 @@ def _join(pictures: Sequence[Image.Image], gap: int, *, down: bool, border: int 
 def _palette(colours: Sequence[str]) -> NDArray[np.uint8]:
     """Make 256 colours [256, 3]: each of ours as it is and on its way to white and to black, the rest greys."""
     ours = [np.array(ImageColor.getrgb(colour)) for colour in (RIGHT, WRONG, *colours)][:36]
-    ways = ((0, 1.0), (0, 0.6), (0, 0.3), (255, 0.75), (255, 0.5), (255, 0.25))
-    mixed = [end + (own - end) * share for own in ours for end, share in ways]
+    mixed = [
+        end + (own - end) * share for own in ours for end, share in ((0, 1.0), (0, 0.6), (0, 0.3), (255, 0.75), (255, 0.5), (255, 0.25))
+    ]
     greys = np.linspace(0, 255, 256 - len(mixed))[:, None].repeat(3, axis=1)
     return np.concatenate([np.array(mixed), greys]).round().astype(np.uint8)
 

@@ -105,7 +105,9 @@ def _read_mnist(config: DataConfig) -> ImageSource:
     parts = {}
     for name, (images, labels) in read_mnist(folder).items():
         if images.shape[1:] != (size, size):
-            raise ValueError(f"{folder}, {name}: expected images of {size}x{size}, got {images.shape[1]}x{images.shape[2]}; set image_size")
+            raise ValueError(
+                f"{folder}, {name}: expected images of {size}x{size} pixels, got {images.shape[1]}x{images.shape[2]}; set image_size"
+            )
         parts[name] = _in_memory(torch.from_numpy(images), torch.from_numpy(labels).long())
         refuse_strange_labels(f"{folder}, {name}", parts[name].labels, 10)
     return ImageSource(parts, [str(digit) for digit in range(10)], {"dev": config.num_dev})

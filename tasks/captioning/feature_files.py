@@ -89,7 +89,9 @@ def _header(file: IO[bytes], place: str, size: int) -> tuple[tuple[int, ...], np
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, _, dtype = read(file)
     except _DAMAGE as error:
-        raise ValueError(f"{place}: expected what numpy.save writes, but its beginning does not read ({brief(str(error))})") from error
+        raise ValueError(
+            f"{place}: expected an array as numpy.save writes it, but its beginning does not read ({brief(str(error))})"
+        ) from error
     if dtype.hasobject:
         raise ValueError(f"{place}: expected numbers, got Python objects, which are never unpacked; save an array of numbers")
     if min(shape, default=0) < 0:
@@ -137,7 +139,9 @@ def _open_hdf5(path: Path) -> Iterator[FeatureFile]:
     try:
         file = h5py.File(path, "r")
     except (OSError, RuntimeError) as error:
-        raise ValueError(f"{path}: expected an HDF5 file, but it is none, cut short or damaged ({brief(str(error))}); {_WHOLE}") from error
+        raise ValueError(
+            f"{path}: expected an HDF5 file, but it is none, cut short or damaged ({brief(str(error))}); copy it again, whole"
+        ) from error
     with file:
         found = dict(_data_sets(path, file, "", set(), h5py))
         # A row is unpacked with the whole chunk that it stands in, which may be larger than all rows.
@@ -152,13 +156,17 @@ def _data_sets(path: Path, group: Any, prefix: str, seen: set[Any], h5py: Any) -
     with _read_whole(path, prefix):
         place, names = h5py.h5o.get_info(group.id).addr, list(group)
     if place in seen or prefix.count("/") > _MOST_FOLDERS_DEEP:
-        raise ValueError(f"{path}, {brief(prefix)}: expected groups in one place, at most {_MOST_FOLDERS_DEEP} deep; write it anew")
+        raise ValueError(
+            f"{path}, {brief(prefix)}: expected groups that stand in one place, at most {_MOST_FOLDERS_DEEP} deep; write it anew"
+        )
     seen.add(place)
     for name in names:
         with _read_whole(path, prefix + name):
             link = group.get(name, getlink=True)
         if not isinstance(link, h5py.HardLink):
-            raise ValueError(f"{path}, {brief(prefix + name)}: expected features in the file itself, got a link; copy them there")
+            raise ValueError(
+                f"{path}, {brief(prefix + name)}: expected features in the file itself, got a link; links are not followed, copy them"
+            )
         with _read_whole(path, prefix + name):
             found = group[name]
         if isinstance(found, h5py.Group):

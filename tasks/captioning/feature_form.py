@@ -101,7 +101,9 @@ def from_members(
     counts, dim = [count for count, _ in forms], forms[0][1]
     other = next((row for row, form in enumerate(forms) if form[1] != dim), None)
     if other is not None:
-        raise ValueError(f"{path}: expected equally many numbers a region, got {dim} in {names[0]} and {forms[other][1]} in {names[other]}")
+        raise ValueError(
+            f"{path}: expected as many numbers a region in every image, got {dim} in {names[0]} and {forms[other][1]} in {names[other]}"
+        )
     return FeatureFile(path, names, counts, dim, None, lambda row: np.asarray(read(names[row])[...]).reshape(counts[row], dim))
 
 
@@ -119,11 +121,15 @@ def _mask_of(path: Path, extra: Mapping[str, np.ndarray], number: int, regions: 
     if "counts" in extra:
         counts = np.asarray(extra["counts"])
         if counts.shape != (number,) or counts.dtype.kind not in "iu" or counts.min() < 1 or counts.max() > regions:
-            raise ValueError(f"{path}, counts: expected {number} integers in 1..{regions}, got {counts.dtype} {brief(counts.tolist())}")
+            raise ValueError(
+                f"{path}, counts: expected {number} whole numbers from 1 to {regions}, got {counts.dtype} {brief(counts.tolist())}"
+            )
         return np.asarray(np.arange(regions) < counts[:, None])
     if "mask" not in extra:
         return None
     mask = np.asarray(extra["mask"])
     if mask.shape != (number, regions) or mask.dtype != np.bool_ or not mask.any(axis=1).all():
-        raise ValueError(f"{path}, mask: expected bool [{number}, {regions}] with a True in every row, got {mask.dtype} {list(mask.shape)}")
+        raise ValueError(
+            f"{path}, mask: expected bool [{number}, {regions}] with a region that counts in every row, got {mask.dtype} {list(mask.shape)}"
+        )
     return mask

@@ -53,7 +53,9 @@ def rows_of_images(found: FeatureFile, splits: Mapping[str, Sequence[Image]], *,
         )
     twice, times = known.most_common(1)[0]
     if times > 1:
-        raise ValueError(f"{found.path}: {brief(twice)} stands for more than one image; name features by the images' ids, or with folders")
+        raise ValueError(
+            f"{found.path}: {brief(twice)} stands for more than one image; name features by the images' ids, or with their folders"
+        )
     rows = {split: [places.get(naming(image)) for image in part] for split, part in splits.items()}
     for split, part in splits.items():
         missing = [image[1] for image, row in zip(part, rows[split], strict=True) if row is None]

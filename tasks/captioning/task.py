@@ -214,7 +214,9 @@ class CaptioningTask:
         if hash_of(policy.adapter.encoder.state_dict()) in self.data.seen_by:
             return
         path, drawn = self.config.policy.path, self.config.data.source == "scenes"
-        _LOG.warning("the encoder's weights are not those of %s: images are encoded each time; save the model and name it as path", path)
+        _LOG.warning(
+            "the encoder's weights are not those of %s: images are encoded anew each time; save the model and name it as path", path
+        )
         self.data = load_data(self.config.data, unfrozen_sight(self.config.policy, drawn=drawn).prepare)
         policy.adapter.prepared = self.data.prepared
 

@@ -194,7 +194,9 @@ def _import_registering(module: str, name: str) -> None:
         import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise ValueError(f"environment {name!r}: {module} needs {error.name!r}, which is not installed, nor in this folder") from error
+            raise ValueError(
+                f"environment {name!r}: {module} needs the module {error.name!r}, which is neither installed nor in this folder"
+            ) from error
         extra = f'pip install "seqrl[{EXTRAS[module]}]"' if module in EXTRAS else "put it into the current folder or on PYTHONPATH"
         raise ValueError(f"environment {name!r}: there is no module {error.name!r}; {extra}, or check its name") from error
 

@@ -116,7 +116,9 @@ def _action_values(config: ControlPolicyConfig, shown: gym.Space, actions: gym.S
 
 def _table(config: ControlPolicyConfig, shown: gym.Space, actions: gym.Space, generator: Generator | None) -> nn.Module:
     if _has_mask(shown):
-        raise ValueError(f"task.action_masks: expected false with task.policy.type: {config.type}, which chooses among all, got true")
+        raise ValueError(
+            f"task.action_masks: expected false with task.policy.type: {config.type}, which chooses among all actions, got true"
+        )
     if not isinstance(shown, Discrete) or not isinstance(actions, Discrete):
         instead = "type: action_values, which dqn trains, or " if isinstance(actions, Discrete) else ""
         raise ValueError(

@@ -22,7 +22,9 @@ def check_spaces(name: str, observation_space: gym.Space, action_space: gym.Spac
         ValueError: naming the environment and the space.
     """
     if not isinstance(observation_space, Box | Discrete):
-        raise ValueError(f"environment {name}: expected a Box or Discrete observation space, or one that flattens, got {observation_space}")
+        raise ValueError(
+            f"environment {name}: expected a Box or Discrete observation space, or one that flattens into a Box, got {observation_space}"
+        )
     joint = joint_parts(action_space)
     if not isinstance(action_space, Box | Discrete | MultiDiscrete | MultiBinary) and joint is None:
         raise ValueError(
@@ -32,9 +34,13 @@ def check_spaces(name: str, observation_space: gym.Space, action_space: gym.Spac
     for part in joint or ():
         check_spaces(name, observation_space, part)
     if np.any(getattr(action_space, "start", 0)) or getattr(observation_space, "start", 0) != 0:
-        raise ValueError(f"environment {name}: expected numbers from 0, got {observation_space} and {action_space}; wrap it to shift them")
+        raise ValueError(
+            f"environment {name}: expected numbers from 0, got {observation_space} and {action_space}; shift them in a wrapper"
+        )
     if isinstance(action_space, Box) and not np.issubdtype(action_space.dtype, np.floating):
-        raise ValueError(f"environment {name}: expected a Box of real numbers for actions, got {action_space}; wrap it as MultiDiscrete")
+        raise ValueError(
+            f"environment {name}: expected a Box of real numbers for the actions, got {action_space}; wrap it as MultiDiscrete"
+        )
     if isinstance(action_space, MultiDiscrete | MultiBinary) and len(action_space.shape) != 1:
         raise ValueError(f"environment {name}: expected a row of choices, got {action_space}; flatten it in a wrapper")
 
@@ -65,7 +71,9 @@ def policy_spaces(
     """
     if frame_stack > 1:
         if not isinstance(observation_space, Box):
-            raise ValueError(f"task.frame_stack: expected 1 for observations without numbers, {observation_space}, got {frame_stack}")
+            raise ValueError(
+                f"task.frame_stack: expected 1 for an observation space without numbers to stack, {observation_space}, got {frame_stack}"
+            )
         observation_space = StackedBox(observation_space, frame_stack)
     if isinstance(action_space, MultiBinary):
         action_space = MultiDiscrete(np.full(action_space.shape, 2))
@@ -108,7 +116,9 @@ def action_translator(name: str, action_space: gym.Space, *, squash: bool) -> Tr
     if isinstance(action_space, Box):
         return _bounded(name, action_space, squash=squash)
     if squash:
-        raise ValueError(f"task.policy.actor_critic.squash: expected false for {name}, whose actions are {action_space}, got true")
+        raise ValueError(
+            f"task.policy.actor_critic.squash: expected false for environment {name}, whose actions are {action_space}, got true"
+        )
     return (lambda action: action.cpu().numpy().astype(action_space.dtype)) if isinstance(action_space, MultiBinary) else None
 
 
@@ -118,7 +128,9 @@ def _bounded(name: str, action_space: Box, *, squash: bool) -> Translator:
     if not squash:
         return lambda action: np.clip(action.cpu().numpy().reshape(-1, *shape), low, high)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        raise ValueError(f"task.policy.actor_critic.squash: expected actions with bounds, {name} has {action_space}; set it to false")
+        raise ValueError(
+            f"task.policy.actor_critic.squash: expected an action space with bounds, environment {name} has {action_space}; set it to false"
+        )
     half = (high - low) / 2
 
     def squashed(action: Tensor) -> np.ndarray:

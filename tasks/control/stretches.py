@@ -57,5 +57,7 @@ class Stretches:
             self._memory = map_tree(torch.clone, state["memory"])
             return
         reason = "did not keep its state" if state["environment"] is None else "shows something else after the same seed and actions"
-        warnings.warn(f"environment {name} {reason}: its episodes start anew, so this run differs from one not resumed", stacklevel=3)
+        warnings.warn(
+            f"environment {name} {reason}: its episodes start anew, so this run differs from one that was not resumed", stacklevel=3
+        )
         self._begin_anew()

@@ -226,7 +226,9 @@ class MovieDialogs:
         """Write what the user did last as an act, such as inform(city=seattle)."""
         state, slots = self.state, self.data.slots
         wanted = [slots[slot] for slot in np.flatnonzero(state["wanted"][row])]
-        heard = [f"{slots[n]}={self._value(int(n), int(self.constraints[row, n]))}" for n in np.flatnonzero(state["heard"][row])]
+        heard = [
+            f"{slots[slot]}={self._value(int(slot), int(self.constraints[row, slot]))}" for slot in np.flatnonzero(state["heard"][row])
+        ]
         return f"{USER_ACTS[state['act'][row]]}({', '.join(heard + wanted)})"
 
     def goal(self, row: int) -> str:

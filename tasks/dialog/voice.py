@@ -58,8 +58,9 @@ def spoken(dialogs: Shown, row: int) -> SystemAct:
         return SystemAct("goodbye", {}, "Goodbye, and enjoy your meal.")
     if action < OFFER:
         return _about_slot(dialogs, row, ACTIONS[action].split("(")[0], action % SLOTS)
-    slots = zip(INFORMABLE, VALUES, likeliest, strict=True)
-    wanted = {_NAMES[slot]: values[value] for slot, values, value in slots if value < len(values)}
+    wanted = {
+        _NAMES[slot]: VALUES[n][value] for n, (slot, value) in enumerate(zip(INFORMABLE, likeliest, strict=True)) if value < len(VALUES[n])
+    }
     if state["empty"][row]:
         other = "other " if action == OTHERS and state["offered"][row] >= 0 else ""
         food, area, price = (wanted.get(_NAMES[slot], "") for slot in INFORMABLE)

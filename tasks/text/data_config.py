@@ -113,7 +113,9 @@ def _read_parts(config: DataConfig) -> dict[str, Pairs]:
 
 def _hold_out(pairs: Pairs, count: int, name: str, part: str) -> tuple[Pairs, Pairs]:
     if not 0 < count < len(pairs):
-        raise ValueError(f"{name}: expected 1 to {len(pairs) - 1} of the {len(pairs)} {part} pairs to hold out, got {count}; or name files")
+        raise ValueError(
+            f"{name}: expected 1 to {len(pairs) - 1} of the {len(pairs)} {part} pairs to hold out, got {count}; or name files of them"
+        )
     return pairs.part(slice(0, -count)), pairs.part(slice(-count, None))
 
 

@@ -33,7 +33,9 @@ class Pairs:
     def __post_init__(self) -> None:
         """Refuse what cannot be scored."""
         if len(self.prompts) != len(self.references):
-            raise ValueError(f"expected references for every prompt, got {len(self.prompts)} prompts and {len(self.references)} lists")
+            raise ValueError(
+                f"expected references for every prompt, got {len(self.prompts)} prompts and {len(self.references)} lists of references"
+            )
         for name, values in self.columns.items():
             if len(values) != len(self.prompts):
                 raise ValueError(f"column {name!r}: expected a value for each of {len(self.prompts)} prompts, got {len(values)}")
@@ -107,7 +109,9 @@ def as_prompts(prompts: Sequence[str] | Sequence[Messages]) -> tuple[list[str], 
 def as_lists(references: Sequence[str] | Sequence[Sequence[str]]) -> list[Sequence[str]]:
     """Give lists of references where each prompt has one text."""
     if isinstance(references, str):
-        raise ValueError(f"references: expected a list with a text, or a list of texts, for each prompt, got the text {references[:40]!r}")
+        raise ValueError(
+            f"references: expected a list with one text, or a list of texts, for each prompt, got the text {references[:40]!r}"
+        )
     return [[each] if isinstance(each, str) else each for each in references]
 
 

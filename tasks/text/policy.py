@@ -112,7 +112,9 @@ def model_vocabulary(policy: Any, data: DataConfig, config: PolicyConfig) -> Any
 
     for name in ("tokenizer", "pieces"):
         if getattr(data, name):
-            raise ValueError(f"data.{name}: a pretrained model has its own tokenizer, got {getattr(data, name)!r}; leave it out")
+            raise ValueError(
+                f"data.{name}: a pretrained model reads and writes with its own tokenizer, got {getattr(data, name)!r}; leave it out"
+            )
     return ModelVocabulary(policy.tokenizer, policy, around=(config.prefix, config.suffix), chat=config.chat, tokens=data.tokens)
 
 

@@ -56,8 +56,9 @@ def greedy_texts(policy: Any, read: Callable[[slice], Tree], batches: Iterable[s
         lengths = rows.mask.sum(dim=1)
         ended = is_end(rows.action.gather(1, (lengths - 1).unsqueeze(1)).squeeze(1), end_tokens(policy))
         tokens = with_one_end(rows.action, policy, vocabulary.end).tolist()
-        texts = zip(tokens, lengths.tolist(), ended.tolist(), strict=True)
-        found += [Decoded(vocabulary.decode(row[:length]), end) for row, length, end in texts]
+        found += [
+            Decoded(vocabulary.decode(row[:length]), end) for row, length, end in zip(tokens, lengths.tolist(), ended.tolist(), strict=True)
+        ]
     return found
 
 

@@ -110,7 +110,9 @@ def own_metrics(names: Sequence[str], reward: TextReward, timeout_s: float, *, t
         if name not in rewarded:
             metric = metric_of(name)
             if metric in taken:
-                raise ValueError(f"evaluation.metrics: {name!r} is called as another metric, {metric}; give the function another name")
+                raise ValueError(
+                    f"evaluation.metrics: {name!r} is called as another metric of evaluations, {metric}; give the function another name"
+                )
             own = OwnRewards([(name, function)], [1.0], reward.vocabulary, workers=0, timeout_s=timeout_s)
             found[metric] = OwnMetric(name, own.alone(0))
     for place, name in enumerate(rewarded):

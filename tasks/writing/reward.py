@@ -75,7 +75,9 @@ class TextReward:
         config = self.config
         given = named_functions(function)
         if given is not None and config.workers:
-            raise ValueError("reward.workers: expected a function by name, task.reward.function=module:name, got an object; set workers=0")
+            raise ValueError(
+                "reward.workers: expected a function by its name, task.reward.function=module:name, got an object; set workers=0"
+            )
         if given is None and config.named:
             given = imported(config), list(config.named.values())
         return None if given is None else OwnRewards(*given, self.vocabulary, workers=config.workers, timeout_s=config.timeout_s)

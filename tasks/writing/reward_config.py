@@ -68,11 +68,15 @@ class RewardConfig:
             _check_settings(name, settings)
         _check_functions(self.function, self.functions)
         if self.workers and not self.named:
-            raise ValueError(f"workers: expected 0 without reward.function, got {self.workers}; metrics take microseconds and need none")
+            raise ValueError(
+                f"workers: expected 0 without reward.function, got {self.workers}; metrics take microseconds and need no processes"
+            )
         together = [] if self.named else [name for name, weight in self.metrics.items() if weight and by_name.scores_together(name)]
         if self.per_token and (self.variety or together):
             what = together[0] if together else "variety"
-            raise ValueError(f"per_token: expected false with {what}, which compares texts of a batch, of which beginnings are no part")
+            raise ValueError(
+                f"per_token: expected false with {what}, which compares the texts of a batch, of which the beginnings are no part"
+            )
         if not self.named and not any(self.metrics.values()):
             raise ValueError("metrics: expected at least one metric with a weight other than 0, for instance {cider_d: 1.0}")
 

@@ -134,5 +134,7 @@ def checked_scores(given: Any, number: int) -> NDArray[np.float64]:
         raise ValueError(f"the reward function gave {str(given)[:80]!r}; expected one number a caption ({error})") from error
     if scores.shape != (number,):
         why = "" if scores.shape else ": the function gets lists and gives a list"
-        raise ValueError(f"the reward function gave shape {list(scores.shape)} for {number} captions; expected one number each{why}")
+        raise ValueError(
+            f"the reward function gave scores of shape {list(scores.shape)} for {number} captions; expected one number each{why}"
+        )
     return scores

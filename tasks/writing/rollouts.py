@@ -126,8 +126,10 @@ class Rollouts:
             items, inputs = draw()
             own: Any = self.own
             forced = own(references.beginnings(items, num_forced_steps, self.generator)) if num_forced_steps else None
-            settings: Any = {"num_samples": num_samples, "greedy": greedy, "greedy_baseline": greedy_baseline, "forced": forced, **how}
-            return sampled_rows(policy, own(context_of(policy, inputs)), own(items), end=self._reward.vocabulary.end, **settings)
+            settings: Any = {"num_samples": num_samples, "greedy": greedy, "greedy_baseline": greedy_baseline, **how}
+            return sampled_rows(
+                policy, own(context_of(policy, inputs)), own(items), end=self._reward.vocabulary.end, forced=forced, **settings
+            )
 
         if greedy:
             return sampled().scored(self._reward.paid)

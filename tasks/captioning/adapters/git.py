@@ -26,9 +26,10 @@ class Git:
     def __init__(self, model: GitForCausalLM) -> None:
         self.model: Any = model
         self.encoder, self.writer = self.model.git.image_encoder, self.model
-        frames = model.config.num_image_with_embedding
-        if frames is not None:
-            raise ValueError(f"path: expected a GIT model of images, got one of videos of {frames} frames; choose another")
+        if model.config.num_image_with_embedding is not None:
+            raise ValueError(
+                f"path: expected a GIT model of images, got one of videos of {model.config.num_image_with_embedding} frames; choose another"
+            )
         vision: Any = model.config.vision_config
         self.num_own_places = (vision.image_size // vision.patch_size) ** 2 + 1
 

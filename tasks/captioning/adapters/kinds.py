@@ -78,7 +78,9 @@ def adapter_of(
     """
     kind = check_kind(type(model).__name__, model.config)
     if prompt and tokenizer is None and whole is None:
-        raise ValueError("prompt: it is read by the model's tokenizer, which was not given; set task.data.tokenizer, or leave it out")
+        raise ValueError(
+            "prompt: it is read by the model's tokenizer, which was not given; set task.data.tokenizer, or leave the prompt out"
+        )
     made, tokens = _parts(kind, model, tokenizer, whole, prompt, fast=fast)
     adapter = ImageAdapter(made, pictures, tokens, whole, followed(whole, prompt))
     seen = adapter.look_once()
@@ -103,7 +105,9 @@ def _parts(kind: str, model: Any, tokenizer: Any, whole: Any, prompt: str, *, fa
     words = tuple(tokenizer(prompt, add_special_tokens=False)["input_ids"]) if prompt else ()
     first = special_tokens(model, "decoder_start_token_id", "bos_token_id")
     if not first:
-        raise ValueError("decoder_start_token_id: expected a token in the configuration, got none; add it to generation_config.json")
+        raise ValueError(
+            "decoder_start_token_id: expected a token in the model's configuration, got none; add it to generation_config.json"
+        )
     return Git(model) if kind == "git" else EncoderDecoder(model, fast=fast), (first[0], *words)
 
 

@@ -88,7 +88,9 @@ class Plan:
         """
         path = folder / "plan.json"
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file, so there is no demonstration to go on with; start one without --resume")
+            raise FileNotFoundError(
+                f"{path}: there is no such file, so there is no demonstration to go on with; start one without --resume"
+            )
         return cls(**read_json(path))
 
     def arguments(self, name: str, folder: Path) -> list[str]:

@@ -89,7 +89,9 @@ def check_model(name: str) -> Any:
     kind = config.model_type
     if kind not in supported_kinds():
         hint = "; task.policy.type=pretrained takes it as a whole, with task.policy.path" if kind == "vision-encoder-decoder" else ""
-        raise ValueError(f"{_FIELD}: expected {_WANTED}, got {name}, whose kind is {kind!r}{hint}; known: {', '.join(supported_kinds())}")
+        raise ValueError(
+            f"{_FIELD}: expected {_WANTED}, got {name}, whose kind is {kind!r}{hint}; these are known: {', '.join(supported_kinds())}"
+        )
     processor = load_image_processor(name, field=_FIELD)
     check_processor(processor)
     return processor

@@ -101,7 +101,9 @@ class Preparation:
         pixels = _one_picture(np.asarray(given["pixel_values"]))[0]
         levels = np.rint(pixels)
         if pixels.ndim != 3 or len(pixels) != 3 or np.abs(levels - pixels).max() > 1e-3 or levels.min() < 0 or levels.max() > 255:
-            raise ValueError(f"image processor {type(self._processor).__name__}: expected whole grey levels after steps that move pixels")
+            raise ValueError(
+                f"image processor {type(self._processor).__name__}: expected whole grey levels after the steps that move pixels"
+            )
         return np.ascontiguousarray(levels, dtype=np.uint8)
 
 

@@ -26,7 +26,9 @@ def weights_format(dtype: Dtype, *, only_lora_learns: bool) -> torch.dtype:
     if dtype == "fp16" and not on_gpu:
         raise ValueError("policy.dtype: fp16 needs a GPU, and there is none; set it to fp32 or bf16")
     if dtype == "fp16" and not only_lora_learns:
-        raise ValueError("policy.dtype: what weights learn is too small for fp16; set bf16 or fp32, or let only LoRA learn (policy.lora)")
+        raise ValueError(
+            "policy.dtype: what weights learn is too small for fp16; set it to bf16 or fp32, or let only LoRA learn (policy.lora)"
+        )
     if dtype == "bf16" and on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
         raise ValueError(f"policy.dtype: {torch.cuda.get_device_name()} has no bf16; set it to fp32, or to fp16 with policy.lora")
     return _FORMATS[dtype]

@@ -60,7 +60,9 @@ def load_image_processor(name: str, *, field: str) -> Any:
     """
     processor = _load_part(AutoImageProcessor, name, field, "image processor", backend="pil")
     if getattr(processor, "backend", "pil") == "torchvision":
-        raise ValueError(f"{field}: expected an image processor for Pillow, got {type(processor).__name__} of {name}; choose another model")
+        raise ValueError(
+            f"{field}: expected an image processor that works with Pillow, got {type(processor).__name__} of {name}; choose another model"
+        )
     return processor
 
 

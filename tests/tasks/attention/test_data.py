@@ -151,7 +151,7 @@ def test_mnist_s_files_when_wrong(tmp_path: Path) -> None:
         load_data(config)
     with pytest.raises(ValueError, match="train-labels-idx1-ubyte: expected 10 labels, one for each image of .*, got 11; take both"):
         load_data(write_mnist(tmp_path, labels=bytes(11)))
-    with pytest.raises(ValueError, match="expected images of 28x28, got 32x32; set image_size"):
+    with pytest.raises(ValueError, match="expected images of 28x28 pixels, got 32x32; set image_size"):
         load_data(write_mnist(tmp_path, size=32))
     config = write_mnist(tmp_path)
     config.num_dev = 10
@@ -311,7 +311,7 @@ def test_datasets_that_are_wrong(tmp_path: Path) -> None:
     assert "dev: expected fewer images to hold out than the 3 training images, got 5000; set num_dev" in said(config, num_dev=5000)
     assert "expected a `datasets` name or folder, found neither" in said(config, path=str(tmp_path / "absent"))
     config = save_dataset(tmp_path / "split", {"train": good, "unlabelled": good}, classes)
-    assert "expected splits train and perhaps dev and test (among train, training, restval, dev, val," in said(config)
+    assert "expected the splits train and perhaps dev and test (among train, training, restval, dev, val," in said(config)
     config = save_dataset(tmp_path / "unlabelled", {"train": good, "test": [(1, 0), (2, -1)]}, classes)
     assert "unlabelled, test, row 1: expected a class of train (0, 1), got -1; correct or remove the row" in said(config)
     config = save_dataset(tmp_path / "floats", {"train": [(1, 0.5), (2, 1.5)]})

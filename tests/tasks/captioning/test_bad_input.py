@@ -270,7 +270,7 @@ def test_misspelt_watched_metric(run: Callable[..., tuple[int, str]], root: Path
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("short", "gave shape [3] for 4 captions; expected one number each\n  while collecting for update 1"),
+        ("short", "gave scores of shape [3] for 4 captions; expected one number each\n  while collecting for update 1"),
         ("words", "expected one number a caption"),
         ("absent", "has no attribute 'absent'"),
         ("not_a_function", "to be a function, got a int"),

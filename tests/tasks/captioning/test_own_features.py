@@ -297,7 +297,7 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "no .npy": (
         "f.npy",
         lambda path: path.write_text("text"),
-        "expected what numpy.save writes, but its beginning does not read",
+        "expected an array as numpy.save writes it, but its beginning does not read",
     ),
     "NaN": (
         "f.npy",
@@ -322,17 +322,17 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "other sizes": (
         "f.npz",
         lambda path: npz_of(path, **{"0.jpg": GRID[0], "1.jpg": np.ones((3, 5))}),
-        "expected equally many numbers a region, got 2 in 0.jpg and 5 in 1.jpg",
+        "expected as many numbers a region in every image, got 2 in 0.jpg and 5 in 1.jpg",
     ),
     "counts": (
         "f.npz",
         lambda path: write_npz(path, counts=np.array([1, 2, 3, 4, 1, 1])),
-        "f.npz, counts: expected 6 integers in 1..3",
+        "f.npz, counts: expected 6 whole numbers from 1 to 3",
     ),
     "mask": (
         "f.npz",
         lambda path: write_npz(path, mask=np.zeros((6, 3), bool)),
-        "f.npz, mask: expected bool [6, 3] with a True in every row",
+        "f.npz, mask: expected bool [6, 3] with a region that counts",
     ),
     "a member larger than its file": ("f.npz", npz_member_larger_than_its_file, "for float32 [1000000000, 2048], got 128: it is cut short"),
     "a link out": (
@@ -340,12 +340,12 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
         lambda path: link(path, h5py.ExternalLink("/etc/passwd", "x")),
         "'0.jpg': expected features in the file itself, got a link",
     ),
-    "a link within": ("f.h5", lambda path: link(path, h5py.SoftLink("/1.jpg")), "got a link; copy them there"),
+    "a link within": ("f.h5", lambda path: link(path, h5py.SoftLink("/1.jpg")), "got a link; links are not followed"),
     "numbers outside": ("f.h5", h5_outside, "'0.jpg': expected features in the file itself, got a data set that stands in other files"),
     "numbers elsewhere": ("f.h5", h5_virtual, "got a data set that stands in other files"),
     "larger than it can be": ("f.h5", h5_bomb, "expected at most 100 times its"),
     "chunks larger than they can be": ("f.h5", h5_chunk_bomb, "expected at most 100 times its"),
-    "a group in itself": ("f.h5", h5_cycle, "expected groups in one place"),
+    "a group in itself": ("f.h5", h5_cycle, "expected groups that stand in one place"),
 }
 
 

@@ -320,7 +320,7 @@ def test_an_encoder_that_a_run_before_has_trained_looks_for_itself(
     ]
     assert torch.equal(rows[0].action, rows[1].action) and torch.equal(rows[0].logp, rows[1].logp)
     assert frozen.evaluate(policies[1]) == plain.evaluate(policies[0])
-    assert "images are encoded each time" in caplog.text
+    assert "images are encoded anew each time" in caplog.text
 
 
 def test_label_smoothing_leaves_out_special_tokens_but_the_end(folder: Path, tmp_path: Path) -> None:

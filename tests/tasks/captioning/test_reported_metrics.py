@@ -141,7 +141,9 @@ def test_names_of_functions_are_refused_where_they_stand_for_two_metrics(make, o
         with pytest.raises(ValueError, match="names two metrics; give the function another name"):
             EvaluationConfig(metrics=names)
     for name in ("facts_right", "shapes_right", "templates"):  # of drawn scenes, and of these alone
-        with pytest.raises(ValueError, match=f"evaluation.metrics: '{own}:{name}' is called as another metric, {name}; give"):
+        with pytest.raises(
+            ValueError, match=f"evaluation.metrics: '{own}:{name}' is called as another metric of evaluations, {name}; give"
+        ):
             make(evaluation=EvaluationConfig(metrics=[f"{own}:{name}"]))
     task = make(reward=RewardConfig(function=f"{own}:templates"))
     values = task.evaluate(task.build_policy())

@@ -95,7 +95,7 @@ def test_failures_name_the_captions_and_the_next_call_goes_on(workers: Callable[
         score(pool, ["a", "die", "b", "c"], rows)
     with pytest.raises(RewardFailed, match="raised SystemExit: 7 for captions 0 to 1"):
         score(pool, ["leave", "a", "b", "c"], rows)
-    with pytest.raises(ValueError, match=r"gave shape \[1\] for 2 captions; expected one number each; for captions 2 to 3"):
+    with pytest.raises(ValueError, match=r"gave scores of shape \[1\] for 2 captions; expected one number each; for captions 2 to 3"):
         score(pool, ["a", "b", "short", "c"], rows)
     assert score(pool, ["a", "b", "c"], rows[:3]).tolist() == [1.0, 1.0, 1.0]
     absent = RewardWorkers(["os:no_such_function"], 1, 60.0)

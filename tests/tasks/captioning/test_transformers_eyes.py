@@ -226,7 +226,7 @@ def test_where_no_hub_can_be_asked_it_is_not_tried_for_minutes(proxies: dict[str
 
 def test_models_that_see_nothing_are_refused_by_kind(tmp_path: Path) -> None:
     transformers.BertConfig().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"whose kind is 'bert'; known: .*beit.* clip.* dinov2.* resnet.* siglip.* vit"):
+    with pytest.raises(ValueError, match=r"whose kind is 'bert'; these are known: .*beit.* clip.* dinov2.* resnet.* siglip.* vit"):
         check_eyes(str(tmp_path))
     kinds = {"vit", "deit", "beit", "dinov2", "clip", "clip_vision_model", "siglip", "siglip_vision_model", "resnet", "convnext", "swin"}
     assert kinds < set(supported_kinds()) and not {"bert", "gpt2", "detr", "vit_mae"} & set(supported_kinds())

@@ -21,11 +21,11 @@ def test_spaces_without_a_layer_are_refused() -> None:
     for parts in ((BOX, DISCRETE), (DISCRETE, BOX, BOX), (MultiDiscrete([2, 3]), BOX)):
         with pytest.raises(ValueError, match=r"or a Tuple of a Discrete and a Box, got Tuple"):
             check_spaces("odd", BOX, Tuple(parts))
-    with pytest.raises(ValueError, match="odd: expected a Box of real numbers for actions"):
+    with pytest.raises(ValueError, match="odd: expected a Box of real numbers for the actions"):
         check_spaces("odd", BOX, Tuple((DISCRETE, Box(0, 9, (2,), dtype=np.int64))))
-    with pytest.raises(ValueError, match="odd: expected a Box of real numbers for actions"):
+    with pytest.raises(ValueError, match="odd: expected a Box of real numbers for the actions"):
         check_spaces("odd", BOX, Box(0, 9, (2,), dtype=np.int64))
-    with pytest.raises(ValueError, match="observation space, or one that flattens, got Text"):
+    with pytest.raises(ValueError, match="observation space, or one that flattens into a Box, got Text"):
         check_spaces("odd", Text(3), DISCRETE)
     for spaces in (
         (BOX, Discrete(2, start=1)),
@@ -92,7 +92,7 @@ def test_an_action_of_two_parts_is_packed_and_unpacked() -> None:
 
 
 def test_squashing_needs_bounds() -> None:
-    with pytest.raises(ValueError, match=r"squash: expected false for x, whose actions are Discrete\(2\)"):
+    with pytest.raises(ValueError, match=r"squash: expected false for environment x, whose actions are Discrete\(2\)"):
         action_translator("x", DISCRETE, squash=True)
-    with pytest.raises(ValueError, match="squash: expected actions with bounds"):
+    with pytest.raises(ValueError, match="squash: expected an action space with bounds"):
         action_translator("x", Box(-np.inf, np.inf, (2,)), squash=True)

@@ -53,7 +53,7 @@ def test_rewards_that_people_type(reward: Any) -> None:
         ({"reward": {"distinct1": 1.0}}, "distinct1 has one score for all sentences together"),
         ({"prompts": "one two"}, "prompts: expected a list of texts, got the text 'one two'"),
         ({"prompts": [["hi", "you"], "b", "c", "d"]}, "prompt 0: expected a text, got a list"),
-        ({"prompts": PROMPTS[:3]}, "3 prompts and 4 lists"),
+        ({"prompts": PROMPTS[:3]}, "3 prompts and 4 lists of references"),
     ],
 )
 def test_what_people_mistype_is_told(given: Any, problem: str) -> None:
@@ -63,7 +63,7 @@ def test_what_people_mistype_is_told(given: Any, problem: str) -> None:
 
 def test_a_function_of_a_single_reply_is_told_that_it_gets_lists() -> None:
     task = TextTask(PROMPTS, REFERENCES, lambda reply, references: 1.0, config=CONFIG)
-    with pytest.raises(ValueError, match=r"gave shape \[\] .* the function gets lists and gives a list"):
+    with pytest.raises(ValueError, match=r"scores of shape \[\] .* the function gets lists and gives a list"):
         task.rollout(task.build_policy().eval())
 
 

@@ -58,7 +58,7 @@ def test_a_tokenizer_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         ValueError, match=rf"tokenizer: expected at most the {NUM_TOKENS} tokens that the model writes, got {NUM_TOKENS + 2}"
     ):
         task_of(folder)
-    with pytest.raises(ValueError, match=r"data.tokenizer: a pretrained model has its own tokenizer"):
+    with pytest.raises(ValueError, match=r"data.tokenizer: a pretrained model reads and writes with its own tokenizer"):
         task_of(folder, DataConfig(tokenizer="other"))
     with pytest.raises(ValueError, match=r"data.pieces: a pretrained model reads and writes"):
         task_of(folder, DataConfig(pieces=50))
