@@ -124,4 +124,4 @@ class MetricMix:
             [N] float64 weighted sums.
         """
         parts = self.parts(tokens, lengths, items)
-        return np.sum([self.weights[name] * scores for name, scores in parts.items()], axis=0, dtype=np.float64)
+        return sum((self.weights[name] * scores for name, scores in parts.items()), np.zeros(np.shape(items)))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from seqrl.metrics import kernels
 from seqrl.metrics.rows import ReferenceRows
 
-_LARGEST_LOAD = 0.6
+_LARGEST_LOAD = 0.3
 _ITEMS_A_CHUNK = 1024
 # Every n-gram of an item has a count for each of its references; 8 GiB of counts for one item are too many.
 _MOST_COUNTS = 2**32
@@ -46,8 +46,8 @@ class NgramTable:
     size: int = 0
 
     def reserve(self, num_more: int) -> None:
-        """Make room for `num_more` further n-grams."""
-        num_slots = len(self.slots)
+        """Make room for `num_more` further n-grams, and for no more than that."""
+        num_slots = 1024
         while self.size + num_more > _LARGEST_LOAD * num_slots:
             num_slots *= 2
         if num_slots == len(self.slots):
@@ -118,6 +118,7 @@ class NgramTable:
             self.size = kernels.add_items(
                 rows, first, last, max_n, self.slots, self.size, self.document_frequency, new, gram, pairs, counted
             )
+        self.reserve(0)  # most n-grams were met before: a table that fits the cache is read faster
         return counted
 
     def frequent(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:

@@ -105,8 +105,9 @@ class ReferenceIndex:
             raise ValueError(
                 f"expected tokens [N, T], lengths [N], items [N]; got {rows.tokens.shape}, {rows.lengths.shape}, {rows.items.shape}"
             )
-        if len(rows.items) and not (rows.items.min() >= 0 and rows.items.max() < self.num_items):
+        # read as unsigned, a negative number is a very large one
+        if len(rows.items) and rows.items.view(np.uint64).max() >= self.num_items:
             raise ValueError(f"items must lie in 0..{self.num_items - 1}; got {rows.items.min()}..{rows.items.max()}")
-        if rows.tokens.size and not (rows.tokens.min() >= 0 and rows.tokens.max() < 2**31):
+        if rows.tokens.size and rows.tokens.view(np.uint64).max() >= 2**31:
             raise ValueError(f"token ids must lie in 0..{2**31 - 1}; got {rows.tokens.min()}..{rows.tokens.max()}")
         return rows
