@@ -41,7 +41,7 @@ ROOM = (
 # Learning rates, lags in updates, updates, and how often it is evaluated.
 GRIDS: dict[str, tuple[Sequence[float], Sequence[int], int, int]] = {
     "room": ((0.03, 0.1, 0.3, 1.0), (0, 10, 50), 200, 10),
-    "cartpole": ((1e-3, 3e-3, 1e-2), (10, 50), 200, 20),
+    "cartpole": ((3e-3, 1e-2), (10, 50), 200, 20),
 }
 
 
