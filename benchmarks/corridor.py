@@ -161,3 +161,22 @@ def score_functions(rows: Trajectory, logits: Tensor) -> Tensor:
     inside = torch.nn.functional.one_hot(rows.action, A).to(logits.dtype) - logits.softmax(dim=1)[state]
     table = torch.nn.functional.one_hot(state, S).to(logits.dtype).unsqueeze(3) * inside.unsqueeze(2)
     return torch.where(rows.mask[..., None], table.flatten(2), 0.0)
+
+
+def quietest_constant(world: World, logits: Tensor) -> float:
+    """Give the constant baseline of least variance, b = E[|s|² R] / E[|s|²] with s = Σ_t ∇ log π(a_t | s_t) and R the score.
+
+    Source: Greensmith et al. 2004 (Variance reduction techniques for gradient estimates in reinforcement learning), constant baselines.
+    """
+    rows, chance = every_episode(world)
+    probability = chance * log_probabilities(rows, logits).sum(dim=1).exp()
+    weight = probability * score_functions(rows, logits).sum(dim=1).square().sum(dim=1)
+    return float(weight @ rows.score / weight.sum())
+
+
+def learning_curve(world: World, first: Tensor, step_size: float, updates: int) -> list[Tensor]:
+    """Follow the exact gradient; give the logits before the first and after each update."""
+    curve = [first]
+    for _ in range(updates):
+        curve.append(curve[-1] + step_size * exact_gradient(world, curve[-1]).view_as(first))
+    return curve

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from corridor import World, corridor, every_episode, exact_gradient, log_probabilities, state_values
-from estimators import Estimator, enumerate_estimator, learning_curve, off_policy, on_policy, sample_gradients
+from corridor import World, corridor, every_episode, exact_gradient, learning_curve, log_probabilities, quietest_constant, state_values
+from enumeration import enumerate_estimator, sample_gradients
+from estimators import Estimator, off_policy, on_policy
 from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, write_results
 from torch import Tensor
 
@@ -131,11 +132,12 @@ def main() -> None:
         "older": {},
     }
     for name, logits in {"new": curve[0], "learned": curve[-1]}.items():
-        average = float(state_values(world, logits)[0, world.start])
+        average, quietest = float(state_values(world, logits)[0, world.start]), quietest_constant(world, logits)
         results["fresh"][name] = {
             "return": average,
+            "quietest_constant": quietest,
             "gradient_norm": float(exact_gradient(world, logits).norm()),
-            "estimators": measure(on_policy(average), world, logits, logits, arguments.episodes, seeds),
+            "estimators": measure(on_policy(average, quietest), world, logits, logits, arguments.episodes, seeds),
         }
     for lag in LAGS:
         behaviour = curve[-1 - lag]

@@ -24,17 +24,18 @@ def variance_fresh(files: Any) -> str:
     entries = [entry for policy in policies.values() for entry in policy["estimators"].values()]
     entries += [entry for older in results["older"].values() for entry in older["estimators"].values()]
     spread = max((max(entry["variance"]) - min(entry["variance"])) / statistics.fmean(entry["variance"]) for entry in entries)
-    off = max(
-        abs(statistics.fmean(entry["variance"]) / entry["variance_exact"] - 1) for entry in entries if entry["variance_exact"] is not None
-    )
+    summed = [entry for entry in entries if entry["variance_exact"] is not None]
+    off = max(abs(statistics.fmean(entry["variance"]) / entry["variance_exact"] - 1) for entry in summed)
     errors = [error for entry in entries for error in entry["sampled_mean_off_by_standard_errors"]]
     returns = ", ".join(f"{key} {number(policy['return'], 2)}" for key, policy in policies.items())
-    return (
-        f"{table(head, rows)}\n\n{number(results['different_episodes'])} different episodes; {number(results['episodes'])} sampled for each "
-        f"estimator and seed. Expected return of the policies: {returns}. Variances are means over the seeds, which differ by "
-        f"{number(100 * spread)}% of it at most in this table and the next; where an exact one can be summed up, the measured mean is off by "
-        f"{number(100 * off, 1)}% at most. Sampled means of the gradient are within {number(max(errors), 1)} standard errors of the exact ones."
-    )
+    constants = ", ".join(f"{key} {number(policy['quietest_constant'], 2)}" for key, policy in policies.items())
+    count, sampled = number(results["different_episodes"]), number(results["episodes"])
+    return f"""{table(head, rows)}
+
+Of {count} different episodes {sampled} were sampled for each estimator and seed. Expected return of the policies: {returns}; constant
+baseline of least variance: {constants}. Here and in the next table variances are means over the seeds, which span {number(100 * spread)}%
+of it at most; where an exact variance can be summed up, the mean is off by {number(100 * off, 1)}% at most. Sampled means of the
+gradient are within {number(max(errors), 1)} standard errors of the exact ones."""
 
 
 def variance_older(files: Any) -> str:
@@ -51,7 +52,8 @@ def variance_older(files: Any) -> str:
         rows.append(cells)
     distance = [[f"{number(age['row_kl'], 3)}", f"{number(100 * age['effective_share'], 1)}%"] for age in ages.values()]
     rows.append(["KL of whole rows, nats; effective share of the rows", *(cell for pair in distance for cell in pair)])
-    head = ["estimator", *(f"{age} old: {what}" for age in ages for what in ("bias (cosine)", "variance"))]
+    old = [f"{age} update{'s' if int(age) > 1 else ''} old" for age in ages]
+    head = ["estimator", *(f"{age}: {what}" for age in old for what in ("bias (cosine)", "variance"))]
     return table(head, rows)
 
 

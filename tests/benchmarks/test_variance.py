@@ -19,7 +19,8 @@ from seqrl.trainers.off_policy import OffPolicy, OffPolicyConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 UNBIASED = (
-    *("REINFORCE: return of the whole episode", "moving average", "greedy episode", "leave one out, 4 rows", "reward to go"),
+    *("REINFORCE: return of the whole episode", "moving average", "constant of least variance", "greedy episode"),
+    *("leave one out, 4 rows", "reward to go"),
     *("reward to go, leave one out, 2 rows", *(f"reward to go - V, {critic}" for critic in ("exact", "clockless", "wrong"))),
     *(f"{n} steps, V exact" for n in (1, 2, 4)),
     *(f"GAE lambda {value}, V exact" for value in ("0", "0.5", "0.9", "0.95", "1")),
@@ -35,24 +36,26 @@ def parts() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "benchmarks"))
         import corridor
+        import enumeration
         import estimators
         import variance
 
         logits = torch.tensor(variance.FIRST, dtype=torch.float64)
         older = torch.tensor([[0.1, 0.4], [-0.2, 0.6], [0.7, -0.1], [0.0, 0.3]], dtype=torch.float64)
         world = corridor.corridor(HORIZON)
-        yield SimpleNamespace(corridor=corridor, estimators=estimators, variance=variance, world=world, logits=logits, older=older)
-        for name in ("corridor", "estimators", "variance", "provenance"):
+        modules = {"corridor": corridor, "estimators": estimators, "enumeration": enumeration, "variance": variance}
+        yield SimpleNamespace(**modules, world=world, logits=logits, older=older)
+        for name in (*modules, "provenance"):
             sys.modules.pop(name, None)
 
 
 def bias_of(parts: Any, name: str) -> Tensor:
     """Bias of an estimator as a vector, over the gradient's length."""
-    fresh = parts.estimators.on_policy(1.3)
+    fresh = parts.estimators.on_policy(1.3, 0.7)
     estimator = (fresh | parts.estimators.off_policy())[name]
     behaviour = parts.logits if name in fresh else parts.older
     wanted = parts.corridor.exact_gradient(parts.world, parts.logits)
-    return (parts.estimators.enumerate_estimator(estimator, parts.world, parts.logits, behaviour).mean - wanted) / wanted.norm()
+    return (parts.enumeration.enumerate_estimator(estimator, parts.world, parts.logits, behaviour).mean - wanted) / wanted.norm()
 
 
 def test_episodes_are_all_there_are(parts: Any) -> None:
@@ -101,7 +104,7 @@ def test_visits_and_score_functions_agree_with_the_episodes(parts: Any) -> None:
 
 
 def test_every_estimator_is_listed_once(parts: Any) -> None:
-    assert set(UNBIASED) <= parts.estimators.on_policy(0.0).keys() and set(UNBIASED_WHEN_OLDER) <= parts.estimators.off_policy().keys()
+    assert set(UNBIASED) <= parts.estimators.on_policy(0.0, 0.0).keys() and set(UNBIASED_WHEN_OLDER) <= parts.estimators.off_policy().keys()
 
 
 @pytest.mark.parametrize("name", [*UNBIASED, *UNBIASED_WHEN_OLDER])
@@ -110,7 +113,7 @@ def test_unbiased(parts: Any, name: str) -> None:
 
 
 def test_all_others_are_biased(parts: Any) -> None:
-    others = (parts.estimators.on_policy(1.3) | parts.estimators.off_policy()).keys() - {*UNBIASED, *UNBIASED_WHEN_OLDER}
+    others = (parts.estimators.on_policy(1.3, 0.7) | parts.estimators.off_policy()).keys() - {*UNBIASED, *UNBIASED_WHEN_OLDER}
     assert others and min(float(bias_of(parts, name).norm()) for name in others) > 1e-3
 
 
@@ -128,10 +131,10 @@ def test_bias_that_is_known_by_hand(parts: Any) -> None:
     "name", ["group norm, 4 rows", "greedy episode", "the same, mean over the steps of 2 rows", "GAE lambda 0.9, V exact"]
 )
 def test_samples_agree_with_enumeration(parts: Any, name: str) -> None:
-    estimator = parts.estimators.on_policy(1.3)[name]
-    exact = parts.estimators.enumerate_estimator(estimator, parts.world, parts.logits, parts.logits)
+    estimator = parts.estimators.on_policy(1.3, 0.7)[name]
+    exact = parts.enumeration.enumerate_estimator(estimator, parts.world, parts.logits, parts.logits)
     arguments = (estimator, parts.world, parts.logits, parts.logits, 8000, torch.Generator().manual_seed(0))
-    sampled = parts.estimators.sample_gradients(*arguments)
+    sampled = parts.enumeration.sample_gradients(*arguments)
     error = (sampled.var(dim=0).sum() / len(sampled)).sqrt()
     assert float((sampled.mean(dim=0) - exact.mean).norm() / error) < 2.5
     if exact.variance is not None:
@@ -143,14 +146,14 @@ def test_gradient_is_that_of_the_policy_of_the_package(parts: Any) -> None:
     policy = ProbabilityTable(4, 2).double()
     policy.load_state_dict(policy.state_dict() | {"logits": parts.logits})
     rows = parts.corridor.play(parts.world, parts.older, 64, torch.Generator().manual_seed(1))
-    values = parts.estimators.critics_of(parts.world, parts.logits, parts.older)
+    values = parts.enumeration.critics_of(parts.world, parts.logits, parts.older)
     for name in ("weight of the whole row", "V-trace, rho and c at most 1", "PPO, clip 0.2"):
         estimator = parts.estimators.off_policy()[name]
-        given = parts.estimators.prepare(rows, parts.older, values[estimator.critic])
+        given = parts.enumeration.prepare(rows, parts.older, values[estimator.critic])
         logp = policy(given).logp
         (expected,) = torch.autograd.grad(-masked_mean(estimator.loss(given, logp), given.mask, over="rows"), policy.logits)
         arguments = (estimator, parts.world, parts.logits, parts.older, 64, torch.Generator().manual_seed(1))
-        assert torch.allclose(parts.estimators.sample_gradients(*arguments).mean(dim=0), expected.flatten(), atol=1e-12)
+        assert torch.allclose(parts.enumeration.sample_gradients(*arguments).mean(dim=0), expected.flatten(), atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -162,13 +165,13 @@ def test_gradient_is_that_of_the_policy_of_the_package(parts: Any) -> None:
     ],
 )
 def test_weights_are_those_of_the_trainer(parts: Any, name: str, settings: dict[str, Any]) -> None:
-    estimators = parts.estimators
-    values = estimators.critics_of(parts.world, parts.logits, parts.older)["exact"]
-    rows = estimators.prepare(parts.corridor.play(parts.world, parts.older, 64, torch.Generator().manual_seed(2)), parts.older, values)
+    estimators, enumeration = parts.estimators, parts.enumeration
+    values = enumeration.critics_of(parts.world, parts.logits, parts.older)["exact"]
+    rows = enumeration.prepare(parts.corridor.play(parts.world, parts.older, 64, torch.Generator().manual_seed(2)), parts.older, values)
     logp = parts.corridor.log_probabilities(rows, parts.logits)
     trainer = OffPolicy(ProbabilityTable(4, 2), OffPolicyConfig(gamma=1.0, **settings))
     _, advantage = trainer._advantage(rows, estimators.ratio(rows, logp), rows.value)
-    got = estimators.step_weights(estimators.off_policy()[name], rows, logp)
+    got = enumeration.step_weights(estimators.off_policy()[name], rows, logp)
     assert torch.allclose(got[rows.mask], advantage[rows.mask], atol=1e-12)
 
 
