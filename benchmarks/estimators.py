@@ -169,6 +169,8 @@ def off_policy() -> dict[str, Estimator]:
         "V-trace, no limits": Estimator(partial(weighed, partial(vtrace, NO_LIMIT, NO_LIMIT)), "exact"),
         "V-trace, c at most 1": Estimator(partial(weighed, partial(vtrace, NO_LIMIT, 1.0)), "exact"),
         "V-trace, rho and c at most 1": Estimator(partial(weighed, partial(vtrace, 1.0, 1.0)), "exact"),
+        "per decision, V wrong": Estimator(partial(weighed, partial(per_decision, NO_LIMIT)), "wrong"),
+        "V-trace, rho and c at most 1, V wrong": Estimator(partial(weighed, partial(vtrace, 1.0, 1.0)), "wrong"),
         "PPO's ratio, no clip": Estimator(partial(ppo, None), "behaviour"),
         "PPO, clip 0.2": Estimator(partial(ppo, 0.2), "behaviour"),
     }

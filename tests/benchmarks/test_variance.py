@@ -26,7 +26,7 @@ UNBIASED = (
     *(f"GAE lambda {value}, V exact" for value in ("0", "0.5", "0.9", "0.95", "1")),
     *("GAE lambda 1, V clockless", "GAE lambda 1, V wrong"),
 )
-UNBIASED_WHEN_OLDER = ("weight of the whole row", "per decision")
+UNBIASED_WHEN_OLDER = ("weight of the whole row", "per decision", "per decision, V wrong")
 HORIZON = 5  # long enough to slip back and forth, and to leave on either side
 
 
