@@ -27,7 +27,7 @@ from provenance import FIELDS, RESULTS, ROOT
 __all__ = ["FIELDS", "Files", "render", "rewrite"]
 PAGES = {name: ROOT / name for name in ("README.md", "docs/results.md", "docs/earlier.md")}
 # Other pages with blocks; their other numbers are ranges and settings.
-PAGES_OF_RANGES = {name: ROOT / name for name in ("docs/metrics.md", "docs/scaling.md", "ARCHITECTURE.md")}
+PAGES_OF_RANGES = {name: ROOT / name for name in ("docs/metrics.md", "docs/scaling.md", "docs/variance.md", "ARCHITECTURE.md")}
 # Headings whose figures have less behind them; they stand in docs/earlier.md only.
 CHANGED_TREE, BY_HAND = "## Measured before files named their commit", "## Run once by hand, no file"
 SETTINGS = "<!-- settings -->"

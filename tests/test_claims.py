@@ -28,7 +28,7 @@ def report() -> Any:
         yield module
 
 
-PAGES = ("README.md", "ARCHITECTURE.md", "docs/results.md", "docs/earlier.md", "docs/metrics.md", "docs/scaling.md")
+PAGES = ("README.md", "ARCHITECTURE.md", "docs/results.md", "docs/earlier.md", "docs/metrics.md", "docs/scaling.md", "docs/variance.md")
 
 
 @pytest.fixture(scope="module", params=PAGES)
