@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
-from seqrl.diagnostics import describe_rollout, read
+from seqrl.auxiliary import has_aux_loss
+from seqrl.diagnostics import PolicyStats, describe_rollout, read
 from seqrl.functional.ranks import centred_ranks
 from seqrl.optimiser import Optimiser, OptimiserConfig
 from seqrl.protocols import Task
@@ -51,6 +52,8 @@ class EvolutionStrategies:
 
     g = 1 / (n σ) Σ_i u_i ε_i, over n members in pairs with ε and -ε, where u_i is the centred rank of member i's score F_i, the mean
     over its rows.
+
+    A policy's own auxiliary loss is learned beside it, by its gradient, on all rows.
 
     A member is named by the number that its noise is drawn from anew, twice the seed and 1 more for -ε; its rows have it as `group`.
 
@@ -93,25 +96,26 @@ class EvolutionStrategies:
         Raises:
             ValueError: when a score is not finite.
         """
-        assert trajectory.group is not None
-        members, places = trajectory.group.unique(return_inverse=True)
-        score = trajectory.score.double()
+        rows = trajectory.select_rows(trajectory.mask.any(dim=1))
+        assert rows.group is not None
+        members, places = rows.group.unique(return_inverse=True)
+        score = rows.score.double()
         if not bool(score.isfinite().all()):
             raise ValueError("evolution_strategies: expected finite scores, got some that are not; look at the task's rewards")
         fitness = score.new_zeros(len(members)).index_add(0, places, score) / places.bincount()
-        share = centred_ranks(fitness) / (len(members) * self.config.sigma)
+        weights = (centred_ranks(fitness) / (len(members) * self.config.sigma)).tolist()
 
-        def gradients() -> tuple[dict[str, Tensor], list[Any]]:
-            for parameter in self._weights:
-                parameter.grad = torch.zeros_like(parameter)
-            for member, weight in zip(members.tolist(), share.tolist(), strict=True):
+        def gradients() -> tuple[dict[str, Tensor], list[PolicyStats]]:
+            found = self.optimiser.accumulate(trajectory, lambda *_: {}) if has_aux_loss(self.policy, trajectory) else ({}, [])
+            for member, weight in zip(members.tolist(), weights, strict=True):
                 for parameter, noise in zip(self._weights, self._noise(member), strict=True):
-                    assert parameter.grad is not None
+                    parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
                     parameter.grad.sub_(noise, alpha=weight)  # the optimiser goes downhill
-            return {}, []
+            return found
 
-        stats = describe_rollout(trajectory) | {"population/score_best": float(fitness.max()), "population/score_std": float(fitness.std())}
-        stats |= read(self.optimiser.step_on(gradients)[0])
+        stats = describe_rollout(trajectory) | read(self.optimiser.step_on(gradients)[0])
+        if len(members):
+            stats |= {"population/score_best": float(fitness.max()), "population/score_std": float(fitness.std(correction=0))}
         self.optimiser.finish_update()
         return stats
 
