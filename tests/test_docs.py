@@ -40,6 +40,8 @@ from seqrl.trainers import (
 )
 from seqrl.trainers.cem import CrossEntropyConfig
 from seqrl.trainers.dqn import DQNConfig
+from seqrl.trainers.evolution_strategies import EvolutionStrategiesConfig
+from seqrl.trainers.model_based import ModelBasedConfig
 from seqrl.trainers.q_table import QTableConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -141,6 +143,18 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
             (
                 ControlConfig("seqrl/RobotInARoom-v0", num_envs=2, num_steps=4, policy=ControlPolicyConfig(type="action_value_table")),
                 QTableConfig(),
+                "return_mean",
+            ),
+            (
+                ControlConfig(
+                    num_envs=2, num_steps=4, num_eval_episodes=2, max_episode_steps=10, policy=ControlPolicyConfig(type="planner")
+                ),
+                ModelBasedConfig(gradient_steps=1),
+                "return_mean",
+            ),
+            (
+                ControlConfig(mode="episodes", num_envs=2, num_eval_episodes=2, max_episode_steps=10),
+                EvolutionStrategiesConfig(population_size=2),
                 "return_mean",
             ),
         ):
