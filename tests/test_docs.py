@@ -42,6 +42,8 @@ from seqrl.tasks.text.task import TextConfig
 from seqrl.tasks.writing.reward import RewardConfig
 from seqrl.trainers.cem import CrossEntropyConfig
 from seqrl.trainers.dqn import DQNConfig
+from seqrl.trainers.evolution_strategies import EvolutionStrategiesConfig
+from seqrl.trainers.model_based import ModelBasedConfig
 from seqrl.trainers.q_table import QTableConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -143,6 +145,18 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
             (
                 ControlConfig("seqrl/RobotInARoom-v0", num_envs=2, num_steps=4, policy=ControlPolicyConfig(type="action_value_table")),
                 QTableConfig(),
+                "return_mean",
+            ),
+            (
+                ControlConfig(
+                    num_envs=2, num_steps=4, num_eval_episodes=2, max_episode_steps=10, policy=ControlPolicyConfig(type="planner")
+                ),
+                ModelBasedConfig(gradient_steps=1),
+                "return_mean",
+            ),
+            (
+                ControlConfig(mode="episodes", num_envs=2, num_eval_episodes=2, max_episode_steps=10),
+                EvolutionStrategiesConfig(population_size=2),
                 "return_mean",
             ),
         ):

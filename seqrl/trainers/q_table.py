@@ -1,8 +1,9 @@
-"""Action values in a table, learned step by step: Q-learning (Watkins 1989), SARSA, expected SARSA and their n-step forms."""
+"""Action values in a table, learned step by step: Q-learning (Watkins 1989), SARSA, expected SARSA, their n-step forms, and Dyna-Q."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any, Literal
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from seqrl.distributed import num_launched
 from seqrl.policies.tables import ActionValueTable
 from seqrl.protocols import Task
+from seqrl.replay.step_model import StepModel
 from seqrl.requirements import hint, require_constant_rewards
 from seqrl.settings import Count, Fraction, NotNegative, PositiveFraction, check_settings
 from seqrl.trajectory import Trajectory
@@ -40,6 +42,7 @@ class QTableConfig:
         epsilon_start: probability of a chance action at first.
         epsilon_final: the same in the end.
         epsilon_steps: steps over which it changes, linearly; 0 keeps the first.
+        planning_steps: steps learned from after each real one, drawn from a model of the world (Dyna-Q); 0 learns no model.
     """
 
     rule: Rule = "q_learning"
@@ -52,6 +55,7 @@ class QTableConfig:
     epsilon_start: Fraction = 0.1
     epsilon_final: Fraction = 0.01
     epsilon_steps: NotNegative[int] = 0
+    planning_steps: NotNegative[int] = 0
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -71,6 +75,9 @@ class QTable:
     A window ends with its episode: V is 0 after a termination, and that of the last observation at a truncation, read from the table
     anew for each step that is learned, where SARSA takes the mean over the policy's actions, since it takes none there.
 
+    With `planning_steps` each real step is followed by steps of a model, which is the list of what came of each action in each state:
+    a state and an action that were met, and one of what came of them, are drawn evenly, and learned with n = 1.
+
     Args:
         policy: trained in place.
         config: see `QTableConfig`.
@@ -83,7 +90,8 @@ class QTable:
     Source: Watkins & Dayan 1992 (Q-learning); SARSA: Rummery & Niranjan 1994 (On-line Q-learning using connectionist systems);
     expected SARSA: van Seijen et al. 2009 (A theoretical and empirical analysis of expected Sarsa); n-step forms: Sutton & Barto
     2018 (Reinforcement learning), sections 7.2 and 7.5; tree backup: Precup et al. 2000 (Eligibility traces for off-policy policy
-    evaluation).
+    evaluation); Dyna-Q: Sutton 1990 (Integrated architectures for learning, planning, and reacting).
+    Differs from: Sutton's Dyna-Q, whose model holds what came last, in a model of chances.
     """
 
     def __init__(self, policy: nn.Module, config: QTableConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
@@ -103,6 +111,7 @@ class QTable:
         self._pending: list[list[tuple[int, int, float]]] = []
         self._expected: list[int] = []
         self._errors: list[float] = []
+        self._model = StepModel()
         # The same memory, whose entries numpy reads several times faster.
         self._table, self._counts = policy.values.numpy(), self.visits.numpy()
 
@@ -143,6 +152,9 @@ class QTable:
                 if mask[b][t]:
                     step = (obs[b][t], action[b][t], reward[b][t])
                     self._take(b, step, obs[b][t + 1], terminated[b][t], truncated[b][t])
+                    if self.config.planning_steps:
+                        self._model.add(*step, -1 if terminated[b][t] else obs[b][t + 1])
+                        self._plan()
         return {
             "reward/mean": sum(map(sum, reward)) / B,
             "action_value/error": sum(self._errors) / max(1, len(self._errors)),
@@ -186,6 +198,17 @@ class QTable:
                 best = max(values)
                 target = target if values[action] == best else best
         state, action, _ = pending.pop(0)
+        self._move(state, action, target)
+
+    def _plan(self) -> None:
+        """Learn from steps that the model draws."""
+        draws = torch.rand(self.config.planning_steps, 2, generator=self.generator, dtype=torch.float64)
+        for state, action, reward, following in starmap(self._model.draw, draws.tolist()):
+            value = 0.0 if following < 0 else self._value(following)
+            self._move(state, action, reward + self.config.gamma * value)
+
+    def _move(self, state: int, action: int, target: float) -> None:
+        """Move an entry towards a target."""
         rate = self.learning_rate
         if self.config.visit_exponent:
             self._counts[state, action] += 1
@@ -202,6 +225,7 @@ class QTable:
             "visits": self.visits,
             "pending": [[list(step) for step in row] for row in self._pending],
             "expected": list(self._expected),
+            "model": self._model.rows(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -211,6 +235,9 @@ class QTable:
         self.visits.copy_(state["visits"])
         self._pending = [[(step[0], step[1], step[2]) for step in row] for row in state["pending"]]
         self._expected = list(state["expected"])
+        self._model = StepModel()
+        for step in state.get("model", ()):  # which checkpoints of earlier versions do not hold
+            self._model.add(*step)
 
 
 def _between(first: float, last: float, step: int, num_steps: int) -> float:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated
 
 import gymnasium as gym
+import numpy as np
+import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 from torch import Generator, nn
 
 from seqrl.policies.action_values import ActionValues, ActionValuesConfig
 from seqrl.policies.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
 from seqrl.policies.encoders import ObservationSize
+from seqrl.policies.planner import Planner, PlannerConfig
 from seqrl.policies.tables import ActionValueTable, ProbabilityTable
 from seqrl.run.registry import call
 from seqrl.run.trust import NAMES_CODE
@@ -20,11 +24,12 @@ from seqrl.settings import Count, check_settings, named
 from seqrl.tasks.control.parts import SMALLEST_PICTURE, observation_size
 from seqrl.tasks.control.spaces import joint_parts
 
-TYPES = ("actor_critic", "action_values", "action_value_table", "probability_table")
+TYPES = ("actor_critic", "action_values", "action_value_table", "probability_table", "planner")
 # Which settings help where a trainer misses something.
 HINTS = {
     **dict.fromkeys(("probabilities", "distribution", "critic"), "set task.policy.type=actor_critic"),
     "action_values": "set task.policy.type=action_values",
+    "planner": "set task.policy.type=planner",
     **{name: f"set task.policy.type={name} (numbered observations and actions)" for name in ("action_value_table", "probability_table")},
     "whole_rows": "set task.mode=episodes",
     "constant_rewards": "set task.reward_scale=false and, where large rewards are the trouble, task.reward_clip=1",
@@ -39,7 +44,8 @@ class ControlPolicyConfig:
         hidden_sizes: sizes of the layers between input and output; the convolutions, which pictures get, have their own. Where an
             observation is a picture alone these layers are left out.
         type: "actor_critic", a policy and a critic (PPO and its like); "action_values", a network of Q(s, a) (DQN);
-            "action_value_table" (Q-learning, SARSA) and "probability_table" (cross-entropy method) for numbered observations; or
+            "action_value_table" (Q-learning, SARSA) and "probability_table" (cross-entropy method) for numbered observations; "planner",
+            which plans by a model of the world that `model_based` learns; or
             `module:function` for a policy of one's own, where the function takes this configuration, the spaces of observations and
             actions, and the generator of the initial weights.
         encoder: "auto", layers or convolutions that fit what is seen; or `module:function` for one of one's own in their place, where the
@@ -48,6 +54,7 @@ class ControlPolicyConfig:
             Memory and heads stand behind it. Tables have none.
         actor_critic: what the networks of "actor_critic" are made of, see `seqrl.policies.actor_critic.ActorCriticConfig`.
         action_values: what the network of "action_values" is made of, see `seqrl.policies.action_values.ActionValuesConfig`.
+        planner: how "planner" plans, see `seqrl.policies.planner.PlannerConfig`.
         smallest_picture: side in pixels from which on what reaches from 0 to 255 is a picture, and encoded by convolutions; smaller
             grids, which may hold kinds of things rather than colours, are rows of numbers, as all are with a side that none has.
         first_value: of every entry of "action_value_table"; one above all that can be earned makes the policy try everything.
@@ -58,6 +65,7 @@ class ControlPolicyConfig:
     encoder: Annotated[str, named("auto")] = field(default="auto", metadata={NAMES_CODE: ()})
     actor_critic: ActorCriticConfig = field(default_factory=ActorCriticConfig)
     action_values: ActionValuesConfig = field(default_factory=ActionValuesConfig)
+    planner: PlannerConfig = field(default_factory=PlannerConfig)
     smallest_picture: Count = SMALLEST_PICTURE
     first_value: float = 0.0
 
@@ -86,7 +94,7 @@ def build_policy(
     Raises:
         ValueError: when this type cannot serve the spaces.
     """
-    builders = {"actor_critic": _actor_critic, "action_values": _action_values}
+    builders = {"actor_critic": _actor_critic, "action_values": _action_values, "planner": _planner}
     own = partial(call, "task.policy.type", config.type)
     build = own if ":" in config.type else builders.get(config.type, _table)
     policy: nn.Module = build(config, observation_space, action_space, generator)
@@ -112,6 +120,19 @@ def _action_values(config: ControlPolicyConfig, shown: gym.Space, actions: gym.S
         raise ValueError(f"task.policy.type: action_values needs a Box or Discrete observation space, got {shown}")
     sizes = _observation_size(config, seen), int(actions.n)
     return ActionValues(*sizes, config.hidden_sizes, config.action_values, generator=generator)
+
+
+def _planner(config: ControlPolicyConfig, shown: gym.Space, actions: gym.Space, generator: Generator | None) -> Planner:
+    bounded = isinstance(actions, Box) and len(actions.shape) == 1 and actions.is_bounded()
+    if not isinstance(shown, Box) or not (bounded or isinstance(actions, Discrete)):
+        raise ValueError(
+            "task.policy.type: planner needs a Box of observations, and Discrete actions or a row of Box with bounds, "
+            f"got {shown} and {actions}; use type: actor_critic"
+        )
+    bounds = torch.tensor(np.stack([actions.low, actions.high]), dtype=torch.float32) if isinstance(actions, Box) else None
+    num_actions = int(actions.n) if isinstance(actions, Discrete) else 0
+    size = math.prod(shown.shape)
+    return Planner(size, config.hidden_sizes, config.planner, num_actions=num_actions, bounds=bounds, generator=generator)
 
 
 def _table(config: ControlPolicyConfig, shown: gym.Space, actions: gym.Space, generator: Generator | None) -> nn.Module:

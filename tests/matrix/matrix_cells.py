@@ -13,6 +13,7 @@ from matrix_kinds import (
     DISTRIBUTION,
     EPISODES,
     KINDS,
+    PLANNED,
     PROBABILITY_TABLE,
     SAMPLES,
     VALUE_TABLE,
@@ -95,6 +96,8 @@ VARIANTS: dict[str, Variant] = {
     "cem_kept": Variant("cem", {"num_samples": 3, "elite_iterations": 2, "gradient_steps": 1, "percentile": 60.0}, _needs(EPISODES)),
     "cem_single": Variant("cem", {"percentile": 50.0, "gradient_steps": 1}, _needs(EPISODES)),
     "cem_counts": Variant("cem", {"fit": "counts", "percentile": 50.0}, _needs(PROBABILITY_TABLE, EPISODES), "probability_table"),
+    "evolution_strategies": Variant("evolution_strategies", {"population_size": 4, "greedy": False}, _needs(EPISODES)),
+    "model_based": Variant("model_based", {"gradient_steps": 2, "batch_size": 6}, _needs(PLANNED), "planner", _DRAWS),
     "dqn": Variant("dqn", _DQN, _needs(VALUES), "action_values", _DRAWS),
     "dqn_prioritised": Variant(
         "dqn", {**_DQN, "replay": "prioritised", "double": True, "n_step": 2}, _needs(VALUES), "action_values", _DRAWS
@@ -106,6 +109,9 @@ VARIANTS: dict[str, Variant] = {
     "q_table_sarsa": Variant(
         "q_table", {"rule": "sarsa", "n_step": 2}, _needs(VALUE_TABLE), "action_value_table", "each step is learned from before the next"
     ),
+    "q_table_planning": Variant(
+        "q_table", {"planning_steps": 3}, _needs(VALUE_TABLE), "action_value_table", "each step is learned from before the next"
+    ),
 }
 # How each of these says that it is missing: what the text has to hold, and what the page says in its place.
 MISSING = {
@@ -116,9 +122,10 @@ MISSING = {
     EPISODES: (r"(task\.)?mode.*episodes", "needs whole episodes"),
     VALUES: (r"dqn: expected a network of action values|action space|action_values", "needs action values"),
     VALUE_TABLE: (r"q_table learns a table of action values|action_value_table", "needs a table"),
+    PLANNED: (r"model_based teaches the model of a policy that plans", "needs a policy that plans"),
     PROBABILITY_TABLE: (r"counts needs a table of probabilities", "`counts` needs a table of probabilities"),
 }
-ORDER = (VALUES, VALUE_TABLE, PROBABILITY_TABLE, DEMONSTRATIONS, DISTRIBUTION, CRITIC, SAMPLES, EPISODES)
+ORDER = (PLANNED, VALUES, VALUE_TABLE, PROBABILITY_TABLE, DEMONSTRATIONS, DISTRIBUTION, CRITIC, SAMPLES, EPISODES)
 
 
 def missing(variant: Variant, kind: Kind) -> str | None:
@@ -130,7 +137,7 @@ def policy_kind(variant: Variant, kind: Kind) -> str:
     """Say what the policy is in environments: a table where the kind is about tables and the trainer does not mind."""
     if PROBABILITY_TABLE in kind.gives and variant.policy == "actor_critic":
         return "probability_table"
-    needed = {"action_values": VALUES, "action_value_table": VALUE_TABLE, "probability_table": PROBABILITY_TABLE}
+    needed = {"action_values": VALUES, "action_value_table": VALUE_TABLE, "probability_table": PROBABILITY_TABLE, "planner": PLANNED}
     return variant.policy if needed.get(variant.policy, "") in kind.gives else "actor_critic"
 
 

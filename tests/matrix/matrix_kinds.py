@@ -42,6 +42,7 @@ NUM_CONTEXTS, MAX_TOKENS = 3, 6
 # What there is to be had; a variant that needs something else is refused for it.
 SAMPLES, DEMONSTRATIONS, EPISODES = "samples", "demonstrations", "episodes"
 CRITIC, DISTRIBUTION, VALUES, VALUE_TABLE, PROBABILITY_TABLE = "critic", "distribution", "values", "value_table", "probability_table"
+PLANNED = "planned"
 TEXTS = frozenset({SAMPLES, EPISODES})
 GLIMPSES = frozenset({SAMPLES, EPISODES, CRITIC, DISTRIBUTION})
 STEPS = frozenset({CRITIC, DISTRIBUTION})
@@ -262,9 +263,9 @@ KINDS: dict[str, Kind] = {
         _glimpses({"type": "dram", "context_size": 4}, {"placement": "pair", "canvas_size": 24}),
         slow=True,
     ),
-    "cartpole_steps": Kind("CartPole, steps", "environments", STEPS | {VALUES}, _control("CartPole-v1", "steps")),
+    "cartpole_steps": Kind("CartPole, steps", "environments", STEPS | {VALUES, PLANNED}, _control("CartPole-v1", "steps")),
     "cartpole_episodes": Kind("CartPole, episodes", "environments", PLAYED | {VALUES}, _control("CartPole-v1", "episodes")),
-    "pendulum_steps": Kind("Pendulum, steps", "environments", STEPS, _control("Pendulum-v1", "steps", {"squash": True})),
+    "pendulum_steps": Kind("Pendulum, steps", "environments", STEPS | {PLANNED}, _control("Pendulum-v1", "steps", {"squash": True})),
     "pendulum_episodes": Kind(
         "Pendulum, episodes", "environments", PLAYED, _control("Pendulum-v1", "episodes", {"state_dependent_std": True})
     ),

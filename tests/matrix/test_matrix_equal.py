@@ -15,7 +15,8 @@ from matrix_updates import assert_same, learn, make_task, make_trainer, rows_of,
 PAIRS = [pair for pair in running() if pair[1] != "atari_steps"]
 BY_GRADIENT = [pair for pair in PAIRS if VARIANTS[pair[0]].trainer != "q_table" and pair[0] != "cem_counts"]
 FREE_ORDER = [pair for pair in PAIRS if not VARIANTS[pair[0]].updates_in_order]
-IN_GROUPS = [pair for pair in PAIRS if KINDS[pair[1]].family in ("texts", "glimpses")]
+# Members of a population are named by their group, whose number their noise is drawn from.
+IN_GROUPS = [pair for pair in PAIRS if KINDS[pair[1]].family in ("texts", "glimpses") and pair[0] != "evolution_strategies"]
 PROBABLE = [pair for pair in PAIRS if VARIANTS[pair[0]].policy == "actor_critic" and VARIANTS[pair[0]].trainer != "supervised"]
 # What a policy says depends on the trainer only where its actors lag.
 ONE_EACH = [next(pair for pair in PROBABLE if pair[1] == kind) for kind in dict.fromkeys(kind for _, kind in PROBABLE)]

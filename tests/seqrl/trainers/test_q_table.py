@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from seqrl.policies.tables import ActionValueTable
+from seqrl.replay.step_model import StepModel
 from seqrl.trainers.q_table import QTable, QTableConfig
 from seqrl.trajectory import Trajectory
 
@@ -179,8 +180,49 @@ def test_schedules_are_linear_in_steps() -> None:
     assert trainer.epsilon == pytest.approx(0.1) and trainer.learning_rate == pytest.approx(0.1)
 
 
+def test_planning_solves_the_world_that_was_seen() -> None:
+    # Action 0 goes on along a chain, action 1 stays: one walk shows all that planning needs, where Q-learning learns a step.
+    policy = ActionValueTable(4, 2)
+    trainer = QTableConfig(gamma=0.5, learning_rate=1.0, planning_steps=400).build(policy, seed=0, num_updates=1)
+    walk = steps([0, 0, 1, 1, 2, 2, 3], [1, 0, 1, 0, 1, 0], [0.0, 0.0, 0.0, 0.0, 0.0, 8.0], "terminated")
+    trainer.update(walk)
+    assert policy.values[:3].tolist() == [[2.0, 1.0], [4.0, 2.0], [8.0, 4.0]]
+    alone = ActionValueTable(4, 2)
+    QTableConfig(gamma=0.5, learning_rate=1.0).build(alone, seed=0, num_updates=1).update(walk)
+    assert alone.values.count_nonzero() == 1
+
+
+def test_planning_goes_on_from_a_saved_model() -> None:
+    walk, further = steps([0, 1, 2], [0, 1], [1.0, 2.0], "truncated"), steps([1, 0], [1], [4.0])
+    trainer, resumed = learner("q_learning", planning_steps=5), learner("q_learning", planning_steps=5)
+    trainer.update(walk)
+    resumed.policy.load_state_dict(trainer.policy.state_dict())
+    resumed.load_state_dict(trainer.state_dict())
+    trainer.update(further)
+    resumed.update(further)
+    assert resumed.policy.values.equal(trainer.policy.values)
+
+
+def test_a_model_draws_what_came_by_its_share() -> None:
+    model = StepModel()
+    for reward, following in ((1.0, 2), (1.0, 2), (0.0, -1), (1.0, 2)):
+        model.add(0, 1, reward, following)
+    model.add(5, 0, 7.0, 3)
+    drawn = [model.draw(0.0, share) for share in (0.0, 0.5, 0.74, 0.76, 0.99)]
+    assert drawn == [(0, 1, 1.0, 2)] * 3 + [(0, 1, 0.0, -1)] * 2
+    assert model.draw(0.99, 0.5) == (5, 0, 7.0, 3)
+    assert model.rows() == [(0, 1, 1.0, 2, 3), (0, 1, 0.0, -1, 1), (5, 0, 7.0, 3, 1)]
+
+
 def test_bad_settings_and_policies_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    for settings in ({"rule": "td"}, {"n_step": 0}, {"learning_rate": 0.0}, {"epsilon_start": 1.5}, {"epsilon_steps": -1}):
+    for settings in (
+        {"rule": "td"},
+        {"n_step": 0},
+        {"learning_rate": 0.0},
+        {"epsilon_start": 1.5},
+        {"epsilon_steps": -1},
+        {"planning_steps": -1},
+    ):
         with pytest.raises(ValueError, match=next(iter(settings))):
             QTableConfig(**settings)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="learns a table of action values, got a Linear; choose dqn"):
