@@ -43,7 +43,11 @@ if TYPE_CHECKING:
     from seqrl.trainers.cem import CrossEntropyMethod as CrossEntropyMethod
     from seqrl.trainers.dqn import DQN as DQN
     from seqrl.trainers.dqn import DQNConfig as DQNConfig
+    from seqrl.trainers.evolution_strategies import EvolutionStrategies as EvolutionStrategies
+    from seqrl.trainers.evolution_strategies import EvolutionStrategiesConfig as EvolutionStrategiesConfig
     from seqrl.trainers.imitation import ImitationConfig as ImitationConfig
+    from seqrl.trainers.model_based import ModelBased as ModelBased
+    from seqrl.trainers.model_based import ModelBasedConfig as ModelBasedConfig
     from seqrl.trainers.off_policy import OffPolicy as OffPolicy
     from seqrl.trainers.off_policy import OffPolicyConfig as OffPolicyConfig
     from seqrl.trainers.ppo import PPO as PPO
