@@ -116,6 +116,22 @@ def ppo_rates(files: Any) -> str:
     return table(["", *(f"seed {seed}" for seed in seeds)], rows)
 
 
+def pong(files: Any) -> str:
+    """What PPO has learned of Pong, and how its greedy score rose."""
+    seeds = files.read("configs.json", "configs", "pong_ppo")["seeds"]
+    rows, curves = [], []
+    for seed, record in seeds.items():
+        greedy, curve = record["test"], record["curve"]
+        returns = f"{number(greedy['return_mean'], 1)} ({number(greedy['return_min'])} to {number(greedy['return_max'])})"
+        others = [number(_figure(record, key), 1) for key in ("sampled", "training")]
+        rows.append([seed, number(curve["env_steps"][-1]), returns, *others, number(record["processor_s"] / 60)])
+        points = zip(curve["env_steps"], curve["dev/return_mean"], strict=True)
+        shown = ", ".join(f"{number(value, 1)} at {number(steps / 1e6, 1)}" for steps, value in points)
+        curves.append(f"Seed {seed}, greedy on dev, by millions of steps: {shown}.")
+    head = ["seed", "steps", "greedy, ten games of the test (least to most)", "sampled", "in training, last fifth", "CPU time (min)"]
+    return "\n\n".join([table(head, rows), *curves])
+
+
 def atari_rates(files: Any) -> str:
     """Pong beside Stable-Baselines3: the same dtype, and ours where the CPU is fast at bf16."""
     results = files.read("atari.json")
@@ -212,4 +228,4 @@ def _at_rate(row: dict[str, Any]) -> str:
     return f"{row['learning_rate']:g} ({seeds} seed{'s' if seeds > 1 else ''}): {number(row['later'])}"
 
 
-BLOCKS = (agents, ppo_rates, atari_rates, lags, solved_agents, dqn_cells)
+BLOCKS = (agents, ppo_rates, pong, atari_rates, lags, solved_agents, dqn_cells)

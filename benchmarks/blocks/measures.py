@@ -33,7 +33,7 @@ def code_measures(files: Any) -> str:
         rows.append([what, *(value if isinstance(value, str) else number(value) for value in values)])
     before = f"before ({found['old'][:7]})"
     lines = number(100 * (found["after"]["code_lines"] / found["before"]["code_lines"] - 1), 1)
-    return f"{table(['', before, 'now'], rows)}\n\nLines of code changed by {lines}%."
+    return f"{table(['', before, 'after'], rows)}\n\nLines of code changed by {lines}%."
 
 
 def old_and_new(files: Any) -> str:
@@ -43,7 +43,7 @@ def old_and_new(files: Any) -> str:
     for key, found in pieces.items():
         low, high = (number(end, 3) for end in found["interval"])
         rows.append([PIECES[key], f"{number(found['median_ratio'], 3)} ({low} to {high})", len(found["ratios"])])
-    return table(["CPU time before / now, above 1 where the code is faster now", "median (95% interval)", "turns"], rows)
+    return table(["CPU time before / after, above 1 where the code became faster", "median (95% interval)", "turns"], rows)
 
 
 BLOCKS = (code_measures, old_and_new)
