@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from seqrl.metrics import kernels
 from seqrl.metrics.rows import ReferenceRows
 
-_LARGEST_LOAD = 0.3
+_LARGEST_LOAD = 0.5
 _ITEMS_A_CHUNK = 1024
 # Every n-gram of an item has a count for each of its references; 8 GiB of counts for one item are too many.
 _MOST_COUNTS = 2**32
