@@ -30,8 +30,8 @@ def demonstrations_of(task: Task) -> Callable[[Tensor | None], Trajectory]:
     give: Callable[[Tensor | None], Trajectory] | None = getattr(task, "demonstrations", None)
     if give is None:
         raise ValueError(
-            f"{type(task).__name__} has no demonstrations to imitate; choose a trainer that learns from rewards alone, with "
-            "imitation.weight 0 and imitation.forced_steps 0, or give the task a method `demonstrations`"
+            f"{type(task).__name__} has no demonstrations to imitate; {hint(task, 'demonstrations')}choose a trainer that learns from "
+            "rewards alone, with imitation.weight 0 and imitation.forced_steps 0, or give the task a method `demonstrations`"
         )
     return give
 

@@ -52,9 +52,9 @@ def open_features(path: Path) -> Iterator[FeatureFile]:
         with archive:
             yield _open_npz(path, archive)
     elif path.suffix in (".h5", ".hdf5"):
-        from seqrl.tasks.captioning.feature_hdf5 import open_hdf5
+        from seqrl.tasks.captioning.feature_hdf5 import open_feature_hdf5
 
-        with open_hdf5(path) as found:
+        with open_feature_hdf5(path) as found:
             yield found
     else:
         raise ValueError(f"{path}: expected features in a file ending with {', '.join(ENDINGS)}, got {path.suffix or 'no ending'!r}")

@@ -27,6 +27,7 @@ HINTS = {
     "action_values": "set task.policy.type=action_values",
     **{name: f"set task.policy.type={name} (numbered observations and actions)" for name in ("action_value_table", "probability_table")},
     "whole_rows": "set task.mode=episodes",
+    "demonstrations": "set task.demonstrations.path to episodes that `seqrl record RUN --data=FOLDER` wrote",
     "constant_rewards": "set task.reward_scale=false and, where large rewards are the trouble, task.reward_clip=1",
 }
 

@@ -19,6 +19,7 @@ from seqrl.run.trust import NAMES_CODE
 from seqrl.settings import Count, Fraction, NotNegative, check_settings
 from seqrl.sources import Episode
 from seqrl.tasks.control.chatting import open_conversation
+from seqrl.tasks.control.demonstrations import DemonstrationsConfig, load_demonstrations, record_data
 from seqrl.tasks.control.environments import KNOWN_MODULES, EnvironmentFactory, GymnasiumFactory, Vectorization
 from seqrl.tasks.control.episodes import EpisodeSource, describe_episodes, describe_returns, finished_episodes, play_episodes
 from seqrl.tasks.control.policy import HINTS, ControlPolicyConfig, build_policy
@@ -58,6 +59,7 @@ class ControlConfig:
         reward_clip: largest size of a reward, after scaling; 0 for no limit.
         step_timeout_s: seconds after which an environment that does not answer is given up; 0 for never.
         num_eval_episodes: greedy episodes of an evaluation, always from the same start states.
+        demonstrations: episodes of an expert to be imitated, see `DemonstrationsConfig`.
         policy: see `ControlPolicyConfig`.
     """
 
@@ -76,6 +78,7 @@ class ControlConfig:
     reward_clip: NotNegative[float] = 0.0
     step_timeout_s: NotNegative[float] = 60.0
     num_eval_episodes: Count = 20
+    demonstrations: DemonstrationsConfig = field(default_factory=DemonstrationsConfig)
     policy: ControlPolicyConfig = field(default_factory=ControlPolicyConfig)
 
     def __post_init__(self) -> None:
@@ -107,6 +110,8 @@ class EnvTask:
     Attributes:
         whole_rows: whether rows are whole episodes, see `seqrl.protocols.Task`.
         reward_unit_moves: whether rewards are divided by a running deviation.
+        spaces: of observations and actions, as a policy sees them.
+        demonstrations: gives the next rows to be imitated; None where there are none.
 
     Raises:
         ValueError: when the environment cannot be made, or has no time limit and none was given.
@@ -132,12 +137,15 @@ class EnvTask:
         self._source = self._sources.get(config.num_envs, training=True, seed=self._next_seed())
         self._drawn = partial(self._sources.drawn, seed=EVALUATION_SEEDS["dev"])
         self._stretches = Stretches(self._source, timeout_s=config.step_timeout_s, begin_anew=self._begin_anew)
+        self.spaces = self._sources.policy_spaces(self._source.envs)
+        shown = config.demonstrations
+        self.demonstrations = load_demonstrations(shown, self._factory.name, self.spaces, squash=config.policy.squash, seed=seed)
 
     def build_policy(self) -> nn.Module:
         """Make a policy that fits the environment; its initial weights depend on the task's seed."""
-        spaces = self._sources.policy_spaces(self._source.envs)
-        policy = build_policy(self.config.policy, *spaces, torch.Generator().manual_seed(self._seed))
+        policy = build_policy(self.config.policy, *self.spaces, torch.Generator().manual_seed(self._seed))
         ask(self._factory, "prepare", policy)
+        ask(self.demonstrations, "show", policy)
         return policy
 
     def rollout(
@@ -215,6 +223,12 @@ class EnvTask:
         with self._acting(policy):
             return record_episodes(policy, self._drawn, path, episodes=episodes, seed=seed, max_steps=self._limit)
 
+    def record_data(self, policy: nn.Module, folder: Path, *, episodes: int = 1, seed: int = 0) -> list[str]:
+        """Write greedy episodes as numbers, to be imitated; give a line about each."""
+        make = partial(self._sources.get, training=False, seed=seed)
+        with self._acting(policy):
+            return record_data(policy, make, folder, self._factory, self.spaces, episodes=episodes, seed=seed)
+
     def chat(self, policy: nn.Module, **settings: Any) -> Conversation:
         """Let somebody talk to the policy, in an environment that is a dialog; see `open_conversation`."""
         masked = self._sources.shows_masks(self._source.envs)
@@ -228,6 +242,8 @@ class EnvTask:
         rollout, start new episodes after a resume, from a seed that depends on the number of rollouts.
         """
         counts = {"num_rollouts": self._num_rollouts, "num_env_steps": self._num_env_steps, "rewards": self._rewards.state_dict()}
+        if self.demonstrations is not None:
+            counts["demonstrations"] = self.demonstrations.state_dict()
         return counts | (self._stretches.state_dict() if self.config.mode == "steps" else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -236,6 +252,8 @@ class EnvTask:
         self._num_rollouts, self._num_env_steps = state["num_rollouts"], state["num_env_steps"]
         self._rewards.load_state_dict(state["rewards"])
         self._episodes_over = []
+        if self.demonstrations is not None and "demonstrations" in state:
+            self.demonstrations.load_state_dict(state["demonstrations"])
         if self.config.mode == "steps":
             self._stretches.load_state_dict(state, self._factory.name)
 
