@@ -36,6 +36,21 @@ def demonstrations_of(task: Task) -> Callable[[Tensor | None], Trajectory]:
     return give
 
 
+def expert_of(task: Task) -> nn.Module:
+    """Give the policy `expert` of a task.
+
+    Raises:
+        ValueError: when it has none, saying what can be done.
+    """
+    expert = getattr(task, "expert", None)
+    if not isinstance(expert, nn.Module):
+        raise ValueError(
+            f"{type(task).__name__} has no expert to be asked; {hint(task, 'expert')}choose a trainer that learns from rewards or from "
+            "demonstrations, or give the task a policy `expert`"
+        )
+    return expert
+
+
 def require_whole_rows(task: Task, trainer: str) -> None:
     """Refuse a task whose rows are stretches, for a trainer that compares the scores of rows.
 

@@ -72,6 +72,10 @@ def test_config_trains_for_two_steps(path: Path, tmp_path: Path, monkeypatch: py
         task = EnvTask(yaml.safe_load(text)["task"]["environment"], max_episode_steps=20)
         task.record_data(task.build_policy(), tmp_path / "shown", episodes=2)
         overrides += [f"--task.demonstrations.path={tmp_path / 'shown'}"]
+    if "expert: runs/" in text:
+        small = [*overrides, *SMALL_CONTROL, "--name=expert"]
+        train(read_config(ROOT / "configs" / "control" / "cartpole_ppo.yaml", small), display=False)
+        overrides += [f"--task.expert={tmp_path / 'expert'}"]
     if "type: dqn" in text:
         overrides += ["--trainer.learning_starts=10", "--trainer.buffer_size=200", "--trainer.gradient_steps=2"]
     if "type: pretrained" in text:

@@ -4,6 +4,8 @@ from seqrl.trainers.a2c import A2C as A2C
 from seqrl.trainers.a2c import A2CConfig as A2CConfig
 from seqrl.trainers.cem import CrossEntropyConfig as CrossEntropyConfig
 from seqrl.trainers.cem import CrossEntropyMethod as CrossEntropyMethod
+from seqrl.trainers.dagger import DAgger as DAgger
+from seqrl.trainers.dagger import DAggerConfig as DAggerConfig
 from seqrl.trainers.dqn import DQN as DQN
 from seqrl.trainers.dqn import DQNConfig as DQNConfig
 from seqrl.trainers.off_policy import OffPolicy as OffPolicy

@@ -22,6 +22,7 @@ from seqrl.tasks.control.chatting import open_conversation
 from seqrl.tasks.control.demonstrations import DemonstrationsConfig, load_demonstrations, record_data
 from seqrl.tasks.control.environments import KNOWN_MODULES, EnvironmentFactory, GymnasiumFactory, Vectorization
 from seqrl.tasks.control.episodes import EpisodeSource, describe_episodes, describe_returns, finished_episodes, play_episodes
+from seqrl.tasks.control.experts import load_expert
 from seqrl.tasks.control.policy import HINTS, ControlPolicyConfig, build_policy
 from seqrl.tasks.control.recording import draw_episodes, record_episodes
 from seqrl.tasks.control.rewards import RewardShaper
@@ -60,6 +61,7 @@ class ControlConfig:
         step_timeout_s: seconds after which an environment that does not answer is given up; 0 for never.
         num_eval_episodes: greedy episodes of an evaluation, always from the same start states.
         demonstrations: episodes of an expert to be imitated, see `DemonstrationsConfig`.
+        expert: folder of a run in the same environment, whose policy says what it would do (DAgger); "" for none.
         policy: see `ControlPolicyConfig`.
     """
 
@@ -79,6 +81,7 @@ class ControlConfig:
     step_timeout_s: NotNegative[float] = 60.0
     num_eval_episodes: Count = 20
     demonstrations: DemonstrationsConfig = field(default_factory=DemonstrationsConfig)
+    expert: str = ""
     policy: ControlPolicyConfig = field(default_factory=ControlPolicyConfig)
 
     def __post_init__(self) -> None:
@@ -98,8 +101,7 @@ class ControlConfig:
 class EnvTask:
     """Rollouts and evaluation in vector environments; `EnvTask("CartPole-v1")` is enough.
 
-    The rows of whole episodes start in different states of one distribution, which is their common context: `group` stays
-    None, which the baselines read as one group of all rows.
+    Whole episodes start in states of one distribution, their common context: `group` is None, one group to the baselines.
 
     Args:
         config: see `ControlConfig`; or the environment's id alone, with everything else as it is there.
@@ -110,8 +112,9 @@ class EnvTask:
     Attributes:
         whole_rows: whether rows are whole episodes, see `seqrl.protocols.Task`.
         reward_unit_moves: whether rewards are divided by a running deviation.
-        spaces: of observations and actions, as a policy sees them.
+        environment, spaces: its name, and its spaces of observations and actions, as a policy sees them.
         demonstrations: gives the next rows to be imitated; None where there are none.
+        expert: a policy that says what it would do; None where there is none; one of one's own may be set.
 
     Raises:
         ValueError: when the environment cannot be made, or has no time limit and none was given.
@@ -128,7 +131,7 @@ class EnvTask:
         self._seed = seed
         self.whole_rows, self.reward_unit_moves = config.mode == "episodes", config.reward_scale
         self._num_rollouts = self._num_env_steps = 0
-        self._limit = self._factory.max_episode_steps
+        self.environment, self._limit = self._factory.name, self._factory.max_episode_steps
         self._rewards = RewardShaper(scale=config.reward_scale, gamma=config.reward_discount, clip=config.reward_clip)
         self._episodes_over: list[Episode] = []
         self._sources = VectorSources(
@@ -138,8 +141,8 @@ class EnvTask:
         self._drawn = partial(self._sources.drawn, seed=EVALUATION_SEEDS["dev"])
         self._stretches = Stretches(self._source, timeout_s=config.step_timeout_s, begin_anew=self._begin_anew)
         self.spaces = self._sources.policy_spaces(self._source.envs)
-        shown = config.demonstrations
-        self.demonstrations = load_demonstrations(shown, self._factory.name, self.spaces, squash=config.policy.squash, seed=seed)
+        about: dict[str, Any] = {"environment": self.environment, "spaces": self.spaces, "squash": config.policy.squash, "seed": seed}
+        self.demonstrations, self.expert = load_demonstrations(config.demonstrations, **about), load_expert(config.expert, **about)
 
     def build_policy(self) -> nn.Module:
         """Make a policy that fits the environment; its initial weights depend on the task's seed."""
@@ -190,15 +193,14 @@ class EnvTask:
         return {"progress/num_env_steps": float(self._num_env_steps), **describe_episodes(episodes)}
 
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
-        """Play greedy episodes in environments of their own, from the same start states each time.
+        """Play greedy episodes in environments of their own.
 
         Args:
             policy: acts without gradients.
             split: "dev" or "test", two fixed sets of start states.
 
         Returns:
-            return_mean, return_min and return_max over the episodes, undiscounted, and length, their mean number of steps;
-            and what the factory's `describe` adds.
+            return_mean, return_min, return_max (undiscounted), length, the mean number of steps; and what the factory's `describe` adds.
 
         Raises:
             ValueError: when there is no such split.
@@ -237,13 +239,11 @@ class EnvTask:
     def state_dict(self) -> dict[str, Any]:
         """Give all that the next rollout depends on.
 
-        In "episodes" that is the number of rollouts and the spread of the returns. In "steps" it is also the state of the
-        environments and the policy's memory. Environments that cannot tell their state, or that failed in the middle of a
-        rollout, start new episodes after a resume, from a seed that depends on the number of rollouts.
+        In "steps" that is also the state of the environments and the policy's memory. Environments that cannot tell their state, or
+        that failed within a rollout, start new episodes after a resume, from a seed that depends on the number of rollouts.
         """
         counts = {"num_rollouts": self._num_rollouts, "num_env_steps": self._num_env_steps, "rewards": self._rewards.state_dict()}
-        if self.demonstrations is not None:
-            counts["demonstrations"] = self.demonstrations.state_dict()
+        counts["demonstrations"] = ask(self.demonstrations, "state_dict")
         return counts | (self._stretches.state_dict() if self.config.mode == "steps" else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -252,8 +252,8 @@ class EnvTask:
         self._num_rollouts, self._num_env_steps = state["num_rollouts"], state["num_env_steps"]
         self._rewards.load_state_dict(state["rewards"])
         self._episodes_over = []
-        if self.demonstrations is not None and "demonstrations" in state:
-            self.demonstrations.load_state_dict(state["demonstrations"])
+        if state.get("demonstrations") is not None:
+            ask(self.demonstrations, "load_state_dict", state["demonstrations"])
         if self.config.mode == "steps":
             self._stretches.load_state_dict(state, self._factory.name)
 
