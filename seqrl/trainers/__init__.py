@@ -8,6 +8,8 @@ from seqrl.trainers.dagger import DAgger as DAgger
 from seqrl.trainers.dagger import DAggerConfig as DAggerConfig
 from seqrl.trainers.dqn import DQN as DQN
 from seqrl.trainers.dqn import DQNConfig as DQNConfig
+from seqrl.trainers.gail import GAIL as GAIL
+from seqrl.trainers.gail import GAILConfig as GAILConfig
 from seqrl.trainers.off_policy import OffPolicy as OffPolicy
 from seqrl.trainers.off_policy import OffPolicyConfig as OffPolicyConfig
 from seqrl.trainers.ppo import PPO as PPO
