@@ -21,13 +21,10 @@ class Discriminator(nn.Module):
     environment's bounds, beyond which it does not tell them apart: else an expert at a bound would be told by that alone.
 
     Args:
-        observation: what one observation looks like.
+        observation: what one observation looks like; numbers or a category, no pictures.
         actions: what one action looks like.
         hidden_sizes: sizes of the layers between.
         generator: draws the initial weights.
-
-    Raises:
-        ValueError: when observations are pictures.
     """
 
     low: Tensor
@@ -35,10 +32,6 @@ class Discriminator(nn.Module):
 
     def __init__(self, observation: ObservationSize, actions: ActionSize, hidden_sizes: Sequence[int], generator: torch.Generator) -> None:
         super().__init__()
-        if observation.convolved:
-            raise ValueError(
-                "trainer gail: expected observations that are numbers, got pictures, for which its discriminator has no layers"
-            )
         self.inputs = Inputs(observation, normalise=not observation.num_categories)
         self.actions = actions
         bounds = torch.tensor(actions.bounds or [(-torch.inf, torch.inf)] * actions.num_dimensions).view(-1, 2)

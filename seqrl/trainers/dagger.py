@@ -69,7 +69,6 @@ class DAgger:
     own_state = ("generator", "labels")
 
     def __init__(self, policy: nn.Module, config: DAggerConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
-        require_probabilities(policy, "dagger")
         self.policy = policy
         self.config = config or DAggerConfig()
         self.optimiser = Optimiser(policy, self.config.optimiser, num_updates=num_updates, seed=seed)
@@ -82,8 +81,9 @@ class DAgger:
         return max(0.0, 1 - self.optimiser.num_finished / ramp) if ramp else 0.0
 
     def check_task(self, task: Task) -> None:
-        """Refuse a task without an expert, or whose expert cannot be asked."""
+        """Refuse a task without an expert, or whose expert cannot be asked, and a policy that acts on values."""
         require_distribution(expert_of(task), "dagger", "let the expert be a run of ppo, a2c, trpo, vtrace or reinforce")
+        require_probabilities(self.policy, "dagger")
 
     def collect(self, task: Task) -> Trajectory:
         """Let the mixture act, and ask the expert what it would have done."""

@@ -78,7 +78,7 @@ class GAIL:
         num_updates: length of the run, for the learning-rate schedules.
 
     Raises:
-        ValueError: when the policy has no critic, or is seen as pictures.
+        ValueError: when the policy has no critic.
     """
 
     def __init__(self, policy: nn.Module, config: GAILConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
@@ -87,7 +87,7 @@ class GAIL:
         self.ppo = PPO(policy, self.config.ppo, seed=seed, num_updates=num_updates)
         self.optimiser = self.ppo.optimiser
         self.discriminator, self.discriminator_optimiser = None, None
-        if isinstance(policy, ActorCritic):
+        if isinstance(policy, ActorCritic) and not policy.inputs.size.convolved:
             generator = torch.Generator().manual_seed(seed)
             self.discriminator = Discriminator(policy.inputs.size, policy.actions, self.config.hidden_sizes, generator)
             self.discriminator_optimiser = Optimiser(self.discriminator, self.config.discriminator, num_updates=num_updates, seed=seed)
@@ -98,13 +98,13 @@ class GAIL:
         return self.ppo.how_it_runs
 
     def check_task(self, task: Task) -> None:
-        """Refuse a task without demonstrations, and a policy that does not say what it sees and does."""
+        """Refuse a task without demonstrations, and a policy that does not say what it does or sees pictures."""
         demonstrations_of(task)
         self.ppo.check_task(task)
         if self.discriminator is None:
             raise ValueError(
-                f"trainer gail: expected an ActorCritic, whose observations and actions its discriminator can read, got a "
-                f"{type(self.policy).__name__}; choose supervised or dagger"
+                f"trainer gail: expected an ActorCritic that sees numbers, which its discriminator can read, got a "
+                f"{type(self.policy).__name__} that sees something else; choose supervised or dagger"
             )
 
     def collect(self, task: Task) -> Trajectory:

@@ -74,9 +74,9 @@ class Demonstrations:
             torch.cat([torch.cat([x, torch.zeros_like(x[:1])]) for x in _tensors(episodes, name)])
             for name in ("terminations", "truncations")
         )
-        self._length = torch.tensor([len(episode.rewards) for episode in episodes])
-        self._first = torch.cumsum(self._length + 1, 0) - self._length - 1
-        self._deviation = self._seen().std(dim=0, correction=0) if self.obs.is_floating_point() else None
+        self.length = torch.tensor([len(episode.rewards) for episode in episodes])
+        self._first = torch.cumsum(self.length + 1, 0) - self.length - 1
+        self._deviation = self.obs[self._places()].std(dim=0, correction=0) if self.obs.is_floating_point() else None
         if config.noise and self._deviation is None:
             raise ValueError(
                 f"task.demonstrations.noise: expected 0 where observations are whole numbers ({self.obs.dtype}), got {config.noise}"
@@ -86,17 +86,17 @@ class Demonstrations:
     @property
     def num_labels(self) -> int:
         """Number of recorded steps."""
-        return int(self._length.sum())
+        return int(self.length.sum())
 
     def __call__(self, group: Tensor | None = None) -> Trajectory:
         """Draw the next rows, see `seqrl.protocols.Task.demonstrations`."""
         B, T = self.config.batch_size, self.config.num_steps
         # A row may begin before its episode and is cut there, so that first steps are drawn as often as others.
-        starts = (self._length + T - 1).cumsum(0)
+        starts = (self.length + T - 1).cumsum(0)
         drawn = torch.randint(int(starts[-1]), (B,), generator=self._generator)
         episode = torch.searchsorted(starts, drawn, right=True)
-        offset = drawn - (starts - self._length)[episode]
-        length, begin = self._length[episode].unsqueeze(1), offset.clamp(min=0).unsqueeze(1)
+        offset = drawn - (starts - self.length)[episode]
+        length, begin = self.length[episode].unsqueeze(1), offset.clamp(min=0).unsqueeze(1)
         step = begin + torch.arange(T + 1)
         counts = step[:, :-1] < torch.minimum(offset.unsqueeze(1) + T, length)
         seen = self._first[episode].unsqueeze(1) + torch.minimum(step, length)
@@ -116,8 +116,8 @@ class Demonstrations:
     def show(self, policy: nn.Module) -> None:
         """Let a policy that scales what it sees begin with the mean and deviation of the recorded steps."""
         if hasattr(policy, "observe"):
-            counts = torch.ones(len(self.obs), dtype=torch.bool)
-            counts[self._first + self._length] = False
+            counts = torch.zeros(len(self.obs), dtype=torch.bool)
+            counts[self._places()] = True
             policy.observe(self.obs.unsqueeze(0), counts[:-1].unsqueeze(0))
             policy.initial_state(None)  # type: ignore[operator]  from here on they count
 
@@ -127,11 +127,11 @@ class Demonstrations:
         assert self._deviation is not None
         return obs + self.config.noise * self._deviation * torch.randn(obs.shape, generator=self._generator)
 
-    def _seen(self) -> Tensor:
-        """Give what was seen before each step, without what was seen after the last ones."""
-        counts = torch.ones(len(self.obs), dtype=torch.bool)
-        counts[self._first + self._length] = False
-        return self.obs[counts]
+    def _places(self) -> Tensor:
+        """Give where the recorded steps are."""
+        return torch.cat(
+            [torch.arange(first, first + length) for first, length in zip(*map(Tensor.tolist, (self._first, self.length)), strict=True)]
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Give the state of the draws."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -103,8 +104,9 @@ def test_repacked_steps_keep_what_belongs_together() -> None:
 
 def test_what_cannot_be_served_is_refused() -> None:
     frames = ActorCritic(ObservationSize((1, 84, 84), frames=True), ActionSize(num_actions=2), config=ActorCriticConfig(code_size=4))
-    with pytest.raises(ValueError, match=r"expected observations that are numbers, got pictures"):
-        GAIL(frames)
+    shown: Any = SimpleNamespace(demonstrations=lambda group: None)
+    with pytest.raises(ValueError, match=r"gail: expected an ActorCritic that sees numbers.*sees something else; choose"):
+        GAIL(frames).check_task(shown)
     with pytest.raises(ValueError, match=r"ppo\.imitation\.weight: expected 0"):
         GAILConfig(ppo=PPOConfig(imitation=ImitationConfig(weight=0.1)))
 
