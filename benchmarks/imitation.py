@@ -1,6 +1,6 @@
 """Cloning, DAgger and GAIL from one expert: the return by how many of the expert's labels or episodes they saw.
 
-python benchmarks/imitation.py --seeds 0,1,2 --runs FOLDER [--parts cartpole,hopper_labels,hopper_gail]
+python benchmarks/imitation.py --seeds 0,1,2 --runs FOLDER [--parts cartpole,cartpole_noise,hopper]
 
 Experts are trained first where FOLDER does not hold them: CartPole's by `cartpole_ppo_tuned`, Hopper's by `hopper_ppo` with half of
 its updates. Prints and writes, for each seed, the mean return over greedy episodes from the test starts; seconds are CPU time. GAIL is
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -28,10 +29,10 @@ from seqrl.run.train import Source, train
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs" / "control"
-PARTS = ("cartpole", "hopper_labels", "hopper_gail")
+PARTS = ("cartpole", "cartpole_noise", "hopper")
 # name -> (configuration, updates, recorded episodes)
 EXPERTS = {"cartpole": ("cartpole_ppo_tuned", None, 10), "hopper": ("hopper_ppo", 244, 20)}
-CARTPOLE_LABELS, HOPPER_LABELS = (32, 64, 128, 256), (500, 1000, 2000, 4000)
+LABELS, NOISE = (32, 64, 128, 256), 0.1
 OPTIMISER_STEPS = 1000  # of cloning, whatever the number of labels
 Record = dict[str, Any]
 
@@ -77,27 +78,26 @@ def tested(task: Any, policy: torch.nn.Module) -> tuple[float, float]:
     return round(found["return_mean"], 1), round(found["length"], 1)
 
 
-def by_labels(world: str, run: Path, data: Path, seed: int) -> Iterator[Record]:
-    """Clone and run DAgger with the same numbers of labels: cloning has them all from the expert's first episodes."""
-    labels = CARTPOLE_LABELS if world == "cartpole" else HOPPER_LABELS
-    size = ["--task.environment=Hopper-v4", "--task.num_eval_episodes=10", "--task.policy.actor_critic.normalise_observations=true"]
-    world_changes = [] if world == "cartpole" else size
+def cloned(data: Path, seed: int, number: int, noise: float = 0.0) -> Record:
+    """Clone the first labels of the expert's episodes."""
+    changes = [f"--num_updates={OPTIMISER_STEPS}", f"--task.demonstrations.path={data}", f"--task.demonstrations.noise={noise}"]
+    config = read_config(CONFIGS / "cartpole_bc.yaml", changes)
+    task = config.task.build(seed)
+    keep_first(task, number)
+    start = time.process_time()
+    trainer = config.trainer.build(task.build_policy(), seed=seed, num_updates=config.num_updates)
+    for _ in range(config.num_updates):
+        trainer.update(trainer.collect(task))
+    return about("supervised", seed, number, time.process_time() - start, tested(task, trainer.policy), noise=noise)
+
+
+def asked(run: Path, seed: int, number: int) -> Record:
+    """Run DAgger with so many labels in eight rounds, and as many optimiser steps as cloning."""
     rounds = 8
-    for number in labels:
-        changes = [*world_changes, f"--num_updates={OPTIMISER_STEPS}"]
-        config = read_config(CONFIGS / "cartpole_bc.yaml", [*changes, f"--task.demonstrations.path={data}"])
-        task = config.task.build(seed)
-        keep_first(task, number)
-        start = time.process_time()
-        trainer = config.trainer.build(task.build_policy(), seed=seed, num_updates=config.num_updates)
-        for _ in range(config.num_updates):
-            trainer.update(trainer.collect(task))
-        yield about("supervised", world, seed, number, time.process_time() - start, tested(task, trainer.policy))
-        epochs = OPTIMISER_STEPS // sum(-(-number * (k + 1) // rounds // 256) or 1 for k in range(rounds))
-        changes = [*world_changes, f"--num_updates={rounds}", f"--task.expert={run}", f"--task.num_steps={number // rounds // 4}"]
-        changes += ["--task.num_envs=4", f"--trainer.epochs={epochs}", "--trainer.batch_size=256"]
-        task, policy, seconds, _ = learn("cartpole_dagger", seed, changes)
-        yield about("dagger", world, seed, number, seconds, tested(task, policy))
+    epochs = OPTIMISER_STEPS // sum(math.ceil(number * (k + 1) / rounds / 256) for k in range(rounds))
+    changes = [f"--num_updates={rounds}", f"--task.expert={run}", "--task.num_envs=4", f"--task.num_steps={number // rounds // 4}"]
+    task, policy, seconds, _ = learn("cartpole_dagger", seed, [*changes, f"--trainer.epochs={epochs}", "--trainer.batch_size=256"])
+    return about("dagger", seed, number, seconds, tested(task, policy))
 
 
 def keep_first(task: Any, number: int) -> None:
@@ -110,29 +110,43 @@ def keep_first(task: Any, number: int) -> None:
     shown.length = length
 
 
-def about(trainer: str, world: str, seed: int, number: int, seconds: float, found: tuple[float, float], **more: Any) -> Record:
-    where = {"trainer": trainer, "world": world, "seed": seed, "number": number, "seconds": round(seconds, 1)}
-    return {**where, "return": found[0], "length": found[1], **more}
+def about(trainer: str, seed: int, number: int, seconds: float, found: tuple[float, float], **more: Any) -> Record:
+    return {
+        "trainer": trainer,
+        "seed": seed,
+        "number": number,
+        "seconds": round(seconds, 1),
+        "return": found[0],
+        "length": found[1],
+        **more,
+    }
 
 
 def gail(world: str, data: Path, seed: int, *, updates: int, every: int, blind: bool = False) -> Record:
+    """Run GAIL on an expert's episodes."""
     changes = [f"--task.demonstrations.path={data}", f"--num_updates={updates}"]
     changes += ["--trainer.discriminator.learning_rate=1e-30"] if blind else []
     task, policy, seconds, course = learn(f"{world}_gail", seed, changes, every=every, blind=blind)
-    return about("blind" if blind else "gail", world, seed, EXPERTS[world][2], seconds, tested(task, policy), course=course)
+    return about("blind" if blind else "gail", seed, EXPERTS[world][2], seconds, tested(task, policy), course=course)
 
 
 def measured(part: str, runs: Path, seed: int) -> Iterator[Record]:
+    """Do a part of the measurements with a seed."""
     world = part.partition("_")[0]
     run, data, _ = expert(world, runs)
-    if part in ("cartpole", "hopper_labels"):
-        yield from by_labels(world, run, data, seed)
     if part == "cartpole":
+        for number in LABELS:
+            yield cloned(data, seed, number)
+            yield asked(run, seed, number)
         yield gail(world, data, seed, updates=120, every=20)
         yield gail(world, data, seed, updates=120, every=20, blind=True)
-    if part == "hopper_gail":
-        yield gail(world, data, seed, updates=60, every=10)
-        yield gail(world, data, seed, updates=60, every=60, blind=True)
+    elif part == "cartpole_noise":
+        for number in LABELS[:2]:
+            yield cloned(data, seed, number, NOISE)
+    else:
+        yield gail(world, data, seed, updates=40, every=10)
+        if seed == 0:
+            yield gail(world, data, seed, updates=40, every=10, blind=True)
 
 
 def main() -> None:

@@ -39,12 +39,16 @@ if TYPE_CHECKING:
     from seqrl.token_rollout import TokenTask as TokenTask
     from seqrl.trainers import A2C as A2C
     from seqrl.trainers import DQN as DQN
+    from seqrl.trainers import GAIL as GAIL
     from seqrl.trainers import PPO as PPO
     from seqrl.trainers import TRPO as TRPO
     from seqrl.trainers import A2CConfig as A2CConfig
     from seqrl.trainers import CrossEntropyConfig as CrossEntropyConfig
     from seqrl.trainers import CrossEntropyMethod as CrossEntropyMethod
+    from seqrl.trainers import DAgger as DAgger
+    from seqrl.trainers import DAggerConfig as DAggerConfig
     from seqrl.trainers import DQNConfig as DQNConfig
+    from seqrl.trainers import GAILConfig as GAILConfig
     from seqrl.trainers import OffPolicy as OffPolicy
     from seqrl.trainers import OffPolicyConfig as OffPolicyConfig
     from seqrl.trainers import PPOConfig as PPOConfig
