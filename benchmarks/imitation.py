@@ -130,8 +130,8 @@ def gail(world: str, data: Path, seed: int, *, updates: int, every: int, blind: 
     return about("blind" if blind else "gail", seed, EXPERTS[world][2], seconds, tested(task, policy), course=course)
 
 
-def measured(part: str, runs: Path, seed: int) -> Iterator[Record]:
-    """Do a part of the measurements with a seed."""
+def measured(part: str, runs: Path, seed: int, *, last: bool) -> Iterator[Record]:
+    """Do a part of the measurements with a seed; what is done once alone with the last one."""
     world = part.partition("_")[0]
     run, data, _ = expert(world, runs)
     if part == "cartpole":
@@ -145,7 +145,7 @@ def measured(part: str, runs: Path, seed: int) -> Iterator[Record]:
             yield cloned(data, seed, number, NOISE)
     else:
         yield gail(world, data, seed, updates=40, every=10)
-        if seed == 0:
+        if last:
             yield gail(world, data, seed, updates=40, every=10, blind=True)
 
 
@@ -162,15 +162,15 @@ def main() -> None:
     path = RESULTS / "imitation.json"
     seeds = [int(seed) for seed in args.seeds.split(",")]
     for part in args.parts.split(","):
-        found = []
-        for seed in seeds:
-            for record in measured(part, args.runs, seed):
+        best = expert(part.partition("_")[0], args.runs)[2]
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        found: list[Record] = []
+        for number, seed in enumerate(seeds, 1):
+            for record in measured(part, args.runs, seed, last=number == len(seeds)):
                 found.append(record)
                 print(json.dumps(record), flush=True)
-        kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        best = expert(part.partition("_")[0], args.runs)[2]
-        kept[part] = {"expert": {key: round(value, 1) for key, value in best.items()}, "results": found, "provenance": provenance(seeds)}
-        write_results(path, kept)
+                kept[part] = {"expert": {key: round(value, 1) for key, value in best.items()}, "results": found}
+                write_results(path, kept | {part: kept[part] | {"provenance": provenance(seeds[:number])}})
 
 
 if __name__ == "__main__":

@@ -39,13 +39,15 @@ def imitation_gail(files: Any) -> str:
         rows.append([title, "the expert", "", number(expert["return_mean"]), number(expert["length"]), ""])
         for trainer, name in (("gail", "GAIL"), ("blind", "the same, a blind discriminator")):
             found = _found(records, trainer)
+            if not found:
+                continue
             cells = [
                 mean_and_span(found),
                 mean_and_span(_found(records, trainer, key="length")),
                 span(_found(records, trainer, key="seconds")),
             ]
             rows.append([title, name, number(episodes) if trainer == "gail" else "", *cells])
-    lengths = "Mean of the seeds (of the blind one on Hopper seed 0 alone), lowest and highest in brackets; lengths are steps an episode."
+    lengths = "Mean of the seeds (of the blind one on Hopper a single one), lowest and highest in brackets; lengths are steps an episode."
     return f"{table(['world', 'who', 'episodes seen', 'return', 'length', 'CPU time (s)'], rows)}\n\n{lengths}"
 
 
