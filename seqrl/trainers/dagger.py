@@ -16,7 +16,7 @@ from seqrl.protocols import Policy, Task, ask
 from seqrl.requirements import expert_of, require_distribution, require_probabilities
 from seqrl.settings import Count, NotNegative, check_settings
 from seqrl.trainers.imitation import imitation_loss
-from seqrl.trainers.minibatches import Minibatches
+from seqrl.trainers.minibatches import Minibatches, MinibatchUnit
 from seqrl.trainers.state import load_state, state_of
 from seqrl.trajectory import Evaluation, Step, Trajectory, Tree, concatenate, tree_leaves
 
@@ -98,7 +98,7 @@ class DAgger:
         self.labels = labels = trajectory if self.labels is None else concatenate([self.labels, trajectory])
         self.policy.train()
         number = math.ceil(int(labels.counted.sum()) / config.batch_size)
-        unit = "rows" if tree_leaves(labels.state0) else "steps"
+        unit: MinibatchUnit = "rows" if tree_leaves(labels.state0) else "steps"
         minibatches = Minibatches(labels, number, unit, self.optimiser.generator)
         history = [self.optimiser.step(part, self.loss)[0] for _ in range(config.epochs) for part, _ in minibatches.epoch()]
         beta = self.beta

@@ -150,14 +150,18 @@ class GAIL:
         return self.ppo.reward_settings()
 
     def state_dict(self) -> dict[str, Any]:
-        """Give the state of PPO, and the discriminator with its optimiser."""
-        parts = {"ppo": self.ppo, "discriminator": self.discriminator, "discriminator_optimiser": self.discriminator_optimiser}
-        return {name: part.state_dict() for name, part in parts.items() if part is not None}
+        """Give the state of PPO, and that of the discriminator and its optimiser."""
+        return {**self.ppo.state_dict(), **{name: part.state_dict() for name, part in self._own_parts().items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
-        for name, kept in state.items():
-            getattr(self, name).load_state_dict(kept)
+        self.ppo.load_state_dict(state)
+        for name, part in self._own_parts().items():
+            part.load_state_dict(state[name])
+
+    def _own_parts(self) -> dict[str, Any]:
+        parts = {"discriminator": self.discriminator, "discriminator_optimiser": self.discriminator_optimiser}
+        return {name: part for name, part in parts.items() if part is not None}
 
 
 def reward_of(f: Tensor, form: RewardForm) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 from torch import Tensor, nn
 
-from seqrl.protocols import ask
+from seqrl.protocols import Policy, ask
 from seqrl.rollout import unroll
 from seqrl.settings import Count, NotNegative, check_settings
 from seqrl.sources import VectorEnvSource
@@ -115,11 +115,12 @@ class Demonstrations:
 
     def show(self, policy: nn.Module) -> None:
         """Let a policy that scales what it sees begin with the mean and deviation of the recorded steps."""
-        if hasattr(policy, "observe"):
+        observe = getattr(policy, "observe", None)
+        if observe is not None:
             counts = torch.zeros(len(self.obs), dtype=torch.bool)
             counts[self._places()] = True
-            policy.observe(self.obs.unsqueeze(0), counts[:-1].unsqueeze(0))
-            policy.initial_state(None)  # type: ignore[operator]  from here on they count
+            observe(self.obs.unsqueeze(0), counts[:-1].unsqueeze(0))
+            cast(Policy, policy).initial_state(None)  # from here on they count
 
     def _perturbed(self, obs: Tensor) -> Tensor:
         if not self.config.noise:

@@ -63,9 +63,5 @@ def _run_of(folder: Path) -> Path:
 
 def _without_teachers(config: Any) -> Any:
     """Give a task's configuration without what it was taught by."""
-    teachers = [field for field in dataclasses.fields(config) if field.name in TEACHERS]
-    none: dict[str, Any] = {
-        field.name: field.default_factory() if field.default is dataclasses.MISSING else field.default  # type: ignore[misc]
-        for field in teachers
-    }
-    return dataclasses.replace(config, **none)
+    fresh = type(config)()
+    return dataclasses.replace(config, **{name: getattr(fresh, name) for name in TEACHERS if hasattr(config, name)})
