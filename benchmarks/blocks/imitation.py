@@ -47,7 +47,7 @@ def imitation_gail(files: Any) -> str:
                 span(_found(records, trainer, key="seconds")),
             ]
             rows.append([title, name, number(episodes) if trainer == "gail" else "", *cells])
-    lengths = "Mean of the seeds (of the blind one on Hopper a single one), lowest and highest in brackets; lengths are steps an episode."
+    lengths = "Mean of the seeds, lowest and highest in brackets; lengths are steps an episode."
     return f"{table(['world', 'who', 'episodes seen', 'return', 'length', 'CPU time (s)'], rows)}\n\n{lengths}"
 
 
