@@ -130,8 +130,8 @@ def gail(world: str, data: Path, seed: int, *, updates: int, every: int, blind: 
     return about("blind" if blind else "gail", seed, EXPERTS[world][2], seconds, tested(task, policy), course=course)
 
 
-def measured(part: str, runs: Path, seed: int, *, last: bool) -> Iterator[Record]:
-    """Do a part of the measurements with a seed; what is done once alone with the last one."""
+def measured(part: str, runs: Path, seed: int) -> Iterator[Record]:
+    """Do a part of the measurements with a seed."""
     world = part.partition("_")[0]
     run, data, _ = expert(world, runs)
     if part == "cartpole":
@@ -144,9 +144,7 @@ def measured(part: str, runs: Path, seed: int, *, last: bool) -> Iterator[Record
         for number in LABELS[:2]:
             yield cloned(data, seed, number, NOISE)
     else:
-        yield gail(world, data, seed, updates=40, every=10)
-        if last:
-            yield gail(world, data, seed, updates=40, every=10, blind=True)
+        yield gail(world, data, seed, updates=45, every=15)
 
 
 def main() -> None:
@@ -166,7 +164,7 @@ def main() -> None:
         kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         found: list[Record] = []
         for number, seed in enumerate(seeds, 1):
-            for record in measured(part, args.runs, seed, last=number == len(seeds)):
+            for record in measured(part, args.runs, seed):
                 found.append(record)
                 print(json.dumps(record), flush=True)
                 kept[part] = {"expert": {key: round(value, 1) for key, value in best.items()}, "results": found}
