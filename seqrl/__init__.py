@@ -41,10 +41,14 @@ if TYPE_CHECKING:
     from seqrl.trainers.a2c import A2CConfig as A2CConfig
     from seqrl.trainers.cem import CrossEntropyConfig as CrossEntropyConfig
     from seqrl.trainers.cem import CrossEntropyMethod as CrossEntropyMethod
+    from seqrl.trainers.dagger import DAgger as DAgger
+    from seqrl.trainers.dagger import DAggerConfig as DAggerConfig
     from seqrl.trainers.dqn import DQN as DQN
     from seqrl.trainers.dqn import DQNConfig as DQNConfig
     from seqrl.trainers.evolution_strategies import EvolutionStrategies as EvolutionStrategies
     from seqrl.trainers.evolution_strategies import EvolutionStrategiesConfig as EvolutionStrategiesConfig
+    from seqrl.trainers.gail import GAIL as GAIL
+    from seqrl.trainers.gail import GAILConfig as GAILConfig
     from seqrl.trainers.imitation import ImitationConfig as ImitationConfig
     from seqrl.trainers.model_based import ModelBased as ModelBased
     from seqrl.trainers.model_based import ModelBasedConfig as ModelBasedConfig

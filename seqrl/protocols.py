@@ -53,11 +53,14 @@ class Task(Protocol):
     All else is optional; whoever asks for what a task lacks is told so. A task may also have
 
     - `demonstrations(group=None) -> Trajectory`: the next rows to imitate, `imitate` True and `mask` False, or those of the contexts
-      [N] (a rollout's `group`); for supervised training and mixes.
+      [N] (a rollout's `group`); for supervised training and mixes. None, or missing, where there are none.
     - `sample(policy, directory, count=8) -> list[Path]`: writes something to look at; for `seqrl sample`. Where it takes `before`, it gets
       the policy that the run started from, to be shown beside it.
     - `keep_samples(policy, path, split=)`: writes what an evaluation scored; for `seqrl evaluate`. It may take `before`, too.
     - `record(policy, path, episodes=, seed=)`: writes an animation and gives a line about each episode; for `seqrl record`.
+    - `expert`: a policy whose actions trainer `dagger` imitates; None, or missing, where there is none.
+    - `record_data(policy, folder, episodes=, seed=)`: writes what is seen, done and earned in episodes, to be imitated, and gives a line
+      about each; for `seqrl record --data`.
     - `chat(policy, seed=, mishear=, voice=) -> Conversation`: lets somebody talk to the policy; `voice` is None, or task and policy of a
       run that puts acts into words; for `seqrl chat`.
     - `state_dict()` and `load_state_dict(state)`: all that the next rollout depends on (data position, environment state,
@@ -79,9 +82,10 @@ class Task(Protocol):
     - `reward_signature(trainer, version) -> str`, `evaluation_signatures(split, version) -> dict`: how its metrics are computed, to be
       printed with them; the first one gets a trainer's `reward_settings()`.
     - `searches_rows`: True where `rollout` takes `beam`, which asks for the `num_samples` best rows of a beam search in place of samples.
-    - `hints`: what may be missing (`whole_rows`, `rows_of_the_present`, `constant_rewards`, `items`; of its policies `probabilities`,
-      `distribution`, `critic`, `action_values`, `action_value_table`, `probability_table`) -> which of its settings help, such as
-      "set task.mode=episodes"; for the errors of trainers, which know no task. `build_policy` hands them on as `policy.hints`.
+    - `hints`: what may be missing (`whole_rows`, `rows_of_the_present`, `constant_rewards`, `items`, `demonstrations`, `expert`; of its
+      policies `probabilities`, `distribution`, `critic`, `action_values`, `action_value_table`, `probability_table`) -> which of its
+      settings help, such as "set task.mode=episodes"; for the errors of trainers, which know no task. `build_policy` hands them on as
+      `policy.hints`.
     - `reward_ahead`: by how many updates its rows are older than the policy that learns from them; 0 where it does not say.
     - `raw_rewards()`: for trainers that learn again from what they kept, where the unit of the rewards moves (divided by a running
       deviation). It gives a function from raw rewards to rewards in the unit of the moment, and has all rollouts from now on hold raw

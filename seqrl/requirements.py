@@ -30,10 +30,25 @@ def demonstrations_of(task: Task) -> Callable[[Tensor | None], Trajectory]:
     give: Callable[[Tensor | None], Trajectory] | None = getattr(task, "demonstrations", None)
     if give is None:
         raise ValueError(
-            f"{type(task).__name__} has no demonstrations to imitate; choose a trainer that learns from rewards alone, with "
-            "imitation.weight 0 and imitation.forced_steps 0, or give the task a method `demonstrations`"
+            f"{type(task).__name__} has no demonstrations to imitate; {hint(task, 'demonstrations')}choose a trainer that learns from "
+            "rewards alone, with imitation.weight 0 and imitation.forced_steps 0, or give the task a method `demonstrations`"
         )
     return give
+
+
+def expert_of(task: Task) -> nn.Module:
+    """Give the policy `expert` of a task.
+
+    Raises:
+        ValueError: when it has none, saying what can be done.
+    """
+    expert = getattr(task, "expert", None)
+    if not isinstance(expert, nn.Module):
+        raise ValueError(
+            f"{type(task).__name__} has no expert to be asked; {hint(task, 'expert')}choose a trainer that learns from rewards or from "
+            "demonstrations, or give the task a policy `expert`"
+        )
+    return expert
 
 
 def require_whole_rows(task: Task, trainer: str) -> None:

@@ -139,7 +139,7 @@ class VectorEnvSource:
                 finite.
         """
         self._action = action
-        given = action.cpu().numpy() if self._to_action is None else self._to_action(action)
+        given = self.environment_action(action)
         observation, reward, terminated, truncated, info = self._asked(lambda: self.envs.step(given))
         ended = terminated | truncated
         if self.active is self._everyone and not ended.any():
@@ -150,6 +150,10 @@ class VectorEnvSource:
             self.obs = self._masked(self._stacked(self._tensor(observation), None), info, self._none_ended)
             return self.obs, earned, self._nobody, self._nobody
         return self._step_with_ends(observation, reward, terminated, truncated, info)
+
+    def environment_action(self, action: Tensor) -> Any:
+        """Give what the environments are told when a policy chooses actions [B, ...]."""
+        return action.cpu().numpy() if self._to_action is None else self._to_action(action)
 
     def _step_with_ends(
         self, observation: np.ndarray, reward: np.ndarray, terminated: np.ndarray, truncated: np.ndarray, info: Mapping[str, Any]

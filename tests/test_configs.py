@@ -13,6 +13,7 @@ import yaml
 from seqrl.run.config import read_config
 from seqrl.run.log import read_metrics
 from seqrl.run.train import train
+from seqrl.tasks.control.task import EnvTask
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("SEQRL_DATA", ROOT.parent / "shared" / "data"))
@@ -67,6 +68,14 @@ def test_config_trains_for_two_steps(path: Path, tmp_path: Path, monkeypatch: py
         overrides += SMALL_SCENES
     if "source: mnist" in text:
         overrides += ["--task.data.num_dev=50"]
+    if "demonstrations: {" in text:
+        task = EnvTask(yaml.safe_load(text)["task"]["environment"], max_episode_steps=20)
+        task.record_data(task.build_policy(), tmp_path / "shown", episodes=2)
+        overrides += [f"--task.demonstrations.path={tmp_path / 'shown'}"]
+    if "expert: runs/" in text:
+        small = [*overrides, *SMALL_CONTROL, "--name=expert"]
+        train(read_config(ROOT / "configs" / "control" / "cartpole_ppo.yaml", small), display=False)
+        overrides += [f"--task.expert={tmp_path / 'expert'}"]
     if "type: dqn" in text:
         overrides += ["--trainer.learning_starts=10", "--trainer.buffer_size=200", "--trainer.gradient_steps=2"]
     if "type: pretrained" in text:

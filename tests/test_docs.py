@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +16,8 @@ import yaml
 
 from seqrl import (
     A2CConfig,
+    DAggerConfig,
+    GAILConfig,
     OffPolicyConfig,
     PPOConfig,
     ReinforceConfig,
@@ -34,6 +37,7 @@ from seqrl.tasks.captioning.evaluation import EvaluationConfig
 from seqrl.tasks.captioning.policies import PolicyConfig
 from seqrl.tasks.captioning.scenes import ScenesConfig
 from seqrl.tasks.captioning.task import CaptioningConfig
+from seqrl.tasks.control.demonstrations import DemonstrationsConfig
 from seqrl.tasks.control.policy import ControlPolicyConfig
 from seqrl.tasks.control.task import ControlConfig
 from seqrl.tasks.text.evaluation import EvaluationConfig as TextEvaluationConfig
@@ -128,6 +132,10 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
             evaluation=TextEvaluationConfig(max_prompts=4),
             prompts_per_batch=2,
         )
+        poles = ControlConfig(num_envs=2, num_steps=4, num_eval_episodes=2, max_episode_steps=10)
+        shown_by, folder = poles.build(0).build_policy(), tmp_path_factory.mktemp("shown") / "episodes"
+        poles.build(0).record_data(shown_by, folder)
+        shown = replace(poles, demonstrations=DemonstrationsConfig(path=str(folder)))
         looking = {"glimpse_size": 4, "num_glimpses": 2, "images_per_batch": 4}
         attention = AttentionConfig(AttentionDataConfig(image_size=8), GlimpsePolicyConfig(hidden_units=8), **looking)  # type: ignore[arg-type]
         for task_config, config, metric in (
@@ -142,6 +150,8 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
                 DQNConfig(learning_starts=0, replay="prioritised", gradient_steps=1),
                 "return_mean",
             ),
+            (shown, DAggerConfig(), "return_mean"),
+            (shown, GAILConfig(gradient_penalty=0.1), "return_mean"),
             (
                 ControlConfig("seqrl/RobotInARoom-v0", num_envs=2, num_steps=4, policy=ControlPolicyConfig(type="action_value_table")),
                 QTableConfig(),
@@ -161,6 +171,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
             ),
         ):
             task = task_config.build(0)
+            task.expert = shown_by if isinstance(config, DAggerConfig) else None
             trainer = config.build(task.build_policy(), seed=0, num_updates=1)
             fit(trainer, task, num_updates=1, eval_every=1, early_stop=EarlyStop(metric=metric), writers=[keys])
     return keys.seen

@@ -29,11 +29,13 @@ class ActionSize:
         num_actions: of a single choice, an action being a number.
         choices: sizes of several choices, an action being one number for each.
         num_dimensions: of a continuous action. After a choice it is the rest of a row that starts with the chosen number.
+        bounds: the smallest and the largest number of each dimension that the environment tells apart; () where it is not known.
     """
 
     num_actions: int = 0
     choices: tuple[int, ...] = ()
     num_dimensions: int = 0
+    bounds: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         if bool(self.choices) == bool(self.num_actions or self.num_dimensions):

@@ -98,6 +98,7 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     option("--episodes", type=int, default=1, help="how many, one after the other; 1 by default")
     option("--seed", type=int, default=0, help="of the first episode's start; 0 by default")
     option("--output", type=Path, help="a .gif or .mp4; RUN/figures/episode.gif by default")
+    option("--data", type=Path, metavar="FOLDER", help="write what is seen, done and earned there in place of an animation, to be imitated")
     option = add_for_run("chat", "Talk to a trained policy: keywords or sentences in, what it says out, until the end of the file", _chat)
     option("--voice", type=Path, metavar="RUN", help="run of a text task that puts acts into words; templates by default")
     option("--show", action="store_true", help="after each turn show what was heard and believed, the act, and what was paid")
@@ -214,8 +215,14 @@ def _export(parsed: argparse.Namespace) -> None:
 
 
 def _record(parsed: argparse.Namespace) -> None:
-    from seqrl.run.inspect_run import record
+    from seqrl.run.inspect_run import record, record_data
 
+    if parsed.data is not None:
+        if parsed.output is not None:
+            raise ValueError(f"--data, --output: expected one of them, got {parsed.data} and {parsed.output}")
+        lines = record_data(_source(parsed), parsed.data, episodes=parsed.episodes, seed=parsed.seed)
+        print("\n".join([*lines, str(parsed.data)]))
+        return
     path, lines = record(_source(parsed), episodes=parsed.episodes, seed=parsed.seed, output=parsed.output)
     print("\n".join([*lines, str(path)]))
 

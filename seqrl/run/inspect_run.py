@@ -119,15 +119,45 @@ def record(source: Source, *, episodes: int = 1, seed: int = 0, output: Path | N
         ValueError: when a number is out of range, the task has no episodes to show, or the checkpoint does not fit.
         OSError: when the file could not be written.
     """
-    if episodes < 1:
-        raise ValueError(f"--episodes: expected at least 1, got {episodes}")
-    if seed < 0:
-        raise ValueError(f"--seed: expected at least 0, got {seed}")
+    _check_episodes(episodes, seed)
     loaded = source.load()
     give = loaded.capability("record", f"has no episodes to record; try `seqrl sample {source.run}`")
     output = output or loaded.run_folder / "figures" / "episode.gif"
     check_place(output, way="--output=FILE")
     return output, list(give(loaded.policy.eval(), output, episodes=episodes, seed=seed))
+
+
+def record_data(source: Source, folder: Path, *, episodes: int = 1, seed: int = 0) -> list[str]:
+    """Write episodes that a policy plays as numbers, to be imitated; see `record`.
+
+    Args:
+        source: of the policy.
+        folder: where they go; a new one.
+        episodes: how many.
+        seed: of the starts.
+
+    Returns:
+        what the task has to say about them.
+
+    Raises:
+        FileExistsError: when the folder is there.
+        ValueError: see `record`.
+        OSError: when nothing could be written there.
+    """
+    _check_episodes(episodes, seed)
+    if folder.exists():
+        raise FileExistsError(f"--data: expected a new folder, but {folder} is there; name another one, or delete it")
+    loaded = source.load()
+    give = loaded.capability("record_data", "has no episodes to record as data; choose a run of an environment")
+    check_place(folder, way="--data=FOLDER")
+    return list(give(loaded.policy.eval(), folder, episodes=episodes, seed=seed))
+
+
+def _check_episodes(episodes: int, seed: int) -> None:
+    if episodes < 1:
+        raise ValueError(f"--episodes: expected at least 1, got {episodes}")
+    if seed < 0:
+        raise ValueError(f"--seed: expected at least 0, got {seed}")
 
 
 def sample(source: Source, *, count: int = 8, output: Path | None = None) -> list[Path]:

@@ -96,8 +96,15 @@ def collect_rows(trainer: Any, task: Task, *, greedy_baseline: bool = False, **s
         if rows.group is not None and rows.context is not None:
             # The rollout may hold more than the task's own context, for instance images that a frozen encoder has seen already.
             shown = shown.replace(context=_context_of(shown, rows))
-        rows = concatenate([rows, shown])
+        rows = concatenate([rows, with_memory_of(rows, shown)])
     return rows.to(trainer.optimiser.device)
+
+
+def with_memory_of(rows: Trajectory, shown: Trajectory) -> Trajectory:
+    """Let demonstrations begin with an empty memory where the policy of other rows has one."""
+    if rows.state0 is None or shown.state0 is not None:
+        return shown
+    return shown.replace(state0=map_tree(lambda leaf: leaf.new_zeros(shown.batch_size, *leaf.shape[1:]), rows.state0))
 
 
 def _context_of(shown: Trajectory, trajectory: Trajectory) -> Tree:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import json
 import os
@@ -132,6 +133,16 @@ class GymnasiumFactory:
         """Give the metrics that the environment's class makes of an evaluation's returns and lengths, [N] each."""
         metrics = self._class_method("describe_episodes")
         return dict(metrics(returns, lengths)) if metrics else {}
+
+    def spec_text(self) -> str | None:
+        """Give gymnasium's specification as JSON, with the options; None where it is made by something that JSON cannot name."""
+        spec = copy.deepcopy(find_spec(self.name))
+        spec.kwargs.update(self.options)
+        spec.max_episode_steps = self.limit or spec.max_episode_steps
+        try:
+            return str(spec.to_json())
+        except (TypeError, ValueError):
+            return None
 
     @property
     def conversation(self) -> Callable[..., Any] | None:

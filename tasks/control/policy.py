@@ -32,6 +32,8 @@ HINTS = {
     "planner": "set task.policy.type=planner",
     **{name: f"set task.policy.type={name} (numbered observations and actions)" for name in ("action_value_table", "probability_table")},
     "whole_rows": "set task.mode=episodes",
+    "demonstrations": "set task.demonstrations.path to episodes that `seqrl record RUN --data=FOLDER` wrote",
+    "expert": "set task.expert to the folder of a run in the same environment",
     "constant_rewards": "set task.reward_scale=false and, where large rewards are the trouble, task.reward_clip=1",
 }
 
@@ -177,7 +179,7 @@ def action_size(space: gym.Space) -> ActionSize:
     if isinstance(space, MultiBinary) and len(space.shape) == 1:
         return ActionSize(choices=(2,) * int(space.shape[0]))
     if isinstance(space, Box) and len(space.shape) == 1:
-        return ActionSize(num_dimensions=int(space.shape[0]))
+        return ActionSize(num_dimensions=int(space.shape[0]), bounds=tuple(zip(space.low.tolist(), space.high.tolist(), strict=True)))
     joint = joint_parts(space)
     if joint is not None and len(joint[1].shape) == 1:
         return ActionSize(num_actions=int(joint[0].n), num_dimensions=int(joint[1].shape[0]))

@@ -19,8 +19,10 @@ from seqrl.run.trust import NAMES_CODE
 from seqrl.settings import Count, Fraction, NotNegative, check_settings
 from seqrl.sources import Episode
 from seqrl.tasks.control.chatting import open_conversation
+from seqrl.tasks.control.demonstrations import DemonstrationsConfig, load_demonstrations, record_data
 from seqrl.tasks.control.environments import KNOWN_MODULES, EnvironmentFactory, GymnasiumFactory, Vectorization
 from seqrl.tasks.control.episodes import EpisodeSource, describe_episodes, describe_returns, finished_episodes, play_episodes
+from seqrl.tasks.control.experts import load_expert
 from seqrl.tasks.control.policy import HINTS, ControlPolicyConfig, build_policy
 from seqrl.tasks.control.recording import draw_episodes, record_episodes
 from seqrl.tasks.control.rewards import RewardShaper
@@ -58,6 +60,8 @@ class ControlConfig:
         reward_clip: largest size of a reward, after scaling; 0 for no limit.
         step_timeout_s: seconds after which an environment that does not answer is given up; 0 for never.
         num_eval_episodes: greedy episodes of an evaluation, always from the same start states.
+        demonstrations: episodes of an expert to be imitated, see `DemonstrationsConfig`.
+        expert: folder of a run in the same environment, whose policy says what it would do (DAgger); "" for none.
         policy: see `ControlPolicyConfig`.
     """
 
@@ -76,6 +80,8 @@ class ControlConfig:
     reward_clip: NotNegative[float] = 0.0
     step_timeout_s: NotNegative[float] = 60.0
     num_eval_episodes: Count = 20
+    demonstrations: DemonstrationsConfig = field(default_factory=DemonstrationsConfig)
+    expert: str = ""
     policy: ControlPolicyConfig = field(default_factory=ControlPolicyConfig)
 
     def __post_init__(self) -> None:
@@ -95,8 +101,7 @@ class ControlConfig:
 class EnvTask:
     """Rollouts and evaluation in vector environments; `EnvTask("CartPole-v1")` is enough.
 
-    The rows of whole episodes start in different states of one distribution, which is their common context: `group` stays
-    None, which the baselines read as one group of all rows.
+    Whole episodes start in states of one distribution, their common context: `group` is None, one group to the baselines.
 
     Args:
         config: see `ControlConfig`; or the environment's id alone, with everything else as it is there.
@@ -107,6 +112,9 @@ class EnvTask:
     Attributes:
         whole_rows: whether rows are whole episodes, see `seqrl.protocols.Task`.
         reward_unit_moves: whether rewards are divided by a running deviation.
+        environment, spaces: its name, and its spaces of observations and actions, as a policy sees them.
+        demonstrations: gives the next rows to be imitated; None where there are none.
+        expert: a policy that says what it would do; None where there is none; one of one's own may be set.
 
     Raises:
         ValueError: when the environment cannot be made, or has no time limit and none was given.
@@ -123,7 +131,7 @@ class EnvTask:
         self._seed = seed
         self.whole_rows, self.reward_unit_moves = config.mode == "episodes", config.reward_scale
         self._num_rollouts = self._num_env_steps = 0
-        self._limit = self._factory.max_episode_steps
+        self.environment, self._limit = self._factory.name, self._factory.max_episode_steps
         self._rewards = RewardShaper(scale=config.reward_scale, gamma=config.reward_discount, clip=config.reward_clip)
         self._episodes_over: list[Episode] = []
         self._sources = VectorSources(
@@ -132,12 +140,15 @@ class EnvTask:
         self._source = self._sources.get(config.num_envs, training=True, seed=self._next_seed())
         self._drawn = partial(self._sources.drawn, seed=EVALUATION_SEEDS["dev"])
         self._stretches = Stretches(self._source, timeout_s=config.step_timeout_s, begin_anew=self._begin_anew)
+        self.spaces = self._sources.policy_spaces(self._source.envs)
+        about: dict[str, Any] = {"environment": self.environment, "spaces": self.spaces, "squash": config.policy.squash, "seed": seed}
+        self.demonstrations, self.expert = load_demonstrations(config.demonstrations, **about), load_expert(config.expert, **about)
 
     def build_policy(self) -> nn.Module:
         """Make a policy that fits the environment; its initial weights depend on the task's seed."""
-        spaces = self._sources.policy_spaces(self._source.envs)
-        policy = build_policy(self.config.policy, *spaces, torch.Generator().manual_seed(self._seed))
+        policy = build_policy(self.config.policy, *self.spaces, torch.Generator().manual_seed(self._seed))
         ask(self._factory, "prepare", policy)
+        ask(self.demonstrations, "show", policy)
         return policy
 
     def rollout(
@@ -182,15 +193,14 @@ class EnvTask:
         return {"progress/num_env_steps": float(self._num_env_steps), **describe_episodes(episodes)}
 
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
-        """Play greedy episodes in environments of their own, from the same start states each time.
+        """Play greedy episodes in environments of their own.
 
         Args:
             policy: acts without gradients.
             split: "dev" or "test", two fixed sets of start states.
 
         Returns:
-            return_mean, return_min and return_max over the episodes, undiscounted, and length, their mean number of steps;
-            and what the factory's `describe` adds.
+            return_mean, return_min, return_max (undiscounted), length, the mean number of steps; and what the factory's `describe` adds.
 
         Raises:
             ValueError: when there is no such split.
@@ -215,6 +225,12 @@ class EnvTask:
         with self._acting(policy):
             return record_episodes(policy, self._drawn, path, episodes=episodes, seed=seed, max_steps=self._limit)
 
+    def record_data(self, policy: nn.Module, folder: Path, *, episodes: int = 1, seed: int = 0) -> list[str]:
+        """Write greedy episodes as numbers, to be imitated; give a line about each."""
+        make = partial(self._sources.get, training=False, seed=seed)
+        with self._acting(policy):
+            return record_data(policy, make, folder, self._factory, self.spaces, episodes=episodes, seed=seed)
+
     def chat(self, policy: nn.Module, **settings: Any) -> Conversation:
         """Let somebody talk to the policy, in an environment that is a dialog; see `open_conversation`."""
         masked = self._sources.shows_masks(self._source.envs)
@@ -223,11 +239,11 @@ class EnvTask:
     def state_dict(self) -> dict[str, Any]:
         """Give all that the next rollout depends on.
 
-        In "episodes" that is the number of rollouts and the spread of the returns. In "steps" it is also the state of the
-        environments and the policy's memory. Environments that cannot tell their state, or that failed in the middle of a
-        rollout, start new episodes after a resume, from a seed that depends on the number of rollouts.
+        In "steps" that is also the state of the environments and the policy's memory. Environments that cannot tell their state, or
+        that failed within a rollout, start new episodes after a resume, from a seed that depends on the number of rollouts.
         """
         counts = {"num_rollouts": self._num_rollouts, "num_env_steps": self._num_env_steps, "rewards": self._rewards.state_dict()}
+        counts["demonstrations"] = ask(self.demonstrations, "state_dict")
         return counts | (self._stretches.state_dict() if self.config.mode == "steps" else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -236,6 +252,8 @@ class EnvTask:
         self._num_rollouts, self._num_env_steps = state["num_rollouts"], state["num_env_steps"]
         self._rewards.load_state_dict(state["rewards"])
         self._episodes_over = []
+        if state.get("demonstrations") is not None:
+            ask(self.demonstrations, "load_state_dict", state["demonstrations"])
         if self.config.mode == "steps":
             self._stretches.load_state_dict(state, self._factory.name)
 

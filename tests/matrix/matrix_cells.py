@@ -12,7 +12,9 @@ from matrix_kinds import (
     DEMONSTRATIONS,
     DISTRIBUTION,
     EPISODES,
+    EXPERT,
     KINDS,
+    NUMBERS,
     PLANNED,
     PROBABILITY_TABLE,
     SAMPLES,
@@ -23,6 +25,7 @@ from matrix_kinds import (
 
 from seqrl.optimiser import OptimiserConfig
 from seqrl.run import registry
+from seqrl.trainers.ppo_config import PPOConfig
 
 # A large epsilon keeps AdamW from making large steps of tiny differences; clipping would mix all of them.
 OPTIMISER = OptimiserConfig(learning_rate=1e-3, epsilon=1e-2, max_grad_norm=0.0, precision="fp32")
@@ -98,6 +101,12 @@ VARIANTS: dict[str, Variant] = {
     "cem_counts": Variant("cem", {"fit": "counts", "percentile": 50.0}, _needs(PROBABILITY_TABLE, EPISODES), "probability_table"),
     "evolution_strategies": Variant("evolution_strategies", {"population_size": 4, "greedy": False}, _needs(EPISODES)),
     "model_based": Variant("model_based", {"gradient_steps": 2, "batch_size": 6}, _needs(PLANNED), "planner", _DRAWS),
+    "dagger": Variant("dagger", {"epochs": 2, "beta_updates": 3}, _needs(EXPERT)),
+    "gail": Variant(
+        "gail",
+        {"discriminator_steps": 2, "gradient_penalty": 0.1, "discriminator": OPTIMISER, "ppo": PPOConfig(epochs=2, minibatches=1)},
+        _needs(DEMONSTRATIONS, CRITIC, NUMBERS),
+    ),
     "dqn": Variant("dqn", _DQN, _needs(VALUES), "action_values", _DRAWS),
     "dqn_prioritised": Variant(
         "dqn", {**_DQN, "replay": "prioritised", "double": True, "n_step": 2}, _needs(VALUES), "action_values", _DRAWS
@@ -116,6 +125,8 @@ VARIANTS: dict[str, Variant] = {
 # How each of these says that it is missing: what the text has to hold, and what the page says in its place.
 MISSING = {
     DEMONSTRATIONS: (r"no demonstrations.*(choose|give the task)", "has no demonstrations"),
+    EXPERT: (r"no expert to be asked.*(choose|give the task)", "has no expert"),
+    NUMBERS: (r"gail: expected an ActorCritic that sees numbers.*choose", "needs numbers to be seen"),
     DISTRIBUTION: (r"Evaluation\.distribution.*choose", "needs the actions' distribution"),
     CRITIC: (r"a policy with a critic.*do without", "needs a critic"),
     SAMPLES: (r"set task\.mode=episodes", "needs whole episodes"),
@@ -125,7 +136,7 @@ MISSING = {
     PLANNED: (r"model_based teaches the model of a policy that plans", "needs a policy that plans"),
     PROBABILITY_TABLE: (r"counts needs a table of probabilities", "`counts` needs a table of probabilities"),
 }
-ORDER = (PLANNED, VALUES, VALUE_TABLE, PROBABILITY_TABLE, DEMONSTRATIONS, DISTRIBUTION, CRITIC, SAMPLES, EPISODES)
+ORDER = (PLANNED, VALUES, VALUE_TABLE, PROBABILITY_TABLE, DISTRIBUTION, CRITIC, DEMONSTRATIONS, EXPERT, NUMBERS, SAMPLES, EPISODES)
 
 
 def missing(variant: Variant, kind: Kind) -> str | None:

@@ -5,9 +5,12 @@ A kind says what it can give (`gives`); a trainer's variant in `matrix_cells.py`
 
 from __future__ import annotations
 
+import atexit
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -28,8 +31,9 @@ from seqrl.tasks.captioning.data_config import DataConfig
 from seqrl.tasks.captioning.policies import PolicyConfig
 from seqrl.tasks.captioning.scenes import ScenesConfig
 from seqrl.tasks.captioning.task import CaptioningConfig, CaptioningTask
+from seqrl.tasks.control.demonstrations import DemonstrationsConfig
 from seqrl.tasks.control.policy import ControlPolicyConfig
-from seqrl.tasks.control.task import ControlConfig
+from seqrl.tasks.control.task import ControlConfig, EnvTask
 from seqrl.tasks.dialog.names import RESTAURANT
 from seqrl.tasks.text.policy import PolicyConfig as TextPolicyConfig
 from seqrl.tasks.text.task import TextConfig, TextTask
@@ -40,7 +44,7 @@ from seqrl.trajectory import Trajectory
 Family = Literal["texts", "glimpses", "environments", "tables"]
 NUM_CONTEXTS, MAX_TOKENS = 3, 6
 # What there is to be had; a variant that needs something else is refused for it.
-SAMPLES, DEMONSTRATIONS, EPISODES = "samples", "demonstrations", "episodes"
+SAMPLES, DEMONSTRATIONS, EPISODES, EXPERT, NUMBERS = "samples", "demonstrations", "episodes", "expert", "numbers"
 CRITIC, DISTRIBUTION, VALUES, VALUE_TABLE, PROBABILITY_TABLE = "critic", "distribution", "values", "value_table", "probability_table"
 PLANNED = "planned"
 TEXTS = frozenset({SAMPLES, EPISODES})
@@ -215,6 +219,26 @@ def _control(environment: str, mode: Literal["steps", "episodes"], actor_critic:
     return lambda kind: replace(config, policy=replace(config.policy, type=kind)).build(0)
 
 
+@cache
+def _recorded() -> str:
+    """Record a few episodes of CartPole, for as long as the tests last."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    task = EnvTask("CartPole-v1", max_episode_steps=7)
+    task.record_data(task.build_policy(), Path(folder.name) / "shown", episodes=3)
+    return str(Path(folder.name) / "shown")
+
+
+def _shown(kind: str) -> EnvTask:
+    """CartPole with recorded episodes, and an expert to be asked."""
+    make = _control("CartPole-v1", "steps", demonstrations=DemonstrationsConfig(_recorded(), batch_size=11, num_steps=3))
+    task: EnvTask = make(kind)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        task.expert = EnvTask("CartPole-v1", seed=1).build_policy().eval().requires_grad_(False)
+    return task
+
+
 def _atari() -> Callable[[str], Any]:
     def make(kind: str) -> Any:
         from seqrl.tasks.atari.task import AtariConfig
@@ -265,6 +289,9 @@ KINDS: dict[str, Kind] = {
     ),
     "cartpole_steps": Kind("CartPole, steps", "environments", STEPS | {VALUES, PLANNED}, _control("CartPole-v1", "steps")),
     "cartpole_episodes": Kind("CartPole, episodes", "environments", PLAYED | {VALUES}, _control("CartPole-v1", "episodes")),
+    "cartpole_shown": Kind(
+        "CartPole, steps, with an expert and its episodes", "environments", STEPS | {VALUES, DEMONSTRATIONS, EXPERT, NUMBERS}, _shown
+    ),
     "pendulum_steps": Kind("Pendulum, steps", "environments", STEPS | {PLANNED}, _control("Pendulum-v1", "steps", {"squash": True})),
     "pendulum_episodes": Kind(
         "Pendulum, episodes", "environments", PLAYED, _control("Pendulum-v1", "episodes", {"state_dependent_std": True})

@@ -33,6 +33,7 @@ FAMILIES = {
 # (trainer, kind) -> file of benchmarks/results, and a name in it: there the trainer has learned this kind of task, scored, with its seeds.
 MEASURED: dict[tuple[str, str], tuple[str, str]] = {
     ("supervised", "captions"): ("scenes.json", "scenes_more_xe"),
+    **{(trainer, "cartpole_shown"): ("imitation.json", trainer) for trainer in ("supervised", "dagger", "gail")},
     ("self_critical", "captions"): ("scenes.json", "scenes_self_critical"),
     ("reinforce", "captions"): ("captioning_trainers.json", "reinforce_leave_one_out"),
     ("reinforce", "captions_critic"): ("captioning_trainers.json", "reinforce_critic"),

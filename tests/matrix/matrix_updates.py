@@ -72,8 +72,11 @@ def make_trainer(variant: str, kind: str, policy: Any = None, *, optimiser: Mapp
     """Build the variant's trainer with other settings on top, those of the optimiser apart."""
     chosen = VARIANTS[variant]
     given = {**chosen.settings, **settings}
-    if chosen.trainer != "q_table":
-        given["optimiser"] = replace(OPTIMISER, **(optimiser or {}))
+    own = replace(OPTIMISER, **(optimiser or {}))
+    if chosen.trainer == "gail":
+        given["ppo"] = replace(given["ppo"], optimiser=own)
+    elif chosen.trainer != "q_table":
+        given["optimiser"] = own
     return component(chosen.trainer)(**given).build(make_policy(variant, kind) if policy is None else policy, seed=3, num_updates=10)
 
 

@@ -57,7 +57,10 @@ def extended(rows: Trajectory) -> Trajectory:
     last = inside & ~torch.nn.functional.pad(inside[:, 1:], (0, 1))
     mask, terminated = taller.mask & inside, taller.terminated & inside
     truncated = taller.truncated & inside | last & mask & ~terminated
-    return taller.replace(mask=mask, terminated=terminated, truncated=truncated, reward=torch.where(inside, taller.reward, 0.0))
+    imitate = None if taller.imitate is None else taller.imitate & inside
+    return taller.replace(
+        mask=mask, imitate=imitate, terminated=terminated, truncated=truncated, reward=torch.where(inside, taller.reward, 0.0)
+    )
 
 
 @pytest.mark.slow  # the next test does the same with NaN

@@ -15,7 +15,7 @@ README = (page.ROOT / "README.md").read_text(encoding="utf-8")
 COLUMNS = (
     ("captions", "captions_critic"),
     ("glimpses", "glimpses_early"),
-    ("cartpole_steps", "cartpole_episodes"),
+    ("cartpole_steps", "cartpole_episodes", "cartpole_shown"),
     ("numbers_steps", "numbers_episodes", "table_steps", "table_episodes"),
 )
 

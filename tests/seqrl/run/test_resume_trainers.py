@@ -21,6 +21,7 @@ EPISODES = {"mode": "episodes"}
 VALUES = {"policy": {"type": "action_values", "hidden_sizes": [8]}}
 ACTOR = {"policy": {"hidden_sizes": [8]}}
 MEMORY = {"policy": {"hidden_sizes": [8], "actor_critic": {"memory": "lstm"}}}
+TAUGHT = {"demonstrations": {"batch_size": 5, "num_steps": 3}}  # see `taught`
 SMALL_REPLAY = {"learning_starts": 16, "batch_size": 8, "gradient_steps": 2, "target_every": 3}
 DRAWN = {"type": "captioning", "images_per_batch": 2, "data": {"image_size": 16, "scenes": {"num_train": 8, "num_dev": 2, "num_test": 0}}}
 CAPTIONS = DRAWN | {"policy": {"dim": 16, "num_layers": 1, "num_heads": 2, "max_tokens": 6}}
@@ -54,6 +55,9 @@ RUNS = {
     "q_table": (LAKE | {"policy": {"type": "action_value_table"}}, {"type": "q_table", "rule": "sarsa"}),
     "cem": (CART_POLE | EPISODES | ACTOR, {"type": "cem", "elite_iterations": 3}),
     "cem_counts": (LAKE | EPISODES | {"policy": {"type": "probability_table"}}, {"type": "cem", "fit": "counts"}),
+    "cloned": (CART_POLE | MEMORY | TAUGHT, {"type": "supervised"}),
+    "dagger": (CART_POLE | ACTOR | TAUGHT, {"type": "dagger", "beta_updates": 5, "batch_size": 20}),
+    "gail": (CART_POLE | ACTOR | TAUGHT, {"type": "gail", "gradient_penalty": 0.1, "ppo": {"minibatches": 2}}),
     "cem_captions": (CAPTIONS, {"type": "cem", "num_samples": 3}),
 }
 
@@ -67,13 +71,24 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def write(tmp_path: Path, kind: str, name: str) -> str:
     task, trainer = RUNS[kind]
     path = tmp_path / f"{name}.yaml"
-    if trainer["type"] != "q_table":
+    if "demonstrations" in task:
+        task = task | taught(tmp_path, task["demonstrations"])
+    if trainer["type"] not in ("q_table", "gail"):
         trainer = trainer | {"optimiser": {"precision": "fp32"} | trainer.get("optimiser", {})}
     if task["type"] == "attention":
         task = task | {"policy": task["policy"] | {"precision": "fp32"}}
     settings = {"name": name, "num_updates": 6, "seed": 5, "num_threads": 1, "runs_folder": str(tmp_path), "task": task, "trainer": trainer}
     path.write_text(json.dumps(settings))  # JSON is YAML
     return str(path)
+
+
+def taught(tmp_path: Path, shown: dict[str, object]) -> dict[str, object]:
+    """Name an expert and its episodes; make them the first time."""
+    expert, episodes = tmp_path / "expert", tmp_path / "episodes"
+    if not expert.exists():
+        assert main(["train", write(tmp_path, "ppo", "expert"), "--quiet"]) == 0
+        assert main(["record", str(expert), f"--data={episodes}", "--episodes=3"]) == 0
+    return {"expert": str(expert), "demonstrations": shown | {"path": str(episodes)}}
 
 
 def state(run: Path) -> tuple[dict[str, torch.Tensor], dict[str, object]]:

@@ -338,10 +338,10 @@ BAD: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "a link out": (
         "f.h5",
         lambda path: link(path, h5py.ExternalLink("/etc/passwd", "x")),
-        "'0.jpg': expected features in the file itself, got a link",
+        "'0.jpg': expected arrays in the file itself, got a link",
     ),
     "a link within": ("f.h5", lambda path: link(path, h5py.SoftLink("/1.jpg")), "got a link; links are not followed"),
-    "numbers outside": ("f.h5", h5_outside, "'0.jpg': expected features in the file itself, got a data set that stands in other files"),
+    "numbers outside": ("f.h5", h5_outside, "'0.jpg': expected arrays in the file itself, got a data set that stands in other files"),
     "numbers elsewhere": ("f.h5", h5_virtual, "got a data set that stands in other files"),
     "larger than it can be": ("f.h5", h5_bomb, "expected at most 100 times its"),
     "chunks larger than they can be": ("f.h5", h5_chunk_bomb, "expected at most 100 times its"),

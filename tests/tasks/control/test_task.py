@@ -193,7 +193,7 @@ def test_resume_without_a_state_warns_and_starts_new_episodes_reproducibly() -> 
 def test_what_cannot_be_asked_for_says_so() -> None:
     task = make()
     policy = task.build_policy()
-    with pytest.raises(ValueError, match="EnvTask has no demonstrations to imitate; choose"):
+    with pytest.raises(ValueError, match=r"EnvTask has no demonstrations to imitate; set task\.demonstrations\.path to .*, or choose"):
         demonstrations_of(task)(None)
     with pytest.raises(ValueError, match="no demonstrations"):
         task.rollout(policy, num_forced_steps=1)
