@@ -9,6 +9,8 @@ axons are ours, too; its synthetic images hold one axon.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +22,7 @@ SPAN = (0.09, 0.13)  # length of a span, of the image's side
 MARGIN = 0.06  # that walks keep from the border, of the image's side
 LARGEST_BEND, TRIES = np.pi / 4, 8  # of a walk from span to span, and walks that are drawn at once
 BRIGHTNESS = (0.5, 0.9)
-WIDTH_PX, REACH = 1.2, 3  # deviation of the bright profile across an axon, and after how many of them it ends
+WIDTH_PX, REACH = 1.2, 2.5  # deviation of the bright profile across an axon, and after how many of them it ends
 
 
 def walk(random: np.random.Generator, count: int, size: int) -> Reals:
@@ -60,7 +62,7 @@ def spline(places: Reals) -> Reals:
     return np.concatenate([curve.reshape(len(places), -1, 2), places[:, -1:]], axis=1)
 
 
-def distance_to_pieces(place: Reals, start: Reals, end: Reals) -> Reals:
+def distance_to_pieces(place: NDArray[Any], start: NDArray[Any], end: NDArray[Any]) -> NDArray[Any]:
     """Give the distance, pixels, of places [..., 2] to straight pieces from start to end, which broadcast with them.
 
     |x - (a + t (b - a))| with t = (x - a)·(b - a) / |b - a|², kept in [0, 1]; a piece of length 0 is the place a.
@@ -71,8 +73,8 @@ def distance_to_pieces(place: Reals, start: Reals, end: Reals) -> Reals:
     return np.hypot(x - share * along_x, y - share * along_y)
 
 
-def profile(lines: Reals, size: int, width_px: float = WIDTH_PX, shown: NDArray[np.bool_] | None = None) -> Reals:
-    """Draw lines: exp(-d² / 2σ²) at a pixel's distance d to the nearest piece of a line, σ the width; 0 beyond 3σ.
+def profile(lines: Reals, size: int, width_px: float = WIDTH_PX, shown: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+    """Draw lines: exp(-d² / 2σ²) at a pixel's distance d to the nearest piece of a line, σ the width; 0 beyond 2.5σ.
 
     Args:
         lines: [N, K, 2], one an image.
@@ -81,21 +83,23 @@ def profile(lines: Reals, size: int, width_px: float = WIDTH_PX, shown: NDArray[
         shown: [N, K - 1], which pieces are drawn; all when None.
 
     Returns:
-        [N, size, size], from 0 to 1.
+        [N, size, size] float32, from 0 to 1.
     """
     start, end = lines[:, :-1], lines[:, 1:]
     image = np.broadcast_to(np.arange(len(lines))[:, None], start.shape[:2])
     if shown is not None:
         start, end, image = start[shown], end[shown], image[shown]
-    start, end = start.reshape(-1, 1, 2), end.reshape(-1, 1, 2)
-    reach = int(np.ceil(REACH * width_px)) + 1
+    middle, half = (start + end) / 2, np.linalg.norm(end - start, axis=-1).max(initial=0.0) / 2
+    reach = int(REACH * width_px + half + 0.5)  # the middle's pixel is up to half a pixel off
     around = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 2), axis=-1).reshape(-1, 2)
-    pixel = np.rint(start).astype(np.int64) + around
-    distance = distance_to_pieces(pixel, start, end)
+    pixel = np.rint(middle).astype(np.int64).reshape(-1, 1, 2) + around
+    corner = pixel[:, :1]  # distances are the same from here, and small numbers fit into 32 bits
+    begin, finish = ((places.reshape(-1, 1, 2) - corner).astype(np.float32) for places in (start, end))
+    distance = distance_to_pieces((pixel - corner).astype(np.float32), begin, finish)
     x, y = pixel[..., 0], pixel[..., 1]
     near = (distance <= REACH * width_px) & (x >= 0) & (x < size) & (y >= 0) & (y < size)
     flat = (image.reshape(-1, 1) * size + y) * size + x
-    nearest = np.full(len(lines) * size * size, np.inf)
+    nearest = np.full(len(lines) * size * size, np.inf, dtype=np.float32)
     np.minimum.at(nearest, flat[near], distance[near])
     return np.exp(-(nearest**2) / (2 * width_px**2)).reshape(-1, size, size)
 
@@ -123,7 +127,9 @@ def draw_axons(
     middle = (along[:, 1:] + along[:, :-1]) / 2
     gap = along[:, -1:] * random.uniform(0.15, 0.85, (count, num_gaps))
     shown = (np.abs(middle[:, :, None] - gap[:, None]) > gap_px / 2).all(axis=2)
-    images = random.uniform(*BRIGHTNESS, (count, 1, 1)) * profile(line, size, shown=shown)
+    bright = random.uniform(*BRIGHTNESS, (1 + num_others, count, 1, 1)).astype(np.float32)
+    images = bright[0] * profile(line, size, shown=shown)
     for other in range(1, 1 + num_others):
-        images = np.maximum(images, random.uniform(*BRIGHTNESS, (count, 1, 1)) * profile(lines[:, other], size))
-    return line, np.clip(images + noise * random.standard_normal(images.shape), 0.0, 1.0).astype(np.float32)
+        images = np.maximum(images, bright[other] * profile(lines[:, other], size))
+    images += noise * random.standard_normal(images.shape, dtype=np.float32)
+    return line, np.clip(images, 0.0, 1.0)

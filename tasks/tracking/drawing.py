@@ -12,7 +12,7 @@ LINE, TRACK, ACTOR = "#009E73", "#E69F00", "#D55E00"
 
 
 def draw_track(image: NDArray[np.float32], line: NDArray[np.float64], track: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Draw an image [S, S], its centre line [K, 2] and the places of a track [T, 2]; give a frame [H, H, 3] uint8 of at least 320 pixels."""
+    """Draw an image [S, S], its centre line [K, 2] and the places of a track [T, 2]; give a frame [H, H, 3] uint8, H at least 320."""
     scale = -(-SIDE_PX // len(image))
     scale += len(image) * scale % 2  # MP4 needs even sides
     grey = Image.fromarray((255 * image).astype(np.uint8))

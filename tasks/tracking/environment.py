@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -60,19 +61,19 @@ class _Tracks:
         view = COARSE * (patch_size - 1) + 1
         if image_size < view:
             raise ValueError(
-                f"image_size: expected at least the {view} pixels that the coarse patch of patch_size {patch_size} covers, got {image_size}; "
-                "choose larger images or a smaller patch"
+                f"image_size: expected at least the {view} pixels that the coarse patch of patch_size {patch_size} covers, got "
+                f"{image_size}; choose larger images or a smaller patch"
             )
         if not 0 < max_step <= patch_size // 2:
             raise ValueError(
                 f"max_step: expected more than 0 and at most half of the patch, {patch_size // 2} pixels, so that the actor sees where a "
                 f"step leads, got {max_step}; choose shorter steps or a larger patch_size"
             )
-        for name, value in {"num_others": num_others, "num_gaps": num_gaps, "gap_px": gap_px, "noise": noise}.items():
-            if not 0 <= value < np.inf:
-                raise ValueError(f"{name}: expected 0 or more, got {value}")
+        for name, amount in {"num_others": num_others, "num_gaps": num_gaps, "gap_px": gap_px, "noise": noise}.items():
+            if not 0 <= amount < np.inf:
+                raise ValueError(f"{name}: expected 0 or more, got {amount}")
         self.size, self.max_step, self.progress_reward = image_size, max_step, progress_reward
-        self.drawn = {"num_others": num_others, "num_gaps": num_gaps, "gap_px": gap_px, "noise": noise}
+        self.draw_axons = partial(draw_axons, size=image_size, num_others=num_others, num_gaps=num_gaps, gap_px=gap_px, noise=noise)
         self.lost_px = float(patch_size)
         reach = np.arange(patch_size) - patch_size // 2
         fine = np.stack(np.meshgrid(reach, reach), axis=-1).reshape(-1, 2).astype(np.float64)
@@ -99,7 +100,7 @@ class _Tracks:
         count = int(games.sum())
         if not count:
             return
-        line, image = draw_axons(random, count, self.size, **self.drawn)
+        line, image = self.draw_axons(random, count)
         inner = slice(BORDER, -BORDER)
         self.line[games], self.place[games] = line, line[:, 0]
         self.line_px[games] = np.linalg.norm(np.diff(line, axis=1), axis=-1).sum(axis=1)
@@ -130,7 +131,7 @@ class _Tracks:
         return np.where(games, reward, 0.0), games & (found | (distance > self.lost_px))
 
     def seen(self) -> NDArray[np.float32]:
-        """Give what is seen, [N, 2p² + 1]: the patch at both scales, ahead being to the right, and -1 after an odd number of turns, else 1."""
+        """Give what is seen, [N, 2p² + 1]: the patch at both scales, ahead to the right, and -1 after an odd number of turns, else 1."""
         patches = bilinear(self.image, self.place[:, None] + _turned(self.offsets, self.last_step))
         return np.concatenate([patches, np.where(self.turned, -1.0, 1.0)[:, None]], axis=1).astype(np.float32)
 
@@ -167,8 +168,8 @@ def track_reward(
 ) -> tuple[Reals, NDArray[np.bool_]]:
     """Reward steps along the centre line: r = (-1)^k mean_s G(p + s a), s in [0, 1]; -1 where a = 0.
 
-    G is the image of the centre line, exp(-d² / 2) at distance d, read between its pixels; k counts how often the actor has turned by more than
-    90 degrees so far, this step included.
+    G is the image of the centre line, exp(-d² / 2) at distance d, read between its pixels; k counts how often the actor has turned by more
+    than 90 degrees so far, this step included.
 
     Args:
         centre: [N, S + 4, S + 4] G, with its border.
@@ -206,8 +207,9 @@ class AxonTracking(OneGame):
 
     An action in [-1, 1]² is a step ahead and to the right, in units of `max_step`; ahead is the direction of the last step. What is seen
     are two patches around the actor, of `patch_size` pixels at full resolution and of as many at every second pixel, turned like the actor
-    and read between the pixels; and whether it has turned back. The episode ends within 2 pixels of the other end, farther from the centre line than `patch_size` pixels, or after 100 steps. The reward is
-    `track_reward`'s; `info` has the error in pixels and the coverage of the track so far.
+    and read between the pixels; and whether it has turned back. The episode ends within 2 pixels of the other end, farther from the centre
+    line than `patch_size` pixels, or after 100 steps. The reward is `track_reward`'s; `info` has the error in pixels and the coverage of
+    the track so far.
 
     Args:
         image_size: side of the images, pixels.
@@ -225,10 +227,10 @@ class AxonTracking(OneGame):
         ValueError: when a setting is out of range, the image too small for the patch, or the step too long for it.
 
     Source: Dai et al. 2019 (Deep reinforcement learning for subpixel neural tracking), section 3.
-    Differs from: the paper in `progress_reward`; in patches and steps that turn with the actor, in the place of a picture of the path and of
-    three earlier patches; in a Gaussian, cut at `max_step`, where the paper has a beta distribution, and in a critic that sees no more than
-    the actor does; in ending an episode when the axon is lost, which the paper leaves out of its errors and here counts in them; and in
-    counting as covered what is within 2 pixels of the track, not 3.
+    Differs from: the paper in `progress_reward`; in patches and steps that turn with the actor, in the place of a picture of the path and
+    of three earlier patches; in a Gaussian, cut at `max_step`, where the paper has a beta distribution, and in a critic that sees no more
+    than the actor does; in ending an episode when the axon is lost, which the paper leaves out of its errors and here counts in them;
+    and in counting as covered what is within 2 pixels of the track, not 3.
     """
 
     metadata = METADATA

@@ -11,7 +11,7 @@ from seqrl.trajectory import Step
 
 
 class RidgeFollower(nn.Module):
-    """Of 25 rays within 60 degrees of the last step's direction it takes the one whose mean brightness is greatest, the straightest among equals.
+    """Of 25 rays within 60 degrees of the last step's direction it takes the brightest on average, the straightest among equals.
 
     It sees what a learning actor sees of `seqrl.tasks.tracking.environment.AxonTracking`: the patch at full resolution.
 

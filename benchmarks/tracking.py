@@ -1,0 +1,101 @@
+"""Follow axons at sub-pixel resolution: PPO and REINFORCE, beside the greedy ridge follower.
+
+    python benchmarks/tracking.py --seeds 0,1,2
+    python benchmarks/tracking.py --figure runs/configs/COMMIT/tracking_ppo_seed0
+
+Trains the configurations as benchmarks/configs.py does, one thread, and evaluates on the same test images, none of which training has
+shown: mean error in pixels and coverage in benchmarks/results/tracking.json. The ridge follower's ray is chosen on dev. The second
+command draws the first test images with the tracks of a run and of the ridge follower, docs/figures/tracking.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from competitors import run_benchmark
+from numpy.typing import NDArray
+from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, write_results
+from torch import nn
+
+from configs import run_seed
+from seqrl.run.config import read_config
+from seqrl.run.train import load
+from seqrl.tasks.control.task import EVALUATION_SEEDS, ControlConfig, EnvTask
+from seqrl.tasks.tracking.ridge import RidgeFollower
+
+RAYS_PX = (2.0, 3.0, 4.0, 5.0)
+CONFIGS = ("tracking_ppo", "tracking_reinforce")
+NUM_SHOWN = 4
+
+
+def ridge_follower() -> dict[str, Any]:
+    """Choose the length of the rays by the coverage on dev, and follow the axons of test; also of images without other axons."""
+    task = task_of("tracking_ppo")
+    tried = {ray: task.evaluate(RidgeFollower(ray_px=ray), split="dev") for ray in RAYS_PX}
+    ray = max(tried, key=lambda ray: tried[ray]["coverage"])
+    policy = RidgeFollower(ray_px=ray)
+    alone = task_of("tracking_ppo", environment_options={"num_others": 0}).evaluate(policy, split="test")
+    return {"ray_px": ray, "test": task.evaluate(policy, split="test"), "without_others": alone, "provenance": provenance([])}
+
+
+def task_of(name: str, **changes: Any) -> EnvTask:
+    """Make the task of a configuration."""
+    config = read_config(name).task
+    assert isinstance(config, ControlConfig)
+    return replace(config, num_envs=2, **changes).build(0)
+
+
+def last_frames(task: EnvTask, policy: nn.Module, path: Path) -> NDArray[np.uint8]:
+    """Give the tracks of a policy on the first test images, side by side."""
+    from PIL import Image
+
+    task.record(policy, path, episodes=NUM_SHOWN, seed=EVALUATION_SEEDS["test"])
+    return np.concatenate(np.split(np.asarray(Image.open(path)), NUM_SHOWN), axis=1)
+
+
+def draw(run: Path, path: Path) -> None:
+    """Draw both followers' tracks, the run's above the ridge follower's."""
+    from PIL import Image
+
+    _, task, policy, _ = load(run)
+    part = path.with_name("tracking_part.png")
+    rows = [last_frames(task, policy, part), last_frames(task, RidgeFollower(), part)]  # type: ignore[arg-type]
+    part.unlink()
+    Image.fromarray(np.concatenate(rows)).quantize(64).save(path, optimize=True)
+    print(path)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train and evaluate what is missing, writing after each run; or draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "configs")
+    parser.add_argument("--output", type=Path, default=RESULTS / "tracking.json")
+    parser.add_argument("--figure", type=Path, metavar="RUN", help="draw docs/figures/tracking.png of this run, and measure nothing")
+    add_arguments(parser)
+    known = parser.parse_args(arguments)
+    if known.figure:
+        draw(known.figure, ROOT / "docs" / "figures" / "tracking.png")
+        return
+    require_clean(allow_dirty=known.allow_dirty)
+    results: dict[str, Any] = json.loads(known.output.read_text(encoding="utf-8")) if known.output.is_file() else {"runs": {}}
+    results["ridge"] = ridge_follower()
+    print(f"ridge follower: {results['ridge']}", flush=True)
+    folder = known.runs / (provenance([])["commit"] or "no_commit")[:10]
+    for name in CONFIGS:
+        for seed in known.seeds.split(","):
+            record = run_seed(name, int(seed), [], folder)
+            results["runs"].setdefault(name, {})[seed] = record
+            write_results(known.output, results)
+            print(f"{name}, seed {seed}: {record['test']}  {record['processor_s']:.0f} CPU seconds", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(run_benchmark(main))
