@@ -3,9 +3,10 @@
     python benchmarks/tracking.py --seeds 0,1,2
     python benchmarks/tracking.py --figure runs/configs/COMMIT/tracking_ppo_seed0
 
-Trains the configurations as benchmarks/configs.py does, one thread, and evaluates on the same test images, none of which training has
-shown: mean error in pixels and coverage in benchmarks/results/tracking.json. The ridge follower's ray is chosen on dev. The second
-command draws the first test images with the tracks of a run and of the ridge follower, docs/figures/tracking.png.
+Trains the configurations, one thread, with a small dev evaluation at the start and the end, and follows the axons of the same 200 test
+images, none of which training has shown: mean error in pixels and coverage in benchmarks/results/tracking.json. The ridge follower's ray
+is chosen on dev. The second command draws the first test images with the tracks of a run and of the ridge follower,
+docs/figures/tracking.png.
 """
 
 from __future__ import annotations
@@ -13,26 +14,40 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from competitors import run_benchmark
+from competitors import run_benchmark, whole
 from numpy.typing import NDArray
 from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, write_results
 from torch import nn
 
-from configs import run_seed
 from seqrl.run.config import read_config
-from seqrl.run.train import load
+from seqrl.run.log import read_metrics
+from seqrl.run.train import load, train
 from seqrl.tasks.control.task import EVALUATION_SEEDS, ControlConfig, EnvTask
 from seqrl.tasks.tracking.ridge import RidgeFollower
 
 RAYS_PX = (2.0, 3.0, 4.0, 5.0)
 CONFIGS = ("tracking_ppo", "tracking_reinforce")
 NUM_SHOWN = 4
+
+
+def run_seed(name: str, seed: int, folder: Path) -> dict[str, Any]:
+    """Train a configuration, and follow the axons of test."""
+    settings = [f"--seed={seed}", f"--name={name}_seed{seed}", f"--runs_folder={folder}", "--task.num_eval_episodes=50", "--save_every=0"]
+    config = read_config(name, [*settings, f"--eval_every={read_config(name).num_updates}"])
+    start = time.process_time()
+    whole(train(config, overwrite=True, display=False))
+    spent = time.process_time() - start
+    policy = load(config.run_folder)[2]
+    env_steps = read_metrics(config.run_folder)[-1]["progress/num_env_steps"]
+    test = task_of(name).evaluate(policy, split="test")
+    return {"test": test, "env_steps": env_steps, "processor_s": spent, "provenance": provenance([seed])}
 
 
 def ridge_follower() -> dict[str, Any]:
@@ -91,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = known.runs / (provenance([])["commit"] or "no_commit")[:10]
     for name in CONFIGS:
         for seed in known.seeds.split(","):
-            record = run_seed(name, int(seed), [], folder)
+            record = run_seed(name, int(seed), folder)
             results["runs"].setdefault(name, {})[seed] = record
             write_results(known.output, results)
             print(f"{name}, seed {seed}: {record['test']}  {record['processor_s']:.0f} CPU seconds", flush=True)

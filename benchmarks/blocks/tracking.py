@@ -29,7 +29,7 @@ def tracking(files: Any) -> str:
         records = files.read("tracking.json", "runs").get(title)
         if not records:
             continue
-        steps = statistics.fmean(record["curve"]["env_steps"][-1] for record in records.values())
+        steps = statistics.fmean(record["env_steps"] for record in records.values())
         minutes = span([record["processor_s"] / 60 for record in records.values()], 1)
         tests = [record["test"] for record in records.values()]
         rows.append(row(f"{words}, seeds {', '.join(records)}", tests, f"{number(steps / 1e6, 2)} million", minutes))
