@@ -52,26 +52,7 @@ class _Tracks:
         noise: float = 0.15,
         progress_reward: bool = True,
     ) -> None:
-        counts = {"image_size": image_size, "patch_size": patch_size, "num_others": num_others, "num_gaps": num_gaps}
-        for name, value in counts.items():
-            if not isinstance(value, int):
-                raise ValueError(f"{name}: expected a whole number, got {value!r}")
-        if patch_size < 3 or patch_size % 2 == 0:
-            raise ValueError(f"patch_size: expected an odd number of pixels of at least 3, got {patch_size}")
-        view = COARSE * (patch_size - 1) + 1
-        if image_size < view:
-            raise ValueError(
-                f"image_size: expected at least the {view} pixels that the coarse patch of patch_size {patch_size} covers, got "
-                f"{image_size}; choose larger images or a smaller patch"
-            )
-        if not 0 < max_step <= patch_size // 2:
-            raise ValueError(
-                f"max_step: expected more than 0 and at most half of the patch, {patch_size // 2} pixels, so that the actor sees where a "
-                f"step leads, got {max_step}; choose shorter steps or a larger patch_size"
-            )
-        for name, amount in {"num_others": num_others, "num_gaps": num_gaps, "gap_px": gap_px, "noise": noise}.items():
-            if not 0 <= amount < np.inf:
-                raise ValueError(f"{name}: expected 0 or more, got {amount}")
+        _check(image_size, patch_size, max_step, num_others=num_others, num_gaps=num_gaps, gap_px=gap_px, noise=noise)
         self.size, self.max_step, self.progress_reward = image_size, max_step, progress_reward
         self.draw_axons = partial(draw_axons, size=image_size, num_others=num_others, num_gaps=num_gaps, gap_px=gap_px, noise=noise)
         self.lost_px = float(patch_size)
@@ -119,7 +100,7 @@ class _Tracks:
         before, self.place, self.turned = self.place, self.place + step, np.where(games, turned, self.turned)
         self.last_step = np.where(step.any(axis=1, keepdims=True), step, self.last_step)
         distance = distance_to_pieces(self.place[:, None], self.line[:, :-1], self.line[:, 1:]).min(axis=1)
-        covered = self.covered | (distance_to_pieces(self.line, before[:, None], self.place[:, None]) <= COVER_PX)
+        covered = self.covered | (games[:, None] & (distance_to_pieces(self.line, before[:, None], self.place[:, None]) <= COVER_PX))
         if self.progress_reward:
             new = (covered & ~self.covered).mean(axis=1) * self.line_px / self.max_step
             reward = np.where(step.any(axis=1), reward * new, reward)
@@ -148,6 +129,30 @@ class _Tracks:
             draw_track(image[inner, inner], line, np.array(track))
             for image, line, track in zip(self.image, self.line, self.tracks, strict=True)
         )
+
+
+def _check(image_size: int, patch_size: int, max_step: float, **amounts: float) -> None:
+    """Refuse options that are out of range, or do not go together."""
+    counts = {"image_size": image_size, "patch_size": patch_size, "num_others": amounts["num_others"], "num_gaps": amounts["num_gaps"]}
+    for name, count in counts.items():
+        if not isinstance(count, int):
+            raise ValueError(f"{name}: expected a whole number, got {count!r}")
+    if patch_size < 3 or patch_size % 2 == 0:
+        raise ValueError(f"patch_size: expected an odd number of pixels of at least 3, got {patch_size}")
+    view = COARSE * (patch_size - 1) + 1
+    if image_size < view:
+        raise ValueError(
+            f"image_size: expected at least the {view} pixels that the coarse patch of patch_size {patch_size} covers, got {image_size}; "
+            "choose larger images or a smaller patch"
+        )
+    if not 0 < max_step <= patch_size // 2:
+        raise ValueError(
+            f"max_step: expected more than 0 and at most half of the patch, {patch_size // 2} pixels, so that the actor sees where a step "
+            f"leads, got {max_step}; choose shorter steps or a larger patch_size"
+        )
+    for name, amount in amounts.items():
+        if not 0 <= amount < np.inf:
+            raise ValueError(f"{name}: expected 0 or more, got {amount}")
 
 
 def bilinear(images: NDArray[np.float32], places: Reals) -> Reals:

@@ -220,6 +220,33 @@ def test_evaluations_give_the_mean_error_and_coverage() -> None:
     assert again == found and task.evaluate(Straight(), split="dev") != found
 
 
+def test_copies_that_are_stepped_in_turn_give_the_same_metrics() -> None:
+    task = EnvTask(ENVIRONMENT, vectorization="sync", num_envs=2, num_eval_episodes=3, max_episode_steps=30)
+    found = task.evaluate(RidgeFollower())
+    one, first = AxonTrackings(1, max_episode_steps=30), []
+    for seed in range(3):
+        seen, ended = one.reset(seed=1_000_000_007 + seed)[0], False
+        while not ended:
+            seen, _, terminated, truncated, info = one.step(RidgeFollower().act(torch.from_numpy(seen)).action.numpy())
+            ended = bool(terminated[0] or truncated[0])
+        first.append(float(info["coverage"][0]))
+    assert found["coverage"] == pytest.approx(np.mean(first)) and found["coverage"] > 0.3
+
+
+def test_the_drawing_shows_image_centre_line_and_track() -> None:
+    envs = on_a_line(render_mode="rgb_array")
+    envs.games.tracks[0] = [np.array([10.0, 30.0]), np.array([10.0, 45.0]), np.array([20.0, 45.0])]
+    (frame,) = envs.render() or ()
+    scale = frame.shape[0] // 61
+    assert frame.shape == (6 * 61, 6 * 61, 3)
+
+    def at(x: float, y: float) -> list[int]:
+        return frame[int(scale * (y + 0.5)), int(scale * (x + 0.5))].tolist()  # type: ignore[no-any-return]
+
+    assert at(40, 30) == [0, 158, 115] and at(10, 40) == at(15, 45) == [230, 159, 0] and at(20, 45) == [213, 94, 0]
+    assert at(40, 32) == [int(255 * np.exp(-4 / (2 * 1.2**2)))] * 3 and at(40, 50) == [0, 0, 0]
+
+
 def test_records_tracks_over_their_images(tmp_path: Path) -> None:
     task = EnvTask(ENVIRONMENT, num_envs=2)
     (line,) = task.record(RidgeFollower(), tmp_path / "track.gif", episodes=1, seed=3)
