@@ -5,7 +5,7 @@
 
 Trains the configurations, one thread, with a small dev evaluation at the start and the end, and follows the axons of the same 200 test
 images, none of which training has shown: mean error in pixels and coverage in benchmarks/results/tracking.json. The ridge follower's ray
-is chosen on dev. The second command draws the first test images with the tracks of a run and of the ridge follower,
+is chosen on dev. The second command draws four unseen images with the tracks of a run and of the ridge follower,
 docs/figures/tracking.png.
 """
 
@@ -68,7 +68,7 @@ def task_of(name: str, **changes: Any) -> EnvTask:
 
 
 def last_frames(task: EnvTask, policy: nn.Module, path: Path) -> NDArray[np.uint8]:
-    """Give the tracks of a policy on the first test images, side by side."""
+    """Give the tracks of a policy on four images that training has not shown, side by side."""
     from PIL import Image
 
     task.record(policy, path, episodes=NUM_SHOWN, seed=EVALUATION_SEEDS["test"])
@@ -83,7 +83,7 @@ def draw(run: Path, path: Path) -> None:
     part = path.with_name("tracking_part.png")
     rows = [last_frames(task, policy, part), last_frames(task, RidgeFollower(), part)]  # type: ignore[arg-type]
     part.unlink()
-    Image.fromarray(np.concatenate(rows)).quantize(64).save(path, optimize=True)
+    Image.fromarray(np.concatenate(rows)).quantize(64, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
     print(path)
 
 
