@@ -1,11 +1,12 @@
 """Follow axons at sub-pixel resolution: PPO and REINFORCE, beside the greedy ridge follower.
 
     python benchmarks/tracking.py --seeds 0,1,2
+    python benchmarks/tracking.py --alone runs/configs/COMMIT
     python benchmarks/tracking.py --figure runs/configs/COMMIT/tracking_ppo_seed0
 
 Trains the configurations, one thread, with a small dev evaluation at the start and the end, and follows the axons of the same 200 test
 images, none of which training has shown: mean error in pixels and coverage in benchmarks/results/tracking.json. The ridge follower's ray
-is chosen on dev. The second command draws four unseen images with the tracks of a run and of the ridge follower,
+is chosen on dev. The second command lets the trained policies follow axons in images without others, as the paper's are; the third draws four unseen images with the tracks of a run and of the ridge follower,
 docs/figures/tracking.png.
 """
 
@@ -48,6 +49,16 @@ def run_seed(name: str, seed: int, folder: Path) -> dict[str, Any]:
     env_steps = read_metrics(config.run_folder)[-1]["progress/num_env_steps"]
     test = task_of(name).evaluate(policy, split="test")
     return {"test": test, "env_steps": env_steps, "processor_s": spent, "provenance": provenance([seed])}
+
+
+def follow_alone(folder: Path, results: dict[str, Any]) -> None:
+    """Let the policies of runs follow axons in images without others, which they were not trained on."""
+    for name in CONFIGS:
+        task = task_of(name, environment_options={"num_others": 0})
+        for seed in results["runs"].get(name, {}):
+            test = task.evaluate(load(folder / f"{name}_seed{seed}")[2], split="test")
+            results.setdefault("alone", {}).setdefault(name, {})[seed] = {"test": test, "provenance": provenance([int(seed)])}
+            print(f"{name}, seed {seed}, alone: {test}", flush=True)
 
 
 def ridge_follower() -> dict[str, Any]:
@@ -93,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "configs")
     parser.add_argument("--output", type=Path, default=RESULTS / "tracking.json")
+    parser.add_argument("--alone", type=Path, metavar="FOLDER", help="evaluate the runs in this folder on images without other axons")
     parser.add_argument("--figure", type=Path, metavar="RUN", help="draw docs/figures/tracking.png of this run, and measure nothing")
     add_arguments(parser)
     known = parser.parse_args(arguments)
@@ -101,6 +113,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     require_clean(allow_dirty=known.allow_dirty)
     results: dict[str, Any] = json.loads(known.output.read_text(encoding="utf-8")) if known.output.is_file() else {"runs": {}}
+    if known.alone:
+        follow_alone(known.alone, results)
+        write_results(known.output, results)
+        return
     results["ridge"] = ridge_follower()
     print(f"ridge follower: {results['ridge']}", flush=True)
     folder = known.runs / (provenance([])["commit"] or "no_commit")[:10]

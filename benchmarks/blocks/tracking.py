@@ -24,7 +24,7 @@ def tracking(files: Any) -> str:
     """Mean error and coverage on test images: the ridge follower, and each way of training with its seeds."""
     ridge = files.read("tracking.json", "ridge")
     follower = f"greedy ridge follower, rays of {number(ridge['ray_px'])} pixels (chosen on dev)"
-    rows = [row(follower, [ridge["test"]]), row("the same on images without other axons", [ridge["without_others"]])]
+    rows = [row(follower, [ridge["test"]])]
     for title, words in TITLES.items():
         records = files.read("tracking.json", "runs").get(title)
         if not records:
@@ -33,6 +33,9 @@ def tracking(files: Any) -> str:
         minutes = span([record["processor_s"] / 60 for record in records.values()], 1)
         tests = [record["test"] for record in records.values()]
         rows.append(row(f"{words}, seeds {', '.join(records)}", tests, f"{number(steps / 1e6, 2)} million", minutes))
+    rows.append(row("without other axons, which none was trained on: the ridge follower", [ridge["without_others"]]))
+    for title, records in files.read("tracking.json", "alone").items():
+        rows.append(row(f"without other axons: {TITLES[title].partition(',')[0]}", [record["test"] for record in records.values()]))
     head = ["", "mean error (pixels)", "each seed", "coverage (%)", "each seed", "steps an axon", "steps of training", "CPU time (min)"]
     return table(head, rows)
 
