@@ -6,8 +6,8 @@
 
 Trains the configurations, one thread, with a small dev evaluation at the start and the end, and follows the axons of the same 200 test
 images, none of which training has shown: mean error in pixels and coverage in benchmarks/results/tracking.json. The ridge follower's ray
-is chosen on dev. The second command lets the trained policies follow axons in images without others, as the paper's are; the third draws four unseen images with the tracks of a run and of the ridge follower,
-docs/figures/tracking.png.
+is chosen on dev. The second command lets the trained policies follow axons in images without others, as the paper's are; the third draws
+four unseen images with the tracks of a run and of the ridge follower, docs/figures/tracking.png.
 """
 
 from __future__ import annotations
