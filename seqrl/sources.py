@@ -84,6 +84,9 @@ class VectorEnvSource:
         whole_game: from the infos and the rows [B] bool that ended, say whose recorded episode is over: where a policy
             learns life by life, the return of a game goes on. Every end when None.
 
+    Attributes:
+        info: what gymnasium's last `info` held, a row an environment.
+
     Raises:
         ValueError: when the environment resets itself in another mode or gives no masks.
     """
@@ -125,6 +128,7 @@ class VectorEnvSource:
         """
         self._action: Tensor | None = None
         observation, info = self._asked(lambda: self.envs.reset(seed=seed))
+        self.info: Mapping[str, Any] = info
         self.active = self._everyone
         self._returns = np.zeros(self.envs.num_envs)
         self._lengths = np.zeros(self.envs.num_envs, dtype=np.int64)
@@ -141,6 +145,7 @@ class VectorEnvSource:
         self._action = action
         given = self.environment_action(action)
         observation, reward, terminated, truncated, info = self._asked(lambda: self.envs.step(given))
+        self.info = info
         ended = terminated | truncated
         if self.active is self._everyone and not ended.any():
             self._lengths += 1

@@ -145,6 +145,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
             (attention, TRPOConfig(critic_epochs=1), "error_percent"),
             (ControlConfig(num_envs=2, num_steps=12, num_eval_episodes=2, max_episode_steps=10), PPOConfig(), "return_mean"),
             (ControlConfig(num_envs=2, num_steps=4, num_eval_episodes=2, max_episode_steps=10), TRPOConfig(), "return_mean"),
+            (ControlConfig("seqrl/AxonTracking-v0", num_envs=2, num_eval_episodes=2, max_episode_steps=4), PPOConfig(), "coverage"),
             (
                 ControlConfig(num_envs=2, num_steps=4, num_eval_episodes=2, policy=ControlPolicyConfig(type="action_values")),
                 DQNConfig(learning_starts=0, replay="prioritised", gradient_steps=1),

@@ -14,6 +14,8 @@ from seqrl.tasks.control.watchdog import watched
 from seqrl.trajectory import Trajectory, Tree
 
 LARGEST_BATCH = 100  # episodes that are played side by side
+# Name in an environment's metadata: which numbers of its info tell how the episode has gone so far; evaluations average the last ones.
+EPISODE_METRICS = "episode_metrics"
 
 
 class EpisodeSource:
@@ -22,6 +24,9 @@ class EpisodeSource:
     Args:
         source: its environments are reset.
         seed: of the reset; the same seed gives the same start states.
+
+    Attributes:
+        metrics: [B] by name, what the environment's `EPISODE_METRICS` were at each row's end; 0 before.
     """
 
     def __init__(self, source: VectorEnvSource, *, seed: int) -> None:
@@ -31,6 +36,8 @@ class EpisodeSource:
         self.obs: Tree = source.obs
         self.active: Tensor = source.active
         self.finished = False
+        names = (getattr(source.envs, "metadata", None) or {}).get(EPISODE_METRICS, ())
+        self.metrics = {name: torch.zeros(self.active.shape, dtype=torch.float64) for name in names}
         # Copies stepped in turn need not be stepped any more once their episode is over.
         self._copies = [copy for copy in getattr(source.envs.unwrapped, "envs", ()) if isinstance(copy, Replayable)]
 
@@ -40,6 +47,8 @@ class EpisodeSource:
         reward = torch.where(self.active, reward, 0.0)
         terminated, truncated = terminated & self.active, truncated & self.active
         ended = terminated | truncated
+        for name, at_end in self.metrics.items():
+            at_end[ended] = torch.as_tensor(self._source.info[name], dtype=torch.float64)[ended]
         if self._copies and bool(ended.any()):
             for row in ended.nonzero().flatten().tolist():
                 self._copies[row].rest()
@@ -50,7 +59,7 @@ class EpisodeSource:
 
 def play_episodes(
     policy: nn.Module, make: Callable[[int], VectorEnvSource], *, count: int, seed: int, max_steps: int, timeout_s: float
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, dict[str, float]]:
     """Play greedy episodes; see `seqrl.rollout.play`.
 
     Args:
@@ -62,15 +71,17 @@ def play_episodes(
         timeout_s: see `watched`.
 
     Returns:
-        ([count] float64 undiscounted return, [count] long number of steps).
+        ([count] float64 undiscounted return, [count] long number of steps, means of the environment's `EPISODE_METRICS`).
     """
-    results = []
+    results, metrics = [], []
     for start in range(0, count, LARGEST_BATCH):
         source = make(min(LARGEST_BATCH, count - start))
         with watched(source, timeout_s):
-            results.append(play(policy, EpisodeSource(source, seed=seed + start), max_steps=max_steps))
+            episodes = EpisodeSource(source, seed=seed + start)
+            results.append(play(policy, episodes, max_steps=max_steps))
+            metrics.append(episodes.metrics)
     total, length = (torch.cat(column) for column in zip(*results, strict=True))
-    return total, length
+    return total, length, {name: float(torch.cat([part[name] for part in metrics]).mean()) for name in metrics[0]}
 
 
 def describe_returns(total: Tensor, length: Tensor) -> dict[str, float]:

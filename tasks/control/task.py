@@ -200,7 +200,8 @@ class EnvTask:
             split: "dev" or "test", two fixed sets of start states.
 
         Returns:
-            return_mean, return_min, return_max (undiscounted), length, the mean number of steps; and what the factory's `describe` adds.
+            return_mean, return_min and return_max over the episodes, undiscounted, and length, their mean number of steps;
+            the means of the environment's `EPISODE_METRICS`; and what the factory's `describe` adds.
 
         Raises:
             ValueError: when there is no such split.
@@ -210,10 +211,10 @@ class EnvTask:
         config, seed = self.config, EVALUATION_SEEDS[split]
         make = partial(self._sources.get, training=False, seed=seed)
         with self._acting(policy):
-            total, length = play_episodes(
+            total, length, metrics = play_episodes(
                 policy, make, count=config.num_eval_episodes, seed=seed, max_steps=self._limit, timeout_s=config.step_timeout_s
             )
-        return describe_returns(total, length) | ask(self._factory, "describe", total, length, otherwise={})
+        return describe_returns(total, length) | metrics | ask(self._factory, "describe", total, length, otherwise={})
 
     def sample(self, policy: nn.Module, directory: Path, *, count: int = 8) -> list[Path]:
         """Write greedy episodes as animated GIFs and sheets of frames, and a text with their returns, into `directory`."""
