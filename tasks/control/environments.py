@@ -27,7 +27,13 @@ from seqrl.tasks.control.spaces import check_spaces
 
 Vectorization = Literal["auto", "sync", "async"]
 # What registers the environments seqrl/...
-OUR_MODULES = ("seqrl.tasks.control.masked_cartpole", "seqrl.tasks.gridworld", "seqrl.tasks.attention.catch", "seqrl.tasks.dialog")
+OUR_MODULES = (
+    "seqrl.tasks.control.masked_cartpole",
+    "seqrl.tasks.gridworld",
+    "seqrl.tasks.attention.catch",
+    "seqrl.tasks.dialog",
+    "seqrl.tasks.memory",
+)
 # Modules that a configuration may name before an id without being asked: they come with this package or with its extras.
 KNOWN_MODULES = ("ale_py", *OUR_MODULES)
 # The extra of this package that brings what gymnasium's packages of environments need.
