@@ -1,4 +1,4 @@
-"""Augmented memory: problems of symbols for a controller of discrete heads, a neural Turing machine, and adaptive computation time."""
+"""Augmented memory: problems of symbols for a controller that moves heads over tapes. The environment runs in the control task."""
 
 from __future__ import annotations
 

@@ -161,9 +161,9 @@ class OneTape(OneGame):
     Args:
         render_mode: "rgb_array" or None.
         options: `problem`, `alphabet`, `repeats`, see `seqrl.tasks.memory.problems.Problem`; `min_length` and `max_length` of what is
-            learned from; `test_length`, of all instances of an evaluation, those of training when None; `tape_length`, cells; `curriculum`, see
-            `seqrl.tasks.memory.curriculum`, else all lengths alike; `exploring_starts`, heads begin anywhere up to the blank while it is
-            learned; `mistake_cost`, what a wrong symbol costs then, in right ones.
+            learned from; `test_length`, of all instances of an evaluation, those of training when None; `tape_length`, cells;
+            `curriculum`, see `seqrl.tasks.memory.curriculum`, else all lengths alike; and while it is learned, `exploring_starts`, heads
+            begin anywhere up to the blank, and `mistake_cost`, what a wrong symbol costs, in right ones.
 
     Raises:
         ValueError: when a setting is out of range, or the tape too short.
