@@ -20,7 +20,9 @@ from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, 
 
 from configs import run_seed
 
-NAMES = {"tapes_copy": "#0072B2", "tapes_reverse": "#D55E00"}
+COLOURS = {"tapes_copy": "#0072B2", "tapes_reverse": "#D55E00", "tapes_reverse_end": "#E69F00"}
+BEGUN_BY = {"tapes_reverse_end": "tapes_reverse"}  # whose run of the same seed another one goes on from
+DRAWN = ("tapes_copy", "tapes_reverse_end")
 
 
 def main() -> None:
@@ -34,10 +36,11 @@ def main() -> None:
     seeds = [int(seed) for seed in args.seeds.split(",")]
     report: dict[str, Any] = {"provenance": provenance(seeds, threads=1), "configs": {}}
     folder = args.runs / report["provenance"]["commit"][:10]
-    for name in NAMES:
+    for name in COLOURS:
         report["configs"][name] = {"seeds": {}}
         for seed in seeds:
-            record = run_seed(name, seed, [], folder)
+            begin = [f"--init_from={folder / BEGUN_BY[name]}_seed{seed}"] if name in BEGUN_BY else []
+            record = run_seed(name, seed, begin, folder)
             report["configs"][name]["seeds"][seed] = {key: value for key, value in record.items() if key != "provenance"}
             write_results(RESULTS / "memory.json", report)
             print(f"{name}, seed {seed}: {record['test']}  {record['processor_s']:.0f} CPU seconds", flush=True)
@@ -51,13 +54,14 @@ def draw(configs: dict[str, Any], folder: Path, seed: int) -> None:
     from PIL import Image
 
     figure = Figure(figsize=(12.5, 5.4), layout="constrained")
-    canvas, (curves, *pictures) = FigureCanvasAgg(figure), figure.subplots(1, 1 + len(configs), width_ratios=[1] + [0.9] * len(configs))
-    for (name, entry), picture in zip(configs.items(), pictures, strict=True):
-        for number, record in enumerate(entry["seeds"].values()):
-            curve = record["curve"]
-            error = 1 - np.array(curve["dev/return_mean"])
-            curves.plot(np.array(curve["env_steps"]) / 1000, error, color=NAMES[name], label="_" * bool(number) + name, alpha=0.8)
-        picture.imshow(np.asarray(Image.open(heads(folder / f"{name}_seed{seed}"))))
+    canvas, (curves, *pictures) = FigureCanvasAgg(figure), figure.subplots(1, 1 + len(DRAWN))
+    for name, entry in configs.items():
+        for which, record in entry["seeds"].items():
+            curve, before = record["curve"], configs[BEGUN_BY[name]]["seeds"][which]["curve"]["env_steps"][-1] if name in BEGUN_BY else 0
+            error, steps = 1 - np.array(curve["dev/return_mean"]), np.array(curve["env_steps"]) + before
+            curves.plot(steps / 1000, error, color=COLOURS[name], label="_" * (which != seed) + name, alpha=0.8)
+    for name, picture in zip(DRAWN, pictures, strict=True):
+        picture.imshow(np.asarray(Image.open(heads(next(folder.glob(f"{name}*_seed{seed}"))))))
         picture.set_axis_off()
         picture.set_title(f"{name}: a line a step", fontsize=9)
     curves.set(xlabel="environment steps (thousands), a line a seed", ylabel="symbol error on dev, twice the length", ylim=(-0.02, 1.02))

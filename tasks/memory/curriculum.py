@@ -26,7 +26,8 @@ class Curriculum:
         rising: False draws from shortest..longest evenly, always.
 
     Source: Zaremba & Sutskever 2015 (Reinforcement learning neural Turing machines), curriculum learning.
-    Differs from: the paper, which draws most instances at the level itself: an LSTM then learns what serves for this length alone.
+    Differs from: the paper in its shares of lengths and in when the level rises. With most instances at the level itself an LSTM learned
+    what serves for this length alone (docs/log.md).
     """
 
     def __init__(self, shortest: int, longest: int, *, rising: bool = True) -> None:
