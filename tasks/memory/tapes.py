@@ -123,7 +123,8 @@ class Tapes:
         writes = rows & (write == 1)
         right = writes & (symbol == wanted)
         for row in np.flatnonzero(rows & self._drawn):
-            self.visits[row].append(Visit(*self.place[row].tolist(), int(symbol[row]) if writes[row] else None, bool(right[row])))
+            at = int(self.place[row, 0]), int(self.place[row, 1])
+            self.visits[row].append(Visit(*at, int(symbol[row]) if writes[row] else None, bool(right[row])))
         self.num_written += right
         self.time += rows
         whole = rows & (self.num_written == self.num_answered)
