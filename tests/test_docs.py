@@ -57,10 +57,13 @@ FIGURE = "<metric>"
 
 # Documented, but produced by no short run; with the reason. Empty is best.
 _DIALOGS = "configs/dialog trains for a while; tests/tasks/dialog sees it"
+_TAPES = "configs/memory trains for a while; tests/tasks/memory sees it"
 _OWN_REWARDS = "needs functions of one's own; tests/tasks/text/test_trl_form.py sees it"
 NOT_PRODUCED_HERE: dict[str, str] = {
     "dev/human_normalised_score": "tasks/atari needs an extra; tests/tasks/atari/test_task.py sees it",
     "dev/success": _DIALOGS,
+    "dev/solved": _TAPES,
+    "dev/symbol_error": _TAPES,
     "dev/turns": _DIALOGS,
     "reward/mean_<metric>": _OWN_REWARDS,
     "reward/std_<metric>": _OWN_REWARDS,

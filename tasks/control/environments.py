@@ -29,7 +29,11 @@ from seqrl.tasks.control.spaces import check_spaces
 Vectorization = Literal["auto", "sync", "async"]
 # What registers the environments seqrl/...
 OUR_MODULES = (
-    *("seqrl.tasks.control.masked_cartpole", "seqrl.tasks.gridworld", "seqrl.tasks.attention.catch", "seqrl.tasks.dialog"),
+    "seqrl.tasks.control.masked_cartpole",
+    "seqrl.tasks.gridworld",
+    "seqrl.tasks.attention.catch",
+    "seqrl.tasks.dialog",
+    "seqrl.tasks.memory",
     "seqrl.tasks.tracking",
 )
 # Modules that a configuration may name before an id without being asked: they come with this package or with its extras.

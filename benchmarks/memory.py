@@ -1,0 +1,86 @@
+"""Train heads over tapes by REINFORCE for some seeds, and evaluate them at twice the length that they learned from.
+
+    python benchmarks/memory.py [--seeds 0,1,2] [--runs FOLDER]
+
+Does what `seqrl train NAME --seed=S` and `seqrl evaluate RUN --split=test` do for the configurations of configs/memory, one thread.
+Writes benchmarks/results/memory.json (for each configuration and seed its figures on test, its curve on dev, CPU seconds) and
+docs/figures/memory_tapes.png: symbols that were not written right while each seed learned, and where the heads of the first seed were.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from competitors import run_benchmark
+from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, write_results
+
+from configs import run_seed
+
+COLOURS = {"tapes_copy": "#0072B2", "tapes_reverse": "#D55E00", "tapes_reverse_end": "#E69F00"}
+BEGUN_BY = {"tapes_reverse_end": "tapes_reverse"}  # whose run of the same seed another one goes on from
+DRAWN = ("tapes_copy", "tapes_reverse_end")
+
+
+def main() -> None:
+    """Train, evaluate, write and draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "memory")
+    add_arguments(parser)
+    args = parser.parse_args()
+    require_clean(allow_dirty=args.allow_dirty)
+    seeds = [int(seed) for seed in args.seeds.split(",")]
+    report: dict[str, Any] = {"provenance": provenance(seeds, threads=1), "configs": {}}
+    folder = args.runs / report["provenance"]["commit"][:10]
+    for name in COLOURS:
+        report["configs"][name] = {"seeds": {}}
+        for seed in seeds:
+            begin = [f"--init_from={folder / BEGUN_BY[name]}_seed{seed}"] if name in BEGUN_BY else []
+            record = run_seed(name, seed, begin, folder)
+            report["configs"][name]["seeds"][seed] = {key: value for key, value in record.items() if key != "provenance"}
+            write_results(RESULTS / "memory.json", report)
+            print(f"{name}, seed {seed}: {record['test']}  {record['processor_s']:.0f} CPU seconds", flush=True)
+    draw(report["configs"], folder, seeds[0])
+
+
+def draw(configs: dict[str, Any], folder: Path, seed: int) -> None:
+    """Draw the learning curves of all seeds, and the heads of one seed's run of each configuration."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    figure = Figure(figsize=(12.5, 5.4), layout="constrained")
+    canvas, (curves, *pictures) = FigureCanvasAgg(figure), figure.subplots(1, 1 + len(DRAWN))
+    for name, entry in configs.items():
+        for which, record in entry["seeds"].items():
+            curve, before = record["curve"], configs[BEGUN_BY[name]]["seeds"][which]["curve"]["env_steps"][-1] if name in BEGUN_BY else 0
+            error, steps = 1 - np.array(curve["dev/return_mean"]), np.array(curve["env_steps"]) + before
+            curves.plot(steps / 1000, error, color=COLOURS[name], label="_" * (which != seed) + name, alpha=0.8)
+    for name, picture in zip(DRAWN, pictures, strict=True):
+        picture.imshow(np.asarray(Image.open(heads(next(folder.glob(f"{name}*_seed{seed}"))))))
+        picture.set_axis_off()
+        picture.set_title(f"{name}: a line a step", fontsize=9)
+    curves.set(xlabel="environment steps (thousands), a line a seed", ylabel="symbol error on dev, twice the length", ylim=(-0.02, 1.02))
+    curves.grid(alpha=0.25)
+    curves.legend(fontsize=8)
+    figure.set_dpi(100)
+    canvas.draw()
+    path = ROOT / "docs" / "figures" / "memory_tapes.png"
+    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()).quantize(96).save(path, optimize=True)
+    print(path)
+
+
+def heads(run: Path) -> Path:
+    """Draw an episode of a run as `seqrl sample` does; give the picture."""
+    from seqrl.run.train import load
+
+    _, task, policy, _ = load(run)
+    return next(path for path in task.sample(policy, run / "samples", count=1) if path.suffix == ".png")
+
+
+if __name__ == "__main__":
+    sys.exit(run_benchmark(main))

@@ -1,0 +1,89 @@
+"""Draws where the heads of a tape have been: time downwards, cells to the right, the answer beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from seqrl.tasks.fonts import load_font
+
+CELL, MARGIN, GAP = 20, 12, 28  # pixels
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+INK, FAINT, RULE, HEAD, RIGHT, WRONG = "#181820", "#777780", "#d8d8dc", "#56B4E9", "#009E73", "#D55E00"
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One step of the heads.
+
+    Attributes:
+        row, column: where the reading head was.
+        symbol: what was written; None for nothing.
+        right: whether that was the symbol wanted.
+    """
+
+    row: int
+    column: int
+    symbol: int | None
+    right: bool
+
+
+def draw_visits(cells: NDArray[np.int64], answer: NDArray[np.int64], visits: Sequence[Visit], *, blank: int) -> NDArray[np.uint8]:
+    """Draw an episode so far, [H, W, 3] uint8: a line a step, with the read head's cell and the written symbol's place filled.
+
+    Args:
+        cells: [R, W] of the input tape; those after what is given are left out but for one.
+        answer: [T] what was to be written.
+        visits: the steps.
+        blank: the symbol of no symbol.
+    """
+    used = np.flatnonzero((cells != blank).any(axis=0))
+    width = min(cells.shape[1], max([int(used.max(initial=0)) + 2, *(visit.column + 1 for visit in visits)]))
+    rows, left = cells.shape[0], MARGIN
+    second = left + width * CELL + GAP
+    size = second + len(answer) * CELL + MARGIN, 2 * MARGIN + (rows + 2 + len(visits)) * CELL
+    picture = Image.new("RGB", (size[0] + size[0] % 2, size[1] + size[1] % 2), "white")
+    pen = ImageDraw.Draw(picture)
+    pen.text((left, MARGIN), "read", FAINT, load_font(12))
+    pen.text((second, MARGIN), "written", FAINT, load_font(12))
+    for row in range(rows):
+        for column in range(width):
+            _cell(pen, left, column, row + 1, _sign(cells[row, column], blank))
+    for column, symbol in enumerate(answer):
+        _cell(pen, second, column, rows, _sign(symbol, blank))
+    written = 0
+    for step, visit in enumerate(visits):
+        line = rows + 2 + step
+        for column in range(width):
+            here = column == visit.column
+            # In a tape of two rows the lower one is said by a darker rim.
+            _cell(
+                pen,
+                left,
+                column,
+                line,
+                _sign(cells[visit.row, column], blank) if here else "",
+                HEAD if here else None,
+                visit.row == 1 and here,
+            )
+        for column in range(len(answer)):
+            here = visit.symbol is not None and column == written
+            _cell(
+                pen, second, column, line, _sign(visit.symbol, blank) if here else "", (RIGHT if visit.right else WRONG) if here else None
+            )
+        written += visit.right
+    return np.asarray(picture)
+
+
+def _sign(symbol: int | np.int64 | None, blank: int) -> str:
+    return "·" if symbol == blank else str(symbol)
+
+
+def _cell(pen: ImageDraw.ImageDraw, left: int, column: int, line: int, text: str, fill: str | None = None, dark: bool = False) -> None:
+    x, y = left + column * CELL, MARGIN + line * CELL
+    pen.rectangle((x, y, x + CELL, y + CELL), fill=fill, outline=INK if dark else RULE, width=2 if dark else 1)
+    pen.text((x + CELL / 2, y + CELL / 2), text, INK if fill is None else "white", load_font(12), anchor="mm")
