@@ -144,7 +144,7 @@ def measured(part: str, runs: Path, seed: int) -> Iterator[Record]:
         for number in LABELS[:2]:
             yield cloned(data, seed, number, NOISE)
     else:
-        yield gail(world, data, seed, updates=45, every=15)
+        yield gail(world, data, seed, updates=40, every=10)
 
 
 def main() -> None:

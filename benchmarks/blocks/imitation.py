@@ -31,7 +31,7 @@ def imitation_labels(files: Any) -> str:
 
 def imitation_gail(files: Any) -> str:
     """GAIL beside its expert, and beside a discriminator that sees nothing."""
-    rows = []
+    rows, on_the_way = [], ""
     for world, title in (("cartpole", "CartPole"), ("hopper", "Hopper, an expert of half the updates")):
         part = files.read(FILE, world)
         records, expert = part["results"], part["expert"]
@@ -46,9 +46,21 @@ def imitation_gail(files: Any) -> str:
                 mean_and_span(_found(records, trainer, key="length")),
                 span(_found(records, trainer, key="seconds")),
             ]
+            if world == "hopper":
+                on_the_way = _course([record["course"] for record in records], expert["return_mean"])
             rows.append([title, name, number(episodes) if trainer == "gail" else "", *cells])
     lengths = "Mean of the seeds, lowest and highest in brackets; lengths are steps an episode."
+    lengths += f" {on_the_way}"
     return f"{table(['world', 'who', 'episodes seen', 'return', 'length', 'CPU time (s)'], rows)}\n\n{lengths}"
+
+
+def _course(courses: Sequence[Sequence[Sequence[float]]], expert: float) -> str:
+    """Say what GAIL reached on the way, as a share of the expert's return."""
+    points = []
+    for seeds in zip(*courses, strict=True):
+        shares = [100 * found[1] / expert for found in seeds]
+        points.append(f"{span(shares)}% after {seeds[0][0]:.0f} updates")
+    return f"On Hopper the seeds are at {', '.join(points)} of the expert's return."
 
 
 BLOCKS = (imitation_labels, imitation_gail)
