@@ -102,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train and evaluate what is missing, writing after each run; or draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--only", choices=CONFIGS, action="append", help="this configuration alone")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "configs")
     parser.add_argument("--output", type=Path, default=RESULTS / "tracking.json")
     parser.add_argument("--alone", type=Path, metavar="FOLDER", help="evaluate the runs in this folder on images without other axons")
@@ -117,10 +118,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         follow_alone(known.alone, results)
         write_results(known.output, results)
         return
-    results["ridge"] = ridge_follower()
-    print(f"ridge follower: {results['ridge']}", flush=True)
+    if not known.only:
+        results["ridge"] = ridge_follower()
+        print(f"ridge follower: {results['ridge']}", flush=True)
     folder = known.runs / (provenance([])["commit"] or "no_commit")[:10]
-    for name in CONFIGS:
+    for name in known.only or CONFIGS:
         for seed in known.seeds.split(","):
             record = run_seed(name, int(seed), folder)
             results["runs"].setdefault(name, {})[seed] = record
