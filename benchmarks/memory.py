@@ -1,6 +1,6 @@
 """Train heads over tapes by REINFORCE for some seeds, and evaluate them at twice the length that they learned from.
 
-    python benchmarks/memory.py [--seeds 0,1,2] [--runs FOLDER]
+    python benchmarks/memory.py [--seeds 0,1,2] [--runs FOLDER] [--names tapes_copy]
 
 Does what `seqrl train NAME --seed=S` and `seqrl evaluate RUN --split=test` do for the configurations of configs/memory, one thread.
 Writes benchmarks/results/memory.json (for each configuration and seed its figures on test, its curve on dev, CPU seconds) and
@@ -29,6 +29,7 @@ def main() -> None:
     """Train, evaluate, write and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--names", nargs="+", choices=COLOURS, default=list(COLOURS), help="configurations, in this order")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "memory")
     add_arguments(parser)
     args = parser.parse_args()
@@ -36,7 +37,7 @@ def main() -> None:
     seeds = [int(seed) for seed in args.seeds.split(",")]
     report: dict[str, Any] = {"provenance": provenance(seeds, threads=1), "configs": {}}
     folder = args.runs / report["provenance"]["commit"][:10]
-    for name in COLOURS:
+    for name in args.names:
         report["configs"][name] = {"seeds": {}}
         for seed in seeds:
             begin = [f"--init_from={folder / BEGUN_BY[name]}_seed{seed}"] if name in BEGUN_BY else []
@@ -53,14 +54,15 @@ def draw(configs: dict[str, Any], folder: Path, seed: int) -> None:
     from matplotlib.figure import Figure
     from PIL import Image
 
-    figure = Figure(figsize=(12.5, 5.4), layout="constrained")
-    canvas, (curves, *pictures) = FigureCanvasAgg(figure), figure.subplots(1, 1 + len(DRAWN))
+    drawn = [name for name in DRAWN if name in configs]
+    figure = Figure(figsize=(4 + 4 * len(drawn), 5.4), layout="constrained")
+    canvas, (curves, *pictures) = FigureCanvasAgg(figure), figure.subplots(1, 1 + len(drawn))
     for name, entry in configs.items():
         for which, record in entry["seeds"].items():
             curve, before = record["curve"], configs[BEGUN_BY[name]]["seeds"][which]["curve"]["env_steps"][-1] if name in BEGUN_BY else 0
             error, steps = 1 - np.array(curve["dev/return_mean"]), np.array(curve["env_steps"]) + before
-            curves.plot(steps / 1000, error, color=COLOURS[name], label="_" * (which != seed) + name, alpha=0.8)
-    for name, picture in zip(DRAWN, pictures, strict=True):
+            curves.plot(steps / 1000, error, color=COLOURS[name], label="_" * (int(which) != seed) + name, alpha=0.8)
+    for name, picture in zip(drawn, pictures, strict=True):
         picture.imshow(np.asarray(Image.open(heads(next(folder.glob(f"{name}*_seed{seed}"))))))
         picture.set_axis_off()
         picture.set_title(f"{name}: a line a step", fontsize=9)
