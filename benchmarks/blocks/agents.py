@@ -20,6 +20,7 @@ AGENTS = {
     "cartpole_off_policy": ("CartPole-v1", "off-policy gradient"),
     "cartpole_dqn": ("CartPole-v1", "DQN"),
     "cartpole_dqn_rainbow": ("CartPole-v1", "Rainbow-like DQN"),
+    "cartpole_es": ("CartPole-v1", "evolution strategies"),
     "cartpole_masked_ppo_lstm": ("CartPole-v1, velocities hidden", "PPO with an LSTM"),
     "acrobot_ppo": ("Acrobot-v1", "PPO"),
     "lunar_lander_ppo": ("LunarLander-v3", "PPO"),
