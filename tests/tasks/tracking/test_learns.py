@@ -54,7 +54,7 @@ def test_trainers_move_the_weights(mode: Any, trainer: Any, memory: Any) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "num_updates"), [("tracking_reinforce", 60), ("tracking_ppo", 40)])
+@pytest.mark.parametrize(("name", "num_updates"), [("tracking_reinforce", 120), ("tracking_ppo", 100)])
 def test_a_short_run_learns_to_follow_axons(name: str, num_updates: int, tmp_path: Path) -> None:
     settings = [f"--runs_folder={tmp_path}", f"--num_updates={num_updates}", f"--eval_every={num_updates}", "--save_every=0"]
     settings += ["--num_threads=1", "--task.num_eval_episodes=50"]
