@@ -43,7 +43,7 @@ def expert(name: str, runs: Path) -> tuple[Path, Path, dict[str, float]]:
     run, data = runs / f"{name}_expert", runs / f"{name}_episodes"
     if not (run / "config.yaml").is_file():
         changes = [f"--runs_folder={runs}", f"--name={name}_expert"] + ([] if updates is None else [f"--num_updates={updates}"])
-        train(read_config(CONFIGS / f"{config_name}.yaml", changes), display=False)
+        whole(train(read_config(CONFIGS / f"{config_name}.yaml", changes), display=False))
     if not data.exists():
         record_data(Source(run), data, episodes=episodes)
     loaded = Source(run).load()

@@ -96,7 +96,7 @@ class ModelBased:
         history = [self.optimiser.step_on(gradients)[0] for _ in range(self.config.gradient_steps)]  # type: ignore[arg-type]
         self.policy.num_fits += 1
         self.optimiser.finish_update()
-        return describe_rollout(trajectory) | average_of(history) | {"replay/size": float(len(self.steps[0]))}
+        return describe_rollout(trajectory) | average_of(history) | {"replay/num_steps": float(len(self.steps[0]))}
 
     state_dict = state_of
     load_state_dict = load_state

@@ -17,7 +17,8 @@ from torch import Tensor
 from seqrl.trainers.imitation import ImitationConfig
 from seqrl.trajectory import Trajectory
 
-GLIMPSES = [pair for pair in running() if KINDS[pair[1]].family == "glimpses"]
+# A population moves the layer of the classes by its scores, too.
+GLIMPSES = [pair for pair in running() if KINDS[pair[1]].family == "glimpses" and pair[0] != "evolution_strategies"]
 DETECTING = "captions_detecting"
 WORDS = [(name, DETECTING) for name in ("supervised", "reinforce_leave_one_out", "self_critical_greedy", "ppo_gae", "ppo_leave_one_out")]
 

@@ -102,7 +102,7 @@ def test_a_model_of_a_linear_world_is_learned() -> None:
     trainer = learner()
     for seed in range(3):
         stats = trainer.update(stretch(seed))
-    assert stats["replay/size"] == 600
+    assert stats["replay/num_steps"] == 600
     obs, action = torch.full((2, 1, 1), 0.7), torch.full((2, 1, 1), -0.6)
     following, reward, end = trainer.policy.model.foretell(obs, action)
     assert following.flatten().tolist() == pytest.approx([0.4, 0.4], abs=0.1)
