@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from competitors import whole
 from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
 
 from seqrl.run.config import read_config
