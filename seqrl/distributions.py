@@ -56,6 +56,10 @@ class Categorical:
         """Log-probabilities of all actions, [..., N] nats."""
         return self.logits.log_softmax(dim=-1)
 
+    def mean_logp(self) -> Tensor:
+        """Give the mean log-probability over all actions, which label smoothing needs, [...] nats."""
+        return self._logp.mean(dim=-1)
+
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Draw an index, long [...]: the first to ring of N exponential clocks with rates softmax(logits)."""
         # One draw, one division and one argmax: for small batches a fifth of what torch.multinomial takes.

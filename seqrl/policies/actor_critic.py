@@ -192,7 +192,9 @@ class ActorCritic(nn.Module):
         restart = restarts(trajectory.counted) if self.is_recurrent else None
         outputs, value, _ = self._run(obs, trajectory.state0, restart)
         distribution = self._distribution(outputs, obs)
-        return Evaluation(distribution.logp(trajectory.action), distribution.entropy(), value, distribution=distribution)
+        logp, entropy = distribution.logp(trajectory.action), distribution.entropy()
+        smoothed = trajectory.imitate is not None and isinstance(distribution, Categorical)
+        return Evaluation(logp, entropy, value, mean_logp=distribution.mean_logp() if smoothed else None, distribution=distribution)
 
     def _inputs(self, obs: Tree) -> Tensor:
         return self.inputs(obs if isinstance(obs, Tensor) else split_observation(obs)[0])

@@ -173,7 +173,7 @@ def assert_same(first: Learned, second: Learned, tolerance: float = 2e-6) -> Non
         found = difference(one, other)
         assert found <= tolerance, f"step {step}: the gradients differ by {found:.2g} of their norm in {worst(one, other)}"
     moved = difference(first.change, second.change)
-    assert moved <= 10 * tolerance, f"the weights' changes differ by {moved:.2g} of their norm in {worst(first.change, second.change)}"
+    assert moved <= 20 * tolerance, f"the weights' changes differ by {moved:.2g} of their norm in {worst(first.change, second.change)}"
 
 
 def worst(first: Weights, second: Weights) -> str:
