@@ -193,8 +193,9 @@ class ActorCritic(nn.Module):
         outputs, value, _ = self._run(obs, trajectory.state0, restart)
         distribution = self._distribution(outputs, obs)
         logp, entropy = distribution.logp(trajectory.action), distribution.entropy()
-        smoothed = trajectory.imitate is not None and isinstance(distribution, Categorical)
-        return Evaluation(logp, entropy, value, mean_logp=distribution.mean_logp() if smoothed else None, distribution=distribution)
+        imitates = trajectory.imitate is not None
+        mean_logp = distribution.mean_logp() if imitates and isinstance(distribution, Categorical) else None
+        return Evaluation(logp, entropy, value, mean_logp=mean_logp, distribution=distribution)
 
     def _inputs(self, obs: Tree) -> Tensor:
         return self.inputs(obs if isinstance(obs, Tensor) else split_observation(obs)[0])
