@@ -162,6 +162,10 @@ class Trajectory:
         """[B] the sum of each row's rewards."""
         return self.reward.sum(dim=1)
 
+    def fields(self) -> dict[str, Tree]:
+        """Give all fields by name, as `Trajectory(**fields)` takes them."""
+        return {name: getattr(self, name) for name in FIELDS}
+
     def replace(self, **changes: Tree) -> Trajectory:
         """Copy with some fields changed.
 
@@ -171,7 +175,7 @@ class Trajectory:
         """
         if unknown := changes.keys() - set(FIELDS):
             raise TypeError(f"replace: expected fields of a Trajectory, got {', '.join(sorted(unknown))}")
-        new = Trajectory.of_known({name: getattr(self, name) for name in FIELDS} | changes)
+        new = Trajectory.of_known(self.fields() | changes)
         new._check_shapes()
         # What was looked at when this one was made need not be looked at again, unless other steps count now.
         new._silence_padding(FIELDS if changes.keys() & {"mask", "imitate", "terminated"} else changes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -196,8 +195,7 @@ class CrossEntropyMethod:
 
     def state_dict(self) -> dict[str, Any]:
         """Give the optimiser's and the generator's state, and the elites that are still imitated."""
-        elites = [{item.name: getattr(rows, item.name) for item in dataclasses.fields(rows)} for rows in self.elites]
-        return {**state_of(self), "elites": elites}
+        return {**state_of(self), "elites": [rows.fields() for rows in self.elites]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""

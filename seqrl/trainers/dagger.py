@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -111,9 +110,7 @@ class DAgger:
 
     def state_dict(self) -> dict[str, Any]:
         """Give the state of the optimiser and the generator, and all labels."""
-        labels = self.labels
-        kept = None if labels is None else {item.name: getattr(labels, item.name) for item in dataclasses.fields(labels)}
-        return {**state_of(self), "labels": kept}
+        return {**state_of(self), "labels": None if self.labels is None else self.labels.fields()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""

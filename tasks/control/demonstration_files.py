@@ -15,6 +15,7 @@ import numpy as np
 from seqrl.metrics.limits import brief
 from seqrl.run.exchange import hidden, replace_folder
 from seqrl.run.json_text import read_json
+from seqrl.tasks.control.environments import without_module
 from seqrl.tasks.hdf5_files import Rows, open_hdf5
 
 METADATA, ARRAYS = "metadata.json", "main_data.hdf5"
@@ -137,7 +138,7 @@ def read_episodes(folder: Path, *, environment: str, max_episodes: int = 0) -> l
     if not isinstance(metadata, dict):
         raise ValueError(f"{folder / METADATA}: expected an object of JSON, got {brief(metadata)}; {HOW}")
     found = _environment(metadata)
-    if _id(found) != _id(environment):
+    if without_module(str(found)) != without_module(environment):
         raise ValueError(
             f"{folder}: expected episodes of {environment}, got those of {brief(found)}; name another folder with "
             f"task.demonstrations.path, or {HOW}"
@@ -169,11 +170,6 @@ def _environment(metadata: Mapping[str, Any]) -> Any:
         return json.loads(metadata["env_spec"])["id"]
     except (KeyError, TypeError, ValueError, RecursionError):
         return "an environment that its metadata does not name"
-
-
-def _id(name: Any) -> str:
-    """Leave the module out that registers an environment."""
-    return str(name).rpartition(":")[2]
 
 
 def _episodes(path: Path, arrays: Mapping[str, Rows], number: int) -> Iterator[RecordedEpisode]:

@@ -182,6 +182,11 @@ def _make_one(name: str, row: int, settings: Mapping[str, Any], mask_key: str) -
     return Replayable(in_parts(gym.make(name, disable_env_checker=True, **settings), mask_key, name), name, row)
 
 
+def without_module(name: str) -> str:
+    """Give an environment's id without the module before it that registers it."""
+    return name.rpartition(":")[2]
+
+
 def find_spec(name: str) -> Any:
     """Look an environment up in gymnasium's registry, after importing the module that stands before a colon.
 

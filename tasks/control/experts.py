@@ -11,6 +11,7 @@ from torch import nn
 
 from seqrl.run.train import read_run, start_from, task_fingerprints
 from seqrl.run.trust import refuse_links
+from seqrl.tasks.control.environments import without_module
 from seqrl.tasks.paths import expanded
 
 # What an expert's own task was taught by is of no use any more, and may be gone.
@@ -38,7 +39,7 @@ def load_expert(run: str, environment: str, spaces: tuple[gym.Space, gym.Space],
     refuse_links(config.run_folder)
     task: Any = _without_teachers(config.task).build(seed)
     found = getattr(task, "environment", None)
-    if found is None or found.rpartition(":")[2] != environment.rpartition(":")[2]:
+    if found is None or without_module(found) != without_module(environment):
         shown = found or f"a task of another kind ({type(config.task).__name__})"
         raise ValueError(f"task.expert: expected a run of environment {environment}, {folder} is one of {shown}; name another run")
     for name, mine, its in zip(("observations", "actions"), spaces, task.spaces, strict=True):
