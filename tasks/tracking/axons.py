@@ -23,6 +23,7 @@ MARGIN = 0.06  # that walks keep from the border, of the image's side
 LARGEST_BEND, TRIES = np.pi / 4, 8  # of a walk from span to span, and walks that are drawn at once
 BRIGHTNESS = (0.5, 0.9)
 WIDTH_PX, REACH = 1.2, 2.5  # deviation of the bright profile across an axon, and after how many of them it ends
+CLEAR_PX = 6.0  # that other axons keep from the place where the axon begins: where two lie on each other, nothing says which is meant
 
 
 def walk(random: np.random.Generator, count: int, size: int) -> Reals:
@@ -104,6 +105,16 @@ def profile(lines: Reals, size: int, width_px: float = WIDTH_PX, shown: NDArray[
     return np.exp(-(nearest**2) / (2 * width_px**2)).reshape(-1, size, size)
 
 
+def others_clear_of(begin: Reals, random: np.random.Generator, num_others: int, size: int) -> Reals:
+    """Draw other axons [N, num_others, NUM_PLACES, 2] that keep CLEAR_PX from places [N, 2]; one that comes nearer is drawn again."""
+    lines = np.empty((len(begin) * num_others, NUM_PLACES, 2))
+    away_from, missing = begin.repeat(num_others, axis=0), np.arange(len(lines))
+    while len(missing):
+        lines[missing] = spline(walk(random, len(missing), size))
+        missing = missing[np.linalg.norm(lines[missing] - away_from[missing, None], axis=-1).min(axis=1) < CLEAR_PX]
+    return lines.reshape(len(begin), num_others, NUM_PLACES, 2)
+
+
 def draw_axons(
     random: np.random.Generator, count: int, size: int, *, num_others: int, num_gaps: int, gap_px: float, noise: float
 ) -> tuple[Reals, NDArray[np.float32]]:
@@ -113,7 +124,7 @@ def draw_axons(
         random: draws everything.
         count: of images.
         size: of their sides, pixels.
-        num_others: axons beside the one that is to be followed; they may cross it.
+        num_others: axons beside the one that is to be followed; they may cross it, but not where it begins.
         num_gaps: where it is dark, in its middle part.
         gap_px: length of a gap.
         noise: deviation of what is added to each pixel; the image is cut at 0 and 1.
@@ -121,15 +132,15 @@ def draw_axons(
     Returns:
         (the axons' centre lines [count, NUM_PLACES, 2], the images [count, size, size]).
     """
-    lines = spline(walk(random, count * (1 + num_others), size)).reshape(count, 1 + num_others, NUM_PLACES, 2)
-    line = lines[:, 0]
+    line = spline(walk(random, count, size))
+    others = others_clear_of(line[:, 0], random, num_others, size)
     along = np.concatenate([np.zeros((count, 1)), np.cumsum(np.linalg.norm(np.diff(line, axis=1), axis=-1), axis=1)], axis=1)
     middle = (along[:, 1:] + along[:, :-1]) / 2
     gap = along[:, -1:] * random.uniform(0.15, 0.85, (count, num_gaps))
     shown = (np.abs(middle[:, :, None] - gap[:, None]) > gap_px / 2).all(axis=2)
     bright = random.uniform(*BRIGHTNESS, (1 + num_others, count, 1, 1)).astype(np.float32)
     images = bright[0] * profile(line, size, shown=shown)
-    for other in range(1, 1 + num_others):
-        images = np.maximum(images, bright[other] * profile(lines[:, other], size))
+    for other in range(num_others):
+        images = np.maximum(images, bright[1 + other] * profile(others[:, other], size))
     images += noise * random.standard_normal(images.shape, dtype=np.float32)
     return line, np.clip(images, 0.0, 1.0)

@@ -5,7 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from seqrl.tasks.tracking.axons import LARGEST_BEND, NUM_PLACES, PIECES, distance_to_pieces, draw_axons, profile, spline, walk
+from seqrl.tasks.tracking.axons import (
+    CLEAR_PX,
+    LARGEST_BEND,
+    NUM_PLACES,
+    PIECES,
+    distance_to_pieces,
+    draw_axons,
+    others_clear_of,
+    profile,
+    spline,
+    walk,
+)
 
 PLAIN = {"num_others": 0, "num_gaps": 0, "gap_px": 4.0, "noise": 0.0}
 
@@ -96,6 +107,24 @@ def test_images_hold_the_axon_its_gaps_the_others_and_noise() -> None:
     _, noisy = drawn(noise=0.1)
     background = noisy[image == 0]  # noise is drawn last, so that the axons are the same
     assert background.mean() == pytest.approx(0.1 / np.sqrt(2 * np.pi), rel=0.05) and noisy.min() == 0.0  # half of a Gaussian is left
+
+
+def test_no_other_axon_lies_where_the_axon_begins() -> None:
+    random = np.random.default_rng(0)
+    line, alone = draw_axons(np.random.default_rng(1), 300, 64, **PLAIN)  # type: ignore[arg-type]
+    begin = line[:, 0]
+    nearest = np.linalg.norm(others_clear_of(begin, random, 3, 64) - begin[:, None, None], axis=-1).min(axis=-1)
+    assert nearest.shape == (300, 3) and nearest.min() >= CLEAR_PX
+    anywhere = np.linalg.norm(spline(walk(random, 300, 64)) - begin[:, None], axis=-1).min(axis=-1)
+    assert (anywhere < CLEAR_PX).mean() > 0.1  # there was something to draw again
+
+    same_line, among_others = draw_axons(np.random.default_rng(1), 300, 64, **PLAIN | {"num_others": 3})  # type: ignore[arg-type]
+    assert (same_line == line).all()
+    x, y = np.rint(begin).astype(int).T
+    images = np.arange(300)
+    for right, down in ((0, 0), (2, 0), (0, -2)):  # the others, drawn up to 3 pixels wide, do not reach here
+        seen, plain = (drawn[images, y + down, x + right] for drawn in (among_others, alone))
+        assert ((seen > 0) == (plain > 0)).all()
 
 
 def test_the_same_seed_draws_the_same_image() -> None:
