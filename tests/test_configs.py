@@ -13,7 +13,8 @@ import yaml
 from seqrl.run.config import read_config
 from seqrl.run.log import read_metrics
 from seqrl.run.train import train
-from seqrl.tasks.control.task import EnvTask
+from seqrl.tasks.atari.task import AtariConfig
+from seqrl.tasks.control.task import ControlConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("SEQRL_DATA", ROOT.parent / "shared" / "data"))
@@ -69,7 +70,9 @@ def test_config_trains_for_two_steps(path: Path, tmp_path: Path, monkeypatch: py
     if "source: mnist" in text:
         overrides += ["--task.data.num_dev=50"]
     if "demonstrations: {" in text:
-        task = EnvTask(yaml.safe_load(text)["task"]["environment"], max_episode_steps=20)
+        short = read_config(path, [*overrides, "--task.demonstrations.path="]).task
+        assert isinstance(short, ControlConfig | AtariConfig)
+        task = short.build(0)
         task.record_data(task.build_policy(), tmp_path / "shown", episodes=2)
         overrides += [f"--task.demonstrations.path={tmp_path / 'shown'}"]
     if "expert: runs/" in text:

@@ -69,6 +69,23 @@ class Picture:
         part = part.reshape(rows.shape[0], -1, *self.shape[-3:])
         return (part if self.channels_first else part.movedim(-1, 2)).flatten(1, 2)
 
+    def shift(self, rows: Tensor, by: Tensor) -> None:
+        """Move the picture inside of rows of numbers, in place; pixels at the border are repeated.
+
+        Args:
+            rows: [B, ..., numbers], contiguous.
+            by: [B, 2] int64, pixels down and to the right.
+
+        Source: Kostrikov et al. 2020 (Image augmentation is all you need), section 3.1.
+        """
+        part = rows[..., self.start : self.start + self.num_numbers].unflatten(-1, self.shape)
+        height, width = self.height_width
+        axis = -2 if len(self.shape) == 2 or self.channels_first else -3
+        for row, (down, right) in zip(part, by.tolist(), strict=True):
+            above = (torch.arange(height, device=rows.device) - down).clamp(0, height - 1)
+            left = (torch.arange(width, device=rows.device) - right).clamp(0, width - 1)
+            row.copy_(row.index_select(axis, above).index_select(axis + 1, left))
+
 
 class PictureEncoder(nn.Module):
     """Encodes pictures by convolutions, and numbers beside them by a layer of their own: f(W [codes / 10; f(V numbers)]).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from seqrl.settings import Count, FractionBelowOne, NotNegative, check_settings
 from seqrl.tasks.atari.games import FRAME_SKIP, AtariGames
 from seqrl.tasks.atari.names import game_name
 from seqrl.tasks.atari.scores import human_normalised
+from seqrl.tasks.control.demonstrations import DemonstrationsConfig
 from seqrl.tasks.control.policy import ControlPolicyConfig
 from seqrl.tasks.control.task import ControlConfig, EnvTask, Mode
 
@@ -49,6 +50,8 @@ class AtariConfig:
             `seqrl.run.measured_settings`, and fp32 outside of a run. Heads, log-probabilities, losses and weights are fp32.
         step_timeout_s: seconds after which games that do not answer are given up; 0 for never.
         num_eval_episodes: greedy games of an evaluation, always from the same seeds.
+        demonstrations: games of an expert to be imitated, see `seqrl.tasks.control.demonstrations.DemonstrationsConfig`.
+        expert: folder of a run in the same game, whose policy says what it would do (DAgger); "" for none.
         policy: see `seqrl.tasks.control.policy.ControlPolicyConfig`; an actor-critic with one Nature CNN by default.
     """
 
@@ -67,6 +70,8 @@ class AtariConfig:
     precision: EncoderPrecision = "auto"
     step_timeout_s: float = 60.0
     num_eval_episodes: int = 10
+    demonstrations: DemonstrationsConfig = field(default_factory=DemonstrationsConfig)
+    expert: str = ""
     policy: ControlPolicyConfig = field(default_factory=_shared_trunk)
 
     def __post_init__(self) -> None:
@@ -75,8 +80,8 @@ class AtariConfig:
 
     def control(self) -> ControlConfig:
         """Give the settings that are the control task's."""
-        names = ("environment", "mode", "num_envs", "num_steps", "reward_clip", "step_timeout_s", "num_eval_episodes", "policy")
-        return ControlConfig(**{name: getattr(self, name) for name in names})
+        shared = {part.name for part in fields(self)} & {part.name for part in fields(ControlConfig)}
+        return ControlConfig(**{name: getattr(self, name) for name in shared})
 
     def shortened(self, share: float) -> AtariConfig:
         """Give the same task with a share of the steps, or of the games, to measure how long an update takes."""

@@ -13,6 +13,7 @@ import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 from torch import Tensor, nn
 
+from seqrl.policies.pictures import Picture
 from seqrl.protocols import Policy, ask
 from seqrl.rollout import unroll
 from seqrl.settings import Count, NotNegative, check_settings
@@ -20,6 +21,7 @@ from seqrl.sources import VectorEnvSource
 from seqrl.tasks.control.demonstration_files import RecordedEpisode, check_new, read_episodes, write_episodes
 from seqrl.tasks.control.environments import EnvironmentFactory
 from seqrl.tasks.control.episodes import LARGEST_BATCH, EpisodeSource
+from seqrl.tasks.control.parts import observation_size
 from seqrl.tasks.paths import expanded
 from seqrl.trajectory import Trajectory
 
@@ -36,6 +38,7 @@ class DemonstrationsConfig:
         batch_size: rows drawn for each update.
         num_steps: steps of a row that follow each other; 1 for a policy without memory.
         noise: perturbed views: what is seen is drawn with Gaussian noise of so many deviations of each number over the recorded steps.
+        shift_px: perturbed views of pictures: each row's are moved by up to so many pixels along each side, all of a row alike.
     """
 
     path: str = ""
@@ -43,6 +46,7 @@ class DemonstrationsConfig:
     batch_size: Count = 256
     num_steps: Count = 1
     noise: NotNegative[float] = 0.0
+    shift_px: NotNegative[int] = 0
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -81,6 +85,12 @@ class Demonstrations:
             raise ValueError(
                 f"task.demonstrations.noise: expected 0 where observations are whole numbers ({self.obs.dtype}), got {config.noise}"
             )
+        self._size = observation_size(spaces[0])
+        self._pictures = (Picture(self._size.shape),) if self._size.frames else self._size.pictures
+        smallest = min((min(picture.height_width) for picture in self._pictures), default=0)
+        if config.shift_px and config.shift_px >= smallest / 2:
+            shown = f"below half of a picture's {smallest}" if smallest else f"0 where nothing seen is a picture ({spaces[0]})"
+            raise ValueError(f"task.demonstrations.shift_px: expected a number of pixels {shown}, got {config.shift_px}")
         self._generator = torch.Generator().manual_seed(seed)
 
     @property
@@ -123,6 +133,13 @@ class Demonstrations:
             cast(Policy, policy).initial_state(None)  # from here on they count
 
     def _perturbed(self, obs: Tensor) -> Tensor:
+        if self.config.shift_px:
+            reach = self.config.shift_px
+            by = torch.randint(-reach, reach + 1, (len(obs), 2), generator=self._generator)
+            rows = obs.reshape(*obs.shape[:2], self._size.num_stacked, -1)
+            for picture in self._pictures:
+                picture.shift(rows, by)
+            obs = rows.reshape(obs.shape)
         if not self.config.noise:
             return obs
         assert self._deviation is not None

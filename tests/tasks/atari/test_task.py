@@ -14,8 +14,10 @@ pytest.importorskip("ale_py")
 from seqrl.optimiser import OptimiserConfig  # noqa: E402
 from seqrl.tasks.atari.games import AtariGames  # noqa: E402
 from seqrl.tasks.atari.task import AtariConfig, encoders  # noqa: E402
+from seqrl.tasks.control.demonstrations import DemonstrationsConfig  # noqa: E402
 from seqrl.tasks.control.task import EVALUATION_SEEDS, EnvTask  # noqa: E402
 from seqrl.trainers.ppo import PPO, PPOConfig  # noqa: E402
+from seqrl.trainers.supervised import Supervised, SupervisedConfig  # noqa: E402
 from seqrl.trajectory import Step  # noqa: E402
 
 
@@ -142,3 +144,20 @@ def test_pictures(tmp_path: Path) -> None:
 def test_bad_input(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         small(**settings)
+
+
+def test_games_are_recorded_and_cloned_from_moved_pictures(tmp_path: Path) -> None:
+    expert = small(max_frames=40)
+    expert.record_data(Repeater(2), tmp_path / "pong", episodes=2)
+    task = small(max_frames=40, demonstrations=DemonstrationsConfig(path=str(tmp_path / "pong"), batch_size=4, shift_px=4))
+    assert task.demonstrations is not None
+    shown = task.demonstrations(None)
+    assert isinstance(shown.obs, Tensor) and shown.obs.shape == (4, 2, 84, 84, 4) and shown.obs.dtype == torch.uint8
+    assert set(shown.action.flatten().tolist()) == {2}
+    policy = task.build_policy()
+    trainer = Supervised(policy, SupervisedConfig(optimiser=OptimiserConfig(learning_rate=1e-3)), num_updates=8)
+    for _ in range(8):
+        trainer.update(trainer.collect(task))
+    with torch.no_grad():
+        likely = policy.act(shown.obs[:, 0], None, greedy=True).action
+    assert likely.tolist() == [2] * 4

@@ -15,6 +15,7 @@ from seqrl import PPO, PPOConfig, Supervised
 from seqrl.run.cli import main
 from seqrl.tasks.control.demonstration_files import ARRAYS, METADATA, RecordedEpisode, read_episodes, write_episodes
 from seqrl.tasks.control.demonstrations import Demonstrations, DemonstrationsConfig
+from seqrl.tasks.control.parts import FlatBox
 from seqrl.tasks.control.policy import ControlPolicyConfig
 from seqrl.tasks.control.task import EnvTask
 from seqrl.trainers.imitation import ImitationConfig
@@ -115,6 +116,49 @@ def test_noise_is_of_the_size_that_the_setting_says() -> None:
     assert torch.equal(plain.obs[:, 0, 0], 2 * plain.action[:, 0, 0])  # type: ignore[index, call-overload]
     with pytest.raises(ValueError, match=r"noise: expected 0 where observations are whole numbers"):
         drawn([episode([0, 1], [1])], NUMBERS, noise=0.1)
+
+
+@pytest.mark.parametrize("shape", [(4, 12, 10), (12, 10, 3)], ids=["channels first", "channels last"])
+def test_shifts_move_the_pictures_of_a_row_alike_and_repeat_the_border(shape: tuple[int, ...]) -> None:
+    """Padded by repeating its border and cut at the shift's place, as NumPy does it; every shift is drawn about as often."""
+    space = gym.spaces.Box(0, 255, shape, np.uint8)
+    pictures = np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8)
+    rows = drawn([episode(list(pictures), [0, 1])], (space, NUMBERS[1]), batch_size=600, num_steps=2, shift_px=2)()
+    assert isinstance(rows.obs, torch.Tensor) and rows.obs.dtype == torch.uint8
+    first = 0 if shape[0] == 12 else 1
+    width = [(2, 2) if axis in (first, first + 1) else (0, 0) for axis in range(3)]
+    cuts = {}
+    for down in range(5):
+        for right in range(5):
+            places: list[slice] = [slice(None)] * 3
+            places[first], places[first + 1] = slice(down, down + 12), slice(right, right + 10)
+            cuts[down, right] = [np.pad(picture, width, mode="edge")[tuple(places)].tobytes() for picture in pictures]
+    found = dict.fromkeys(cuts, 0)
+    whole = rows.imitate[:, 1] if rows.imitate is not None else torch.zeros(0)
+    for row in rows.obs[whole].numpy():
+        shift = [by for by, cut in cuts.items() if [picture.tobytes() for picture in row] == cut]
+        assert len(shift) == 1
+        found[shift[0]] += 1
+    assert min(found.values()) > 0 and max(found.values()) < 0.15 * sum(found.values())
+
+
+def test_shifts_leave_numbers_beside_a_picture_alone() -> None:
+    parts = gym.spaces.Dict({"board": gym.spaces.Box(0, 255, (8, 8), np.uint8), "speed": gym.spaces.Box(-1, 1, (2,), np.float32)})
+    board = np.arange(64, dtype=np.float32)
+    seen = [np.concatenate([board + step, [0.25, -0.5]]).astype(np.float32) for step in range(3)]
+    rows = drawn([episode(seen, [0, 1])], (FlatBox(parts), NUMBERS[1]), batch_size=50, shift_px=1)()
+    assert isinstance(rows.obs, torch.Tensor)
+    assert torch.equal(rows.obs[..., 64:], torch.tensor([0.25, -0.5]).expand(50, 2, 2))
+    middles = rows.obs[:, 0, :64].unflatten(-1, (8, 8))[:, 3, 3] - torch.where(rows.action[:, 0] == 1, 1, 0)
+    assert set(middles.tolist()) == {27 + 8 * down + right for down in (-1, 0, 1) for right in (-1, 0, 1)}
+
+
+def test_shifts_of_what_is_no_picture_or_by_half_of_it_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"shift_px: expected a number of pixels 0 where nothing seen is a picture"):
+        drawn([counting(0, 4)], shift_px=1)
+    space = gym.spaces.Box(0, 255, (1, 12, 10), np.uint8)
+    with pytest.raises(ValueError, match=r"shift_px: expected a number of pixels below half of a picture's 10, got 5"):
+        drawn([episode([np.zeros((1, 12, 10), np.uint8)] * 2, [0])], (space, NUMBERS[1]), shift_px=5)
 
 
 @pytest.fixture(scope="module")
