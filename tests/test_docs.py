@@ -18,6 +18,7 @@ from seqrl import (
     A2CConfig,
     DAggerConfig,
     GAILConfig,
+    LeagueConfig,
     OffPolicyConfig,
     PPOConfig,
     ReinforceConfig,
@@ -40,6 +41,7 @@ from seqrl.tasks.captioning.task import CaptioningConfig
 from seqrl.tasks.control.demonstrations import DemonstrationsConfig
 from seqrl.tasks.control.policy import ControlPolicyConfig
 from seqrl.tasks.control.task import ControlConfig
+from seqrl.tasks.matrix_games.task import MatrixGameConfig
 from seqrl.tasks.text.evaluation import EvaluationConfig as TextEvaluationConfig
 from seqrl.tasks.text.policy import PolicyConfig as TextPolicyConfig
 from seqrl.tasks.text.task import TextConfig
@@ -154,6 +156,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
                 DQNConfig(learning_starts=0, replay="prioritised", gradient_steps=1),
                 "return_mean",
             ),
+            (MatrixGameConfig(), LeagueConfig(keep_min_updates=1, keep_max_updates=1), "strategy_entropy"),
             (shown, DAggerConfig(), "return_mean"),
             (shown, GAILConfig(gradient_penalty=0.1), "return_mean"),
             (
