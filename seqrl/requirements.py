@@ -46,7 +46,7 @@ def duel_of(task: Task) -> Callable[..., Trajectory]:
     if give is None:
         raise ValueError(
             f"trainer league: expected a game of two, a task with a method `duel`, got {type(task).__name__}; choose ppo, a2c or "
-            "reinforce, or a task such as matrix_game"
+            "reinforce, or the task matrix_game or board_duel"
         )
     return give
 

@@ -33,6 +33,7 @@ from seqrl.run.loop import fit
 from seqrl.tasks.attention.data_config import DataConfig as AttentionDataConfig
 from seqrl.tasks.attention.policy import GlimpsePolicyConfig
 from seqrl.tasks.attention.task import AttentionConfig
+from seqrl.tasks.boards.duels import BoardDuelConfig
 from seqrl.tasks.captioning.data_config import DataConfig
 from seqrl.tasks.captioning.evaluation import EvaluationConfig
 from seqrl.tasks.captioning.policies import PolicyConfig
@@ -156,6 +157,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
                 DQNConfig(learning_starts=0, replay="prioritised", gradient_steps=1),
                 "return_mean",
             ),
+            (BoardDuelConfig(num_games=2, num_eval_games=2), A2CConfig(), "chance_anything"),
             (MatrixGameConfig(), LeagueConfig(keep_min_updates=1, keep_max_updates=1), "strategy_entropy"),
             (shown, DAggerConfig(), "return_mean"),
             (shown, GAILConfig(gradient_penalty=0.1), "return_mean"),

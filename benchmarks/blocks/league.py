@@ -40,4 +40,21 @@ def league(files: Any) -> str:
     return table(head, rows) + f"\n\n{games} games each, a number a seed. What was imitated is exploitable by {said}."
 
 
-BLOCKS = (league,)
+def league_connect4(files: Any) -> str:
+    """What a best response wins against the main agent at Connect-4, and what that wins against players by rules."""
+    results, rows = files.read("league_connect4.json"), []
+    for method, name in METHODS.items():
+        records = list(results["methods"][method].values())
+        answered = [record["best_response"]["chance"] for record in records]
+        by_rules = [each([record[key] for record in records], 2) for key in ("chance_anything", "chance_tactician")]
+        rows.append([name, each(answered, 2), *by_rules, span([record["processor_s"] for record in records])])
+    begin = list(results["supervised"].values())
+    rows.append(
+        ["what was imitated", "", *(each([record[key] for record in begin], 2) for key in ("chance_anything", "chance_tactician")), ""]
+    )
+    head = ["method", "a best response wins", "it wins against any moves", "against the tactician", "CPU time (s)"]
+    games, answers = records[0]["num_samples"], records[0]["best_response"]["games"]
+    return table(head, rows) + f"\n\n{number(games)} games each; a best response learns for {number(answers)} more. A number a seed."
+
+
+BLOCKS = (league, league_connect4)
