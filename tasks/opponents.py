@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from seqrl.trajectory import Tree
+from seqrl.protocols import Policy
+from seqrl.trajectory import Tree, map_tree
 
 
 def refuse_illegal(action: Any, legal: Tensor, whose: str) -> Tensor:
@@ -39,7 +40,7 @@ def opponents_action(opponent: nn.Module, obs: Tree, legal: Tensor, generator: t
     """Let an opponent without memory choose in each game, [B].
 
     Args:
-        opponent: a policy of the same game.
+        opponent: a policy of the same game, on any device.
         obs: what it sees, leaves [B, ...].
         legal: [B, N] bool.
         generator: draws its actions.
@@ -48,4 +49,7 @@ def opponents_action(opponent: nn.Module, obs: Tree, legal: Tensor, generator: t
     Raises:
         ValueError: when an action is illegal.
     """
-    return refuse_illegal(opponent.act(obs, None, greedy=greedy, generator=generator).action, legal, "the opponent")  # type: ignore[operator]
+    device = next(opponent.parameters(), torch.zeros(0)).device
+    step = cast(Policy, opponent).act(map_tree(lambda leaf: leaf.to(device), obs), None, greedy=greedy, generator=generator)
+    action = step.action.to(legal.device) if isinstance(step.action, Tensor) else step.action
+    return refuse_illegal(action, legal, "the opponent")

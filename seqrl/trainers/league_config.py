@@ -73,6 +73,10 @@ class LeagueConfig:
             )
         if self.keep_max_updates < self.keep_min_updates:
             raise ValueError(f"keep_max_updates: expected at least keep_min_updates, {self.keep_min_updates}, got {self.keep_max_updates}")
+        if self.ppo.num_samples != 1:
+            raise ValueError(f"ppo.num_samples: expected 1, since matches x games are played, got {self.ppo.num_samples}; set games")
+        if self.ppo.advantage == "greedy":
+            raise ValueError("ppo.advantage: expected gae, or one that compares games against the same opponent, got 'greedy'")
         if self.ppo.imitation.weight:
             raise ValueError(
                 f"ppo.imitation.weight: expected 0, since a league plays and has no demonstrations, got {self.ppo.imitation.weight}; "

@@ -43,8 +43,9 @@ class Players:
 
     Source: Vinyals et al. 2019 (Grandmaster level in StarCraft II using multi-agent reinforcement learning), methods, populations; the
     thresholds `too_strong`, `exploited` and `no_longer_beaten` are in the pseudocode alone.
-    Differs from: the paper, in which a main exploiter that is hopeless meets the past in half of its matches; in the pseudocode, and here,
-    in all of them.
+    Differs from: the paper, in which a main exploiter that is hopeless meets the past in half of its matches; in the pseudocode, where that
+    is below 0.1, and here in all of them. League exploiters weigh by (1 - x)^p, in the pseudocode by min(1 - x, 1/2). There a main
+    exploiter begins anew before it is copied; here after, as the paper has it.
     """
 
     def __init__(self, config: LeagueConfig) -> None:

