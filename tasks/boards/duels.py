@@ -195,7 +195,7 @@ class Duels:
         return self.obs, torch.where(ended, reward, 0.0), ended, torch.zeros_like(ended)
 
 
-def _chosen(where: NDArray[np.bool_], old: NDArray[Any], new: NDArray[Any]) -> NDArray[Any]:
+def _chosen(where: NDArray[np.bool_], old: Any, new: Any) -> NDArray[Any]:
     return np.where(where.reshape(-1, *[1] * (old.ndim - 1)), old, new)
 
 
