@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,24 @@ def test_a_run_keeps_the_league_as_safetensors_and_resumes_to_the_bit(tmp_path: 
     folder = tmp_path / "whole" / "checkpoints" / "step_00000004"
     assert "league_weights" not in checkpoint.load_state(folder)["trainer"]
     assert "league_weights.safetensors" in (folder / "SHA256SUMS").read_text(encoding="utf-8")
+
+
+def test_an_interrupt_while_games_are_played_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["train", CONFIG, *QUICK, "--name=whole", f"--runs_folder={tmp_path}"]) == 0
+    duel, calls = MatrixGameTask.duel, list[int]()
+
+    def interrupted(self: MatrixGameTask, *arguments: Any, **settings: Any) -> Trajectory:
+        calls.append(1)
+        if len(calls) == 40:
+            os.kill(os.getpid(), signal.SIGINT)
+        return duel(self, *arguments, **settings)
+
+    monkeypatch.setattr(MatrixGameTask, "duel", interrupted)
+    assert main(["train", CONFIG, *QUICK, "--name=parts", f"--runs_folder={tmp_path}"]) == 130
+    assert main(["resume", str(tmp_path / "parts"), "--quiet"]) == 0
+    for file in ("model.safetensors", "league_weights.safetensors"):
+        one, other = (load_file(tmp_path / name / "checkpoints" / "step_00000004" / file) for name in ("whole", "parts"))
+        assert one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
 def test_a_league_that_has_lost_its_players_is_damaged(tmp_path: Path) -> None:
