@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from seqrl.trainers.gail import GAIL as GAIL
     from seqrl.trainers.gail import GAILConfig as GAILConfig
     from seqrl.trainers.imitation import ImitationConfig as ImitationConfig
+    from seqrl.trainers.league import League as League
+    from seqrl.trainers.league import LeagueConfig as LeagueConfig
     from seqrl.trainers.model_based import ModelBased as ModelBased
     from seqrl.trainers.model_based import ModelBasedConfig as ModelBasedConfig
     from seqrl.trainers.off_policy import OffPolicy as OffPolicy

@@ -59,6 +59,8 @@ class Task(Protocol):
     - `keep_samples(policy, path, split=)`: writes what an evaluation scored; for `seqrl evaluate`. It may take `before`, too.
     - `record(policy, path, episodes=, seed=)`: writes an animation and gives a line about each episode; for `seqrl record`.
     - `expert`: a policy whose actions trainer `dagger` imitates; None, or missing, where there is none.
+    - `duel(policy, opponent, num_games=, generator=) -> Trajectory`: rows of `policy`, a game each, against another policy; a sum of
+      rewards above 0 is a win, 0 a draw; for trainer `league`.
     - `record_data(policy, folder, episodes=, seed=)`: writes what is seen, done and earned in episodes, to be imitated, and gives a line
       about each; for `seqrl record --data`.
     - `chat(policy, seed=, mishear=, voice=) -> Conversation`: lets somebody talk to the policy; `voice` is None, or task and policy of a
@@ -152,6 +154,8 @@ class Trainer(Protocol):
     - `optimiser`: a `seqrl.optimiser.Optimiser`, whose `generator` draws what the trainer draws, so that batches can be split.
     - `saved`: names of what else the next update depends on, where its state is that of `seqrl.trainers.state`.
     - `own_state`: what of its state each process has for itself, where this is more than the generator.
+    - `weights_by_name`: keys of its state under which stand tables of weights, name -> weights by name; a checkpoint holds each as a file
+      of safetensors.
     - `weighs_older_rows`: True where it weighs rows by how likely the present policy finds them, so that a task may give rows of an
       earlier update (`reward_ahead`); others are refused.
     - `can_be_sharded`: True where it reads and changes weights through its optimiser alone, see `seqrl.sharding`.

@@ -36,6 +36,21 @@ def demonstrations_of(task: Task) -> Callable[[Tensor | None], Trajectory]:
     return give
 
 
+def duel_of(task: Task) -> Callable[..., Trajectory]:
+    """Give a task's method `duel`, in which a policy plays against another one.
+
+    Raises:
+        ValueError: when it has none, saying what can be done.
+    """
+    give: Callable[..., Trajectory] | None = getattr(task, "duel", None)
+    if give is None:
+        raise ValueError(
+            f"trainer league: expected a game of two, a task with a method `duel`, got {type(task).__name__}; choose ppo, a2c or "
+            "reinforce, or the task matrix_game or board_duel"
+        )
+    return give
+
+
 def expert_of(task: Task) -> nn.Module:
     """Give the policy `expert` of a task.
 

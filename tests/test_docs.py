@@ -18,6 +18,7 @@ from seqrl import (
     A2CConfig,
     DAggerConfig,
     GAILConfig,
+    LeagueConfig,
     OffPolicyConfig,
     PPOConfig,
     ReinforceConfig,
@@ -32,6 +33,7 @@ from seqrl.run.loop import fit
 from seqrl.tasks.attention.data_config import DataConfig as AttentionDataConfig
 from seqrl.tasks.attention.policy import GlimpsePolicyConfig
 from seqrl.tasks.attention.task import AttentionConfig
+from seqrl.tasks.boards.duels import BoardDuelConfig
 from seqrl.tasks.captioning.data_config import DataConfig
 from seqrl.tasks.captioning.evaluation import EvaluationConfig
 from seqrl.tasks.captioning.policies import PolicyConfig
@@ -40,6 +42,7 @@ from seqrl.tasks.captioning.task import CaptioningConfig
 from seqrl.tasks.control.demonstrations import DemonstrationsConfig
 from seqrl.tasks.control.policy import ControlPolicyConfig
 from seqrl.tasks.control.task import ControlConfig
+from seqrl.tasks.matrix_games.task import MatrixGameConfig
 from seqrl.tasks.text.evaluation import EvaluationConfig as TextEvaluationConfig
 from seqrl.tasks.text.policy import PolicyConfig as TextPolicyConfig
 from seqrl.tasks.text.task import TextConfig
@@ -154,6 +157,8 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
                 DQNConfig(learning_starts=0, replay="prioritised", gradient_steps=1),
                 "return_mean",
             ),
+            (BoardDuelConfig(num_games=2, num_eval_games=2), A2CConfig(), "chance_anything"),
+            (MatrixGameConfig(), LeagueConfig(keep_min_updates=1, keep_max_updates=1), "strategy_entropy"),
             (shown, DAggerConfig(), "return_mean"),
             (shown, GAILConfig(gradient_penalty=0.1), "return_mean"),
             (

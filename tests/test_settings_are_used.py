@@ -25,6 +25,7 @@ REASONS = {
         *("learning_rate_final", "learning_rate_steps", "priority_exponent", "first_state", "self_normalise"),
         *("classification_weight", "code_size"),
         *("hidden_gain", "actor_gain", "critic_gain"),
+        *("too_strong", "exploited", "no_longer_beaten"),
     ),
     "saves memory": ("minibatch_rows",),
 }

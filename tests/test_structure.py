@@ -46,12 +46,12 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 
 def test_policies_act_in_environments_in_one_place() -> None:
-    """`unroll` and `play` are the only loops; chatting takes a person's turns, importance weights and DAgger's mixture wrap policies."""
+    """`unroll` and `play` are the only loops; chatting takes a person's turns, opponents take one, and two wrap policies."""
     calls = {
         name
         for name, path in _files().items()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "act" and node.keywords
     }
-    wrappers = {"seqrl.trainers.importance_weights", "seqrl.trainers.dagger"}
+    wrappers = {"seqrl.trainers.importance_weights", "seqrl.trainers.dagger", "seqrl.tasks.opponents"}
     assert calls == {"seqrl.rollout", "seqrl.tasks.control.chatting", *wrappers}

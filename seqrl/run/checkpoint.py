@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_model, save_model
-from torch import nn
+from safetensors.torch import load_file, load_model, save_file, save_model
+from torch import Tensor, nn
 
 from seqrl.protocols import ask
 from seqrl.run import integrity
@@ -23,8 +23,10 @@ from seqrl.run.json_text import read_json
 from seqrl.run.shipped import find_shipped, names_shipped
 
 WEIGHTS, STATE, META, PRETRAINED = "model.safetensors", "trainer.pt", "meta.json", "pretrained"
+TABLE = ".safetensors"
 FILES = (WEIGHTS, STATE, META)
 LONGEST_SWAP_S = 0.2
+Tables = Mapping[str, Mapping[str, Mapping[str, Tensor]]]
 
 
 def step_folder(run_folder: Path, step: int) -> Path:
@@ -38,7 +40,13 @@ def best_folder(run_folder: Path) -> Path:
 
 
 def save(
-    folder: Path, policy: nn.Module, state: Mapping[str, Any], meta: Mapping[str, Any], *, other_processes: Sequence[Path] = ()
+    folder: Path,
+    policy: nn.Module,
+    state: Mapping[str, Any],
+    meta: Mapping[str, Any],
+    *,
+    other_processes: Sequence[Path] = (),
+    tables: Tables | None = None,
 ) -> None:
     """Write a checkpoint; what was in `folder` before stays whole until the new one is.
 
@@ -48,6 +56,7 @@ def save(
         state: all else that an exact resume needs; tensors, numbers, strings, lists, tuples and dicts only.
         meta: what a person or a check wants to read without loading tensors.
         other_processes: files with the state of the other processes, which are moved into the checkpoint.
+        tables: weights of further policies, name of a file without its ending -> name of a policy -> weights by name.
 
     A policy with a `save_pretrained` also writes itself to `pretrained`, in the form of the library that it came from.
 
@@ -60,8 +69,11 @@ def save(
         save_model(policy, str(partial / WEIGHTS))
         torch.save(dict(state), partial / STATE)
         (partial / META).write_text(json.dumps({**meta, "sums": integrity.SUMS}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        # safetensors lets nobody but the owner read.
-        (partial / WEIGHTS).chmod((partial / META).stat().st_mode)
+        for name, table in (tables or {}).items():
+            rows = {f"{whose}/{key}": tensor.cpu().contiguous() for whose, weights in table.items() for key, tensor in weights.items()}
+            save_file(rows, str(partial / f"{name}{TABLE}"))
+        for path in partial.glob(f"*{TABLE}"):  # safetensors lets nobody but the owner read
+            path.chmod((partial / META).stat().st_mode)
         for index, path in enumerate(other_processes, start=1):
             os.replace(path, partial / _state_name(index))
         ask(policy, "save_pretrained", partial / PRETRAINED)
@@ -141,6 +153,30 @@ def load_state(folder: Path, process: int = 0) -> dict[str, Any]:
         if type(error).__name__ == "UnpicklingError":
             raise ValueError(f"{path}: holds more than tensors and plain data, which is refused: {error}") from error
         raise
+
+
+def load_tables(folder: Path, names: Sequence[str]) -> dict[str, dict[str, dict[str, Tensor]]]:
+    """Load what `save` got as `tables`, on the CPU.
+
+    Args:
+        folder: of the checkpoint.
+        names: of the tables.
+
+    Raises:
+        ValueError: when a file is missing or damaged.
+    """
+    tables: dict[str, dict[str, dict[str, Tensor]]] = {}
+    for name in names:
+        path = folder / f"{name}{TABLE}"
+        try:
+            rows = load_file(str(path))
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"{path}: damaged ({error}); use another checkpoint of the run") from error
+        table = tables.setdefault(name, {})
+        for row, tensor in rows.items():
+            whose, _, key = row.partition("/")
+            table.setdefault(whose, {})[key] = tensor
+    return tables
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

@@ -220,9 +220,11 @@ class Saver:
             "evaluation": progress.evaluation if progress.evaluated_step == progress.step else {},
         }
         # What is evaluated is what others load; the trainer's state holds the weights that learn, too.
+        tables = {name: state["trainer"][name] for name in getattr(self.trainer, "weights_by_name", ())}
+        state |= {"trainer": {name: part for name, part in state["trainer"].items() if name not in tables}} if tables else {}
         with averaged_weights(self.trainer), written_out(self.policy):
             if is_main():
-                checkpoint.save(folder, self.policy, state, meta, other_processes=handed_over)
+                checkpoint.save(folder, self.policy, state, meta, other_processes=handed_over, tables=tables)
             wait_for_main("for the checkpoint")
 
 
@@ -249,6 +251,8 @@ def restore(folder: Path, trainer: Trainer, task: Task, policy: nn.Module, *, sh
     checkpoint.load_weights(folder, policy)
     new = elastic.is_new(folder) and not shared
     state = checkpoint.load_state(folder, 0 if new or shared else process_index())
+    if tables := getattr(trainer, "weights_by_name", ()):
+        state["trainer"] |= checkpoint.load_tables(folder, tables)
     if new:
         elastic.join(state, trainer, task)
     else:

@@ -11,6 +11,7 @@ from matrix_kinds import (
     CRITIC,
     DEMONSTRATIONS,
     DISTRIBUTION,
+    DUELS,
     EPISODES,
     EXPERT,
     KINDS,
@@ -107,6 +108,7 @@ VARIANTS: dict[str, Variant] = {
         {"discriminator_steps": 2, "gradient_penalty": 0.1, "discriminator": OPTIMISER, "ppo": PPOConfig(epochs=2, minibatches=1)},
         _needs(DEMONSTRATIONS, CRITIC, NUMBERS),
     ),
+    "league": Variant("league", {"matches": 2, "games": 6, "ppo": PPOConfig(epochs=2, minibatches=1, ent_coef=0.1)}, _needs(DUELS, CRITIC)),
     "dqn": Variant("dqn", _DQN, _needs(VALUES), "action_values", _DRAWS),
     "dqn_prioritised": Variant(
         "dqn", {**_DQN, "replay": "prioritised", "double": True, "n_step": 2}, _needs(VALUES), "action_values", _DRAWS
@@ -126,6 +128,7 @@ VARIANTS: dict[str, Variant] = {
 MISSING = {
     DEMONSTRATIONS: (r"no demonstrations.*(choose|give the task)", "has no demonstrations"),
     EXPERT: (r"no expert to be asked.*(choose|give the task)", "has no expert"),
+    DUELS: (r"league: expected a game of two.*choose", "needs a game of two"),
     NUMBERS: (r"gail: expected an ActorCritic that sees numbers.*choose", "needs numbers to be seen"),
     DISTRIBUTION: (r"Evaluation\.distribution.*choose", "needs the actions' distribution"),
     CRITIC: (r"a policy with a critic.*do without", "needs a critic"),
@@ -136,7 +139,7 @@ MISSING = {
     PLANNED: (r"model_based teaches the model of a policy that plans", "needs a policy that plans"),
     PROBABILITY_TABLE: (r"counts needs a table of probabilities", "`counts` needs a table of probabilities"),
 }
-ORDER = (PLANNED, VALUES, VALUE_TABLE, PROBABILITY_TABLE, DISTRIBUTION, CRITIC, DEMONSTRATIONS, EXPERT, NUMBERS, SAMPLES, EPISODES)
+ORDER = (PLANNED, VALUES, VALUE_TABLE, PROBABILITY_TABLE, DISTRIBUTION, CRITIC, DUELS, DEMONSTRATIONS, EXPERT, NUMBERS, SAMPLES, EPISODES)
 
 
 def missing(variant: Variant, kind: Kind) -> str | None:

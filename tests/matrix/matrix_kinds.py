@@ -35,6 +35,7 @@ from seqrl.tasks.control.demonstrations import DemonstrationsConfig
 from seqrl.tasks.control.policy import ControlPolicyConfig
 from seqrl.tasks.control.task import ControlConfig, EnvTask
 from seqrl.tasks.dialog.names import RESTAURANT
+from seqrl.tasks.matrix_games.task import MatrixGameConfig
 from seqrl.tasks.text.policy import PolicyConfig as TextPolicyConfig
 from seqrl.tasks.text.task import TextConfig, TextTask
 from seqrl.tasks.writing.reward import RewardConfig
@@ -47,6 +48,7 @@ NUM_CONTEXTS, MAX_TOKENS = 3, 6
 SAMPLES, DEMONSTRATIONS, EPISODES, EXPERT, NUMBERS = "samples", "demonstrations", "episodes", "expert", "numbers"
 CRITIC, DISTRIBUTION, VALUES, VALUE_TABLE, PROBABILITY_TABLE = "critic", "distribution", "values", "value_table", "probability_table"
 PLANNED = "planned"
+DUELS = "duels"
 TEXTS = frozenset({SAMPLES, EPISODES})
 GLIMPSES = frozenset({SAMPLES, EPISODES, CRITIC, DISTRIBUTION})
 STEPS = frozenset({CRITIC, DISTRIBUTION})
@@ -321,6 +323,12 @@ KINDS: dict[str, Kind] = {
         "dialogs, episodes", "environments", PLAYED | {VALUES}, _control(RESTAURANT, "episodes", _MEMORY, **_MISHEARD), slow=True
     ),
     "atari_steps": Kind("Atari, steps", "environments", STEPS | {VALUES}, _atari(), slow=True),
+    "matrix_game": Kind(
+        "rock-paper-scissors, a policy against itself",
+        "environments",
+        PLAYED | {DEMONSTRATIONS, NUMBERS, DUELS},
+        lambda _: MatrixGameConfig(stakes=(1.0, 2.0, 3.0), noise=0.5, num_games=7, hidden_sizes=(8,)).build(0),
+    ),
     "numbers_steps": Kind("FrozenLake one-hot, steps", "tables", STEPS | {VALUES, VALUE_TABLE}, _control("FrozenLake-v1", "steps")),
     "numbers_episodes": Kind(
         "FrozenLake one-hot, episodes", "tables", PLAYED | {VALUES, VALUE_TABLE}, _control("FrozenLake-v1", "episodes")

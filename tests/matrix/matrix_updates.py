@@ -73,7 +73,7 @@ def make_trainer(variant: str, kind: str, policy: Any = None, *, optimiser: Mapp
     chosen = VARIANTS[variant]
     given = {**chosen.settings, **settings}
     own = replace(OPTIMISER, **(optimiser or {}))
-    if chosen.trainer == "gail":
+    if chosen.trainer in ("gail", "league"):
         given["ppo"] = replace(given["ppo"], optimiser=own)
     elif chosen.trainer != "q_table":
         given["optimiser"] = own

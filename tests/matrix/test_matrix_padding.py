@@ -48,7 +48,7 @@ def extended(rows: Trajectory) -> Trajectory:
     fields: dict[str, Any] = {field.name: getattr(rows, field.name) for field in dataclasses.fields(rows)}
 
     def more(leaf: Tensor) -> Tensor:
-        return torch.cat([leaf, leaf[:, -2:]], dim=1)
+        return torch.cat([leaf, leaf[:, -1:], leaf[:, -1:]], dim=1)
 
     longer = Trajectory(**{name: tree if name in per_row else map_tree(more, tree) for name, tree in fields.items()})
     taller = concatenate([longer, longer.select_rows(slice(0, 2))])

@@ -22,6 +22,7 @@ VALUES = {"policy": {"type": "action_values", "hidden_sizes": [8]}}
 ACTOR = {"policy": {"hidden_sizes": [8]}}
 MEMORY = {"policy": {"hidden_sizes": [8], "actor_critic": {"memory": "lstm"}}}
 TAUGHT = {"demonstrations": {"batch_size": 5, "num_steps": 3}}  # see `taught`
+MATRIX_GAME = {"type": "matrix_game", "stakes": [1.0, 2.0, 3.0], "noise": 0.5}
 SMALL_REPLAY = {"learning_starts": 16, "batch_size": 8, "gradient_steps": 2, "target_every": 3}
 DRAWN = {"type": "captioning", "images_per_batch": 2, "data": {"image_size": 16, "scenes": {"num_train": 8, "num_dev": 2, "num_test": 0}}}
 CAPTIONS = DRAWN | {"policy": {"dim": 16, "num_layers": 1, "num_heads": 2, "max_tokens": 6}}
@@ -61,6 +62,7 @@ RUNS = {
     "cloned": (CART_POLE | MEMORY | TAUGHT, {"type": "supervised"}),
     "dagger": (CART_POLE | ACTOR | TAUGHT, {"type": "dagger", "beta_updates": 5, "batch_size": 20}),
     "gail": (CART_POLE | ACTOR | TAUGHT, {"type": "gail", "gradient_penalty": 0.1, "ppo": {"minibatches": 2}}),
+    "league": (MATRIX_GAME, {"type": "league", "matches": 2, "games": 4, "keep_min_updates": 1, "keep_max_updates": 2}),
     "cem_captions": (CAPTIONS, {"type": "cem", "num_samples": 3}),
 }
 
@@ -76,7 +78,7 @@ def write(tmp_path: Path, kind: str, name: str) -> str:
     path = tmp_path / f"{name}.yaml"
     if "demonstrations" in task:
         task = task | taught(tmp_path, task["demonstrations"])
-    if trainer["type"] not in ("q_table", "gail"):
+    if trainer["type"] not in ("q_table", "gail", "league"):
         trainer = trainer | {"optimiser": {"precision": "fp32"} | trainer.get("optimiser", {})}
     if task["type"] == "attention":
         task = task | {"policy": task["policy"] | {"precision": "fp32"}}

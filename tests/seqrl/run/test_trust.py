@@ -354,6 +354,7 @@ IMPORTS = {
     "seqrl/public_names.py": "our own names",
     "seqrl/trainers/ppo_config.py": "our own names",
     "seqrl/trainers/dqn_config.py": "our own names",
+    "seqrl/trainers/league_config.py": "our own names",
     "seqrl/metrics/__init__.py": "our own names",
     "seqrl/metrics/by_name.py": "our own names",
     "seqrl/tasks/writing/reward_function.py": "reward.function, evaluation.metrics: marked with NAMES_CODE; in worker processes, too",
