@@ -2,8 +2,7 @@
 
 python benchmarks/imitation.py --seeds 0,1,2 --runs FOLDER [--parts cartpole,cartpole_noise,hopper]
 
-Experts are trained first where FOLDER does not hold them: CartPole's by `cartpole_ppo_tuned`, Hopper's by `hopper_ppo` with half of
-its updates. Prints and writes, for each seed, the mean return over greedy episodes from the test starts; seconds are CPU time. GAIL is
+Experts are trained first where FOLDER does not hold them: CartPole's by `cartpole_ppo_tuned`, Hopper's by `hopper_ppo`. Prints and writes, for each seed, the mean return over greedy episodes from the test starts; seconds are CPU time. GAIL is
 also trained with a discriminator that sees no difference ("blind": D = 1/2 everywhere), since its reward may pay for staying alive.
 Results are put into benchmarks/results/imitation.json, in the place of earlier ones of the same part.
 """
@@ -32,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "configs" / "control"
 PARTS = ("cartpole", "cartpole_noise", "hopper")
 # name -> (configuration, updates, recorded episodes)
-EXPERTS = {"cartpole": ("cartpole_ppo_tuned", None, 10), "hopper": ("hopper_ppo", 244, 20)}
+EXPERTS = {"cartpole": ("cartpole_ppo_tuned", None, 10), "hopper": ("hopper_ppo", None, 20)}
 LABELS, NOISE = (32, 64, 128, 256), 0.1
 OPTIMISER_STEPS = 1000  # of cloning, whatever the number of labels
 Record = dict[str, Any]
@@ -145,7 +144,7 @@ def measured(part: str, runs: Path, seed: int) -> Iterator[Record]:
         for number in LABELS[:2]:
             yield cloned(data, seed, number, NOISE)
     else:
-        yield gail(world, data, seed, updates=40, every=10)
+        yield gail(world, data, seed, updates=200, every=20)
 
 
 def main() -> None:
