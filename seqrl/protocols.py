@@ -63,6 +63,7 @@ class Task(Protocol):
       about each; for `seqrl record --data`.
     - `chat(policy, seed=, mishear=, voice=) -> Conversation`: lets somebody talk to the policy; `voice` is None, or task and policy of a
       run that puts acts into words; for `seqrl chat`.
+    - `play(policy, first=, simulations=) -> Match`: lets somebody play against the policy; for `seqrl play`.
     - `state_dict()` and `load_state_dict(state)`: all that the next rollout depends on (data position, environment state,
       generators); without them a resumed run draws its data anew.
     - `load_shared_state(state)`: takes from another process's state what is one for all, such as the unit of rewards, and no data; for
@@ -140,6 +141,32 @@ class Conversation(Protocol):
 
     def facts(self) -> dict[str, str]:
         """Give what is behind the last turn, name -> text of one or several lines."""
+
+
+class Match(Protocol):
+    """A game of somebody against a policy.
+
+    Attributes:
+        result: how it ended, in words; "" while it goes on.
+    """
+
+    result: str
+
+    def board(self) -> str:
+        """Draw the game, in lines."""
+
+    def moves(self) -> list[str]:
+        """Name the moves that can be made now."""
+
+    def begin(self) -> str:
+        """Begin anew; give what the policy did where it moves first, else ""."""
+
+    def move(self, text: str) -> str:
+        """Make the move of this name; give what the policy did then, or "" where the game is over.
+
+        Raises:
+            ValueError: when that is no move, or not one that can be made now; nothing has changed.
+        """
 
 
 @runtime_checkable

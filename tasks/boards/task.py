@@ -20,6 +20,7 @@ from seqrl.run.registry import call
 from seqrl.run.trust import NAMES_CODE
 from seqrl.settings import Count, NotNegative, check_settings, named
 from seqrl.tasks.boards.games import make_game
+from seqrl.tasks.boards.match import BoardMatch
 from seqrl.tasks.boards.players import (
     Player,
     checked,
@@ -202,6 +203,10 @@ class BoardTask:
         if name == "plain_search":
             return partial(plain_search, self.game, random=random, num_simulations=self.config.opponent_simulations)
         return checked(name, self.game, call("task.opponent", name, self.game))
+
+    def play(self, policy: nn.Module, *, first: bool = True, simulations: int | None = None) -> BoardMatch:
+        """Let somebody play against a policy; see `seqrl.tasks.boards.match.BoardMatch`."""
+        return BoardMatch(self.game, policy, first=first, simulations=simulations)
 
     def less_is_better(self, metric: str) -> bool:
         """Say whether a metric counts games that were lost."""
