@@ -84,9 +84,9 @@ class Task(Protocol):
       printed with them; the first one gets a trainer's `reward_settings()`.
     - `searches_rows`: True where `rollout` takes `beam`, which asks for the `num_samples` best rows of a beam search in place of samples.
     - `hints`: what may be missing (`whole_rows`, `rows_of_the_present`, `constant_rewards`, `items`, `demonstrations`, `expert`; of its
-      policies `probabilities`, `distribution`, `critic`, `action_values`, `action_value_table`, `probability_table`) -> which of its
-      settings help, such as "set task.mode=episodes"; for the errors of trainers, which know no task. `build_policy` hands them on as
-      `policy.hints`.
+      policies `probabilities`, `distribution`, `critic`, `action_values`, `action_value_table`, `probability_table`, `planner`,
+      `tree_search`) -> which of its settings help, such as "set task.mode=episodes"; for the errors of trainers, which know no task.
+      `build_policy` hands them on as `policy.hints`.
     - `reward_ahead`: by how many updates its rows are older than the policy that learns from them; 0 where it does not say.
     - `raw_rewards()`: for trainers that learn again from what they kept, where the unit of the rewards moves (divided by a running
       deviation). It gives a function from raw rewards to rewards in the unit of the moment, and has all rollouts from now on hold raw

@@ -72,6 +72,7 @@ class AlphaZero:
     """
 
     saved = ("steps",)
+    own_state = ("generator", "steps")
 
     def __init__(self, policy: nn.Module, config: AlphaZeroConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         if not isinstance(policy, SearchPolicy) or not policy.config.num_simulations:
