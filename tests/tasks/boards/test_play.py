@@ -82,7 +82,13 @@ def test_a_finished_game_takes_no_moves_and_begins_anew() -> None:
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("seqrl.run.plots.run_curves", lambda folder: folder)
-    small = ["--num_updates=1", "--eval_every=0", "--task.num_games=2", "--task.policy.num_channels=4", "--trainer.gradient_steps=1"]
+    small = [
+        "--num_updates=1",
+        "--eval_every=0",
+        "--task.num_games=2",
+        "--task.policy.search.num_simulations=4",
+        "--trainer.gradient_steps=1",
+    ]
     pinned = ["--trainer.optimiser.precision=fp32", "--num_threads=1", f"--runs_folder={tmp_path}", "--quiet"]
     assert main(["train", "tic_tac_toe_alpha_zero", *small, *pinned]) == 0
     run = str(tmp_path / "tic_tac_toe_alpha_zero")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +110,22 @@ def test_late_positions_of_connect4_are_solved_as_by_looking_at_all_games() -> N
     assert set(values.tolist()) == {1, 0, -1}
 
 
+@pytest.mark.slow
+def test_the_solver_is_loaded_from_numbas_cache(tmp_path: Path) -> None:
+    """A function that calls itself was compiled and cached without a word, and broke the next process."""
+    program = (
+        "import numpy as np\n"
+        "from seqrl.tasks.boards.games import make_game\n"
+        "from seqrl.tasks.boards.players import random_openings\n"
+        "from seqrl.tasks.boards.solving import FourSolver\n"
+        "print(FourSolver().values(random_openings(make_game('connect4'), 5, 30, np.random.default_rng(0))))\n"
+    )
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    found = [subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True) for _ in range(2)]
+    assert [one.returncode for one in found] == [0, 0], found[1].stderr
+    assert found[0].stdout == found[1].stdout and list(tmp_path.rglob("*.nbc"))
+
+
 def test_hard_positions_have_right_and_wrong_moves() -> None:
     game, solver = make_game("connect4"), FourSolver()
     state = hard_positions(game, solver, 30, range(24, 30), np.random.default_rng(0))
@@ -197,7 +216,12 @@ RUN = {
     "num_threads": 1,
     "eval_every": 2,
     "save_every": 1,
-    "task": {"type": "boards", "num_games": 3, "num_eval_games": 4, "policy": {"num_channels": 4, "num_blocks": 1}},
+    "task": {
+        "type": "boards",
+        "num_games": 3,
+        "num_eval_games": 4,
+        "policy": {"num_channels": 4, "num_blocks": 1, "search": {"num_simulations": 3}},
+    },
     "trainer": {"type": "alpha_zero", "gradient_steps": 2, "batch_size": 8, "optimiser": {"precision": "fp32"}},
 }
 
