@@ -35,10 +35,11 @@ def test_the_loss_by_hand() -> None:
     rows, visits, outcome = trainer._draw()
     with torch.no_grad():
         evaluation = trainer.policy(rows)
-    terms = trainer.loss(rows, evaluation, visits, outcome)
+        terms = trainer.loss(rows, evaluation, visits, outcome)
     for row in range(16):
         state = {name: leaf[row, :1] for name, leaf in rows.obs.items()}  # type: ignore[union-attr]
-        logits, value = trainer.policy.network(state["observation"])
+        with torch.no_grad():
+            logits, value = trainer.policy.network(state["observation"])
         legal = state["action_mask"][0]
         p = [math.exp(x) if ok else 0.0 for x, ok in zip(logits[0].tolist(), legal.tolist(), strict=True)]
         cross = -sum(share * math.log(x / sum(p)) for share, x in zip(visits[row, 0].tolist(), p, strict=True) if share > 0)
