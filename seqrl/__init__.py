@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from seqrl.token_rollout import TokenTask as TokenTask
     from seqrl.trainers.a2c import A2C as A2C
     from seqrl.trainers.a2c import A2CConfig as A2CConfig
+    from seqrl.trainers.alpha_zero import AlphaZero as AlphaZero
+    from seqrl.trainers.alpha_zero import AlphaZeroConfig as AlphaZeroConfig
     from seqrl.trainers.cem import CrossEntropyConfig as CrossEntropyConfig
     from seqrl.trainers.cem import CrossEntropyMethod as CrossEntropyMethod
     from seqrl.trainers.dagger import DAgger as DAgger

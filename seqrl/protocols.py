@@ -65,6 +65,7 @@ class Task(Protocol):
       about each; for `seqrl record --data`.
     - `chat(policy, seed=, mishear=, voice=) -> Conversation`: lets somebody talk to the policy; `voice` is None, or task and policy of a
       run that puts acts into words; for `seqrl chat`.
+    - `play(policy, first=, simulations=) -> Match`: lets somebody play against the policy; for `seqrl play`.
     - `state_dict()` and `load_state_dict(state)`: all that the next rollout depends on (data position, environment state,
       generators); without them a resumed run draws its data anew.
     - `load_shared_state(state)`: takes from another process's state what is one for all, such as the unit of rewards, and no data; for
@@ -85,9 +86,9 @@ class Task(Protocol):
       printed with them; the first one gets a trainer's `reward_settings()`.
     - `searches_rows`: True where `rollout` takes `beam`, which asks for the `num_samples` best rows of a beam search in place of samples.
     - `hints`: what may be missing (`whole_rows`, `rows_of_the_present`, `constant_rewards`, `items`, `demonstrations`, `expert`; of its
-      policies `probabilities`, `distribution`, `critic`, `action_values`, `action_value_table`, `probability_table`) -> which of its
-      settings help, such as "set task.mode=episodes"; for the errors of trainers, which know no task. `build_policy` hands them on as
-      `policy.hints`.
+      policies `probabilities`, `distribution`, `critic`, `action_values`, `action_value_table`, `probability_table`, `planner`,
+      `tree_search`) -> which of its settings help, such as "set task.mode=episodes"; for the errors of trainers, which know no task.
+      `build_policy` hands them on as `policy.hints`.
     - `reward_ahead`: by how many updates its rows are older than the policy that learns from them; 0 where it does not say.
     - `raw_rewards()`: for trainers that learn again from what they kept, where the unit of the rewards moves (divided by a running
       deviation). It gives a function from raw rewards to rewards in the unit of the moment, and has all rollouts from now on hold raw
@@ -142,6 +143,32 @@ class Conversation(Protocol):
 
     def facts(self) -> dict[str, str]:
         """Give what is behind the last turn, name -> text of one or several lines."""
+
+
+class Match(Protocol):
+    """A game of somebody against a policy.
+
+    Attributes:
+        result: how it ended, in words; "" while it goes on.
+    """
+
+    result: str
+
+    def board(self) -> str:
+        """Draw the game, in lines."""
+
+    def moves(self) -> list[str]:
+        """Name the moves that can be made now."""
+
+    def begin(self) -> str:
+        """Begin anew; give what the policy did where it moves first, else ""."""
+
+    def move(self, text: str) -> str:
+        """Make the move of this name; give what the policy did then, or "" where the game is over.
+
+        Raises:
+            ValueError: when that is no move, or not one that can be made now; nothing has changed.
+        """
 
 
 @runtime_checkable

@@ -26,8 +26,15 @@ SMALL_CAPTIONING = ["--task.images_per_batch=4", "--task.data.max_images=12"]
 SMALL_CONTROL = ["--task.num_eval_episodes=2", "--task.max_episode_steps=20", "--task.num_envs=4", "--task.num_steps=16"]
 SMALL_ATARI = ["--task.num_eval_episodes=2", "--task.max_frames=80", "--task.num_envs=2", "--task.num_steps=8"]
 SMALL_ATTENTION = ["--task.images_per_batch=4", "--task.evaluation.num_paths=1"]
+SMALL_BOARDS = ["--task.num_games=2", "--task.num_eval_games=2", "--task.policy.search.num_simulations=4", "--trainer.gradient_steps=2"]
 SMALL_TEXT = ["--task.prompts_per_batch=4", "--task.data.max_pairs=12"]
-SMALL = {"captioning": SMALL_CAPTIONING, "control": SMALL_CONTROL, "atari": SMALL_ATARI, "attention": SMALL_ATTENTION}  # by the task's type
+SMALL = {
+    "captioning": SMALL_CAPTIONING,
+    "control": SMALL_CONTROL,
+    "atari": SMALL_ATARI,
+    "attention": SMALL_ATTENTION,
+    "boards": SMALL_BOARDS,
+}  # by the task's type
 SMALL |= dict.fromkeys(("text", "seqrl.tasks.text.task:TextConfig"), SMALL_TEXT)
 # Others of the same settings are tried in the fast tier: restaurant_minimum_risk, breakout_ppo, halfcheetah_ppo, scenes_self_critical.
 ALIKE = (

@@ -16,6 +16,7 @@ import yaml
 
 from seqrl import (
     A2CConfig,
+    AlphaZeroConfig,
     DAggerConfig,
     GAILConfig,
     LeagueConfig,
@@ -34,6 +35,7 @@ from seqrl.tasks.attention.data_config import DataConfig as AttentionDataConfig
 from seqrl.tasks.attention.policy import GlimpsePolicyConfig
 from seqrl.tasks.attention.task import AttentionConfig
 from seqrl.tasks.boards.duels import BoardDuelConfig
+from seqrl.tasks.boards.task import BoardsConfig
 from seqrl.tasks.captioning.data_config import DataConfig
 from seqrl.tasks.captioning.evaluation import EvaluationConfig
 from seqrl.tasks.captioning.policies import PolicyConfig
@@ -173,6 +175,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
                 ModelBasedConfig(gradient_steps=1),
                 "return_mean",
             ),
+            (BoardsConfig(num_games=2, num_eval_games=2), AlphaZeroConfig(gradient_steps=1), "score"),
             (
                 ControlConfig(mode="episodes", num_envs=2, num_eval_episodes=2, max_episode_steps=10),
                 EvolutionStrategiesConfig(population_size=2),

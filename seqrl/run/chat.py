@@ -79,12 +79,12 @@ def talk(conversation: Conversation, lines: Iterator[str], out: TextIO, *, show:
                 write(f"  the dialog has ended: {facts['paid']}; type to begin another one")
 
 
-def typed(source: TextIO) -> Iterator[str]:
+def typed(source: TextIO, prompt: str = "you: ") -> Iterator[str]:
     """Give the lines that are typed, each after a prompt where a person sits there, until the end of the file."""
     person = source.isatty()
     while True:
         if person:
-            print("you: ", end="", flush=True)
+            print(prompt, end="", flush=True)
         line = ""
         try:
             line = source.readline()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from seqrl.run.train import Source
 
 # Their runs come from a configuration, whose fields --field=value changes, and which may name code.
-READS_RUNS = ("train", "resume", "evaluate", "sample", "export", "record", "chat", "show")
+READS_RUNS = ("train", "resume", "evaluate", "sample", "export", "record", "chat", "play", "show")
 Command = Callable[[argparse.Namespace], int | None]
 Option = Callable[..., argparse.Action]
 
@@ -104,6 +104,10 @@ def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     option("--show", action="store_true", help="after each turn show what was heard and believed, the act, and what was paid")
     option("--mishear", action="store_true", help="hear as badly as in training; else as typed")
     option("--seed", type=int, default=0, help="of what is misheard; 0 by default")
+    option = add_for_run("play", "Play a board game against a trained policy: a move a line, until the game or the file ends", _play)
+    option("--first", action="store_true", help="you move first, as you do by default")
+    option("--second", action="store_true", help="the policy moves first")
+    option("--simulations", type=int, help="positions it looks at for each move; as in training by default; 0 for its network alone")
     option = add("show", "Print a configuration with every default and its meaning", _show)
     option("config", type=Path, help="YAML file, name of a configuration, or run folder")
     epilog = (
@@ -231,6 +235,14 @@ def _chat(parsed: argparse.Namespace) -> None:
     from seqrl.run.chat import chat, open_conversation
 
     chat(open_conversation(_source(parsed), seed=parsed.seed, mishear=parsed.mishear, voice=parsed.voice), show=parsed.show)
+
+
+def _play(parsed: argparse.Namespace) -> None:
+    from seqrl.run.play import open_match, play
+
+    if parsed.first and parsed.second:
+        raise ValueError("--first, --second: expected one of them, got both")
+    play(open_match(_source(parsed), first=not parsed.second, simulations=parsed.simulations))
 
 
 def _show(parsed: argparse.Namespace) -> None:

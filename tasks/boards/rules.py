@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -91,6 +92,11 @@ def start(count: int, shape: tuple[int, int]) -> Boards:
     flags, cells = np.zeros(count, dtype=bool), np.zeros((count, *shape), dtype=np.int8)
     player = np.ones(count, dtype=np.int8)
     return Boards(cells, player, np.zeros(count, dtype=np.int16), short, short.copy(), flags, np.zeros(count, dtype=np.int8))
+
+
+def joined(parts: Sequence[Boards]) -> Boards:
+    """Put the games of several states one after another."""
+    return Boards(*(np.concatenate([getattr(part, name) for part in parts]) for name in Boards._fields))
 
 
 def check_actions(game: BoardGame, state: Boards, action: NDArray[Any], legal: Flags) -> NDArray[np.int64]:

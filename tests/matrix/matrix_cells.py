@@ -19,6 +19,7 @@ from matrix_kinds import (
     PLANNED,
     PROBABILITY_TABLE,
     SAMPLES,
+    SEARCHED,
     VALUE_TABLE,
     VALUES,
     Kind,
@@ -102,6 +103,9 @@ VARIANTS: dict[str, Variant] = {
     "cem_counts": Variant("cem", {"fit": "counts", "percentile": 50.0}, _needs(PROBABILITY_TABLE, EPISODES), "probability_table"),
     "evolution_strategies": Variant("evolution_strategies", {"population_size": 4, "greedy": False}, _needs(EPISODES)),
     "model_based": Variant("model_based", {"gradient_steps": 2, "batch_size": 6}, _needs(PLANNED), "planner", _DRAWS),
+    "alpha_zero": Variant(
+        "alpha_zero", {"gradient_steps": 2, "batch_size": 6, "buffer_size": 100}, _needs(SEARCHED), "tree_search", _DRAWS
+    ),
     "dagger": Variant("dagger", {"epochs": 2, "beta_updates": 3}, _needs(EXPERT)),
     "gail": Variant(
         "gail",
@@ -137,9 +141,24 @@ MISSING = {
     VALUES: (r"dqn: expected a network of action values|action space|action_values", "needs action values"),
     VALUE_TABLE: (r"q_table learns a table of action values|action_value_table", "needs a table"),
     PLANNED: (r"model_based teaches the model of a policy that plans", "needs a policy that plans"),
+    SEARCHED: (r"alpha_zero teaches a policy that searches a game's tree", "needs a game to search"),
     PROBABILITY_TABLE: (r"counts needs a table of probabilities", "`counts` needs a table of probabilities"),
 }
-ORDER = (PLANNED, VALUES, VALUE_TABLE, PROBABILITY_TABLE, DISTRIBUTION, CRITIC, DUELS, DEMONSTRATIONS, EXPERT, NUMBERS, SAMPLES, EPISODES)
+ORDER = (
+    PLANNED,
+    SEARCHED,
+    VALUES,
+    VALUE_TABLE,
+    PROBABILITY_TABLE,
+    DISTRIBUTION,
+    CRITIC,
+    DUELS,
+    DEMONSTRATIONS,
+    EXPERT,
+    NUMBERS,
+    SAMPLES,
+    EPISODES,
+)
 
 
 def missing(variant: Variant, kind: Kind) -> str | None:
@@ -151,7 +170,13 @@ def policy_kind(variant: Variant, kind: Kind) -> str:
     """Say what the policy is in environments: a table where the kind is about tables and the trainer does not mind."""
     if PROBABILITY_TABLE in kind.gives and variant.policy == "actor_critic":
         return "probability_table"
-    needed = {"action_values": VALUES, "action_value_table": VALUE_TABLE, "probability_table": PROBABILITY_TABLE, "planner": PLANNED}
+    needed = {
+        "action_values": VALUES,
+        "action_value_table": VALUE_TABLE,
+        "probability_table": PROBABILITY_TABLE,
+        "planner": PLANNED,
+        "tree_search": SEARCHED,
+    }
     return variant.policy if needed.get(variant.policy, "") in kind.gives else "actor_critic"
 
 

@@ -22,10 +22,12 @@ from torch.nn.functional import one_hot
 
 from seqrl.policies.actor_critic import ActorCriticConfig
 from seqrl.policies.tokens import TokenPolicy
+from seqrl.policies.tree_search import TreeSearchConfig
 from seqrl.tasks.attention.data import load_data as load_digits
 from seqrl.tasks.attention.data_config import DataConfig as AttentionDataConfig
 from seqrl.tasks.attention.policy import GlimpsePolicyConfig
 from seqrl.tasks.attention.task import AttentionConfig, AttentionTask
+from seqrl.tasks.boards.task import BoardPolicyConfig, BoardsConfig
 from seqrl.tasks.captioning.data import load_data
 from seqrl.tasks.captioning.data_config import DataConfig
 from seqrl.tasks.captioning.policies import PolicyConfig
@@ -47,8 +49,7 @@ NUM_CONTEXTS, MAX_TOKENS = 3, 6
 # What there is to be had; a variant that needs something else is refused for it.
 SAMPLES, DEMONSTRATIONS, EPISODES, EXPERT, NUMBERS = "samples", "demonstrations", "episodes", "expert", "numbers"
 CRITIC, DISTRIBUTION, VALUES, VALUE_TABLE, PROBABILITY_TABLE = "critic", "distribution", "values", "value_table", "probability_table"
-PLANNED = "planned"
-DUELS = "duels"
+PLANNED, SEARCHED, DUELS = "planned", "searched", "duels"
 TEXTS = frozenset({SAMPLES, EPISODES})
 GLIMPSES = frozenset({SAMPLES, EPISODES, CRITIC, DISTRIBUTION})
 STEPS = frozenset({CRITIC, DISTRIBUTION})
@@ -251,6 +252,12 @@ def _atari() -> Callable[[str], Any]:
     return make
 
 
+def _boards(kind: str) -> Any:
+    """Tic-tac-toe against itself, by the network alone but where a search is asked for."""
+    search = TreeSearchConfig(num_simulations=3 if kind == "tree_search" else 0)
+    return BoardsConfig(num_games=2, num_eval_games=2, policy=BoardPolicyConfig(4, 1, search)).build(0)
+
+
 _MEMORY = {"memory": "lstm", "memory_size": 6}
 _MISHEARD = {"environment_options": {"error_rate": 0.3, "goals": "train"}}
 KINDS: dict[str, Kind] = {
@@ -318,6 +325,7 @@ KINDS: dict[str, Kind] = {
         PLAYED,
         _control("seqrl/GlimpseCatch-v0", "episodes", {**_MEMORY, "shared_trunk": True}),
     ),
+    "self_play": Kind("a board game against itself", "environments", PLAYED | {SEARCHED}, _boards),
     "dialog_steps": Kind("dialogs, steps", "environments", STEPS | {VALUES}, _control(RESTAURANT, "steps", **_MISHEARD), slow=True),
     "dialog_episodes": Kind(
         "dialogs, episodes", "environments", PLAYED | {VALUES}, _control(RESTAURANT, "episodes", _MEMORY, **_MISHEARD), slow=True

@@ -48,6 +48,7 @@ MEASURED: dict[tuple[str, str], tuple[str, str]] = {
     ("a2c", "cartpole_steps"): ("on_policy.json", "cartpole_a2c"),
     ("vtrace", "cartpole_steps"): ("on_policy.json", "cartpole_vtrace"),
     ("off_policy", "cartpole_steps"): ("on_policy.json", "cartpole_off_policy"),
+    ("alpha_zero", "self_play"): ("boards.json", "tic_tac_toe_alpha_zero"),
     ("dqn", "cartpole_steps"): ("dqn_ablation.json", "replay and target network"),
     **{(trainer, "dialog_steps"): ("dialogue_policy_restaurants.json", trainer) for trainer in ("ppo", "a2c", "dqn")},
     ("reinforce", "dialog_episodes"): ("dialogue_policy_restaurants.json", "reinforce"),

@@ -15,7 +15,7 @@ README = (page.ROOT / "README.md").read_text(encoding="utf-8")
 COLUMNS = (
     ("captions", "captions_critic"),
     ("glimpses", "glimpses_early"),
-    ("cartpole_steps", "cartpole_episodes", "cartpole_shown"),
+    ("cartpole_steps", "cartpole_episodes", "cartpole_shown", "self_play"),
     ("numbers_steps", "numbers_episodes", "table_steps", "table_episodes"),
 )
 
@@ -56,7 +56,7 @@ def test_the_readme_says_what_the_cells_say(trainer: str) -> None:
         running = [kind for kind in kinds if runs_on(trainer, kind)]
         assert bool(running) is not bool(re.match(r"no\b|has no", text)), (text, running)
         if text == "whole episodes":
-            assert running == ["cartpole_episodes"]
+            assert running == ["cartpole_episodes", "self_play"]
         if text == "with a critic":
             assert "captions_critic" in running
         if "in a table" in text:

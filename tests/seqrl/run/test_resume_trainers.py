@@ -35,6 +35,8 @@ GLIMPSES = {
 }
 LOOKS = GLIMPSES | {"policy": {"num_features": 8, "glimpse_units": 8, "hidden_units": 8}}
 
+PLAYED = {"type": "boards", "num_games": 3, "policy": {"num_channels": 4, "num_blocks": 1, "search": {"num_simulations": 6}}}
+
 # name -> (task, trainer)
 RUNS = {
     "supervised": (CAPTIONS, {"type": "supervised"}),
@@ -57,6 +59,7 @@ RUNS = {
     "q_table_planning": (LAKE | {"policy": {"type": "action_value_table"}}, {"type": "q_table", "planning_steps": 3}),
     "evolution_strategies": (CART_POLE | EPISODES | ACTOR, {"type": "evolution_strategies", "population_size": 4}),
     "model_based": (CART_POLE | {"policy": {"type": "planner", "hidden_sizes": [8]}}, {"type": "model_based", "gradient_steps": 2}),
+    "alpha_zero": (PLAYED, {"type": "alpha_zero", "gradient_steps": 2, "batch_size": 8}),
     "cem": (CART_POLE | EPISODES | ACTOR, {"type": "cem", "elite_iterations": 3}),
     "cem_counts": (LAKE | EPISODES | {"policy": {"type": "probability_table"}}, {"type": "cem", "fit": "counts"}),
     "cloned": (CART_POLE | MEMORY | TAUGHT, {"type": "supervised"}),
