@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from seqrl.settings import Count, NotNegative, ReadBy, check_settings
-from seqrl.tasks.attention.placing import Placement, PlacementKind
+from seqrl.tasks.attention.placing import ClutterRule, Placement, PlacementKind
 
 Source = Literal["digits", "mnist", "datasets", "folder"]
 _DATASETS, _CLUTTERED = ReadBy("source", "datasets"), ReadBy("placement", "cluttered")
@@ -24,11 +24,13 @@ class DataConfig:
             `train` and perhaps `dev` and `test` with a folder a class each. `~` and `$NAME` are expanded.
         image_column: "datasets": column of the images.
         label_column: "datasets": column of the classes, numbers or names.
-        placement: "centred", "translated" (anywhere on the canvas), "cluttered" (translated, with pieces of other images) or
+        placement: "centred", "translated" (anywhere on the canvas), "cluttered" (translated, with pieces of images) or
             "pair" (two images, both to be named from left to right).
         canvas_size: S, pixels, the side of the square canvas; 0 is image_size, for "centred" alone. Others: typically 60 or 100.
         num_clutter: "cluttered": pieces of clutter on a canvas.
         clutter_size: "cluttered": side of a piece, pixels.
+        clutter_rule: "cluttered": "added", DeepMind's published rule, the pieces first and the image added on top; "brightest", pieces of
+            other images over it, of which the brighter pixel is seen.
         image_size: side of the square images, pixels. "digits" are enlarged to it, images of "folder" and "datasets" resized
             (each side on its own); those of "mnist" must have it.
         num_dev: training images held out as dev where "mnist" and "datasets" have none. The other sources hold out a fixed
@@ -44,6 +46,7 @@ class DataConfig:
     canvas_size: NotNegative[int] = 0
     num_clutter: Annotated[NotNegative[int], _CLUTTERED] = 4
     clutter_size: Annotated[Count, _CLUTTERED] = 8
+    clutter_rule: Annotated[ClutterRule, _CLUTTERED] = Placement.clutter_rule
     image_size: Count = 28
     num_dev: Annotated[NotNegative[int], ReadBy("source", "mnist", "datasets")] = 5000
     max_images: NotNegative[int] = 0
@@ -67,4 +70,4 @@ class DataConfig:
 
     def build_placement(self) -> Placement:
         """Give what a canvas looks like."""
-        return Placement(self.placement, self.canvas_size or self.image_size, self.num_clutter, self.clutter_size)
+        return Placement(self.placement, self.canvas_size or self.image_size, self.num_clutter, self.clutter_size, self.clutter_rule)

@@ -96,7 +96,7 @@ def test_clutter_and_pairs_come_from_the_same_split() -> None:
     shades = {"train": range(50, 100), "dev": range(100, 150), "test": range(150, 200)}
     for kind in ("cluttered", "pair"):
         splits = {name: split(name, part[0]) for name, part in shades.items()}
-        data = AttentionData(**splits, class_names=list("0123456789"), placement=Placement(kind, 12, 4, 2))  # type: ignore[arg-type]
+        data = AttentionData(**splits, class_names=list("0123456789"), placement=Placement(kind, 12, 4, 2, "brightest"))  # type: ignore[arg-type]
         seen = {"train": data.batch(torch.arange(50), generator()), "dev": data.placed("dev"), "test": data.placed("test")}
         for name, (images, labels) in seen.items():
             assert set(images.unique().tolist()) <= {0, *shades[name]}
