@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from torch import Tensor
@@ -76,7 +77,7 @@ class Placement:
                 f"got {self.clutter_size}; set a smaller clutter_size"
             )
 
-    def place(self, images: Tensor, items: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def place(self, images: Tensor, items: Tensor, generator: torch.Generator, heights: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Draw a canvas for each item.
 
         Every place that is allowed is equally likely. Clutter comes from any of the images, by the rule "brightest" and the second
@@ -86,6 +87,8 @@ class Placement:
             images: uint8 [N, H, W], on the CPU.
             items: int64 [B], which images to show, 0 to N - 1.
             generator: on the CPU; everything random is drawn from it.
+            heights: int64 [B], pixels that each item's image is resized to, the width alike; None leaves images as they are. Not for
+                "pair". Clutter is cut from images as they are.
 
         Returns:
             canvases: uint8 [B, S, S].
@@ -95,6 +98,7 @@ class Placement:
         Raises:
             ValueError: when the images do not fit, an item is none of them, or another image is needed and there is none.
         """
+        assert heights is None or self.kind != "pair"
         count, height, width = images.shape
         self.check(height, width)
         if items.numel() and not 0 <= int(items.min()) <= int(items.max()) < count:
@@ -109,9 +113,14 @@ class Placement:
             shown = torch.where(swap, shown.flip(1), shown)
             corners = self._corners_of_pairs(height, width, len(items), generator)
         else:
-            shown, corners = items.unsqueeze(1), self._corners(height, width, len(items), generator).unsqueeze(1)
-        for k in range(self.num_objects):
+            shown = items.unsqueeze(1)
+            corners = self._corners(height, width, len(items), generator).unsqueeze(1) if heights is None else shown
+        for k in range(self.num_objects if heights is None else 0):
             _put(canvas, images.numpy()[shown[:, k].numpy()], corners[:, k], np.maximum)
+        for size in () if heights is None else heights.unique().tolist():
+            rows = (heights == size).nonzero().squeeze(1)
+            patches = resized(images[items[rows]], size)
+            _put(canvas, patches.numpy(), self._corners(*patches.shape[1:], len(rows), generator), np.maximum, rows)
         if self.kind == "cluttered":
             self._clutter(canvas, images, items, generator)
         return torch.from_numpy(canvas), shown
@@ -163,11 +172,26 @@ def _sum(canvas: NDArray[np.uint8], patches: NDArray[np.uint8]) -> NDArray[np.ui
     return canvas + np.minimum(patches, 255 - canvas)
 
 
-def _put(canvas: NDArray[np.uint8], patches: NDArray[np.uint8], corners: Tensor, join: Callable[..., NDArray[np.uint8]]) -> None:
-    """Join patches [B, h, w] with what is on the canvases [B, S, S] at corners [B, 2]."""
+def resized(images: Tensor, height: int) -> Tensor:
+    """Resize images uint8 [N, H, W] to [N, height, round(height W / H)], with all pixels that fall into one."""
+    if height == images.shape[1]:
+        return images
+    size = height, round(height * images.shape[2] / images.shape[1])
+    new = F.interpolate(images.unsqueeze(1).float(), size=size, mode="bilinear", antialias=True, align_corners=False)
+    return new.squeeze(1).round().clamp(0, 255).to(torch.uint8)
+
+
+def _put(
+    canvas: NDArray[np.uint8],
+    patches: NDArray[np.uint8],
+    corners: Tensor,
+    join: Callable[..., NDArray[np.uint8]],
+    rows: Tensor | None = None,
+) -> None:
+    """Join patches [B, h, w] with what is on the canvases [B, S, S], or some rows of them, at corners [B, 2]."""
     # A view on every window of every canvas: NumPy then moves whole patches and needs no index for each pixel.
     windows = sliding_window_view(canvas, patches.shape[1:], axis=(1, 2), writeable=True)
-    where = (np.arange(len(canvas)), corners[:, 0].numpy(), corners[:, 1].numpy())
+    where = (np.arange(len(canvas)) if rows is None else rows.numpy(), corners[:, 0].numpy(), corners[:, 1].numpy())
     windows[where] = join(windows[where], patches)
 
 

@@ -5,11 +5,13 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
-from seqrl.tasks.attention.placing import Placement
+from seqrl.tasks.attention.placing import Placement, resized
 
 KINDS = ("centred", "translated", "cluttered", "pair")
 
@@ -284,3 +286,42 @@ def test_items_that_are_not_there() -> None:
             Placement(kind, 8, 1, 1, "brightest").place(images[:1], torch.tensor([0]), generator())  # type: ignore[arg-type]
     # DeepMind's rule takes from all images, and one is enough for it.
     assert Placement("cluttered", 8, 1, 1).place(images[:1], torch.tensor([0]), generator())[0].shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize("height", [20, 28, 36, 11])
+def test_images_are_resized_as_pillow_does_it(height: int) -> None:
+    images = torch.randint(256, (5, 28, 28), dtype=torch.uint8, generator=generator(5))
+    images[1] = 0
+    images[2] = 0
+    images[2, :, 13] = 255  # a stroke of one pixel
+    ours = resized(images, height)
+    assert ours.dtype == torch.uint8 and ours.shape == (5, height, height) and not ours[1].any()
+    for image, small in zip(images, ours, strict=True):
+        theirs = Image.fromarray(image.numpy()).resize((height, height), Image.Resampling.BILINEAR)
+        assert (small.int() - torch.from_numpy(np.array(theirs)).int()).abs().max() <= 1
+    # No stroke is lost: what is left of it is about as wide as it has to be.
+    assert abs(float(ours[2, 0].sum()) / (255 * height / 28) - 1) < 0.15
+    assert resized(torch.zeros(1, 10, 20, dtype=torch.uint8), 15).shape == (1, 15, 30)
+
+
+@pytest.mark.parametrize("kind", ["centred", "translated", "cluttered"])
+def test_each_image_is_placed_at_its_own_height(kind: Any) -> None:
+    images = torch.randint(1, 256, (3, 6, 6), dtype=torch.uint8, generator=generator(6))
+    items, heights = torch.arange(3).repeat(300), torch.tensor([4, 6, 9, 5, 10]).repeat(180)
+    placement = Placement(kind, 12, 0, 2)
+    canvases, shown = placement.place(images, items, generator(), heights)
+    assert torch.equal(shown, items.unsqueeze(1))
+    corners: dict[int, list[tuple[int, int]]] = {}
+    for canvas, item, height in zip(canvases, items.tolist(), heights.tolist(), strict=True):
+        image = resized(images[item : item + 1], height)[0]
+        corners.setdefault(height, []).append(corner_of(canvas, image))
+        assert canvas.sum() == image.sum()
+    for height, found in corners.items():
+        places = range(12 - height + 1)
+        if kind == "centred":
+            assert set(found) == {((12 - height) // 2,) * 2}
+        elif len(places) <= 4:
+            assert_uniform(found, itertools.product(places, places))
+    # Images of one height as they are: the same places as without heights.
+    same = placement.place(images, items, generator(), torch.full((900,), 6))
+    assert torch.equal(same[0], placement.place(images, items, generator())[0])
