@@ -6,7 +6,8 @@
 
 The second form trains what a study of `STUDIES` compares, all with the same number of updates, one thread, and writes the errors on test to
 benchmarks/results/attention_studies.json: "glimpses", 2 to 7 of them on 28x28; "sizes", digits of 28 pixels with and without augmentation,
-evaluated at other sizes; "clutter", both canvases with clutter by the published rule. The rest is about the first form.
+evaluated at other sizes; "clutter", both canvases with clutter by the published rule; "perception", ap-gym's LightDark
+(`pip install ap-gym`), also with steps that are drawn at random while the prediction is learned. The rest is about the first form.
 
 The peer runs its own `Trainer.train_one_epoch` with its own settings, from images that lie ready in memory as its loader would
 give them, so that its loader's time does not count. Ours is `collect` and `update` of `configs/attention/mnist_6x8.yaml`, its
@@ -60,6 +61,14 @@ STUDIES: dict[str, tuple[int, dict[str, tuple[str, list[str]]]]] = {
         },
     ),
     "clutter": (2000, {"60x60": ("cluttered_8x12", []), "100x100": ("cluttered100_8x12", [])}),
+    "perception": (
+        0,  # as configured
+        {
+            "PPO": ("lightdark_ppo", []),
+            "REINFORCE": ("lightdark_reinforce", []),
+            "PPO, random steps": ("lightdark_ppo", ["--task.environment=RandomLightDark-v0"]),
+        },
+    ),
 }
 
 
@@ -216,6 +225,20 @@ def measure(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     return run_competitor(__file__, name, [*arguments, *(["--peer", str(args.peer)] if args.peer else [])])
 
 
+def light_dark_at_random(**settings: Any) -> Any:
+    """Make LightDark with each step drawn at random, whatever is asked for."""
+    import gymnasium as gym
+
+    import_module("ap_gym")
+
+    class AtRandom(gym.ActionWrapper):
+        def action(self, action: dict[str, Any]) -> dict[str, Any]:
+            drawn = self.env.unwrapped.np_random.uniform(-1, 1, size=2).astype("float32")
+            return {**action, "action": drawn}
+
+    return AtRandom(gym.make("LightDark-v0", disable_env_checker=True, **settings))
+
+
 def study(name: str, seeds: Sequence[int], runs: Path, output: Path) -> None:
     """Train each line of a study for each seed, and write after each run."""
     import_module("torch").set_num_threads(1)
@@ -226,12 +249,16 @@ def study(name: str, seeds: Sequence[int], runs: Path, output: Path) -> None:
     report = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {}
     entry = report[name] = {"provenance": provenance(seeds, threads=1), "updates": number, "lines": {line: {} for line in lines}}
     folder = runs / entry["provenance"]["commit"][:10]
-    short = [f"--num_updates={number}", f"--eval_every={number}", "--task.evaluation.num_paths=0"]
-    short += ["--task.policy.precision=fp32", "--trainer.optimiser.precision=fp32"]
+    short = [f"--num_updates={number}", f"--eval_every={number}", "--task.evaluation.num_paths=0", "--task.policy.precision=fp32"]
+    short = ["--trainer.optimiser.precision=fp32", *(short if number else [])]
+    if name == "perception":
+        import_module("gymnasium").register("RandomLightDark-v0", entry_point=light_dark_at_random)
     for seed in seeds:
         for line, (config, changes) in lines.items():
             record = run_seed(config, seed, [*changes, *short], folder)
-            kept = {key: record[key] for key in ("test", "updates", "processor_s")}
+            kept = {key: record[key] for key in ("test", "updates", "processor_s")} | {
+                "env_steps": record["curve"].get("env_steps", [0])[-1]
+            }
             if name == "sizes":
                 run = folder / label_of(config, seed, [*changes, *short])
                 evaluated = {size: load(run, [f"--task.data.shown_size={size}"]) for size in SIZES}

@@ -120,7 +120,8 @@ class Placement:
         for size in () if heights is None else heights.unique().tolist():
             rows = (heights == size).nonzero().squeeze(1)
             patches = resized(images[items[rows]], size)
-            _put(canvas, patches.numpy(), self._corners(*patches.shape[1:], len(rows), generator), np.maximum, rows)
+            corner = self._corners(patches.shape[1], patches.shape[2], len(rows), generator)
+            _put(canvas, patches.numpy(), corner, np.maximum, rows)
         if self.kind == "cluttered":
             self._clutter(canvas, images, items, generator)
         return torch.from_numpy(canvas), shown
