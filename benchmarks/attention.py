@@ -7,7 +7,7 @@
 The second form trains what a study of `STUDIES` compares, all with the same number of updates, one thread, and writes the errors on test to
 benchmarks/results/attention_studies.json: "glimpses", 2 to 7 of them on 28x28; "sizes", digits of 28 pixels with and without augmentation,
 evaluated at other sizes; "clutter", both canvases with clutter by the published rule; "perception", ap-gym's LightDark
-(`pip install ap-gym`), also with steps that are drawn at random while the prediction is learned. The rest is about the first form.
+(`pip install ap-gym`), also with steps at random, or none, while the prediction is learned. The rest is about the first form.
 
 The peer runs its own `Trainer.train_one_epoch` with its own settings, from images that lie ready in memory as its loader would
 give them, so that its loader's time does not count. Ours is `collect` and `update` of `configs/attention/mnist_6x8.yaml`, its
@@ -67,6 +67,7 @@ STUDIES: dict[str, tuple[int, dict[str, tuple[str, list[str]]]]] = {
             "PPO": ("lightdark_ppo", []),
             "REINFORCE": ("lightdark_reinforce", []),
             "PPO, random steps": ("lightdark_ppo", ["--task.environment=RandomLightDark-v0"]),
+            "PPO, no steps": ("lightdark_ppo", ["--task.environment=StillLightDark-v0"]),
         },
     ),
 }
@@ -225,18 +226,18 @@ def measure(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     return run_competitor(__file__, name, [*arguments, *(["--peer", str(args.peer)] if args.peer else [])])
 
 
-def light_dark_at_random(**settings: Any) -> Any:
-    """Make LightDark with each step drawn at random, whatever is asked for."""
+def light_dark_without_choice(size: float, **settings: Any) -> Any:
+    """Make LightDark with each step drawn at random from -size..size, whatever is asked for."""
     import gymnasium as gym
 
     import_module("ap_gym")
 
-    class AtRandom(gym.ActionWrapper):
+    class WithoutChoice(gym.ActionWrapper):
         def action(self, action: dict[str, Any]) -> dict[str, Any]:
-            drawn = self.env.unwrapped.np_random.uniform(-1, 1, size=2).astype("float32")
+            drawn = self.env.unwrapped.np_random.uniform(-size, size, size=2).astype("float32")
             return {**action, "action": drawn}
 
-    return AtRandom(gym.make("LightDark-v0", disable_env_checker=True, **settings))
+    return WithoutChoice(gym.make("LightDark-v0", disable_env_checker=True, **settings))
 
 
 def study(name: str, seeds: Sequence[int], runs: Path, output: Path) -> None:
@@ -252,7 +253,9 @@ def study(name: str, seeds: Sequence[int], runs: Path, output: Path) -> None:
     short = [f"--num_updates={number}", f"--eval_every={number}", "--task.evaluation.num_paths=0", "--task.policy.precision=fp32"]
     short = ["--trainer.optimiser.precision=fp32", *(short if number else [])]
     if name == "perception":
-        import_module("gymnasium").register("RandomLightDark-v0", entry_point=light_dark_at_random)
+        for kind, size in (("Random", 1.0), ("Still", 0.0)):
+            make = functools.partial(light_dark_without_choice, size)
+            import_module("gymnasium").register(f"{kind}LightDark-v0", entry_point=make)
     for seed in seeds:
         for line, (config, changes) in lines.items():
             record = run_seed(config, seed, [*changes, *short], folder)
