@@ -7,7 +7,7 @@
 The second form trains what a study of `STUDIES` compares, all with the same number of updates, one thread, and writes the errors on test to
 benchmarks/results/attention_studies.json: "glimpses", 2 to 7 of them on 28x28; "sizes", digits of 28 pixels with and without augmentation,
 evaluated at other sizes; "clutter", both canvases with clutter by the published rule; "perception", ap-gym's LightDark
-(`pip install ap-gym`), also with steps at random, or none, while the prediction is learned. The rest is about the first form.
+(`pip install ap-gym`), also with steps at random, and "perception_still" with none, while the prediction is learned. The rest is about the first form.
 
 The peer runs its own `Trainer.train_one_epoch` with its own settings, from images that lie ready in memory as its loader would
 give them, so that its loader's time does not count. Ours is `collect` and `update` of `configs/attention/mnist_6x8.yaml`, its
@@ -67,9 +67,9 @@ STUDIES: dict[str, tuple[int, dict[str, tuple[str, list[str]]]]] = {
             "PPO": ("lightdark_ppo", []),
             "REINFORCE": ("lightdark_reinforce", []),
             "PPO, random steps": ("lightdark_ppo", ["--task.environment=RandomLightDark-v0"]),
-            "PPO, no steps": ("lightdark_ppo", ["--task.environment=StillLightDark-v0"]),
         },
     ),
+    "perception_still": (0, {"PPO, no steps": ("lightdark_ppo", ["--task.environment=StillLightDark-v0"])}),
 }
 
 
@@ -252,7 +252,7 @@ def study(name: str, seeds: Sequence[int], runs: Path, output: Path) -> None:
     folder = runs / entry["provenance"]["commit"][:10]
     short = [f"--num_updates={number}", f"--eval_every={number}", "--task.evaluation.num_paths=0", "--task.policy.precision=fp32"]
     short = ["--trainer.optimiser.precision=fp32", *(short if number else [])]
-    if name == "perception":
+    if name.startswith("perception"):
         for kind, size in (("Random", 1.0), ("Still", 0.0)):
             make = functools.partial(light_dark_without_choice, size)
             import_module("gymnasium").register(f"{kind}LightDark-v0", entry_point=make)

@@ -151,7 +151,7 @@ def attention_clutter(files: Any) -> str:
 def active_perception(files: Any) -> str:
     """What a policy of ap-gym's LightDark knows and earns."""
     rows = []
-    for line, runs in files.read(STUDIES, "perception")["lines"].items():
+    for line, runs in (files.read(STUDIES, "perception")["lines"] | files.read(STUDIES, "perception_still")["lines"]).items():
         columns = [
             [run["test"][key] for run in runs.values()] for key in ("prediction_loss", "last_prediction_loss", "return_mean", "length")
         ]
