@@ -135,19 +135,6 @@ def attention_sizes(files: Any) -> str:
     return f"{table(head, rows)}\n\nMeans, and seeds {_seeds(runs)}."
 
 
-def attention_clutter(files: Any) -> str:
-    """Errors among clutter by the published rule, far from a whole run."""
-    study = files.read(STUDIES, "clutter")
-    paper = {"60x60": "4.04 / 5.23", "100x100": "8.11 / 10.83"}
-    whole = {"60x60": "28,000", "100x100": "8,000"}
-    rows = []
-    for line, runs in study["lines"].items():
-        errors = [run["test"]["error_percent"] for run in runs.values()]
-        minutes = span([run["processor_s"] / 60 for run in runs.values()])
-        rows.append([line, _seeds(runs), paper[line], f"{study['updates']:,} of {whole[line]}", each(errors, 2), minutes])
-    return table(["canvas", "seeds", "paper, NIPS / arXiv v1", "updates", "error in %, mean path", "CPU time (min)"], rows)
-
-
 def active_perception(files: Any) -> str:
     """What a policy of ap-gym's LightDark knows and earns."""
     rows = []
@@ -170,4 +157,4 @@ def active_perception(files: Any) -> str:
     return f"{table(head, rows)}\n\nSeeds {_seeds(runs)}, each 200 test episodes."
 
 
-BLOCKS = (attention_errors, attention_rates, attention_glimpses, attention_sizes, attention_clutter, active_perception)
+BLOCKS = (attention_errors, attention_rates, attention_glimpses, attention_sizes, active_perception)
