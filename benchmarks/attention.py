@@ -2,6 +2,13 @@
 
     git clone https://github.com/kevinzakka/recurrent-visual-attention /tmp/peer
     SEQRL_DATA=/folder/of/data python benchmarks/attention.py --peer /tmp/peer [--seeds 0,1,2] [--threads 2] [--processor-time]
+    SEQRL_DATA=/folder/of/data python benchmarks/attention.py --study glimpses [--seeds 0,1,2] [--runs FOLDER]
+
+The second form trains what a study of `STUDIES` compares, all with the same number of updates, one thread, and writes the errors on test to
+benchmarks/results/attention_studies.json: "glimpses", 2 to 7 of them on 28x28; "sizes", digits of 28 pixels with and without augmentation,
+evaluated at other sizes; "clutter", both canvases with clutter by the published rule; "perception", ap-gym's LightDark
+(`pip install ap-gym`), also with steps at random, "perception_still" with none, while the prediction is learned. The rest is about the
+first form.
 
 The peer runs its own `Trainer.train_one_epoch` with its own settings, from images that lie ready in memory as its loader would
 give them, so that its loader's time does not count. Ours is `collect` and `update` of `configs/attention/mnist_6x8.yaml`, its
@@ -25,13 +32,13 @@ import statistics
 import sys
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from competitors import ROOT, run_benchmark, run_competitor
-from provenance import add_arguments, provenance, require_clean, write_results
+from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
 
 NUM_IMAGES, BATCHES_LEFT_OUT = 60_000, 20
 CONTENDERS = {
@@ -41,6 +48,29 @@ CONTENDERS = {
     "ours_512": (512, "auto"),
     "ours_512_fp32": (512, "fp32"),
     "peer_512": (512, ""),
+}
+# By study: updates, and for each line what is trained: a configuration and changes of it. Far fewer updates than the configurations have.
+GLIMPSES = range(2, 8)
+SIZES = (20, 28, 36)
+STUDIES: dict[str, tuple[int, dict[str, tuple[str, list[str]]]]] = {
+    "glimpses": (800, {str(number): ("mnist_6x8", [f"--task.num_glimpses={number}"]) for number in GLIMPSES}),
+    "sizes": (
+        1000,
+        {
+            "without": ("translated_8x12", []),
+            "with": ("translated_8x12", ["--task.data.scale_augmentation=1.5"]),
+        },
+    ),
+    "clutter": (2000, {"60x60": ("cluttered_8x12", []), "100x100": ("cluttered100_8x12", [])}),
+    "perception": (
+        0,  # as configured
+        {
+            "PPO": ("lightdark_ppo", []),
+            "REINFORCE": ("lightdark_reinforce", []),
+            "PPO, random steps": ("lightdark_ppo", ["--task.environment=RandomLightDark-v0"]),
+        },
+    ),
+    "perception_still": (0, {"PPO, no steps": ("lightdark_ppo", ["--task.environment=StillLightDark-v0"])}),
 }
 
 
@@ -197,6 +227,51 @@ def measure(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     return run_competitor(__file__, name, [*arguments, *(["--peer", str(args.peer)] if args.peer else [])])
 
 
+def light_dark_without_choice(size: float, **settings: Any) -> Any:
+    """Make LightDark with each step drawn at random from -size..size, whatever is asked for."""
+    import gymnasium as gym
+
+    import_module("ap_gym")
+
+    class WithoutChoice(gym.ActionWrapper):
+        def action(self, action: dict[str, Any]) -> dict[str, Any]:
+            drawn = self.env.unwrapped.np_random.uniform(-size, size, size=2).astype("float32")
+            return {**action, "action": drawn}
+
+    return WithoutChoice(gym.make("LightDark-v0", disable_env_checker=True, **settings))
+
+
+def study(name: str, seeds: Sequence[int], runs: Path, output: Path) -> None:
+    """Train each line of a study for each seed, and write after each run."""
+    import_module("torch").set_num_threads(1)
+    from configs import label_of, run_seed
+    from seqrl.run.train import load
+
+    number, lines = STUDIES[name]
+    report = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {}
+    entry = report[name] = {"provenance": provenance(seeds, threads=1), "updates": number, "lines": {line: {} for line in lines}}
+    folder = runs / entry["provenance"]["commit"][:10]
+    short = [f"--num_updates={number}", f"--eval_every={number}", "--task.evaluation.num_paths=0", "--task.policy.precision=fp32"]
+    short = ["--trainer.optimiser.precision=fp32", *(short if number else [])]
+    if name.startswith("perception"):
+        for kind, size in (("Random", 1.0), ("Still", 0.0)):
+            make = functools.partial(light_dark_without_choice, size)
+            import_module("gymnasium").register(f"{kind}LightDark-v0", entry_point=make)
+    for seed in seeds:
+        for line, (config, changes) in lines.items():
+            record = run_seed(config, seed, [*changes, *short], folder)
+            kept = {key: record[key] for key in ("test", "updates", "processor_s")} | {
+                "env_steps": record["curve"].get("env_steps", [0])[-1]
+            }
+            if name == "sizes":
+                run = folder / label_of(config, seed, [*changes, *short])
+                evaluated = {size: load(run, [f"--task.data.shown_size={size}"]) for size in SIZES}
+                kept["sizes"] = {size: task.evaluate(policy, split="test") for size, (_, task, policy, _) in evaluated.items()}
+            entry["lines"][line][seed] = kept
+            write_results(output, report)
+            print(f"{name} {line}, seed {seed}: {kept}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", type=Path, help="a clone of the peer; without it ours runs alone")
@@ -205,13 +280,19 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--processor-time", action="store_true")
     parser.add_argument("--worker", choices=[*CONTENDERS, "split"], help="only run this, and print what it measured")
-    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "attention.json")
+    parser.add_argument("--study", choices=STUDIES, help="train and compare errors, and time nothing")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "attention", help="--study: where the runs go")
+    parser.add_argument("--output", type=Path, help="file of results")
     add_arguments(parser)
     args = parser.parse_args()
+    args.output = args.output or RESULTS / ("attention_studies.json" if args.study else "attention.json")
     if args.worker is not None:
         worker(args.worker, args)
         return
     require_clean(allow_dirty=args.allow_dirty)
+    if args.study:
+        study(args.study, [int(seed) for seed in args.seeds.split(",")], args.runs, args.output)
+        return
     names = [name for name in CONTENDERS if args.peer or not name.startswith("peer")]
     seeds = [int(seed) for seed in args.seeds.split(",")]
     report: dict[str, Any] = {"provenance": provenance(seeds, threads=args.threads)}

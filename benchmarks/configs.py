@@ -45,7 +45,7 @@ def run_seed(name: str, seed: int, overrides: Sequence[str], folder: Path) -> di
     Raises:
         Interrupted: when a signal ended the training.
     """
-    label = "_".join([name, *(change.lstrip("-").replace("=", "_").replace("/", "_") for change in overrides), f"seed{seed}"])
+    label = label_of(name, seed, overrides)
     settings = [*overrides, f"--seed={seed}", f"--name={label}", f"--runs_folder={folder}"]
     config = read_config(name, settings)
     with _spent(folder / f"{label}.json") as spent:
@@ -61,6 +61,11 @@ def run_seed(name: str, seed: int, overrides: Sequence[str], folder: Path) -> di
     rows = read_metrics(config.run_folder)
     record |= {"training": training_return(rows, config), "curve": curve(rows, config), "precision": precisions(config.run_folder)}
     return record | spent | {"provenance": provenance([seed])}
+
+
+def label_of(name: str, seed: int, overrides: Sequence[str]) -> str:
+    """Name a run."""
+    return "_".join([name, *(change.lstrip("-").replace("=", "_").replace("/", "_") for change in overrides), f"seed{seed}"])
 
 
 def training_return(rows: Sequence[dict[str, float]], config: RunConfig) -> float | None:

@@ -12,6 +12,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from seqrl.distributions import Gaussian
 from seqrl.functional.importance import row_ratio
 from seqrl.functional.reductions import masked_mean, masked_moments
 from seqrl.trajectory import Evaluation, Trajectory
@@ -95,6 +96,8 @@ class PolicyStats:
         entropy: nats.
         mask: True where the policy chose.
         imitate: True where the action was demonstrated; None for nowhere.
+        mean: [B, T, D] of the distribution over actions of real numbers; None of others.
+        std: deviation of that distribution, [D] or [B, T, D].
     """
 
     logp: Tensor
@@ -102,11 +105,16 @@ class PolicyStats:
     entropy: Tensor
     mask: Tensor
     imitate: Tensor | None
+    mean: Tensor | None = None
+    std: Tensor | None = None
 
     @classmethod
     def of(cls, trajectory: Trajectory, evaluation: Evaluation) -> PolicyStats:
         """Note the evaluation of a trajectory."""
-        return cls(evaluation.logp.detach(), trajectory.logp, evaluation.entropy.detach(), trajectory.mask, trajectory.imitate)
+        chosen = evaluation.distribution
+        mean, std = (chosen.mean.detach(), chosen.log_std.detach().exp()) if isinstance(chosen, Gaussian) else (None, None)
+        noted = evaluation.logp.detach(), trajectory.logp, evaluation.entropy.detach(), trajectory.mask, trajectory.imitate
+        return cls(*noted, mean, std)
 
 
 @torch.no_grad()
@@ -141,7 +149,25 @@ def describe_update(policy_stats: Sequence[PolicyStats], clip: float | None = No
     if lags:
         ratios = torch.cat([row_ratio(part.logp, part.old_logp, part.mask) for part in policy_stats])
         stats |= describe_ratios(ratios, torch.cat([part.mask.any(dim=1) for part in policy_stats]))
-    return read(stats)
+    return read(stats | mean_spread(policy_stats))
+
+
+def mean_spread(policy_stats: Sequence[PolicyStats]) -> dict[str, Tensor | float]:
+    """Say how far the means μ of a Gaussian policy lie apart over the steps that it chose, in its own deviations σ; nothing of others.
+
+    sqrt(Σ_d Var_t[μ_td] / mean_t Σ_d σ_td²)
+
+    Near 0 the policy does the same whatever it sees: all glimpses go to one point.
+
+    Args:
+        policy_stats: as for `describe_update`.
+    """
+    means = [part.mean[part.mask] for part in policy_stats if part.mean is not None]
+    deviations = [part.std.expand_as(part.mean)[part.mask] for part in policy_stats if part.mean is not None and part.std is not None]
+    if not means:
+        return {}
+    variance = torch.cat(means).var(dim=0, correction=0).sum()
+    return {"policy/mean_spread": (variance / torch.cat(deviations).square().sum(dim=1).mean()).sqrt()}
 
 
 @torch.no_grad()

@@ -63,6 +63,7 @@ FIGURE = "<metric>"
 # Documented, but produced by no short run; with the reason. Empty is best.
 _DIALOGS = "configs/dialog trains for a while; tests/tasks/dialog sees it"
 _TAPES = "configs/memory trains for a while; tests/tasks/memory sees it"
+_PERCEPTION = "needs ap-gym or an environment of one's own; tests/tasks/control/test_perception.py sees it"
 _OWN_REWARDS = "needs functions of one's own; tests/tasks/text/test_trl_form.py sees it"
 NOT_PRODUCED_HERE: dict[str, str] = {
     "dev/human_normalised_score": "tasks/atari needs an extra; tests/tasks/atari/test_task.py sees it",
@@ -70,6 +71,9 @@ NOT_PRODUCED_HERE: dict[str, str] = {
     "dev/solved": _TAPES,
     "dev/symbol_error": _TAPES,
     "dev/turns": _DIALOGS,
+    "dev/prediction_loss": _PERCEPTION,
+    "dev/last_prediction_loss": _PERCEPTION,
+    "dev/accuracy": _PERCEPTION,
     "reward/mean_<metric>": _OWN_REWARDS,
     "reward/std_<metric>": _OWN_REWARDS,
     "reward/left_out": _OWN_REWARDS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
 from blocks.text import each, number, span, table
@@ -101,4 +102,59 @@ def attention_rates(files: Any) -> str:
     return f"{table(head, rows)}\n\nSplit of ours, one thread: {shares}."
 
 
-BLOCKS = (attention_errors, attention_rates)
+STUDIES = "attention_studies.json"
+# Mnih et al. 2014, table 1a as printed in the NIPS proceedings.
+PAPER_BY_GLIMPSES = {"2": 3.79, "3": 1.51, "4": 1.54, "5": 1.34, "6": 1.12, "7": 1.07}
+
+
+def _seeds(runs: Any) -> str:
+    return ", ".join(runs)
+
+
+def attention_glimpses(files: Any) -> str:
+    """Errors by number of glimpses, beside the paper's."""
+    study = files.read(STUDIES, "glimpses")
+    rows = []
+    for line, runs in study["lines"].items():
+        errors = [run["test"]["error_percent"] for run in runs.values()]
+        rows.append([line, number(PAPER_BY_GLIMPSES[line], 2), each(errors, 2), number(statistics.fmean(errors), 2)])
+    updates, seeds = study["updates"], _seeds(next(iter(study["lines"].values())))
+    head = ["glimpses of 8x8, one scale", "paper", f"ours after {updates:,} updates, seeds {seeds}", "mean"]
+    return table(head, rows)
+
+
+def attention_sizes(files: Any) -> str:
+    """Errors on digits of other sizes, with and without augmentation."""
+    study = files.read(STUDIES, "sizes")
+    rows = []
+    for line, runs in study["lines"].items():
+        sizes = next(iter(runs.values()))["sizes"]
+        columns = [[run["sizes"][size]["error_percent"] for run in runs.values()] for size in sizes]
+        rows.append([f"{line} augmentation", *(f"{number(statistics.fmean(column), 1)} ({each(column, 1)})" for column in columns)])
+    head = [f"error in %, {study['updates']:,} updates on digits of 28 pixels", *(f"test: {size} pixels" for size in sizes)]
+    return f"{table(head, rows)}\n\nMeans, and seeds {_seeds(runs)}."
+
+
+def active_perception(files: Any) -> str:
+    """What a policy of ap-gym's LightDark knows and earns."""
+    rows = []
+    for line, runs in (files.read(STUDIES, "perception")["lines"] | files.read(STUDIES, "perception_still")["lines"]).items():
+        columns = [
+            [run["test"][key] for run in runs.values()] for key in ("prediction_loss", "last_prediction_loss", "return_mean", "length")
+        ]
+        steps = number(max(run["env_steps"] for run in runs.values()) / 1000)
+        shown = [each(column, digits) for column, digits in zip(columns, (3, 3, 1, 1), strict=True)]
+        rows.append([line, *shown, f"{steps},000", span([run["processor_s"] for run in runs.values()])])
+    head = [
+        "",
+        "mean loss of an episode's predictions",
+        "of the last one",
+        "return (at most 50)",
+        "steps an episode",
+        "environment steps, at most",
+        "CPU time (s)",
+    ]
+    return f"{table(head, rows)}\n\nSeeds {_seeds(runs)}, each 200 test episodes."
+
+
+BLOCKS = (attention_errors, attention_rates, attention_glimpses, attention_sizes, active_perception)

@@ -18,7 +18,7 @@ from seqrl.run.configs import find_config
 from seqrl.run.decode import CommandLineText, decode, encode, meanings
 from seqrl.run.exchange import replace_text
 from seqrl.run.json_text import brief
-from seqrl.run.renames import Name
+from seqrl.run.renames import Name, settings_before
 from seqrl.run.yaml_text import read_yaml
 from seqrl.settings import Count, Limit, NotNegative, check_settings
 
@@ -121,9 +121,13 @@ def read_config(path: Path | str, overrides: Sequence[str] = (), *, allow_code: 
         ValueError: naming the file, the field, what was expected and what came; or that a run's own file has been damaged.
     """
     path = find_config(path)
-    if trust.run_around(path) is not None:
+    own = trust.run_around(path) is not None
+    if own:
         integrity.check_seal(path)
     tree = read_tree(path)
+    if own:  # a run has all settings; what it lacks came later
+        for name, value in settings_before(flatten(tree)).items():
+            _set(tree, name, value)
     try:
         changed = apply_overrides(tree, overrides)
     except ValueError as error:
@@ -165,16 +169,28 @@ def apply_overrides(tree: dict[str, Any], overrides: Sequence[str]) -> dict[str,
         if not override.startswith("--") or not equals or not name:
             hint = f"; write {override}=VALUE" if override.startswith("--") else ""
             raise ValueError(f"{override!r}: expected --field=value{hint}")
-        *parents, last = name.split(".")
-        node = tree
-        for depth, parent in enumerate(parents, start=1):
-            if node.get(parent) is None:
-                node[parent] = {}
-            node = node[parent]
-            if not isinstance(node, dict):
-                raise ValueError(f"{override}: {'.'.join(parents[:depth])} is {brief(node)}, not a mapping of fields")
-        node[last] = CommandLineText(text)
+        try:
+            _set(tree, name, CommandLineText(text))
+        except TypeError as error:
+            raise ValueError(f"{override}: {error}") from error
     return tree
+
+
+def _set(tree: dict[str, Any], name: str, value: Any) -> None:
+    """Set a dotted name in nested mappings.
+
+    Raises:
+        TypeError: when it goes through something that is not a mapping.
+    """
+    *parents, last = name.split(".")
+    node = tree
+    for depth, parent in enumerate(parents, start=1):
+        if node.get(parent) is None:
+            node[parent] = {}
+        node = node[parent]
+        if not isinstance(node, dict):
+            raise TypeError(f"{'.'.join(parents[:depth])} is {brief(node)}, not a mapping of fields")
+    node[last] = value
 
 
 def write_config(config: RunConfig, path: Path) -> None:

@@ -67,9 +67,27 @@ class Tensor:
     since: str
 
 
+@dataclass(frozen=True)
+class Later:
+    """A field that came later, and whose default is another than what was done before it came.
+
+    Attributes:
+        name: dotted.
+        before: its value in a run that does not have it.
+        since: the first version with the field.
+        where: dotted name -> value of other fields, those of the runs that it matters to.
+    """
+
+    name: str
+    before: Any
+    since: str
+    where: Mapping[str, Any]
+
+
 _TABLE = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 FIELDS = [Field(**entry) for entry in _TABLE["fields"]]
 TENSORS = [Tensor(**entry) for entry in _TABLE["tensors"]]
+LATER = [Later(**entry) for entry in _TABLE["later"]]
 # Read under their names now; what was written stays as it is.
 METRICS: dict[str, str] = _TABLE["metrics"]
 PROGRESS: dict[str, str] = _TABLE["progress"]
@@ -106,6 +124,16 @@ def rename_fields(leaves: Mapping[Name, Any]) -> tuple[dict[Name, Any], list[str
                 changes.append(f"{'.'.join(new)}: {value!r} -> {now!r}")
         leaves = renamed
     return dict(leaves), changes
+
+
+def settings_before(named: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the settings that a run lacks because it is older than they are, as it had them in fact.
+
+    Args:
+        named: value of each field of the run by its dotted name.
+    """
+    runs = (entry for entry in LATER if all(named.get(name) == value for name, value in entry.where.items()))
+    return {entry.name: entry.before for entry in runs if entry.name not in named}
 
 
 def rename_tensor(name: str) -> str:

@@ -15,6 +15,7 @@ from seqrl.protocols import ask
 MIN_UPDATES, MIN_SHARE_OF_RUN = 50, 0.1
 LARGEST_IDLE_EXPLAINED_VARIANCE = 0.05
 SMALLEST_RANDOM_ENTROPY_SHARE = 0.98
+SMALLEST_MEAN_SPREAD = 0.03
 MIN_EQUAL_EPISODES = 50
 LARGEST_LATE_EPSILON = 0.5
 SMALLEST_JUMP_NATS, SMALLEST_JUMP_FACTOR, KL_DECAY = 0.1, 10.0, 0.9
@@ -79,8 +80,8 @@ class WarningFilter:
 class StagnationMonitor:
     """Follows a run and says in plain words what has not changed since it began.
 
-    A run that has learned something and then rests, since the task is solved, gives no cause: every trouble here but the jump
-    is about stats that have never been better.
+    A run that has learned something and then rests, since the task is solved, gives no cause: every trouble here but the jump and
+    the same action everywhere, which a policy may fall back to, is about stats that have never been better.
 
     Args:
         num_updates: updates in all.
@@ -105,6 +106,8 @@ class StagnationMonitor:
             return troubles
         if step > self._num_updates / 2 and stats.get("explore/epsilon", 0.0) > LARGEST_LATE_EPSILON:
             troubles["much_chance"] = said_of("much_chance", epsilon=stats["explore/epsilon"])
+        if (spread := stats.get("policy/mean_spread", math.inf)) < SMALLEST_MEAN_SPREAD:
+            troubles["same_action"] = said_of("same_action", spread=spread)
         return troubles | self._idle(explained, entropy)
 
     def episodes(self, stats: Mapping[str, float]) -> dict[str, str]:

@@ -9,12 +9,14 @@ from typing import Any
 
 from seqrl.run import checkpoint
 from seqrl.run.config import RunConfig, decisive, decisive_of, flatten
+from seqrl.run.renames import settings_before
 
 
 def refuse_other_settings(folder: Path, config: RunConfig) -> None:
     """Refuse to go on with a seed, a task or a trainer that is set otherwise than in a checkpoint.
 
-    A field that did not exist yet when the checkpoint was written has to have its default, which does what was done before.
+    A field that did not exist yet when the checkpoint was written has to have its default, which does what was done before, or, where the
+    default is another, the value that `renames.yaml` says under `later`.
 
     Raises:
         ValueError: naming up to five settings with both values.
@@ -22,6 +24,7 @@ def refuse_other_settings(folder: Path, config: RunConfig) -> None:
     saved, present = checkpoint.read_meta(folder).get("config", {}), decisive(config)
     if not saved:
         return
+    saved = saved | settings_before(saved)
     new = set(_new_at_default(config, saved))
     names = [name for name in {**saved, **present} if name not in new]
     # A path that is None stands among the settings, one that is set does not: data may be moved out of the default place, too.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seqrl.tasks.attention.data_config import DataConfig
 from seqrl.tasks.attention.image_sources import open_source, refuse_strange_labels
-from seqrl.tasks.attention.placing import Placement
+from seqrl.tasks.attention.placing import Placement, resized
 
 __all__ = ["AttentionData", "DataConfig", "ImageSplit", "load_data"]
 
@@ -66,6 +66,7 @@ class AttentionData:
         test: to report; may be empty.
         class_names: the name of each class.
         placement: what a canvas looks like.
+        scale_augmentation: r; training images are resized by factors from 1 / r to r; 1 for none.
     """
 
     train: ImageSplit
@@ -73,6 +74,7 @@ class AttentionData:
     test: ImageSplit
     class_names: list[str]
     placement: Placement
+    scale_augmentation: float = 1.0
     _placed: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -101,14 +103,21 @@ class AttentionData:
 
         Args:
             items: int64 [B], which of the training images.
-            generator: on the CPU; draws places, clutter and the second image of a pair.
+            generator: on the CPU; draws sizes, places, clutter and the second image of a pair.
 
         Returns:
             canvases: uint8 [B, S, S].
             labels: int64 [B, K], K = 1, or 2 for placement "pair": from left to right.
         """
-        canvases, shown = self.placement.place(self.train.images, items, generator)
+        canvases, shown = self.placement.place(self.train.images, items, generator, self._heights(len(items), generator))
         return canvases, self.train.labels[shown]
+
+    def _heights(self, count: int, generator: torch.Generator) -> Tensor | None:
+        """Draw a height for each image, H r^u with u uniform in -1..1; None where all stay as they are."""
+        if self.scale_augmentation == 1:
+            return None
+        exponent = torch.rand(count, generator=generator) * 2 - 1
+        return (self.train.images.shape[1] * self.scale_augmentation**exponent).round().long().clamp(min=1)
 
     def placed(self, split: str) -> tuple[Tensor, Tensor]:
         """Place every image of dev or test, the same way in every run.
@@ -161,5 +170,7 @@ def load_data(config: DataConfig) -> AttentionData:
             rows[name] = train, order[len(order) - held_out :]
             order = order[: len(order) - held_out]
     rows["train"] = train, order[: config.max_images or None]
-    splits = {name: ImageSplit(name, part.read(chosen), part.labels[chosen]) for name, (part, chosen) in rows.items()}
-    return AttentionData(**splits, class_names=found.class_names, placement=config.build_placement())
+    size = config.shown_size or config.image_size
+    splits = {name: ImageSplit(name, resized(part.read(chosen), size), part.labels[chosen]) for name, (part, chosen) in rows.items()}
+    named = {"class_names": found.class_names, "placement": config.build_placement(), "scale_augmentation": config.scale_augmentation}
+    return AttentionData(**splits, **named)  # type: ignore[arg-type]

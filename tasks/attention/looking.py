@@ -53,13 +53,16 @@ def given_locations(
 def grid(number: int, spacing: float = 0.0) -> Tensor:
     """Give the middles of the cells of a grid around the image's middle, the inner ones first, [number, 2].
 
-    It is as square as `number` allows, and not wider than high: six are three rows of two. A number without divisors is one column.
+    It is as square as `number` allows, and not wider than high: six are three rows of two. Of a number above three that has no divisors
+    it is the grid of one more, without an outermost cell.
 
     Args:
         number: of cells.
         spacing: from one cell to the next, in halves of the image's side; 0 spreads them over all of it.
     """
     columns = max(size for size in range(1, math.isqrt(number) + 1) if number % size == 0)
+    if columns == 1 and number > 3:
+        return grid(number + 1, spacing)[:number]
     rows = number // columns
     x, y = ((torch.arange(count) - (count - 1) / 2) * (spacing or 2.0 / count) for count in (columns, rows))
     cells = torch.stack([x.repeat(rows), y.repeat_interleave(columns)], dim=1)

@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_map_only
 
 from seqrl.run.json_text import parse_json
 from seqrl.tasks.control.parts import in_parts
+from seqrl.tasks.control.perception import ActivePerception, perceives
 from seqrl.tasks.control.replayable import Replayable
 from seqrl.tasks.control.spaces import check_spaces
 
@@ -37,9 +38,9 @@ OUR_MODULES = (
     "seqrl.tasks.tracking",
 )
 # Modules that a configuration may name before an id without being asked: they come with this package or with its extras.
-KNOWN_MODULES = ("ale_py", *OUR_MODULES)
+KNOWN_MODULES = ("ale_py", "ap_gym", *OUR_MODULES)
 # The extra of this package that brings what gymnasium's packages of environments need.
-EXTRAS = {"box2d": "box2d", "Box2D": "box2d", "mujoco": "mujoco", "ale_py": "atari", "pygame": "render"}
+EXTRAS = {"box2d": "box2d", "Box2D": "box2d", "mujoco": "mujoco", "ale_py": "atari", "pygame": "render", "ap_gym": "perception"}
 
 
 class EnvironmentFactory(Protocol):
@@ -123,6 +124,7 @@ class GymnasiumFactory:
         given = {"max_episode_steps": self.limit, "render_mode": render_mode, **(adapted(self.options) if adapted else self.options)}
         settings = {key: value for key, value in given.items() if value is not None}
         own = self.vectorization != "sync" and not apart and spec.vector_entry_point is not None and not spec.additional_wrappers
+        own &= not getattr(spec.vector_entry_point, "__module__", "").startswith("ap_gym")  # predictions are taken copy by copy
         try:
             if own:
                 envs = gym.make_vec(name, num_envs, vectorization_mode="vector_entry_point", **settings)
@@ -179,7 +181,8 @@ def _make_apart(main_process: int, make: Callable[[], gym.Env]) -> gym.Env:
 
 def _make_one(name: str, row: int, settings: Mapping[str, Any], mask_key: str) -> gym.Env:
     """Make one copy; gymnasium's checks of every step, which cost more than many an environment, are left out."""
-    return Replayable(in_parts(gym.make(name, disable_env_checker=True, **settings), mask_key, name), name, row)
+    env = gym.make(name, disable_env_checker=True, **settings)
+    return Replayable(ActivePerception(env, name) if perceives(env) else in_parts(env, mask_key, name), name, row)
 
 
 def without_module(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import gymnasium as gym
 import numpy as np
@@ -20,8 +20,10 @@ from seqrl.policies.planner import Planner, PlannerConfig
 from seqrl.policies.tables import ActionValueTable, ProbabilityTable
 from seqrl.run.registry import call
 from seqrl.run.trust import NAMES_CODE
-from seqrl.settings import Count, check_settings, named
+from seqrl.settings import Count, NotNegative, check_settings, named
 from seqrl.tasks.control.parts import SMALLEST_PICTURE, observation_size
+from seqrl.tasks.control.perception import Perceived
+from seqrl.tasks.control.predicting import PredictingActorCritic
 from seqrl.tasks.control.spaces import joint_parts
 
 TYPES = ("actor_critic", "action_values", "action_value_table", "probability_table", "planner")
@@ -59,6 +61,7 @@ class ControlPolicyConfig:
         planner: how "planner" plans, see `seqrl.policies.planner.PlannerConfig`.
         smallest_picture: side in pixels from which on what reaches from 0 to 255 is a picture, and encoded by convolutions; smaller
             grids, which may hold kinds of things rather than colours, are rows of numbers, as all are with a side that none has.
+        prediction_weight: of the loss of the predictions, beside the trainer's own losses, in environments that take one with every action.
         first_value: of every entry of "action_value_table"; one above all that can be earned makes the policy try everything.
     """
 
@@ -69,6 +72,7 @@ class ControlPolicyConfig:
     action_values: ActionValuesConfig = field(default_factory=ActionValuesConfig)
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     smallest_picture: Count = SMALLEST_PICTURE
+    prediction_weight: NotNegative[float] = 1.0
     first_value: float = 0.0
 
     def __post_init__(self) -> None:
@@ -96,6 +100,10 @@ def build_policy(
     Raises:
         ValueError: when this type cannot serve the spaces.
     """
+    if isinstance(observation_space, Perceived) and config.type != "actor_critic" and ":" not in config.type:
+        raise ValueError(
+            f"task.policy.type: expected actor_critic in an environment that takes predictions, got {config.type}; only that one predicts"
+        )
     builders = {"actor_critic": _actor_critic, "action_values": _action_values, "planner": _planner}
     own = partial(call, "task.policy.type", config.type)
     build = own if ":" in config.type else builders.get(config.type, _table)
@@ -104,7 +112,14 @@ def build_policy(
     return policy
 
 
-def _actor_critic(config: ControlPolicyConfig, shown: gym.Space, actions: gym.Space, generator: Generator | None) -> ActorCritic:
+def _actor_critic(
+    config: ControlPolicyConfig, shown: gym.Space, actions: gym.Space, generator: Generator | None
+) -> ActorCritic | PredictingActorCritic:
+    if isinstance(shown, Perceived):
+        wanted = shown.prediction
+        own: dict[str, Any] = {"weight": config.prediction_weight, "generator": generator}
+        sizes_seen = _observation_size(config, shown.seen), action_size(wanted.action_space)
+        return PredictingActorCritic(*sizes_seen, wanted, config.hidden_sizes, config.actor_critic, **own)
     if _has_mask(shown) and isinstance(actions, Box):
         raise ValueError(f"task.action_masks: expected an environment with discrete actions, got {actions}; set it to false")
     sizes = _observation_size(config, shown), action_size(actions)

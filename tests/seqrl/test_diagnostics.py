@@ -19,6 +19,7 @@ from seqrl.diagnostics import (
     said_of,
     warnings_for,
 )
+from seqrl.distributions import Gaussian
 from seqrl.trajectory import Evaluation, Trajectory
 
 
@@ -99,6 +100,27 @@ def test_update_by_hand() -> None:
     assert describe_update([seen, more]) == pytest.approx({"policy/entropy": 2.5, "policy/kl_sampling": 0.125}, abs=1e-6)
     demonstrated = trajectory.replace(mask=torch.zeros_like(trajectory.mask), imitate=trajectory.mask)
     assert describe_update([PolicyStats.of(demonstrated, evaluation)]) == {"policy/entropy": 1.0}
+
+
+def test_how_far_the_means_lie_apart_by_hand() -> None:
+    # Means (0, 0), (2, 0), (4, 6) of the steps that count, deviations (1, 2): variances 8/3 and 8 over 1 + 4.
+    mean = torch.tensor([[[0.0, 0.0], [2.0, 0.0], [99.0, 99.0]], [[4.0, 6.0], [-9.0, 9.0], [5.0, 5.0]]])
+    chosen = Gaussian(mean, torch.tensor([0.0, math.log(2)]))
+    trajectory = rows([[1, 1, 1], [1, 1, 1]], [2, 1], [0.0, 0.0])
+    parts = [trajectory.select_rows(slice(0, 1)), trajectory.select_rows(slice(1, 2))]
+    noted = [
+        PolicyStats.of(
+            part, Evaluation(torch.zeros(1, 3), torch.zeros(1, 3), torch.zeros(1, 3), distribution=Gaussian(means, chosen.log_std))
+        )
+        for part, means in zip(parts, mean.split(1), strict=True)
+    ]
+    assert describe_update(noted)["policy/mean_spread"] == pytest.approx(math.sqrt((8 / 3 + 8) / 5), abs=1e-6)
+    # A deviation for each step: 1 and 2 of them, 4 + 4 on average over three steps (1 + 1, 1 + 1, 9 + 9 is 22 / 3).
+    each = torch.tensor([[[1.0, 1.0], [1.0, 1.0], [7.0, 7.0]], [[3.0, 3.0], [7.0, 7.0], [7.0, 7.0]]]).log()
+    every = torch.zeros(2, 3)
+    whole = PolicyStats.of(trajectory, Evaluation(every, every, every, distribution=Gaussian(mean, each)))
+    assert describe_update([whole])["policy/mean_spread"] == pytest.approx(math.sqrt((8 / 3 + 8) / (22 / 3)), abs=1e-6)
+    assert "policy/mean_spread" not in describe_update([PolicyStats.of(trajectory, Evaluation(every, every, every))])
 
 
 def test_tensors_are_read_as_numbers_in_their_order() -> None:

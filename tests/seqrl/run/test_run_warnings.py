@@ -33,6 +33,16 @@ def test_a_policy_that_still_chooses_at_random() -> None:
     assert found(StagnationMonitor(100), [{"policy/entropy": 0.995 * most}] * 60) == {}
 
 
+def test_a_policy_that_does_the_same_whatever_it_sees() -> None:
+    key = "policy/mean_spread"
+    assert found(StagnationMonitor(100), [{key: 0.004}] * 60) == {"same_action": 50}
+    # From the centre locations spread slowly; that is no trouble before it is time.
+    assert found(StagnationMonitor(100), [{key: 0.002 * step} for step in range(1, 90)]) == {}
+    assert found(StagnationMonitor(900), [{key: 0.004}] * 89 + [{key: 0.5}] * 10) == {}
+    # Not only what was never otherwise: means may run to a border and stay there.
+    assert found(StagnationMonitor(100), [{key: 2.0}] * 70 + [{key: 0.0}] * 5) == {"same_action": 71}
+
+
 def test_a_jump_is_told_at_once_and_by_what_is_usual() -> None:
     usual = [{"policy/kl_sampling": 0.005}] * 10
     assert found(StagnationMonitor(100), [*usual, {"policy/kl_sampling": 0.4}, *usual]) == {"jump": 11}

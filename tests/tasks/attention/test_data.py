@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import os
 import struct
 from collections import Counter
@@ -16,7 +17,7 @@ from sklearn.datasets import load_digits
 
 from seqrl.tasks.attention import image_sources
 from seqrl.tasks.attention.data import AttentionData, DataConfig, ImageSplit, load_data
-from seqrl.tasks.attention.placing import Placement
+from seqrl.tasks.attention.placing import Placement, resized
 
 MNIST = Path(os.environ.get("SEQRL_DATA", Path(__file__).parents[3].parent / "shared" / "data")) / "mnist"
 needs_mnist = pytest.mark.skipif(not MNIST.is_dir(), reason=f"needs the folder {MNIST}; set SEQRL_DATA to the folder that holds mnist/")
@@ -87,6 +88,31 @@ def test_batches_are_new_and_placed_splits_are_not(placement: Any) -> None:
         assert torch.equal(other.placed(name)[0], images) and torch.equal(other.placed(name)[1], labels)
 
 
+def test_training_images_are_shown_at_other_sizes_and_others_are_not() -> None:
+    config = DataConfig(image_size=12, placement="translated", canvas_size=30, scale_augmentation=1.5)
+    data, plain = load_data(config), load_data(DataConfig(image_size=12, placement="translated", canvas_size=30))
+    drawn = data._heights(20_000, generator())
+    assert drawn is not None and plain._heights(5, generator()) is None
+    assert set(drawn.tolist()) == set(range(8, 19))  # 12 / 1.5 to 12 * 1.5
+    # Equally likely on a logarithmic scale: half of them below 12, and log(11.5 / 9.5) / log(2.25) of them are 10 or 11.
+    assert abs((drawn < 12).float().mean() - 0.5 + 0.5 * math.log(12 / 11.5) / math.log(1.5)) < 0.015
+    assert abs(((drawn == 10) | (drawn == 11)).float().mean() - math.log(11.5 / 9.5) / math.log(2.25)) < 0.015
+    items, stream = torch.arange(200), generator()
+    images, labels = data.batch(items, stream)
+    assert torch.equal(labels[:, 0], data.train.labels[:200])
+    assert torch.equal(images, load_data(config).batch(items, generator())[0]) and not torch.equal(images, data.batch(items, stream)[0])
+    tall = (images.amax(dim=2) > 0).sum(dim=1)  # rows that something is seen in
+    assert tall.max() > 14 and tall.min() < 9
+    for split in ("dev", "test"):
+        assert torch.equal(data.placed(split)[0], plain.placed(split)[0])
+
+
+def test_all_images_may_be_shown_at_another_size() -> None:
+    data, larger = load_data(DataConfig(image_size=12)), load_data(DataConfig(image_size=12, shown_size=18))
+    assert larger.placement.canvas_size == 18 and larger.test.images.shape == (250, 18, 18)
+    assert torch.equal(larger.test.images, resized(data.test.images, 18)) and torch.equal(larger.test.labels, data.test.labels)
+
+
 def test_clutter_and_pairs_come_from_the_same_split() -> None:
     # An image's shade tells its split, and its last digit the class.
     def split(name: str, first: int) -> ImageSplit:
@@ -96,7 +122,7 @@ def test_clutter_and_pairs_come_from_the_same_split() -> None:
     shades = {"train": range(50, 100), "dev": range(100, 150), "test": range(150, 200)}
     for kind in ("cluttered", "pair"):
         splits = {name: split(name, part[0]) for name, part in shades.items()}
-        data = AttentionData(**splits, class_names=list("0123456789"), placement=Placement(kind, 12, 4, 2))  # type: ignore[arg-type]
+        data = AttentionData(**splits, class_names=list("0123456789"), placement=Placement(kind, 12, 4, 2, "brightest"))  # type: ignore[arg-type]
         seen = {"train": data.batch(torch.arange(50), generator()), "dev": data.placed("dev"), "test": data.placed("test")}
         for name, (images, labels) in seen.items():
             assert set(images.unique().tolist()) <= {0, *shades[name]}
@@ -337,6 +363,19 @@ CONFIGS = {
         {"path": "/data"},
         "path: source digits does not read it, it is for mnist, datasets, folder, got",
     ),
+    "shown larger than the canvas": (
+        {"placement": "translated", "canvas_size": 30, "shown_size": 36},
+        "canvas_size: expected at least the size of the images, 36, got 30",
+    ),
+    "augmented beyond the canvas": (
+        {"placement": "translated", "canvas_size": 36, "scale_augmentation": 1.4},
+        "scale_augmentation: images of 28 pixels become up to 39 by a factor of 1.4, more than the canvas of 36; set a larger canvas_size",
+    ),
+    "augmented pairs": (
+        {"placement": "pair", "canvas_size": 90, "scale_augmentation": 1.2},
+        "scale_augmentation: expected 1 for placement",
+    ),
+    "augmented to nothing": ({"scale_augmentation": 0.5}, "scale_augmentation: expected a factor of at least 1, got 0.5"),
     "clutter of none": ({"num_clutter": 2}, "num_clutter: placement centred does not read it, it is for cluttered, got 2; leave it out"),
 }
 

@@ -170,6 +170,8 @@ def test_grids() -> None:
     )
     torch.testing.assert_close(grid(3), torch.tensor([[0.0, 0], [0, -third], [0, third]]))
     assert grid(8).unique(dim=0).shape == (8, 2)
+    torch.testing.assert_close(grid(5), inner_first[:5])  # the grid of six, without a corner
+    assert grid(7).unique(dim=0).shape == (7, 2) and grid(7)[:, 0].unique().shape == (2,)
 
 
 def test_a_random_first_location() -> None:
