@@ -1,16 +1,21 @@
 """Train heads over tapes by REINFORCE for some seeds, and evaluate them at twice the length that they learned from.
 
     python benchmarks/memory.py [--seeds 0,1,2] [--runs FOLDER] [--names tapes_copy]
+    python benchmarks/memory.py --networks [--seeds 0,1,2] [--runs FOLDER]
 
 Does what `seqrl train NAME --seed=S` and `seqrl evaluate RUN --split=test` do for the configurations of configs/memory, one thread.
 Writes benchmarks/results/memory.json (for each configuration and seed its figures on test, its curve on dev, CPU seconds) and
 docs/figures/memory_tapes.png: symbols that were not written right while each seed learned, and where the heads of the first seed were.
+The second form trains networks with differentiable memory or time by cross-entropy, and an LSTM beside each; it writes
+benchmarks/results/memory_networks.json and docs/figures/memory_heads.png, the heads of the first neural Turing machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +28,14 @@ from configs import run_seed
 COLOURS = {"tapes_copy": "#0072B2", "tapes_reverse": "#D55E00", "tapes_reverse_end": "#E69F00"}
 BEGUN_BY = {"tapes_reverse_end": "tapes_reverse"}  # whose run of the same seed another one goes on from
 DRAWN = ("tapes_copy", "tapes_reverse_end")
+LSTM = "--task.policy.type=lstm"
+# A line of the table -> its configuration, and changes of it.
+NETWORKS: dict[str, tuple[str, list[str]]] = {
+    "ntm_copy": ("ntm_copy", []),
+    "lstm_copy": ("ntm_copy", [LSTM]),
+    "act_addition": ("act_addition", []),
+    "lstm_addition": ("act_addition", [LSTM]),
+}
 
 
 def main() -> None:
@@ -30,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--names", nargs="+", choices=COLOURS, default=list(COLOURS), help="configurations, in this order")
+    parser.add_argument("--networks", action="store_true", help="train networks with differentiable memory or time")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "memory")
     add_arguments(parser)
     args = parser.parse_args()
@@ -37,6 +51,9 @@ def main() -> None:
     seeds = [int(seed) for seed in args.seeds.split(",")]
     report: dict[str, Any] = {"provenance": provenance(seeds, threads=1), "configs": {}}
     folder = args.runs / report["provenance"]["commit"][:10]
+    if args.networks:
+        train_networks(seeds, folder, report)
+        return
     for name in args.names:
         report["configs"][name] = {"seeds": {}}
         for seed in seeds:
@@ -46,6 +63,20 @@ def main() -> None:
             write_results(RESULTS / "memory.json", report)
             print(f"{name}, seed {seed}: {record['test']}  {record['processor_s']:.0f} CPU seconds", flush=True)
     draw(report["configs"], folder, seeds[0])
+
+
+def train_networks(seeds: Sequence[int], folder: Path, report: dict[str, Any]) -> None:
+    """Train each of `NETWORKS` for each seed, write after each, and draw the heads of one."""
+    for line, (name, changes) in NETWORKS.items():
+        report["configs"][line] = {"seeds": {}}
+        for seed in seeds:
+            record = run_seed(name, seed, changes, folder)
+            report["configs"][line]["seeds"][seed] = {key: value for key, value in record.items() if key != "provenance"}
+            write_results(RESULTS / "memory_networks.json", report)
+            print(f"{line}, seed {seed}: {record['test']}  {record['processor_s']:.0f} CPU seconds", flush=True)
+    path = ROOT / "docs" / "figures" / "memory_heads.png"
+    shutil.copyfile(heads(folder / f"ntm_copy_seed{seeds[0]}"), path)
+    print(path)
 
 
 def draw(configs: dict[str, Any], folder: Path, seed: int) -> None:

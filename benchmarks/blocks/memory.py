@@ -32,4 +32,30 @@ def memory_tapes(files: Any) -> str:
     return table(head, rows)
 
 
-BLOCKS = (memory_tapes,)
+NETWORKS = {
+    "ntm_copy": ("neural Turing machine", "copy, up to 10 symbols", "20 symbols"),
+    "lstm_copy": ("LSTM", "copy, up to 10 symbols", "20 symbols"),
+    "act_addition": ("LSTM with adaptive computation time", "addition, up to 4 digits", "4 digits"),
+    "lstm_addition": ("LSTM", "addition, up to 4 digits", "4 digits"),
+}
+
+
+def memory_networks(files: Any) -> str:
+    """Errors on test of networks that learned by cross-entropy, a seed each."""
+    rows = []
+    for name, entry in files.read("memory_networks.json")["configs"].items():
+        records = list(entry["seeds"].values())
+        error, solved = ([record["test"][figure] for record in records] for figure in ("symbol_error", "solved"))
+        thoughts = [record["test"]["thoughts"] for record in records if "thoughts" in record["test"]]
+        cells = [
+            each(error, 3),
+            each(solved, 3),
+            each(thoughts, 2) if thoughts else "",
+            span([record["processor_s"] for record in records]),
+        ]
+        rows.append([*NETWORKS[name], *cells])
+    head = ["network", "learned from", "tested on", "symbol error, each seed", "right as a whole", "thoughts a step", "CPU time (s)"]
+    return table(head, rows)
+
+
+BLOCKS = (memory_tapes, memory_networks)

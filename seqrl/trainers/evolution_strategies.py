@@ -106,7 +106,9 @@ class EvolutionStrategies:
         weights = (centred_ranks(fitness) / (len(members) * self.config.sigma)).tolist()
 
         def gradients() -> tuple[dict[str, Tensor], list[PolicyStats]]:
-            found = self.optimiser.accumulate(trajectory, lambda *_: {}) if has_aux_loss(self.policy, trajectory) else ({}, [])
+            # A group is a member here, whose rows have contexts of their own, while policies encode one context a group.
+            alone = trajectory.replace(group=None)
+            found = self.optimiser.accumulate(alone, lambda *_: {}) if has_aux_loss(self.policy, alone) else ({}, [])
             for member, weight in zip(members.tolist(), weights, strict=True):
                 for parameter, noise in zip(self._weights, self._noise(member), strict=True):
                     parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

@@ -1,13 +1,15 @@
-"""Draws where the heads of a tape have been: time downwards, cells to the right, the answer beside them."""
+"""Draws where heads have been: of a tape, time downwards, cells to the right, the answer beside them; and of a memory."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from torch import Tensor
 
 from seqrl.tasks.fonts import load_font
 
@@ -77,6 +79,33 @@ def draw_visits(cells: NDArray[np.int64], answer: NDArray[np.int64], visits: Seq
             )
         written += visit.right
     return np.asarray(picture)
+
+
+def draw_heads(heads: Mapping[str, Tensor], directory: Path, *, reading: int) -> list[Path]:
+    """Draw the weights of a memory's heads, a picture an instance: locations downwards, time to the right, a line where writing begins.
+
+    Args:
+        heads: `writes_at` and `reads_at`, [B, S, N] weights that sum to 1.
+        directory: where `heads_0.png` and the others go.
+        reading: steps in which the instance was read.
+    """
+    paths = []
+    for row in range(len(heads["reads_at"])):
+        parts = [np.rint(255 * (1 - heads[name][row].cpu().numpy().T)).astype(np.uint8) for name in ("writes_at", "reads_at")]
+        parts = [part.repeat(CELL // 2, axis=0).repeat(CELL // 2, axis=1) for part in parts]
+        height, width = parts[0].shape
+        picture = Image.new("RGB", (2 * width + GAP + 2 * MARGIN, height + CELL + 2 * MARGIN), "white")
+        pen = ImageDraw.Draw(picture)
+        for number, (title, part) in enumerate(zip(("write head", "read head"), parts, strict=True)):
+            left, top = MARGIN + number * (width + GAP), MARGIN + CELL
+            pen.text((left, MARGIN), title, FAINT, load_font(12))
+            picture.paste(Image.fromarray(part), (left, top))
+            pen.rectangle((left, top, left + width, top + height), outline=RULE)
+            begins = left + reading * (CELL // 2)
+            pen.line((begins, top, begins, top + height), fill=HEAD)
+        paths.append(directory / f"heads_{row}.png")
+        picture.save(paths[-1])
+    return paths
 
 
 def _sign(symbol: int | np.int64 | None, blank: int) -> str:
