@@ -18,6 +18,7 @@ from matrix_kinds import (
     PLANNED,
     PROBABILITY_TABLE,
     SAMPLES,
+    SEEN,
     VALUE_TABLE,
     VALUES,
     Kind,
@@ -25,6 +26,7 @@ from matrix_kinds import (
 
 from seqrl.optimiser import OptimiserConfig
 from seqrl.run import registry
+from seqrl.trainers.bonus import BonusConfig
 from seqrl.trainers.ppo_config import PPOConfig
 
 # A large epsilon keeps AdamW from making large steps of tiny differences; clipping would mix all of them.
@@ -54,6 +56,7 @@ def _needs(*names: str) -> frozenset[str]:
     return frozenset(names)
 
 
+_FORETOLD = BonusConfig("random_distillation", hidden_sizes=(8,), num_features=4, gradient_steps=1, optimiser=OPTIMISER)
 _ONE_STEP = {"epochs": 1, "minibatches": 1}
 _DQN = {"learning_starts": 0, "batch_size": 5, "gradient_steps": 2, "buffer_size": 100, "window_steps": 3, "target_every": 2}
 _DRAWS = "steps are drawn from the replay by their place"
@@ -71,6 +74,7 @@ VARIANTS: dict[str, Variant] = {
     "self_critical_greedy": Variant("self_critical", {"baseline": "greedy", "num_samples": 3}, _needs(SAMPLES)),
     "ppo_gae": Variant("ppo", {**_ONE_STEP, "epochs": 2, "ent_coef": 0.1}, _needs(CRITIC)),
     "ppo_clipped_value": Variant("ppo", {**_ONE_STEP, "clip_range_vf": 0.2, "kl_coef": 0.1}, _needs(CRITIC)),
+    "ppo_bonus": Variant("ppo", {**_ONE_STEP, "bonus": _FORETOLD}, _needs(CRITIC, SEEN)),
     "ppo_leave_one_out": Variant("ppo", {**_ONE_STEP, "advantage": "leave_one_out", "num_samples": 3}, _needs(SAMPLES)),
     "ppo_group_norm": Variant("ppo", {**_ONE_STEP, "advantage": "group_norm", "num_samples": 3}, _needs(SAMPLES)),
     "ppo_greedy": Variant("ppo", {**_ONE_STEP, "advantage": "greedy", "num_samples": 3, "kl_coef": 0.1}, _needs(SAMPLES)),
@@ -114,9 +118,17 @@ VARIANTS: dict[str, Variant] = {
     "dqn_without_replay": Variant(
         "dqn", {**_DQN, "replay": "none", "target_network": "moving_average"}, _needs(VALUES), "action_values", _DRAWS
     ),
+    "dqn_bonus": Variant("dqn", {**_DQN, "bonus": _FORETOLD}, _needs(VALUES), "action_values", _DRAWS),
     "q_table": Variant("q_table", {}, _needs(VALUE_TABLE), "action_value_table", "each step is learned from before the next"),
     "q_table_sarsa": Variant(
         "q_table", {"rule": "sarsa", "n_step": 2}, _needs(VALUE_TABLE), "action_value_table", "each step is learned from before the next"
+    ),
+    "q_table_bonus": Variant(
+        "q_table",
+        {"bonus": BonusConfig("counts")},
+        _needs(VALUE_TABLE),
+        "action_value_table",
+        "each step is learned from before the next",
     ),
     "q_table_planning": Variant(
         "q_table", {"planning_steps": 3}, _needs(VALUE_TABLE), "action_value_table", "each step is learned from before the next"
@@ -127,6 +139,7 @@ MISSING = {
     DEMONSTRATIONS: (r"no demonstrations.*(choose|give the task)", "has no demonstrations"),
     EXPERT: (r"no expert to be asked.*(choose|give the task)", "has no expert"),
     NUMBERS: (r"gail: expected an ActorCritic that sees numbers.*choose", "needs numbers to be seen"),
+    SEEN: (r"bonus\.type: random_distillation expects a policy that acts.*set trainer\.bonus", "`bonus` needs an environment"),
     DISTRIBUTION: (r"Evaluation\.distribution.*choose", "needs the actions' distribution"),
     CRITIC: (r"a policy with a critic.*do without", "needs a critic"),
     SAMPLES: (r"set task\.mode=episodes", "needs whole episodes"),
@@ -136,7 +149,7 @@ MISSING = {
     PLANNED: (r"model_based teaches the model of a policy that plans", "needs a policy that plans"),
     PROBABILITY_TABLE: (r"counts needs a table of probabilities", "`counts` needs a table of probabilities"),
 }
-ORDER = (PLANNED, VALUES, VALUE_TABLE, PROBABILITY_TABLE, DISTRIBUTION, CRITIC, DEMONSTRATIONS, EXPERT, NUMBERS, SAMPLES, EPISODES)
+ORDER = (PLANNED, VALUES, VALUE_TABLE, PROBABILITY_TABLE, DISTRIBUTION, CRITIC, DEMONSTRATIONS, EXPERT, NUMBERS, SEEN, SAMPLES, EPISODES)
 
 
 def missing(variant: Variant, kind: Kind) -> str | None:

@@ -46,11 +46,11 @@ NUM_CONTEXTS, MAX_TOKENS = 3, 6
 # What there is to be had; a variant that needs something else is refused for it.
 SAMPLES, DEMONSTRATIONS, EPISODES, EXPERT, NUMBERS = "samples", "demonstrations", "episodes", "expert", "numbers"
 CRITIC, DISTRIBUTION, VALUES, VALUE_TABLE, PROBABILITY_TABLE = "critic", "distribution", "values", "value_table", "probability_table"
-PLANNED = "planned"
+PLANNED, SEEN = "planned", "seen"
 TEXTS = frozenset({SAMPLES, EPISODES})
 GLIMPSES = frozenset({SAMPLES, EPISODES, CRITIC, DISTRIBUTION})
-STEPS = frozenset({CRITIC, DISTRIBUTION})
-PLAYED = frozenset({SAMPLES, EPISODES, CRITIC, DISTRIBUTION})
+STEPS = frozenset({CRITIC, DISTRIBUTION, SEEN})
+PLAYED = frozenset({SAMPLES, EPISODES, CRITIC, DISTRIBUTION, SEEN})
 
 
 @dataclass(frozen=True)

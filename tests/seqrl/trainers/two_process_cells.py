@@ -18,6 +18,7 @@ from seqrl import A2CConfig, OffPolicyConfig, PPOConfig, ReinforceConfig, SelfCr
 from seqrl.optimiser import OptimiserConfig
 from seqrl.policies.actor_critic import ActorCriticConfig
 from seqrl.tasks.control import ControlConfig, ControlPolicyConfig
+from seqrl.trainers.bonus import BonusConfig
 from seqrl.trainers.cem import CrossEntropyConfig
 from seqrl.trainers.dqn import DQNConfig
 from seqrl.trainers.imitation import ImitationConfig
@@ -59,7 +60,14 @@ def policy_of(kind: str) -> Any:
 
 
 PPO, TRPO = PPOConfig(epochs=2, minibatches=1), TRPOConfig(critic_epochs=2, critic_minibatches=1)
-STEPS = {"unit": PPOConfig(epochs=2, minibatches=1, minibatch_unit="steps"), "a2c": A2CConfig(), "vtrace": VTraceConfig()}
+FORETOLD = BonusConfig("random_distillation", 1.0, hidden_sizes=(8,), optimiser=PLAIN)
+STEPS = {
+    "foretold": PPOConfig(epochs=2, minibatches=1, bonus=FORETOLD),
+    "pseudo_counts": PPOConfig(epochs=2, minibatches=1, bonus=BonusConfig("pseudo_counts", 1.0)),
+    "unit": PPOConfig(epochs=2, minibatches=1, minibatch_unit="steps"),
+    "a2c": A2CConfig(),
+    "vtrace": VTraceConfig(),
+}
 ONE_EPISODE_A_ROW = {
     "none": ReinforceConfig(baseline="none"),
     "whole_returns": ReinforceConfig(baseline="none", reward_to_go=False, ent_coef=0.1),
