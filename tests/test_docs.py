@@ -21,6 +21,7 @@ from seqrl import (
     OffPolicyConfig,
     PPOConfig,
     ReinforceConfig,
+    SACConfig,
     SelfCriticalConfig,
     SupervisedConfig,
     TRPOConfig,
@@ -168,6 +169,11 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
                     num_envs=2, num_steps=4, num_eval_episodes=2, max_episode_steps=10, policy=ControlPolicyConfig(type="planner")
                 ),
                 ModelBasedConfig(gradient_steps=1),
+                "return_mean",
+            ),
+            (
+                ControlConfig(num_envs=2, num_steps=4, num_eval_episodes=2, policy=ControlPolicyConfig(type="soft_actor_critic")),
+                SACConfig(learning_starts=0, gradient_steps=1),
                 "return_mean",
             ),
             (

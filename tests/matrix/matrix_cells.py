@@ -19,6 +19,7 @@ from matrix_kinds import (
     PROBABILITY_TABLE,
     SAMPLES,
     SEEN,
+    SOFT,
     VALUE_TABLE,
     VALUES,
     Kind,
@@ -59,6 +60,7 @@ def _needs(*names: str) -> frozenset[str]:
 _FORETOLD = BonusConfig("random_distillation", hidden_sizes=(8,), num_features=4, gradient_steps=1, optimiser=OPTIMISER)
 _ONE_STEP = {"epochs": 1, "minibatches": 1}
 _DQN = {"learning_starts": 0, "batch_size": 5, "gradient_steps": 2, "buffer_size": 100, "window_steps": 3, "target_every": 2}
+_SAC = {"learning_starts": 0, "batch_size": 5, "gradient_steps": 2, "buffer_size": 100}
 _DRAWS = "steps are drawn from the replay by their place"
 VARIANTS: dict[str, Variant] = {
     "supervised": Variant("supervised", {}, _needs(DEMONSTRATIONS)),
@@ -119,6 +121,8 @@ VARIANTS: dict[str, Variant] = {
         "dqn", {**_DQN, "replay": "none", "target_network": "moving_average"}, _needs(VALUES), "action_values", _DRAWS
     ),
     "dqn_bonus": Variant("dqn", {**_DQN, "bonus": _FORETOLD}, _needs(VALUES), "action_values", _DRAWS),
+    "sac": Variant("sac", {**_SAC, "ent_coef": 0.2}, _needs(SOFT), "soft_actor_critic", _DRAWS),
+    "sac_tuned": Variant("sac", {**_SAC, "n_step": 2}, _needs(SOFT), "soft_actor_critic", _DRAWS),
     "q_table": Variant("q_table", {}, _needs(VALUE_TABLE), "action_value_table", "each step is learned from before the next"),
     "q_table_sarsa": Variant(
         "q_table", {"rule": "sarsa", "n_step": 2}, _needs(VALUE_TABLE), "action_value_table", "each step is learned from before the next"
@@ -146,10 +150,25 @@ MISSING = {
     EPISODES: (r"(task\.)?mode.*episodes", "needs whole episodes"),
     VALUES: (r"dqn: expected a network of action values|action space|action_values", "needs action values"),
     VALUE_TABLE: (r"q_table learns a table of action values|action_value_table", "needs a table"),
+    SOFT: (r"sac: expected a soft_actor_critic, which has an actor", "needs numbers to be seen, and critics of actions"),
     PLANNED: (r"model_based teaches the model of a policy that plans", "needs a policy that plans"),
     PROBABILITY_TABLE: (r"counts needs a table of probabilities", "`counts` needs a table of probabilities"),
 }
-ORDER = (PLANNED, VALUES, VALUE_TABLE, PROBABILITY_TABLE, DISTRIBUTION, CRITIC, DEMONSTRATIONS, EXPERT, NUMBERS, SEEN, SAMPLES, EPISODES)
+ORDER = (
+    PLANNED,
+    SOFT,
+    VALUES,
+    VALUE_TABLE,
+    PROBABILITY_TABLE,
+    DISTRIBUTION,
+    CRITIC,
+    DEMONSTRATIONS,
+    EXPERT,
+    NUMBERS,
+    SEEN,
+    SAMPLES,
+    EPISODES,
+)
 
 
 def missing(variant: Variant, kind: Kind) -> str | None:
@@ -161,7 +180,13 @@ def policy_kind(variant: Variant, kind: Kind) -> str:
     """Say what the policy is in environments: a table where the kind is about tables and the trainer does not mind."""
     if PROBABILITY_TABLE in kind.gives and variant.policy == "actor_critic":
         return "probability_table"
-    needed = {"action_values": VALUES, "action_value_table": VALUE_TABLE, "probability_table": PROBABILITY_TABLE, "planner": PLANNED}
+    needed = {
+        "action_values": VALUES,
+        "action_value_table": VALUE_TABLE,
+        "probability_table": PROBABILITY_TABLE,
+        "planner": PLANNED,
+        "soft_actor_critic": SOFT,
+    }
     return variant.policy if needed.get(variant.policy, "") in kind.gives else "actor_critic"
 
 

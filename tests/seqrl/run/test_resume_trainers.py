@@ -19,6 +19,8 @@ CART_POLE = {"type": "control", "environment": "CartPole-v1", "num_envs": 2, "nu
 LAKE = CART_POLE | {"environment": "FrozenLake-v1"}
 EPISODES = {"mode": "episodes"}
 VALUES = {"policy": {"type": "action_values", "hidden_sizes": [8]}}
+SOFT = {"policy": {"type": "soft_actor_critic", "hidden_sizes": [8]}}
+SMALL_SAC = {"learning_starts": 16, "batch_size": 8, "gradient_steps": 2}
 ACTOR = {"policy": {"hidden_sizes": [8]}}
 MEMORY = {"policy": {"hidden_sizes": [8], "actor_critic": {"memory": "lstm"}}}
 TAUGHT = {"demonstrations": {"batch_size": 5, "num_steps": 3}}  # see `taught`
@@ -54,6 +56,8 @@ RUNS = {
     "dqn": (CART_POLE | VALUES, {"type": "dqn", **SMALL_REPLAY}),
     "dqn_prioritised": (CART_POLE | VALUES, {"type": "dqn", "replay": "prioritised", "n_step": 3, **SMALL_REPLAY}),
     "dqn_bonus": (CART_POLE | VALUES, {"type": "dqn", "bonus": {"type": "pseudo_counts"}, **SMALL_REPLAY}),
+    "sac": (CART_POLE | {"environment": "Pendulum-v1"} | SOFT, {"type": "sac", **SMALL_SAC}),
+    "sac_choices": (CART_POLE | SOFT, {"type": "sac", **SMALL_SAC}),
     "q_table": (LAKE | {"policy": {"type": "action_value_table"}}, {"type": "q_table", "rule": "sarsa"}),
     "q_table_planning": (LAKE | {"policy": {"type": "action_value_table"}}, {"type": "q_table", "planning_steps": 3}),
     "q_table_bonus": (

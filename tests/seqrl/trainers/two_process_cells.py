@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tasks" / "attentio
 from small import small_task
 from toy_tokens import LIKED, TokenPolicy, TokenTask
 
-from seqrl import A2CConfig, OffPolicyConfig, PPOConfig, ReinforceConfig, SelfCriticalConfig, VTraceConfig
+from seqrl import A2CConfig, OffPolicyConfig, PPOConfig, ReinforceConfig, SACConfig, SelfCriticalConfig, VTraceConfig
 from seqrl.optimiser import OptimiserConfig
 from seqrl.policies.actor_critic import ActorCriticConfig
 from seqrl.tasks.control import ControlConfig, ControlPolicyConfig
@@ -46,6 +46,8 @@ def control(mode: str) -> Any:
     policy = ControlPolicyConfig(hidden_sizes=(8,), actor_critic=ActorCriticConfig(normalise_observations=True))
     if mode == "values":
         mode, policy = "steps", ControlPolicyConfig(type="action_values", hidden_sizes=(8,))
+    if mode == "soft":
+        mode, policy = "steps", ControlPolicyConfig(type="soft_actor_critic", hidden_sizes=(8,))
     return ControlConfig(num_envs=8, num_steps=12, mode=mode, max_episode_steps=14, policy=policy).build(0)  # type: ignore[arg-type]
 
 
@@ -107,6 +109,7 @@ UNEVEN: dict[str, Any] = {
     "steps/nothing_counts_average": ReinforceConfig(baseline="moving_average"),
     "steps/nothing_counts_vtrace": VTraceConfig(),
     "values/nothing_counts_at_first": DQNConfig(learning_starts=8, batch_size=4, gradient_steps=2),
+    "soft/nothing_counts_at_first": SACConfig(learning_starts=8, batch_size=4, gradient_steps=2),
 }
 
 
