@@ -83,7 +83,7 @@ def test_losses_of_choices_by_hand() -> None:
     for row in range(6):
         probability = torch.softmax(logits[row], dim=0)
         error = sum(0.5 * (value[row, part.action[row, 0]] - target[row, 0]) ** 2 for value in values)
-        assert float(found["loss/critic"][row, 0]) == pytest.approx(float(error), rel=1e-4)
+        assert float(found["loss/critic"][row, 0]) == pytest.approx(float(error.detach()), rel=1e-4)
         least = torch.minimum(values[0][row], values[1][row])
         expected = sum(float(p) * (0.3 * math.log(float(p)) - float(q)) for p, q in zip(probability, least, strict=True))
         assert float(found["loss/actor"][row, 0]) == pytest.approx(expected, rel=1e-4, abs=1e-5)
@@ -230,8 +230,8 @@ def test_entropy_of_numbers_comes_to_its_target() -> None:
     task = ControlConfig("sac/Aim-v0", num_envs=8, num_steps=8, policy=POLICY).build(0)
     optimiser = OptimiserConfig(learning_rate=5e-3, max_grad_norm=0.0, precision="fp32")
     config = SACConfig(learning_starts=200, batch_size=128, gradient_steps=4, tau=0.05, optimiser=optimiser)
-    trainer = config.build(task.build_policy(), seed=0, num_updates=250)
-    entropies = [trainer.update(trainer.collect(task)).get("policy/entropy", 9.0) for _ in range(250)]
+    trainer = config.build(task.build_policy(), seed=0, num_updates=450)
+    entropies = [trainer.update(trainer.collect(task)).get("policy/entropy", 9.0) for _ in range(450)]
     assert np.mean(entropies[-50:]) == pytest.approx(-1.0, abs=0.15)
     action = trainer.policy.act(torch.zeros(1, 1), greedy=True).action.tanh()
     assert float(action) == pytest.approx(0.3, abs=0.05)
