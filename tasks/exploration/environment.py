@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -81,15 +82,12 @@ def one_chain(length: int = CHAIN_LENGTH, render_mode: str | None = None, **opti
 def many_chains(
     num_envs: int = 1, max_episode_steps: int = CHAIN_STEPS, render_mode: str | None = None, length: int = CHAIN_LENGTH, **options: Any
 ) -> ManyWalks:
-    """Make many chains; see `seqrl.tasks.exploration.worlds.chain` for the options.
-
-    Raises:
-        ValueError: when an episode is too short for the right end to be reached.
-    """
+    """Make many chains; see `seqrl.tasks.exploration.worlds.chain` for the options; warn where the right end is out of reach."""
     if max_episode_steps < length - 2:
-        raise ValueError(
+        warnings.warn(
             f"length: the right end of a chain of {length} states is {length - 2} steps away, and an episode has {max_episode_steps}; "
-            f"set task.max_episode_steps={length + 9}"
+            f"set task.max_episode_steps={length + 9}",
+            stacklevel=2,
         )
     return ManyWalks(chain(length, **options), num_envs, max_episode_steps, render_mode)
 
