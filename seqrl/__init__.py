@@ -64,6 +64,8 @@ if TYPE_CHECKING:
     from seqrl.trainers.q_table import QTableConfig as QTableConfig
     from seqrl.trainers.reinforce import Reinforce as Reinforce
     from seqrl.trainers.reinforce import ReinforceConfig as ReinforceConfig
+    from seqrl.trainers.sac import SAC as SAC
+    from seqrl.trainers.sac import SACConfig as SACConfig
     from seqrl.trainers.self_critical import SelfCritical as SelfCritical
     from seqrl.trainers.self_critical import SelfCriticalConfig as SelfCriticalConfig
     from seqrl.trainers.state import load_state as load_state

@@ -90,6 +90,8 @@ def test_config_trains_for_two_steps(path: Path, tmp_path: Path, monkeypatch: py
         overrides += [f"--task.expert={tmp_path / 'expert'}"]
     if "type: dqn" in text:
         overrides += ["--trainer.learning_starts=10", "--trainer.buffer_size=200", "--trainer.gradient_steps=2"]
+    if "type: sac" in text:
+        overrides += ["--trainer.learning_starts=2", "--trainer.batch_size=8"]
     if "type: pretrained" in text:
         overrides += [f"--task.policy.path={tmp_path / 'model'}"]
     if "type: pretrained" in text and "type: text" in text:

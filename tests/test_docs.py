@@ -23,6 +23,7 @@ from seqrl import (
     OffPolicyConfig,
     PPOConfig,
     ReinforceConfig,
+    SACConfig,
     SelfCriticalConfig,
     SupervisedConfig,
     TRPOConfig,
@@ -49,6 +50,7 @@ from seqrl.tasks.text.evaluation import EvaluationConfig as TextEvaluationConfig
 from seqrl.tasks.text.policy import PolicyConfig as TextPolicyConfig
 from seqrl.tasks.text.task import TextConfig
 from seqrl.tasks.writing.reward import RewardConfig
+from seqrl.trainers.bonus import BonusConfig
 from seqrl.trainers.cem import CrossEntropyConfig
 from seqrl.trainers.dqn import DQNConfig
 from seqrl.trainers.evolution_strategies import EvolutionStrategiesConfig
@@ -150,12 +152,13 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         shown = replace(poles, demonstrations=DemonstrationsConfig(path=str(folder)))
         looking = {"glimpse_size": 4, "num_glimpses": 2, "images_per_batch": 4}
         attention = AttentionConfig(AttentionDataConfig(image_size=8), GlimpsePolicyConfig(hidden_units=8), **looking)  # type: ignore[arg-type]
+        foretelling = PPOConfig(bonus=BonusConfig("random_distillation"))
         for task_config, config, metric in (
             (captioning, SupervisedConfig(), "cider_d"),
             (replies, SupervisedConfig(), "sacrebleu"),
             (attention, ReinforceConfig(), "error_percent"),
             (attention, TRPOConfig(critic_epochs=1), "error_percent"),
-            (ControlConfig(num_envs=2, num_steps=12, num_eval_episodes=2, max_episode_steps=10), PPOConfig(), "return_mean"),
+            (ControlConfig(num_envs=2, num_steps=12, num_eval_episodes=2, max_episode_steps=10), foretelling, "return_mean"),
             (ControlConfig(num_envs=2, num_steps=4, num_eval_episodes=2, max_episode_steps=10), TRPOConfig(), "return_mean"),
             (ControlConfig("seqrl/AxonTracking-v0", num_envs=2, num_eval_episodes=2, max_episode_steps=4), PPOConfig(), "coverage"),
             (
@@ -169,7 +172,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
             (shown, GAILConfig(gradient_penalty=0.1), "return_mean"),
             (
                 ControlConfig("seqrl/RobotInARoom-v0", num_envs=2, num_steps=4, policy=ControlPolicyConfig(type="action_value_table")),
-                QTableConfig(),
+                QTableConfig(bonus=BonusConfig("counts")),
                 "return_mean",
             ),
             (
@@ -180,6 +183,11 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
                 "return_mean",
             ),
             (BoardsConfig(num_games=2, num_eval_games=2), AlphaZeroConfig(gradient_steps=1), "score"),
+            (
+                ControlConfig(num_envs=2, num_steps=4, num_eval_episodes=2, policy=ControlPolicyConfig(type="soft_actor_critic")),
+                SACConfig(learning_starts=0, gradient_steps=1),
+                "return_mean",
+            ),
             (
                 ControlConfig(mode="episodes", num_envs=2, num_eval_episodes=2, max_episode_steps=10),
                 EvolutionStrategiesConfig(population_size=2),

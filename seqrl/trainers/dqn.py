@@ -18,7 +18,7 @@ from seqrl.optimiser import SKIPPED, Optimiser, Stats
 from seqrl.policies.action_values import ActionValues, take_action
 from seqrl.protocols import Task
 from seqrl.replay.buffer import Replay, ReplaySample
-from seqrl.requirements import hint
+from seqrl.requirements import hint, require_constant_rewards
 from seqrl.trainers.dqn_config import DQNConfig as DQNConfig
 from seqrl.trainers.state import load_state, state_of
 from seqrl.trajectory import Evaluation, Trajectory, Tree, map_tree
@@ -45,7 +45,7 @@ class DQN:
     """
 
     own_state = ("generator", "replay")
-    saved = ("target", "replay", "num_env_steps", "num_optimiser_steps", "keeps_raw")
+    saved = ("target", "replay", "num_env_steps", "num_optimiser_steps", "keeps_raw", "bonus")
 
     def __init__(self, policy: nn.Module, config: DQNConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         if not isinstance(policy, ActionValues):
@@ -72,6 +72,7 @@ class DQN:
             priority_exponent=config.priority_exponent,
             seed=seed,
         )
+        self.bonus = config.bonus.build(policy, seed=seed, num_updates=num_updates, device=self.optimiser.device)
         self.num_env_steps = 0
         self.keeps_raw = True
         self.num_optimiser_steps = 0
@@ -88,8 +89,14 @@ class DQN:
         start = self.config.importance_exponent
         return start + (1 - start) * min(1.0, self.optimiser.num_finished / max(1, self.num_updates - 1))
 
+    def check_task(self, task: Task) -> None:
+        """Refuse rewards whose unit moves beside a bonus."""
+        if self.bonus is not None:
+            require_constant_rewards(task, "dqn with a bonus", "rewards with bonuses in them")
+
     def collect(self, task: Task) -> Trajectory:
         """Act ε-greedily."""
+        self.check_task(task)
         raw_rewards = getattr(task, "raw_rewards", None)
         self.replay.present = raw_rewards() if callable(raw_rewards) else None
         if self.replay.present is not None and not self.keeps_raw:
@@ -104,6 +111,8 @@ class DQN:
     def update(self, trajectory: Trajectory) -> dict[str, float]:
         """Keep the steps of a rollout, and take the optimiser steps that belong to it once enough are kept."""
         stats = describe_rollout(trajectory) | {"explore/epsilon": self.epsilon}
+        trajectory, paid = self.bonus.pay(trajectory) if self.bonus else (trajectory, {})
+        stats |= paid
         # Stretches of steps are no episodes: how many of them end says nothing here.
         stats.pop("rollout/ended", None)
         if self.config.replay == "none":
@@ -194,4 +203,4 @@ class DQN:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a saved state."""
         # Earlier versions kept rewards in the unit that they had then; without a replay nothing is kept.
-        load_state(self, {"keeps_raw": self.config.replay == "none", **state})
+        load_state(self, {"keeps_raw": self.config.replay == "none", "bonus": None, **state})

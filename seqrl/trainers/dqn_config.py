@@ -11,6 +11,7 @@ from torch import nn
 from seqrl.optimiser import OptimiserConfig
 from seqrl.protocols import Trainer
 from seqrl.settings import Count, Fraction, NotNegative, Positive, check_settings
+from seqrl.trainers.bonus import BonusConfig
 
 
 @dataclass
@@ -44,6 +45,7 @@ class DQNConfig:
         burn_in_steps: steps before them that only bring the memory up to date.
         first_state: the memory at the beginning of a window: "empty" (windows begin anywhere), or "stored" (as the policy had it
             when it acted; windows begin with rollouts).
+        bonus: added to rewards for what is new, see `BonusConfig`.
         optimiser: see `OptimiserConfig`.
     """
 
@@ -68,6 +70,7 @@ class DQNConfig:
     window_steps: Count = 16
     burn_in_steps: NotNegative[int] = 0
     first_state: Literal["empty", "stored"] = "empty"
+    bonus: BonusConfig = field(default_factory=BonusConfig)
     optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(max_grad_norm=10.0))
 
     def __post_init__(self) -> None:

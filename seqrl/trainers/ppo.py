@@ -45,7 +45,7 @@ class PPO:
     weighs_older_rows = True
     can_be_sharded = True
     can_split_batches = True
-    saved = ("reference",)
+    saved = ("reference", "bonus")
 
     def __init__(self, policy: nn.Module, config: PPOConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         require_probabilities(policy, "ppo")
@@ -57,6 +57,7 @@ class PPO:
         # Only now have all processes the same weights.
         kl_coef = self.config.kl_coef
         self.reference = Reference(policy, self.config.kl_in, self.config.kl_estimator, kl_coef) if kl_coef else None
+        self.bonus = self.config.bonus.build(policy, seed=seed, num_updates=num_updates, device=self.optimiser.device)
         self.plain_because = fused_ppo.why_not(policy, self.config, self.optimiser, self.loss)
 
     @property
@@ -78,9 +79,10 @@ class PPO:
         """Take up to epochs x minibatches optimiser steps on the clipped objective."""
         stats = describe_rollout(trajectory)
         self.policy.train(self.config.dropout)
+        trajectory, paid = self.bonus.pay(trajectory) if self.bonus else (trajectory, {})
         trajectory, penalty, penalty_stats = self.reference.penalise(trajectory) if self.reference else (trajectory, {}, {})
         advantage, target = self._advantage(trajectory)
-        stats |= penalty_stats | describe_advantage(advantage, trajectory.mask)
+        stats |= paid | penalty_stats | describe_advantage(advantage, trajectory.mask)
         if self.config.advantage == "gae":
             stats["critic/explained_variance"] = explained_variance(trajectory.value[:, :-1], target, trajectory.mask)
         history, policy_stats = self._epochs(trajectory, {"advantage": advantage, "target": target, **penalty})
@@ -182,4 +184,7 @@ class PPO:
         return {"base": self.config.advantage, "samples": self.config.num_samples}
 
     state_dict = state_of
-    load_state_dict = load_state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state; earlier versions knew no bonus."""
+        load_state(self, {"bonus": None, **state})

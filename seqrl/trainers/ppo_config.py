@@ -13,6 +13,7 @@ from seqrl.functional.reductions import AverageOver
 from seqrl.optimiser import OptimiserConfig
 from seqrl.protocols import Trainer
 from seqrl.settings import Count, Fraction, NotNegative, PositiveFraction, check_settings
+from seqrl.trainers.bonus import BonusConfig
 from seqrl.trainers.imitation import ImitationConfig
 from seqrl.trainers.minibatches import MinibatchUnit
 from seqrl.trainers.reference import KLIn
@@ -55,6 +56,7 @@ class PPOConfig:
         ent_coef_schedule: "constant", or "linear" down to 0 at the end of the run.
         vf_coef: weight of the critic's squared error; without effect unless `advantage` is "gae".
         dropout: keep dropout on in the update; sampling never has it.
+        bonus: added to rewards for what is new, see `BonusConfig`.
         imitation: cross-entropy beside the policy gradient, see `ImitationConfig`.
         optimiser: see `OptimiserConfig`.
     """
@@ -82,6 +84,7 @@ class PPOConfig:
     ent_coef_schedule: Schedule = "constant"
     vf_coef: float = 0.5
     dropout: bool = False
+    bonus: BonusConfig = field(default_factory=BonusConfig)
     imitation: ImitationConfig = field(default_factory=ImitationConfig)
     optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(epsilon=1e-5, max_grad_norm=0.5))
 
@@ -93,6 +96,10 @@ class PPOConfig:
             raise ValueError("kl_estimator: expected k2 or k3 with kl_in loss, since the gradient of k1 is 0 on average, got 'k1'")
         if self.clip_range_vf and self.value_huber:
             raise ValueError(f"clip_range_vf, value_huber: expected one of them at most, got {self.clip_range_vf} and {self.value_huber}")
+        if self.bonus.type != "none" and self.advantage == "greedy":
+            raise ValueError(
+                'advantage: expected another than "greedy" beside a bonus, which the greedy row that it compares with is not paid'
+            )
         if self.recompute_advantage and self.advantage != "gae":
             raise ValueError(f'recompute_advantage: needs a critic, advantage "gae"; got {self.advantage!r}')
 

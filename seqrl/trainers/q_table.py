@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import starmap
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from seqrl.protocols import Task
 from seqrl.replay.step_model import StepModel
 from seqrl.requirements import hint, require_constant_rewards
 from seqrl.settings import Count, Fraction, NotNegative, PositiveFraction, check_settings
+from seqrl.trainers.bonus import BonusConfig
 from seqrl.trajectory import Trajectory
 
 Rule = Literal["q_learning", "sarsa", "expected_sarsa", "tree_backup"]
@@ -43,6 +44,7 @@ class QTableConfig:
         epsilon_final: the same in the end.
         epsilon_steps: steps over which it changes, linearly; 0 keeps the first.
         planning_steps: steps learned from after each real one, drawn from a model of the world (Dyna-Q); 0 learns no model.
+        bonus: added to rewards for what is new, see `BonusConfig`; planning pays "counts" anew as they are by then, and knows no other.
     """
 
     rule: Rule = "q_learning"
@@ -56,9 +58,15 @@ class QTableConfig:
     epsilon_final: Fraction = 0.01
     epsilon_steps: NotNegative[int] = 0
     planning_steps: NotNegative[int] = 0
+    bonus: BonusConfig = field(default_factory=BonusConfig)
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.planning_steps and self.bonus.type not in ("none", "counts"):
+            raise ValueError(
+                f"planning_steps: expected 0 beside bonus.type {self.bonus.type}, which pays what comes and not what a model draws, got "
+                f"{self.planning_steps}; set bonus.type=counts"
+            )
 
     def build(self, policy: nn.Module, *, seed: int, num_updates: int) -> QTable:
         """Make the trainer."""
@@ -112,6 +120,7 @@ class QTable:
         self._expected: list[int] = []
         self._errors: list[float] = []
         self._model = StepModel()
+        self.bonus = self.config.bonus.build(policy, seed=seed, num_updates=num_updates)
         # The same memory, whose entries numpy reads several times faster.
         self._table, self._counts = policy.values.numpy(), self.visits.numpy()
 
@@ -138,10 +147,12 @@ class QTable:
 
     def update(self, trajectory: Trajectory) -> dict[str, float]:
         """Learn from the stretch's steps in the order in which they were taken."""
-        assert isinstance(trajectory.obs, Tensor)
         B, T = trajectory.action.shape
         if len(self._pending) != B:
             self._pending, self._expected = [[] for _ in range(B)], [-1] * B
+        earned, raw = float(trajectory.score.mean()), trajectory.reward.tolist()
+        trajectory, paid = self.bonus.pay(trajectory) if self.bonus else (trajectory, {})
+        assert isinstance(trajectory.obs, Tensor)
         obs, action, reward, mask = (x.tolist() for x in (trajectory.obs, trajectory.action, trajectory.reward, trajectory.mask))
         terminated, truncated = trajectory.terminated.tolist(), trajectory.truncated.tolist()
         self._errors, self._table = [], self.policy.values.numpy()
@@ -153,10 +164,11 @@ class QTable:
                     step = (obs[b][t], action[b][t], reward[b][t])
                     self._take(b, step, obs[b][t + 1], terminated[b][t], truncated[b][t])
                     if self.config.planning_steps:
-                        self._model.add(*step, -1 if terminated[b][t] else obs[b][t + 1])
+                        self._model.add(*step[:2], raw[b][t], -1 if terminated[b][t] else obs[b][t + 1])
                         self._plan()
         return {
-            "reward/mean": sum(map(sum, reward)) / B,
+            **paid,
+            "reward/mean": earned,
             "action_value/error": sum(self._errors) / max(1, len(self._errors)),
             "explore/epsilon": self.epsilon,
             "optimiser/learning_rate": self.learning_rate,
@@ -204,8 +216,11 @@ class QTable:
         """Learn from steps that the model draws."""
         draws = torch.rand(self.config.planning_steps, 2, generator=self.generator, dtype=torch.float64)
         for state, action, reward, following in starmap(self._model.draw, draws.tolist()):
-            value = 0.0 if following < 0 else self._value(following)
-            self._move(state, action, reward + self.config.gamma * value)
+            if following < 0:
+                self._move(state, action, reward)
+                continue
+            bonus = self.bonus.of_state(following) if self.bonus else 0.0
+            self._move(state, action, reward + bonus + self.config.gamma * self._value(following))
 
     def _move(self, state: int, action: int, target: float) -> None:
         """Move an entry towards a target."""
@@ -226,6 +241,7 @@ class QTable:
             "pending": [[list(step) for step in row] for row in self._pending],
             "expected": list(self._expected),
             "model": self._model.rows(),
+            "bonus": None if self.bonus is None else self.bonus.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -238,6 +254,8 @@ class QTable:
         self._model = StepModel()
         for step in state.get("model", ()):  # which checkpoints of earlier versions do not hold
             self._model.add(*step)
+        if self.bonus is not None:
+            self.bonus.load_state_dict(state["bonus"])
 
 
 def _between(first: float, last: float, step: int, num_steps: int) -> float:

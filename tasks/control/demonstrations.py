@@ -161,7 +161,7 @@ class Demonstrations:
 
 
 def load_demonstrations(
-    config: DemonstrationsConfig, environment: str, spaces: tuple[gym.Space, gym.Space], *, squash: bool, seed: int
+    config: DemonstrationsConfig, environment: str, spaces: tuple[gym.Space, gym.Space], *, squash: bool | None, seed: int
 ) -> Demonstrations | None:
     """Read the episodes that a task imitates; None where it names none.
 

@@ -36,6 +36,7 @@ OUR_MODULES = (
     "seqrl.tasks.dialog",
     "seqrl.tasks.memory",
     "seqrl.tasks.tracking",
+    "seqrl.tasks.exploration",
 )
 # Modules that a configuration may name before an id without being asked: they come with this package or with its extras.
 KNOWN_MODULES = ("ale_py", "ap_gym", *OUR_MODULES)

@@ -18,7 +18,7 @@ from seqrl.tasks.paths import expanded
 TEACHERS = ("demonstrations", "expert")
 
 
-def load_expert(run: str, environment: str, spaces: tuple[gym.Space, gym.Space], *, squash: bool, seed: int) -> nn.Module | None:
+def load_expert(run: str, environment: str, spaces: tuple[gym.Space, gym.Space], *, squash: bool | None, seed: int) -> nn.Module | None:
     """Load the best policy of a run, to act and to be asked, never to learn; None where no run is named.
 
     Args:
@@ -48,7 +48,7 @@ def load_expert(run: str, environment: str, spaces: tuple[gym.Space, gym.Space],
                 f"task.expert: expected a run with {name} {mine}, {folder} has {its}; use the same settings of the environment, "
                 "task.environment_options, task.frame_stack and task.action_masks among them"
             )
-    if squash != task.config.policy.squash:
+    if (squash is False) != (task.config.policy.squash is False):
         raise ValueError(
             f"task.policy.actor_critic.squash: expected {task.config.policy.squash}, as in the run of the expert {folder}, got {squash}"
         )

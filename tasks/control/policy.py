@@ -17,6 +17,7 @@ from seqrl.policies.action_values import ActionValues, ActionValuesConfig
 from seqrl.policies.actor_critic import ActionSize, ActorCritic, ActorCriticConfig
 from seqrl.policies.encoders import ObservationSize
 from seqrl.policies.planner import Planner, PlannerConfig
+from seqrl.policies.soft_actor_critic import SoftActorCritic, SoftActorCriticConfig
 from seqrl.policies.tables import ActionValueTable, ProbabilityTable
 from seqrl.run.registry import call
 from seqrl.run.trust import NAMES_CODE
@@ -26,12 +27,13 @@ from seqrl.tasks.control.perception import Perceived
 from seqrl.tasks.control.predicting import PredictingActorCritic
 from seqrl.tasks.control.spaces import joint_parts
 
-TYPES = ("actor_critic", "action_values", "action_value_table", "probability_table", "planner")
+TYPES = ("actor_critic", "soft_actor_critic", "action_values", "action_value_table", "probability_table", "planner")
 # Which settings help where a trainer misses something.
 HINTS = {
     **dict.fromkeys(("probabilities", "distribution", "critic"), "set task.policy.type=actor_critic"),
     "action_values": "set task.policy.type=action_values",
     "planner": "set task.policy.type=planner",
+    "soft_actor_critic": "set task.policy.type=soft_actor_critic",
     **{name: f"set task.policy.type={name} (numbered observations and actions)" for name in ("action_value_table", "probability_table")},
     "whole_rows": "set task.mode=episodes",
     "demonstrations": "set task.demonstrations.path to episodes that `seqrl record RUN --data=FOLDER` wrote",
@@ -47,7 +49,8 @@ class ControlPolicyConfig:
     Attributes:
         hidden_sizes: sizes of the layers between input and output; the convolutions, which pictures get, have their own. Where an
             observation is a picture alone these layers are left out.
-        type: "actor_critic", a policy and a critic (PPO and its like); "action_values", a network of Q(s, a) (DQN);
+        type: "actor_critic", a policy and a critic (PPO and its like); "soft_actor_critic", a policy and critics of
+            actions (SAC); "action_values", a network of Q(s, a) (DQN);
             "action_value_table" (Q-learning, SARSA) and "probability_table" (cross-entropy method) for numbered observations; "planner",
             which plans by a model of the world that `model_based` learns; or
             `module:function` for a policy of one's own, where the function takes this configuration, the spaces of observations and
@@ -58,6 +61,7 @@ class ControlPolicyConfig:
             Memory and heads stand behind it. Tables have none.
         actor_critic: what the networks of "actor_critic" are made of, see `seqrl.policies.actor_critic.ActorCriticConfig`.
         action_values: what the network of "action_values" is made of, see `seqrl.policies.action_values.ActionValuesConfig`.
+        soft_actor_critic: what "soft_actor_critic" is made of, see `seqrl.policies.soft_actor_critic.SoftActorCriticConfig`.
         planner: how "planner" plans, see `seqrl.policies.planner.PlannerConfig`.
         smallest_picture: side in pixels from which on what reaches from 0 to 255 is a picture, and encoded by convolutions; smaller
             grids, which may hold kinds of things rather than colours, are rows of numbers, as all are with a side that none has.
@@ -70,6 +74,7 @@ class ControlPolicyConfig:
     encoder: Annotated[str, named("auto")] = field(default="auto", metadata={NAMES_CODE: ()})
     actor_critic: ActorCriticConfig = field(default_factory=ActorCriticConfig)
     action_values: ActionValuesConfig = field(default_factory=ActionValuesConfig)
+    soft_actor_critic: SoftActorCriticConfig = field(default_factory=SoftActorCriticConfig)
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     smallest_picture: Count = SMALLEST_PICTURE
     prediction_weight: NotNegative[float] = 1.0
@@ -81,9 +86,9 @@ class ControlPolicyConfig:
             raise ValueError(f"hidden_sizes: expected at least one layer of at least 1, got {self.hidden_sizes}")
 
     @property
-    def squash(self) -> bool:
-        """Whether the policy's actions are to be squashed into the environment's bounds."""
-        return self.type == "actor_critic" and self.actor_critic.squash
+    def squash(self) -> bool | None:
+        """Whether the policy's actions are to be squashed into the environment's bounds; None: where they are numbers."""
+        return None if self.type == "soft_actor_critic" else self.type == "actor_critic" and self.actor_critic.squash
 
 
 def build_policy(
@@ -104,7 +109,12 @@ def build_policy(
         raise ValueError(
             f"task.policy.type: expected actor_critic in an environment that takes predictions, got {config.type}; only that one predicts"
         )
-    builders = {"actor_critic": _actor_critic, "action_values": _action_values, "planner": _planner}
+    builders = {
+        "actor_critic": _actor_critic,
+        "soft_actor_critic": _soft_actor_critic,
+        "action_values": _action_values,
+        "planner": _planner,
+    }
     own = partial(call, "task.policy.type", config.type)
     build = own if ":" in config.type else builders.get(config.type, _table)
     policy: nn.Module = build(config, observation_space, action_space, generator)
@@ -124,6 +134,16 @@ def _actor_critic(
         raise ValueError(f"task.action_masks: expected an environment with discrete actions, got {actions}; set it to false")
     sizes = _observation_size(config, shown), action_size(actions)
     return ActorCritic(*sizes, config.hidden_sizes, config.actor_critic, generator=generator)
+
+
+def _soft_actor_critic(config: ControlPolicyConfig, shown: gym.Space, actions: gym.Space, generator: Generator | None) -> SoftActorCritic:
+    size = _observation_size(config, shown) if isinstance(shown, Box | Discrete) else None
+    if size is None or size.convolved or not (isinstance(actions, Discrete) or (isinstance(actions, Box) and len(actions.shape) == 1)):
+        raise ValueError(
+            "task.policy.type: soft_actor_critic needs observations that are numbers, without a mask or pictures, and Discrete actions or "
+            f"a row of Box, got {shown} and {actions}; use type: actor_critic, which ppo, a2c, trpo, vtrace, reinforce and cem train"
+        )
+    return SoftActorCritic(size, action_size(actions), config.hidden_sizes, config.soft_actor_critic, generator=generator)
 
 
 def _action_values(config: ControlPolicyConfig, shown: gym.Space, actions: gym.Space, generator: Generator | None) -> ActionValues:

@@ -95,7 +95,7 @@ def _in_a_row(space: Box) -> Box:
     return Box(space.low.reshape(-1), space.high.reshape(-1), dtype=space.dtype.type)  # type: ignore[arg-type]
 
 
-def action_translator(name: str, action_space: gym.Space, *, squash: bool) -> Translator | None:
+def action_translator(name: str, action_space: gym.Space, *, squash: bool | None) -> Translator | None:
     """Make the function that turns a policy's actions into the environments'; None where they are the same.
 
     Real numbers u are clipped to the bounds, or squashed into them: low + (tanh(u) + 1) (high - low) / 2. A choice and real
@@ -104,17 +104,17 @@ def action_translator(name: str, action_space: gym.Space, *, squash: bool) -> Tr
     Args:
         name: the environment's, for the error.
         action_space: of one environment.
-        squash: whether to squash.
+        squash: whether to squash; None: where actions are numbers.
 
     Raises:
         ValueError: when there is nothing to squash, or no bound to squash into.
     """
     joint = joint_parts(action_space)
     if joint is not None:
-        choice, bounded = joint[0].dtype, _bounded(name, joint[1], squash=squash)
+        choice, bounded = joint[0].dtype, _bounded(name, joint[1], squash=squash is not False)
         return lambda action: (action[:, 0].cpu().numpy().astype(choice), bounded(action[:, 1:]))
     if isinstance(action_space, Box):
-        return _bounded(name, action_space, squash=squash)
+        return _bounded(name, action_space, squash=squash is not False)
     if squash:
         raise ValueError(
             f"task.policy.actor_critic.squash: expected false for environment {name}, whose actions are {action_space}, got true"

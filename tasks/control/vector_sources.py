@@ -18,10 +18,10 @@ class VectorSources:
     Args:
         factory: makes the environments.
         frame_stack, action_masks: see `seqrl.tasks.control.task.ControlConfig`.
-        squash: whether the policy's actions are squashed into the bounds.
+        squash: whether the policy's actions are squashed into the bounds; None: where they are numbers.
     """
 
-    def __init__(self, factory: EnvironmentFactory, *, frame_stack: int, action_masks: bool | None, squash: bool) -> None:
+    def __init__(self, factory: EnvironmentFactory, *, frame_stack: int, action_masks: bool | None, squash: bool | None) -> None:
         self._factory, self._frame_stack, self._action_masks, self._squash = factory, frame_stack, action_masks, squash
         self._kept: dict[tuple[bool, int], VectorEnvSource] = {}
 

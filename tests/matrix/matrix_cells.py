@@ -20,6 +20,8 @@ from matrix_kinds import (
     PROBABILITY_TABLE,
     SAMPLES,
     SEARCHED,
+    SEEN,
+    SOFT,
     VALUE_TABLE,
     VALUES,
     Kind,
@@ -27,6 +29,7 @@ from matrix_kinds import (
 
 from seqrl.optimiser import OptimiserConfig
 from seqrl.run import registry
+from seqrl.trainers.bonus import BonusConfig
 from seqrl.trainers.ppo_config import PPOConfig
 
 # A large epsilon keeps AdamW from making large steps of tiny differences; clipping would mix all of them.
@@ -56,8 +59,10 @@ def _needs(*names: str) -> frozenset[str]:
     return frozenset(names)
 
 
+_FORETOLD = BonusConfig("random_distillation", hidden_sizes=(8,), num_features=4, gradient_steps=1, optimiser=OPTIMISER)
 _ONE_STEP = {"epochs": 1, "minibatches": 1}
 _DQN = {"learning_starts": 0, "batch_size": 5, "gradient_steps": 2, "buffer_size": 100, "window_steps": 3, "target_every": 2}
+_SAC = {"learning_starts": 0, "batch_size": 5, "gradient_steps": 2, "buffer_size": 100}
 _DRAWS = "steps are drawn from the replay by their place"
 VARIANTS: dict[str, Variant] = {
     "supervised": Variant("supervised", {}, _needs(DEMONSTRATIONS)),
@@ -73,6 +78,7 @@ VARIANTS: dict[str, Variant] = {
     "self_critical_greedy": Variant("self_critical", {"baseline": "greedy", "num_samples": 3}, _needs(SAMPLES)),
     "ppo_gae": Variant("ppo", {**_ONE_STEP, "epochs": 2, "ent_coef": 0.1}, _needs(CRITIC)),
     "ppo_clipped_value": Variant("ppo", {**_ONE_STEP, "clip_range_vf": 0.2, "kl_coef": 0.1}, _needs(CRITIC)),
+    "ppo_bonus": Variant("ppo", {**_ONE_STEP, "bonus": _FORETOLD}, _needs(CRITIC, SEEN)),
     "ppo_leave_one_out": Variant("ppo", {**_ONE_STEP, "advantage": "leave_one_out", "num_samples": 3}, _needs(SAMPLES)),
     "ppo_group_norm": Variant("ppo", {**_ONE_STEP, "advantage": "group_norm", "num_samples": 3}, _needs(SAMPLES)),
     "ppo_greedy": Variant("ppo", {**_ONE_STEP, "advantage": "greedy", "num_samples": 3, "kl_coef": 0.1}, _needs(SAMPLES)),
@@ -120,9 +126,19 @@ VARIANTS: dict[str, Variant] = {
     "dqn_without_replay": Variant(
         "dqn", {**_DQN, "replay": "none", "target_network": "moving_average"}, _needs(VALUES), "action_values", _DRAWS
     ),
+    "dqn_bonus": Variant("dqn", {**_DQN, "bonus": _FORETOLD}, _needs(VALUES), "action_values", _DRAWS),
+    "sac": Variant("sac", {**_SAC, "ent_coef": 0.2}, _needs(SOFT), "soft_actor_critic", _DRAWS),
+    "sac_tuned": Variant("sac", {**_SAC, "n_step": 2}, _needs(SOFT), "soft_actor_critic", _DRAWS),
     "q_table": Variant("q_table", {}, _needs(VALUE_TABLE), "action_value_table", "each step is learned from before the next"),
     "q_table_sarsa": Variant(
         "q_table", {"rule": "sarsa", "n_step": 2}, _needs(VALUE_TABLE), "action_value_table", "each step is learned from before the next"
+    ),
+    "q_table_bonus": Variant(
+        "q_table",
+        {"bonus": BonusConfig("counts")},
+        _needs(VALUE_TABLE),
+        "action_value_table",
+        "each step is learned from before the next",
     ),
     "q_table_planning": Variant(
         "q_table", {"planning_steps": 3}, _needs(VALUE_TABLE), "action_value_table", "each step is learned from before the next"
@@ -134,12 +150,14 @@ MISSING = {
     EXPERT: (r"no expert to be asked.*(choose|give the task)", "has no expert"),
     DUELS: (r"league: expected a game of two.*choose", "needs a game of two"),
     NUMBERS: (r"gail: expected an ActorCritic that sees numbers.*choose", "needs numbers to be seen"),
+    SEEN: (r"bonus\.type: random_distillation expects a policy that acts.*set trainer\.bonus", "`bonus` needs an environment"),
     DISTRIBUTION: (r"Evaluation\.distribution.*choose", "needs the actions' distribution"),
     CRITIC: (r"a policy with a critic.*do without", "needs a critic"),
     SAMPLES: (r"set task\.mode=episodes", "needs whole episodes"),
     EPISODES: (r"(task\.)?mode.*episodes", "needs whole episodes"),
     VALUES: (r"dqn: expected a network of action values|action space|action_values", "needs action values"),
     VALUE_TABLE: (r"q_table learns a table of action values|action_value_table", "needs a table"),
+    SOFT: (r"sac: expected a soft_actor_critic, which has an actor", "needs numbers to be seen, and critics of actions"),
     PLANNED: (r"model_based teaches the model of a policy that plans", "needs a policy that plans"),
     SEARCHED: (r"alpha_zero teaches a policy that searches a game's tree", "needs a game to search"),
     PROBABILITY_TABLE: (r"counts needs a table of probabilities", "`counts` needs a table of probabilities"),
@@ -147,6 +165,7 @@ MISSING = {
 ORDER = (
     PLANNED,
     SEARCHED,
+    SOFT,
     VALUES,
     VALUE_TABLE,
     PROBABILITY_TABLE,
@@ -156,6 +175,7 @@ ORDER = (
     DEMONSTRATIONS,
     EXPERT,
     NUMBERS,
+    SEEN,
     SAMPLES,
     EPISODES,
 )
@@ -176,6 +196,7 @@ def policy_kind(variant: Variant, kind: Kind) -> str:
         "probability_table": PROBABILITY_TABLE,
         "planner": PLANNED,
         "tree_search": SEARCHED,
+        "soft_actor_critic": SOFT,
     }
     return variant.policy if needed.get(variant.policy, "") in kind.gives else "actor_critic"
 

@@ -49,11 +49,11 @@ NUM_CONTEXTS, MAX_TOKENS = 3, 6
 # What there is to be had; a variant that needs something else is refused for it.
 SAMPLES, DEMONSTRATIONS, EPISODES, EXPERT, NUMBERS = "samples", "demonstrations", "episodes", "expert", "numbers"
 CRITIC, DISTRIBUTION, VALUES, VALUE_TABLE, PROBABILITY_TABLE = "critic", "distribution", "values", "value_table", "probability_table"
-PLANNED, SEARCHED, DUELS = "planned", "searched", "duels"
+PLANNED, SEARCHED, DUELS, SEEN, SOFT = "planned", "searched", "duels", "seen", "soft"
 TEXTS = frozenset({SAMPLES, EPISODES})
 GLIMPSES = frozenset({SAMPLES, EPISODES, CRITIC, DISTRIBUTION})
-STEPS = frozenset({CRITIC, DISTRIBUTION})
-PLAYED = frozenset({SAMPLES, EPISODES, CRITIC, DISTRIBUTION})
+STEPS = frozenset({CRITIC, DISTRIBUTION, SEEN})
+PLAYED = frozenset({SAMPLES, EPISODES, CRITIC, DISTRIBUTION, SEEN})
 
 
 @dataclass(frozen=True)
@@ -296,14 +296,14 @@ KINDS: dict[str, Kind] = {
         _glimpses({"type": "dram", "context_size": 4}, {"placement": "pair", "canvas_size": 24}),
         slow=True,
     ),
-    "cartpole_steps": Kind("CartPole, steps", "environments", STEPS | {VALUES, PLANNED}, _control("CartPole-v1", "steps")),
-    "cartpole_episodes": Kind("CartPole, episodes", "environments", PLAYED | {VALUES}, _control("CartPole-v1", "episodes")),
+    "cartpole_steps": Kind("CartPole, steps", "environments", STEPS | {VALUES, PLANNED, SOFT}, _control("CartPole-v1", "steps")),
+    "cartpole_episodes": Kind("CartPole, episodes", "environments", PLAYED | {VALUES, SOFT}, _control("CartPole-v1", "episodes")),
     "cartpole_shown": Kind(
-        "CartPole, steps, with an expert and its episodes", "environments", STEPS | {VALUES, DEMONSTRATIONS, EXPERT, NUMBERS}, _shown
+        "CartPole, steps, with an expert and its episodes", "environments", STEPS | {VALUES, DEMONSTRATIONS, EXPERT, NUMBERS, SOFT}, _shown
     ),
-    "pendulum_steps": Kind("Pendulum, steps", "environments", STEPS | {PLANNED}, _control("Pendulum-v1", "steps", {"squash": True})),
+    "pendulum_steps": Kind("Pendulum, steps", "environments", STEPS | {PLANNED, SOFT}, _control("Pendulum-v1", "steps", {"squash": True})),
     "pendulum_episodes": Kind(
-        "Pendulum, episodes", "environments", PLAYED, _control("Pendulum-v1", "episodes", {"state_dependent_std": True})
+        "Pendulum, episodes", "environments", PLAYED | {SOFT}, _control("Pendulum-v1", "episodes", {"state_dependent_std": True})
     ),
     "memory_steps": Kind(
         "CartPole from memory, steps",
@@ -337,9 +337,9 @@ KINDS: dict[str, Kind] = {
         PLAYED | {DEMONSTRATIONS, NUMBERS, DUELS},
         lambda _: MatrixGameConfig(stakes=(1.0, 2.0, 3.0), noise=0.5, num_games=7, hidden_sizes=(8,)).build(0),
     ),
-    "numbers_steps": Kind("FrozenLake one-hot, steps", "tables", STEPS | {VALUES, VALUE_TABLE}, _control("FrozenLake-v1", "steps")),
+    "numbers_steps": Kind("FrozenLake one-hot, steps", "tables", STEPS | {VALUES, VALUE_TABLE, SOFT}, _control("FrozenLake-v1", "steps")),
     "numbers_episodes": Kind(
-        "FrozenLake one-hot, episodes", "tables", PLAYED | {VALUES, VALUE_TABLE}, _control("FrozenLake-v1", "episodes")
+        "FrozenLake one-hot, episodes", "tables", PLAYED | {VALUES, VALUE_TABLE, SOFT}, _control("FrozenLake-v1", "episodes")
     ),
     "table_steps": Kind("FrozenLake table, steps", "tables", STEPS | {PROBABILITY_TABLE, VALUE_TABLE}, _control("FrozenLake-v1", "steps")),
     "table_episodes": Kind(

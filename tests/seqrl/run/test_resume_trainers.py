@@ -19,6 +19,8 @@ CART_POLE = {"type": "control", "environment": "CartPole-v1", "num_envs": 2, "nu
 LAKE = CART_POLE | {"environment": "FrozenLake-v1"}
 EPISODES = {"mode": "episodes"}
 VALUES = {"policy": {"type": "action_values", "hidden_sizes": [8]}}
+SOFT = {"policy": {"type": "soft_actor_critic", "hidden_sizes": [8]}}
+SMALL_SAC = {"learning_starts": 16, "batch_size": 8, "gradient_steps": 2}
 ACTOR = {"policy": {"hidden_sizes": [8]}}
 MEMORY = {"policy": {"hidden_sizes": [8], "actor_critic": {"memory": "lstm"}}}
 TAUGHT = {"demonstrations": {"batch_size": 5, "num_steps": 3}}  # see `taught`
@@ -47,6 +49,7 @@ RUNS = {
     "self_critical": (CART_POLE | EPISODES | ACTOR, {"type": "self_critical"}),
     "ppo": (CART_POLE | ACTOR, {"type": "ppo", "minibatch_unit": "steps"}),
     "ppo_averaged": (CART_POLE | ACTOR, {"type": "ppo", "optimiser": {"ema_decay": 0.9}}),
+    "ppo_bonus": (CART_POLE | ACTOR, {"type": "ppo", "bonus": {"type": "random_distillation", "hidden_sizes": [8]}}),
     "ppo_memory": (CART_POLE | MEMORY, {"type": "ppo", "minibatches": 2}),
     "ppo_normalised": (CART_POLE | {"reward_scale": True, "policy": {"actor_critic": {"normalise_observations": True}}}, {"type": "ppo"}),
     "a2c": (CART_POLE | ACTOR, {"type": "a2c"}),
@@ -55,8 +58,15 @@ RUNS = {
     "off_policy": (CART_POLE | ACTOR, {"type": "off_policy"}),
     "dqn": (CART_POLE | VALUES, {"type": "dqn", **SMALL_REPLAY}),
     "dqn_prioritised": (CART_POLE | VALUES, {"type": "dqn", "replay": "prioritised", "n_step": 3, **SMALL_REPLAY}),
+    "dqn_bonus": (CART_POLE | VALUES, {"type": "dqn", "bonus": {"type": "pseudo_counts"}, **SMALL_REPLAY}),
+    "sac": (CART_POLE | {"environment": "Pendulum-v1"} | SOFT, {"type": "sac", **SMALL_SAC}),
+    "sac_choices": (CART_POLE | SOFT, {"type": "sac", **SMALL_SAC}),
     "q_table": (LAKE | {"policy": {"type": "action_value_table"}}, {"type": "q_table", "rule": "sarsa"}),
     "q_table_planning": (LAKE | {"policy": {"type": "action_value_table"}}, {"type": "q_table", "planning_steps": 3}),
+    "q_table_bonus": (
+        LAKE | {"policy": {"type": "action_value_table"}},
+        {"type": "q_table", "planning_steps": 3, "bonus": {"type": "counts"}},
+    ),
     "evolution_strategies": (CART_POLE | EPISODES | ACTOR, {"type": "evolution_strategies", "population_size": 4}),
     "model_based": (CART_POLE | {"policy": {"type": "planner", "hidden_sizes": [8]}}, {"type": "model_based", "gradient_steps": 2}),
     "alpha_zero": (PLAYED, {"type": "alpha_zero", "gradient_steps": 2, "batch_size": 8}),

@@ -14,10 +14,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tasks" / "attentio
 from small import small_task
 from toy_tokens import LIKED, TokenPolicy, TokenTask
 
-from seqrl import A2CConfig, OffPolicyConfig, PPOConfig, ReinforceConfig, SelfCriticalConfig, VTraceConfig
+from seqrl import A2CConfig, OffPolicyConfig, PPOConfig, ReinforceConfig, SACConfig, SelfCriticalConfig, VTraceConfig
 from seqrl.optimiser import OptimiserConfig
 from seqrl.policies.actor_critic import ActorCriticConfig
 from seqrl.tasks.control import ControlConfig, ControlPolicyConfig
+from seqrl.trainers.bonus import BonusConfig
 from seqrl.trainers.cem import CrossEntropyConfig
 from seqrl.trainers.dqn import DQNConfig
 from seqrl.trainers.imitation import ImitationConfig
@@ -45,6 +46,8 @@ def control(mode: str) -> Any:
     policy = ControlPolicyConfig(hidden_sizes=(8,), actor_critic=ActorCriticConfig(normalise_observations=True))
     if mode == "values":
         mode, policy = "steps", ControlPolicyConfig(type="action_values", hidden_sizes=(8,))
+    if mode == "soft":
+        mode, policy = "steps", ControlPolicyConfig(type="soft_actor_critic", hidden_sizes=(8,))
     return ControlConfig(num_envs=8, num_steps=12, mode=mode, max_episode_steps=14, policy=policy).build(0)  # type: ignore[arg-type]
 
 
@@ -59,7 +62,14 @@ def policy_of(kind: str) -> Any:
 
 
 PPO, TRPO = PPOConfig(epochs=2, minibatches=1), TRPOConfig(critic_epochs=2, critic_minibatches=1)
-STEPS = {"unit": PPOConfig(epochs=2, minibatches=1, minibatch_unit="steps"), "a2c": A2CConfig(), "vtrace": VTraceConfig()}
+FORETOLD = BonusConfig("random_distillation", 1.0, hidden_sizes=(8,), optimiser=PLAIN)
+STEPS = {
+    "foretold": PPOConfig(epochs=2, minibatches=1, bonus=FORETOLD),
+    "pseudo_counts": PPOConfig(epochs=2, minibatches=1, bonus=BonusConfig("pseudo_counts", 1.0)),
+    "unit": PPOConfig(epochs=2, minibatches=1, minibatch_unit="steps"),
+    "a2c": A2CConfig(),
+    "vtrace": VTraceConfig(),
+}
 ONE_EPISODE_A_ROW = {
     "none": ReinforceConfig(baseline="none"),
     "whole_returns": ReinforceConfig(baseline="none", reward_to_go=False, ent_coef=0.1),
@@ -99,6 +109,7 @@ UNEVEN: dict[str, Any] = {
     "steps/nothing_counts_average": ReinforceConfig(baseline="moving_average"),
     "steps/nothing_counts_vtrace": VTraceConfig(),
     "values/nothing_counts_at_first": DQNConfig(learning_starts=8, batch_size=4, gradient_steps=2),
+    "soft/nothing_counts_at_first": SACConfig(learning_starts=8, batch_size=4, gradient_steps=2),
 }
 
 

@@ -1,0 +1,75 @@
+"""Explore a chain and a grid with a key and a door, with a bonus for what is new and without one.
+
+    python benchmarks/exploration.py [--seeds 0,1,2] [--names chain_q_counts]
+
+Trains each configuration of configs/exploration as it stands, and once more with `trainer.bonus.type=none`, which leaves chance actions
+(ε-greedy, or those of a policy with an entropy bonus). Counts the states that the agent has seen, the steps until the greedy return is the
+best possible one for the first time, and that return at the end. Writes benchmarks/results/exploration.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import Any
+
+import torch
+from competitors import run_benchmark
+from provenance import RESULTS, add_arguments, provenance, require_clean, write_results
+
+from seqrl.run.config import read_config
+from seqrl.run.train import build
+
+# The best return, and how many states can be reached.
+BEST = {"chain": 12.0, "key_door": 1.0}
+STATES = {"chain": 50, "key_door": 145}
+NAMES = ("chain_q_counts", "chain_ppo_distillation", "key_door_q_counts", "key_door_ppo_counts")
+
+
+def run_seed(name: str, seed: int, overrides: list[str]) -> dict[str, Any]:
+    """Train once, and take down what was seen."""
+    config = read_config(f"exploration/{name}", [f"--seed={seed}", *overrides])
+    torch.manual_seed(seed)
+    task, policy = build(config)
+    trainer = config.trainer.build(policy, seed=seed, num_updates=config.num_updates)
+    world = "key_door" if name.startswith("key_door") else "chain"
+    seen: set[int] = set()
+    curve, earned, start, aside = [], 0.0, time.process_time(), 0.0
+    for update in range(1, config.num_updates + 1):
+        rows = trainer.collect(task)
+        seen |= set(rows.obs.flatten().tolist())
+        earned += float(rows.reward.sum())
+        trainer.update(rows)
+        if update % config.eval_every == 0:
+            begin = time.process_time()
+            steps = update * config.task.num_envs * config.task.num_steps
+            curve.append([steps, task.evaluate(policy)["return_mean"], len(seen)])
+            aside += time.process_time() - begin
+    best = next((steps for steps, value, _ in curve if value >= BEST[world] - 1e-6), None)
+    seconds = time.process_time() - start - aside
+    return {"return": curve[-1][1], "states": len(seen), "best_after": best, "earned": earned, "seconds": seconds, "curve": curve}
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--names", nargs="+", choices=NAMES, default=list(NAMES))
+    add_arguments(parser)
+    args = parser.parse_args()
+    require_clean(allow_dirty=args.allow_dirty)
+    torch.set_num_threads(1)
+    seeds = [int(seed) for seed in args.seeds.split(",")]
+    results: dict[str, Any] = {"provenance": provenance(seeds, threads=1), "states": STATES, "runs": {}}
+    for name in args.names:
+        for kind, overrides in (("none", ["--trainer.bonus.type=none"]), ("bonus", [])):
+            rows = [run_seed(name, seed, overrides) for seed in seeds]
+            results["runs"].setdefault(name, {})[kind] = rows
+            found = "; ".join(f"{row['return']:.3g}, {row['states']} states, best after {row['best_after']}" for row in rows)
+            print(f"{name} {kind}: {found}; {sum(row['seconds'] for row in rows):.0f} CPU seconds", flush=True)
+            write_results(RESULTS / "exploration.json", results)
+
+
+if __name__ == "__main__":
+    sys.exit(run_benchmark(main))
