@@ -2,8 +2,9 @@
 
 python benchmarks/imitation.py --seeds 0,1,2 --runs FOLDER [--parts cartpole,cartpole_noise,hopper]
 
-Experts are trained first where FOLDER does not hold them: CartPole's by `cartpole_ppo_tuned`, Hopper's by `hopper_ppo`. Prints and writes, for each seed, the mean return over greedy episodes from the test starts; seconds are CPU time. GAIL is
-also trained with a discriminator that sees no difference ("blind": D = 1/2 everywhere), since its reward may pay for staying alive.
+Experts are trained first where FOLDER does not hold them: CartPole's by `cartpole_ppo_tuned`, Hopper's by `hopper_ppo`. Prints and
+writes, for each seed, the mean return over greedy episodes from the test starts; seconds are CPU time. GAIL is also trained with a
+discriminator that sees no difference ("blind": D = 1/2 everywhere), since its reward may pay for staying alive.
 Results are put into benchmarks/results/imitation.json, in the place of earlier ones of the same part.
 """
 
