@@ -90,8 +90,8 @@ class OffPolicy:
         num_updates: length of the run, for the learning-rate schedule.
 
     Raises:
-        ValueError: when the policy has no probabilities to learn, the baseline is a critic and it has none, or weights are to be
-            normalised over several processes.
+        ValueError: when the policy has no probabilities to learn, or no critic that is the baseline, or cannot be mixed with chance
+            actions, or weights are to be normalised over several processes.
     """
 
     saved = ("actor",)
@@ -103,6 +103,11 @@ class OffPolicy:
         require_probabilities(policy, "off_policy")
         if self.config.epsilon:
             require_distribution(policy, "epsilon", "set trainer.epsilon=0")
+            if hasattr(policy, "choose"):
+                raise ValueError(
+                    f"epsilon: expected a policy that acts step by step, a {type(policy).__name__} chooses a game's moves itself; "
+                    "set trainer.epsilon=0"
+                )
         if self.config.self_normalise and distributed.num_launched() > 1:
             raise ValueError("self_normalise: expected one process, since the rows of several end at different steps; switch it off")
         if self.config.baseline == "critic":

@@ -325,7 +325,7 @@ KINDS: dict[str, Kind] = {
         PLAYED,
         _control("seqrl/GlimpseCatch-v0", "episodes", {**_MEMORY, "shared_trunk": True}),
     ),
-    "self_play": Kind("a board game against itself", "environments", PLAYED | {SEARCHED}, _boards),
+    "self_play": Kind("a board game against itself", "environments", (PLAYED | {SEARCHED}) - {SEEN}, _boards),
     "dialog_steps": Kind("dialogs, steps", "environments", STEPS | {VALUES}, _control(RESTAURANT, "steps", **_MISHEARD), slow=True),
     "dialog_episodes": Kind(
         "dialogs, episodes", "environments", PLAYED | {VALUES}, _control(RESTAURANT, "episodes", _MEMORY, **_MISHEARD), slow=True

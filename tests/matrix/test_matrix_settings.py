@@ -172,7 +172,7 @@ def test_chance_actions_run_or_are_refused_by_name(kind: str) -> None:
         rows = trainer.collect(make_task("off_policy_own_action", kind))
     except ValueError as error:
         assert re.search(r"epsilon.*set trainer\.epsilon=0", str(error))
-        assert KINDS[kind].family in ("texts", "glimpses") or kind in ("pendulum_steps", "pendulum_episodes", "catch_episodes")
+        assert KINDS[kind].family in ("texts", "glimpses") or kind in ("pendulum_steps", "pendulum_episodes", "catch_episodes", "self_play")
         return
     # mu = (1 - epsilon) pi + epsilon / (number of allowed actions), with pi what the learner says of the same step.
     with torch.no_grad():

@@ -20,7 +20,11 @@ VALUES = {"policy": {"type": "action_values"}}
     [
         ({"environment": "CartPol-v1"}, {"type": "ppo"}, ["'CartPol-v1' is not known", "CartPole-v1"]),
         ({"environment": "nothing_of_this_name:Thing-v0"}, {"type": "ppo"}, ["nothing_of_this_name"]),
-        ({"policy": {"type": "actor_critics"}}, {"type": "ppo"}, ["task.policy: type: expected one of actor_critic, action_values"]),
+        (
+            {"policy": {"type": "actor_critics"}},
+            {"type": "ppo"},
+            ["task.policy: type: expected one of actor_critic, soft"],
+        ),
         ({"num_env": 3}, {"type": "ppo"}, ["task.num_env", "did you mean 'num_envs'?"]),
         ({}, {"type": "ppoo"}, ["'ppoo' is not registered", "did you mean 'ppo'?"]),
         ({}, {"type": "ppo", "clip_range": 2.0}, ["trainer", "clip_range", "got 2.0"]),
