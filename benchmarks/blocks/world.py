@@ -9,6 +9,10 @@ from blocks.text import each, number, rounded, span, table
 SOLVED = -250.0
 LADDER = {
     "pendulum_model_based": "a model of the world, planned by",
+    "pendulum_sac": "off-policy values: SAC",
+    "pendulum_ppo": "actor and critic: PPO",
+    "pendulum_trpo": "policy gradient: TRPO",
+    "pendulum_cem": "without a gradient of the return: cross-entropy method",
 }
 
 
