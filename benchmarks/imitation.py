@@ -145,7 +145,7 @@ def measured(part: str, runs: Path, seed: int) -> Iterator[Record]:
         for number in LABELS[:2]:
             yield cloned(data, seed, number, NOISE)
     else:
-        yield gail(world, data, seed, updates=200, every=20)
+        yield gail(world, data, seed, updates=300, every=20)
 
 
 def main() -> None:
