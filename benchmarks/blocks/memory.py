@@ -54,7 +54,7 @@ def memory_networks(files: Any) -> str:
             span([record["processor_s"] for record in records]),
         ]
         rows.append([*NETWORKS[name], *cells])
-    head = ["network", "learned from", "tested on", "symbol error, each seed", "right as a whole", "thoughts paid for a step", "CPU time (s)"]
+    head = ["network", "learned from", "tested on", "symbol error, each seed", "right as a whole", "thoughts a step", "CPU time (s)"]
     return table(head, rows)
 
 
