@@ -53,7 +53,9 @@ class League:
 
     def __init__(self, policy: nn.Module, config: LeagueConfig | None = None, *, seed: int = 0, num_updates: int = 1) -> None:
         if num_launched() > 1:
-            raise ValueError("trainer league: expected one process, since its table of results is not shared, got several")
+            raise ValueError(
+                "trainer league: expected one process, since its table of results is not shared, got several; leave --num_processes out"
+            )
         self.policy, self.config = policy, config or LeagueConfig()
         self.players = Players(self.config)
         modules = [policy, *(deepcopy(policy) for _ in self.players.players[1:])]
