@@ -24,6 +24,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = os.environ["NUMB
 
 import numpy as np
 from competitors import train_once, whole
+from small_png import write_small_png
 
 from seqrl.run import checkpoint
 from seqrl.run.config import RunConfig, decisive, fingerprint, read_config, write_config
@@ -210,12 +211,9 @@ def table(summary: Mapping[str, Any], samples: float) -> str:
 
 def draw(records: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], path: Path) -> None:
     """Draw both quantities against samples and time, and beside them where each method ended."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from PIL import Image
 
     figure = Figure(figsize=(12.5, 6.4), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
     panels = figure.subplots(2, 3, width_ratios=(1, 1, 1))
     for row, (quantity, meaning) in zip(panels, QUANTITIES.items(), strict=True):
         for panel, (axis, label) in zip(row, AXES.items(), strict=False):
@@ -229,10 +227,8 @@ def draw(records: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], path:
     for draw_line, panel in zip(("axhline", "axhline", "axvline"), panels[0], strict=True):
         getattr(panel, draw_line)(summary["start"], color="#444444", linewidth=0.8, linestyle=":")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.set_dpi(90)
-    canvas.draw()
     # A palette makes the file a third as large.
-    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()).quantize(96).save(path, optimize=True)
+    write_small_png(figure, path)
 
 
 def _draw_curve(panel: Any, curves: Sequence[Mapping[str, Any]], axis: str, method: str) -> None:

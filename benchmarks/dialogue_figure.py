@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from competitors import run_benchmark
 from provenance import RESULTS, ROOT
+from small_png import write_small_png
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = {"hand-crafted": "#444444", "ppo": "#0072B2", "a2c": "#009E73", "dqn": "#D55E00", "reinforce": "#CC79A7"}
@@ -23,14 +24,12 @@ SHOWN_RATE, SMOOTHED, EPOCH, WARM_START = 0.15, 11, 100, 120
 
 def main() -> None:
     """Draw the three panels."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from PIL import Image
 
     names = ("restaurants", "rates", "movies")
     restaurants, rates, movies = (json.loads((RESULTS / f"dialogue_policy_{name}.json").read_text("utf-8")) for name in names)
     figure = Figure(figsize=(12.5, 3.9), layout="constrained")
-    canvas, panels = FigureCanvasAgg(figure), figure.subplots(1, 3)
+    panels = figure.subplots(1, 3)
     _draw_rates(panels[0], restaurants["rows"] + rates["rows"])
     _draw_learning(panels[1], restaurants["rows"])
     _draw_movies(panels[2], movies)
@@ -38,9 +37,7 @@ def main() -> None:
         panel.grid(alpha=0.25)
         panel.legend(fontsize=8)
     path = ROOT / "docs" / "figures" / "dialogue_policy.png"
-    figure.set_dpi(90)
-    canvas.draw()
-    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()).quantize(96).save(path, optimize=True)
+    write_small_png(figure, path)
     print(path)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from blocks.world import LADDER, SOLVED
 from competitors import run_benchmark
 from provenance import RESULTS, ROOT
+from small_png import write_small_png
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#444444")
@@ -22,13 +23,11 @@ COLOURS = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#444444")
 
 def main() -> None:
     """Draw a line for each trainer, the mean of its seeds; shaded from the least to the largest one."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from PIL import Image
 
     found = json.loads((RESULTS / "configs.json").read_text("utf-8"))["configs"]
     figure = Figure(figsize=(8.0, 3.9), layout="constrained")
-    canvas, panel = FigureCanvasAgg(figure), figure.subplots()
+    panel = figure.subplots()
     for (name, title), colour in zip(LADDER.items(), COLOURS, strict=False):
         _draw(panel, [record["curve"] for record in found[name]["seeds"].values()], title, colour)
     panel.axhline(SOLVED, color="#888888", linewidth=0.8, linestyle=":")
@@ -36,9 +35,7 @@ def main() -> None:
     panel.grid(alpha=0.25)
     panel.legend(fontsize=8)
     path = ROOT / "docs" / "figures" / "ladder.png"
-    figure.set_dpi(90)
-    canvas.draw()
-    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()).quantize(96).save(path, optimize=True)
+    write_small_png(figure, path)
     print(path)
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from competitors import run_benchmark, whole
 from numpy.typing import NDArray
 from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, write_results
+from small_png import write_small_png
 
 from seqrl.run.config import read_config
 from seqrl.run.log import read_metrics
@@ -119,12 +120,10 @@ def equilibrium(payoff: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def draw(games: dict[str, Any]) -> None:
     """Draw the newest main agent's exploitability against the games played, a panel a game and entropy bonus, a line a seed."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from PIL import Image
 
     figure = Figure(figsize=(11, 6.6), layout="constrained")
-    canvas, axes = FigureCanvasAgg(figure), figure.subplots(len(GAMES), len(BONUSES), sharex=True, sharey="row")
+    axes = figure.subplots(len(GAMES), len(BONUSES), sharex=True, sharey="row")
     for line, (game, title) in zip(axes, GAMES.items(), strict=True):
         for panel, bonus in zip(line, BONUSES, strict=True):
             for method, label in METHODS.items():
@@ -138,10 +137,8 @@ def draw(games: dict[str, Any]) -> None:
     for panel in axes[-1]:
         panel.set_xlabel("games played by all learners (thousands), a line a seed")
     axes[0][0].legend(fontsize=8)
-    figure.set_dpi(100)
-    canvas.draw()
     path = ROOT / "docs" / "figures" / "league.png"
-    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()).quantize(96).save(path, optimize=True)
+    write_small_png(figure, path, dpi=100)
     print(path)
 
 

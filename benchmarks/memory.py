@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from competitors import run_benchmark
 from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, write_results
+from small_png import write_small_png
 
 from configs import run_seed
 
@@ -81,13 +82,12 @@ def train_networks(seeds: Sequence[int], folder: Path, report: dict[str, Any]) -
 
 def draw(configs: dict[str, Any], folder: Path, seed: int) -> None:
     """Draw the learning curves of all seeds, and the heads of one seed's run of each configuration."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from PIL import Image
 
     drawn = [name for name in DRAWN if name in configs]
     figure = Figure(figsize=(4 + 4 * len(drawn), 5.4), layout="constrained")
-    canvas, (curves, *pictures) = FigureCanvasAgg(figure), figure.subplots(1, 1 + len(drawn))
+    curves, *pictures = figure.subplots(1, 1 + len(drawn))
     for name, entry in configs.items():
         for which, record in entry["seeds"].items():
             curve, before = record["curve"], configs[BEGUN_BY[name]]["seeds"][which]["curve"]["env_steps"][-1] if name in BEGUN_BY else 0
@@ -100,10 +100,8 @@ def draw(configs: dict[str, Any], folder: Path, seed: int) -> None:
     curves.set(xlabel="environment steps (thousands), a line a seed", ylabel="symbol error on dev, twice the length", ylim=(-0.02, 1.02))
     curves.grid(alpha=0.25)
     curves.legend(fontsize=8)
-    figure.set_dpi(100)
-    canvas.draw()
     path = ROOT / "docs" / "figures" / "memory_tapes.png"
-    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()).quantize(96).save(path, optimize=True)
+    write_small_png(figure, path, dpi=100)
     print(path)
 
 

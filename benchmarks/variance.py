@@ -21,6 +21,7 @@ from corridor import World, corridor, every_episode, exact_gradient, learning_cu
 from enumeration import enumerate_estimator, sample_gradients
 from estimators import Estimator, off_policy, on_policy
 from provenance import RESULTS, ROOT, add_arguments, provenance, require_clean, write_results
+from small_png import write_small_png
 from torch import Tensor
 
 from seqrl.run.interrupt import run_command
@@ -74,12 +75,10 @@ def apart(world: World, logits: Tensor, behaviour: Tensor) -> dict[str, float]:
 def draw(results: Mapping[str, Any], path: Path) -> None:
     """Draw bias against variance of GAE for each critic, and the error of old rows by the number of episodes."""
     import numpy as np
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from PIL import Image
 
     figure = Figure(figsize=(11, 4.2), layout="constrained")
-    canvas, panels = FigureCanvasAgg(figure), figure.subplots(1, 2)
+    panels = figure.subplots(1, 2)
     fresh = results["fresh"]["learned"]
     unit = np.mean(fresh["estimators"]["REINFORCE: return of the whole episode"]["variance"])
     for critic, colour in COLOURS.items():
@@ -106,9 +105,7 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
         panel.grid(alpha=0.25)
         panel.legend(fontsize=8, frameon=False)
         panel.spines[["top", "right"]].set_visible(False)
-    figure.set_dpi(90)
-    canvas.draw()
-    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()).quantize(96).save(path, optimize=True)
+    write_small_png(figure, path)
 
 
 def main() -> None:
