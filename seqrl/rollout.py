@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, cast
 
 import torch
@@ -171,6 +171,21 @@ def refuse_forced_steps(number: int) -> None:
             f"forced steps: expected 0 where a task has no demonstrations, got {number}; set imitation.forced_steps to 0, or "
             "choose a task that has some"
         )
+
+
+def evaluation_seed(split: str, seeds: Mapping[str, int]) -> int:
+    """Give the seed of a split's starts or contexts.
+
+    Args:
+        split: such as "dev".
+        seeds: of the splits there are.
+
+    Raises:
+        ValueError: when there is no such split.
+    """
+    if split not in seeds:
+        raise ValueError(f"split: expected one of {', '.join(seeds)}, got {split!r}")
+    return seeds[split]
 
 
 def _columns(tensors: Sequence[Tensor]) -> Tensor:

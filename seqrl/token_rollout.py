@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seqrl.decoding import repeated, sample, sample_beside_greedy
 from seqrl.policies.tokens import evaluation_mode, first_leaf
-from seqrl.rollout import refuse_forced_steps, unroll
+from seqrl.rollout import evaluation_seed, refuse_forced_steps, unroll
 from seqrl.sources import TokenSource
 from seqrl.time_limit import time_limit
 from seqrl.trajectory import Trajectory, Tree, map_tree
@@ -56,9 +56,8 @@ class TokenTask:
         Raises:
             ValueError: when there is no such split.
         """
-        if split not in EVALUATION_SEEDS:
-            raise ValueError(f"split: expected one of {', '.join(EVALUATION_SEEDS)}, got {split!r}")
-        contexts = self._draw(self._num_evaluated, torch.Generator().manual_seed(EVALUATION_SEEDS[split]))
+        seed = evaluation_seed(split, EVALUATION_SEEDS)
+        contexts = self._draw(self._num_evaluated, torch.Generator().manual_seed(seed))
         return {self._score.__name__: float(token_rollout(policy, contexts, self._score, greedy=True).score.mean())}
 
     def state_dict(self) -> dict[str, Any]:

@@ -14,14 +14,12 @@ from torch import Tensor, nn
 from seqrl.policies.actor_critic import ActionSize, ActorCritic
 from seqrl.policies.encoders import ObservationSize
 from seqrl.policies.tokens import evaluation_mode
-from seqrl.rollout import refuse_forced_steps, unroll
+from seqrl.rollout import evaluation_seed, refuse_forced_steps, unroll
 from seqrl.settings import Count, check_settings
-from seqrl.tasks.boards.games import make_game
+from seqrl.tasks.boards.games import EVALUATION_SEEDS, make_game
 from seqrl.tasks.boards.rules import BoardGame, Boards
 from seqrl.tasks.opponents import opponents_action, refuse_illegal
 from seqrl.trajectory import Step, Trajectory, Tree
-
-EVALUATION_SEEDS = {"dev": 1_000_000_007, "test": 1_500_000_001}
 
 
 @dataclass
@@ -122,9 +120,7 @@ class BoardDuelTask:
 
     def evaluate(self, policy: nn.Module, *, split: str = "dev") -> dict[str, float]:
         """Give the chance of winning, a draw being half a win, of moves that are sampled, against players by rules."""
-        if split not in EVALUATION_SEEDS:
-            raise ValueError(f"split: expected one of {', '.join(EVALUATION_SEEDS)}, got {split!r}")
-        seed, device, found = EVALUATION_SEEDS[split], next(policy.parameters(), torch.zeros(0)).device, {}
+        seed, device, found = evaluation_seed(split, EVALUATION_SEEDS), next(policy.parameters(), torch.zeros(0)).device, {}
         own, others = torch.Generator(device).manual_seed(seed), torch.Generator().manual_seed(seed + 1)
         for name, player in (("chance_anything", Anything()), ("chance_tactician", Tactician(self.game))):
             found[name] = chance(self._played(policy, player, self.config.num_eval_games, own, others=others))

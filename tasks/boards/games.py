@@ -16,6 +16,8 @@ from seqrl.tasks.boards.go import Go
 from seqrl.tasks.boards.lines import LineGame
 from seqrl.tasks.boards.rules import BoardGame
 
+EVALUATION_SEEDS = {"dev": 1_000_000_007, "test": 1_500_000_001}
+
 
 def make_game(name: str, size: int | None = None) -> BoardGame:
     """Make a game: "tic_tac_toe", "connect4", or "go" on `size` x `size` cells.

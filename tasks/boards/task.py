@@ -15,11 +15,11 @@ from seqrl.policies.search_policy import Choice, SearchPolicy
 from seqrl.policies.tokens import evaluation_mode
 from seqrl.policies.tree_search import TreeSearchConfig
 from seqrl.policies.two_headed import TwoHeadedNetwork
-from seqrl.rollout import refuse_forced_steps
+from seqrl.rollout import evaluation_seed, refuse_forced_steps
 from seqrl.run.registry import call
 from seqrl.run.trust import NAMES_CODE
 from seqrl.settings import Count, NotNegative, check_settings, named
-from seqrl.tasks.boards.games import make_game
+from seqrl.tasks.boards.games import EVALUATION_SEEDS, make_game
 from seqrl.tasks.boards.match import BoardMatch
 from seqrl.tasks.boards.players import (
     Player,
@@ -35,7 +35,6 @@ from seqrl.tasks.boards.rules import BoardGame, Boards
 from seqrl.tasks.boards.self_play import self_play
 from seqrl.trajectory import Trajectory
 
-EVALUATION_SEEDS = {"dev": 1_000_000_007, "test": 1_500_000_001}
 HINTS = {"tree_search": "set task.policy.search.num_simulations above 0"}
 
 
@@ -181,10 +180,9 @@ class BoardTask:
         Raises:
             ValueError: when there is no such split, or the opponent fails or makes an illegal move.
         """
-        if split not in EVALUATION_SEEDS:
-            raise ValueError(f"split: expected one of {', '.join(EVALUATION_SEEDS)}, got {split!r}")
+        seed = evaluation_seed(split, EVALUATION_SEEDS)
         with evaluation_mode(policy):
-            results = self._against(self.player(policy), EVALUATION_SEEDS[split])
+            results = self._against(self.player(policy), seed)
         won, drawn, lost = (sum(column) for column in zip(*results, strict=True))
         total = won + drawn + lost
         by_colour = {f"lost_{name}": result[2] / sum(result) for name, result in zip(("first", "second"), results, strict=True)}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from seqrl.policies.tokens import evaluation_mode
 from seqrl.protocols import Conversation, ask
-from seqrl.rollout import play, refuse_forced_steps, unroll
+from seqrl.rollout import evaluation_seed, play, refuse_forced_steps, unroll
 from seqrl.run.trust import NAMES_CODE
 from seqrl.settings import Count, Fraction, NotNegative, check_settings
 from seqrl.sources import Episode
@@ -206,9 +206,7 @@ class EnvTask:
         Raises:
             ValueError: when there is no such split.
         """
-        if split not in EVALUATION_SEEDS:
-            raise ValueError(f"split: expected one of {', '.join(EVALUATION_SEEDS)}, got {split!r}")
-        config, seed = self.config, EVALUATION_SEEDS[split]
+        config, seed = self.config, evaluation_seed(split, EVALUATION_SEEDS)
         make = partial(self._sources.get, training=False, seed=seed)
         with self._acting(policy):
             total, length, metrics = play_episodes(

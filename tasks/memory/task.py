@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seqrl.rollout import evaluation_seed
 from seqrl.run.json_text import parse_json
 from seqrl.settings import Count, check_settings
 from seqrl.tasks.memory.drawing import draw_heads
@@ -115,9 +116,7 @@ class MemoryTask:
         Raises:
             ValueError: when there is no such split.
         """
-        if split not in EVALUATION_SEEDS:
-            raise ValueError(f"split: expected one of {', '.join(EVALUATION_SEEDS)}, got {split!r}")
-        config, random = self.config, np.random.default_rng(EVALUATION_SEEDS[split])
+        config, random = self.config, np.random.default_rng(evaluation_seed(split, EVALUATION_SEEDS))
         context = self._instances(config.num_evaluated, config.test_length or config.max_length, random)
         rows = token_rollout(policy, context, share_right, greedy=True)
         score = rows.score.double()
