@@ -112,16 +112,11 @@ class Placement:
             swap = torch.randint(2, (len(items), 1), generator=generator).bool()
             shown = torch.where(swap, shown.flip(1), shown)
             corners = self._corners_of_pairs(height, width, len(items), generator)
+            for k in range(self.num_objects):
+                _put(canvas, images.numpy()[shown[:, k].numpy()], corners[:, k], np.maximum)
         else:
             shown = items.unsqueeze(1)
-            corners = self._corners(height, width, len(items), generator).unsqueeze(1) if heights is None else shown
-        for k in range(self.num_objects if heights is None else 0):
-            _put(canvas, images.numpy()[shown[:, k].numpy()], corners[:, k], np.maximum)
-        for size in () if heights is None else heights.unique().tolist():
-            rows = (heights == size).nonzero().squeeze(1)
-            patches = resized(images[items[rows]], size)
-            corner = self._corners(patches.shape[1], patches.shape[2], len(rows), generator)
-            _put(canvas, patches.numpy(), corner, np.maximum, rows)
+            self._put_alone(canvas, images, items, generator, heights)
         if self.kind == "cluttered":
             self._clutter(canvas, images, items, generator)
         return torch.from_numpy(canvas), shown
@@ -151,6 +146,20 @@ class Placement:
         rest = number - ends[cell] + places[cell]
         left_corner = torch.stack([rest // (columns - right) + (-down).clamp(min=0), rest % (columns - right)], dim=1)
         return torch.stack([left_corner, left_corner + torch.stack([down, right], dim=1)], dim=1)
+
+    def _put_alone(
+        self, canvas: NDArray[np.uint8], images: Tensor, items: Tensor, generator: torch.Generator, heights: Tensor | None
+    ) -> None:
+        """Put one image on each canvas, those of one height together."""
+        height, width = images.shape[1:]
+        if heights is None:
+            _put(canvas, images.numpy()[items.numpy()], self._corners(height, width, len(items), generator), np.maximum)
+            return
+        for size in heights.unique().tolist():
+            rows = (heights == size).nonzero().squeeze(1)
+            patches = resized(images[items[rows]], size)
+            corners = self._corners(patches.shape[1], patches.shape[2], len(rows), generator)
+            _put(canvas, patches.numpy(), corners, np.maximum, rows)
 
     def _clutter(self, canvas: NDArray[np.uint8], images: Tensor, items: Tensor, generator: torch.Generator) -> None:
         count, height, width = images.shape
