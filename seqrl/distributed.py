@@ -144,12 +144,17 @@ def broadcast_weights(policy: nn.Module) -> None:
 
 def mean(x: Tensor) -> Tensor:
     """Average a tensor of floats, of one shape in all, over the processes; every process must call it."""
+    return summed(x).div_(num_processes()) if is_connected() else x
+
+
+def summed(x: Tensor) -> Tensor:
+    """Add up a tensor, of one shape in all, over the processes; every process must call it. Alone it is x itself."""
     if not is_connected():
         return x
-    summed = x.clone()
+    parts = x.clone()
     with meeting("in an update of the weights"):
-        torch.distributed.all_reduce(summed)
-    return summed.div_(num_processes())
+        torch.distributed.all_reduce(parts)
+    return parts
 
 
 def least(number: int, device: torch.device) -> int:

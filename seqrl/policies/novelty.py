@@ -43,7 +43,7 @@ class VisitCounts(nn.Module):
         """Count what the steps that count led to; give what to log."""
         seen = led_to(rows)[rows.mask]
         new = torch.bincount(seen.long(), minlength=len(self.visits)).to(self.visits)
-        self.visits += distributed.mean(new) * distributed.num_processes()
+        self.visits += distributed.summed(new)
         return {"explore/states_visited": float((self.visits > 0).sum())}
 
     def bonus(self, rows: Trajectory) -> Tensor:
@@ -83,7 +83,7 @@ class DensityCounts(nn.Module):
             self.inputs.norm.fold()
         bins = self._bins(rows)[rows.mask]
         new = torch.stack([torch.bincount(column, minlength=self.visits.shape[1]) for column in bins.unbind(dim=1)])
-        self.visits += distributed.mean(new.to(self.visits)) * distributed.num_processes()
+        self.visits += distributed.summed(new.to(self.visits))
         return {}
 
     def bonus(self, rows: Trajectory) -> Tensor:

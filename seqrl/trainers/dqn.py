@@ -124,7 +124,7 @@ class DQN:
             self.replay.clear()
         self.replay.add(trajectory)
         # Those of all processes, so that all begin to learn in the same update.
-        self.num_env_steps += round(float(distributed.mean(trajectory.mask.sum().float())) * distributed.num_processes())
+        self.num_env_steps += int(distributed.summed(trajectory.mask.sum()))
         stats["replay/num_steps"] = float(self.replay.num_steps)
         self.policy.train(self.policy.config.dropout > 0)
         history: list[Stats] = []

@@ -144,7 +144,7 @@ class SAC:
         stats.pop("rollout/ended", None)  # stretches of steps are no episodes
         self.replay.add(trajectory)
         # Those of all processes, so that all begin to learn in the same update.
-        self.num_env_steps += round(float(distributed.mean(trajectory.mask.sum().float())) * distributed.num_processes())
+        self.num_env_steps += int(distributed.summed(trajectory.mask.sum()))
         stats["replay/num_steps"] = float(self.replay.num_steps)
         history: list[Stats] = []
         if self.num_env_steps >= self.config.learning_starts and distributed.least(int(self.replay.can_draw), self.optimiser.device):
