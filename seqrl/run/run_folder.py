@@ -56,12 +56,12 @@ def check_writable(folder: Path, num_bytes: int = 0, *, way: str = "--runs_folde
             file.write(b"\0" * 65536)
             file.flush()
             os.fsync(file.fileno())
+        free = shutil.disk_usage(folder).free
     except OSError as error:
         raise cannot_write(folder, error, way) from error
     finally:
         with contextlib.suppress(OSError):
             probe.unlink()
-    free = shutil.disk_usage(folder).free
     if free < num_bytes:
         raise OSError(f"{folder}: {free / 2**20:.1f} MiB are free, the checkpoints need about {num_bytes / 2**20:.1f}; use {way}")
 

@@ -77,7 +77,10 @@ def train_seeds(configs: Sequence[RunConfig], *, overwrite: bool, display: bool)
 
 
 def check_all_folders(configs: Sequence[RunConfig], *, overwrite: bool) -> None:
-    """Refuse runs of which one could not begin, before the first one does; see `train_seeds`."""
+    """Refuse runs of which one could not begin, before the first one does; see `train_seeds`. The main process does it for all."""
+    # It makes the folders and removes them again: another process that looked at the same time would miss one.
+    if not is_main():
+        return
     errors: list[OSError | ValueError] = []
     for config in configs:
         try:

@@ -14,6 +14,7 @@ from seqrl.run import checkpoint
 from seqrl.run.config import RunConfig, read_config
 from seqrl.run.log import read_metrics
 from seqrl.run.loop import RunResult
+from seqrl.run.seeds import check_all_folders
 from seqrl.run.train import load, read_run, train
 from seqrl.run.train import resume as resume_run
 
@@ -158,6 +159,20 @@ def test_folder_that_cannot_be_written_fails_before_anything_is_built(toy_yaml: 
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot be written"):
         train(config_of(toy_yaml, f"--runs_folder={tmp_path / 'file'}", "--task.width=-1"), display=False)
+
+
+def test_one_process_tries_the_folders_of_all_seeds(toy_yaml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_of(toy_yaml)
+    config.run_folder.mkdir(parents=True)
+    (config.run_folder / "metrics.jsonl").write_text("{}\n")
+    with pytest.raises(FileExistsError, match="already holds a run"):
+        check_all_folders([config], overwrite=False)
+    new = config_of(toy_yaml, "--name=new")
+    monkeypatch.setattr("seqrl.run.seeds.is_main", lambda: False)
+    # The main process removes what it made to try, so another one must not look there meanwhile.
+    monkeypatch.setattr("seqrl.run.seeds.check_folder", lambda *_, **__: pytest.fail("looked at the folder"))
+    check_all_folders([config, new], overwrite=False)
+    assert not new.run_folder.exists()
 
 
 @pytest.mark.parametrize("is_main", [True, False])
