@@ -145,7 +145,7 @@ def _dataclass(expected: type, value: Any, path: str, default: Any = None) -> An
     values = {}
     for name, field in fields.items():
         if name in value:
-            values[name] = _field(field, hints[name], value[name], _join(path, name))
+            values[name] = _field(field, hints[name], value[name], _join(path, name), getattr(default, name, None))
         elif default is not None:
             values[name] = getattr(default, name)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
@@ -156,12 +156,12 @@ def _dataclass(expected: type, value: Any, path: str, default: Any = None) -> An
         raise ValueError((f"{path}: {error}" if path else str(error)) + renames.new_values(path, values)) from error
 
 
-def _field(field: dataclasses.Field[Any], hint: Any, value: Any, path: str) -> Any:
+def _field(field: dataclasses.Field[Any], hint: Any, value: Any, path: str, default: Any) -> Any:
     if "registry" in field.metadata:
         return _registered(field.metadata["registry"], value, path)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type) and field.default_factory is not dataclasses.MISSING:
-        # A trainer may have defaults of its own for what it holds, which one changed field must not undo.
-        return _dataclass(hint, value, path, field.default_factory())
+        # Whatever holds it may have defaults of its own for what it holds, at any depth, which one changed field must not undo.
+        return _dataclass(hint, value, path, field.default_factory() if default is None else default)
     return decode(hint, value, path)
 
 
