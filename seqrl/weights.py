@@ -89,7 +89,7 @@ class Weights:
     def gradient_norm(self) -> Tensor:
         """Give the L2 norm [] of all gradients."""
         norm = global_norm(self.adamw.gradients())
-        return norm if self._shards is None else (distributed.mean(norm.square()) * distributed.num_processes()).sqrt()
+        return norm if self._shards is None else distributed.summed(norm.square()).sqrt()
 
     def step(self, learning_rate: float, divisor: Tensor | None, scaler: Any = None) -> None:
         """Move the weights along the gradients and clear these.

@@ -87,11 +87,18 @@ class ManyGames(VectorEnv):
         num_envs: their number.
         max_episode_steps: cut games after so many steps; None leaves it to the rules.
         render_mode: nothing is drawn when None.
+
+    Raises:
+        ValueError: when an array of the games' state has a name that the environment's own state has.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
 
     def __init__(self, games: Games, num_envs: int, max_episode_steps: int | None, render_mode: str | None) -> None:
+        if taken := {"length", "ended", "random"} & set(games.state):
+            raise ValueError(
+                f"games.state: {', '.join(sorted(taken))}: is what the environment itself keeps under this name; choose another"
+            )
         self.games, self.num_envs, self.render_mode, self._limit = games, num_envs, render_mode, max_episode_steps
         self.single_observation_space, self.single_action_space = games.observation_space, games.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)

@@ -28,6 +28,7 @@ from seqrl.tasks.control.predicting import PredictingActorCritic
 from seqrl.tasks.control.spaces import joint_parts
 
 TYPES = ("actor_critic", "soft_actor_critic", "action_values", "action_value_table", "probability_table", "planner")
+ENCODING = ("actor_critic", "action_values")  # those of them that have an encoder
 # Which settings help where a trainer misses something.
 HINTS = {
     **dict.fromkeys(("probabilities", "distribution", "critic"), "set task.policy.type=actor_critic"),
@@ -59,7 +60,7 @@ class ControlPolicyConfig:
             three and a third of the arithmetic, see `seqrl.policies.networks.SmallCNN`; or `module:function` for one of one's own in
             their place, where the function takes this configuration, the space of observations and the generator of the initial
             weights, and gives a module from observations [..., *shape], as the environment has them, to features [..., num_outputs],
-            with `num_outputs` as an attribute. Memory and heads stand behind it. Tables have none.
+            with `num_outputs` as an attribute. Memory and heads stand behind it; for actor_critic and action_values.
         actor_critic: what the networks of "actor_critic" are made of, see `seqrl.policies.actor_critic.ActorCriticConfig`.
         action_values: what the network of "action_values" is made of, see `seqrl.policies.action_values.ActionValuesConfig`.
         soft_actor_critic: what "soft_actor_critic" is made of, see `seqrl.policies.soft_actor_critic.SoftActorCriticConfig`.
@@ -109,6 +110,11 @@ def build_policy(
     if isinstance(observation_space, Perceived) and config.type != "actor_critic" and ":" not in config.type:
         raise ValueError(
             f"task.policy.type: expected actor_critic in an environment that takes predictions, got {config.type}; only that one predicts"
+        )
+    if config.encoder != "auto" and config.type not in ENCODING and ":" not in config.type:
+        raise ValueError(
+            f"task.policy.encoder: expected auto with task.policy.type: {config.type}, which has no encoder, got {config.encoder}; "
+            f"{' and '.join(ENCODING)} have one"
         )
     builders = {
         "actor_critic": _actor_critic,

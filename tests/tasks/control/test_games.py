@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
@@ -67,3 +68,10 @@ def test_many_games_end_alone_and_begin_in_their_next_step() -> None:
     other.load_state_dict(kept)
     again = other.step(np.array([1, 1]))
     assert again[0].tolist() == seen.tolist() and again[1].tolist() == reward.tolist()
+
+
+def test_names_that_the_environment_keeps_its_own_state_under_are_refused() -> None:
+    rules = Countdown(2)
+    rules.state["length"] = np.zeros(2, dtype=np.int64)
+    with pytest.raises(ValueError, match=r"games\.state: length: is what the environment itself keeps"):
+        ManyGames(rules, 2, 5, None)

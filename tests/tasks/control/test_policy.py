@@ -189,3 +189,9 @@ def test_frames_can_have_the_smaller_network_and_nothing_else_can() -> None:
     assert sizes["small"] < 0.85 * sizes["auto"]
     with pytest.raises(ValueError, match="task.policy.encoder: small is for frames of games"):
         build_policy(ControlPolicyConfig(encoder="small"), Box(-1.0, 1.0, (3,)), Discrete(3))
+
+
+@pytest.mark.parametrize("kind", ["action_value_table", "probability_table", "planner", "soft_actor_critic"])
+def test_policies_without_an_encoder_refuse_one(kind: str) -> None:
+    with pytest.raises(ValueError, match=f"encoder: expected auto with task.policy.type: {kind}, which has no encoder, got small"):
+        build_policy(ControlPolicyConfig(type=kind, encoder="small"), Discrete(3), Discrete(3))
