@@ -56,8 +56,6 @@ def run_ours(seed: int, num_updates: int, threads: int, precision: str, clock: C
         f"--num_threads={threads}",
         "--num_updates=10000",
         "--trainer.optimiser.precision=fp32",
-        # The peer's network and epochs.
-        *("--task.policy.encoder=auto", "--task.policy.actor_critic.code_size=512", "--trainer.epochs=4"),
     ]
     config = read_config(ROOT / "configs" / "atari" / "pong_ppo.yaml", changes)
     config, _, task, policy = begin(config)

@@ -153,7 +153,6 @@ def pong(seed: int, *, dry: bool) -> dict[str, list[float]]:
     found: dict[str, Callable[[], Any]] = {"plain": PlainPong(seed).update}
     for precision in ("fp32",) if dry else ("fp32", "bf16"):
         changes = [f"--seed={seed}", f"--task.precision={precision}", "--num_updates=10000", f"--trainer.optimiser.precision={precision}"]
-        changes += ["--task.policy.encoder=auto", "--task.policy.actor_critic.code_size=512", "--trainer.epochs=4"]  # as the plain one
         config = read_config(ROOT / "configs" / "atari" / "pong_ppo.yaml", changes)
         task, policy = build(config)
         trainer = config.trainer.build(policy, seed=seed, num_updates=10_000)

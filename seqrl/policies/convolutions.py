@@ -1,4 +1,4 @@
-"""The game networks' forward and backward pass as fast as a processor allows: half precision, and a thread for each part of a batch."""
+"""The Nature network's forward and backward pass as fast as a processor allows: half precision, and a thread for each part of a batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 EncoderPrecision = Literal["auto", "fp32", "bf16"]
-STRIDES = (4, 2, 1)  # of the convolutions; the smaller network has the first two
+STRIDES = (4, 2, 1)
+KINDS = (nn.Conv2d, nn.ReLU, nn.Conv2d, nn.ReLU, nn.Conv2d, nn.ReLU, nn.Flatten, nn.Linear, nn.ReLU)
 SMALLEST_PART = 32  # below so many frames a second thread costs more than it saves
 
 Argument = TypeVar("Argument")
@@ -64,17 +65,16 @@ def prepare_weights(weights: Sequence[Tensor], dtype: torch.dtype) -> list[Tenso
 
 
 def serves(layers: nn.Sequential) -> bool:
-    """Whether `encode_frames` computes what some layers do: those of a game network, with nothing in their way.
+    """Whether `encode_frames` computes what some layers do: those of the Nature network, with nothing in their way.
 
     Args:
         layers: those that take the frames.
     """
-    kinds = (*(nn.Conv2d, nn.ReLU) * sum(isinstance(layer, nn.Conv2d) for layer in layers), nn.Flatten, nn.Linear, nn.ReLU)
-    if tuple(map(type, layers)) != kinds or any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers):
+    if tuple(map(type, layers)) != KINDS or any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers):
         return False
     forms = [(one.stride, one.padding, one.dilation, one.groups) for one in layers if isinstance(one, nn.Conv2d)]
     learned = all(layer.bias is not None for layer in layers if isinstance(layer, (nn.Conv2d, nn.Linear)))
-    return learned and forms == [((stride, stride), (0, 0), (1, 1), 1) for stride in STRIDES[: len(forms)]]
+    return learned and forms == [((stride, stride), (0, 0), (1, 1), 1) for stride in STRIDES]
 
 
 def encode_frames(frames: Tensor, weights: list[Tensor], dtype: torch.dtype, prepared: list[Tensor] | None = None) -> Tensor:
@@ -98,7 +98,7 @@ def encode_frames(frames: Tensor, weights: list[Tensor], dtype: torch.dtype, pre
 
 
 class EncodeFrames(torch.autograd.Function):
-    """Two or three convolutions and a linear layer, each with a rectifier, with a backward pass written out.
+    """Three convolutions and a linear layer, each with a rectifier, with a backward pass written out.
 
     `EncodeFrames.apply(frames, dtype, num_parts, prepared, *weights)` takes uint8 frames [B, 84, 84, C], the dtype of
     the inner layers, the largest number of threads, `prepare_weights(weights, dtype)` or None, and the kernel and bias of each
@@ -108,8 +108,7 @@ class EncodeFrames(torch.autograd.Function):
     layer, whose gradients of kernels scale badly over them, and does not stall where another process holds a core. Sums over
     a part run in float32; the parts' gradients are added in float32.
 
-    Source: the networks: Mnih et al. 2015 (Human-level control through deep reinforcement learning), methods (model architecture);
-    Mnih et al. 2013 (Playing Atari with deep reinforcement learning), section 4.1.
+    Source: the network: Mnih et al. 2015 (Human-level control through deep reinforcement learning), methods (model architecture).
     """
 
     @staticmethod
@@ -140,14 +139,9 @@ class EncodeFrames(torch.autograd.Function):
 def encode_plainly(frames: Tensor, weights: Sequence[Tensor]) -> Tensor:
     """Encode uint8 frames [B, 84, 84, C] with PyTorch's own operations, in the weights' dtype: the meaning of `EncodeFrames`."""
     x = frames.permute(0, 3, 1, 2).to(weights[0].dtype) / 255.0
-    for stride, kernel, bias in _convolutions(weights):
+    for stride, kernel, bias in zip(STRIDES, weights[0:6:2], weights[1:6:2], strict=True):
         x = F.conv2d(x, kernel, bias, stride).relu()
-    return F.linear(x.flatten(1), weights[-2], weights[-1]).relu()
-
-
-def _convolutions(weights: Sequence[Tensor]) -> list[tuple[int, Tensor, Tensor]]:
-    """Give stride, kernel and bias of each convolution; the linear layer's weights come last."""
-    return list(zip(STRIDES, weights[:-2:2], weights[1:-2:2], strict=False))
+    return F.linear(x.flatten(1), weights[6], weights[7]).relu()
 
 
 @torch.no_grad()
@@ -155,10 +149,10 @@ def _forward(frames: Tensor, weights: list[Tensor]) -> list[Tensor]:
     """Give the input and what each layer puts out, for one part."""
     # Channels last in memory: the convolutions' own order for small channel counts, so that nothing is rearranged on the way.
     outputs = [frames.to(weights[0].dtype).permute(0, 3, 1, 2)]
-    for stride, kernel, bias in _convolutions(weights):
+    for stride, kernel, bias in zip(STRIDES, weights[0:6:2], weights[1:6:2], strict=True):
         outputs.append(F.conv2d(outputs[-1], kernel, bias, stride).relu_())
     outputs.append(outputs[-1].flatten(1))
-    outputs.append(F.linear(outputs[-1], weights[-2], weights[-1]).relu_())
+    outputs.append(F.linear(outputs[-1], weights[6], weights[7]).relu_())
     return outputs
 
 
@@ -168,9 +162,10 @@ def _backward(work: tuple[list[Tensor], Tensor], weights: list[Tensor]) -> list[
     outputs, gradient = work
     gradient = _through_rectifier(gradient.to(outputs[-1].dtype), outputs[-1])
     gradients = [gradient.t() @ outputs[-2], gradient.sum(0)]
-    gradient = (gradient @ weights[-2]).view_as(outputs[-3]).contiguous(memory_format=torch.channels_last)
-    for layer, (stride, kernel, _) in reversed(list(enumerate(_convolutions(weights)))):
+    gradient = (gradient @ weights[6]).view_as(outputs[3]).contiguous(memory_format=torch.channels_last)
+    for layer in (2, 1, 0):
         gradient = _through_rectifier(gradient, outputs[layer + 1])
+        stride, kernel = STRIDES[layer], weights[2 * layer]
         wanted = [layer > 0, True, True]  # nobody asks how the frames should change
         gradient, of_kernel, of_bias = torch.ops.aten.convolution_backward(
             gradient, outputs[layer], kernel, [kernel.shape[0]], [stride] * 2, [0, 0], [1, 1], False, [0, 0], 1, wanted

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqrl.distributed import gather
-from seqrl.policies.networks import MLP, Activation, NatureCNN, RecurrentTorso, SmallCNN, frame_channels
+from seqrl.policies.networks import MLP, Activation, NatureCNN, RecurrentTorso, frame_channels
 from seqrl.policies.pictures import Picture, PictureEncoder, other_numbers
 from seqrl.trajectory import Tree
 
@@ -30,7 +30,6 @@ class ObservationSize:
         frames: whether it is a stack of game frames, uint8 [channels, 84, 84], for the Nature CNN.
         pictures: other pictures in it, see `seqrl.policies.pictures`.
         num_stacked: how many observations one shows, along a first axis of their own; told only where there are pictures.
-        small: whether frames get the smaller of their networks.
         own_encoder: makes the user's own encoder of whole observations, a module with `num_outputs`, from a generator.
     """
 
@@ -39,7 +38,6 @@ class ObservationSize:
     frames: bool = False
     pictures: tuple[Picture, ...] = ()
     num_stacked: int = 1
-    small: bool = False
     own_encoder: Callable[[torch.Generator | None], nn.Module] | None = None
 
     def __post_init__(self) -> None:
@@ -79,7 +77,7 @@ class ObservationSize:
         if self.own_encoder is not None:
             return self.own_encoder(generator)
         if self.frames:
-            return (SmallCNN if self.small else NatureCNN)(frame_channels(self.shape), code_size, generator=generator)
+            return NatureCNN(frame_channels(self.shape), code_size, generator=generator)
         return PictureEncoder(
             self.shape, self.pictures, self.num_numbers, code_size, hidden_sizes, activation=activation, generator=generator
         )

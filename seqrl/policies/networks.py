@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -92,9 +92,6 @@ class NatureCNN(nn.Module):
     Source: Mnih et al. 2015 (Human-level control through deep reinforcement learning), methods (model architecture).
     """
 
-    # Filters, width in pixels and stride of each convolution.
-    convolutions: ClassVar[Sequence[tuple[int, int, int]]] = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
-
     def __init__(
         self,
         num_channels: int = 4,
@@ -104,11 +101,17 @@ class NatureCNN(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        layers, side = list[nn.Module](), FRAME_SIZE[0]
-        for num_filters, width, stride in self.convolutions:
-            layers += [nn.Conv2d(num_channels, num_filters, width, stride=stride), nn.ReLU()]
-            num_channels, side = num_filters, (side - width) // stride + 1
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(num_channels * side * side, num_outputs), nn.ReLU())
+        self.layers = nn.Sequential(
+            nn.Conv2d(num_channels, 32, 8, stride=4),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 4, stride=2),
+            nn.ReLU(),
+            nn.Conv2d(64, 64, 3, stride=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(64 * 7 * 7, num_outputs),
+            nn.ReLU(),
+        )
         self.num_outputs = num_outputs
         self.dtype, self.may_be_fused = dtype_of(precision), True
         self._prepared: list[Tensor] | None = None
@@ -139,7 +142,7 @@ class NatureCNN(nn.Module):
         """A line about which way its frames take."""
         reason = "optimiser.fused is off" if not self.may_be_fused else "" if serves(self.layers) else "its layers were changed"
         fused = "the way of seqrl/policies/convolutions.py, a thread for each part of a batch, on a CPU"
-        return f"the frames of the {type(self).__name__} go {f'layer by layer: {reason}' if reason else fused}"
+        return f"the Nature CNN's frames go {f'layer by layer: {reason}' if reason else fused}"
 
     @contextmanager
     def constant_weights(self) -> Iterator[None]:
@@ -149,18 +152,6 @@ class NatureCNN(nn.Module):
             yield
         finally:
             self._prepared = None
-
-
-class SmallCNN(NatureCNN):
-    """Encodes the same frames by two convolutions with half the filters: a third of the arithmetic; A3C and PPO were published with it.
-
-    Args: see `NatureCNN`; published with 256 outputs.
-
-    Source: Mnih et al. 2013 (Playing Atari with deep reinforcement learning), section 4.1; Mnih et al. 2016 (Asynchronous methods for
-    deep reinforcement learning), section 5.1; Schulman et al. 2017 (Proximal policy optimization algorithms), section 6.4.
-    """
-
-    convolutions = ((16, 8, 4), (32, 4, 2))
 
 
 def frame_channels(shape: Sequence[int]) -> int:

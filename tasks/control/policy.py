@@ -56,11 +56,10 @@ class ControlPolicyConfig:
             which plans by a model of the world that `model_based` learns; or
             `module:function` for a policy of one's own, where the function takes this configuration, the spaces of observations and
             actions, and the generator of the initial weights.
-        encoder: "auto", layers or convolutions that fit what is seen; "small", for frames of games, two convolutions in the place of
-            three and a third of the arithmetic, see `seqrl.policies.networks.SmallCNN`; or `module:function` for one of one's own in
-            their place, where the function takes this configuration, the space of observations and the generator of the initial
-            weights, and gives a module from observations [..., *shape], as the environment has them, to features [..., num_outputs],
-            with `num_outputs` as an attribute. Memory and heads stand behind it; for actor_critic and action_values.
+        encoder: "auto", layers or convolutions that fit what is seen; or `module:function` for one of one's own in their place, where the
+            function takes this configuration, the space of observations and the generator of the initial weights, and gives a module from
+            observations [..., *shape], as the environment has them, to features [..., num_outputs], with `num_outputs` as an attribute.
+            Memory and heads stand behind it; for actor_critic and action_values.
         actor_critic: what the networks of "actor_critic" are made of, see `seqrl.policies.actor_critic.ActorCriticConfig`.
         action_values: what the network of "action_values" is made of, see `seqrl.policies.action_values.ActionValuesConfig`.
         soft_actor_critic: what "soft_actor_critic" is made of, see `seqrl.policies.soft_actor_critic.SoftActorCriticConfig`.
@@ -73,7 +72,7 @@ class ControlPolicyConfig:
 
     hidden_sizes: tuple[int, ...] = (64, 64)
     type: Annotated[str, named(*TYPES)] = field(default="actor_critic", metadata={NAMES_CODE: ()})
-    encoder: Annotated[str, named("auto", "small")] = field(default="auto", metadata={NAMES_CODE: ()})
+    encoder: Annotated[str, named("auto")] = field(default="auto", metadata={NAMES_CODE: ()})
     actor_critic: ActorCriticConfig = field(default_factory=ActorCriticConfig)
     action_values: ActionValuesConfig = field(default_factory=ActionValuesConfig)
     soft_actor_critic: SoftActorCriticConfig = field(default_factory=SoftActorCriticConfig)
@@ -200,10 +199,6 @@ def _observation_size(config: ControlPolicyConfig, space: gym.Space) -> Observat
     size = observation_size(seen, config.smallest_picture)
     if config.encoder == "auto":
         return size
-    if config.encoder == "small":
-        if not size.frames:
-            raise ValueError(f"task.policy.encoder: small is for frames of games, uint8 [channels, 84, 84], got {seen}; expected auto")
-        return replace(size, small=True)
     own = partial(call, "task.policy.encoder", config.encoder, config, seen)
     return replace(size, frames=False, pictures=(), num_stacked=1, own_encoder=own)
 

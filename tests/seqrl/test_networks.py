@@ -49,13 +49,6 @@ def test_nature_cnn() -> None:
             network(wrong)
 
 
-def test_small_cnn() -> None:
-    network = networks.SmallCNN(4, 256, generator=seeded())
-    published = (8 * 8 * 4 * 16 + 16) + (4 * 4 * 16 * 32 + 32) + (9 * 9 * 32 * 256 + 256)
-    assert sum(parameter.numel() for parameter in network.parameters()) == published
-    assert network(torch.zeros(2, 3, 4, 84, 84, dtype=torch.uint8)).shape == (2, 3, 256)
-
-
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_recurrent_torso_step_by_step(kind: str) -> None:
     torso = networks.RecurrentTorso(kind, 3, 6, generator=seeded())  # type: ignore[arg-type]

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 pytest.importorskip("ale_py")
 
 from seqrl.optimiser import OptimiserConfig  # noqa: E402
-from seqrl.policies.networks import SmallCNN  # noqa: E402
 from seqrl.run.decode import decode  # noqa: E402
 from seqrl.tasks.atari.games import AtariGames  # noqa: E402
 from seqrl.tasks.atari.task import AtariConfig, encoders  # noqa: E402
@@ -171,11 +170,3 @@ def test_one_changed_setting_of_the_network_leaves_its_other_defaults() -> None:
     config = decode(AtariConfig, {"policy": {"actor_critic": {"code_size": 64}}})
     assert config.policy.actor_critic == dataclasses.replace(AtariConfig().policy.actor_critic, code_size=64)
     assert config.policy.actor_critic.shared_trunk
-
-
-def test_the_smaller_network_plays_in_the_precision_of_the_task() -> None:
-    task = small(precision="bf16", policy=decode(AtariConfig, {"policy": {"encoder": "small"}}).policy)
-    policy = task.build_policy()
-    assert [(type(encoder), encoder.dtype) for encoder in encoders(policy)] == [(SmallCNN, torch.bfloat16)]
-    trajectory = task.rollout(policy, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(policy(trajectory).logp, trajectory.logp, atol=1e-5)

@@ -173,25 +173,16 @@ def test_an_encoder_of_ones_own_by_name(settings: dict, monkeypatch: pytest.Monk
 
 def test_an_encoder_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    with pytest.raises(ValueError, match="encoder: expected one of auto, small or module:function, got 'cnn'"):
+    with pytest.raises(ValueError, match="encoder: expected one of auto or module:function, got 'cnn'"):
         ControlPolicyConfig(encoder="cnn")
     own = ControlPolicyConfig(encoder="own_encoder:Halves", actor_critic=ActorCriticConfig(normalise_observations=True))
     with pytest.raises(ValueError, match="normalise_observations: .* what an encoder of one's own reads; switch it off"):
         EnvTask("CartPole-v1", num_envs=1, policy=own).build_policy()
 
 
-def test_frames_can_have_the_smaller_network_and_nothing_else_can() -> None:
-    policies = {
-        encoder: build_policy(ControlPolicyConfig(encoder=encoder, actor_critic=ActorCriticConfig(shared_trunk=True)), FRAMES, Discrete(3))
-        for encoder in ("auto", "small")
-    }
-    sizes = {name: sum(parameter.numel() for parameter in policy.parameters()) for name, policy in policies.items()}
-    assert sizes["small"] < 0.85 * sizes["auto"]
-    with pytest.raises(ValueError, match="task.policy.encoder: small is for frames of games"):
-        build_policy(ControlPolicyConfig(encoder="small"), Box(-1.0, 1.0, (3,)), Discrete(3))
-
-
 @pytest.mark.parametrize("kind", ["action_value_table", "probability_table", "planner", "soft_actor_critic"])
 def test_policies_without_an_encoder_refuse_one(kind: str) -> None:
-    with pytest.raises(ValueError, match=f"encoder: expected auto with task.policy.type: {kind}, which has no encoder, got small"):
-        build_policy(ControlPolicyConfig(type=kind, encoder="small"), Discrete(3), Discrete(3))
+    with pytest.raises(
+        ValueError, match=f"encoder: expected auto with task.policy.type: {kind}, which has no encoder, got own_encoder:Halves"
+    ):
+        build_policy(ControlPolicyConfig(type=kind, encoder="own_encoder:Halves"), Discrete(3), Discrete(3))
