@@ -75,6 +75,7 @@ def token_rollout(
     score: Callable[[Trajectory, Any], Tensor],
     *,
     group: Tensor | None = None,
+    forced: Tensor | None = None,
     num_samples: int = 1,
     greedy: bool = False,
     greedy_baseline: bool = False,
@@ -84,7 +85,7 @@ def token_rollout(
 ) -> Trajectory:
     """Let a token policy write rows for each context, and reward the last token of a row with its score.
 
-    The keywords but `group` and `score_timeout_s` are those of `seqrl.protocols.Task.rollout`, which hands them on.
+    The keywords but `group`, `forced` and `score_timeout_s` are those of `seqrl.protocols.Task.rollout`, which hands them on.
 
     Args:
         policy: see `seqrl.TokenPolicy`; one with `next_logits` writes by `seqrl.decoding.sample`, one that can only `act` by
@@ -93,10 +94,11 @@ def token_rollout(
         score: gives [B] from a trajectory of B = N * num_samples rows, those of one context next to each other, and from their
             context, leaves [B, ...].
         group: [N] numbers of the contexts; 0..N-1 when None.
+        forced: [N, S] long, the right tokens of each context, of which the first `num_forced_steps` are taken; None where none are known.
         num_samples: rows drawn for each context.
         greedy: write the most probable tokens.
         greedy_baseline: also set `baseline` to the score of the greedy row of the same context.
-        num_forced_steps: must be 0, since nothing is given to force.
+        num_forced_steps: first tokens of drawn rows that are `forced`; must be 0 without these, or where a policy can only `act`.
         generator: draws the tokens.
         score_timeout_s: seconds after which a score that does not answer is given up; 0 for never. See `seqrl.time_limit`.
 
@@ -104,7 +106,8 @@ def token_rollout(
         ValueError: when forced steps are asked for, or a score is not one finite number a row.
         TimeoutError: when the score does not answer.
     """
-    refuse_forced_steps(num_forced_steps)
+    if forced is None or not hasattr(policy, "next_logits"):
+        refuse_forced_steps(num_forced_steps)
     device = next(policy.parameters()).device
     context = map_tree(lambda leaf: leaf.to(device), context)
     N = first_leaf(context).shape[0]
@@ -115,20 +118,30 @@ def token_rollout(
             scores = score(trajectory, repeated(context, trajectory.batch_size // N))
         return trajectory.replace(reward=trajectory.reward + finite_scores(scores, trajectory.reward).unsqueeze(1) * trajectory.terminated)
 
+    begun: Any = {} if forced is None or not num_forced_steps else {"forced": forced[:, :num_forced_steps].to(device)}
     best: Trajectory | None = None
     if greedy_baseline and not greedy and hasattr(policy, "next_logits"):
-        trajectory, best = sample_beside_greedy(policy, context, num_samples=num_samples, group=group, generator=generator)
+        trajectory, best = sample_beside_greedy(policy, context, num_samples=num_samples, group=group, generator=generator, **begun)
     else:
-        trajectory = _written(policy, context, group, num_samples, greedy=greedy, generator=generator)
+        trajectory = _written(policy, context, group, num_samples, greedy=greedy, generator=generator, **begun)
         best = _written(policy, context, group, 1, greedy=True, generator=generator) if greedy_baseline else None
     trajectory = scored(trajectory)
     return trajectory if best is None else trajectory.replace(baseline=scored(best).score.repeat_interleave(num_samples))
 
 
-def _written(policy: Any, context: Tree, group: Tensor, count: int, *, greedy: bool, generator: torch.Generator | None) -> Trajectory:
+def _written(
+    policy: Any,
+    context: Tree,
+    group: Tensor,
+    count: int,
+    *,
+    greedy: bool,
+    generator: torch.Generator | None,
+    forced: Tensor | None = None,
+) -> Trajectory:
     """Write `count` rows about each context; a policy that can only `act` is asked for every row until the last one has ended."""
     if hasattr(policy, "next_logits"):
-        return sample(policy, context, num_samples=count, greedy=greedy, group=group, generator=generator)
+        return sample(policy, context, num_samples=count, greedy=greedy, forced=forced, group=group, generator=generator)
     rows, num_rows = repeated(context, count), group.shape[0] * count
     source = TokenSource(num_rows, begin=policy.begin, end=policy.end, max_tokens=policy.max_tokens, device=group.device)
     settings: Any = {"max_steps": policy.max_tokens, "context": rows, "group": group.repeat_interleave(count)}

@@ -170,7 +170,7 @@ class ActionValues(nn.Module):
             return outputs.squeeze(-1)
         if self.config.estimate == "quantile":
             return outputs.mean(dim=-1)
-        return outputs.softmax(dim=-1) @ self.support
+        return (outputs.softmax(dim=-1) * self.support).sum(dim=-1)  # a matrix product would be one in bf16 under autocast
 
     def best(self, outputs: Tensor, obs: Tree) -> Tensor:
         """Give the allowed action with the largest mean, long [...], from outputs [..., A, N]."""

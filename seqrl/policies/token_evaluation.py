@@ -86,7 +86,9 @@ def _is_large(head: LinearHead, features: Tensor) -> bool:
 def _mean_logp(finite: Tensor, wrong: Sequence[int]) -> Tensor:
     """Average log-probabilities [M, V] over the tokens that can be right, [M]; forbidden ones have the smallest number there is."""
     shares = _shares(finite.shape[1], finite, wrong)
-    mean = finite @ shares
+    # In bf16, which autocast would take, the smallest number is -inf, and three digits are few for a sum over words.
+    with torch.autocast(finite.device.type, enabled=False):
+        mean = finite @ shares
     # Looking at every entry costs as much as the rest; a single forbidden token shows in the mean.
     smallest = torch.finfo(finite.dtype).min
     if bool((mean <= smallest / (2 * finite.shape[1])).any()):

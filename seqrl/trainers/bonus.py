@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -16,7 +17,7 @@ from seqrl.policies.encoders import Inputs, ObservationSize
 from seqrl.policies.novelty import DensityCounts, RandomDistillation, VisitCounts
 from seqrl.policies.tables import ActionValueTable, ProbabilityTable
 from seqrl.settings import Count, Fraction, NotNegative, ReadBy, check_settings
-from seqrl.trajectory import Evaluation, Trajectory
+from seqrl.trajectory import Evaluation, Trajectory, Tree
 
 
 @dataclass
@@ -79,6 +80,8 @@ class Bonus:
 
     def __init__(self, policy: nn.Module, config: BonusConfig, *, seed: int, num_updates: int, device: torch.device | str) -> None:
         self.config, size = config, _observation_size(policy, config.type)
+        # Of what a trajectory keeps for each step a policy may see a part only.
+        self._seen: Callable[[Tree], Tree] = getattr(policy, "seen_of", lambda obs: obs)
         self._optimiser: Optimiser | None = None
         self.novelty: VisitCounts | DensityCounts | RandomDistillation
         if config.type == "random_distillation":
@@ -91,11 +94,12 @@ class Bonus:
 
     def pay(self, rows: Trajectory) -> tuple[Trajectory, dict[str, float]]:
         """Give an update's rows with bonuses in their rewards, and what to log; learn from them what is new no more."""
-        stats = self.novelty.observe(rows)
-        bonus = torch.where(rows.mask, self.config.coefficient * self.novelty.bonus(rows), 0.0)
+        shown = rows.replace(obs=self._seen(rows.obs))
+        stats = self.novelty.observe(shown)
+        bonus = torch.where(rows.mask, self.config.coefficient * self.novelty.bonus(shown), 0.0)
         stats["explore/bonus"] = float(masked_mean(bonus, rows.mask))
         if self._optimiser is not None:
-            history = [self._optimiser.step(rows, _foretold)[0] for _ in range(self.config.gradient_steps)]
+            history = [self._optimiser.step(shown, _foretold)[0] for _ in range(self.config.gradient_steps)]
             self._optimiser.finish_update()
             stats |= {name: value for name, value in average_of(history).items() if name == "loss/predictor"}
         return rows.replace(reward=rows.reward + bonus), stats

@@ -84,13 +84,17 @@ class PredictingActorCritic(nn.Module):
             self.inputs.norm.fold()
         return None
 
+    def seen_of(self, obs: Tree) -> Tensor:
+        """Give what is seen, [..., N], of obs [..., D + N]."""
+        return self._parted(obs)[1]
+
     def observe(self, obs: Tree, mask: Tensor) -> None:
         """Look at a rollout's observations [B, T+1, D + N], which count for the normalisation from the next rollout on."""
-        self.inputs.observe(self._parted(obs)[1], mask)
+        self.inputs.observe(self.seen_of(obs), mask)
 
     def act(self, obs: Tree, state: Tree = None, *, greedy: bool = False, generator: torch.Generator | None = None) -> Step:
         """Choose an action and predict for each row of obs [B, D + N]; greedy takes the most probable action."""
-        features, after = self.trunk(self.inputs(self._parted(obs)[1].unsqueeze(1)), state)
+        features, after = self.trunk(self.inputs(self.seen_of(obs).unsqueeze(1)), state)
         features = features[:, 0]
         chosen = self._distribution(features)
         action = chosen.mode() if greedy else chosen.sample(generator)

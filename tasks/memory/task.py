@@ -98,10 +98,16 @@ class MemoryTask:
     def rollout(self, policy: nn.Module, **settings: Any) -> Trajectory:
         """Let the policy answer new instances; the trainer's settings are those of `seqrl.token_rollout.token_rollout`."""
         self._asked = self._next()
-        return token_rollout(policy, self._asked, share_right, **settings)
+        return token_rollout(policy, self._asked, share_right, forced=self._asked["answer"], **settings)
 
     def demonstrations(self, group: Tensor | None = None) -> Trajectory:
-        """Give the answers to new instances, to be imitated, or to those of the last rollout that `group` numbers."""
+        """Give the answers to new instances, to be imitated, or to those of the last rollout that `group` numbers.
+
+        Raises:
+            ValueError: when there was no rollout yet.
+        """
+        if group is not None and not self._asked:
+            raise ValueError("demonstrations: expected a rollout first, whose instances `group` numbers; give no group for new instances")
         context = self._next() if group is None else {name: leaf[group.cpu()] for name, leaf in self._asked.items()}
         rows = [row[:count] for row, count in zip(context["answer"].tolist(), context["num_answered"].tolist(), strict=True)]
         return imitated_rows(rows, context, torch.arange(len(rows)) if group is None else group.cpu(), begin=BEGIN, pad=PAD)

@@ -17,8 +17,9 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
+from torch.nn.functional import cross_entropy, one_hot
 
 from seqrl.policies.actor_critic import ActorCriticConfig
 from seqrl.policies.tokens import TokenPolicy
@@ -38,6 +39,8 @@ from seqrl.tasks.control.policy import ControlPolicyConfig
 from seqrl.tasks.control.task import ControlConfig, EnvTask
 from seqrl.tasks.dialog.names import RESTAURANT
 from seqrl.tasks.matrix_games.task import MatrixGameConfig
+from seqrl.tasks.memory.policy import MemoryPolicyConfig
+from seqrl.tasks.memory.task import MemoryConfig
 from seqrl.tasks.text.policy import PolicyConfig as TextPolicyConfig
 from seqrl.tasks.text.task import TextConfig, TextTask
 from seqrl.tasks.writing.reward import RewardConfig
@@ -204,7 +207,41 @@ class Parts(gym.Env[Any, int]):
         return {"picture": picture, "number": self.np_random.uniform(-1, 1, 1).astype(np.float32)}
 
 
-for _world in (Board, Parts):
+class TwoBitsLoss:
+    """In ap-gym's form, by NumPy and by PyTorch: cross-entropy of two classes."""
+
+    def numpy(self, prediction: NDArray[np.float32], target: int) -> float:
+        return float(np.log(np.exp(prediction).sum()) - prediction[target])
+
+    def torch(self, prediction: Tensor, target: Tensor, batch_shape: tuple[int, ...] = (), rng: Any = None) -> Tensor:
+        return cross_entropy(prediction.flatten(0, -2), target.flatten(), reduction="none").view(batch_shape)
+
+
+class Perceived(gym.Env[Any, Any]):
+    """A bit that the action 1 shows for a step; it is predicted with every action, and the loss is taken off the reward."""
+
+    observation_space = Box(-1, 1, (2,), np.float32)
+    action_space = Dict({"action": Discrete(2), "prediction": Box(-np.inf, np.inf, (2,), np.float32)})
+    prediction_target_space: Any = Discrete(2)
+
+    def __init__(self) -> None:
+        self.loss_fn = TwoBitsLoss()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.bit = int(self.np_random.integers(2))
+        return self._shown(0), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        loss = self.loss_fn.numpy(action["prediction"], self.bit)
+        told = {"prediction": {"target": self.bit, "loss": loss}, "base_reward": 0.0}
+        return self._shown(int(action["action"])), -loss, bool(self.np_random.random() < 0.2), False, told
+
+    def _shown(self, looks: int) -> NDArray[np.float32]:
+        return np.array([looks * (2 * self.bit - 1), self.np_random.random()], np.float32)
+
+
+for _world in (Board, Parts, Perceived):
     gym.register(f"matrix/{_world.__name__}-v0", entry_point=_world, max_episode_steps=7)
 
 
@@ -252,6 +289,12 @@ def _atari() -> Callable[[str], Any]:
     return make
 
 
+def _remembered(**policy: Any) -> Callable[[str], Any]:
+    """Copy what was read by a network with a memory, or with as many thoughts as it wants."""
+    fields = {"alphabet": 3, "min_length": 2, "max_length": 4, "batch_size": NUM_CONTEXTS, "num_evaluated": 4}
+    return lambda _: MemoryConfig(policy=MemoryPolicyConfig(num_units=8, **policy), **fields).build(0)  # type: ignore[arg-type]
+
+
 def _boards(kind: str) -> Any:
     """Tic-tac-toe against itself, by the network alone but where a search is asked for."""
     search = TreeSearchConfig(num_simulations=3 if kind == "tree_search" else 0)
@@ -281,6 +324,16 @@ KINDS: dict[str, Kind] = {
     "replies": Kind("replies to texts", "texts", TEXTS | {DEMONSTRATIONS, CRITIC}, lambda _: _replies("transformer"), slow=True),
     "replies_recurrent": Kind("replies, recurrent", "texts", TEXTS | {DEMONSTRATIONS, CRITIC}, lambda _: _replies("recurrent"), slow=True),
     "own_texts": Kind("one's own `TokenPolicy`", "texts", TEXTS, lambda _: OwnTask()),
+    "copies": Kind(
+        "copies by a Turing machine", "texts", TEXTS | {DEMONSTRATIONS}, _remembered(memory_length=8, memory_width=4), slow=True
+    ),
+    "copies_thinking": Kind(
+        "copies, thinking as often as it wants",
+        "texts",
+        TEXTS | {DEMONSTRATIONS},
+        _remembered(type="act", most_thoughts=3, ponder_weight=0.1),
+        slow=True,
+    ),
     "glimpses": Kind("digits", "glimpses", GLIMPSES, _glimpses()),
     "glimpses_early": Kind(
         "digits, LSTM, information gain",
@@ -318,6 +371,12 @@ KINDS: dict[str, Kind] = {
         "environments",
         STEPS | {VALUES},
         _control("matrix/Parts-v0", "steps", {"shared_trunk": True, "code_size": 8}),
+    ),
+    "predicting_steps": Kind(
+        "predictions beside actions, steps", "environments", STEPS, _control("matrix/Perceived-v0", "steps"), slow=True
+    ),
+    "predicting_episodes": Kind(
+        "predictions beside actions, episodes", "environments", PLAYED, _control("matrix/Perceived-v0", "episodes", _MEMORY), slow=True
     ),
     "catch_episodes": Kind(
         "catch through glimpses, episodes",

@@ -40,9 +40,11 @@ def test_a_step_is_credited_with_its_own_episode(variant: str, kind: str, to_go:
     rows, policy = rows_of(variant, kind), make_policy(variant, kind).eval()
     if not bool(rows.mask.any()):
         return
-    weighted = credits(rows, to_go=to_go)[rows.mask] * policy(rows).logp[rows.mask]
+    evaluation = policy(rows)
+    weighted = credits(rows, to_go=to_go)[rows.mask] * evaluation.logp[rows.mask]
     names = [name for name, p in policy.named_parameters() if p.requires_grad]
-    found = torch.autograd.grad(-weighted.mean(), [policy.get_parameter(name) for name in names], allow_unused=True)
+    loss = -weighted.mean() + (0.0 if evaluation.aux_loss is None else evaluation.aux_loss)
+    found = torch.autograd.grad(loss, [policy.get_parameter(name) for name in names], allow_unused=True)
     expected = {name: gradient for name, gradient in zip(names, found, strict=True) if gradient is not None}
     learned = learn(variant, kind, gamma=DISCOUNT, reward_to_go=to_go, ent_coef=0.0)
     gradients = {name: learned.gradients[0][name] for name in expected}

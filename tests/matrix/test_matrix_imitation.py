@@ -28,7 +28,10 @@ each = pytest.mark.parametrize(
 
 @cache
 def demonstrations(kind: str) -> Trajectory:
-    rows: Trajectory = make_task("reinforce_none", kind).demonstrations(torch.arange(3))
+    task = make_task("reinforce_none", kind)
+    if kind.startswith("copies"):  # whose contexts are those of the last rollout
+        task.rollout(make_policy("reinforce_none", kind).eval())
+    rows: Trajectory = task.demonstrations(torch.arange(3))
     return rows
 
 
@@ -36,8 +39,9 @@ def demonstrations(kind: str) -> Trajectory:
 def mixed(variant: str, kind: str) -> Trajectory:
     """The cell's rows with demonstrations under them, of other contexts, so that any length and group comes together."""
     rows, shown = rows_of(variant, kind), demonstrations(kind)
-    context = {"image": shown.context["image"]} if "image" in rows.context else encoded(variant, kind, shown)  # type: ignore[index, operator]
-    return concatenate([rows, shown.replace(context=context)])
+    if "memory" in rows.context:  # type: ignore[operator]
+        shown = shown.replace(context=encoded(variant, kind, shown))
+    return concatenate([rows, shown.replace(context={name: shown.context[name] for name in rows.context})])  # type: ignore[index, union-attr]
 
 
 @torch.no_grad()
@@ -83,7 +87,7 @@ def test_the_mix_adds_the_cross_entropy_of_the_demonstrations(variant: str, kind
 
 @each
 def test_demonstrations_without_a_weight_change_nothing(variant: str, kind: str) -> None:
-    if kind != "captions_detecting":  # where there are words to detect in them
+    if kind not in ("captions_detecting", "copies_thinking"):  # where there are words to detect in them, or thoughts about them cost
         assert_same(mixture(variant, kind, 0.0), whole(variant, kind))
 
 

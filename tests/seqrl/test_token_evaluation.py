@@ -51,6 +51,17 @@ def test_a_forbidden_token_gives_finite_entropy_and_gradients() -> None:
     assert logits.grad is not None and bool(logits.grad.isfinite().all())
 
 
+@pytest.mark.parametrize("forbidden", [0.0, float("-inf")])
+def test_the_mean_over_tokens_is_in_full_precision_in_half_precision_too(forbidden: float) -> None:
+    logits = torch.tensor([[[0.0, forbidden, 0.3, -1.7, 2.0]]])
+    rows = text([[0]], [[True]])
+    expected = evaluate_tokens(logits, lambda features: features, rows, wrong=(1,)).mean_logp
+    with torch.autocast("cpu", torch.bfloat16):
+        found = evaluate_tokens(logits, lambda features: features, rows, wrong=(1,)).mean_logp
+    assert found is not None and expected is not None and found.item() == expected.item()
+    assert math.isfinite(found.item())
+
+
 @pytest.fixture(params=["kept", "computed again"])
 def _small_pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Take two or three words at a time, however few logits there are."""
