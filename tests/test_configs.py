@@ -48,6 +48,7 @@ ALIKE = (
     "hopper_ppo",
     "walker2d_ppo",
     "pong_ppo",
+    "pong_ppo_end",
     "flickr8k_features_xe",
     "flickr8k_features_self_critical",
     "builtin_per_token",

@@ -118,18 +118,19 @@ def ppo_rates(files: Any) -> str:
 
 
 def pong(files: Any) -> str:
-    """What PPO has learned of Pong, and how its greedy score rose."""
-    seeds = files.read("configs.json", "configs", "pong_ppo")["seeds"]
+    """What PPO has learned of Pong, in its first run and the one that goes on from it, and how its greedy score rose."""
     rows, curves = [], []
-    for seed, record in seeds.items():
-        greedy, curve = record["test"], record["curve"]
-        returns = f"{number(greedy['return_mean'], 1)} ({number(greedy['return_min'])} to {number(greedy['return_max'])})"
-        others = [number(_figure(record, key), 1) for key in ("sampled", "training")]
-        rows.append([seed, number(curve["env_steps"][-1]), returns, *others, number(record["processor_s"] / 60)])
-        points = zip(curve["env_steps"], curve["dev/return_mean"], strict=True)
-        shown = ", ".join(f"{number(value, 1)} at {number(steps / 1e6, 1)}" for steps, value in points)
-        curves.append(f"Seed {seed}, greedy on dev, by millions of steps: {shown}.")
-    head = ["seed", "steps", "greedy, ten games of the test (least to most)", "sampled", "in training, last fifth", "CPU time (min)"]
+    for name in ("pong_ppo", "pong_ppo_end"):
+        for seed, record in files.read("configs.json", "configs", name)["seeds"].items():
+            greedy, curve = record["test"], record["curve"]
+            returns = f"{number(greedy['return_mean'], 1)} ({number(greedy['return_min'])} to {number(greedy['return_max'])})"
+            others = [number(_figure(record, key), 1) for key in ("sampled", "training")]
+            rows.append([f"`{name}`", seed, number(curve["env_steps"][-1]), returns, *others, number(record["processor_s"] / 60)])
+            points = zip(curve["env_steps"], curve["dev/return_mean"], strict=True)
+            shown = ", ".join(f"{number(value, 1)} at {number(steps / 1e6, 1)}" for steps, value in points)
+            curves.append(f"`{name}`, seed {seed}, greedy on dev, by millions of its own steps: {shown}.")
+    columns = ["configuration", "seed", "its steps", "greedy, ten games of the test (least to most)", "sampled"]
+    head = [*columns, "in training, last fifth", "CPU time (min)"]
     return "\n\n".join([table(head, rows), *curves])
 
 
