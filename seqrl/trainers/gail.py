@@ -87,7 +87,7 @@ class GAIL:
         self.ppo = PPO(policy, self.config.ppo, seed=seed, num_updates=num_updates)
         self.optimiser = self.ppo.optimiser
         self.discriminator, self.discriminator_optimiser = None, None
-        if isinstance(policy, ActorCritic) and not policy.inputs.size.convolved:
+        if type(policy) is ActorCritic and not policy.inputs.size.convolved:  # none whose rows hold predictions, too
             generator = torch.Generator().manual_seed(seed)
             self.discriminator = Discriminator(policy.inputs.size, policy.actions, self.config.hidden_sizes, generator)
             self.discriminator_optimiser = Optimiser(self.discriminator, self.config.discriminator, num_updates=num_updates, seed=seed)

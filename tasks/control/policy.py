@@ -128,9 +128,7 @@ def build_policy(
     return policy
 
 
-def _actor_critic(
-    config: ControlPolicyConfig, shown: gym.Space, actions: gym.Space, generator: Generator | None
-) -> ActorCritic | PredictingActorCritic:
+def _actor_critic(config: ControlPolicyConfig, shown: gym.Space, actions: gym.Space, generator: Generator | None) -> ActorCritic:
     if isinstance(shown, Perceived):
         wanted = shown.prediction
         own: dict[str, Any] = {"weight": config.prediction_weight, "generator": generator}
