@@ -26,9 +26,12 @@ from small_png import write_small_png
 
 from configs import run_seed
 
-COLOURS = {"tapes_copy": "#0072B2", "tapes_reverse": "#D55E00", "tapes_reverse_end": "#E69F00"}
-BEGUN_BY = {"tapes_reverse_end": "tapes_reverse"}  # whose run of the same seed another one goes on from
-DRAWN = ("tapes_copy", "tapes_reverse_end")
+COLOURS = {
+    "tapes_copy": "#0072B2",
+    "tapes_reverse": "#D55E00",
+    "tapes_repeat_copy": "#009E73",
+    "tapes_addition": "#CC79A7",
+}
 LSTM = "--task.policy.type=lstm"
 # A line of the table -> its configuration, and changes of it.
 NETWORKS: dict[str, tuple[str, list[str]]] = {
@@ -58,8 +61,7 @@ def main() -> None:
     for name in args.names:
         report["configs"][name] = {"seeds": {}}
         for seed in seeds:
-            begin = [f"--init_from={folder / BEGUN_BY[name]}_seed{seed}"] if name in BEGUN_BY else []
-            record = run_seed(name, seed, begin, folder)
+            record = run_seed(name, seed, [], folder)
             report["configs"][name]["seeds"][seed] = {key: value for key, value in record.items() if key != "provenance"}
             write_results(RESULTS / "memory.json", report)
             print(f"{name}, seed {seed}: {record['test']}  {record['processor_s']:.0f} CPU seconds", flush=True)
@@ -85,16 +87,14 @@ def draw(configs: dict[str, Any], folder: Path, seed: int) -> None:
     from matplotlib.figure import Figure
     from PIL import Image
 
-    drawn = [name for name in DRAWN if name in configs]
-    figure = Figure(figsize=(4 + 4 * len(drawn), 5.4), layout="constrained")
-    curves, *pictures = figure.subplots(1, 1 + len(drawn))
+    figure = Figure(figsize=(4 + 3 * len(configs), 5.4), layout="constrained")
+    curves, *pictures = figure.subplots(1, 1 + len(configs))
     for name, entry in configs.items():
         for which, record in entry["seeds"].items():
-            curve, before = record["curve"], configs[BEGUN_BY[name]]["seeds"][which]["curve"]["env_steps"][-1] if name in BEGUN_BY else 0
-            error, steps = 1 - np.array(curve["dev/return_mean"]), np.array(curve["env_steps"]) + before
+            error, steps = 1 - np.array(record["curve"]["dev/return_mean"]), np.array(record["curve"]["env_steps"])
             curves.plot(steps / 1000, error, color=COLOURS[name], label="_" * (int(which) != seed) + name, alpha=0.8)
-    for name, picture in zip(drawn, pictures, strict=True):
-        picture.imshow(np.asarray(Image.open(heads(next(folder.glob(f"{name}*_seed{seed}"))))))
+    for name, picture in zip(configs, pictures, strict=True):
+        picture.imshow(np.asarray(Image.open(heads(folder / f"{name}_seed{seed}"))))
         picture.set_axis_off()
         picture.set_title(f"{name}: a line a step", fontsize=9)
     curves.set(xlabel="environment steps (thousands), a line a seed", ylabel="symbol error on dev, twice the length", ylim=(-0.02, 1.02))

@@ -7,9 +7,18 @@ from typing import Any
 from blocks.text import each, number, span, table
 
 TITLES = {
-    "tapes_copy": "copy, an LSTM",
+    "tapes_copy": "copy, an LSTM; symbols are actions, too",
     "tapes_reverse": "reverse, no memory but the last step",
     "tapes_reverse_end": "then without a cost of mistakes",
+    "tapes_repeat_copy": "copy one to three times, an LSTM",
+    "tapes_addition": "addition in base 3, an LSTM",
+}
+LENGTHS = {
+    "tapes_copy": "1 to 10, 20 symbols",
+    "tapes_reverse": "5 to 10, 20 symbols",
+    "tapes_reverse_end": "2 to 10, 20 symbols",
+    "tapes_repeat_copy": "3 to 8, 16 symbols",
+    "tapes_addition": "3 to 6, 12 digits",
 }
 
 
@@ -21,10 +30,11 @@ def memory_tapes(files: Any) -> str:
         error, solved = ([record["test"][figure] for record in records] for figure in ("symbol_error", "solved"))
         steps = number(max(record["curve"]["env_steps"][-1] for record in records) / 1000)
         minutes = span([record["processor_s"] for record in records])
-        rows.append([f"`{name}`: {TITLES[name]}", each(error, 3), each(solved, 3), f"{steps},000", minutes])
+        rows.append([f"`{name}`: {TITLES[name]}", LENGTHS[name], each(error, 3), each(solved, 3), f"{steps},000", minutes])
     head = [
         "configuration",
-        "symbol error, 20 symbols, each seed",
+        "learned from, tested on",
+        "symbol error, each seed",
         "answers right as a whole",
         "environment steps, at most",
         "CPU time (s)",
