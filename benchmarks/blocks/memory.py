@@ -10,7 +10,7 @@ TITLES = {
     "tapes_copy": "copy, an LSTM; symbols are actions, too",
     "tapes_reverse": "reverse, no memory but the last step",
     "tapes_reverse_end": "then without a cost of mistakes",
-    "tapes_repeat_copy": "copy one to three times, an LSTM",
+    "tapes_repeat_copy": "copy once or twice, an LSTM",
     "tapes_addition": "addition in base 3, an LSTM",
 }
 LENGTHS = {

@@ -137,7 +137,10 @@ class Tapes:
     @property
     def state(self) -> dict[str, NDArray[Any]]:
         """All that the next step depends on, the curriculum's level included."""
-        names = ("cells", "answer", "num_answered", "num_given", "num_written", "place", "last", "time", "wanted", "memory", "memory_place")
+        names = ["cells", "answer", "num_answered", "num_given", "num_written", "place", "last", "time"]
+        names += [
+            name for name, used in (("wanted", self._predicted), ("memory", self.memory.size), ("memory_place", self.memory.size)) if used
+        ]
         return {name: getattr(self, name) for name in names} | {"curriculum": self.curriculum.state}
 
     def start(self, random: np.random.Generator, rows: Flags) -> None:

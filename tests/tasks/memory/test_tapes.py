@@ -364,6 +364,20 @@ def test_the_drawing_shows_where_the_heads_were(tmp_path: Path) -> None:
         assert picture.size[0] > 100
 
 
+def test_the_drawing_shows_what_the_memory_held() -> None:
+    envs = one_tape([[2, 4]], [4, 2, BLANK], memory=True, render_mode="rgb_array")
+    for action in ([RIGHT, 0, 0, RIGHT, 1], [RIGHT, 1, 4, LEFT, 0]):
+        envs.step(np.array([action]))
+    (frame,) = envs.render() or ()
+    cell, top, third = 20, 12, 12 + 4 * 20 + 28 + 3 * 20 + 28  # right of the tape and of the answer
+    blue, white = [86, 180, 233], [255] * 3
+    colours = [[frame[top + line * cell + 3, third + column * cell + 3].tolist() for column in range(3)] for line in (3, 4)]
+    assert colours == [[white, blue, white], [white, white, blue]]
+    rims = [frame[top + (3 + step) * cell, third + (1 + step) * cell + 10].tolist() for step in range(2)]
+    assert rims == [[24, 24, 32], [216, 216, 220]]  # dark where something was stored
+    assert frame.shape[1] >= third + 3 * cell + 12
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "most"), [("tapes_copy", 0.0), ("tapes_reverse", 0.0), ("tapes_repeat_copy", 0.1), ("tapes_addition", 0.1)]
