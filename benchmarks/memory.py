@@ -27,7 +27,7 @@ from small_png import write_small_png
 from configs import run_seed
 
 COLOURS = {
-    "tapes_copy": "#0072B2",
+    "tapes_copy": "#56B4E9",
     "tapes_reverse": "#D55E00",
     "tapes_repeat_copy": "#009E73",
     "tapes_addition": "#CC79A7",
@@ -106,11 +106,14 @@ def draw(configs: dict[str, Any], folder: Path, seed: int) -> None:
 
 
 def heads(run: Path) -> Path:
-    """Draw an episode of a run as `seqrl sample` does; give the picture."""
+    """Draw episodes of a run as `seqrl sample` does; give the picture of the longest one, a repeated copy that repeats something."""
+    from PIL import Image
+
     from seqrl.run.train import load
 
     _, task, policy, _ = load(run)
-    return next(path for path in task.sample(policy, run / "samples", count=1) if path.suffix == ".png")
+    pictures = [path for path in task.sample(policy, run / "samples", count=4) if path.suffix == ".png"]
+    return max(pictures, key=lambda path: Image.open(path).height)
 
 
 if __name__ == "__main__":

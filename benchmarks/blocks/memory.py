@@ -9,14 +9,12 @@ from blocks.text import each, number, span, table
 TITLES = {
     "tapes_copy": "copy, an LSTM; symbols are actions, too",
     "tapes_reverse": "reverse, no memory but the last step",
-    "tapes_reverse_end": "then without a cost of mistakes",
     "tapes_repeat_copy": "copy once or twice, an LSTM",
     "tapes_addition": "addition in base 3, an LSTM",
 }
 LENGTHS = {
     "tapes_copy": "1 to 10, 20 symbols",
     "tapes_reverse": "5 to 10, 20 symbols",
-    "tapes_reverse_end": "2 to 10, 20 symbols",
     "tapes_repeat_copy": "3 to 8, 16 symbols",
     "tapes_addition": "3 to 6, 12 digits",
 }
