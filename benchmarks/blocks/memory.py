@@ -7,24 +7,35 @@ from typing import Any
 from blocks.text import each, number, span, table
 
 TITLES = {
-    "tapes_copy": "copy, an LSTM",
+    "tapes_copy": "copy, an LSTM; symbols are actions, too",
     "tapes_reverse": "reverse, no memory but the last step",
-    "tapes_reverse_end": "then without a cost of mistakes",
+    "tapes_reverse_memory": "reverse, a head that moves forward only, and a memory tape",
+    "tapes_repeat_copy": "copy once or twice, an LSTM",
+    "tapes_addition": "addition in base 3, an LSTM",
+}
+LENGTHS = {
+    "tapes_copy": "1 to 10, 20 symbols",
+    "tapes_reverse": "5 to 10, 20 symbols",
+    "tapes_reverse_memory": "5 to 10, 20 symbols",
+    "tapes_repeat_copy": "3 to 8, 16 symbols",
+    "tapes_addition": "3 to 6, 12 digits",
 }
 
 
 def memory_tapes(files: Any) -> str:
     """Errors on test at twice the length of training, a seed each."""
     rows = []
-    for name, entry in files.read("memory.json")["configs"].items():
+    configs = files.read("memory.json")["configs"] | files.read("memory_tape.json")["configs"]
+    for name, entry in configs.items():
         records = list(entry["seeds"].values())
         error, solved = ([record["test"][figure] for record in records] for figure in ("symbol_error", "solved"))
         steps = number(max(record["curve"]["env_steps"][-1] for record in records) / 1000)
         minutes = span([record["processor_s"] for record in records])
-        rows.append([f"`{name}`: {TITLES[name]}", each(error, 3), each(solved, 3), f"{steps},000", minutes])
+        rows.append([f"`{name}`: {TITLES[name]}", LENGTHS[name], each(error, 3), each(solved, 3), f"{steps},000", minutes])
     head = [
         "configuration",
-        "symbol error, 20 symbols, each seed",
+        "learned from, tested on",
+        "symbol error, each seed",
         "answers right as a whole",
         "environment steps, at most",
         "CPU time (s)",

@@ -19,6 +19,21 @@ INK, FAINT, RULE, HEAD, RIGHT, WRONG = "#181820", "#777780", "#d8d8dc", "#56B4E9
 
 
 @dataclass(frozen=True)
+class Kept:
+    """What the head of a memory tape saw and did in a step.
+
+    Attributes:
+        column: where it was.
+        symbol: in this cell, after something was stored.
+        stored: whether it was.
+    """
+
+    column: int
+    symbol: int
+    stored: bool
+
+
+@dataclass(frozen=True)
 class Visit:
     """One step of the heads.
 
@@ -26,16 +41,20 @@ class Visit:
         row, column: where the reading head was.
         symbol: what was written; None for nothing.
         right: whether that was the symbol wanted.
+        memory: of its head, where there is a memory.
     """
 
     row: int
     column: int
     symbol: int | None
     right: bool
+    memory: Kept | None = None
 
 
 def draw_visits(cells: NDArray[np.int64], answer: NDArray[np.int64], visits: Sequence[Visit], *, blank: int) -> NDArray[np.uint8]:
     """Draw an episode so far, [H, W, 3] uint8: a line a step, with the read head's cell and the written symbol's place filled.
+
+    A memory stands right of both, its head's cell filled, with a dark rim where something was stored.
 
     Args:
         cells: [R, W] of the input tape; those after what is given are left out but for one.
@@ -47,11 +66,13 @@ def draw_visits(cells: NDArray[np.int64], answer: NDArray[np.int64], visits: Seq
     width = min(cells.shape[1], max([int(used.max(initial=0)) + 2, *(visit.column + 1 for visit in visits)]))
     rows, left = cells.shape[0], MARGIN
     second = left + width * CELL + GAP
-    size = second + len(answer) * CELL + MARGIN, 2 * MARGIN + (rows + 2 + len(visits)) * CELL
+    third, kept = second + len(answer) * CELL + GAP, [visit.memory.column + 1 for visit in visits if visit.memory]
+    size = third - GAP + bool(kept) * GAP + max(kept, default=0) * CELL + MARGIN, 2 * MARGIN + (rows + 2 + len(visits)) * CELL
     picture = Image.new("RGB", (size[0] + size[0] % 2, size[1] + size[1] % 2), "white")
     pen = ImageDraw.Draw(picture)
     pen.text((left, MARGIN), "read", FAINT, load_font(12))
     pen.text((second, MARGIN), "written", FAINT, load_font(12))
+    pen.text((third, MARGIN), "memory" if kept else "", FAINT, load_font(12))
     for row in range(rows):
         for column in range(width):
             _cell(pen, left, column, row + 1, _sign(cells[row, column], blank))
@@ -76,6 +97,17 @@ def draw_visits(cells: NDArray[np.int64], answer: NDArray[np.int64], visits: Seq
             here = visit.symbol is not None and column == written
             _cell(
                 pen, second, column, line, _sign(visit.symbol, blank) if here else "", (RIGHT if visit.right else WRONG) if here else None
+            )
+        for column in range(max(kept, default=0)):
+            memory = visit.memory if visit.memory and column == visit.memory.column else None
+            _cell(
+                pen,
+                third,
+                column,
+                line,
+                _sign(memory.symbol, blank) if memory else "",
+                HEAD if memory else None,
+                memory is not None and memory.stored,
             )
         written += visit.right
     return np.asarray(picture)
