@@ -39,7 +39,7 @@ EXPERTS = {
     "pong": (("atari/pong_ppo", "atari/pong_ppo_end"), 1),
 }
 LABELS, NOISE = (32, 64, 128, 256), 0.1
-PICTURES, SHIFTS = (250, 1000), (0, 4)  # labels of Pong's expert, and pixels
+PICTURES, SHIFTS = (1500,), (0, 4)  # labels of Pong's expert, and pixels
 OPTIMISER_STEPS = 1000  # of cloning, whatever the number of labels
 Record = dict[str, Any]
 
