@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,11 @@ from seqrl.optimiser import OptimiserConfig
 from seqrl.policies.actor_critic import ActionSize
 from seqrl.policies.encoders import ObservationSize
 from seqrl.policies.soft_actor_critic import SoftActorCritic, target_entropy
+from seqrl.run.config import read_config
+from seqrl.run.train import load, train
 from seqrl.tasks.control import ControlConfig, ControlPolicyConfig
 
+CONFIGS = Path(__file__).parents[3] / "configs" / "control"
 POLICY = ControlPolicyConfig(type="soft_actor_critic", hidden_sizes=(16,))
 
 
@@ -248,6 +252,14 @@ def test_swings_a_pendulum_up() -> None:
     for _ in range(2000):
         trainer.update(trainer.collect(task))
     assert task.evaluate(trainer.policy)["return_mean"] > -400
+
+
+@pytest.mark.slow
+def test_balances_a_pole(tmp_path: Path) -> None:
+    overrides = [f"--runs_folder={tmp_path}", "--eval_every=0", "--num_threads=1"]
+    train(read_config(CONFIGS / "cartpole_sac.yaml", overrides), display=False)
+    _, task, policy, _ = load(tmp_path / "cartpole_sac")
+    assert task.evaluate(policy, split="test")["return_mean"] >= 300  # 414 to 500 on three seeds
 
 
 @pytest.mark.parametrize(
