@@ -47,6 +47,8 @@ class SACConfig:
         tau: share of the critics' weights in those of the target, a step.
         ent_coef: α, the reward of a nat of entropy; "auto" learns it, from 1, so that the mean entropy is `target_entropy`.
         target_entropy: nats; "auto" is -D for D numbers, and 0.98 log A for A choices.
+        entropy_in_values: count the entropies of later steps as rewards, as published; False leaves them to the actor's loss alone. Where
+            each step that is survived pays, α and the values otherwise drive each other up: see docs/log.md.
         optimiser: see `OptimiserConfig`; one for actor, critics and α.
     """
 
@@ -59,6 +61,7 @@ class SACConfig:
     tau: PositiveFraction = 0.005
     ent_coef: EntropyCoefficient = "auto"
     target_entropy: TargetEntropy = "auto"
+    entropy_in_values: bool = True
     optimiser: OptimiserConfig = field(default_factory=lambda: OptimiserConfig(max_grad_norm=0.0))
 
     def __post_init__(self) -> None:
@@ -86,7 +89,8 @@ class SAC:
     sum over all of them. Q' are the critics as they were, on a moving average.
 
     Source: Haarnoja et al. 2018 (Soft actor-critic algorithms and applications), eq. 5 to 9 and 18; Christodoulou 2019 (Soft
-    actor-critic for discrete action settings), eq. 10 to 12; two critics: Fujimoto et al. 2018 (Addressing function approximation error).
+    actor-critic for discrete action settings), eq. 10 to 12; two critics: Fujimoto et al. 2018 (Addressing function approximation error);
+    values without entropies: Asad et al. 2025 (Dissecting discrete soft actor-critic).
     Differs from: algorithm 1 of the first, in one step of AdamW for all three, which therefore see the same weights; log α in the place of
     α in its loss, as the authors' own code has it.
 
@@ -158,7 +162,7 @@ class SAC:
         part = drawn.trajectory
         with torch.no_grad():
             coefficient = policy.log_ent_coef.exp()
-            value = self._soft_value(_inputs(policy, part, 1), coefficient)
+            value = self._soft_value(_inputs(policy, part, 1), coefficient if self.config.entropy_in_values else coefficient.new_zeros(()))
             target = drawn.n_step_return + drawn.bootstrap_discount * value.unsqueeze(1)
         noise = self._noise(len(target)).unsqueeze(1)
         entropies: list[Tensor] = []

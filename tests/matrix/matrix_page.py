@@ -50,6 +50,7 @@ MEASURED: dict[tuple[str, str], tuple[str, str]] = {
     ("off_policy", "cartpole_steps"): ("on_policy.json", "cartpole_off_policy"),
     ("alpha_zero", "self_play"): ("boards.json", "tic_tac_toe_alpha_zero"),
     ("dqn", "cartpole_steps"): ("dqn_ablation.json", "replay and target network"),
+    ("sac", "cartpole_steps"): ("sac_cartpole.json", "cartpole_sac"),
     **{(trainer, "dialog_steps"): ("dialogue_policy_restaurants.json", trainer) for trainer in ("ppo", "a2c", "dqn")},
     ("reinforce", "dialog_episodes"): ("dialogue_policy_restaurants.json", "reinforce"),
     ("q_table", "table_steps"): ("tables.json", "frozen_lake_q_learning"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,11 @@ from seqrl.optimiser import OptimiserConfig
 from seqrl.policies.actor_critic import ActionSize
 from seqrl.policies.encoders import ObservationSize
 from seqrl.policies.soft_actor_critic import SoftActorCritic, target_entropy
+from seqrl.run.config import read_config
+from seqrl.run.train import load, train
 from seqrl.tasks.control import ControlConfig, ControlPolicyConfig
 
+CONFIGS = Path(__file__).parents[3] / "configs" / "control"
 POLICY = ControlPolicyConfig(type="soft_actor_critic", hidden_sizes=(16,))
 
 
@@ -115,10 +119,11 @@ def test_actor_of_numbers_follows_the_integral() -> None:
     torch.testing.assert_close(gradient, torch.autograd.grad(integral, last)[0], rtol=0.05, atol=0.02)
 
 
-def test_targets_look_one_step_ahead_softly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """r + γ (Σ_a π (min_k Q'_k - α log π)), without what follows a termination."""
+@pytest.mark.parametrize("entropy_in_values", [True, False])
+def test_targets_look_one_step_ahead(entropy_in_values: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """r + γ (Σ_a π (min_k Q'_k - α log π)), without what follows a termination; or the same without the entropies."""
     task = ControlConfig("CartPole-v1", num_envs=4, num_steps=30, policy=POLICY).build(0)
-    config = SACConfig(learning_starts=0, batch_size=64, gamma=0.9, ent_coef=0.2, gradient_steps=1)
+    config = SACConfig(learning_starts=0, batch_size=64, gamma=0.9, ent_coef=0.2, gradient_steps=1, entropy_in_values=entropy_in_values)
     trainer = config.build(task.build_policy(), seed=0, num_updates=1)
     seen: dict[str, Any] = {}
     step = trainer.optimiser.step
@@ -142,7 +147,7 @@ def test_targets_look_one_step_ahead_softly(monkeypatch: pytest.MonkeyPatch) -> 
         hidden = (x @ before[0][index] + before[half][index]).relu()
         values.append(hidden @ before[1][index] + before[half + 1][index])
     logp = torch.log_softmax(logits_of(x).detach(), dim=1)
-    soft = (logp.exp() * (torch.minimum(*values) - 0.2 * logp)).sum(dim=1)
+    soft = (logp.exp() * (torch.minimum(*values) - 0.2 * entropy_in_values * logp)).sum(dim=1)
     expected = seen["part"].reward[:, 0] + 0.9 * torch.where(seen["part"].terminated[:, 0], 0.0, soft)
     torch.testing.assert_close(seen["target"][:, 0], expected, rtol=1e-4, atol=1e-5)
     assert bool(seen["part"].terminated.any()) and not bool(seen["part"].terminated.all())
@@ -247,6 +252,14 @@ def test_swings_a_pendulum_up() -> None:
     for _ in range(2000):
         trainer.update(trainer.collect(task))
     assert task.evaluate(trainer.policy)["return_mean"] > -400
+
+
+@pytest.mark.slow
+def test_balances_a_pole(tmp_path: Path) -> None:
+    overrides = [f"--runs_folder={tmp_path}", "--eval_every=0", "--num_threads=1"]
+    train(read_config(CONFIGS / "cartpole_sac.yaml", overrides), display=False)
+    _, task, policy, _ = load(tmp_path / "cartpole_sac")
+    assert task.evaluate(policy, split="test")["return_mean"] >= 300  # 414 to 500 on three seeds
 
 
 @pytest.mark.parametrize(
