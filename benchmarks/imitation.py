@@ -1,9 +1,8 @@
 """Cloning, DAgger and GAIL from one expert: the return by how many of the expert's labels or episodes they saw.
 
-python benchmarks/imitation.py --seeds 0,1,2 --runs FOLDER [--parts cartpole,cartpole_noise,hopper,pong]
+python benchmarks/imitation.py --seeds 0,1,2 --runs FOLDER [--parts cartpole,cartpole_noise,hopper]
 
-Experts are trained first where FOLDER does not hold them: CartPole's by `cartpole_ppo_tuned`, Hopper's by `hopper_ppo`, Pong's by
-`pong_ppo` and `pong_ppo_end`, which takes hours. Pong is cloned from pictures as they are, and moved by some pixels. Prints and
+Experts are trained first where FOLDER does not hold them: CartPole's by `cartpole_ppo_tuned`, Hopper's by `hopper_ppo`. Prints and
 writes, for each seed, the mean return over greedy episodes from the test starts; seconds are CPU time. GAIL is also trained with a
 discriminator that sees no difference ("blind": D = 1/2 everywhere), since its reward may pay for staying alive.
 Results are put into benchmarks/results/imitation.json, in the place of earlier ones of the same part.
@@ -30,30 +29,22 @@ from seqrl.run.interrupt import run_command
 from seqrl.run.train import Source, train
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIGS = ROOT / "configs"
-PARTS = ("cartpole", "cartpole_noise", "hopper", "pong")
-# name -> (configurations, each of which goes on from the one before, and recorded episodes)
-EXPERTS = {
-    "cartpole": (("control/cartpole_ppo_tuned",), 10),
-    "hopper": (("control/hopper_ppo",), 20),
-    "pong": (("atari/pong_ppo", "atari/pong_ppo_end"), 1),
-}
+CONFIGS = ROOT / "configs" / "control"
+PARTS = ("cartpole", "cartpole_noise", "hopper")
+# name -> (configuration, updates, recorded episodes)
+EXPERTS = {"cartpole": ("cartpole_ppo_tuned", None, 10), "hopper": ("hopper_ppo", None, 20)}
 LABELS, NOISE = (32, 64, 128, 256), 0.1
-PICTURES, SHIFTS = (1500,), (0, 4)  # labels of Pong's expert, and pixels
 OPTIMISER_STEPS = 1000  # of cloning, whatever the number of labels
 Record = dict[str, Any]
 
 
 def expert(name: str, runs: Path) -> tuple[Path, Path, dict[str, float]]:
     """Train an expert and record its episodes, where that is not done; give run, folder of the episodes, and its return on test."""
-    (*before, last), episodes = EXPERTS[name]
+    config_name, updates, episodes = EXPERTS[name]
     run, data = runs / f"{name}_expert", runs / f"{name}_episodes"
     if not (run / "config.yaml").is_file():
-        begun: list[str] = []
-        for config_name in (*before, last):
-            called = f"{name}_expert" if config_name == last else Path(config_name).name
-            whole(train(read_config(CONFIGS / f"{config_name}.yaml", [f"--runs_folder={runs}", f"--name={called}", *begun]), display=False))
-            begun = [f"--init_from={runs / called}"]
+        changes = [f"--runs_folder={runs}", f"--name={name}_expert"] + ([] if updates is None else [f"--num_updates={updates}"])
+        whole(train(read_config(CONFIGS / f"{config_name}.yaml", changes), display=False))
     if not data.exists():
         record_data(Source(run), data, episodes=episodes)
     loaded = Source(run).load()
@@ -64,7 +55,7 @@ def learn(
     name: str, seed: int, changes: Sequence[str], *, every: int = 0, blind: bool = False
 ) -> tuple[Any, Any, float, list[list[float]]]:
     """Train by a configuration; give task, policy, CPU seconds, and where asked for (update, return, length) on the way."""
-    config = read_config(CONFIGS / "control" / f"{name}.yaml", list(changes))
+    config = read_config(CONFIGS / f"{name}.yaml", list(changes))
     torch.manual_seed(seed)
     task = config.task.build(seed)
     trainer = config.trainer.build(task.build_policy(), seed=seed, num_updates=config.num_updates)
@@ -89,21 +80,16 @@ def tested(task: Any, policy: torch.nn.Module) -> tuple[float, float]:
 
 
 def cloned(data: Path, seed: int, number: int, noise: float = 0.0) -> Record:
-    """Clone the first labels of CartPole's expert."""
-    changes = [f"--num_updates={OPTIMISER_STEPS}", f"--task.demonstrations.noise={noise}"]
-    return cloned_by("control/cartpole_bc", data, seed, number, changes, noise=noise)
-
-
-def cloned_by(name: str, data: Path, seed: int, number: int, changes: Sequence[str], **noted: float) -> Record:
-    """Clone the first labels of an expert's episodes by a configuration."""
-    config = read_config(CONFIGS / f"{name}.yaml", [*changes, f"--task.demonstrations.path={data}"])
+    """Clone the first labels of the expert's episodes."""
+    changes = [f"--num_updates={OPTIMISER_STEPS}", f"--task.demonstrations.path={data}", f"--task.demonstrations.noise={noise}"]
+    config = read_config(CONFIGS / "cartpole_bc.yaml", changes)
     task = config.task.build(seed)
     keep_first(task, number)
     start = time.process_time()
     trainer = config.trainer.build(task.build_policy(), seed=seed, num_updates=config.num_updates)
     for _ in range(config.num_updates):
         trainer.update(trainer.collect(task))
-    return about("supervised", seed, number, time.process_time() - start, tested(task, trainer.policy), **noted)
+    return about("supervised", seed, number, time.process_time() - start, tested(task, trainer.policy), noise=noise)
 
 
 def asked(run: Path, seed: int, number: int) -> Record:
@@ -142,7 +128,7 @@ def gail(world: str, data: Path, seed: int, *, updates: int, every: int, blind: 
     changes = [f"--task.demonstrations.path={data}", f"--num_updates={updates}"]
     changes += ["--trainer.discriminator.learning_rate=1e-30"] if blind else []
     task, policy, seconds, course = learn(f"{world}_gail", seed, changes, every=every, blind=blind)
-    return about("blind" if blind else "gail", seed, EXPERTS[world][1], seconds, tested(task, policy), course=course)
+    return about("blind" if blind else "gail", seed, EXPERTS[world][2], seconds, tested(task, policy), course=course)
 
 
 def measured(part: str, runs: Path, seed: int) -> Iterator[Record]:
@@ -158,11 +144,6 @@ def measured(part: str, runs: Path, seed: int) -> Iterator[Record]:
     elif part == "cartpole_noise":
         for number in LABELS[:2]:
             yield cloned(data, seed, number, NOISE)
-    elif part == "pong":
-        for number in PICTURES:
-            for shift in SHIFTS:
-                changes = [f"--task.demonstrations.shift_px={shift}", "--task.precision=bf16"]
-                yield cloned_by("atari/pong_bc", data, seed, number, changes, shift_px=shift)
     else:
         yield gail(world, data, seed, updates=300, every=20)
 
