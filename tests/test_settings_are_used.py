@@ -23,7 +23,8 @@ REASONS = {
     "a part of the published method that its author varies or another has otherwise": (
         *("forced_decrease", "forced_updates", "average_decay", "backtrack", "critic_minibatches", "clutter_size"),
         *("learning_rate_final", "learning_rate_steps", "priority_exponent", "first_state", "self_normalise"),
-        *("hidden_gain", "actor_gain", "critic_gain", "classification_weight", "code_size"),
+        *("classification_weight", "code_size"),
+        *("hidden_gain", "actor_gain", "critic_gain"),
         *("too_strong", "exploited", "no_longer_beaten"),
     ),
     "saves memory": ("minibatch_rows",),

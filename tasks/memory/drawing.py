@@ -66,13 +66,14 @@ def draw_visits(cells: NDArray[np.int64], answer: NDArray[np.int64], visits: Seq
     width = min(cells.shape[1], max([int(used.max(initial=0)) + 2, *(visit.column + 1 for visit in visits)]))
     rows, left = cells.shape[0], MARGIN
     second = left + width * CELL + GAP
-    third, kept = second + len(answer) * CELL + GAP, [visit.memory.column + 1 for visit in visits if visit.memory]
-    size = third - GAP + bool(kept) * GAP + max(kept, default=0) * CELL + MARGIN, 2 * MARGIN + (rows + 2 + len(visits)) * CELL
+    num_kept = max((visit.memory.column + 1 for visit in visits if visit.memory), default=0)
+    third = second + len(answer) * CELL + (GAP if num_kept else 0)
+    size = third + num_kept * CELL + MARGIN, 2 * MARGIN + (rows + 2 + len(visits)) * CELL
     picture = Image.new("RGB", (size[0] + size[0] % 2, size[1] + size[1] % 2), "white")
     pen = ImageDraw.Draw(picture)
     pen.text((left, MARGIN), "read", FAINT, load_font(12))
     pen.text((second, MARGIN), "written", FAINT, load_font(12))
-    pen.text((third, MARGIN), "memory" if kept else "", FAINT, load_font(12))
+    pen.text((third, MARGIN), "memory" if num_kept else "", FAINT, load_font(12))
     for row in range(rows):
         for column in range(width):
             _cell(pen, left, column, row + 1, _sign(cells[row, column], blank))
@@ -98,7 +99,7 @@ def draw_visits(cells: NDArray[np.int64], answer: NDArray[np.int64], visits: Seq
             _cell(
                 pen, second, column, line, _sign(visit.symbol, blank) if here else "", (RIGHT if visit.right else WRONG) if here else None
             )
-        for column in range(max(kept, default=0)):
+        for column in range(num_kept):
             memory = visit.memory if visit.memory and column == visit.memory.column else None
             _cell(
                 pen,

@@ -1,4 +1,4 @@
-"""Tapes as an environment: a head reads the input tape cell by cell, another one writes the answer; moves and symbols are actions."""
+"""Tapes as an environment: a head reads the input tape, another one writes the answer; symbols are actions, like moves, or predictions."""
 
 from __future__ import annotations
 
