@@ -24,7 +24,9 @@ from seqrl.run.train import build
 # The best return, and how many states can be reached.
 BEST = {"chain": 12.0, "key_door": 1.0}
 STATES = {"chain": 50, "key_door": 145}
-NAMES = ("chain_q_counts", "chain_ppo_distillation", "key_door_q_counts", "key_door_ppo_counts")
+NAMES = ("chain_q_counts", "chain_ppo_distillation", "key_door_q_counts", "key_door_ppo_counts", "key_door_ppo_distillation")
+# Without its bonus it is what key_door_ppo_counts is without one.
+NOT_ALONE = ("key_door_ppo_distillation",)
 
 
 def run_seed(name: str, seed: int, overrides: list[str]) -> dict[str, Any]:
@@ -63,7 +65,8 @@ def main() -> None:
     seeds = [int(seed) for seed in args.seeds.split(",")]
     results: dict[str, Any] = {"provenance": provenance(seeds, threads=1), "states": STATES, "runs": {}}
     for name in args.names:
-        for kind, overrides in (("none", ["--trainer.bonus.type=none"]), ("bonus", [])):
+        plain = [] if name in NOT_ALONE else [("none", ["--trainer.bonus.type=none"])]
+        for kind, overrides in [*plain, ("bonus", [])]:
             rows = [run_seed(name, seed, overrides) for seed in seeds]
             results["runs"].setdefault(name, {})[kind] = rows
             found = "; ".join(f"{row['return']:.3g}, {row['states']} states, best after {row['best_after']}" for row in rows)
