@@ -1,7 +1,7 @@
 """Soft actor-critic beside Stable-Baselines3's at equal steps: returns, and CPU time a step, in turn.
 
     python benchmarks/sac.py [--seeds 0,1,2] [--steps 5000] [--speed-steps 1500] [--parts learn,speed]
-    python benchmarks/sac.py --world halfcheetah --steps 20000 --parts learn
+    python benchmarks/sac.py --world halfcheetah --steps 40000 --parts learn
 
 Both have the settings of configs/control/pendulum_sac.yaml or halfcheetah_sac.yaml (two layers of 256, batches of 256, one optimiser step
 for each step of the world, entropy learned; learning rate 1e-3 on Pendulum, 3e-4 on HalfCheetah), fp32 and one thread, and the same start
