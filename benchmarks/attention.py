@@ -53,7 +53,7 @@ CONTENDERS = {
 GLIMPSES = range(2, 8)
 SIZES = (20, 28, 36)
 STUDIES: dict[str, tuple[int, dict[str, tuple[str, list[str]]]]] = {
-    "glimpses": (800, {str(number): ("mnist_6x8", [f"--task.num_glimpses={number}"]) for number in GLIMPSES}),
+    "glimpses": (8000, {str(number): ("mnist_6x8", [f"--task.num_glimpses={number}"]) for number in GLIMPSES}),
     "sizes": (
         1000,
         {
