@@ -28,6 +28,7 @@ UNKNOWN = "another process, which does not say who it is"
 LONGEST_COMMAND, LONGEST_FILE = 200, 4096
 # Whoever only looks whether a folder is in use holds its lock for a moment, too; and a holder needs one to write who it is.
 PATIENCE_S, PAUSE_S = 0.3, 0.02
+TRIES = 20
 # What file systems answer that keep no locks, over a network for instance.
 WITHOUT_LOCKS = "the file system keeps no locks, so a run of the same name on another machine is not noticed"
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
@@ -62,7 +63,8 @@ def hold(folder: Path | None) -> Iterator[None]:
     """Let nobody else work in a folder meanwhile; the same thread may enter again. Of several processes the main one does it for all.
 
     Args:
-        folder: of a run; made when it is missing, and removed again when nothing has come into it. None holds nothing.
+        folder: of a run; made with its parents where they are missing, which are removed again when nothing has come into them. None
+            holds nothing.
 
     Raises:
         BlockingIOError: when another process, or another thread, works there; naming it. Nothing has been changed then.
@@ -72,7 +74,7 @@ def hold(folder: Path | None) -> Iterator[None]:
     if folder is None or not is_main() or key in _held:
         yield
         return
-    is_new = not folder.exists()
+    new = [each for each in (folder, *folder.parents) if not each.exists()]  # the innermost first
     _held[key] = _take(folder)
     try:
         yield
@@ -80,9 +82,9 @@ def hold(folder: Path | None) -> Iterator[None]:
         # A process that was forked inside has none of its own.
         if key in _held:
             _release(folder, _held.pop(key))
-            if is_new:
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
+            with contextlib.suppress(OSError):
+                for each in new:
+                    each.rmdir()
 
 
 def holder_of(folder: Path) -> str | None:
@@ -121,11 +123,15 @@ def _take(folder: Path) -> int:
 
 def _open(folder: Path) -> int:
     path = folder / LOCK
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_TRICKS, 0o666)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
+    for tries_left in reversed(range(TRIES)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_TRICKS, 0o666)
+            break
+        except OSError as error:
+            # Another process may just have removed the folder, or one above it, in which nothing was.
+            if not (isinstance(error, FileNotFoundError) and tries_left):
+                raise cannot_write(folder, error) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise ValueError(f"{path}: expected a plain file, which says who works in the folder; remove it")

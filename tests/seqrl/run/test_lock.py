@@ -191,6 +191,36 @@ def test_the_same_thread_may_enter_again_and_another_one_not(tmp_path: Path) -> 
     assert os.listdir(tmp_path / "run") == ["metrics.jsonl"]
 
 
+def test_folders_made_for_the_lock_go_when_nothing_came_into_them(tmp_path: Path) -> None:
+    with hold(tmp_path / "runs" / "group" / "one"):
+        pass
+    assert not any(tmp_path.iterdir())
+    with hold(tmp_path / "runs" / "group" / "one"):
+        (tmp_path / "runs" / "kept").touch()
+    assert [each.name for each in (tmp_path / "runs").iterdir()] == ["kept"]
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_a_folder_that_another_removes_before_it_is_entered_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, always: bool
+) -> None:
+    folder, make, removed = tmp_path / "runs" / "one", Path.mkdir, list[Path]()
+
+    def make_and_lose(path: Path, *args: Any, **settings: Any) -> None:
+        make(path, *args, **settings)
+        if path == folder and (always or not removed):
+            removed.append(path)
+            path.rmdir()
+
+    monkeypatch.setattr(Path, "mkdir", make_and_lose)
+    if always:
+        with pytest.raises(OSError, match=r"one: cannot"), hold(folder):
+            pass
+    else:
+        with hold(folder):
+            assert (folder / LOCK).is_file()
+
+
 def test_processes_of_environments_do_not_keep_it(tmp_path: Path, children: list[int]) -> None:
     """Forked ones and those of a pool outlive a main process that is killed."""
 
