@@ -106,8 +106,13 @@ def token_rollout(
         ValueError: when forced steps are asked for, or a score is not one finite number a row.
         TimeoutError: when the score does not answer.
     """
-    if forced is None or not hasattr(policy, "next_logits"):
+    if forced is None:
         refuse_forced_steps(num_forced_steps)
+    elif num_forced_steps and not hasattr(policy, "next_logits"):
+        raise ValueError(
+            f"forced steps: expected 0 for a policy that can only act, since {type(policy).__name__} has no `next_logits`, got "
+            f"{num_forced_steps}; set imitation.forced_steps to 0, or mix demonstrations in by imitation.weight alone"
+        )
     device = next(policy.parameters()).device
     context = map_tree(lambda leaf: leaf.to(device), context)
     N = first_leaf(context).shape[0]

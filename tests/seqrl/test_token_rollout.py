@@ -133,6 +133,14 @@ def test_a_policy_that_only_acts_writes_the_same(settings: dict[str, Any]) -> No
     assert ours.baseline is None or acted.baseline is None or torch.equal(ours.baseline, acted.baseline)
 
 
+def test_a_policy_that_only_acts_is_not_forced() -> None:
+    with pytest.raises(
+        ValueError, match=r"forced steps: expected 0 for a policy that can only act, since OnlyActs has no `next_logits`, got 2"
+    ):
+        policy = OnlyActs(TokenPolicy(Bigram(), max_tokens=5))
+        token_rollout(policy, torch.tensor([3, 4]), count_shown, forced=torch.full((2, 3), 4), num_forced_steps=2)
+
+
 def test_each_of_several_end_tokens_ends_a_row() -> None:
     rows = token_rollout(
         TokenPolicy(Bigram(), end=(2, 0), pad=5, max_tokens=6),
