@@ -48,7 +48,7 @@ class SACConfig:
         ent_coef: α, the reward of a nat of entropy; "auto" learns it, from 1, so that the mean entropy is `target_entropy`.
         target_entropy: nats; "auto" is -D for D numbers, and 0.98 log A for A choices.
         entropy_in_values: count the entropies of later steps as rewards, as published; False leaves them to the actor's loss alone. Where
-            each step that is survived pays, α and the values otherwise drive each other up: see docs/log.md.
+            each step that is survived pays, α and the values may otherwise drive each other up: see docs/log.md.
         optimiser: see `OptimiserConfig`; one for actor, critics and α.
     """
 
