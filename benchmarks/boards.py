@@ -30,6 +30,7 @@ from seqrl.run.config import read_config
 from seqrl.run.log import read_metrics
 from seqrl.run.train import load, train
 from seqrl.tasks.boards.games import make_game
+from seqrl.tasks.boards.players import plain_search
 from seqrl.tasks.boards.rules import BoardGame, Boards, Flags
 from seqrl.tasks.boards.solving import Enumeration, FourSolver, hard_positions, keeping_moves
 from seqrl.tasks.boards.task import BoardsConfig, BoardTask
@@ -81,16 +82,19 @@ def run_seed(name: str, seed: int, folder: Path, state: Boards, keeps: Flags) ->
     return measured(task, policy, state, keeps) | {"moves": moves, "games": games, "processor_s": spent, "provenance": provenance([seed])}
 
 
-def untrained(game: BoardGame, state: Boards, keeps: Flags) -> dict[str, Any]:
-    """Say how often chance keeps the value."""
+def untrained(game: BoardGame, state: Boards, keeps: Flags, num_simulations: int) -> dict[str, Any]:
+    """Say how often chance, and a tree search by random games, keep the value."""
     chance = (keeps.sum(axis=1) / game.legal(state).sum(axis=1)).mean()
-    return {"positions": len(keeps), "kept": float(chance), "provenance": provenance([])}
+    random = np.random.default_rng(POSITIONS_SEED)
+    move = plain_search(game, state, random, num_simulations=num_simulations)
+    plain = {"kept": float(keeps[np.arange(len(move)), move].mean()), "simulations": num_simulations}
+    return {"positions": len(keeps), "kept": float(chance), "plain_search": plain, "provenance": provenance([])}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train and evaluate, writing after each run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--seeds", default="0,1,2", help="empty: only what needs no training")
     parser.add_argument("--only", choices=CONFIGS, action="append", help="this configuration alone")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "configs")
     parser.add_argument("--output", type=Path, default=RESULTS / "boards.json")
@@ -105,8 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         game = make_game(config.game)
         state, keeps = positions(game)
         of_game = results.setdefault(name, {"runs": {}})
-        of_game["chance"] = untrained(game, state, keeps)
-        for seed in known.seeds.split(","):
+        of_game["chance"] = untrained(game, state, keeps, config.opponent_simulations)
+        write_results(known.output, results)
+        for seed in filter(None, known.seeds.split(",")):
             of_game["runs"][seed] = record = run_seed(name, int(seed), folder, state, keeps)
             write_results(known.output, results)
             print(f"{name}, seed {seed}: {record['search']}  {record['processor_s']:.0f} CPU seconds", flush=True)

@@ -17,6 +17,9 @@ def games(files: Any, name: str) -> list[list[str]]:
     records: Sequence[dict[str, Any]] = list(found["runs"].values())
     chance = f"{TITLES[name]}: a move at random"
     rows = [[chance, "", "", number(100 * found["chance"]["kept"], 1), number(found["chance"]["positions"]), "", ""]]
+    if plain := found["chance"].get("plain_search"):
+        title = f"{TITLES[name]}: a search by {plain['simulations']} random games"
+        rows.append([title, "", "", number(100 * plain["kept"], 1), "", "", ""])
     for way, words in WAYS.items():
         played = [record[way] for record in records]
         rows.append(
