@@ -6,7 +6,7 @@ from typing import Any
 
 from blocks.text import each, number, span, table
 
-WORLDS = {"chain": "chain of 50", "key_door": "key and door"}
+WORLDS = {"chain": "chain of 50", "key_door": "key and door", "mountain_car": "car in a valley"}
 AGENTS = {
     ("q_counts", "none"): "Q-learning that plans, ε-greedy",
     ("q_counts", "bonus"): "... with a bonus of counts",
@@ -14,6 +14,8 @@ AGENTS = {
     ("ppo_distillation", "bonus"): "... with random network distillation",
     ("ppo_counts", "none"): "PPO with an entropy bonus",
     ("ppo_counts", "bonus"): "... with a bonus of counts",
+    ("ppo_pseudo_counts", "none"): "PPO with an entropy bonus",
+    ("ppo_pseudo_counts", "bonus"): "... with a bonus of pseudo-counts",
 }
 
 
@@ -24,13 +26,18 @@ def exploration(files: Any) -> str:
     for name, kinds in results["runs"].items():
         world = next(world for world in WORLDS if name.startswith(world))
         for kind, records in kinds.items():
+            if kind == "provenance":
+                continue
             after = ", ".join("never" if each_["best_after"] is None else number(each_["best_after"]) for each_ in records)
-            returns = each([record["return"] for record in records], 3 if max(record["return"] for record in records) < 1 else 0)
-            states = each([record["states"] for record in records]) + f" of {results['states'][world]}"
+            small = max(abs(record["return"]) for record in records) < 1
+            returns = each([record["return"] for record in records], 3 if small else 0)
+            of = f"{results['states'][world]}" if world in results["states"] else f"{results['cells']} cells"
+            states = each([record["states"] for record in records]) + f" of {of}"
             agent = AGENTS[name.removeprefix(f"{world}_"), kind]
             steps = number(records[0]["curve"][-1][0])
             rows.append([WORLDS[world], agent, returns, states, after, steps, span([record["seconds"] for record in records])])
-    head = ["world", "agent", "greedy return at the end", "states seen", "steps until the best return", "steps", "CPU time (s)"]
+    until = f"steps until the best return, of the car until {results['good']['mountain_car']:.0f} or more for good"
+    head = ["world", "agent", "greedy return at the end", "states seen", until, "steps", "CPU time (s)"]
     return table(head, rows)
 
 
