@@ -7,7 +7,7 @@
 The second form trains what a study of `STUDIES` compares, all with the same number of updates, one thread, and writes the errors on test to
 benchmarks/results/attention_studies.json: "glimpses", 2 to 7 of them on 28x28; "sizes", digits of 28 pixels with and without augmentation,
 evaluated at other sizes; "clutter", both canvases with clutter by the published rule; "perception", ap-gym's LightDark
-(`pip install ap-gym`), also with steps at random, "perception_reinforce" by REINFORCE, "perception_still" with no steps. The rest is about the
+(`pip install ap-gym`), also with steps at random, "perception_reinforce" by REINFORCE, "perception_still" with no steps. The rest is on the
 first form.
 
 The peer runs its own `Trainer.train_one_epoch` with its own settings, from images that lie ready in memory as its loader would
