@@ -7,7 +7,7 @@
 The second form trains what a study of `STUDIES` compares, all with the same number of updates, one thread, and writes the errors on test to
 benchmarks/results/attention_studies.json: "glimpses", 2 to 7 of them on 28x28; "sizes", digits of 28 pixels with and without augmentation,
 evaluated at other sizes; "clutter", both canvases with clutter by the published rule; "perception", ap-gym's LightDark
-(`pip install ap-gym`), also with steps at random, "perception_still" with none, while the prediction is learned. The rest is about the
+(`pip install ap-gym`), also with steps at random, "perception_reinforce" by REINFORCE, "perception_still" with no steps. The rest is on the
 first form.
 
 The peer runs its own `Trainer.train_one_epoch` with its own settings, from images that lie ready in memory as its loader would
@@ -66,10 +66,10 @@ STUDIES: dict[str, tuple[int, dict[str, tuple[str, list[str]]]]] = {
         0,  # as configured
         {
             "PPO": ("lightdark_ppo", []),
-            "REINFORCE": ("lightdark_reinforce", []),
             "PPO, random steps": ("lightdark_ppo", ["--task.environment=RandomLightDark-v0"]),
         },
     ),
+    "perception_reinforce": (0, {"REINFORCE": ("lightdark_reinforce", [])}),
     "perception_still": (0, {"PPO, no steps": ("lightdark_ppo", ["--task.environment=StillLightDark-v0"])}),
 }
 

@@ -139,7 +139,8 @@ def attention_sizes(files: Any) -> str:
 def active_perception(files: Any) -> str:
     """What a policy of ap-gym's LightDark knows and earns."""
     rows = []
-    for line, runs in (files.read(STUDIES, "perception")["lines"] | files.read(STUDIES, "perception_still")["lines"]).items():
+    studies = [files.read(STUDIES, f"perception{part}")["lines"] for part in ("", "_reinforce", "_still")]
+    for line, runs in (studies[0] | studies[1] | studies[2]).items():
         columns = [
             [run["test"][key] for run in runs.values()] for key in ("prediction_loss", "last_prediction_loss", "return_mean", "length")
         ]
