@@ -12,7 +12,8 @@ LADDER = {
     "pendulum_sac": "off-policy values: SAC",
     "pendulum_ppo": "actor and critic: PPO",
     "pendulum_trpo": "policy gradient: TRPO",
-    "pendulum_cem": "without a gradient of the return: cross-entropy method",
+    "pendulum_cem": "likelihood of the best episodes: cross-entropy method",
+    "pendulum_es": "nothing but returns: evolution strategies",
 }
 
 
