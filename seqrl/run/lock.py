@@ -28,7 +28,6 @@ UNKNOWN = "another process, which does not say who it is"
 LONGEST_COMMAND, LONGEST_FILE = 200, 4096
 # Whoever only looks whether a folder is in use holds its lock for a moment, too; and a holder needs one to write who it is.
 PATIENCE_S, PAUSE_S = 0.3, 0.02
-TRIES = 20
 # What file systems answer that keep no locks, over a network for instance.
 WITHOUT_LOCKS = "the file system keeps no locks, so a run of the same name on another machine is not noticed"
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
@@ -103,7 +102,14 @@ def _take(folder: Path) -> int:
     """Give the descriptor that the lock hangs on."""
     end = time.monotonic() + PATIENCE_S
     while True:
-        descriptor = _open(folder)
+        try:
+            descriptor = _open(folder)
+        except FileNotFoundError as error:
+            # Another process has just removed the folder, or one above it, in which nothing was.
+            if time.monotonic() > end:
+                raise cannot_write(folder, error) from error
+            time.sleep(PAUSE_S)
+            continue
         try:
             locked, before = _lock(descriptor), _said(descriptor)
             # Between opening and locking the one before may have removed the file, or the folder.
@@ -123,15 +129,13 @@ def _take(folder: Path) -> int:
 
 def _open(folder: Path) -> int:
     path = folder / LOCK
-    for tries_left in reversed(range(TRIES)):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_TRICKS, 0o666)
-            break
-        except OSError as error:
-            # Another process may just have removed the folder, or one above it, in which nothing was.
-            if not (isinstance(error, FileNotFoundError) and tries_left):
-                raise cannot_write(folder, error) from error
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_TRICKS, 0o666)
+    except FileNotFoundError:  # `_take` tries again
+        raise
+    except OSError as error:
+        raise cannot_write(folder, error) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise ValueError(f"{path}: expected a plain file, which says who works in the folder; remove it")
